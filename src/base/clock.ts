@@ -1,0 +1,18 @@
+// Time and chance are passed in, so a test can run a year in a second and repeat a failure by its seed (D11).
+
+export interface Clock {
+  /** Milliseconds since 1970-01-01T00:00:00Z. */
+  now(): number;
+}
+
+export interface Entropy {
+  /** Cryptographically random bytes. */
+  bytes(count: number): Uint8Array;
+  /** A number in [0, 1) for jitter; never for secrets. */
+  fraction(): number;
+}
+
+/** RFC 3339 in UTC with milliseconds, e.g. `2026-01-02T03:04:05.678Z`. */
+export function toTimestamp(atMs: number): string {
+  return new Date(atMs).toISOString();
+}

@@ -1,0 +1,26 @@
+// Named places where a test build can crash, fail or stall the process (D11). A production build passes NO_FAULTS.
+
+export const FAULT_POINTS = [
+  'cell.before-commit',
+  'cell.after-commit',
+  'tenant.after-row',
+  'tenant.after-cell',
+  'keys.after-new-version',
+  'keys.mid-rewrap',
+  'keys.before-destroy',
+  'refresh.after-lease',
+  'refresh.after-intent',
+  'refresh.before-call',
+  'refresh.after-call',
+  'refresh.before-store',
+  'refresh.after-store',
+  'witness.before-write',
+] as const;
+export type FaultPoint = (typeof FAULT_POINTS)[number];
+
+export interface Faults {
+  /** May throw, kill the process, or return; a no-op outside a test build. */
+  at(point: FaultPoint): void;
+}
+
+export const NO_FAULTS: Faults = { at: () => {} };

@@ -1,0 +1,84 @@
+// Every number that bounds something, with its unit in its name. Change one here, nowhere else.
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+export const LIMITS = {
+  // requests
+  bodyMaxBytes: 256 * 1024,
+  bodyMaxDepth: 32,
+  bodyMaxMembers: 2_000,
+  urlMaxBytes: 4_096,
+  headersTimeoutMs: 10 * SECOND,
+  requestTimeoutMs: 30 * SECOND,
+  idempotencyKeyMaxChars: 128,
+  idempotencyKeepMs: DAY,
+  pageDefaultRows: 50,
+  pageMaxRows: 500,
+
+  // credentials
+  valueMaxBytes: 64 * 1024,
+  labelsMaxCount: 32,
+  labelMaxChars: 256,
+  descriptionMaxChars: 1_024,
+  versionsKept: 100,
+  recoveryWindowDefaultMs: 30 * DAY,
+  recoveryWindowMinMs: 7 * DAY,
+  recoveryWindowMaxMs: 90 * DAY,
+
+  // tokens
+  accessTokenTtlDefaultMs: 15 * MINUTE,
+  accessTokenTtlMaxMs: HOUR,
+  directTokenTtlDefaultMs: 30 * DAY,
+  directTokenTtlMaxMs: 90 * DAY,
+  userTokenTtlDefaultMs: 12 * HOUR,
+  userTokenTtlMaxMs: 30 * DAY,
+  bootstrapSecretTtlMs: 7 * DAY,
+  workloadTtlDefaultMs: 365 * DAY,
+  clientAssertionMaxAgeMs: 5 * MINUTE,
+  clockSkewMs: 60 * SECOND,
+  patternsMaxCount: 64,
+  networksMaxCount: 64,
+  /** Last use is written at most this often per token, so that a read needs no extra write. */
+  lastUsedResolutionMs: MINUTE,
+
+  // caches (all dropped when a batch fails; entries are bound to row revisions)
+  tokenCacheEntries: 20_000,
+  decisionCacheEntries: 50_000,
+  credentialCacheEntries: 5_000,
+  dataKeyCacheTtlMs: 5 * MINUTE,
+  openTenantsMax: 2_000,
+
+  // rates
+  requestsPerSecondPerPrincipal: 50_000,
+  failedAuthBurst: 300,
+  failedAuthPerSecond: 50,
+  batchMaxJobs: 512,
+
+  // audit
+  checkpointIntervalMs: SECOND,
+  auditScanMaxEvents: 50_000,
+
+  // keys
+  wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
+  rewrapBatchRows: 200,
+  keyDestroyDelayMs: 7 * DAY,
+
+  // refresh
+  providerTimeoutMs: 20 * SECOND,
+  providerAnswerMaxBytes: 256 * 1024,
+  leaseMs: 45 * SECOND,
+  leaseHeartbeatMs: 10 * SECOND,
+  refreshMarginMinMs: 5 * MINUTE,
+  refreshMarginFraction: 0.1,
+  refreshMarginMaxFraction: 0.5,
+  refreshSkewMs: 60 * SECOND,
+  refreshDefaultTtlMs: HOUR,
+  refreshCoolDownMs: 30 * SECOND,
+  refreshBackoffBaseMs: 5 * SECOND,
+  refreshBackoffMaxMs: HOUR,
+  dueWorkConcurrency: 16,
+  dueWorkBatchRows: 500,
+} as const;
