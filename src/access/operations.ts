@@ -1,0 +1,74 @@
+// The closed list of what can be asked of Keyturn. Each is one Cedar action, one audit action and one entry in guard.ts.
+// An operation that is not here cannot pass the door.
+
+/** What kind of thing an operation is about; the Cedar entity type of the same name. */
+export type ResourceType = 'Installation' | 'Tenant' | 'Environment' | 'Credential' | 'Workload' | 'AuditLog' | 'TenantKey';
+
+/** `step-up`: a fresh second factor (RFC 9470). `approval`: a second person (DESIGN D10, commitment X5). */
+export type Need = 'nothing' | 'step-up' | 'approval';
+
+export interface OperationSpec {
+  readonly resource: ResourceType;
+  /** True when it changes state; such an operation runs in its own savepoint. */
+  readonly writes: boolean;
+  /** What a human needs beyond the role. Workloads have no second factor: their token is bound to scope, network and expiry instead. */
+  readonly userNeeds: Need;
+}
+
+const read = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec => ({ resource, writes: false, userNeeds });
+const write = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec => ({ resource, writes: true, userNeeds });
+
+const TABLE = {
+  // the installation (home cell)
+  'installation.setup': write('Installation'),
+  'installation.metrics': read('Installation'),
+  'installation.audit.read': read('Installation'),
+  'user.list': read('Installation'),
+  'user.create': write('Installation'),
+  'user.offboard': write('Installation'),
+  'user.token.create': write('Installation'),
+  'tenant.list': read('Installation'),
+  'tenant.create': write('Installation'),
+  'tenant.read': read('Tenant'),
+  'tenant.erase': write('Tenant', 'approval'),
+  // inside a tenant
+  'environment.list': read('Tenant'),
+  'environment.create': write('Tenant'),
+  'credential.list': read('Environment'),
+  'credential.describe': read('Credential'),
+  'credential.read': read('Credential', 'step-up'),
+  'credential.put': write('Credential'),
+  'credential.label': write('Credential'),
+  'credential.rollback': write('Credential'),
+  'credential.delete': write('Credential'),
+  'credential.restore': write('Credential'),
+  'credential.destroy': write('Credential', 'approval'),
+  'credential.rotate': write('Credential'),
+  'run.read': read('Credential'),
+  'workload.list': read('Workload'),
+  'workload.create': write('Workload'),
+  'workload.revoke': write('Workload'),
+  'workload.secret.create': write('Workload'),
+  'token.exchange': write('Workload'),
+  'token.create': write('Workload'),
+  'token.revoke': write('Workload'),
+  'audit.read': read('AuditLog'),
+  'audit.verify': read('AuditLog'),
+  'audit.export': read('AuditLog'),
+  'key.list': read('TenantKey'),
+  'key.rotate': write('TenantKey'),
+} as const satisfies Record<string, OperationSpec>;
+
+export type Operation = keyof typeof TABLE;
+export const OPERATIONS: Readonly<Record<Operation, OperationSpec>> = TABLE;
+
+export const ROLES = ['owner', 'admin', 'rotation-operator', 'engineer', 'auditor', 'workload'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** What a workload or a token may be limited to, beside its patterns. */
+export const WORKLOAD_PERMISSIONS = {
+  read: ['credential.read', 'credential.describe', 'credential.list', 'run.read'],
+  put: ['credential.put', 'credential.describe', 'credential.list'],
+  rotate: ['credential.rotate', 'credential.describe', 'credential.list', 'run.read'],
+} as const satisfies Record<string, readonly Operation[]>;
+export type WorkloadPermission = keyof typeof WORKLOAD_PERMISSIONS;

@@ -1,0 +1,116 @@
+// Who asks: a user of the team, a workload of one tenant, or the system's own scheduler. Facts only; decisions are the guard's.
+import type { RequestSource } from '../audit/sources.ts';
+import type { Networks } from './networks.ts';
+import type { Operation, Role } from './operations.ts';
+
+/** One request, as the edge saw it. The bearer token is not yet believed. */
+export interface Caller {
+  readonly token: string | undefined;
+  readonly source: RequestSource;
+  /** Made by the server, unique (AU-13). */
+  readonly request: string;
+  readonly clientRequest?: string | undefined;
+  readonly workflow?: string | undefined;
+  readonly workflowRun?: string | undefined;
+  /** Set by the home cell for a user token that it found good; never taken from a client. */
+  readonly user?: UserIdentity | undefined;
+}
+
+/** What the home cell says of a user, for one request. */
+export interface UserIdentity {
+  readonly id: string;
+  readonly name: string;
+  readonly revision: number;
+  /** The owner made at first start (guard.ts knows its one exception). */
+  readonly bootstrap: boolean;
+  readonly grants: readonly UserGrant[];
+  readonly tokenId: string;
+  /** Milliseconds of the last second factor in this session; absent until people have one. */
+  readonly secondFactorAtMs?: number | undefined;
+}
+
+export interface UserGrant {
+  readonly role: Role;
+  /** A tenant's id, or `*` for all. */
+  readonly tenantId: string;
+}
+
+export interface UserPrincipal {
+  readonly type: 'User';
+  readonly id: string;
+  readonly revision: number;
+  readonly roles: readonly Role[];
+  readonly identity: UserIdentity;
+  readonly assigned: boolean;
+}
+
+export interface WorkloadPrincipal {
+  readonly type: 'Workload';
+  readonly id: string;
+  readonly revision: number;
+  readonly roles: readonly Role[];
+  readonly name: string;
+  readonly environment: string;
+  readonly matches: (credentialName: string) => boolean;
+  readonly operations: ReadonlySet<Operation>;
+  readonly networks: Networks;
+  readonly tokenId: string;
+  readonly tokenType: string;
+  readonly expiresAtMs: number;
+}
+
+export interface SystemPrincipal {
+  readonly type: 'System';
+  readonly id: string;
+  readonly revision: 0;
+  readonly roles: readonly Role[];
+}
+
+export type Principal = UserPrincipal | WorkloadPrincipal | SystemPrincipal;
+
+const ROLE_LISTS = new WeakMap<UserIdentity, Map<string, UserPrincipal>>();
+
+/** The user as seen at one place: roles granted for all tenants or for this one. Memoised per identity object. */
+export function userAt(identity: UserIdentity, tenantId: string | undefined): UserPrincipal {
+  let places = ROLE_LISTS.get(identity);
+  if (places === undefined) {
+    places = new Map();
+    ROLE_LISTS.set(identity, places);
+  }
+  const place = tenantId ?? '';
+  const known = places.get(place);
+  if (known !== undefined) return known;
+  const here = identity.grants.filter((grant) => grant.tenantId === '*' || grant.tenantId === tenantId);
+  const principal: UserPrincipal = {
+    type: 'User',
+    id: identity.id,
+    revision: identity.revision,
+    roles: [...new Set(here.map((grant) => grant.role))].sort(),
+    identity,
+    assigned: here.some((grant) => grant.tenantId !== '*'),
+  };
+  places.set(place, principal);
+  return principal;
+}
+
+/** `*` matches any run of characters; everything else matches itself. Linear, no regular expression from data (DS-05). */
+export function patternMatcher(patterns: readonly string[]): (name: string) => boolean {
+  if (patterns.includes('*')) return () => true;
+  const exact = new Set(patterns.filter((pattern) => !pattern.includes('*')));
+  const wild = patterns.filter((pattern) => pattern.includes('*')).map((pattern) => pattern.split('*'));
+  return (name) => exact.has(name) || wild.some((parts) => matchesParts(name, parts));
+}
+
+function matchesParts(name: string, parts: readonly string[]): boolean {
+  const first = parts[0] ?? '';
+  const last = parts.at(-1) ?? '';
+  if (name.length < first.length + last.length || !name.startsWith(first) || !name.endsWith(last)) return false;
+  let at = first.length;
+  const end = name.length - last.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = name.indexOf(part, at);
+    if (found < 0 || found + part.length > end) return false;
+    at = found + part.length;
+  }
+  return true;
+}

@@ -1,0 +1,122 @@
+// One line of the audit log: what it says and its exact bytes. It must never hold a value, a token, a header or free text of a
+// caller: every field below is an id, a grammar-checked name, a code or a number (allow-list, LK-16).
+import { toTimestamp } from '../base/clock.ts';
+
+export type EventOutcome = 'success' | 'failure' | 'denied';
+
+export interface EventActor {
+  readonly type: 'user' | 'workload' | 'system' | 'anonymous';
+  readonly id: string;
+}
+
+export interface EventTarget {
+  readonly type: string;
+  readonly id?: string;
+  readonly environment?: string;
+  readonly name?: string;
+}
+
+/** The only further facts an event may state. */
+export interface EventDetails {
+  attempts?: number;
+  connector?: string;
+  count?: number;
+  expires_at?: string;
+  from_version?: number;
+  key_version?: number;
+  kind?: string;
+  permission?: string;
+  purpose?: string;
+  role?: string;
+  run?: string;
+  stage?: string;
+  step?: string;
+  tenant?: string;
+  token?: string;
+  trigger?: string;
+  version?: number;
+}
+
+export interface EventInput {
+  readonly action: string;
+  readonly actor: EventActor;
+  readonly outcome: EventOutcome;
+  /** A policy id or an error code. */
+  readonly reason: string;
+  /** The server's own request id; unique. */
+  readonly request: string;
+  /** What the client called its request; kept apart (AU-13). */
+  readonly clientRequest?: string | undefined;
+  /** Id of the sealed source row (address, user agent). */
+  readonly source?: string | undefined;
+  readonly target: EventTarget;
+  readonly details?: EventDetails | undefined;
+  /** Which automation asked, as it named itself. */
+  readonly workflow?: string | undefined;
+  readonly workflowRun?: string | undefined;
+}
+
+export interface AuditEvent {
+  readonly action: string;
+  readonly actor: EventActor;
+  readonly at: string;
+  readonly client_request?: string;
+  readonly context?: { readonly run?: string; readonly workflow?: string };
+  readonly details?: EventDetails;
+  readonly index: number;
+  readonly outcome: EventOutcome;
+  readonly reason: string;
+  readonly request: string;
+  readonly source?: string;
+  readonly target: EventTarget;
+  readonly v: 1;
+}
+
+const encoder = new TextEncoder();
+let lastAtMs = Number.NaN;
+let lastAt = '';
+
+function timestamp(atMs: number): string {
+  if (atMs !== lastAtMs) {
+    lastAtMs = atMs;
+    lastAt = toTimestamp(atMs);
+  }
+  return lastAt;
+}
+
+/**
+ * The canonical bytes of an event: RFC 8785, one line, no newline inside.
+ * INVARIANT: members are written in code-unit order, so the text equals canonicalJson() of its parse (test/audit/event.test.ts).
+ */
+export function eventBytes(input: EventInput, index: number, atMs: number): Uint8Array {
+  const { actor, target } = input;
+  const context =
+    input.workflow === undefined && input.workflowRun === undefined
+      ? undefined
+      : { run: input.workflowRun, workflow: input.workflow };
+  return encoder.encode(
+    JSON.stringify({
+      action: input.action,
+      actor: { id: actor.id, type: actor.type },
+      at: timestamp(atMs),
+      client_request: input.clientRequest,
+      context,
+      details: input.details === undefined ? undefined : sorted(input.details),
+      index,
+      outcome: input.outcome,
+      reason: input.reason,
+      request: input.request,
+      source: input.source,
+      target: { environment: target.environment, id: target.id, name: target.name, type: target.type },
+      v: 1,
+    }),
+  );
+}
+
+function sorted(details: EventDetails): EventDetails {
+  const keys = Object.keys(details) as (keyof EventDetails)[];
+  if (keys.length < 2) return details;
+  const out: Record<string, unknown> = {};
+  for (const key of keys.sort()) out[key] = details[key];
+  return out as EventDetails;
+}

@@ -1,0 +1,71 @@
+// Where requests came from: address and user agent are personal data, so they are sealed under the audit-PII key and an event
+// names only the row's id, which is a hash of the sealed bytes. It must never put an address into an event in clear.
+import { LRUCache } from 'lru-cache';
+import type { Keyring } from '../cell/keyring.ts';
+import type { Sql } from '../cell/sql.ts';
+import { prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
+import { dataKeyOf } from '../crypto/data-key.ts';
+import { sha256 } from '../crypto/primitives.ts';
+
+export interface RequestSource {
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+interface SourceRow {
+  source_id: string;
+  wrapped_key: Uint8Array;
+  value: Uint8Array;
+}
+
+const encoder = new TextEncoder();
+
+export class AuditSources {
+  readonly #sql: Sql;
+  readonly #keyring: Keyring;
+  readonly #known = new LRUCache<string, string>({ max: 5_000 });
+
+  constructor(sql: Sql, keyring: Keyring) {
+    this.#sql = sql;
+    this.#keyring = keyring;
+  }
+
+  /** The id for this source; writes its sealed row the first time. Call inside a batch. */
+  idFor(source: RequestSource): string {
+    const memo = `${source.address}\n${source.userAgent}`;
+    const known = this.#known.get(memo);
+    if (known !== undefined) return known;
+    const tenantKey = this.#keyring.current('audit_pii');
+    const context = this.#keyring.context('audit_pii', 'audit_source.value', 'source', 0);
+    const { wrappedKey, sealed } = sealUnderDataKey(tenantKey, context, encoder.encode(JSON.stringify(source)));
+    this.#keyring.countWrap('audit_pii');
+    const id = `src_${Buffer.from(sha256(sealed)).toString('base64url').slice(0, 22)}`;
+    this.#sql.run(
+      'INSERT INTO audit_source (source_id, wrapped_key, key_id, value) VALUES (?, ?, ?, ?)',
+      id,
+      wrappedKey,
+      tenantKey.id,
+      sealed,
+    );
+    this.#known.set(memo, id);
+    return id;
+  }
+
+  /** Undefined when the row is gone or its key was destroyed: the event still stands without it. */
+  find(sourceId: string): RequestSource | undefined {
+    const row = this.#sql.get<SourceRow>('SELECT source_id, wrapped_key, value FROM audit_source WHERE source_id = ?', sourceId);
+    if (row === undefined) return undefined;
+    try {
+      const tenantKey = this.#keyring.byId('audit_pii', dataKeyOf(row.wrapped_key).keyId);
+      const context = this.#keyring.context('audit_pii', 'audit_source.value', 'source', 0);
+      return JSON.parse(new TextDecoder().decode(prepareValue(tenantKey, context, row.wrapped_key, row.value).open()));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** After an undone batch or a key rotation nothing remembered may be trusted. */
+  forget(): void {
+    this.#known.clear();
+  }
+}

@@ -1,0 +1,126 @@
+// A cell: one database and its single writer. Work handed in during one tick commits together, and nobody gets an
+// answer before that commit is durable (D1, D4). It must never let a job await, or release an answer that was not committed.
+import { KeyturnError } from '../base/errors.ts';
+import { type Faults, NO_FAULTS } from '../base/faults.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Sql } from './sql.ts';
+
+/** Runs `task` after the current tick's incoming work was gathered (setImmediate on Node, setTimeout 0 in workerd). */
+export type NextTick = (task: () => void) => void;
+
+interface Job {
+  work: () => unknown;
+  resolve: (value: unknown) => void;
+  reject: (error: unknown) => void;
+  value?: unknown;
+  error?: unknown;
+  failed?: boolean;
+}
+
+/** Called inside every batch, before it commits. */
+export interface CellHooks {
+  /** Inside the transaction, after the jobs: write what the batch recorded. */
+  beforeCommit?(): void;
+  /** The batch is durable; must not throw. */
+  afterCommit?(): void;
+  /** The batch was undone: drop whatever memory still believes in it; must not throw. */
+  afterRollback?(): void;
+}
+
+const STORAGE_CODES = new Set(['storage_full', 'storage_unavailable', 'integrity']);
+
+/** An error of the database itself, after which nothing of the batch may be believed. */
+export function isStorageFailure(error: unknown): boolean {
+  return error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
+}
+
+export class Cell {
+  readonly sql: Sql;
+  readonly #nextTick: NextTick;
+  readonly #faults: Faults;
+  readonly #hooks: CellHooks[] = [];
+  #queue: Job[] = [];
+  #scheduled = false;
+  #closed = false;
+
+  constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS) {
+    this.sql = sql;
+    this.#nextTick = nextTick;
+    this.#faults = faults;
+  }
+
+  use(hooks: CellHooks): void {
+    this.#hooks.push(hooks);
+  }
+
+  /**
+   * Runs `work` synchronously inside the next batch and settles when that batch is durable.
+   * An error thrown by `work` undoes only what it did in its own savepoint (guard.ts) and is delivered after the commit, too.
+   * @throws storage_full | storage_unavailable when the batch could not be committed; nothing of it took effect then
+   */
+  submit<T>(work: () => T): Promise<T> {
+    if (this.#closed) return Promise.reject(new KeyturnError('unavailable', 'this cell is closed'));
+    return new Promise<T>((resolve, reject) => {
+      this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#nextTick(() => {
+      this.#scheduled = false;
+      this.#commitBatch();
+    });
+  }
+
+  #commitBatch(): void {
+    const jobs = this.#queue.length > LIMITS.batchMaxJobs ? this.#queue.splice(0, LIMITS.batchMaxJobs) : this.#queue;
+    if (jobs === this.#queue) this.#queue = [];
+    else this.#schedule();
+    if (jobs.length === 0) return;
+    try {
+      this.sql.transaction(() => this.#runJobs(jobs));
+    } catch (error) {
+      // INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts).
+      for (const hooks of this.#hooks) hooks.afterRollback?.();
+      const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
+      for (const job of jobs) job.reject(cause);
+      return;
+    }
+    this.#faults.at('cell.after-commit');
+    for (const hooks of this.#hooks) hooks.afterCommit?.();
+    for (const job of jobs) {
+      if (job.failed) job.reject(job.error);
+      else job.resolve(job.value);
+    }
+  }
+
+  #runJobs(jobs: Job[]): void {
+    for (const job of jobs) {
+      try {
+        job.value = job.work();
+      } catch (error) {
+        if (isStorageFailure(error)) throw error;
+        job.failed = true;
+        job.error = error;
+      }
+    }
+    for (const hooks of this.#hooks) hooks.beforeCommit?.();
+    this.#faults.at('cell.before-commit');
+  }
+
+  /** Refuses new work, commits what is queued, then closes the database. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    while (this.#queue.length > 0) this.#commitBatch();
+    this.#closed = true;
+    this.sql.close();
+  }
+}
+
+function storageError(error: unknown): KeyturnError {
+  const evidence = error instanceof Error ? error.message : 'unknown';
+  return new KeyturnError('storage_unavailable', 'the change could not be stored', { evidence, cause: error });
+}

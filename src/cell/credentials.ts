@@ -1,0 +1,292 @@
+// Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an Access.
+// It must never return a row whose MAC does not fit, nor change a version after it was written.
+import { notFound } from '../base/errors.ts';
+import type { Access } from './access.ts';
+import type { Keyring } from './keyring.ts';
+import { checkRow, sealRow } from './row-integrity.ts';
+import type { Sql, SqlValue } from './sql.ts';
+
+export interface EnvironmentRow {
+  id: string;
+  name: string;
+  created_at: number;
+}
+
+export interface CredentialRow {
+  id: string;
+  environment_id: string;
+  name: string;
+  kind: string;
+  connector: string | null;
+  state: string;
+  health: string;
+  health_since: number;
+  health_cause: string | null;
+  current_version: number;
+  previous_version: number | null;
+  pending_version: number | null;
+  latest_version: number;
+  revision: number;
+  description: string;
+  /** JSON object of text to text. */
+  labels: string;
+  /** JSON object, never secret: token endpoint, client id, scopes ... */
+  config: string;
+  value_expires_at: number | null;
+  refresh_due_at: number | null;
+  created_at: number;
+  created_by: string;
+  updated_at: number;
+  deleted_at: number | null;
+  destroy_after_at: number | null;
+  mac: Uint8Array;
+  mac_key_id: string;
+}
+
+export type CredentialFacts = Omit<CredentialRow, 'mac' | 'mac_key_id'>;
+
+export interface VersionRow {
+  credential_id: string;
+  version: number;
+  key_id: string;
+  wrapped_key: Uint8Array;
+  value: Uint8Array;
+  retained: Uint8Array | null;
+  value_expires_at: number | null;
+  created_at: number;
+  created_by: string;
+  origin: string;
+  run_id: string | null;
+}
+
+/** Everything of a version but its sealed bytes. */
+export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
+
+const COLUMNS = [
+  'environment_id',
+  'name',
+  'kind',
+  'connector',
+  'state',
+  'health',
+  'health_since',
+  'health_cause',
+  'current_version',
+  'previous_version',
+  'pending_version',
+  'latest_version',
+  'revision',
+  'description',
+  'labels',
+  'config',
+  'value_expires_at',
+  'refresh_due_at',
+  'created_at',
+  'created_by',
+  'updated_at',
+  'deleted_at',
+  'destroy_after_at',
+] as const;
+
+const INSERT = `INSERT INTO credential (id, ${COLUMNS.join(', ')}, mac, mac_key_id) VALUES (?, ${COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
+const UPDATE = `UPDATE credential SET ${COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
+
+function decisive(row: CredentialFacts): SqlValue[] {
+  return COLUMNS.map((column) => row[column] ?? null);
+}
+
+export interface CredentialFilter {
+  readonly environmentId: string;
+  readonly kind?: string | undefined;
+  readonly health?: string | undefined;
+  readonly label?: { readonly name: string; readonly value: string } | undefined;
+  /** Part of the name or description, matched literally. */
+  readonly text?: string | undefined;
+  readonly deleted: boolean;
+}
+
+export class CredentialStore {
+  readonly #sql: Sql;
+  readonly #keyring: Keyring;
+
+  constructor(sql: Sql, keyring: Keyring) {
+    this.#sql = sql;
+    this.#keyring = keyring;
+  }
+
+  insertEnvironment(access: Access, row: EnvironmentRow): void {
+    access.check();
+    this.#sql.run('INSERT INTO environment (id, name, created_at) VALUES (?, ?, ?)', row.id, row.name, row.created_at);
+  }
+
+  environments(access: Access): EnvironmentRow[] {
+    access.check();
+    return this.#sql.all<EnvironmentRow>('SELECT id, name, created_at FROM environment ORDER BY name');
+  }
+
+  findEnvironment(access: Access, name: string): EnvironmentRow | undefined {
+    access.check();
+    return this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE name = ?', name);
+  }
+
+  environmentById(access: Access, id: string): EnvironmentRow {
+    access.check();
+    return this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE id = ?', id) ?? notFound('environment');
+  }
+
+  /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
+  find(access: Access, environmentId: string, name: string): CredentialRow | undefined {
+    access.check();
+    return this.#checked(
+      this.#sql.get<CredentialRow>(
+        "SELECT * FROM credential WHERE environment_id = ? AND name = ? AND state <> 'destroyed'",
+        environmentId,
+        name,
+      ),
+    );
+  }
+
+  /** @throws not_found | integrity */
+  byId(access: Access, id: string): CredentialRow {
+    access.check();
+    return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
+  }
+
+  insert(access: Access, row: CredentialFacts): void {
+    access.check();
+    const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
+    this.#sql.run(INSERT, row.id, ...decisive(row), mac, mac_key_id);
+  }
+
+  save(access: Access, row: CredentialFacts): void {
+    access.check();
+    const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
+    this.#sql.run(UPDATE, ...decisive(row), mac, mac_key_id, row.id);
+  }
+
+  /** By name from `afterName` on (exclusive). */
+  list(access: Access, filter: CredentialFilter, afterName: string, maxRows: number): CredentialRow[] {
+    access.check();
+    const where = ['environment_id = ?', 'name > ?', filter.deleted ? "state = 'deleted'" : "state = 'active'"];
+    const values: SqlValue[] = [filter.environmentId, afterName];
+    if (filter.kind !== undefined) {
+      where.push('kind = ?');
+      values.push(filter.kind);
+    }
+    if (filter.health !== undefined) {
+      where.push('health = ?');
+      values.push(filter.health);
+    }
+    if (filter.label !== undefined) {
+      where.push('EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)');
+      values.push(filter.label.name, filter.label.value);
+    }
+    if (filter.text !== undefined) {
+      where.push('(instr(name, ?) > 0 OR instr(lower(description), ?) > 0)');
+      values.push(filter.text, filter.text);
+    }
+    const rows = this.#sql.all<CredentialRow>(
+      `SELECT * FROM credential WHERE ${where.join(' AND ')} ORDER BY name LIMIT ?`,
+      ...values,
+      maxRows,
+    );
+    for (const row of rows) this.#checked(row);
+    return rows;
+  }
+
+  insertVersion(access: Access, row: VersionRow): void {
+    access.check();
+    this.#sql.run(
+      'INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, ' +
+        'created_by, origin, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      row.credential_id,
+      row.version,
+      row.key_id,
+      row.wrapped_key,
+      row.value,
+      row.retained,
+      row.value_expires_at,
+      row.created_at,
+      row.created_by,
+      row.origin,
+      row.run_id,
+    );
+  }
+
+  findVersion(access: Access, credentialId: string, version: number): VersionRow | undefined {
+    access.check();
+    return this.#sql.get<VersionRow>(
+      'SELECT * FROM credential_version WHERE credential_id = ? AND version = ?',
+      credentialId,
+      version,
+    );
+  }
+
+  versions(access: Access, credentialId: string, beforeVersion: number, maxRows: number): VersionFacts[] {
+    access.check();
+    return this.#sql.all<VersionRow>(
+      'SELECT credential_id, version, key_id, value_expires_at, created_at, created_by, origin, run_id FROM credential_version ' +
+        'WHERE credential_id = ? AND version < ? ORDER BY version DESC LIMIT ?',
+      credentialId,
+      beforeVersion,
+      maxRows,
+    ) as VersionFacts[];
+  }
+
+  /** Drops versions older than the newest `keep`, never one that carries a label. */
+  pruneVersions(access: Access, row: CredentialFacts, keep: number): void {
+    access.check();
+    this.#sql.run(
+      'DELETE FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?)',
+      row.id,
+      row.latest_version - keep,
+      row.current_version,
+      row.previous_version ?? -1,
+      row.pending_version ?? -1,
+    );
+  }
+
+  /** Removes every sealed byte of a credential; its row stays as a tombstone. */
+  dropVersions(access: Access, credentialId: string): number {
+    access.check();
+    return this.#sql.all('DELETE FROM credential_version WHERE credential_id = ? RETURNING version', credentialId).length;
+  }
+
+  dueForRefresh(access: Access, nowMs: number, maxRows: number): CredentialRow[] {
+    access.check();
+    const rows = this.#sql.all<CredentialRow>(
+      'SELECT * FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? ORDER BY refresh_due_at LIMIT ?',
+      nowMs,
+      maxRows,
+    );
+    for (const row of rows) this.#checked(row);
+    return rows.filter((row) => row.state === 'active');
+  }
+
+  dueForDestruction(access: Access, nowMs: number, maxRows: number): CredentialRow[] {
+    access.check();
+    return this.#sql.all<CredentialRow>(
+      "SELECT * FROM credential WHERE destroy_after_at IS NOT NULL AND destroy_after_at <= ? AND state = 'deleted' LIMIT ?",
+      nowMs,
+      maxRows,
+    );
+  }
+
+  /** Re-seals up to `maxRows` rows that carry another MAC key than the active one. */
+  resealBatch(access: Access, maxRows: number): number {
+    access.check();
+    const { keyId } = this.#keyring.macKey();
+    const rows = this.#sql.all<CredentialRow>('SELECT * FROM credential WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    for (const row of rows) {
+      this.#checked(row);
+      const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
+      this.#sql.run('UPDATE credential SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
+    }
+    return rows.length;
+  }
+
+  #checked(row: CredentialRow | undefined): CredentialRow | undefined {
+    if (row !== undefined) checkRow(this.#keyring, 'credential', row.id, decisive(row), row);
+    return row;
+  }
+}

@@ -1,0 +1,183 @@
+// The keys of one cell, unwrapped in memory and chosen by id. It must never give out a key's bytes,
+// try one key after another, or open anything while the cell is not unsealed.
+import type { KeyObject } from 'node:crypto';
+import type { Clock, Entropy } from '../base/clock.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import { PURPOSES, type Purpose, type SealContext, type SealingKey } from '../crypto/envelope.ts';
+import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
+import type { Sql } from './sql.ts';
+
+/** Purposes of one cell's keys that are in use; a new purpose gets its key at the next open. */
+export const CELL_PURPOSES: readonly Purpose[] = PURPOSES;
+
+export type KeyState = 'active' | 'decrypt_only' | 'destroyed';
+
+export interface KeyRow {
+  key_id: string;
+  purpose: string;
+  version: number;
+  state: string;
+  wrapped: Uint8Array | null;
+  wraps: number;
+  created_at: number;
+  retired_at: number | null;
+  destroy_after_at: number | null;
+  destroyed_at: number | null;
+}
+
+export interface KeyringIdentity {
+  readonly installationId: string;
+  /** The tenant's id, or the installation's for the home cell. */
+  readonly cellId: string;
+}
+
+interface HeldKey extends SealingKey {
+  readonly purpose: Purpose;
+  readonly state: KeyState;
+}
+
+export class Keyring {
+  readonly identity: KeyringIdentity;
+  readonly #sql: Sql;
+  readonly #root: RootKey;
+  readonly #erasureKey: SecretValue;
+  readonly #byId = new Map<string, HeldKey>();
+  readonly #active = new Map<Purpose, HeldKey>();
+  #pendingWraps = new Map<string, number>();
+
+  constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
+    this.#sql = sql;
+    this.#root = root;
+    this.#erasureKey = erasureKey;
+    this.identity = identity;
+  }
+
+  /** Unwraps every key that is not destroyed. @throws integrity | sealed when root or erasure key do not fit */
+  load(): this {
+    this.#byId.clear();
+    this.#active.clear();
+    for (const row of this.rows()) this.#hold(row);
+    return this;
+  }
+
+  /** Makes version 1 of every purpose that has no key yet; call inside a transaction. */
+  createMissing(clock: Clock, entropy: Entropy): void {
+    for (const purpose of CELL_PURPOSES) if (!this.#active.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
+  }
+
+  rows(): KeyRow[] {
+    return this.#sql.all<KeyRow>('SELECT * FROM tenant_key ORDER BY purpose, version');
+  }
+
+  /** Inserts a fresh key as the active one of its purpose; the former becomes decrypt_only. Call inside a transaction. */
+  addVersion(purpose: Purpose, version: number, clock: Clock, entropy: Entropy): SealingKey {
+    const keyId = newId('key', entropy);
+    const bytes = newTenantKey();
+    const wrapped = this.#root.sealTenantKey(this.#erasureKey, this.#context(purpose, keyId, version), bytes);
+    bytes.fill(0);
+    const now = clock.now();
+    this.#sql.run(
+      "UPDATE tenant_key SET state = 'decrypt_only', retired_at = ? WHERE purpose = ? AND state = 'active'",
+      now,
+      purpose,
+    );
+    this.#sql.run(
+      "INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, created_at) VALUES (?, ?, ?, 'active', ?, ?)",
+      keyId,
+      purpose,
+      version,
+      wrapped,
+      now,
+    );
+    this.load();
+    return this.current(purpose);
+  }
+
+  /** The one key of this purpose that may seal. */
+  current(purpose: Purpose): SealingKey {
+    return this.#active.get(purpose) ?? fail('sealed', 'the keys of this cell are not open');
+  }
+
+  /** @throws key_destroyed when the key is gone */
+  byId(purpose: Purpose, keyId: string): SealingKey {
+    const key = this.#byId.get(keyId);
+    if (key === undefined) fail('key_destroyed', 'the key of this value was destroyed');
+    if (key.purpose !== purpose) fail('integrity', 'stored data failed its check', { evidence: 'key of another purpose' });
+    return key;
+  }
+
+  /** MAC and signing keys are used as plain HMAC keys or seeds. */
+  macKey(keyId?: string): { keyId: string; key: KeyObject } {
+    const held = keyId === undefined ? this.current('metadata_mac') : this.byId('metadata_mac', keyId);
+    return { keyId: held.id, key: held.key };
+  }
+
+  /** Counts a wrap under the active key; written with the batch by `flushWraps`. @throws unavailable past the bound */
+  countWrap(purpose: Purpose): void {
+    const key = this.current(purpose);
+    this.#pendingWraps.set(key.id, (this.#pendingWraps.get(key.id) ?? 0) + 1);
+  }
+
+  flushWraps(): void {
+    if (this.#pendingWraps.size === 0) return;
+    for (const [keyId, count] of this.#pendingWraps) {
+      const row = this.#sql.get<{ wraps: number }>(
+        'UPDATE tenant_key SET wraps = wraps + ? WHERE key_id = ? RETURNING wraps',
+        count,
+        keyId,
+      );
+      if (row !== undefined && row.wraps > LIMITS.wrapsPerKeyMax) fail('unavailable', 'this key wrapped too often: rotate keys');
+    }
+    this.#pendingWraps.clear();
+  }
+
+  /** Forgets counts of a batch that was undone and reads the keys anew. */
+  reload(): void {
+    this.#pendingWraps = new Map();
+    this.load();
+  }
+
+  /** The lowest key version still able to open anything (D13). */
+  lowestVersion(): number {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const key of this.#byId.values()) lowest = Math.min(lowest, key.version);
+    return Number.isFinite(lowest) ? lowest : 0;
+  }
+
+  /** Destroys a decrypt_only key: its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
+  destroy(keyId: string, nowMs: number): void {
+    this.#sql.run(
+      "UPDATE tenant_key SET state = 'destroyed', wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND state = 'decrypt_only'",
+      nowMs,
+      keyId,
+    );
+    this.#byId.delete(keyId);
+  }
+
+  context(purpose: Purpose, field: string, objectId: string, version: number): SealContext {
+    return {
+      installationId: this.identity.installationId,
+      tenantId: this.identity.cellId,
+      purpose,
+      field,
+      objectId,
+      version,
+    };
+  }
+
+  #hold(row: KeyRow): void {
+    if (row.wrapped === null || row.state === 'destroyed') return;
+    const purpose = row.purpose as Purpose;
+    const key = this.#root.openTenantKey(this.#erasureKey, this.#context(purpose, row.key_id, row.version), row.wrapped);
+    const held: HeldKey = { id: row.key_id, version: row.version, key, purpose, state: row.state as KeyState };
+    this.#byId.set(held.id, held);
+    if (held.state === 'active') this.#active.set(purpose, held);
+  }
+
+  #context(purpose: Purpose, keyId: string, version: number) {
+    return { installationId: this.identity.installationId, tenantId: this.identity.cellId, purpose, keyId, version };
+  }
+}

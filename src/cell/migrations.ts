@@ -1,0 +1,49 @@
+// Forward-only, atomic schema steps. A step that landed is never edited: add the next one.
+import { fail } from '../base/errors.ts';
+import { HOME_STEPS } from './schema-home.ts';
+import { TENANT_STEPS } from './schema-tenant.ts';
+import type { Sql } from './sql.ts';
+
+export interface SchemaStep {
+  readonly version: number;
+  readonly name: string;
+  readonly script: string;
+}
+
+export type CellKind = 'home' | 'tenant';
+
+const STEPS: Record<CellKind, readonly SchemaStep[]> = { home: HOME_STEPS, tenant: TENANT_STEPS };
+
+/** The newest schema version this build knows. */
+export function latestSchemaVersion(kind: CellKind): number {
+  return STEPS[kind].at(-1)?.version ?? 0;
+}
+
+/** 0 for an empty database. */
+export function schemaVersion(sql: Sql): number {
+  const known = sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = 'schema_step'");
+  if (known === undefined) return 0;
+  return Number(sql.get('SELECT max(version) AS version FROM schema_step')?.['version'] ?? 0);
+}
+
+/**
+ * Brings the database to the newest schema in one transaction; idempotent.
+ * @throws conflict when the database was written by a newer build
+ */
+export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly SchemaStep[] = STEPS[kind]): number {
+  const newest = steps.at(-1)?.version ?? 0;
+  const present = schemaVersion(sql);
+  if (present > newest) fail('conflict', `the database has schema ${present}, this build knows ${newest}: run the newer build`);
+  if (present === newest) return newest;
+  sql.transaction(() => {
+    if (present === 0) {
+      sql.script('CREATE TABLE schema_step (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;');
+    }
+    for (const step of steps) {
+      if (step.version <= present) continue;
+      sql.script(step.script);
+      sql.run('INSERT INTO schema_step (version, name, applied_at) VALUES (?, ?, ?)', step.version, step.name, nowMs);
+    }
+  });
+  return newest;
+}

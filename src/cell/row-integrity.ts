@@ -1,0 +1,21 @@
+// The MAC of rows that decide something (D2): state, expiry, policy, scope. It must be checked before a row is believed.
+import { fail } from '../base/errors.ts';
+import { checkRowMac, rowMac } from '../crypto/row-mac.ts';
+import type { Keyring } from './keyring.ts';
+import type { SqlValue } from './sql.ts';
+
+export interface Sealed {
+  mac: Uint8Array;
+  mac_key_id: string;
+}
+
+export function sealRow(keyring: Keyring, table: string, id: string, columns: readonly SqlValue[]): Sealed {
+  const { keyId, key } = keyring.macKey();
+  return { mac: rowMac(key, table, id, columns), mac_key_id: keyId };
+}
+
+/** @throws integrity when any of the columns was changed behind our back */
+export function checkRow(keyring: Keyring, table: string, id: string, columns: readonly SqlValue[], sealed: Sealed): void {
+  if (sealed.mac_key_id === '') fail('integrity', 'stored data failed its check', { evidence: `${table}: no mac` });
+  checkRowMac(keyring.macKey(sealed.mac_key_id).key, table, id, columns, sealed.mac);
+}

@@ -1,0 +1,159 @@
+// Runs: one refresh or rotation each, with its journal and its lease (D5, D6). At most one open run per credential.
+import { notFound } from '../base/errors.ts';
+import type { Access } from './access.ts';
+import type { Sql } from './sql.ts';
+
+export interface RunRow {
+  id: string;
+  credential_id: string;
+  kind: string;
+  trigger: string;
+  requested_by: string;
+  /** open | succeeded | failed | cancelled */
+  state: string;
+  /** The last journalled step: queued | leased | intent | answered | stored ... */
+  step: string;
+  /** The credential's version whose secret this run spends. */
+  generation: number;
+  attempts: number;
+  /** Grows with every lease taken; a writer with an older one is refused. */
+  fence: number;
+  lease_until: number;
+  lease_owner: string;
+  next_attempt_at: number | null;
+  outcome: string | null;
+  cause: string | null;
+  new_version: number | null;
+  started_at: number;
+  finished_at: number | null;
+}
+
+export interface RunStepRow {
+  sequence: number;
+  step: string;
+  status: string;
+  at: number;
+}
+
+export class RunStore {
+  readonly #sql: Sql;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  insert(access: Access, row: RunRow): void {
+    access.check();
+    this.#sql.run(
+      'INSERT INTO run (id, credential_id, kind, trigger, requested_by, state, step, generation, attempts, fence, lease_until, lease_owner, ' +
+        'next_attempt_at, outcome, cause, new_version, started_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      row.id,
+      row.credential_id,
+      row.kind,
+      row.trigger,
+      row.requested_by,
+      row.state,
+      row.step,
+      row.generation,
+      row.attempts,
+      row.fence,
+      row.lease_until,
+      row.lease_owner,
+      row.next_attempt_at,
+      row.outcome,
+      row.cause,
+      row.new_version,
+      row.started_at,
+      row.finished_at,
+    );
+  }
+
+  /** Overwrites a run's progress; what it is about never changes. */
+  save(access: Access, row: RunRow): void {
+    access.check();
+    this.#sql.run(
+      'UPDATE run SET state = ?, step = ?, generation = ?, attempts = ?, fence = ?, lease_until = ?, lease_owner = ?, next_attempt_at = ?, ' +
+        'outcome = ?, cause = ?, new_version = ?, finished_at = ? WHERE id = ?',
+      row.state,
+      row.step,
+      row.generation,
+      row.attempts,
+      row.fence,
+      row.lease_until,
+      row.lease_owner,
+      row.next_attempt_at,
+      row.outcome,
+      row.cause,
+      row.new_version,
+      row.finished_at,
+      row.id,
+    );
+  }
+
+  find(access: Access, id: string): RunRow | undefined {
+    access.check();
+    return this.#sql.get<RunRow>('SELECT * FROM run WHERE id = ?', id);
+  }
+
+  get(access: Access, id: string): RunRow {
+    return this.find(access, id) ?? notFound('run');
+  }
+
+  findOpen(access: Access, credentialId: string): RunRow | undefined {
+    access.check();
+    return this.#sql.get<RunRow>("SELECT * FROM run WHERE credential_id = ? AND state = 'open'", credentialId);
+  }
+
+  /** Newest first; `beforeStartedAt` is exclusive. */
+  list(access: Access, credentialId: string, beforeStartedAt: number, maxRows: number): RunRow[] {
+    access.check();
+    return this.#sql.all<RunRow>(
+      'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, id DESC LIMIT ?',
+      credentialId,
+      beforeStartedAt,
+      maxRows,
+    );
+  }
+
+  /** Open runs whose next attempt is due and whose lease nobody holds. */
+  due(access: Access, nowMs: number, maxRows: number): RunRow[] {
+    access.check();
+    return this.#sql.all<RunRow>(
+      "SELECT * FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL AND next_attempt_at <= ? AND lease_until <= ? ORDER BY next_attempt_at LIMIT ?",
+      nowMs,
+      nowMs,
+      maxRows,
+    );
+  }
+
+  journal(access: Access, runId: string, step: string, status: string, atMs: number): void {
+    access.check();
+    this.#sql.run(
+      'INSERT INTO run_step (run_id, sequence, step, status, at) VALUES (?, (SELECT coalesce(max(sequence), 0) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?)',
+      runId,
+      runId,
+      step,
+      status,
+      atMs,
+    );
+  }
+
+  steps(access: Access, runId: string): RunStepRow[] {
+    access.check();
+    return this.#sql.all<RunStepRow>('SELECT sequence, step, status, at FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
+  }
+
+  /** When the next open run or refresh of this cell is due; undefined when nothing waits. */
+  nextDueAt(access: Access): number | undefined {
+    access.check();
+    const row = this.#sql.get(
+      'SELECT min(at) AS at FROM (' +
+        "SELECT min(max(next_attempt_at, lease_until)) AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL " +
+        "UNION ALL SELECT min(refresh_due_at) FROM credential WHERE refresh_due_at IS NOT NULL AND id NOT IN (SELECT credential_id FROM run WHERE state = 'open') " +
+        'UNION ALL SELECT min(destroy_after_at) FROM credential WHERE destroy_after_at IS NOT NULL ' +
+        "UNION ALL SELECT min(destroy_after_at) FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only')",
+    );
+    const at = row?.['at'];
+    return typeof at === 'number' ? at : undefined;
+  }
+}

@@ -1,0 +1,43 @@
+// The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
+import type { SchemaStep } from './migrations.ts';
+import { CORE_SCRIPT } from './schema-core.ts';
+
+export const HOME_STEPS: readonly SchemaStep[] = [
+  {
+    version: 1,
+    name: 'team and tenants',
+    script: `${CORE_SCRIPT}
+CREATE TABLE tenant (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('creating', 'active', 'erasing', 'erased')),
+  demo INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  witnessed TEXT
+) STRICT;
+CREATE UNIQUE INDEX tenant_by_name ON tenant (name) WHERE state <> 'erased';
+
+CREATE TABLE user (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  bootstrap INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  offboarded_at INTEGER,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX user_by_name ON user (name) WHERE offboarded_at IS NULL;
+CREATE INDEX user_by_mac_key ON user (mac_key_id);
+
+CREATE TABLE user_grant (
+  user_id TEXT NOT NULL REFERENCES user (id),
+  role TEXT NOT NULL,
+  tenant_id TEXT NOT NULL,
+  PRIMARY KEY (user_id, role, tenant_id)
+) STRICT;
+`,
+  },
+];

@@ -1,0 +1,171 @@
+// Changes of a credential that bring no new value: labels and description, roll back to a version, delete, restore, destroy.
+import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Access } from '../cell/access.ts';
+import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
+import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
+import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+
+interface Named {
+  readonly environment: string;
+  readonly name: string;
+  readonly precondition: WritePrecondition;
+}
+
+/** Saves `change` of an existing row under the next revision and forgets what was cached of it. */
+function save(vault: TenantVault, access: Access, located: Located, change: Partial<CredentialFacts>): Located {
+  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const row = { ...facts, ...change, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
+  vault.credentials.save(access, row);
+  vault.cache.forget(located.environment.name, row.name);
+  vault.dueChanged();
+  return { environment: located.environment, row: row as CredentialRow };
+}
+
+export interface LabelInput extends Named {
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly description: string | undefined;
+}
+
+/** Replaces labels and/or description. @throws not_found | precondition_failed | gone */
+export function labelCredential(vault: TenantVault, caller: Caller, input: LabelInput): Located {
+  return vault.door.enter(
+    caller,
+    'credential.label',
+    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (access, located) => {
+      checkPrecondition(requireActive(located.row), input.precondition);
+      return save(vault, access, located, {
+        labels: input.labels === undefined ? located.row.labels : JSON.stringify(input.labels),
+        description: input.description ?? located.row.description,
+      });
+    },
+  );
+}
+
+export interface RollBackInput extends Named {
+  /** The version to go back to; default: the previous one. */
+  readonly toVersion: number | undefined;
+}
+
+/** Moves `current` to an older version at once (R5); `previous` then names the one left. @throws conflict for OAuth grants */
+export function rollBack(vault: TenantVault, caller: Caller, input: RollBackInput): Located {
+  return vault.door.enter(
+    caller,
+    'credential.rollback',
+    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (access, located, details) => {
+      const row = requireActive(located.row);
+      checkPrecondition(row, input.precondition);
+      // A grant moves on at the provider with every refresh: its older versions are spent, not known-good.
+      if (row.kind === 'oauth2') fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced');
+      const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'there is no previous version');
+      if (target === row.current_version) fail('conflict', 'this version is current already', { pointer: '/version' });
+      const version = vault.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
+      details.from_version = row.current_version;
+      details.version = target;
+      return save(vault, access, located, {
+        current_version: target,
+        previous_version: row.current_version,
+        value_expires_at: version.value_expires_at,
+      });
+    },
+  );
+}
+
+export interface DeleteInput extends Named {
+  readonly recoveryWindowMs: number | undefined;
+}
+
+/** Unreadable at once, restorable until the window ends, then destroyed (ER-06). Repeating it changes nothing. */
+export function deleteCredential(vault: TenantVault, caller: Caller, input: DeleteInput): Located {
+  return vault.door.enter(
+    caller,
+    'credential.delete',
+    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (access, located) => {
+      if (located.row.state === 'deleted') return located;
+      checkPrecondition(located.row, input.precondition);
+      cancelOpenRun(vault, access, located.row.id);
+      const now = vault.around.clock.now();
+      return save(vault, access, located, {
+        state: 'deleted',
+        deleted_at: now,
+        destroy_after_at: now + (input.recoveryWindowMs ?? LIMITS.recoveryWindowDefaultMs),
+        refresh_due_at: null,
+      });
+    },
+  );
+}
+
+/** Takes a deletion back within its window. @throws conflict when it is not deleted */
+export function restoreCredential(vault: TenantVault, caller: Caller, input: Named): Located {
+  return vault.door.enter(
+    caller,
+    'credential.restore',
+    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (access, located) => {
+      if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
+      checkPrecondition(located.row, input.precondition);
+      const refreshable = located.row.kind === 'oauth2' && located.row.health === 'ready';
+      return save(vault, access, located, {
+        state: 'active',
+        deleted_at: null,
+        destroy_after_at: null,
+        refresh_due_at: refreshable ? (located.row.value_expires_at ?? vault.around.clock.now()) : null,
+      });
+    },
+  );
+}
+
+/** Destroys every sealed byte now, without a window. Needs a second person (guard.ts). */
+export function destroyCredential(vault: TenantVault, caller: Caller, input: Named): void {
+  vault.door.enter(
+    caller,
+    'credential.destroy',
+    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (access, located, details) => {
+      checkPrecondition(located.row, input.precondition);
+      cancelOpenRun(vault, access, located.row.id);
+      details.count = destroyNow(vault, access, located);
+    },
+  );
+}
+
+/** The scheduler's half: destroys what outlived its recovery window. Returns how many. */
+export function destroyExpired(vault: TenantVault, maxRows: number): number {
+  const now = vault.around.clock.now();
+  const due = vault.door.lookup('scheduler', (lookup) =>
+    vault.credentials.dueForDestruction(lookup, now, maxRows).map((row) => ({
+      row,
+      environment: vault.credentials.environmentById(lookup, row.environment_id),
+    })),
+  );
+  for (const located of due) {
+    vault.door.enterAsSystem(
+      'recovery-window',
+      'credential.destroy',
+      (lookup) => credentialTarget(vault, lookup, located.environment.name, located.row.name),
+      (access, subject, details) => {
+        details.count = destroyNow(vault, access, subject);
+      },
+    );
+  }
+  return due.length;
+}
+
+function destroyNow(vault: TenantVault, access: Access, located: Located): number {
+  const versions = vault.credentials.dropVersions(access, located.row.id);
+  save(vault, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
+  return versions;
+}
+
+// A run that finds its credential changed or gone stops by itself (compare-and-set); this only closes the record at once.
+function cancelOpenRun(vault: TenantVault, access: Access, credentialId: string): void {
+  const run = vault.runs.findOpen(access, credentialId);
+  if (run === undefined) return;
+  const now = vault.around.clock.now();
+  vault.runs.save(access, { ...run, state: 'cancelled', outcome: 'credential_removed', finished_at: now, next_attempt_at: null });
+  vault.runs.journal(access, run.id, 'cancelled', 'credential_removed', now);
+}

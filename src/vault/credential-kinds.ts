@@ -1,0 +1,94 @@
+// The kinds of credential: what their value looks like, what a reader gets of it and what never leaves the vault.
+import { z } from 'zod';
+import type { Purpose } from '../crypto/envelope.ts';
+
+const text = (maxChars: number) => z.string().min(1).max(maxChars);
+const secretText = text(65_536);
+
+export const apiKeyValue = z.strictObject({ key: secretText, key_id: text(512).optional() });
+export const basicValue = z.strictObject({ username: text(512), password: secretText });
+export const databaseValue = z.strictObject({
+  engine: z.enum(['postgresql', 'mysql', 'mariadb', 'redis', 'mongodb', 'other']),
+  host: text(255),
+  port: z.int().min(1).max(65_535),
+  username: text(512).optional(),
+  password: secretText,
+  database: text(255).optional(),
+});
+export const jsonValue = z.record(z.string().max(256), z.json()).refine((value) => Object.keys(value).length > 0, 'must not be empty');
+
+/** An OAuth grant as it is put in. Only the access token, its type, scope and expiry are ever served. */
+export const oauth2Value = z.strictObject({
+  access_token: secretText.optional(),
+  refresh_token: secretText.optional(),
+  client_secret: secretText.optional(),
+  token_type: text(64).optional(),
+  scope: z.string().max(4_096).optional(),
+  /** Seconds the access token lives from now. */
+  expires_in: z.int().min(0).max(31_536_000).optional(),
+});
+
+/** How to refresh an OAuth grant; nothing here is secret. */
+export const oauth2Config = z.strictObject({
+  token_endpoint: z.url({ protocol: /^https?$/ }).max(1_024),
+  client_id: text(512),
+  client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'none']).default('client_secret_basic'),
+  body_format: z.enum(['form', 'json']).default('form'),
+  refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).default('sometimes'),
+  lost_answer: z.enum(['safe', 'unsafe']).default('unsafe'),
+  scope: z.string().max(4_096).optional(),
+});
+export type OAuth2Config = z.infer<typeof oauth2Config>;
+
+export const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** Separate keys for OAuth tokens and everything else (commitment E3). */
+export function purposeOf(kind: string): Purpose {
+  return kind === 'oauth2' ? 'oauth_token' : 'api_key';
+}
+
+export interface SplitValue {
+  /** JSON bytes a reader may get. */
+  readonly value: Uint8Array;
+  /** JSON bytes that never leave the vault. */
+  readonly retained: Uint8Array | undefined;
+  readonly expiresAtMs: number | undefined;
+}
+
+export interface RetainedGrant {
+  refresh_token?: string | undefined;
+  client_secret?: string | undefined;
+}
+
+export interface ServedGrant {
+  access_token?: string | undefined;
+  token_type?: string | undefined;
+  scope?: string | undefined;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export function jsonBytes(value: unknown): Uint8Array {
+  return encoder.encode(JSON.stringify(value));
+}
+
+export function fromJsonBytes<T>(bytes: Uint8Array): T {
+  return JSON.parse(decoder.decode(bytes)) as T;
+}
+
+/** Splits an OAuth grant into what is served and what is retained. */
+export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): SplitValue {
+  const served: ServedGrant = {
+    access_token: input.access_token,
+    token_type: input.access_token === undefined ? undefined : (input.token_type ?? 'Bearer'),
+    scope: input.scope,
+  };
+  const retained: RetainedGrant = { refresh_token: input.refresh_token, client_secret: input.client_secret };
+  return {
+    value: jsonBytes(served),
+    retained: jsonBytes(retained),
+    expiresAtMs: input.access_token === undefined || input.expires_in === undefined ? undefined : nowMs + input.expires_in * 1_000,
+  };
+}

@@ -1,0 +1,115 @@
+// Client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). It must never tell an unknown
+// client from a wrong secret, nor accept an assertion twice.
+import { createLocalJWKSet, errors, type JSONWebKeySet, jwtVerify } from 'jose';
+import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
+import { KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Access } from '../cell/access.ts';
+import type { WorkloadRow } from '../cell/workloads.ts';
+import { sha256 } from '../crypto/primitives.ts';
+import { type IssuedToken, issueToken } from './manage-workloads.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+export type ClientProof =
+  | { readonly method: 'client_secret'; readonly clientId: string | undefined; readonly clientSecret: string }
+  | { readonly method: 'private_key_jwt'; readonly clientId: string | undefined; readonly assertion: string };
+
+/** Asymmetric only: a shared-secret algorithm would let whoever reads the public set sign (AN-05, RFC 8725 section 3.1). */
+const ALGORITHMS = ['EdDSA', 'ES256', 'ES384', 'PS256', 'RS256'];
+
+function refused(evidence: string): KeyturnError {
+  return new KeyturnError('unauthenticated', 'the client is unknown or its proof is wrong', { evidence, extra: { error: 'invalid_client' } });
+}
+
+/** @throws unauthenticated | forbidden (network) */
+export async function exchangeToken(
+  vault: TenantVault,
+  caller: Caller,
+  proof: ClientProof,
+  audiences: readonly string[],
+): Promise<IssuedToken & { readonly workload: string }> {
+  const claims = proof.method === 'private_key_jwt' ? await verifyAssertion(vault, proof.assertion, audiences) : undefined;
+  return vault.submit(() => {
+    const principal = vault.door.lookup('authentication', (lookup) =>
+      proof.method === 'client_secret'
+        ? vault.authenticator.byClientSecret(lookup, proof.clientSecret)
+        : provenBy(vault, lookup, claims as VerifiedAssertion),
+    );
+    if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id)) throw refused('bad client proof');
+    return issue(vault, caller, principal);
+  });
+}
+
+function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): IssuedToken & { readonly workload: string } {
+  return vault.door.enterAs(
+    principal,
+    caller,
+    'token.exchange',
+    () => ({
+      resource: { type: 'Workload', tenant: vault.tenant.id, environment: principal.environment },
+      target: { type: 'workload', id: principal.id, name: principal.name, environment: principal.environment },
+      subject: true as const,
+    }),
+    (access, _subject, details) => {
+      const expiresAtMs = Math.min(vault.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
+      const issued = issueToken(vault, access, 'acc', principal.id, expiresAtMs, undefined);
+      details.token = issued.publicId;
+      return { ...issued, workload: principal.id };
+    },
+  );
+}
+
+interface VerifiedAssertion {
+  readonly workloadId: string;
+  readonly jti: string;
+  readonly expiresAtMs: number;
+}
+
+function provenBy(vault: TenantVault, lookup: Access, claims: VerifiedAssertion): WorkloadPrincipal | undefined {
+  const row = vault.workloads.find(lookup, claims.workloadId);
+  if (row === undefined) return undefined;
+  const jtiHash = sha256(new TextEncoder().encode(`${row.id}\n${claims.jti}`));
+  if (!vault.workloads.claimAssertion(lookup, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs)) throw refused('assertion replayed');
+  return vault.authenticator.byProof(row);
+}
+
+async function verifyAssertion(vault: TenantVault, assertion: string, audiences: readonly string[]): Promise<VerifiedAssertion> {
+  const subject = unverifiedSubject(assertion);
+  const row = vault.door.lookup('authentication', (lookup): WorkloadRow | undefined => vault.workloads.find(lookup, subject));
+  if (row === undefined || row.id !== subject || row.jwks === null) throw refused('unknown client');
+  try {
+    const { payload } = await jwtVerify(assertion, createLocalJWKSet(JSON.parse(row.jwks) as JSONWebKeySet), {
+      algorithms: ALGORITHMS,
+      audience: [...audiences],
+      issuer: row.id,
+      subject: row.id,
+      requiredClaims: ['exp', 'iat', 'jti'],
+      maxTokenAge: LIMITS.clientAssertionMaxAgeMs / 1_000,
+      clockTolerance: LIMITS.clockSkewMs / 1_000,
+      currentDate: new Date(vault.around.clock.now()),
+    });
+    const { jti, exp } = payload;
+    // SECURITY: exact audience (AN-10): one string, not a list that also names us.
+    if (typeof payload.aud !== 'string' || typeof jti !== 'string' || jti.length === 0 || jti.length > 256 || typeof exp !== 'number') {
+      throw refused('claims');
+    }
+    return { workloadId: row.id, jti, expiresAtMs: exp * 1_000 };
+  } catch (error) {
+    if (error instanceof KeyturnError) throw error;
+    throw refused(error instanceof errors.JOSEError ? error.code : 'assertion');
+  }
+}
+
+/** Only to find the key set; nothing is believed before the signature. */
+function unverifiedSubject(assertion: string): string {
+  const parts = assertion.split('.');
+  if (parts.length !== 3 || assertion.length > 8_192) throw refused('not a compact JWS');
+  try {
+    const payload: unknown = JSON.parse(Buffer.from(parts[1] ?? '', 'base64url').toString('utf8'));
+    const subject = typeof payload === 'object' && payload !== null && 'sub' in payload ? payload.sub : undefined;
+    if (typeof subject === 'string' && subject.length <= 64) return subject;
+  } catch {
+    // falls through: the same refusal as any other bad proof
+  }
+  throw refused('no subject');
+}

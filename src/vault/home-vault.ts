@@ -1,0 +1,108 @@
+// The home cell, open: the team, the list of tenants and the log of what concerns neither tenant alone.
+// It must never open a tenant's values: it has none of their keys.
+import { type Door, Door as DoorClass } from '../access/guard.ts';
+import type { Authorizer } from '../access/authorizer.ts';
+import type { AuthorizationResource } from '../access/authorizer.ts';
+import { ROLES, type Role } from '../access/operations.ts';
+import type { UserIdentity } from '../access/principals.ts';
+import { LRUCache } from 'lru-cache';
+import { LIMITS } from '../base/limits.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import type { Access } from '../cell/access.ts';
+import type { Sql } from '../cell/sql.ts';
+import { TenantStore } from '../cell/tenants.ts';
+import { UserStore } from '../cell/users.ts';
+import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
+import { type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+
+export interface HomeVaultOptions {
+  readonly sql: Sql;
+  readonly erasureKey: SecretValue;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  readonly witnessed?: string | undefined;
+}
+
+const INSTALLATION: AuthorizationResource = { type: 'Installation' };
+const NOBODY = new Uint8Array(32);
+
+export class HomeVault {
+  readonly around: Surroundings;
+  readonly core: OpenCell;
+  readonly door: Door;
+  readonly users: UserStore;
+  readonly tenants: TenantStore;
+  readonly auditResource = INSTALLATION;
+  readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
+  readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
+
+  constructor(options: HomeVaultOptions) {
+    const { around, sql } = options;
+    this.around = around;
+    this.core = openCell('home', sql, around.installationId, options.erasureKey, around, options.witnessed);
+    this.users = new UserStore(sql, this.core.keyring);
+    this.tenants = new TenantStore(sql);
+    this.door = new DoorClass({
+      cell: this.core.cell,
+      audit: this.core.audit,
+      authorizer: options.authorizer,
+      clock: around.clock,
+      place: { cellId: around.installationId, demo: false, contained: () => false },
+      admit: options.admit,
+    });
+    this.core.cell.use({ afterRollback: () => this.forgetIdentities() });
+  }
+
+  submit<T>(useCase: () => T): Promise<T> {
+    return this.core.cell.submit(useCase);
+  }
+
+  /** The user behind a user or bootstrap token, or undefined for every kind of bad one. */
+  identify(text: string): UserIdentity | undefined {
+    const now = this.around.clock.now();
+    const known = this.#identities.get(text);
+    if (known !== undefined) return known.expiresAtMs > now ? known.identity : undefined;
+    return this.door.lookup('authentication', (lookup) => this.#findIdentity(lookup, text, now));
+  }
+
+  /** Drops every cached identity: after offboarding, a role change or an undone batch (X6: effective at once). */
+  forgetIdentities(): void {
+    this.#identities.clear();
+  }
+
+  close(): void {
+    this.core.cell.close();
+  }
+
+  #findIdentity(lookup: Access, text: string, nowMs: number): UserIdentity | undefined {
+    const parsed = parseToken(text);
+    if (parsed === undefined || (parsed.type !== 'usr' && parsed.type !== 'boot')) return undefined;
+    const row = this.core.tokens.find(lookup, parsed.publicId);
+    const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
+    const matches = equalBytes(presented, row?.hash ?? NOBODY);
+    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null || row.expires_at <= nowMs) return undefined;
+    const user = this.users.find(lookup, row.subject_id);
+    if (user === undefined || user.row.offboarded_at !== null) return undefined;
+    const identity: UserIdentity = {
+      id: user.row.id,
+      name: user.row.name,
+      revision: user.row.revision,
+      bootstrap: user.row.bootstrap === 1,
+      grants: user.grants.map((grant) => ({ role: asRole(grant.role), tenantId: grant.tenant_id })),
+      tokenId: row.public_id,
+    };
+    this.#identities.set(text, { identity, expiresAtMs: row.expires_at });
+    return identity;
+  }
+}
+
+function asRole(text: string): Role {
+  const role = ROLES.find((known) => known === text);
+  if (role === undefined) throw new RangeError('a stored role is not in the list');
+  return role;
+}
+
+export function installationTarget(type = 'installation', name?: string) {
+  return () => ({ resource: INSTALLATION, target: { type, ...(name === undefined ? {} : { name }) }, subject: true as const });
+}

@@ -1,0 +1,79 @@
+// Tenants: made in two journalled steps (home row, then the tenant's own cell), listed by what the caller may see.
+import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import type { Access } from '../cell/access.ts';
+import type { TenantRow } from '../cell/tenants.ts';
+import type { Page } from './describe-credential.ts';
+import { type HomeVault, installationTarget } from './home-vault.ts';
+
+export interface CreateTenantInput {
+  readonly name: string;
+  readonly environments: readonly string[];
+  readonly demo: boolean;
+}
+
+/** Makes the tenant's own cell; idempotent, so that a crash between the steps is repaired by doing it again. */
+export type Provision = (tenant: TenantRow, environments: readonly string[]) => Promise<void>;
+
+/** @throws conflict when the name is taken */
+export async function createTenant(home: HomeVault, caller: Caller, input: CreateTenantInput, provision: Provision): Promise<TenantRow> {
+  const row = await home.submit(() =>
+    home.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
+      if (home.tenants.find(access, input.name) !== undefined) fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
+      const tenant = {
+        id: newId('tenant', home.around.entropy),
+        name: input.name,
+        state: 'creating',
+        demo: input.demo ? 1 : 0,
+        created_at: home.around.clock.now(),
+        created_by: access.principalId,
+      };
+      home.tenants.insert(access, tenant);
+      details.tenant = tenant.id;
+      return { ...tenant, witnessed: null };
+    }),
+  );
+  home.around.faults.at('tenant.after-row');
+  await finishTenant(home, row, input.environments, provision);
+  return { ...row, state: 'active' };
+}
+
+/** The second half of `createTenant`, also run at start for tenants a crash left half made. */
+export async function finishTenant(home: HomeVault, row: TenantRow, environments: readonly string[], provision: Provision): Promise<void> {
+  await provision(row, environments);
+  home.around.faults.at('tenant.after-cell');
+  await home.submit(() => home.door.lookup('provision', (access) => home.tenants.setState(access, row.id, 'active')));
+}
+
+function visibleTo(caller: Caller): (row: TenantRow) => boolean {
+  const grants = caller.user?.grants ?? [];
+  return (row) => grants.some((grant) => grant.tenantId === '*' || grant.tenantId === row.id);
+}
+
+/** Only tenants at which the caller has a role (X4). */
+export function listTenants(home: HomeVault, caller: Caller, afterName: string, maxRows: number): Page<TenantRow> {
+  return home.door.enter(caller, 'tenant.list', installationTarget('tenants'), (access, _subject, details) => {
+    const visible = visibleTo(caller);
+    const rows: TenantRow[] = [];
+    let after = afterName;
+    for (;;) {
+      const batch = home.tenants.list(access, after, maxRows + 1);
+      for (const row of batch) {
+        if (visible(row)) rows.push(row);
+        after = row.name;
+        if (rows.length > maxRows) break;
+      }
+      if (rows.length > maxRows || batch.length <= maxRows) break;
+    }
+    const page = rows.slice(0, maxRows);
+    details.count = page.length;
+    return { rows: page, next: rows.length > maxRows ? page.at(-1)?.name : undefined };
+  });
+}
+
+/** For the composition root: which tenant a path means. Undefined for unknown, half-made and erased ones alike. */
+export function resolveTenant(home: HomeVault, idOrName: string): TenantRow | undefined {
+  const row = home.door.lookup('routing', (lookup: Access) => home.tenants.find(lookup, idOrName));
+  return row?.state === 'active' ? row : undefined;
+}

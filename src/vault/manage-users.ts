@@ -1,0 +1,127 @@
+// The team: people with roles at all tenants or at some, their tokens, and offboarding that ends everything at once (X1, X4, X6).
+import type { Role } from '../access/operations.ts';
+import type { Caller, Principal } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import type { Access } from '../cell/access.ts';
+import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
+import type { Page } from './describe-credential.ts';
+import { type HomeVault, installationTarget } from './home-vault.ts';
+import { type IssuedUserToken, issueUserToken } from './set-up.ts';
+
+export interface GrantInput {
+  readonly role: Role;
+  /** A tenant's name or id; absent: every tenant. */
+  readonly tenant: string | undefined;
+}
+
+export interface CreateUserInput {
+  readonly name: string;
+  readonly grants: readonly GrantInput[];
+  readonly tokenTtlMs: number;
+}
+
+export interface UserWithGrants {
+  readonly row: UserRow;
+  readonly grants: readonly GrantRow[];
+}
+
+/** @throws conflict | forbidden when a grant exceeds the caller's own | not_found */
+export function createUser(home: HomeVault, caller: Caller, input: CreateUserInput): UserWithGrants & { issued: IssuedUserToken } {
+  return home.door.enter(caller, 'user.create', installationTarget('user', input.name), (access, _subject, details, principal) => {
+    if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
+    const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
+    const row: UserFacts = {
+      id: newId('user', home.around.entropy),
+      name: input.name,
+      revision: 1,
+      bootstrap: 0,
+      created_at: home.around.clock.now(),
+      created_by: access.principalId,
+      offboarded_at: null,
+    };
+    home.users.insert(access, row, grants);
+    const issued = issueUserToken(home, access, 'usr', row.id, input.tokenTtlMs);
+    details.role = input.grants.map((grant) => grant.role).join(' ');
+    details.token = issued.publicId;
+    return { row: row as UserRow, grants, issued };
+  });
+}
+
+/** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */
+function toGrant(home: HomeVault, access: Access, principal: Principal, grant: GrantInput, index: number): GrantRow {
+  if (grant.role === 'workload') fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
+  if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes an owner');
+  if (grant.tenant === undefined) {
+    if (grant.role === 'engineer') {
+      fail('invalid_request', 'an engineer is assigned to named tenants', { pointer: `/grants/${index}/tenant` });
+    }
+    return { role: grant.role, tenant_id: '*' };
+  }
+  const tenant = home.tenants.find(access, grant.tenant);
+  if (tenant === undefined) fail('not_found', 'no such tenant', { pointer: `/grants/${index}/tenant` });
+  return { role: grant.role, tenant_id: tenant.id };
+}
+
+export function listUsers(home: HomeVault, caller: Caller, afterId: string, maxRows: number): Page<UserWithGrants> {
+  return home.door.enter(caller, 'user.list', installationTarget('users'), (access, _subject, details) => {
+    const found = home.users.list(access, afterId, maxRows + 1);
+    const rows = found.slice(0, maxRows);
+    details.count = rows.length;
+    return { rows, next: found.length > maxRows ? rows.at(-1)?.row.id : undefined };
+  });
+}
+
+/** Every token of the user is dead when this returns. Idempotent. @throws conflict for the last owner */
+export function offboardUser(home: HomeVault, caller: Caller, idOrName: string): UserWithGrants {
+  return home.door.enter(caller, 'user.offboard', userTarget(home, idOrName), (access, user, details, principal) => {
+    if (user.row.offboarded_at !== null) return user;
+    if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
+    if (holdsOwner(user) && countOwners(home, access) < 2) fail('conflict', 'the last owner cannot leave: make another owner first');
+    const now = home.around.clock.now();
+    const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
+    const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
+    home.users.save(access, row, user.grants);
+    details.count = home.core.tokens.revokeAllOf(access, row.id, now);
+    home.forgetIdentities();
+    return { row: row as UserRow, grants: user.grants };
+  });
+}
+
+/** A further token for a user. @throws not_found | conflict | forbidden */
+export function createUserToken(home: HomeVault, caller: Caller, idOrName: string, ttlMs: number): IssuedUserToken {
+  return home.door.enter(caller, 'user.token.create', userTarget(home, idOrName), (access, user, details, principal) => {
+    if (user.row.offboarded_at !== null) fail('conflict', 'the user is offboarded');
+    if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes tokens of an owner');
+    const issued = issueUserToken(home, access, 'usr', user.row.id, ttlMs);
+    details.token = issued.publicId;
+    return issued;
+  });
+}
+
+function userTarget(home: HomeVault, idOrName: string) {
+  return (lookup: Access) => {
+    const subject = home.users.find(lookup, idOrName);
+    return {
+      resource: { type: 'Installation' as const },
+      target: { type: 'user', ...(subject === undefined ? {} : { id: subject.row.id, name: subject.row.name }) },
+      subject,
+    };
+  };
+}
+
+function holdsOwner(user: UserWithGrants): boolean {
+  return user.grants.some((grant) => grant.role === 'owner');
+}
+
+function countOwners(home: HomeVault, access: Access): number {
+  let owners = 0;
+  let after = '';
+  for (;;) {
+    const page = home.users.list(access, after, 500);
+    owners += page.filter((user) => user.row.offboarded_at === null && holdsOwner(user)).length;
+    const last = page.at(-1);
+    if (last === undefined || page.length < 500) return owners;
+    after = last.row.id;
+  }
+}

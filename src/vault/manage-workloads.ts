@@ -1,0 +1,209 @@
+// Workloads and their tokens: made, listed, revoked. A secret is returned once, by the call that made it, and stored hashed.
+import { Networks } from '../access/networks.ts';
+import type { WorkloadPermission } from '../access/operations.ts';
+import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import type { Access } from '../cell/access.ts';
+import type { TokenRow } from '../cell/tokens.ts';
+import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
+import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
+import type { Page } from './describe-credential.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+export interface IssuedToken {
+  readonly token: SecretValue;
+  readonly publicId: string;
+  readonly expiresAtMs: number;
+}
+
+/** Mints, hashes and stores a token of `subjectId`. */
+export function issueToken(
+  vault: TenantVault,
+  access: Access,
+  type: TokenType,
+  subjectId: string,
+  expiresAtMs: number,
+  permissions: readonly WorkloadPermission[] | undefined,
+): IssuedToken {
+  const { publicId, token } = mintToken(type);
+  const now = vault.around.clock.now();
+  vault.core.tokens.insert(access, {
+    public_id: publicId,
+    type,
+    hash: token.reveal((bytes) => hashToken(vault.around.root.subkey('token-pepper'), bytes)),
+    subject_id: subjectId,
+    permissions: permissions === undefined ? null : JSON.stringify(permissions),
+    created_at: now,
+    expires_at: expiresAtMs,
+  });
+  return { token, publicId, expiresAtMs };
+}
+
+export interface CreateWorkloadInput {
+  readonly name: string;
+  readonly environment: string;
+  readonly patterns: readonly string[];
+  readonly permissions: readonly WorkloadPermission[];
+  readonly networks: readonly string[];
+  /** JSON Web Key Set; when given, the workload proves itself with private_key_jwt and gets no client secret. */
+  readonly jwks: string | undefined;
+  readonly ttlMs: number;
+}
+
+export interface CreatedWorkload {
+  readonly row: WorkloadFacts;
+  readonly clientSecret: IssuedToken | undefined;
+}
+
+/** @throws conflict | not_found when the environment does not exist | invalid_request */
+export function createWorkload(vault: TenantVault, caller: Caller, input: CreateWorkloadInput): CreatedWorkload {
+  return vault.door.enter(
+    caller,
+    'workload.create',
+    (lookup) => ({
+      resource: { type: 'Workload', tenant: vault.tenant.id, environment: input.environment },
+      target: { type: 'workload', name: input.name, environment: input.environment },
+      subject: vault.credentials.findEnvironment(lookup, input.environment),
+    }),
+    (access) => {
+      Networks.parse([...input.networks], '/networks');
+      if (vault.workloads.find(access, input.name) !== undefined) fail('conflict', 'a workload of this name exists', { pointer: '/name' });
+      const now = vault.around.clock.now();
+      const row: WorkloadFacts = {
+        id: newId('workload', vault.around.entropy),
+        name: input.name,
+        environment: input.environment,
+        patterns: JSON.stringify(input.patterns),
+        permissions: JSON.stringify(input.permissions),
+        networks: JSON.stringify(input.networks),
+        jwks: input.jwks ?? null,
+        revision: 1,
+        created_at: now,
+        created_by: access.principalId,
+        expires_at: now + input.ttlMs,
+        revoked_at: null,
+      };
+      vault.workloads.insert(access, row);
+      const clientSecret =
+        input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at, undefined) : undefined;
+      return { row, clientSecret };
+    },
+  );
+}
+
+function workloadTarget(vault: TenantVault, lookup: Access, idOrName: string) {
+  const row = vault.workloads.find(lookup, idOrName);
+  return {
+    resource: {
+      type: 'Workload' as const,
+      tenant: vault.tenant.id,
+      ...(row === undefined ? {} : { environment: row.environment }),
+    },
+    target: { type: 'workload', ...(row === undefined ? {} : { id: row.id, name: row.name, environment: row.environment }) },
+    subject: row,
+  };
+}
+
+export function getWorkload(vault: TenantVault, caller: Caller, idOrName: string): { row: WorkloadRow; tokens: TokenRow[] } {
+  return vault.door.enter(
+    caller,
+    'workload.list',
+    (lookup) => workloadTarget(vault, lookup, idOrName),
+    (access, row) => ({ row, tokens: vault.core.tokens.listBySubject(access, row.id) }),
+  );
+}
+
+export function listWorkloads(vault: TenantVault, caller: Caller, after: string, maxRows: number): Page<WorkloadRow> {
+  return vault.door.enter(
+    caller,
+    'workload.list',
+    () => ({ resource: { type: 'Workload', tenant: vault.tenant.id }, target: { type: 'workloads' }, subject: true as const }),
+    (access, _subject, details) => {
+      const found = vault.workloads.list(access, after, maxRows + 1);
+      const rows = found.slice(0, maxRows);
+      const last = rows.at(-1);
+      details.count = rows.length;
+      return { rows, next: found.length > maxRows && last !== undefined ? `${last.name}\n${last.id}` : undefined };
+    },
+  );
+}
+
+/** All its tokens die in the same batch (AZ-13). Idempotent. */
+export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: string): WorkloadRow {
+  return vault.door.enter(
+    caller,
+    'workload.revoke',
+    (lookup) => workloadTarget(vault, lookup, idOrName),
+    (access, row, details) => {
+      const now = vault.around.clock.now();
+      details.count = vault.core.tokens.revokeAllOf(access, row.id, now);
+      vault.authenticator.forget();
+      return row.revoked_at === null ? vault.workloads.revoke(access, row, now) : row;
+    },
+  );
+}
+
+/** A further client secret, so that the old one can be replaced without a gap. @throws conflict for private_key_jwt workloads */
+export function createClientSecret(vault: TenantVault, caller: Caller, idOrName: string): { row: WorkloadRow; secret: IssuedToken } {
+  return vault.door.enter(
+    caller,
+    'workload.secret.create',
+    (lookup) => workloadTarget(vault, lookup, idOrName),
+    (access, row, details) => {
+      requireLive(vault, row);
+      if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
+      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at, undefined);
+      details.token = secret.publicId;
+      return { row, secret };
+    },
+  );
+}
+
+export interface CreateTokenInput {
+  readonly workload: string;
+  readonly permissions: readonly WorkloadPermission[] | undefined;
+  readonly ttlMs: number;
+}
+
+/** A direct token for a program that cannot do the exchange. @throws not_found | invalid_request */
+export function createDirectToken(vault: TenantVault, caller: Caller, input: CreateTokenInput): IssuedToken {
+  return vault.door.enter(
+    caller,
+    'token.create',
+    (lookup) => workloadTarget(vault, lookup, input.workload),
+    (access, row, details) => {
+      requireLive(vault, row);
+      const own = JSON.parse(row.permissions) as WorkloadPermission[];
+      if (input.permissions?.some((permission) => !own.includes(permission)) === true) {
+        fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
+      }
+      const expiresAtMs = Math.min(vault.around.clock.now() + input.ttlMs, row.expires_at);
+      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, input.permissions);
+      details.token = issued.publicId;
+      return issued;
+    },
+  );
+}
+
+/** Dead at once. @throws not_found */
+export function revokeToken(vault: TenantVault, caller: Caller, workload: string, publicId: string): TokenRow {
+  return vault.door.enter(
+    caller,
+    'token.revoke',
+    (lookup) => workloadTarget(vault, lookup, workload),
+    (access, row, details) => {
+      const token = vault.core.tokens.find(access, publicId);
+      if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
+      details.token = publicId;
+      vault.authenticator.forget();
+      return vault.core.tokens.revoke(access, publicId, vault.around.clock.now());
+    },
+  );
+}
+
+function requireLive(vault: TenantVault, row: WorkloadRow): void {
+  if (row.revoked_at !== null || row.expires_at <= vault.around.clock.now()) fail('conflict', 'the workload is revoked or expired');
+}
+

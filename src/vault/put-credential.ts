@@ -1,0 +1,212 @@
+// Puts a credential: the first time it is made, after that a new immutable version becomes current (R5).
+// It must never overwrite a version, nor accept a write whose precondition does not hold.
+import type { Caller } from '../access/principals.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Access } from '../cell/access.ts';
+import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import { sealFields } from '../crypto/data-key.ts';
+import { type Kind, type OAuth2Config, oauth2Value, purposeOf, type SplitValue, splitGrant, jsonBytes } from './credential-kinds.ts';
+import { refreshDueAt } from './refresh-schedule.ts';
+import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+
+/** What must hold for the write to happen; at most one member. */
+export interface WritePrecondition {
+  /** The credential must not exist yet. */
+  readonly absent?: boolean | undefined;
+  /** Its revision must be this (If-Match). */
+  readonly revision?: number | undefined;
+  /** Its current version must be this (check-and-set); 0 means absent. */
+  readonly version?: number | undefined;
+}
+
+export interface PutCredentialInput {
+  readonly environment: string;
+  readonly name: string;
+  readonly kind: Kind;
+  readonly value: unknown;
+  readonly connector: string | undefined;
+  readonly config: OAuth2Config | undefined;
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly description: string | undefined;
+  readonly expiresAtMs: number | undefined;
+  readonly precondition: WritePrecondition;
+}
+
+export interface PutResult {
+  readonly created: boolean;
+  readonly located: Located;
+}
+
+/** @throws not_found | version_conflict | precondition_failed | conflict | payload_too_large | gone */
+export function putCredential(vault: TenantVault, caller: Caller, input: PutCredentialInput): PutResult {
+  return vault.door.enter(
+    caller,
+    'credential.put',
+    (lookup) => putTarget(vault, lookup, input),
+    (access, subject, details) => {
+      const { environment, row } = subject;
+      checkPrecondition(row, input.precondition);
+      const now = vault.around.clock.now();
+      const split = splitValue(input, now);
+      const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
+      applyTiming(vault, facts, split, now);
+      details.version = facts.latest_version;
+      details.kind = facts.kind;
+      if (row === undefined) vault.credentials.insert(access, facts);
+      else vault.credentials.save(access, facts);
+      storeVersion(vault, access, facts, split, { origin: 'put', runId: null });
+      vault.cache.forget(environment.name, facts.name);
+      vault.dueChanged();
+      return { created: row === undefined, located: { environment, row: facts as CredentialRow } };
+    },
+  );
+}
+
+function putTarget(vault: TenantVault, lookup: Access, input: PutCredentialInput) {
+  const environment = vault.credentials.findEnvironment(lookup, input.environment);
+  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
+  return {
+    resource: { type: 'Credential' as const, tenant: vault.tenant.id, environment: input.environment, kind: row?.kind ?? input.kind },
+    target: {
+      type: 'credential',
+      environment: input.environment,
+      name: input.name,
+      ...(row === undefined ? {} : { id: row.id }),
+    },
+    subject: environment === undefined ? undefined : { environment, row },
+  };
+}
+
+/** @throws precondition_failed | version_conflict */
+export function checkPrecondition(row: CredentialRow | undefined, precondition: WritePrecondition): void {
+  const { absent, revision, version } = precondition;
+  if (absent === true && row !== undefined) fail('precondition_failed', 'the credential exists already');
+  if (revision !== undefined && row?.revision !== revision) fail('precondition_failed', 'the credential changed since it was read');
+  if (version !== undefined && (row?.current_version ?? 0) !== version) {
+    fail('version_conflict', 'the current version is another one', {
+      pointer: '/cas',
+      extra: { current_version: row?.current_version ?? 0 },
+    });
+  }
+}
+
+function splitValue(input: PutCredentialInput, now: number): SplitValue {
+  const split: SplitValue =
+    input.kind === 'oauth2'
+      ? splitGrant(oauth2Value.parse(input.value), now)
+      : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
+  const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
+  if (bytes > LIMITS.valueMaxBytes) fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
+  return split;
+}
+
+function newFacts(
+  vault: TenantVault,
+  access: Access,
+  environment: EnvironmentRow,
+  input: PutCredentialInput,
+  now: number,
+): CredentialFacts {
+  return {
+    id: newId('credential', vault.around.entropy),
+    environment_id: environment.id,
+    name: input.name,
+    kind: input.kind,
+    connector: input.connector ?? (input.kind === 'oauth2' ? 'generic-oauth2' : null),
+    state: 'active',
+    health: 'ready',
+    health_since: now,
+    health_cause: null,
+    current_version: 1,
+    previous_version: null,
+    pending_version: null,
+    latest_version: 1,
+    revision: 1,
+    description: input.description ?? '',
+    labels: JSON.stringify(input.labels ?? {}),
+    config: JSON.stringify(input.config ?? {}),
+    value_expires_at: null,
+    refresh_due_at: null,
+    created_at: now,
+    created_by: access.principalId,
+    updated_at: now,
+    deleted_at: null,
+    destroy_after_at: null,
+  };
+}
+
+function nextFacts(row: CredentialRow, access: Access, input: PutCredentialInput, now: number): CredentialFacts {
+  access.check();
+  if (row.state !== 'active') {
+    throw new KeyturnError('conflict', 'a deleted credential of this name is in its recovery window: restore or destroy it first');
+  }
+  requireActive(row);
+  if (row.kind !== input.kind) fail('conflict', 'the credential exists with another kind', { pointer: '/kind' });
+  const version = row.latest_version + 1;
+  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+  return {
+    ...facts,
+    connector: input.connector ?? row.connector,
+    previous_version: row.current_version,
+    current_version: version,
+    latest_version: version,
+    revision: row.revision + 1,
+    description: input.description ?? row.description,
+    labels: input.labels === undefined ? row.labels : JSON.stringify(input.labels),
+    config: input.config === undefined ? row.config : JSON.stringify(input.config),
+    health: 'ready',
+    health_since: row.health === 'ready' ? row.health_since : now,
+    health_cause: null,
+    updated_at: now,
+  };
+}
+
+/** Sets expiry and the next refresh from a new value. */
+export function applyTiming(vault: TenantVault, facts: CredentialFacts, split: SplitValue, now: number): void {
+  facts.value_expires_at = split.expiresAtMs ?? null;
+  facts.refresh_due_at = null;
+  if (facts.kind !== 'oauth2' || split.retained === undefined) return;
+  const refreshable = hasRefreshToken(split.retained);
+  if (!refreshable) return;
+  facts.refresh_due_at =
+    split.expiresAtMs === undefined ? now : refreshDueAt(now, split.expiresAtMs, vault.around.entropy.fraction());
+}
+
+function hasRefreshToken(retained: Uint8Array): boolean {
+  return (JSON.parse(new TextDecoder().decode(retained)) as { refresh_token?: string }).refresh_token !== undefined;
+}
+
+/** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
+export function storeVersion(
+  vault: TenantVault,
+  access: Access,
+  facts: CredentialFacts,
+  split: SplitValue,
+  how: { readonly origin: 'put' | 'refresh' | 'rotation'; readonly runId: string | null },
+): void {
+  const { keyring } = vault.core;
+  const purpose = purposeOf(facts.kind);
+  const tenantKey = keyring.current(purpose);
+  const context = keyring.context(purpose, 'credential_version', facts.id, facts.latest_version);
+  const { wrappedKey, sealed } = sealFields(tenantKey, context, {
+    value: split.value,
+    ...(split.retained === undefined ? {} : { retained: split.retained }),
+  });
+  keyring.countWrap(purpose);
+  vault.credentials.insertVersion(access, {
+    credential_id: facts.id,
+    version: facts.latest_version,
+    key_id: tenantKey.id,
+    wrapped_key: wrappedKey,
+    value: sealed['value'] as Uint8Array,
+    retained: sealed['retained'] ?? null,
+    value_expires_at: split.expiresAtMs ?? null,
+    created_at: vault.around.clock.now(),
+    created_by: access.principalId,
+    origin: how.origin,
+    run_id: how.runId,
+  });
+  vault.credentials.pruneVersions(access, facts, LIMITS.versionsKept);
+}

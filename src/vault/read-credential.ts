@@ -1,0 +1,160 @@
+// Hands a workflow the one credential it may have, as bytes that were never a string. Of an OAuth grant only the access token
+// is opened; the retained part (refresh token, client secret) is not touched on this path at all.
+import type { Found } from '../access/guard.ts';
+import type { Caller } from '../access/principals.ts';
+import { toTimestamp } from '../base/clock.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Access } from '../cell/access.ts';
+import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
+import { prepareField } from '../crypto/data-key.ts';
+import type { PreparedOpen } from '../crypto/envelope.ts';
+import type { CachedCredential } from './credential-cache.ts';
+import { purposeOf } from './credential-kinds.ts';
+import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+
+export type Stage = 'current' | 'previous' | 'pending';
+
+export interface ReadCredentialInput {
+  readonly environment: string;
+  readonly name: string;
+  readonly version: number | undefined;
+  readonly stage: Stage | undefined;
+}
+
+export interface ReadResult {
+  readonly credentialId: string;
+  readonly version: number;
+  /** JSON: the facts and the value; the caller may wipe it after sending. */
+  readonly body: Uint8Array;
+  readonly expiresAtMs: number | null;
+}
+
+/** The grant's access token is past its expiry: a refresh must come first. */
+export class StaleGrant extends KeyturnError {
+  readonly credentialId: string;
+
+  constructor(credentialId: string) {
+    super('provider_unavailable', 'the access token has expired and is being refreshed', { retryAfterSeconds: 5 });
+    this.credentialId = credentialId;
+  }
+}
+
+type Wanted = Located & { readonly cached?: CachedCredential };
+
+/** @throws not_found | forbidden | gone | needs_consent | StaleGrant */
+export function readCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): ReadResult {
+  return vault.door.enter(
+    caller,
+    'credential.read',
+    (lookup) => readTarget(vault, lookup, input),
+    (access, wanted, details) => {
+      const row = requireActive(wanted.row);
+      const version = versionWanted(row, input);
+      details.version = version;
+      if (input.stage !== undefined) details.stage = input.stage;
+      const current = version === row.current_version;
+      if (current) refuseUnusable(vault, row);
+      const cached = current && wanted.cached !== undefined ? wanted.cached : open(vault, access, wanted, version, current);
+      return { credentialId: row.id, version, body: answer(cached.head, cached.prepared), expiresAtMs: row.value_expires_at };
+    },
+  );
+}
+
+/** As `readCredential`, waiting for the one shared refresh when the token is stale. The refused first try is in the log, too. */
+export async function readFreshCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): Promise<ReadResult> {
+  try {
+    return await vault.submit(() => readCredential(vault, caller, input));
+  } catch (error) {
+    if (!(error instanceof StaleGrant) || vault.refresher === undefined) throw error;
+    await vault.refresher.refreshNow(error.credentialId);
+    return vault.submit(() => readCredential(vault, caller, input));
+  }
+}
+
+function readTarget(vault: TenantVault, lookup: Access, input: ReadCredentialInput): Found<Wanted> {
+  const cached = vault.cache.find(input.environment, input.name, vault.around.clock.now());
+  if (cached === undefined) return credentialTarget(vault, lookup, input.environment, input.name);
+  const { row, environment } = cached;
+  return {
+    resource: {
+      type: 'Credential',
+      tenant: vault.tenant.id,
+      environment: environment.name,
+      kind: row.kind,
+      ...(row.connector === null ? {} : { connector: row.connector }),
+    },
+    target: { type: 'credential', environment: environment.name, name: row.name, id: row.id },
+    subject: { row, environment, cached },
+  };
+}
+
+function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
+  if (input.version !== undefined) return input.version;
+  if (input.stage === 'previous') return row.previous_version ?? fail('not_found', 'no such version');
+  if (input.stage === 'pending') return row.pending_version ?? fail('not_found', 'no such version');
+  return row.current_version;
+}
+
+function refuseUnusable(vault: TenantVault, row: CredentialRow): void {
+  if (row.kind !== 'oauth2') return;
+  if (row.health === 'needs_consent' || row.health === 'disconnected') {
+    fail('needs_consent', 'the grant is dead at the provider: connect it again', {
+      extra: { health: row.health, since: toTimestamp(row.health_since), cause: row.health_cause },
+    });
+  }
+  const expired = row.value_expires_at !== null && row.value_expires_at <= vault.around.clock.now();
+  const neverFetched = row.value_expires_at === null && row.refresh_due_at !== null;
+  if (expired || neverFetched) throw new StaleGrant(row.id);
+}
+
+function open(vault: TenantVault, access: Access, wanted: Located, version: number, current: boolean): CachedCredential {
+  const { row, environment } = wanted;
+  const stored = vault.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
+  const entry: CachedCredential = {
+    environment,
+    row,
+    head: headOf(row, environment, stored),
+    prepared: prepareVersion(vault, row, stored, 'value'),
+    expiresAtMs: vault.around.clock.now() + LIMITS.dataKeyCacheTtlMs,
+  };
+  if (current) vault.cache.keep(entry);
+  return entry;
+}
+
+/** Unwraps a version's data key for one of its fields. @throws integrity | key_destroyed | not_found */
+export function prepareVersion(vault: TenantVault, row: CredentialRow, stored: VersionRow, field: 'value' | 'retained'): PreparedOpen {
+  const purpose = purposeOf(row.kind);
+  const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
+  const { keyring } = vault.core;
+  const tenantKey = keyring.byId(purpose, stored.key_id);
+  const context = keyring.context(purpose, 'credential_version', row.id, stored.version);
+  return prepareField(tenantKey, context, field, stored.wrapped_key, sealed);
+}
+
+const encoder = new TextEncoder();
+const CLOSE = 125; // }
+
+function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow): Uint8Array {
+  const facts = JSON.stringify({
+    id: row.id,
+    name: row.name,
+    environment: environment.name,
+    kind: row.kind,
+    version: stored.version,
+    version_created_at: toTimestamp(stored.created_at),
+    expires_at: stored.value_expires_at === null ? null : toTimestamp(stored.value_expires_at),
+  });
+  return encoder.encode(`${facts.slice(0, -1)},"value":`);
+}
+
+// SECURITY: the plaintext goes from the cipher into the answer's bytes and is wiped; it is never a JS string (security-review 2.9).
+function answer(head: Uint8Array, prepared: PreparedOpen): Uint8Array {
+  const plaintext = prepared.open();
+  const body = new Uint8Array(head.byteLength + plaintext.byteLength + 1);
+  body.set(head);
+  body.set(plaintext, head.byteLength);
+  body[body.byteLength - 1] = CLOSE;
+  plaintext.fill(0);
+  return body;
+}

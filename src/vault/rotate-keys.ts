@@ -1,0 +1,162 @@
+// Rotating a cell's own keys: a new version of each purpose becomes active at once, then everything under the old ones is rewrapped in
+// small batches. It must never destroy a key that anything still refers to (CR-13).
+import type { Caller } from '../access/principals.ts';
+import type { AuthorizationResource } from '../access/authorizer.ts';
+import type { Door } from '../access/guard.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Access } from '../cell/access.ts';
+import type { Cell } from '../cell/cell.ts';
+import type { KeyRow } from '../cell/keyring.ts';
+import { countStale, type RewrapTable, REWRAP_TABLES, rewrapRows } from '../cell/rewrap.ts';
+import type { Purpose } from '../crypto/envelope.ts';
+import type { OpenCell, Surroundings } from './open-cell.ts';
+
+/** What can be rotated. The audit-signing key is not among them: its verifier is pinned outside and changes only with a hand-over. */
+export const ROTATABLE: readonly Purpose[] = ['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac'];
+
+/** A cell whose keys can be rotated. */
+export interface KeyedCell {
+  readonly core: OpenCell;
+  readonly door: Door;
+  readonly around: Surroundings;
+  readonly keyResource: AuthorizationResource;
+  /** Re-seals row MACs that carry an old key; returns how many rows it did. */
+  resealRows(access: Access, maxRows: number): number;
+  /** Forget derived keys and rows read under old ones. */
+  forgetKeys(): void;
+  dueChanged(): void;
+}
+
+export interface KeyProgress {
+  readonly purpose: string;
+  readonly toVersion: number;
+  readonly total: number;
+  readonly done: number;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number | null;
+}
+
+interface ProgressRow {
+  purpose: string;
+  to_version: number;
+  total: number;
+  done: number;
+  started_at: number;
+  finished_at: number | null;
+}
+
+function keyTarget(cell: KeyedCell) {
+  return () => ({ resource: cell.keyResource, target: { type: 'keys' }, subject: true as const });
+}
+
+export function listKeys(cell: KeyedCell, caller: Caller): { keys: KeyRow[]; progress: KeyProgress[] } {
+  return cell.door.enter(caller, 'key.list', keyTarget(cell), () => ({ keys: cell.core.keyring.rows(), progress: progressOf(cell.core.cell) }));
+}
+
+/** Starts a rotation of the given purposes (default: all that may). New values use the new keys from this moment on. */
+export function rotateKeys(cell: KeyedCell, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
+  return cell.door.enter(caller, 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
+    const wanted = purposes ?? ROTATABLE;
+    const { keyring } = cell.core;
+    const { sql } = cell.core.cell;
+    for (const purpose of wanted) {
+      const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, cell.around.clock, cell.around.entropy);
+      sql.run(
+        'INSERT INTO key_rotation (purpose, to_version, total, done, started_at) VALUES (?, ?, ?, 0, ?)',
+        purpose,
+        next.version,
+        countStale(sql, purpose, keyring),
+        cell.around.clock.now(),
+      );
+    }
+    details.count = wanted.length;
+    if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
+    cell.around.faults.at('keys.after-new-version');
+    cell.forgetKeys();
+    cell.dueChanged();
+    return progressOf(cell.core.cell);
+  });
+}
+
+/** One batch of the background rewrap; returns how many rows it moved. 0 means nothing is left. Call inside a job. */
+export function rewrapBatch(cell: KeyedCell, maxRows: number = LIMITS.rewrapBatchRows): number {
+  const open = progressOf(cell.core.cell).filter((progress) => progress.finishedAtMs === null);
+  if (open.length === 0) return 0;
+  return cell.door.enterAsSystem('rewrap', 'key.rotate', keyTarget(cell), (access, _subject, details) => {
+    let moved = 0;
+    for (const progress of open) {
+      const rows = moved >= maxRows ? 0 : rewrapPurpose(cell, access, progress.purpose as Purpose, maxRows - moved);
+      moved += rows;
+      details.purpose = progress.purpose;
+      bookProgress(cell, progress, rows);
+      if (rows > 0) break;
+    }
+    details.count = moved;
+    cell.around.faults.at('keys.mid-rewrap');
+    if (moved > 0) cell.forgetKeys();
+    return moved;
+  });
+}
+
+function rewrapPurpose(cell: KeyedCell, access: Access, purpose: Purpose, maxRows: number): number {
+  if (purpose === 'metadata_mac') return cell.resealRows(access, maxRows);
+  let moved = 0;
+  for (const table of REWRAP_TABLES as readonly RewrapTable[]) {
+    if (moved < maxRows) moved += rewrapRows(cell.core.cell.sql, table, purpose, cell.core.keyring, maxRows - moved);
+  }
+  return moved;
+}
+
+function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): void {
+  const { sql } = cell.core.cell;
+  const now = cell.around.clock.now();
+  if (rows > 0) {
+    sql.run(
+      'UPDATE key_rotation SET done = min(done + ?, total) WHERE purpose = ? AND to_version = ?',
+      rows,
+      progress.purpose,
+      progress.toVersion,
+    );
+    return;
+  }
+  if (countStale(sql, progress.purpose as Purpose, cell.core.keyring) > 0) return;
+  sql.run('UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL', now, progress.purpose);
+  sql.run(
+    "UPDATE tenant_key SET destroy_after_at = ? WHERE purpose = ? AND state = 'decrypt_only' AND destroy_after_at IS NULL",
+    now + LIMITS.keyDestroyDelayMs,
+    progress.purpose,
+  );
+  cell.dueChanged();
+}
+
+/** Destroys retired keys past their delay to which nothing refers. Returns how many. Call inside a job. */
+export function destroyRetiredKeys(cell: KeyedCell): number {
+  const now = cell.around.clock.now();
+  const due = cell.core.keyring
+    .rows()
+    .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
+  for (const row of due) {
+    // INVARIANT: a key dies only at zero references (test/faults/key-rotation.test.ts).
+    if (countStale(cell.core.cell.sql, row.purpose as Purpose, cell.core.keyring, row.key_id) > 0) continue;
+    cell.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
+      cell.around.faults.at('keys.before-destroy');
+      cell.core.keyring.destroy(row.key_id, now);
+      details.purpose = row.purpose;
+      details.key_version = row.version;
+    });
+  }
+  return due.length;
+}
+
+function progressOf(cell: Cell): KeyProgress[] {
+  return cell.sql
+    .all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose')
+    .map((row) => ({
+      purpose: row.purpose,
+      toVersion: row.to_version,
+      total: row.total,
+      done: row.done,
+      startedAtMs: row.started_at,
+      finishedAtMs: row.finished_at,
+    }));
+}

@@ -1,0 +1,91 @@
+// The first start: a bootstrap secret for the owner who does not exist yet, and the one exchange of it for the first admin.
+import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import type { Access } from '../cell/access.ts';
+import type { UserFacts, UserRow } from '../cell/users.ts';
+import { hashToken, mintToken } from '../crypto/token.ts';
+import { type HomeVault, installationTarget } from './home-vault.ts';
+
+const EVERYWHERE = '*';
+
+/** Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before. */
+export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
+  return home.submit(() =>
+    home.door.lookup('first-start', (access) => {
+      if (home.users.list(access, '', 1).length > 0) return undefined;
+      const now = home.around.clock.now();
+      const owner: UserFacts = {
+        id: newId('user', home.around.entropy),
+        name: 'owner',
+        revision: 1,
+        bootstrap: 1,
+        created_at: now,
+        created_by: 'first-start',
+        offboarded_at: null,
+      };
+      home.users.insert(access, owner, [{ role: 'owner', tenant_id: EVERYWHERE }]);
+      const issued = issueUserToken(home, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs);
+      home.door.note({
+        action: 'installation.setup',
+        actor: { type: 'system', id: 'first-start' },
+        outcome: 'success',
+        reason: 'bootstrap secret made',
+        request: 'first-start',
+        target: { type: 'user', id: owner.id },
+      });
+      return issued.token;
+    }),
+  );
+}
+
+/** Whether the bootstrap secret still waits to be exchanged. */
+export function bootstrapPending(home: HomeVault): boolean {
+  return home.door.lookup('status', (access) => home.core.tokens.countLive(access, 'boot', home.around.clock.now()) > 0);
+}
+
+export interface IssuedUserToken {
+  readonly token: SecretValue;
+  readonly publicId: string;
+  readonly expiresAtMs: number;
+}
+
+export function issueUserToken(home: HomeVault, access: Access, type: 'usr' | 'boot', userId: string, ttlMs: number): IssuedUserToken {
+  const { publicId, token } = mintToken(type);
+  const now = home.around.clock.now();
+  home.core.tokens.insert(access, {
+    public_id: publicId,
+    type,
+    hash: token.reveal((bytes) => hashToken(home.around.root.subkey('token-pepper'), bytes)),
+    subject_id: userId,
+    permissions: null,
+    created_at: now,
+    expires_at: now + ttlMs,
+  });
+  return { token, publicId, expiresAtMs: now + ttlMs };
+}
+
+/**
+ * Turns the bootstrap owner into a named one and spends the bootstrap secret. Works once, whoever races (AN-31).
+ * @throws unauthenticated | forbidden unless the caller came with the bootstrap secret
+ */
+export function setUp(home: HomeVault, caller: Caller, name: string): { user: UserRow; issued: IssuedUserToken } {
+  return home.door.enter(caller, 'installation.setup', installationTarget('installation'), (access, _subject, details) => {
+    const tokenId = caller.user?.tokenId ?? '';
+    const token = home.core.tokens.find(access, tokenId);
+    if (token === undefined || token.type !== 'boot' || token.revoked_at !== null) {
+      fail('conflict', 'this installation is set up already');
+    }
+    const { row, grants } = home.users.get(access, token.subject_id);
+    const { mac: _mac, mac_key_id: _key, ...facts } = row;
+    const named = { ...facts, name, revision: row.revision + 1 };
+    home.users.save(access, named, grants);
+    home.core.tokens.revoke(access, tokenId, home.around.clock.now());
+    const issued = issueUserToken(home, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
+    details.token = issued.publicId;
+    home.forgetIdentities();
+    return { user: named as UserRow, issued };
+  });
+}

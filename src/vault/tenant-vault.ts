@@ -1,0 +1,147 @@
+// One tenant, open: its cell, its stores and its door. Use cases (one file each beside this) take it as their first argument.
+import { type Found, Door } from '../access/guard.ts';
+import type { Authorizer } from '../access/authorizer.ts';
+import { WorkloadAuthenticator } from '../access/authenticate.ts';
+import { KeyturnError } from '../base/errors.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import type { Access } from '../cell/access.ts';
+import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
+import { RunStore } from '../cell/runs.ts';
+import type { Sql } from '../cell/sql.ts';
+import { WorkloadStore } from '../cell/workloads.ts';
+import { CredentialCache } from './credential-cache.ts';
+import { type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+
+export interface TenantIdentity {
+  readonly id: string;
+  readonly name: string;
+  readonly demo: boolean;
+}
+
+/** What the run engine does for the vault; the composition root plugs it in. */
+export interface Refresher {
+  /** Settles when the credential's one shared refresh did; never throws for a refresh that failed. */
+  refreshNow(credentialId: string): Promise<void>;
+}
+
+export interface TenantVaultOptions {
+  readonly tenant: TenantIdentity;
+  readonly sql: Sql;
+  readonly erasureKey: SecretValue;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  /** The last checkpoint of this tenant seen outside it. */
+  readonly witnessed?: string | undefined;
+  /** Something of this tenant became due at another time than before. */
+  readonly onDueChanged: (tenantId: string) => void;
+}
+
+export class TenantVault {
+  readonly tenant: TenantIdentity;
+  readonly around: Surroundings;
+  readonly core: OpenCell;
+  readonly door: Door;
+  readonly credentials: CredentialStore;
+  readonly workloads: WorkloadStore;
+  readonly runs: RunStore;
+  readonly authenticator: WorkloadAuthenticator;
+  readonly cache = new CredentialCache();
+  refresher: Refresher | undefined;
+  readonly #onDueChanged: (tenantId: string) => void;
+  #dueChanged = false;
+
+  constructor(options: TenantVaultOptions) {
+    const { tenant, sql, around } = options;
+    this.tenant = tenant;
+    this.around = around;
+    this.core = openCell('tenant', sql, tenant.id, options.erasureKey, around, options.witnessed);
+    this.credentials = new CredentialStore(sql, this.core.keyring);
+    this.workloads = new WorkloadStore(sql, this.core.keyring);
+    this.runs = new RunStore(sql);
+    this.authenticator = new WorkloadAuthenticator(this.core.tokens, this.workloads, around.root.subkey('token-pepper'), around.clock);
+    this.#onDueChanged = options.onDueChanged;
+    this.door = new Door({
+      cell: this.core.cell,
+      audit: this.core.audit,
+      authorizer: options.authorizer,
+      clock: around.clock,
+      place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
+      workload: (lookup, token) => this.authenticator.byToken(lookup, token),
+      admit: options.admit,
+    });
+    this.core.cell.use({
+      afterCommit: () => this.#tellDue(),
+      afterRollback: () => {
+        this.cache.clear();
+        this.authenticator.forget();
+        this.#dueChanged = false;
+      },
+    });
+  }
+
+  /** Runs a use case inside the next batch; settles when it is durable. */
+  submit<T>(useCase: () => T): Promise<T> {
+    return this.core.cell.submit(useCase);
+  }
+
+  /** The batch changed when something is due; the owner of the timer is told after the commit. */
+  dueChanged(): void {
+    this.#dueChanged = true;
+  }
+
+  /** Milliseconds of the earliest due work, or undefined. */
+  nextDueAt(): number | undefined {
+    return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup));
+  }
+
+  close(): void {
+    this.core.cell.close();
+  }
+
+  #tellDue(): void {
+    if (!this.#dueChanged) return;
+    this.#dueChanged = false;
+    this.#onDueChanged(this.tenant.id);
+  }
+}
+
+/** A credential with its environment, as use cases need it. */
+export interface Located {
+  readonly environment: EnvironmentRow;
+  readonly row: CredentialRow;
+}
+
+export function environmentTarget(vault: TenantVault, lookup: Access, name: string): Found<EnvironmentRow> {
+  return {
+    resource: { type: 'Environment', tenant: vault.tenant.id, environment: name },
+    target: { type: 'environment', environment: name, name },
+    subject: vault.credentials.findEnvironment(lookup, name),
+  };
+}
+
+/** Missing environment and missing credential look the same. */
+export function credentialTarget(vault: TenantVault, lookup: Access, environmentName: string, name: string): Found<Located> {
+  const environment = vault.credentials.findEnvironment(lookup, environmentName);
+  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, name);
+  return {
+    resource: {
+      type: 'Credential',
+      tenant: vault.tenant.id,
+      environment: environmentName,
+      ...(row === undefined ? {} : { kind: row.kind, ...(row.connector === null ? {} : { connector: row.connector }) }),
+    },
+    target: { type: 'credential', environment: environmentName, name, ...(row === undefined ? {} : { id: row.id }) },
+    subject: environment === undefined || row === undefined ? undefined : { environment, row },
+  };
+}
+
+export function tenantTarget(vault: TenantVault): Found<true> {
+  return { resource: { type: 'Tenant', tenant: vault.tenant.id }, target: { type: 'tenant', id: vault.tenant.id }, subject: true };
+}
+
+/** @throws gone when it is deleted and only restorable */
+export function requireActive(row: CredentialRow): CredentialRow {
+  if (row.state !== 'active') throw new KeyturnError('gone', 'the credential is deleted; restore it within its recovery window');
+  return row;
+}
