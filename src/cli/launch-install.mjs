@@ -14,7 +14,9 @@ const KEPT_SETTINGS =
 
 /** What the stamp holds when everything is installed; `production` leaves the development dependencies out. */
 function expectedStamp(root, scope) {
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
   return `${lock} ${process.platform}-${process.arch} ${scope}\n`;
 }
 
@@ -34,7 +36,8 @@ function isInstalledByHand(root, withDev) {
     for (const [path, entry] of Object.entries(wanted)) {
       const mustBeThere = path !== '' && !entry.optional && !entry.devOptional && !entry.peer && (withDev || !entry.dev);
       const found = present[path];
-      if (found === undefined ? mustBeThere : found.version !== entry.version || found.integrity !== entry.integrity) return false;
+      if (found === undefined ? mustBeThere : found.version !== entry.version || found.integrity !== entry.integrity)
+        return false;
     }
     // The record is copied along with the tree: only the native Node beside it tells which machine it was made for.
     return Object.entries(present).every(([path, entry]) => !entry.os || fitsThisMachine(entry) || !existsSync(join(root, path)));
@@ -146,7 +149,8 @@ async function runNpmCi(root, withDev, lock) {
     npm.on('error', (error) => reject(new LaunchError(`npm could not be started (${error.code})`)));
     npm.on('close', (exitCode) => resolve(exitCode));
   }).finally(() => process.off('SIGINT', stop).off('SIGTERM', stop));
-  if (stoppedBy !== undefined) throw new LaunchError('the installation was stopped; the next start repeats it', stoppedBy === 'SIGINT' ? 130 : 143);
+  if (stoppedBy !== undefined)
+    throw new LaunchError('the installation was stopped; the next start repeats it', stoppedBy === 'SIGINT' ? 130 : 143);
   if (code === 0) return;
   process.stderr.write(Buffer.concat(output));
   throw new LaunchError('npm ci failed (its output is above); the next start tries again', 1);

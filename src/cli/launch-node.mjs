@@ -46,7 +46,8 @@ export function findNode(root) {
   if (bundled === undefined) throw new LaunchError(`no bundled Node for ${process.platform}-${process.arch}; ${advice}`);
   if (isMusl()) throw new LaunchError(`this system uses musl (Alpine), where the bundled Node cannot run; ${advice}`);
   const path = join(root, 'node_modules', bundled, 'bin', 'node');
-  if (!existsSync(path)) throw new LaunchError(`the bundled Node is missing (was npm told to omit optional packages?); ${advice}`);
+  if (!existsSync(path))
+    throw new LaunchError(`the bundled Node is missing (was npm told to omit optional packages?); ${advice}`);
   return path;
 }
 

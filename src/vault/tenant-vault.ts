@@ -1,6 +1,6 @@
 // One tenant, open: its cell, its stores and its door. Use cases (one file each beside this) take it as their first argument.
 import { type Found, Door } from '../access/guard.ts';
-import type { Authorizer } from '../access/authorizer.ts';
+import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
@@ -48,6 +48,9 @@ export class TenantVault {
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
+  readonly auditResource: AuthorizationResource;
+  readonly keyResource: AuthorizationResource;
+  readonly auditOperations = { read: 'audit.read', export: 'audit.export' } as const;
   readonly #onDueChanged: (tenantId: string) => void;
   #dueChanged = false;
 
@@ -55,6 +58,8 @@ export class TenantVault {
     const { tenant, sql, around } = options;
     this.tenant = tenant;
     this.around = around;
+    this.auditResource = { type: 'AuditLog', tenant: tenant.id };
+    this.keyResource = { type: 'TenantKey', tenant: tenant.id };
     this.core = openCell('tenant', sql, tenant.id, options.erasureKey, around, options.witnessed);
     this.credentials = new CredentialStore(sql, this.core.keyring);
     this.workloads = new WorkloadStore(sql, this.core.keyring);
@@ -93,6 +98,20 @@ export class TenantVault {
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
     return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup));
+  }
+
+  /** Re-seals rows whose MAC carries an old key; returns how many. */
+  resealRows(access: Access, maxRows: number): number {
+    let moved = this.credentials.resealBatch(access, maxRows);
+    if (moved < maxRows) moved += this.workloads.resealBatch(access, maxRows - moved);
+    if (moved < maxRows) moved += this.core.tokens.resealBatch(access, maxRows - moved);
+    return moved;
+  }
+
+  /** Drops everything derived under old keys. */
+  forgetKeys(): void {
+    this.cache.clear();
+    this.core.audit.sources.forget();
   }
 
   close(): void {

@@ -1,0 +1,85 @@
+// Where a provider call may go and how much may come back, decided without touching a network. Both egress drivers ask here.
+// Nothing here may fail open: what is not recognised is blocked.
+import ipaddr from 'ipaddr.js';
+import { EgressFailure, type EgressRequest } from '../connector.ts';
+
+export type AddressVerdict = 'public' | 'loopback' | 'blocked';
+
+/** Public, yet answers with a machine's credentials or controls it: Azure's WireServer. All other metadata addresses are in a blocked range. */
+const ALSO_BLOCKED = new Set(['168.63.129.16']);
+/** The only range IANA has handed out for global unicast (RFC 4291 section 2.4). */
+const GLOBAL_UNICAST_V6 = ipaddr.IPv6.parseCIDR('2000::/3');
+
+/** Judges one textual address; IPv4 inside IPv6 counts as the IPv4 address when it is loopback and is blocked otherwise. */
+export function judgeAddress(address: string): AddressVerdict {
+  if (!ipaddr.isValid(address)) return 'blocked';
+  const parsed = ipaddr.parse(address);
+  if (parsed instanceof ipaddr.IPv6) {
+    if (parsed.isIPv4MappedAddress()) return parsed.toIPv4Address().range() === 'loopback' ? 'loopback' : 'blocked';
+    if (parsed.range() === 'loopback') return 'loopback';
+    return parsed.range() === 'unicast' && parsed.match(GLOBAL_UNICAST_V6) && !parsed.zoneId ? 'public' : 'blocked';
+  }
+  if (parsed.range() === 'loopback') return 'loopback';
+  return parsed.range() === 'unicast' && !ALSO_BLOCKED.has(parsed.toString()) ? 'public' : 'blocked';
+}
+
+/**
+ * The parsed URL of a request that may be looked up. Addresses written as such are judged already; names are not.
+ * @throws EgressFailure request_refused | host_not_allowed | address_blocked
+ */
+export function checkTarget(request: EgressRequest): URL {
+  const url = URL.parse(request.url);
+  if (url === null || url.username !== '' || url.password !== '') throw new EgressFailure('request_refused');
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && request.allowLoopback))
+    throw new EgressFailure('request_refused');
+  if (!request.allowedHosts.some((allowed) => hostMatches(url, allowed))) throw new EgressFailure('host_not_allowed');
+  const literal = literalAddress(url);
+  if (literal !== undefined) checkAddresses(url, [literal], request.allowLoopback);
+  return url;
+}
+
+/**
+ * SECURITY: every address a name resolves to must be allowed, not just the first (DNS rebinding, split answers).
+ * @throws EgressFailure dns_failed (no address) | address_blocked | request_refused (http to anything but loopback)
+ */
+export function checkAddresses(url: URL, addresses: readonly string[], allowLoopback: boolean): void {
+  if (addresses.length === 0) throw new EgressFailure('dns_failed');
+  const verdicts = new Set(addresses.map(judgeAddress));
+  if (verdicts.has('blocked') || (verdicts.has('loopback') && !allowLoopback)) throw new EgressFailure('address_blocked');
+  if (url.protocol === 'http:' && verdicts.has('public')) throw new EgressFailure('request_refused');
+}
+
+/** The address a URL names directly; the URL parser has turned decimal, octal and hex spellings into dotted ones. */
+export function literalAddress(url: URL): string | undefined {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return ipaddr.isValid(host) ? host : undefined;
+}
+
+function hostMatches(url: URL, allowed: string): boolean {
+  // `url.host` leaves a default port out, so an entry without a port allows the default port only.
+  const entry = allowed.toLowerCase().replace(url.protocol === 'https:' ? /:443$/ : /:80$/, '');
+  if (!entry.startsWith('*.')) return entry === url.host;
+  const suffix = entry.slice(1);
+  return url.host.endsWith(suffix) && url.host.length > suffix.length;
+}
+
+/**
+ * The whole body in bytes of its own.
+ * @throws EgressFailure answer_too_large as soon as it is; the rest is not read
+ */
+export async function readBounded(stream: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of stream) {
+    total += chunk.byteLength;
+    if (total > maxBytes) throw new EgressFailure('answer_too_large');
+    chunks.push(chunk);
+  }
+  const whole = new Uint8Array(total);
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return whole;
+}

@@ -1,0 +1,106 @@
+// How the sandbox's token endpoint may misbehave, and the middleware that makes it so.
+// Everything marked "after" happens once the refresh token has been turned: that is the case that loses grants.
+import type { ServerResponse } from 'node:http';
+import type { Context, Middleware } from 'koa';
+
+export type TokenBehaviour =
+  | { readonly kind: 'normal' }
+  /** After: the answer comes so much later. */
+  | { readonly kind: 'delay'; readonly ms: number }
+  /** After: the connection dies without an answer. */
+  | { readonly kind: 'drop' }
+  /** After: half of the answer comes, then the connection dies. */
+  | { readonly kind: 'truncate' }
+  /** After: a proxy answers 200 with a page. */
+  | { readonly kind: 'garble' }
+  /** Instead: the provider does nothing and answers so. */
+  | {
+      readonly kind: 'answer';
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: string;
+    };
+
+export interface Counters {
+  /** Requests that reached the token endpoint, whatever became of them. */
+  tokenCalls: number;
+  /** Refreshes that took effect. */
+  refreshes: number;
+  /** Token requests that were refused. */
+  refusals: number;
+}
+
+export interface Behaviours {
+  readonly counters: Counters;
+  /** The next calls behave so, one each, in this order; then `always` holds again. */
+  next(...behaviours: readonly TokenBehaviour[]): void;
+  always(behaviour: TokenBehaviour): void;
+  readonly middleware: Middleware;
+  /** Ends all delays. */
+  stop(): void;
+}
+
+const PAGE = '<!doctype html><title>Gateway</title><h1>Please stand by</h1>';
+
+/** @param exempt true for the sandbox's own requests, which neither count nor misbehave */
+export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => boolean): Behaviours {
+  const counters: Counters = { tokenCalls: 0, refreshes: 0, refusals: 0 };
+  const queue: TokenBehaviour[] = [];
+  const stopped = new AbortController();
+  let standing: TokenBehaviour = { kind: 'normal' };
+  let turn: Promise<unknown> = Promise.resolve();
+
+  /** One token request at a time, so that two with the same refresh token cannot both win. */
+  const inTurn = (work: () => Promise<unknown>): Promise<unknown> => {
+    const mine = turn.then(work, work);
+    turn = mine.catch(() => {});
+    return mine;
+  };
+
+  const middleware: Middleware = async (ctx, next) => {
+    if (ctx.path !== tokenPath || ctx.method !== 'POST' || exempt(ctx)) return next();
+    counters.tokenCalls += 1;
+    const behaviour = queue.shift() ?? standing;
+    if (behaviour.kind === 'answer') {
+      ctx.status = behaviour.status;
+      ctx.set({ ...behaviour.headers });
+      ctx.body = behaviour.body ?? '';
+      return;
+    }
+    await inTurn(next);
+    const answer = ctx.body as { refresh_token?: unknown } | undefined;
+    if (ctx.status !== 200) counters.refusals += 1;
+    else counters.refreshes += answer?.refresh_token === undefined ? 0 : 1;
+    if (behaviour.kind === 'delay') await pause(behaviour.ms, stopped.signal);
+    if (behaviour.kind === 'garble') {
+      ctx.type = 'html';
+      ctx.body = PAGE;
+    }
+    if (behaviour.kind === 'drop' || behaviour.kind === 'truncate') {
+      ctx.respond = false;
+      if (behaviour.kind === 'drop') ctx.req.socket.destroy();
+      else cutInHalf(ctx.res, JSON.stringify(answer));
+    }
+  };
+  return {
+    counters,
+    middleware,
+    next: (...behaviours) => void queue.push(...behaviours),
+    always: (behaviour) => {
+      standing = behaviour;
+    },
+    stop: () => stopped.abort(),
+  };
+}
+
+function cutInHalf(res: ServerResponse, body: string): void {
+  res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  res.write(body.slice(0, Math.floor(body.length / 2)), () => res.destroy());
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', () => (clearTimeout(timer), done()), { once: true });
+  });
+}

@@ -1,0 +1,78 @@
+// What oidc-provider needs to be a strict and silent sandbox: every default it would warn about is set here.
+// Its secrets are made at each start; nothing in this file may ever serve a real provider.
+import { randomBytes } from 'node:crypto';
+import type { JWK } from 'jose';
+import { type Configuration, interactionPolicy } from 'oidc-provider';
+import type { SandboxClient, SandboxOptions } from './authorization-server.ts';
+import { createGrantStore } from './grant-store.ts';
+
+const FOURTEEN_DAYS_SECONDS = 14 * 24 * 60 * 60;
+const ONE_DAY_SECONDS = 24 * 60 * 60;
+
+export function providerConfiguration(
+  options: SandboxOptions,
+  issuer: string,
+  client: SandboxClient,
+  signingKey: JWK,
+  clientPublicKey: JWK,
+): Configuration {
+  const policy = interactionPolicy.base();
+  policy.remove('consent'); // whoever signs in has consented: see loadExistingGrant
+  return {
+    adapter: createGrantStore(Date.now),
+    clients: [
+      {
+        client_id: client.id,
+        redirect_uris: [`${issuer}/callback`],
+        response_types: ['code'],
+        grant_types: ['authorization_code', 'refresh_token'],
+        token_endpoint_auth_method: client.authentication,
+        id_token_signed_response_alg: 'ES256',
+        ...(client.authentication === 'private_key_jwt'
+          ? { jwks: { keys: [clientPublicKey as { kty: string }] }, token_endpoint_auth_signing_alg: 'ES256' as const }
+          : { client_secret: client.secret }),
+      },
+    ],
+    jwks: { keys: [signingKey as { kty: string }] },
+    cookies: { keys: [randomBytes(32).toString('hex')] },
+    findAccount: (_ctx, accountId) => ({
+      accountId,
+      claims: async () => ({ sub: accountId, email: `${accountId}@sandbox.invalid` }),
+    }),
+    claims: { openid: ['sub'], email: ['email'] },
+    interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    async loadExistingGrant(ctx) {
+      const { session, client: asking, provider } = ctx.oidc;
+      if (session?.accountId === undefined || asking === undefined) return undefined;
+      const grant = new provider.Grant({ accountId: session.accountId, clientId: asking.clientId });
+      grant.addOIDCScope('openid email');
+      await grant.save();
+      return grant;
+    },
+    // RFC 9700 section 4.14.2: every use turns the token; the second use of one destroys the grant.
+    rotateRefreshToken: true,
+    issueRefreshToken: async () => true,
+    expiresWithSession: async () => false,
+    pkce: { required: () => true },
+    clientBasedCORS: () => false,
+    renderError: async (ctx, out) => {
+      ctx.type = 'json';
+      ctx.body = { error: out.error };
+    },
+    features: {
+      devInteractions: { enabled: false },
+      revocation: { enabled: true, allowedPolicy: async (_ctx, asking, token) => asking.clientId === token.clientId },
+      userinfo: { enabled: true },
+      rpInitiatedLogout: { enabled: false },
+    },
+    ttl: {
+      AccessToken: options.accessTokenTtlSeconds ?? 60,
+      RefreshToken: options.refreshTokenTtlSeconds ?? FOURTEEN_DAYS_SECONDS,
+      Grant: options.refreshTokenTtlSeconds ?? FOURTEEN_DAYS_SECONDS,
+      Session: ONE_DAY_SECONDS,
+      Interaction: 600,
+      IdToken: 600,
+      AuthorizationCode: 60,
+    },
+  };
+}

@@ -1,0 +1,193 @@
+// May this principal do this operation on this class of thing (D8)? Cedar decides, a cache remembers.
+// It must never allow on an error, nor remember a decision longer than everything it rests on.
+import { LRUCache } from 'lru-cache';
+import { LIMITS } from '../base/limits.ts';
+import { type CedarEngine, type EntityUid, evaluate } from './cedar.ts';
+import type { Operation, ResourceType, Role } from './operations.ts';
+import { loadBundle, type PolicySource } from './policy-bundle.ts';
+
+export { type CedarEngine, evaluate } from './cedar.ts';
+export type { PolicySource } from './policy-bundle.ts';
+
+/** Immutable: a change of roles or facts comes as a new revision. */
+export interface AuthorizationPrincipal {
+  readonly type: 'User' | 'Workload' | 'System';
+  readonly id: string;
+  readonly revision: number;
+  readonly roles: readonly Role[];
+}
+
+/** The class of a thing, by attributes that never change while it lives; not the thing itself. */
+export interface AuthorizationResource {
+  readonly type: ResourceType;
+  /** Absent only for the installation. */
+  readonly tenant?: string;
+  readonly environment?: string;
+  readonly kind?: string;
+  readonly connector?: string;
+}
+
+export interface AuthorizationContext {
+  /** A grant names this tenant. */
+  readonly assigned: boolean;
+  /** True for users. */
+  readonly inNetwork: boolean;
+  /** Environment and name match the token; true for users. */
+  readonly inScope: boolean;
+  /** The token's own permissions include the operation; true for users. */
+  readonly permitted: boolean;
+  readonly mfaFresh: boolean;
+  /** A second person consented to exactly this. */
+  readonly approved: boolean;
+  readonly demo: boolean;
+  /** The tenant or the principal is isolated. */
+  readonly contained: boolean;
+}
+
+export interface Decision {
+  readonly allow: boolean;
+  /** Ids of the deciding policies joined by `, `, or `no policy permits`, or `policy error`. */
+  readonly reason: string;
+  /** An evaluation error made it a deny; worth an alert. */
+  readonly failed: boolean;
+  /** What failed, for the operator's log only; absent unless `failed`. */
+  readonly evidence?: string;
+}
+
+export interface DecisionCounters {
+  readonly hits: number;
+  readonly misses: number;
+  /** Evaluations that erred; anything above zero is an alert. */
+  readonly failures: number;
+}
+
+export class Authorizer {
+  /** The first 16 hex digits of SHA-256 over schema and policies. */
+  readonly policyVersion: string;
+  /** `roles/owner#everything` ..., sorted. */
+  readonly policyIds: readonly string[];
+  readonly #engine: CedarEngine;
+  readonly #bundle: string;
+  readonly #known = new LRUCache<string, Decision>({ max: LIMITS.decisionCacheEntries });
+  #hits = 0;
+  #misses = 0;
+  #failures = 0;
+
+  /** @throws internal when anything of `source` is missing, does not parse or does not validate strictly */
+  constructor(engine: CedarEngine, source: PolicySource) {
+    const bundle = loadBundle(engine, source);
+    this.#engine = engine;
+    this.#bundle = bundle.hash;
+    this.policyVersion = bundle.hash.slice(0, 16);
+    this.policyIds = bundle.policyIds;
+  }
+
+  /** The decision for this class of request; below a microsecond when it was asked before. Never throws. */
+  decide(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {
+    // INVARIANT: the policies are not in the key because they cannot change under this cache: other policies, other Authorizer.
+    const key = decisionKey(p, operation, r, c);
+    const known = this.#known.get(key);
+    if (known !== undefined) {
+      this.#hits++;
+      return known;
+    }
+    this.#misses++;
+    const decision = this.#evaluate(p, operation, r, c);
+    if (decision.failed) this.#failures++;
+    else this.#known.set(key, decision);
+    return decision;
+  }
+
+  get counters(): DecisionCounters {
+    return { hits: this.#hits, misses: this.#misses, failures: this.#failures };
+  }
+
+  /** Empties the cache; the counters go on. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  #evaluate(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {
+    const principal = { type: p.type, id: p.id };
+    const resource = { type: r.type, id: classKey(r) };
+    const roles = p.roles.map((role): EntityUid => ({ type: 'Role', id: role }));
+    const evaluation = evaluate(this.#engine, {
+      principal,
+      action: { type: 'Action', id: operation },
+      resource,
+      context: toContext(c),
+      preparsedSchemaName: this.#bundle,
+      validateRequest: true,
+      preparsedPolicySetId: this.#bundle,
+      entities: [
+        { uid: principal, attrs: {}, parents: roles },
+        { uid: resource, attrs: toAttributes(r), parents: [] },
+      ],
+    });
+    if (evaluation.failed) {
+      return Object.freeze({ allow: false, reason: 'policy error', failed: true, evidence: evaluation.errors.join('; ') });
+    }
+    const reason = evaluation.policies.length === 0 ? 'no policy permits' : evaluation.policies.join(', ');
+    return Object.freeze({ allow: evaluation.allow, reason, failed: false });
+  }
+}
+
+/**
+ * Names one class of request; equal only when every part is.
+ * INVARIANT: each part carries its length, so no two lists of parts join to one text (authorizer.test.ts proves it pairwise).
+ */
+export function decisionKey(
+  p: AuthorizationPrincipal,
+  operation: Operation,
+  r: AuthorizationResource,
+  c: AuthorizationContext,
+): string {
+  let roles = '';
+  for (const role of p.roles) roles += part(role);
+  return `${contextBits(c)};${part(operation)}${part(p.type)}${part(p.id)}${p.revision};${p.roles.length};${roles}${r.type};${classKey(r)}`;
+}
+
+function classKey(r: AuthorizationResource): string {
+  return part(r.tenant) + part(r.environment) + part(r.kind) + part(r.connector);
+}
+
+function part(text: string | undefined): string {
+  return text === undefined ? '-' : `${text.length}:${text}`;
+}
+
+// SECURITY: a fact that is not exactly true counts as absent, and containment counts unless it is exactly false, so that a caller
+// outside the type check cannot widen anything by leaving a fact out.
+function contextBits(c: AuthorizationContext): number {
+  return (
+    (c.assigned === true ? 1 : 0) |
+    (c.inNetwork === true ? 2 : 0) |
+    (c.inScope === true ? 4 : 0) |
+    (c.permitted === true ? 8 : 0) |
+    (c.mfaFresh === true ? 16 : 0) |
+    (c.approved === true ? 32 : 0) |
+    (c.demo === true ? 64 : 0) |
+    (c.contained === false ? 0 : 128)
+  );
+}
+
+function toContext(c: AuthorizationContext): Record<string, boolean> {
+  return {
+    assigned: c.assigned === true,
+    inNetwork: c.inNetwork === true,
+    inScope: c.inScope === true,
+    permitted: c.permitted === true,
+    mfaFresh: c.mfaFresh === true,
+    approved: c.approved === true,
+    demo: c.demo === true,
+    contained: c.contained !== false,
+  };
+}
+
+function toAttributes(r: AuthorizationResource): Record<string, string> {
+  const attributes: Record<string, string> = {};
+  if (r.tenant !== undefined) attributes['tenant'] = r.tenant;
+  if (r.environment !== undefined) attributes['environment'] = r.environment;
+  if (r.kind !== undefined) attributes['kind'] = r.kind;
+  if (r.connector !== undefined) attributes['connector'] = r.connector;
+  return attributes;
+}

@@ -1,0 +1,141 @@
+// From policy files to one checked set, ready in the engine. A bundle is taken whole or refused whole: it must never leave
+// a part of itself behind, nor disturb the set that is in use (AZ-11).
+import { fail } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { sha256 } from '../crypto/primitives.ts';
+import type { CedarEngine } from './cedar.ts';
+import { OPERATIONS, ROLES } from './operations.ts';
+
+export interface PolicySource {
+  readonly schema: string;
+  /** Text by name without extension: `roles/owner`, `guardrails/token`. */
+  readonly policies: Readonly<Record<string, string>>;
+}
+
+export interface PolicyBundle {
+  /** SHA-256 over schema and policies, 64 hex characters; also the name under which the engine holds both. */
+  readonly hash: string;
+  /** `roles/owner#everything`: file and `@id`, sorted. */
+  readonly policyIds: readonly string[];
+}
+
+/**
+ * SECURITY: a bundle that lost a guardrail on its way into a deployment still parses and validates. These must be there.
+ * More files of either folder may be added.
+ */
+export const REQUIRED_POLICIES: readonly string[] = [
+  ...ROLES.map((role) => `roles/${role}`),
+  'roles/system',
+  'roles/team',
+  'guardrails/assignment',
+  'guardrails/auditor',
+  'guardrails/containment',
+  'guardrails/erasure',
+  'guardrails/kind-of-principal',
+  'guardrails/second-factor',
+  'guardrails/token',
+];
+
+/** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
+const OPERATORS_MAX = 128;
+const POLICY_NAME = /^(roles|guardrails)\/[a-z0-9][a-z0-9-]{0,63}$/;
+const POLICY_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
+
+/**
+ * Checks `source` strictly and hands it to the engine under its own hash. Idempotent.
+ * @throws internal naming the file; the engine's words are in `evidence`
+ */
+export function loadBundle(engine: CedarEngine, source: PolicySource): PolicyBundle {
+  const files = Object.entries(source.policies).sort(([a], [b]) => (a < b ? -1 : 1));
+  requireShape(source.schema, files);
+  requireOperations(engine, source.schema);
+  const policies: Record<string, string> = {};
+  for (const [name, text] of files) Object.assign(policies, splitFile(engine, name, text));
+  requireValid(engine, source.schema, policies);
+  const hash = Buffer.from(sha256(Buffer.from(JSON.stringify([source.schema, files])))).toString('hex');
+  requireSuccess(engine.preparseSchema(hash, source.schema), 'the policy schema');
+  requireSuccess(engine.preparsePolicySet(hash, { staticPolicies: policies }), 'the policies');
+  return { hash, policyIds: Object.keys(policies).sort() };
+}
+
+function requireShape(schema: string, files: readonly (readonly [string, string])[]): void {
+  const names = new Set(files.map(([name]) => name));
+  for (const name of REQUIRED_POLICIES) if (!names.has(name)) refuse(`policy file ${name} is missing`);
+  const bytes = files.reduce((sum, [, text]) => sum + Buffer.byteLength(text), Buffer.byteLength(schema));
+  if (bytes > LIMITS.bodyMaxBytes) refuse('the policies are too large');
+  requireFlat('the policy schema', schema);
+  for (const [name, text] of files) {
+    if (!POLICY_NAME.test(name)) refuse('a policy file is not named roles/<name> or guardrails/<name>');
+    requireFlat(`policy file ${name}`, text);
+  }
+}
+
+/**
+ * SECURITY: cedar-wasm 4.13 parses by recursion. 200 nested parentheses or 1,000 chained `+` overflow its stack, after which that
+ * engine fails every later decision too: one bad bundle would close every door. So depth is bounded before the engine sees it.
+ */
+function requireFlat(what: string, text: string): void {
+  if (text.includes('\uFFFD') || text.includes('\0')) refuse(`${what} is not valid UTF-8`);
+  let depth = 0;
+  let operators = 0;
+  for (const character of text.replace(/"(?:[^"\\]|\\.)*"|\/\/[^\n\r]*/gs, '')) {
+    if ('([{'.includes(character)) depth++;
+    else if (')]}'.includes(character)) depth--;
+    if ('[.+-*<'.includes(character)) operators++;
+    if (depth > LIMITS.bodyMaxDepth || operators > OPERATORS_MAX) refuse(`${what} is nested too deeply`);
+  }
+}
+
+/** An operation without an action could never be allowed; an action without an operation is a door nobody guards. */
+function requireOperations(engine: CedarEngine, schema: string): void {
+  const parsed = requireSuccess(engine.schemaToJson(schema), 'the policy schema');
+  const declared = Object.values(parsed.json).flatMap((namespace) => Object.keys(namespace.actions));
+  const expected = Object.keys(OPERATIONS);
+  const differing = [...expected.filter((name) => !declared.includes(name)), ...declared.filter((name) => !expected.includes(name))];
+  if (differing.length > 0) refuse('the actions of the policy schema are not the operations', differing.join(', '));
+}
+
+function splitFile(engine: CedarEngine, name: string, text: string): Record<string, string> {
+  const what = `policy file ${name}`;
+  const parts = requireSuccess(engine.policySetTextToParts(text), what);
+  if (parts.policy_templates.length > 0) refuse(`${what} holds a template`);
+  if (parts.policies.length === 0) refuse(`${what} is empty`);
+  const policies: Record<string, string> = {};
+  for (const policy of parts.policies) {
+    const { effect, annotations } = requireSuccess(engine.policyToJson(policy), what).json;
+    // SECURITY: a `permit` among the guardrails or a `forbid` among the roles would be overlooked by who reads only one folder.
+    if (effect !== (name.startsWith('guardrails/') ? 'forbid' : 'permit')) refuse(`${what} holds a ${effect}`);
+    const id = annotations?.['id'] ?? '';
+    if (!POLICY_ID.test(id)) refuse(`${what} holds a policy without an @id of lower case letters, digits and dashes`);
+    if (Object.hasOwn(policies, `${name}#${id}`)) refuse(`${what} holds two policies of one @id`);
+    policies[`${name}#${id}`] = policy;
+  }
+  return policies;
+}
+
+/** A warning refuses too: it is how Cedar says that a policy can never apply. */
+function requireValid(engine: CedarEngine, schema: string, policies: Record<string, string>): void {
+  const answer = requireSuccess(
+    engine.validate({ schema, policies: { staticPolicies: policies }, validationSettings: { mode: 'strict' } }),
+    'the policies',
+  );
+  const found = [...answer.validationErrors, ...answer.validationWarnings];
+  if (found.length === 0 && answer.otherWarnings.length === 0) return;
+  const where = [...new Set(found.map((finding) => finding.policyId))].join(', ');
+  const evidence = [...found.map((finding) => finding.error), ...answer.otherWarnings].map((error) => error.message).join('; ');
+  refuse(`the policies do not fit the schema${where === '' ? '' : `: ${where}`}`, evidence);
+}
+
+type Answer = { type: 'success' } | { type: 'failure'; errors: { readonly message: string }[] };
+
+function requireSuccess<A extends Answer>(answer: A, what: string): Extract<A, { type: 'success' }> {
+  if (answer.type !== 'success') {
+    const errors = 'errors' in answer ? answer.errors : [];
+    refuse(`${what} does not parse`, errors.map((error) => error.message).join('; '));
+  }
+  return answer as Extract<A, { type: 'success' }>;
+}
+
+function refuse(detail: string, evidence?: string): never {
+  return fail('internal', detail, evidence === undefined ? {} : { evidence });
+}

@@ -1,0 +1,194 @@
+// Signed heads of a log in the C2SP forms (signed-note, tlog-checkpoint), so that an outsider's tools can check them.
+// It must never accept a note spelled differently from how it was signed here, nor look at a text before its signature held.
+import type { KeyObject } from 'node:crypto';
+import { toTimestamp } from '../base/clock.ts';
+import { fail } from '../base/errors.ts';
+import { SecretValue } from '../base/secret-value.ts';
+import {
+  ed25519Private,
+  ed25519PublicBytes,
+  ed25519Sign,
+  ed25519Verify,
+  equalBytes,
+  HASH_BYTES,
+  randomBytes,
+  sha256,
+} from './primitives.ts';
+
+/**
+ * A head of one log. As note text, every line ended by a newline:
+ *
+ *     <origin>
+ *     <size>
+ *     <base64 root>
+ *     keyturn-seq <stateSequence>
+ *     keyturn-incarnation <incarnation>
+ *     keyturn-min-key-version <lowestKeyVersion>
+ *     keyturn-at <RFC 3339, UTC, milliseconds>
+ */
+export interface Checkpoint {
+  /** The log's name, also its key's name; no spaces, no `+`. */
+  readonly origin: string;
+  readonly size: number;
+  readonly root: Uint8Array;
+  readonly stateSequence: number;
+  readonly lowestKeyVersion: number;
+  readonly incarnation: string;
+  /** Milliseconds since 1970-01-01T00:00:00Z. */
+  readonly at: number;
+}
+
+export interface CheckpointSigner {
+  readonly name: string;
+  readonly privateKey: KeyObject;
+  /** C2SP verifier key: `<name>+<8 hex key id>+<base64(0x01 | 32-byte public key)>`. */
+  readonly vkey: string;
+}
+
+const SEED_BYTES = 32;
+const ED25519_TYPE = 0x01;
+const KEY_ID_BYTES = 4;
+const SIGNATURE_BYTES = 64;
+const NOTE_MAX_CHARS = 128 * 1024; // room for 16 witnesses' post-quantum signatures
+const SIGNATURES_MAX = 32;
+const NAME = /^[^\s+\p{Z}\p{C}]{1,256}$/u;
+const WORD = /^[!-~]{1,128}$/;
+const AT_MAX_MS = 253_402_300_799_999; // the end of year 9999: later instants have another text form
+const SIGNATURE_LINE = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/u;
+const encoder = new TextEncoder();
+
+/** A signer with a fresh key. Keep the 32-byte seed secret; publish `vkey`. */
+export function newSigner(name: string): CheckpointSigner & { readonly seed: SecretValue } {
+  const seed = randomBytes(SEED_BYTES);
+  return { ...signerFrom(seed, name), seed: SecretValue.adopt(seed) };
+}
+
+/** The signer of a 32-byte seed; the same seed and name give the same one. @throws internal for a name that cannot stand in a note */
+export function signerFrom(seed: Uint8Array, name: string): CheckpointSigner {
+  if (!NAME.test(name)) fail('internal', "a signer's name must have no spaces, controls or plus signs");
+  const privateKey = ed25519Private(seed);
+  const publicBytes = ed25519PublicBytes(privateKey);
+  const typed = Buffer.concat([Uint8Array.of(ED25519_TYPE), publicBytes]);
+  const id = Buffer.from(keyId(name, typed)).toString('hex');
+  return { name, privateKey, vkey: `${name}+${id}+${typed.toString('base64')}` };
+}
+
+/** The signed note. @throws internal when the checkpoint has no text form or is another log's */
+export function signCheckpoint(signer: CheckpointSigner, checkpoint: Checkpoint): string {
+  // SECURITY: one key signs for one log only; a note of another origin would be believed by its verifiers.
+  if (signer.name !== checkpoint.origin) fail('internal', 'a checkpoint is signed by the key of its own log');
+  const text = toText(checkpoint);
+  const { id } = parseVerifierKey(signer.vkey);
+  const signature = Buffer.concat([id, ed25519Sign(signer.privateKey, encoder.encode(text))]);
+  return `${text}\n— ${signer.name} ${signature.toString('base64')}\n`;
+}
+
+/**
+ * The checkpoint of a note signed by this key; signatures of other keys (witnesses) are passed over.
+ * @throws integrity, with the reason as evidence; invalid_request when `vkey` is none
+ */
+export function verifyCheckpoint(vkey: string, note: string): Checkpoint {
+  const verifier = parseVerifierKey(vkey);
+  const text = verifiedText(verifier, note);
+  const checkpoint = parseText(text);
+  if (checkpoint.origin !== verifier.name) refuse('another origin');
+  return checkpoint;
+}
+
+interface Verifier {
+  readonly name: string;
+  readonly id: Uint8Array;
+  readonly publicBytes: Uint8Array;
+}
+
+function parseVerifierKey(vkey: string): Verifier {
+  const [, name, idHex, encoded] = /^([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})$/.exec(vkey) ?? [];
+  const typed = encoded === undefined ? undefined : decodeBase64(encoded);
+  if (name === undefined || !NAME.test(name) || typed?.[0] !== ED25519_TYPE) return refuseKey();
+  const id = keyId(name, typed);
+  if (Buffer.from(id).toString('hex') !== idHex) refuseKey();
+  return { name, id, publicBytes: typed.subarray(1) };
+}
+
+/** C2SP signed-note, "Signatures". */
+function keyId(name: string, typed: Uint8Array): Uint8Array {
+  return sha256(Buffer.concat([encoder.encode(`${name}\n`), typed])).slice(0, KEY_ID_BYTES);
+}
+
+function verifiedText(verifier: Verifier, note: string): string {
+  if (note.length > NOTE_MAX_CHARS || !note.isWellFormed() || hasControl(note)) refuse('malformed');
+  const textEnd = note.lastIndexOf('\n\n') + 1;
+  if (textEnd < 2 || !note.endsWith('\n')) refuse('malformed');
+  const text = note.slice(0, textEnd);
+  const lines = note.slice(textEnd + 1, -1).split('\n');
+  if (lines.length > SIGNATURES_MAX) refuse('malformed');
+  let verified = false;
+  for (const line of lines) {
+    const [, name, encoded] = SIGNATURE_LINE.exec(line) ?? refuse('malformed');
+    const blob = decodeBase64(encoded as string);
+    if (blob === undefined || blob.byteLength <= KEY_ID_BYTES) refuse('malformed');
+    if (name !== verifier.name || !equalBytes(blob.subarray(0, KEY_ID_BYTES), verifier.id)) continue;
+    const signature = blob.subarray(KEY_ID_BYTES);
+    const holds =
+      signature.byteLength === SIGNATURE_BYTES && ed25519Verify(verifier.publicBytes, encoder.encode(text), signature);
+    if (!holds) refuse('bad signature');
+    verified = true;
+  }
+  if (!verified) refuse('no signature of this key');
+  return text;
+}
+
+function toText(checkpoint: Checkpoint): string {
+  const { origin, size, root, stateSequence, lowestKeyVersion, incarnation, at } = checkpoint;
+  const counts = [size, stateSequence, lowestKeyVersion, at].every((count) => Number.isSafeInteger(count) && count >= 0);
+  if (!counts || !NAME.test(origin) || !WORD.test(incarnation) || root.byteLength !== HASH_BYTES || at > AT_MAX_MS) {
+    fail('internal', 'a checkpoint must have whole counts, a 32-byte root and plain names');
+  }
+  return (
+    `${origin}\n${size}\n${Buffer.from(root).toString('base64')}\n` +
+    `keyturn-seq ${stateSequence}\nkeyturn-incarnation ${incarnation}\n` +
+    `keyturn-min-key-version ${lowestKeyVersion}\nkeyturn-at ${toTimestamp(at)}\n`
+  );
+}
+
+const TEXT =
+  /^([^\n]+)\n(0|[1-9]\d{0,15})\n([A-Za-z0-9+/]{43}=)\nkeyturn-seq (0|[1-9]\d{0,15})\nkeyturn-incarnation ([!-~]{1,128})\nkeyturn-min-key-version (0|[1-9]\d{0,15})\nkeyturn-at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
+
+function parseText(text: string): Checkpoint {
+  const [, origin, size, root, sequence, incarnation, lowest, at] = (TEXT.exec(text) ??
+    refuse('malformed')) as unknown as string[];
+  const checkpoint: Checkpoint = {
+    origin: origin as string,
+    size: Number(size),
+    root: decodeBase64(root as string) ?? refuse('malformed'),
+    stateSequence: Number(sequence),
+    lowestKeyVersion: Number(lowest),
+    incarnation: incarnation as string,
+    at: Date.parse(at as string),
+  };
+  const exact = Number.isSafeInteger(checkpoint.at) && Number.isSafeInteger(checkpoint.size) && NAME.test(checkpoint.origin);
+  if (!exact || toText(checkpoint) !== text) refuse('malformed');
+  return checkpoint;
+}
+
+/** Strict RFC 4648 section 4: undefined unless it is the one spelling of its bytes. */
+function decodeBase64(text: string): Uint8Array | undefined {
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.toString('base64') === text ? Uint8Array.from(bytes) : undefined;
+}
+
+function hasControl(note: string): boolean {
+  for (let i = 0; i < note.length; i++) {
+    const code = note.charCodeAt(i);
+    if (code < 0x20 && code !== 0x0a) return true;
+  }
+  return false;
+}
+
+function refuse(evidence: string): never {
+  fail('integrity', 'the checkpoint failed its check', { evidence });
+}
+
+function refuseKey(): never {
+  fail('invalid_request', 'the verifier key is malformed', { pointer: '/verifier_key' });
+}

@@ -1,0 +1,95 @@
+// Length-prefixed binary for everything that is hashed, MACed or bound as context: two different inputs never give the same bytes.
+// It must never join texts with a delimiter (ambiguity is an attack) or encode text that has no UTF-8 form.
+import { fail } from '../base/errors.ts';
+
+const encoder = new TextEncoder();
+const START_BYTES = 512;
+const MAX_TEXT_BYTES_PER_CHAR = 3;
+
+/** Appends frames; every variable part carries its length, every number is big-endian. */
+export class FrameWriter {
+  #bytes = new Uint8Array(START_BYTES);
+  #view = new DataView(this.#bytes.buffer);
+  #length = 0;
+
+  u8(value: number): this {
+    this.#reserve(1);
+    this.#view.setUint8(this.#length, value);
+    this.#length += 1;
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#reserve(4);
+    this.#view.setUint32(this.#length, value);
+    this.#length += 4;
+    return this;
+  }
+
+  /** A non-negative safe integer in 8 bytes. @throws internal otherwise */
+  u64(value: number): this {
+    if (!Number.isSafeInteger(value) || value < 0) fail('internal', 'a counter must be a non-negative safe integer');
+    this.#reserve(8);
+    this.#view.setUint32(this.#length, Math.floor(value / 2 ** 32));
+    this.#view.setUint32(this.#length + 4, value % 2 ** 32);
+    this.#length += 8;
+    return this;
+  }
+
+  /** IEEE 754 binary64; -0 is written as 0. @throws internal for NaN and infinities */
+  f64(value: number): this {
+    if (!Number.isFinite(value)) fail('internal', 'a number must be finite');
+    this.#reserve(8);
+    this.#view.setFloat64(this.#length, value + 0);
+    this.#length += 8;
+    return this;
+  }
+
+  /** Length in 4 bytes, then UTF-8. @throws internal for a lone surrogate: it would become the same bytes as another text */
+  text(value: string): this {
+    if (!value.isWellFormed()) fail('internal', 'a text must be well-formed Unicode');
+    this.#reserve(4 + value.length * MAX_TEXT_BYTES_PER_CHAR);
+    const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#length + 4));
+    this.#view.setUint32(this.#length, written);
+    this.#length += 4 + written;
+    return this;
+  }
+
+  /** Length in 4 bytes, then the bytes. */
+  blob(value: Uint8Array): this {
+    return this.u32(value.byteLength).raw(value);
+  }
+
+  /** The bytes alone: only for parts whose length is fixed or written before. */
+  raw(value: Uint8Array): this {
+    this.#reserve(value.byteLength);
+    this.#bytes.set(value, this.#length);
+    this.#length += value.byteLength;
+    return this;
+  }
+
+  /** Forgets what was written and keeps the memory. */
+  clear(): this {
+    this.#length = 0;
+    return this;
+  }
+
+  /** A copy of what was written. */
+  bytes(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** What was written, without a copy: valid until the next write or clear. */
+  peek(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #reserve(count: number): void {
+    const needed = this.#length + count;
+    if (needed <= this.#bytes.byteLength) return;
+    const larger = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));
+    larger.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}

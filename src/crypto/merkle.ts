@@ -1,0 +1,204 @@
+// The RFC 6962 Merkle tree over an append-only log: hashing, the running head, proofs and their checks.
+// It must never need the leaves to append, or take a leaf for a node (the prefixes 0x00 and 0x01 keep them apart).
+import { fail } from '../base/errors.ts';
+import { FrameWriter } from './framing.ts';
+import { equalBytes, HASH_BYTES, sha256 } from './primitives.ts';
+
+const LEAF_PREFIX = 0x00;
+const NODE_PREFIX = 0x01;
+const LEAF_SCRATCH_BYTES = 8 * 1024;
+const leafScratch = new Uint8Array(LEAF_SCRATCH_BYTES);
+const nodeScratch = new Uint8Array(1 + 2 * HASH_BYTES);
+nodeScratch[0] = NODE_PREFIX;
+
+/** SHA-256(0x00 | bytes) (RFC 6962 section 2.1). */
+export function leafHash(bytes: Uint8Array): Uint8Array {
+  const length = bytes.byteLength + 1;
+  const buffer = length <= LEAF_SCRATCH_BYTES ? leafScratch.subarray(0, length) : new Uint8Array(length);
+  buffer[0] = LEAF_PREFIX;
+  buffer.set(bytes, 1);
+  return sha256(buffer);
+}
+
+/** SHA-256(0x01 | left | right); both are 32 bytes. */
+export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
+  if (left.byteLength !== HASH_BYTES || right.byteLength !== HASH_BYTES) fail('internal', 'a node has two hashes of 32 bytes');
+  nodeScratch.set(left, 1);
+  nodeScratch.set(right, 1 + HASH_BYTES);
+  return sha256(nodeScratch);
+}
+
+/** What must be kept to append and to know the head: one hash for each set bit of the size, largest subtree first. */
+export class Frontier {
+  #size = 0;
+  #peaks: Uint8Array[] = [];
+
+  /** Leaves so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Appends one leaf hash; two hashes of work on average. Keeps `leaf`. */
+  append(leaf: Uint8Array): void {
+    if (leaf.byteLength !== HASH_BYTES) fail('internal', 'a leaf hash has 32 bytes');
+    let peak = leaf;
+    for (let rest = this.#size; rest % 2 === 1; rest = (rest - 1) / 2) peak = nodeHash(this.#peaks.pop() as Uint8Array, peak);
+    this.#peaks.push(peak);
+    this.#size += 1;
+  }
+
+  appendAll(leaves: readonly Uint8Array[]): void {
+    for (const leaf of leaves) this.append(leaf);
+  }
+
+  /** The Merkle tree hash; SHA-256 of nothing for the empty tree. */
+  root(): Uint8Array {
+    let root = this.#peaks.at(-1);
+    if (root === undefined) return sha256(new Uint8Array(0));
+    for (let i = this.#peaks.length - 2; i >= 0; i--) root = nodeHash(this.#peaks[i] as Uint8Array, root);
+    return root;
+  }
+
+  /** Size in 8 bytes big-endian, then the hashes. */
+  toBytes(): Uint8Array {
+    const writer = new FrameWriter().u64(this.#size);
+    for (const peak of this.#peaks) writer.raw(peak);
+    return writer.bytes();
+  }
+
+  /** @throws integrity when it was not made by `toBytes` */
+  static fromBytes(bytes: Uint8Array): Frontier {
+    const frontier = new Frontier();
+    if (bytes.byteLength < 8) malformed();
+    const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+    frontier.#size = view.getUint32(0) * 2 ** 32 + view.getUint32(4);
+    if (!Number.isSafeInteger(frontier.#size) || bytes.byteLength !== 8 + HASH_BYTES * setBits(frontier.#size)) malformed();
+    for (let at = 8; at < bytes.byteLength; at += HASH_BYTES) frontier.#peaks.push(bytes.slice(at, at + HASH_BYTES));
+    return frontier;
+  }
+}
+
+/** The root of a tree of these leaf hashes. */
+export function rootOf(leafHashes: readonly Uint8Array[]): Uint8Array {
+  const frontier = new Frontier();
+  frontier.appendAll(leafHashes);
+  return frontier.root();
+}
+
+/** The audit path of leaf `index` in the tree of the first `size` leaves (RFC 6962 section 2.1.1). @throws internal out of range */
+export function inclusionProof(leafHashes: readonly Uint8Array[], index: number, size: number): Uint8Array[] {
+  if (!isCount(index) || index >= size || size > leafHashes.length) fail('internal', 'no such leaf in a tree of this size');
+  return pathOf(leafHashes.slice(0, size), index);
+}
+
+function pathOf(leaves: readonly Uint8Array[], index: number): Uint8Array[] {
+  if (leaves.length === 1) return [];
+  const split = largestPowerBelow(leaves.length);
+  const left = leaves.slice(0, split);
+  const right = leaves.slice(split);
+  return index < split ? [...pathOf(left, index), rootOf(right)] : [...pathOf(right, index - split), rootOf(left)];
+}
+
+/** From the tree of the first `oldSize` leaves to that of `newSize` (RFC 6962 section 2.1.2). @throws internal out of range */
+export function consistencyProof(leafHashes: readonly Uint8Array[], oldSize: number, newSize: number): Uint8Array[] {
+  if (!isCount(oldSize) || oldSize < 1 || oldSize > newSize || newSize > leafHashes.length)
+    fail('internal', 'no such pair of sizes');
+  return subproof(leafHashes.slice(0, newSize), oldSize, true);
+}
+
+function subproof(leaves: readonly Uint8Array[], oldSize: number, known: boolean): Uint8Array[] {
+  if (oldSize === leaves.length) return known ? [] : [rootOf(leaves)];
+  const split = largestPowerBelow(leaves.length);
+  const left = leaves.slice(0, split);
+  const right = leaves.slice(split);
+  if (oldSize <= split) return [...subproof(left, oldSize, known), rootOf(right)];
+  return [...subproof(right, oldSize - split, false), rootOf(left)];
+}
+
+/** Whether `proof` shows the leaf at `index` of the tree with this root (RFC 9162 section 2.1.3.2). Never throws. */
+export function verifyInclusion(
+  leaf: Uint8Array,
+  index: number,
+  size: number,
+  proof: readonly Uint8Array[],
+  root: Uint8Array,
+): boolean {
+  if (!isCount(index) || !isCount(size) || index >= size || !areHashes([leaf, root, ...proof])) return false;
+  let node = index;
+  let last = size - 1;
+  let hash = leaf;
+  for (const sibling of proof) {
+    if (last === 0) return false;
+    if (node % 2 === 1 || node === last) {
+      hash = nodeHash(sibling, hash);
+      while (node % 2 === 0 && node !== 0) {
+        node = node / 2;
+        last = Math.floor(last / 2);
+      }
+    } else hash = nodeHash(hash, sibling);
+    node = Math.floor(node / 2);
+    last = Math.floor(last / 2);
+  }
+  return last === 0 && equalBytes(hash, root);
+}
+
+/**
+ * Whether `proof` shows that the tree with `newRoot` begins with the one with `oldRoot` (RFC 9162 section 2.1.4.2).
+ * False for an empty old tree: it proves nothing. Never throws.
+ */
+export function verifyConsistency(
+  oldSize: number,
+  newSize: number,
+  proof: readonly Uint8Array[],
+  oldRoot: Uint8Array,
+  newRoot: Uint8Array,
+): boolean {
+  if (!isCount(oldSize) || !isCount(newSize) || oldSize < 1 || oldSize > newSize) return false;
+  if (oldSize === newSize) return proof.length === 0 && equalBytes(oldRoot, newRoot);
+  if (proof.length === 0 || !areHashes([oldRoot, newRoot, ...proof])) return false;
+  const isPower = setBits(oldSize) === 1;
+  const [first, ...rest] = (isPower ? [oldRoot, ...proof] : proof) as [Uint8Array, ...Uint8Array[]];
+  let node = oldSize - 1;
+  let last = newSize - 1;
+  for (; node % 2 === 1; last = Math.floor(last / 2)) node = (node - 1) / 2;
+  let oldHash = first;
+  let newHash = first;
+  for (const sibling of rest) {
+    if (last === 0) return false;
+    if (node % 2 === 1 || node === last) {
+      oldHash = nodeHash(sibling, oldHash);
+      newHash = nodeHash(sibling, newHash);
+      while (node % 2 === 0 && node !== 0) {
+        node = node / 2;
+        last = Math.floor(last / 2);
+      }
+    } else newHash = nodeHash(newHash, sibling);
+    node = Math.floor(node / 2);
+    last = Math.floor(last / 2);
+  }
+  return last === 0 && equalBytes(oldHash, oldRoot) && equalBytes(newHash, newRoot);
+}
+
+function areHashes(hashes: readonly Uint8Array[]): boolean {
+  return hashes.every((hash) => hash.byteLength === HASH_BYTES);
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+function setBits(value: number): number {
+  let count = 0;
+  for (let rest = value; rest > 0; rest = Math.floor(rest / 2)) count += rest % 2;
+  return count;
+}
+
+function largestPowerBelow(count: number): number {
+  let power = 1;
+  while (power * 2 < count) power *= 2;
+  return power;
+}
+
+function malformed(): never {
+  fail('integrity', 'stored data failed its check', { evidence: 'malformed' });
+}

@@ -1,0 +1,155 @@
+// The one place that touches node:crypto: every parameter that could weaken a primitive is pinned here.
+// It must never take an algorithm name from data, return bytes before they are authentic, or compare secrets with `===`.
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  hash,
+  hkdfSync,
+  type KeyObject,
+  randomBytes as secureRandom,
+  sign as signBytes,
+  timingSafeEqual,
+  verify as verifyBytes,
+} from 'node:crypto';
+import { fail } from '../base/errors.ts';
+
+export const KEY_BYTES = 32;
+export const NONCE_BYTES = 12;
+export const TAG_BYTES = 16;
+export const HASH_BYTES = 32;
+const ED25519_SEED_BYTES = 32;
+const ED25519_KEY_BYTES = 32;
+const ED25519_SIGNATURE_BYTES = 64;
+const GCM = 'aes-256-gcm';
+const GCM_OPTIONS = { authTagLength: TAG_BYTES } as const;
+
+/** A plain view over a Buffer's bytes: a Buffer would print its content as text. */
+function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+}
+
+/** Bytes of the system's CSPRNG, in memory of their own. */
+export function randomBytes(count: number): Uint8Array {
+  return plain(secureRandom(count));
+}
+
+/** A symmetric key whose bytes can no longer be printed; the caller may wipe `bytes`. */
+export function secretKey(bytes: Uint8Array): KeyObject {
+  return createSecretKey(bytes);
+}
+
+/** As `secretKey`, wiping `bytes`. @throws internal unless there are 32 */
+export function adoptKey(bytes: Uint8Array): KeyObject {
+  if (bytes.byteLength !== KEY_BYTES) fail('internal', 'a key must have 32 bytes');
+  const key = createSecretKey(bytes);
+  bytes.fill(0);
+  return key;
+}
+
+/** Constant time for equal lengths; false, never a throw, for unequal ones. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && timingSafeEqual(a, b);
+}
+
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return plain(hash('sha256', bytes, 'buffer'));
+}
+
+/** 32 bytes. */
+export function hmacSha256(key: KeyObject, bytes: Uint8Array): Uint8Array {
+  return plain(createHmac('sha256', key).update(bytes).digest());
+}
+
+/** RFC 5869 extract and expand. @throws internal past 255 blocks */
+export function hkdf(
+  algorithm: 'sha256' | 'sha512',
+  ikm: KeyObject,
+  salt: Uint8Array,
+  info: Uint8Array,
+  count: number,
+): Uint8Array {
+  if (count < 1 || count > 255 * (algorithm === 'sha256' ? 32 : 64)) fail('internal', 'HKDF cannot give so many bytes');
+  return new Uint8Array(hkdfSync(algorithm, ikm, salt, info, count));
+}
+
+/**
+ * AES-256-GCM (NIST SP 800-38D); returns ciphertext then 16-byte tag.
+ * SECURITY: only envelope.ts may call this, with a nonce it drew itself (CVE-2023-4680: nonces chosen by a caller).
+ * @throws internal for any other key or nonce size
+ */
+export function gcmSeal(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array {
+  checkGcmSizes(key, nonce);
+  const cipher = createCipheriv(GCM, key, nonce, GCM_OPTIONS);
+  cipher.setAAD(aad);
+  const body = cipher.update(plaintext);
+  cipher.final();
+  const out = new Uint8Array(body.byteLength + TAG_BYTES);
+  out.set(body);
+  out.set(cipher.getAuthTag(), body.byteLength);
+  return out;
+}
+
+/**
+ * Fresh plaintext, or undefined when the tag does not fit; `sealed` is ciphertext then 16-byte tag.
+ * SECURITY: node hands out plaintext before it is authentic and takes short tags unless told not to; neither leaves here.
+ * @throws internal for any other key or nonce size
+ */
+export function gcmOpen(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
+  checkGcmSizes(key, nonce);
+  const bodyBytes = sealed.byteLength - TAG_BYTES;
+  if (bodyBytes < 0) return undefined;
+  const decipher = createDecipheriv(GCM, key, nonce, GCM_OPTIONS);
+  decipher.setAAD(aad);
+  decipher.setAuthTag(sealed.subarray(bodyBytes));
+  const body = decipher.update(sealed.subarray(0, bodyBytes));
+  try {
+    decipher.final();
+  } catch {
+    body.fill(0);
+    return undefined;
+  }
+  return plain(body);
+}
+
+function checkGcmSizes(key: KeyObject, nonce: Uint8Array): void {
+  if (key.symmetricKeySize !== KEY_BYTES) fail('internal', 'an AES-256-GCM key must have 32 bytes');
+  if (nonce.byteLength !== NONCE_BYTES) fail('internal', 'an AES-256-GCM nonce must have 12 bytes');
+}
+
+const PKCS8_SEED = Buffer.from('302e020100300506032b657004220420', 'hex'); // RFC 8410 section 7, before the seed
+const SPKI_KEY = Buffer.from('302a300506032b6570032100', 'hex'); // RFC 8410 section 4, before the public key
+
+/** The private key of a 32-byte RFC 8032 seed. @throws internal for another size */
+export function ed25519Private(seed: Uint8Array): KeyObject {
+  if (seed.byteLength !== ED25519_SEED_BYTES) fail('internal', 'an Ed25519 seed must have 32 bytes');
+  const der = Buffer.concat([PKCS8_SEED, seed]);
+  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  der.fill(0);
+  return key;
+}
+
+/** The 32 public bytes of a private key. */
+export function ed25519PublicBytes(privateKey: KeyObject): Uint8Array {
+  const der = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
+  return Uint8Array.from(der.subarray(der.byteLength - ED25519_KEY_BYTES));
+}
+
+/** 64 bytes, deterministic (RFC 8032). */
+export function ed25519Sign(privateKey: KeyObject, message: Uint8Array): Uint8Array {
+  return plain(signBytes(null, message, privateKey));
+}
+
+/** False for every kind of bad key or signature. */
+export function ed25519Verify(publicBytes: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  if (publicBytes.byteLength !== ED25519_KEY_BYTES || signature.byteLength !== ED25519_SIGNATURE_BYTES) return false;
+  try {
+    const key = createPublicKey({ key: Buffer.concat([SPKI_KEY, publicBytes]), format: 'der', type: 'spki' });
+    return verifyBytes(null, message, key, signature);
+  } catch {
+    return false;
+  }
+}

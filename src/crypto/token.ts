@@ -1,0 +1,76 @@
+// Bearer tokens and client secrets: recognisable to a scanner, checkable offline, stored only as a keyed hash.
+// It must never keep a token, or accept one that is spelled differently from how it was minted.
+import type { KeyObject } from 'node:crypto';
+import { SecretValue } from '../base/secret-value.ts';
+import { crc32 } from './crc32.ts';
+import { hmacSha256, randomBytes } from './primitives.ts';
+
+export { equalBytes } from './primitives.ts';
+
+/** `boot` bootstrap owner, `usr` user, `wlk` direct workload token, `acc` exchanged access token, `cs` workload client secret. */
+export const TOKEN_TYPES = ['boot', 'usr', 'wlk', 'acc', 'cs'] as const;
+export type TokenType = (typeof TOKEN_TYPES)[number];
+
+/**
+ *     kt_ <type> _ <12 public id> <43 secret> <6 checksum>      base62 (0-9 A-Z a-z); 43 digits hold 256 bits
+ *
+ * The checksum is the CRC-32 of all characters before it, most significant digit first.
+ */
+export interface ParsedToken {
+  readonly type: TokenType;
+  readonly publicId: string;
+  /** What `hashToken` takes: the whole token. */
+  readonly hashInput: Uint8Array;
+}
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+const BASE = 62;
+const PUBLIC_ID_CHARS = 12;
+const SECRET_CHARS = 43;
+const CHECKSUM_CHARS = 6;
+const UNBIASED_BELOW = 256 - (256 % BASE); // 248: a byte at or above it would favour the first digits
+const TOKEN = /^kt_(boot|usr|wlk|acc|cs)_([0-9A-Za-z]{12})[0-9A-Za-z]{49}$/;
+const MAX_CHARS = 'kt_boot_'.length + PUBLIC_ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
+const encoder = new TextEncoder();
+
+/** A new token; shown once. Store the public id and `hashToken`, never the token. */
+export function mintToken(type: TokenType): { publicId: string; token: SecretValue } {
+  const publicId = randomDigits(PUBLIC_ID_CHARS);
+  const body = `kt_${type}_${publicId}${randomDigits(SECRET_CHARS)}`;
+  return { publicId, token: SecretValue.fromText(body + checksum(body, body.length)) };
+}
+
+/** Undefined for anything that was not minted in exactly this spelling. Says nothing about validity. */
+export function parseToken(text: string): ParsedToken | undefined {
+  if (text.length > MAX_CHARS) return undefined;
+  const match = TOKEN.exec(text);
+  if (match === null) return undefined;
+  const bodyChars = text.length - CHECKSUM_CHARS;
+  if (text.slice(bodyChars) !== checksum(text, bodyChars)) return undefined;
+  return { type: match[1] as TokenType, publicId: match[2] as string, hashInput: encoder.encode(text) };
+}
+
+/** HMAC-SHA-256 of the whole token under the pepper; 32 bytes. Compare with `equalBytes` only. */
+export function hashToken(pepper: KeyObject, token: string | Uint8Array): Uint8Array {
+  return hmacSha256(pepper, typeof token === 'string' ? encoder.encode(token) : token);
+}
+
+function checksum(text: string, length: number): string {
+  let rest = crc32(text, length);
+  let digits = '';
+  for (let i = 0; i < CHECKSUM_CHARS; i++) {
+    digits = ALPHABET.charAt(rest % BASE) + digits;
+    rest = Math.floor(rest / BASE);
+  }
+  return digits;
+}
+
+function randomDigits(count: number): string {
+  let digits = '';
+  while (digits.length < count) {
+    for (const byte of randomBytes(count)) {
+      if (byte < UNBIASED_BELOW && digits.length < count) digits += ALPHABET.charAt(byte % BASE);
+    }
+  }
+  return digits;
+}

@@ -1,0 +1,163 @@
+// The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
+import { Hono } from 'hono';
+import type { Caller, UserIdentity } from '../access/principals.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
+import type { HomeContext, TenantContext } from './context.ts';
+import { callerOf, checkPath, type EdgeInfo, parseRequest, problemAnswer, toResponse } from './edge.ts';
+import { toKeyturnError } from './problems.ts';
+import type { Metrics } from './metrics.ts';
+import { openApiDocument } from './openapi.ts';
+import type { Answer, Route, RouteShape } from './route.ts';
+import { homeAuditRoutes, tenantAuditRoutes } from './routes/audit.ts';
+import { credentialRoutes } from './routes/credentials.ts';
+import { homeRoutes } from './routes/home.ts';
+import { tenantRoutes } from './routes/tenant.ts';
+import { workloadRoutes } from './routes/workloads.ts';
+import * as wire from './wire.ts';
+
+export const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes];
+export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
+  ...credentialRoutes,
+  ...tenantRoutes,
+  ...workloadRoutes,
+  ...tenantAuditRoutes,
+];
+const HEALTH: RouteShape = {
+  method: 'GET',
+  path: '/health',
+  summary: 'Alive and unsealed: 200, 503 sealed, 501 not initialised',
+  tag: 'installation',
+  operation: 'public',
+  fields: {},
+  success: { status: 200, description: 'Healthy', schema: wire.healthAnswer },
+};
+/** Every route there is, for the document and for tests that walk them all. */
+export const ALL_ROUTES: readonly RouteShape[] = [HEALTH, ...HOME_ROUTES, ...TENANT_ROUTES];
+
+/** What the app needs of the place it runs in. */
+export interface AppPorts {
+  /** The user behind a user token; undefined for every kind of bad one. */
+  identify(token: string): UserIdentity | undefined | Promise<UserIdentity | undefined>;
+  /** The tenant a path means; undefined when there is none to the caller's knowledge. */
+  tenant(idOrName: string): TenantContext | undefined | Promise<TenantContext | undefined>;
+  readonly home: HomeContext | undefined;
+  /** Makes a refused authentication durable before its 401 leaves. @throws rate_limited */
+  rejected(caller: Caller, route: string): Promise<void>;
+  health(): { readonly status: 'ok' | 'sealed' | 'not_initialised' };
+  /** The operator's log. */
+  report(error: KeyturnError, requestId: string, route: string): void;
+  readonly metrics: Metrics;
+  readonly nowMs: () => number;
+  readonly version: string;
+}
+
+/** Per-request facts handed in by the listener. */
+export interface AppEnv {
+  Bindings: EdgeInfo;
+}
+
+const HEALTH_STATUS = { ok: 200, sealed: 503, not_initialised: 501 } as const;
+
+export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = 'all'): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  const mounted = new Map<string, Set<string>>();
+  const mount = <C>(route: Route<C>, contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>) => {
+    const path = route.path.replace(/\{([a-z]+)\}/g, ':$1');
+    mounted.set(path, (mounted.get(path) ?? new Set()).add(route.method));
+    app.on(route.method, path, (c) => answer(ports, route, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
+  };
+  if (served !== 'home') for (const route of TENANT_ROUTES) mount(route, (params, caller) => tenantContext(ports, params, caller));
+  if (served !== 'tenant') {
+    for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
+    const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
+    app.get('/openapi.json', (c) => toResponse({ status: 200, body: document }, c.env.nextRequestId(), c.env));
+    app.get('/health', (c) => {
+      const { status } = ports.health();
+      return toResponse({ status: HEALTH_STATUS[status], body: { status, version: ports.version } }, c.env.nextRequestId(), c.env);
+    });
+    mounted.set('/openapi.json', new Set(['GET'])).set('/health', new Set(['GET']));
+  }
+  for (const [path, methods] of mounted) {
+    app.all(path, (c) => {
+      const allow = [...methods, ...(methods.has('GET') ? ['HEAD'] : [])].join(', ');
+      const problem = problemAnswer(new KeyturnError('method_not_allowed', `this path takes ${allow}`), c.env.nextRequestId());
+      return toResponse({ ...problem, headers: { ...problem.headers, allow } }, c.env.nextRequestId(), c.env);
+    });
+  }
+  app.notFound((c) => toResponse(problemAnswer(new KeyturnError('not_found', 'no such route'), c.env.nextRequestId()), c.env.nextRequestId(), c.env));
+  return app;
+}
+
+async function answer<C>(
+  ports: AppPorts,
+  route: Route<C>,
+  request: Request,
+  params: Record<string, string>,
+  info: EdgeInfo,
+  contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>,
+): Promise<Response> {
+  const startedAtMs = ports.nowMs();
+  let caller: Caller | undefined;
+  let result: Answer;
+  try {
+    caller = callerOf(request, info);
+    result = await handle(ports, route, request, params, caller, contextOf);
+  } catch (thrown) {
+    result = await refuse(ports, route, thrown, caller, info);
+  }
+  ports.metrics.observe(`${route.method} ${route.path}`, result.status, ports.nowMs() - startedAtMs);
+  return toResponse(result, caller?.request ?? info.nextRequestId(), info);
+}
+
+async function handle<C>(
+  ports: AppPorts,
+  route: Route<C>,
+  request: Request,
+  params: Record<string, string>,
+  caller: Caller,
+  contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>,
+): Promise<Answer> {
+  checkPath(rawPath(request.url));
+  const parsed = await parseRequest(route, request, params, caller);
+  const identified = caller.token !== undefined && isUserToken(caller.token) ? await ports.identify(caller.token) : undefined;
+  const known = identified === undefined ? parsed : { ...parsed, caller: { ...caller, user: identified } };
+  return route.handle(await contextOf(params, known.caller), known);
+}
+
+async function refuse(ports: AppPorts, route: RouteShape, thrown: unknown, caller: Caller | undefined, info: EdgeInfo): Promise<Answer> {
+  let error = toKeyturnError(thrown);
+  const name = `${route.method} ${route.path}`;
+  if (error.code === 'unauthenticated' && caller !== undefined) {
+    try {
+      await ports.rejected(caller, name);
+    } catch (worse) {
+      error = toKeyturnError(worse);
+    }
+  }
+  const requestId = caller?.request ?? info.nextRequestId();
+  ports.report(error, requestId, name);
+  return problemAnswer(error, requestId);
+}
+
+function rawPath(url: string): string {
+  const start = url.indexOf('/', url.indexOf('//') + 2);
+  const end = url.indexOf('?', start);
+  return start < 0 ? '/' : end < 0 ? url.slice(start) : url.slice(start, end);
+}
+
+function isUserToken(token: string): boolean {
+  return token.startsWith('kt_usr_') || token.startsWith('kt_boot_');
+}
+
+async function tenantContext(ports: AppPorts, params: Record<string, string>, caller: Caller): Promise<TenantContext> {
+  const context = await ports.tenant(params['tenant'] ?? '');
+  if (context !== undefined) return context;
+  // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
+  if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
+  return fail('not_found', 'no such tenant');
+}
+
+function homeContext(ports: AppPorts, caller: Caller): HomeContext {
+  if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
+  return ports.home ?? fail('unavailable', 'the home cell is not open');
+}

@@ -1,0 +1,34 @@
+// What route handlers are given: one tenant or the home cell, and the few things both need.
+import type { KeyObject } from 'node:crypto';
+import type { Caller } from '../access/principals.ts';
+import type { TenantRow } from '../cell/tenants.ts';
+import type { RunRow } from '../cell/runs.ts';
+import type { HomeVault } from '../vault/home-vault.ts';
+import type { Provision } from '../vault/manage-tenants.ts';
+import type { TenantVault } from '../vault/tenant-vault.ts';
+
+/** The run engine as routes see it. */
+export interface RotationDoor {
+  /** Opens (or joins) a run for the credential; inside a job. */
+  open(caller: Caller, environment: string, name: string): RunRow;
+  /** Sets it going in the background. */
+  start(credentialId: string): void;
+}
+
+export interface TenantContext {
+  readonly vault: TenantVault;
+  readonly rotation: RotationDoor;
+  readonly cursorKey: KeyObject;
+  /** Where this service is reached, e.g. `https://vault.example.com`; audience of client assertions. */
+  readonly publicUrl: string;
+}
+
+export interface HomeContext {
+  readonly home: HomeVault;
+  readonly cursorKey: KeyObject;
+  readonly provision: Provision;
+  /** The bootstrap secret was spent: its file goes. */
+  readonly onSetUp: () => void;
+  readonly metrics: () => string;
+  readonly tenantById: (id: string) => TenantRow | undefined;
+}

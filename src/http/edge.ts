@@ -1,0 +1,268 @@
+// The edge of the service: from a Request to a parsed RouteRequest and from an answer to a Response. Everything unknown is refused here,
+// once. It must never echo what it refused.
+import type { z } from 'zod';
+import type { Caller } from '../access/principals.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
+import { isName } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import { sha256 } from '../crypto/primitives.ts';
+import { problemHeaders, problemOf, STATUS_OF } from './problems.ts';
+import type { Answer, PathField, RouteRequest, RouteShape } from './route.ts';
+import { parseStrictJson } from './strict-json.ts';
+
+/** What differs between Node and workerd at the edge. */
+export interface EdgeInfo {
+  /** The caller's address, off the trusted hop only. */
+  address: string;
+  readonly nextRequestId: () => string;
+  readonly secure: boolean;
+}
+
+const PLAIN_PATH = /^[A-Za-z0-9/._:~-]*$/;
+const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
+const KEY_TEXT = /^[\x21-\x7e]{1,128}$/;
+
+const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
+  name: isName,
+  tenant: isIdOrName,
+  workload: isIdOrName,
+  user: isIdOrName,
+  run: (text) => /^run_[0-9a-z]{24}$/.test(text),
+  token: (text) => /^[0-9A-Za-z]{12}$/.test(text),
+};
+
+function isIdOrName(text: string): boolean {
+  return isName(text);
+}
+
+/** @throws invalid_request for anything but one canonical spelling (AZ-06) */
+export function checkPath(path: string): void {
+  if (path.length > LIMITS.urlMaxBytes || !PLAIN_PATH.test(path) || path.includes('//')) {
+    fail('invalid_request', 'the path is not in canonical form');
+  }
+}
+
+export function callerOf(request: Request, info: EdgeInfo): Caller {
+  const { headers } = request;
+  return {
+    token: bearerOf(headers.get('authorization')),
+    source: { address: info.address, userAgent: (headers.get('user-agent') ?? '').slice(0, 256) },
+    request: info.nextRequestId(),
+    clientRequest: optionalText(headers.get('x-request-id'), 'X-Request-Id'),
+    workflow: optionalText(headers.get('x-keyturn-workflow'), 'X-Keyturn-Workflow'),
+    workflowRun: optionalText(headers.get('x-keyturn-run'), 'X-Keyturn-Run'),
+  };
+}
+
+function bearerOf(header: string | null): string | undefined {
+  return header !== null && header.length < 512 && /^bearer /i.test(header) ? header.slice(7) : undefined;
+}
+
+function optionalText(value: string | null, headerName: string): string | undefined {
+  if (value === null) return undefined;
+  if (!HEADER_TEXT.test(value)) fail('invalid_request', `the header ${headerName} may hold 1 to 128 of A-Z a-z 0-9 . _ : @ / -`);
+  return value;
+}
+
+/** @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, always naming the field */
+export async function parseRequest(shape: RouteShape, request: Request, params: Record<string, string>, caller: Caller): Promise<RouteRequest> {
+  for (const [field, kind] of Object.entries(shape.fields)) {
+    if (!FIELDS[kind](params[field] ?? '')) fail('invalid_request', 'is not written as such a name or id may be', { pointer: `:${field}` });
+  }
+  const { headers } = request;
+  const idempotencyKey = headers.get('idempotency-key') ?? undefined;
+  if (idempotencyKey !== undefined && !KEY_TEXT.test(idempotencyKey)) {
+    fail('invalid_request', 'the header Idempotency-Key may hold 1 to 128 visible ASCII characters');
+  }
+  const url = request.url;
+  const mark = url.indexOf('?');
+  const bytes = shape.body === undefined ? undefined : await readBody(request, shape);
+  return {
+    caller,
+    params,
+    query: parseQuery(shape, mark < 0 ? '' : url.slice(mark + 1)),
+    body: bytes === undefined ? undefined : parseBody(shape, bytes),
+    ifMatch: headers.get('if-match') ?? undefined,
+    ifNoneMatch: headers.get('if-none-match') ?? undefined,
+    authorization: headers.get('authorization') ?? undefined,
+    idempotencyKey,
+    requestHash: () => sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
+  };
+}
+
+function pathOf(url: string): string {
+  return new URL(url).pathname;
+}
+
+interface Body {
+  readonly content: Uint8Array;
+  readonly form: boolean;
+}
+
+async function readBody(request: Request, shape: RouteShape): Promise<Body> {
+  const encoding = request.headers.get('content-encoding');
+  if (encoding !== null && encoding !== 'identity') fail('unsupported_media_type', 'a compressed body is not taken');
+  const type = (request.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase();
+  const form = shape.form === true && type === 'application/x-www-form-urlencoded';
+  if (!form && type !== 'application/json') {
+    // A POST that needs nothing may come without a body at all.
+    if (type === '' && request.body === null) return { content: new TextEncoder().encode('{}'), form: false };
+    fail('unsupported_media_type', 'the body must be application/json');
+  }
+  if (Number(request.headers.get('content-length') ?? 0) > LIMITS.bodyMaxBytes) tooLarge();
+  return { content: await collect(request), form };
+}
+
+async function collect(request: Request): Promise<Uint8Array> {
+  if (request.body === null) return new Uint8Array();
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  const reader = request.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.byteLength;
+    if (length > LIMITS.bodyMaxBytes) {
+      await reader.cancel();
+      tooLarge();
+    }
+    parts.push(value);
+  }
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+
+function tooLarge(): never {
+  return fail('payload_too_large', `a body may take ${LIMITS.bodyMaxBytes} bytes`);
+}
+
+const JSON_LIMITS = { maxBytes: LIMITS.bodyMaxBytes, maxDepth: LIMITS.bodyMaxDepth, maxMembers: LIMITS.bodyMaxMembers };
+
+function parseBody(shape: RouteShape, body: Body): unknown {
+  const raw = body.form ? fromForm(new TextDecoder().decode(body.content), '') : parseStrictJson(body.content, JSON_LIMITS);
+  return parseWith(shape.body as z.ZodType, raw, '');
+}
+
+function parseQuery(shape: RouteShape, text: string): unknown {
+  if (shape.query === undefined) {
+    if (text !== '') fail('invalid_request', 'this route takes no query', { pointer: `?${firstField(text)}` });
+    return undefined;
+  }
+  return parseWith(shape.query, text === '' ? {} : fromForm(text, '?'), '?');
+}
+
+function firstField(text: string): string {
+  const field = text.split(/[=&]/, 1)[0] ?? '';
+  return /^[a-z_]{1,32}$/.test(field) ? field : '';
+}
+
+function fromForm(text: string, prefix: string): Record<string, string> {
+  const out: Record<string, string> = Object.create(null);
+  for (const [field, value] of new URLSearchParams(text)) {
+    if (field in out) fail('invalid_request', 'is given twice', { pointer: `${prefix}${firstField(field)}` });
+    out[field] = value;
+  }
+  return { ...out };
+}
+
+function parseWith(schema: z.ZodType, raw: unknown, prefix: string): unknown {
+  const parsed = schema.safeParse(raw, { reportInput: false });
+  if (parsed.success) return parsed.data;
+  throw fromIssue(deepest(parsed.error.issues), prefix);
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** The first issue, looking into unions for the alternative that got furthest. */
+function deepest(issues: readonly Issue[], base: readonly PropertyKey[] = []): Issue {
+  const issue = issues[0] as Issue;
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const best = issue.errors.reduce((far, next) => (depth(next) > depth(far) ? next : far));
+    if (best.length > 0) return deepest(best, [...base, ...issue.path]);
+  }
+  return { ...issue, path: [...base, ...issue.path] } as Issue;
+}
+
+function depth(issues: readonly Issue[]): number {
+  return Math.max(0, ...issues.map((issue) => issue.path.length));
+}
+
+const EXPECTED = /^(string|number|int|boolean|array|object|record|date)$/;
+
+// SECURITY: built from the schema alone; zod's own messages may quote what was received (CVE-2025-4166 class, LK-03).
+function fromIssue(issue: Issue, prefix: string): KeyturnError {
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
+  const path = unknown === undefined ? issue.path : [...issue.path, unknown];
+  const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
+  return new KeyturnError('invalid_request', `the field ${describe(issue)}`, { pointer });
+}
+
+function describe(issue: Issue): string {
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return 'is not known here';
+    case 'invalid_type':
+      return EXPECTED.test(issue.expected) ? `must be of type ${issue.expected}` : 'has the wrong type';
+    case 'too_big':
+      return `is larger than ${issue.maximum}`;
+    case 'too_small':
+      return `is smaller than ${issue.minimum}`;
+    case 'invalid_value':
+      return `must be one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
+    case 'invalid_format':
+      return `is not written as a ${issue.format === 'regex' ? 'valid text' : issue.format} may be`;
+    default:
+      return 'is not valid';
+  }
+}
+
+function toPointer(path: readonly PropertyKey[]): string {
+  return path.map((part) => `/${String(part).slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+const BASE_HEADERS: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+const SECURE_HEADERS: Readonly<Record<string, string>> = {
+  ...BASE_HEADERS,
+  'strict-transport-security': 'max-age=31536000; includeSubDomains',
+};
+
+export function toResponse(answer: Answer, requestId: string, info: EdgeInfo): Response {
+  const headers: Record<string, string> = {
+    ...(info.secure ? SECURE_HEADERS : BASE_HEADERS),
+    'x-request-id': requestId,
+    ...answer.headers,
+  };
+  const { body } = answer;
+  if (answer.stream !== undefined) return new Response(streamOf(answer.stream), { status: answer.status, headers });
+  if (body === undefined) return new Response(null, { status: answer.status, headers });
+  headers['content-type'] ??= 'application/json';
+  const content = body instanceof Uint8Array || typeof body === 'string' ? body : JSON.stringify(body);
+  return new Response(content as string, { status: answer.status, headers });
+}
+
+function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await source.next();
+      if (done === true) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await source.return(undefined);
+    },
+  });
+}
+
+export function problemAnswer(error: KeyturnError, requestId: string): Answer {
+  return {
+    status: STATUS_OF[error.code],
+    body: problemOf(error, requestId),
+    headers: { 'content-type': 'application/problem+json', ...problemHeaders(error) },
+  };
+}

@@ -1,0 +1,10 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import type { DurableObjectNamespace } from '@cloudflare/workers-types';
+import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
+import { sqlContract } from './sql.contract.ts';
+
+sqlContract('Durable Object', async (use) => {
+  const objects = env['TEST'] as DurableObjectNamespace;
+  await runInDurableObject(objects.get(objects.newUniqueId()), (_instance, state) => use(durableObjectSql(state.storage)));
+});
