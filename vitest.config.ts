@@ -1,33 +1,49 @@
+// Two projects: `node`, and `workerd` (the Workers runtime itself). A *.shared.test.ts runs in both, a *.workers.test.ts in workerd only.
+import { readFileSync } from 'node:fs';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type Plugin } from 'vitest/config';
+
+const LIMITS = { testTimeout: 30_000, hookTimeout: 30_000 };
+
+/** Policies imported as text, as the Text rule of wrangler.toml does it for Workers. */
+const policyText: Plugin = {
+  name: 'policy-text',
+  load(id) {
+    if (!/\.cedar(schema)?$/.test(id)) return undefined;
+    return `export default ${JSON.stringify(readFileSync(id, 'utf8'))};`;
+  },
+};
 
 export default defineConfig({
   test: {
     projects: [
       {
+        plugins: [policyText],
         test: {
           name: 'node',
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.workers.test.ts'],
+          // Processes, not threads: tests change the umask and load a native module. Shared between files for speed, so a test
+          // restores what it changes.
           pool: 'forks',
           isolate: false,
-          testTimeout: 30_000,
+          ...LIMITS,
         },
       },
       {
         plugins: [
           cloudflareTest({
+            // Tests bring their own Worker and one empty object class; dates, flags and rules come from the real configuration.
             main: './test/kit/worker-test-object.ts',
             wrangler: { configPath: './wrangler.toml' },
-            miniflare: {
-              durableObjects: { TEST: { className: 'TestObject', useSQLite: true } },
-            },
+            miniflare: { durableObjects: { TEST: { className: 'TestObject', useSQLite: true } } },
           }),
         ],
         test: {
           name: 'workerd',
           include: ['test/**/*.shared.test.ts', 'test/**/*.workers.test.ts'],
-          testTimeout: 30_000,
+          isolate: false,
+          ...LIMITS,
         },
       },
     ],

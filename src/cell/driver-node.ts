@@ -28,7 +28,13 @@ const PRAGMAS = [
   'journal_size_limit = 67108864',
 ] as const;
 /** A copy is only looked at: nothing that would write to it. */
-const READONLY_PRAGMAS = ['query_only = ON', 'trusted_schema = OFF', 'cell_size_check = ON', 'temp_store = MEMORY', 'mmap_size = 0'];
+const READONLY_PRAGMAS = [
+  'query_only = ON',
+  'trusted_schema = OFF',
+  'cell_size_check = ON',
+  'temp_store = MEMORY',
+  'mmap_size = 0',
+];
 
 export interface NodeSqlOptions {
   /** Look at a closed database without changing it; the file must exist. */
@@ -151,7 +157,8 @@ class NodeSql implements Sql {
 export function assertSafeSqliteVersion(version: string): void {
   const match = /^(\d+)\.(\d+)\.(\d+)$/.exec(version);
   const [major, minor, patch] = (match?.slice(1) ?? []).map(Number);
-  if (major === undefined || minor === undefined || patch === undefined) fail('storage_unavailable', 'the SQLite version is unknown');
+  if (major === undefined || minor === undefined || patch === undefined)
+    fail('storage_unavailable', 'the SQLite version is unknown');
   const backported = (minor === 44 && patch >= 6) || (minor === 50 && patch >= 7);
   const repaired = (minor === 51 && patch >= 3) || minor >= 53;
   if (major === 3 && (backported || repaired)) return;

@@ -1,10 +1,21 @@
-import { chmodSync, chownSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openNodeSql } from '../../src/cell/driver-node.ts';
 import { prepareDataDirectory } from '../../src/cell/driver-node-files.ts';
-import { caught } from '../contracts/sql.contract.ts';
+import { caught } from '../contracts/sql-cases.ts';
 
 let root: string;
 let data: string;
@@ -59,7 +70,8 @@ describe('what is there already', () => {
   it('loses the rights of group and others', () => {
     mkdirSync(data, { recursive: true });
     chmodSync(data, 0o777);
-    for (const name of ['cell.db', 'cell.db-wal', 'cell.db-shm', 'cell.db-journal']) writeFileSync(join(data, name), '', { mode: 0o666 });
+    for (const name of ['cell.db', 'cell.db-wal', 'cell.db-shm', 'cell.db-journal'])
+      writeFileSync(join(data, name), '', { mode: 0o666 });
     expect(Object.values(modesWhileOpen())).not.toContain('666');
     expect(mode(data)).toBe('700');
   });

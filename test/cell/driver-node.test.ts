@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { assertSafeSqliteVersion, openNodeSql } from '../../src/cell/driver-node.ts';
 import type { Sql } from '../../src/cell/sql.ts';
-import { caught } from '../contracts/sql.contract.ts';
+import { caught } from '../contracts/sql-cases.ts';
 
 const DRIVER = fileURLToPath(new URL('../../src/cell/driver-node.ts', import.meta.url));
 const TABLE = 'CREATE TABLE line (id INTEGER PRIMARY KEY, text TEXT, bytes BLOB) STRICT;';
