@@ -8,10 +8,10 @@ if (Number.parseInt(running, 10) >= 18) {
   import('./launch-tasks.mjs')
     .then((tasks) => tasks.launch(process.argv.slice(2)))
     .catch((error) => {
-      console.error('keyturn: ' + ((error && error.message) || error));
-      process.exitCode = (error && error.exitCode) || 1;
+      console.error(`keyturn: ${error.message}`);
+      process.exitCode = error.exitCode || 1;
     });
 } else {
-  console.error('keyturn: Node ' + running + ' is too old to start; install Node 24, or any Node from 18 on (nodejs.org)');
+  console.error(`keyturn: Node ${running} is too old to start; install Node 24, or any Node from 18 on (nodejs.org)`);
   process.exitCode = EXIT_CONFIG;
 }

@@ -114,15 +114,13 @@ class Scanner {
 
   /** Counts the member that starts here and, in an object, reads its name and colon. */
   #startMember(): void {
+    const container = this.#open.at(-1)!;
+    if (container.names === undefined) container.index++;
+    else container.name = '';
     if (++this.#members > this.#limits.maxMembers) {
       this.#refuse('invalid_request', `the JSON has more than ${this.#limits.maxMembers} members`);
     }
-    const container = this.#open.at(-1)!;
-    if (container.names === undefined) {
-      container.index++;
-      return;
-    }
-    container.name = '';
+    if (container.names === undefined) return;
     this.#skipSpace();
     if (this.#text[this.#at] !== '"') this.#refuse('malformed_json', 'a member name in double quotes is expected');
     const start = this.#at;

@@ -1,0 +1,258 @@
+// The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plaintext beyond this machine
+// unless told that a proxy stands in front, and never believe a forwarded address from a peer that is not that proxy.
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerOptions } from 'node:http';
+import { createServer as createPlainServer } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { createSecureContext } from 'node:tls';
+import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
+import { canonicalAddress, Networks } from '../access/networks.ts';
+import { fail } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+
+const HEADERS_MAX_BYTES = 16 * 1024;
+/** Longer than a proxy's own idle time (60 s is common), so that the proxy closes first and never writes into a closed socket. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+/** How often Node looks for requests past their time limit. */
+const DEADLINE_CHECK_MS = 1_000;
+/** A peer that neither reads nor writes for this long is gone. */
+const IDLE_SOCKET_MS = 2 * LIMITS.requestTimeoutMs;
+const CLOSE_GRACE_MS = 10_000;
+const CLOSE_POLL_MS = 50;
+const LOOPBACK = Networks.parse(['127.0.0.0/8', '::1'], '');
+/** Headers of which a second copy would let two readers see two requests. */
+const SINGLE_HEADERS = new Set(['host', 'authorization', 'content-type', 'transfer-encoding', 'idempotency-key', 'if-match']);
+
+export interface TlsOptions {
+  readonly certPath: string;
+  readonly keyPath: string;
+  /** Default TLSv1.3. */
+  readonly minVersion?: 'TLSv1.3' | 'TLSv1.2';
+}
+
+export interface ListenOptions {
+  /** An address or host name; anything but this machine's loopback needs `tls` or `behindProxy`. */
+  readonly host: string;
+  /** 0 lets the system choose one. */
+  readonly port: number;
+  readonly tls?: TlsOptions | undefined;
+  /** A proxy on the way in does TLS. */
+  readonly behindProxy?: boolean | undefined;
+  /** Networks whose X-Forwarded-For is believed, only with `behindProxy`; none when empty. */
+  readonly trustedProxies?: readonly string[] | undefined;
+  /** Milliseconds until the headers of a request must be complete; default `LIMITS.headersTimeoutMs`. */
+  readonly headersTimeoutMs?: number | undefined;
+  /** Milliseconds that requests in flight get to finish at close; default 10 s. */
+  readonly closeGraceMs?: number | undefined;
+  /** Told after a SIGHUP: undefined when the new certificate is in use, else why the old one stays. */
+  readonly onTlsReload?: ((error: Error | undefined) => void) | undefined;
+}
+
+/** What the handler gets beside the request. */
+export interface ListenerEnv extends HttpBindings {
+  /** The caller's address in canonical form: the peer's, or what a trusted proxy says. */
+  readonly callerAddress: string;
+  /** True when this listener itself ended TLS. */
+  readonly secure: boolean;
+}
+
+export type FetchHandler = (request: Request, env: ListenerEnv) => Response | Promise<Response>;
+
+export interface Listening {
+  readonly url: string;
+  /** Stops accepting, lets requests in flight finish within the grace, then cuts them off. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves HTTP/1.1 until closed. With TLS, SIGHUP reads certificate and key again.
+ * @throws invalid_request (an unsafe or impossible choice) | conflict (the port is in use) | unavailable (cannot listen there)
+ */
+export async function listen(handler: FetchHandler, options: ListenOptions): Promise<Listening> {
+  const mayServeBeyond = options.tls !== undefined || options.behindProxy === true;
+  if (!mayServeBeyond && !isLoopbackName(options.host)) refusePlaintext(options.host);
+  const proxies = trustedProxies(options);
+  const state = { closing: false };
+  const server = makeServer(options, (request, { incoming, outgoing }) => {
+    if (state.closing) outgoing.shouldKeepAlive = false;
+    const ambiguity = ambiguityOf(incoming);
+    if (ambiguity !== undefined) return refuseAmbiguity(ambiguity);
+    const callerAddress = addressOf(incoming, proxies);
+    return handler(request, { incoming, outgoing, callerAddress, secure: options.tls !== undefined });
+  });
+  const bound = await bind(server, options);
+  if (!mayServeBeyond && !LOOPBACK.contains(bound.address)) {
+    server.close();
+    refusePlaintext(options.host);
+  }
+  const stopReloading = options.tls === undefined ? () => {} : reloadOnHangup(server, options.tls, options.onTlsReload);
+  let closed: Promise<void> | undefined;
+  return {
+    url: urlOf(options, bound.port),
+    close: () => {
+      state.closing = true;
+      stopReloading();
+      closed ??= closeGracefully(server, options.closeGraceMs ?? CLOSE_GRACE_MS);
+      return closed;
+    },
+  };
+}
+
+function isLoopbackName(host: string): boolean {
+  return host === 'localhost' || LOOPBACK.contains(host);
+}
+
+function refusePlaintext(host: string): never {
+  const name = canonicalAddress(host) ?? 'this host name';
+  return fail(
+    'invalid_request',
+    `will not listen on ${name} without TLS: other machines could read secrets on the wire. ` +
+      'Give a certificate and key, or say that a TLS proxy stands in front, or listen on 127.0.0.1',
+    { pointer: '/host' },
+  );
+}
+
+/** Undefined when no forwarded address may be believed. */
+function trustedProxies({ behindProxy, trustedProxies: list = [] }: ListenOptions): Networks | undefined {
+  const networks = Networks.parse(list, '/trustedProxies');
+  // SECURITY: an empty list means "any network" elsewhere; here it must mean nobody (AZ-20).
+  return behindProxy === true && !networks.isAny ? networks : undefined;
+}
+
+function makeServer(options: ListenOptions, fetch: (request: Request, env: HttpBindings) => unknown): TlsServer {
+  const limits: ServerOptions = {
+    headersTimeout: options.headersTimeoutMs ?? LIMITS.headersTimeoutMs,
+    requestTimeout: LIMITS.requestTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: DEADLINE_CHECK_MS,
+    maxHeaderSize: HEADERS_MAX_BYTES,
+    // SECURITY: set here too, so that a flag in NODE_OPTIONS cannot turn request smuggling back on (AZ-21).
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+  };
+  const handler = fetch as (request: Request, env: unknown) => unknown;
+  const server = (
+    options.tls === undefined
+      ? createAdaptorServer({ fetch: handler, createServer: createPlainServer, serverOptions: limits })
+      : createAdaptorServer({
+          fetch: handler,
+          createServer: createTlsServer,
+          serverOptions: {
+            ...limits,
+            ...readTls(options.tls),
+            ALPNProtocols: ['http/1.1'],
+            handshakeTimeout: LIMITS.headersTimeoutMs,
+          },
+        })
+  ) as TlsServer;
+  server.timeout = IDLE_SOCKET_MS;
+  server.maxRequestsPerSocket = 0;
+  return server;
+}
+
+function readTls(tls: TlsOptions): { cert: Buffer; key: Buffer; minVersion: 'TLSv1.3' | 'TLSv1.2' } {
+  const minVersion = tls.minVersion ?? 'TLSv1.3';
+  const context = { cert: readPem(tls.certPath, '/tls/certPath'), key: readPem(tls.keyPath, '/tls/keyPath'), minVersion };
+  try {
+    createSecureContext(context);
+  } catch (error) {
+    fail('invalid_request', 'the certificate and the key are not PEM files that belong together', {
+      pointer: '/tls',
+      cause: error,
+    });
+  }
+  return context;
+}
+
+function readPem(path: string, pointer: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    return fail('invalid_request', 'the file cannot be read', { pointer, cause: error });
+  }
+}
+
+function bind(server: TlsServer, options: ListenOptions): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(error));
+    server.listen({ port: options.port, host: options.host }, () => {
+      server.on('error', () => {}); // a refused accept (out of descriptors) concerns one connection, not the service
+      resolve(server.address() as AddressInfo);
+    });
+  }).catch((error: NodeJS.ErrnoException) => {
+    const cause = { cause: error, pointer: error.code === 'EADDRINUSE' || error.code === 'EACCES' ? '/port' : '/host' };
+    if (error.code === 'EADDRINUSE') return fail('conflict', `port ${options.port} is in use by another program`, cause);
+    if (error.code === 'EACCES') return fail('unavailable', `port ${options.port} may not be used by this user`, cause);
+    return fail('unavailable', `cannot listen on this host (${error.code ?? 'unknown'})`, cause);
+  }) as Promise<AddressInfo>;
+}
+
+function urlOf({ host, tls }: ListenOptions, port: number): string {
+  const isWildcard = host === '0.0.0.0' || host === '::';
+  const name = isWildcard ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `${tls === undefined ? 'http' : 'https'}://${name}:${port}`;
+}
+
+/** What another reader of the same request could understand differently, if anything; Node's parser refuses the rest. */
+function ambiguityOf({ rawHeaders }: IncomingMessage): string | undefined {
+  let seen: Set<string> | undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!.toLowerCase();
+    if (name === 'transfer-encoding' && rawHeaders[i + 1]!.toLowerCase() !== 'chunked')
+      return 'the transfer encoding is not chunked';
+    if (!SINGLE_HEADERS.has(name)) continue;
+    seen ??= new Set();
+    if (seen.has(name)) return `the header ${name} came twice`;
+    seen.add(name);
+  }
+  return undefined;
+}
+
+function refuseAmbiguity(detail: string): Response {
+  const body = { type: 'about:blank', title: 'Bad Request', status: 400, code: 'invalid_request', detail };
+  const headers = { 'content-type': 'application/problem+json', 'cache-control': 'no-store', connection: 'close' };
+  return new Response(JSON.stringify(body), { status: 400, headers });
+}
+
+/** SECURITY: read from the right, and only while the speaker is trusted; everything left of that is the client's invention (AZ-20). */
+function addressOf(incoming: IncomingMessage, proxies: Networks | undefined): string {
+  let address = canonicalAddress(incoming.socket.remoteAddress ?? '') ?? 'unknown';
+  const forwarded = proxies === undefined ? undefined : incoming.headers['x-forwarded-for'];
+  if (proxies === undefined || typeof forwarded !== 'string') return address;
+  const hops = forwarded.split(',');
+  while (hops.length > 0 && proxies.contains(address)) {
+    const hop = canonicalAddress(hops.pop()!.trim());
+    if (hop === undefined) return address;
+    address = hop;
+  }
+  return address;
+}
+
+function reloadOnHangup(server: TlsServer, tls: TlsOptions, told: (error: Error | undefined) => void = () => {}): () => void {
+  const reload = () => {
+    try {
+      server.setSecureContext(readTls(tls));
+      told(undefined);
+    } catch (error) {
+      told(error as Error); // a half-written certificate must not end the service: the old one stays
+    }
+  };
+  process.on('SIGHUP', reload);
+  return () => process.off('SIGHUP', reload);
+}
+
+async function closeGracefully(server: TlsServer, graceMs: number): Promise<void> {
+  // A connection becomes idle only after its answer, so it is looked for again and again.
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSE_POLL_MS);
+  const deadline = setTimeout(() => server.closeAllConnections(), graceMs);
+  try {
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeIdleConnections();
+    });
+  } finally {
+    clearInterval(idle);
+    clearTimeout(deadline);
+  }
+}
