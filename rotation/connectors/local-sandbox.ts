@@ -1,6 +1,21 @@
-// The authorization server that ships with Keyturn (rotation/sandbox) or any other on this machine, for trying things out.
-// It may reach loopback addresses only, and only where the server allows local sandboxes.
+// The sandbox provider of rotation/sandbox/ on this machine: the only connector whose credentials may reach a loopback address,
+// and only where the operator allows it. It must never be used for a real provider.
 import type { Connector } from '../connector.ts';
-import { connector as generic } from './generic-oauth2.ts';
 
-export const connector: Connector = { ...generic, id: 'local-sandbox', title: 'Local sandbox (OAuth 2 on this machine)' };
+export const connector: Connector = {
+  id: 'local-sandbox',
+  title: 'Sandbox on this machine',
+  kind: 'oauth2',
+  oauth2: {
+    tokenEndpoint: 'http://127.0.0.1:8421/token',
+    hosts: ['127.0.0.1:8421'],
+    clientAuthentication: 'client_secret_basic',
+    bodyFormat: 'form',
+    refreshTokenRotates: 'always',
+    lostAnswer: { kind: 'unsafe' },
+    scopeSeparator: ' ',
+  },
+  adjustable: ['tokenEndpoint', 'clientAuthentication', 'bodyFormat', 'refreshTokenRotates', 'lostAnswer'],
+  manualSteps: ['Start the sandbox again and put the grant it prints into the same credential.'],
+  facts: { 'oauth2.refreshTokenRotates': { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts' } },
+};

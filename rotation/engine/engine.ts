@@ -48,6 +48,11 @@ export class RunEngine implements Refresher {
     this.#o = options;
   }
 
+  /** No refresh is under way. */
+  get idle(): boolean {
+    return this.#inFlight.size === 0;
+  }
+
   /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
   refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
     const running = this.#inFlight.get(credentialId);

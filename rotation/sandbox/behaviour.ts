@@ -1,7 +1,10 @@
 // How the sandbox's token endpoint may misbehave, and the middleware that makes it so.
 // Everything marked "after" happens once the refresh token has been turned: that is the case that loses grants.
 import type { ServerResponse } from 'node:http';
-import type { Context, Middleware } from 'koa';
+import type { Provider } from 'oidc-provider';
+
+type Middleware = Parameters<Provider['use']>[0];
+type Context = Parameters<Middleware>[0];
 
 export type TokenBehaviour =
   | { readonly kind: 'normal' }
@@ -101,6 +104,10 @@ function cutInHalf(res: ServerResponse, body: string): void {
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
     const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', () => (clearTimeout(timer), done()), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      done();
+    };
+    signal.addEventListener('abort', end, { once: true });
   });
 }

@@ -25,7 +25,8 @@ export interface CedarRequest {
   action: EntityUid;
   resource: EntityUid;
   context: Record<string, boolean>;
-  preparsedSchemaName: string;
+  /** Absent: nothing is checked against a schema. */
+  preparsedSchemaName?: string;
   validateRequest: boolean;
   preparsedPolicySetId: string;
   entities: Entity[];
@@ -34,7 +35,10 @@ export interface CedarRequest {
 type ParseAnswer = { type: 'success' } | { type: 'failure'; errors: EngineError[] };
 
 type AuthorizationAnswer =
-  | { type: 'success'; response: { decision: 'allow' | 'deny'; diagnostics: { reason: string[]; errors: { policyId: string }[] } } }
+  | {
+      type: 'success';
+      response: { decision: 'allow' | 'deny'; diagnostics: { reason: string[]; errors: { policyId: string }[] } };
+    }
   | { type: 'failure'; errors: EngineError[] };
 
 /** What Keyturn uses of @cedar-policy/cedar-wasm 4.13; both its `/nodejs` and its `/web` module fit. */
@@ -44,7 +48,9 @@ export interface CedarEngine {
   ): { type: 'success'; policies: string[]; policy_templates: string[] } | { type: 'failure'; errors: EngineError[] };
   policyToJson(
     policy: string,
-  ): { type: 'success'; json: { effect: 'permit' | 'forbid'; annotations?: Record<string, string> } } | { type: 'failure'; errors: EngineError[] };
+  ):
+    | { type: 'success'; json: { effect: 'permit' | 'forbid'; annotations?: Record<string, string> } }
+    | { type: 'failure'; errors: EngineError[] };
   schemaToJson(
     schema: string,
   ): { type: 'success'; json: Record<string, { actions: Record<string, unknown> }> } | { type: 'failure'; errors: EngineError[] };

@@ -76,14 +76,15 @@ function requireShape(schema: string, files: readonly (readonly [string, string]
  */
 function requireFlat(what: string, text: string): void {
   if (text.includes('\uFFFD') || text.includes('\0')) refuse(`${what} is not valid UTF-8`);
+  const code = text.replace(/"(?:[^"\\]|\\.)*"|\/\/[^\n\r]*/gs, '');
   let depth = 0;
-  let operators = 0;
-  for (const character of text.replace(/"(?:[^"\\]|\\.)*"|\/\/[^\n\r]*/gs, '')) {
+  for (const character of code) {
     if ('([{'.includes(character)) depth++;
     else if (')]}'.includes(character)) depth--;
-    if ('[.+-*<'.includes(character)) operators++;
-    if (depth > LIMITS.bodyMaxDepth || operators > OPERATORS_MAX) refuse(`${what} is nested too deeply`);
+    if (depth > LIMITS.bodyMaxDepth) refuse(`${what} is nested too deeply`);
   }
+  const operators = code.match(/[[.+\-*<&|!]|\b(?:if|when|unless)\b/g)?.length ?? 0;
+  if (operators > OPERATORS_MAX) refuse(`${what} chains too many operators`);
 }
 
 /** An operation without an action could never be allowed; an action without an operation is a door nobody guards. */
@@ -91,7 +92,10 @@ function requireOperations(engine: CedarEngine, schema: string): void {
   const parsed = requireSuccess(engine.schemaToJson(schema), 'the policy schema');
   const declared = Object.values(parsed.json).flatMap((namespace) => Object.keys(namespace.actions));
   const expected = Object.keys(OPERATIONS);
-  const differing = [...expected.filter((name) => !declared.includes(name)), ...declared.filter((name) => !expected.includes(name))];
+  const differing = [
+    ...expected.filter((name) => !declared.includes(name)),
+    ...declared.filter((name) => !expected.includes(name)),
+  ];
   if (differing.length > 0) refuse('the actions of the policy schema are not the operations', differing.join(', '));
 }
 

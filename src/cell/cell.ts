@@ -111,6 +111,11 @@ export class Cell {
     this.#faults.at('cell.before-commit');
   }
 
+  /** Nothing is queued. */
+  get idle(): boolean {
+    return this.#queue.length === 0;
+  }
+
   /** Refuses new work, commits what is queued, then closes the database. Idempotent. */
   close(): void {
     if (this.#closed) return;

@@ -2,7 +2,7 @@
 // It must never be copied into a backup; destroying an entry makes all copies of that tenant unreadable.
 import { fail } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { RootKey } from '../crypto/root-key.ts';
+import { newErasureKey, type RootKey } from '../crypto/root-key.ts';
 import type { Sql } from './sql.ts';
 
 export const REGISTER_SCRIPT = `
@@ -44,7 +44,7 @@ export class KeyRegister {
   /** Makes and stores an entry unless the cell has one. */
   ensure(cellId: string, nowMs: number): void {
     if (this.#sql.get('SELECT 1 AS present FROM erasure_key WHERE cell_id = ?', cellId) !== undefined) return;
-    const key = this.#root.newErasureKey();
+    const key = newErasureKey();
     this.insert(cellId, this.#root.wrapErasureKey({ installationId: this.#installationId, tenantId: cellId }, key), nowMs);
     key.wipe();
   }

@@ -143,9 +143,30 @@ export function ed25519Sign(privateKey: KeyObject, message: Uint8Array): Uint8Ar
   return plain(signBytes(null, message, privateKey));
 }
 
-/** False for every kind of bad key or signature. */
+// The y coordinates of the eight low-order points, every encoding of them, the sign bit masked off.
+const LOW_ORDER = new Set([
+  `01${'00'.repeat(31)}`,
+  `ee${'ff'.repeat(30)}7f`,
+  `ec${'ff'.repeat(30)}7f`,
+  '00'.repeat(32),
+  `ed${'ff'.repeat(30)}7f`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+]);
+
+function isLowOrder(point: Uint8Array): boolean {
+  const masked = Buffer.from(point);
+  masked[ED25519_KEY_BYTES - 1] = (masked[ED25519_KEY_BYTES - 1] ?? 0) & 0x7f;
+  return LOW_ORDER.has(masked.toString('hex'));
+}
+
+/**
+ * False for every kind of bad key or signature.
+ * SECURITY: OpenSSL 3.5 rejects low-order points and BoringSSL (workerd) does not; evidence must not be valid on one runtime only.
+ */
 export function ed25519Verify(publicBytes: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (publicBytes.byteLength !== ED25519_KEY_BYTES || signature.byteLength !== ED25519_SIGNATURE_BYTES) return false;
+  if (isLowOrder(publicBytes) || isLowOrder(signature.subarray(0, ED25519_KEY_BYTES))) return false;
   try {
     const key = createPublicKey({ key: Buffer.concat([SPKI_KEY, publicBytes]), format: 'der', type: 'spki' });
     return verifyBytes(null, message, key, signature);

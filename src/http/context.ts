@@ -1,7 +1,6 @@
 // What route handlers are given: one tenant or the home cell, and the few things both need.
 import type { KeyObject } from 'node:crypto';
 import type { Caller } from '../access/principals.ts';
-import type { TenantRow } from '../cell/tenants.ts';
 import type { RunRow } from '../cell/runs.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
@@ -30,5 +29,4 @@ export interface HomeContext {
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
   readonly metrics: () => string;
-  readonly tenantById: (id: string) => TenantRow | undefined;
 }

@@ -148,7 +148,9 @@ export const createTenant = z.strictObject({
 
 const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
 const pattern = z.string().regex(/^[a-z0-9*][a-z0-9._*-]{0,63}$/, 'must be a name pattern; * matches any run of characters');
-const jwk = z.looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']), d: z.undefined('must be a public key').optional() });
+const jwk = z
+  .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
+  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' });
 export const createWorkload = z.strictObject({
   name,
   environment: name,

@@ -15,7 +15,7 @@ export const databaseValue = z.strictObject({
   password: secretText,
   database: text(255).optional(),
 });
-export const jsonValue = z.record(z.string().max(256), z.json()).refine((value) => Object.keys(value).length > 0, 'must not be empty');
+export const jsonValue = z.record(z.string().max(256), z.unknown()).refine((value) => Object.keys(value).length > 0, 'must not be empty');
 
 /** An OAuth grant as it is put in. Only the access token, its type, scope and expiry are ever served. */
 export const oauth2Value = z.strictObject({

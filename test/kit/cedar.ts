@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { Authorizer, type CedarEngine, type PolicySource } from '../../src/access/authorizer.ts';
 
-export const cedarEngine: CedarEngine = cedar as unknown as CedarEngine;
+export const cedarEngine: CedarEngine = cedar;
 
 export const POLICIES = fileURLToPath(new URL('../../policies/', import.meta.url));
 

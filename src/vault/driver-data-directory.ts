@@ -1,0 +1,175 @@
+// The data directory on Node: what lies where, who the installation is, its root key and its witness files.
+// It must never touch a database before the root key was found to fit, nor make a new root key for an old installation.
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Witness } from '../audit/audit-log.ts';
+import { fail } from '../base/errors.ts';
+import type { Entropy } from '../base/clock.ts';
+import { newId } from '../base/ids.ts';
+import { SecretValue } from '../base/secret-value.ts';
+import { prepareDataDirectory } from '../cell/driver-node-files.ts';
+import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from '../crypto/driver-root-key.ts';
+import type { RootKey } from '../crypto/root-key.ts';
+
+/** Beside the databases: enough to refuse a wrong root key before any of them is opened. Not secret. */
+interface InstallationFile {
+  readonly format: 'keyturn-installation-v1';
+  readonly installation_id: string;
+  /** Commitment to the root key, base64url. */
+  readonly root_check: string;
+  /** How the root key is had: a keyfile, or a passphrase with this header. */
+  readonly root: { readonly provider: 'keyfile' } | { readonly provider: 'passphrase'; readonly header: string };
+}
+
+export interface DataPaths {
+  readonly directory: string;
+  readonly home: string;
+  readonly register: string;
+  readonly installation: string;
+  readonly keyfile: string;
+  readonly bootstrapSecret: string;
+  tenant(id: string): string;
+  witness(cellId: string): string;
+}
+
+export interface OpenInstallation {
+  readonly installationId: string;
+  readonly root: RootKey;
+  /** This start made it. */
+  readonly created: boolean;
+  readonly notes: readonly string[];
+}
+
+export function dataPaths(directory: string, keyfile?: string, witnessDirectory?: string): DataPaths {
+  const witnesses = witnessDirectory ?? join(directory, 'witness');
+  return {
+    directory,
+    home: join(directory, 'home.db'),
+    // Apart from the cells, so that a copy of them leaves it out (D12).
+    register: join(directory, 'register', 'register.db'),
+    installation: join(directory, 'installation.json'),
+    keyfile: keyfile ?? join(directory, 'root.key'),
+    bootstrapSecret: join(directory, 'bootstrap-secret'),
+    tenant: (id) => join(directory, 'tenants', `${id}.db`),
+    witness: (cellId) => join(witnesses, `${cellId}.checkpoint`),
+  };
+}
+
+/**
+ * Finds or makes the installation and its root key.
+ * @throws sealed when the root key is missing, wrong or exposed; nothing is written then
+ */
+export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
+  if (existsSync(paths.installation)) return reopen(paths, passphrase);
+  if (existsSync(paths.home)) {
+    fail('sealed', `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`);
+  }
+  prepareDataDirectory(paths.directory);
+  const installationId = newId('installation', entropy);
+  const notes: string[] = [];
+  let root: RootKey;
+  let provider: InstallationFile['root'];
+  if (passphrase !== undefined) {
+    const made = createPassphraseHeader(passphrase);
+    root = made.root;
+    provider = { provider: 'passphrase', header: made.header };
+  } else {
+    root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : createKeyfile(paths.keyfile);
+    provider = { provider: 'keyfile' };
+    notes.push(
+      `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
+      'Keep a copy offline. For production put it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
+    );
+  }
+  const check = Buffer.from(root.rootCheck(installationId)).toString('base64url');
+  const file: InstallationFile = { format: 'keyturn-installation-v1', installation_id: installationId, root_check: check, root: provider };
+  writeDurably(paths.installation, `${JSON.stringify(file, null, 2)}\n`);
+  return { installationId, root, created: true, notes };
+}
+
+function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInstallation {
+  const file = parseInstallation(readFileSync(paths.installation, 'utf8'));
+  const root = rootOf(file, paths, passphrase);
+  if (!root.matches(file.installation_id, Buffer.from(file.root_check, 'base64url'))) {
+    fail('sealed', `the root key does not belong to the installation in ${paths.directory}; nothing was changed`);
+  }
+  return { installationId: file.installation_id, root, created: false, notes: [] };
+}
+
+function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValue | undefined): RootKey {
+  if (file.root.provider === 'keyfile') return readKeyfile(paths.keyfile);
+  if (passphrase === undefined) fail('sealed', 'this installation needs its passphrase (--passphrase-file)');
+  return openPassphrase(file.root.header, passphrase);
+}
+
+function parseInstallation(text: string): InstallationFile {
+  try {
+    const file = JSON.parse(text) as InstallationFile;
+    const known = file.format === 'keyturn-installation-v1' && typeof file.installation_id === 'string' && typeof file.root_check === 'string';
+    if (known && (file.root?.provider === 'keyfile' || file.root?.provider === 'passphrase')) return file;
+  } catch {
+    // falls through to the refusal
+  }
+  return fail('sealed', 'installation.json is damaged: restore it from a copy');
+}
+
+/** The file's text, without a trailing newline. @throws sealed */
+export function readPassphrase(path: string): SecretValue {
+  try {
+    return SecretValue.fromText(readFileSync(path, 'utf8').replace(/\r?\n$/, ''));
+  } catch (error) {
+    return fail('sealed', 'the passphrase file cannot be read', { cause: error });
+  }
+}
+
+/** The secret's own line in a 0600 file, durable. */
+export function writeBootstrapSecret(paths: DataPaths, secret: SecretValue): void {
+  secret.reveal((bytes) => writeDurably(paths.bootstrapSecret, Buffer.concat([bytes, Buffer.from('\n')])));
+}
+
+export function removeBootstrapSecret(paths: DataPaths): void {
+  rmSync(paths.bootstrapSecret, { force: true });
+}
+
+function writeDurably(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  const file = openSync(temporary, 'wx', 0o600);
+  try {
+    writeSync(file, typeof content === 'string' ? Buffer.from(content) : content);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(temporary, path);
+  const directory = openSync(dirname(path), 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/** Keeps the newest signed head of each cell in a file of its own, replaced whole; put the directory on another volume. */
+export function fileWitness(paths: DataPaths, onFailure: (cellId: string) => void): Witness & { latest(cellId: string): string | undefined } {
+  const made = new Set<string>();
+  return {
+    publish(cellId, note) {
+      const path = paths.witness(cellId);
+      try {
+        const directory = dirname(path);
+        if (!made.has(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 });
+        made.add(directory);
+        writeFileSync(`${path}.new`, note, { mode: 0o600 });
+        renameSync(`${path}.new`, path);
+      } catch {
+        // SECURITY: a witness that cannot be written delays detection, not the log; the operator is told, readers are served (AU-01).
+        onFailure(cellId);
+      }
+    },
+    latest(cellId) {
+      const path = paths.witness(cellId);
+      return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    },
+  };
+}

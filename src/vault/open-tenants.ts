@@ -1,0 +1,77 @@
+// Which tenants are open in this process: opened when asked for, closed when idle and too many. One owner of each cell at a time.
+import { LIMITS } from '../base/limits.ts';
+
+export interface OpenTenant {
+  /** Milliseconds when it next has something to do; undefined: nothing waits. */
+  nextDueAt(): number | undefined;
+  /** Whether it may be closed now. */
+  idle(): boolean;
+  close(): void;
+  runDueWork(): Promise<unknown>;
+}
+
+/** The registry and clockwork behind it: `tick` runs what is due, whoever keeps the time. */
+export class OpenTenants<T extends OpenTenant> {
+  readonly #open = new Map<string, T>();
+  readonly #dueAtMs = new Map<string, number>();
+  readonly #working = new Set<string>();
+  readonly #openTenant: (id: string) => T | undefined;
+
+  constructor(openTenant: (id: string) => T | undefined) {
+    this.#openTenant = openTenant;
+  }
+
+  /** The open tenant, opened if need be; undefined when there is none of this id. */
+  get(id: string): T | undefined {
+    const known = this.#open.get(id);
+    if (known !== undefined) return known;
+    const opened = this.#openTenant(id);
+    if (opened === undefined) return undefined;
+    this.#makeRoom();
+    this.#open.set(id, opened);
+    this.noteDue(id);
+    return opened;
+  }
+
+  /** Reads when the tenant is next due; called after every commit that changed it. */
+  noteDue(id: string): void {
+    const due = this.#open.get(id)?.nextDueAt();
+    if (due === undefined) this.#dueAtMs.delete(id);
+    else this.#dueAtMs.set(id, due);
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Runs the work of every tenant that is due; a tenant still working is left alone. Settles when all are done. */
+  async tick(nowMs: number): Promise<void> {
+    const due = [...this.#dueAtMs].filter(([id, at]) => at <= nowMs && !this.#working.has(id)).map(([id]) => id);
+    await Promise.all(due.map((id) => this.#work(id)));
+  }
+
+  async #work(id: string): Promise<void> {
+    this.#working.add(id);
+    try {
+      await this.get(id)?.runDueWork();
+    } finally {
+      this.#working.delete(id);
+      this.noteDue(id);
+    }
+  }
+
+  #makeRoom(): void {
+    for (const [id, tenant] of this.#open) {
+      if (this.#open.size < LIMITS.openTenantsMax) return;
+      if (this.#working.has(id) || !tenant.idle()) continue;
+      this.#open.delete(id);
+      tenant.close();
+    }
+  }
+
+  closeAll(): void {
+    for (const tenant of this.#open.values()) tenant.close();
+    this.#open.clear();
+    this.#dueAtMs.clear();
+  }
+}

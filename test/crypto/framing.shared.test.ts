@@ -1,0 +1,40 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { FrameWriter } from '../../src/crypto/framing.ts';
+import { failureOf, hex } from './fixtures.ts';
+
+it('gives different bytes for different lists of texts', () => {
+  const texts = fc.array(fc.string({ unit: 'grapheme', maxLength: 6 }), { maxLength: 4 });
+  const framed = (list: readonly string[]) => {
+    const writer = new FrameWriter().u32(list.length);
+    for (const text of list) writer.text(text);
+    return hex(writer.bytes());
+  };
+  fc.assert(fc.property(texts, texts, (a, b) => (framed(a) === framed(b)) === (JSON.stringify(a) === JSON.stringify(b))));
+  expect(framed(['ab', 'c'])).not.toBe(framed(['a', 'bc']));
+});
+
+it('writes numbers big-endian and keeps all 53 bits of a counter', () => {
+  expect(hex(new FrameWriter().u8(1).u32(2).u64(Number.MAX_SAFE_INTEGER).bytes())).toBe('0100000002001fffffffffffff');
+  expect(hex(new FrameWriter().f64(-0).bytes())).toBe(hex(new FrameWriter().f64(0).bytes()));
+});
+
+it('keeps what was written when it outgrows its memory', () => {
+  const writer = new FrameWriter();
+  for (let i = 0; i < 1000; i++) writer.text(`part ${i}`);
+  const long = 'ü'.repeat(5000);
+  expect(writer.text(long).bytes().byteLength).toBeGreaterThan(10_000);
+  const again = new FrameWriter();
+  for (let i = 0; i < 1000; i++) again.text(`part ${i}`);
+  expect(hex(again.text(long).bytes())).toBe(hex(writer.bytes()));
+});
+
+it.each([
+  ['a lone surrogate', () => new FrameWriter().text('\ud800')],
+  ['a negative counter', () => new FrameWriter().u64(-1)],
+  ['a counter past 2^53', () => new FrameWriter().u64(2 ** 53)],
+  ['a fraction as counter', () => new FrameWriter().u64(0.5)],
+  ['NaN', () => new FrameWriter().f64(Number.NaN)],
+])('refuses %s', (_, write) => {
+  expect(failureOf(write).code).toBe('internal');
+});

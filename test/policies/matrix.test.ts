@@ -1,0 +1,180 @@
+// The whole table of role by operation, written out, and the policies' ties to the rest: operations, permissions, commitments.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { AuthorizationContext, AuthorizationPrincipal, AuthorizationResource } from '../../src/access/authorizer.ts';
+import { OPERATIONS, type Operation, ROLES, WORKLOAD_PERMISSIONS } from '../../src/access/operations.ts';
+import { REQUIRED_POLICIES } from '../../src/access/policy-bundle.ts';
+import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
+
+const ALL = Object.keys(OPERATIONS) as Operation[];
+const except = (...left: Operation[]) => ALL.filter((operation) => !left.includes(operation));
+
+/** In the friendliest circumstances. `team` is a user without any role. */
+const MAY: Record<string, readonly Operation[]> = {
+  owner: ALL,
+  admin: except('installation.setup', 'tenant.erase', 'token.exchange'),
+  'rotation-operator': [
+    'tenant.list',
+    'tenant.read',
+    'environment.list',
+    'credential.list',
+    'credential.describe',
+    'credential.rotate',
+    'run.read',
+    'key.list',
+  ],
+  engineer: [
+    'tenant.list',
+    'tenant.read',
+    'environment.list',
+    'credential.list',
+    'credential.describe',
+    'credential.read',
+    'credential.put',
+    'credential.label',
+    'credential.rollback',
+    'credential.delete',
+    'credential.restore',
+    'credential.rotate',
+    'run.read',
+    'workload.list',
+    'workload.create',
+    'workload.revoke',
+    'workload.secret.create',
+    'token.create',
+    'token.revoke',
+  ],
+  auditor: [
+    'installation.metrics',
+    'installation.audit.read',
+    'user.list',
+    'tenant.list',
+    'tenant.read',
+    'environment.list',
+    'credential.list',
+    'credential.describe',
+    'run.read',
+    'workload.list',
+    'audit.read',
+    'audit.verify',
+    'audit.export',
+    'key.list',
+  ],
+  workload: [
+    'credential.list',
+    'credential.describe',
+    'credential.read',
+    'credential.put',
+    'credential.rotate',
+    'run.read',
+    'token.exchange',
+  ],
+  system: ['credential.rotate', 'key.rotate'],
+  team: ['tenant.list'],
+};
+
+const FRIENDLIEST: AuthorizationContext = {
+  assigned: true,
+  inNetwork: true,
+  inScope: true,
+  permitted: true,
+  mfaFresh: true,
+  approved: true,
+  demo: false,
+  contained: false,
+};
+
+function thing(operation: Operation): AuthorizationResource {
+  const type = OPERATIONS[operation].resource;
+  if (type === 'Installation') return { type };
+  if (type !== 'Environment' && type !== 'Credential') return { type, tenant: 'ten_made-up' };
+  return { type, tenant: 'ten_made-up', environment: 'production' };
+}
+
+const authorizer = testAuthorizer();
+const allowed = (principal: AuthorizationPrincipal, context: AuthorizationContext) =>
+  ALL.filter((operation) => {
+    const decision = authorizer.decide(principal, operation, thing(operation), context);
+    expect(decision.failed, `${operation}: ${decision.evidence}`).toBe(false);
+    return decision.allow;
+  });
+
+describe('role by operation', () => {
+  it.each(Object.keys(MAY))('%s may do exactly what the table says', (name) => {
+    const type = name === 'workload' ? 'Workload' : name === 'system' ? 'System' : 'User';
+    const roles = ROLES.filter((role) => role === name);
+    expect(allowed({ type, id: 'p-1', revision: 1, roles }, FRIENDLIEST)).toEqual(
+      ALL.filter((operation) => MAY[name]?.includes(operation)),
+    );
+  });
+
+  it('leaves nothing but the log when contained, for every role', () => {
+    for (const role of ROLES) {
+      const type = role === 'workload' ? 'Workload' : 'User';
+      for (const operation of allowed({ type, id: 'p-1', revision: 1, roles: [role] }, { ...FRIENDLIEST, contained: true })) {
+        expect(operation).toMatch(/^(installation\.)?audit\./);
+      }
+    }
+  });
+
+  it('gives an engineer nothing in a tenant that no grant names', () => {
+    const engineer: AuthorizationPrincipal = { type: 'User', id: 'p-1', revision: 1, roles: ['engineer'] };
+    expect(allowed(engineer, { ...FRIENDLIEST, assigned: false })).toEqual(['tenant.list']);
+  });
+
+  it('gives a user no power through the role of programs, and a program none through the roles of people', () => {
+    expect(allowed({ type: 'User', id: 'p-1', revision: 1, roles: ['workload'] }, FRIENDLIEST)).toEqual(['tenant.list']);
+    const people = ROLES.filter((role) => role !== 'workload');
+    expect(allowed({ type: 'Workload', id: 'p-1', revision: 1, roles: people }, FRIENDLIEST)).toEqual([]);
+  });
+
+  it('lets no auditor do an operation that writes', () => {
+    expect(MAY['auditor']?.filter((operation) => OPERATIONS[operation].writes)).toEqual([]);
+  });
+
+  it('lets a workload do what the permissions of tokens name, and exchange its secret', () => {
+    const named = new Set<string>([...Object.values(WORKLOAD_PERMISSIONS).flat(), 'token.exchange']);
+    expect([...(MAY['workload'] ?? [])].sort()).toEqual([...named].sort());
+  });
+});
+
+describe('the schema', () => {
+  it('declares exactly the operations, each about the type that operations.ts says', () => {
+    const parsed = cedarEngine.schemaToJson(shippedPolicies().schema);
+    if (parsed.type !== 'success') throw new Error('the schema does not parse');
+    const actions = parsed.json['']?.actions as Record<string, { appliesTo: { resourceTypes: string[] } }>;
+    const declared = Object.fromEntries(Object.entries(actions).map(([name, action]) => [name, action.appliesTo.resourceTypes]));
+    expect(declared).toEqual(Object.fromEntries(ALL.map((operation) => [operation, [OPERATIONS[operation].resource]])));
+  });
+
+  it('names exactly the roles', () => {
+    const parsed = cedarEngine.schemaToJson(shippedPolicies().schema);
+    const json =
+      parsed.type === 'success'
+        ? (parsed.json[''] as unknown as { entityTypes: Record<string, { enum?: string[] }> })
+        : undefined;
+    expect(json?.entityTypes['Role']?.enum).toEqual([...ROLES]);
+  });
+});
+
+describe('the files', () => {
+  it('are exactly those without which the process refuses to start', () => {
+    expect(Object.keys(shippedPolicies().policies).sort()).toEqual([...REQUIRED_POLICIES].sort());
+  });
+
+  it('have cases for each role file', () => {
+    for (const file of readdirSync(`${POLICIES}roles`)) {
+      expect(existsSync(`${POLICIES}cases/${file.replace(/\.cedar$/, '')}/DENY`), file).toBe(true);
+    }
+  });
+
+  it('enforce each mapped commitment by a guardrail that exists, and each guardrail keeps one', () => {
+    const map = JSON.parse(readFileSync(`${POLICIES}commitments/commitments.json`, 'utf8')) as Record<
+      string,
+      { promise: string; enforcedBy: string[] }
+    >;
+    expect(Object.keys(map)).toEqual(expect.arrayContaining(['X1', 'X2', 'X3', 'X4', 'X8', 'X9', 'R6', 'M3']));
+    const enforcing = new Set(Object.values(map).flatMap((commitment) => commitment.enforcedBy));
+    expect([...enforcing].sort()).toEqual(authorizer.policyIds.filter((id) => id.startsWith('guardrails/')));
+  });
+});
