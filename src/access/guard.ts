@@ -1,9 +1,10 @@
 // The one door (D3): who is it, may they, is more proof needed, record, then act. Every use case enters here and only here is an
 // Access made. It must never let an effect run whose event is not in the same batch, nor turn an error into a yes.
-import type { Clock } from '../base/clock.ts';
-import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
+
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { EventActor, EventDetails, EventInput, EventTarget } from '../audit/event.ts';
+import type { Clock } from '../base/clock.ts';
+import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
 import { type Access, takeAccessMint } from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer } from './authorizer.ts';
@@ -109,13 +110,7 @@ export class Door {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
   }
 
-  #act<S, T>(
-    principal: Principal,
-    caller: Caller | undefined,
-    operation: Operation,
-    found: Found<S>,
-    effect: Effect<S, T>,
-  ): T {
+  #act<S, T>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>, effect: Effect<S, T>): T {
     const subject = found.subject as S;
     const details: EventDetails = {};
     const access = mint.make({ cellId: this.#o.place.cellId, principalId: principal.id, operation });
@@ -134,12 +129,7 @@ export class Door {
     }
   }
 
-  #refusal<S>(
-    principal: Principal,
-    caller: Caller | undefined,
-    operation: Operation,
-    found: Found<S>,
-  ): KeyturnError | undefined {
+  #refusal<S>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>): KeyturnError | undefined {
     const context = this.#context(principal, caller, operation, found);
     const decision = this.#o.authorizer.decide(principal, operation, found.resource, context);
     if (!decision.allow) return this.#denial(principal, found, context, decision.reason);
@@ -169,7 +159,9 @@ export class Door {
     // The bundled tour must run before anyone has a second factor: the first owner, in the demo tenant, and nowhere else.
     if (context.demo && principal.type === 'User' && principal.identity.bootstrap) return undefined;
     if (need === 'step-up' && !context.mfaFresh) {
-      return new KeyturnError('insufficient_user_authentication', 'a fresh second factor is needed', { evidence: 'needs step-up' });
+      return new KeyturnError('insufficient_user_authentication', 'a fresh second factor is needed', {
+        evidence: 'needs step-up',
+      });
     }
     if (need === 'approval' && !context.approved) {
       return new KeyturnError('approval_required', 'the consent of a second person is needed', { evidence: 'needs approval' });

@@ -86,7 +86,10 @@ export function eventsFrom(sql: Sql, access: Access, fromIndex: number, maxRows:
   const events: AuditEvent[] = [];
   let at = start?.first_index ?? 0;
   while (events.length < maxRows) {
-    const blocks = sql.all<BlockRow>('SELECT first_index, events, bytes FROM audit_block WHERE first_index >= ? ORDER BY first_index LIMIT 20', at);
+    const blocks = sql.all<BlockRow>(
+      'SELECT first_index, events, bytes FROM audit_block WHERE first_index >= ? ORDER BY first_index LIMIT 20',
+      at,
+    );
     if (blocks.length === 0) break;
     for (const block of blocks) {
       const lines = decoder.decode(block.bytes).split('\n');
@@ -108,7 +111,10 @@ export interface CheckpointRow {
 /** The newest signed head. @throws not_found before the first one */
 export function latestCheckpoint(sql: Sql, access: Access): CheckpointRow {
   access.check();
-  return sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1') ?? fail('not_found', 'no such checkpoint');
+  return (
+    sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1') ??
+    fail('not_found', 'no such checkpoint')
+  );
 }
 
 /** First line of an export; the format is described in verify-export.ts. */
@@ -135,11 +141,18 @@ export function exportSlice(
   const parts: Uint8Array[] = [];
   let nextIndex = fromIndex;
   for (const block of blocks) {
-    parts.push(block.bytes, line({ export: 'leaves', first: block.first_index, hashes: Buffer.from(block.leaves).toString('base64') }));
+    parts.push(
+      block.bytes,
+      line({ export: 'leaves', first: block.first_index, hashes: Buffer.from(block.leaves).toString('base64') }),
+    );
     nextIndex = block.first_index + block.events;
   }
   const last = blocks.length === 0 ? toSize : nextIndex;
-  const notes = sql.all<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size', fromIndex, last);
+  const notes = sql.all<CheckpointRow>(
+    'SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size',
+    fromIndex,
+    last,
+  );
   for (const row of notes) parts.push(line({ export: 'checkpoint', note: row.note }));
   return { text: Buffer.concat(parts), nextIndex: blocks.length === 0 ? toSize : nextIndex };
 }

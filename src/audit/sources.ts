@@ -3,8 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Keyring } from '../cell/keyring.ts';
 import type { Sql } from '../cell/sql.ts';
-import { prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
-import { dataKeyOf } from '../crypto/data-key.ts';
+import { dataKeyOf, prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
 import { sha256 } from '../crypto/primitives.ts';
 
 export interface RequestSource {

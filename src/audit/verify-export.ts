@@ -3,9 +3,10 @@
 //   {"export":"keyturn-audit-v1",...}   header      {"action":...}   events, exactly their canonical bytes, in order
 //   {"export":"leaves","first":n,"hashes":base64}   RFC 6962 leaf hashes of a block, to name the very event that was edited
 //   {"export":"checkpoint","note":...}   signed heads (C2SP tlog-checkpoint)
-import { equalBytes } from '../crypto/token.ts';
+
 import { type Checkpoint, verifyCheckpoint } from '../crypto/checkpoint.ts';
 import { Frontier, leafHash } from '../crypto/merkle.ts';
+import { equalBytes } from '../crypto/token.ts';
 
 export type FindingKind =
   | 'edited' // the event's bytes are not those that were logged
@@ -70,7 +71,12 @@ export class ExportVerifier {
     try {
       value = JSON.parse(text) as Record<string, unknown>;
     } catch {
-      this.#find('malformed', this.#leaves.length, this.#leaves.length, `the line after event ${this.#leaves.length - 1} is not JSON`);
+      this.#find(
+        'malformed',
+        this.#leaves.length,
+        this.#leaves.length,
+        `the line after event ${this.#leaves.length - 1} is not JSON`,
+      );
       return;
     }
     if (typeof value['export'] !== 'string') this.#event(text, value);
@@ -93,8 +99,16 @@ export class ExportVerifier {
     for (const head of [...this.#heads].sort((a, b) => a.size - b.size)) {
       const root = this.#rootsAt.get(head.size);
       if (head.size > size || root === undefined || equalBytes(root, head.root)) continue;
-      const from = this.#heads.filter((other) => other.size < head.size && this.#holds(other)).reduce((top, other) => Math.max(top, other.size), 0);
-      if (!broken) this.#find('root_mismatch', from, head.size - 1, `the signed head over ${head.size} events does not fit: something in ${from}..${head.size - 1} was changed`);
+      const from = this.#heads
+        .filter((other) => other.size < head.size && this.#holds(other))
+        .reduce((top, other) => Math.max(top, other.size), 0);
+      if (!broken)
+        this.#find(
+          'root_mismatch',
+          from,
+          head.size - 1,
+          `the signed head over ${head.size} events does not fit: something in ${from}..${head.size - 1} was changed`,
+        );
       break;
     }
     const covered = this.#heads.filter((head) => this.#holds(head)).reduce((top, head) => Math.max(top, head.size), 0);

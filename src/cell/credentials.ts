@@ -131,7 +131,9 @@ export class CredentialStore {
 
   environmentById(access: Access, id: string): EnvironmentRow {
     access.check();
-    return this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE id = ?', id) ?? notFound('environment');
+    return (
+      this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE id = ?', id) ?? notFound('environment')
+    );
   }
 
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */

@@ -9,7 +9,8 @@ export function faultsFromEnvironment(environment: Readonly<Record<string, strin
   const wanted = environment['FAULT'];
   if (wanted === undefined || wanted === '' || environment['KEYTURN_TEST_BUILD'] !== '1') return NO_FAULTS;
   const [point, mode = 'kill', nth = '1'] = wanted.split(':');
-  if (!FAULT_POINTS.includes(point as FaultPoint)) throw new RangeError(`no such fault point; there are ${FAULT_POINTS.join(', ')}`);
+  if (!FAULT_POINTS.includes(point as FaultPoint))
+    throw new RangeError(`no such fault point; there are ${FAULT_POINTS.join(', ')}`);
   if (!['kill', 'error', 'stall'].includes(mode)) throw new RangeError('a fault is kill, error or stall');
   let left = Number(nth);
   return {

@@ -37,7 +37,9 @@ export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly
   if (present === newest) return newest;
   sql.transaction(() => {
     if (present === 0) {
-      sql.script('CREATE TABLE schema_step (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;');
+      sql.script(
+        'CREATE TABLE schema_step (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;',
+      );
     }
     for (const step of steps) {
       if (step.version <= present) continue;

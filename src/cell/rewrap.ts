@@ -59,7 +59,13 @@ function present(sql: Sql, table: string): boolean {
 /** Rows under any key of the purpose but the active one, or under exactly `keyId`. */
 export function countStale(sql: Sql, purpose: Purpose, keyring: Keyring, keyId?: string): number {
   const active = keyring.current(purpose).id;
-  const stale = keyId === undefined ? keyring.rows().filter((row) => row.purpose === purpose && row.key_id !== active).map((row) => row.key_id) : [keyId];
+  const stale =
+    keyId === undefined
+      ? keyring
+          .rows()
+          .filter((row) => row.purpose === purpose && row.key_id !== active)
+          .map((row) => row.key_id)
+      : [keyId];
   const [tables, column] =
     purpose === 'metadata_mac'
       ? [MAC_TABLES, 'mac_key_id']
@@ -80,12 +86,21 @@ export function rewrapRows(sql: Sql, table: RewrapTable, purpose: Purpose, keyri
   let moved = 0;
   for (const { key_id } of stale) {
     if (moved >= maxRows) break;
-    const rows = sql.all(`SELECT ${table.columns}, wrapped_key FROM ${table.table} WHERE key_id = ? LIMIT ?`, key_id, maxRows - moved);
+    const rows = sql.all(
+      `SELECT ${table.columns}, wrapped_key FROM ${table.table} WHERE key_id = ? LIMIT ?`,
+      key_id,
+      maxRows - moved,
+    );
     for (const row of rows) {
       const context = keyring.context(purpose, table.field, table.objectId(row), table.version(row));
       const wrapped = rewrapDataKey(keyring.byId(purpose, key_id), active, context, row['wrapped_key'] as Uint8Array);
       keyring.countWrap(purpose);
-      sql.run(`UPDATE ${table.table} SET wrapped_key = ?, key_id = ? WHERE ${table.where}`, wrapped, active.id, ...table.keyOf(row));
+      sql.run(
+        `UPDATE ${table.table} SET wrapped_key = ?, key_id = ? WHERE ${table.where}`,
+        wrapped,
+        active.id,
+        ...table.keyOf(row),
+      );
     }
     moved += rows.length;
   }

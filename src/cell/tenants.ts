@@ -48,7 +48,11 @@ export class TenantStore {
 
   list(access: Access, afterName: string, maxRows: number): TenantRow[] {
     access.check();
-    return this.#sql.all<TenantRow>("SELECT * FROM tenant WHERE name > ? AND state <> 'erased' ORDER BY name LIMIT ?", afterName, maxRows);
+    return this.#sql.all<TenantRow>(
+      "SELECT * FROM tenant WHERE name > ? AND state <> 'erased' ORDER BY name LIMIT ?",
+      afterName,
+      maxRows,
+    );
   }
 
   inState(access: Access, state: string): TenantRow[] {

@@ -72,7 +72,11 @@ export class TokenStore {
 
   countLive(access: Access, type: string, nowMs: number): number {
     access.check();
-    const row = this.#sql.get('SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?', type, nowMs);
+    const row = this.#sql.get(
+      'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?',
+      type,
+      nowMs,
+    );
     return Number(row?.['n'] ?? 0);
   }
 
@@ -81,7 +85,13 @@ export class TokenStore {
     const row = this.find(access, publicId) ?? notFound('token');
     if (row.revoked_at !== null) return row;
     const { mac, mac_key_id } = sealRow(this.#keyring, 'token', publicId, decisive({ ...row, revoked_at: nowMs }));
-    this.#sql.run('UPDATE token SET revoked_at = ?, mac = ?, mac_key_id = ? WHERE public_id = ?', nowMs, mac, mac_key_id, publicId);
+    this.#sql.run(
+      'UPDATE token SET revoked_at = ?, mac = ?, mac_key_id = ? WHERE public_id = ?',
+      nowMs,
+      mac,
+      mac_key_id,
+      publicId,
+    );
     return { ...row, revoked_at: nowMs };
   }
 

@@ -104,7 +104,10 @@ export class UserStore {
   }
 
   #checkedGrants(row: UserRow): GrantRow[] {
-    const grants = this.#sql.all<GrantRow>('SELECT role, tenant_id FROM user_grant WHERE user_id = ? ORDER BY role, tenant_id', row.id);
+    const grants = this.#sql.all<GrantRow>(
+      'SELECT role, tenant_id FROM user_grant WHERE user_id = ? ORDER BY role, tenant_id',
+      row.id,
+    );
     checkRow(this.#keyring, 'user', row.id, decisive(row, grants), row);
     return grants;
   }

@@ -4,9 +4,9 @@ import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import type { HomeContext, TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, parseRequest, problemAnswer, toResponse } from './edge.ts';
-import { toKeyturnError } from './problems.ts';
 import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
+import { toKeyturnError } from './problems.ts';
 import type { Answer, Route, RouteShape } from './route.ts';
 import { homeAuditRoutes, tenantAuditRoutes } from './routes/audit.ts';
 import { credentialRoutes } from './routes/credentials.ts';
@@ -66,14 +66,19 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     mounted.set(path, (mounted.get(path) ?? new Set()).add(route.method));
     app.on(route.method, path, (c) => answer(ports, route, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
-  if (served !== 'home') for (const route of TENANT_ROUTES) mount(route, (params, caller) => tenantContext(ports, params, caller));
+  if (served !== 'home')
+    for (const route of TENANT_ROUTES) mount(route, (params, caller) => tenantContext(ports, params, caller));
   if (served !== 'tenant') {
     for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
     const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
     app.get('/openapi.json', (c) => toResponse({ status: 200, body: document }, c.env.nextRequestId(), c.env));
     app.get('/health', (c) => {
       const { status } = ports.health();
-      return toResponse({ status: HEALTH_STATUS[status], body: { status, version: ports.version } }, c.env.nextRequestId(), c.env);
+      return toResponse(
+        { status: HEALTH_STATUS[status], body: { status, version: ports.version } },
+        c.env.nextRequestId(),
+        c.env,
+      );
     });
     mounted.set('/openapi.json', new Set(['GET'])).set('/health', new Set(['GET']));
   }
@@ -84,7 +89,13 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
       return toResponse({ ...problem, headers: { ...problem.headers, allow } }, c.env.nextRequestId(), c.env);
     });
   }
-  app.notFound((c) => toResponse(problemAnswer(new KeyturnError('not_found', 'no such route'), c.env.nextRequestId()), c.env.nextRequestId(), c.env));
+  app.notFound((c) =>
+    toResponse(
+      problemAnswer(new KeyturnError('not_found', 'no such route'), c.env.nextRequestId()),
+      c.env.nextRequestId(),
+      c.env,
+    ),
+  );
   return app;
 }
 
@@ -124,7 +135,13 @@ async function handle<C>(
   return route.handle(await contextOf(params, known.caller), known);
 }
 
-async function refuse(ports: AppPorts, route: RouteShape, thrown: unknown, caller: Caller | undefined, info: EdgeInfo): Promise<Answer> {
+async function refuse(
+  ports: AppPorts,
+  route: RouteShape,
+  thrown: unknown,
+  caller: Caller | undefined,
+  info: EdgeInfo,
+): Promise<Answer> {
   let error = toKeyturnError(thrown);
   const name = `${route.method} ${route.path}`;
   if (error.code === 'unauthenticated' && caller !== undefined) {

@@ -65,9 +65,15 @@ function optionalText(value: string | null, headerName: string): string | undefi
 }
 
 /** @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, always naming the field */
-export async function parseRequest(shape: RouteShape, request: Request, params: Record<string, string>, caller: Caller): Promise<RouteRequest> {
+export async function parseRequest(
+  shape: RouteShape,
+  request: Request,
+  params: Record<string, string>,
+  caller: Caller,
+): Promise<RouteRequest> {
   for (const [field, kind] of Object.entries(shape.fields)) {
-    if (!FIELDS[kind](params[field] ?? '')) fail('invalid_request', 'is not written as such a name or id may be', { pointer: `:${field}` });
+    if (!FIELDS[kind](params[field] ?? ''))
+      fail('invalid_request', 'is not written as such a name or id may be', { pointer: `:${field}` });
   }
   const { headers } = request;
   const idempotencyKey = headers.get('idempotency-key') ?? undefined;
@@ -86,7 +92,8 @@ export async function parseRequest(shape: RouteShape, request: Request, params: 
     ifNoneMatch: headers.get('if-none-match') ?? undefined,
     authorization: headers.get('authorization') ?? undefined,
     idempotencyKey,
-    requestHash: () => sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
+    requestHash: () =>
+      sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
   };
 }
 

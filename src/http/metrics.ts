@@ -28,7 +28,8 @@ export class Metrics {
     }
     series.count += 1;
     series.sumMs += elapsedMs;
-    for (let i = BUCKETS_MS.length - 1; i >= 0 && elapsedMs <= (BUCKETS_MS[i] ?? 0); i--) series.buckets[i] = (series.buckets[i] ?? 0) + 1;
+    for (let i = BUCKETS_MS.length - 1; i >= 0 && elapsedMs <= (BUCKETS_MS[i] ?? 0); i--)
+      series.buckets[i] = (series.buckets[i] ?? 0) + 1;
   }
 
   /** Adds to a counter; `labels` in Prometheus form or empty. */
@@ -42,7 +43,10 @@ export class Metrics {
   }
 
   text(): string {
-    const lines: string[] = ['# HELP keyturn_http_request_duration_ms Time from the request to its durable answer.', '# TYPE keyturn_http_request_duration_ms histogram'];
+    const lines: string[] = [
+      '# HELP keyturn_http_request_duration_ms Time from the request to its durable answer.',
+      '# TYPE keyturn_http_request_duration_ms histogram',
+    ];
     for (const [labels, series] of this.#requests) {
       BUCKETS_MS.forEach((bound, i) => {
         lines.push(`keyturn_http_request_duration_ms_bucket{${labels},le="${bound}"} ${series.buckets[i] ?? 0}`);
@@ -52,7 +56,8 @@ export class Metrics {
       lines.push(`keyturn_http_request_duration_ms_count{${labels}} ${series.count}`);
     }
     for (const [key, value] of this.#counters) lines.push(`${key} ${value}`);
-    for (const gauge of this.#gauges) lines.push(`# HELP ${gauge.name} ${gauge.help}`, `# TYPE ${gauge.name} gauge`, `${gauge.name} ${gauge.read()}`);
+    for (const gauge of this.#gauges)
+      lines.push(`# HELP ${gauge.name} ${gauge.help}`, `# TYPE ${gauge.name} gauge`, `${gauge.name} ${gauge.read()}`);
     return `${lines.join('\n')}\n`;
   }
 }

@@ -60,7 +60,11 @@ function register(registry: OpenAPIRegistry, shape: RouteShape): void {
     request: {
       ...(Object.keys(shape.fields).length === 0
         ? {}
-        : { params: z.object(Object.fromEntries(Object.entries(shape.fields).map(([field, kind]) => [field, FIELD_SCHEMAS[kind]]))) }),
+        : {
+            params: z.object(
+              Object.fromEntries(Object.entries(shape.fields).map(([field, kind]) => [field, FIELD_SCHEMAS[kind]])),
+            ),
+          }),
       ...(shape.query === undefined ? {} : { query: shape.query as z.ZodObject }),
       ...(shape.body === undefined ? {} : { body: { required: true, content: bodyContent(shape) } }),
       ...(shape.idempotent === true ? { headers: z.object({ 'Idempotency-Key': z.string().max(128).optional() }) } : {}),

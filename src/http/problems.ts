@@ -80,7 +80,10 @@ export interface Problem {
 /** Whatever was thrown, as the one error type. Anything unexpected becomes `internal` and says nothing about itself. */
 export function toKeyturnError(thrown: unknown): KeyturnError {
   if (thrown instanceof KeyturnError) return thrown;
-  const evidence = thrown instanceof Error ? `${thrown.name}: ${thrown.stack ?? thrown.message}` : 'not an error';
+  // SECURITY: name and frames only: the message of a parser or of a library may quote what it was given (LK-01).
+  const frames = thrown instanceof Error ? (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  const evidence =
+    thrown instanceof Error ? [thrown.name, ...frames.slice(0, 12).map((line) => line.trim())].join(' | ') : 'not an error';
   return new KeyturnError('internal', 'something went wrong; the request id names the log entry', { evidence, cause: thrown });
 }
 

@@ -45,7 +45,12 @@ export interface RouteShape {
   readonly body?: z.ZodType;
   /** Also takes application/x-www-form-urlencoded (OAuth clients). */
   readonly form?: boolean;
-  readonly success: { readonly status: number; readonly description: string; readonly schema?: z.ZodType; readonly mediaType?: string };
+  readonly success: {
+    readonly status: number;
+    readonly description: string;
+    readonly schema?: z.ZodType;
+    readonly mediaType?: string;
+  };
   /** The answer carries a secret. */
   readonly secret?: boolean;
   /** Honours Idempotency-Key. */

@@ -1,16 +1,25 @@
 // From rows to the wire. A field that is not named here does not leave.
 import { toTimestamp } from '../base/clock.ts';
-import type { TenantRow } from '../cell/tenants.ts';
 import type { EnvironmentRow } from '../cell/credentials.ts';
+import type { KeyRow } from '../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
+import type { TenantRow } from '../cell/tenants.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { WorkloadFacts } from '../cell/workloads.ts';
 import type { HistoryEntry } from '../vault/describe-credential.ts';
 import type { UserWithGrants } from '../vault/manage-users.ts';
 import type { KeyProgress } from '../vault/rotate-keys.ts';
-import type { KeyRow } from '../cell/keyring.ts';
 import type { Located } from '../vault/tenant-vault.ts';
-import type { WireCredential, WireEnvironment, WireKeys, WireRun, WireTenant, WireUser, WireVersion, WireWorkload } from './wire.ts';
+import type {
+  WireCredential,
+  WireEnvironment,
+  WireKeys,
+  WireRun,
+  WireTenant,
+  WireUser,
+  WireVersion,
+  WireWorkload,
+} from './wire.ts';
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
@@ -22,7 +31,11 @@ export function credentialView({ environment, row }: Located): WireCredential {
     kind: row.kind,
     connector: row.connector,
     state: row.state as WireCredential['state'],
-    health: { state: row.health as WireCredential['health']['state'], since: toTimestamp(row.health_since), cause: row.health_cause },
+    health: {
+      state: row.health as WireCredential['health']['state'],
+      since: toTimestamp(row.health_since),
+      cause: row.health_cause,
+    },
     version: row.current_version,
     previous_version: row.previous_version,
     revision: row.revision,
@@ -71,7 +84,9 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     started_at: toTimestamp(row.started_at),
     finished_at: time(row.finished_at),
     next_attempt_at: time(row.next_attempt_at),
-    ...(steps === undefined ? {} : { steps: steps.map((step) => ({ step: step.step, status: step.status, at: toTimestamp(step.at) })) }),
+    ...(steps === undefined
+      ? {}
+      : { steps: steps.map((step) => ({ step: step.step, status: step.status, at: toTimestamp(step.at) })) }),
   };
 }
 

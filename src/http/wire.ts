@@ -4,7 +4,11 @@ import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../access/
 import { LIMITS } from '../base/limits.ts';
 import { apiKeyValue, basicValue, databaseValue, jsonValue, oauth2Config, oauth2Value } from '../vault/credential-kinds.ts';
 
-const seconds = (maxMs: number, minSeconds = 60) => z.int().min(minSeconds).max(maxMs / 1_000);
+const seconds = (maxMs: number, minSeconds = 60) =>
+  z
+    .int()
+    .min(minSeconds)
+    .max(maxMs / 1_000);
 const cursor = z.string().min(1).max(512);
 
 export const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a name: lower case letters, digits, . _ -');
@@ -27,7 +31,13 @@ const putCommon = {
 };
 const expiring = { ...putCommon, expires_at: timestamp.optional() };
 export const putCredential = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('oauth2'), value: oauth2Value, config: oauth2Config, connector: name.optional(), ...putCommon }),
+  z.strictObject({
+    kind: z.literal('oauth2'),
+    value: oauth2Value,
+    config: oauth2Config,
+    connector: name.optional(),
+    ...putCommon,
+  }),
   z.strictObject({ kind: z.literal('api_key'), value: apiKeyValue, ...expiring }),
   z.strictObject({ kind: z.literal('basic'), value: basicValue, ...expiring }),
   z.strictObject({ kind: z.literal('database'), value: databaseValue, ...expiring }),
@@ -68,7 +78,9 @@ export const credentialValue = z.object({
   version: z.int(),
   version_created_at: timestamp,
   expires_at: nullableTime,
-  value: z.record(z.string(), z.unknown()).describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),
+  value: z
+    .record(z.string(), z.unknown())
+    .describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),
 });
 export type WireCredentialValue = z.infer<typeof credentialValue>;
 
@@ -95,7 +107,11 @@ export const listCredentials = z.strictObject({
   kind: z.enum(['oauth2', 'api_key', 'basic', 'database', 'json']).optional(),
   health: health.optional(),
   /** `name=value`. */
-  label: z.string().max(400).regex(/^[^=]+=.*$/, 'must be name=value').optional(),
+  label: z
+    .string()
+    .max(400)
+    .regex(/^[^=]+=.*$/, 'must be name=value')
+    .optional(),
   search: z.string().min(1).max(128).optional(),
   deleted: z.enum(['true', 'false']).default('false'),
 });
@@ -175,7 +191,11 @@ export const workload = z.object({
   last_used_at: nullableTime,
 });
 export type WireWorkload = z.infer<typeof workload>;
-export const createdWorkload = z.object({ workload, client_id: z.string(), client_secret: z.string().nullable().describe('Shown once') });
+export const createdWorkload = z.object({
+  workload,
+  client_id: z.string(),
+  client_secret: z.string().nullable().describe('Shown once'),
+});
 export type WireCreatedWorkload = z.infer<typeof createdWorkload>;
 export const tokenFacts = z.object({
   id: z.string(),
@@ -251,7 +271,13 @@ export const auditQuery = z.strictObject({
   since: z.iso.datetime().optional(),
   until: z.iso.datetime().optional(),
 });
-export const event = z.looseObject({ index: z.int(), at: timestamp, action: z.string(), outcome: z.string(), reason: z.string() });
+export const event = z.looseObject({
+  index: z.int(),
+  at: timestamp,
+  action: z.string(),
+  outcome: z.string(),
+  reason: z.string(),
+});
 export interface WireEvent {
   readonly index: number;
   readonly at: string;
@@ -271,7 +297,10 @@ export const checkpoint = z.object({ size: z.int(), at: timestamp, note: z.strin
 export type WireCheckpoint = z.infer<typeof checkpoint>;
 
 export const rotateKeys = z.strictObject({
-  purposes: z.array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac'])).min(1).optional(),
+  purposes: z
+    .array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac']))
+    .min(1)
+    .optional(),
 });
 export const keyProgress = z.object({
   purpose: z.string(),

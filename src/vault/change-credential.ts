@@ -62,7 +62,8 @@ export function rollBack(vault: TenantVault, caller: Caller, input: RollBackInpu
       if (row.kind === 'oauth2') fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced');
       const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'there is no previous version');
       if (target === row.current_version) fail('conflict', 'this version is current already', { pointer: '/version' });
-      const version = vault.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
+      const version =
+        vault.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
       details.from_version = row.current_version;
       details.version = target;
       return save(vault, access, located, {

@@ -12,7 +12,8 @@ export function createEnvironment(vault: TenantVault, caller: Caller, name: stri
     'environment.create',
     () => ({ ...tenantTarget(vault), target: { type: 'environment', environment: name, name } }),
     (access) => {
-      if (vault.credentials.findEnvironment(access, name) !== undefined) fail('conflict', 'the environment exists already', { pointer: '/name' });
+      if (vault.credentials.findEnvironment(access, name) !== undefined)
+        fail('conflict', 'the environment exists already', { pointer: '/name' });
       const row = { id: newId('environment', vault.around.entropy), name, created_at: vault.around.clock.now() };
       vault.credentials.insertEnvironment(access, row);
       return row;

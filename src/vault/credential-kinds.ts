@@ -15,7 +15,9 @@ export const databaseValue = z.strictObject({
   password: secretText,
   database: text(255).optional(),
 });
-export const jsonValue = z.record(z.string().max(256), z.unknown()).refine((value) => Object.keys(value).length > 0, 'must not be empty');
+export const jsonValue = z
+  .record(z.string().max(256), z.unknown())
+  .refine((value) => Object.keys(value).length > 0, 'must not be empty');
 
 /** An OAuth grant as it is put in. Only the access token, its type, scope and expiry are ever served. */
 export const oauth2Value = z.strictObject({
@@ -89,6 +91,7 @@ export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): S
   return {
     value: jsonBytes(served),
     retained: jsonBytes(retained),
-    expiresAtMs: input.access_token === undefined || input.expires_in === undefined ? undefined : nowMs + input.expires_in * 1_000,
+    expiresAtMs:
+      input.access_token === undefined || input.expires_in === undefined ? undefined : nowMs + input.expires_in * 1_000,
   };
 }

@@ -37,7 +37,12 @@ export function listCredentials(vault: TenantVault, caller: Caller, input: ListC
       const rows: Located[] = [];
       let after = input.afterName;
       for (;;) {
-        const batch = vault.credentials.list(access, { ...input.filter, environmentId: environment.id }, after, input.maxRows + 1);
+        const batch = vault.credentials.list(
+          access,
+          { ...input.filter, environmentId: environment.id },
+          after,
+          input.maxRows + 1,
+        );
         for (const row of batch) {
           if (visible(row.name)) rows.push({ environment, row });
           after = row.name;

@@ -1,10 +1,21 @@
 // The data directory on Node: what lies where, who the installation is, its root key and its witness files.
 // It must never touch a database before the root key was found to fit, nor make a new root key for an old installation.
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Witness } from '../audit/audit-log.ts';
-import { fail } from '../base/errors.ts';
 import type { Entropy } from '../base/clock.ts';
+import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import { prepareDataDirectory } from '../cell/driver-node-files.ts';
@@ -62,7 +73,10 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
 export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
   if (existsSync(paths.installation)) return reopen(paths, passphrase);
   if (existsSync(paths.home)) {
-    fail('sealed', `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`);
+    fail(
+      'sealed',
+      `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`,
+    );
   }
   prepareDataDirectory(paths.directory);
   const installationId = newId('installation', entropy);
@@ -82,7 +96,12 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
     );
   }
   const check = Buffer.from(root.rootCheck(installationId)).toString('base64url');
-  const file: InstallationFile = { format: 'keyturn-installation-v1', installation_id: installationId, root_check: check, root: provider };
+  const file: InstallationFile = {
+    format: 'keyturn-installation-v1',
+    installation_id: installationId,
+    root_check: check,
+    root: provider,
+  };
   writeDurably(paths.installation, `${JSON.stringify(file, null, 2)}\n`);
   return { installationId, root, created: true, notes };
 }
@@ -105,7 +124,10 @@ function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValu
 function parseInstallation(text: string): InstallationFile {
   try {
     const file = JSON.parse(text) as InstallationFile;
-    const known = file.format === 'keyturn-installation-v1' && typeof file.installation_id === 'string' && typeof file.root_check === 'string';
+    const known =
+      file.format === 'keyturn-installation-v1' &&
+      typeof file.installation_id === 'string' &&
+      typeof file.root_check === 'string';
     if (known && (file.root?.provider === 'keyfile' || file.root?.provider === 'passphrase')) return file;
   } catch {
     // falls through to the refusal
@@ -151,7 +173,10 @@ function writeDurably(path: string, content: string | Uint8Array): void {
 }
 
 /** Keeps the newest signed head of each cell in a file of its own, replaced whole; put the directory on another volume. */
-export function fileWitness(paths: DataPaths, onFailure: (cellId: string) => void): Witness & { latest(cellId: string): string | undefined } {
+export function fileWitness(
+  paths: DataPaths,
+  onFailure: (cellId: string) => void,
+): Witness & { latest(cellId: string): string | undefined } {
   const made = new Set<string>();
   return {
     publish(cellId, note) {

@@ -18,7 +18,10 @@ export type ClientProof =
 const ALGORITHMS = ['EdDSA', 'ES256', 'ES384', 'PS256', 'RS256'];
 
 function refused(evidence: string): KeyturnError {
-  return new KeyturnError('unauthenticated', 'the client is unknown or its proof is wrong', { evidence, extra: { error: 'invalid_client' } });
+  return new KeyturnError('unauthenticated', 'the client is unknown or its proof is wrong', {
+    evidence,
+    extra: { error: 'invalid_client' },
+  });
 }
 
 /** @throws unauthenticated | forbidden (network) */
@@ -35,7 +38,8 @@ export async function exchangeToken(
         ? vault.authenticator.byClientSecret(lookup, proof.clientSecret)
         : provenBy(vault, lookup, claims as VerifiedAssertion),
     );
-    if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id)) throw refused('bad client proof');
+    if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id))
+      throw refused('bad client proof');
     return issue(vault, caller, principal);
   });
 }
@@ -69,7 +73,8 @@ function provenBy(vault: TenantVault, lookup: Access, claims: VerifiedAssertion)
   const row = vault.workloads.find(lookup, claims.workloadId);
   if (row === undefined) return undefined;
   const jtiHash = sha256(new TextEncoder().encode(`${row.id}\n${claims.jti}`));
-  if (!vault.workloads.claimAssertion(lookup, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs)) throw refused('assertion replayed');
+  if (!vault.workloads.claimAssertion(lookup, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs))
+    throw refused('assertion replayed');
   return vault.authenticator.byProof(row);
 }
 
@@ -90,7 +95,13 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
     });
     const { jti, exp } = payload;
     // SECURITY: exact audience (AN-10): one string, not a list that also names us.
-    if (typeof payload.aud !== 'string' || typeof jti !== 'string' || jti.length === 0 || jti.length > 256 || typeof exp !== 'number') {
+    if (
+      typeof payload.aud !== 'string' ||
+      typeof jti !== 'string' ||
+      jti.length === 0 ||
+      jti.length > 256 ||
+      typeof exp !== 'number'
+    ) {
       throw refused('claims');
     }
     return { workloadId: row.id, jti, expiresAtMs: exp * 1_000 };

@@ -1,16 +1,16 @@
 // The home cell, open: the team, the list of tenants and the log of what concerns neither tenant alone.
 // It must never open a tenant's values: it has none of their keys.
-import { type Door, Door as DoorClass } from '../access/guard.ts';
-import type { Authorizer } from '../access/authorizer.ts';
-import type { AuthorizationResource } from '../access/authorizer.ts';
+
+import { LRUCache } from 'lru-cache';
+import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import { Door } from '../access/guard.ts';
 import { ROLES, type Role } from '../access/operations.ts';
 import type { UserIdentity } from '../access/principals.ts';
-import { LRUCache } from 'lru-cache';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Access } from '../cell/access.ts';
 import type { Sql } from '../cell/sql.ts';
-import { TenantStore } from '../cell/tenants.ts';
+import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
 import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
 import { type OpenCell, openCell, type Surroundings } from './open-cell.ts';
@@ -35,6 +35,8 @@ export class HomeVault {
   readonly tenants: TenantStore;
   readonly auditResource = INSTALLATION;
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
+  /** Active tenants by name and id; cleared whenever a tenant's state changes. */
+  readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
   readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
 
   constructor(options: HomeVaultOptions) {
@@ -43,7 +45,7 @@ export class HomeVault {
     this.core = openCell('home', sql, around.installationId, options.erasureKey, around, options.witnessed);
     this.users = new UserStore(sql, this.core.keyring);
     this.tenants = new TenantStore(sql);
-    this.door = new DoorClass({
+    this.door = new Door({
       cell: this.core.cell,
       audit: this.core.audit,
       authorizer: options.authorizer,
@@ -51,7 +53,12 @@ export class HomeVault {
       place: { cellId: around.installationId, demo: false, contained: () => false },
       admit: options.admit,
     });
-    this.core.cell.use({ afterRollback: () => this.forgetIdentities() });
+    this.core.cell.use({
+      afterRollback: () => {
+        this.forgetIdentities();
+        this.routes.clear();
+      },
+    });
   }
 
   submit<T>(useCase: () => T): Promise<T> {
@@ -81,7 +88,8 @@ export class HomeVault {
     const row = this.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
-    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null || row.expires_at <= nowMs) return undefined;
+    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null || row.expires_at <= nowMs)
+      return undefined;
     const user = this.users.find(lookup, row.subject_id);
     if (user === undefined || user.row.offboarded_at !== null) return undefined;
     const identity: UserIdentity = {

@@ -16,31 +16,45 @@ export interface CreateTenantInput {
 /** Makes the tenant's own cell; idempotent, so that a crash between the steps is repaired by doing it again. */
 export type Provision = (tenant: TenantRow, environments: readonly string[]) => Promise<void>;
 
+/** The first half, inside a job of the home cell: the row that claims the name. @throws conflict when the name is taken */
+export function claimTenant(home: HomeVault, caller: Caller, input: CreateTenantInput): TenantRow {
+  return home.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
+    if (home.tenants.find(access, input.name) !== undefined)
+      fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
+    const tenant = {
+      id: newId('tenant', home.around.entropy),
+      name: input.name,
+      state: 'creating',
+      demo: input.demo ? 1 : 0,
+      created_at: home.around.clock.now(),
+      created_by: access.principalId,
+    };
+    home.tenants.insert(access, tenant);
+    details.tenant = tenant.id;
+    return { ...tenant, witnessed: null };
+  });
+}
+
 /** @throws conflict when the name is taken */
-export async function createTenant(home: HomeVault, caller: Caller, input: CreateTenantInput, provision: Provision): Promise<TenantRow> {
-  const row = await home.submit(() =>
-    home.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
-      if (home.tenants.find(access, input.name) !== undefined) fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
-      const tenant = {
-        id: newId('tenant', home.around.entropy),
-        name: input.name,
-        state: 'creating',
-        demo: input.demo ? 1 : 0,
-        created_at: home.around.clock.now(),
-        created_by: access.principalId,
-      };
-      home.tenants.insert(access, tenant);
-      details.tenant = tenant.id;
-      return { ...tenant, witnessed: null };
-    }),
-  );
+export async function createTenant(
+  home: HomeVault,
+  caller: Caller,
+  input: CreateTenantInput,
+  provision: Provision,
+): Promise<TenantRow> {
+  const row = await home.submit(() => claimTenant(home, caller, input));
   home.around.faults.at('tenant.after-row');
   await finishTenant(home, row, input.environments, provision);
   return { ...row, state: 'active' };
 }
 
-/** The second half of `createTenant`, also run at start for tenants a crash left half made. */
-export async function finishTenant(home: HomeVault, row: TenantRow, environments: readonly string[], provision: Provision): Promise<void> {
+/** The second half, also run at start for tenants a crash left half made. */
+export async function finishTenant(
+  home: HomeVault,
+  row: TenantRow,
+  environments: readonly string[],
+  provision: Provision,
+): Promise<void> {
   await provision(row, environments);
   home.around.faults.at('tenant.after-cell');
   await home.submit(() => home.door.lookup('provision', (access) => home.tenants.setState(access, row.id, 'active')));
@@ -74,6 +88,10 @@ export function listTenants(home: HomeVault, caller: Caller, afterName: string, 
 
 /** For the composition root: which tenant a path means. Undefined for unknown, half-made and erased ones alike. */
 export function resolveTenant(home: HomeVault, idOrName: string): TenantRow | undefined {
+  const known = home.routes.get(idOrName);
+  if (known !== undefined) return known;
   const row = home.door.lookup('routing', (lookup: Access) => home.tenants.find(lookup, idOrName));
-  return row?.state === 'active' ? row : undefined;
+  if (row?.state !== 'active') return undefined;
+  home.routes.set(idOrName, row);
+  return row;
 }

@@ -27,30 +27,40 @@ export interface UserWithGrants {
 }
 
 /** @throws conflict | forbidden when a grant exceeds the caller's own | not_found */
-export function createUser(home: HomeVault, caller: Caller, input: CreateUserInput): UserWithGrants & { issued: IssuedUserToken } {
-  return home.door.enter(caller, 'user.create', installationTarget('user', input.name), (access, _subject, details, principal) => {
-    if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
-    const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
-    const row: UserFacts = {
-      id: newId('user', home.around.entropy),
-      name: input.name,
-      revision: 1,
-      bootstrap: 0,
-      created_at: home.around.clock.now(),
-      created_by: access.principalId,
-      offboarded_at: null,
-    };
-    home.users.insert(access, row, grants);
-    const issued = issueUserToken(home, access, 'usr', row.id, input.tokenTtlMs);
-    details.role = input.grants.map((grant) => grant.role).join(' ');
-    details.token = issued.publicId;
-    return { row: row as UserRow, grants, issued };
-  });
+export function createUser(
+  home: HomeVault,
+  caller: Caller,
+  input: CreateUserInput,
+): UserWithGrants & { issued: IssuedUserToken } {
+  return home.door.enter(
+    caller,
+    'user.create',
+    installationTarget('user', input.name),
+    (access, _subject, details, principal) => {
+      if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
+      const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
+      const row: UserFacts = {
+        id: newId('user', home.around.entropy),
+        name: input.name,
+        revision: 1,
+        bootstrap: 0,
+        created_at: home.around.clock.now(),
+        created_by: access.principalId,
+        offboarded_at: null,
+      };
+      home.users.insert(access, row, grants);
+      const issued = issueUserToken(home, access, 'usr', row.id, input.tokenTtlMs);
+      details.role = input.grants.map((grant) => grant.role).join(' ');
+      details.token = issued.publicId;
+      return { row: row as UserRow, grants, issued };
+    },
+  );
 }
 
 /** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */
 function toGrant(home: HomeVault, access: Access, principal: Principal, grant: GrantInput, index: number): GrantRow {
-  if (grant.role === 'workload') fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
+  if (grant.role === 'workload')
+    fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
   if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes an owner');
   if (grant.tenant === undefined) {
     if (grant.role === 'engineer') {
@@ -77,7 +87,8 @@ export function offboardUser(home: HomeVault, caller: Caller, idOrName: string):
   return home.door.enter(caller, 'user.offboard', userTarget(home, idOrName), (access, user, details, principal) => {
     if (user.row.offboarded_at !== null) return user;
     if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
-    if (holdsOwner(user) && countOwners(home, access) < 2) fail('conflict', 'the last owner cannot leave: make another owner first');
+    if (holdsOwner(user) && countOwners(home, access) < 2)
+      fail('conflict', 'the last owner cannot leave: make another owner first');
     const now = home.around.clock.now();
     const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };

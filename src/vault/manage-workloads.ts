@@ -69,7 +69,8 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
     }),
     (access) => {
       Networks.parse([...input.networks], '/networks');
-      if (vault.workloads.find(access, input.name) !== undefined) fail('conflict', 'a workload of this name exists', { pointer: '/name' });
+      if (vault.workloads.find(access, input.name) !== undefined)
+        fail('conflict', 'a workload of this name exists', { pointer: '/name' });
       const now = vault.around.clock.now();
       const row: WorkloadFacts = {
         id: newId('workload', vault.around.entropy),
@@ -146,7 +147,11 @@ export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: str
 }
 
 /** A further client secret, so that the old one can be replaced without a gap. @throws conflict for private_key_jwt workloads */
-export function createClientSecret(vault: TenantVault, caller: Caller, idOrName: string): { row: WorkloadRow; secret: IssuedToken } {
+export function createClientSecret(
+  vault: TenantVault,
+  caller: Caller,
+  idOrName: string,
+): { row: WorkloadRow; secret: IssuedToken } {
   return vault.door.enter(
     caller,
     'workload.secret.create',
@@ -204,6 +209,6 @@ export function revokeToken(vault: TenantVault, caller: Caller, workload: string
 }
 
 function requireLive(vault: TenantVault, row: WorkloadRow): void {
-  if (row.revoked_at !== null || row.expires_at <= vault.around.clock.now()) fail('conflict', 'the workload is revoked or expired');
+  if (row.revoked_at !== null || row.expires_at <= vault.around.clock.now())
+    fail('conflict', 'the workload is revoked or expired');
 }
-

@@ -13,8 +13,8 @@ import { type CellKind, migrate } from '../cell/migrations.ts';
 import type { Sql } from '../cell/sql.ts';
 import { TokenStore } from '../cell/tokens.ts';
 import { verifyCheckpoint } from '../crypto/checkpoint.ts';
-import { equalBytes } from '../crypto/token.ts';
 import type { RootKey } from '../crypto/root-key.ts';
+import { equalBytes } from '../crypto/token.ts';
 
 /** What the composition root lends to every cell. */
 export interface Surroundings {

@@ -7,7 +7,15 @@ import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
-import { type Kind, type OAuth2Config, oauth2Value, purposeOf, type SplitValue, splitGrant, jsonBytes } from './credential-kinds.ts';
+import {
+  jsonBytes,
+  type Kind,
+  type OAuth2Config,
+  oauth2Value,
+  purposeOf,
+  type SplitValue,
+  splitGrant,
+} from './credential-kinds.ts';
 import { refreshDueAt } from './refresh-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -68,7 +76,12 @@ function putTarget(vault: TenantVault, lookup: Access, input: PutCredentialInput
   const environment = vault.credentials.findEnvironment(lookup, input.environment);
   const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
   return {
-    resource: { type: 'Credential' as const, tenant: vault.tenant.id, environment: input.environment, kind: row?.kind ?? input.kind },
+    resource: {
+      type: 'Credential' as const,
+      tenant: vault.tenant.id,
+      environment: input.environment,
+      kind: row?.kind ?? input.kind,
+    },
     target: {
       type: 'credential',
       environment: input.environment,
@@ -83,7 +96,8 @@ function putTarget(vault: TenantVault, lookup: Access, input: PutCredentialInput
 export function checkPrecondition(row: CredentialRow | undefined, precondition: WritePrecondition): void {
   const { absent, revision, version } = precondition;
   if (absent === true && row !== undefined) fail('precondition_failed', 'the credential exists already');
-  if (revision !== undefined && row?.revision !== revision) fail('precondition_failed', 'the credential changed since it was read');
+  if (revision !== undefined && row?.revision !== revision)
+    fail('precondition_failed', 'the credential changed since it was read');
   if (version !== undefined && (row?.current_version ?? 0) !== version) {
     fail('version_conflict', 'the current version is another one', {
       pointer: '/cas',
@@ -98,7 +112,8 @@ function splitValue(input: PutCredentialInput, now: number): SplitValue {
       ? splitGrant(oauth2Value.parse(input.value), now)
       : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
-  if (bytes > LIMITS.valueMaxBytes) fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
+  if (bytes > LIMITS.valueMaxBytes)
+    fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
   return split;
 }
 
@@ -140,7 +155,10 @@ function newFacts(
 function nextFacts(row: CredentialRow, access: Access, input: PutCredentialInput, now: number): CredentialFacts {
   access.check();
   if (row.state !== 'active') {
-    throw new KeyturnError('conflict', 'a deleted credential of this name is in its recovery window: restore or destroy it first');
+    throw new KeyturnError(
+      'conflict',
+      'a deleted credential of this name is in its recovery window: restore or destroy it first',
+    );
   }
   requireActive(row);
   if (row.kind !== input.kind) fail('conflict', 'the credential exists with another kind', { pointer: '/kind' });

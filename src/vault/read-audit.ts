@@ -1,11 +1,20 @@
 // The security reviewer's use cases: search, follow and export the log. Reading the log is itself logged.
+
+import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
+import {
+  type CheckpointRow,
+  type EventFilter,
+  eventsFrom,
+  exportSlice,
+  latestCheckpoint,
+  line,
+  searchEvents,
+} from '../audit/audit-reader.ts';
 import type { AuditEvent } from '../audit/event.ts';
-import { type CheckpointRow, type EventFilter, eventsFrom, exportSlice, latestCheckpoint, line, searchEvents } from '../audit/audit-reader.ts';
 import type { RequestSource } from '../audit/sources.ts';
-import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { OpenCell } from './open-cell.ts';
 
 /** A cell whose log can be read: a tenant's or the home cell's. */
@@ -31,7 +40,13 @@ function auditTarget(cell: AuditedCell) {
 }
 
 /** Newest first. */
-export function searchAudit(cell: AuditedCell, caller: Caller, filter: EventFilter, before: number | undefined, maxRows: number): EventsPage {
+export function searchAudit(
+  cell: AuditedCell,
+  caller: Caller,
+  filter: EventFilter,
+  before: number | undefined,
+  maxRows: number,
+): EventsPage {
   return cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
     const page = searchEvents(cell.core.cell.sql, access, filter, before ?? Number.MAX_SAFE_INTEGER, maxRows);
     details.count = page.events.length;
@@ -57,7 +72,9 @@ export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise
   await cell.core.cell.submit(() => {
     cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), () => cell.core.audit.signNow());
   });
-  const row = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)));
+  const row = await cell.core.cell.submit(() =>
+    cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)),
+  );
   return { ...row, verifierKey: cell.core.audit.verifierKey };
 }
 
@@ -66,7 +83,9 @@ export async function* exportAudit(cell: AuditedCell, caller: Caller): AsyncGene
   await cell.core.cell.submit(() => {
     cell.door.enter(caller, cell.auditOperations.export, auditTarget(cell), () => cell.core.audit.signNow());
   });
-  const head = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)));
+  const head = await cell.core.cell.submit(() =>
+    cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)),
+  );
   const { audit } = cell.core;
   yield line({ export: 'keyturn-audit-v1', origin: audit.origin, size: head.size, verifier_key: audit.verifierKey });
   let from = 0;

@@ -123,7 +123,12 @@ function open(vault: TenantVault, access: Access, wanted: Located, version: numb
 }
 
 /** Unwraps a version's data key for one of its fields. @throws integrity | key_destroyed | not_found */
-export function prepareVersion(vault: TenantVault, row: CredentialRow, stored: VersionRow, field: 'value' | 'retained'): PreparedOpen {
+export function prepareVersion(
+  vault: TenantVault,
+  row: CredentialRow,
+  stored: VersionRow,
+  field: 'value' | 'retained',
+): PreparedOpen {
   const purpose = purposeOf(row.kind);
   const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
   const { keyring } = vault.core;

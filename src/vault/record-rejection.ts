@@ -43,6 +43,7 @@ export function rejectionRecorder(home: HomeVault, limit: FailureLimit, sourceOf
         ),
       );
     }
-    if (!answer.ok) fail('rate_limited', 'too many refused tokens from this source', { retryAfterSeconds: answer.retryAfterSeconds });
+    if (!answer.ok)
+      fail('rate_limited', 'too many refused tokens from this source', { retryAfterSeconds: answer.retryAfterSeconds });
   };
 }

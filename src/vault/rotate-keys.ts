@@ -1,13 +1,14 @@
 // Rotating a cell's own keys: a new version of each purpose becomes active at once, then everything under the old ones is rewrapped in
 // small batches. It must never destroy a key that anything still refers to (CR-13).
-import type { Caller } from '../access/principals.ts';
+
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
+import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { Cell } from '../cell/cell.ts';
 import type { KeyRow } from '../cell/keyring.ts';
-import { countStale, type RewrapTable, REWRAP_TABLES, rewrapRows } from '../cell/rewrap.ts';
+import { countStale, REWRAP_TABLES, type RewrapTable, rewrapRows } from '../cell/rewrap.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import type { OpenCell, Surroundings } from './open-cell.ts';
 
@@ -50,7 +51,10 @@ function keyTarget(cell: KeyedCell) {
 }
 
 export function listKeys(cell: KeyedCell, caller: Caller): { keys: KeyRow[]; progress: KeyProgress[] } {
-  return cell.door.enter(caller, 'key.list', keyTarget(cell), () => ({ keys: cell.core.keyring.rows(), progress: progressOf(cell.core.cell) }));
+  return cell.door.enter(caller, 'key.list', keyTarget(cell), () => ({
+    keys: cell.core.keyring.rows(),
+    progress: progressOf(cell.core.cell),
+  }));
 }
 
 /** Starts a rotation of the given purposes (default: all that may). New values use the new keys from this moment on. */
@@ -120,7 +124,11 @@ function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): voi
     return;
   }
   if (countStale(sql, progress.purpose as Purpose, cell.core.keyring) > 0) return;
-  sql.run('UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL', now, progress.purpose);
+  sql.run(
+    'UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL',
+    now,
+    progress.purpose,
+  );
   sql.run(
     "UPDATE tenant_key SET destroy_after_at = ? WHERE purpose = ? AND state = 'decrypt_only' AND destroy_after_at IS NULL",
     now + LIMITS.keyDestroyDelayMs,
@@ -149,14 +157,12 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
 }
 
 function progressOf(cell: Cell): KeyProgress[] {
-  return cell.sql
-    .all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose')
-    .map((row) => ({
-      purpose: row.purpose,
-      toVersion: row.to_version,
-      total: row.total,
-      done: row.done,
-      startedAtMs: row.started_at,
-      finishedAtMs: row.finished_at,
-    }));
+  return cell.sql.all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose').map((row) => ({
+    purpose: row.purpose,
+    toVersion: row.to_version,
+    total: row.total,
+    done: row.done,
+    startedAtMs: row.started_at,
+    finishedAtMs: row.finished_at,
+  }));
 }

@@ -52,7 +52,13 @@ export interface IssuedUserToken {
   readonly expiresAtMs: number;
 }
 
-export function issueUserToken(home: HomeVault, access: Access, type: 'usr' | 'boot', userId: string, ttlMs: number): IssuedUserToken {
+export function issueUserToken(
+  home: HomeVault,
+  access: Access,
+  type: 'usr' | 'boot',
+  userId: string,
+  ttlMs: number,
+): IssuedUserToken {
   const { publicId, token } = mintToken(type);
   const now = home.around.clock.now();
   home.core.tokens.insert(access, {

@@ -1,7 +1,8 @@
 // One tenant, open: its cell, its stores and its door. Use cases (one file each beside this) take it as their first argument.
-import { type Found, Door } from '../access/guard.ts';
-import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
+import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import { Door, type Found } from '../access/guard.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Access } from '../cell/access.ts';
@@ -64,7 +65,12 @@ export class TenantVault {
     this.credentials = new CredentialStore(sql, this.core.keyring);
     this.workloads = new WorkloadStore(sql, this.core.keyring);
     this.runs = new RunStore(sql);
-    this.authenticator = new WorkloadAuthenticator(this.core.tokens, this.workloads, around.root.subkey('token-pepper'), around.clock);
+    this.authenticator = new WorkloadAuthenticator(
+      this.core.tokens,
+      this.workloads,
+      around.root.subkey('token-pepper'),
+      around.clock,
+    );
     this.#onDueChanged = options.onDueChanged;
     this.door = new Door({
       cell: this.core.cell,
@@ -156,7 +162,11 @@ export function credentialTarget(vault: TenantVault, lookup: Access, environment
 }
 
 export function tenantTarget(vault: TenantVault): Found<true> {
-  return { resource: { type: 'Tenant', tenant: vault.tenant.id }, target: { type: 'tenant', id: vault.tenant.id }, subject: true };
+  return {
+    resource: { type: 'Tenant', tenant: vault.tenant.id },
+    target: { type: 'tenant', id: vault.tenant.id },
+    subject: true,
+  };
 }
 
 /** @throws gone when it is deleted and only restorable */

@@ -9,7 +9,12 @@ import * as wire from '../wire.ts';
 
 const tag = 'audit';
 
-function auditRoutes<C>(base: string, fields: Record<string, PathField>, cellOf: (context: C) => AuditedCell, operations: AuditedCell['auditOperations']) {
+function auditRoutes<C>(
+  base: string,
+  fields: Record<string, PathField>,
+  cellOf: (context: C) => AuditedCell,
+  operations: AuditedCell['auditOperations'],
+) {
   return [
     route({
       method: 'GET',
@@ -25,8 +30,13 @@ function auditRoutes<C>(base: string, fields: Record<string, PathField>, cellOf:
         const { query } = request;
         if (query.from !== undefined) return follow(cell, request.caller, query.from, query.limit);
         const { since, until, before, limit, from: _from, ...filter } = query;
-        const bounds = { sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)), untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)) };
-        const page = await cell.core.cell.submit(() => searchAudit(cell, request.caller, { ...filter, ...bounds }, before, limit));
+        const bounds = {
+          sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)),
+          untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
+        };
+        const page = await cell.core.cell.submit(() =>
+          searchAudit(cell, request.caller, { ...filter, ...bounds }, before, limit),
+        );
         return { status: 200, body: { items: page.events, next_before: page.nextBefore ?? null } };
       },
     }),
@@ -40,7 +50,10 @@ function auditRoutes<C>(base: string, fields: Record<string, PathField>, cellOf:
       success: { status: 200, description: 'The newest signed head', schema: wire.checkpoint },
       async handle(context: C, request): Promise<Answer> {
         const head = await readCheckpoint(cellOf(context), request.caller);
-        return { status: 200, body: { size: head.size, at: toTimestamp(head.at), note: head.note, verifier_key: head.verifierKey } };
+        return {
+          status: 200,
+          body: { size: head.size, at: toTimestamp(head.at), note: head.note, verifier_key: head.verifierKey },
+        };
       },
     }),
     route({
@@ -54,7 +67,11 @@ function auditRoutes<C>(base: string, fields: Record<string, PathField>, cellOf:
       async handle(context: C, request): Promise<Answer> {
         const source = exportAudit(cellOf(context), request.caller);
         const first = await source.next();
-        return { status: 200, stream: prepend(first.value ?? new Uint8Array(), source), headers: { 'content-type': 'application/jsonl' } };
+        return {
+          status: 200,
+          stream: prepend(first.value ?? new Uint8Array(), source),
+          headers: { 'content-type': 'application/jsonl' },
+        };
       },
     }),
   ];

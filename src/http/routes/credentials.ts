@@ -1,7 +1,13 @@
 // Credentials on the wire.
 import { z } from 'zod';
 import { fail } from '../../base/errors.ts';
-import { deleteCredential, destroyCredential, labelCredential, restoreCredential, rollBack } from '../../vault/change-credential.ts';
+import {
+  deleteCredential,
+  destroyCredential,
+  labelCredential,
+  restoreCredential,
+  rollBack,
+} from '../../vault/change-credential.ts';
 import { describeCredential, listCredentials, listVersions } from '../../vault/describe-credential.ts';
 import { putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
@@ -82,7 +88,9 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault }: TenantContext, request) {
       const { environment, name } = names(request);
       const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
-      return request.ifNoneMatch === revisionTag(located) ? { status: 304, headers: { etag: revisionTag(located) } } : described(located);
+      return request.ifNoneMatch === revisionTag(located)
+        ? { status: 304, headers: { etag: revisionTag(located) } }
+        : described(located);
     },
   }),
   route({
@@ -168,7 +176,11 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The value', schema: wire.credentialValue },
     async handle({ vault }: TenantContext, request) {
       const { query } = request;
-      const result = await readFreshCredential(vault, request.caller, { ...names(request), version: query.version, stage: query.stage });
+      const result = await readFreshCredential(vault, request.caller, {
+        ...names(request),
+        version: query.version,
+        stage: query.stage,
+      });
       // SECURITY: the tag names id and version, never anything of the plaintext (LK-08).
       const etag = `"${result.credentialId}.${result.version}"`;
       if (request.ifNoneMatch === etag) {
@@ -190,7 +202,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment, name } = names(request);
       const scope = `versions/${vault.tenant.id}/${environment}/${name}`;
-      const before = request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
+      const before =
+        request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
       const page = await vault.submit(() => listVersions(vault, request.caller, environment, name, before, request.query.limit));
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map(versionView), next_cursor: next } };
@@ -208,7 +221,13 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The credential', schema: wire.credential },
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'credential.rollback', request, () =>
-        described(rollBack(vault, request.caller, { ...names(request), toVersion: request.body.version, precondition: preconditionOf(request) })),
+        described(
+          rollBack(vault, request.caller, {
+            ...names(request),
+            toVersion: request.body.version,
+            precondition: preconditionOf(request),
+          }),
+        ),
       ),
   }),
   route({

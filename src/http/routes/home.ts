@@ -2,9 +2,10 @@
 import type { UserIdentity } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
-import { createTenant, listTenants } from '../../vault/manage-tenants.ts';
-import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
+import type { TenantRow } from '../../cell/tenants.ts';
 import { installationTarget } from '../../vault/home-vault.ts';
+import { claimTenant, finishTenant, listTenants } from '../../vault/manage-tenants.ts';
+import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
 import { type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
 import { openCursor, signCursor } from '../cursor.ts';
@@ -32,7 +33,10 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     async handle({ home, onSetUp }: HomeContext, request) {
       const { user, issued } = await home.submit(() => setUp(home, request.caller, request.body.name));
       onSetUp();
-      return { status: 201, body: { user: userView({ row: user, grants: [{ role: 'owner', tenant_id: '*' }] }), token: issuedView(issued) } };
+      return {
+        status: 201,
+        body: { user: userView({ row: user, grants: [{ role: 'owner', tenant_id: '*' }] }), token: issuedView(issued) },
+      };
     },
   }),
   route({
@@ -73,10 +77,19 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     operation: 'tenant.create',
     fields: {},
     body: wire.createTenant,
+    idempotent: true,
     success: { status: 201, description: 'The tenant', schema: wire.tenant },
     async handle({ home, provision }: HomeContext, request) {
-      const row = await createTenant(home, request.caller, { ...request.body, demo: false }, provision);
-      return { status: 201, body: tenantView(row) };
+      let claimed: TenantRow | undefined;
+      const answer = await once(home, 'tenant.create', request, () => {
+        claimed = claimTenant(home, request.caller, { ...request.body, demo: false });
+        return { status: 201, body: tenantView({ ...claimed, state: 'active' }) };
+      });
+      if (claimed !== undefined) {
+        home.around.faults.at('tenant.after-row');
+        await finishTenant(home, claimed, request.body.environments, provision);
+      }
+      return answer;
     },
   }),
   route({
@@ -126,7 +139,10 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     fields: { user: 'user' },
     success: { status: 200, description: 'The offboarded user', schema: wire.user },
     async handle({ home }: HomeContext, request) {
-      return { status: 200, body: userView(await home.submit(() => offboardUser(home, request.caller, request.params['user'] ?? ''))) };
+      return {
+        status: 200,
+        body: userView(await home.submit(() => offboardUser(home, request.caller, request.params['user'] ?? ''))),
+      };
     },
   }),
   route({
@@ -155,7 +171,9 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     fields: {},
     success: { status: 200, description: 'Metrics', mediaType: 'text/plain' },
     async handle({ home, metrics }: HomeContext, request) {
-      await home.submit(() => home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined));
+      await home.submit(() =>
+        home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
+      );
       return { status: 200, body: metrics(), headers: { 'content-type': 'text/plain; version=0.0.4' } };
     },
   }),

@@ -1,4 +1,6 @@
 // The rest of a tenant on the wire: environments, its keys, and the runs that refresh and rotate.
+
+import { z } from 'zod';
 import { fail } from '../../base/errors.ts';
 import { createEnvironment, listEnvironments } from '../../vault/create-environment.ts';
 import { getRun, listRuns } from '../../vault/read-runs.ts';
@@ -9,7 +11,6 @@ import { once } from '../idempotency.ts';
 import { type Route, route } from '../route.ts';
 import { environmentView, keysView, progressView, runView } from '../views.ts';
 import * as wire from '../wire.ts';
-import { z } from 'zod';
 
 const TENANT = '/v1/tenants/{tenant}';
 const ROTATIONS = `${TENANT}/environments/{environment}/credentials/{credential}/rotations`;
@@ -99,8 +100,11 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment = '', credential = '' } = request.params;
       const scope = `runs/${vault.tenant.id}/${environment}/${credential}`;
-      const before = request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
-      const page = await vault.submit(() => listRuns(vault, request.caller, environment, credential, before, request.query.limit));
+      const before =
+        request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
+      const page = await vault.submit(() =>
+        listRuns(vault, request.caller, environment, credential, before, request.query.limit),
+      );
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map((row) => runView(row)), next_cursor: next } };
     },
@@ -145,7 +149,8 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'key.rotate', request, () => {
         const { purposes } = request.body;
-        if (purposes !== undefined && new Set(purposes).size !== purposes.length) fail('invalid_request', 'names a purpose twice', { pointer: '/purposes' });
+        if (purposes !== undefined && new Set(purposes).size !== purposes.length)
+          fail('invalid_request', 'names a purpose twice', { pointer: '/purposes' });
         return { status: 202, body: { rotations: rotateKeys(vault, request.caller, purposes).map(progressView) } };
       }),
   }),

@@ -1,8 +1,8 @@
 // Workloads, their secrets and tokens on the wire, and the exchange of client credentials for an access token.
 import type { z } from 'zod';
+import { toTimestamp } from '../../base/clock.ts';
 import { KeyturnError } from '../../base/errors.ts';
 import type { SecretValue } from '../../base/secret-value.ts';
-import { toTimestamp } from '../../base/clock.ts';
 import { type ClientProof, exchangeToken } from '../../vault/exchange-token.ts';
 import {
   createClientSecret,
@@ -115,7 +115,10 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'workload.secret.create', request, () => {
         const { secret } = createClientSecret(vault, request.caller, request.params['workload'] ?? '');
-        return { status: 201, body: { id: secret.publicId, token: shown(secret.token), expires_at: toTimestamp(secret.expiresAtMs) } };
+        return {
+          status: 201,
+          body: { id: secret.publicId, token: shown(secret.token), expires_at: toTimestamp(secret.expiresAtMs) },
+        };
       }),
   }),
   route({
@@ -136,7 +139,10 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
           permissions: request.body.permissions,
           ttlMs: request.body.expires_in * 1_000,
         });
-        return { status: 201, body: { id: issued.publicId, token: shown(issued.token), expires_at: toTimestamp(issued.expiresAtMs) } };
+        return {
+          status: 201,
+          body: { id: issued.publicId, token: shown(issued.token), expires_at: toTimestamp(issued.expiresAtMs) },
+        };
       }),
   }),
   route({

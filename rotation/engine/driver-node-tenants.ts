@@ -1,0 +1,143 @@
+// The tenants of a Node process: each one's database file, keys, vault and engine, opened when first asked for.
+// It must never have two open handles on one tenant's file.
+import { randomBytes } from 'node:crypto';
+import type { Authorizer } from '../../src/access/authorizer.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import type { KeyRegister } from '../../src/cell/register.ts';
+import type { TenantRow } from '../../src/cell/tenants.ts';
+import type { HomeVault } from '../../src/vault/home-vault.ts';
+import { finishTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
+import { provisionTenant } from '../../src/vault/provision-tenant.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Connector } from '../connector.ts';
+import { createNodeEgress } from './driver-egress.ts';
+import { RunEngine } from './engine.ts';
+
+export interface NodeTenantsOptions {
+  readonly home: HomeVault;
+  readonly register: KeyRegister;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly connectors: ReadonlyMap<string, Connector>;
+  readonly admit: (principalId: string) => void;
+  readonly pathOf: (tenantId: string) => string;
+  readonly witnessedAt: (tenantId: string) => string | undefined;
+  readonly sandboxAllowed: boolean;
+  readonly log: (line: string) => void;
+}
+
+export interface NodeTenant extends OpenTenant {
+  readonly vault: TenantVault;
+  readonly engine: RunEngine;
+}
+
+export class NodeTenants {
+  readonly #o: NodeTenantsOptions;
+  readonly #open: OpenTenants<NodeTenant>;
+  readonly #owner = `node-${process.pid}-${randomBytes(9).toString('base64url')}`;
+
+  constructor(options: NodeTenantsOptions) {
+    this.#o = options;
+    this.#open = new OpenTenants((id) => {
+      const row = resolveTenant(options.home, id);
+      return row === undefined ? undefined : this.#openTenant(row);
+    });
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** By name or id; undefined for unknown, half-made and erased ones alike. @throws rolled_back | integrity */
+  find(idOrName: string): NodeTenant | undefined {
+    const row = resolveTenant(this.#o.home, idOrName);
+    return row === undefined ? undefined : this.#open.get(row.id);
+  }
+
+  tick(nowMs: number): Promise<void> {
+    return this.#open.tick(nowMs);
+  }
+
+  closeAll(): void {
+    this.#open.closeAll();
+  }
+
+  /** The second half of making a tenant: its register entry, its file, its environments. Idempotent. */
+  provision = async (row: TenantRow, environments: readonly string[]): Promise<void> => {
+    this.#o.register.ensure(row.id, this.#o.around.clock.now());
+    const tenant = this.#openTenant(row);
+    try {
+      await provisionTenant(tenant.vault, environments);
+    } finally {
+      tenant.close();
+    }
+  };
+
+  /** Finishes tenants that a crash left half made. */
+  async finishHalfMade(): Promise<void> {
+    const { home } = this.#o;
+    const half = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'creating'));
+    for (const row of half) await finishTenant(home, row, ['staging', 'production'], this.provision);
+  }
+
+  /** Opens every tenant once, in the background, so that the scheduler learns when each is due. */
+  async openAll(): Promise<void> {
+    const { home, log } = this.#o;
+    const rows = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'active'));
+    for (const row of rows) {
+      await new Promise((resume) => setImmediate(resume));
+      try {
+        this.#open.get(row.id);
+      } catch (error) {
+        log(`tenant ${row.id}: ${error instanceof KeyturnError ? `${error.code}: ${error.message}` : 'could not be opened'}`);
+      }
+    }
+  }
+
+  #openTenant(row: TenantRow): NodeTenant {
+    const { around, authorizer, admit, register } = this.#o;
+    const sql = openNodeSql(this.#o.pathOf(row.id));
+    try {
+      const vault = new TenantVault({
+        tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
+        sql,
+        erasureKey: register.open(row.id),
+        around,
+        authorizer,
+        admit,
+        witnessed: this.#o.witnessedAt(row.id),
+        onDueChanged: (id) => this.#open.noteDue(id),
+      });
+      const engine = this.#engineOf(vault);
+      vault.refresher = engine;
+      return {
+        vault,
+        engine,
+        nextDueAt: () => vault.nextDueAt(),
+        idle: () => engine.idle && vault.core.cell.idle,
+        close: () => vault.close(),
+        runDueWork: () => engine.runDueWork(),
+      };
+    } catch (error) {
+      sql.close();
+      throw error;
+    }
+  }
+
+  #engineOf(vault: TenantVault): RunEngine {
+    return new RunEngine({
+      vault,
+      egress: createNodeEgress({ clock: this.#o.around.clock }),
+      connectors: this.#o.connectors,
+      owner: this.#owner,
+      sandboxAllowed: this.#o.sandboxAllowed,
+      every: (everyMs, beat) => {
+        const timer = setInterval(beat, everyMs);
+        return () => clearInterval(timer);
+      },
+    });
+  }
+}

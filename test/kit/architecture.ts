@@ -1,0 +1,182 @@
+// The house of DESIGN section 2 as a function: from source files to every violation of its table and its writing rules.
+// It must never stop at the first violation, and knows no file system: planted sources go through the same function.
+import { builtinModules } from 'node:module';
+import { posix } from 'node:path';
+import { codeOf, importsOf, lineAt } from './source-text.ts';
+
+export interface SourceFile {
+  /** From the root of the repository, with `/`. */
+  readonly path: string;
+  readonly text: string;
+}
+
+/** `path:line rule: what is wrong`. */
+export type Violation = string;
+
+const CORE = ['base', 'crypto', 'cell', 'audit', 'access', 'vault'] as const;
+const upTo = (last: (typeof CORE)[number]): string[] => CORE.slice(0, CORE.indexOf(last) + 1);
+
+/** Which parts a part may import, beside itself. `wire` is src/http/wire*: shapes only, shared with clients. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  crypto: upTo('base'),
+  cell: upTo('crypto'),
+  audit: upTo('cell'),
+  access: upTo('audit'),
+  vault: upTo('access'),
+  protocol: ['base'],
+  connector: ['base', 'protocol'],
+  engine: [...upTo('vault'), 'protocol'],
+  sandbox: ['base', 'protocol'],
+  wire: ['base'],
+  http: [...upTo('vault'), 'engine', 'protocol', 'wire'],
+  console: [...upTo('vault'), 'engine', 'protocol', 'wire'],
+  sdk: ['base', 'wire'],
+  cli: ['base', 'crypto', 'audit', 'wire', 'sdk', 'sandbox', 'root'],
+  root: [...upTo('vault'), 'protocol', 'connector', 'engine', 'sandbox', 'wire', 'http', 'console'],
+  data: [],
+};
+
+/** Files that may be longer than 300 lines, each with its reason. */
+const LONG_FILES: Readonly<Record<string, string>> = {};
+const LINES_MAX = 300;
+const HEAD_LINES_MAX = 3;
+
+/** Packages that exist on one runtime only. */
+const RUNTIME_PACKAGES = new Set(['better-sqlite3', '@hono/node-server', 'undici', 'oidc-provider', ...builtinModules]);
+const BANNED_WORDS = new Set(['utils', 'util', 'helpers', 'helper', 'manager', 'service', 'impl', 'common', 'misc']);
+const FILE_NAME = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9-]+)*\.(ts|tsx|mjs)$/;
+
+/** What is passed in everywhere but in roots, drivers and cli (D11). */
+const FORBIDDEN_GLOBALS: readonly (readonly [RegExp, string])[] = [
+  [/\bDate\s*\.\s*now\b|\bnew\s+Date\s*\(\s*\)|(?<![.\w$])(?<!new\s+)Date\s*\(\s*\)/g, 'the time is passed in (base/clock.ts)'],
+  [/(?<![.\w$])performance\s*\./g, 'the time is passed in (base/clock.ts)'],
+  [/\bMath\s*\.\s*random\b/g, 'chance is passed in (base/clock.ts)'],
+  [/(?<![.\w$])crypto\s*\.\s*(getRandomValues|randomUUID|randomBytes)\b/g, 'chance is passed in (base/clock.ts)'],
+  [/(?<![.\w$])process\s*(\?\.|\.|\[)/g, 'the process belongs to the composition roots'],
+  [/(?<![.\w$])globalThis\b/g, 'globals belong to the composition roots'],
+  [/(?<![.\w$])(?<!\b(async|function)\s+)fetch\s*\(/g, 'the network is passed in'],
+  [/(?<![.\w$])(setTimeout|setInterval|setImmediate)\s*\(|\bAbortSignal\s*\.\s*timeout\b/g, 'timers are passed in'],
+];
+
+/** Which part of the house a file is; undefined for what is not in it. */
+export function partOf(path: string): string | undefined {
+  const [top, second = '', third] = path.split('/');
+  if (top === 'rotation') {
+    if (third === undefined) return 'protocol';
+    return { engine: 'engine', connectors: 'connector', sandbox: 'sandbox' }[second];
+  }
+  if (top === 'test' || top === 'bench') return top;
+  if (top !== 'src') return 'data';
+  if (third === undefined) return second === 'node.ts' || second === 'worker.ts' ? 'root' : undefined;
+  if (second === 'http' && third.startsWith('wire')) return 'wire';
+  return second !== 'data' && second !== 'root' && Object.hasOwn(MAY_IMPORT, second) ? second : undefined;
+}
+
+/** True where the machine may be touched: composition roots, drivers, cli. */
+function mayTouchMachine(path: string): boolean {
+  const part = partOf(path);
+  return part === 'root' || part === 'cli' || part === 'sandbox' || posix.basename(path).startsWith('driver-');
+}
+
+export function checkArchitecture(files: readonly SourceFile[]): Violation[] {
+  return files.flatMap((file) => {
+    const code = codeOf(file.text);
+    const found: [number, string][] = [...checkName(file.path), ...checkEverywhere(file, code)];
+    const part = partOf(file.path);
+    if (part === 'test') found.push(...checkTests(file, code));
+    else if (part !== 'bench') found.push(...checkProduct(file, code, part));
+    return found.sort((a, b) => a[0] - b[0]).map(([line, text]) => `${file.path}:${line} ${text}`);
+  });
+}
+
+function matches(file: SourceFile, code: string, pattern: RegExp, text: string): [number, string][] {
+  return [...code.matchAll(pattern)].map((match) => [lineAt(file.text, match.index), text]);
+}
+
+function checkName(path: string): [number, string][] {
+  const name = posix.basename(path);
+  const found: [number, string][] = [];
+  if (!FILE_NAME.test(name)) found.push([1, 'name: files are kebab-case']);
+  const banned = name.split(/[.-]/).find((word) => BANNED_WORDS.has(word));
+  if (banned !== undefined) found.push([1, `name: "${banned}" says nothing; use a word of DESIGN section 1`]);
+  return found;
+}
+
+function checkEverywhere(file: SourceFile, code: string): [number, string][] {
+  const isDoor = file.path === 'src/access/guard.ts' || file.path === 'src/cell/access.ts';
+  return [
+    ...(isDoor ? [] : matches(file, code, /\btakeAccessMint\b/g, 'door: only src/access/guard.ts takes the access mint')),
+    ...matches(file, code, /\bas\s+(?:\w+\s+as\s+)?Access\b/g, 'door: an Access is made by the guard, never by a cast'),
+  ];
+}
+
+function checkProduct(file: SourceFile, code: string, part: string | undefined): [number, string][] {
+  if (part === undefined) {
+    const isAmbient = /^src\/[a-z-]+\.d\.ts$/.test(file.path);
+    return isAmbient ? [] : [[1, 'house: this folder is not part of the house (DESIGN section 2)']];
+  }
+  const found = [...checkHead(file), ...checkImports(file, code, part)];
+  if (!mayTouchMachine(file.path)) {
+    for (const [pattern, reason] of FORBIDDEN_GLOBALS) found.push(...matches(file, code, pattern, `global: ${reason}`));
+  }
+  const lines = file.text.trimEnd().split('\n').length;
+  if (lines > LINES_MAX && !Object.hasOwn(LONG_FILES, file.path))
+    found.push([LINES_MAX, `length: ${lines} lines; more than ${LINES_MAX} want to be two files`]);
+  return found;
+}
+
+function checkHead(file: SourceFile): [number, string][] {
+  const lines = file.text.replace(/^#!.*\n/, '').split('\n');
+  const length = lines.findIndex((line) => !line.startsWith('//'));
+  if (length === 0) return [[1, 'head: the module starts with a comment: what for, what it must never do']];
+  return length > HEAD_LINES_MAX ? [[1, `head: ${length} lines; at most ${HEAD_LINES_MAX}`]] : [];
+}
+
+function checkImports(file: SourceFile, code: string, part: string): [number, string][] {
+  return importsOf(file.text, code).flatMap(({ specifier, line, dynamic }): [number, string][] => {
+    if (specifier === '<computed>') {
+      return mayTouchMachine(file.path) ? [] : [[line, 'import: what a computed import loads cannot be checked']];
+    }
+    if (!specifier.startsWith('.')) return checkPackage(file.path, specifier, part, line);
+    const target = posix.normalize(posix.join(posix.dirname(file.path), specifier));
+    return checkEdge(file.path, part, target, dynamic).map((text) => [line, text]);
+  });
+}
+
+function checkPackage(path: string, specifier: string, part: string, line: number): [number, string][] {
+  const name = specifier.startsWith('@') ? specifier.split('/').slice(0, 2).join('/') : specifier.split('/', 1)[0]!;
+  const isRuntime = /^(node|cloudflare):/.test(specifier) || RUNTIME_PACKAGES.has(name);
+  if (!isRuntime || mayTouchMachine(path) || (part === 'crypto' && specifier === 'node:crypto')) return [];
+  return [[line, `runtime: ${specifier} belongs to composition roots, drivers and cli`]];
+}
+
+function checkEdge(path: string, part: string, target: string, dynamic: boolean): string[] {
+  const targetPart = partOf(target);
+  const found: string[] = [];
+  if (targetPart === undefined) return [`import: ${target} is not part of the house`];
+  if (targetPart === 'test' || targetPart === 'bench') return [`import: the product never imports ${targetPart}/`];
+  const mayImport = targetPart === part || targetPart === 'data' || MAY_IMPORT[part]!.includes(targetPart);
+  if (!mayImport) found.push(`import: ${part} may not import ${targetPart} (${target})`);
+  if (targetPart === 'root' && part === 'root') found.push(`import: nobody imports a composition root (${target})`);
+  if (targetPart === 'root' && part === 'cli' && !dynamic) found.push(`import: cli loads ${target} lazily, when it serves`);
+  if (part === 'connector' && targetPart === 'connector') found.push(`import: a connector stands alone (${target})`);
+  if (posix.basename(target).startsWith('driver-') && !mayTouchMachine(path)) {
+    found.push(`import: drivers are chosen by composition roots (${target})`);
+  }
+  return found;
+}
+
+function checkTests(file: SourceFile, code: string): [number, string][] {
+  const found: [number, string][] = [];
+  const lines = file.text.split('\n');
+  for (const match of code.matchAll(
+    /(?<![.\w$])(?:test|it|describe|suite)(?:\s*\.\s*\w+)*?\s*\.\s*(skip|only|todo|skipIf|runIf|fails)\b/g,
+  )) {
+    const line = lineAt(file.text, match.index);
+    const isExplained = [lines[line - 1]!, lines[line - 2] ?? ''].some((text) => /\/\/\s*\S/.test(text));
+    if (match[1] === 'only') found.push([line, 'tests: .only hides all others']);
+    else if (!isExplained) found.push([line, `tests: .${match[1]} needs its reason in a comment beside it`]);
+  }
+  return found;
+}
