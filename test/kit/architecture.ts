@@ -2,7 +2,7 @@
 // It must never stop at the first violation, and knows no file system: planted sources go through the same function.
 import { builtinModules } from 'node:module';
 import { posix } from 'node:path';
-import { codeOf, importsOf, lineAt } from './source-text.ts';
+import { codeOf, type ImportEdge, importsOf, lineAt } from './source-text.ts';
 
 export interface SourceFile {
   /** From the root of the repository, with `/`. */
@@ -16,7 +16,7 @@ export type Violation = string;
 const CORE = ['base', 'crypto', 'cell', 'audit', 'access', 'vault'] as const;
 const upTo = (last: (typeof CORE)[number]): string[] => CORE.slice(0, CORE.indexOf(last) + 1);
 
-/** Which parts a part may import, beside itself. `wire` is src/http/wire*: shapes only, shared with clients. */
+/** Which parts a part may import, beside itself. `wire` is src/http/wire*: the shapes; `catalog` the generated list of connectors. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   base: [],
   crypto: upTo('base'),
@@ -26,14 +26,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vault: upTo('access'),
   protocol: ['base'],
   connector: ['base', 'protocol'],
+  catalog: ['protocol', 'connector'],
   engine: [...upTo('vault'), 'protocol'],
   sandbox: ['base', 'protocol'],
-  wire: ['base'],
+  wire: upTo('vault'),
   http: [...upTo('vault'), 'engine', 'protocol', 'wire'],
   console: [...upTo('vault'), 'engine', 'protocol', 'wire'],
   sdk: ['base', 'wire'],
   cli: ['base', 'crypto', 'audit', 'wire', 'sdk', 'sandbox', 'root'],
-  root: [...upTo('vault'), 'protocol', 'connector', 'engine', 'sandbox', 'wire', 'http', 'console'],
+  root: [...upTo('vault'), 'protocol', 'connector', 'catalog', 'engine', 'sandbox', 'wire', 'http', 'console'],
   data: [],
 };
 
@@ -49,19 +50,20 @@ const FILE_NAME = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9-]+)*\.(ts|tsx|mjs)$/;
 
 /** What is passed in everywhere but in roots, drivers and cli (D11). */
 const FORBIDDEN_GLOBALS: readonly (readonly [RegExp, string])[] = [
-  [/\bDate\s*\.\s*now\b|\bnew\s+Date\s*\(\s*\)|(?<![.\w$])(?<!new\s+)Date\s*\(\s*\)/g, 'the time is passed in (base/clock.ts)'],
-  [/(?<![.\w$])performance\s*\./g, 'the time is passed in (base/clock.ts)'],
+  [/\bDate\s*\.\s*now\b|\bnew\s+Date\s*\(\s*\)|(?<![.\w$#])(?<!new\s+)Date\s*\(\s*\)/g, 'the time is passed in (base/clock.ts)'],
+  [/(?<![.\w$#])performance\s*\./g, 'the time is passed in (base/clock.ts)'],
   [/\bMath\s*\.\s*random\b/g, 'chance is passed in (base/clock.ts)'],
-  [/(?<![.\w$])crypto\s*\.\s*(getRandomValues|randomUUID|randomBytes)\b/g, 'chance is passed in (base/clock.ts)'],
-  [/(?<![.\w$])process\s*(\?\.|\.|\[)/g, 'the process belongs to the composition roots'],
-  [/(?<![.\w$])globalThis\b/g, 'globals belong to the composition roots'],
-  [/(?<![.\w$])(?<!\b(async|function)\s+)fetch\s*\(/g, 'the network is passed in'],
-  [/(?<![.\w$])(setTimeout|setInterval|setImmediate)\s*\(|\bAbortSignal\s*\.\s*timeout\b/g, 'timers are passed in'],
+  [/(?<![.\w$#])crypto\s*\.\s*(getRandomValues|randomUUID|randomBytes)\b/g, 'chance is passed in (base/clock.ts)'],
+  [/(?<![.\w$#])process\s*(\?\.|\.|\[)/g, 'the process belongs to the composition roots'],
+  [/(?<![.\w$#])globalThis\b/g, 'globals belong to the composition roots'],
+  [/(?<![.\w$#])(?<!\b(async|function)\s+)fetch\s*\(/g, 'the network is passed in'],
+  [/(?<![.\w$#])(setTimeout|setInterval|setImmediate)\s*\(|\bAbortSignal\s*\.\s*timeout\b/g, 'timers are passed in'],
 ];
 
 /** Which part of the house a file is; undefined for what is not in it. */
 export function partOf(path: string): string | undefined {
   const [top, second = '', third] = path.split('/');
+  if (path === 'rotation/catalog.ts') return 'catalog';
   if (top === 'rotation') {
     if (third === undefined) return 'protocol';
     return { engine: 'engine', connectors: 'connector', sandbox: 'sandbox' }[second];
@@ -134,13 +136,14 @@ function checkHead(file: SourceFile): [number, string][] {
 }
 
 function checkImports(file: SourceFile, code: string, part: string): [number, string][] {
-  return importsOf(file.text, code).flatMap(({ specifier, line, dynamic }): [number, string][] => {
+  return importsOf(file.text, code).flatMap((edge): [number, string][] => {
+    const { specifier, line } = edge;
     if (specifier === '<computed>') {
       return mayTouchMachine(file.path) ? [] : [[line, 'import: what a computed import loads cannot be checked']];
     }
     if (!specifier.startsWith('.')) return checkPackage(file.path, specifier, part, line);
     const target = posix.normalize(posix.join(posix.dirname(file.path), specifier));
-    return checkEdge(file.path, part, target, dynamic).map((text) => [line, text]);
+    return checkEdge(file.path, part, target, edge).map((text) => [line, text]);
   });
 }
 
@@ -151,7 +154,7 @@ function checkPackage(path: string, specifier: string, part: string, line: numbe
   return [[line, `runtime: ${specifier} belongs to composition roots, drivers and cli`]];
 }
 
-function checkEdge(path: string, part: string, target: string, dynamic: boolean): string[] {
+function checkEdge(path: string, part: string, target: string, { dynamic, typeOnly }: ImportEdge): string[] {
   const targetPart = partOf(target);
   const found: string[] = [];
   if (targetPart === undefined) return [`import: ${target} is not part of the house`];
@@ -160,6 +163,7 @@ function checkEdge(path: string, part: string, target: string, dynamic: boolean)
   if (!mayImport) found.push(`import: ${part} may not import ${targetPart} (${target})`);
   if (targetPart === 'root' && part === 'root') found.push(`import: nobody imports a composition root (${target})`);
   if (targetPart === 'root' && part === 'cli' && !dynamic) found.push(`import: cli loads ${target} lazily, when it serves`);
+  if (part === 'sdk' && targetPart === 'wire' && !typeOnly) found.push(`import: sdk takes types only from ${target}`);
   if (part === 'connector' && targetPart === 'connector') found.push(`import: a connector stands alone (${target})`);
   if (posix.basename(target).startsWith('driver-') && !mayTouchMachine(path)) {
     found.push(`import: drivers are chosen by composition roots (${target})`);
@@ -171,12 +175,13 @@ function checkTests(file: SourceFile, code: string): [number, string][] {
   const found: [number, string][] = [];
   const lines = file.text.split('\n');
   for (const match of code.matchAll(
-    /(?<![.\w$])(?:test|it|describe|suite)(?:\s*\.\s*\w+)*?\s*\.\s*(skip|only|todo|skipIf|runIf|fails)\b/g,
+    /(?<![.\w$#])(?:test|it|describe|suite)(?:\s*\.\s*\w+)*?\s*\.\s*(skip|only|todo|skipIf|runIf|fails)\b/g,
   )) {
     const line = lineAt(file.text, match.index);
-    const isExplained = [lines[line - 1]!, lines[line - 2] ?? ''].some((text) => /\/\/\s*\S/.test(text));
+    const isLoud = match[1]!.endsWith('If') && /\bconsole\s*\.\s*warn\b/.test(code);
+    const isExplained = isLoud || [lines[line - 1]!, lines[line - 2] ?? ''].some((text) => /\/\/\s*\S/.test(text));
     if (match[1] === 'only') found.push([line, 'tests: .only hides all others']);
-    else if (!isExplained) found.push([line, `tests: .${match[1]} needs its reason in a comment beside it`]);
+    else if (!isExplained) found.push([line, `tests: .${match[1]} needs its reason in a comment beside it (or a console.warn)`]);
   }
   return found;
 }

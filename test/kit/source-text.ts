@@ -5,6 +5,8 @@ export interface ImportEdge {
   readonly specifier: string;
   readonly line: number;
   readonly dynamic: boolean;
+  /** `import type` or `export type`: nothing is loaded. */
+  readonly typeOnly: boolean;
 }
 
 type Mode = { readonly kind: 'code' | 'template'; braces: number };
@@ -98,10 +100,22 @@ export function importsOf(text: string, code = codeOf(text)): ImportEdge[] {
     const quote = text[opening]!;
     const isQuoted = quote === "'" || quote === '"' || quote === '`';
     const specifier = isQuoted ? text.slice(opening + 1, text.indexOf(quote, opening + 1)) : '<computed>';
-    edges.push({ specifier: specifier.includes('${') ? '<computed>' : specifier, line: lineAt(text, match.index!), dynamic });
+    const typeOnly = !dynamic && /(?<![.\w$])(?:import|export)\s+type\s+[\w{*][^;'"]*$/.test(statementBefore(code, match.index!));
+    edges.push({
+      specifier: specifier.includes('${') ? '<computed>' : specifier,
+      line: lineAt(text, match.index!),
+      dynamic,
+      typeOnly,
+    });
   };
   for (const match of code.matchAll(/(?<![.\w$])from\s*['"]/g)) add(match, false);
   for (const match of code.matchAll(/(?<![.\w$])import\s*['"]/g)) add(match, false);
   for (const match of code.matchAll(/(?<![.\w$])(?:import|require)\s*\(\s*[^\s]/g)) add(match, true);
   return edges;
+}
+
+/** From the last `import` or `export` to `offset`. */
+function statementBefore(code: string, offset: number): string {
+  const before = code.slice(0, offset);
+  return before.slice(Math.max(before.lastIndexOf('import'), before.lastIndexOf('export'), 0));
 }
