@@ -51,14 +51,6 @@ export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => bo
   const queue: TokenBehaviour[] = [];
   const stopped = new AbortController();
   let standing: TokenBehaviour = { kind: 'normal' };
-  let turn: Promise<unknown> = Promise.resolve();
-
-  /** One token request at a time, so that two with the same refresh token cannot both win. */
-  const inTurn = (work: () => Promise<unknown>): Promise<unknown> => {
-    const mine = turn.then(work, work);
-    turn = mine.catch(() => {});
-    return mine;
-  };
 
   const middleware: Middleware = async (ctx, next) => {
     if (ctx.path !== tokenPath || ctx.method !== 'POST' || exempt(ctx)) return next();
@@ -70,7 +62,7 @@ export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => bo
       ctx.body = behaviour.body ?? '';
       return;
     }
-    await inTurn(next);
+    await next();
     const answer = ctx.body as { refresh_token?: unknown } | undefined;
     if (ctx.status !== 200) counters.refusals += 1;
     else counters.refreshes += answer?.refresh_token === undefined ? 0 : 1;
