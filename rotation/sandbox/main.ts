@@ -12,6 +12,8 @@ const grant = await sandbox.issueGrant();
 console.log(
   JSON.stringify(
     {
+      kind: 'oauth2',
+      connector: 'local-sandbox',
       config: {
         token_endpoint: sandbox.tokenEndpoint,
         client_id: sandbox.clientId,

@@ -40,15 +40,22 @@ function isInstalledByHand(root, withDev) {
         return false;
     }
     // The record is copied along with the tree: only the native Node beside it tells which machine it was made for.
-    return Object.entries(present).every(([path, entry]) => !entry.os || fitsThisMachine(entry) || !existsSync(join(root, path)));
+    return Object.values(present).every(fitsThisMachine);
   } catch {
     return false;
   }
 }
 
-function fitsThisMachine(entry) {
-  const fits = (list, value) => !list || list.includes(value) || (list[0]?.startsWith('!') && !list.includes(`!${value}`));
-  return fits([].concat(entry.os ?? []), process.platform) && (!entry.cpu || fits([].concat(entry.cpu), process.arch));
+function isSamePackage(found, entry) {
+  return found.version === entry.version && (entry.integrity === undefined || found.integrity === entry.integrity);
+}
+
+function fitsThisMachine({ os, cpu }) {
+  const fits = (field, value) => {
+    const list = [].concat(field ?? value);
+    return list[0].startsWith('!') ? !list.includes(`!${value}`) : list.includes(value);
+  };
+  return fits(os, process.platform) && fits(cpu, process.arch);
 }
 
 function isCurrent(root, withDev) {

@@ -1,0 +1,190 @@
+// What a set of policies must be to be taken at all: whole, strict, bounded, and apart from every other set.
+import { describe, expect, it } from 'vitest';
+import {
+  type AuthorizationContext,
+  type AuthorizationPrincipal,
+  type AuthorizationResource,
+  Authorizer,
+} from '../../src/access/authorizer.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { cedarEngine, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
+
+const OWNER: AuthorizationPrincipal = { type: 'User', id: 'usr_made-up', revision: 1, roles: ['owner'] };
+const PRODUCTION: AuthorizationResource = {
+  type: 'Credential',
+  tenant: 'ten_made-up',
+  environment: 'production',
+  kind: 'api_key',
+};
+const CONTEXT: AuthorizationContext = {
+  assigned: true,
+  inNetwork: true,
+  inScope: true,
+  permitted: true,
+  mfaFresh: true,
+  approved: true,
+  demo: false,
+  contained: false,
+};
+
+function refusal(change: { schema?: string; policies?: Record<string, string>; without?: string }): KeyturnError {
+  const shipped = shippedPolicies();
+  const policies = { ...shipped.policies, ...change.policies };
+  if (change.without !== undefined) delete policies[change.without];
+  try {
+    new Authorizer(cedarEngine, { schema: change.schema ?? shipped.schema, policies });
+  } catch (error) {
+    if (error instanceof KeyturnError) return error;
+    throw error;
+  }
+  throw new Error('it was accepted');
+}
+
+describe('a bundle is refused whole', () => {
+  it.each([
+    ['that does not parse', { policies: { 'roles/owner': '@id("x") permit (principal' } }, 'roles/owner does not parse'],
+    [
+      'that does not fit the schema',
+      { policies: { 'roles/owner': '@id("x") permit (principal, action, resource) when { context.nope };' } },
+      'roles/owner#x',
+    ],
+    [
+      'with an unknown role',
+      { policies: { 'roles/owner': '@id("x") permit (principal in Role::"ownr", action, resource);' } },
+      'roles/owner#x',
+    ],
+    [
+      'with a guardrail that can never apply',
+      { policies: { 'guardrails/extra': '@id("x") forbid (principal is Role, action, resource);' } },
+      'guardrails/extra#x',
+    ],
+    ['without a guardrail', { without: 'guardrails/token' }, 'guardrails/token is missing'],
+    ['without a role', { without: 'roles/auditor' }, 'roles/auditor is missing'],
+    ['with an empty guardrail', { policies: { 'guardrails/token': '// nothing here' } }, 'guardrails/token is empty'],
+    [
+      'with a permit among the guardrails',
+      { policies: { 'guardrails/extra': '@id("x") permit (principal, action, resource);' } },
+      'holds a permit',
+    ],
+    [
+      'with a forbid among the roles',
+      { policies: { 'roles/extra': '@id("x") forbid (principal, action, resource);' } },
+      'holds a forbid',
+    ],
+    [
+      'with a template',
+      { policies: { 'roles/extra': '@id("x") permit (principal == ?principal, action, resource);' } },
+      'holds a template',
+    ],
+    ['with a policy without a name', { policies: { 'roles/extra': 'permit (principal, action, resource);' } }, 'without an @id'],
+    [
+      'with two policies of one name',
+      { policies: { 'roles/extra': '@id("x") permit (principal, action, resource);'.repeat(2) } },
+      'two policies of one @id',
+    ],
+    ['with a file elsewhere', { policies: { 'extra/x': '@id("x") permit (principal, action, resource);' } }, 'not named'],
+    [
+      'with a file whose bytes were not UTF-8',
+      { policies: { 'roles/extra': '// \uFFFD\n@id("x") permit (principal, action, resource);' } },
+      'not valid UTF-8',
+    ],
+    ['with a schema that does not parse', { schema: 'entity' }, 'schema does not parse'],
+    ['with an operation less', { schema: shippedPolicies().schema.replace('"audit.verify", ', '') }, 'are not the operations'],
+    [
+      'with an action more',
+      { schema: shippedPolicies().schema.replace('"audit.verify"', '"audit.verify", "audit.delete"') },
+      'are not the operations',
+    ],
+  ])('%s', (_name, change, expected) => {
+    const error = refusal(change);
+    expect(error.code).toBe('internal');
+    expect(error.message).toContain(expected);
+  });
+
+  it('and says in the evidence, not in the message, what the engine said', () => {
+    const error = refusal({
+      policies: { 'roles/owner': '@id("x") permit (principal, action, resource) when { context.canary };' },
+    });
+    expect(error.evidence).toContain('canary');
+    expect(error.message).not.toContain('canary');
+  });
+
+  const policy = (condition: string) => `@id("x") permit (principal, action, resource) when { ${condition} };`;
+  it.each([
+    ['parentheses', policy(`${'('.repeat(10_000)}true${')'.repeat(10_000)}`)],
+    ['parentheses behind a comment that ends early for Cedar', `//\r${policy(`${'('.repeat(200)}true${')'.repeat(200)}`)}`],
+    [
+      'parentheses whose closing ones are in a string',
+      policy(`"${')'.repeat(200)}" == "" || ${'('.repeat(200)}true${')'.repeat(200)}`),
+    ],
+    ['sums', policy(`${'1 + '.repeat(1_000)}1 == 1`)],
+    ['attributes', policy(`principal${'.a'.repeat(2_000)}`)],
+    ['100,000 policies', '@id("x") permit (principal, action, resource);\n'.repeat(100_000)],
+  ])('when it is too deep or too large, before the engine can break on it: %s', (_name, text) => {
+    const inUse = testAuthorizer();
+    const started = performance.now();
+    expect(refusal({ policies: { 'roles/extra': text } }).message).toMatch(/nested too deeply|chains too many|too large/);
+    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(inUse.decide(OWNER, 'tenant.erase', { type: 'Tenant', tenant: 'ten_made-up' }, CONTEXT).allow).toBe(true);
+  });
+
+  it.each([
+    ['parentheses', policy(`${'('.repeat(29)}true${')'.repeat(29)}`), 'accepted'],
+    ['sums', policy(`${'1 + '.repeat(120)}1 == 121`), 'accepted'],
+    ['attributes', policy(`principal${'.a'.repeat(120)}`), 'do not fit the schema'],
+    ['indices', policy(`principal${'["a"]'.repeat(120)}`), 'do not fit the schema'],
+    ['negations', policy(`${'!('.repeat(28)}true${')'.repeat(28)}`), 'accepted'],
+    ['alternatives', policy(`${'true || '.repeat(60)}context.assigned`), 'accepted'],
+    ['conditions', policy(`${'if context.demo then true else '.repeat(60)}context.assigned`), 'accepted'],
+    ['clauses', policy(`true} when {`.repeat(120).concat('true')), 'accepted'],
+  ])('and whatever passes these bounds leaves the engine working: %s', (_name, text, expected) => {
+    const inUse = testAuthorizer();
+    let outcome = 'accepted';
+    try {
+      const extra = testAuthorizer({ 'roles/extra': text });
+      expect(
+        extra.decide({ ...OWNER, roles: [] }, 'tenant.erase', { type: 'Tenant', tenant: 'ten_made-up' }, CONTEXT).failed,
+      ).toBe(false);
+    } catch (error) {
+      outcome = (error as Error).message;
+    }
+    expect(outcome).toContain(expected);
+    expect(inUse.decide(OWNER, 'tenant.erase', { type: 'Tenant', tenant: 'ten_made-up' }, CONTEXT).allow).toBe(true);
+  });
+
+  it('and a refused one leaves the set in use as it was', () => {
+    const inUse = testAuthorizer();
+    expect(refusal({ policies: { 'roles/owner': '@id("x") permit (principal' } }).code).toBe('internal');
+    expect(inUse.decide(OWNER, 'credential.read', PRODUCTION, CONTEXT)).toEqual({
+      allow: true,
+      reason: 'roles/owner#everything',
+      failed: false,
+    });
+  });
+});
+
+describe('policyVersion', () => {
+  it('is the same for the same text and another for any other', () => {
+    const shipped = shippedPolicies();
+    const version = testAuthorizer().policyVersion;
+    expect(version).toMatch(/^[0-9a-f]{16}$/);
+    const turned = Object.fromEntries(Object.entries(shipped.policies).reverse());
+    expect(new Authorizer(cedarEngine, { schema: shipped.schema, policies: turned }).policyVersion).toBe(version);
+    expect(testAuthorizer({ 'roles/team': `${shipped.policies['roles/team']}\n` }).policyVersion).not.toBe(version);
+    expect(new Authorizer(cedarEngine, { ...shipped, schema: `${shipped.schema}\n` }).policyVersion).not.toBe(version);
+  });
+
+  it('keeps two sets in one engine apart', () => {
+    const strict = testAuthorizer({
+      'guardrails/extra': '@id("nobody") forbid (principal, action == Action::"key.list", resource);',
+    });
+    const shipped = testAuthorizer();
+    const key: AuthorizationResource = { type: 'TenantKey', tenant: 'ten_made-up' };
+    expect(strict.decide(OWNER, 'key.list', key, CONTEXT)).toEqual({
+      allow: false,
+      reason: 'guardrails/extra#nobody',
+      failed: false,
+    });
+    expect(shipped.decide(OWNER, 'key.list', key, CONTEXT).allow).toBe(true);
+  });
+});

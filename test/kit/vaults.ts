@@ -1,0 +1,153 @@
+// An installation in memory: home and tenant vaults over real SQLite, real keys and the shipped policies, with a clock the test moves.
+import { randomBytes } from 'node:crypto';
+import type { Role } from '../../src/access/operations.ts';
+import type { Caller, UserIdentity } from '../../src/access/principals.ts';
+import type { Clock, Entropy } from '../../src/base/clock.ts';
+import { NO_FAULTS } from '../../src/base/faults.ts';
+import { newId } from '../../src/base/ids.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { provisionTenant } from '../../src/vault/provision-tenant.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { createWorkload } from '../../src/vault/manage-workloads.ts';
+import { exchangeToken } from '../../src/vault/exchange-token.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { testAuthorizer } from './cedar.ts';
+
+export const START_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+export class TestClock implements Clock {
+  atMs = START_MS;
+  now(): number {
+    return this.atMs;
+  }
+  pass(ms: number): void {
+    this.atMs += ms;
+  }
+}
+
+export const testEntropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => 0.5 };
+const authorizer = testAuthorizer();
+let requests = 0;
+
+export interface TestTenant {
+  readonly vault: TenantVault;
+  readonly sql: Sql;
+  readonly clock: TestClock;
+  readonly notes: string[];
+  /** A user with these roles at this tenant (assigned), or everywhere. */
+  user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
+  token(text: string | undefined, address?: string): Caller;
+  /** Opens the same database again, as after a restart. */
+  reopen(witnessed?: string): TenantVault;
+}
+
+export interface TestTenantOptions {
+  readonly demo?: boolean;
+  readonly sql?: Sql;
+  readonly clock?: TestClock;
+}
+
+export async function testTenant(options: TestTenantOptions = {}): Promise<TestTenant> {
+  const clock = options.clock ?? new TestClock();
+  const sql = options.sql ?? openNodeSql(':memory:');
+  const notes: string[] = [];
+  const around: Surroundings = {
+    clock,
+    entropy: testEntropy,
+    faults: NO_FAULTS,
+    nextTick: (task) => void setImmediate(task),
+    later: () => {},
+    witness: { publish: (_cell, note) => void notes.push(note) },
+    root: RootKey.of(randomBytes(32)),
+    installationId: newId('installation', testEntropy),
+  };
+  const erasureKey: SecretValue = newErasureKey();
+  const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
+  const open = (witnessed?: string) =>
+    new TenantVault({ tenant, sql, erasureKey, around, authorizer, admit: () => {}, witnessed, onDueChanged: () => {} });
+  const vault = open();
+  await provisionTenant(vault, ['staging', 'production']);
+  const source = (address = '127.0.0.1') => ({ address, userAgent: 'vitest' });
+  return {
+    vault,
+    sql,
+    clock,
+    notes,
+    user: (roles, where = 'here', extra = {}) => {
+      const tenantId = where === 'here' ? tenant.id : where === 'everywhere' ? '*' : 'ten_another';
+      const user: UserIdentity = {
+        id: `usr_${roles.join('')}`,
+        name: 'someone',
+        revision: ++requests,
+        bootstrap: false,
+        grants: roles.map((role) => ({ role, tenantId })),
+        tokenId: 'token',
+        ...extra,
+      };
+      return { token: undefined, source: source(), request: `req_${++requests}`, user };
+    },
+    token: (text, address) => ({ token: text, source: source(address), request: `req_${++requests}` }),
+    reopen: open,
+  };
+}
+
+/** Puts an api_key credential `name` into staging. */
+export async function putKey(tenant: TestTenant, name: string, key: string, environment = 'staging') {
+  return tenant.vault.submit(() =>
+    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+      environment,
+      name,
+      kind: 'api_key',
+      value: { key },
+      connector: undefined,
+      config: undefined,
+      labels: undefined,
+      description: undefined,
+      expiresAtMs: undefined,
+      precondition: {},
+    }),
+  );
+}
+
+export interface WorkloadOptions {
+  readonly name?: string;
+  readonly patterns?: readonly string[];
+  readonly permissions?: readonly ('read' | 'put' | 'rotate')[];
+  readonly networks?: readonly string[];
+  readonly environment?: string;
+}
+
+/** A workload with an access token, as text. */
+export async function workloadToken(tenant: TestTenant, options: WorkloadOptions = {}): Promise<{ text: string; id: string }> {
+  const { vault } = tenant;
+  const made = await vault.submit(() =>
+    createWorkload(vault, tenant.user(['admin'], 'everywhere'), {
+      name: options.name ?? `sync-${++requests}`,
+      environment: options.environment ?? 'staging',
+      patterns: options.patterns ?? ['*'],
+      permissions: options.permissions ?? ['read'],
+      networks: options.networks ?? [],
+      jwks: undefined,
+      ttlMs: 86_400_000,
+    }),
+  );
+  const clientSecret = made.clientSecret?.token.reveal((bytes) => new TextDecoder().decode(bytes)) ?? '';
+  const issued = await exchangeToken(vault, tenant.token(undefined), { method: 'client_secret', clientId: made.row.id, clientSecret }, []);
+  return { text: issued.token.reveal((bytes) => new TextDecoder().decode(bytes)), id: made.row.id };
+}
+
+/** All events of a tenant, oldest first, as they lie in the database. */
+export function eventsOf(sql: Sql): Record<string, unknown>[] {
+  const blocks = sql.all<{ bytes: Uint8Array }>('SELECT bytes FROM audit_block ORDER BY first_index');
+  return blocks.flatMap((block) =>
+    new TextDecoder()
+      .decode(block.bytes)
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>),
+  );
+}
