@@ -36,10 +36,9 @@ function isInstalledByHand(root, withDev) {
     for (const [path, entry] of Object.entries(wanted)) {
       const mustBeThere = path !== '' && !entry.optional && !entry.devOptional && !entry.peer && (withDev || !entry.dev);
       const found = present[path];
-      if (found === undefined ? mustBeThere : found.version !== entry.version || found.integrity !== entry.integrity)
-        return false;
+      if (found === undefined ? mustBeThere : !isSamePackage(found, entry)) return false;
     }
-    // The record is copied along with the tree: only the native Node beside it tells which machine it was made for.
+    // The record travels with a copied tree: its native packages tell which machine it was made for.
     return Object.values(present).every(fitsThisMachine);
   } catch {
     return false;

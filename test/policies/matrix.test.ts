@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { AuthorizationContext, AuthorizationPrincipal, AuthorizationResource } from '../../src/access/authorizer.ts';
-import { OPERATIONS, type Operation, ROLES, WORKLOAD_PERMISSIONS } from '../../src/access/operations.ts';
+import { OPERATIONS, type Operation, ROLES, type Role, WORKLOAD_PERMISSIONS } from '../../src/access/operations.ts';
 import { REQUIRED_POLICIES } from '../../src/access/policy-bundle.ts';
 import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
 
@@ -135,6 +135,66 @@ describe('role by operation', () => {
   it('lets a workload do what the permissions of tokens name, and exchange its secret', () => {
     const named = new Set<string>([...Object.values(WORKLOAD_PERMISSIONS).flat(), 'token.exchange']);
     expect([...(MAY['workload'] ?? [])].sort()).toEqual([...named].sort());
+  });
+});
+
+describe('the guardrails alone, when a role permits everything to everyone', () => {
+  const lifted = testAuthorizer({ 'roles/everything': '@id("to-everyone") permit (principal, action, resource);' });
+  const left = (principal: AuthorizationPrincipal, context: AuthorizationContext, environment = 'production') =>
+    ALL.filter((operation) => {
+      const about = thing(operation);
+      return lifted.decide(principal, operation, about.environment === undefined ? about : { ...about, environment }, context)
+        .allow;
+    });
+  const user = (...roles: Role[]): AuthorizationPrincipal => ({ type: 'User', id: 'p-1', revision: 1, roles });
+  const inTable = (name: string) => ALL.filter((operation) => MAY[name]?.includes(operation));
+  /** Every combination of the other circumstances around one fixed fact. */
+  const around = (fixed: Partial<AuthorizationContext>): AuthorizationContext[] => {
+    const free = (Object.keys(FRIENDLIEST) as (keyof AuthorizationContext)[]).filter((fact) => !(fact in fixed));
+    return Array.from({ length: 2 ** free.length }, (_, bits) => ({
+      ...FRIENDLIEST,
+      ...Object.fromEntries(free.map((fact, index) => [fact, ((bits >> index) & 1) === 1])),
+      ...fixed,
+    }));
+  };
+
+  it('leave an auditor, whatever else they are, exactly what the table gives to an auditor', () => {
+    for (const beside of ROLES) expect(left(user('auditor', beside), FRIENDLIEST)).toEqual(inTable('auditor'));
+  });
+
+  it('leave a workload and the scheduler exactly what the table gives them, whatever roles they hold', () => {
+    const roles = ROLES.filter((role) => role !== 'auditor');
+    expect(left({ type: 'Workload', id: 'p-1', revision: 1, roles }, FRIENDLIEST)).toEqual(inTable('workload'));
+    expect(left({ type: 'System', id: 'p-1', revision: 1, roles: [] }, FRIENDLIEST)).toEqual(inTable('system'));
+  });
+
+  it('leave everyone but an owner everything but the end of a tenant', () => {
+    expect(left(user('admin'), FRIENDLIEST)).toEqual(except('tenant.erase'));
+    expect(left(user('owner'), FRIENDLIEST)).toEqual(ALL);
+  });
+
+  it.each(['permitted', 'inScope', 'inNetwork'])('leave nothing without %s, in any circumstances', (fact) => {
+    for (const context of around({ [fact]: false })) expect(left(user('owner'), context)).toEqual([]);
+  });
+
+  it('leave only the log when contained, in any circumstances', () => {
+    const log = new Set<Operation>(['installation.audit.read', 'audit.read', 'audit.verify', 'audit.export']);
+    for (const context of around({ contained: true })) {
+      for (const operation of left(user('owner'), context)) expect(log).toContain(operation);
+    }
+    expect(left(user('owner'), { ...FRIENDLIEST, contained: true })).toEqual(ALL.filter((operation) => log.has(operation)));
+  });
+
+  it('leave an engineer only the installation where no grant names the tenant', () => {
+    const installation = ALL.filter((operation) => OPERATIONS[operation].resource === 'Installation');
+    expect(left(user('engineer', 'owner'), { ...FRIENDLIEST, assigned: false })).toEqual(installation);
+  });
+
+  it('leave a user without a fresh second factor no production value, and nothing else less', () => {
+    const stale = { ...FRIENDLIEST, mfaFresh: false };
+    expect(left(user('owner'), stale)).toEqual(except('credential.read'));
+    expect(left(user('owner'), stale, 'staging')).toEqual(ALL);
+    expect(left(user('owner'), { ...stale, demo: true })).toEqual(ALL);
   });
 });
 
