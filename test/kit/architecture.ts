@@ -106,6 +106,8 @@ function checkName(path: string): [number, string][] {
 }
 
 function checkEverywhere(file: SourceFile, code: string): [number, string][] {
+  // The door's own test takes and forges, to show that neither works.
+  if (file.path === 'test/access/guard.test.ts') return [];
   const isDoor = file.path === 'src/access/guard.ts' || file.path === 'src/cell/access.ts';
   return [
     ...(isDoor ? [] : matches(file, code, /\btakeAccessMint\b/g, 'door: only src/access/guard.ts takes the access mint')),
