@@ -27,23 +27,37 @@ interface Call {
   readonly headers?: Record<string, string>;
 }
 
-async function call({ method = 'GET', path, body, raw, token = admin, headers = {} }: Call): Promise<{ status: number; text: string }> {
+async function call({
+  method = 'GET',
+  path,
+  body,
+  raw,
+  token = admin,
+  headers = {},
+}: Call): Promise<{ status: number; text: string }> {
   const content = raw ?? (body === undefined ? undefined : JSON.stringify(body));
   const answer = await fetch(keyturn.url + path, {
     method,
-    headers: { authorization: `Bearer ${token}`, ...(content === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(content === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
     ...(content === undefined ? {} : { body: content }),
   });
   const text = `${await answer.text()}\n${JSON.stringify([...answer.headers])}`;
   return { status: answer.status, text };
 }
 
-const json = (text: string) => JSON.parse(text.split('\n')[0] ?? '') as Record<string, never>;
+const json = (text: string): unknown => JSON.parse(text.split('\n')[0] ?? '');
 
 const GOOD: readonly { name: string; body: unknown }[] = [
   { name: 'api', body: { kind: 'api_key', value: { key: CANARY, key_id: 'public' } } },
   { name: 'basic', body: { kind: 'basic', value: { username: 'u', password: CANARY } } },
-  { name: 'database', body: { kind: 'database', value: { engine: 'postgresql', host: 'db.example', port: 5432, password: CANARY } } },
+  {
+    name: 'database',
+    body: { kind: 'database', value: { engine: 'postgresql', host: 'db.example', port: 5432, password: CANARY } },
+  },
   { name: 'json', body: { kind: 'json', value: { a: CANARY, b: [1, { c: CANARY }], n: 42 } } },
   {
     name: 'grant',
@@ -65,7 +79,8 @@ beforeAll(async () => {
   }
   keyturn = await startKeyturn({ dataDirectory: directory, host: '127.0.0.1', port: 0, log: (line) => log.push(line) });
   admin = readFileSync(keyturn.bootstrapSecretFile ?? '', 'utf8').trim();
-  admin = (json((await call({ method: 'POST', path: '/v1/setup', body: { name: 'ada' } })).text) as { token: { token: string } }).token.token;
+  admin = (json((await call({ method: 'POST', path: '/v1/setup', body: { name: 'ada' } })).text) as { token: { token: string } })
+    .token.token;
   await call({ method: 'POST', path: '/v1/tenants', body: { name: 'acme' } });
   for (const { name, body } of GOOD) {
     const { status, text } = await call({ method: 'PUT', path: `${BASE}/${name}`, body });
@@ -73,7 +88,13 @@ beforeAll(async () => {
     refusals.push(text); // a write's answer shows no value either
   }
   const made = json(
-    (await call({ method: 'POST', path: '/v1/tenants/acme/workloads', body: { name: 'sync', environment: 'staging', patterns: ['*'] } })).text,
+    (
+      await call({
+        method: 'POST',
+        path: '/v1/tenants/acme/workloads',
+        body: { name: 'sync', environment: 'staging', patterns: ['*'] },
+      })
+    ).text,
   ) as { client_id: string; client_secret: string };
   workload = (
     json(
@@ -143,9 +164,17 @@ describe('no value leaves but by the one read that was allowed', () => {
       { method: 'PUT', path: `${BASE}/api`, raw: '{}', headers: { 'if-match': CANARY } },
       { method: 'POST', path: '/v1/tenants/acme/token', body: { grant_type: 'client_credentials', client_secret: CANARY } },
       { method: 'POST', path: '/v1/tenants/acme/token', body: { grant_type: CANARY, client_secret: CANARY } },
-      { method: 'POST', path: '/v1/tenants/acme/token', body: { grant_type: 'client_credentials', client_assertion: `a.${CANARY}.c` } },
+      {
+        method: 'POST',
+        path: '/v1/tenants/acme/token',
+        body: { grant_type: 'client_credentials', client_assertion: `a.${CANARY}.c` },
+      },
       { method: 'POST', path: `${BASE}/api/rotations`, body: { secret: CANARY } },
-      { method: 'POST', path: '/v1/tenants/acme/workloads', body: { name: 'x', environment: 'staging', patterns: ['*'], jwks: { keys: [{ kty: 'OKP', d: CANARY }] } } },
+      {
+        method: 'POST',
+        path: '/v1/tenants/acme/workloads',
+        body: { name: 'x', environment: 'staging', patterns: ['*'], jwks: { keys: [{ kty: 'OKP', d: CANARY }] } },
+      },
       { path: `/v1/${CANARY}` },
       { path: `${BASE}/api/value`, token: auditor },
       { path: `${BASE}/api/value` },
@@ -186,8 +215,15 @@ describe('no value leaves but by the one read that was allowed', () => {
 
   it('leaves no canary in any file, in clear, in base64 or in hex', async () => {
     const forms = [CANARY, Buffer.from(CANARY).toString('hex')];
-    for (const shift of [0, 1, 2]) forms.push(Buffer.from(`${'x'.repeat(shift)}${CANARY}`).toString('base64').slice(shift === 0 ? 0 : 4, -4));
-    const files = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((file) => statSync(join(directory, file)).isFile());
+    for (const shift of [0, 1, 2])
+      forms.push(
+        Buffer.from(`${'x'.repeat(shift)}${CANARY}`)
+          .toString('base64')
+          .slice(shift === 0 ? 0 : 4, -4),
+      );
+    const files = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((file) =>
+      statSync(join(directory, file)).isFile(),
+    );
     expect(files.length).toBeGreaterThan(5);
     const hits = files.filter((file) => {
       const content = readFileSync(join(directory, file)).toString('latin1');
@@ -207,7 +243,13 @@ describe('no value leaves but by the one read that was allowed', () => {
 describe('a secret in memory', () => {
   it('prints as nothing, whichever way it is printed', () => {
     const secret = SecretValue.fromText(CANARY);
-    const ways = [String(secret), `${secret}`, JSON.stringify({ secret }), inspect({ secret }, { depth: 9, showHidden: true }), `${secret as unknown as string}x`];
+    const ways = [
+      String(secret),
+      `${secret}`,
+      JSON.stringify({ secret }),
+      inspect({ secret }, { depth: 9, showHidden: true }),
+      `${secret as unknown as string}x`,
+    ];
     for (const way of ways) expect(way).not.toContain(CANARY);
     expect(secret.reveal((bytes) => new TextDecoder().decode(bytes))).toBe(CANARY);
   });

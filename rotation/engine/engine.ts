@@ -5,21 +5,15 @@ import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { destroyRetiredKeys, rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress, OAuth2Spec } from '../connector.ts';
 import { refreshGrant } from '../oauth2-refresh.ts';
 import { settleOAuth2 } from '../oauth2-settings.ts';
-import {
-  type Attempt,
-  bookFailure,
-  heartbeat,
-  type LeaseRequest,
-  openRun,
-  storeRefreshed,
-  type Trigger,
-  takeLease,
-} from './refresh-steps.ts';
+import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
+import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
+import { openRun, type Trigger } from './run-record.ts';
 
 export interface EngineOptions {
   readonly vault: TenantVault;
@@ -187,14 +181,12 @@ export class RunEngine implements Refresher {
         return false;
       }
       const booked = await vault.submit(() => bookFailure(vault, attempt, outcome));
-      const lost =
-        outcome.kind === 'unknown' ||
-        (outcome.kind === 'transient' && !outcome.nothingSpent && outcome.retryAfterSeconds === undefined);
-      return booked === 'retry' && lost && !attempt.answerLost;
+      return booked === 'retry' && outcome.kind === 'unknown' && !attempt.answerLost;
     } finally {
       stop();
       attempt.grant.refreshToken.wipe();
       attempt.grant.clientSecret?.wipe();
+      attempt.grant.privateKeyJwk?.wipe();
     }
   }
 
@@ -223,15 +215,7 @@ export class RunEngine implements Refresher {
     if (connector === undefined || attempt.retained.refresh_token === undefined) return undefined;
     const { config } = attempt;
     try {
-      return settleOAuth2(connector, {
-        adjust: {
-          tokenEndpoint: config.token_endpoint,
-          clientAuthentication: config.client_authentication,
-          bodyFormat: config.body_format,
-          refreshTokenRotates: config.refresh_token_rotates,
-          lostAnswer: { kind: config.lost_answer },
-        },
-      });
+      return settleOAuth2(connector, { adjust: adjustmentsOf(config) });
     } catch {
       return undefined;
     }
@@ -240,4 +224,15 @@ export class RunEngine implements Refresher {
   #mayLoop(connector: string | null): boolean {
     return this.#o.sandboxAllowed && connector === 'local-sandbox';
   }
+}
+
+/** What the credential itself sets; everything else is the connector's. */
+function adjustmentsOf(config: OAuth2Config): Partial<OAuth2Spec> {
+  return {
+    tokenEndpoint: config.token_endpoint,
+    ...(config.client_authentication === undefined ? {} : { clientAuthentication: config.client_authentication }),
+    ...(config.body_format === undefined ? {} : { bodyFormat: config.body_format }),
+    ...(config.refresh_token_rotates === undefined ? {} : { refreshTokenRotates: config.refresh_token_rotates }),
+    ...(config.lost_answer === undefined ? {} : { lostAnswer: { kind: config.lost_answer } }),
+  };
 }

@@ -1,12 +1,13 @@
 // From a bearer token or client secret to a workload. It must never tell unknown, expired, revoked and malformed apart to
 // the caller, and never trust a cached entry past its expiry or revocation.
-import type { KeyObject } from 'node:crypto';
+
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { TokenRow, TokenStore } from '../cell/tokens.ts';
 import type { WorkloadRow, WorkloadStore } from '../cell/workloads.ts';
+import type { KeyObject } from '../crypto/primitives.ts';
 import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
 import { Networks } from './networks.ts';
 import { type Operation, WORKLOAD_PERMISSIONS, type WorkloadPermission } from './operations.ts';

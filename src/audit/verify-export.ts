@@ -1,9 +1,5 @@
 // The offline verifier: given an export and, best, the verifier key and a checkpoint kept elsewhere, it says what is wrong and where.
-// It must never need the service, a secret or the network. Format of an export, one JSON value a line:
-//   {"export":"keyturn-audit-v1",...}   header      {"action":...}   events, exactly their canonical bytes, in order
-//   {"export":"leaves","first":n,"hashes":base64}   RFC 6962 leaf hashes of a block, to name the very event that was edited
-//   {"export":"checkpoint","note":...}   signed heads (C2SP tlog-checkpoint)
-
+// It must never need the service, a secret or the network.
 import { type Checkpoint, verifyCheckpoint } from '../crypto/checkpoint.ts';
 import { Frontier, leafHash } from '../crypto/merkle.ts';
 import { equalBytes } from '../crypto/token.ts';
@@ -46,6 +42,14 @@ export interface VerifyOptions {
 const encoder = new TextEncoder();
 const MAX_FINDINGS = 100;
 
+/**
+ * Reads an export line by line; one JSON value a line:
+ *
+ *     {"export":"keyturn-audit-v1",...}               header
+ *     {"action":...}                                  events, exactly their canonical bytes, in order
+ *     {"export":"leaves","first":n,"hashes":base64}   RFC 6962 leaf hashes of a block, to name the very event that was edited
+ *     {"export":"checkpoint","note":...}              signed heads (C2SP tlog-checkpoint)
+ */
 export class ExportVerifier {
   readonly #options: VerifyOptions;
   readonly #findings: Finding[] = [];

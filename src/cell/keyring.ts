@@ -1,12 +1,13 @@
 // The keys of one cell, unwrapped in memory and chosen by id. It must never give out a key's bytes,
 // try one key after another, or open anything while the cell is not unsealed.
-import type { KeyObject } from 'node:crypto';
+
 import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { PURPOSES, type Purpose, type SealContext, type SealingKey } from '../crypto/envelope.ts';
+import type { KeyObject } from '../crypto/primitives.ts';
 import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
 import type { Sql } from './sql.ts';
 

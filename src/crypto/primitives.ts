@@ -17,6 +17,8 @@ import {
 } from 'node:crypto';
 import { fail } from '../base/errors.ts';
 
+export type { KeyObject };
+
 export const KEY_BYTES = 32;
 export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;

@@ -1,7 +1,8 @@
 // What route handlers are given: one tenant or the home cell, and the few things both need.
-import type { KeyObject } from 'node:crypto';
+
 import type { Caller } from '../access/principals.ts';
 import type { RunRow } from '../cell/runs.ts';
+import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';

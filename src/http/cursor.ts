@@ -1,6 +1,7 @@
 // Page cursors, signed so that a forged or foreign one is refused (DS-08).
-import type { KeyObject } from 'node:crypto';
+
 import { fail } from '../base/errors.ts';
+import type { KeyObject } from '../crypto/primitives.ts';
 import { hmacSha256 } from '../crypto/primitives.ts';
 import { equalBytes } from '../crypto/token.ts';
 

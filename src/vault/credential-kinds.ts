@@ -24,20 +24,22 @@ export const oauth2Value = z.strictObject({
   access_token: secretText.optional(),
   refresh_token: secretText.optional(),
   client_secret: secretText.optional(),
+  /** For private_key_jwt: a private JWK with `alg`. */
+  client_private_jwk: z.looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']), alg: z.string().max(16) }).optional(),
   token_type: text(64).optional(),
   scope: z.string().max(4_096).optional(),
   /** Seconds the access token lives from now. */
   expires_in: z.int().min(0).max(31_536_000).optional(),
 });
 
-/** How to refresh an OAuth grant; nothing here is secret. */
+/** How to refresh an OAuth grant; nothing here is secret. What is not set is the connector's. */
 export const oauth2Config = z.strictObject({
   token_endpoint: z.url({ protocol: /^https?$/ }).max(1_024),
   client_id: text(512),
-  client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'none']).default('client_secret_basic'),
-  body_format: z.enum(['form', 'json']).default('form'),
-  refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).default('sometimes'),
-  lost_answer: z.enum(['safe', 'unsafe']).default('unsafe'),
+  client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
+  body_format: z.enum(['form', 'json']).optional(),
+  refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
+  lost_answer: z.enum(['safe', 'unsafe']).optional(),
   scope: z.string().max(4_096).optional(),
 });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
@@ -61,6 +63,7 @@ export interface SplitValue {
 export interface RetainedGrant {
   refresh_token?: string | undefined;
   client_secret?: string | undefined;
+  client_private_jwk?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface ServedGrant {
@@ -87,7 +90,11 @@ export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): S
     token_type: input.access_token === undefined ? undefined : (input.token_type ?? 'Bearer'),
     scope: input.scope,
   };
-  const retained: RetainedGrant = { refresh_token: input.refresh_token, client_secret: input.client_secret };
+  const retained: RetainedGrant = {
+    refresh_token: input.refresh_token,
+    client_secret: input.client_secret,
+    client_private_jwk: input.client_private_jwk,
+  };
   return {
     value: jsonBytes(served),
     retained: jsonBytes(retained),

@@ -1,0 +1,87 @@
+// One tenant inside its Durable Object: vault and engine over the object's own database, woken by the object's alarm.
+// It must never open a database under another tenant's name, nor let due work wait without an alarm.
+import type { DurableObjectStorage } from '@cloudflare/workers-types';
+import type { Authorizer } from '../../src/access/authorizer.ts';
+import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
+import { openRegisterEntry } from '../../src/cell/register.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { type TenantIdentity, TenantVault } from '../../src/vault/tenant-vault.ts';
+import { connectors } from '../catalog.ts';
+import { createWorkerEgress } from './driver-egress-worker.ts';
+import { RunEngine } from './engine.ts';
+
+/** What the home object tells a tenant's object when it wakes; plain data, so that it may travel. */
+export interface TenantOpening {
+  readonly installationId: string;
+  readonly tenant: TenantIdentity;
+  /** The tenant's entry of the key register, sealed under the root key. */
+  readonly entry: Uint8Array;
+  /** The newest checkpoint of this tenant's log that the home object keeps. */
+  readonly witnessed: string | undefined;
+}
+
+export interface WorkerTenantOptions {
+  readonly storage: DurableObjectStorage;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  readonly sandboxAllowed: boolean;
+}
+
+/** Rest between two passes, so that work that stays due (another owner's lease) does not spin. */
+const REST_MS = 1_000;
+const RETRY_MS = 60_000;
+
+export class WorkerTenant {
+  readonly vault: TenantVault;
+  readonly engine: RunEngine;
+  readonly #storage: DurableObjectStorage;
+  readonly #now: () => number;
+
+  /** @throws integrity | key_destroyed | rolled_back */
+  constructor(opening: TenantOpening, options: WorkerTenantOptions) {
+    const { storage, around, authorizer, admit } = options;
+    this.#storage = storage;
+    this.#now = () => around.clock.now();
+    this.vault = new TenantVault({
+      tenant: opening.tenant,
+      sql: durableObjectSql(storage),
+      erasureKey: openRegisterEntry(around.root, around.installationId, opening.tenant.id, opening.entry),
+      around,
+      authorizer,
+      admit,
+      witnessed: opening.witnessed,
+      onDueChanged: () => this.arm(),
+    });
+    this.engine = new RunEngine({
+      vault: this.vault,
+      egress: createWorkerEgress({ clock: around.clock }),
+      connectors,
+      owner: `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`,
+      sandboxAllowed: options.sandboxAllowed,
+      every: (everyMs, beat) => {
+        const timer = setInterval(beat, everyMs);
+        return () => clearInterval(timer);
+      },
+    });
+    this.vault.refresher = this.engine;
+    this.arm();
+  }
+
+  /** Sets the alarm to when something is next due, at the earliest `restMs` from now. Idempotent. */
+  arm(restMs = 0): void {
+    const due = this.vault.nextDueAt();
+    if (due !== undefined) void this.#storage.setAlarm(Math.max(due, this.#now() + restMs));
+  }
+
+  /** The alarm's work: what is due now, then the next alarm. Never throws. */
+  async runDueWork(report: (error: unknown) => void): Promise<void> {
+    try {
+      await this.engine.runDueWork();
+      this.arm(REST_MS);
+    } catch (error) {
+      report(error);
+      await this.#storage.setAlarm(this.#now() + RETRY_MS);
+    }
+  }
+}

@@ -1,0 +1,51 @@
+// The record of a run: opened, journalled, finished. At most one run of a credential is open.
+import { newId } from '../../src/base/ids.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+
+export type Trigger = 'schedule' | 'request' | 'read';
+
+/** A new run, not yet leased. */
+export function openRun(
+  vault: TenantVault,
+  access: Access,
+  row: CredentialRow,
+  trigger: Trigger,
+  kind: 'refresh' | 'rotation',
+): RunRow {
+  const now = vault.around.clock.now();
+  const run: RunRow = {
+    id: newId('run', vault.around.entropy),
+    credential_id: row.id,
+    kind,
+    trigger,
+    requested_by: access.principalId,
+    state: 'open',
+    step: 'queued',
+    generation: row.current_version,
+    attempts: 0,
+    fence: 0,
+    lease_until: 0,
+    lease_owner: '',
+    next_attempt_at: now,
+    outcome: null,
+    cause: null,
+    new_version: null,
+    started_at: now,
+    finished_at: null,
+  };
+  vault.runs.insert(access, run);
+  vault.runs.journal(access, run.id, 'queued', trigger, now);
+  vault.dueChanged();
+  return run;
+}
+
+/** Ends a run and its lease. */
+export function finishRun(vault: TenantVault, access: Access, run: RunRow, end: Partial<RunRow>): void {
+  const now = vault.around.clock.now();
+  vault.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
+  vault.runs.journal(access, run.id, end.step ?? 'finished', end.outcome ?? '', now);
+  vault.dueChanged();
+}
