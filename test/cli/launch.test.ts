@@ -252,6 +252,23 @@ describe('the end of a command', () => {
     expect(await ended).toMatchObject({ code: 7, stdout: expect.stringMatching(/asked to stop\n$/) });
   });
 
+  test('comes when npm was stopped, which tells only the shell in between', async () => {
+    const line = `"${process.execPath}" "${inProject('src/cli/launch.mjs')}" wait; true`; // the second command keeps the shell
+    const shell = spawn('sh', ['-c', line], {
+      env: { ...process.env, npm_lifecycle_event: 'start' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    let seen = '';
+    shell.stdout.on('data', (chunk) => {
+      seen += chunk;
+    });
+    await until(() => seen.includes('wait'));
+    await sleep(50);
+    shell.kill('SIGTERM');
+    await until(() => seen.includes('asked to stop'));
+    await new Promise((resolve) => shell.on('close', resolve)); // closes only when launcher and command let go of it
+  });
+
   test('is by signal when the command died by signal', async () => {
     expect(await launch(['die'])).toMatchObject({ code: null, signal: 'SIGKILL' });
   });
