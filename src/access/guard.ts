@@ -200,7 +200,8 @@ export class Door {
       actor: actorOf(principal),
       outcome,
       reason,
-      request: caller?.request ?? principal.id,
+      // The system's own events have no request: their place in the log makes the id unique.
+      request: caller?.request ?? `${principal.id}:${this.#o.audit.size}`,
       clientRequest: caller?.clientRequest,
       source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source),
       target,

@@ -87,27 +87,10 @@ export class AuditLog implements CellHooks {
   }
 
   beforeCommit(): void {
-    const { cell, clock, keyring } = this.#options;
+    const { clock, keyring } = this.#options;
     const now = clock.now();
-    this.#stateSequence += 1;
-    if (this.#pending.length > 0) {
-      cell.sql.run(
-        'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
-        this.#frontier.size - this.#pending.length,
-        this.#pending.length,
-        now,
-        joined(this.#pending, true),
-        joined(this.#leaves, false),
-      );
-    }
+    if (this.#pending.length > 0) this.#append(now);
     keyring.flushWraps();
-    cell.sql.run(
-      'INSERT INTO audit_head (id, size, state_sequence, frontier) VALUES (1, ?, ?, ?) ' +
-        'ON CONFLICT (id) DO UPDATE SET size = excluded.size, state_sequence = excluded.state_sequence, frontier = excluded.frontier',
-      this.#frontier.size,
-      this.#stateSequence,
-      this.#frontier.toBytes(),
-    );
     if (this.#frontier.size > this.#signedSize && now - this.#signedAtMs >= LIMITS.checkpointIntervalMs) this.#sign(now);
   }
 
@@ -142,6 +125,27 @@ export class AuditLog implements CellHooks {
   signNow(): void {
     this.#signedAtMs = 0;
     if (this.#pending.length === 0 && this.#signedSize === this.#frontier.size) this.#signedSize = -1;
+  }
+
+  /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */
+  #append(nowMs: number): void {
+    const { sql } = this.#options.cell;
+    this.#stateSequence += 1;
+    sql.run(
+      'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
+      this.#frontier.size - this.#pending.length,
+      this.#pending.length,
+      nowMs,
+      joined(this.#pending, true),
+      joined(this.#leaves, false),
+    );
+    sql.run(
+      'INSERT INTO audit_head (id, size, state_sequence, frontier) VALUES (1, ?, ?, ?) ' +
+        'ON CONFLICT (id) DO UPDATE SET size = excluded.size, state_sequence = excluded.state_sequence, frontier = excluded.frontier',
+      this.#frontier.size,
+      this.#stateSequence,
+      this.#frontier.toBytes(),
+    );
   }
 
   #sign(nowMs: number): void {
