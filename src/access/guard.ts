@@ -132,9 +132,24 @@ export class Door {
   #refusal<S>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>): KeyturnError | undefined {
     const context = this.#context(principal, caller, operation, found);
     const decision = this.#o.authorizer.decide(principal, operation, found.resource, context);
-    if (!decision.allow) return this.#denial(principal, found, context, decision.reason);
+    if (!decision.allow) {
+      const missing = this.#onlyProofIsMissing(principal, operation, found, context);
+      return missing ?? this.#denial(principal, found, context, decision.reason);
+    }
     if (found.subject === undefined) return new KeyturnError('not_found', `no such ${found.target.type}`);
     return this.#missingProof(principal, operation, context);
+  }
+
+  /** Policies may ask for the second factor themselves; the caller then learns that, and not a plain no. */
+  #onlyProofIsMissing<S>(
+    principal: Principal,
+    operation: Operation,
+    found: Found<S>,
+    context: AuthorizationContext,
+  ): KeyturnError | undefined {
+    if (context.mfaFresh || principal.type !== 'User' || found.subject === undefined) return undefined;
+    const fresh = this.#o.authorizer.decide(principal, operation, found.resource, { ...context, mfaFresh: true });
+    return fresh.allow ? this.#missingProof(principal, operation, context) : undefined;
   }
 
   #denial<S>(principal: Principal, found: Found<S>, context: AuthorizationContext, reason: string): KeyturnError {

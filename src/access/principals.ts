@@ -41,6 +41,7 @@ export interface UserPrincipal {
   readonly revision: number;
   readonly roles: readonly Role[];
   readonly identity: UserIdentity;
+  /** Named as an engineer of this very tenant (X4). */
   readonly assigned: boolean;
 }
 
@@ -87,7 +88,7 @@ export function userAt(identity: UserIdentity, tenantId: string | undefined): Us
     revision: identity.revision,
     roles: [...new Set(here.map((grant) => grant.role))].sort(),
     identity,
-    assigned: here.some((grant) => grant.tenantId !== '*'),
+    assigned: here.some((grant) => grant.role === 'engineer' && grant.tenantId !== '*'),
   };
   places.set(place, principal);
   return principal;

@@ -38,6 +38,7 @@ export function createUser(
     installationTarget('user', input.name),
     (access, _subject, details, principal) => {
       if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
+      refuseMixedAuditor(input.grants);
       const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
       const row: UserFacts = {
         id: newId('user', home.around.entropy),
@@ -55,6 +56,14 @@ export function createUser(
       return { row: row as UserRow, grants, issued };
     },
   );
+}
+
+/** The guardrails take values and writes from whoever is auditor: beside another role that would only lock a person out. */
+function refuseMixedAuditor(grants: readonly GrantInput[]): void {
+  const other = grants.findIndex((grant) => grant.role !== 'auditor');
+  if (other >= 0 && grants.some((grant) => grant.role === 'auditor')) {
+    fail('invalid_request', 'an auditor has no other role', { pointer: `/grants/${other}/role` });
+  }
 }
 
 /** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */

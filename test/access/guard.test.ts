@@ -5,7 +5,7 @@ import { type Access, takeAccessMint } from '../../src/cell/access.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
-import { eventsOf, putKey, testTenant, type TestTenant, workloadToken } from '../kit/vaults.ts';
+import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const CANARY = 'not-a-real-secret-guard';
 
@@ -17,7 +17,9 @@ async function outcome(work: Promise<unknown>): Promise<string> {
 }
 
 function read(tenant: TestTenant, caller: Parameters<typeof readCredential>[1], name = 'stripe', environment = 'staging') {
-  return tenant.vault.submit(() => readCredential(tenant.vault, caller, { environment, name, version: undefined, stage: undefined }));
+  return tenant.vault.submit(() =>
+    readCredential(tenant.vault, caller, { environment, name, version: undefined, stage: undefined }),
+  );
 }
 
 describe('the door', () => {
@@ -46,6 +48,15 @@ describe('the door', () => {
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ outcome: 'denied', reason: 'needs step-up' });
   });
 
+  it('says so for a production value, too, where a guardrail asks for the second factor', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY, 'production');
+    const admin = tenant.user(['admin'], 'everywhere');
+    expect(await outcome(read(tenant, admin, 'stripe', 'production'))).toBe('insufficient_user_authentication');
+    const auditor = tenant.user(['auditor'], 'everywhere');
+    expect(await outcome(read(tenant, auditor, 'stripe', 'production'))).toBe('forbidden');
+  });
+
   it('lets a second factor younger than five minutes through and an older one not', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
@@ -69,7 +80,11 @@ describe('the door', () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const destroy = tenant.vault.submit(() =>
-      destroyCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), { environment: 'staging', name: 'stripe', precondition: {} }),
+      destroyCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+        environment: 'staging',
+        name: 'stripe',
+        precondition: {},
+      }),
     );
     expect(await outcome(destroy)).toBe('approval_required');
     expect(OPERATIONS['credential.destroy'].userNeeds).toBe('approval');
@@ -170,7 +185,11 @@ describe('an Access', () => {
       tenant.vault.door.enter(
         tenant.user(['admin'], 'everywhere'),
         'environment.list',
-        () => ({ resource: { type: 'Tenant', tenant: tenant.vault.tenant.id }, target: { type: 'tenant' }, subject: true as const }),
+        () => ({
+          resource: { type: 'Tenant', tenant: tenant.vault.tenant.id },
+          target: { type: 'tenant' },
+          subject: true as const,
+        }),
         (access) => {
           kept = access;
           expect(tenant.vault.credentials.environments(access)).toHaveLength(2);
