@@ -143,17 +143,23 @@ export class RunStore {
     return this.#sql.all<RunStepRow>('SELECT sequence, step, status, at FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
   }
 
-  /** When the next open run or refresh of this cell is due; undefined when nothing waits. */
+  /** Milliseconds of the earliest thing this cell has to do; undefined when nothing waits. Each question is answered by an index. */
   nextDueAt(access: Access): number | undefined {
     access.check();
-    const row = this.#sql.get(
-      'SELECT min(at) AS at FROM (' +
-        "SELECT min(max(next_attempt_at, lease_until)) AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL " +
-        "UNION ALL SELECT min(refresh_due_at) FROM credential WHERE refresh_due_at IS NOT NULL AND id NOT IN (SELECT credential_id FROM run WHERE state = 'open') " +
-        'UNION ALL SELECT min(destroy_after_at) FROM credential WHERE destroy_after_at IS NOT NULL ' +
-        "UNION ALL SELECT min(destroy_after_at) FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only')",
-    );
-    const at = row?.['at'];
-    return typeof at === 'number' ? at : undefined;
+    const instants = DUE_QUESTIONS.map((question) => this.#sql.get<{ at: number | null }>(question)?.at ?? undefined);
+    const known = instants.filter((at) => at !== undefined);
+    return known.length === 0 ? undefined : Math.min(...known);
   }
 }
+
+const DUE_QUESTIONS: readonly string[] = [
+  "SELECT next_attempt_at AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
+  // A credential with an open run is that run's business. ORDER BY walks the partial index; min() would read all of it.
+  'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
+    "(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT 1",
+  'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
+  "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
+  'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
+  // Expired tokens are kept a day, so that a reviewer can still see them, and then purged.
+  'SELECT expires_at + 86400000 AS at FROM token ORDER BY expires_at LIMIT 1',
+];
