@@ -4,27 +4,19 @@ import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
 import { openRegisterEntry } from '../../src/cell/register.ts';
+import type { TenantOpeningFacts } from '../../src/vault/driver-worker-home.ts';
 import type { Surroundings } from '../../src/vault/open-cell.ts';
-import { type TenantIdentity, TenantVault } from '../../src/vault/tenant-vault.ts';
-import { connectors } from '../catalog.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Connector } from '../connector.ts';
 import { createWorkerEgress } from './driver-egress-worker.ts';
 import { RunEngine } from './engine.ts';
-
-/** What the home object tells a tenant's object when it wakes; plain data, so that it may travel. */
-export interface TenantOpening {
-  readonly installationId: string;
-  readonly tenant: TenantIdentity;
-  /** The tenant's entry of the key register, sealed under the root key. */
-  readonly entry: Uint8Array;
-  /** The newest checkpoint of this tenant's log that the home object keeps. */
-  readonly witnessed: string | undefined;
-}
 
 export interface WorkerTenantOptions {
   readonly storage: DurableObjectStorage;
   readonly around: Surroundings;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
+  readonly connectors: ReadonlyMap<string, Connector>;
   readonly sandboxAllowed: boolean;
 }
 
@@ -39,7 +31,7 @@ export class WorkerTenant {
   readonly #now: () => number;
 
   /** @throws integrity | key_destroyed | rolled_back */
-  constructor(opening: TenantOpening, options: WorkerTenantOptions) {
+  constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
     const { storage, around, authorizer, admit } = options;
     this.#storage = storage;
     this.#now = () => around.clock.now();
@@ -56,7 +48,7 @@ export class WorkerTenant {
     this.engine = new RunEngine({
       vault: this.vault,
       egress: createWorkerEgress({ clock: around.clock }),
-      connectors,
+      connectors: options.connectors,
       owner: `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`,
       sandboxAllowed: options.sandboxAllowed,
       every: (everyMs, beat) => {

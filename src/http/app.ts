@@ -37,9 +37,9 @@ export const ALL_ROUTES: readonly RouteShape[] = [HEALTH, ...HOME_ROUTES, ...TEN
 /** What the app needs of the place it runs in. */
 export interface AppPorts {
   /** The user behind a user token; undefined for every kind of bad one. */
-  identify(token: string): UserIdentity | undefined | Promise<UserIdentity | undefined>;
+  identify(token: string, info: EdgeInfo): UserIdentity | undefined | Promise<UserIdentity | undefined>;
   /** The tenant a path means; undefined when there is none to the caller's knowledge. */
-  tenant(idOrName: string): TenantContext | undefined | Promise<TenantContext | undefined>;
+  tenant(idOrName: string, info: EdgeInfo): TenantContext | undefined | Promise<TenantContext | undefined>;
   readonly home: HomeContext | undefined;
   /** Makes a refused authentication durable before its 401 leaves. @throws rate_limited */
   rejected(caller: Caller, route: string): Promise<void>;
@@ -56,18 +56,20 @@ export interface AppEnv {
   Bindings: EdgeInfo;
 }
 
+type ContextOf<C> = (params: Record<string, string>, caller: Caller, info: EdgeInfo) => C | Promise<C>;
+
 const HEALTH_STATUS = { ok: 200, sealed: 503, not_initialised: 501 } as const;
 
 export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = 'all'): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   const mounted = new Map<string, Set<string>>();
-  const mount = <C>(route: Route<C>, contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>) => {
+  const mount = <C>(route: Route<C>, contextOf: ContextOf<C>) => {
     const path = route.path.replace(/\{([a-z]+)\}/g, ':$1');
     mounted.set(path, (mounted.get(path) ?? new Set()).add(route.method));
     app.on(route.method, path, (c) => answer(ports, route, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
   if (served !== 'home')
-    for (const route of TENANT_ROUTES) mount(route, (params, caller) => tenantContext(ports, params, caller));
+    for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, params, caller, info));
   if (served !== 'tenant') {
     for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
     const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
@@ -85,18 +87,17 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
   for (const [path, methods] of mounted) {
     app.all(path, (c) => {
       const allow = [...methods, ...(methods.has('GET') ? ['HEAD'] : [])].join(', ');
-      const problem = problemAnswer(new KeyturnError('method_not_allowed', `this path takes ${allow}`), c.env.nextRequestId());
-      return toResponse({ ...problem, headers: { ...problem.headers, allow } }, c.env.nextRequestId(), c.env);
+      return refuseUnrouted(new KeyturnError('method_not_allowed', `this path takes ${allow}`), c.env, { allow });
     });
   }
-  app.notFound((c) =>
-    toResponse(
-      problemAnswer(new KeyturnError('not_found', 'no such route'), c.env.nextRequestId()),
-      c.env.nextRequestId(),
-      c.env,
-    ),
-  );
+  app.notFound((c) => refuseUnrouted(new KeyturnError('not_found', 'no such route'), c.env));
   return app;
+}
+
+function refuseUnrouted(error: KeyturnError, info: EdgeInfo, headers: Readonly<Record<string, string>> = {}): Response {
+  const requestId = info.nextRequestId();
+  const problem = problemAnswer(error, requestId);
+  return toResponse({ ...problem, headers: { ...problem.headers, ...headers } }, requestId, info);
 }
 
 async function answer<C>(
@@ -105,14 +106,14 @@ async function answer<C>(
   request: Request,
   params: Record<string, string>,
   info: EdgeInfo,
-  contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>,
+  contextOf: ContextOf<C>,
 ): Promise<Response> {
   const startedAtMs = ports.nowMs();
   let caller: Caller | undefined;
   let result: Answer;
   try {
     caller = callerOf(request, info);
-    result = await handle(ports, route, request, params, caller, contextOf);
+    result = await handle(ports, route, request, params, caller, info, contextOf);
   } catch (thrown) {
     result = await refuse(ports, route, thrown, caller, info);
   }
@@ -126,13 +127,15 @@ async function handle<C>(
   request: Request,
   params: Record<string, string>,
   caller: Caller,
-  contextOf: (params: Record<string, string>, caller: Caller) => C | Promise<C>,
+  info: EdgeInfo,
+  contextOf: ContextOf<C>,
 ): Promise<Answer> {
   checkPath(rawPath(request.url));
   const parsed = await parseRequest(route, request, params, caller);
-  const identified = caller.token !== undefined && isUserToken(caller.token) ? await ports.identify(caller.token) : undefined;
+  const identified =
+    caller.token !== undefined && isUserToken(caller.token) ? await ports.identify(caller.token, info) : undefined;
   const known = identified === undefined ? parsed : { ...parsed, caller: { ...caller, user: identified } };
-  return route.handle(await contextOf(params, known.caller), known);
+  return route.handle(await contextOf(params, known.caller, info), known);
 }
 
 async function refuse(
@@ -166,8 +169,13 @@ function isUserToken(token: string): boolean {
   return token.startsWith('kt_usr_') || token.startsWith('kt_boot_');
 }
 
-async function tenantContext(ports: AppPorts, params: Record<string, string>, caller: Caller): Promise<TenantContext> {
-  const context = await ports.tenant(params['tenant'] ?? '');
+async function tenantContext(
+  ports: AppPorts,
+  params: Record<string, string>,
+  caller: Caller,
+  info: EdgeInfo,
+): Promise<TenantContext> {
+  const context = await ports.tenant(params['tenant'] ?? '', info);
   if (context !== undefined) return context;
   // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
   if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');

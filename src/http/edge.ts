@@ -1,7 +1,7 @@
 // The edge of the service: from a Request to a parsed RouteRequest and from an answer to a Response. Everything unknown is refused here,
 // once. It must never echo what it refused.
 import type { z } from 'zod';
-import type { Caller } from '../access/principals.ts';
+import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { isName } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -16,6 +16,10 @@ export interface EdgeInfo {
   address: string;
   readonly nextRequestId: () => string;
   readonly secure: boolean;
+  /** The user the home cell found behind the request's token, where it was asked before; never from a header. */
+  readonly user?: UserIdentity | undefined;
+  /** The origin the request came in at, where there is no one fixed public URL. */
+  readonly origin?: string | undefined;
 }
 
 const PLAIN_PATH = /^[A-Za-z0-9/._:~-]*$/;
@@ -113,11 +117,16 @@ async function readBody(request: Request, shape: RouteShape): Promise<Body> {
   const form = shape.form === true && type === 'application/x-www-form-urlencoded';
   if (!form && type !== 'application/json') {
     // A POST that needs nothing may come without a body at all.
-    if (type === '' && request.body === null) return { content: new TextEncoder().encode('{}'), form: false };
+    if (type === '' && isBodiless(request.headers)) return { content: new TextEncoder().encode('{}'), form: false };
     fail('unsupported_media_type', 'the body must be application/json');
   }
   if (Number(request.headers.get('content-length') ?? 0) > LIMITS.bodyMaxBytes) tooLarge();
   return { content: await collect(request), form };
+}
+
+/** RFC 9112 section 6.3: neither a length nor a transfer coding means no body. */
+function isBodiless(headers: Headers): boolean {
+  return (headers.get('content-length') ?? '0') === '0' && headers.get('transfer-encoding') === null;
 }
 
 async function collect(request: Request): Promise<Uint8Array> {

@@ -37,6 +37,7 @@ export class WorkerHome {
   readonly home: HomeVault;
   readonly #register: KeyRegister;
   readonly #makeCell: WorkerHomeOptions['makeCell'];
+  #ready: Promise<void> | undefined;
 
   /** @throws sealed when the root key is damaged, or another one than the installation was made with */
   constructor(options: WorkerHomeOptions) {
@@ -58,12 +59,24 @@ export class WorkerHome {
     this.#makeCell = options.makeCell;
   }
 
-  /** The owner who waits to be named exists; tenants that a restart left half made are finished. Idempotent. */
-  async start(): Promise<void> {
-    // Its text is shown to nobody here: the operator's own secret stands for it (operator-bootstrap.ts).
-    (await createBootstrapSecret(this.home))?.wipe();
+  /** Settles when the owner who waits to be named exists. Idempotent. */
+  ready(): Promise<void> {
+    this.#ready ??= this.#makeOwner().catch((error) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    return this.#ready;
+  }
+
+  /** Finishes tenants that a restart left half made. */
+  async finishHalfMade(): Promise<void> {
     const half = this.home.door.lookup('start', (lookup) => this.home.tenants.inState(lookup, 'creating'));
     for (const row of half) await finishTenant(this.home, row, ['staging', 'production'], this.provision);
+  }
+
+  async #makeOwner(): Promise<void> {
+    // Its text is shown to nobody here: the operator's own secret stands for it (operator-bootstrap.ts).
+    (await createBootstrapSecret(this.home))?.wipe();
   }
 
   provision: Provision = async (row, environments) => {
