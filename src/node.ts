@@ -190,6 +190,7 @@ async function serve(
   const close = async () => {
     scheduler.stop();
     await listening.close();
+    await tenants.stop();
     cells.close();
   };
   return {

@@ -1,8 +1,9 @@
 // The tenants of a Node process: each one's database file, keys, vault and engine, opened when first asked for.
 // It must never have two open handles on one tenant's file.
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import type { Authorizer } from '../../src/access/authorizer.ts';
-import { KeyturnError } from '../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { openNodeSql } from '../../src/cell/driver-node.ts';
 import type { KeyRegister } from '../../src/cell/register.ts';
 import type { TenantRow } from '../../src/cell/tenants.ts';
@@ -43,7 +44,10 @@ export class NodeTenants {
     this.#o = options;
     this.#open = new OpenTenants((id) => {
       const row = resolveTenant(options.home, id);
-      return row === undefined ? undefined : this.#openTenant(row);
+      if (row === undefined) return undefined;
+      // SECURITY: a finished tenant without its file is one that was taken away; an empty one in its place would hide that (CR-03).
+      if (!existsSync(options.pathOf(id))) fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
+      return this.#openTenant(row);
     });
   }
 
@@ -59,6 +63,11 @@ export class NodeTenants {
 
   tick(nowMs: number): Promise<void> {
     return this.#open.tick(nowMs);
+  }
+
+  /** Lets every engine finish what it has at a provider, and begin nothing new. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#open.all().map((tenant) => tenant.engine.stop()));
   }
 
   closeAll(): void {

@@ -9,7 +9,7 @@ import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { destroyRetiredKeys, rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress, OAuth2Spec } from '../connector.ts';
-import { refreshGrant } from '../oauth2-refresh.ts';
+import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
 import { settleOAuth2 } from '../oauth2-settings.ts';
 import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
@@ -37,6 +37,7 @@ export interface DueWork {
 export class RunEngine implements Refresher {
   readonly #o: EngineOptions;
   readonly #inFlight = new Map<string, Promise<void>>();
+  #stopping = false;
 
   constructor(options: EngineOptions) {
     this.#o = options;
@@ -51,9 +52,16 @@ export class RunEngine implements Refresher {
   refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
     const running = this.#inFlight.get(credentialId);
     if (running !== undefined) return running;
+    if (this.#stopping) return Promise.resolve();
     const started = this.#refresh(credentialId, trigger, force).finally(() => this.#inFlight.delete(credentialId));
     this.#inFlight.set(credentialId, started);
     return started;
+  }
+
+  /** Begins nothing new and waits for what is under way: an answer that comes after the database closed would be a lost grant (D6). */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.allSettled(this.#inFlight.values());
   }
 
   /** Opens (or joins) a run for the caller, inside a job; `start` sets it going. @throws not_rotatable | gone | needs_consent */
@@ -77,17 +85,29 @@ export class RunEngine implements Refresher {
 
   /** Sets an opened run going in the background; its journal tells the rest. */
   start(credentialId: string): void {
-    void this.refreshNow(credentialId, 'request', true);
+    // What went wrong is in the run's journal or, where nothing could be written, comes up again in due work.
+    this.refreshNow(credentialId, 'request', true).catch(() => {});
   }
 
   /** Does what is due now, bounded; returns what it did. The caller comes again at `vault.nextDueAt()`. */
   async runDueWork(): Promise<DueWork> {
     const { vault } = this.#o;
-    const destroyed = await vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows));
-    const rewrapped = await this.#rewrap();
-    await vault.submit(() => destroyRetiredKeys(vault));
-    await vault.submit(() => this.#purge());
-    const refreshed = await this.#refreshDue();
+    // Refreshes first and each part by itself: one damaged row must not keep a tenant's grants from being refreshed (CR-01).
+    const failures: unknown[] = [];
+    const part = async (work: () => number | Promise<number>): Promise<number> => {
+      try {
+        return await work();
+      } catch (error) {
+        failures.push(error);
+        return 0;
+      }
+    };
+    const refreshed = await part(() => this.#refreshDue());
+    const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
+    const rewrapped = await part(() => this.#rewrap());
+    await part(() => vault.submit(() => destroyRetiredKeys(vault)));
+    await part(() => vault.submit(() => this.#purge()));
+    if (failures.length > 0) throw failures[0];
     return { refreshed, destroyed, rewrapped };
   }
 
@@ -105,7 +125,7 @@ export class RunEngine implements Refresher {
     }
   }
 
-  #purge(): void {
+  #purge(): number {
     const { vault } = this.#o;
     const now = vault.around.clock.now();
     vault.door.lookup('purge', (access) => {
@@ -113,13 +133,14 @@ export class RunEngine implements Refresher {
       vault.core.idempotency.purgeExpired(access, now, LIMITS.dueWorkBatchRows);
       vault.workloads.purgeAssertions(access, now);
     });
+    return 0;
   }
 
   async #refreshDue(): Promise<number> {
     const { vault } = this.#o;
     const now = vault.around.clock.now();
     const ids = vault.door.lookup('scheduler', (lookup) => {
-      const due = vault.credentials.dueForRefresh(lookup, now, LIMITS.dueWorkBatchRows).map((row) => row.id);
+      const due = vault.credentials.dueForRefresh(lookup, now, LIMITS.dueWorkBatchRows);
       const waiting = new Set(vault.runs.due(lookup, now, LIMITS.dueWorkBatchRows).map((run) => run.credential_id));
       for (const id of due) {
         const open = vault.runs.findOpen(lookup, id);
@@ -128,10 +149,14 @@ export class RunEngine implements Refresher {
       return [...waiting];
     });
     const queue = [...ids];
+    const failures: unknown[] = [];
     const workers = Array.from({ length: Math.min(LIMITS.dueWorkConcurrency, queue.length) }, async () => {
-      for (let id = queue.pop(); id !== undefined; id = queue.pop()) await this.refreshNow(id, 'schedule');
+      for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
+        await this.refreshNow(id, 'schedule').catch((error: unknown) => failures.push(error));
+      }
     });
     await Promise.all(workers);
+    if (failures.length > 0) throw failures[0];
     return ids.length;
   }
 
@@ -149,7 +174,7 @@ export class RunEngine implements Refresher {
       }
     } catch (error) {
       // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
-      if (!(error instanceof KeyturnError)) throw error;
+      if (!(error instanceof KeyturnError) || error.code === 'integrity') throw error;
     }
   }
 
@@ -164,15 +189,11 @@ export class RunEngine implements Refresher {
       const spec = this.#specOf(attempt);
       faults.at('refresh.before-call');
       const outcome =
-        spec === undefined
-          ? ({
-              kind: 'configuration',
-              cause: 'connector_unusable',
-              status: undefined,
-              retryAfterSeconds: undefined,
-              nothingSpent: true,
-            } as const)
-          : await refreshGrant(spec, attempt.grant, egress, clock);
+        attempt.retained.refresh_token === undefined
+          ? notCalled('dead', 'no_refresh_token')
+          : spec === undefined
+            ? notCalled('configuration', 'connector_unusable')
+            : await refreshGrant(spec, attempt.grant, egress, clock);
       faults.at('refresh.after-call');
       if (outcome.kind === 'refreshed') {
         faults.at('refresh.before-store');
@@ -199,7 +220,7 @@ export class RunEngine implements Refresher {
         return;
       } catch (error) {
         const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
-        if (!storage || tries >= 600) throw error;
+        if (!storage || this.#stopping || tries >= 600) throw error;
         await new Promise<void>((resolve) => {
           const stop = every(1_000, () => {
             stop();
@@ -212,7 +233,7 @@ export class RunEngine implements Refresher {
 
   #specOf(attempt: Attempt): OAuth2Spec | undefined {
     const connector = this.#o.connectors.get(attempt.located.row.connector ?? '');
-    if (connector === undefined || attempt.retained.refresh_token === undefined) return undefined;
+    if (connector === undefined) return undefined;
     const { config } = attempt;
     try {
       return settleOAuth2(connector, { adjust: adjustmentsOf(config) });
@@ -224,6 +245,10 @@ export class RunEngine implements Refresher {
   #mayLoop(connector: string | null): boolean {
     return this.#o.sandboxAllowed && connector === 'local-sandbox';
   }
+}
+
+function notCalled(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
+  return { kind, cause, status: undefined, retryAfterSeconds: undefined, nothingSpent: true };
 }
 
 /** What the credential itself sets; everything else is the connector's. */

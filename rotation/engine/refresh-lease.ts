@@ -7,7 +7,7 @@ import type { Access } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
-import { credentialTarget, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RefreshGrant } from '../oauth2-refresh.ts';
 import { openRun, type Trigger } from './run-record.ts';
 
@@ -43,7 +43,7 @@ function locate(vault: TenantVault, lookup: Access, credentialId: string): Locat
   return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
 }
 
-/** Enters as the scheduler for one credential, naming step and run in the event. */
+/** Enters as the scheduler for one credential, found by id: its name may be another's by now (RO-15). The event names step and run. */
 export function enterRun<T>(
   vault: TenantVault,
   credentialId: string,
@@ -51,11 +51,20 @@ export function enterRun<T>(
   step: string,
   run?: string,
 ): T {
-  const { environment, row } = vault.door.lookup('scheduler', (lookup) => locate(vault, lookup, credentialId));
   return vault.door.enterAsSystem(
     'refresh',
     'credential.rotate',
-    (lookup) => credentialTarget(vault, lookup, environment.name, row.name),
+    (lookup) => {
+      const located = locate(vault, lookup, credentialId);
+      const { row } = located;
+      const environment = located.environment.name;
+      const connector = row.connector === null ? {} : { connector: row.connector };
+      return {
+        resource: { type: 'Credential', tenant: vault.tenant.id, environment, kind: row.kind, ...connector },
+        target: { type: 'credential', environment, name: row.name, id: row.id },
+        subject: located,
+      };
+    },
     (access, located, details) => {
       details.step = step;
       if (run !== undefined) details.run = run;
@@ -86,6 +95,7 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
         next_attempt_at: now + LIMITS.leaseMs,
       };
       vault.runs.save(access, leased);
+      vault.around.faults.at('refresh.after-lease');
       vault.runs.journal(access, run.id, 'intent', answerLost ? 'again' : 'first', now);
       vault.dueChanged();
       return {
@@ -104,7 +114,11 @@ function worthwhile(vault: TenantVault, lookup: Access, credentialId: string, wa
   const run = vault.runs.findOpen(lookup, credentialId);
   if (run !== undefined && run.lease_until > now && run.lease_owner !== wanted.owner)
     return { kind: 'busy', untilMs: run.lease_until };
-  if (run !== undefined || wanted.force) return row.health === 'needs_consent' ? { kind: 'idle' } : undefined;
+  if (run !== undefined || wanted.force) {
+    // INVARIANT: however many readers find the token stale, they do not cut a wait short (test/rotation/engine-failures.test.ts).
+    const waiting = !wanted.force && run?.lease_owner === '' && (run.next_attempt_at ?? 0) > now;
+    return waiting || row.health === 'needs_consent' ? { kind: 'idle' } : undefined;
+  }
   const due = row.refresh_due_at !== null && row.refresh_due_at <= now;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now;
   return due || (expired && row.refresh_due_at !== null) ? undefined : { kind: 'idle' };
@@ -148,7 +162,8 @@ function openGrant(
 export function heartbeat(vault: TenantVault, attempt: Attempt): boolean {
   return vault.door.lookup('refresh', (access) => {
     const run = vault.runs.find(access, attempt.run.id);
-    if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open') return false;
+    // Once its failure was booked, a run waits as long as it was told to.
+    if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open' || run.lease_owner === '') return false;
     const until = vault.around.clock.now() + LIMITS.leaseMs;
     vault.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
     return true;

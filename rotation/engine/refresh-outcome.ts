@@ -21,9 +21,11 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       const now = vault.around.clock.now();
       const run = vault.runs.get(access, attempt.run.id);
       // INVARIANT: compare-and-set on the generation that was spent. A fence that moved on while nobody stored a newer grant still
-      // stores: this pair is then the only one the provider honours (test/rotation/refresh-engine.test.ts).
-      if (row.state !== 'active' || row.current_version !== attempt.run.generation) {
-        finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
+      // stores: this pair is then the only one the provider honours (test/rotation/engine-races.test.ts). A credential deleted
+      // meanwhile stays deleted, but its grant moves on, or a restore would bring back a spent one.
+      if (row.state === 'destroyed' || row.current_version !== attempt.run.generation) {
+        if (run.state === 'open')
+          finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
         return 'superseded';
       }
       const text = (secret: SecretValue) => secret.reveal((bytes) => new TextDecoder().decode(bytes));
@@ -50,17 +52,13 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
         health_cause: null,
       };
       applyTiming(vault, next, split, now);
-      if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
+      if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
       storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
       vault.credentials.save(access, next);
       vault.cache.forget(environment.name, row.name);
-      finishRun(vault, access, run, {
-        state: 'succeeded',
-        step: 'stored',
-        outcome: 'refreshed',
-        cause: null,
-        new_version: next.current_version,
-      });
+      const done = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: next.current_version };
+      if (run.state === 'open') finishRun(vault, access, run, done);
+      else vault.runs.journal(access, run.id, 'stored', 'after_the_run', now);
       return 'stored';
     },
     'stored',
@@ -144,6 +142,7 @@ function setHealth(
   health: string,
   cause: string,
 ): void {
+  if (row.health === health && row.health_cause === cause) return;
   const { mac: _mac, mac_key_id: _key, ...facts } = row;
   const now = vault.around.clock.now();
   vault.credentials.save(access, {

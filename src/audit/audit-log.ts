@@ -97,11 +97,7 @@ export class AuditLog implements CellHooks {
   afterCommit(): void {
     this.#pending = [];
     this.#leaves = [];
-    if (this.#unpublished !== undefined) {
-      (this.#options.faults ?? NO_FAULTS).at('witness.before-write');
-      this.#options.witness.publish(this.#options.keyring.identity.cellId, this.#unpublished);
-      this.#unpublished = undefined;
-    }
+    if (this.#unpublished !== undefined) this.#publish(this.#unpublished);
     if (this.#frontier.size > this.#signedSize && !this.#wakeSet) {
       this.#wakeSet = true;
       this.#options.later(LIMITS.checkpointIntervalMs, () => {
@@ -125,6 +121,16 @@ export class AuditLog implements CellHooks {
   signNow(): void {
     this.#signedAtMs = 0;
     if (this.#pending.length === 0 && this.#signedSize === this.#frontier.size) this.#signedSize = -1;
+  }
+
+  #publish(note: string): void {
+    this.#unpublished = undefined;
+    try {
+      (this.#options.faults ?? NO_FAULTS).at('witness.before-write');
+      this.#options.witness.publish(this.#options.keyring.identity.cellId, note);
+    } catch {
+      // The batch is durable and its callers wait: a witness that fails delays detection, never an answer (AU-01).
+    }
   }
 
   /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */

@@ -96,7 +96,7 @@ export function eventsFrom(sql: Sql, access: Access, fromIndex: number, maxRows:
       for (let i = 0; i < block.events && events.length < maxRows; i++) {
         if (block.first_index + i >= fromIndex) events.push(JSON.parse(lines[i] ?? '{}') as AuditEvent);
       }
-      at = block.first_index + block.events;
+      at = Math.max(at + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
     }
   }
   return events;
@@ -145,7 +145,7 @@ export function exportSlice(
       block.bytes,
       line({ export: 'leaves', first: block.first_index, hashes: Buffer.from(block.leaves).toString('base64') }),
     );
-    nextIndex = block.first_index + block.events;
+    nextIndex = Math.max(nextIndex + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
   }
   const last = blocks.length === 0 ? toSize : nextIndex;
   const notes = sql.all<CheckpointRow>(

@@ -23,7 +23,7 @@ export interface CellHooks {
   beforeCommit?(): void;
   /** The batch is durable; must not throw. */
   afterCommit?(): void;
-  /** The batch was undone: drop whatever memory still believes in it; must not throw. */
+  /** The batch was undone: drop whatever memory still believes in it. Runs again before the next batch if it throws (a failing disk). */
   afterRollback?(): void;
 }
 
@@ -42,6 +42,7 @@ export class Cell {
   #queue: Job[] = [];
   #scheduled = false;
   #closed = false;
+  #memoryInDoubt = false;
 
   constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS) {
     this.sql = sql;
@@ -81,10 +82,16 @@ export class Cell {
     else this.#schedule();
     if (jobs.length === 0) return;
     try {
+      if (this.#memoryInDoubt) this.#dropMemory();
       this.sql.transaction(() => this.#runJobs(jobs));
     } catch (error) {
       // INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts).
-      for (const hooks of this.#hooks) hooks.afterRollback?.();
+      this.#memoryInDoubt = true;
+      try {
+        this.#dropMemory();
+      } catch {
+        // The disk cannot even be read: the next batch begins with another try, and with nothing else.
+      }
       const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
       for (const job of jobs) job.reject(cause);
       return;
@@ -95,6 +102,12 @@ export class Cell {
       if (job.failed) job.reject(job.error);
       else job.resolve(job.value);
     }
+  }
+
+  /** INVARIANT: no batch runs on memory that a lost one left behind (test/cell/cell.test.ts). */
+  #dropMemory(): void {
+    for (const hooks of this.#hooks) hooks.afterRollback?.();
+    this.#memoryInDoubt = false;
   }
 
   #runJobs(jobs: Job[]): void {

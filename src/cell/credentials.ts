@@ -254,15 +254,16 @@ export class CredentialStore {
     return this.#sql.all('DELETE FROM credential_version WHERE credential_id = ? RETURNING version', credentialId).length;
   }
 
-  dueForRefresh(access: Access, nowMs: number, maxRows: number): CredentialRow[] {
+  /** Ids only, unchecked: whoever works on one reads its checked row first. */
+  dueForRefresh(access: Access, nowMs: number, maxRows: number): string[] {
     access.check();
-    const rows = this.#sql.all<CredentialRow>(
-      'SELECT * FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? ORDER BY refresh_due_at LIMIT ?',
-      nowMs,
-      maxRows,
-    );
-    for (const row of rows) this.#checked(row);
-    return rows.filter((row) => row.state === 'active');
+    return this.#sql
+      .all<{ id: string }>(
+        "SELECT id FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? AND state = 'active' ORDER BY refresh_due_at LIMIT ?",
+        nowMs,
+        maxRows,
+      )
+      .map(({ id }) => id);
   }
 
   dueForDestruction(access: Access, nowMs: number, maxRows: number): CredentialRow[] {

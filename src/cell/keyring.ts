@@ -58,9 +58,10 @@ export class Keyring {
 
   /** Unwraps every key that is not destroyed. @throws integrity | sealed when root or erasure key do not fit */
   load(): this {
+    const rows = this.rows();
     this.#byId.clear();
     this.#active.clear();
-    for (const row of this.rows()) this.#hold(row);
+    for (const row of rows) this.#hold(row);
     return this;
   }
 

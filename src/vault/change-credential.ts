@@ -3,7 +3,9 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
+import { isStorageFailure } from '../cell/cell.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
+import { cancelOpenRun } from './cancel-run.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
 import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -88,7 +90,7 @@ export function deleteCredential(vault: TenantVault, caller: Caller, input: Dele
     (access, located) => {
       if (located.row.state === 'deleted') return located;
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(vault, access, located.row.id);
+      cancelOpenRun(vault, access, located.row.id, 'credential_removed');
       const now = vault.around.clock.now();
       return save(vault, access, located, {
         state: 'deleted',
@@ -109,7 +111,8 @@ export function restoreCredential(vault: TenantVault, caller: Caller, input: Nam
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
       checkPrecondition(located.row, input.precondition);
-      const refreshable = located.row.kind === 'oauth2' && located.row.health === 'ready';
+      const alive = located.row.health === 'ready' || located.row.health === 'degraded';
+      const refreshable = located.row.kind === 'oauth2' && alive;
       return save(vault, access, located, {
         state: 'active',
         deleted_at: null,
@@ -128,7 +131,7 @@ export function destroyCredential(vault: TenantVault, caller: Caller, input: Nam
     (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
     (access, located, details) => {
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(vault, access, located.row.id);
+      cancelOpenRun(vault, access, located.row.id, 'credential_removed');
       details.count = destroyNow(vault, access, located);
     },
   );
@@ -143,30 +146,33 @@ export function destroyExpired(vault: TenantVault, maxRows: number): number {
       environment: vault.credentials.environmentById(lookup, row.environment_id),
     })),
   );
+  const failures: unknown[] = [];
   for (const located of due) {
-    vault.door.enterAsSystem(
-      'recovery-window',
-      'credential.destroy',
-      (lookup) => credentialTarget(vault, lookup, located.environment.name, located.row.name),
-      (access, subject, details) => {
-        details.count = destroyNow(vault, access, subject);
-      },
-    );
+    try {
+      destroyOne(vault, located);
+    } catch (error) {
+      // A damaged row stays and is reported; the others' time is up all the same. A failing disk undoes the whole batch.
+      if (isStorageFailure(error)) throw error;
+      failures.push(error);
+    }
   }
+  if (failures.length > 0) throw failures[0];
   return due.length;
+}
+
+function destroyOne(vault: TenantVault, { environment, row }: Located): void {
+  vault.door.enterAsSystem(
+    'recovery-window',
+    'credential.destroy',
+    (lookup) => credentialTarget(vault, lookup, environment.name, row.name),
+    (access, subject, details) => {
+      details.count = destroyNow(vault, access, subject);
+    },
+  );
 }
 
 function destroyNow(vault: TenantVault, access: Access, located: Located): number {
   const versions = vault.credentials.dropVersions(access, located.row.id);
   save(vault, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;
-}
-
-// A run that finds its credential changed or gone stops by itself (compare-and-set); this only closes the record at once.
-function cancelOpenRun(vault: TenantVault, access: Access, credentialId: string): void {
-  const run = vault.runs.findOpen(access, credentialId);
-  if (run === undefined) return;
-  const now = vault.around.clock.now();
-  vault.runs.save(access, { ...run, state: 'cancelled', outcome: 'credential_removed', finished_at: now, next_attempt_at: null });
-  vault.runs.journal(access, run.id, 'cancelled', 'credential_removed', now);
 }

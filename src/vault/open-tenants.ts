@@ -40,6 +40,10 @@ export class OpenTenants<T extends OpenTenant> {
     else this.#dueAtMs.set(id, due);
   }
 
+  all(): T[] {
+    return [...this.#open.values()];
+  }
+
   get size(): number {
     return this.#open.size;
   }
@@ -47,16 +51,21 @@ export class OpenTenants<T extends OpenTenant> {
   /** Runs the work of every tenant that is due; a tenant still working is left alone. Settles when all are done. */
   async tick(nowMs: number): Promise<void> {
     const due = [...this.#dueAtMs].filter(([id, at]) => at <= nowMs && !this.#working.has(id)).map(([id]) => id);
-    await Promise.all(due.map((id) => this.#work(id)));
+    const ends = await Promise.allSettled(due.map((id) => this.#work(id, nowMs)));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
-  async #work(id: string): Promise<void> {
+  async #work(id: string, nowMs: number): Promise<void> {
     this.#working.add(id);
     try {
       await this.get(id)?.runDueWork();
-    } finally {
       this.#working.delete(id);
       this.noteDue(id);
+    } catch (error) {
+      // What failed is still due: a while later, so that a damaged row is neither hammered nor reported every second.
+      this.#working.delete(id);
+      this.#dueAtMs.set(id, nowMs + LIMITS.refreshCoolDownMs);
+      throw error;
     }
   }
 

@@ -7,6 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
+import { cancelOpenRun } from './cancel-run.ts';
 import {
   jsonBytes,
   type Kind,
@@ -63,7 +64,10 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       details.version = facts.latest_version;
       details.kind = facts.kind;
       if (row === undefined) vault.credentials.insert(access, facts);
-      else vault.credentials.save(access, facts);
+      else {
+        vault.credentials.save(access, facts);
+        cancelOpenRun(vault, access, row.id, 'superseded');
+      }
       storeVersion(vault, access, facts, split, { origin: 'put', runId: null });
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();

@@ -104,6 +104,12 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow): void {
     });
   }
   const expired = row.value_expires_at !== null && row.value_expires_at <= vault.around.clock.now();
+  // Nothing can bring a fresh one: saying "wait" would have the caller wait for ever.
+  if (expired && row.refresh_due_at === null) {
+    fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
+      extra: { health: row.health, since: toTimestamp(row.value_expires_at ?? 0), cause: 'no_refresh_token' },
+    });
+  }
   const neverFetched = row.value_expires_at === null && row.refresh_due_at !== null;
   if (expired || neverFetched) throw new StaleGrant(row.id);
 }

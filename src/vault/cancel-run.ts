@@ -1,0 +1,25 @@
+// Closes a credential's open run because the credential itself changed. A run that is under way stops by itself (compare-and-set);
+// this closes the record at once, so that its waits do not hold for what came after it.
+import type { Access } from '../cell/access.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+export function cancelOpenRun(
+  vault: TenantVault,
+  access: Access,
+  credentialId: string,
+  why: 'credential_removed' | 'superseded',
+): void {
+  const run = vault.runs.findOpen(access, credentialId);
+  if (run === undefined) return;
+  const now = vault.around.clock.now();
+  vault.runs.save(access, {
+    ...run,
+    state: 'cancelled',
+    outcome: why,
+    finished_at: now,
+    next_attempt_at: null,
+    lease_until: 0,
+    lease_owner: '',
+  });
+  vault.runs.journal(access, run.id, 'cancelled', why, now);
+}

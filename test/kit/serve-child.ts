@@ -1,0 +1,33 @@
+// Runs a whole service in a process that a test may kill. Prints one line of JSON, its URL or why it refused; the operator's log goes to stderr.
+import { startKeyturn } from '../../src/node.ts';
+
+interface Asked {
+  readonly directory: string;
+  readonly passphraseFile?: string;
+  readonly rootKeyFile?: string;
+  readonly umask?: number;
+}
+
+const asked = JSON.parse(process.argv[2] ?? '{}') as Asked;
+if (asked.umask !== undefined) process.umask(asked.umask);
+try {
+  const keyturn = await startKeyturn({
+    dataDirectory: asked.directory,
+    host: '127.0.0.1',
+    port: 0,
+    passphraseFile: asked.passphraseFile,
+    rootKeyFile: asked.rootKeyFile,
+    log: (line) => console.error(line),
+  });
+  process.on('SIGTERM', () => {
+    void keyturn.close().then(() => process.exit(0));
+  });
+  console.log(JSON.stringify({ url: keyturn.url }));
+} catch (error) {
+  console.log(
+    JSON.stringify({
+      refused: error instanceof Error ? `${'code' in error ? error.code : error.name}: ${error.message}` : 'unknown',
+    }),
+  );
+  process.exit(1);
+}
