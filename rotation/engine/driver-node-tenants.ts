@@ -89,7 +89,7 @@ export class NodeTenants {
   async finishHalfMade(): Promise<void> {
     const { home } = this.#o;
     const half = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'creating'));
-    for (const row of half) await finishTenant(home, row, ['staging', 'production'], this.provision);
+    for (const row of half) await finishTenant(home, row, this.provision);
   }
 
   /** Opens every tenant once, in the background, so that the scheduler learns when each is due. */

@@ -3,7 +3,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Access } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, sealRow } from './row-integrity.ts';
+import { checkRow, type Sealed, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface EnvironmentRow {
@@ -116,24 +116,34 @@ export class CredentialStore {
 
   insertEnvironment(access: Access, row: EnvironmentRow): void {
     access.check();
-    this.#sql.run('INSERT INTO environment (id, name, created_at) VALUES (?, ?, ?)', row.id, row.name, row.created_at);
+    const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
+    this.#sql.run(
+      'INSERT INTO environment (id, name, created_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?)',
+      row.id,
+      row.name,
+      row.created_at,
+      mac,
+      mac_key_id,
+    );
   }
 
   environments(access: Access): EnvironmentRow[] {
     access.check();
-    return this.#sql.all<EnvironmentRow>('SELECT id, name, created_at FROM environment ORDER BY name');
+    return this.#sql
+      .all<EnvironmentRow & Sealed>('SELECT * FROM environment ORDER BY name')
+      .map((row) => this.#checkedEnvironment(row));
   }
 
   findEnvironment(access: Access, name: string): EnvironmentRow | undefined {
     access.check();
-    return this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE name = ?', name);
+    const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE name = ?', name);
+    return row === undefined ? undefined : this.#checkedEnvironment(row);
   }
 
   environmentById(access: Access, id: string): EnvironmentRow {
     access.check();
-    return (
-      this.#sql.get<EnvironmentRow>('SELECT id, name, created_at FROM environment WHERE id = ?', id) ?? notFound('environment')
-    );
+    const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE id = ?', id);
+    return row === undefined ? notFound('environment') : this.#checkedEnvironment(row);
   }
 
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
@@ -285,7 +295,24 @@ export class CredentialStore {
       const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
       this.#sql.run('UPDATE credential SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
     }
+    return rows.length + this.#resealEnvironments(keyId);
+  }
+
+  /** Few by nature, so all at once. */
+  #resealEnvironments(keyId: string): number {
+    const rows = this.#sql.all<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE mac_key_id <> ?', keyId);
+    for (const row of rows) {
+      this.#checkedEnvironment(row);
+      const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
+      this.#sql.run('UPDATE environment SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
+    }
     return rows.length;
+  }
+
+  /** SECURITY: two names exchanged would hand production's values to a workload of staging (CR-01). */
+  #checkedEnvironment(row: EnvironmentRow & Sealed): EnvironmentRow {
+    checkRow(this.#keyring, 'environment', row.id, [row.name, row.created_at], row);
+    return row;
   }
 
   #checked(row: CredentialRow | undefined): CredentialRow | undefined {

@@ -50,7 +50,7 @@ export const REWRAP_TABLES: readonly RewrapTable[] = [
   },
 ];
 
-const MAC_TABLES = ['credential', 'workload', 'token', 'user'];
+const MAC_TABLES = ['credential', 'environment', 'workload', 'token', 'user', 'tenant'];
 
 function present(sql: Sql, table: string): boolean {
   return sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = ?", table) !== undefined;

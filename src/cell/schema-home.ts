@@ -12,9 +12,12 @@ CREATE TABLE tenant (
   name TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('creating', 'active', 'erasing', 'erased')),
   demo INTEGER NOT NULL,
+  environments TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
-  witnessed TEXT
+  witnessed TEXT,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX tenant_by_name ON tenant (name) WHERE state <> 'erased';
 

@@ -10,7 +10,9 @@ export const TENANT_STEPS: readonly SchemaStep[] = [
 CREATE TABLE environment (
   id TEXT PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE credential (

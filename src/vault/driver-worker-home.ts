@@ -71,7 +71,7 @@ export class WorkerHome {
   /** Finishes tenants that a restart left half made. */
   async finishHalfMade(): Promise<void> {
     const half = this.home.door.lookup('start', (lookup) => this.home.tenants.inState(lookup, 'creating'));
-    for (const row of half) await finishTenant(this.home, row, ['staging', 'production'], this.provision);
+    for (const row of half) await finishTenant(this.home, row, this.provision);
   }
 
   async #makeOwner(): Promise<void> {

@@ -44,7 +44,7 @@ export class HomeVault {
     this.around = around;
     this.core = openCell('home', sql, around.installationId, options.erasureKey, around, options.witnessed);
     this.users = new UserStore(sql, this.core.keyring);
-    this.tenants = new TenantStore(sql);
+    this.tenants = new TenantStore(sql, this.core.keyring);
     this.door = new Door({
       cell: this.core.cell,
       audit: this.core.audit,

@@ -26,6 +26,7 @@ export function claimTenant(home: HomeVault, caller: Caller, input: CreateTenant
       name: input.name,
       state: 'creating',
       demo: input.demo ? 1 : 0,
+      environments: JSON.stringify(input.environments),
       created_at: home.around.clock.now(),
       created_by: access.principalId,
     };
@@ -44,18 +45,13 @@ export async function createTenant(
 ): Promise<TenantRow> {
   const row = await home.submit(() => claimTenant(home, caller, input));
   home.around.faults.at('tenant.after-row');
-  await finishTenant(home, row, input.environments, provision);
+  await finishTenant(home, row, provision);
   return { ...row, state: 'active' };
 }
 
 /** The second half, also run at start for tenants a crash left half made. */
-export async function finishTenant(
-  home: HomeVault,
-  row: TenantRow,
-  environments: readonly string[],
-  provision: Provision,
-): Promise<void> {
-  await provision(row, environments);
+export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
+  await provision(row, JSON.parse(row.environments) as string[]);
   home.around.faults.at('tenant.after-cell');
   await home.submit(() => home.door.lookup('provision', (access) => home.tenants.setState(access, row.id, 'active')));
 }

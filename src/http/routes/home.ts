@@ -87,7 +87,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       });
       if (claimed !== undefined) {
         home.around.faults.at('tenant.after-row');
-        await finishTenant(home, claimed, request.body.environments, provision);
+        await finishTenant(home, claimed, provision);
       }
       return answer;
     },
