@@ -6,8 +6,9 @@ import { LIMITS } from '../base/limits.ts';
 import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
 import { type Checkpoint, signCheckpoint, signerFrom } from '../crypto/checkpoint.ts';
-import { Frontier, leafHash } from '../crypto/merkle.ts';
-import { type EventInput, eventBytes } from './event.ts';
+import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
+import { HASH_BYTES } from '../crypto/primitives.ts';
+import { type EventInput, eventText } from './event.ts';
 import { AuditSources } from './sources.ts';
 
 /** Receives every signed checkpoint once it is durable; a place outside the cell. Must not throw. */
@@ -32,7 +33,7 @@ export interface AuditLogOptions {
   readonly faults?: Faults;
 }
 
-const NEWLINE = 10;
+const encoder = new TextEncoder();
 
 export class AuditLog implements CellHooks {
   readonly sources: AuditSources;
@@ -41,7 +42,7 @@ export class AuditLog implements CellHooks {
   readonly #signer: ReturnType<typeof signerFrom>;
   #frontier = new Frontier();
   #stateSequence = 0;
-  #pending: Uint8Array[] = [];
+  #pending: string[] = [];
   #leaves: Uint8Array[] = [];
   #signedSize = -1;
   #signedAtMs = 0;
@@ -78,10 +79,10 @@ export class AuditLog implements CellHooks {
   /** Adds an event to the running batch; returns its index. Call only inside a job of the cell. */
   record(input: EventInput): number {
     const index = this.#frontier.size;
-    const bytes = eventBytes(input, index, this.#options.clock.now());
-    const leaf = leafHash(bytes);
+    const text = eventText(input, index, this.#options.clock.now());
+    const leaf = leafHashOfText(text);
     this.#frontier.append(leaf);
-    this.#pending.push(bytes);
+    this.#pending.push(text);
     this.#leaves.push(leaf);
     return index;
   }
@@ -142,8 +143,8 @@ export class AuditLog implements CellHooks {
       this.#frontier.size - this.#pending.length,
       this.#pending.length,
       nowMs,
-      joined(this.#pending, true),
-      joined(this.#leaves, false),
+      encoder.encode(`${this.#pending.join('\n')}\n`),
+      concatenated(this.#leaves),
     );
     sql.run(
       'INSERT INTO audit_head (id, size, state_sequence, frontier) VALUES (1, ?, ?, ?) ' +
@@ -185,16 +186,10 @@ export class AuditLog implements CellHooks {
   }
 }
 
-/** Concatenates; with `lines`, every part ends in a newline. */
-function joined(parts: readonly Uint8Array[], lines: boolean): Uint8Array {
-  let length = 0;
-  for (const part of parts) length += part.byteLength + (lines ? 1 : 0);
-  const out = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.byteLength;
-    if (lines) out[at++] = NEWLINE;
-  }
+function concatenated(leaves: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(leaves.length * HASH_BYTES);
+  leaves.forEach((leaf, i) => {
+    out.set(leaf, i * HASH_BYTES);
+  });
   return out;
 }

@@ -72,7 +72,6 @@ export interface AuditEvent {
   readonly v: 1;
 }
 
-const encoder = new TextEncoder();
 let lastAtMs = Number.NaN;
 let lastAt = '';
 
@@ -85,32 +84,30 @@ function timestamp(atMs: number): string {
 }
 
 /**
- * The canonical bytes of an event: RFC 8785, one line, no newline inside.
+ * The canonical text of an event, UTF-8 when stored: RFC 8785, one line, no newline inside.
  * INVARIANT: members are written in code-unit order, so the text equals canonicalJson() of its parse (test/audit/event.test.ts).
  */
-export function eventBytes(input: EventInput, index: number, atMs: number): Uint8Array {
+export function eventText(input: EventInput, index: number, atMs: number): string {
   const { actor, target } = input;
   const context =
     input.workflow === undefined && input.workflowRun === undefined
       ? undefined
       : { run: input.workflowRun, workflow: input.workflow };
-  return encoder.encode(
-    JSON.stringify({
-      action: input.action,
-      actor: { id: actor.id, type: actor.type },
-      at: timestamp(atMs),
-      client_request: input.clientRequest,
-      context,
-      details: input.details === undefined ? undefined : sorted(input.details),
-      index,
-      outcome: input.outcome,
-      reason: input.reason,
-      request: input.request,
-      source: input.source,
-      target: { environment: target.environment, id: target.id, name: target.name, type: target.type },
-      v: 1,
-    }),
-  );
+  return JSON.stringify({
+    action: input.action,
+    actor: { id: actor.id, type: actor.type },
+    at: timestamp(atMs),
+    client_request: input.clientRequest,
+    context,
+    details: input.details === undefined ? undefined : sorted(input.details),
+    index,
+    outcome: input.outcome,
+    reason: input.reason,
+    request: input.request,
+    source: input.source,
+    target: { environment: target.environment, id: target.id, name: target.name, type: target.type },
+    v: 1,
+  });
 }
 
 function sorted(details: EventDetails): EventDetails {

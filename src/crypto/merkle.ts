@@ -2,7 +2,7 @@
 // It must never need the leaves to append, or take a leaf for a node (the prefixes 0x00 and 0x01 keep them apart).
 import { fail } from '../base/errors.ts';
 import { FrameWriter } from './framing.ts';
-import { equalBytes, HASH_BYTES, sha256 } from './primitives.ts';
+import { equalBytes, HASH_BYTES, sha256, sha256OfText } from './primitives.ts';
 
 const LEAF_PREFIX = 0x00;
 const NODE_PREFIX = 0x01;
@@ -18,6 +18,11 @@ export function leafHash(bytes: Uint8Array): Uint8Array {
   buffer[0] = LEAF_PREFIX;
   buffer.set(bytes, 1);
   return sha256(buffer);
+}
+
+/** The leaf hash of a text's UTF-8 bytes, without making them. */
+export function leafHashOfText(text: string): Uint8Array {
+  return sha256OfText(`\u0000${text}`);
 }
 
 /** SHA-256(0x01 | left | right); both are 32 bytes. */

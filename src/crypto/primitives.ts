@@ -61,6 +61,11 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return plain(hash('sha256', bytes, 'buffer'));
 }
 
+/** Of the UTF-8 bytes; lone surrogates count as U+FFFD, as everywhere text is stored. */
+export function sha256OfText(text: string): Uint8Array {
+  return plain(hash('sha256', text, 'buffer'));
+}
+
 /** 32 bytes. */
 export function hmacSha256(key: KeyObject, bytes: Uint8Array): Uint8Array {
   return plain(createHmac('sha256', key).update(bytes).digest());

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerOptions } from 'node:http';
 import { createServer as createPlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { canonicalAddress, Networks } from '../access/networks.ts';
@@ -215,9 +215,20 @@ function refuseAmbiguity(detail: string): Response {
   return new Response(JSON.stringify(body), { status: 400, headers });
 }
 
+const PEERS = new WeakMap<Socket, string>();
+
+/** A connection's peer never changes, so its address is read once. */
+function peerOf(socket: Socket): string {
+  const known = PEERS.get(socket);
+  if (known !== undefined) return known;
+  const address = canonicalAddress(socket.remoteAddress ?? '') ?? 'unknown';
+  PEERS.set(socket, address);
+  return address;
+}
+
 /** SECURITY: read from the right, and only while the speaker is trusted; everything left of that is the client's invention (AZ-20). */
 function addressOf(incoming: IncomingMessage, proxies: Networks | undefined): string {
-  let address = canonicalAddress(incoming.socket.remoteAddress ?? '') ?? 'unknown';
+  let address = peerOf(incoming.socket);
   const forwarded = proxies === undefined ? undefined : incoming.headers['x-forwarded-for'];
   if (proxies === undefined || typeof forwarded !== 'string') return address;
   const hops = forwarded.split(',');

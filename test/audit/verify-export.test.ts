@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Finding, ExportVerifier, type VerifyOptions } from '../../src/audit/verify-export.ts';
+import { ExportVerifier, type Finding, type VerifyOptions } from '../../src/audit/verify-export.ts';
 import { leafHash } from '../../src/crypto/merkle.ts';
 import { exportAudit } from '../../src/vault/read-audit.ts';
-import { putKey, testTenant, type TestTenant, workloadToken } from '../kit/vaults.ts';
+import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 let lines: string[];
 let key: string;
@@ -12,7 +12,8 @@ let tenant: TestTenant;
 
 async function exported(from: TestTenant): Promise<string[]> {
   let text = '';
-  for await (const slice of exportAudit(from.vault, from.user(['auditor'], 'everywhere'))) text += new TextDecoder().decode(slice);
+  for await (const slice of exportAudit(from.vault, from.user(['auditor'], 'everywhere')))
+    text += new TextDecoder().decode(slice);
   return text.split('\n').filter((line) => line !== '');
 }
 
@@ -96,7 +97,10 @@ describe('the offline verifier', () => {
     const size = verify(lines).events;
     const header = JSON.parse(lines[0] ?? '') as { size: number };
     const end = positionOf(6);
-    const shorter = [JSON.stringify({ ...header, size: 6 }), ...lines.slice(1, end).filter((line) => !line.includes('"checkpoint"'))];
+    const shorter = [
+      JSON.stringify({ ...header, size: 6 }),
+      ...lines.slice(1, end).filter((line) => !line.includes('"checkpoint"')),
+    ];
     expect(verify(shorter).ok).toBe(true);
     expect(kinds(verify(shorter, { checkpoints: [late] }).findings)).toEqual([`rolled_back 6..${size - 1}`]);
   });
@@ -105,7 +109,9 @@ describe('the offline verifier', () => {
     const other = await testTenant();
     const foreign = other.vault.core.audit.verifierKey;
     expect(verify(lines, { verifierKey: foreign }).findings.map((finding) => finding.kind)).toContain('wrong_log');
-    expect(verify(await exported(other), { verifierKey: foreign, checkpoints: [late] }).findings.map((finding) => finding.kind)).toContain('bad_signature');
+    expect(
+      verify(await exported(other), { verifierKey: foreign, checkpoints: [late] }).findings.map((finding) => finding.kind),
+    ).toContain('bad_signature');
   });
 
   it('says so when a line is not JSON or the header is missing', () => {
