@@ -1,0 +1,208 @@
+// D6: the process dies at every step of a refresh; the provider is the real sandbox, whose tokens are single use and whose reuse detection
+// kills the whole grant. Either the new pair is had, or the loss is said: never a loop, never a grant lost in silence.
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Sandbox, startSandbox } from '../../rotation/sandbox/authorization-server.ts';
+import {
+  CREDENTIALS,
+  clientOf,
+  eventually,
+  furnish,
+  newDirectory,
+  type Place,
+  startChild,
+  stopAll,
+  tenantPath,
+  verifyLog,
+  withDatabase,
+} from '../kit/node-service.ts';
+import { startServer } from '../rotation/kit.ts';
+
+const PATH = `${CREDENTIALS}/crm`;
+let sandbox: Sandbox;
+beforeEach(async () => {
+  sandbox = await startSandbox({ accessTokenTtlSeconds: 3_600 });
+});
+afterEach(() => sandbox.stop());
+afterAll(stopAll);
+
+interface Held {
+  readonly directory: string;
+  readonly place: Place;
+  readonly accessToken: string;
+  readonly secrets: readonly string[];
+}
+
+/** A service that holds one grant whose access token has run out, not running. */
+async function holding(config: Record<string, string> = {}): Promise<Held> {
+  const directory = newDirectory();
+  const service = await startChild(directory);
+  const place = await furnish(service.url, directory);
+  const grant = await sandbox.issueGrant();
+  const put = await clientOf(service.url, place.workload)('PUT', PATH, {
+    kind: 'oauth2',
+    connector: 'local-sandbox',
+    value: {
+      access_token: grant.accessToken,
+      refresh_token: grant.refreshToken,
+      client_secret: sandbox.clientSecret,
+      expires_in: 86_400,
+    },
+    config: { token_endpoint: sandbox.tokenEndpoint, client_id: sandbox.clientId, ...config },
+  });
+  expect(put.status, put.text).toBe(201);
+  await service.stop();
+  return { directory, place, accessToken: grant.accessToken, secrets: [grant.refreshToken, sandbox.clientSecret] };
+}
+
+/** Starts with the fault, asks for a refresh, sees it die; returns the state of the open run it left. */
+async function dieDuring(held: Held, fault: string) {
+  const service = await startChild(held.directory, { fault });
+  await clientOf(service.url, held.place.workload)('POST', `${PATH}/rotations`, {}).catch(() => undefined);
+  expect(await service.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  return withDatabase(tenantPath(held.directory, held.place.tenantId), (database) => {
+    const run = database.prepare("SELECT step, attempts, fence FROM run WHERE state = 'open'").get();
+    // The lease of the dead process lapses; a test does not wait the 45 seconds.
+    database.prepare("UPDATE run SET lease_until = 1, next_attempt_at = 1 WHERE state = 'open'").run();
+    return run;
+  });
+}
+
+async function resumed(held: Held) {
+  const service = await startChild(held.directory);
+  const client = clientOf(service.url, held.place.workload);
+  const owner = clientOf(service.url, held.place.owner);
+  await eventually(async () => {
+    const { body } = await client('GET', `${PATH}/rotations`);
+    return body.items.length > 0 && body.items.every((run: { state: string }) => run.state !== 'open');
+  });
+  const runs = (await client('GET', `${PATH}/rotations`)).body.items;
+  const read = await client('GET', `${PATH}/value`);
+  const described = await client('GET', PATH);
+  const log = await verifyLog(owner, '/v1/tenants/acme');
+  expect(log.findings).toEqual([]);
+  for (const secret of held.secrets)
+    expect([read.text, described.text, ...log.lines].some((text) => text.includes(secret))).toBe(false);
+  await service.stop();
+  return { runs, read, described: described.body };
+}
+
+describe('a refresh cut off by a crash', () => {
+  it.each([
+    ['refresh.after-lease', { step: 'queued', attempts: 0, fence: 0 }],
+    ['refresh.after-intent', { step: 'intent', attempts: 1, fence: 1 }],
+    ['refresh.before-call', { step: 'intent', attempts: 1, fence: 1 }],
+  ])('at %s, before the provider was called, is resumed and succeeds', async (point, left) => {
+    const held = await holding();
+    expect(await dieDuring(held, point)).toEqual(left);
+    expect(sandbox.counters.tokenCalls).toBe(0);
+    const { runs, read, described } = await resumed(held);
+    expect(runs).toMatchObject([{ state: 'succeeded', outcome: 'refreshed', new_version: 2 }]);
+    expect(read.status).toBe(200);
+    expect(read.body.value.access_token).not.toBe(held.accessToken);
+    expect(described.health.state).toBe('ready');
+    expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
+  });
+
+  it.each(['refresh.after-call', 'refresh.before-store'])(
+    'at %s, after the provider turned the token, is asked for once more and then says that consent is needed, without a loop',
+    async (point) => {
+      const held = await holding({ lost_answer: 'unsafe' });
+      expect(await dieDuring(held, point)).toEqual({ step: 'intent', attempts: 1, fence: 1 });
+      expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
+      const { runs, read, described } = await resumed(held);
+      expect(runs).toMatchObject([{ state: 'failed', outcome: 'dead', cause: 'answer_lost_then_invalid_grant' }]);
+      expect(read.status).toBe(424);
+      expect(read.body).toMatchObject({
+        code: 'needs_consent',
+        health: 'needs_consent',
+        cause: 'answer_lost_then_invalid_grant',
+        since: expect.any(String),
+      });
+      expect(described.health).toMatchObject({ state: 'needs_consent', cause: 'answer_lost_then_invalid_grant' });
+      const again = await startChild(held.directory);
+      const client = clientOf(again.url, held.place.workload);
+      for (let i = 0; i < 5; i++) expect((await client('GET', `${PATH}/value`)).status).toBe(424);
+      expect((await client('POST', `${PATH}/rotations`, {})).status).toBe(424);
+      expect(sandbox.counters).toEqual({ tokenCalls: 2, refreshes: 1, refusals: 1 });
+
+      const grant = await sandbox.issueGrant();
+      await client('PUT', PATH, {
+        kind: 'oauth2',
+        value: {
+          access_token: grant.accessToken,
+          refresh_token: grant.refreshToken,
+          client_secret: sandbox.clientSecret,
+          expires_in: 3_600,
+        },
+        config: { token_endpoint: sandbox.tokenEndpoint, client_id: sandbox.clientId },
+      });
+      expect((await client('GET', `${PATH}/value`)).body.value.access_token).toBe(grant.accessToken);
+      await again.stop();
+    },
+  );
+
+  it('at refresh.after-store lost nothing: the pair is there, and no second call is made', async () => {
+    const held = await holding();
+    expect(await dieDuring(held, 'refresh.after-store')).toBeUndefined();
+    const { runs, read } = await resumed(held);
+    expect(runs).toMatchObject([{ state: 'succeeded', new_version: 2 }]);
+    expect(read.body).toMatchObject({ version: 2 });
+    expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
+  });
+
+  it.each(['refresh.after-call', 'refresh.before-store'])(
+    'at %s recovers at a provider that keeps the old token good (safe)',
+    async (point) => {
+      let answers = 0;
+      const keeping = await startServer((_, res) => {
+        answers += 1;
+        res.setHeader('content-type', 'application/json');
+        res.end(JSON.stringify({ access_token: `access-${answers}-not-a-real-secret`, token_type: 'Bearer', expires_in: 3_600 }));
+      });
+      try {
+        const held = await holding({
+          lost_answer: 'safe',
+          refresh_token_rotates: 'never',
+          token_endpoint: `${keeping.origin}/token`,
+        });
+        await dieDuring(held, point);
+        expect(answers).toBe(1);
+        const { runs, read } = await resumed(held);
+        expect(runs).toMatchObject([{ state: 'succeeded', new_version: 2, attempts: 2 }]);
+        expect(read.body.value.access_token).toBe('access-2-not-a-real-secret');
+        expect(answers).toBe(2);
+      } finally {
+        await keeping.stop();
+      }
+    },
+  );
+
+  it('keeps others off while its lease may still be used: a call on its way may yet arrive', async () => {
+    const held = await holding();
+    const service = await startChild(held.directory, { fault: 'refresh.before-call' });
+    await clientOf(service.url, held.place.workload)('POST', `${PATH}/rotations`, {}).catch(() => undefined);
+    await service.exited;
+    const next = await startChild(held.directory);
+    const client = clientOf(next.url, held.place.workload);
+    await client('POST', `${PATH}/rotations`, {});
+    await new Promise((resume) => setTimeout(resume, 1_500));
+    expect(sandbox.counters.tokenCalls).toBe(0);
+    expect((await client('GET', `${PATH}/rotations`)).body.items).toMatchObject([{ state: 'open', step: 'intent' }]);
+    await next.stop();
+  });
+});
+
+describe('a refresh cut off by SIGTERM', () => {
+  it('is finished first: the answer that is on its way is stored before the process ends', async () => {
+    const held = await holding();
+    const service = await startChild(held.directory);
+    sandbox.nextToken({ kind: 'delay', ms: 1_500 });
+    await clientOf(service.url, held.place.workload)('POST', `${PATH}/rotations`, {});
+    await eventually(() => sandbox.counters.refreshes === 1);
+    expect(await service.stop()).toEqual({ code: 0, signal: null });
+    const { runs, read } = await resumed(held);
+    expect(runs).toMatchObject([{ state: 'succeeded', new_version: 2 }]);
+    expect(read.status).toBe(200);
+    expect(sandbox.counters.tokenCalls).toBe(1);
+  });
+});
