@@ -176,7 +176,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
 
   provision(opening: TenantOpeningFacts, environments: readonly string[]): Promise<Outcome<void>> {
     return outcomeOf(async () => {
-      const tenant = await this.#openOnce(async () => opening);
+      const tenant = await this.#openOnce(async () => opening, true);
       if (tenant !== undefined) await provisionTenant(tenant.vault, environments);
     });
   }
@@ -194,19 +194,19 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
   }
 
   #open(): Promise<WorkerTenant | undefined> {
-    return this.#openOnce(async () => received(await homeOf(this.env).opening(this.#tenantId)));
+    return this.#openOnce(async () => received(await homeOf(this.env).opening(this.#tenantId)), false);
   }
 
   /** Whoever comes while it opens waits for the same opening; a failed one is tried anew by the next request. */
-  #openOnce(find: () => Promise<TenantOpeningFacts | undefined>): Promise<WorkerTenant | undefined> {
-    this.#opening ??= this.#make(find).catch((error) => {
+  #openOnce(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
+    this.#opening ??= this.#make(find, mayCreate).catch((error) => {
       this.#opening = undefined;
       throw error;
     });
     return this.#opening;
   }
 
-  async #make(find: () => Promise<TenantOpeningFacts | undefined>): Promise<WorkerTenant | undefined> {
+  async #make(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
     const opening = await find();
     if (opening === undefined) {
       this.#opening = undefined;
@@ -221,6 +221,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       authorizer: workerAuthorizer(),
       admit: admission(),
       connectors,
+      mayCreate,
       sandboxAllowed: this.env.KEYTURN_ALLOW_LOCAL_SANDBOX === 'true',
     });
   }

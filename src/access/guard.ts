@@ -80,6 +80,16 @@ export class Door {
     return this.#act(principal, caller, operation, found, effect);
   }
 
+  /**
+   * SECURITY: for a user without any role here, whatever they ask: the answer of a tenant that is not there, and the attempt in its log
+   * (AZ-01, X4). Call only inside a job. @throws not_found always
+   */
+  turnAway(caller: Caller, operation: Operation): never {
+    const target = { type: 'tenant', ...(this.#o.place.tenantId === undefined ? {} : { id: this.#o.place.tenantId }) };
+    this.#record(this.authenticate(caller), caller, operation, target, 'denied', 'no role at this tenant');
+    throw new KeyturnError('not_found', 'no such tenant');
+  }
+
   /** The scheduler's way in: no caller, its own policy file, the same record. */
   enterAsSystem<S, T>(task: string, operation: Operation, find: (lookup: Access) => Found<S>, effect: Effect<S, T>): T {
     const principal: SystemPrincipal = { type: 'System', id: task, revision: 0, roles: [] };
@@ -155,14 +165,15 @@ export class Door {
   #denial<S>(principal: Principal, found: Found<S>, context: AuthorizationContext, reason: string): KeyturnError {
     if (this.#o.place.contained()) return new KeyturnError('sealed', 'this tenant is contained', { evidence: reason });
     // SECURITY: who may not even see it gets the answer of a missing thing (D10, AZ-01).
-    const visible = found.subject !== undefined && this.#maySee(principal, found.resource, context);
+    const visible = found.subject !== undefined && this.#maySee(principal, found, context);
     return visible
       ? new KeyturnError('forbidden', 'your role does not allow this', { evidence: reason })
       : new KeyturnError('not_found', `no such ${found.target.type}`, { evidence: reason });
   }
 
-  #maySee(principal: Principal, resource: AuthorizationResource, context: AuthorizationContext): boolean {
-    const operation = SEEING[resource.type];
+  #maySee<S>(principal: Principal, { resource, target }: Found<S>, context: AuthorizationContext): boolean {
+    const isPerson = target.type === 'user' && target.id !== undefined;
+    const operation = isPerson ? 'user.list' : SEEING[resource.type];
     const permitted = principal.type !== 'Workload' || principal.operations.has(operation);
     return this.#o.authorizer.decide(principal, operation, resource, { ...context, permitted }).allow;
   }

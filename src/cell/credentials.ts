@@ -2,107 +2,26 @@
 // It must never return a row whose MAC does not fit, nor change a version after it was written.
 import { notFound } from '../base/errors.ts';
 import type { Access } from './access.ts';
+import {
+  CREDENTIAL_COLUMNS,
+  type CredentialFacts,
+  type CredentialFilter,
+  type CredentialRow,
+  type EnvironmentRow,
+  type VersionFacts,
+  type VersionRow,
+} from './credential-rows.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, type Sealed, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
-export interface EnvironmentRow {
-  id: string;
-  name: string;
-  created_at: number;
-}
+export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
 
-export interface CredentialRow {
-  id: string;
-  environment_id: string;
-  name: string;
-  kind: string;
-  connector: string | null;
-  state: string;
-  health: string;
-  health_since: number;
-  health_cause: string | null;
-  current_version: number;
-  previous_version: number | null;
-  pending_version: number | null;
-  latest_version: number;
-  revision: number;
-  description: string;
-  /** JSON object of text to text. */
-  labels: string;
-  /** JSON object, never secret: token endpoint, client id, scopes ... */
-  config: string;
-  value_expires_at: number | null;
-  refresh_due_at: number | null;
-  created_at: number;
-  created_by: string;
-  updated_at: number;
-  deleted_at: number | null;
-  destroy_after_at: number | null;
-  mac: Uint8Array;
-  mac_key_id: string;
-}
-
-export type CredentialFacts = Omit<CredentialRow, 'mac' | 'mac_key_id'>;
-
-export interface VersionRow {
-  credential_id: string;
-  version: number;
-  key_id: string;
-  wrapped_key: Uint8Array;
-  value: Uint8Array;
-  retained: Uint8Array | null;
-  value_expires_at: number | null;
-  created_at: number;
-  created_by: string;
-  origin: string;
-  run_id: string | null;
-}
-
-/** Everything of a version but its sealed bytes. */
-export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
-
-const COLUMNS = [
-  'environment_id',
-  'name',
-  'kind',
-  'connector',
-  'state',
-  'health',
-  'health_since',
-  'health_cause',
-  'current_version',
-  'previous_version',
-  'pending_version',
-  'latest_version',
-  'revision',
-  'description',
-  'labels',
-  'config',
-  'value_expires_at',
-  'refresh_due_at',
-  'created_at',
-  'created_by',
-  'updated_at',
-  'deleted_at',
-  'destroy_after_at',
-] as const;
-
-const INSERT = `INSERT INTO credential (id, ${COLUMNS.join(', ')}, mac, mac_key_id) VALUES (?, ${COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
-const UPDATE = `UPDATE credential SET ${COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
+const INSERT = `INSERT INTO credential (id, ${CREDENTIAL_COLUMNS.join(', ')}, mac, mac_key_id) VALUES (?, ${CREDENTIAL_COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
+const UPDATE = `UPDATE credential SET ${CREDENTIAL_COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
 
 function decisive(row: CredentialFacts): SqlValue[] {
-  return COLUMNS.map((column) => row[column] ?? null);
-}
-
-export interface CredentialFilter {
-  readonly environmentId: string;
-  readonly kind?: string | undefined;
-  readonly health?: string | undefined;
-  readonly label?: { readonly name: string; readonly value: string } | undefined;
-  /** Part of the name or description, matched literally. */
-  readonly text?: string | undefined;
-  readonly deleted: boolean;
+  return CREDENTIAL_COLUMNS.map((column) => row[column] ?? null);
 }
 
 export class CredentialStore {

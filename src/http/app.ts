@@ -1,7 +1,8 @@
 // The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
 import { Hono } from 'hono';
-import type { Caller, UserIdentity } from '../access/principals.ts';
+import { type Caller, type UserIdentity, userAt } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
+import { refused as refusedClient } from '../vault/exchange-token.ts';
 import type { HomeContext, TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, parseRequest, problemAnswer, toResponse } from './edge.ts';
 import type { Metrics } from './metrics.ts';
@@ -69,7 +70,7 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     app.on(route.method, path, (c) => answer(ports, route, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
   if (served !== 'home')
-    for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, params, caller, info));
+    for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
   if (served !== 'tenant') {
     for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
     const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
@@ -171,15 +172,28 @@ function isUserToken(token: string): boolean {
 
 async function tenantContext(
   ports: AppPorts,
+  route: RouteShape,
   params: Record<string, string>,
   caller: Caller,
   info: EdgeInfo,
 ): Promise<TenantContext> {
+  const { operation } = route;
   const context = await ports.tenant(params['tenant'] ?? '', info);
-  if (context !== undefined) return context;
-  // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
-  if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
-  return fail('not_found', 'no such tenant');
+  if (operation === 'token.exchange') {
+    if (context === undefined) throw refusedClient('no such tenant');
+    return context;
+  }
+  if (context === undefined) {
+    // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
+    if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
+    return fail('not_found', 'no such tenant');
+  }
+  const { vault } = context;
+  if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
+    const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
+    await vault.submit(() => vault.door.turnAway(caller, asked));
+  }
+  return context;
 }
 
 function homeContext(ports: AppPorts, caller: Caller): HomeContext {

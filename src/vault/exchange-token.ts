@@ -17,7 +17,8 @@ export type ClientProof =
 /** Asymmetric only: a shared-secret algorithm would let whoever reads the public set sign (AN-05, RFC 8725 section 3.1). */
 const ALGORITHMS = ['EdDSA', 'ES256', 'ES384', 'PS256', 'RS256'];
 
-function refused(evidence: string): KeyturnError {
+/** One answer for every kind of wrong client, and for a tenant that is not there. */
+export function refused(evidence: string): KeyturnError {
   return new KeyturnError('unauthenticated', 'the client is unknown or its proof is wrong', {
     evidence,
     extra: { error: 'invalid_client' },

@@ -90,6 +90,7 @@ describe('the keyfile', () => {
     expect(failureOf(() => readKeyfile(`${path}.pipe`)).message).toContain('regular file');
   });
 
+  // Only root can give a file away; elsewhere the account itself cannot make the case.
   it.skipIf(process.getuid?.() !== 0)('is refused when it belongs to someone else', () => {
     createKeyfile(path);
     chownSync(path, 65534, 65534);

@@ -9,12 +9,12 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import { openNodeSql } from '../../src/cell/driver-node.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { exchangeToken } from '../../src/vault/exchange-token.ts';
+import { createWorkload } from '../../src/vault/manage-workloads.ts';
 import type { Surroundings } from '../../src/vault/open-cell.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
-import { TenantVault } from '../../src/vault/tenant-vault.ts';
-import { createWorkload } from '../../src/vault/manage-workloads.ts';
-import { exchangeToken } from '../../src/vault/exchange-token.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { testAuthorizer } from './cedar.ts';
 
 export const START_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
@@ -136,7 +136,12 @@ export async function workloadToken(tenant: TestTenant, options: WorkloadOptions
     }),
   );
   const clientSecret = made.clientSecret?.token.reveal((bytes) => new TextDecoder().decode(bytes)) ?? '';
-  const issued = await exchangeToken(vault, tenant.token(undefined), { method: 'client_secret', clientId: made.row.id, clientSecret }, []);
+  const issued = await exchangeToken(
+    vault,
+    tenant.token(undefined),
+    { method: 'client_secret', clientId: made.row.id, clientSecret },
+    [],
+  );
   return { text: issued.token.reveal((bytes) => new TextDecoder().decode(bytes)), id: made.row.id };
 }
 

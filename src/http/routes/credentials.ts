@@ -59,8 +59,9 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
       const environment = request.params['environment'] ?? '';
       const scope = `credentials/${vault.tenant.id}/${environment}`;
       const at = query.label?.indexOf('=') ?? -1;
-      const page = await vault.submit(() =>
-        listCredentials(vault, request.caller, {
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        return listCredentials(vault, request.caller, {
           environment,
           filter: {
             kind: query.kind,
@@ -71,8 +72,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           },
           afterName: query.cursor === undefined ? '' : openCursor(cursorKey, scope, query.cursor),
           maxRows: query.limit,
-        }),
-      );
+        });
+      });
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map(credentialView), next_cursor: next } };
     },
@@ -202,9 +203,12 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment, name } = names(request);
       const scope = `versions/${vault.tenant.id}/${environment}/${name}`;
-      const before =
-        request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
-      const page = await vault.submit(() => listVersions(vault, request.caller, environment, name, before, request.query.limit));
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const { cursor, limit } = request.query;
+        const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
+        return listVersions(vault, request.caller, environment, name, before, limit);
+      });
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map(versionView), next_cursor: next } };
     },

@@ -100,11 +100,12 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment = '', credential = '' } = request.params;
       const scope = `runs/${vault.tenant.id}/${environment}/${credential}`;
-      const before =
-        request.query.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, request.query.cursor));
-      const page = await vault.submit(() =>
-        listRuns(vault, request.caller, environment, credential, before, request.query.limit),
-      );
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const { cursor, limit } = request.query;
+        const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
+        return listRuns(vault, request.caller, environment, credential, before, limit);
+      });
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map((row) => runView(row)), next_cursor: next } };
     },

@@ -1,9 +1,8 @@
 // Workloads, their secrets and tokens on the wire, and the exchange of client credentials for an access token.
 import type { z } from 'zod';
 import { toTimestamp } from '../../base/clock.ts';
-import { KeyturnError } from '../../base/errors.ts';
 import type { SecretValue } from '../../base/secret-value.ts';
-import { type ClientProof, exchangeToken } from '../../vault/exchange-token.ts';
+import { type ClientProof, exchangeToken, refused } from '../../vault/exchange-token.ts';
 import {
   createClientSecret,
   createDirectToken,
@@ -42,8 +41,11 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'A page of workloads', schema: wire.listOf(wire.workload) },
     async handle({ vault, cursorKey }: TenantContext, request) {
       const scope = `workloads/${vault.tenant.id}`;
-      const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, scope, request.query.cursor);
-      const page = await vault.submit(() => listWorkloads(vault, request.caller, after, request.query.limit));
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, scope, request.query.cursor);
+        return listWorkloads(vault, request.caller, after, request.query.limit);
+      });
       const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
       return { status: 200, body: { items: page.rows.map(workloadView), next_cursor: next } };
     },
@@ -186,7 +188,7 @@ function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): Clie
   }
   if (basic !== undefined) return { method: 'client_secret', ...basic };
   if (body.client_secret === undefined) {
-    throw new KeyturnError('unauthenticated', 'the client gave no proof', { extra: { error: 'invalid_client' } });
+    throw refused('no proof');
   }
   return { method: 'client_secret', clientId: body.client_id, clientSecret: body.client_secret };
 }

@@ -1,0 +1,94 @@
+// The rows of environments, credentials and versions, as they lie in a tenant's database.
+
+export interface EnvironmentRow {
+  id: string;
+  name: string;
+  created_at: number;
+}
+
+export interface CredentialRow {
+  id: string;
+  environment_id: string;
+  name: string;
+  kind: string;
+  connector: string | null;
+  state: string;
+  health: string;
+  health_since: number;
+  health_cause: string | null;
+  current_version: number;
+  previous_version: number | null;
+  pending_version: number | null;
+  latest_version: number;
+  revision: number;
+  description: string;
+  /** JSON object of text to text. */
+  labels: string;
+  /** JSON object, never secret: token endpoint, client id, scopes ... */
+  config: string;
+  value_expires_at: number | null;
+  refresh_due_at: number | null;
+  created_at: number;
+  created_by: string;
+  updated_at: number;
+  deleted_at: number | null;
+  destroy_after_at: number | null;
+  mac: Uint8Array;
+  mac_key_id: string;
+}
+
+export type CredentialFacts = Omit<CredentialRow, 'mac' | 'mac_key_id'>;
+
+export interface VersionRow {
+  credential_id: string;
+  version: number;
+  key_id: string;
+  wrapped_key: Uint8Array;
+  value: Uint8Array;
+  retained: Uint8Array | null;
+  value_expires_at: number | null;
+  created_at: number;
+  created_by: string;
+  origin: string;
+  run_id: string | null;
+}
+
+/** Everything of a version but its sealed bytes. */
+export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
+
+/** Every column but id and MAC: what is written and what the MAC covers. */
+export const CREDENTIAL_COLUMNS = [
+  'environment_id',
+  'name',
+  'kind',
+  'connector',
+  'state',
+  'health',
+  'health_since',
+  'health_cause',
+  'current_version',
+  'previous_version',
+  'pending_version',
+  'latest_version',
+  'revision',
+  'description',
+  'labels',
+  'config',
+  'value_expires_at',
+  'refresh_due_at',
+  'created_at',
+  'created_by',
+  'updated_at',
+  'deleted_at',
+  'destroy_after_at',
+] as const;
+
+export interface CredentialFilter {
+  readonly environmentId: string;
+  readonly kind?: string | undefined;
+  readonly health?: string | undefined;
+  readonly label?: { readonly name: string; readonly value: string } | undefined;
+  /** Part of the name or description, matched literally. */
+  readonly text?: string | undefined;
+  readonly deleted: boolean;
+}
