@@ -4,13 +4,13 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Witness } from '../audit/audit-log.ts';
@@ -88,7 +88,7 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
     root = made.root;
     provider = { provider: 'passphrase', header: made.header };
   } else {
-    root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : createKeyfile(paths.keyfile);
+    root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : makeKeyfile(paths.keyfile, entropy);
     provider = { provider: 'keyfile' };
     notes.push(
       `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
@@ -102,8 +102,39 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
     root_check: check,
     root: provider,
   };
-  writeDurably(paths.installation, `${JSON.stringify(file, null, 2)}\n`);
+  const temporary = `${paths.installation}.${newId('installation', entropy)}`;
+  writeWhole(temporary, `${JSON.stringify(file, null, 2)}\n`);
+  placeOnce(temporary, paths.installation);
   return { installationId, root, created: true, notes };
+}
+
+/** Whole or absent: a disk that fills up halfway must not leave a keyfile that every later start refuses. */
+function makeKeyfile(path: string, entropy: Entropy): RootKey {
+  const temporary = `${path}.${newId('key', entropy)}`;
+  try {
+    const root = createKeyfile(temporary);
+    placeOnce(temporary, path);
+    return root;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Gives a finished file its name unless the name is taken: of two first starts at once, one goes on (ST-06).
+ * @throws conflict
+ */
+function placeOnce(temporary: string, path: string): void {
+  try {
+    linkSync(temporary, path);
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EEXIST') throw error;
+    fail('conflict', 'another process is making this installation: start again when it is done');
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  syncDirectoryOf(path);
 }
 
 function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInstallation {
@@ -156,14 +187,31 @@ export function removeBootstrapSecret(paths: DataPaths): void {
 function writeDurably(path: string, content: string | Uint8Array): void {
   const temporary = `${path}.new`;
   rmSync(temporary, { force: true });
-  const file = openSync(temporary, 'wx', 0o600);
-  try {
-    writeSync(file, typeof content === 'string' ? Buffer.from(content) : content);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
+  writeWhole(temporary, content);
   renameSync(temporary, path);
+  syncDirectoryOf(path);
+}
+
+/** Makes the file durable, or removes it and says why. @throws storage_full | storage_unavailable */
+function writeWhole(path: string, content: string | Uint8Array): void {
+  try {
+    const file = openSync(path, 'wx', 0o600);
+    try {
+      writeFileSync(file, content);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    rmSync(path, { force: true });
+    const code = (error as { code?: string }).code ?? 'unknown';
+    const full = code === 'ENOSPC' || code === 'EDQUOT';
+    const detail = full ? 'the disk is full' : 'the data directory cannot be written';
+    fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: code, cause: error });
+  }
+}
+
+function syncDirectoryOf(path: string): void {
   const directory = openSync(dirname(path), 'r');
   try {
     fsyncSync(directory);

@@ -20,9 +20,14 @@ export function newDirectory(): string {
   return directory;
 }
 
+/** Kills what still runs. */
+export async function killAll(): Promise<void> {
+  await Promise.all([...running].map((child) => ended(child, 'SIGKILL')));
+}
+
 /** Kills what still runs and removes every directory made by `newDirectory`. */
 export async function stopAll(): Promise<void> {
-  await Promise.all([...running].map((child) => ended(child, 'SIGKILL')));
+  await killAll();
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
   directories.clear();
 }
@@ -50,6 +55,7 @@ export interface Exit {
 export interface ChildService {
   readonly url: string;
   readonly directory: string;
+  readonly pid: number;
   /** The operator's log so far. */
   readonly log: readonly string[];
   readonly exited: Promise<Exit>;
@@ -90,6 +96,7 @@ export async function startChild(directory: string, options: ChildOptions = {}):
   return {
     url,
     directory,
+    pid: child.pid ?? 0,
     log,
     exited,
     signal: (name) => void child.kill(name),
