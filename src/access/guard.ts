@@ -125,10 +125,13 @@ export class Door {
     const details: EventDetails = {};
     const access = mint.make({ cellId: this.#o.place.cellId, principalId: principal.id, operation });
     try {
-      const run = () => effect(access, subject, details, principal);
-      const result = OPERATIONS[operation].writes ? this.#o.cell.sql.transaction(run) : run();
-      this.#record(principal, caller, operation, found.target, 'success', 'allowed', details);
-      return result;
+      // INVARIANT: the event is in the effect's own savepoint: one that cannot be recorded takes the effect with it (test/vault/lost-batch.test.ts).
+      const run = () => {
+        const result = effect(access, subject, details, principal);
+        this.#record(principal, caller, operation, found.target, 'success', 'allowed', details);
+        return result;
+      };
+      return OPERATIONS[operation].writes ? this.#o.cell.sql.transaction(run) : run();
     } catch (error) {
       if (isStorageFailure(error)) throw error;
       const code: ErrorCode = error instanceof KeyturnError ? error.code : 'internal';

@@ -29,10 +29,11 @@ export class IdempotencyStore {
     );
   }
 
-  insert(access: Access, row: IdempotencyRow): void {
+  /** Takes the place of an expired answer under the same key. */
+  save(access: Access, row: IdempotencyRow): void {
     access.check();
     this.#sql.run(
-      'INSERT INTO idempotency (principal_id, idempotency_key, request_hash, status, wrapped_key, key_id, value, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO idempotency (principal_id, idempotency_key, request_hash, status, wrapped_key, key_id, value, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
       row.principal_id,
       row.idempotency_key,
       row.request_hash,

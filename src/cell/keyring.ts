@@ -47,6 +47,8 @@ export class Keyring {
   readonly #erasureKey: SecretValue;
   readonly #byId = new Map<string, HeldKey>();
   readonly #active = new Map<Purpose, HeldKey>();
+  /** Wraps by key id as the last batch left them. */
+  readonly #wraps = new Map<string, number>();
   #pendingWraps = new Map<string, number>();
 
   constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
@@ -61,6 +63,7 @@ export class Keyring {
     const rows = this.rows();
     this.#byId.clear();
     this.#active.clear();
+    this.#wraps.clear();
     for (const row of rows) this.#hold(row);
     return this;
   }
@@ -119,8 +122,11 @@ export class Keyring {
 
   /** Counts a wrap under the active key; written with the batch by `flushWraps`. @throws unavailable past the bound */
   countWrap(purpose: Purpose): void {
-    const key = this.current(purpose);
-    this.#pendingWraps.set(key.id, (this.#pendingWraps.get(key.id) ?? 0) + 1);
+    const { id } = this.current(purpose);
+    const count = (this.#pendingWraps.get(id) ?? 0) + 1;
+    if ((this.#wraps.get(id) ?? 0) + count > LIMITS.wrapsPerKeyMax)
+      fail('unavailable', 'this key wrapped too often: rotate keys');
+    this.#pendingWraps.set(id, count);
   }
 
   flushWraps(): void {
@@ -131,7 +137,7 @@ export class Keyring {
         count,
         keyId,
       );
-      if (row !== undefined && row.wraps > LIMITS.wrapsPerKeyMax) fail('unavailable', 'this key wrapped too often: rotate keys');
+      if (row !== undefined) this.#wraps.set(keyId, row.wraps);
     }
     this.#pendingWraps.clear();
   }
@@ -149,14 +155,14 @@ export class Keyring {
     return Number.isFinite(lowest) ? lowest : 0;
   }
 
-  /** Destroys a decrypt_only key: its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
+  /** Destroys a decrypt_only key (any other is left): its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
   destroy(keyId: string, nowMs: number): void {
-    this.#sql.run(
-      "UPDATE tenant_key SET state = 'destroyed', wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND state = 'decrypt_only'",
+    const gone = this.#sql.get(
+      "UPDATE tenant_key SET state = 'destroyed', wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND state = 'decrypt_only' RETURNING 1 AS gone",
       nowMs,
       keyId,
     );
-    this.#byId.delete(keyId);
+    if (gone !== undefined) this.#byId.delete(keyId);
   }
 
   context(purpose: Purpose, field: string, objectId: string, version: number): SealContext {
@@ -176,6 +182,7 @@ export class Keyring {
     const key = this.#root.openTenantKey(this.#erasureKey, this.#context(purpose, row.key_id, row.version), row.wrapped);
     const held: HeldKey = { id: row.key_id, version: row.version, key, purpose, state: row.state as KeyState };
     this.#byId.set(held.id, held);
+    this.#wraps.set(held.id, row.wraps);
     if (held.state === 'active') this.#active.set(purpose, held);
   }
 

@@ -57,7 +57,7 @@ export function once(cell: IdempotentCell, operation: Operation, request: RouteR
     keyring.countWrap('api_key');
     cell.door.lookup(principal.id, (lookup) => {
       cell.core.idempotency.purgeExpired(lookup, now, 100);
-      cell.core.idempotency.insert(lookup, {
+      cell.core.idempotency.save(lookup, {
         principal_id: principal.id,
         idempotency_key: key,
         request_hash: hash,

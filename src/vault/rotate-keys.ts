@@ -59,6 +59,16 @@ export function listKeys(cell: KeyedCell, caller: Caller): { keys: KeyRow[]; pro
 
 /** Starts a rotation of the given purposes (default: all that may). New values use the new keys from this moment on. */
 export function rotateKeys(cell: KeyedCell, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
+  try {
+    return addVersions(cell, caller, purposes);
+  } catch (error) {
+    // SECURITY: the savepoint took the new keys back; what memory would still seal under them nobody could ever open again.
+    cell.core.keyring.load();
+    throw error;
+  }
+}
+
+function addVersions(cell: KeyedCell, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
   return cell.door.enter(caller, 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
     const wanted = purposes ?? ROTATABLE;
     const { keyring } = cell.core;

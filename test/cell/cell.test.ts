@@ -1,0 +1,172 @@
+// Group commit: what one tick brings commits together, a job's error is its own, and nobody hears anything before the commit.
+import { describe, expect, it } from 'vitest';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { Cell } from '../../src/cell/cell.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+
+const nextTick = (task: () => void) => void setImmediate(task);
+
+function openCell() {
+  const sql = new SqlSpy(openNodeSql(':memory:'));
+  sql.script('CREATE TABLE entry (n INTEGER PRIMARY KEY) STRICT;');
+  const cell = new Cell(sql, nextTick);
+  const insert = (n: number) => sql.run('INSERT INTO entry (n) VALUES (?)', n);
+  const stored = () => sql.all<{ n: number }>('SELECT n FROM entry ORDER BY n').map((row) => row.n);
+  return { sql, cell, insert, stored };
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+describe('a batch', () => {
+  it('takes all jobs of a tick, up to the bound, in one transaction and in their order', async () => {
+    const { sql, cell, insert, stored } = openCell();
+    const order: number[] = [];
+    const jobs = numbers(LIMITS.batchMaxJobs).map((n) =>
+      cell.submit(() => {
+        order.push(n);
+        insert(n);
+        return n;
+      }),
+    );
+    expect(sql.count('begin')).toBe(0);
+    expect(await Promise.all(jobs)).toEqual(numbers(LIMITS.batchMaxJobs));
+    expect(sql.count('commit')).toBe(1);
+    expect(order).toEqual(numbers(LIMITS.batchMaxJobs));
+    expect(stored()).toEqual(order);
+  });
+
+  it('splits 300 jobs of one tick into as few transactions as the bound allows, first come first served', async () => {
+    const { sql, cell, insert, stored } = openCell();
+    const settled: number[] = [];
+    await Promise.all(numbers(300).map((n) => cell.submit(() => insert(n)).then(() => settled.push(n))));
+    expect(sql.count('commit')).toBe(Math.ceil(300 / LIMITS.batchMaxJobs));
+    expect(settled).toEqual(numbers(300));
+    expect(stored()).toEqual(numbers(300));
+  });
+
+  it('answers nobody before its commit', async () => {
+    const { sql, cell, insert } = openCell();
+    const seen: string[] = [];
+    const log = (what: string) => () => void seen.push(`${what} after ${sql.log.at(-1)}`);
+    await Promise.all([
+      cell.submit(() => insert(1)).then(log('value')),
+      cell.submit(() => { throw new KeyturnError('forbidden', 'no'); }).catch(log('error')), // biome-ignore format: one line
+    ]);
+    expect(seen).toEqual(['value after commit', 'error after commit']);
+  });
+
+  it("keeps the others' work when one job fails, and undoes of the failed one what it put in a savepoint", async () => {
+    const { sql, cell, insert, stored } = openCell();
+    const outcomes = await Promise.allSettled([
+      cell.submit(() => insert(1)),
+      cell.submit(() =>
+        sql.transaction(() => {
+          insert(2);
+          throw new KeyturnError('conflict', 'no');
+        }),
+      ),
+      cell.submit(() => insert(1)),
+      cell.submit(() => insert(3)),
+    ]);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
+    expect(stored()).toEqual([1, 3]);
+    expect(sql.count('commit')).toBe(1);
+  });
+
+  it('that does not commit answers every job with the failure and none with its result', async () => {
+    const { sql, cell, insert, stored } = openCell();
+    sql.failCommits();
+    const outcomes = await Promise.allSettled([
+      cell.submit(() => insert(1)),
+      cell.submit(() => { throw new KeyturnError('forbidden', 'no'); }), // biome-ignore format: one line
+      cell.submit(() => 'a secret nobody may see yet'),
+    ]);
+    expect(outcomes.map((o) => (o.status === 'rejected' ? (o.reason as KeyturnError).code : o.value))).toEqual(
+      Array(3).fill('storage_full'),
+    );
+    expect(stored()).toEqual([]);
+    await cell.submit(() => insert(1));
+    expect(stored()).toEqual([1]);
+  });
+
+  it('is undone as a whole when a job meets a failing disk', async () => {
+    const { cell, insert, stored } = openCell();
+    const outcomes = await Promise.allSettled([
+      cell.submit(() => insert(1)),
+      cell.submit(() => { throw new KeyturnError('storage_unavailable', 'the disk'); }), // biome-ignore format: one line
+    ]);
+    expect(outcomes.every((outcome) => outcome.status === 'rejected')).toBe(true);
+    expect(stored()).toEqual([]);
+  });
+
+  it('refuses a job that would go on after it: a promise is not a result', async () => {
+    const { cell, insert, stored } = openCell();
+    const work = cell.submit(() => cell.sql.transaction(() => Promise.resolve(insert(1))));
+    await expect(work).rejects.toMatchObject({ code: 'internal' });
+    expect(stored()).toEqual([]);
+  });
+});
+
+describe('the hooks of a cell', () => {
+  it('run inside the transaction before the commit, and after it', async () => {
+    const { sql, cell, insert } = openCell();
+    const seen: string[] = [];
+    cell.use({
+      beforeCommit: () => seen.push(`before: ${sql.log.at(-1)}`),
+      afterCommit: () => seen.push(`after: ${sql.log.at(-1)}`),
+      afterRollback: () => seen.push('rollback'),
+    });
+    await cell.submit(() => insert(1));
+    expect(seen).toEqual(['before: INSERT INTO entry', 'after: commit']);
+  });
+
+  it('are told to drop their memory again before the next batch, when the disk could not even be read', async () => {
+    const { sql, cell, insert, stored } = openCell();
+    const seen: string[] = [];
+    cell.use({
+      afterRollback: () => {
+        seen.push('drop');
+        sql.get('SELECT count(*) AS n FROM entry');
+        seen.push('dropped');
+      },
+    });
+    sql.failCommits();
+    const first = cell.submit(() => insert(1)).catch((error: KeyturnError) => error.code);
+    sql.failReads(true);
+    expect(await first).toBe('storage_full');
+    const second = cell.submit(() => seen.push('a job ran on doubtful memory'));
+    expect(await second.catch((error: KeyturnError) => error.code)).toBe('storage_unavailable');
+    sql.failReads(false);
+    await cell.submit(() => insert(2));
+    expect(seen.filter((entry) => entry !== 'drop')).toEqual(['dropped']);
+    expect(stored()).toEqual([2]);
+  });
+
+  it('undo the batch when they cannot write, and every caller learns it', async () => {
+    const { cell, insert, stored } = openCell();
+    let broken = true;
+    cell.use({
+      beforeCommit: () => {
+        if (broken) throw new Error('cannot write');
+      },
+    });
+    await expect(cell.submit(() => insert(1))).rejects.toMatchObject({ code: 'storage_unavailable' });
+    broken = false;
+    await cell.submit(() => insert(2));
+    expect(stored()).toEqual([2]);
+  });
+});
+
+describe('a cell that closes', () => {
+  it('commits what is queued first and refuses what comes later', async () => {
+    const { sql, cell, insert } = openCell();
+    const queued = numbers(LIMITS.batchMaxJobs * 2 + 1).map((n) => cell.submit(() => insert(n)));
+    cell.close();
+    cell.close();
+    await Promise.all(queued);
+    expect(sql.count('commit')).toBe(3);
+    await expect(cell.submit(() => 1)).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});

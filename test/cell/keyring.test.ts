@@ -1,0 +1,140 @@
+// A cell's keys: chosen by id and purpose, counted, retired, destroyed; memory always says what the database says.
+import { randomBytes } from 'node:crypto';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { newId } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { CELL_PURPOSES, Keyring } from '../../src/cell/keyring.ts';
+import { migrate } from '../../src/cell/migrations.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { caughtCode } from '../kit/outcome.ts';
+import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
+
+const root = RootKey.of(randomBytes(32));
+const erasureKey = newErasureKey();
+const identity = { installationId: newId('installation', testEntropy), cellId: newId('tenant', testEntropy) };
+const clock = new TestClock();
+let sql: Sql;
+let keyring: Keyring;
+
+const opened = () => new Keyring(sql, root, erasureKey, identity).load();
+
+beforeEach(() => {
+  sql = openNodeSql(':memory:');
+  migrate(sql, 'tenant', START_MS);
+  keyring = opened();
+  sql.transaction(() => keyring.createMissing(clock, testEntropy));
+});
+
+function wrapsOf(keyId: string): unknown {
+  return sql.get('SELECT wraps FROM tenant_key WHERE key_id = ?', keyId)?.['wraps'];
+}
+
+describe('a keyring', () => {
+  it('makes one key for each purpose, all different, and only once', () => {
+    sql.transaction(() => keyring.createMissing(clock, testEntropy));
+    expect(keyring.rows().map((row) => row.purpose)).toEqual([...CELL_PURPOSES].sort());
+    const bytes = CELL_PURPOSES.map((purpose) => keyring.current(purpose).key.export().toString('hex'));
+    expect(new Set(bytes).size).toBe(CELL_PURPOSES.length);
+    expect(CELL_PURPOSES.map((purpose) => opened().current(purpose).key.export().toString('hex'))).toEqual(bytes);
+  });
+
+  it('is sealed before it was loaded', () => {
+    const cold = new Keyring(sql, root, erasureKey, identity);
+    expect(caughtCode(() => cold.current('api_key'))).toBe('sealed');
+  });
+
+  it('opens under its own root key, erasure key and identity only', () => {
+    const other = { ...identity, cellId: newId('tenant', testEntropy) };
+    expect(caughtCode(() => new Keyring(sql, root, erasureKey, other).load())).toBe('integrity');
+    expect(caughtCode(() => new Keyring(sql, root, newErasureKey(), identity).load())).toBe('integrity');
+    expect(caughtCode(() => new Keyring(sql, RootKey.of(randomBytes(32)), erasureKey, identity).load())).not.toBe('ok');
+  });
+
+  it('refuses a key that was moved to another purpose or given another version in the table', () => {
+    const { id } = keyring.current('mfa_seed');
+    sql.run("UPDATE tenant_key SET purpose = 'api_key', version = 9 WHERE key_id = ?", id);
+    expect(caughtCode(opened)).toBe('integrity');
+    sql.run("UPDATE tenant_key SET purpose = 'mfa_seed', version = 2 WHERE key_id = ?", id);
+    expect(caughtCode(opened)).toBe('integrity');
+  });
+
+  it('never gives a key for another purpose than its own', () => {
+    const { id } = keyring.current('api_key');
+    expect(keyring.byId('api_key', id).id).toBe(id);
+    expect(caughtCode(() => keyring.byId('oauth_token', id))).toBe('integrity');
+  });
+
+  it('keeps the old key for opening when a new version comes, and seals with the new one', () => {
+    const before = keyring.current('api_key');
+    const after = sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
+    expect(after.version).toBe(2);
+    expect(keyring.current('api_key').id).toBe(after.id);
+    expect(keyring.byId('api_key', before.id).key.equals(before.key)).toBe(true);
+    expect(
+      keyring
+        .rows()
+        .filter((row) => row.purpose === 'api_key')
+        .map((row) => row.state),
+    ).toEqual(['decrypt_only', 'active']);
+  });
+
+  it('never destroys the active key, and of a destroyed one nothing is left', () => {
+    const before = keyring.current('api_key');
+    sql.transaction(() => keyring.destroy(before.id, START_MS));
+    expect(opened().current('api_key').id).toBe(before.id);
+    expect(keyring.current('api_key').id).toBe(before.id);
+    expect(keyring.byId('api_key', before.id).id).toBe(before.id);
+    sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
+    sql.transaction(() => keyring.destroy(before.id, START_MS));
+    for (const ring of [keyring, opened()]) expect(caughtCode(() => ring.byId('api_key', before.id))).toBe('key_destroyed');
+    expect(sql.get('SELECT wrapped, state FROM tenant_key WHERE key_id = ?', before.id)).toEqual({
+      wrapped: null,
+      state: 'destroyed',
+    });
+  });
+
+  it('says which key version is the lowest that opens anything', () => {
+    expect(keyring.lowestVersion()).toBe(1);
+    for (const purpose of CELL_PURPOSES) {
+      const { id } = keyring.current(purpose);
+      sql.transaction(() => keyring.addVersion(purpose, 2, clock, testEntropy));
+      sql.transaction(() => keyring.destroy(id, START_MS));
+    }
+    expect(keyring.lowestVersion()).toBe(2);
+  });
+});
+
+describe('the count of wraps', () => {
+  it('is written with the batch and added up', () => {
+    const { id } = keyring.current('api_key');
+    for (let i = 0; i < 3; i++) keyring.countWrap('api_key');
+    expect(wrapsOf(id)).toBe(0);
+    sql.transaction(() => keyring.flushWraps());
+    sql.transaction(() => keyring.flushWraps());
+    expect(wrapsOf(id)).toBe(3);
+  });
+
+  it('forgets what an undone batch counted', () => {
+    const { id } = keyring.current('api_key');
+    keyring.countWrap('api_key');
+    keyring.reload();
+    sql.transaction(() => keyring.flushWraps());
+    expect(wrapsOf(id)).toBe(0);
+  });
+
+  it('stops a key at its bound, and the one that would pass it alone; a new version goes on', () => {
+    const { id } = keyring.current('api_key');
+    sql.run('UPDATE tenant_key SET wraps = ? WHERE key_id = ?', LIMITS.wrapsPerKeyMax - 1, id);
+    keyring.reload();
+    keyring.countWrap('api_key');
+    expect(caughtCode(() => keyring.countWrap('api_key'))).toBe('unavailable');
+    sql.transaction(() => keyring.flushWraps());
+    expect(wrapsOf(id)).toBe(LIMITS.wrapsPerKeyMax);
+    expect(caughtCode(() => keyring.countWrap('api_key'))).toBe('unavailable');
+    expect(caughtCode(() => keyring.countWrap('audit_pii'))).toBe('ok');
+    sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
+    expect(caughtCode(() => keyring.countWrap('api_key'))).toBe('ok');
+  });
+});
