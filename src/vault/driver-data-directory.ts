@@ -71,8 +71,13 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
  * @throws sealed when the root key is missing, wrong or exposed; nothing is written then
  */
 export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
-  if (existsSync(paths.installation)) return reopen(paths, passphrase);
-  if (existsSync(paths.home)) {
+  const beside = existsSync(paths.register) || existsSync(dirname(paths.tenant('')));
+  if (existsSync(paths.installation)) {
+    // SECURITY: an empty home in the place of a lost one would hand out a new bootstrap secret and forget every tenant.
+    if (beside && !existsSync(paths.home)) fail('sealed', `home.db is missing from ${paths.directory}: restore it from a copy`);
+    return reopen(paths, passphrase);
+  }
+  if (beside || existsSync(paths.home)) {
     fail(
       'sealed',
       `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`,
