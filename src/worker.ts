@@ -17,6 +17,7 @@ import {
   type FrontFacts,
   type HomeMethods,
   homeOf,
+  isCanonical,
   type Outcome,
   outcomeOf,
   type Resolved,
@@ -229,10 +230,12 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
   #ports(): AppPorts {
     return {
       identify: (_token, info) => info.user,
-      tenant: async (_idOrName, info) => {
+      tenant: async (idOrName, info) => {
         const tenant = await this.#open();
         if (tenant === undefined) return undefined;
         const { vault, engine } = tenant;
+        // SECURITY: the front read one tenant in the path and the router another: neither is served.
+        if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
         const cursorKey = vault.around.root.subkey('cursor-mac');
         return { vault, rotation: engine, cursorKey, publicUrl: info.origin ?? '' };
       },
@@ -259,6 +262,8 @@ export default {
     const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
     const facts: FrontFacts = { address, secure: request.url.startsWith('https:'), origin };
     try {
+      if (!isCanonical(request.url))
+        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), facts);
       const name = TENANT_PATH.exec(request.url)?.[1];
       const { tenantId, user } =
         name === undefined ? { tenantId: undefined, user: undefined } : await resolve(request, env, name);
@@ -284,8 +289,11 @@ async function resolve(request: Request, env: Env, name: string): Promise<Resolv
 
 /** An object was reset or moved under the request. What it did not answer may or may not have happened: clients repeat with their key. */
 function unavailable(thrown: unknown, facts: FrontFacts): Response {
+  console.error(`unavailable ${toKeyturnError(thrown).evidence ?? ''}`);
+  return refuse(new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 }), facts);
+}
+
+function refuse(error: KeyturnError, facts: FrontFacts): Response {
   const requestId = requestIds()();
-  console.error(`unavailable ${requestId} ${toKeyturnError(thrown).evidence ?? ''}`);
-  const error = new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 });
   return toResponse(problemAnswer(error, requestId), requestId, { ...facts, nextRequestId: () => requestId });
 }

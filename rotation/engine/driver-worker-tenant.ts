@@ -2,7 +2,9 @@
 // It must never open a database under another tenant's name, nor let due work wait without an alarm.
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Authorizer } from '../../src/access/authorizer.ts';
+import { fail } from '../../src/base/errors.ts';
 import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
+import { schemaVersion } from '../../src/cell/migrations.ts';
 import { openRegisterEntry } from '../../src/cell/register.ts';
 import type { TenantOpeningFacts } from '../../src/vault/driver-worker-home.ts';
 import type { Surroundings } from '../../src/vault/open-cell.ts';
@@ -18,6 +20,8 @@ export interface WorkerTenantOptions {
   readonly admit: (principalId: string) => void;
   readonly connectors: ReadonlyMap<string, Connector>;
   readonly sandboxAllowed: boolean;
+  /** Only while the tenant is being made. */
+  readonly mayCreate: boolean;
 }
 
 /** Rest between two passes, so that work that stays due (another owner's lease) does not spin. */
@@ -33,11 +37,14 @@ export class WorkerTenant {
   /** @throws integrity | key_destroyed | rolled_back */
   constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
     const { storage, around, authorizer, admit } = options;
+    const sql = durableObjectSql(storage);
+    // SECURITY: a finished tenant without its cell is one whose storage was taken away; an empty one in its place would hide that (CR-03).
+    if (!options.mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this tenant is missing');
     this.#storage = storage;
     this.#now = () => around.clock.now();
     this.vault = new TenantVault({
       tenant: opening.tenant,
-      sql: durableObjectSql(storage),
+      sql,
       erasureKey: openRegisterEntry(around.root, around.installationId, opening.tenant.id, opening.entry),
       around,
       authorizer,

@@ -21,6 +21,7 @@ const IDLE_SOCKET_MS = 2 * LIMITS.requestTimeoutMs;
 const CLOSE_GRACE_MS = 10_000;
 const CLOSE_POLL_MS = 50;
 const LOOPBACK = Networks.parse(['127.0.0.0/8', '::1'], '');
+const DOT_SEGMENT = /^[^?#]*[/\\](\.|%2e){1,2}([/\\?#]|$)/i;
 /** Headers of which a second copy would let two readers see two requests. */
 const SINGLE_HEADERS = new Set(['host', 'authorization', 'content-type', 'transfer-encoding', 'idempotency-key', 'if-match']);
 
@@ -195,7 +196,9 @@ function urlOf({ host, tls }: ListenOptions, port: number): string {
 }
 
 /** What another reader of the same request could understand differently, if anything; Node's parser refuses the rest. */
-function ambiguityOf({ rawHeaders }: IncomingMessage): string | undefined {
+function ambiguityOf({ rawHeaders, url = '' }: IncomingMessage): string | undefined {
+  // A proxy in front may have judged the path as it was written, before dot segments are resolved here (AZ-06).
+  if (DOT_SEGMENT.test(url)) return 'the path is not in canonical form';
   let seen: Set<string> | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();

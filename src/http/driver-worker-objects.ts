@@ -111,3 +111,10 @@ export function requestIds(): () => string {
 
 export const homeOf = (env: Env): HomeMethods => env.HOME.get(env.HOME.idFromName('home'));
 export const tenantOf = (env: Env, tenantId: string): TenantMethods => env.TENANT.get(env.TENANT.idFromName(tenantId));
+
+/** SECURITY: the runtime resolves dot segments between the front and an object; both must have read the same path (AZ-06). */
+export function isCanonical(url: string): boolean {
+  const end = url.search(/[?#]/);
+  const { origin, pathname } = new URL(url);
+  return (end < 0 ? url : url.slice(0, end)).replace(/^https?:\/\/[^/]*/, '') === pathname || url === origin;
+}

@@ -24,6 +24,8 @@ export interface EdgeInfo {
 
 const PLAIN_PATH = /^[A-Za-z0-9/._:~-]*$/;
 const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
+/** The ETag of a credential: its revision. */
+export const REVISION_TAG = /^"r([0-9]{1,15})"$/;
 const KEY_TEXT = /^[\x21-\x7e]{1,128}$/;
 
 const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
@@ -84,6 +86,7 @@ export async function parseRequest(
   if (idempotencyKey !== undefined && !KEY_TEXT.test(idempotencyKey)) {
     fail('invalid_request', 'the header Idempotency-Key may hold 1 to 128 visible ASCII characters');
   }
+  if (shape.method !== 'GET') checkConditions(headers);
   const url = request.url;
   const mark = url.indexOf('?');
   const bytes = shape.body === undefined ? undefined : await readBody(request, shape);
@@ -99,6 +102,14 @@ export async function parseRequest(
     requestHash: () =>
       sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
   };
+}
+
+/** SECURITY: before anyone is asked, so that a malformed condition says nothing about what is there. @throws invalid_request */
+function checkConditions(headers: Headers): void {
+  const ifNoneMatch = headers.get('if-none-match');
+  if (ifNoneMatch !== null && ifNoneMatch !== '*') fail('invalid_request', 'If-None-Match may only be * on a write');
+  const ifMatch = headers.get('if-match');
+  if (ifMatch !== null && !REVISION_TAG.test(ifMatch)) fail('invalid_request', 'If-Match must be an ETag of this credential');
 }
 
 function pathOf(url: string): string {

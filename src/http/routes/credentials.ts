@@ -1,6 +1,5 @@
 // Credentials on the wire.
 import { z } from 'zod';
-import { fail } from '../../base/errors.ts';
 import {
   deleteCredential,
   destroyCredential,
@@ -14,6 +13,7 @@ import { readFreshCredential } from '../../vault/read-credential.ts';
 import type { Located } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, signCursor } from '../cursor.ts';
+import { REVISION_TAG } from '../edge.ts';
 import { once } from '../idempotency.ts';
 import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
 import { credentialView, revisionTag, versionView } from '../views.ts';
@@ -28,16 +28,11 @@ function names(request: RouteRequest): { environment: string; name: string } {
   return { environment: request.params['environment'] ?? '', name: request.params['credential'] ?? '' };
 }
 
-/** `If-Match: "r3"` or `*`; `If-None-Match: *`. @throws invalid_request */
+/** `If-Match: "r3"`, `If-None-Match: *`: already known to be written so (edge.ts). */
 export function preconditionOf(request: RouteRequest, cas?: number): WritePrecondition {
-  if (request.ifNoneMatch !== undefined) {
-    if (request.ifNoneMatch !== '*') fail('invalid_request', 'If-None-Match may only be * on a write');
-    return { absent: true, version: cas };
-  }
+  if (request.ifNoneMatch !== undefined) return { absent: true, version: cas };
   if (request.ifMatch === undefined) return { version: cas };
-  const revision = /^"r([0-9]{1,15})"$/.exec(request.ifMatch)?.[1];
-  if (revision === undefined) fail('invalid_request', 'If-Match must be an ETag of this credential');
-  return { revision: Number(revision), version: cas };
+  return { revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
 }
 
 function described(located: Located, status = 200): Answer {

@@ -1,0 +1,149 @@
+// Of what is not theirs a caller learns nothing: the same answer as for what is not there, on every route there is.
+import { beforeAll, describe, expect, it } from 'vitest';
+import { apiKey, at, type Call, comparable, type Json, must, type World } from './world.ts';
+
+interface Fields {
+  readonly tenant: string;
+  readonly environment: string;
+  readonly credential: string;
+  readonly workload: string;
+  readonly token: string;
+  readonly run: string;
+  readonly user: string;
+}
+
+const ABSENT: Fields = {
+  tenant: 'ten_000000000000000000000000',
+  environment: 'nowhere',
+  credential: 'nothing-here',
+  workload: 'wkl_000000000000000000000000',
+  token: '000000000000',
+  run: 'run_000000000000000000000000',
+  user: 'usr_000000000000000000000000',
+};
+
+/** A body that each route takes, by the last word of its path. */
+const BODIES: Readonly<Record<string, unknown>> = {
+  'PATCH {credential}': { description: 'intruded' },
+  '{credential}': apiKey(),
+  environments: { name: 'intruded' },
+  workloads: { name: 'intruder', environment: 'staging', patterns: ['*'] },
+  token: { grant_type: 'client_credentials', client_secret: 'not-a-real-secret' },
+  tenants: { name: 'intruded' },
+  users: { name: 'intruder', grants: [{ role: 'auditor' }] },
+  setup: { name: 'intruder' },
+};
+
+export function foreignCases(world: () => World): void {
+  let routes: { readonly method: string; readonly path: string }[] = [];
+  let foreign: Fields;
+
+  beforeAll(async () => {
+    const { call, owner, globex } = world();
+    const { body: document } = await must(call('GET', '/openapi.json'), 200);
+    routes = Object.entries<object>(document.paths).flatMap(([path, item]) =>
+      Object.keys(item).map((method) => ({ method: method.toUpperCase(), path })),
+    );
+    await must(call('PUT', at('globex', 'foreign'), { token: owner, body: apiKey() }), 201);
+    const users = await must(call('GET', '/v1/users', { token: owner }), 200);
+    foreign = {
+      tenant: globex.id,
+      environment: 'staging',
+      credential: 'foreign',
+      workload: globex.workload,
+      token: globex.tokenId,
+      run: ABSENT.run,
+      user: users.body.items.find((user: Json) => user.name === 'audrey').id,
+    };
+  });
+
+  const send = async (call: Call, token: string | undefined, method: string, path: string, fields: Fields) => {
+    const filled = path.replace(/\{(\w+)\}/g, (_, field: keyof Fields) => fields[field]);
+    const last = path.split('/').at(-1) ?? '';
+    const body = BODIES[`${method} ${last}`] ?? BODIES[last] ?? {};
+    const ask = { token, ...(method === 'GET' || method === 'DELETE' ? {} : { body }) };
+    let reply = await call(method, filled, ask);
+    // So many refusals use up what one source may fail: then the same question again, a little later.
+    for (let tries = 0; reply.status === 429 && tries < 5; tries++) {
+      await new Promise((resume) => setTimeout(resume, 1_200));
+      reply = await call(method, filled, ask);
+    }
+    return reply;
+  };
+
+  it('knows the routes to try', () => {
+    expect(routes.filter(({ path }) => path.includes('{tenant}')).length).toBeGreaterThan(20);
+    expect(routes.filter(({ path }) => path.includes('{credential}')).length).toBeGreaterThan(8);
+  });
+
+  describe.each(['engineer', 'workload', 'nobody'] as const)('%s of another tenant', (who) => {
+    const tokenOf = () => ({ engineer: world().engineer, workload: world().acme.token, nobody: undefined })[who];
+
+    it('cannot tell a foreign tenant from none, on any route', async () => {
+      for (const { method, path } of routes.filter((route) => route.path.includes('{tenant}'))) {
+        const none = comparable(await send(world().call, tokenOf(), method, path, ABSENT));
+        expect(none.status, `${method} ${path}`).toBeGreaterThanOrEqual(400);
+        for (const tenant of [foreign.tenant, 'globex']) {
+          const theirs = comparable(await send(world().call, tokenOf(), method, path, { ...foreign, tenant }));
+          expect(theirs, `${method} ${path}`).toEqual(none);
+        }
+        const unknownName = comparable(await send(world().call, tokenOf(), method, path, { ...ABSENT, tenant: 'nowhere' }));
+        expect(unknownName, `${method} ${path}`).toEqual(none);
+      }
+    });
+
+    it('learns no more by malformed cursors and conditions', async () => {
+      const tries = [
+        ['GET', '/v1/tenants/{tenant}/workloads?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/versions?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/rotations?cursor=x'],
+      ] as const;
+      for (const [method, path] of tries) {
+        const none = comparable(await send(world().call, tokenOf(), method, path, ABSENT));
+        expect(comparable(await send(world().call, tokenOf(), method, path, foreign)), path).toEqual(none);
+      }
+      const write = (fields: Fields, headers: Record<string, string>) =>
+        world().call('PUT', at(fields.tenant, fields.credential), { token: tokenOf(), body: apiKey(), headers });
+      for (const headers of [{ 'if-match': 'nonsense' }, { 'if-none-match': 'nonsense' }, { 'if-match': '"r1"' }] as const)
+        expect(comparable(await write(foreign, headers as Record<string, string>))).toEqual(
+          comparable(await write(ABSENT, headers as Record<string, string>)),
+        );
+    });
+
+    it('cannot tell foreign things from none inside their own tenant, on any route', async () => {
+      const nested = routes.filter(({ path }) => /\{tenant\}.*\{/.test(path) && !path.endsWith('{credential}'));
+      for (const { method, path } of nested) {
+        const mine = { tenant: 'acme', environment: 'staging' };
+        const theirs = comparable(await send(world().call, tokenOf(), method, path, { ...foreign, ...mine }));
+        const none = comparable(await send(world().call, tokenOf(), method, path, { ...ABSENT, ...mine }));
+        expect(theirs, `${method} ${path}`).toEqual(none);
+      }
+    });
+
+    it('cannot tell a colleague from nobody, on any route', async () => {
+      for (const { method, path } of routes.filter((route) => route.path.includes('{user}'))) {
+        const theirs = comparable(await send(world().call, tokenOf(), method, path, foreign));
+        expect(theirs, `${method} ${path}`).toEqual(comparable(await send(world().call, tokenOf(), method, path, ABSENT)));
+      }
+    });
+  });
+
+  it('every route but the public ones wants a token', async () => {
+    const open = ['/health', '/openapi.json'];
+    for (const { method, path } of routes.filter((route) => !open.includes(route.path))) {
+      const reply = await send(world().call, undefined, method, path, { ...foreign, tenant: 'acme' });
+      expect(reply.status, `${method} ${path}`).toBe(401);
+      expect(reply.headers.get('www-authenticate'), `${method} ${path}`).toMatch(/^Bearer/);
+    }
+  });
+
+  it('left no trace in the foreign tenant', async () => {
+    const { call, owner } = world();
+    const credentials = await must(call('GET', `${at('globex')}?search=foreign`, { token: owner }), 200);
+    expect(credentials.body.items.map((item: Json) => [item.name, item.version, item.state])).toEqual([['foreign', 1, 'active']]);
+    const environments = await must(call('GET', '/v1/tenants/globex/environments', { token: owner }), 200);
+    expect(environments.body.items.map((item: Json) => item.name).sort()).toEqual(['production', 'staging']);
+    await must(call('GET', at('globex'), { token: world().globex.token }), 200);
+  });
+}

@@ -1,0 +1,39 @@
+// What every Keyturn answers over HTTP, whatever runtime serves it. One world a target; the cases share it and run in this order.
+import { afterAll, beforeAll, describe } from 'vitest';
+import { accessCases } from './access-cases.ts';
+import { auditCases } from './audit-cases.ts';
+import { credentialCases } from './credential-cases.ts';
+import { edgeCases } from './edge-cases.ts';
+import { foreignCases } from './foreign-cases.ts';
+import { proofCases } from './proof-cases.ts';
+import { rateCases } from './rate-cases.ts';
+import { rotationCases } from './rotation-cases.ts';
+import { furnish, type Target, type World } from './world.ts';
+
+export function conformance(name: string, startTarget: () => Promise<Target>): void {
+  describe(name, () => {
+    let target: Target | undefined;
+    let made: World | undefined;
+    const world = (): World => {
+      if (made === undefined) throw new Error('the target did not start');
+      return made;
+    };
+    beforeAll(async () => {
+      target = await startTarget();
+      made = await furnish(target);
+    }, 60_000);
+    afterAll(async () => {
+      await target?.stop();
+    });
+
+    describe('the edge', () => edgeCases(world));
+    describe('credentials', () => credentialCases(world));
+    describe('proofs of workloads', () => proofCases(world));
+    describe('who may what', () => accessCases(world));
+    describe('what is not yours', () => foreignCases(world));
+    describe('refresh and rotation', () => rotationCases(world));
+    describe('evidence', () => auditCases(world));
+    // Last: it uses up what a source may fail.
+    describe('floods', () => rateCases(world));
+  });
+}
