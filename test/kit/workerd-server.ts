@@ -1,7 +1,7 @@
 // Keyturn in the real Workers runtime for tests: the bundle wrangler would deploy, served by workerd itself with storage on disk.
 // It must never leave a process behind: every start has its stop, and `kill` is SIGKILL.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,6 +27,8 @@ export interface WorkerdServer {
 export interface WorkerdDeployment {
   /** Starts on the storage that earlier starts left. `secrets` replace the usual ones; undefined leaves one out. */
   start(secrets?: Readonly<Record<string, string | undefined>>): Promise<WorkerdServer>;
+  /** A copy of the storage of the tenant that was made last; only while no server runs. */
+  copyNewestTenant(): { putBack(): void; remove(): void };
   /** Kills what still runs and removes bundle and storage. */
   remove(): Promise<void>;
 }
@@ -51,6 +53,24 @@ export async function deployToWorkerd(): Promise<WorkerdDeployment> {
       const server = await serve(config, given);
       running.add(server);
       return server;
+    },
+    copyNewestTenant() {
+      const objects = join(folder, 'objects', 'keyturn-tenant');
+      const born = (file: string) => statSync(join(objects, file)).birthtimeMs;
+      const databases = readdirSync(objects).filter((file) => /^[0-9a-f]{64}\.sqlite$/.test(file));
+      const newest = databases.reduce((a, b) => (born(b) > born(a) ? b : a));
+      const files = () => readdirSync(objects).filter((file) => file.startsWith(newest));
+      const kept = new Map(files().map((file) => [file, readFileSync(join(objects, file))]));
+      const remove = () => {
+        for (const file of files()) rmSync(join(objects, file));
+      };
+      return {
+        remove,
+        putBack() {
+          remove();
+          for (const [file, bytes] of kept) writeFileSync(join(objects, file), bytes);
+        },
+      };
     },
     async remove() {
       await Promise.all([...running].map((server) => server.kill()));
