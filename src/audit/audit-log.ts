@@ -92,7 +92,9 @@ export class AuditLog implements CellHooks {
     const now = clock.now();
     if (this.#pending.length > 0) this.#append(now);
     keyring.flushWraps();
-    if (this.#frontier.size > this.#signedSize && now - this.#signedAtMs >= LIMITS.checkpointIntervalMs) this.#sign(now);
+    // A clock set back must not silence the log until it has caught up: hence the distance, not the difference.
+    const young = Math.abs(now - this.#signedAtMs) < LIMITS.checkpointIntervalMs;
+    if (this.#frontier.size > this.#signedSize && !young) this.#sign(now);
   }
 
   afterCommit(): void {
@@ -116,6 +118,11 @@ export class AuditLog implements CellHooks {
     this.sources.forget();
     this.#options.keyring.reload();
     this.#readHead();
+  }
+
+  /** There are events that no signed head covers yet. */
+  get unsigned(): boolean {
+    return this.#frontier.size > this.#signedSize;
   }
 
   /** Makes the running batch sign its head even if the last one is young. Call inside a job. */

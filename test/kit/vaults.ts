@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Role } from '../../src/access/operations.ts';
 import type { Caller, UserIdentity } from '../../src/access/principals.ts';
 import type { Clock, Entropy } from '../../src/base/clock.ts';
-import { NO_FAULTS } from '../../src/base/faults.ts';
+import { type Faults, NO_FAULTS } from '../../src/base/faults.ts';
 import { newId } from '../../src/base/ids.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { openNodeSql } from '../../src/cell/driver-node.ts';
@@ -38,6 +38,8 @@ export interface TestTenant {
   readonly sql: Sql;
   readonly clock: TestClock;
   readonly notes: string[];
+  /** What the log asked to be woken for. */
+  readonly wakes: (() => void)[];
   /** A user with these roles at this tenant (assigned), or everywhere. */
   user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
   token(text: string | undefined, address?: string): Caller;
@@ -49,18 +51,20 @@ export interface TestTenantOptions {
   readonly demo?: boolean;
   readonly sql?: Sql;
   readonly clock?: TestClock;
+  readonly faults?: Faults;
 }
 
 export async function testTenant(options: TestTenantOptions = {}): Promise<TestTenant> {
   const clock = options.clock ?? new TestClock();
   const sql = options.sql ?? openNodeSql(':memory:');
   const notes: string[] = [];
+  const wakes: (() => void)[] = [];
   const around: Surroundings = {
     clock,
     entropy: testEntropy,
-    faults: NO_FAULTS,
+    faults: options.faults ?? NO_FAULTS,
     nextTick: (task) => void setImmediate(task),
-    later: () => {},
+    later: (_delayMs, task) => void wakes.push(task),
     witness: { publish: (_cell, note) => void notes.push(note) },
     root: RootKey.of(randomBytes(32)),
     installationId: newId('installation', testEntropy),
@@ -77,6 +81,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
     sql,
     clock,
     notes,
+    wakes,
     user: (roles, where = 'here', extra = {}) => {
       const tenantId = where === 'here' ? tenant.id : where === 'everywhere' ? '*' : 'ten_another';
       const user: UserIdentity = {

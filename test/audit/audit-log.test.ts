@@ -1,0 +1,158 @@
+// The log itself: what is committed, signed and remembered is one and the same, whatever batches came and whichever were lost.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import { verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
+import { Frontier, leafHash, rootOf } from '../../src/crypto/merkle.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+
+/** Leaves of the log from nothing but the stored event bytes. */
+function leavesFromBytes(sql: Sql): Uint8Array[] {
+  const blocks = sql.all<{ bytes: Uint8Array }>('SELECT bytes FROM audit_block ORDER BY first_index');
+  const text = blocks.map((block) => new TextDecoder().decode(block.bytes)).join('');
+  const lines = text.split('\n').slice(0, -1);
+  return lines.map((line) => leafHash(new TextEncoder().encode(line)));
+}
+
+function note(tenant: TestTenant, count: number): Promise<unknown> {
+  const { door } = tenant.vault;
+  const input = { actor: { type: 'system', id: 'test' }, outcome: 'success', target: { type: 'test' } } as const;
+  return tenant.vault.submit(() => {
+    for (let i = 0; i < count; i++) door.note({ ...input, action: 'test', reason: 'test', request: `req_${i}` });
+  });
+}
+
+const sequenceOf = (sql: Sql) => Number(sql.get('SELECT state_sequence FROM audit_head')?.['state_sequence']);
+
+describe('the head of the log', () => {
+  it('is, after any batches, lost ones and restarts among them, the one recomputed from the stored events', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ events: fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 5 }), end: fc.constantFrom('commit', 'commit', 'lose', 'restart') }), { maxLength: 8 }), // biome-ignore format: one line
+        async (batches) => {
+          const sql = new SqlSpy(openNodeSql(':memory:'));
+          const tenant = await testTenant({ sql });
+          let vault = tenant.vault;
+          for (const { events, end } of batches) {
+            if (end === 'restart') vault = tenant.reopen(tenant.notes.at(-1));
+            if (end === 'lose') sql.failCommits();
+            const ends = await Promise.all(events.map((count) => outcomeOf(note({ ...tenant, vault }, count))));
+            if (end === 'lose' && ends.length > 0) expect(new Set(ends)).toEqual(new Set(['storage_full']));
+            sql.failCommits(0);
+            const leaves = leavesFromBytes(sql);
+            expect(vault.core.audit.size).toBe(leaves.length);
+            expect(Buffer.from(vault.core.audit.root()).equals(rootOf(leaves))).toBe(true);
+            const head = sql.get<{ size: number; frontier: Uint8Array }>('SELECT size, frontier FROM audit_head');
+            expect(head?.size).toBe(leaves.length);
+            expect(Buffer.from(Frontier.fromBytes(head?.frontier as Uint8Array).root()).equals(rootOf(leaves))).toBe(true);
+            expect(eventsOf(sql).map((event) => event['index'])).toEqual(leaves.map((_, i) => i));
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('grows its state sequence by one for each batch with events, never for one without or for a lost one', async () => {
+    const sql = new SqlSpy(openNodeSql(':memory:'));
+    const tenant = await testTenant({ sql });
+    const start = sequenceOf(sql);
+    await note(tenant, 3);
+    await note(tenant, 1);
+    await note(tenant, 0);
+    expect(sequenceOf(sql)).toBe(start + 2);
+    sql.failCommits();
+    expect(await outcomeOf(note(tenant, 1))).toBe('storage_full');
+    expect(tenant.vault.core.audit.stateSequence).toBe(start + 2);
+    await note({ ...tenant, vault: tenant.reopen() }, 1);
+    expect(sequenceOf(sql)).toBe(start + 3);
+  });
+});
+
+describe('checkpoints', () => {
+  it('are signed at most once an interval and always name a committed head', async () => {
+    const tenant = await testTenant();
+    const seen: [number, number][] = [];
+    for (let i = 0; i < 60; i++) {
+      await note(tenant, 1 + (i % 3));
+      tenant.clock.pass(170);
+    }
+    const leaves = leavesFromBytes(tenant.sql);
+    for (const text of tenant.notes) {
+      const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, text);
+      expect(Buffer.from(head.root).equals(rootOf(leaves.slice(0, head.size)))).toBe(true);
+      expect(head.origin).toBe(tenant.vault.core.audit.origin);
+      seen.push([head.at, head.stateSequence]);
+    }
+    expect(seen.length).toBeGreaterThan(8);
+    for (const [i, [at, sequence]] of seen.entries()) {
+      const before = seen[i - 1];
+      if (before === undefined) continue;
+      expect(at - before[0]).toBeGreaterThanOrEqual(LIMITS.checkpointIntervalMs);
+      expect(sequence).toBeGreaterThan(before[1]);
+    }
+    expect(tenant.sql.all('SELECT note FROM checkpoint ORDER BY size').map((row) => row['note'])).toEqual(tenant.notes);
+  });
+
+  it('cover the last events of a burst without a further request: the log asks once to be woken', async () => {
+    const tenant = await testTenant();
+    await note(tenant, 1);
+    tenant.clock.pass(10);
+    const asked = tenant.wakes.length;
+    await note(tenant, 1);
+    await note(tenant, 1);
+    expect(tenant.wakes.length - asked).toBeLessThanOrEqual(1);
+    tenant.clock.pass(LIMITS.checkpointIntervalMs);
+    const signed = tenant.notes.length;
+    tenant.wakes.at(-1)?.();
+    await tenant.vault.submit(() => {});
+    expect(tenant.notes.length).toBe(signed + 1);
+    const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '');
+    expect(head.size).toBe(tenant.vault.core.audit.size);
+  });
+
+  it('go on being signed when the clock is set back', async () => {
+    const tenant = await testTenant();
+    tenant.clock.pass(LIMITS.checkpointIntervalMs);
+    await note(tenant, 1);
+    const signed = tenant.notes.length;
+    tenant.clock.pass(-3_600_000);
+    await note(tenant, 1);
+    expect(tenant.notes.length).toBe(signed + 1);
+  });
+
+  it('are not published when their batch is lost, and the next one is signed instead', async () => {
+    const sql = new SqlSpy(openNodeSql(':memory:'));
+    const tenant = await testTenant({ sql });
+    tenant.clock.pass(LIMITS.checkpointIntervalMs);
+    const published = [...tenant.notes];
+    sql.failCommits();
+    expect(await outcomeOf(note(tenant, 1))).toBe('storage_full');
+    expect(tenant.notes).toEqual(published);
+    await note(tenant, 2);
+    expect(tenant.notes.length).toBe(published.length + 1);
+    const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '');
+    expect(head.size).toBe(leavesFromBytes(sql).length);
+  });
+
+  it('refuse, once witnessed, a database that was put back or that went another way', async () => {
+    const tenant = await testTenant();
+    tenant.clock.pass(LIMITS.checkpointIntervalMs);
+    await putKey(tenant, 'stripe', 'not-a-real-secret');
+    const witnessed = tenant.notes.at(-1) ?? '';
+    expect(() => tenant.reopen(witnessed)).not.toThrow();
+    const last = tenant.sql.get<{ first_index: number }>('SELECT max(first_index) AS first_index FROM audit_block');
+    const shorter = new Frontier();
+    shorter.appendAll(leavesFromBytes(tenant.sql).slice(0, last?.first_index));
+    tenant.sql.run('DELETE FROM audit_block WHERE first_index = ?', last?.first_index ?? -1);
+    tenant.sql.run('UPDATE audit_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
+    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'rolled_back' }));
+    shorter.append(leafHash(new TextEncoder().encode('another event')));
+    tenant.sql.run('UPDATE audit_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
+    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'rolled_back' }));
+  });
+});

@@ -1,0 +1,189 @@
+// Rows that decide something carry a MAC: whoever edits the database behind the service's back gets an error, not a right.
+import { describe, expect, it } from 'vitest';
+import type { Sql } from '../../src/cell/sql.ts';
+import { describeCredential, listCredentials } from '../../src/vault/describe-credential.ts';
+import { createTenant, listTenants, resolveTenant } from '../../src/vault/manage-tenants.ts';
+import { createUser, listUsers } from '../../src/vault/manage-users.ts';
+import { getWorkload } from '../../src/vault/manage-workloads.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { testTeam } from '../kit/homes.ts';
+import { caughtCode, outcomeOf } from '../kit/outcome.ts';
+import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+
+interface Column {
+  readonly name: string;
+  readonly type: string;
+}
+
+/** Every column of a table with another value of its type, but for the ones named. */
+function edits(sql: Sql, table: string, free: readonly string[]): { column: string; change: string }[] {
+  return sql
+    .all<Column & { notnull: number }>(`SELECT name, type, "notnull" FROM pragma_table_info('${table}')`)
+    .filter((column) => !free.includes(column.name))
+    .map(({ name, type }) => ({ column: name, change: ANOTHER[type]?.(name) ?? '' }));
+}
+
+const ANOTHER: Readonly<Record<string, (name: string) => string>> = {
+  INTEGER: (name) => `${name} = coalesce(${name}, 0) + 1`,
+  TEXT: (name) => `${name} = coalesce(${name}, '') || 'x'`,
+  BLOB: (name) => `${name} = zeroblob(length(${name}))`,
+};
+
+/** Edits one row, sees what `attempt` says, and puts the row back. */
+async function underEdit(sql: Sql, table: string, change: string, attempt: () => Promise<string>): Promise<string> {
+  sql.script(
+    `CREATE TEMP TABLE kept AS SELECT * FROM ${table}; PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;`,
+  );
+  try {
+    sql.run(`UPDATE ${table} SET ${change}`);
+    return await attempt();
+  } finally {
+    const columns = sql.all<Column>(`SELECT name FROM pragma_table_info('${table}')`).map(({ name }) => `${name} = kept.${name}`);
+    sql.script(`UPDATE ${table} SET ${columns.join(', ')} FROM kept WHERE kept.rowid = ${table}.rowid; DROP TABLE kept;`);
+    sql.script('PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = OFF;');
+  }
+}
+
+const CANARY = 'not-a-real-secret-stores';
+const describeStripe = (tenant: TestTenant) =>
+  outcomeOf(
+    tenant.vault.submit(() => describeCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe')),
+  );
+
+function read(tenant: TestTenant, token: string): Promise<string> {
+  const input = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
+  return outcomeOf(tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(token), input)));
+}
+
+function dropMemory(tenant: TestTenant): void {
+  tenant.vault.cache.clear();
+  tenant.vault.authenticator.forget();
+}
+
+describe('an edit behind the back of the service', () => {
+  it('of any column of a credential is noticed before the row is believed', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    // Without its name or its environment the row is simply not the one that was asked for.
+    for (const { column, change } of edits(tenant.sql, 'credential', ['name', 'environment_id'])) {
+      const outcome = await underEdit(tenant.sql, 'credential', change, () => describeStripe(tenant));
+      expect.soft(outcome, column).toMatch(column === 'mac_key_id' ? /^(integrity|key_destroyed)$/ : /^integrity$/);
+    }
+    expect(await describeStripe(tenant)).toBe('ok');
+  });
+
+  it('that gives a credential another name or moves it to another environment is noticed under its new name', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'other', CANARY, 'production');
+    expect(await underEdit(tenant.sql, 'credential', "name = 'stripe'", () => describeStripe(tenant))).toBe('not_found');
+    const moved = "name = 'stripe', environment_id = (SELECT id FROM environment WHERE name = 'staging')";
+    expect(await underEdit(tenant.sql, 'credential', moved, () => describeStripe(tenant))).toBe('integrity');
+  });
+
+  it('is noticed in lists, too', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    const list = () =>
+      outcomeOf(
+        tenant.vault.submit(() =>
+          listCredentials(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+            environment: 'staging',
+            filter: { deleted: false },
+            afterName: '',
+            maxRows: 10,
+          }),
+        ),
+      );
+    expect(await underEdit(tenant.sql, 'credential', "health = 'degraded'", list)).toBe('integrity');
+    expect(await list()).toBe('ok');
+  });
+
+  it('of any column of a token or of its workload gives nobody more than they had', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    const { text, id } = await workloadToken(tenant);
+    const attempt = () => {
+      dropMemory(tenant);
+      return read(tenant, text);
+    };
+    const free = ['last_used_at', 'created_at', 'created_by', 'public_id', 'id'];
+    for (const table of ['token', 'workload']) {
+      for (const { column, change } of edits(tenant.sql, table, free)) {
+        const outcome = await underEdit(tenant.sql, table, change, attempt);
+        const asked = column === 'mac_key_id' ? /^(integrity|key_destroyed)$/ : /^integrity$/;
+        expect.soft(outcome, `${table}.${column}`).toMatch(asked);
+      }
+    }
+    expect(await attempt()).toBe('ok');
+    const found = () => outcomeOf(tenant.vault.submit(() => getWorkload(tenant.vault, tenant.user(['admin'], 'everywhere'), id)));
+    expect(await underEdit(tenant.sql, 'workload', 'patterns = \'["*","x"]\'', found)).toBe('integrity');
+  });
+
+  it('of a sealed version, its wrapped key or its number opens nothing', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    await putKey(tenant, 'stripe', `${CANARY}-2`);
+    await putKey(tenant, 'hubspot', CANARY);
+    const { text } = await workloadToken(tenant);
+    const attempt = () => {
+      dropMemory(tenant);
+      return read(tenant, text);
+    };
+    const swaps = [
+      'value = zeroblob(length(value))',
+      'wrapped_key = zeroblob(length(wrapped_key))',
+      'value = (SELECT value FROM credential_version WHERE version = 1 LIMIT 1)',
+      'wrapped_key = (SELECT wrapped_key FROM credential_version WHERE version = 1 LIMIT 1)',
+      'value = substr(value, 1, length(value) - 1)',
+      "value = x''",
+      "key_id = (SELECT key_id FROM tenant_key WHERE purpose = 'oauth_token')",
+      "key_id = 'key_000000000000000000000000'",
+    ];
+    for (const change of swaps) {
+      const outcome = await underEdit(tenant.sql, 'credential_version', change, attempt);
+      expect.soft(outcome, change).toMatch(/^(integrity|key_destroyed)$/);
+    }
+    expect(await attempt()).toBe('ok');
+  });
+
+  it("that exchanges two environments' names is noticed", async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY, 'production');
+    const { text } = await workloadToken(tenant);
+    dropMemory(tenant);
+    tenant.sql.run("UPDATE environment SET name = 'aside' WHERE name = 'staging'");
+    tenant.sql.run("UPDATE environment SET name = 'staging' WHERE name = 'production'");
+    expect(await read(tenant, text)).toBe('integrity');
+  });
+
+  it('of a user or of their grants is noticed', async () => {
+    const team = await testTeam();
+    const owner = () => team.caller(team.owner);
+    const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], tokenTtlMs: 60_000 };
+    await team.home.submit(() => createUser(team.home, owner(), input));
+    const list = () => outcomeOf(team.home.submit(() => listUsers(team.home, owner(), '', 10)));
+    const free = ['id', 'created_at', 'created_by'];
+    for (const { column, change } of edits(team.sql, 'user', free)) {
+      const asOne = column === 'name' ? "name = name || 'x'" : change;
+      const outcome = await underEdit(team.sql, 'user', asOne, list);
+      expect.soft(outcome, column).toMatch(column === 'mac_key_id' ? /^(integrity|key_destroyed)$/ : /^integrity$/);
+    }
+    expect(await underEdit(team.sql, 'user_grant', "role = 'admin'", list)).toBe('integrity');
+    team.sql.run("INSERT INTO user_grant SELECT id, 'admin', '*' FROM user WHERE name = 'eve'");
+    expect(await list()).toBe('integrity');
+  });
+
+  it('of what a tenant is called, where it stands or whether it is the demo is noticed', async () => {
+    const team = await testTeam();
+    const owner = () => team.caller(team.owner);
+    const made = await createTenant(team.home, owner(), { name: 'acme', environments: ['staging'], demo: false }, team.provision);
+    const list = () => {
+      team.home.routes.clear();
+      expect.soft(caughtCode(() => resolveTenant(team.home, made.id))).toBe('integrity');
+      return outcomeOf(team.home.submit(() => listTenants(team.home, owner(), '', 10)));
+    };
+    for (const change of ["name = 'evil'", 'demo = 1', "state = 'creating'", "environments = '[]'"]) {
+      expect.soft(await underEdit(team.sql, 'tenant', change, list), change).toBe('integrity');
+    }
+  });
+});
