@@ -13,7 +13,7 @@ import type { Sql } from '../cell/sql.ts';
 import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
 import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
-import { type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
 
 export interface HomeVaultOptions {
   readonly sql: Sql;
@@ -79,7 +79,7 @@ export class HomeVault {
   }
 
   close(): void {
-    this.core.cell.close();
+    closeCell(this.core);
   }
 
   #findIdentity(lookup: Access, text: string, nowMs: number): UserIdentity | undefined {

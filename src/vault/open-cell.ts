@@ -75,6 +75,13 @@ export function openCell(
   return { cell, keyring, audit, tokens: new TokenStore(sql, keyring), idempotency: new IdempotencyStore(sql) };
 }
 
+/** Commits what is queued, has the last head signed and witnessed, and closes. Idempotent. */
+export function closeCell({ cell, audit }: OpenCell): void {
+  // SECURITY: what came after the last witnessed head could be cut off unseen while nobody serves it (CR-03). Best effort on a full disk.
+  if (audit.unsigned) cell.submit(() => audit.signNow()).catch(() => {});
+  cell.close();
+}
+
 function ensureIdentity(kind: CellKind, sql: Sql, cellId: string, around: Surroundings): IdentityRow {
   const present = sql.get<IdentityRow>('SELECT installation_id, cell_id, kind, incarnation_id FROM cell WHERE id = 1');
   if (present !== undefined) {

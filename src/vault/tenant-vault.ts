@@ -11,7 +11,7 @@ import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
-import { type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
 
 export interface TenantIdentity {
   readonly id: string;
@@ -121,7 +121,7 @@ export class TenantVault {
   }
 
   close(): void {
-    this.core.cell.close();
+    closeCell(this.core);
   }
 
   #tellDue(): void {
