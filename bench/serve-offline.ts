@@ -1,0 +1,275 @@
+// Works on tenants of a data directory that nobody serves, with the vault's own code: fills them, times reads and rewraps, and drives
+// the refresh engine. What a caller of the service would wait for is waited for here, too: nothing is switched off.
+import { randomBytes, randomInt } from 'node:crypto';
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
+import { loadConnectors } from '../rotation/engine/driver-connectors.ts';
+import { createNodeEgress } from '../rotation/engine/driver-egress.ts';
+import { RunEngine } from '../rotation/engine/engine.ts';
+import { Authorizer } from '../src/access/authorizer.ts';
+import { readPolicies } from '../src/access/driver-policies.ts';
+import type { Caller, UserIdentity } from '../src/access/principals.ts';
+import type { Clock } from '../src/base/clock.ts';
+import { NO_FAULTS } from '../src/base/faults.ts';
+import { newId } from '../src/base/ids.ts';
+import type { Access } from '../src/cell/access.ts';
+import type { CredentialFacts } from '../src/cell/credentials.ts';
+import { openNodeSql } from '../src/cell/driver-node.ts';
+import { KeyRegister } from '../src/cell/register.ts';
+import { dataPaths, fileWitness, openInstallation } from '../src/vault/driver-data-directory.ts';
+import type { Surroundings } from '../src/vault/open-cell.ts';
+import { putCredential, storeVersion } from '../src/vault/put-credential.ts';
+import { readCredential } from '../src/vault/read-credential.ts';
+import { rotateKeys } from '../src/vault/rotate-keys.ts';
+import { TenantVault } from '../src/vault/tenant-vault.ts';
+import { answerWith, givenInput } from './child.ts';
+import { API_KEY, ENVIRONMENT, type Tenant } from './installation.ts';
+import { percentile } from './statistics.ts';
+
+const FILL_BATCH_ROWS = 20_000;
+const READ_BATCH = 64;
+
+const { dataDirectory, tenants } = givenInput<{ dataDirectory: string; tenants: Tenant[] }>();
+const clock: Clock = { now: () => Date.now() };
+const paths = dataPaths(dataDirectory);
+const entropy = { bytes: (count: number) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
+const { root, installationId } = openInstallation(paths, entropy, undefined);
+const around: Surroundings = {
+  clock,
+  entropy,
+  faults: NO_FAULTS,
+  nextTick: (task) => void setImmediate(task),
+  later: (delayMs, task) => void setTimeout(task, delayMs).unref(),
+  witness: fileWitness(paths, () => {}),
+  root,
+  installationId,
+};
+const registerSql = openNodeSql(paths.register);
+const register = new KeyRegister(registerSql, root, installationId);
+const authorizer = new Authorizer(cedar, readPolicies());
+const vaults = new Map(tenants.map((tenant) => [tenant.name, open(tenant)]));
+const connectors = await loadConnectors();
+let requests = 0;
+
+function open(tenant: Tenant): TenantVault {
+  return new TenantVault({
+    tenant: { id: tenant.id, name: tenant.name, demo: false },
+    sql: openNodeSql(paths.tenant(tenant.id)),
+    erasureKey: register.open(tenant.id),
+    around,
+    authorizer,
+    admit: () => {},
+    onDueChanged: () => {},
+  });
+}
+
+function vaultOf(name: string): TenantVault {
+  const vault = vaults.get(name);
+  if (vault === undefined) throw new Error('no such tenant');
+  return vault;
+}
+
+const source = { address: '127.0.0.1', userAgent: 'bench' };
+const admin: UserIdentity = {
+  id: 'usr_bench',
+  name: 'bench',
+  revision: 1,
+  bootstrap: false,
+  grants: [{ role: 'admin', tenantId: '*' }],
+  tokenId: '',
+};
+const asAdmin = (): Caller => ({ token: undefined, source, request: `req_${requests++}`, user: admin });
+
+const SPLIT = { value: new TextEncoder().encode(JSON.stringify(API_KEY.value)), retained: undefined, expiresAtMs: undefined };
+
+/** Credentials `c<from>` on, sealed and inserted as `putCredential` would, but in large batches and without an event each. */
+async function fill({ tenant, from, count }: { tenant: string; from: number; count: number }): Promise<void> {
+  const vault = vaultOf(tenant);
+  for (let at = from; at < from + count; at += FILL_BATCH_ROWS) {
+    const end = Math.min(at + FILL_BATCH_ROWS, from + count);
+    await vault.submit(() =>
+      vault.door.lookup('bench', (access) => {
+        const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
+        for (let i = at; i < end; i++) {
+          const facts = factsOf(access, environmentId, `c${i}`);
+          vault.credentials.insert(access, facts);
+          storeVersion(vault, access, facts, SPLIT, { origin: 'put', runId: null });
+        }
+      }),
+    );
+  }
+}
+
+function factsOf(access: Access, environmentId: string, name: string): CredentialFacts {
+  const now = clock.now();
+  return {
+    id: newId('credential', entropy),
+    environment_id: environmentId,
+    name,
+    kind: API_KEY.kind,
+    connector: null,
+    state: 'active',
+    health: 'ready',
+    health_since: now,
+    health_cause: null,
+    current_version: 1,
+    previous_version: null,
+    pending_version: null,
+    latest_version: 1,
+    revision: 1,
+    description: '',
+    labels: '{}',
+    config: '{}',
+    value_expires_at: null,
+    refresh_due_at: null,
+    created_at: now,
+    created_by: access.principalId,
+    updated_at: now,
+    deleted_at: null,
+    destroy_after_at: null,
+  };
+}
+
+interface ReadAsk {
+  readonly tenant: string;
+  /** Names are drawn uniformly from `c0` to `c<among - 1>`. */
+  readonly among: number;
+  readonly reads: number;
+  /** The credential cache is emptied before each batch. */
+  readonly cold: boolean;
+}
+
+/** Reads in batches of 64 as 64 connections would bring them; microseconds of wall clock and of CPU per read. */
+async function timeReads({ tenant, among, reads, cold }: ReadAsk): Promise<{ wallUs: number; cpuUs: number }> {
+  const vault = vaultOf(tenant);
+  const token = tenants.find(({ name }) => name === tenant)?.token ?? '';
+  const cpuBefore = process.cpuUsage();
+  const startedAt = performance.now();
+  for (let done = 0; done < reads; done += READ_BATCH) {
+    if (cold) vault.cache.clear();
+    const batch = Array.from({ length: READ_BATCH }, () => {
+      const caller: Caller = { token, source, request: `req_${requests++}` };
+      const input = {
+        environment: ENVIRONMENT,
+        name: `c${Math.floor(Math.random() * among)}`,
+        version: undefined,
+        stage: undefined,
+      };
+      return vault.submit(() => readCredential(vault, caller, input));
+    });
+    await Promise.all(batch);
+  }
+  const wallUs = (performance.now() - startedAt) * 1e3;
+  const cpu = process.cpuUsage(cpuBefore);
+  return { wallUs: wallUs / reads, cpuUs: (cpu.user + cpu.system) / reads };
+}
+
+/** Rotates the key of all API keys and rewraps until nothing is left. */
+async function rewrap({ tenant }: { tenant: string }): Promise<{ rows: number; seconds: number }> {
+  const vault = vaultOf(tenant);
+  await vault.submit(() => rotateKeys(vault, asAdmin(), ['api_key']));
+  const startedAt = performance.now();
+  const { rewrapped } = await engineOf(vault).runDueWork();
+  return { rows: rewrapped, seconds: (performance.now() - startedAt) / 1e3 };
+}
+
+function engineOf(vault: TenantVault): RunEngine {
+  const every = (everyMs: number, beat: () => void) => {
+    const timer = setInterval(beat, everyMs);
+    return () => clearInterval(timer);
+  };
+  return new RunEngine({ vault, egress: createNodeEgress({ clock }), connectors, owner: 'bench', sandboxAllowed: true, every });
+}
+
+interface GrantAsk {
+  readonly tenant: string;
+  /** Credentials get this and a number as their names. */
+  readonly prefix: string;
+  readonly provider: { readonly tokenEndpoint: string; readonly clientId: string; readonly clientSecret: string };
+  readonly grants: readonly { readonly accessToken: string; readonly refreshToken: string; readonly expiresIn: number }[];
+}
+
+async function putGrants({ tenant, prefix, provider, grants }: GrantAsk): Promise<void> {
+  const vault = vaultOf(tenant);
+  const puts = grants.map((grant, i) =>
+    vault.submit(() =>
+      putCredential(vault, asAdmin(), {
+        environment: ENVIRONMENT,
+        name: `${prefix}${i}`,
+        kind: 'oauth2',
+        value: {
+          access_token: grant.accessToken,
+          refresh_token: grant.refreshToken,
+          client_secret: provider.clientSecret,
+          expires_in: grant.expiresIn,
+        },
+        connector: 'local-sandbox',
+        config: {
+          token_endpoint: provider.tokenEndpoint,
+          client_id: provider.clientId,
+          client_authentication: 'client_secret_basic',
+        },
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+        precondition: {},
+      }),
+    ),
+  );
+  await Promise.all(puts);
+}
+
+interface RefreshAsk {
+  readonly tenant: string;
+  readonly prefix: string;
+  readonly grants: number;
+  readonly atOnce: number;
+  readonly seconds: number;
+}
+
+/** Keeps `atOnce` refreshes of different grants under way; each counts when its new version is durable. */
+async function timeRefreshes(
+  ask: RefreshAsk,
+): Promise<{ requests: number; perSecond: number; p50Ms: number; p99Ms: number; failures: number }> {
+  const vault = vaultOf(ask.tenant);
+  const engine = engineOf(vault);
+  const ids = vault.door.lookup('bench', (access) => {
+    const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
+    return Array.from(
+      { length: ask.grants },
+      (_, i) => vault.credentials.find(access, environmentId, `${ask.prefix}${i}`)?.id ?? '',
+    );
+  });
+  const before = refreshedVersions(vault);
+  const tookMs: number[] = [];
+  const startedAt = performance.now();
+  const endAt = startedAt + ask.seconds * 1e3;
+  const work = async (): Promise<void> => {
+    while (performance.now() < endAt) {
+      const id = ids.shift() ?? '';
+      const askedAt = performance.now();
+      await engine.refreshNow(id, 'request', true);
+      tookMs.push(performance.now() - askedAt);
+      ids.push(id);
+    }
+  };
+  await Promise.all(Array.from({ length: ask.atOnce }, work));
+  const seconds = (performance.now() - startedAt) / 1e3;
+  const stored = refreshedVersions(vault) - before;
+  return {
+    requests: tookMs.length,
+    perSecond: stored / seconds,
+    p50Ms: percentile(tookMs, 50),
+    p99Ms: percentile(tookMs, 99),
+    failures: tookMs.length - stored,
+  };
+}
+
+/** Every refresh adds one to the latest version of its credential. */
+function refreshedVersions(vault: TenantVault): number {
+  return Number(vault.core.cell.sql.get("SELECT sum(latest_version) AS n FROM credential WHERE kind = 'oauth2'")?.['n'] ?? 0);
+}
+
+answerWith({ hello: () => ({}), fill, timeReads, rewrap, putGrants, timeRefreshes }, () => {
+  for (const vault of vaults.values()) vault.close();
+  registerSql.close();
+});
