@@ -75,6 +75,12 @@ export class UserStore {
     this.#insertGrants(row.id, grants);
   }
 
+  /** Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out. */
+  isEmpty(access: Access): boolean {
+    access.check();
+    return this.#sql.get('SELECT 1 AS present FROM user LIMIT 1') === undefined;
+  }
+
   /** @throws integrity */
   find(access: Access, idOrName: string): { row: UserRow; grants: GrantRow[] } | undefined {
     access.check();

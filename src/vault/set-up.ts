@@ -15,7 +15,7 @@ const EVERYWHERE = '*';
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
   return home.submit(() =>
     home.door.lookup('first-start', (access) => {
-      if (home.users.list(access, '', 1).length > 0) return undefined;
+      if (!home.users.isEmpty(access)) return undefined;
       const now = home.around.clock.now();
       const owner: UserFacts = {
         id: newId('user', home.around.entropy),

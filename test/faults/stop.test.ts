@@ -1,0 +1,63 @@
+// OP-06: SIGTERM with work in flight. What was acknowledged is there, the process ends with 0 within a bound.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import {
+  apiKey,
+  CREDENTIALS,
+  clientOf,
+  eventsOf,
+  furnish,
+  newDirectory,
+  startChild,
+  stopAll,
+  verifyLog,
+} from '../kit/node-service.ts';
+
+const WITHIN_MS = 5_000;
+const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
+
+afterAll(stopAll);
+
+describe('SIGTERM with work in flight', () => {
+  it('loses no acknowledged write and ends with 0 within a bound', async () => {
+    const directory = newDirectory();
+    const service = await startChild(directory);
+    const place = await furnish(service.url, directory);
+    const put = clientOf(service.url, place.workload);
+    const acknowledged: string[] = [];
+    const writers = Array.from({ length: 16 }, async (_, writer) => {
+      for (let i = 0; ; i++) {
+        const answer = await put('PUT', `${CREDENTIALS}/w${writer}`, apiKey(`${i}-not-a-real-secret`)).catch(() => undefined);
+        if (answer === undefined || answer.status === 503) return;
+        expect(answer.status).toBeLessThan(300);
+        acknowledged.push(answer.headers.get('x-request-id') ?? '');
+      }
+    });
+    await new Promise((resume) => setTimeout(resume, 1_000));
+    const started = Date.now();
+    expect(await service.stop()).toEqual({ code: 0, signal: null });
+    expect(Date.now() - started).toBeLessThan(WITHIN_MS);
+    await Promise.all(writers);
+    expect(acknowledged.length).toBeGreaterThan(100);
+    const again = await startChild(directory);
+    const log = await verifyLog(clientOf(again.url, place.owner), '/v1/tenants/acme');
+    expect(log.findings).toEqual([]);
+    const stored = new Set(
+      eventsOf(log.lines)
+        .filter(({ action, outcome }) => action === 'credential.put' && outcome === 'success')
+        .map(({ request }) => request),
+    );
+    expect(acknowledged.filter((request) => !stored.has(request))).toEqual([]);
+    await again.stop();
+  });
+
+  it('given twice, ends at once', (context) => {
+    if (!existsSync(MAIN)) {
+      console.warn('SKIPPED: a second SIGTERM is the business of src/cli/main.ts, which does not exist yet');
+      return context.skip();
+    }
+    console.warn('SKIPPED: src/cli/main.ts exists now; its second SIGTERM still has to be tried here');
+    context.skip();
+  });
+});
