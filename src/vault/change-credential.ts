@@ -102,7 +102,7 @@ export function deleteCredential(vault: TenantVault, caller: Caller, input: Dele
   );
 }
 
-/** Takes a deletion back within its window. @throws conflict when it is not deleted */
+/** Takes a deletion back within its window. @throws conflict when it is not deleted | gone when the window has ended */
 export function restoreCredential(vault: TenantVault, caller: Caller, input: Named): Located {
   return vault.door.enter(
     caller,
@@ -110,6 +110,7 @@ export function restoreCredential(vault: TenantVault, caller: Caller, input: Nam
     (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
+      if ((located.row.destroy_after_at ?? 0) <= vault.around.clock.now()) fail('gone', 'the recovery window has ended');
       checkPrecondition(located.row, input.precondition);
       const alive = located.row.health === 'ready' || located.row.health === 'degraded';
       const refreshable = located.row.kind === 'oauth2' && alive;

@@ -69,7 +69,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'run.read',
     'token.exchange',
   ],
-  system: ['credential.rotate', 'key.rotate'],
+  system: ['credential.rotate', 'credential.destroy', 'key.rotate'],
   team: ['tenant.list'],
 };
 

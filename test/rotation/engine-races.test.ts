@@ -90,8 +90,7 @@ describe('what happens to a credential while its refresh is under way', () => {
 });
 
 describe('due work', () => {
-  // Known hole: the guardrail scheduler-rotates-only does not let the scheduler destroy. This test turns red when it does: then drop `fails`.
-  it.fails('destroys a deleted credential when its recovery window has ended', async () => {
+  it('destroys a deleted credential when its recovery window has ended', async () => {
     bench = await refreshBench();
     await bench.connect('crm');
     await bench.remove('crm');

@@ -1,0 +1,161 @@
+// Lists and searches of credentials: filters are literal, pages hold every name once while others write, and only what may be seen is there.
+import { describe, expect, it } from 'vitest';
+import { deleteCredential } from '../../src/vault/change-credential.ts';
+import { type ListCredentialsInput, listCredentials } from '../../src/vault/describe-credential.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+
+const SECRET = 'not-a-real-secret';
+
+interface Facts {
+  readonly labels?: Record<string, string>;
+  readonly description?: string;
+  readonly kind?: 'api_key' | 'json';
+}
+
+const put = (tenant: TestTenant, name: string, facts: Facts = {}) =>
+  tenant.vault.submit(() =>
+    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+      environment: 'staging',
+      name,
+      kind: facts.kind ?? 'api_key',
+      value: { key: SECRET },
+      connector: undefined,
+      config: undefined,
+      labels: facts.labels,
+      description: facts.description,
+      expiresAtMs: undefined,
+      precondition: {},
+    }),
+  );
+
+async function list(
+  tenant: TestTenant,
+  filter: Partial<ListCredentialsInput['filter']> = {},
+  caller = tenant.user(['admin'], 'everywhere'),
+  pageSize = 50,
+) {
+  const names: string[] = [];
+  let after: string | undefined = '';
+  while (after !== undefined) {
+    const afterName: string = after;
+    const page = await tenant.vault.submit(() =>
+      listCredentials(tenant.vault, caller, {
+        environment: 'staging',
+        filter: { deleted: false, ...filter },
+        afterName,
+        maxRows: pageSize,
+      }),
+    );
+    expect(page.rows.length).toBeLessThanOrEqual(pageSize);
+    names.push(...page.rows.map(({ row }) => row.name));
+    after = page.next;
+  }
+  return names;
+}
+
+describe('a search', () => {
+  it('takes its text literally in names and descriptions, whatever SQL would make of it', async () => {
+    const tenant = await testTenant();
+    await put(tenant, 'per-cent', { description: '100% of it' });
+    await put(tenant, 'per_cent', { description: 'it\'s "quoted"; DROP TABLE credential; --' });
+    await put(tenant, 'percent', { description: 'back\\slash [a-z]* ?' });
+    for (const [text, names] of [
+      ['%', ['per-cent']],
+      ['_', ['per_cent']],
+      ['r_c', ['per_cent']],
+      ['\'s "', ['per_cent']],
+      ['drop table', ['per_cent']],
+      ['\\', ['percent']],
+      ['[a-z]*', ['percent']],
+      ['?', ['percent']],
+      ['cent', ['per-cent', 'per_cent', 'percent']],
+      ['nowhere', []],
+    ] as const) {
+      expect.soft(await list(tenant, { text }), text).toEqual(names);
+    }
+  });
+
+  it('does not mind upper and lower case in a description', async () => {
+    const tenant = await testTenant();
+    await put(tenant, 'a', { description: 'Billing of ACME' });
+    expect(await list(tenant, { text: 'acme' })).toEqual(['a']);
+    expect(await list(tenant, { text: 'billing of' })).toEqual(['a']);
+  });
+
+  it('filters by kind, by health and by one exact label', async () => {
+    const tenant = await testTenant();
+    await put(tenant, 'a', { labels: { team: 'x', 'a.b': '1' } });
+    await put(tenant, 'b', { labels: { team: 'xy' }, kind: 'json' });
+    await put(tenant, 'c', { labels: { other: 'x' } });
+    expect(await list(tenant, { kind: 'json' })).toEqual(['b']);
+    expect(await list(tenant, { kind: 'oauth2' })).toEqual([]);
+    expect(await list(tenant, { health: 'ready' })).toEqual(['a', 'b', 'c']);
+    expect(await list(tenant, { health: 'needs_consent' })).toEqual([]);
+    expect(await list(tenant, { label: { name: 'team', value: 'x' } })).toEqual(['a']);
+    expect(await list(tenant, { label: { name: 'a.b', value: '1' } })).toEqual(['a']);
+    expect(await list(tenant, { label: { name: 'a', value: '1' } })).toEqual([]);
+    expect(await list(tenant, { label: { name: "team' OR 1=1 --", value: '%' } })).toEqual([]);
+    expect(await list(tenant, { kind: 'api_key', label: { name: 'team', value: 'x' }, text: 'a' })).toEqual(['a']);
+  });
+
+  it('keeps the deleted apart from the others', async () => {
+    const tenant = await testTenant();
+    await put(tenant, 'a');
+    await put(tenant, 'b');
+    const input = { environment: 'staging', name: 'a', precondition: {}, recoveryWindowMs: undefined };
+    await tenant.vault.submit(() => deleteCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), input));
+    expect(await list(tenant)).toEqual(['b']);
+    expect(await list(tenant, { deleted: true })).toEqual(['a']);
+  });
+});
+
+describe('pages', () => {
+  it.each([1, 2, 3, 7, 50])('of %i hold every name once and in order', async (size) => {
+    const tenant = await testTenant();
+    const names = Array.from({ length: 23 }, (_, i) => `key-${String((i * 7) % 23).padStart(2, '0')}`);
+    for (const name of names) await put(tenant, name);
+    expect(await list(tenant, {}, undefined, size)).toEqual([...names].sort());
+  });
+
+  it('miss and repeat nothing that was there all the time, while others put and delete in between', async () => {
+    const tenant = await testTenant();
+    const steady = Array.from({ length: 20 }, (_, i) => `key-${String(i * 10).padStart(3, '0')}`);
+    for (const name of steady) await put(tenant, name);
+    const admin = tenant.user(['admin'], 'everywhere');
+    const seen: string[] = [];
+    let after: string | undefined = '';
+    for (let turn = 0; after !== undefined; turn++) {
+      const afterName: string = after;
+      const page = await tenant.vault.submit(() =>
+        listCredentials(tenant.vault, admin, { environment: 'staging', filter: { deleted: false }, afterName, maxRows: 3 }),
+      );
+      seen.push(...page.rows.map(({ row }) => row.name));
+      after = page.next;
+      await Promise.all([put(tenant, `key-00${turn}x`), put(tenant, `key-19${turn}x`), put(tenant, `zzz-${turn}`)]);
+    }
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(seen).toEqual([...seen].sort());
+    expect(seen.filter((name) => steady.includes(name))).toEqual(steady);
+  });
+
+  it('of a workload hold only what its patterns match, full pages and no trace of the rest', async () => {
+    const tenant = await testTenant();
+    for (let i = 0; i < 12; i++) {
+      await putKey(tenant, `hub-${String(i).padStart(2, '0')}`, SECRET);
+      await putKey(tenant, `other-${String(i).padStart(2, '0')}`, SECRET);
+    }
+    const { text } = await workloadToken(tenant, { patterns: ['*-1*', 'hub-0*'] });
+    const mine = [...Array.from({ length: 12 }, (_, i) => `hub-${String(i).padStart(2, '0')}`), 'other-10', 'other-11'];
+    for (const size of [1, 3, 5, 50]) expect(await list(tenant, {}, tenant.token(text), size)).toEqual(mine);
+    const page = await tenant.vault.submit(() =>
+      listCredentials(tenant.vault, tenant.token(text), {
+        environment: 'staging',
+        filter: { deleted: false },
+        afterName: '',
+        maxRows: 5,
+      }),
+    );
+    expect(page.next).toBe('hub-04');
+  });
+});

@@ -1,0 +1,143 @@
+// Deleting, restoring and destroying: unreadable at once, restorable within the window, and then gone from every table.
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
+import { deleteCredential, destroyCredential, destroyExpired, restoreCredential } from '../../src/vault/change-credential.ts';
+import { describeCredential } from '../../src/vault/describe-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { getRun } from '../../src/vault/read-runs.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+
+const SECRET = 'not-a-real-secret';
+const DAY = 86_400_000;
+const stripe = { environment: 'staging', name: 'stripe', precondition: {} };
+
+async function withStripe() {
+  const tenant = await testTenant();
+  await putKey(tenant, 'stripe', SECRET);
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const proven = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: tenant.clock.now() });
+  const submit = (work: () => unknown) => outcomeOf(tenant.vault.submit(work));
+  return {
+    tenant,
+    submit,
+    read: () => submit(() => readCredential(tenant.vault, proven(), { ...stripe, version: undefined, stage: undefined })),
+    remove: (recoveryWindowMs?: number) => submit(() => deleteCredential(tenant.vault, admin(), { ...stripe, recoveryWindowMs })),
+    restore: (precondition = {}) => submit(() => restoreCredential(tenant.vault, admin(), { ...stripe, precondition })),
+    describe: () => tenant.vault.submit(() => describeCredential(tenant.vault, admin(), 'staging', 'stripe')),
+    sweep: () => tenant.vault.submit(() => destroyExpired(tenant.vault, 100)),
+  };
+}
+
+const sealedRows = (tenant: TestTenant) => Number(tenant.sql.get('SELECT count(*) AS n FROM credential_version')?.['n']);
+
+describe('a deleted credential', () => {
+  it('is unreadable at once, also where it was cached, but still described', async () => {
+    const { read, remove, describe: look } = await withStripe();
+    expect(await read()).toBe('ok');
+    expect(await remove()).toBe('ok');
+    expect(await read()).toBe('gone');
+    expect((await look()).row).toMatchObject({ state: 'deleted' });
+  });
+
+  it('comes back whole within its window', async () => {
+    const { tenant, read, remove, restore, describe: look } = await withStripe();
+    await remove(7 * DAY);
+    tenant.clock.pass(7 * DAY - 1);
+    expect(await restore()).toBe('ok');
+    expect(await read()).toBe('ok');
+    expect((await look()).row).toMatchObject({ state: 'active', deleted_at: null, destroy_after_at: null });
+    expect(await restore()).toBe('conflict');
+  });
+
+  it('does not come back after its window, even before the sweep that destroys it', async () => {
+    const { tenant, remove, restore } = await withStripe();
+    await remove(7 * DAY);
+    tenant.clock.pass(7 * DAY);
+    expect(await restore()).toBe('gone');
+  });
+
+  it('keeps its first window when it is deleted again', async () => {
+    const { tenant, remove, describe: look } = await withStripe();
+    await remove();
+    const before = (await look()).row;
+    expect((before.destroy_after_at ?? 0) - tenant.clock.now()).toBe(LIMITS.recoveryWindowDefaultMs);
+    tenant.clock.pass(DAY);
+    expect(await remove(90 * DAY)).toBe('ok');
+    expect((await look()).row).toEqual(before);
+  });
+
+  it('holds its name: nobody can put another one over it', async () => {
+    const { tenant, remove } = await withStripe();
+    await remove();
+    expect(await outcomeOf(putKey(tenant, 'stripe', SECRET))).toBe('conflict');
+    expect(sealedRows(tenant)).toBe(1);
+  });
+
+  it('wants the revision it has now when it is restored under a precondition', async () => {
+    const { remove, restore } = await withStripe();
+    await remove();
+    expect(await restore({ revision: 1 })).toBe('precondition_failed');
+    expect(await restore({ revision: 2 })).toBe('ok');
+  });
+});
+
+describe('the end of the window', () => {
+  it('destroys every sealed byte, writes it down, and frees the name for a new credential with nothing of the old one', async () => {
+    const { tenant, submit, read, remove, restore, sweep, describe: look } = await withStripe();
+    await putKey(tenant, 'stripe', `${SECRET}-2`);
+    const old = (await look()).row.id;
+    await remove(7 * DAY);
+    tenant.clock.pass(7 * DAY - 1);
+    expect(await sweep()).toBe(0);
+    expect(tenant.vault.nextDueAt()).toBe(tenant.clock.now() + 1);
+    tenant.clock.pass(1);
+    expect(await sweep()).toBe(1);
+    expect(sealedRows(tenant)).toBe(0);
+    expect(eventsOf(tenant.sql).at(-1)).toMatchObject({
+      action: 'credential.destroy',
+      actor: { type: 'system', id: 'recovery-window' },
+      details: { count: 2 },
+    });
+    expect([await read(), await restore(), await outcomeOf(look())]).toEqual(['not_found', 'not_found', 'not_found']);
+    expect(await sweep()).toBe(0);
+    await putKey(tenant, 'stripe', `${SECRET}-3`);
+    expect((await look()).row).toMatchObject({ current_version: 1, latest_version: 1, revision: 1 });
+    expect((await look()).row.id).not.toBe(old);
+    expect(await read()).toBe('ok');
+    tenant.vault.door.lookup('test', (access) => {
+      expect(tenant.vault.credentials.byId(access, old).state).toBe('destroyed');
+      expect(tenant.vault.credentials.findVersion(access, old, 1)).toBeUndefined();
+    });
+    expect(await submit(() => getRun(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', 'run_none'))).toBe(
+      'not_found',
+    );
+  });
+
+  it('comes for each of many at its own time, and one damaged row does not save the others', async () => {
+    const tenant = await testTenant();
+    for (let i = 0; i < 5; i++) {
+      await putKey(tenant, `key-${i}`, SECRET);
+      const input = { ...stripe, name: `key-${i}`, recoveryWindowMs: (7 + i) * DAY };
+      await tenant.vault.submit(() => deleteCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), input));
+    }
+    tenant.sql.run("UPDATE credential SET description = 'edited' WHERE name = 'key-0'");
+    tenant.clock.pass(9 * DAY);
+    expect(await outcomeOf(tenant.vault.submit(() => destroyExpired(tenant.vault, 100)))).toBe('integrity');
+    const left = tenant.sql.all("SELECT name FROM credential WHERE state = 'deleted' ORDER BY name").map((row) => row['name']);
+    expect(left).toEqual(['key-0', 'key-3', 'key-4']);
+  });
+});
+
+describe('destroying at once', () => {
+  it('needs a second person, and the demo owner alone is excused', async () => {
+    const tenant = await testTenant({ demo: true });
+    await putKey(tenant, 'stripe', SECRET);
+    const destroy = (caller: Parameters<typeof destroyCredential>[1]) =>
+      outcomeOf(tenant.vault.submit(() => destroyCredential(tenant.vault, caller, stripe)));
+    expect(await destroy(tenant.user(['owner'], 'everywhere'))).toBe('approval_required');
+    expect(sealedRows(tenant)).toBe(1);
+    expect(await destroy(tenant.user(['owner'], 'everywhere', { bootstrap: true }))).toBe('ok');
+    expect(sealedRows(tenant)).toBe(0);
+  });
+});
