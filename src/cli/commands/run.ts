@@ -1,0 +1,80 @@
+// keyturn run --env NAME=credential -- cmd: a program gets its secrets in its environment and nowhere else.
+import { spawn } from 'node:child_process';
+import { Command } from 'commander';
+import { CliError, EXIT } from '../exit.ts';
+import { clientOf, missing } from '../session.ts';
+import { type GlobalOptions, settingsFrom } from '../settings.ts';
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const collect = (value: string, before: string[] = []) => [...before, value];
+
+interface Wanted {
+  readonly variable: string;
+  readonly credential: string;
+  readonly field: string | undefined;
+}
+
+function wantedFrom(text: string): Wanted {
+  const match = /^([A-Za-z_][A-Za-z0-9_]*)=([a-z0-9][a-z0-9._-]*?)(?::([A-Za-z0-9_]+))?$/.exec(text);
+  if (match === null) throw new CliError('write --env NAME=credential or NAME=credential:field', EXIT.usage);
+  return { variable: match[1] ?? '', credential: match[2] ?? '', field: match[3] };
+}
+
+function textOf(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
+  const field = wanted.field ?? ['key', 'access_token', 'password'].find((name) => typeof value[name] === 'string');
+  if (field === undefined) return JSON.stringify(value);
+  const text = value[field];
+  if (typeof text !== 'string' && typeof text !== 'number') {
+    throw new CliError(
+      `${wanted.credential} has no text field of this name`,
+      EXIT.notFound,
+      `it has ${Object.keys(value).join(', ')}`,
+    );
+  }
+  return String(text);
+}
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description('run a program with credentials in its environment: keyturn run --env KEY=stripe -- ./sync.sh')
+    .option('--env <NAME=credential[:field]>', 'repeatable', collect)
+    .option('--environment <name>', 'the environment to read from (or KEYTURN_ENVIRONMENT)')
+    .argument('<command...>', 'after --')
+    .passThroughOptions()
+    .action(async (command: string[], options: { env?: string[]; environment?: string }, self: Command) => {
+      const { env: _env, ...globals } = self.optsWithGlobals() as GlobalOptions & { env?: unknown };
+      const settings = settingsFrom(globals);
+      const environment =
+        options.environment ?? settings.environment ?? missing('environment', '--environment staging, or KEYTURN_ENVIRONMENT');
+      const client = clientOf(settings);
+      const wanted = (options.env ?? []).map(wantedFrom);
+      const secrets: Record<string, string> = {};
+      for (const one of wanted)
+        secrets[one.variable] = textOf((await client.read(environment, one.credential)).value.reveal(), one);
+      await runChild(command, secrets);
+    });
+}
+
+/** The child does not inherit what would let it act as us. */
+function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const inherited = { ...process.env };
+  for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_TOKEN_FILE', 'KEYTURN_CLIENT_SECRET_FILE'])
+    delete inherited[name];
+  return { ...inherited, ...secrets };
+}
+
+function runChild(command: readonly string[], secrets: Readonly<Record<string, string>>): Promise<void> {
+  const [program = '', ...rest] = command;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, rest, { stdio: 'inherit', env: childEnvironment(secrets) });
+    for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      reject(new CliError(error.code === 'ENOENT' ? `there is no program ${program}` : `${program} could not be started`, 127));
+    });
+    child.on('exit', (code, signal) => {
+      process.exitCode =
+        signal === null ? (code ?? EXIT.failed) : 128 + (signal === 'SIGINT' ? 2 : signal === 'SIGTERM' ? 15 : 1);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,117 @@
+// keyturn serve: starts the service, says what must be said, and stops it well.
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import type { RunningKeyturn, ServeOptions } from '../../node.ts';
+import { bold, cyan, dim, note, yellow } from '../print.ts';
+
+interface Flags {
+  data: string;
+  host: string;
+  port: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsMin: string;
+  behindProxy?: boolean;
+  trustedProxy?: string[];
+  publicUrl?: string;
+  rootKeyFile?: string;
+  passphraseFile?: string;
+  witnessDir?: string;
+  allowLocalSandbox?: boolean;
+  tour?: boolean;
+}
+
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('run the service')
+    .option('--data <directory>', 'databases, keys, witness', './data')
+    .option('--host <address>', 'beyond this machine only with TLS or --behind-proxy', '127.0.0.1')
+    .option('--port <number>', '', '8420')
+    .option('--tls-cert <file>', 'certificate chain, PEM; read again on SIGHUP')
+    .option('--tls-key <file>', 'private key, PEM')
+    .addOption(new Option('--tls-min <version>', 'oldest TLS to accept').choices(['1.3', '1.2']).default('1.3'))
+    .option('--behind-proxy', 'a proxy in front does TLS')
+    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For is believed')
+    .option('--public-url <url>', 'where clients reach this service')
+    .option('--root-key-file <path>', 'the root key, better on another volume than the data')
+    .option('--passphrase-file <path>', 'derive the root key from a passphrase instead')
+    .option('--witness-dir <path>', 'where signed heads of the logs are kept, better on another volume')
+    .option('--allow-local-sandbox', 'let the connector local-sandbox reach this machine')
+    .option('--tour', 'on the first start, show what it does in a demo tenant')
+    .action(serve);
+}
+
+async function serve(flags: Flags): Promise<void> {
+  const { startKeyturn } = await import('../../node.ts');
+  const running = await startKeyturn(optionsOf(flags));
+  stopOnSignals(running);
+  banner(running);
+  if (flags.tour === true && running.bootstrapSecretFile !== undefined) {
+    const { showTour } = await import('../tour.ts');
+    await showTour(running, readFileSync(running.bootstrapSecretFile, 'utf8').trim());
+  }
+  whatNext(running, flags);
+}
+
+function optionsOf(flags: Flags): ServeOptions {
+  return {
+    dataDirectory: flags.data,
+    host: flags.host,
+    port: Number(flags.port),
+    tls:
+      flags.tlsCert === undefined || flags.tlsKey === undefined
+        ? undefined
+        : { certPath: flags.tlsCert, keyPath: flags.tlsKey, minVersion: flags.tlsMin === '1.2' ? 'TLSv1.2' : 'TLSv1.3' },
+    behindProxy: flags.behindProxy,
+    trustedProxies: flags.trustedProxy,
+    publicUrl: flags.publicUrl,
+    rootKeyFile: flags.rootKeyFile,
+    passphraseFile: flags.passphraseFile,
+    witnessDirectory: flags.witnessDir,
+    allowLocalSandbox: flags.allowLocalSandbox,
+    log: (line) => note(`${dim(new Date().toISOString())} ${line}`),
+  };
+}
+
+function banner(running: RunningKeyturn): void {
+  note('');
+  note(`  ${bold('Keyturn')}  ${cyan(running.url)}   ${dim(`data in ${running.dataDirectory}`)}`);
+  for (const text of running.notes) note(`  ${yellow('!')} ${text}`);
+  note('');
+}
+
+function whatNext(running: RunningKeyturn, flags: Flags): void {
+  if (running.bootstrapSecretFile === undefined) {
+    note(`  ${dim('stop with Ctrl-C')}\n`);
+    return;
+  }
+  const data = flags.data === './data' ? '' : ` --data ${flags.data}`;
+  const at = running.url === 'http://127.0.0.1:8420' ? '' : ` --address ${running.url}`;
+  note(`  ${bold('Your turn')}, in another terminal:`);
+  note(`    alias keyturn="node $PWD/src/cli/launch.mjs"`);
+  note(`    keyturn init --name ada${data}${at}${' '.repeat(6)}${dim('# spends the bootstrap secret, stores your token')}`);
+  note(`    keyturn tenant create acme`);
+  note(`    printf %s "$API_KEY" | keyturn credential put stripe --kind api_key --tenant acme --env staging`);
+  note(`    keyturn workload create nightly-sync --pattern 'stripe' --tenant acme --env staging`);
+  note(`    keyturn audit verify --tenant acme\n`);
+  note(`  ${dim('stop with Ctrl-C')}\n`);
+}
+
+/** The first signal ends well, a later one at once; a terminal sends the same one to the whole group, which counts as one. */
+function stopOnSignals(running: RunningKeyturn): void {
+  let firstAtMs: number | undefined;
+  const stop = () => {
+    if (firstAtMs !== undefined) {
+      if (Date.now() - firstAtMs > 500) process.exit(1);
+      return;
+    }
+    firstAtMs = Date.now();
+    note(dim('stopping: finishing what is in flight'));
+    running.close().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+}

@@ -1,0 +1,177 @@
+// keyturn init, login, logout, whoami, status, doctor: getting in and finding out what is wrong.
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { KeyturnClient } from '../../sdk/client.ts';
+import { CliError, EXIT, sayError } from '../exit.ts';
+import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
+import { NODE_RUNTIME, readStdin, sessionOf } from '../session.ts';
+import { configPath, readConfig, readSecretFile, saveConfig, settingsFrom } from '../settings.ts';
+
+const CLOCK_SKEW_MS = 60_000;
+
+export function initCommand(): Command {
+  return new Command('init')
+    .description('set up a new installation: spend the bootstrap secret, name the owner, store your token')
+    .option('--name <name>', 'your name, as it stands in the log', 'owner')
+    .option('--data <directory>', 'where the service keeps its data', './data')
+    .option('--secret-file <path>', 'the bootstrap secret, if it is not in the data directory; - for standard input')
+    .action(async (options: { name: string; data: string; secretFile?: string }, self: Command) => {
+      const settings = settingsFrom(self.optsWithGlobals());
+      const path = options.secretFile ?? join(options.data, 'bootstrap-secret');
+      if (path !== '-' && !existsSync(path)) {
+        throw new CliError(
+          `there is no ${path}`,
+          EXIT.usage,
+          'it is made by the first start and gone once it is spent; if you are set up already, use `keyturn login`',
+        );
+      }
+      const secret = path === '-' ? await readStdin('the bootstrap secret') : readSecretFile(path);
+      const client = new KeyturnClient({ address: settings.address, token: secret }, NODE_RUNTIME);
+      const made = await client.setUp(options.name);
+      const config = saveConfig({ address: settings.address, token: made.token.token });
+      out(`${green('✓')} this installation is yours, ${bold(made.user.name)} (${made.user.id})`);
+      out(`  your token lies in ${config} (0600) until ${made.token.expires_at}; the bootstrap secret is spent`);
+      out(
+        `\nnext:  keyturn tenant create acme\n       printf %s "$API_KEY" | keyturn credential put stripe --kind api_key --tenant acme --env staging`,
+      );
+    });
+}
+
+export function loginCommand(): Command {
+  return new Command('login')
+    .description('store a token, read from standard input or --token-file')
+    .action(async (_options: unknown, self: Command) => {
+      const globals = self.optsWithGlobals() as { tokenFile?: string };
+      const token = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
+      const settings = settingsFrom({ ...globals, address: (globals as { address?: string }).address } as never);
+      const client = new KeyturnClient({ address: settings.address, tenant: settings.tenant, token }, NODE_RUNTIME);
+      const who = await client.whoAmI();
+      const path = saveConfig({
+        address: settings.address,
+        token,
+        ...(settings.tenant === undefined ? {} : { tenant: settings.tenant }),
+      });
+      out(`${green('✓')} logged in as ${bold(who.name)} (${who.roles.join(', ')}); the token lies in ${path}`);
+    });
+}
+
+export function logoutCommand(): Command {
+  return new Command('logout').description('forget the stored token').action(() => {
+    const { token: _token, ...rest } = readConfig();
+    saveConfig({ ...rest, token: '' });
+    note('the token is forgotten here; to end it everywhere, an admin revokes it');
+  });
+}
+
+export function whoamiCommand(): Command {
+  return new Command('whoami').description('who the vault takes you for').action(async (_options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(await session.client.whoAmI(), (who) =>
+      facts([
+        ['name', who.name],
+        ['type', who.type],
+        ['id', who.id],
+        ['roles', who.roles.join(' ')],
+        ['tenants', who.tenants?.map((tenant) => (tenant === '*' ? 'all' : tenant)).join(' ')],
+        ['environment', who.environment],
+      ]),
+    );
+  });
+}
+
+export function statusCommand(): Command {
+  return new Command('status').description('whether the service answers').action(async (_options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    const health = await session.client.health();
+    session.show(
+      health,
+      ({ status, version }) =>
+        `${status === 'ok' ? green('●') : red('●')} ${session.settings.address}  ${status}  ${dim(`version ${version}`)}`,
+    );
+  });
+}
+
+interface Finding {
+  readonly level: 'ok' | 'warn' | 'fail';
+  readonly what: string;
+}
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('check this machine, the configuration and the service')
+    .option('--data <directory>', 'a local data directory to look at', './data')
+    .action(async (options: { data: string }, self: Command) => {
+      const session = sessionOf(self);
+      const findings: Finding[] = [
+        runtime(),
+        config(),
+        ...dataDirectory(options.data),
+        ...(await service(session.client, session.settings.address, session.settings.token)),
+      ];
+      session.show(findings, (all) => all.map(({ level, what }) => `${MARK[level]} ${what}`).join('\n'));
+      if (findings.some((finding) => finding.level === 'fail')) process.exitCode = EXIT.failed;
+    });
+}
+
+const MARK = { ok: green('ok  '), warn: yellow('warn'), fail: red('fail') };
+
+function runtime(): Finding {
+  const major = Number(process.versions.node.split('.')[0]);
+  return { level: major >= 24 ? 'ok' : 'fail', what: `Node ${process.versions.node}` };
+}
+
+function config(): Finding {
+  const path = configPath();
+  if (!existsSync(path)) return { level: 'warn', what: `no config file at ${path}: run keyturn init or keyturn login` };
+  const mode = statSync(path).mode & 0o777;
+  return mode === 0o600
+    ? { level: 'ok', what: `config ${path} (0600)` }
+    : { level: 'fail', what: `config ${path} is readable by others (chmod 600)` };
+}
+
+function dataDirectory(directory: string): Finding[] {
+  if (!existsSync(join(directory, 'installation.json'))) return [];
+  const findings: Finding[] = [];
+  const loose = ['.', 'home.db', 'root.key', 'installation.json'].filter(
+    (name) => existsSync(join(directory, name)) && (statSync(join(directory, name)).mode & 0o077) !== 0,
+  );
+  findings.push(
+    loose.length === 0
+      ? { level: 'ok', what: `data in ${directory} is private` }
+      : { level: 'fail', what: `in ${directory} others may read ${loose.join(', ')}` },
+  );
+  if (existsSync(join(directory, 'root.key'))) {
+    findings.push({
+      level: 'warn',
+      what: 'the root key lies beside the data: for production put it elsewhere (--root-key-file)',
+    });
+  }
+  if (existsSync(join(directory, 'bootstrap-secret')))
+    findings.push({ level: 'warn', what: 'the bootstrap secret is not spent yet: keyturn init' });
+  const { root } = JSON.parse(readFileSync(join(directory, 'installation.json'), 'utf8')) as { root: { provider: string } };
+  findings.push({ level: 'ok', what: `root key from a ${root.provider}` });
+  return findings;
+}
+
+async function service(client: KeyturnClient, address: string, token: string | undefined): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  try {
+    const { status, version, date } = await client.health();
+    findings.push({ level: status === 'ok' ? 'ok' : 'fail', what: `${address} answers: ${status}, version ${version}` });
+    const skewMs = date === null ? 0 : Math.abs(Date.parse(date) - Date.now());
+    findings.push({ level: skewMs < CLOCK_SKEW_MS ? 'ok' : 'warn', what: `clocks differ by ${Math.round(skewMs / 1_000)} s` });
+    if (address.startsWith('http:')) findings.push({ level: 'warn', what: 'plain http: fine on this machine, nowhere else' });
+  } catch (error) {
+    return [{ level: 'fail', what: sayError(error).lines[0] ?? 'unreachable' }];
+  }
+  if (token === undefined || token === '')
+    return [...findings, { level: 'warn', what: 'no token: run keyturn init or keyturn login' }];
+  try {
+    const who = await client.whoAmI();
+    findings.push({ level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` });
+  } catch (error) {
+    findings.push({ level: 'fail', what: `the token: ${sayError(error).lines[0]}` });
+  }
+  return findings;
+}

@@ -1,0 +1,255 @@
+// keyturn tenant, environment, user, workload ...
+import { Command } from 'commander';
+import type { WireCreatedWorkload, WireWorkload } from '../../http/wire.ts';
+import { CliError, EXIT } from '../exit.ts';
+import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
+import { sessionOf } from '../session.ts';
+
+const collect = (value: string, before: string[] = []) => [...before, value];
+const seconds = (days: string | undefined) => (days === undefined ? undefined : Math.round(Number(days) * 86_400));
+
+/** Tokens are shown once: the token alone on standard output, everything else beside it. */
+function showOnce(what: string, token: string): void {
+  note(`${yellow(what)} (shown once):`);
+  out(token);
+}
+
+export function tenantCommand(): Command {
+  const command = new Command('tenant').description('clients of yours, each with a database and keys of its own');
+  command
+    .command('create <name>')
+    .description('create a tenant')
+    .option('--environment <name>', 'repeatable; default staging and production', collect)
+    .action(async (name: string, options: { environment?: string[] }, self: Command) => {
+      const session = sessionOf(self);
+      session.show(
+        await session.client.createTenant(name, options.environment),
+        (tenant) => `${green('created')} tenant ${tenant.name} (${tenant.id})`,
+      );
+    });
+  command
+    .command('list')
+    .description('the tenants at which you have a role')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.tenants({ limit: 500 }), ({ items }) =>
+        items.length === 0
+          ? dim('no tenants')
+          : table(
+              ['name', 'id', 'state', 'created'],
+              items.map((item) => [item.name, item.id, item.demo ? `${item.state} (demo)` : item.state, item.created_at]),
+            ),
+      );
+    });
+  return command;
+}
+
+export function environmentCommand(): Command {
+  const command = new Command('environment').description('staging, production and others inside a tenant');
+  command.command('create <name>').action(async (name: string, _options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(await session.client.createEnvironment(name), (made) => `${green('created')} environment ${made.name}`);
+  });
+  command.command('list').action(async (_options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(await session.client.environments(), ({ items }) =>
+      table(
+        ['name', 'id', 'created'],
+        items.map((item) => [item.name, item.id, item.created_at]),
+      ),
+    );
+  });
+  return command;
+}
+
+export function userCommand(): Command {
+  const command = new Command('user').description('people of your team');
+  command
+    .command('create <name>')
+    .description('add a user; a first token is printed once')
+    .requiredOption('--grant <role[@tenant]>', 'repeatable: owner, admin, rotation-operator, engineer@tenant, auditor', collect)
+    .option('--expires-in-days <n>', 'of the token; default 0.5')
+    .action(async (name: string, options: { grant: string[]; expiresInDays?: string }, self: Command) => {
+      const session = sessionOf(self);
+      const grants = options.grant.map((grant) => {
+        const [role, tenant] = grant.split('@');
+        return tenant === undefined ? { role } : { role, tenant };
+      });
+      const made = await session.client.createUser({ name, grants, expires_in: seconds(options.expiresInDays) });
+      if (session.settings.output === 'json') return session.show(made, () => '');
+      note(`${green('created')} user ${made.user.name} (${made.user.id})`);
+      showOnce('token', made.token.token);
+    });
+  command.command('list').action(async (_options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(await session.client.users({ limit: 500 }), ({ items }) =>
+      table(
+        ['name', 'id', 'grants', 'offboarded'],
+        items.map((item) => [
+          item.name,
+          item.id,
+          item.grants.map((grant) => (grant.tenant === '*' ? grant.role : `${grant.role}@${grant.tenant}`)).join(' '),
+          item.offboarded_at,
+        ]),
+      ),
+    );
+  });
+  command
+    .command('offboard <user>')
+    .description('end every token of a user, at once')
+    .action(async (user: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.offboardUser(user), (gone) => `${yellow('offboarded')} ${gone.name}`);
+    });
+  command
+    .command('token <user>')
+    .description('a further token for a user')
+    .option('--expires-in-days <n>')
+    .action(async (user: string, options: { expiresInDays?: string }, self: Command) => {
+      const session = sessionOf(self);
+      const issued = await session.client.createUserToken(user, seconds(options.expiresInDays));
+      if (session.settings.output === 'json') return session.show(issued, () => '');
+      showOnce(`token until ${issued.expires_at}`, issued.token);
+    });
+  return command;
+}
+
+function describeWorkload(workload: WireWorkload): string {
+  return facts([
+    ['name', workload.name],
+    ['client id', workload.id],
+    ['environment', workload.environment],
+    ['patterns', workload.patterns.join(' ')],
+    ['permissions', workload.permissions.join(' ')],
+    ['networks', workload.networks.length === 0 ? 'any' : workload.networks.join(' ')],
+    ['proves itself by', workload.authentication],
+    ['expires', workload.expires_at],
+    ['last used', workload.last_used_at],
+    ['revoked', workload.revoked_at],
+  ]);
+}
+
+interface CreateOptions {
+  pattern: string[];
+  permission?: string[];
+  network?: string[];
+  jwksFile?: string;
+  expiresInDays?: string;
+}
+
+export function workloadCommand(): Command {
+  const command = new Command('workload').description('programs that fetch credentials');
+  command
+    .command('create <name>')
+    .description('create a workload in --env; its client secret is printed once')
+    .requiredOption('--pattern <glob>', 'repeatable: names of credentials, * matches any run of characters', collect)
+    .option('--permission <name>', 'repeatable: read (default), put, rotate', collect)
+    .option('--network <cidr>', 'repeatable: where it may call from; default anywhere', collect)
+    .option('--jwks-file <path>', 'public keys: it then proves itself with private_key_jwt')
+    .option('--expires-in-days <n>', 'default 365')
+    .action(async (name: string, options: CreateOptions, self: Command) => {
+      const session = sessionOf(self);
+      const made = await session.client.createWorkload({
+        name,
+        environment: session.environment(),
+        patterns: options.pattern,
+        permissions: options.permission,
+        networks: options.network,
+        jwks: options.jwksFile === undefined ? undefined : await jwksFrom(options.jwksFile),
+        expires_in: seconds(options.expiresInDays),
+      });
+      session.show(made, describeCreated);
+    });
+  command.command('list').action(async (_options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(await session.client.workloads({ limit: 500 }), ({ items }) =>
+      items.length === 0
+        ? dim('no workloads')
+        : table(
+            ['name', 'client id', 'environment', 'patterns', 'permissions', 'last used', 'revoked'],
+            items.map((item) => [
+              item.name,
+              item.id,
+              item.environment,
+              item.patterns.join(' '),
+              item.permissions.join(' '),
+              item.last_used_at,
+              item.revoked_at,
+            ]),
+          ),
+    );
+  });
+  command.command('show <workload>').action(async (workload: string, _options: unknown, self: Command) => {
+    const session = sessionOf(self);
+    session.show(
+      await session.client.workload(workload),
+      (found) =>
+        `${describeWorkload(found)}\n\n${table(
+          ['token', 'type', 'expires', 'last used', 'revoked'],
+          found.tokens.map((token) => [
+            String(token['id']),
+            TOKEN_TYPES[String(token['type'])] ?? '',
+            String(token['expires_at']),
+            (token['last_used_at'] as string | null) ?? null,
+            (token['revoked_at'] as string | null) ?? null,
+          ]),
+        )}`,
+    );
+  });
+  command
+    .command('revoke <workload>')
+    .description('revoke a workload and all its tokens, at once')
+    .action(async (workload: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.revokeWorkload(workload), (gone) => `${yellow('revoked')} ${gone.name}`);
+    });
+  command
+    .command('secret <workload>')
+    .description('a further client secret')
+    .action(async (workload: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      const issued = await session.client.createClientSecret(workload);
+      if (session.settings.output === 'json') return session.show(issued, () => '');
+      showOnce('client secret', issued.token);
+    });
+  command
+    .command('token <workload>')
+    .description('a direct token for a program that cannot do the exchange')
+    .option('--permission <name>', 'repeatable', collect)
+    .option('--expires-in-days <n>', 'default 30')
+    .action(async (workload: string, options: { permission?: string[]; expiresInDays?: string }, self: Command) => {
+      const session = sessionOf(self);
+      const issued = await session.client.createToken(workload, {
+        permissions: options.permission,
+        expires_in: seconds(options.expiresInDays),
+      });
+      if (session.settings.output === 'json') return session.show(issued, () => '');
+      showOnce(`token until ${issued.expires_at}`, issued.token);
+    });
+  command
+    .command('revoke-token <workload> <token>')
+    .description('revoke one token or client secret by its id')
+    .action(async (workload: string, token: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      await session.client.revokeToken(workload, token);
+      note(`${yellow('revoked')} ${token}`);
+    });
+  return command;
+}
+
+const TOKEN_TYPES: Readonly<Record<string, string>> = { acc: 'access', wlk: 'direct', cs: 'client secret' };
+
+async function jwksFrom(path: string): Promise<unknown> {
+  const { readFile } = await import('node:fs/promises');
+  try {
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch {
+    throw new CliError('the key set cannot be read as JSON', EXIT.usage);
+  }
+}
+
+function describeCreated(made: WireCreatedWorkload): string {
+  const secret =
+    made.client_secret === null ? '' : `\n${yellow('client secret')} ${dim('(shown once)')}\n${bold(made.client_secret)}`;
+  return `${green('created')}\n${describeWorkload(made.workload)}${secret}`;
+}

@@ -1,0 +1,77 @@
+// Exit codes and how an error is said: one line what, one line what to do. It must never print a value.
+import { KeyturnProblem } from '../sdk/problem.ts';
+
+/** Stable; documented by `keyturn help`. */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unauthenticated: 3,
+  forbidden: 4,
+  notFound: 5,
+  conflict: 6,
+  unavailable: 7,
+  verification: 8,
+} as const;
+
+export class CliError extends Error {
+  readonly exitCode: number;
+  readonly hint: string | undefined;
+
+  constructor(message: string, exitCode: number = EXIT.failed, hint?: string) {
+    super(message);
+    this.exitCode = exitCode;
+    this.hint = hint;
+  }
+}
+
+const CODES: Readonly<Record<string, readonly [number, string]>> = {
+  unauthenticated: [
+    EXIT.unauthenticated,
+    'log in with `keyturn login`, or check KEYTURN_TOKEN / KEYTURN_CLIENT_ID and KEYTURN_CLIENT_SECRET',
+  ],
+  insufficient_user_authentication: [
+    EXIT.forbidden,
+    'people need a fresh second factor for this; programs fetch values as a workload (`keyturn workload create`)',
+  ],
+  approval_required: [
+    EXIT.forbidden,
+    'a second person must approve this; `keyturn credential delete` keeps a recovery window instead',
+  ],
+  forbidden: [EXIT.forbidden, 'your role does not allow it: ask an admin, or see `keyturn whoami`'],
+  not_found: [EXIT.notFound, 'check the names, --tenant and --env; what you may not see answers like this, too'],
+  gone: [EXIT.notFound, 'a deleted credential comes back with `keyturn credential restore` within its window'],
+  version_conflict: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
+  precondition_failed: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
+  conflict: [EXIT.conflict, ''],
+  needs_consent: [EXIT.unavailable, 'connect the account again and put the new grant into the same credential'],
+  rate_limited: [EXIT.unavailable, 'wait a moment'],
+  sealed: [EXIT.unavailable, 'the vault or tenant is sealed'],
+  rolled_back: [
+    EXIT.unavailable,
+    'the database is older than its last checkpoint kept outside: do not use it before you know why',
+  ],
+  unreachable: [EXIT.unavailable, 'is the service running? start it with `npm start` or `keyturn serve`'],
+  refused_address: [EXIT.usage, ''],
+  invalid_request: [EXIT.usage, ''],
+};
+
+export interface Said {
+  readonly lines: readonly string[];
+  readonly exitCode: number;
+}
+
+export function sayError(error: unknown): Said {
+  if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
+  if (error instanceof KeyturnProblem) {
+    const [exitCode, hint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
+    const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
+    const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
+    return { lines: withHint(`error: ${error.message}${where} (${error.code}${request})`, hint), exitCode };
+  }
+  return { lines: [`error: ${error instanceof Error ? error.message : 'something went wrong'}`], exitCode: EXIT.failed };
+}
+
+function withHint(line: string, hint: string | undefined): string[] {
+  return hint === undefined || hint === '' ? [line] : [line, `hint:  ${hint}`];
+}

@@ -1,0 +1,124 @@
+// Requests of the client: one address, one token, bounded retries. It must never follow a redirect, send a token anywhere else,
+// or speak plaintext beyond this machine unless told to.
+import { KeyturnProblem, problemFrom } from './problem.ts';
+
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+export interface TransportOptions {
+  /** e.g. `https://vault.example.com`. */
+  readonly address: string;
+  readonly fetch: Fetch;
+  readonly deadline: (ms: number) => AbortSignal;
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly fraction: () => number;
+  readonly newKey: () => string;
+  /** Retries of 429, 503 and unreachable; default 3. */
+  readonly maxRetries: number;
+  readonly timeoutMs: number;
+  readonly allowPlaintext: boolean;
+  /** Named in the audit log. */
+  readonly workflow?: string | undefined;
+  readonly workflowRun?: string | undefined;
+}
+
+export interface Call {
+  readonly method: string;
+  readonly path: string;
+  readonly token?: string | undefined;
+  readonly body?: unknown;
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
+const BACKOFF_MS = 200;
+
+/** @throws KeyturnProblem refused_address */
+export function checkAddress(address: string, allowPlaintext: boolean): string {
+  const url = URL.parse(address);
+  if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    throw new KeyturnProblem({ status: 0, code: 'refused_address', detail: 'the address must be an http(s) URL' });
+  }
+  if (url.protocol === 'http:' && !allowPlaintext && !LOOPBACK.test(url.hostname)) {
+    throw new KeyturnProblem({
+      status: 0,
+      code: 'refused_address',
+      detail: 'will not send a token over plain http to another machine: use https',
+    });
+  }
+  return url.origin;
+}
+
+export class Transport {
+  readonly #o: TransportOptions;
+  readonly #origin: string;
+
+  constructor(options: TransportOptions) {
+    this.#o = options;
+    this.#origin = checkAddress(options.address, options.allowPlaintext);
+  }
+
+  /** The answer, whatever its status below 400; 304 included. @throws KeyturnProblem */
+  async send(call: Call): Promise<Response> {
+    const key = call.method === 'POST' ? this.#o.newKey() : undefined;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#once(call, key);
+      } catch (error) {
+        if (!(error instanceof KeyturnProblem) || attempt >= this.#o.maxRetries || !isPassing(error)) throw error;
+        const waitMs = error.retryAfterSeconds === undefined ? BACKOFF_MS * 2 ** attempt : error.retryAfterSeconds * 1_000;
+        await this.#o.sleep(Math.min(waitMs, 30_000) * (1 + this.#o.fraction() / 4));
+      }
+    }
+  }
+
+  async json<T>(call: Call): Promise<T> {
+    return (await (await this.send(call)).json()) as T;
+  }
+
+  async #once(call: Call, key: string | undefined): Promise<Response> {
+    const query = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined);
+    const search =
+      query.length === 0 ? '' : `?${new URLSearchParams(query.map(([name, value]): [string, string] => [name, String(value)]))}`;
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      ...(call.token === undefined ? {} : { authorization: `Bearer ${call.token}` }),
+      ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+      ...(this.#o.workflow === undefined ? {} : { 'x-keyturn-workflow': this.#o.workflow }),
+      ...(this.#o.workflowRun === undefined ? {} : { 'x-keyturn-run': this.#o.workflowRun }),
+      ...call.headers,
+    };
+    let answer: Response;
+    try {
+      answer = await this.#o.fetch(`${this.#origin}${call.path}${search}`, {
+        method: call.method,
+        headers,
+        // SECURITY: a redirect could name another host, and the token with it (OP-01).
+        redirect: 'manual',
+        signal: this.#o.deadline(this.#o.timeoutMs),
+        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      });
+    } catch (error) {
+      throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#origin}${reasonOf(error)}` });
+    }
+    if (answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
+    if (answer.status >= 300 && answer.status < 400) {
+      throw new KeyturnProblem({
+        status: answer.status,
+        code: 'refused_address',
+        detail: 'the server answered with a redirect, which is not followed',
+      });
+    }
+    throw problemFrom(answer.status, answer.headers, await answer.text());
+  }
+}
+
+function isPassing(problem: KeyturnProblem): boolean {
+  return problem.code === 'unreachable' || problem.status === 429 || problem.status === 503;
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? (error.cause as { code?: string } | undefined) : undefined;
+  return typeof cause?.code === 'string' ? ` (${cause.code})` : '';
+}
