@@ -16,7 +16,7 @@ import {
   verifyLog,
   withDatabase,
   workloadToken,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 afterAll(stopAll);
 
@@ -65,7 +65,9 @@ describe('a crash around the commit', () => {
 
   it('at witness.before-write leaves a log that verifies and a service that starts', async () => {
     const { directory, place } = await furnished();
-    await expect(startChild(directory, { fault: 'witness.before-write' })).rejects.toThrow('SIGKILL');
+    const second = await startChild(directory, { fault: 'witness.before-write' });
+    await clientOf(second.url, place.workload)('PUT', `${CREDENTIALS}/a`, apiKey('one-not-a-real-secret')).catch(() => undefined);
+    await diesOf(second);
     const third = await startChild(directory);
     const log = await verifyLog(clientOf(third.url, place.owner), '/v1/tenants/acme');
     expect(log.findings).toEqual([]);

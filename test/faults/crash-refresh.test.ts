@@ -14,7 +14,7 @@ import {
   tenantPath,
   verifyLog,
   withDatabase,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 import { startServer } from '../rotation/kit.ts';
 
 const PATH = `${CREDENTIALS}/crm`;

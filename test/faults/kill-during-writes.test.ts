@@ -12,7 +12,7 @@ import {
   tenantPath,
   verifyLog,
   withDatabase,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const CONNECTIONS = 8;
 const WRITES_MIN = 10_000;

@@ -13,7 +13,7 @@ import {
   stopAll,
   tenantPath,
   withDatabase,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const KEY_ID_AT = 9;
 const [SALT_BYTES, NONCE_BYTES] = [32, 12];

@@ -24,7 +24,7 @@ import {
   type Place,
   startChild,
   stopAll,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const ONE_SENTENCE = /^sealed: [^\n]{10,200}$/;
 

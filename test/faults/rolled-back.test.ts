@@ -14,7 +14,7 @@ import {
   tenantPath,
   verifyLog,
   workloadToken,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 afterAll(stopAll);
 

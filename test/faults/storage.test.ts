@@ -18,7 +18,7 @@ import {
   startChild,
   stopAll,
   verifyLog,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const DISK_MAX_BYTES = 8 * 1024 * 1024;
 const CANARY = 'canary-not-a-real-secret';

@@ -15,7 +15,7 @@ import {
   tenantPath,
   verifyLog,
   withDatabase,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const BASE = '/v1/tenants/acme';
 const FIRST_PUT = 'put-0';

@@ -14,7 +14,7 @@ import {
   tenantPath,
   withDatabase,
   workloadToken,
-} from '../kit/node-service.ts';
+} from '../kit/node-process.ts';
 
 const CANARY = 'canary-not-a-real-secret';
 const inTenant = (tenant: string, environment = 'staging') => `/v1/tenants/${tenant}/environments/${environment}/credentials`;

@@ -45,6 +45,8 @@ export interface ChildOptions {
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
   readonly umask?: number;
+  /** Another program that serves and says its URL, with its arguments. Default: serve-child.ts. */
+  readonly program?: readonly string[];
 }
 
 export interface Exit {
@@ -68,8 +70,8 @@ export interface ChildService {
 
 /** Starts the service in a process of its own. @throws with the service's refusal when it does not come up */
 export async function startChild(directory: string, options: ChildOptions = {}): Promise<ChildService> {
-  const { fault, ...serve } = options;
-  const child = spawn(process.execPath, [CHILD, JSON.stringify({ directory, ...serve })], {
+  const { fault, program, ...serve } = options;
+  const child = spawn(process.execPath, [...(program ?? [CHILD, JSON.stringify({ directory, ...serve })])], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], ...(fault === undefined ? {} : { FAULT: fault, KEYTURN_TEST_BUILD: '1' }) },
   });
@@ -81,17 +83,24 @@ export async function startChild(directory: string, options: ChildOptions = {}):
       done({ code, signal });
     }),
   );
-  createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
+  const errors = createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
   const lines = createInterface({ input: child.stdout });
   const url = await new Promise<string>((done, reject) => {
     const timer = setTimeout(() => reject(new Error('the child did not start in time')), START_WITHIN_MS);
-    lines.on('line', (line) => {
+    const read = program === undefined ? readOwn : readOther;
+    for (const source of [lines, errors]) {
+      source.on('line', (line) => {
+        const said = read(line);
+        if (said === undefined) return;
+        clearTimeout(timer);
+        if (said.url === undefined) reject(new Error(said.refused ?? 'unknown'));
+        else done(said.url);
+      });
+    }
+    void exited.then(({ code, signal }) => {
       clearTimeout(timer);
-      const said = JSON.parse(line) as { url?: string; refused?: string };
-      if (said.url === undefined) reject(new Error(said.refused ?? 'unknown'));
-      else done(said.url);
+      reject(new Error(`the child ended first: ${code ?? signal} ${log.join('\n')}`));
     });
-    void exited.then(({ code, signal }) => reject(new Error(`the child ended first: ${code ?? signal} ${log.join('\n')}`)));
   });
   return {
     url,
@@ -106,6 +115,20 @@ export async function startChild(directory: string, options: ChildOptions = {}):
       return exited;
     },
   };
+}
+
+interface Said {
+  readonly url?: string;
+  readonly refused?: string;
+}
+
+function readOwn(line: string): Said | undefined {
+  return line.startsWith('{') ? (JSON.parse(line) as Said) : undefined;
+}
+
+function readOther(line: string): Said | undefined {
+  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
+  return url === undefined ? undefined : { url };
 }
 
 export interface Answer {
