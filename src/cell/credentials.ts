@@ -12,7 +12,7 @@ import {
   type VersionRow,
 } from './credential-rows.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, type Sealed, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, type Sealed, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
@@ -209,23 +209,22 @@ export class CredentialStore {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<CredentialRow>('SELECT * FROM credential WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
-    for (const row of rows) {
+    const done = eachIntact(rows, (row) => {
       this.#checked(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
       this.#sql.run('UPDATE credential SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    }
-    return rows.length + this.#resealEnvironments(keyId);
+    });
+    return done + this.#resealEnvironments(keyId);
   }
 
   /** Few by nature, so all at once. */
   #resealEnvironments(keyId: string): number {
     const rows = this.#sql.all<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE mac_key_id <> ?', keyId);
-    for (const row of rows) {
+    return eachIntact(rows, (row) => {
       this.#checkedEnvironment(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
       this.#sql.run('UPDATE environment SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    }
-    return rows.length;
+    });
   }
 
   /** SECURITY: two names exchanged would hand production's values to a workload of staging (CR-01). */

@@ -2,6 +2,7 @@
 import { rewrapDataKey } from '../crypto/data-key.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import type { Keyring } from './keyring.ts';
+import { eachIntact } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 /** A table with `key_id` and `wrapped_key`, and how to name the sealed object of a row. */
@@ -78,7 +79,7 @@ export function countStale(sql: Sql, purpose: Purpose, keyring: Keyring, keyId?:
   return count;
 }
 
-/** Rewraps up to `maxRows` rows of one table. Call inside a transaction. @throws integrity */
+/** Rewraps up to `maxRows` rows of one table; a damaged one stays under its key. Call inside a transaction. */
 export function rewrapRows(sql: Sql, table: RewrapTable, purpose: Purpose, keyring: Keyring, maxRows: number): number {
   if (!table.purposes.includes(purpose) || !present(sql, table.table)) return 0;
   const active = keyring.current(purpose);
@@ -91,7 +92,7 @@ export function rewrapRows(sql: Sql, table: RewrapTable, purpose: Purpose, keyri
       key_id,
       maxRows - moved,
     );
-    for (const row of rows) {
+    moved += eachIntact(rows, (row) => {
       const context = keyring.context(purpose, table.field, table.objectId(row), table.version(row));
       const wrapped = rewrapDataKey(keyring.byId(purpose, key_id), active, context, row['wrapped_key'] as Uint8Array);
       keyring.countWrap(purpose);
@@ -101,8 +102,7 @@ export function rewrapRows(sql: Sql, table: RewrapTable, purpose: Purpose, keyri
         active.id,
         ...table.keyOf(row),
       );
-    }
-    moved += rows.length;
+    });
   }
   return moved;
 }

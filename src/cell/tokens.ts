@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Access } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface TokenRow {
@@ -122,11 +122,10 @@ export class TokenStore {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<TokenRow>('SELECT * FROM token WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
-    for (const row of rows) {
+    return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'token', row.public_id, decisive(row));
       this.#sql.run('UPDATE token SET mac = ?, mac_key_id = ? WHERE public_id = ?', mac, mac_key_id, row.public_id);
-    }
-    return rows.length;
+    });
   }
 }

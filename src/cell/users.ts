@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Access } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface UserRow {
@@ -105,8 +105,7 @@ export class UserStore {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<UserRow>('SELECT * FROM user WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
-    for (const row of rows) this.save(access, row, this.#checkedGrants(row));
-    return rows.length;
+    return eachIntact(rows, (row) => this.save(access, row, this.#checkedGrants(row)));
   }
 
   #checkedGrants(row: UserRow): GrantRow[] {

@@ -1,7 +1,7 @@
 // Workloads: programs that fetch credentials, each bound to one environment, name patterns, networks and an expiry (D9).
 import type { Access } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface WorkloadRow {
@@ -127,11 +127,10 @@ export class WorkloadStore {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<WorkloadRow>('SELECT * FROM workload WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
-    for (const row of rows) {
+    return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'workload', row.id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));
       this.#sql.run('UPDATE workload SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    }
-    return rows.length;
+    });
   }
 }

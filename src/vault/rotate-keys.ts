@@ -4,6 +4,7 @@
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
 import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { Cell } from '../cell/cell.ts';
@@ -92,20 +93,25 @@ function addVersions(cell: KeyedCell, caller: Caller, purposes: readonly Purpose
   });
 }
 
-/** One batch of the background rewrap; returns how many rows it moved. 0 means nothing is left. Call inside a job. */
+/**
+ * One batch of the background rewrap; returns how many rows it moved. 0 means nothing is left. Call inside a job.
+ * @throws integrity when only damaged rows are left: they keep their old key, which then never dies
+ */
 export function rewrapBatch(cell: KeyedCell, maxRows: number = LIMITS.rewrapBatchRows): number {
   const open = progressOf(cell.core.cell).filter((progress) => progress.finishedAtMs === null);
   if (open.length === 0) return 0;
   return cell.door.enterAsSystem('rewrap', 'key.rotate', keyTarget(cell), (access, _subject, details) => {
     let moved = 0;
+    let ended = 0;
     for (const progress of open) {
-      const rows = moved >= maxRows ? 0 : rewrapPurpose(cell, access, progress.purpose as Purpose, maxRows - moved);
-      moved += rows;
+      moved = rewrapPurpose(cell, access, progress.purpose as Purpose, maxRows);
       details.purpose = progress.purpose;
-      bookProgress(cell, progress, rows);
-      if (rows > 0) break;
+      ended += bookProgress(cell, progress, moved) ? 1 : 0;
+      if (moved > 0) break;
     }
     details.count = moved;
+    if (moved === 0 && ended === 0)
+      fail('integrity', 'stored data failed its check', { evidence: 'rows that cannot be rewrapped' });
     cell.around.faults.at('keys.mid-rewrap');
     if (moved > 0) cell.forgetKeys();
     return moved;
@@ -121,7 +127,8 @@ function rewrapPurpose(cell: KeyedCell, access: Access, purpose: Purpose, maxRow
   return moved;
 }
 
-function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): void {
+/** True when the purpose has nothing left under an old key. */
+function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): boolean {
   const { sql } = cell.core.cell;
   const now = cell.around.clock.now();
   if (rows > 0) {
@@ -131,9 +138,9 @@ function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): voi
       progress.purpose,
       progress.toVersion,
     );
-    return;
+    return false;
   }
-  if (countStale(sql, progress.purpose as Purpose, cell.core.keyring) > 0) return;
+  if (countStale(sql, progress.purpose as Purpose, cell.core.keyring) > 0) return false;
   sql.run(
     'UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL',
     now,
@@ -145,6 +152,7 @@ function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): voi
     progress.purpose,
   );
   cell.dueChanged();
+  return true;
 }
 
 /** Destroys retired keys past their delay to which nothing refers. Returns how many. Call inside a job. */
@@ -154,7 +162,7 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
     .rows()
     .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
   for (const row of due) {
-    // INVARIANT: a key dies only at zero references (test/faults/key-rotation.test.ts).
+    // INVARIANT: a key dies only at zero references (test/vault/rotate-keys.test.ts).
     if (countStale(cell.core.cell.sql, row.purpose as Purpose, cell.core.keyring, row.key_id) > 0) continue;
     cell.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
       cell.around.faults.at('keys.before-destroy');

@@ -1,0 +1,282 @@
+// Rotating a cell's keys: every value stays readable at every point, progress is true, and no key dies that anything still needs.
+import { describe, expect, it } from 'vitest';
+import type { Faults } from '../../src/base/faults.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import type { Purpose } from '../../src/crypto/envelope.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { searchAudit } from '../../src/vault/read-audit.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { destroyRetiredKeys, listKeys, ROTATABLE, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+
+const SECRET = 'not-a-real-secret';
+const KEYS = 13;
+const GRANTS = 8;
+
+async function filled(options: Parameters<typeof testTenant>[0] = {}) {
+  const tenant = await testTenant(options);
+  for (let i = 0; i < KEYS; i++) await putKey(tenant, `key-${i}`, `${SECRET}-key-${i}`);
+  for (let i = 0; i < GRANTS; i++) await putGrant(tenant, `grant-${i}`);
+  const { text } = await workloadToken(tenant);
+  await workloadToken(tenant);
+  return { tenant, text };
+}
+
+function putGrant(tenant: TestTenant, name: string) {
+  return tenant.vault.submit(() =>
+    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+      environment: 'staging',
+      name,
+      kind: 'oauth2',
+      value: { access_token: `${SECRET}-${name}`, refresh_token: `r-${SECRET}` },
+      connector: undefined,
+      config: { token_endpoint: 'https://login.example/token', client_id: 'c' },
+      labels: undefined,
+      description: undefined,
+      expiresAtMs: undefined,
+      precondition: {},
+    }),
+  );
+}
+
+const NAMES = [...Array.from({ length: KEYS }, (_, i) => `key-${i}`)];
+
+/** Reads every credential; grants are only described by their first read, which would refresh them. */
+async function allReadable(tenant: TestTenant, text: string, vault = tenant.vault): Promise<void> {
+  const input = (name: string) => ({ environment: 'staging', name, version: undefined, stage: undefined });
+  const bodies = await Promise.all(
+    NAMES.map((name) => vault.submit(() => readCredential(vault, tenant.token(text), input(name)).body)),
+  );
+  for (const [i, body] of bodies.entries()) expect(new TextDecoder().decode(body)).toContain(`"${SECRET}-key-${i}"`);
+  const grant = await vault.submit(() => readCredential(vault, tenant.token(text), { ...input('grant-0'), version: 1 })).catch((error) => error as { code: string }); // biome-ignore format: one line
+  expect('code' in grant ? grant.code : 'ok').toMatch(/^(ok|provider_unavailable)$/);
+}
+
+const rotate = (tenant: TestTenant, purposes?: readonly Purpose[]) =>
+  tenant.vault.submit(() => rotateKeys(tenant.vault, tenant.user(['admin'], 'everywhere'), purposes));
+const rewrap = (tenant: TestTenant, rows: number, vault = tenant.vault) => vault.submit(() => rewrapBatch(vault, rows));
+const keysOf = (tenant: TestTenant) => tenant.vault.submit(() => listKeys(tenant.vault, tenant.user(['admin'], 'everywhere')));
+const finished = (progress: readonly { finishedAtMs: number | null }[]) => progress.every((one) => one.finishedAtMs !== null);
+
+/** Every key that any row names, by id. */
+function referredKeys(sql: Sql): Set<unknown> {
+  const of = (table: string, column: string) => sql.all(`SELECT DISTINCT ${column} AS id FROM ${table}`).map((row) => row['id']);
+  return new Set([
+    ...of('credential_version', 'key_id'),
+    ...of('audit_source', 'key_id'),
+    ...of('idempotency', 'key_id'),
+    ...['credential', 'environment', 'workload', 'token'].flatMap((table) => of(table, 'mac_key_id')),
+  ]);
+}
+
+describe('a key rotation', () => {
+  it('of all purposes ends with everything under new keys, readable at every step, with true progress', async () => {
+    const { tenant, text } = await filled();
+    await allReadable(tenant, text);
+    const old = new Set(tenant.vault.core.keyring.rows().map((row) => row.key_id));
+    const started = await rotate(tenant);
+    expect(started.map((one) => one.purpose).sort()).toEqual([...ROTATABLE].sort());
+    const total = (purpose: string) => started.find((one) => one.purpose === purpose)?.total;
+    expect([total('api_key'), total('oauth_token'), total('backup')]).toEqual([KEYS, GRANTS, 0]);
+    await allReadable(tenant, text);
+    let before = 0;
+    for (let turn = 0; turn < 200; turn++) {
+      const moved = await rewrap(tenant, 4);
+      const { progress } = await keysOf(tenant);
+      const done = progress.reduce((sum, one) => sum + one.done, 0);
+      for (const one of progress) expect(one.done).toBeLessThanOrEqual(one.total);
+      expect(done).toBeGreaterThanOrEqual(before);
+      before = done;
+      await allReadable(tenant, text);
+      if (moved === 0 && finished(progress)) break;
+    }
+    const { progress, keys } = await keysOf(tenant);
+    expect(finished(progress)).toBe(true);
+    expect(progress.every((one) => one.done === one.total && one.toVersion === 2)).toBe(true);
+    for (const id of referredKeys(tenant.sql)) expect(old.has(String(id)), `a row still names ${id}`).toBe(false);
+    const active = keys.filter((key) => key.state === 'active');
+    expect(active.map((key) => [key.purpose, key.version])).toEqual(
+      active.map((key) => [key.purpose, key.purpose === 'audit_sign' ? 1 : 2]),
+    );
+    expect(keys.find((key) => key.purpose === 'api_key' && key.version === 2)?.wraps).toBe(KEYS);
+    expect(keys.find((key) => key.purpose === 'oauth_token' && key.version === 2)?.wraps).toBe(GRANTS);
+  });
+
+  it('lets a new value use the new key from the first moment on', async () => {
+    const { tenant, text } = await filled();
+    await rotate(tenant, ['api_key']);
+    await putKey(tenant, 'key-0', `${SECRET}-key-0`);
+    const newest = tenant.vault.core.keyring.current('api_key').id;
+    const row = tenant.sql.get('SELECT key_id FROM credential_version WHERE version = 2');
+    expect(row?.['key_id']).toBe(newest);
+    await allReadable(tenant, text);
+  });
+
+  it('goes on where it was after a restart in its middle, also for the log and for MACs', async () => {
+    const { tenant, text } = await filled();
+    await rotate(tenant);
+    for (let i = 0; i < 3; i++) await rewrap(tenant, 3);
+    const vault = tenant.reopen();
+    await allReadable(tenant, text, vault);
+    let turns = 0;
+    while ((await rewrap(tenant, 3, vault)) > 0) turns += 1;
+    for (let i = 0; i < 8; i++) await rewrap(tenant, 3, vault);
+    expect(turns).toBeGreaterThan(3);
+    expect(finished((await keysOf({ ...tenant, vault })).progress)).toBe(true);
+    await allReadable(tenant, text, tenant.reopen());
+  });
+
+  it('begun again before it was done finishes both', async () => {
+    const { tenant, text } = await filled();
+    await rotate(tenant, ['api_key']);
+    await rewrap(tenant, 5);
+    const second = await rotate(tenant, ['api_key']);
+    expect(second.find((one) => one.toVersion === 3)?.total).toBe(KEYS);
+    for (let i = 0; i < 12; i++) await rewrap(tenant, 5);
+    const { progress } = await keysOf(tenant);
+    expect(progress.map((one) => [one.toVersion, one.done === one.total, one.finishedAtMs !== null])).toEqual([
+      [2, true, true],
+      [3, true, true],
+    ]);
+    await allReadable(tenant, text);
+  });
+
+  it('of the keys of personal data keeps addresses readable for the reviewer', async () => {
+    const { tenant } = await filled();
+    await rotate(tenant, ['audit_pii']);
+    for (let i = 0; i < 5; i++) await rewrap(tenant, 1);
+    const auditor = tenant.user(['auditor'], 'everywhere');
+    const { events } = await tenant.vault.submit(() =>
+      searchAudit(tenant.vault, auditor, { action: 'credential.put' }, undefined, 50),
+    );
+    expect(events.length).toBe(KEYS + GRANTS);
+    expect(events.every((event) => event.origin?.address === '127.0.0.1')).toBe(true);
+  });
+
+  it('moves nothing that the audit log pins: the signing key stays', async () => {
+    const { tenant } = await filled();
+    const verifier = tenant.vault.core.audit.verifierKey;
+    await rotate(tenant);
+    expect(tenant.reopen().core.audit.verifierKey).toBe(verifier);
+    expect(ROTATABLE).not.toContain('audit_sign');
+  });
+});
+
+describe('a retired key', () => {
+  async function rotated() {
+    const made = await filled();
+    const before = made.tenant.vault.core.keyring.current('api_key').id;
+    await rotate(made.tenant, ['api_key']);
+    for (let i = 0; i < 3; i++) await rewrap(made.tenant, 100);
+    const sweep = () => made.tenant.vault.submit(() => destroyRetiredKeys(made.tenant.vault));
+    const state = () => made.tenant.sql.get('SELECT state FROM tenant_key WHERE key_id = ?', before)?.['state'];
+    return { ...made, before, sweep, state };
+  }
+
+  it('lives for its delay and dies after it, and everything is still readable', async () => {
+    const { tenant, sweep, state } = await rotated();
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs - 1);
+    await sweep();
+    expect(state()).toBe('decrypt_only');
+    tenant.clock.pass(1);
+    await sweep();
+    expect(state()).toBe('destroyed');
+    const { text } = await workloadToken(tenant);
+    await allReadable(tenant, text);
+    await allReadable(tenant, text, tenant.reopen());
+  });
+
+  it('does not die while a single row refers to it, however old it is', async () => {
+    const { tenant, before, sweep, state } = await rotated();
+    tenant.sql.run("UPDATE credential_version SET key_id = ? WHERE rowid = (SELECT max(rowid) FROM credential_version WHERE key_id IN (SELECT key_id FROM tenant_key WHERE purpose = 'api_key'))", before); // biome-ignore format: one line
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
+    await sweep();
+    expect(state()).toBe('decrypt_only');
+  });
+
+  it('that never finished rewrapping is not even due', async () => {
+    const { tenant } = await filled();
+    await rotate(tenant, ['api_key']);
+    await rewrap(tenant, 5);
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
+    expect(await tenant.vault.submit(() => destroyRetiredKeys(tenant.vault))).toBe(0);
+  });
+});
+
+describe('a rotation that is cut off', () => {
+  /** Throws once at the point that is set. */
+  class OneFault implements Faults {
+    next: string | undefined;
+    at(point: string): void {
+      if (this.next !== point) return;
+      this.next = undefined;
+      throw new Error(`a crash at ${point}`);
+    }
+  }
+
+  it('after its new keys were made leaves none of them in memory: what is put now can be read after a restart', async () => {
+    const faults = new OneFault();
+    const { tenant, text } = await filled({ faults });
+    faults.next = 'keys.after-new-version';
+    await expect(rotate(tenant)).rejects.toThrow('a crash');
+    expect((await keysOf(tenant)).progress).toEqual([]);
+    await putKey(tenant, 'key-0', `${SECRET}-key-0`);
+    await allReadable(tenant, text, tenant.reopen());
+  });
+
+  it('in the middle of a batch undoes that batch and no other', async () => {
+    const faults = new OneFault();
+    const { tenant, text } = await filled({ faults });
+    await rotate(tenant, ['api_key']);
+    await rewrap(tenant, 5);
+    faults.next = 'keys.mid-rewrap';
+    await expect(rewrap(tenant, 5)).rejects.toThrow('a crash');
+    const { progress } = await keysOf(tenant);
+    expect(progress[0]?.done).toBe(5);
+    const moved = tenant.sql.get('SELECT count(*) AS n FROM credential_version WHERE key_id = ?', tenant.vault.core.keyring.current('api_key').id); // biome-ignore format: one line
+    expect(moved?.['n']).toBe(5);
+    await allReadable(tenant, text);
+  });
+
+  it('by a failing disk leaves old and new readable', async () => {
+    const sql = new SqlSpy(openNodeSql(':memory:'));
+    const { tenant, text } = await filled({ sql });
+    sql.failCommits();
+    expect(await outcomeOf(rotate(tenant))).toBe('storage_full');
+    await putKey(tenant, 'key-1', `${SECRET}-key-1`);
+    await rotate(tenant);
+    sql.failCommits();
+    expect(await outcomeOf(rewrap(tenant, 5))).toBe('storage_full');
+    await allReadable(tenant, text);
+    for (let i = 0; i < 20; i++) await rewrap(tenant, 20);
+    expect(finished((await keysOf(tenant)).progress)).toBe(true);
+    await allReadable(tenant, text, tenant.reopen());
+  });
+});
+
+describe('damaged rows', () => {
+  it('keep their old key and are reported, but every other row moves on', async () => {
+    const { tenant, text } = await filled();
+    tenant.sql.run("UPDATE credential SET description = 'edited' WHERE name = 'grant-1'");
+    tenant.sql.run("UPDATE credential_version SET wrapped_key = zeroblob(length(wrapped_key)) WHERE credential_id = (SELECT id FROM credential WHERE name = 'grant-2')"); // biome-ignore format: one line
+    const old = tenant.vault.core.keyring.rows().map((row) => row.key_id);
+    await rotate(tenant);
+    const ends: string[] = [];
+    for (let i = 0; i < 30; i++) ends.push(await outcomeOf(rewrap(tenant, 7)));
+    expect(ends.at(-1), 'what is left is said, again and again').toBe('integrity');
+    const left = [...referredKeys(tenant.sql)].filter((id) => old.includes(String(id)));
+    const purposes = tenant.vault.core.keyring
+      .rows()
+      .filter((row) => left.includes(row.key_id))
+      .map((row) => row.purpose);
+    expect(purposes.sort()).toEqual(['metadata_mac', 'oauth_token']);
+    expect(tenant.sql.get("SELECT count(*) AS n FROM credential WHERE mac_key_id IN (SELECT key_id FROM tenant_key WHERE version = 1)")?.['n']).toBe(1); // biome-ignore format: one line
+    const { progress } = await keysOf(tenant);
+    expect(progress.filter((one) => one.finishedAtMs === null).map((one) => one.purpose).sort()).toEqual(['metadata_mac', 'oauth_token']); // biome-ignore format: one line
+    await allReadable(tenant, text);
+  });
+});
