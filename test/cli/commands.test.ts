@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { CommandLine } from '../kit/command.ts';
+
+const SECRET = 'not-a-real-secret-cli';
+const data = mkdtempSync(join(tmpdir(), 'keyturn-cli-data-'));
+let keyturn: RunningKeyturn;
+let owner: CommandLine;
+let workload: CommandLine;
+
+beforeAll(async () => {
+  keyturn = await startKeyturn({ dataDirectory: data, host: '127.0.0.1', port: 0, log: () => {} });
+  owner = new CommandLine({ KEYTURN_ADDR: keyturn.url, KEYTURN_TENANT: 'acme', KEYTURN_ENVIRONMENT: 'staging' });
+});
+
+afterAll(async () => {
+  await keyturn.close();
+  rmSync(data, { recursive: true, force: true });
+  rmSync(owner.config, { recursive: true, force: true });
+});
+
+describe('the command line', () => {
+  it('sets an installation up once, keeps the token to itself and removes the bootstrap secret', async () => {
+    const first = await owner.run(['init', '--name', 'ada', '--data', data]);
+    expect(first).toMatchObject({ code: 0 });
+    const config = join(owner.config, 'keyturn', 'config.json');
+    expect((statSync(config).mode & 0o777).toString(8)).toBe('600');
+    const { token } = JSON.parse(readFileSync(config, 'utf8')) as { token: string };
+    expect(token).toMatch(/^kt_usr_/);
+    expect(first.stdout + first.stderr).not.toContain(token);
+    expect(existsSync(join(data, 'bootstrap-secret'))).toBe(false);
+    expect(await owner.run(['init', '--name', 'eve', '--data', data])).toMatchObject({ code: 2 });
+  });
+
+  it('makes a tenant, stores a credential from standard input and shows everything but its value', async () => {
+    expect(await owner.run(['tenant', 'create', 'acme'])).toMatchObject({ code: 0 });
+    const put = await owner.run(['credential', 'put', 'stripe', '--kind', 'api_key', '--label', 'owner=ops'], SECRET);
+    expect(put).toMatchObject({ code: 0, stdout: 'stored stripe version 1 in staging\n' });
+    const shown = await owner.run(['credential', 'show', 'stripe']);
+    const listed = await owner.run(['credential', 'list', '-o', 'json']);
+    expect(JSON.parse(listed.stdout)).toMatchObject({ items: [{ name: 'stripe', labels: { owner: 'ops' } }], next_cursor: null });
+    for (const { stdout, stderr } of [put, shown, listed]) expect(stdout + stderr).not.toContain(SECRET);
+  });
+
+  it('tells a person why they may not read a value, and lets the workload read it', async () => {
+    const refused = await owner.run(['credential', 'get', 'stripe']);
+    expect(refused.code).toBe(4);
+    expect(refused.stderr).toContain('insufficient_user_authentication');
+    expect(refused.stderr).toContain('hint:');
+    const made = JSON.parse((await owner.run(['workload', 'create', 'sync', '--pattern', 'str*', '-o', 'json'])).stdout) as {
+      client_id: string;
+      client_secret: string;
+    };
+    const file = join(owner.config, 'client-secret');
+    writeFileSync(file, `${made.client_secret}\n`, { mode: 0o600 });
+    workload = new CommandLine({
+      KEYTURN_ADDR: keyturn.url,
+      KEYTURN_TENANT: 'acme',
+      KEYTURN_ENVIRONMENT: 'staging',
+      KEYTURN_CLIENT_ID: made.client_id,
+      KEYTURN_CLIENT_SECRET_FILE: file,
+    });
+    expect(await workload.run(['credential', 'get', 'stripe', '-o', 'raw'])).toMatchObject({ code: 0, stdout: `${SECRET}\n` });
+    expect(await workload.run(['whoami', '-o', 'json'])).toMatchObject({ code: 0 });
+  });
+
+  it('runs a program with the credential in its environment, hands on its exit code, and keeps its own proof back', async () => {
+    const script =
+      'process.stdout.write(`${process.env.KEY}|${process.env.KEYTURN_CLIENT_SECRET_FILE ?? "none"}`); process.exit(7)';
+    const ran = await workload.run(['run', '--env', 'KEY=stripe', '--', process.execPath, '-e', script]);
+    expect(ran).toMatchObject({ code: 7, stdout: `${SECRET}|none` });
+    expect((await workload.run(['run', '--env', 'KEY=missing', '--', process.execPath, '-e', '0'])).code).toBe(5);
+    expect((await workload.run(['run', '--env', 'KEY=stripe', '--', '/no/such/program'])).code).toBe(127);
+  });
+
+  it('versions, rolls back, deletes and restores', async () => {
+    await owner.run(['credential', 'put', 'stripe', '--kind', 'api_key'], `${SECRET}-2`);
+    expect(
+      (await owner.run(['credential', 'put', 'stripe', '--kind', 'api_key', '--cas', '1'], 'x-not-a-real-secret')).code,
+    ).toBe(6);
+    expect((await owner.run(['credential', 'history', 'stripe'])).stdout).toMatch(/2 +current.*\n1 +previous/);
+    expect(await owner.run(['credential', 'rollback', 'stripe'])).toMatchObject({ code: 0 });
+    expect((await workload.run(['credential', 'get', 'stripe', '-o', 'raw'])).stdout).toBe(`${SECRET}\n`);
+    expect(await owner.run(['credential', 'delete', 'stripe'])).toMatchObject({ code: 0 });
+    expect((await workload.run(['credential', 'get', 'stripe'])).code).toBe(5);
+    expect(await owner.run(['credential', 'restore', 'stripe'])).toMatchObject({ code: 0 });
+    expect((await owner.run(['credential', 'rotate', 'stripe'])).stderr).toContain('not_rotatable');
+  });
+
+  it('rotates the keys while one waits, and verifies the log live and from a file', async () => {
+    const rotated = await owner.run(['keys', 'rotate', '--wait', '-o', 'json']);
+    expect(rotated.code).toBe(0);
+    const { rotations } = JSON.parse(rotated.stdout) as {
+      rotations: { finished_at: string | null; done: number; total: number }[];
+    };
+    expect(rotations).toHaveLength(6);
+    expect(rotations.every((rotation) => rotation.finished_at !== null && rotation.done === rotation.total)).toBe(true);
+    expect(await owner.run(['audit', 'verify'])).toMatchObject({ code: 0 });
+    const file = join(owner.config, 'export.jsonl');
+    writeFileSync(file, (await owner.run(['audit', 'export'])).stdout);
+    expect(await owner.run(['audit', 'verify', file], '', { KEYTURN_ADDR: 'http://127.0.0.1:9' })).toMatchObject({ code: 0 });
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"outcome":"denied"', '"outcome":"success"'));
+    const found = await owner.run(['audit', 'verify', file]);
+    expect(found.code).toBe(8);
+    expect(found.stdout).toMatch(/edited: event \d+ is not what was logged/);
+  });
+
+  it('never takes a secret from its arguments, and says why', async () => {
+    for (const flag of ['--password=x', '--token', '--client-secret', '--value=x']) {
+      const refused = await owner.run(['credential', 'put', 'x', '--kind', 'api_key', flag]);
+      expect(refused.code, flag).toBe(2);
+      expect(refused.stderr).toContain('command line');
+    }
+  });
+
+  it('does not believe an address or a token from the folder it stands in', async () => {
+    const lone = new CommandLine();
+    writeFileSync(join(lone.config, '.keyturn.json'), JSON.stringify({ address: 'http://127.0.0.1:9', token: 'x' }));
+    const answer = await lone.run(['status', '--address', keyturn.url]);
+    expect(answer.code).toBe(0);
+    expect((await lone.run(['status'], '', { KEYTURN_ADDR: 'http://vault.example.com' })).stderr).toContain('plain http');
+  });
+
+  it.each([
+    [['nonsense'], 2],
+    [['credential', 'put', 'x'], 2],
+    [['credential', 'show', 'missing'], 5],
+    [['credential', 'show', 'stripe', '--token-file', '/dev/null'], 3],
+    [['status', '--address', 'http://127.0.0.1:9'], 7],
+    [['--help'], 0],
+    [['doctor', '--data', '/nonexistent'], 0],
+  ])('ends %j with %i', async (args, code) => {
+    expect((await owner.run(args as string[], '', { KEYTURN_MAX_RETRIES: '0' })).code).toBe(code);
+  });
+
+  it('completes in bash, zsh and fish', async () => {
+    const bash = (await owner.run(['completion', 'bash'])).stdout;
+    execFileSync('bash', ['-n'], { input: bash });
+    const words = execFileSync(
+      'bash',
+      ['-c', `${bash}\nCOMP_WORDS=(keyturn credential ro); COMP_CWORD=2; _keyturn; echo "\${COMPREPLY[@]}"`],
+      { encoding: 'utf8' },
+    );
+    expect(words.trim().split(' ').sort()).toEqual(['rollback', 'rotate']);
+    expect((await owner.run(['completion', 'fish'])).stdout).toContain('__fish_seen_subcommand_from audit');
+    expect((await owner.run(['completion', 'zsh'])).stdout).toContain('#compdef keyturn');
+  });
+});
