@@ -1,0 +1,211 @@
+// A batch that could not be committed: nobody gets an answer from it, and no memory of it survives.
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { deleteCredential, rollBack } from '../../src/vault/change-credential.ts';
+import { describeCredential } from '../../src/vault/describe-credential.ts';
+import { createUser, offboardUser } from '../../src/vault/manage-users.ts';
+import { createDirectToken, createWorkload, revokeWorkload } from '../../src/vault/manage-workloads.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { rotateKeys } from '../../src/vault/rotate-keys.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { testTeam, textOf } from '../kit/homes.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+import { eventsOf, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
+
+const SECRET = 'not-a-real-secret';
+const stripe = { environment: 'staging', name: 'stripe', precondition: {} };
+
+async function opened() {
+  const sql = new SqlSpy(openNodeSql(':memory:'));
+  const tenant = await testTenant({ sql });
+  await putKey(tenant, 'stripe', `${SECRET}-1`);
+  await putKey(tenant, 'stripe', `${SECRET}-2`);
+  const { text, id } = await workloadToken(tenant);
+  const { vault } = tenant;
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const read = (token = text) =>
+    vault.submit(() => {
+      const { body } = readCredential(vault, tenant.token(token), { ...stripe, version: undefined, stage: undefined });
+      return new TextDecoder().decode(body).match(/-(\d+|lost)"/)?.[1] ?? '';
+    });
+  const put = (key: string, caller = admin()) =>
+    vault.submit(() =>
+      putCredential(vault, caller, {
+        ...stripe,
+        kind: 'api_key',
+        value: { key },
+        connector: undefined,
+        config: undefined,
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+      }),
+    );
+  return { sql, tenant, vault, admin, text, id, read, put };
+}
+
+/** What memory believes, beside what a fresh opening of the same database believes. */
+function beliefs(vault: TenantVault) {
+  const { audit, keyring } = vault.core;
+  return {
+    size: audit.size,
+    sequence: audit.stateSequence,
+    root: Buffer.from(audit.root()).toString('hex'),
+    keys: keyring.rows().filter((row) => row.state === 'active').map((row) => keyring.current(row.purpose as 'api_key').id), // biome-ignore format: one line
+    lowest: keyring.lowestVersion(),
+  };
+}
+
+describe('after a lost batch', () => {
+  it('a value that was put and read in it is not served, and nobody got it', async () => {
+    const { sql, read, put } = await opened();
+    expect(await read()).toBe('2');
+    sql.failCommits();
+    const ends = await Promise.all([put(`${SECRET}-lost`), read(), read()].map(outcomeOf));
+    expect(ends).toEqual(['storage_full', 'storage_full', 'storage_full']);
+    expect([await read(), await read()]).toEqual(['2', '2']);
+  });
+
+  it('a roll-back and a deletion did not happen, also for what was cached before', async () => {
+    const { sql, vault, admin, read } = await opened();
+    await read();
+    sql.failCommits();
+    await outcomeOf(vault.submit(() => rollBack(vault, admin(), { ...stripe, toVersion: undefined })));
+    expect(await read()).toBe('2');
+    sql.failCommits();
+    await outcomeOf(vault.submit(() => deleteCredential(vault, admin(), { ...stripe, recoveryWindowMs: undefined })));
+    expect(await read()).toBe('2');
+  });
+
+  it('a token that was made and used in it is worth nothing', async () => {
+    const { sql, vault, tenant, admin, id, read } = await opened();
+    let lost = '';
+    sql.failCommits();
+    const made = vault.submit(() => {
+      const issued = createDirectToken(vault, admin(), { workload: id, permissions: undefined, ttlMs: 60_000 });
+      lost = textOf(issued.token);
+    });
+    const used = vault.submit(() => {
+      readCredential(vault, tenant.token(lost), { ...stripe, version: undefined, stage: undefined });
+    });
+    expect([await outcomeOf(made), await outcomeOf(used)]).toEqual(['storage_full', 'storage_full']);
+    expect(lost).toMatch(/^kt_wlk_/);
+    expect(await outcomeOf(read(lost))).toBe('unauthenticated');
+  });
+
+  it('a workload that was revoked in it works on, and one whose revocation was stored does not', async () => {
+    const { sql, vault, admin, id, read } = await opened();
+    const revoke = () => outcomeOf(vault.submit(() => revokeWorkload(vault, admin(), id)));
+    sql.failCommits();
+    expect(await revoke()).toBe('storage_full');
+    expect(await read()).toBe('2');
+    expect(await revoke()).toBe('ok');
+    expect(await outcomeOf(read())).toBe('unauthenticated');
+  });
+
+  it('log, keys and sequence in memory are those of the database', async () => {
+    const { sql, tenant, vault, admin, read, put } = await opened();
+    tenant.clock.pass(LIMITS.checkpointIntervalMs);
+    const notes = [...tenant.notes];
+    const before = beliefs(vault);
+    const events = eventsOf(sql).length;
+    sql.failCommits();
+    const work = [
+      put(`${SECRET}-lost`),
+      vault.submit(() => rotateKeys(vault, admin(), undefined)),
+      put(`${SECRET}-lost`, { ...admin(), source: { address: '192.0.2.9', userAgent: 'new' } }),
+      read(),
+    ];
+    expect(new Set(await Promise.all(work.map(outcomeOf)))).toEqual(new Set(['storage_full']));
+    expect(beliefs(vault)).toEqual(before);
+    expect(beliefs(tenant.reopen())).toEqual(before);
+    expect(eventsOf(sql).length).toBe(events);
+    expect(tenant.notes).toEqual(notes);
+    await put(`${SECRET}-3`, { ...admin(), source: { address: '192.0.2.9', userAgent: 'new' } });
+    expect(await read()).toBe('3');
+    const sources = new Set(sql.all('SELECT source_id FROM audit_source').map((row) => row['source_id']));
+    for (const event of eventsOf(sql)) if (event['source'] !== undefined) expect(sources).toContain(event['source']);
+    const { text } = await workloadToken({ ...tenant, vault: tenant.reopen() });
+    expect(text).toMatch(/^kt_acc_/);
+  });
+
+  it('the scheduler was not told of work that does not exist', async () => {
+    const { sql, tenant, vault, admin } = await opened();
+    const due = vault.nextDueAt();
+    sql.failCommits();
+    await outcomeOf(vault.submit(() => deleteCredential(vault, admin(), { ...stripe, recoveryWindowMs: 60_000 })));
+    expect(vault.nextDueAt()).toBe(due);
+    expect(tenant.reopen().nextDueAt()).toBe(due);
+  });
+});
+
+describe('an event that cannot be recorded', () => {
+  it('takes its change with it: no effect without its line in the log', async () => {
+    const { sql, vault, admin, put, read } = await opened();
+    const pii = vault.core.keyring.current('audit_pii').id;
+    sql.run('UPDATE tenant_key SET wraps = ? WHERE key_id = ?', LIMITS.wrapsPerKeyMax, pii);
+    vault.core.keyring.reload();
+    const stranger = { ...admin(), source: { address: '192.0.2.200', userAgent: 'unseen' } };
+    expect(await outcomeOf(put(`${SECRET}-lost`, stranger))).toBe('unavailable');
+    expect(await read()).toBe('2');
+    expect(sql.get('SELECT max(version) AS n FROM credential_version')?.['n']).toBe(2);
+    expect(await outcomeOf(put(`${SECRET}-3`))).toBe('ok');
+  });
+});
+
+describe('a failed job in a good batch', () => {
+  it('leaves nothing of itself in any memory, while the others of the batch stand', async () => {
+    const { vault, admin, read, put } = await opened();
+    const fails = vault.submit(() =>
+      vault.door.enter(
+        admin(),
+        'credential.put',
+        () => ({ resource: { type: 'Credential', tenant: vault.tenant.id, environment: 'staging' }, target: { type: 'credential' }, subject: true as const }), // biome-ignore format: one line
+        (access) => {
+          vault.credentials.dropVersions(access, vault.credentials.find(access, vault.credentials.findEnvironment(access, 'staging')?.id ?? '', 'stripe')?.id ?? ''); // biome-ignore format: one line
+          throw new Error('in the middle');
+        },
+      ),
+    );
+    const [failed, good] = await Promise.allSettled([fails, put(`${SECRET}-3`)]);
+    expect([failed.status, good.status]).toEqual(['rejected', 'fulfilled']);
+    expect(await read()).toBe('3');
+    const located = await vault.submit(() => describeCredential(vault, admin(), 'staging', 'stripe'));
+    expect(located.row.latest_version).toBe(3);
+  });
+
+  it('that is a workload of a taken name changes nothing', async () => {
+    const { vault, admin, sql } = await opened();
+    const input = { name: 'twice', environment: 'staging', patterns: ['*'], permissions: ['read'] as const, networks: [], jwks: undefined, ttlMs: 60_000 }; // biome-ignore format: one line
+    const ends = [1, 2].map(() => outcomeOf(vault.submit(() => createWorkload(vault, admin(), input))));
+    expect(await Promise.all(ends)).toEqual(['ok', 'conflict']);
+    expect(sql.get("SELECT count(*) AS n FROM workload WHERE name = 'twice'")?.['n']).toBe(1);
+  });
+});
+
+describe('in the home cell, a lost batch', () => {
+  it('leaves an offboarded user in place and a new one unknown, with their tokens', async () => {
+    const sql = new SqlSpy(openNodeSql(':memory:'));
+    const team = await testTeam(sql);
+    const eve = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], tokenTtlMs: 3_600_000 };
+    const made = await team.home.submit(() => createUser(team.home, team.caller(team.owner), eve));
+    const token = textOf(made.issued.token);
+    expect(team.home.identify(token)?.name).toBe('eve');
+    sql.failCommits();
+    expect(await outcomeOf(team.home.submit(() => offboardUser(team.home, team.caller(team.owner), 'eve')))).toBe('storage_full');
+    expect(team.home.identify(token)?.name).toBe('eve');
+    let lost = '';
+    sql.failCommits();
+    await outcomeOf(
+      team.home.submit(() => {
+        lost = textOf(createUser(team.home, team.caller(team.owner), { ...eve, name: 'mallory' }).issued.token);
+        expect(team.home.identify(lost)?.name).toBe('mallory');
+      }),
+    );
+    expect(lost).toMatch(/^kt_usr_/);
+    expect(team.home.identify(lost)).toBeUndefined();
+  });
+});
