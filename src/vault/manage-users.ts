@@ -40,6 +40,7 @@ export function createUser(
       if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
       refuseMixedAuditor(input.grants);
       const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
+      refuseRepeated(grants);
       const row: UserFacts = {
         id: newId('user', home.around.entropy),
         name: input.name,
@@ -64,6 +65,13 @@ function refuseMixedAuditor(grants: readonly GrantInput[]): void {
   if (other >= 0 && grants.some((grant) => grant.role === 'auditor')) {
     fail('invalid_request', 'an auditor has no other role', { pointer: `/grants/${other}/role` });
   }
+}
+
+/** After names became ids: a tenant may have been named both ways. */
+function refuseRepeated(grants: readonly GrantRow[]): void {
+  const keys = grants.map((grant) => `${grant.role}@${grant.tenant_id}`);
+  const again = keys.findIndex((key, index) => keys.indexOf(key) < index);
+  if (again >= 0) fail('invalid_request', 'names a grant twice', { pointer: `/grants/${again}` });
 }
 
 /** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */

@@ -1,0 +1,199 @@
+// First set-up and the team: one owner to begin with, nobody hands out more than they hold, and leaving ends everything at once.
+import { describe, expect, it } from 'vitest';
+import type { Role } from '../../src/access/operations.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { createTenant } from '../../src/vault/manage-tenants.ts';
+import { createUser, createUserToken, type GrantInput, listUsers, offboardUser } from '../../src/vault/manage-users.ts';
+import { bootstrapPending, createBootstrapSecret, setUp } from '../../src/vault/set-up.ts';
+import { type TestHome, testHome, testTeam, textOf } from '../kit/homes.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { eventsOf } from '../kit/vaults.ts';
+
+describe('the first set-up', () => {
+  it('spends the bootstrap secret for a named owner with a token', async () => {
+    const first = await testHome();
+    expect(first.bootstrap).toMatch(/^kt_boot_/);
+    expect(bootstrapPending(first.home)).toBe(true);
+    const { user, issued } = await first.home.submit(() => setUp(first.home, first.caller(first.bootstrap), 'ada'));
+    expect(user.name).toBe('ada');
+    expect(first.home.identify(textOf(issued.token))).toMatchObject({ name: 'ada', bootstrap: true });
+    expect(first.home.identify(first.bootstrap)).toBeUndefined();
+    expect(bootstrapPending(first.home)).toBe(false);
+    expect(eventsOf(first.sql).at(-1)).toMatchObject({ action: 'installation.setup', outcome: 'success' });
+  });
+
+  it('works once, whoever races for it', async () => {
+    const first = await testHome();
+    const callers = Array.from({ length: 50 }, () => first.caller(first.bootstrap));
+    const ends = await Promise.all(
+      callers.map((caller, i) => outcomeOf(first.home.submit(() => setUp(first.home, caller, `ada-${i}`)))),
+    );
+    expect(ends.filter((end) => end === 'ok')).toHaveLength(1);
+    expect(first.sql.get('SELECT count(*) AS n FROM user')?.['n']).toBe(1);
+    expect(first.sql.get("SELECT count(*) AS n FROM token WHERE type = 'usr'")?.['n']).toBe(1);
+  });
+
+  it('makes its secret once in the life of an installation, also across restarts', async () => {
+    const first = await testHome();
+    expect(await createBootstrapSecret(first.home)).toBeUndefined();
+    const again = first.reopen();
+    expect(await createBootstrapSecret(again)).toBeUndefined();
+    expect(again.identify(first.bootstrap)?.bootstrap).toBe(true);
+  });
+
+  it('is not for an ordinary token, not even the owner of later days', async () => {
+    const team = await testTeam();
+    expect(await outcomeOf(team.home.submit(() => setUp(team.home, team.caller(team.owner), 'eve')))).not.toBe('ok');
+    expect(await outcomeOf(team.home.submit(() => setUp(team.home, team.caller(team.bootstrap), 'eve')))).toBe('unauthenticated');
+  });
+
+  it('ends with its time', async () => {
+    const first = await testHome();
+    first.clock.pass(LIMITS.bootstrapSecretTtlMs);
+    expect(first.home.identify(first.bootstrap)).toBeUndefined();
+    expect(bootstrapPending(first.home)).toBe(false);
+  });
+});
+
+/** A team of ada (owner) and one user for each of the given roles, with a tenant `acme`. */
+async function team(...roles: Role[]) {
+  const made = await testTeam();
+  await createTenant(
+    made.home,
+    made.caller(made.owner),
+    { name: 'acme', environments: ['staging'], demo: false },
+    made.provision,
+  );
+  const tokens: Record<string, string> = { owner: made.owner };
+  for (const role of roles) {
+    const tenant = role === 'engineer' ? 'acme' : undefined;
+    tokens[role] = textOf((await add(made, made.owner, `the-${role}`, [{ role, tenant }])).issued.token);
+  }
+  return { made, token: (role: Role) => tokens[role] ?? '' };
+}
+
+function add(made: TestHome, token: string, name: string, grants: readonly GrantInput[]) {
+  return made.home.submit(() => createUser(made.home, made.caller(token), { name, grants, tokenTtlMs: 3_600_000 }));
+}
+
+const everywhere = (role: Role): GrantInput => ({ role, tenant: undefined });
+
+describe('a new user', () => {
+  it('is made an owner by an owner only', async () => {
+    const { made, token } = await team('admin');
+    expect(await outcomeOf(add(made, token('admin'), 'eve', [everywhere('owner')]))).toBe('forbidden');
+    expect(await outcomeOf(add(made, token('admin'), 'eve', [everywhere('admin'), everywhere('owner')]))).toBe('forbidden');
+    expect(await outcomeOf(add(made, token('admin'), 'eve', [everywhere('admin')]))).toBe('ok');
+    expect(await outcomeOf(add(made, token('owner'), 'bob', [everywhere('owner')]))).toBe('ok');
+  });
+
+  it.each(['engineer', 'auditor', 'rotation-operator'] as const)('is not made by an %s', async (role) => {
+    const { made, token } = await team(role);
+    expect(await outcomeOf(add(made, token(role), 'eve', [everywhere('auditor')]))).not.toBe('ok');
+    expect(made.sql.get("SELECT count(*) AS n FROM user WHERE name = 'eve'")?.['n']).toBe(0);
+  });
+
+  it('who is an engineer must name tenants, that exist', async () => {
+    const { made } = await team();
+    expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('engineer')]))).toBe('invalid_request');
+    expect(await outcomeOf(add(made, made.owner, 'eve', [{ role: 'engineer', tenant: 'nowhere' }]))).toBe('not_found');
+    expect(await outcomeOf(add(made, made.owner, 'eve', [{ role: 'engineer', tenant: 'acme' }]))).toBe('ok');
+  });
+
+  it('is no workload, no auditor beside another role, and no second of a name', async () => {
+    const { made } = await team();
+    expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('workload')]))).toBe('invalid_request');
+    expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('auditor'), everywhere('admin')]))).toBe('invalid_request');
+    expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('auditor')]))).toBe('ok');
+    expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('admin')]))).toBe('conflict');
+  });
+
+  it('names no grant twice, whichever way it calls the tenant', async () => {
+    const { made } = await team();
+    const [id] = [...made.tenants.keys()];
+    const twice = ['acme', id].map((tenant): GrantInput => ({ role: 'engineer', tenant }));
+    expect(await outcomeOf(add(made, made.owner, 'eve', twice))).toBe('invalid_request');
+    expect(made.sql.get("SELECT count(*) AS n FROM user WHERE name = 'eve'")?.['n']).toBe(0);
+  });
+});
+
+describe('offboarding', () => {
+  const leave = (made: TestHome, token: string, name: string) =>
+    outcomeOf(made.home.submit(() => offboardUser(made.home, made.caller(token), name)));
+
+  it('kills every token of a user at once, also a cached one, and repeats harmlessly', async () => {
+    const { made, token } = await team('admin');
+    const second = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'the-admin', 3_600_000));
+    const tokens = [token('admin'), textOf(second.token)];
+    for (const one of tokens) expect(made.home.identify(one)?.name).toBe('the-admin');
+    expect(await leave(made, made.owner, 'the-admin')).toBe('ok');
+    for (const one of tokens) expect(made.home.identify(one)).toBeUndefined();
+    const { id } = made.sql.get<{ id: string }>("SELECT id FROM user WHERE name = 'the-admin'") ?? { id: '' };
+    expect(await leave(made, made.owner, id)).toBe('ok');
+    expect(await leave(made, made.owner, 'the-admin')).toBe('not_found');
+    const more = made.home.submit(() => createUserToken(made.home, made.caller(made.owner), id, 3_600_000));
+    expect(await outcomeOf(more)).toBe('conflict');
+  });
+
+  it('frees the name, and the new one has nothing of the old one', async () => {
+    const { made, token } = await team('admin');
+    await leave(made, made.owner, 'the-admin');
+    await add(made, made.owner, 'the-admin', [everywhere('auditor')]);
+    expect(made.home.identify(token('admin'))).toBeUndefined();
+  });
+
+  it('of an owner is for owners, and the last owner cannot leave', async () => {
+    const { made, token } = await team('admin');
+    expect(await leave(made, token('admin'), 'ada')).toBe('forbidden');
+    expect(await leave(made, made.owner, 'ada')).toBe('conflict');
+    await add(made, made.owner, 'bob', [everywhere('owner')]);
+    expect(await leave(made, made.owner, 'ada')).toBe('ok');
+    expect(made.home.identify(made.owner)).toBeUndefined();
+  });
+
+  it('leaves one owner when two throw each other out at the same moment', async () => {
+    const { made } = await team();
+    const bob = textOf((await add(made, made.owner, 'bob', [everywhere('owner')])).issued.token);
+    const ends = await Promise.all([leave(made, made.owner, 'bob'), leave(made, bob, 'ada')]);
+    expect(ends).toContain('ok');
+    expect(ends.filter((end) => end === 'ok')).toHaveLength(1);
+    expect(made.sql.get('SELECT count(*) AS n FROM user WHERE offboarded_at IS NULL')?.['n']).toBe(1);
+  });
+});
+
+describe('a token of a user', () => {
+  it('ends with its time, and one for an owner is made by an owner only', async () => {
+    const { made, token } = await team('admin');
+    const forOwner = made.home.submit(() => createUserToken(made.home, made.caller(token('admin')), 'ada', 60_000));
+    expect(await outcomeOf(forOwner)).toBe('forbidden');
+    const issued = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'the-admin', 60_000));
+    made.clock.pass(59_999);
+    expect(made.home.identify(textOf(issued.token))?.name).toBe('the-admin');
+    made.clock.pass(1);
+    expect(made.home.identify(textOf(issued.token))).toBeUndefined();
+  });
+
+  it('of a workload, a client or nobody is no user', async () => {
+    const { made } = await team();
+    for (const text of ['', 'kt_usr_', made.owner.replace('kt_usr_', 'kt_wlk_'), `${made.owner} `, made.owner.slice(0, -1)]) {
+      expect(made.home.identify(text)).toBeUndefined();
+    }
+  });
+});
+
+describe('the list of users', () => {
+  it('comes in pages that hold everyone once', async () => {
+    const { made } = await team();
+    for (let i = 0; i < 11; i++) await add(made, made.owner, `user-${i}`, [everywhere('auditor')]);
+    const names: string[] = [];
+    let after: string | undefined = '';
+    while (after !== undefined) {
+      const from: string = after;
+      const page = await made.home.submit(() => listUsers(made.home, made.caller(made.owner), from, 5));
+      names.push(...page.rows.map(({ row }) => row.name));
+      after = page.next;
+    }
+    expect(names).toHaveLength(12);
+    expect(new Set(names).size).toBe(12);
+  });
+});
