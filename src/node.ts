@@ -14,6 +14,7 @@ import type { Caller } from './access/principals.ts';
 import type { Clock, Entropy } from './base/clock.ts';
 import { fail, type KeyturnError } from './base/errors.ts';
 import { LIMITS } from './base/limits.ts';
+import { VERSION } from './base/version.ts';
 import { faultsFromEnvironment } from './cell/driver-faults.ts';
 import { openNodeSql } from './cell/driver-node.ts';
 import { KeyRegister } from './cell/register.ts';
@@ -38,8 +39,6 @@ import { createTenant, resolveTenant } from './vault/manage-tenants.ts';
 import type { Surroundings } from './vault/open-cell.ts';
 import { rejectionRecorder } from './vault/record-rejection.ts';
 import { bootstrapPending, createBootstrapSecret } from './vault/set-up.ts';
-
-export const VERSION = '0.1.0';
 
 export interface ServeOptions {
   readonly dataDirectory: string;

@@ -3,6 +3,7 @@
 
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
+import { growingTo } from '../base/growing-to.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { TokenRow, TokenStore } from '../cell/tokens.ts';
@@ -20,7 +21,7 @@ export class WorkloadAuthenticator {
   readonly #workloads: WorkloadStore;
   readonly #pepper: KeyObject;
   readonly #clock: Clock;
-  readonly #known = new LRUCache<string, WorkloadPrincipal>({ max: LIMITS.tokenCacheEntries });
+  readonly #known = new LRUCache<string, WorkloadPrincipal>(growingTo(LIMITS.tokenCacheEntries));
   readonly #usedAtMs = new Map<string, number>();
 
   constructor(tokens: TokenStore, workloads: WorkloadStore, pepper: KeyObject, clock: Clock) {

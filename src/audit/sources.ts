@@ -1,6 +1,8 @@
 // Where requests came from: address and user agent are personal data, so they are sealed under the audit-PII key and an event
 // names only the row's id, which is a hash of the sealed bytes. It must never put an address into an event in clear.
+
 import { LRUCache } from 'lru-cache';
+import { growingTo } from '../base/growing-to.ts';
 import type { Keyring } from '../cell/keyring.ts';
 import type { Sql } from '../cell/sql.ts';
 import { dataKeyOf, prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
@@ -22,7 +24,7 @@ const encoder = new TextEncoder();
 export class AuditSources {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
-  readonly #known = new LRUCache<string, string>({ max: 5_000 });
+  readonly #known = new LRUCache<string, string>(growingTo(5_000));
 
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;

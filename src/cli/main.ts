@@ -1,5 +1,6 @@
 // The command line. Commands that talk to a service load nothing of the service; `serve` loads it when it runs.
 import { Command } from 'commander';
+import { VERSION } from '../base/version.ts';
 import { auditCommand } from './commands/audit.ts';
 import { credentialCommand } from './commands/credentials.ts';
 import { keysCommand } from './commands/keys.ts';
@@ -38,6 +39,7 @@ Secrets are read from standard input or a file, never from the command line.`;
 export function program(): Command {
   const root = new Command('keyturn')
     .description('A secrets vault that turns its keys.')
+    .version(VERSION)
     .enablePositionalOptions()
     .showHelpAfterError(dim('(--help says more)'))
     .addHelpText('after', EXITS)

@@ -1,6 +1,8 @@
 // Recently read credentials: their checked rows and derived data keys, never a plaintext. Bounded in number and age,
 // dropped on every write to the credential and whenever a batch is undone.
+
 import { LRUCache } from 'lru-cache';
+import { growingTo } from '../base/growing-to.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
@@ -15,7 +17,7 @@ export interface CachedCredential {
 }
 
 export class CredentialCache {
-  readonly #entries = new LRUCache<string, CachedCredential>({ max: LIMITS.credentialCacheEntries });
+  readonly #entries = new LRUCache<string, CachedCredential>(growingTo(LIMITS.credentialCacheEntries));
 
   find(environment: string, name: string, nowMs: number): CachedCredential | undefined {
     const key = `${environment}/${name}`;
