@@ -1,0 +1,140 @@
+// Tenants: each its own cell and keys, finished after a crash halfway, seen by those with a role there, and shut for ever without their entry.
+import { describe, expect, it } from 'vitest';
+import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { createTenant, finishTenant, listTenants, resolveTenant } from '../../src/vault/manage-tenants.ts';
+import { createUser } from '../../src/vault/manage-users.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { type TestHome, testTeam, textOf } from '../kit/homes.ts';
+import { caughtCode, outcomeOf } from '../kit/outcome.ts';
+
+const create = (team: TestHome & { owner: string }, name: string, environments = ['staging', 'production']) =>
+  createTenant(team.home, team.caller(team.owner), { name, environments, demo: false }, team.provision);
+
+const environmentsOf = (team: TestHome, id: string) =>
+  team.tenants
+    .get(id)
+    ?.sql.all('SELECT name FROM environment ORDER BY name')
+    .map((row) => row['name']);
+
+/** What a start does for tenants a crash left half made. */
+async function finishAll(team: TestHome): Promise<number> {
+  const half = team.home.door.lookup('start', (access) => team.home.tenants.inState(access, 'creating'));
+  for (const row of half) await finishTenant(team.home, row, team.provision);
+  return half.length;
+}
+
+describe('a new tenant', () => {
+  it('has its own database with its environments, found by name and by id', async () => {
+    const team = await testTeam();
+    const row = await create(team, 'acme', ['staging', 'qa']);
+    expect(environmentsOf(team, row.id)).toEqual(['qa', 'staging']);
+    expect(resolveTenant(team.home, 'acme')?.id).toBe(row.id);
+    expect(resolveTenant(team.home, row.id)?.name).toBe('acme');
+    expect(resolveTenant(team.home, 'nowhere')).toBeUndefined();
+  });
+
+  it('needs a free name, and cannot take the id of another one as its name', async () => {
+    const team = await testTeam();
+    const row = await create(team, 'acme');
+    expect(await outcomeOf(create(team, 'acme'))).toBe('conflict');
+    expect(await outcomeOf(create(team, row.id))).toBe('conflict');
+    const ends = await Promise.all([1, 2, 3].map(() => outcomeOf(create(team, 'globex'))));
+    expect(ends.sort()).toEqual(['conflict', 'conflict', 'ok']);
+  });
+
+  it.each(['tenant.after-row', 'tenant.after-cell'] as const)(
+    'cut off at %s is not there, holds its name, and is finished with all it was asked for',
+    async (point) => {
+      const team = await testTeam();
+      team.failAt(point);
+      await expect(create(team, 'acme', ['staging', 'qa'])).rejects.toThrow('a crash');
+      expect(resolveTenant(team.home, 'acme')).toBeUndefined();
+      expect(await outcomeOf(create(team, 'acme'))).toBe('conflict');
+      expect(await finishAll(team)).toBe(1);
+      const made = resolveTenant(team.home, 'acme');
+      expect(made?.state).toBe('active');
+      expect(environmentsOf(team, made?.id ?? '')).toEqual(['qa', 'staging']);
+      expect(await finishAll(team)).toBe(0);
+    },
+  );
+
+  it('finished twice has every environment once', async () => {
+    const team = await testTeam();
+    const row = await create(team, 'acme');
+    await finishTenant(team.home, row, team.provision);
+    expect(environmentsOf(team, row.id)).toEqual(['production', 'staging']);
+  });
+});
+
+describe('the list of tenants', () => {
+  it('holds, page by page, those at which the caller has a role', async () => {
+    const team = await testTeam();
+    const names = Array.from({ length: 9 }, (_, i) => `client-${i}`);
+    for (const name of names) await create(team, name);
+    const grants = ['client-2', 'client-7', 'client-8'].map((tenant) => ({ role: 'engineer' as const, tenant }));
+    const eve = await team.home.submit(() =>
+      createUser(team.home, team.caller(team.owner), { name: 'eve', grants, tokenTtlMs: 3_600_000 }),
+    );
+    const listed = async (token: string, rows: number) => {
+      const found: string[] = [];
+      let after: string | undefined = '';
+      while (after !== undefined) {
+        const from: string = after;
+        const page = await team.home.submit(() => listTenants(team.home, team.caller(token), from, rows));
+        expect(page.rows.length).toBeLessThanOrEqual(rows);
+        found.push(...page.rows.map((row) => row.name));
+        after = page.next;
+      }
+      return found;
+    };
+    for (const rows of [1, 2, 3, 50]) {
+      expect(await listed(team.owner, rows)).toEqual(names);
+      expect(await listed(textOf(eve.issued.token), rows)).toEqual(['client-2', 'client-7', 'client-8']);
+    }
+  });
+});
+
+describe('two tenants', () => {
+  it('do not open with each other: neither database, nor keys, nor register entry', async () => {
+    const team = await testTeam();
+    const [a, b] = [await create(team, 'acme'), await create(team, 'globex')];
+    const sqlOf = (id: string) => team.tenants.get(id)?.sql ?? openNodeSql(':memory:');
+    const keys = (id: string) =>
+      sqlOf(id)
+        .all('SELECT key_id FROM tenant_key')
+        .map((row) => row['key_id']);
+    expect(keys(a.id).filter((key) => keys(b.id).includes(key))).toEqual([]);
+    // The database of one in the place of the other, as a mixed-up restore would have it.
+    const swapped = async () => team.provision({ ...a, id: b.id, name: 'globex' }, []);
+    expect(await outcomeOf(swapped())).toBe('ok');
+    team.tenants.get(b.id)?.sql.run('UPDATE cell SET cell_id = ?', a.id);
+    expect(await outcomeOf(swapped())).toBe('integrity');
+  });
+
+  it('whose wrapped keys were copied from one to the other do not open', async () => {
+    const team = await testTeam();
+    const [a, b] = [await create(team, 'acme'), await create(team, 'globex')];
+    const from = team.tenants.get(a.id)?.sql.get("SELECT key_id, wrapped FROM tenant_key WHERE purpose = 'api_key'");
+    const to = team.tenants.get(b.id)?.sql;
+    to?.run(
+      "UPDATE tenant_key SET key_id = ?, wrapped = ? WHERE purpose = 'api_key'",
+      from?.['key_id'] ?? '',
+      from?.['wrapped'] ?? '',
+    );
+    expect(await outcomeOf(team.provision({ ...b, environments: '[]' }, []))).toBe('integrity');
+  });
+});
+
+describe('the destroyed register entry of a tenant', () => {
+  it('shuts it for ever, whoever still has its database and the root key', async () => {
+    const team = await testTeam();
+    const row = await create(team, 'acme');
+    const vault = team.tenants.get(row.id)?.vault;
+    const input = { environment: 'staging', name: 'stripe', kind: 'api_key', value: { key: 'not-a-real-secret' }, connector: undefined, config: undefined, labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} } as const; // biome-ignore format: one line
+    await vault?.submit(() => putCredential(vault, team.caller(team.owner), input));
+    expect(await outcomeOf(team.provision(row, []))).toBe('ok');
+    team.register.destroy(row.id, team.clock.now());
+    expect(caughtCode(() => team.register.open(row.id))).toBe('key_destroyed');
+    expect(await outcomeOf(team.provision(row, []))).toBe('key_destroyed');
+  });
+});
