@@ -1,0 +1,254 @@
+// Workloads, their secrets and tokens: bound in scope, network and time, alive until revoked and not a moment longer.
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
+import { listCredentials } from '../../src/vault/describe-credential.ts';
+import { type ClientProof, exchangeToken } from '../../src/vault/exchange-token.ts';
+import {
+  type CreateWorkloadInput,
+  createClientSecret,
+  createDirectToken,
+  createWorkload,
+  getWorkload,
+  listWorkloads,
+  revokeToken,
+  revokeWorkload,
+} from '../../src/vault/manage-workloads.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { textOf } from '../kit/homes.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { putKey, testTenant } from '../kit/vaults.ts';
+
+const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
+
+async function opened() {
+  const tenant = await testTenant();
+  await putKey(tenant, 'stripe', 'not-a-real-secret');
+  const { vault } = tenant;
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const make = (input: Partial<CreateWorkloadInput> = {}) =>
+    vault.submit(() =>
+      createWorkload(vault, admin(), {
+        name: 'sync',
+        environment: 'staging',
+        patterns: ['*'],
+        permissions: ['read'],
+        networks: [],
+        jwks: undefined,
+        ttlMs: 86_400_000,
+        ...input,
+      }),
+    );
+  const exchange = (proof: ClientProof, address?: string) =>
+    exchangeToken(vault, tenant.token(undefined, address), proof, [AUDIENCE]);
+  const bySecret = (clientSecret: string, clientId?: string): ClientProof => ({
+    method: 'client_secret',
+    clientId,
+    clientSecret,
+  });
+  const read = (token: string, address?: string) =>
+    outcomeOf(
+      vault.submit(() =>
+        readCredential(vault, tenant.token(token, address), {
+          environment: 'staging',
+          name: 'stripe',
+          version: undefined,
+          stage: undefined,
+        }),
+      ),
+    );
+  const direct = (workload: string, ttlMs = 60_000, permissions?: CreateWorkloadInput['permissions']) =>
+    vault.submit(() => createDirectToken(vault, admin(), { workload, permissions, ttlMs }));
+  return { tenant, vault, admin, make, exchange, bySecret, read, direct };
+}
+
+const secretOf = (made: Awaited<ReturnType<Awaited<ReturnType<typeof opened>>['make']>>) =>
+  made.clientSecret === undefined ? '' : textOf(made.clientSecret.token);
+
+describe('the exchange of a client secret', () => {
+  it('gives an access token that lives fifteen minutes, but never longer than its workload', async () => {
+    const { tenant, make, exchange, bySecret, read } = await opened();
+    const made = await make({ ttlMs: LIMITS.accessTokenTtlDefaultMs * 2 - 1 });
+    const first = await exchange(bySecret(secretOf(made)));
+    expect(first.expiresAtMs).toBe(tenant.clock.now() + LIMITS.accessTokenTtlDefaultMs);
+    tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs);
+    expect(await read(textOf(first.token))).toBe('unauthenticated');
+    const second = await exchange(bySecret(secretOf(made)));
+    expect(second.expiresAtMs).toBe(made.row.expires_at);
+    expect(second.expiresAtMs - tenant.clock.now()).toBe(LIMITS.accessTokenTtlDefaultMs - 1);
+    tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs - 2);
+    expect(await read(textOf(second.token))).toBe('ok');
+    tenant.clock.pass(1);
+    expect(await read(textOf(second.token))).toBe('unauthenticated');
+    expect(await outcomeOf(exchange(bySecret(secretOf(made))))).toBe('unauthenticated');
+  });
+
+  it('refuses every wrong proof alike', async () => {
+    const { make, exchange, bySecret, direct } = await opened();
+    const made = await make();
+    const other = await make({ name: 'other' });
+    const secret = secretOf(made);
+    const proofs = [
+      bySecret(''),
+      bySecret('kt_cs_'),
+      bySecret(secret.slice(0, -1)),
+      bySecret(secret, other.row.id),
+      bySecret(secret, 'sync'),
+      bySecret(textOf((await direct(made.row.id)).token)),
+      { method: 'private_key_jwt', clientId: undefined, assertion: 'a.b.c' } as const,
+    ];
+    const answers = new Set<string>();
+    for (const proof of proofs) {
+      await exchange(proof).catch((error: Error & { code: string }) => answers.add(`${error.code} ${error.message}`));
+    }
+    expect([...answers]).toEqual(['unauthenticated the client is unknown or its proof is wrong']);
+    expect(await outcomeOf(exchange(bySecret(secret, made.row.id)))).toBe('ok');
+  });
+
+  it('keeps to the networks of the workload, as every use of its tokens does', async () => {
+    const { make, exchange, bySecret, read } = await opened();
+    const made = await make({ networks: ['10.1.0.0/16', '2001:db8::/32'] });
+    expect(await outcomeOf(exchange(bySecret(secretOf(made)), '10.2.0.1'))).not.toBe('ok');
+    const { token } = await exchange(bySecret(secretOf(made)), '10.1.0.1');
+    expect(await read(textOf(token), '2001:db8::7')).toBe('ok');
+    expect(await read(textOf(token), '127.0.0.1')).not.toBe('ok');
+  });
+});
+
+describe('private_key_jwt', () => {
+  it('takes a fresh signed assertion once, for exactly this audience', async () => {
+    const { tenant, make, exchange } = await opened();
+    const { publicKey, privateKey } = await generateKeyPair('EdDSA');
+    const made = await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
+    expect(made.clientSecret).toBeUndefined();
+    const { id } = made.row;
+    const now = Math.floor(tenant.clock.now() / 1_000);
+    const sign = (claims: Record<string, unknown> = {}) =>
+      new SignJWT({ iss: id, sub: id, aud: AUDIENCE, iat: now, exp: now + 60, jti: 'one', ...claims }).setProtectedHeader({ alg: 'EdDSA' }).sign(privateKey); // biome-ignore format: one line
+    const attempt = async (claims?: Record<string, unknown>) =>
+      outcomeOf(exchange({ method: 'private_key_jwt', clientId: undefined, assertion: await sign(claims) }));
+    expect(await attempt()).toBe('ok');
+    expect(await attempt(), 'a replay').toBe('unauthenticated');
+    for (const claims of [
+      { aud: [AUDIENCE] },
+      { aud: `${AUDIENCE}/` },
+      { iss: 'wkl_other' },
+      { exp: now - 120 },
+      { jti: '' },
+      { iat: now - 400 },
+    ]) {
+      expect.soft(await attempt({ jti: 'fresh', ...claims }), JSON.stringify(claims)).toBe('unauthenticated');
+    }
+    expect(await attempt({ jti: 'fresh' }), 'no refused one spent its jti').toBe('ok');
+  });
+
+  it('has no client secret to make', async () => {
+    const { vault, admin, make } = await opened();
+    const { publicKey } = await generateKeyPair('EdDSA');
+    await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
+    expect(await outcomeOf(vault.submit(() => createClientSecret(vault, admin(), 'sync')))).toBe('conflict');
+  });
+});
+
+describe('a direct token', () => {
+  it('lives as asked, at most as long as its workload, and can have less but not more of its permissions', async () => {
+    const { tenant, make, direct, read, vault } = await opened();
+    const made = await make({ permissions: ['read', 'put'], ttlMs: 100_000 });
+    expect((await direct('sync', 60_000)).expiresAtMs).toBe(tenant.clock.now() + 60_000);
+    expect((await direct('sync', 1_000_000)).expiresAtMs).toBe(made.row.expires_at);
+    expect(await outcomeOf(direct('sync', 60_000, ['rotate']))).toBe('invalid_request');
+    const narrow = textOf((await direct('sync', 60_000, ['put'])).token);
+    expect(await read(narrow)).toBe('forbidden');
+    const list = { environment: 'staging', filter: { deleted: false }, afterName: '', maxRows: 5 };
+    expect(await outcomeOf(vault.submit(() => listCredentials(vault, tenant.token(narrow), list)))).toBe('ok');
+    expect(await read(textOf((await direct('sync', 60_000, ['read'])).token))).toBe('ok');
+  });
+
+  it('dies alone when it is revoked, at once and from the cache, too', async () => {
+    const { vault, admin, make, direct, read } = await opened();
+    await make();
+    await make({ name: 'other' });
+    const [one, two] = [await direct('sync'), await direct('sync')];
+    expect([await read(textOf(one.token)), await read(textOf(two.token))]).toEqual(['ok', 'ok']);
+    const revoke = (workload: string) => outcomeOf(vault.submit(() => revokeToken(vault, admin(), workload, one.publicId)));
+    expect(await revoke('other'), "not through another workload's name").toBe('not_found');
+    expect(await read(textOf(one.token))).toBe('ok');
+    expect([await revoke('sync'), await revoke('sync')]).toEqual(['ok', 'ok']);
+    expect([await read(textOf(one.token)), await read(textOf(two.token))]).toEqual(['unauthenticated', 'ok']);
+  });
+});
+
+describe('a workload', () => {
+  it('that is revoked takes all its tokens and secrets with it, frees its name and stays known by its id', async () => {
+    const { vault, admin, make, direct, read, exchange, bySecret } = await opened();
+    const made = await make();
+    const token = textOf((await direct('sync')).token);
+    const further = await vault.submit(() => createClientSecret(vault, admin(), 'sync'));
+    const access = textOf((await exchange(bySecret(textOf(further.secret.token)))).token);
+    expect([await read(token), await read(access)]).toEqual(['ok', 'ok']);
+    await vault.submit(() => revokeWorkload(vault, admin(), 'sync'));
+    expect([await read(token), await read(access)]).toEqual(['unauthenticated', 'unauthenticated']);
+    for (const secret of [secretOf(made), textOf(further.secret.token)]) {
+      expect(await outcomeOf(exchange(bySecret(secret)))).toBe('unauthenticated');
+    }
+    for (const work of [
+      () => createClientSecret(vault, admin(), made.row.id),
+      () => createDirectToken(vault, admin(), { workload: made.row.id, permissions: undefined, ttlMs: 1 }),
+    ]) {
+      expect(await outcomeOf(vault.submit<unknown>(work))).toBe('conflict');
+    }
+    const again = await make();
+    expect(again.row.id).not.toBe(made.row.id);
+    expect((await vault.submit(() => getWorkload(vault, admin(), 'sync'))).row.id).toBe(again.row.id);
+    const old = await vault.submit(() => getWorkload(vault, admin(), made.row.id));
+    expect(old.tokens.every((row) => row.revoked_at !== null)).toBe(true);
+    expect(await read(token)).toBe('unauthenticated');
+  });
+
+  it("needs an environment, a free name that is nobody's id, and networks that are networks", async () => {
+    const { make } = await opened();
+    const made = await make();
+    expect(await outcomeOf(make())).toBe('conflict');
+    expect(await outcomeOf(make({ name: made.row.id }))).toBe('conflict');
+    expect(await outcomeOf(make({ name: 'b', environment: 'nowhere' }))).toBe('not_found');
+    for (const network of ['10.0.0.0/33', 'localhost', '10.0.0.1/8x', '']) {
+      expect.soft(await outcomeOf(make({ name: 'b', networks: [network] })), network).toBe('invalid_request');
+    }
+  });
+
+  it('is listed page by page, also beside revoked ones of its name', async () => {
+    const { vault, admin, make } = await opened();
+    for (let i = 0; i < 7; i++) {
+      await make({ name: `w-${i % 3}` });
+      await vault.submit(() => revokeWorkload(vault, admin(), `w-${i % 3}`));
+    }
+    for (let i = 0; i < 3; i++) await make({ name: `w-${i}` });
+    for (const rows of [1, 2, 3, 50]) {
+      const ids: string[] = [];
+      let after: string | undefined = '';
+      while (after !== undefined) {
+        const from: string = after;
+        const page = await vault.submit(() => listWorkloads(vault, admin(), from, rows));
+        ids.push(...page.rows.map((row) => row.id));
+        after = page.next;
+      }
+      expect(ids).toHaveLength(10);
+      expect(new Set(ids).size).toBe(10);
+    }
+  });
+
+  it('is seen to be used, at most once a minute', async () => {
+    const { tenant, vault, admin, make, direct, read } = await opened();
+    await make();
+    const token = textOf((await direct('sync', 3_600_000)).token);
+    const used = async () => (await vault.submit(() => getWorkload(vault, admin(), 'sync'))).row.last_used_at;
+    const start = tenant.clock.now();
+    await read(token);
+    tenant.clock.pass(LIMITS.lastUsedResolutionMs - 1);
+    await read(token);
+    expect(await used()).toBe(start);
+    tenant.clock.pass(1);
+    await read(token);
+    expect(await used()).toBe(start + LIMITS.lastUsedResolutionMs);
+  });
+});
