@@ -3,11 +3,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
-import type { RunningKeyturn } from '../node.ts';
 import { KeyturnClient, type ReadValue } from '../sdk/client.ts';
 import { sayError } from './exit.ts';
 import { bold, cyan, dim, green, note, red } from './print.ts';
 import { NODE_RUNTIME } from './session.ts';
+
+type RunningKeyturn = import('../node.ts').RunningKeyturn;
 
 const TENANT = 'demo';
 const ENVIRONMENT = 'staging';

@@ -12,52 +12,26 @@ import type {
   WirePage,
   WireRun,
   WireTenant,
-  WireTokenResponse,
   WireUser,
   WireVersion,
   WireWhoAmI,
   WireWorkload,
 } from '../http/wire.ts';
+import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
 import { Secret } from './secret.ts';
-import { type Fetch, Transport } from './transport.ts';
+import type { Call } from './transport.ts';
 
+export type { KeyturnOptions, Runtime } from './logged-in.ts';
 export { KeyturnProblem } from './problem.ts';
 export { Secret } from './secret.ts';
-
-export interface KeyturnOptions {
-  readonly address: string;
-  readonly tenant?: string | undefined;
-  /** A user or direct token. Without it, client credentials are exchanged for access tokens as needed. */
-  readonly token?: string | undefined;
-  readonly clientId?: string | undefined;
-  readonly clientSecret?: string | undefined;
-  /** Signs a fresh client assertion for the given audience (private_key_jwt). */
-  readonly clientAssertion?: ((audience: string) => Promise<string>) | undefined;
-  readonly workflow?: string | undefined;
-  readonly workflowRun?: string | undefined;
-  readonly fetch?: Fetch | undefined;
-  readonly maxRetries?: number | undefined;
-  readonly timeoutMs?: number | undefined;
-  readonly allowPlaintext?: boolean | undefined;
-  /** Longest time a value is served from memory; default 0: every read asks the vault. Never past its expiry. */
-  readonly cacheMs?: number | undefined;
-}
-
-/** What the runtime lends. */
-export interface Runtime {
-  readonly fetch: Fetch;
-  readonly nowMs: () => number;
-  /** Aborts after so long; must not keep a process alive. */
-  readonly deadline: (ms: number) => AbortSignal;
-  readonly sleep: (ms: number) => Promise<void>;
-  readonly fraction: () => number;
-  readonly newKey: () => string;
-}
 
 export interface ReadValue extends Omit<WireCredentialValue, 'value'> {
   readonly value: Secret<Readonly<Record<string, unknown>>>;
 }
+
+/** Fields of a query; absent ones are left out. */
+export type Query = Readonly<Record<string, string | number | undefined>>;
 
 interface Cached {
   readonly read: ReadValue;
@@ -65,32 +39,19 @@ interface Cached {
   untilMs: number;
 }
 
-const RENEW_BEFORE_MS = 60_000;
+/** A value is not served from memory in its last seconds. */
+const EXPIRY_MARGIN_MS = 30_000;
 
 export class KeyturnClient {
   readonly #options: KeyturnOptions;
   readonly #runtime: Runtime;
-  readonly #transport: Transport;
+  readonly #vault: LoggedIn;
   readonly #cache = new Map<string, Cached>();
-  #access: { readonly token: string; readonly untilMs: number } | undefined;
-  #login: Promise<string> | undefined;
 
   constructor(options: KeyturnOptions, runtime: Runtime) {
     this.#options = options;
     this.#runtime = runtime;
-    this.#transport = new Transport({
-      address: options.address,
-      fetch: options.fetch ?? runtime.fetch,
-      deadline: runtime.deadline,
-      sleep: runtime.sleep,
-      fraction: runtime.fraction,
-      newKey: runtime.newKey,
-      maxRetries: options.maxRetries ?? 3,
-      timeoutMs: options.timeoutMs ?? 30_000,
-      allowPlaintext: options.allowPlaintext ?? false,
-      workflow: options.workflow,
-      workflowRun: options.workflowRun,
-    });
+    this.#vault = new LoggedIn(options, runtime);
   }
 
   // ---- credentials ----
@@ -101,7 +62,7 @@ export class KeyturnClient {
     const plain = wanted.version === undefined && wanted.stage === undefined;
     const cached = plain ? this.#cache.get(path) : undefined;
     if (cached !== undefined && cached.untilMs > this.#runtime.nowMs()) return cached.read;
-    const answer = await this.#authorized({
+    const answer = await this.#vault.send({
       method: 'GET',
       path,
       query: wanted,
@@ -138,18 +99,11 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}` });
   }
 
-  list(
-    environment: string,
-    query: Readonly<Record<string, string | number | undefined>> = {},
-  ): Promise<WirePage<WireCredential>> {
+  list(environment: string, query: Query = {}): Promise<WirePage<WireCredential>> {
     return this.#json({ method: 'GET', path: this.#credentials(environment), query });
   }
 
-  versions(
-    environment: string,
-    name: string,
-    query: Readonly<Record<string, string | number | undefined>> = {},
-  ): Promise<WirePage<WireVersion>> {
+  versions(environment: string, name: string, query: Query = {}): Promise<WirePage<WireVersion>> {
     return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}/versions`, query });
   }
 
@@ -210,7 +164,7 @@ export class KeyturnClient {
     return this.#json({ method: 'POST', path: `${this.#tenant()}/environments`, body: { name } });
   }
 
-  workloads(query: Readonly<Record<string, string | number | undefined>> = {}): Promise<WirePage<WireWorkload>> {
+  workloads(query: Query = {}): Promise<WirePage<WireWorkload>> {
     return this.#json({ method: 'GET', path: `${this.#tenant()}/workloads`, query });
   }
 
@@ -252,9 +206,7 @@ export class KeyturnClient {
 
   // ---- the log: of the tenant, or of the installation when there is none ----
 
-  events(
-    query: Readonly<Record<string, string | number | undefined>> = {},
-  ): Promise<{ items: readonly WireEvent[]; next_before: number | null }> {
+  events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null }> {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/events`, query });
   }
 
@@ -264,7 +216,7 @@ export class KeyturnClient {
 
   /** Line by line, for ExportVerifier or a file. */
   async *exportLines(): AsyncGenerator<string> {
-    const answer = await this.#authorized({ method: 'GET', path: `${this.#log()}/audit/export` });
+    const answer = await this.#vault.send({ method: 'GET', path: `${this.#log()}/audit/export` });
     const decoder = new TextDecoder();
     let rest = '';
     for await (const chunk of answer.body ?? []) {
@@ -286,7 +238,7 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: workload ? `${this.#tenant()}/whoami` : '/v1/whoami' });
   }
 
-  tenants(query: Readonly<Record<string, string | number | undefined>> = {}): Promise<WirePage<WireTenant>> {
+  tenants(query: Query = {}): Promise<WirePage<WireTenant>> {
     return this.#json({ method: 'GET', path: '/v1/tenants', query });
   }
 
@@ -298,7 +250,7 @@ export class KeyturnClient {
     });
   }
 
-  users(query: Readonly<Record<string, string | number | undefined>> = {}): Promise<WirePage<WireUser>> {
+  users(query: Query = {}): Promise<WirePage<WireUser>> {
     return this.#json({ method: 'GET', path: '/v1/users', query });
   }
 
@@ -317,7 +269,7 @@ export class KeyturnClient {
 
   /** Status and the server's clock, without a token. */
   async health(): Promise<{ status: string; version: string; date: string | null }> {
-    const answer = await this.#transport.send({ method: 'GET', path: '/health' });
+    const answer = await this.#vault.anonymous({ method: 'GET', path: '/health' });
     return { ...((await answer.json()) as { status: string; version: string }), date: answer.headers.get('date') };
   }
 
@@ -339,55 +291,10 @@ export class KeyturnClient {
 
   #cacheUntil(read: ReadValue): number {
     const bound = this.#runtime.nowMs() + (this.#options.cacheMs ?? 0);
-    return read.expires_at === null ? bound : Math.min(bound, Date.parse(read.expires_at) - RENEW_BEFORE_MS / 2);
+    return read.expires_at === null ? bound : Math.min(bound, Date.parse(read.expires_at) - EXPIRY_MARGIN_MS);
   }
 
-  async #json<T>(call: Parameters<Transport['send']>[0]): Promise<T> {
-    return (await (await this.#authorized(call)).json()) as T;
-  }
-
-  /** With a token; one that was refused although it was believed good is renewed once. */
-  async #authorized(call: Parameters<Transport['send']>[0]): Promise<Response> {
-    try {
-      return await this.#transport.send({ ...call, token: await this.#token() });
-    } catch (error) {
-      const renewable = error instanceof KeyturnProblem && error.code === 'unauthenticated' && this.#access !== undefined;
-      if (!renewable) throw error;
-      this.#access = undefined;
-      return this.#transport.send({ ...call, token: await this.#token() });
-    }
-  }
-
-  async #token(): Promise<string> {
-    if (this.#options.token !== undefined) return this.#options.token;
-    if (this.#access !== undefined && this.#access.untilMs > this.#runtime.nowMs()) return this.#access.token;
-    this.#login ??= this.#exchange().finally(() => {
-      this.#login = undefined;
-    });
-    return this.#login;
-  }
-
-  async #exchange(): Promise<string> {
-    const { clientId, clientSecret, clientAssertion, address } = this.#options;
-    if (clientId === undefined || (clientSecret === undefined && clientAssertion === undefined)) {
-      throw new KeyturnProblem({
-        status: 0,
-        code: 'unauthenticated',
-        detail: 'there is no token and there are no client credentials',
-      });
-    }
-    const path = `${this.#tenant()}/token`;
-    const proof =
-      clientSecret === undefined
-        ? {
-            client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-            client_assertion: await clientAssertion?.(`${new URL(address).origin}${path}`),
-          }
-        : { client_secret: clientSecret };
-    const sentAtMs = this.#runtime.nowMs();
-    const body = { grant_type: 'client_credentials', client_id: clientId, ...proof };
-    const issued = await this.#transport.json<WireTokenResponse>({ method: 'POST', path, body });
-    this.#access = { token: issued.access_token, untilMs: sentAtMs + issued.expires_in * 1_000 - RENEW_BEFORE_MS };
-    return issued.access_token;
+  async #json<T>(call: Call): Promise<T> {
+    return (await (await this.#vault.send(call)).json()) as T;
   }
 }

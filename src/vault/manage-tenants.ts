@@ -49,6 +49,12 @@ export async function createTenant(
   return { ...row, state: 'active' };
 }
 
+/** The tenant of this name whose second half failed or is still running. */
+export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undefined {
+  const row = home.door.lookup('provision', (lookup) => home.tenants.find(lookup, name));
+  return row?.state === 'creating' ? row : undefined;
+}
+
 /** The second half, also run at start for tenants a crash left half made. */
 export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
   await provision(row, JSON.parse(row.environments) as string[]);

@@ -2,68 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import type { WireCredential, WireRun } from '../../http/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, facts, green, json, note, out, red, table, yellow } from '../print.ts';
+import { dim, green, json, note, out, red, table, yellow } from '../print.ts';
 import { readStdin, sessionOf } from '../session.ts';
+import { describeCredential, describeRun, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
-
-function healthOf(credential: WireCredential): string {
-  const { state } = credential.health;
-  return state === 'ready' ? green(state) : state === 'degraded' ? yellow(state) : red(state);
-}
-
-function describe(credential: WireCredential): string {
-  return facts([
-    ['name', credential.name],
-    ['id', credential.id],
-    ['environment', credential.environment],
-    ['kind', credential.kind + (credential.connector === null ? '' : ` (${credential.connector})`)],
-    ['state', credential.state],
-    [
-      'health',
-      credential.health.cause === null ? credential.health.state : `${credential.health.state}: ${credential.health.cause}`,
-    ],
-    ['version', credential.version],
-    ['previous', credential.previous_version],
-    ['expires', credential.expires_at],
-    ['next refresh', credential.refresh_due_at],
-    [
-      'labels',
-      Object.entries(credential.labels)
-        .map(([key, value]) => `${key}=${value}`)
-        .join(' '),
-    ],
-    ['description', credential.description],
-    ['updated', credential.updated_at],
-    ['destroyed after', credential.destroy_after_at],
-  ]);
-}
-
-function describeRun(run: WireRun): string {
-  const steps = (run.steps ?? []).map((step) => `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`);
-  const head = facts([
-    ['run', run.id],
-    ['kind', `${run.kind}, by ${run.trigger}`],
-    ['state', run.outcome === null ? run.state : `${run.state}: ${run.outcome}`],
-    ['cause', run.cause],
-    ['new version', run.new_version],
-  ]);
-  return [head, ...steps].join('\n');
-}
-
-function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {
-  if (values === undefined) return undefined;
-  return Object.fromEntries(
-    values.map((value) => {
-      const at = value.indexOf('=');
-      if (at < 1) throw new CliError('a label is written name=value', EXIT.usage);
-      return [value.slice(0, at), value.slice(at + 1)];
-    }),
-  );
-}
 
 interface PutOptions {
   kind: string;
@@ -182,10 +127,7 @@ export function credentialCommand(): Command {
     .description('what is known of a credential, without its value')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
-      session.show(
-        await session.client.describe(session.environment(), name),
-        (credential) => `${describe(credential)}\n${dim('health')}  ${healthOf(credential)}`,
-      );
+      session.show(await session.client.describe(session.environment(), name), describeCredential);
     });
   command
     .command('history <name>')
@@ -262,7 +204,7 @@ export function credentialCommand(): Command {
         ...(labels === undefined ? {} : { labels }),
         ...(options.description === undefined ? {} : { description: options.description }),
       };
-      session.show(await session.client.label(session.environment(), name, body), describe);
+      session.show(await session.client.label(session.environment(), name, body), describeCredential);
     });
   command
     .command('delete <name>')

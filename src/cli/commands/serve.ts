@@ -1,8 +1,10 @@
 // keyturn serve: starts the service, says what must be said, and stops it well.
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { RunningKeyturn, ServeOptions } from '../../node.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
+
+type RunningKeyturn = import('../../node.ts').RunningKeyturn;
+type ServeOptions = import('../../node.ts').ServeOptions;
 
 interface Flags {
   data: string;

@@ -4,7 +4,7 @@ import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import { installationTarget } from '../../vault/home-vault.ts';
-import { claimTenant, finishTenant, listTenants } from '../../vault/manage-tenants.ts';
+import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../vault/manage-tenants.ts';
 import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
 import { type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
@@ -85,9 +85,11 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
         claimed = claimTenant(home, request.caller, { ...request.body, demo: false });
         return { status: 201, body: tenantView({ ...claimed, state: 'active' }) };
       });
-      if (claimed !== undefined) {
+      // A repeated request also finishes what its first try left half made.
+      const halfMade = claimed ?? halfMadeTenant(home, request.body.name);
+      if (halfMade !== undefined) {
         home.around.faults.at('tenant.after-row');
-        await finishTenant(home, claimed, provision);
+        await finishTenant(home, halfMade, provision);
       }
       return answer;
     },

@@ -1,0 +1,54 @@
+// How credentials and runs read on a terminal, and how labels are written on the command line.
+import type { WireCredential, WireRun } from '../../http/wire.ts';
+import { CliError, EXIT } from '../exit.ts';
+import { dim, facts } from '../print.ts';
+
+export function describeCredential(credential: WireCredential): string {
+  return facts([
+    ['name', credential.name],
+    ['id', credential.id],
+    ['environment', credential.environment],
+    ['kind', credential.kind + (credential.connector === null ? '' : ` (${credential.connector})`)],
+    ['state', credential.state],
+    [
+      'health',
+      credential.health.cause === null ? credential.health.state : `${credential.health.state}: ${credential.health.cause}`,
+    ],
+    ['version', credential.version],
+    ['previous', credential.previous_version],
+    ['expires', credential.expires_at],
+    ['next refresh', credential.refresh_due_at],
+    [
+      'labels',
+      Object.entries(credential.labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(' '),
+    ],
+    ['description', credential.description],
+    ['updated', credential.updated_at],
+    ['destroyed after', credential.destroy_after_at],
+  ]);
+}
+
+export function describeRun(run: WireRun): string {
+  const steps = (run.steps ?? []).map((step) => `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`);
+  const head = facts([
+    ['run', run.id],
+    ['kind', `${run.kind}, by ${run.trigger}`],
+    ['state', run.outcome === null ? run.state : `${run.state}: ${run.outcome}`],
+    ['cause', run.cause],
+    ['new version', run.new_version],
+  ]);
+  return [head, ...steps].join('\n');
+}
+
+export function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {
+  if (values === undefined) return undefined;
+  return Object.fromEntries(
+    values.map((value) => {
+      const at = value.indexOf('=');
+      if (at < 1) throw new CliError('a label is written name=value', EXIT.usage);
+      return [value.slice(0, at), value.slice(at + 1)];
+    }),
+  );
+}
