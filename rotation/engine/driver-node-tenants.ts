@@ -40,6 +40,8 @@ export class NodeTenants {
   readonly #open: OpenTenants<NodeTenant>;
   readonly #owner = `node-${process.pid}-${randomBytes(9).toString('base64url')}`;
 
+  readonly #provisioning = new Map<string, Promise<void>>();
+
   constructor(options: NodeTenantsOptions) {
     this.#o = options;
     this.#open = new OpenTenants((id) => {
@@ -75,7 +77,15 @@ export class NodeTenants {
   }
 
   /** The second half of making a tenant: its register entry, its file, its environments. Idempotent. */
-  provision = async (row: TenantRow, environments: readonly string[]): Promise<void> => {
+  provision = (row: TenantRow, environments: readonly string[]): Promise<void> => {
+    const running = this.#provisioning.get(row.id);
+    if (running !== undefined) return running;
+    const started = this.#provision(row, environments).finally(() => this.#provisioning.delete(row.id));
+    this.#provisioning.set(row.id, started);
+    return started;
+  };
+
+  async #provision(row: TenantRow, environments: readonly string[]): Promise<void> {
     this.#o.register.ensure(row.id, this.#o.around.clock.now());
     const tenant = this.#openTenant(row);
     try {
@@ -83,7 +93,7 @@ export class NodeTenants {
     } finally {
       tenant.close();
     }
-  };
+  }
 
   /** Finishes tenants that a crash left half made. */
   async finishHalfMade(): Promise<void> {
