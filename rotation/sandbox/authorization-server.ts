@@ -14,8 +14,8 @@ import { obtainCode, signInAnyone } from './sign-in.ts';
 export interface SandboxOptions {
   /** Default: any free port. */
   readonly port?: number;
-  /** Default: 60. */
-  readonly accessTokenTtlSeconds?: number;
+  /** Default: 60. A function is asked for each token. */
+  readonly accessTokenTtlSeconds?: number | (() => number);
   /** Default: 14 days. */
   readonly refreshTokenTtlSeconds?: number;
   /** How its one client proves itself. Default: client_secret_basic. */

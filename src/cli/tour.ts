@@ -29,11 +29,14 @@ function masked(read: ReadValue): string {
 export async function showTour(running: RunningKeyturn, bootstrapSecret: string): Promise<void> {
   note(`  ${bold('A short tour')}, in a demo tenant against a real authorization server on this machine`);
   try {
-    const sandbox = await startSandbox({ accessTokenTtlSeconds: TOKEN_TTL_SECONDS });
+    let ttlSeconds = TOKEN_TTL_SECONDS;
+    const sandbox = await startSandbox({ accessTokenTtlSeconds: () => ttlSeconds });
     const owner = new KeyturnClient({ address: running.url, tenant: TENANT, token: bootstrapSecret }, NODE_RUNTIME);
     await connect(running, owner, sandbox);
     const workload = await makeWorkload(running, owner);
     await fetchAndRefresh(workload, sandbox);
+    // From here on tokens live an hour, or the demo would refresh every two seconds for as long as the service runs.
+    ttlSeconds = 3_600;
     await rotate(owner);
     await showLog(owner);
   } catch (error) {

@@ -48,7 +48,7 @@ async function serve(flags: Flags): Promise<void> {
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
   banner(running);
-  if (flags.tour === true && running.bootstrapSecretFile !== undefined) {
+  if (flags.tour === true && running.firstStart && running.bootstrapSecretFile !== undefined) {
     const { showTour } = await import('../tour.ts');
     await showTour(running, readFileSync(running.bootstrapSecretFile, 'utf8').trim());
   }
