@@ -132,6 +132,7 @@ describe('checkpoints', () => {
     const published = [...tenant.notes];
     sql.failCommits();
     expect(await outcomeOf(note(tenant, 1))).toBe('storage_full');
+    await tenant.vault.submit(() => {});
     expect(tenant.notes).toEqual(published);
     await note(tenant, 2);
     expect(tenant.notes.length).toBe(published.length + 1);

@@ -90,6 +90,18 @@ describe('a value', () => {
     expect((await describeOne(tenant)).row.latest_version).toBe(1);
   });
 
+  it('is read anew from the database after five minutes at most', async () => {
+    const tenant = await testTenant();
+    await put(tenant);
+    const read = await reader(tenant);
+    await read();
+    tenant.sql.run('UPDATE credential_version SET value = zeroblob(length(value))');
+    tenant.clock.pass(LIMITS.dataKeyCacheTtlMs - 1);
+    expect(await outcomeOf(read())).toBe('ok');
+    tenant.clock.pass(1);
+    expect(await outcomeOf(read())).toBe('integrity');
+  });
+
   it('of a grant counts what is retained, too', async () => {
     const tenant = await testTenant();
     const half = 'x'.repeat(LIMITS.valueMaxBytes / 2);
