@@ -177,7 +177,7 @@ async function serve(
   const place = { publicUrl: options.publicUrl ?? '' };
   const app = createApp(portsOf(options, paths, cells, place));
   const handler: FetchHandler = (request, env) =>
-    app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId });
+    app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId, headers: env.incoming.headers });
   const { host, port, tls, behindProxy, trustedProxies } = options;
   const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
   place.publicUrl ||= listening.url;

@@ -28,10 +28,10 @@ import {
   type TenantMethods,
   tenantOf,
 } from './http/driver-worker-objects.ts';
-import { problemAnswer, toResponse } from './http/edge.ts';
 import { Metrics } from './http/metrics.ts';
 import { toKeyturnError } from './http/problems.ts';
 import { RateLimit } from './http/rate-limit.ts';
+import { problemAnswer, toResponse } from './http/response.ts';
 import { type TenantOpeningFacts, WorkerHome } from './vault/driver-worker-home.ts';
 import { resolveTenant } from './vault/manage-tenants.ts';
 import { identifyOperator } from './vault/operator-bootstrap.ts';

@@ -54,6 +54,18 @@ export interface Decision {
   readonly evidence?: string;
 }
 
+/** Room for one decision beside the thing it is about; only the Authorizer reads or fills it. */
+export interface DecisionMemo {
+  last?: {
+    readonly epoch: object;
+    readonly principal: AuthorizationPrincipal;
+    readonly operation: Operation;
+    readonly resource: AuthorizationResource;
+    readonly bits: number;
+    readonly decision: Decision;
+  };
+}
+
 export interface DecisionCounters {
   readonly hits: number;
   readonly misses: number;
@@ -69,6 +81,8 @@ export class Authorizer {
   readonly #engine: CedarEngine;
   readonly #bundle: string;
   readonly #known = new LRUCache<string, Decision>({ max: LIMITS.decisionCacheEntries });
+  /** Decisions remembered elsewhere count only while this is the one they were made under. */
+  #epoch: object = {};
   #hits = 0;
   #misses = 0;
   #failures = 0;
@@ -83,7 +97,28 @@ export class Authorizer {
   }
 
   /** The decision for this class of request; below a microsecond when it was asked before. Never throws. */
-  decide(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {
+  decide(
+    p: AuthorizationPrincipal,
+    operation: Operation,
+    r: AuthorizationResource,
+    c: AuthorizationContext,
+    memo?: DecisionMemo,
+  ): Decision {
+    // INVARIANT: principal and resource are the very objects of last time, and neither ever changes (test/access/decision-memo.test.ts).
+    const last = memo?.last;
+    const bits = contextBits(c);
+    const isSameThing = last !== undefined && last.principal === p && last.resource === r && last.operation === operation;
+    if (isSameThing && last.bits === bits && last.epoch === this.#epoch) {
+      this.#hits++;
+      return last.decision;
+    }
+    const decision = this.#recall(p, operation, r, c);
+    if (memo !== undefined && !decision.failed)
+      memo.last = { epoch: this.#epoch, principal: p, operation, resource: r, bits, decision };
+    return decision;
+  }
+
+  #recall(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {
     // INVARIANT: the policies are not in the key because they cannot change under this cache: other policies, other Authorizer.
     const key = decisionKey(p, operation, r, c);
     const known = this.#known.get(key);
@@ -105,6 +140,7 @@ export class Authorizer {
   /** Empties the cache; the counters go on. */
   forget(): void {
     this.#known.clear();
+    this.#epoch = {};
   }
 
   #evaluate(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {

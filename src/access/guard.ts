@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
 import { type Access, takeAccessMint } from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
-import type { AuthorizationContext, AuthorizationResource, Authorizer } from './authorizer.ts';
+import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
 import { type Need, OPERATIONS, type Operation } from './operations.ts';
 import { type Caller, type Principal, type SystemPrincipal, userAt, type WorkloadPrincipal } from './principals.ts';
 
@@ -19,6 +19,8 @@ export interface Found<S> {
   readonly target: EventTarget;
   /** Undefined when there is no such thing; the caller learns that only if they might have known. */
   readonly subject: S | undefined;
+  /** Where the same `resource` is found again and again: remembers the last decision about it. */
+  readonly memo?: DecisionMemo;
 }
 
 export interface Place {
@@ -144,7 +146,7 @@ export class Door {
 
   #refusal<S>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>): KeyturnError | undefined {
     const context = this.#context(principal, caller, operation, found);
-    const decision = this.#o.authorizer.decide(principal, operation, found.resource, context);
+    const decision = this.#o.authorizer.decide(principal, operation, found.resource, context, found.memo);
     if (!decision.allow) {
       const missing = this.#onlyProofIsMissing(principal, operation, found, context);
       return missing ?? this.#denial(principal, found, context, decision.reason);

@@ -58,12 +58,19 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 export function sha256(bytes: Uint8Array): Uint8Array {
-  return plain(hash('sha256', bytes, 'buffer'));
+  return digestBytes(hash('sha256', bytes, 'binary'));
 }
 
 /** Of the UTF-8 bytes; lone surrogates count as U+FFFD, as everywhere text is stored. */
 export function sha256OfText(text: string): Uint8Array {
-  return plain(hash('sha256', text, 'buffer'));
+  return digestBytes(hash('sha256', text, 'binary'));
+}
+
+/** Node makes a digest as text in a third of the time it takes to make a Buffer. */
+function digestBytes(binary: string): Uint8Array {
+  const bytes = new Uint8Array(HASH_BYTES);
+  for (let i = 0; i < HASH_BYTES; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
 }
 
 /** 32 bytes. */
@@ -89,7 +96,8 @@ export function hkdf(
  * @throws internal for any other key or nonce size
  */
 export function gcmSeal(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array {
-  checkGcmSizes(key, nonce);
+  if (key.symmetricKeySize !== KEY_BYTES) wrongKey();
+  if (nonce.byteLength !== NONCE_BYTES) wrongNonce();
   const cipher = createCipheriv(GCM, key, nonce, GCM_OPTIONS);
   cipher.setAAD(aad);
   const body = cipher.update(plaintext);
@@ -106,10 +114,10 @@ export function gcmSeal(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, plai
  * @throws internal for any other key or nonce size
  */
 export function gcmOpen(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
-  checkGcmSizes(key, nonce);
+  if (nonce.byteLength !== NONCE_BYTES) wrongNonce();
   const bodyBytes = sealed.byteLength - TAG_BYTES;
   if (bodyBytes < 0) return undefined;
-  const decipher = createDecipheriv(GCM, key, nonce, GCM_OPTIONS);
+  const decipher = decipherOf(key, nonce);
   decipher.setAAD(aad);
   decipher.setAuthTag(sealed.subarray(bodyBytes));
   const body = decipher.update(sealed.subarray(0, bodyBytes));
@@ -122,9 +130,21 @@ export function gcmOpen(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, seal
   return plain(body);
 }
 
-function checkGcmSizes(key: KeyObject, nonce: Uint8Array): void {
-  if (key.symmetricKeySize !== KEY_BYTES) fail('internal', 'an AES-256-GCM key must have 32 bytes');
-  if (nonce.byteLength !== NONCE_BYTES) fail('internal', 'an AES-256-GCM nonce must have 12 bytes');
+/** The cipher refuses other key sizes itself; asking the key for its size first costs a tenth of the whole opening. */
+function decipherOf(key: KeyObject, nonce: Uint8Array) {
+  try {
+    return createDecipheriv(GCM, key, nonce, GCM_OPTIONS);
+  } catch {
+    return wrongKey();
+  }
+}
+
+function wrongKey(): never {
+  return fail('internal', 'an AES-256-GCM key must have 32 bytes');
+}
+
+function wrongNonce(): never {
+  return fail('internal', 'an AES-256-GCM nonce must have 12 bytes');
 }
 
 const PKCS8_SEED = Buffer.from('302e020100300506032b657004220420', 'hex'); // RFC 8410 section 7, before the seed

@@ -4,10 +4,11 @@ import { type Caller, type UserIdentity, userAt } from '../access/principals.ts'
 import { fail, KeyturnError } from '../base/errors.ts';
 import { refused as refusedClient } from '../vault/exchange-token.ts';
 import type { HomeContext, TenantContext } from './context.ts';
-import { callerOf, checkPath, type EdgeInfo, parseRequest, problemAnswer, toResponse } from './edge.ts';
+import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';
 import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
+import { problemAnswer, toResponse } from './response.ts';
 import type { Answer, Route, RouteShape } from './route.ts';
 import { homeAuditRoutes, tenantAuditRoutes } from './routes/audit.ts';
 import { credentialRoutes } from './routes/credentials.ts';
@@ -67,7 +68,8 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
   const mount = <C>(route: Route<C>, contextOf: ContextOf<C>) => {
     const path = route.path.replace(/\{([a-z]+)\}/g, ':$1');
     mounted.set(path, (mounted.get(path) ?? new Set()).add(route.method));
-    app.on(route.method, path, (c) => answer(ports, route, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
+    const named = { route, name: `${route.method} ${route.path}` };
+    app.on(route.method, path, (c) => answer(ports, named, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
   if (served !== 'home')
     for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
@@ -85,6 +87,14 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     });
     mounted.set('/openapi.json', new Set(['GET'])).set('/health', new Set(['GET']));
   }
+  const unrouted = unroutedApp(mounted);
+  app.notFound((c) => unrouted.fetch(c.req.raw, c.env));
+  return app;
+}
+
+/** Asked only where no route fits: a second handler on the routes' own paths would make every request go through both. */
+function unroutedApp(mounted: ReadonlyMap<string, ReadonlySet<string>>): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
   for (const [path, methods] of mounted) {
     app.all(path, (c) => {
       const allow = [...methods, ...(methods.has('GET') ? ['HEAD'] : [])].join(', ');
@@ -101,9 +111,14 @@ function refuseUnrouted(error: KeyturnError, info: EdgeInfo, headers: Readonly<R
   return toResponse({ ...problem, headers: { ...problem.headers, ...headers } }, requestId, info);
 }
 
+interface NamedRoute<C> {
+  readonly route: Route<C>;
+  readonly name: string;
+}
+
 async function answer<C>(
   ports: AppPorts,
-  route: Route<C>,
+  { route, name }: NamedRoute<C>,
   request: Request,
   params: Record<string, string>,
   info: EdgeInfo,
@@ -114,40 +129,31 @@ async function answer<C>(
   let result: Answer;
   try {
     caller = callerOf(request, info);
-    result = await handle(ports, route, request, params, caller, info, contextOf);
+    checkPath(rawPath(request.url));
+    // What is there already is not awaited: under load every wait is a turn behind all other requests.
+    const parsing = parseRequest(route, request, params, caller, info);
+    let parsed = parsing instanceof Promise ? await parsing : parsing;
+    if (caller.token !== undefined && isUserToken(caller.token)) {
+      const user = await ports.identify(caller.token, info);
+      if (user !== undefined) parsed = { ...parsed, caller: { ...caller, user } };
+    }
+    const context = contextOf(params, parsed.caller, info);
+    result = await route.handle(context instanceof Promise ? await context : context, parsed);
   } catch (thrown) {
-    result = await refuse(ports, route, thrown, caller, info);
+    result = await refuse(ports, name, thrown, caller, info);
   }
-  ports.metrics.observe(`${route.method} ${route.path}`, result.status, ports.nowMs() - startedAtMs);
+  ports.metrics.observe(name, result.status, ports.nowMs() - startedAtMs);
   return toResponse(result, caller?.request ?? info.nextRequestId(), info);
-}
-
-async function handle<C>(
-  ports: AppPorts,
-  route: Route<C>,
-  request: Request,
-  params: Record<string, string>,
-  caller: Caller,
-  info: EdgeInfo,
-  contextOf: ContextOf<C>,
-): Promise<Answer> {
-  checkPath(rawPath(request.url));
-  const parsed = await parseRequest(route, request, params, caller);
-  const identified =
-    caller.token !== undefined && isUserToken(caller.token) ? await ports.identify(caller.token, info) : undefined;
-  const known = identified === undefined ? parsed : { ...parsed, caller: { ...caller, user: identified } };
-  return route.handle(await contextOf(params, known.caller, info), known);
 }
 
 async function refuse(
   ports: AppPorts,
-  route: RouteShape,
+  name: string,
   thrown: unknown,
   caller: Caller | undefined,
   info: EdgeInfo,
 ): Promise<Answer> {
   let error = toKeyturnError(thrown);
-  const name = `${route.method} ${route.path}`;
   if (error.code === 'unauthenticated' && caller !== undefined) {
     try {
       await ports.rejected(caller, name);
@@ -170,15 +176,19 @@ function isUserToken(token: string): boolean {
   return token.startsWith('kt_usr_') || token.startsWith('kt_boot_');
 }
 
-async function tenantContext(
+function tenantContext(
   ports: AppPorts,
   route: RouteShape,
   params: Record<string, string>,
   caller: Caller,
   info: EdgeInfo,
-): Promise<TenantContext> {
+): TenantContext | Promise<TenantContext> {
+  const found = ports.tenant(params['tenant'] ?? '', info);
+  return found instanceof Promise ? found.then((context) => entered(route, caller, context)) : entered(route, caller, found);
+}
+
+function entered(route: RouteShape, caller: Caller, context: TenantContext | undefined): TenantContext | Promise<TenantContext> {
   const { operation } = route;
-  const context = await ports.tenant(params['tenant'] ?? '', info);
   if (operation === 'token.exchange') {
     if (context === undefined) throw refusedClient('no such tenant');
     return context;
@@ -191,7 +201,7 @@ async function tenantContext(
   const { vault } = context;
   if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
     const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
-    await vault.submit(() => vault.door.turnAway(caller, asked));
+    return vault.submit(() => vault.door.turnAway(caller, asked));
   }
   return context;
 }

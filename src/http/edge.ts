@@ -1,13 +1,12 @@
-// The edge of the service: from a Request to a parsed RouteRequest and from an answer to a Response. Everything unknown is refused here,
-// once. It must never echo what it refused.
+// The edge of the service: from a Request to a parsed RouteRequest. Everything unknown is refused here, once.
+// It must never echo what it refused.
 import type { z } from 'zod';
 import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { isName } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sha256 } from '../crypto/primitives.ts';
-import { problemHeaders, problemOf, STATUS_OF } from './problems.ts';
-import type { Answer, PathField, RouteRequest, RouteShape } from './route.ts';
+import type { PathField, RouteRequest, RouteShape } from './route.ts';
 import { parseStrictJson } from './strict-json.ts';
 
 /** What differs between Node and workerd at the edge. */
@@ -16,6 +15,8 @@ export interface EdgeInfo {
   address: string;
   readonly nextRequestId: () => string;
   readonly secure: boolean;
+  /** The request's headers by lower-case name where the runtime has read them already: asking the Request costs more. */
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined;
   /** The user the home cell found behind the request's token, where it was asked before; never from a header. */
   readonly user?: UserIdentity | undefined;
   /** The origin the request came in at, where there is no one fixed public URL. */
@@ -49,67 +50,73 @@ export function checkPath(path: string): void {
 }
 
 export function callerOf(request: Request, info: EdgeInfo): Caller {
-  const { headers } = request;
   return {
-    token: bearerOf(headers.get('authorization')),
-    source: { address: info.address, userAgent: (headers.get('user-agent') ?? '').slice(0, 256) },
+    token: bearerOf(headerOf(request, info, 'authorization')),
+    source: { address: info.address, userAgent: (headerOf(request, info, 'user-agent') ?? '').slice(0, 256) },
     request: info.nextRequestId(),
-    clientRequest: optionalText(headers.get('x-request-id'), 'X-Request-Id'),
-    workflow: optionalText(headers.get('x-keyturn-workflow'), 'X-Keyturn-Workflow'),
-    workflowRun: optionalText(headers.get('x-keyturn-run'), 'X-Keyturn-Run'),
+    clientRequest: optionalText(headerOf(request, info, 'x-request-id'), 'X-Request-Id'),
+    workflow: optionalText(headerOf(request, info, 'x-keyturn-workflow'), 'X-Keyturn-Workflow'),
+    workflowRun: optionalText(headerOf(request, info, 'x-keyturn-run'), 'X-Keyturn-Run'),
   };
 }
 
-function bearerOf(header: string | null): string | undefined {
-  return header !== null && header.length < 512 && /^bearer /i.test(header) ? header.slice(7) : undefined;
+function headerOf(request: Request, info: EdgeInfo, name: string): string | undefined {
+  if (info.headers === undefined) return request.headers.get(name) ?? undefined;
+  const value = info.headers[name];
+  return typeof value === 'string' ? value : undefined;
 }
 
-function optionalText(value: string | null, headerName: string): string | undefined {
-  if (value === null) return undefined;
+function bearerOf(header: string | undefined): string | undefined {
+  return header !== undefined && header.length < 512 && /^bearer /i.test(header) ? header.slice(7) : undefined;
+}
+
+function optionalText(value: string | undefined, headerName: string): string | undefined {
+  if (value === undefined) return undefined;
   if (!HEADER_TEXT.test(value)) fail('invalid_request', `the header ${headerName} may hold 1 to 128 of A-Z a-z 0-9 . _ : @ / -`);
   return value;
 }
 
-/** @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, always naming the field */
-export async function parseRequest(
+/** A promise only where a body is read. @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, naming the field */
+export function parseRequest(
   shape: RouteShape,
   request: Request,
   params: Record<string, string>,
   caller: Caller,
-): Promise<RouteRequest> {
-  for (const [field, kind] of Object.entries(shape.fields)) {
-    if (!FIELDS[kind](params[field] ?? ''))
+  info: EdgeInfo,
+): RouteRequest | Promise<RouteRequest> {
+  for (const field in shape.fields) {
+    if (!FIELDS[shape.fields[field] as PathField](params[field] ?? ''))
       fail('invalid_request', 'is not written as such a name or id may be', { pointer: `:${field}` });
   }
-  const { headers } = request;
-  const idempotencyKey = headers.get('idempotency-key') ?? undefined;
+  const idempotencyKey = headerOf(request, info, 'idempotency-key');
   if (idempotencyKey !== undefined && !KEY_TEXT.test(idempotencyKey)) {
     fail('invalid_request', 'the header Idempotency-Key may hold 1 to 128 visible ASCII characters');
   }
-  if (shape.method !== 'GET') checkConditions(headers);
-  const url = request.url;
+  if (shape.method !== 'GET') checkConditions(request, info);
+  const { url } = request;
   const mark = url.indexOf('?');
-  const bytes = shape.body === undefined ? undefined : await readBody(request, shape);
-  return {
+  const parsed = (bytes: Body | undefined): RouteRequest => ({
     caller,
     params,
     query: parseQuery(shape, mark < 0 ? '' : url.slice(mark + 1)),
     body: bytes === undefined ? undefined : parseBody(shape, bytes),
-    ifMatch: headers.get('if-match') ?? undefined,
-    ifNoneMatch: headers.get('if-none-match') ?? undefined,
-    authorization: headers.get('authorization') ?? undefined,
+    ifMatch: headerOf(request, info, 'if-match'),
+    ifNoneMatch: headerOf(request, info, 'if-none-match'),
+    authorization: headerOf(request, info, 'authorization'),
     idempotencyKey,
     requestHash: () =>
       sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
-  };
+  });
+  return shape.body === undefined ? parsed(undefined) : readBody(request, shape).then(parsed);
 }
 
 /** SECURITY: before anyone is asked, so that a malformed condition says nothing about what is there. @throws invalid_request */
-function checkConditions(headers: Headers): void {
-  const ifNoneMatch = headers.get('if-none-match');
-  if (ifNoneMatch !== null && ifNoneMatch !== '*') fail('invalid_request', 'If-None-Match may only be * on a write');
-  const ifMatch = headers.get('if-match');
-  if (ifMatch !== null && !REVISION_TAG.test(ifMatch)) fail('invalid_request', 'If-Match must be an ETag of this credential');
+function checkConditions(request: Request, info: EdgeInfo): void {
+  const ifNoneMatch = headerOf(request, info, 'if-none-match');
+  if (ifNoneMatch !== undefined && ifNoneMatch !== '*') fail('invalid_request', 'If-None-Match may only be * on a write');
+  const ifMatch = headerOf(request, info, 'if-match');
+  if (ifMatch !== undefined && !REVISION_TAG.test(ifMatch))
+    fail('invalid_request', 'If-Match must be an ETag of this credential');
 }
 
 function pathOf(url: string): string {
@@ -174,7 +181,18 @@ function parseQuery(shape: RouteShape, text: string): unknown {
     if (text !== '') fail('invalid_request', 'this route takes no query', { pointer: `?${firstField(text)}` });
     return undefined;
   }
-  return parseWith(shape.query, text === '' ? {} : fromForm(text, '?'), '?');
+  return text === '' ? parsedEmpty(shape.query) : parseWith(shape.query, fromForm(text, '?'), '?');
+}
+
+const EMPTY_QUERIES = new WeakMap<z.ZodType, unknown>();
+
+/** What no query at all means to a schema never changes, so it is worked out once. */
+function parsedEmpty(schema: z.ZodType): unknown {
+  const known = EMPTY_QUERIES.get(schema);
+  if (known !== undefined) return known;
+  const parsed = Object.freeze(parseWith(schema, {}, '?'));
+  EMPTY_QUERIES.set(schema, parsed);
+  return parsed;
 }
 
 function firstField(text: string): string {
@@ -244,52 +262,4 @@ function describe(issue: Issue): string {
 
 function toPointer(path: readonly PropertyKey[]): string {
   return path.map((part) => `/${String(part).slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-}
-
-const BASE_HEADERS: Readonly<Record<string, string>> = {
-  'cache-control': 'no-store',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'cross-origin-resource-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-};
-const SECURE_HEADERS: Readonly<Record<string, string>> = {
-  ...BASE_HEADERS,
-  'strict-transport-security': 'max-age=31536000; includeSubDomains',
-};
-
-export function toResponse(answer: Answer, requestId: string, info: EdgeInfo): Response {
-  const headers: Record<string, string> = {
-    ...(info.secure ? SECURE_HEADERS : BASE_HEADERS),
-    'x-request-id': requestId,
-    ...answer.headers,
-  };
-  const { body } = answer;
-  if (answer.stream !== undefined) return new Response(streamOf(answer.stream), { status: answer.status, headers });
-  if (body === undefined) return new Response(null, { status: answer.status, headers });
-  headers['content-type'] ??= 'application/json';
-  const content = body instanceof Uint8Array || typeof body === 'string' ? body : JSON.stringify(body);
-  return new Response(content as string, { status: answer.status, headers });
-}
-
-function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await source.next();
-      if (done === true) controller.close();
-      else controller.enqueue(value);
-    },
-    async cancel() {
-      await source.return(undefined);
-    },
-  });
-}
-
-export function problemAnswer(error: KeyturnError, requestId: string): Answer {
-  return {
-    status: STATUS_OF[error.code],
-    body: problemOf(error, requestId),
-    headers: { 'content-type': 'application/problem+json', ...problemHeaders(error) },
-  };
 }

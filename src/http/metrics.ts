@@ -14,17 +14,22 @@ export interface Gauge {
 }
 
 export class Metrics {
-  readonly #requests = new Map<string, Series>();
+  /** By route, then by status: no text is made for each request. */
+  readonly #requests = new Map<string, Map<number, Series>>();
   readonly #gauges: Gauge[] = [];
   readonly #counters = new Map<string, number>();
 
   /** One answered request. */
   observe(route: string, status: number, elapsedMs: number): void {
-    const labels = `route="${route}",status="${status}"`;
-    let series = this.#requests.get(labels);
+    let byStatus = this.#requests.get(route);
+    if (byStatus === undefined) {
+      byStatus = new Map();
+      this.#requests.set(route, byStatus);
+    }
+    let series = byStatus.get(status);
     if (series === undefined) {
       series = { count: 0, sumMs: 0, buckets: BUCKETS_MS.map(() => 0) };
-      this.#requests.set(labels, series);
+      byStatus.set(status, series);
     }
     series.count += 1;
     series.sumMs += elapsedMs;
@@ -47,17 +52,21 @@ export class Metrics {
       '# HELP keyturn_http_request_duration_ms Time from the request to its durable answer.',
       '# TYPE keyturn_http_request_duration_ms histogram',
     ];
-    for (const [labels, series] of this.#requests) {
-      BUCKETS_MS.forEach((bound, i) => {
-        lines.push(`keyturn_http_request_duration_ms_bucket{${labels},le="${bound}"} ${series.buckets[i] ?? 0}`);
-      });
-      lines.push(`keyturn_http_request_duration_ms_bucket{${labels},le="+Inf"} ${series.count}`);
-      lines.push(`keyturn_http_request_duration_ms_sum{${labels}} ${series.sumMs}`);
-      lines.push(`keyturn_http_request_duration_ms_count{${labels}} ${series.count}`);
+    for (const [route, byStatus] of this.#requests) {
+      for (const [status, series] of byStatus) lines.push(...linesOf(`route="${route}",status="${status}"`, series));
     }
     for (const [key, value] of this.#counters) lines.push(`${key} ${value}`);
     for (const gauge of this.#gauges)
       lines.push(`# HELP ${gauge.name} ${gauge.help}`, `# TYPE ${gauge.name} gauge`, `${gauge.name} ${gauge.read()}`);
     return `${lines.join('\n')}\n`;
   }
+}
+
+function linesOf(labels: string, series: Series): string[] {
+  return [
+    ...BUCKETS_MS.map((bound, i) => `keyturn_http_request_duration_ms_bucket{${labels},le="${bound}"} ${series.buckets[i] ?? 0}`),
+    `keyturn_http_request_duration_ms_bucket{${labels},le="+Inf"} ${series.count}`,
+    `keyturn_http_request_duration_ms_sum{${labels}} ${series.sumMs}`,
+    `keyturn_http_request_duration_ms_count{${labels}} ${series.count}`,
+  ];
 }

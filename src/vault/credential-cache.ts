@@ -2,12 +2,13 @@
 // dropped on every write to the credential and whenever a batch is undone.
 
 import { LRUCache } from 'lru-cache';
+import type { Found } from '../access/guard.ts';
 import { growingTo } from '../base/growing-to.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 
-export interface CachedCredential {
+export interface OpenedCredential {
   readonly environment: EnvironmentRow;
   readonly row: CredentialRow;
   /** The members of the answer before `value`, ready as bytes. */
@@ -16,6 +17,9 @@ export interface CachedCredential {
   readonly expiresAtMs: number;
 }
 
+/** Just as the door asks for it. */
+export type CachedCredential = Found<OpenedCredential> & { readonly subject: OpenedCredential };
+
 export class CredentialCache {
   readonly #entries = new LRUCache<string, CachedCredential>(growingTo(LIMITS.credentialCacheEntries));
 
@@ -23,13 +27,14 @@ export class CredentialCache {
     const key = `${environment}/${name}`;
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (entry.expiresAtMs > nowMs) return entry;
+    if (entry.subject.expiresAtMs > nowMs) return entry;
     this.#entries.delete(key);
     return undefined;
   }
 
   keep(entry: CachedCredential): void {
-    this.#entries.set(`${entry.environment.name}/${entry.row.name}`, entry);
+    const { environment, row } = entry.subject;
+    this.#entries.set(`${environment.name}/${row.name}`, entry);
   }
 
   forget(environment: string, name: string): void {

@@ -9,9 +9,9 @@ import type { Access } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
 import { prepareField } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
-import type { CachedCredential } from './credential-cache.ts';
+import type { OpenedCredential } from './credential-cache.ts';
 import { purposeOf } from './credential-kinds.ts';
-import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';
 
@@ -40,7 +40,7 @@ export class StaleGrant extends KeyturnError {
   }
 }
 
-type Wanted = Located & { readonly cached?: CachedCredential };
+type Wanted = Located | OpenedCredential;
 
 /** @throws not_found | forbidden | gone | needs_consent | StaleGrant */
 export function readCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): ReadResult {
@@ -55,8 +55,8 @@ export function readCredential(vault: TenantVault, caller: Caller, input: ReadCr
       if (input.stage !== undefined) details.stage = input.stage;
       const current = version === row.current_version;
       if (current) refuseUnusable(vault, row);
-      const cached = current && wanted.cached !== undefined ? wanted.cached : open(vault, access, wanted, version, current);
-      return { credentialId: row.id, version, body: answer(cached.head, cached.prepared), expiresAtMs: row.value_expires_at };
+      const opened = current && 'prepared' in wanted ? wanted : open(vault, access, wanted, version, current);
+      return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
     },
   );
 }
@@ -74,19 +74,7 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
 
 function readTarget(vault: TenantVault, lookup: Access, input: ReadCredentialInput): Found<Wanted> {
   const cached = vault.cache.find(input.environment, input.name, vault.around.clock.now());
-  if (cached === undefined) return credentialTarget(vault, lookup, input.environment, input.name);
-  const { row, environment } = cached;
-  return {
-    resource: {
-      type: 'Credential',
-      tenant: vault.tenant.id,
-      environment: environment.name,
-      kind: row.kind,
-      ...(row.connector === null ? {} : { connector: row.connector }),
-    },
-    target: { type: 'credential', environment: environment.name, name: row.name, id: row.id },
-    subject: { row, environment, cached },
-  };
+  return cached ?? credentialTarget(vault, lookup, input.environment, input.name);
 }
 
 function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
@@ -114,18 +102,18 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow): void {
   if (expired || neverFetched) throw new StaleGrant(row.id);
 }
 
-function open(vault: TenantVault, access: Access, wanted: Located, version: number, current: boolean): CachedCredential {
+function open(vault: TenantVault, access: Access, wanted: Located, version: number, current: boolean): OpenedCredential {
   const { row, environment } = wanted;
   const stored = vault.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
-  const entry: CachedCredential = {
+  const opened: OpenedCredential = {
     environment,
     row,
     head: headOf(row, environment, stored),
     prepared: prepareVersion(vault, row, stored, 'value'),
     expiresAtMs: vault.around.clock.now() + LIMITS.dataKeyCacheTtlMs,
   };
-  if (current) vault.cache.keep(entry);
-  return entry;
+  if (current) vault.cache.keep({ ...foundCredential(vault, environment, row), subject: opened, memo: {} });
+  return opened;
 }
 
 /** Unwraps a version's data key for one of its fields. @throws integrity | key_destroyed | not_found */

@@ -149,15 +149,20 @@ export function environmentTarget(vault: TenantVault, lookup: Access, name: stri
 export function credentialTarget(vault: TenantVault, lookup: Access, environmentName: string, name: string): Found<Located> {
   const environment = vault.credentials.findEnvironment(lookup, environmentName);
   const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, name);
+  if (environment !== undefined && row !== undefined) return foundCredential(vault, environment, row);
   return {
-    resource: {
-      type: 'Credential',
-      tenant: vault.tenant.id,
-      environment: environmentName,
-      ...(row === undefined ? {} : { kind: row.kind, ...(row.connector === null ? {} : { connector: row.connector }) }),
-    },
-    target: { type: 'credential', environment: environmentName, name, ...(row === undefined ? {} : { id: row.id }) },
-    subject: environment === undefined || row === undefined ? undefined : { environment, row },
+    resource: { type: 'Credential', tenant: vault.tenant.id, environment: environmentName },
+    target: { type: 'credential', environment: environmentName, name },
+    subject: undefined,
+  };
+}
+
+export function foundCredential(vault: TenantVault, environment: EnvironmentRow, row: CredentialRow): Found<Located> {
+  const connector = row.connector === null ? {} : { connector: row.connector };
+  return {
+    resource: { type: 'Credential', tenant: vault.tenant.id, environment: environment.name, kind: row.kind, ...connector },
+    target: { type: 'credential', environment: environment.name, name: row.name, id: row.id },
+    subject: { environment, row },
   };
 }
 

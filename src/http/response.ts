@@ -1,0 +1,51 @@
+// From an answer to a Response, with the headers every answer carries.
+// It must never let an answer be kept by a cache or read as a page.
+import type { KeyturnError } from '../base/errors.ts';
+import type { EdgeInfo } from './edge.ts';
+import { problemHeaders, problemOf, STATUS_OF } from './problems.ts';
+import type { Answer } from './route.ts';
+
+const BASE_HEADERS: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+const SECURE_HEADERS: Readonly<Record<string, string>> = {
+  ...BASE_HEADERS,
+  'strict-transport-security': 'max-age=31536000; includeSubDomains',
+};
+
+export function toResponse(answer: Answer, requestId: string, info: EdgeInfo): Response {
+  const headers: Record<string, string> = { ...(info.secure ? SECURE_HEADERS : BASE_HEADERS), 'x-request-id': requestId };
+  for (const name in answer.headers) headers[name] = answer.headers[name] as string;
+  const { body } = answer;
+  if (answer.stream !== undefined) return new Response(streamOf(answer.stream), { status: answer.status, headers });
+  if (body === undefined) return new Response(null, { status: answer.status, headers });
+  headers['content-type'] ??= 'application/json';
+  const content = body instanceof Uint8Array || typeof body === 'string' ? body : JSON.stringify(body);
+  return new Response(content as string, { status: answer.status, headers });
+}
+
+function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await source.next();
+      if (done === true) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await source.return(undefined);
+    },
+  });
+}
+
+export function problemAnswer(error: KeyturnError, requestId: string): Answer {
+  return {
+    status: STATUS_OF[error.code],
+    body: problemOf(error, requestId),
+    headers: { 'content-type': 'application/problem+json', ...problemHeaders(error) },
+  };
+}

@@ -1,0 +1,71 @@
+// A decision remembered beside the thing it is about: it may save work and never change an answer.
+import { describe, expect, it } from 'vitest';
+import type {
+  AuthorizationContext,
+  AuthorizationPrincipal,
+  AuthorizationResource,
+  DecisionMemo,
+} from '../../src/access/authorizer.ts';
+import type { Operation } from '../../src/access/operations.ts';
+import { testAuthorizer } from '../kit/cedar.ts';
+
+const OWNER: AuthorizationPrincipal = { type: 'User', id: 'usr_made-up', revision: 1, roles: ['owner'] };
+const AUDITOR: AuthorizationPrincipal = { type: 'User', id: 'usr_other', revision: 1, roles: ['auditor'] };
+const STAGING: AuthorizationResource = { type: 'Credential', tenant: 'ten_made-up', environment: 'staging', kind: 'api_key' };
+const PRODUCTION: AuthorizationResource = { ...STAGING, environment: 'production' };
+const FRESH: AuthorizationContext = {
+  assigned: true,
+  inNetwork: true,
+  inScope: true,
+  permitted: true,
+  mfaFresh: true,
+  approved: false,
+  demo: false,
+  contained: false,
+};
+
+describe('a remembered decision', () => {
+  it('answers the same question again without another look', () => {
+    const authorizer = testAuthorizer();
+    const memo: DecisionMemo = {};
+    const first = authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    expect(authorizer.decide(OWNER, 'credential.put', STAGING, { ...FRESH }, memo)).toBe(first);
+    expect(authorizer.counters).toMatchObject({ hits: 1, misses: 1 });
+  });
+
+  it('answers no other question: each change of one part decides as it would without a memo', () => {
+    const authorizer = testAuthorizer();
+    const cases: [AuthorizationPrincipal, Operation, AuthorizationResource, AuthorizationContext][] = [
+      [AUDITOR, 'credential.put', STAGING, FRESH],
+      [OWNER, 'credential.read', STAGING, FRESH],
+      [OWNER, 'credential.put', PRODUCTION, FRESH],
+      [OWNER, 'credential.put', STAGING, { ...FRESH, contained: true }],
+      [{ ...OWNER, revision: 2, roles: [] }, 'credential.put', STAGING, FRESH],
+    ];
+    const answers = new Set<boolean>();
+    for (const [principal, operation, resource, context] of cases) {
+      const memo: DecisionMemo = {};
+      authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+      const decision = authorizer.decide(principal, operation, resource, context, memo);
+      expect(decision).toEqual(testAuthorizer().decide(principal, operation, resource, context));
+      answers.add(decision.allow);
+    }
+    expect(answers).toEqual(new Set([true, false]));
+  });
+
+  it('is gone when the authorizer forgets', () => {
+    const authorizer = testAuthorizer();
+    const memo: DecisionMemo = {};
+    authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    authorizer.forget();
+    authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    expect(authorizer.counters).toMatchObject({ hits: 0, misses: 2 });
+  });
+
+  it('is not believed by another authorizer, whose policies may differ', () => {
+    const memo: DecisionMemo = {};
+    testAuthorizer().decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    const strict = testAuthorizer({ 'guardrails/extra': '@id("nobody") forbid (principal, action, resource);' });
+    expect(strict.decide(OWNER, 'credential.put', STAGING, FRESH, memo).allow).toBe(false);
+  });
+});
