@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { KeyturnClient, type Runtime } from '../sdk/client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
-import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
+import { type GlobalOptions, readSecretFile, type Settings, settingsFrom } from './settings.ts';
 
 export const NODE_RUNTIME: Runtime = {
   fetch: (url, init) => fetch(url, init),
@@ -44,6 +44,7 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
       token: settings.token,
       clientId: settings.clientId,
       clientSecret: settings.clientSecret,
+      clientAssertion: assertionFrom(settings),
       workflow: workflow ?? process.env['KEYTURN_WORKFLOW'],
       workflowRun: process.env['KEYTURN_RUN'],
       maxRetries: Number(process.env['KEYTURN_MAX_RETRIES'] ?? 3),
@@ -51,6 +52,25 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
     },
     NODE_RUNTIME,
   );
+}
+
+/** RFC 7523 section 3: one minute, one use. */
+function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((audience: string) => Promise<string>) | undefined {
+  if (clientKeyFile === undefined || clientId === undefined || clientSecret !== undefined) return undefined;
+  return async (audience) => {
+    const { importJWK, SignJWT } = await import('jose');
+    const jwk = JSON.parse(readSecretFile(clientKeyFile)) as { kid?: string; alg?: string };
+    if (jwk.alg === undefined) throw new CliError('the key needs its `alg`', EXIT.usage);
+    return new SignJWT({})
+      .setProtectedHeader({ alg: jwk.alg, ...(jwk.kid === undefined ? {} : { kid: jwk.kid }) })
+      .setIssuer(clientId)
+      .setSubject(clientId)
+      .setAudience(audience)
+      .setJti(randomUUID())
+      .setIssuedAt()
+      .setExpirationTime('1m')
+      .sign(await importJWK(jwk));
+  };
 }
 
 export function missing(what: string, how: string): never {

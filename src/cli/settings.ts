@@ -29,6 +29,8 @@ export interface Settings {
   readonly token: string | undefined;
   readonly clientId: string | undefined;
   readonly clientSecret: string | undefined;
+  /** A file with a private JWK (with `alg`), for workloads that prove themselves with private_key_jwt. */
+  readonly clientKeyFile: string | undefined;
   readonly output: 'table' | 'json' | 'raw';
 }
 
@@ -62,7 +64,7 @@ export function saveConfig(change: StoredConfig): string {
 /** A variable, or the first line of the file its `_FILE` twin names. */
 function fromEnvironment(name: string): string | undefined {
   const file = process.env[`${name}_FILE`];
-  return file === undefined ? process.env[name] : readSecretFile(file);
+  return file === undefined || file === '' ? process.env[name] : readSecretFile(file);
 }
 
 export function readSecretFile(path: string): string {
@@ -89,6 +91,7 @@ export function settingsFrom(options: GlobalOptions): Settings {
     token,
     clientId,
     clientSecret,
+    clientKeyFile: process.env['KEYTURN_CLIENT_KEY_FILE'],
     output,
   };
 }

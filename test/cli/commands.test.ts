@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { exportJWK, generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
 import { CommandLine } from '../kit/command.ts';
@@ -66,6 +67,25 @@ describe('the command line', () => {
     });
     expect(await workload.run(['credential', 'get', 'stripe', '-o', 'raw'])).toMatchObject({ code: 0, stdout: `${SECRET}\n` });
     expect(await workload.run(['whoami', '-o', 'json'])).toMatchObject({ code: 0 });
+  });
+
+  it('lets a workload prove itself with its own key', async () => {
+    const { privateKey, publicKey } = await generateKeyPair('EdDSA', { extractable: true });
+    const keys = join(owner.config, 'jwks.json');
+    writeFileSync(keys, JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'EdDSA', kid: 'k1' }] }));
+    const key = join(owner.config, 'key.json');
+    writeFileSync(key, JSON.stringify({ ...(await exportJWK(privateKey)), alg: 'EdDSA', kid: 'k1' }), { mode: 0o600 });
+    const made = await owner.run(['workload', 'create', 'signer', '--pattern', '*', '--jwks-file', keys, '-o', 'json']);
+    const { client_id, client_secret } = JSON.parse(made.stdout) as { client_id: string; client_secret: string | null };
+    expect(client_secret).toBeNull();
+    const proof = { KEYTURN_CLIENT_ID: client_id, KEYTURN_CLIENT_SECRET_FILE: '', KEYTURN_CLIENT_KEY_FILE: key };
+    const signer = new CommandLine({
+      KEYTURN_ADDR: keyturn.url,
+      KEYTURN_TENANT: 'acme',
+      KEYTURN_ENVIRONMENT: 'staging',
+      ...proof,
+    });
+    expect(await signer.run(['credential', 'get', 'stripe', '-o', 'raw'])).toMatchObject({ code: 0, stdout: `${SECRET}\n` });
   });
 
   it('runs a program with the credential in its environment, hands on its exit code, and keeps its own proof back', async () => {
