@@ -1,12 +1,12 @@
 // Requests per second over HTTP, in rounds that take turns (bare, read, write ...) because the machine is not quiet: medians of the rounds.
 import type { CpuUse } from './child.ts';
 import { type Child, startChild } from './child.ts';
-import { API_KEY, call, credentialPath, startVault, type Tenant } from './installation.ts';
+import { API_KEY, credentialPath, startVault, type Tenant } from './installation.ts';
 import type { LoadGenerator, LoadRequest } from './load.ts';
 import type { Plan } from './plan.ts';
 import { median } from './statistics.ts';
 
-export const KINDS = ['bare Hono', 'read, warm', 'read, cold', 'write'] as const;
+export const KINDS = ['bare Hono', 'bare Hono, ready Response', 'read, warm', 'read, cold', 'write'] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Rate {
@@ -24,6 +24,7 @@ export interface Http {
   readonly rates: ReadonlyMap<number, ReadonlyMap<Kind, Rate>>;
   /** Warm reads over bare Hono at the target's connections, round by round. */
   readonly ratios: readonly number[];
+  readonly ratiosToReady: readonly number[];
 }
 
 interface Subject {
@@ -61,6 +62,11 @@ export async function measureHttp(
   });
   const subjects: Record<Kind, Subject> = {
     'bare Hono': { child: bare, url: String(bare.hello['url']), request: { method: 'GET', path: '/bare', pick: 1, headers } },
+    'bare Hono, ready Response': {
+      child: bare,
+      url: String(bare.hello['url']),
+      request: { method: 'GET', path: '/ready', pick: 1, headers },
+    },
     'read, warm': { child: vault.child, url: vault.url, request: read(warm, plan.smallRows) },
     'read, cold': { child: vault.child, url: vault.url, request: read(tenants.cold, plan.coldRows) },
     write: {
@@ -78,16 +84,22 @@ export async function measureHttp(
   for (const kind of KINDS) await measure(generator, subjects[kind], 16, WARM_UP_SECONDS);
   const rates = new Map<number, Map<Kind, Rate>>();
   let ratios: number[] = [];
+  let ratiosToReady: number[] = [];
   for (const connections of plan.connections) {
     const isTarget = connections === plan.targetConnections;
     const rounds = await inTurns(plan, generator, subjects, connections, isTarget ? plan.targetRounds : plan.rounds);
     rates.set(connections, new Map(KINDS.map((kind) => [kind, middle(rounds[kind])])));
-    if (isTarget) ratios = rounds['read, warm'].map((rate, i) => rate.perSecond / (rounds['bare Hono'][i]?.perSecond ?? 0));
+    if (!isTarget) continue;
+    ratios = readsOver(rounds, 'bare Hono');
+    ratiosToReady = readsOver(rounds, 'bare Hono, ready Response');
   }
   await bare.stop();
-  await call(vault, warm.token, 'GET', path);
   await vault.child.stop();
-  return { generator: generator.name, answerBytes: text.length, rates, ratios };
+  return { generator: generator.name, answerBytes: text.length, rates, ratios, ratiosToReady };
+}
+
+function readsOver(rounds: Record<Kind, Rate[]>, yardstick: Kind): number[] {
+  return rounds['read, warm'].map((rate, i) => rate.perSecond / (rounds[yardstick][i]?.perSecond ?? 0));
 }
 
 /** What the vault sets itself; node adds the rest to both. */

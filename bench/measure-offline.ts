@@ -78,11 +78,15 @@ async function timeRefreshes(plan: Plan, child: Child, tenant: string, kind: Pro
   // A run of its own names its own grants: those of an earlier run have a provider that is gone.
   const prefix = `${kind}-${process.pid}-`;
   await child.ask('putGrants', { tenant, prefix, provider: provider.hello, grants });
+  const answeredBefore = await provider.ask<number>('answered');
   const rates = new Map<number, RefreshRate>();
   for (const atOnce of plan.connections.filter((connections) => connections <= count)) {
     const seconds = plan.refreshSeconds;
     rates.set(atOnce, await child.ask<RefreshRate>('timeRefreshes', { tenant, prefix, grants: count, atOnce, seconds }));
   }
+  const answered = (await provider.ask<number>('answered')) - answeredBefore;
+  const counted = [...rates.values()].reduce((sum, rate) => sum + rate.requests - rate.failures, 0);
+  if (answered < counted) throw new Error(`${counted} refreshes were counted, but the provider answered ${answered} only`);
   await provider.stop();
   return rates;
 }

@@ -31,6 +31,7 @@ async function minimal() {
       clientSecret: 'client-not-a-real-secret',
     },
     grant: async () => grant(),
+    answered: () => count,
     stop: async () => server.closeAllConnections(),
   };
 }
@@ -38,7 +39,12 @@ async function minimal() {
 async function sandboxed() {
   const sandbox = await startSandbox({ accessTokenTtlSeconds: 3_600 });
   const { tokenEndpoint, clientId, clientSecret } = sandbox;
-  return { hello: { tokenEndpoint, clientId, clientSecret }, grant: () => sandbox.issueGrant(), stop: () => sandbox.stop() };
+  return {
+    hello: { tokenEndpoint, clientId, clientSecret },
+    grant: () => sandbox.issueGrant(),
+    answered: () => sandbox.counters.refreshes,
+    stop: () => sandbox.stop(),
+  };
 }
 
 const provider = kind === 'minimal' ? minimal() : sandboxed();
@@ -48,4 +54,6 @@ const grants = async (count: number) => {
   for (let i = 0; i < count; i++) made.push(await grant());
   return made;
 };
-answerWith({ hello: async () => (await provider).hello, grants }, async () => (await provider).stop());
+answerWith({ hello: async () => (await provider).hello, grants, answered: async () => (await provider).answered() }, async () =>
+  (await provider).stop(),
+);
