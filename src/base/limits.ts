@@ -38,6 +38,7 @@ export const LIMITS = {
   bootstrapSecretTtlMs: 7 * DAY,
   workloadTtlDefaultMs: 365 * DAY,
   clientAssertionMaxAgeMs: 5 * MINUTE,
+  clientAssertionTtlMaxMs: HOUR,
   clockSkewMs: 60 * SECOND,
   patternsMaxCount: 64,
   networksMaxCount: 64,

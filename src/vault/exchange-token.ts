@@ -1,6 +1,6 @@
 // Client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). It must never tell an unknown
 // client from a wrong secret, nor accept an assertion twice.
-import { createLocalJWKSet, errors, type JSONWebKeySet, jwtVerify } from 'jose';
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -16,6 +16,8 @@ export type ClientProof =
 
 /** Asymmetric only: a shared-secret algorithm would let whoever reads the public set sign (AN-05, RFC 8725 section 3.1). */
 const ALGORITHMS = ['EdDSA', 'ES256', 'ES384', 'PS256', 'RS256'];
+/** One spelling only: base64url decoders forgive padding and line breaks (RFC 7515 section 2). */
+const COMPACT_JWS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
 /** One answer for every kind of wrong client, and for a tenant that is not there. */
 export function refused(evidence: string): KeyturnError {
@@ -94,30 +96,32 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
       clockTolerance: LIMITS.clockSkewMs / 1_000,
       currentDate: new Date(vault.around.clock.now()),
     });
-    const { jti, exp } = payload;
-    // SECURITY: exact audience (AN-10): one string, not a list that also names us.
-    if (
-      typeof payload.aud !== 'string' ||
-      typeof jti !== 'string' ||
-      jti.length === 0 ||
-      jti.length > 256 ||
-      typeof exp !== 'number'
-    ) {
-      throw refused('claims');
-    }
-    return { workloadId: row.id, jti, expiresAtMs: exp * 1_000 };
+    return verifiedClaims(row.id, payload, vault.around.clock.now());
   } catch (error) {
     if (error instanceof KeyturnError) throw error;
     throw refused(error instanceof errors.JOSEError ? error.code : 'assertion');
   }
 }
 
+/** What jose leaves to us, as strict as RFC 7523 section 3 allows. */
+function verifiedClaims(workloadId: string, { aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number): VerifiedAssertion {
+  // SECURITY: whole seconds only (AN-08): 1e400 is Infinity to JSON.parse, and no time at all to the database.
+  const isTimed = [exp, iat, nbf ?? 0].every((time) => Number.isSafeInteger(time)) && Number(iat) >= 0;
+  const expiresAtMs = Number(exp) * 1_000;
+  // Its single use is remembered until it expires: that must not be for ever.
+  const endsSoon = expiresAtMs <= nowMs + LIMITS.clientAssertionTtlMaxMs;
+  // SECURITY: exact audience (AN-10): one string, not a list that also names us.
+  const isOurs = typeof aud === 'string';
+  if (!isTimed || !endsSoon || !isOurs || typeof jti !== 'string' || jti.length === 0 || jti.length > 256)
+    throw refused('claims');
+  return { workloadId, jti, expiresAtMs };
+}
+
 /** Only to find the key set; nothing is believed before the signature. */
 function unverifiedSubject(assertion: string): string {
-  const parts = assertion.split('.');
-  if (parts.length !== 3 || assertion.length > 8_192) throw refused('not a compact JWS');
+  if (!COMPACT_JWS.test(assertion)) throw refused('not a compact JWS');
   try {
-    const payload: unknown = JSON.parse(Buffer.from(parts[1] ?? '', 'base64url').toString('utf8'));
+    const payload: unknown = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8'));
     const subject = typeof payload === 'object' && payload !== null && 'sub' in payload ? payload.sub : undefined;
     if (typeof subject === 'string' && subject.length <= 64) return subject;
   } catch {

@@ -1,6 +1,7 @@
 // Workloads, their secrets and tokens on the wire, and the exchange of client credentials for an access token.
 import type { z } from 'zod';
 import { toTimestamp } from '../../base/clock.ts';
+import { fail } from '../../base/errors.ts';
 import type { SecretValue } from '../../base/secret-value.ts';
 import { type ClientProof, exchangeToken, refused } from '../../vault/exchange-token.ts';
 import {
@@ -183,6 +184,9 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
 function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): ClientProof {
   const { body } = request;
   const basic = basicOf(request.authorization);
+  // RFC 6749 section 2.3: one method a request; of two, somebody would only look at the other.
+  if ([body.client_assertion, body.client_secret, basic].filter((proof) => proof !== undefined).length > 1)
+    fail('invalid_request', 'give one proof of the client, not two');
   if (body.client_assertion !== undefined) {
     return { method: 'private_key_jwt', clientId: body.client_id, assertion: body.client_assertion };
   }
