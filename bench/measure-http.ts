@@ -33,8 +33,6 @@ interface Subject {
   readonly request: LoadRequest;
 }
 
-const WARM_UP_SECONDS = 2;
-
 export interface HttpTenants {
   readonly warm: Tenant;
   readonly cold: Tenant;
@@ -81,7 +79,7 @@ export async function measureHttp(
       },
     },
   };
-  for (const kind of KINDS) await measure(generator, subjects[kind], 16, WARM_UP_SECONDS);
+  for (const kind of KINDS) await measure(generator, subjects[kind], plan.targetConnections, plan.warmUpSeconds);
   const rates = new Map<number, Map<Kind, Rate>>();
   let ratios: number[] = [];
   let ratiosToReady: number[] = [];

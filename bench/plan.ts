@@ -13,6 +13,7 @@ export interface Plan {
   readonly connections: readonly number[];
   /** The number of connections the targets speak of. */
   readonly targetConnections: number;
+  readonly warmUpSeconds: number;
   readonly roundSeconds: number;
   readonly rounds: number;
   readonly targetRounds: number;
@@ -30,6 +31,7 @@ export interface Plan {
 const FULL = {
   connections: [1, 16, 64, 256],
   targetConnections: 64,
+  warmUpSeconds: 3,
   roundSeconds: 2,
   rounds: 2,
   targetRounds: 5,
@@ -46,6 +48,7 @@ const FULL = {
 const QUICK: typeof FULL = {
   ...FULL,
   connections: [1, 64],
+  warmUpSeconds: 1,
   roundSeconds: 1,
   rounds: 1,
   targetRounds: 3,

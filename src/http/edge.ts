@@ -148,6 +148,11 @@ function isBodiless(headers: Headers): boolean {
 }
 
 async function collect(request: Request): Promise<Uint8Array> {
+  if (request.headers.get('content-length') !== null) {
+    // Of a declared length, which was looked at, no server lets through more; taking it whole saves a stream for each request.
+    const whole = new Uint8Array(await request.arrayBuffer());
+    return whole.byteLength > LIMITS.bodyMaxBytes ? tooLarge() : whole;
+  }
   if (request.body === null) return new Uint8Array();
   const parts: Uint8Array[] = [];
   let length = 0;
