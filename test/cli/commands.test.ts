@@ -90,7 +90,7 @@ describe('the command line', () => {
 
   it('runs a program with the credential in its environment, hands on its exit code, and keeps its own proof back', async () => {
     const script =
-      'process.stdout.write(`${process.env.KEY}|${process.env.KEYTURN_CLIENT_SECRET_FILE ?? "none"}`); process.exit(7)';
+      'process.stdout.write(process.env.KEY + "|" + (process.env.KEYTURN_CLIENT_SECRET_FILE ?? "none")); process.exit(7)';
     const ran = await workload.run(['run', '--env', 'KEY=stripe', '--', process.execPath, '-e', script]);
     expect(ran).toMatchObject({ code: 7, stdout: `${SECRET}|none` });
     expect((await workload.run(['run', '--env', 'KEY=missing', '--', process.execPath, '-e', '0'])).code).toBe(5);
