@@ -25,6 +25,8 @@ export interface EdgeInfo {
 
 const PLAIN_PATH = /^[A-Za-z0-9/._:~-]*$/;
 const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
+/** A Keyturn token in the wrong header. */
+const TOKEN_TEXT = /kt_[a-z]{2,4}_[0-9A-Za-z]{12}/;
 /** The ETag of a credential: its revision. */
 export const REVISION_TAG = /^"r([0-9]{1,15})"$/;
 const KEY_TEXT = /^[\x21-\x7e]{1,128}$/;
@@ -72,7 +74,9 @@ function bearerOf(header: string | undefined): string | undefined {
 
 function optionalText(value: string | undefined, headerName: string): string | undefined {
   if (value === undefined) return undefined;
-  if (!HEADER_TEXT.test(value)) fail('invalid_request', `the header ${headerName} may hold 1 to 128 of A-Z a-z 0-9 . _ : @ / -`);
+  // SECURITY: these go to the log as they are, and a token must not (LK-16).
+  if (!HEADER_TEXT.test(value) || TOKEN_TEXT.test(value))
+    fail('invalid_request', `the header ${headerName} may hold 1 to 128 of A-Z a-z 0-9 . _ : @ / - and no token`);
   return value;
 }
 

@@ -61,7 +61,7 @@ export function rawBytes(url: string, bytes: string | Uint8Array, quietMs = 300)
 
 /** The statuses of the answers in what `rawBytes` returned. */
 export function statusesOf(answers: string): number[] {
-  return [...answers.matchAll(/^HTTP\/1\.1 (\d{3})/gm)].map((match) => Number(match[1]));
+  return [...answers.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
 }
 
 /** The middle value. */
