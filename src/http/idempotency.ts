@@ -27,12 +27,16 @@ export function once(cell: IdempotentCell, operation: Operation, request: RouteR
   if (key === undefined) return cell.core.cell.submit(useCase);
   return cell.core.cell.submit(() => {
     const principal = cell.door.authenticate(request.caller);
+    // SECURITY: an answer belongs to the principal as it was: after a change of rights, or from a network the token is not for, the
+    // request is judged anew instead of replayed.
+    const holder = `${principal.id}@${principal.revision}`;
+    const admissible = principal.type !== 'Workload' || principal.networks.contains(request.caller.source.address);
     const hash = request.requestHash();
-    const known = cell.door.lookup(principal.id, (lookup) => cell.core.idempotency.find(lookup, principal.id, key));
+    const known = cell.door.lookup(principal.id, (lookup) => cell.core.idempotency.find(lookup, holder, key));
     const now = cell.around.clock.now();
     const { keyring } = cell.core;
-    const context = keyring.context('api_key', FIELD, `${principal.id}/${key}`, 0);
-    if (known !== undefined && known.expires_at > now) {
+    const context = keyring.context('api_key', FIELD, `${holder}/${key}`, 0);
+    if (known !== undefined && known.expires_at > now && admissible) {
       if (!equalBytes(known.request_hash, hash)) {
         throw new KeyturnError('idempotency_mismatch', 'this Idempotency-Key was used for another request');
       }
@@ -58,7 +62,7 @@ export function once(cell: IdempotentCell, operation: Operation, request: RouteR
     cell.door.lookup(principal.id, (lookup) => {
       cell.core.idempotency.purgeExpired(lookup, now, 100);
       cell.core.idempotency.save(lookup, {
-        principal_id: principal.id,
+        principal_id: holder,
         idempotency_key: key,
         request_hash: hash,
         status: answer.status,

@@ -113,12 +113,17 @@ export function checkPrecondition(row: CredentialRow | undefined, precondition: 
 function splitValue(input: PutCredentialInput, now: number): SplitValue {
   const split: SplitValue =
     input.kind === 'oauth2'
-      ? splitGrant(oauth2Value.parse(input.value), now)
+      ? splitGrant(usableGrant(oauth2Value.parse(input.value)), now)
       : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
   if (bytes > LIMITS.valueMaxBytes)
     fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
   return split;
+}
+
+function usableGrant(grant: ReturnType<typeof oauth2Value.parse>): ReturnType<typeof oauth2Value.parse> {
+  if (grant.access_token !== undefined || grant.refresh_token !== undefined) return grant;
+  return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
 }
 
 function newFacts(
