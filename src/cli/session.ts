@@ -1,11 +1,13 @@
 // One command's view of the vault: its settings and a client made from them.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import type { Command } from 'commander';
 import { KeyturnClient, type Runtime } from '../sdk/client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
-import { type GlobalOptions, readSecretFile, type Settings, settingsFrom } from './settings.ts';
+import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
+import { readTextFile } from './typed-in.ts';
 
 export const NODE_RUNTIME: Runtime = {
   fetch: (url, init) => fetch(url, init),
@@ -36,7 +38,44 @@ export function sessionOf(command: Command): Session {
   };
 }
 
+/** RFC 7523 section 3: one minute, one use. */
+function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((audience: string) => Promise<string>) | undefined {
+  if (clientKeyFile === undefined || clientId === undefined || clientSecret !== undefined) return undefined;
+  return async (audience) => {
+    const { importJWK, SignJWT } = await import('jose');
+    const text = readTextFile(clientKeyFile);
+    try {
+      const jwk = JSON.parse(text) as { kid?: string; alg?: string };
+      return await new SignJWT({})
+        .setProtectedHeader({ alg: jwk.alg ?? '', ...(jwk.kid === undefined ? {} : { kid: jwk.kid }) })
+        .setIssuer(clientId)
+        .setSubject(clientId)
+        .setAudience(audience)
+        .setJti(randomUUID())
+        .setIssuedAt()
+        .setExpirationTime('1m')
+        .sign(await importJWK(jwk));
+    } catch {
+      // SECURITY: a parser's message quotes what it could not read, and that is a private key.
+      throw new CliError(`the file ${clientKeyFile} holds no private JWK with its \`alg\``, EXIT.usage);
+    }
+  };
+}
+
+/** A private certificate authority, besides the ones the machine knows. */
+function trustAuthority(): void {
+  const path = process.env['KEYTURN_CACERT'];
+  if (path === undefined || path === '') return;
+  const pem = readTextFile(path);
+  try {
+    setDefaultCACertificates([...getCACertificates('default'), pem]);
+  } catch {
+    throw new CliError(`the file ${path} (KEYTURN_CACERT) holds no certificate in PEM`, EXIT.usage);
+  }
+}
+
 export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
+  trustAuthority();
   return new KeyturnClient(
     {
       address: settings.address,
@@ -54,35 +93,6 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
   );
 }
 
-/** RFC 7523 section 3: one minute, one use. */
-function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((audience: string) => Promise<string>) | undefined {
-  if (clientKeyFile === undefined || clientId === undefined || clientSecret !== undefined) return undefined;
-  return async (audience) => {
-    const { importJWK, SignJWT } = await import('jose');
-    const jwk = JSON.parse(readSecretFile(clientKeyFile)) as { kid?: string; alg?: string };
-    if (jwk.alg === undefined) throw new CliError('the key needs its `alg`', EXIT.usage);
-    return new SignJWT({})
-      .setProtectedHeader({ alg: jwk.alg, ...(jwk.kid === undefined ? {} : { kid: jwk.kid }) })
-      .setIssuer(clientId)
-      .setSubject(clientId)
-      .setAudience(audience)
-      .setJti(randomUUID())
-      .setIssuedAt()
-      .setExpirationTime('1m')
-      .sign(await importJWK(jwk));
-  };
-}
-
 export function missing(what: string, how: string): never {
   throw new CliError(`no ${what} was named`, EXIT.usage, how);
-}
-
-/** All of standard input; a person at a terminal is told what is expected. */
-export async function readStdin(what: string): Promise<string> {
-  if (process.stdin.isTTY === true) process.stderr.write(`reading ${what} from standard input; end with Ctrl-D\n`);
-  const parts: Buffer[] = [];
-  for await (const part of process.stdin) parts.push(part as Buffer);
-  return Buffer.concat(parts)
-    .toString('utf8')
-    .replace(/\r?\n$/, '');
 }

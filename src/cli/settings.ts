@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSy
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { CliError, EXIT } from './exit.ts';
+import { readSecretFile } from './typed-in.ts';
 
 export interface StoredConfig {
   address?: string;
@@ -12,6 +13,8 @@ export interface StoredConfig {
   environment?: string;
   /** Verifier keys noted when a log was first seen, by origin. */
   verifier_keys?: Record<string, string>;
+  /** The newest signed head that was verified here, by origin: a log that went back since does not hold it. */
+  seen_heads?: Record<string, string>;
 }
 
 export interface GlobalOptions {
@@ -65,14 +68,6 @@ export function saveConfig(change: StoredConfig): string {
 function fromEnvironment(name: string): string | undefined {
   const file = process.env[`${name}_FILE`];
   return file === undefined || file === '' ? process.env[name] : readSecretFile(file);
-}
-
-export function readSecretFile(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
-  } catch {
-    throw new CliError(`the file ${path} cannot be read`, EXIT.usage);
-  }
 }
 
 export function settingsFrom(options: GlobalOptions): Settings {

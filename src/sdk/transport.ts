@@ -35,8 +35,8 @@ const BACKOFF_MS = 200;
 
 /** @throws KeyturnProblem refused_address */
 export function checkAddress(address: string, allowPlaintext: boolean): string {
-  const url = URL.parse(address);
-  if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+  const url = parsed(address);
+  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new KeyturnProblem({ status: 0, code: 'refused_address', detail: 'the address must be an http(s) URL' });
   }
   if (url.protocol === 'http:' && !allowPlaintext && !LOOPBACK.test(url.hostname)) {
@@ -47,6 +47,14 @@ export function checkAddress(address: string, allowPlaintext: boolean): string {
     });
   }
   return url.origin;
+}
+
+function parsed(address: string): URL | undefined {
+  try {
+    return new URL(address);
+  } catch {
+    return undefined;
+  }
 }
 
 export class Transport {
@@ -65,7 +73,7 @@ export class Transport {
       try {
         return await this.#once(call, key);
       } catch (error) {
-        if (!(error instanceof KeyturnProblem) || attempt >= this.#o.maxRetries || !isPassing(error)) throw error;
+        if (!(error instanceof KeyturnProblem) || attempt >= this.#o.maxRetries || !isPassing(error, call)) throw error;
         const waitMs = error.retryAfterSeconds === undefined ? BACKOFF_MS * 2 ** attempt : error.retryAfterSeconds * 1_000;
         await this.#o.sleep(Math.min(waitMs, 30_000) * (1 + this.#o.fraction() / 4));
       }
@@ -103,7 +111,7 @@ export class Transport {
       throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#origin}${reasonOf(error)}` });
     }
     if (answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
-    if (answer.status >= 300 && answer.status < 400) {
+    if (answer.type === 'opaqueredirect' || (answer.status >= 300 && answer.status < 400)) {
       throw new KeyturnProblem({
         status: answer.status,
         code: 'refused_address',
@@ -114,8 +122,10 @@ export class Transport {
   }
 }
 
-function isPassing(problem: KeyturnProblem): boolean {
-  return problem.code === 'unreachable' || problem.status === 429 || problem.status === 503;
+function isPassing(problem: KeyturnProblem, call: Call): boolean {
+  // A PUT whose answer was lost may have made its version: once more would push the true previous value out of reach.
+  if (problem.code === 'unreachable') return call.method !== 'PUT';
+  return problem.status === 429 || problem.status === 503;
 }
 
 function reasonOf(error: unknown): string {

@@ -1,14 +1,15 @@
 // keyturn audit ... : the security reviewer's commands. Verification happens here, on the reviewer's machine.
-import { createReadStream, readFileSync } from 'node:fs';
+import { accessSync, constants, createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { ExportVerifier, type VerifyResult } from '../../audit/verify-export.ts';
 import type { WireEvent } from '../../http/wire.ts';
-import { EXIT } from '../exit.ts';
+import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { readConfig, saveConfig } from '../settings.ts';
+import { readTextFile } from '../typed-in.ts';
 
 const FILTERS = [
   'action',
@@ -69,6 +70,11 @@ export function sayVerification(result: VerifyResult): string {
 
 async function verifyFile(path: string, options: { key?: string; checkpoint?: string[] }): Promise<VerifyResult> {
   const verifier = new ExportVerifier({ verifierKey: options.key, checkpoints: notes(options.checkpoint) });
+  try {
+    accessSync(path, constants.R_OK);
+  } catch {
+    throw new CliError(`the file ${path} cannot be read`, EXIT.usage);
+  }
   for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY }))
     verifier.push(text);
   return verifier.finish();
@@ -77,18 +83,25 @@ async function verifyFile(path: string, options: { key?: string; checkpoint?: st
 async function verifyLive(session: Session, options: { key?: string; checkpoint?: string[] }): Promise<VerifyResult> {
   const head = await session.client.checkpoint();
   const origin = head.note.split('\n', 1)[0] ?? '';
-  const pinned = options.key ?? readConfig().verifier_keys?.[origin];
-  if (pinned === undefined) {
-    saveConfig({ verifier_keys: { ...readConfig().verifier_keys, [origin]: head.verifier_key } });
-    note(dim(`the verifier key of this log was noted in your config; later runs hold the log to it`));
-  }
-  const verifier = new ExportVerifier({ verifierKey: pinned, checkpoints: [head.note, ...notes(options.checkpoint)] });
+  const { verifier_keys: keys, seen_heads: seen } = readConfig();
+  const pinned = options.key ?? keys?.[origin];
+  const lastSeen = seen?.[origin];
+  const checkpoints = [head.note, ...(lastSeen === undefined ? [] : [lastSeen]), ...notes(options.checkpoint)];
+  const verifier = new ExportVerifier({ verifierKey: pinned, checkpoints });
   for await (const text of session.client.exportLines()) verifier.push(text);
-  return verifier.finish();
+  const result = verifier.finish();
+  // INVARIANT: only what verified is noted, or a forged log would become the measure of the true one (test/cli/commands.test.ts).
+  if (!result.ok) return result;
+  saveConfig({
+    verifier_keys: { ...keys, [origin]: pinned ?? head.verifier_key },
+    seen_heads: { ...seen, [origin]: head.note },
+  });
+  if (pinned === undefined) note(dim('the verifier key of this log was noted in your config; later runs hold the log to it'));
+  return result;
 }
 
 function notes(paths: readonly string[] | undefined): string[] {
-  return (paths ?? []).map((path) => readFileSync(path, 'utf8'));
+  return (paths ?? []).map(readTextFile);
 }
 
 export function auditCommand(): Command {

@@ -1,10 +1,10 @@
 // keyturn credential ...
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, out, red, table, yellow } from '../print.ts';
-import { readStdin, sessionOf } from '../session.ts';
+import { sessionOf } from '../session.ts';
+import { readSecretFile, readStdin } from '../typed-in.ts';
 import { describeCredential, describeRun, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
@@ -24,10 +24,7 @@ interface PutOptions {
 }
 
 async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
-  const text =
-    options.fromFile === undefined
-      ? await readStdin(`the ${options.kind} value`)
-      : readFileSync(options.fromFile, 'utf8').replace(/\r?\n$/, '');
+  const text = options.fromFile === undefined ? await readStdin(`the ${options.kind} value`) : readSecretFile(options.fromFile);
   if (text === '') throw new CliError('the value is empty: pipe it in, or use --from-file', EXIT.usage);
   const value = options.kind === 'api_key' && !text.trimStart().startsWith('{') ? { key: text } : parsed(text);
   const config = {

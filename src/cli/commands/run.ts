@@ -1,5 +1,6 @@
 // keyturn run --env NAME=credential -- cmd: a program gets its secrets in its environment and nowhere else.
 import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import { Command } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { clientOf, missing } from '../session.ts';
@@ -58,8 +59,8 @@ export function runCommand(): Command {
 /** The child does not inherit what would let it act as us. */
 function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const inherited = { ...process.env };
-  for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_TOKEN_FILE', 'KEYTURN_CLIENT_SECRET_FILE'])
-    delete inherited[name];
+  for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_CLIENT_KEY'])
+    for (const one of [name, `${name}_FILE`]) delete inherited[one];
   return { ...inherited, ...secrets };
 }
 
@@ -67,13 +68,15 @@ function runChild(command: readonly string[], secrets: Readonly<Record<string, s
   const [program = '', ...rest] = command;
   return new Promise((resolve, reject) => {
     const child = spawn(program, rest, { stdio: 'inherit', env: childEnvironment(secrets) });
-    for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+    for (const signal of SIGNALS) {
+      // Ctrl-C reaches the child from the terminal itself; once more would be a second one.
+      process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY === true ? true : child.kill(signal)));
+    }
     child.on('error', (error: NodeJS.ErrnoException) => {
       reject(new CliError(error.code === 'ENOENT' ? `there is no program ${program}` : `${program} could not be started`, 127));
     });
     child.on('exit', (code, signal) => {
-      process.exitCode =
-        signal === null ? (code ?? EXIT.failed) : 128 + (signal === 'SIGINT' ? 2 : signal === 'SIGTERM' ? 15 : 1);
+      process.exitCode = signal === null ? (code ?? EXIT.failed) : 128 + constants.signals[signal];
       resolve();
     });
   });

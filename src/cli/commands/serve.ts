@@ -1,6 +1,7 @@
 // keyturn serve: starts the service, says what must be said, and stops it well.
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
 
 type RunningKeyturn = import('../../node.ts').RunningKeyturn;
@@ -44,6 +45,7 @@ export function serveCommand(): Command {
 }
 
 async function serve(flags: Flags): Promise<void> {
+  check(flags);
   const { startKeyturn } = await import('../../node.ts');
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
@@ -53,6 +55,15 @@ async function serve(flags: Flags): Promise<void> {
     await showTour(running, readFileSync(running.bootstrapSecretFile, 'utf8').trim());
   }
   whatNext(running, flags);
+}
+
+/** Before anything is made on disk. */
+function check(flags: Flags): void {
+  // SECURITY: half a pair must not mean plain text.
+  if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
+    throw new CliError('TLS takes both --tls-cert and --tls-key', EXIT.usage);
+  if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
+    throw new CliError('--port takes a number from 0 to 65535', EXIT.usage);
 }
 
 function optionsOf(flags: Flags): ServeOptions {

@@ -5,8 +5,9 @@ import { Command } from 'commander';
 import { KeyturnClient } from '../../sdk/client.ts';
 import { CliError, EXIT, sayError } from '../exit.ts';
 import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
-import { NODE_RUNTIME, readStdin, sessionOf } from '../session.ts';
-import { configPath, readConfig, readSecretFile, saveConfig, settingsFrom } from '../settings.ts';
+import { NODE_RUNTIME, sessionOf } from '../session.ts';
+import { configPath, readConfig, saveConfig, settingsFrom } from '../settings.ts';
+import { readSecretFile, readStdin } from '../typed-in.ts';
 
 const CLOCK_SKEW_MS = 60_000;
 

@@ -1,0 +1,67 @@
+// What a person types or a program pipes in. It must never show a secret on the screen, nor take one from argv (LK-06).
+import { readFileSync } from 'node:fs';
+import { CliError, EXIT } from './exit.ts';
+
+const ENTER = /[\r\n]/;
+const CTRL_C = '\u0003';
+const CTRL_D = '\u0004';
+const RUBOUT = /[\b\u007f]/;
+
+/** Standard input without its last line break; at a terminal one unseen line, ended with Enter. @throws CliError when given up */
+export async function readStdin(what: string): Promise<string> {
+  if (process.stdin.isTTY === true) return readUnseen(what);
+  const parts: Buffer[] = [];
+  for await (const part of process.stdin) parts.push(part as Buffer);
+  return withoutLastBreak(Buffer.concat(parts).toString('utf8'));
+}
+
+/** @throws CliError when it cannot be read */
+export function readSecretFile(path: string): string {
+  return withoutLastBreak(readTextFile(path));
+}
+
+/** @throws CliError when it cannot be read */
+export function readTextFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
+    throw new CliError(`the file ${path} ${why}`, EXIT.usage);
+  }
+}
+
+function withoutLastBreak(text: string): string {
+  return text.replace(/\r?\n$/, '');
+}
+
+/** What was typed so far, after one more key; `done` when it was the last one. */
+export function typed(before: string, key: string): { text: string; end?: 'done' | 'given up' } {
+  if (key === CTRL_C) return { text: '', end: 'given up' };
+  if (ENTER.test(key) || key === CTRL_D) return { text: before, end: 'done' };
+  return { text: RUBOUT.test(key) ? [...before].slice(0, -1).join('') : before + key };
+}
+
+function readUnseen(what: string): Promise<string> {
+  const { stdin } = process;
+  process.stderr.write(`${what} (it is not shown): `);
+  stdin.setRawMode(true);
+  stdin.setEncoding('utf8');
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const onData = (chunk: string) => {
+      for (const key of chunk) {
+        const after = typed(text, key);
+        text = after.text;
+        if (after.end === undefined) continue;
+        stdin.off('data', onData);
+        stdin.setRawMode(false);
+        stdin.pause();
+        process.stderr.write('\n');
+        if (after.end === 'done') resolve(text);
+        else reject(new CliError('given up', EXIT.failed));
+        return;
+      }
+    };
+    stdin.on('data', onData);
+  });
+}
