@@ -84,11 +84,13 @@ export class Door {
 
   /**
    * SECURITY: for a user without any role here, whatever they ask: the answer of a tenant that is not there, and the attempt in its log
-   * (AZ-01, X4). Call only inside a job. @throws not_found always
+   * (AZ-01, X4); at the home cell, for one that really is not. Call only inside a job. @throws not_found always
    */
   turnAway(caller: Caller, operation: Operation): never {
-    const target = { type: 'tenant', ...(this.#o.place.tenantId === undefined ? {} : { id: this.#o.place.tenantId }) };
-    this.#record(this.authenticate(caller), caller, operation, target, 'denied', 'no role at this tenant');
+    const { tenantId } = this.#o.place;
+    const target = { type: 'tenant', ...(tenantId === undefined ? {} : { id: tenantId }) };
+    const reason = tenantId === undefined ? 'no such tenant' : 'no role at this tenant';
+    this.#record(this.authenticate(caller), caller, operation, target, 'denied', reason);
     throw new KeyturnError('not_found', 'no such tenant');
   }
 

@@ -133,7 +133,7 @@ async function answer<C>(
     // What is there already is not awaited: under load every wait is a turn behind all other requests.
     const parsing = parseRequest(route, request, params, caller, info);
     let parsed = parsing instanceof Promise ? await parsing : parsing;
-    if (caller.token !== undefined && isUserToken(caller.token)) {
+    if (caller.token !== undefined && isUserToken(caller.token, route)) {
       const user = await ports.identify(caller.token, info);
       if (user !== undefined) parsed = { ...parsed, caller: { ...caller, user } };
     }
@@ -172,8 +172,9 @@ function rawPath(url: string): string {
   return start < 0 ? '/' : end < 0 ? url.slice(start) : url.slice(start, end);
 }
 
-function isUserToken(token: string): boolean {
-  return token.startsWith('kt_usr_') || token.startsWith('kt_boot_');
+/** SECURITY: the bootstrap secret is an owner's, and lies in a file: it opens the set-up and nothing else (AN-31). */
+function isUserToken(token: string, { operation }: RouteShape): boolean {
+  return token.startsWith('kt_usr_') || (token.startsWith('kt_boot_') && operation === 'installation.setup');
 }
 
 function tenantContext(
@@ -184,11 +185,19 @@ function tenantContext(
   info: EdgeInfo,
 ): TenantContext | Promise<TenantContext> {
   const found = ports.tenant(params['tenant'] ?? '', info);
-  return found instanceof Promise ? found.then((context) => entered(route, caller, context)) : entered(route, caller, found);
+  return found instanceof Promise
+    ? found.then((context) => entered(ports, route, caller, context))
+    : entered(ports, route, caller, found);
 }
 
-function entered(route: RouteShape, caller: Caller, context: TenantContext | undefined): TenantContext | Promise<TenantContext> {
+function entered(
+  ports: AppPorts,
+  route: RouteShape,
+  caller: Caller,
+  context: TenantContext | undefined,
+): TenantContext | Promise<TenantContext> {
   const { operation } = route;
+  const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
   if (operation === 'token.exchange') {
     if (context === undefined) throw refusedClient('no such tenant');
     return context;
@@ -196,11 +205,12 @@ function entered(route: RouteShape, caller: Caller, context: TenantContext | und
   if (context === undefined) {
     // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
     if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
-    return fail('not_found', 'no such tenant');
+    const home = ports.home?.home ?? fail('not_found', 'no such tenant');
+    // SECURITY: recorded like the attempt at a tenant of others, so that it takes as long, too (LK-10).
+    return home.submit(() => home.door.turnAway(caller, asked));
   }
   const { vault } = context;
   if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
-    const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
     return vault.submit(() => vault.door.turnAway(caller, asked));
   }
   return context;

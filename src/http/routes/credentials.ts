@@ -30,9 +30,9 @@ function names(request: RouteRequest): { environment: string; name: string } {
 
 /** `If-Match: "r3"`, `If-None-Match: *`: already known to be written so (edge.ts). */
 export function preconditionOf(request: RouteRequest, cas?: number): WritePrecondition {
-  if (request.ifNoneMatch !== undefined) return { absent: true, version: cas };
-  if (request.ifMatch === undefined) return { version: cas };
-  return { revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
+  const absent = request.ifNoneMatch !== undefined;
+  if (request.ifMatch === undefined) return { absent, version: cas };
+  return { absent, revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
 }
 
 function described(located: Located, status = 200): Answer {
