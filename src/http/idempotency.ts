@@ -27,30 +27,31 @@ export function once(cell: IdempotentCell, operation: Operation, request: RouteR
   if (key === undefined) return cell.core.cell.submit(useCase);
   return cell.core.cell.submit(() => {
     const principal = cell.door.authenticate(request.caller);
-    // SECURITY: an answer belongs to the principal as it was: after a change of rights, or from a network the token is not for, the
-    // request is judged anew instead of replayed.
+    // SECURITY: an answer belongs to the principal as it was: after a change of rights, with a token that may not ask this, or from a
+    // network the token is not for, the request is judged anew instead of replayed.
     const holder = `${principal.id}@${principal.revision}`;
-    const admissible = principal.type !== 'Workload' || principal.networks.contains(request.caller.source.address);
+    const admissible =
+      principal.type !== 'Workload' ||
+      (principal.operations.has(operation) && principal.networks.contains(request.caller.source.address));
     const hash = request.requestHash();
     const known = cell.door.lookup(principal.id, (lookup) => cell.core.idempotency.find(lookup, holder, key));
     const now = cell.around.clock.now();
     const { keyring } = cell.core;
     const context = keyring.context('api_key', FIELD, `${holder}/${key}`, 0);
     if (known !== undefined && known.expires_at > now && admissible) {
-      if (!equalBytes(known.request_hash, hash)) {
-        throw new KeyturnError('idempotency_mismatch', 'this Idempotency-Key was used for another request');
-      }
+      const isSame = equalBytes(known.request_hash, hash);
       cell.door.note(
         {
           action: operation,
           actor: actorOf(principal),
-          outcome: 'success',
-          reason: 'idempotent replay',
+          outcome: isSame ? 'success' : 'failure',
+          reason: isSame ? 'idempotent replay' : 'idempotency_mismatch',
           request: request.caller.request,
           target: { type: 'answer' },
         },
         request.caller,
       );
+      if (!isSame) throw new KeyturnError('idempotency_mismatch', 'this Idempotency-Key was used for another request');
       const body = prepareValue(keyring.byId('api_key', known.key_id), context, known.wrapped_key, known.value).open();
       return { status: known.status, body, headers: { 'content-type': 'application/json', 'idempotent-replay': 'true' } };
     }
