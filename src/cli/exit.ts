@@ -56,6 +56,8 @@ const CODES: Readonly<Record<string, readonly [number, string]>> = {
   invalid_request: [EXIT.usage, ''],
 };
 
+const UNTRUSTED = 'its certificate is not trusted here: with an authority of your own, name its PEM file in KEYTURN_CACERT';
+
 export interface Said {
   readonly lines: readonly string[];
   readonly exitCode: number;
@@ -64,7 +66,8 @@ export interface Said {
 export function sayError(error: unknown): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
   if (error instanceof KeyturnProblem) {
-    const [exitCode, hint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
+    const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
+    const hint = /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message) ? UNTRUSTED : usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
     return { lines: withHint(`error: ${error.message}${where} (${error.code}${request})`, hint), exitCode };

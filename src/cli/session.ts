@@ -1,5 +1,5 @@
 // One command's view of the vault: its settings and a client made from them.
-import { randomUUID } from 'node:crypto';
+import { randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import type { Command } from 'commander';
@@ -68,6 +68,7 @@ function trustAuthority(): void {
   if (path === undefined || path === '') return;
   const pem = readTextFile(path);
   try {
+    new X509Certificate(pem);
     setDefaultCACertificates([...getCACertificates('default'), pem]);
   } catch {
     throw new CliError(`the file ${path} (KEYTURN_CACERT) holds no certificate in PEM`, EXIT.usage);

@@ -130,6 +130,15 @@ describe('the client', () => {
     expect(requests).toHaveLength(1);
   });
 
+  it('does not put a version a second time when the answer to the first was lost', async () => {
+    const { client, requests } = served(() => new TypeError('made up'));
+    await expect(client.put('staging', 'stripe', {})).rejects.toMatchObject({ code: 'unreachable' });
+    expect(requests).toHaveLength(1);
+    const busy = served((_seen, count) => (count === 1 ? problem(503, 'unavailable') : Response.json({ name: 'stripe' })));
+    await busy.client.put('staging', 'stripe', {});
+    expect(busy.requests).toHaveLength(2);
+  });
+
   it('serves from memory within the bound and never past the expiry, and asks with the tag after that', async () => {
     const far = new Date(1_000_000 + 3_600_000).toISOString();
     const { client, requests, pass } = served(

@@ -2,10 +2,10 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { KeyturnClient } from '../../sdk/client.ts';
+import type { KeyturnClient } from '../../sdk/client.ts';
 import { CliError, EXIT, sayError } from '../exit.ts';
 import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
-import { NODE_RUNTIME, sessionOf } from '../session.ts';
+import { clientOf, sessionOf } from '../session.ts';
 import { configPath, readConfig, saveConfig, settingsFrom } from '../settings.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
 
@@ -28,7 +28,7 @@ export function initCommand(): Command {
         );
       }
       const secret = path === '-' ? await readStdin('the bootstrap secret') : readSecretFile(path);
-      const client = new KeyturnClient({ address: settings.address, token: secret }, NODE_RUNTIME);
+      const client = clientOf({ ...settings, tenant: undefined, token: secret });
       const made = await client.setUp(options.name);
       const config = saveConfig({ address: settings.address, token: made.token.token });
       out(`${green('✓')} this installation is yours, ${bold(made.user.name)} (${made.user.id})`);
@@ -46,7 +46,7 @@ export function loginCommand(): Command {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
       const token = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
       const settings = settingsFrom({ ...globals, address: (globals as { address?: string }).address } as never);
-      const client = new KeyturnClient({ address: settings.address, tenant: settings.tenant, token }, NODE_RUNTIME);
+      const client = clientOf({ ...settings, token });
       const who = await client.whoAmI();
       const path = saveConfig({
         address: settings.address,
