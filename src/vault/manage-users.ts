@@ -7,7 +7,7 @@ import type { Access } from '../cell/access.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
 import { type HomeVault, installationTarget } from './home-vault.ts';
-import { type IssuedUserToken, issueUserToken } from './set-up.ts';
+import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
 
 export interface GrantInput {
   readonly role: Role;
@@ -83,7 +83,7 @@ function toGrant(home: HomeVault, access: Access, principal: Principal, grant: G
     if (grant.role === 'engineer') {
       fail('invalid_request', 'an engineer is assigned to named tenants', { pointer: `/grants/${index}/tenant` });
     }
-    return { role: grant.role, tenant_id: '*' };
+    return { role: grant.role, tenant_id: EVERYWHERE };
   }
   const tenant = home.tenants.find(access, grant.tenant);
   if (tenant === undefined) fail('not_found', 'no such tenant', { pointer: `/grants/${index}/tenant` });
@@ -104,7 +104,7 @@ export function offboardUser(home: HomeVault, caller: Caller, idOrName: string):
   return home.door.enter(caller, 'user.offboard', userTarget(home, idOrName), (access, user, details, principal) => {
     if (user.row.offboarded_at !== null) return user;
     if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
-    if (holdsOwner(user) && countOwners(home, access) < 2)
+    if (ownsInstallation(user) && countOwners(home, access) < 2)
       fail('conflict', 'the last owner cannot leave: make another owner first');
     const now = home.around.clock.now();
     const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
@@ -142,12 +142,17 @@ function holdsOwner(user: UserWithGrants): boolean {
   return user.grants.some((grant) => grant.role === 'owner');
 }
 
+/** SECURITY: the owner of one client cannot make another owner of all, so they do not count as one (AZ-08). */
+function ownsInstallation(user: UserWithGrants): boolean {
+  return user.grants.some((grant) => grant.role === 'owner' && grant.tenant_id === EVERYWHERE);
+}
+
 function countOwners(home: HomeVault, access: Access): number {
   let owners = 0;
   let after = '';
   for (;;) {
     const page = home.users.list(access, after, 500);
-    owners += page.filter((user) => user.row.offboarded_at === null && holdsOwner(user)).length;
+    owners += page.filter((user) => user.row.offboarded_at === null && ownsInstallation(user)).length;
     const last = page.at(-1);
     if (last === undefined || page.length < 500) return owners;
     after = last.row.id;

@@ -9,7 +9,8 @@ import type { UserFacts, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
 import { type HomeVault, installationTarget } from './home-vault.ts';
 
-const EVERYWHERE = '*';
+/** As the tenant of a grant: all tenants, and the installation itself. */
+export const EVERYWHERE = '*';
 
 /** Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before. */
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
