@@ -10,6 +10,7 @@ export const LIMITS = {
   bodyMaxBytes: 256 * 1024,
   bodyMaxDepth: 32,
   bodyMaxMembers: 2_000,
+  formMaxFields: 64,
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,

@@ -211,6 +211,10 @@ function firstField(text: string): string {
 
 function fromForm(text: string, prefix: string): Record<string, string> {
   const out: Record<string, string> = Object.create(null);
+  let separators = 0;
+  for (let at = text.indexOf('&'); at >= 0; at = text.indexOf('&', at + 1)) {
+    if (++separators > LIMITS.formMaxFields) fail('invalid_request', `at most ${LIMITS.formMaxFields} fields`);
+  }
   for (const [field, value] of new URLSearchParams(text)) {
     if (field in out) fail('invalid_request', 'is given twice', { pointer: `${prefix}${firstField(field)}` });
     out[field] = value;

@@ -37,6 +37,7 @@ export class HomeVault {
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
   /** Active tenants by name and id; cleared whenever a tenant's state changes. */
   readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
+  readonly #closing: (() => void)[] = [];
   readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
 
   constructor(options: HomeVaultOptions) {
@@ -78,7 +79,14 @@ export class HomeVault {
     this.#identities.clear();
   }
 
+  /** `task` may still submit what must be written before the cell closes. */
+  beforeClose(task: () => void): void {
+    this.#closing.push(task);
+  }
+
+  /** Idempotent. */
   close(): void {
+    for (const task of this.#closing.splice(0)) task();
     closeCell(this.core);
   }
 
