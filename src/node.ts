@@ -14,6 +14,7 @@ import type { Caller } from './access/principals.ts';
 import type { Clock, Entropy } from './base/clock.ts';
 import { fail, type KeyturnError } from './base/errors.ts';
 import { LIMITS } from './base/limits.ts';
+import type { SecretValue } from './base/secret-value.ts';
 import { VERSION } from './base/version.ts';
 import { faultsFromEnvironment } from './cell/driver-faults.ts';
 import { openNodeSql } from './cell/driver-node.ts';
@@ -36,6 +37,7 @@ import {
 } from './vault/driver-data-directory.ts';
 import { HomeVault } from './vault/home-vault.ts';
 import { createTenant, resolveTenant } from './vault/manage-tenants.ts';
+import { createUserToken } from './vault/manage-users.ts';
 import type { Surroundings } from './vault/open-cell.ts';
 import { rejectionRecorder } from './vault/record-rejection.ts';
 import { bootstrapPending, createBootstrapSecret } from './vault/set-up.ts';
@@ -67,11 +69,16 @@ export interface RunningKeyturn {
   readonly bootstrapSecretFile: string | undefined;
   /** This start made the installation. */
   readonly firstStart: boolean;
-  /** A tenant in which the bootstrap owner may do what elsewhere needs a second factor. Idempotent. */
-  createDemoTenant(name: string): Promise<void>;
+  /**
+   * A tenant in which the bootstrap owner may do what elsewhere needs a second factor, and a token of that owner for two minutes, for the
+   * tour of the first start. Undefined once there is such a tenant.
+   */
+  createDemoTenant(name: string): Promise<SecretValue | undefined>;
   /** Stops accepting, finishes what is in flight, commits and closes. Idempotent. */
   close(): Promise<void>;
 }
+
+const TOUR_TOKEN_TTL_MS = 120_000;
 
 const clock: Clock = { now: () => Date.now() };
 const entropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
@@ -263,14 +270,20 @@ function requestIds(): () => string {
   return () => `req_${boot}${(count++).toString(36).padStart(6, '0')}`;
 }
 
-async function createDemoTenant(home: HomeVault, tenants: NodeTenants, name: string, request: string): Promise<void> {
-  if (resolveTenant(home, name) !== undefined) return;
+async function createDemoTenant(
+  home: HomeVault,
+  tenants: NodeTenants,
+  name: string,
+  request: string,
+): Promise<SecretValue | undefined> {
   const owner = home.door.lookup('start', (lookup) => home.users.list(lookup, '', 1)[0]?.row);
-  if (owner === undefined) return;
+  if (owner === undefined || resolveTenant(home, name) !== undefined) return undefined;
   const grants = [{ role: 'owner' as const, tenantId: '*' }];
   const user = { id: owner.id, name: owner.name, revision: owner.revision, bootstrap: true, grants, tokenId: '' };
   const caller: Caller = { token: undefined, source: { address: '127.0.0.1', userAgent: 'first start' }, request, user };
   await createTenant(home, caller, { name, environments: ['staging', 'production'], demo: true }, tenants.provision);
+  const issued = await home.submit(() => createUserToken(home, caller, owner.id, TOUR_TOKEN_TTL_MS));
+  return issued.token;
 }
 
 function nameOf(error: unknown): string {

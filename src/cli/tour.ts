@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
 import { KeyturnClient, type ReadValue } from '../sdk/client.ts';
-import { sayError } from './exit.ts';
+import { CliError, sayError } from './exit.ts';
 import { bold, cyan, dim, green, note, red } from './print.ts';
 import { NODE_RUNTIME } from './session.ts';
 
@@ -26,13 +26,13 @@ function masked(read: ReadValue): string {
 }
 
 /** Runs the tour; a failed step is named and ends it. The sandbox stays up with the service. */
-export async function showTour(running: RunningKeyturn, bootstrapSecret: string): Promise<void> {
+export async function showTour(running: RunningKeyturn): Promise<void> {
   note(`  ${bold('A short tour')}, in a demo tenant against a real authorization server on this machine`);
   try {
     let ttlSeconds = TOKEN_TTL_SECONDS;
     const sandbox = await startSandbox({ accessTokenTtlSeconds: () => ttlSeconds });
-    const owner = new KeyturnClient({ address: running.url, tenant: TENANT, token: bootstrapSecret }, NODE_RUNTIME);
-    await connect(running, owner, sandbox);
+    const owner = await makeTenant(running);
+    await connect(owner, sandbox);
     const workload = await makeWorkload(running, owner);
     await fetchAndRefresh(workload, sandbox);
     // From here on tokens live an hour, or the demo would refresh every two seconds for as long as the service runs.
@@ -46,9 +46,16 @@ export async function showTour(running: RunningKeyturn, bootstrapSecret: string)
   note('');
 }
 
-async function connect(running: RunningKeyturn, owner: KeyturnClient, sandbox: Sandbox): Promise<void> {
-  await running.createDemoTenant(TENANT);
+/** The owner's token for the tour lives in this process's memory, for two minutes. */
+async function makeTenant(running: RunningKeyturn): Promise<KeyturnClient> {
+  const token = await running.createDemoTenant(TENANT);
+  if (token === undefined) throw new CliError(`there is a tenant ${TENANT} already`);
   said('made a tenant', `${TENANT}: its own database and keys`);
+  const text = token.reveal((bytes) => new TextDecoder().decode(bytes));
+  return new KeyturnClient({ address: running.url, tenant: TENANT, token: text }, NODE_RUNTIME);
+}
+
+async function connect(owner: KeyturnClient, sandbox: Sandbox): Promise<void> {
   const grant = await sandbox.issueGrant();
   await owner.put(ENVIRONMENT, 'crm', {
     kind: 'oauth2',

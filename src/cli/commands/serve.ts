@@ -1,5 +1,4 @@
 // keyturn serve: starts the service, says what must be said, and stops it well.
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
@@ -50,9 +49,9 @@ async function serve(flags: Flags): Promise<void> {
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
   banner(running);
-  if (flags.tour === true && running.firstStart && running.bootstrapSecretFile !== undefined) {
+  if (flags.tour === true && running.firstStart) {
     const { showTour } = await import('../tour.ts');
-    await showTour(running, readFileSync(running.bootstrapSecretFile, 'utf8').trim());
+    await showTour(running);
   }
   whatNext(running, flags);
 }
