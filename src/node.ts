@@ -67,7 +67,7 @@ export interface RunningKeyturn {
   readonly notes: readonly string[];
   /** Where the bootstrap secret lies while it waits to be spent. */
   readonly bootstrapSecretFile: string | undefined;
-  /** This start made the installation. */
+  /** Nobody has set it up and it holds no tenant yet: the first start that came this far. */
   readonly firstStart: boolean;
   /**
    * A tenant in which the bootstrap owner may do what elsewhere needs a second factor, and a token of that owner for two minutes, for the
@@ -204,7 +204,7 @@ async function serve(
     dataDirectory: paths.directory,
     notes: installation.notes,
     bootstrapSecretFile: existsSync(paths.bootstrapSecret) ? paths.bootstrapSecret : undefined,
-    firstStart: installation.created,
+    firstStart: isFresh(home),
     createDemoTenant: (name) => createDemoTenant(home, tenants, name, nextRequestId()),
     close: () => {
       closed ??= close();
@@ -255,6 +255,10 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     nowMs: () => performance.now(),
     version: VERSION,
   };
+}
+
+function isFresh(home: HomeVault): boolean {
+  return bootstrapPending(home) && home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 1).length === 0);
 }
 
 /** Only what an operator must look into; refusals are in the audit log. */

@@ -1,7 +1,7 @@
 // One command's view of the vault: its settings and a client made from them.
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { getCACertificates, setDefaultCACertificates } from 'node:tls';
+import * as tls from 'node:tls';
 import type { Command } from 'commander';
 import { KeyturnClient, type Runtime } from '../sdk/client.ts';
 import { CliError, EXIT } from './exit.ts';
@@ -69,7 +69,7 @@ function trustAuthority(): void {
   const pem = readTextFile(path);
   try {
     new X509Certificate(pem);
-    setDefaultCACertificates([...getCACertificates('default'), pem]);
+    tls.setDefaultCACertificates([...tls.getCACertificates('default'), pem]);
   } catch {
     throw new CliError(`the file ${path} (KEYTURN_CACERT) holds no certificate in PEM`, EXIT.usage);
   }
