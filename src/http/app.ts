@@ -198,22 +198,27 @@ function entered(
 ): TenantContext | Promise<TenantContext> {
   const { operation } = route;
   const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
-  if (operation === 'token.exchange') {
-    if (context === undefined) throw refusedClient('no such tenant');
-    return context;
-  }
   if (context === undefined) {
-    // SECURITY: without a good user token a missing tenant answers like a wrong token (AZ-01, LK-10).
-    if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
-    const home = ports.home?.home ?? fail('not_found', 'no such tenant');
-    // SECURITY: recorded like the attempt at a tenant of others, so that it takes as long, too (LK-10).
-    return home.submit(() => home.door.turnAway(caller, asked));
+    // SECURITY: a missing tenant answers like one where the caller is nobody: as a wrong token or proof to strangers, as none to users,
+    // recorded as there, and after a turn of a cell's queue as there, so that it takes as long (AZ-01, LK-10).
+    const refuse = () => refuseAbsent(operation, caller);
+    const home = ports.home?.home;
+    if (home === undefined) return refuse();
+    const isStranger = caller.user === undefined || operation === 'token.exchange';
+    return home.submit(() => (isStranger ? refuse() : home.door.turnAway(caller, asked)));
   }
+  if (operation === 'token.exchange') return context;
   const { vault } = context;
   if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
     return vault.submit(() => vault.door.turnAway(caller, asked));
   }
   return context;
+}
+
+function refuseAbsent(operation: RouteShape['operation'], caller: Caller): never {
+  if (operation === 'token.exchange') throw refusedClient('no such tenant');
+  if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
+  return fail('not_found', 'no such tenant');
 }
 
 function homeContext(ports: AppPorts, caller: Caller): HomeContext {

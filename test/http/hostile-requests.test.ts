@@ -364,7 +364,7 @@ describe('forged headers', () => {
     expect(events.map((event) => event.client_request)).toEqual(Array(5).fill('req_0000000000000000same'));
     expect(new Set(events.map((event) => event.request))).toEqual(ids);
     expect(ids.size).toBe(5);
-    for (const bad of ['a b', 'a\tb', 'é', '"', 'x'.repeat(129), '{{7*7}}', '${jndi:ldap://x}', '<b>'])
+    for (const bad of ['a b', 'a\tb', 'é', '"', 'x'.repeat(129), '{{7*7}}', 'jndi:ldap://{x}', '<b>'])
       expect(
         (
           await rawCall(world.url, 'GET', at('acme'), {

@@ -125,6 +125,16 @@ describe('every route, with the real ids of another tenant', () => {
     if (who !== 'engineer') expect(traces).toEqual([]);
   });
 
+  it('the token endpoint of no tenant answers like that of any, also when a user asks', async () => {
+    const body = BODIES['token'];
+    for (const token of [undefined, world.engineer, world.owner, world.acme.token]) {
+      const [none, some] = await Promise.all(
+        ['nowhere', 'globex'].map((tenant) => patient(() => world.call('POST', `/v1/tenants/${tenant}/token`, { token, body }))),
+      );
+      expect(comparable(none as Reply)).toEqual(comparable(some as Reply));
+    }
+  });
+
   it('changed nothing there', async () => {
     const { call, owner } = world;
     const list = await must(call('GET', at('globex'), { token: owner }), 200);
