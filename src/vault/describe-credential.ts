@@ -1,5 +1,6 @@
 // What is known of credentials beside their values: one, a searched list, and the history of versions. Never a value.
 import type { Caller } from '../access/principals.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { CredentialFilter, VersionFacts } from '../cell/credentials.ts';
 import { credentialTarget, environmentTarget, type Located, type TenantVault } from './tenant-vault.ts';
 
@@ -33,22 +34,20 @@ export function listCredentials(vault: TenantVault, caller: Caller, input: ListC
     'credential.list',
     (lookup) => environmentTarget(vault, lookup, input.environment),
     (access, environment, details, principal) => {
-      const visible = principal.type === 'Workload' ? principal.matches : () => true;
+      const isScoped = principal.type === 'Workload';
+      const visible = isScoped ? principal.matches : () => true;
+      // A page of one must not mean a query for every two names that are out of scope (DS-08).
+      const batchRows = isScoped ? LIMITS.pageMaxRows + 1 : input.maxRows + 1;
       const rows: Located[] = [];
       let after = input.afterName;
       for (;;) {
-        const batch = vault.credentials.list(
-          access,
-          { ...input.filter, environmentId: environment.id },
-          after,
-          input.maxRows + 1,
-        );
+        const batch = vault.credentials.list(access, { ...input.filter, environmentId: environment.id }, after, batchRows);
         for (const row of batch) {
           if (visible(row.name)) rows.push({ environment, row });
           after = row.name;
           if (rows.length > input.maxRows) break;
         }
-        if (rows.length > input.maxRows || batch.length <= input.maxRows) break;
+        if (rows.length > input.maxRows || batch.length < batchRows) break;
       }
       const page = rows.slice(0, input.maxRows);
       details.count = page.length;

@@ -2,6 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import type { Page } from './describe-credential.ts';
@@ -71,16 +72,19 @@ function visibleTo(caller: Caller): (row: TenantRow) => boolean {
 export function listTenants(home: HomeVault, caller: Caller, afterName: string, maxRows: number): Page<TenantRow> {
   return home.door.enter(caller, 'tenant.list', installationTarget('tenants'), (access, _subject, details) => {
     const visible = visibleTo(caller);
+    // As in describe-credential.ts: a small page must not mean many queries for tenants that are not the caller's.
+    const seesAll = caller.user?.grants.some((grant) => grant.tenantId === '*') === true;
+    const batchRows = (seesAll ? maxRows : LIMITS.pageMaxRows) + 1;
     const rows: TenantRow[] = [];
     let after = afterName;
     for (;;) {
-      const batch = home.tenants.list(access, after, maxRows + 1);
+      const batch = home.tenants.list(access, after, batchRows);
       for (const row of batch) {
         if (visible(row)) rows.push(row);
         after = row.name;
         if (rows.length > maxRows) break;
       }
-      if (rows.length > maxRows || batch.length <= maxRows) break;
+      if (rows.length > maxRows || batch.length < batchRows) break;
     }
     const page = rows.slice(0, maxRows);
     details.count = page.length;

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startKeyturn } from '../../src/node.ts';
-import { apiKey, at, callerOf, eventually, type Json, must } from '../conformance/world.ts';
+import { apiKey, at, callerOf, eventually, type Json, makeWorkload, must } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf, median, statusesOf } from '../kit/attacked.ts';
 
 let world: Attacked;
@@ -183,6 +183,21 @@ describe('lists', () => {
     ])
       expect((await must(call('GET', `${at('acme')}?${query}`, { token: owner }), 200)).body.items, query).toEqual([]);
     expect((await must(call('GET', at('acme'), { token: owner }), 200)).body.items).toHaveLength(3);
+  });
+
+  it('of one row cost whoever sees little no more than lists of many', async () => {
+    const { call, owner } = world;
+    for (let i = 0; i < 1_200; i += 100)
+      await Promise.all(
+        Array.from({ length: 100 }, (_, k) =>
+          must(call('PUT', at('globex', `many-${i + k}`), { token: owner, body: apiKey() }), 201),
+        ),
+      );
+    const { token } = await makeWorkload(call, owner, 'globex', { name: 'narrow', patterns: ['zzz-*'] });
+    const [one, many] = [1, 500].map((limit) => () => must(call('GET', `${at('globex')}?limit=${limit}`, { token }), 200));
+    const [ofOne, ofMany] = [await cpuOf(one as () => Promise<unknown>, 5), await cpuOf(many as () => Promise<unknown>, 5)];
+    console.info(`CPU ms of a list out of scope over 1200 names: ${ofOne.toFixed(1)} by one, ${ofMany.toFixed(1)} by 500`);
+    expect(ofOne).toBeLessThan(5 * ofMany + 5);
   });
 
   it('searched with what backtracks elsewhere take linear time', async () => {
