@@ -86,8 +86,15 @@ function httpTables(http: Http, plan: Plan): string[] {
     table(['', 'connections', 'per second', 'p50 ms', 'p99 ms', 'server CPU us each'], rows),
     `Warm read over bare Hono at ${plan.targetConnections} connections: ${percent(ratio)} (rounds: ${all}), by the server's CPU time ` +
       `${percent(cpuRatio)}, over the ready Response ${percent(median(http.ratiosToReady))}; p99 ${fixed(p99)} ms. ` +
-      `Target: at least 40 %, p99 below 15 ms: ${ratio >= 0.4 && p99 < 15 ? 'met' : 'missed'}.`,
+      `Target: at least 40 %, p99 below 15 ms: ${verdict(http, ratio, p99)}.`,
   ];
+}
+
+/** The median alone hides a spread across the target, so the rounds are counted; autocannon is slower than bare Hono and would flatter. */
+function verdict(http: Http, ratio: number, p99Ms: number): string {
+  if (http.generator.startsWith('autocannon')) return 'not judged, the load generator is the limit of bare Hono';
+  const reached = http.ratios.filter((one) => one >= 0.4).length;
+  return `${ratio >= 0.4 && p99Ms < 15 ? 'met' : 'missed'} by the medians, the ratio in ${reached} of ${http.ratios.length} rounds`;
 }
 
 function offlineTables(offline: Offline, plan: Plan, filledPerSecond: number | undefined): string[] {
