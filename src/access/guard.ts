@@ -72,7 +72,7 @@ export class Door {
     effect: Effect<S, T>,
   ): T {
     this.#o.admit(principal.id);
-    const found = this.lookup(principal.id, find);
+    const found = this.#find(principal, caller, operation, find);
     const refusal = this.#refusal(principal, caller, operation, found);
     if (refusal !== undefined) {
       const outcome = refusal.code === 'not_found' && refusal.evidence === undefined ? 'failure' : 'denied';
@@ -122,6 +122,19 @@ export class Door {
   /** Records something that happened outside any use case (a refused token, a start, a witness gap). Inside a job. */
   note(input: Omit<EventInput, 'source'>, caller?: Caller): void {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
+  }
+
+  /** What cannot even be looked up, as a changed row cannot, was asked for all the same. */
+  #find<S>(principal: Principal, caller: Caller | undefined, operation: Operation, find: (lookup: Access) => Found<S>): Found<S> {
+    try {
+      return this.lookup(principal.id, find);
+    } catch (error) {
+      if (isStorageFailure(error)) throw error;
+      const code: ErrorCode = error instanceof KeyturnError ? error.code : 'internal';
+      const target = { type: OPERATIONS[operation].resource.toLowerCase() };
+      this.#record(principal, caller, operation, target, 'failure', code);
+      throw error;
+    }
   }
 
   #act<S, T>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>, effect: Effect<S, T>): T {

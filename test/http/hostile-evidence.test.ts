@@ -8,8 +8,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { crc32 } from '../../src/crypto/crc32.ts';
 import { startKeyturn } from '../../src/node.ts';
+import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { apiKey, at, makeWorkload, must, type Reply } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf, median, superiority } from '../kit/attacked.ts';
+import { eventsOf as events, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
 let world: Attacked;
 
@@ -134,6 +136,24 @@ function checksumOf(body: string): string {
   }
   return text;
 }
+
+describe('a row that was changed behind the vault’s back', () => {
+  it('is an event when someone asks for it, though it cannot be looked at', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'swapped', 'not-a-real-secret');
+    const reader = tenant.token((await workloadToken(tenant)).text);
+    tenant.sql.run("UPDATE credential SET description = 'changed' WHERE name = 'swapped'");
+    const asked = tenant.vault.submit(() => describeCredential(tenant.vault, reader, 'staging', 'swapped'));
+    await expect(asked).rejects.toMatchObject({ code: 'integrity' });
+    const last = events(tenant.sql).at(-1);
+    expect(last).toMatchObject({
+      action: 'credential.describe',
+      outcome: 'failure',
+      reason: 'integrity',
+      request: reader.request,
+    });
+  });
+});
 
 describe('how long an answer takes', () => {
   /** Alternating, so that drift falls on both. */
