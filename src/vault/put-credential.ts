@@ -20,7 +20,7 @@ import {
 import { refreshDueAt } from './refresh-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
-/** What must hold for the write to happen; at most one member. */
+/** What must hold for the write to happen: all that is given. */
 export interface WritePrecondition {
   /** The credential must not exist yet. */
   readonly absent?: boolean | undefined;
