@@ -1,9 +1,7 @@
 // Identifiers: a short type prefix and 120 random bits. They name things; they are never secrets and never derived from names.
 import type { Entropy } from './clock.ts';
-import { fail } from './errors.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford base32, lower case
-const BODY = /^[0-9a-hjkmnp-tv-z]{24}$/;
 
 export const ID_PREFIXES = {
   installation: 'ins',
@@ -32,15 +30,6 @@ export function newId<K extends IdKind>(kind: K, entropy: Entropy): Id<K> {
     bits >>= 5n;
   }
   return `${ID_PREFIXES[kind]}_${body}` as Id<K>;
-}
-
-export function isId<K extends IdKind>(kind: K, text: string): text is Id<K> {
-  return text.startsWith(`${ID_PREFIXES[kind]}_`) && BODY.test(text.slice(4));
-}
-
-/** @throws invalid_request naming `pointer`, never the text. */
-export function parseId<K extends IdKind>(kind: K, text: string, pointer: string): Id<K> {
-  return isId(kind, text) ? text : fail('invalid_request', `must be a ${kind} id`, { pointer });
 }
 
 /** Names of tenants, environments, credentials, workloads: lower case, digits, `.`, `_`, `-`; 1 to 64; starts with a letter or digit. */

@@ -14,7 +14,6 @@ export const LIMITS = {
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,
-  idempotencyKeyMaxChars: 128,
   idempotencyKeepMs: DAY,
   pageDefaultRows: 50,
   pageMaxRows: 500,
@@ -31,7 +30,6 @@ export const LIMITS = {
 
   // tokens
   accessTokenTtlDefaultMs: 15 * MINUTE,
-  accessTokenTtlMaxMs: HOUR,
   directTokenTtlDefaultMs: 30 * DAY,
   directTokenTtlMaxMs: 90 * DAY,
   userTokenTtlDefaultMs: 12 * HOUR,
@@ -76,7 +74,6 @@ export const LIMITS = {
   refreshMarginMinMs: 5 * MINUTE,
   refreshMarginFraction: 0.1,
   refreshMarginMaxFraction: 0.5,
-  refreshSkewMs: 60 * SECOND,
   refreshDefaultTtlMs: HOUR,
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,

@@ -4,6 +4,8 @@ import { fail } from '../base/errors.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import { hmacSha256 } from '../crypto/primitives.ts';
 import { equalBytes } from '../crypto/token.ts';
+import type { Page } from '../vault/describe-credential.ts';
+import type { Answer } from './route.ts';
 
 const encoder = new TextEncoder();
 
@@ -25,4 +27,10 @@ export function openCursor(key: KeyObject, scope: string, text: string): string 
     fail('invalid_request', 'is not a cursor of this list', { pointer: '?cursor' });
   }
   return after;
+}
+
+/** One page of a list: its rows as they leave, and the cursor of the next page or null. */
+export function pageAnswer<R>(key: KeyObject, scope: string, page: Page<R>, view: (row: R) => unknown): Answer {
+  const next = page.next === undefined ? null : signCursor(key, scope, page.next);
+  return { status: 200, body: { items: page.rows.map((row) => view(row)), next_cursor: next } };
 }

@@ -12,7 +12,7 @@ import { putCredential, type WritePrecondition } from '../../vault/put-credentia
 import { readFreshCredential } from '../../vault/read-credential.ts';
 import type { Located } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
-import { openCursor, signCursor } from '../cursor.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
 import { REVISION_TAG } from '../edge.ts';
 import { once } from '../idempotency.ts';
 import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
@@ -69,8 +69,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           maxRows: query.limit,
         });
       });
-      const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
-      return { status: 200, body: { items: page.rows.map(credentialView), next_cursor: next } };
+      return pageAnswer(cursorKey, scope, page, credentialView);
     },
   }),
   route({
@@ -204,8 +203,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
         return listVersions(vault, request.caller, environment, name, before, limit);
       });
-      const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
-      return { status: 200, body: { items: page.rows.map(versionView), next_cursor: next } };
+      return pageAnswer(cursorKey, scope, page, versionView);
     },
   }),
   route({

@@ -8,7 +8,7 @@ import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../va
 import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
 import { type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
-import { openCursor, signCursor } from '../cursor.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
 import { type Route, route } from '../route.ts';
 import { tenantView, userView } from '../views.ts';
@@ -65,8 +65,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     async handle({ home, cursorKey }: HomeContext, request) {
       const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'tenants', request.query.cursor);
       const page = await home.submit(() => listTenants(home, request.caller, after, request.query.limit));
-      const next = page.next === undefined ? null : signCursor(cursorKey, 'tenants', page.next);
-      return { status: 200, body: { items: page.rows.map(tenantView), next_cursor: next } };
+      return pageAnswer(cursorKey, 'tenants', page, tenantView);
     },
   }),
   route({
@@ -106,8 +105,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     async handle({ home, cursorKey }: HomeContext, request) {
       const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'users', request.query.cursor);
       const page = await home.submit(() => listUsers(home, request.caller, after, request.query.limit));
-      const next = page.next === undefined ? null : signCursor(cursorKey, 'users', page.next);
-      return { status: 200, body: { items: page.rows.map(userView), next_cursor: next } };
+      return pageAnswer(cursorKey, 'users', page, userView);
     },
   }),
   route({

@@ -6,7 +6,7 @@ import { createEnvironment, listEnvironments } from '../../vault/create-environm
 import { getRun, listRuns } from '../../vault/read-runs.ts';
 import { listKeys, rotateKeys } from '../../vault/rotate-keys.ts';
 import type { TenantContext } from '../context.ts';
-import { openCursor, signCursor } from '../cursor.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
 import { type Route, route } from '../route.ts';
 import { environmentView, keysView, progressView, runView } from '../views.ts';
@@ -106,8 +106,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
         return listRuns(vault, request.caller, environment, credential, before, limit);
       });
-      const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
-      return { status: 200, body: { items: page.rows.map((row) => runView(row)), next_cursor: next } };
+      return pageAnswer(cursorKey, scope, page, (row) => runView(row));
     },
   }),
   route({

@@ -14,7 +14,7 @@ import {
   revokeWorkload,
 } from '../../vault/manage-workloads.ts';
 import type { TenantContext } from '../context.ts';
-import { openCursor, signCursor } from '../cursor.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
 import { type Route, type RouteRequest, route } from '../route.ts';
 import { tokenView, workloadView } from '../views.ts';
@@ -47,8 +47,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
         const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, scope, request.query.cursor);
         return listWorkloads(vault, request.caller, after, request.query.limit);
       });
-      const next = page.next === undefined ? null : signCursor(cursorKey, scope, page.next);
-      return { status: 200, body: { items: page.rows.map(workloadView), next_cursor: next } };
+      return pageAnswer(cursorKey, scope, page, workloadView);
     },
   }),
   route({
