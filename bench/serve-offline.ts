@@ -126,6 +126,10 @@ function factsOf(access: Access, environmentId: string, name: string): Credentia
     updated_at: now,
     deleted_at: null,
     destroy_after_at: null,
+    grant_facts: '{}',
+    grant_ends_at: null,
+    review_due_at: null,
+    revoke_due_at: null,
   };
 }
 

@@ -50,6 +50,7 @@ const STANDARD_FIELDS: AnswerFields = {
   expiresAt: 'expires_at',
   tokenType: 'token_type',
   scope: 'scope',
+  refreshTokenExpiresIn: 'refresh_token_expires_in',
 };
 
 /** Wipes `answer.body`. A member that occurs twice counts as its last occurrence (RFC 8259 section 4 leaves it open). */

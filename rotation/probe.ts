@@ -12,7 +12,7 @@ export async function probeToken(probe: ProbeSpec, token: SecretValue, egress: E
       url: probe.url,
       method: probe.method,
       headers: { accept: 'application/json', ...probe.headers, authorization },
-      allowedHosts: probe.hosts,
+      allowedHosts: [new URL(probe.url).host],
       timeoutMs: LIMITS.providerTimeoutMs,
       maxBytes: LIMITS.providerAnswerMaxBytes,
       allowLoopback,

@@ -6,11 +6,13 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { destroyRetiredKeys, rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { Connector, Egress, OAuth2Spec } from '../connector.ts';
+import type { Connector, Egress } from '../connector.ts';
 import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
-import { settleOAuth2 } from '../oauth2-settings.ts';
+import type { SettledConnector } from '../oauth2-settings.ts';
+import { mayReachLoopback, settleFor } from './connector-settings.ts';
 import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { openRun, type Trigger } from './run-record.ts';
@@ -162,7 +164,12 @@ export class RunEngine implements Refresher {
 
   async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<void> {
     const { vault } = this.#o;
-    const wanted: LeaseRequest = { owner: this.#o.owner, trigger, force, allowLoopback: (connector) => this.#mayLoop(connector) };
+    const wanted: LeaseRequest = {
+      owner: this.#o.owner,
+      trigger,
+      force,
+      allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
+    };
     try {
       // At most two tries in one go: an answer that was lost is asked for once more at once (rule 7), everything else waits its turn.
       for (let tries = 0; tries < 2; tries++) {
@@ -186,14 +193,14 @@ export class RunEngine implements Refresher {
       void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
     });
     try {
-      const spec = this.#specOf(attempt);
+      const settled = this.#settled(attempt);
       faults.at('refresh.before-call');
       const outcome =
         attempt.retained.refresh_token === undefined
           ? notCalled('dead', 'no_refresh_token')
-          : spec === undefined
+          : settled === undefined
             ? notCalled('configuration', 'connector_unusable')
-            : await refreshGrant(spec, attempt.grant, egress, clock);
+            : await refreshGrant(settled.oauth2, attempt.grant, egress, clock);
       faults.at('refresh.after-call');
       if (outcome.kind === 'refreshed') {
         faults.at('refresh.before-store');
@@ -231,33 +238,23 @@ export class RunEngine implements Refresher {
     }
   }
 
-  #specOf(attempt: Attempt): OAuth2Spec | undefined {
+  checkSettings(connectorId: string, config: OAuth2Config): void {
+    const connector =
+      this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+    settleFor(connector, config, {}, true);
+  }
+
+  #settled(attempt: Attempt): SettledConnector | undefined {
     const connector = this.#o.connectors.get(attempt.located.row.connector ?? '');
     if (connector === undefined) return undefined;
-    const { config } = attempt;
     try {
-      return settleOAuth2(connector, { adjust: adjustmentsOf(config) });
+      return settleFor(connector, attempt.config, grantFacts(attempt.located.row));
     } catch {
       return undefined;
     }
-  }
-
-  #mayLoop(connector: string | null): boolean {
-    return this.#o.sandboxAllowed && connector === 'local-sandbox';
   }
 }
 
 function notCalled(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
   return { kind, cause, status: undefined, retryAfterSeconds: undefined, nothingSpent: true };
-}
-
-/** What the credential itself sets; everything else is the connector's. */
-function adjustmentsOf(config: OAuth2Config): Partial<OAuth2Spec> {
-  return {
-    tokenEndpoint: config.token_endpoint,
-    ...(config.client_authentication === undefined ? {} : { clientAuthentication: config.client_authentication }),
-    ...(config.body_format === undefined ? {} : { bodyFormat: config.body_format }),
-    ...(config.refresh_token_rotates === undefined ? {} : { refreshTokenRotates: config.refresh_token_rotates }),
-    ...(config.lost_answer === undefined ? {} : { lostAnswer: { kind: config.lost_answer } }),
-  };
 }

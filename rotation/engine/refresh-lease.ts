@@ -35,7 +35,7 @@ export interface LeaseRequest {
   readonly trigger: Trigger;
   /** Refresh even if the token is fresh. */
   readonly force: boolean;
-  readonly allowLoopback: (connector: string | null) => boolean;
+  readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
 }
 
 function locate(vault: TenantVault, lookup: Access, credentialId: string): Located {
@@ -146,14 +146,13 @@ function openGrant(
     served,
     answerLost,
     grant: {
-      tokenEndpoint: config.token_endpoint,
       clientId: config.client_id,
       clientSecret: retained.client_secret === undefined ? undefined : SecretValue.fromText(retained.client_secret),
       privateKeyJwk:
         retained.client_private_jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(retained.client_private_jwk)),
       refreshToken: SecretValue.fromText(retained.refresh_token ?? ''),
       scope: config.scope,
-      allowLoopback: wanted.allowLoopback(row.connector),
+      allowLoopback: wanted.allowLoopback(row.connector, config),
     },
   };
 }

@@ -18,23 +18,32 @@ export interface EventTarget {
 
 /** The only further facts an event may state. */
 export interface EventDetails {
+  alert?: string;
   attempts?: number;
+  cause?: string;
+  connection?: string;
   connector?: string;
   count?: number;
+  ends_at?: string;
   expires_at?: string;
   from_version?: number;
+  health?: string;
   key_version?: number;
   kind?: string;
   permission?: string;
   purpose?: string;
   role?: string;
   run?: string;
+  scopes_extra?: number;
+  scopes_missing?: number;
+  sign?: string;
   stage?: string;
   step?: string;
   tenant?: string;
   token?: string;
   trigger?: string;
   version?: number;
+  webhook?: string;
 }
 
 export interface EventInput {

@@ -14,6 +14,13 @@ export const FAULT_POINTS = [
   'refresh.after-call',
   'refresh.before-store',
   'refresh.after-store',
+  'connect.before-exchange',
+  'connect.after-exchange',
+  'connect.after-store',
+  'revoke.before-call',
+  'revoke.after-call',
+  'webhook.before-call',
+  'webhook.after-call',
   'witness.before-write',
 ] as const;
 export type FaultPoint = (typeof FAULT_POINTS)[number];

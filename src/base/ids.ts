@@ -15,6 +15,10 @@ export const ID_PREFIXES = {
   key: 'key',
   token: 'tok',
   request: 'req',
+  connection: 'con',
+  alert: 'alr',
+  webhook: 'whk',
+  delivery: 'dlv',
 } as const;
 export type IdKind = keyof typeof ID_PREFIXES;
 /** e.g. `crd_0123456789abcdefghjkmnpq`. */

@@ -78,6 +78,37 @@ export const LIMITS = {
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,
+  /** Where a provider's own figure is unknown. */
+  providerRequestsPerSecond: 200,
+  breakerFailures: 8,
+  breakerOpenMs: 30 * SECOND,
+  breakerOpenMaxMs: 10 * MINUTE,
+  keepAliveFraction: 0.75,
+  importWatchMs: 7 * DAY,
   dueWorkConcurrency: 16,
   dueWorkBatchRows: 500,
+
+  // consent
+  connectLinkTtlDefaultMs: DAY,
+  connectLinkTtlMinMs: 5 * MINUTE,
+  connectLinkTtlMaxMs: 7 * DAY,
+  connectAttemptTtlMs: 15 * MINUTE,
+  connectionsOpenMaxCount: 16,
+  scopesMaxCount: 200,
+  workflowsMaxCount: 64,
+
+  // forecast, revocation
+  noticeDays: [30, 7, 1],
+  reviewEveryMs: DAY,
+  revokeBackoffBaseMs: 30 * SECOND,
+  revokeBackoffMaxMs: 6 * HOUR,
+  revokeGiveUpMs: 7 * DAY,
+
+  // alerts
+  webhooksMaxCount: 16,
+  webhookTimeoutMs: 10 * SECOND,
+  webhookBackoffBaseMs: 5 * SECOND,
+  webhookBackoffMaxMs: HOUR,
+  webhookGiveUpMs: 3 * DAY,
+  alertsKeepMs: 400 * DAY,
 } as const;

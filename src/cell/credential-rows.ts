@@ -33,6 +33,14 @@ export interface CredentialRow {
   updated_at: number;
   deleted_at: number | null;
   destroy_after_at: number | null;
+  /** JSON of vault/grant-facts.ts: what was learnt of an OAuth grant; never secret. */
+  grant_facts: string;
+  /** The day the grant dies if nothing happens. */
+  grant_ends_at: number | null;
+  /** When forecast, scopes and notices are looked at again. */
+  review_due_at: number | null;
+  /** When the next attempt to revoke a disconnected grant at the provider is due. */
+  revoke_due_at: number | null;
   mac: Uint8Array;
   mac_key_id: string;
 }
@@ -81,6 +89,14 @@ export const CREDENTIAL_COLUMNS = [
   'updated_at',
   'deleted_at',
   'destroy_after_at',
+] as const;
+
+/** Columns of a later schema step, each with the value it had before anyone set it. */
+export const LATER_COLUMNS = [
+  ['grant_facts', '{}'],
+  ['grant_ends_at', null],
+  ['review_due_at', null],
+  ['revoke_due_at', null],
 ] as const;
 
 export interface CredentialFilter {

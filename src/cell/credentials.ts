@@ -8,6 +8,7 @@ import {
   type CredentialFilter,
   type CredentialRow,
   type EnvironmentRow,
+  LATER_COLUMNS,
   type VersionFacts,
   type VersionRow,
 } from './credential-rows.ts';
@@ -17,11 +18,19 @@ import type { Sql, SqlValue } from './sql.ts';
 
 export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
 
-const INSERT = `INSERT INTO credential (id, ${CREDENTIAL_COLUMNS.join(', ')}, mac, mac_key_id) VALUES (?, ${CREDENTIAL_COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
-const UPDATE = `UPDATE credential SET ${CREDENTIAL_COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
+const WRITTEN = [...CREDENTIAL_COLUMNS, ...LATER_COLUMNS.map(([column]) => column)];
+const INSERT = `INSERT INTO credential (id, ${WRITTEN.join(', ')}, mac, mac_key_id) VALUES (?, ${WRITTEN.map(() => '?').join(', ')}, ?, ?)`;
+const UPDATE = `UPDATE credential SET ${WRITTEN.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
 
+function written(row: CredentialFacts): SqlValue[] {
+  return WRITTEN.map((column) => row[column] ?? null);
+}
+
+/** What the MAC covers. Columns of later steps count once one of them says anything, so that rows of an older build still pass. */
 function decisive(row: CredentialFacts): SqlValue[] {
-  return CREDENTIAL_COLUMNS.map((column) => row[column] ?? null);
+  const first = CREDENTIAL_COLUMNS.map((column) => row[column] ?? null);
+  const untouched = LATER_COLUMNS.every(([column, initial]) => (row[column] ?? null) === initial);
+  return untouched ? first : [...first, ...LATER_COLUMNS.map(([column]) => row[column] ?? null)];
 }
 
 export class CredentialStore {
@@ -86,13 +95,13 @@ export class CredentialStore {
   insert(access: Access, row: CredentialFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
-    this.#sql.run(INSERT, row.id, ...decisive(row), mac, mac_key_id);
+    this.#sql.run(INSERT, row.id, ...written(row), mac, mac_key_id);
   }
 
   save(access: Access, row: CredentialFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
-    this.#sql.run(UPDATE, ...decisive(row), mac, mac_key_id, row.id);
+    this.#sql.run(UPDATE, ...written(row), mac, mac_key_id, row.id);
   }
 
   /** By name from `afterName` on (exclusive). */

@@ -51,7 +51,7 @@ export const REWRAP_TABLES: readonly RewrapTable[] = [
   },
 ];
 
-const MAC_TABLES = ['credential', 'environment', 'workload', 'token', 'user', 'tenant'];
+const MAC_TABLES = ['credential', 'environment', 'workload', 'token', 'connection', 'webhook', 'user', 'tenant'];
 
 function present(sql: Sql, table: string): boolean {
   return sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = ?", table) !== undefined;

@@ -74,7 +74,7 @@ export type WireCredentialValue = z.infer<typeof credentialValue>;
 export const version = z.object({
   version: z.int(),
   stages: z.array(z.enum(['current', 'previous', 'pending'])),
-  origin: z.enum(['put', 'refresh', 'rotation']),
+  origin: z.enum(['put', 'import', 'consent', 'refresh', 'rotation']),
   expires_at: nullableTime,
   created_at: timestamp,
   created_by: z.string(),

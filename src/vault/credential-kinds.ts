@@ -1,5 +1,6 @@
 // The kinds of credential: what their value looks like, what a reader gets of it and what never leaves the vault.
 import { z } from 'zod';
+import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
@@ -26,21 +27,65 @@ export const oauth2Value = z.strictObject({
   client_secret: secretText.optional(),
   /** For private_key_jwt: a private JWK with `alg`. */
   client_private_jwk: z.looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']), alg: z.string().max(16) }).optional(),
+  /** PEM, PKCS #8 or PKCS #1: the key of a Google service account or a GitHub App. */
+  client_private_key_pem: text(16_384).optional(),
   token_type: text(64).optional(),
   scope: z.string().max(4_096).optional(),
   /** Seconds the access token lives from now. */
   expires_in: z.int().min(0).max(31_536_000).optional(),
 });
 
-/** How to refresh an OAuth grant; nothing here is secret. What is not set is the connector's. */
+const endpoint = z.url({ protocol: /^https?$/ }).max(1_024);
+const parameterName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'must be a parameter name');
+/** RFC 6749 section 3.3. */
+const scopeToken = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/, 'must be one scope without spaces');
+
+/** What one automation needs of the account; consent asks for exactly the union of these (commitment X2). */
+export const workflowNeed = z.strictObject({
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}$/, 'must be a name'),
+  scopes: z.array(scopeToken).max(LIMITS.scopesMaxCount),
+  /** Shown to the person who is asked. */
+  why: text(200).optional(),
+});
+export type WorkflowNeed = z.infer<typeof workflowNeed>;
+
+/** How to connect and refresh an OAuth grant; nothing here is secret. What is not set is the connector's. */
 export const oauth2Config = z.strictObject({
-  token_endpoint: z.url({ protocol: /^https?$/ }).max(1_024),
+  /** Needed where the connector names none (generic-oauth2). */
+  token_endpoint: endpoint.optional(),
+  authorization_endpoint: endpoint.optional(),
+  revocation_endpoint: endpoint.optional(),
+  introspection_endpoint: endpoint.optional(),
+  /** For generic-oidc: where discovery starts; elsewhere the `iss` an answer must carry. */
+  issuer: endpoint.optional(),
+  /** What the connector calls `{parameter}`: My Domain, region, slug ... */
+  parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
+  /** Other places for the hosts a connector declares, e.g. `{ "api.hubapi.com": "https://proxy.example/hubspot" }`. */
+  base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
+  /** All hosts of the connector are played by the sandbox at this origin. Only where the installation allows it. */
+  sandbox: endpoint.optional(),
+  workflows: z
+    .array(workflowNeed)
+    .max(LIMITS.workflowsMaxCount)
+    .refine((list) => new Set(list.map((entry) => entry.name)).size === list.length, 'names a workflow twice')
+    .optional(),
   client_id: text(512),
   client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
   body_format: z.enum(['form', 'json']).optional(),
   refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
-  lost_answer: z.enum(['safe', 'unsafe']).optional(),
+  lost_answer: z.union([z.enum(['safe', 'unsafe']), z.strictObject({ window_seconds: z.int().min(1).max(86_400) })]).optional(),
+  access_token_ttl_seconds: z.union([z.int().min(1).max(31_536_000), z.literal('never')]).optional(),
+  extra_parameters: z.record(z.string().min(1).max(64), z.string().max(1_024)).optional(),
+  scope_separator: z.enum([' ', ',']).optional(),
+  assertion_audience: text(1_024).optional(),
+  /** Sent with every refresh, for the few providers that want it. */
   scope: z.string().max(4_096).optional(),
+  /** `ahead` (default): before each expiry. `on_read`: when someone reads, and often enough to keep an idle grant alive. */
+  refresh: z.enum(['ahead', 'on_read']).optional(),
+  /** For the forecast, where the connector does not know. */
+  idle_limit_days: z.int().min(1).max(3_650).optional(),
+  absolute_limit_days: z.int().min(1).max(3_650).optional(),
+  client_secret_expires_at: z.iso.datetime({ offset: true }).optional(),
 });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 
@@ -64,12 +109,15 @@ export interface RetainedGrant {
   refresh_token?: string | undefined;
   client_secret?: string | undefined;
   client_private_jwk?: Readonly<Record<string, unknown>> | undefined;
+  client_private_key_pem?: string | undefined;
 }
 
 export interface ServedGrant {
   access_token?: string | undefined;
   token_type?: string | undefined;
   scope?: string | undefined;
+  /** What a caller needs beside the token: instance URL, cloud id ... never secret. */
+  account?: Readonly<Record<string, string>> | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -94,6 +142,7 @@ export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): S
     refresh_token: input.refresh_token,
     client_secret: input.client_secret,
     client_private_jwk: input.client_private_jwk,
+    client_private_key_pem: input.client_private_key_pem,
   };
   return {
     value: jsonBytes(served),

@@ -158,6 +158,10 @@ function newFacts(
     updated_at: now,
     deleted_at: null,
     destroy_after_at: null,
+    grant_facts: '{}',
+    grant_ends_at: null,
+    review_due_at: null,
+    revoke_due_at: null,
   };
 }
 
@@ -211,7 +215,7 @@ export function storeVersion(
   access: Access,
   facts: CredentialFacts,
   split: SplitValue,
-  how: { readonly origin: 'put' | 'refresh' | 'rotation'; readonly runId: string | null },
+  how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },
 ): void {
   const { keyring } = vault.core;
   const purpose = purposeOf(facts.kind);

@@ -6,11 +6,13 @@ import { Door, type Found } from '../access/guard.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Access } from '../cell/access.ts';
+import { AlertStore } from '../cell/alerts.ts';
 import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
 import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
+import type { OAuth2Config } from './credential-kinds.ts';
 import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
 
 export interface TenantIdentity {
@@ -23,6 +25,8 @@ export interface TenantIdentity {
 export interface Refresher {
   /** Settles when the credential's one shared refresh did; never throws for a refresh that failed. */
   refreshNow(credentialId: string): Promise<void>;
+  /** Whether the connector can work with these settings. @throws invalid_request naming the field */
+  checkSettings(connector: string, config: OAuth2Config): void;
 }
 
 export interface TenantVaultOptions {
@@ -46,6 +50,7 @@ export class TenantVault {
   readonly credentials: CredentialStore;
   readonly workloads: WorkloadStore;
   readonly runs: RunStore;
+  readonly alerts: AlertStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
@@ -65,6 +70,7 @@ export class TenantVault {
     this.credentials = new CredentialStore(sql, this.core.keyring);
     this.workloads = new WorkloadStore(sql, this.core.keyring);
     this.runs = new RunStore(sql);
+    this.alerts = new AlertStore(sql, this.core.keyring);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,

@@ -9,10 +9,12 @@ import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/c
 const ALL = Object.keys(OPERATIONS) as Operation[];
 const except = (...left: Operation[]) => ALL.filter((operation) => !left.includes(operation));
 
+const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver'] as const;
+
 /** In the friendliest circumstances. `team` is a user without any role. */
 const MAY: Record<string, readonly Operation[]> = {
   owner: ALL,
-  admin: except('installation.setup', 'tenant.erase', 'token.exchange'),
+  admin: except('installation.setup', 'tenant.erase', 'token.exchange', ...SYSTEM_ONLY),
   'rotation-operator': [
     'tenant.list',
     'tenant.read',
@@ -22,6 +24,9 @@ const MAY: Record<string, readonly Operation[]> = {
     'credential.rotate',
     'run.read',
     'key.list',
+    'connection.list',
+    'forecast.read',
+    'alert.list',
   ],
   engineer: [
     'tenant.list',
@@ -37,6 +42,12 @@ const MAY: Record<string, readonly Operation[]> = {
     'credential.restore',
     'credential.rotate',
     'run.read',
+    'credential.disconnect',
+    'connection.list',
+    'connection.create',
+    'connection.cancel',
+    'forecast.read',
+    'alert.list',
     'workload.list',
     'workload.create',
     'workload.revoke',
@@ -59,6 +70,10 @@ const MAY: Record<string, readonly Operation[]> = {
     'audit.verify',
     'audit.export',
     'key.list',
+    'connection.list',
+    'forecast.read',
+    'alert.list',
+    'webhook.list',
   ],
   workload: [
     'credential.list',
@@ -69,7 +84,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'run.read',
     'token.exchange',
   ],
-  system: ['credential.rotate', 'credential.destroy', 'key.rotate'],
+  system: ['credential.rotate', 'credential.destroy', 'key.rotate', ...SYSTEM_ONLY],
   team: ['tenant.list'],
 };
 

@@ -17,7 +17,6 @@ afterEach(() => vi.restoreAllMocks());
 
 function grantWith(refreshToken: string, at: Sandbox = sandbox): RefreshGrant {
   return {
-    tokenEndpoint: at.tokenEndpoint,
     clientId: at.clientId,
     clientSecret: SecretValue.fromText(at.clientSecret),
     refreshToken: SecretValue.fromText(refreshToken),
@@ -27,10 +26,10 @@ function grantWith(refreshToken: string, at: Sandbox = sandbox): RefreshGrant {
 
 function refresh(
   refreshToken: string,
-  overrides: Partial<RefreshGrant> = {},
+  { tokenEndpoint = sandbox.tokenEndpoint, ...overrides }: Partial<RefreshGrant> & { tokenEndpoint?: string } = {},
   spec: OAuth2Spec = GENERIC,
 ): Promise<RefreshOutcome> {
-  return refreshGrant(spec, { ...grantWith(refreshToken), ...overrides }, egress, realClock);
+  return refreshGrant({ ...spec, tokenEndpoint }, { ...grantWith(refreshToken), ...overrides }, egress, realClock);
 }
 
 async function succeed(refreshToken: string) {

@@ -28,7 +28,7 @@ describe('the settings of a credential', () => {
     'cannot smuggle %j into a host',
     (domain) => {
       expect(() => settleOAuth2(crm, { parameters: { domain } })).toThrowError(
-        expect.objectContaining({ code: 'invalid_request', pointer: '/parameters/domain' }),
+        expect.objectContaining({ code: 'invalid_request', pointer: '/config/parameters/domain' }),
       );
     },
   );
@@ -37,13 +37,13 @@ describe('the settings of a credential', () => {
     'cannot smuggle %j in as a whole host',
     (host) => {
       expect(() => settleOAuth2(crm, { parameters: { domain: 'acme', host } })).toThrowError(
-        expect.objectContaining({ pointer: '/parameters/host' }),
+        expect.objectContaining({ pointer: '/config/parameters/host' }),
       );
     },
   );
 
   it('must give what has no default and nothing unheard of', () => {
-    expect(() => settleOAuth2(crm)).toThrowError(expect.objectContaining({ pointer: '/parameters/domain' }));
+    expect(() => settleOAuth2(crm)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/domain' }));
     expect(() => settleOAuth2(crm, { parameters: { domain: 'acme', constructor: 'x' } })).toThrowError(
       expect.objectContaining({ code: 'invalid_request' }),
     );
@@ -61,7 +61,7 @@ describe('the settings of a credential', () => {
   });
 
   it('are all there is for the generic connector, which cannot do without an endpoint', () => {
-    expect(() => settleOAuth2(generic)).toThrowError(expect.objectContaining({ pointer: '/oauth2/token_endpoint' }));
+    expect(() => settleOAuth2(generic)).toThrowError(expect.objectContaining({ pointer: '/config/token_endpoint' }));
     const settled = settleOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
     expect(settled).toMatchObject({ hosts: ['id.example'], bodyFormat: 'json', lostAnswer: { kind: 'unsafe' } });
   });

@@ -1,0 +1,57 @@
+// From what a credential says (snake_case, stored) to what a connector is settled with.
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import type { GrantFacts } from '../../src/vault/grant-facts.ts';
+import type { Connector, LostAnswer, OAuth2Spec } from '../connector.ts';
+import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2-settings.ts';
+
+/** @throws invalid_request naming the setting | not_rotatable */
+export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
+  return settleConnector(connector, settingsOf(config, facts, unfinished));
+}
+
+/** Only a credential that says it is played by a sandbox may reach this machine, and only where the operator allows it. */
+export function mayReachLoopback(sandboxAllowed: boolean, connector: string | null, config: OAuth2Config): boolean {
+  return sandboxAllowed && (connector === 'local-sandbox' || config.sandbox !== undefined);
+}
+
+function settingsOf(config: OAuth2Config, facts: GrantFacts, unfinished: boolean): OAuth2Settings {
+  return defined({
+    clientId: config.client_id,
+    parameters: config.parameters,
+    adjust: adjustmentsOf(config),
+    authorizeEndpoint: config.authorization_endpoint,
+    revocationEndpoint: config.revocation_endpoint,
+    introspectionEndpoint: config.introspection_endpoint,
+    issuer: config.issuer,
+    baseUrls: config.base_urls,
+    sandbox: config.sandbox,
+    account: facts.account,
+    unfinished,
+  });
+}
+
+/** What the credential itself sets; everything else is the connector's. */
+function adjustmentsOf(config: OAuth2Config): Partial<OAuth2Spec> {
+  return defined({
+    tokenEndpoint: config.token_endpoint,
+    clientAuthentication: config.client_authentication,
+    bodyFormat: config.body_format,
+    refreshTokenRotates: config.refresh_token_rotates,
+    lostAnswer: config.lost_answer === undefined ? undefined : lostAnswerOf(config.lost_answer),
+    accessTokenTtlSeconds: config.access_token_ttl_seconds,
+    extraParameters: config.extra_parameters,
+    scopeSeparator: config.scope_separator,
+    assertionAudience: config.assertion_audience,
+  });
+}
+
+function lostAnswerOf(told: NonNullable<OAuth2Config['lost_answer']>): LostAnswer {
+  return typeof told === 'string' ? { kind: told } : { kind: 'window', seconds: told.window_seconds };
+}
+
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+
+/** Without the members that are undefined: "not said" must not overwrite what the connector says. */
+function defined<T extends object>(object: T): Partial<Defined<T>> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Partial<Defined<T>>;
+}

@@ -1,0 +1,30 @@
+// The state a reader can trust: the only place where a grant becomes ready, degraded, needs_consent or disconnected.
+// A change of state is one alert; the same state again is none, whatever the cause.
+import { toTimestamp } from '../base/clock.ts';
+import type { Access } from '../cell/access.ts';
+import type { CredentialFacts } from '../cell/credentials.ts';
+import { raiseAlert } from './raise-alert.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
+
+/** Changes `facts` in place and raises the alert; the caller saves the row and forgets it from the cache. True when the state changed. */
+export function changeHealth(
+  vault: TenantVault,
+  access: Access,
+  facts: CredentialFacts,
+  environment: string,
+  health: Health,
+  cause: string | null,
+): boolean {
+  const before = facts.health;
+  const now = vault.around.clock.now();
+  facts.health_cause = cause;
+  if (health === 'needs_consent' || health === 'disconnected') facts.refresh_due_at = null;
+  if (before === health) return false;
+  facts.health = health;
+  facts.health_since = now;
+  raiseAlert(vault, access, facts, environment, `credential.${health}`, { before, cause, since: toTimestamp(now) });
+  vault.dueChanged();
+  return true;
+}
