@@ -13,6 +13,7 @@ import type { Connector, Egress } from '../connector.ts';
 import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { mayReachLoopback, settleFor } from './connector-settings.ts';
+import { DUE_PARTS } from './due-parts.ts';
 import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { openRun, type Trigger } from './run-record.ts';
@@ -105,6 +106,7 @@ export class RunEngine implements Refresher {
       }
     };
     const refreshed = await part(() => this.#refreshDue());
+    for (const due of DUE_PARTS) await part(() => due(this.#o));
     const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => this.#rewrap());
     await part(() => vault.submit(() => destroyRetiredKeys(vault)));

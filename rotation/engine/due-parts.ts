@@ -1,0 +1,7 @@
+// What is done when something is due, besides refreshing grants and keeping keys. One line a part; its order is its urgency.
+import type { DueWorkPorts } from './due-work.ts';
+
+/** Does what is due of one kind, at most `LIMITS.dueWorkBatchRows` of it; answers how much it did. Never throws for one bad row. */
+export type DuePart = (ports: DueWorkPorts) => Promise<number>;
+
+export const DUE_PARTS: readonly DuePart[] = [];
