@@ -1,0 +1,235 @@
+-- A tenant's database as the first schema step left it, with all its rows. Keys are those of test/vault/upgrade.test.ts; every secret is
+-- made up ("not-a-real-secret"). Frozen: it is never written again.
+CREATE TABLE schema_step (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
+CREATE TABLE cell (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  kind TEXT NOT NULL,
+  installation_id TEXT NOT NULL,
+  cell_id TEXT NOT NULL,
+  incarnation_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE tenant_key (
+  key_id TEXT PRIMARY KEY,
+  purpose TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
+  wrapped BLOB,
+  wraps INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  retired_at INTEGER,
+  destroy_after_at INTEGER,
+  destroyed_at INTEGER,
+  UNIQUE (purpose, version)
+) STRICT;
+CREATE TABLE key_rotation (
+  purpose TEXT NOT NULL,
+  to_version INTEGER NOT NULL,
+  total INTEGER NOT NULL,
+  done INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  finished_at INTEGER,
+  PRIMARY KEY (purpose, to_version)
+) STRICT;
+CREATE TABLE audit_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  size INTEGER NOT NULL,
+  state_sequence INTEGER NOT NULL,
+  frontier BLOB NOT NULL
+) STRICT;
+CREATE TABLE audit_block (
+  first_index INTEGER PRIMARY KEY,
+  events INTEGER NOT NULL,
+  last_at INTEGER NOT NULL,
+  bytes BLOB NOT NULL,
+  leaves BLOB NOT NULL
+) STRICT;
+CREATE TABLE audit_source (
+  source_id TEXT PRIMARY KEY,
+  wrapped_key BLOB NOT NULL,
+  key_id TEXT NOT NULL,
+  value BLOB NOT NULL
+) STRICT;
+CREATE TABLE checkpoint (
+  size INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  note TEXT NOT NULL
+) STRICT;
+CREATE TABLE token (
+  public_id TEXT PRIMARY KEY,
+  type TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  subject_id TEXT NOT NULL,
+  permissions TEXT,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  last_used_at INTEGER,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE idempotency (
+  principal_id TEXT NOT NULL,
+  idempotency_key TEXT NOT NULL,
+  request_hash BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  wrapped_key BLOB NOT NULL,
+  key_id TEXT NOT NULL,
+  value BLOB NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (principal_id, idempotency_key)
+) STRICT;
+CREATE TABLE environment (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE credential (
+  id TEXT PRIMARY KEY,
+  environment_id TEXT NOT NULL REFERENCES environment (id),
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  connector TEXT,
+  state TEXT NOT NULL CHECK (state IN ('active', 'deleted', 'destroyed')),
+  health TEXT NOT NULL CHECK (health IN ('ready', 'degraded', 'needs_consent', 'disconnected')),
+  health_since INTEGER NOT NULL,
+  health_cause TEXT,
+  current_version INTEGER NOT NULL,
+  previous_version INTEGER,
+  pending_version INTEGER,
+  latest_version INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  description TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  config TEXT NOT NULL,
+  value_expires_at INTEGER,
+  refresh_due_at INTEGER,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  updated_at INTEGER NOT NULL,
+  deleted_at INTEGER,
+  destroy_after_at INTEGER,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE credential_version (
+  credential_id TEXT NOT NULL REFERENCES credential (id),
+  version INTEGER NOT NULL,
+  key_id TEXT NOT NULL,
+  wrapped_key BLOB NOT NULL,
+  value BLOB NOT NULL,
+  retained BLOB,
+  value_expires_at INTEGER,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  origin TEXT NOT NULL CHECK (origin IN ('put', 'refresh', 'rotation')),
+  run_id TEXT,
+  PRIMARY KEY (credential_id, version)
+) STRICT;
+CREATE TABLE workload (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  environment TEXT NOT NULL,
+  patterns TEXT NOT NULL,
+  permissions TEXT NOT NULL,
+  networks TEXT NOT NULL,
+  jwks TEXT,
+  revision INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  last_used_at INTEGER,
+  mac BLOB NOT NULL,
+  mac_key_id TEXT NOT NULL
+) STRICT;
+CREATE TABLE assertion_seen (
+  jti_hash BLOB PRIMARY KEY,
+  expires_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE run (
+  id TEXT PRIMARY KEY,
+  credential_id TEXT NOT NULL REFERENCES credential (id),
+  kind TEXT NOT NULL CHECK (kind IN ('refresh', 'rotation')),
+  trigger TEXT NOT NULL CHECK (trigger IN ('schedule', 'request', 'read')),
+  requested_by TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'succeeded', 'failed', 'cancelled')),
+  step TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  fence INTEGER NOT NULL,
+  lease_until INTEGER NOT NULL,
+  lease_owner TEXT NOT NULL,
+  next_attempt_at INTEGER,
+  outcome TEXT,
+  cause TEXT,
+  new_version INTEGER,
+  started_at INTEGER NOT NULL,
+  finished_at INTEGER
+) STRICT;
+CREATE TABLE run_step (
+  run_id TEXT NOT NULL REFERENCES run (id),
+  sequence INTEGER NOT NULL,
+  step TEXT NOT NULL,
+  status TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (run_id, sequence)
+) STRICT;
+CREATE INDEX audit_source_by_key ON audit_source (key_id);
+CREATE INDEX token_by_subject ON token (subject_id);
+CREATE INDEX token_by_expiry ON token (expires_at);
+CREATE INDEX token_by_mac_key ON token (mac_key_id);
+CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);
+CREATE INDEX idempotency_by_key ON idempotency (key_id);
+CREATE UNIQUE INDEX credential_by_name ON credential (environment_id, name) WHERE state <> 'destroyed';
+CREATE INDEX credential_by_refresh ON credential (refresh_due_at) WHERE refresh_due_at IS NOT NULL;
+CREATE INDEX credential_by_destroy ON credential (destroy_after_at) WHERE destroy_after_at IS NOT NULL;
+CREATE INDEX credential_by_mac_key ON credential (mac_key_id);
+CREATE INDEX credential_version_by_key ON credential_version (key_id);
+CREATE UNIQUE INDEX workload_by_name ON workload (name) WHERE revoked_at IS NULL;
+CREATE INDEX workload_by_mac_key ON workload (mac_key_id);
+CREATE UNIQUE INDEX run_open ON run (credential_id) WHERE state = 'open';
+CREATE INDEX run_by_credential ON run (credential_id, started_at);
+CREATE INDEX run_due ON run (next_attempt_at) WHERE state = 'open';
+INSERT INTO schema_step (version, name, applied_at) VALUES (1, 'credentials, workloads, runs', 1767323045000);
+INSERT INTO cell (id, kind, installation_id, cell_id, incarnation_id, created_at) VALUES (1, 'tenant', 'ins_0frozen0frozen0frozen0fro', 'ten_0frozen0frozen0frozen0fro', 'inc_vrde1v5zxgdmyrcasggqesnr', 1767323045000);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_2nkakag4kt0rj071der25ye0', 'oauth_token', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d4976d56d1b47063d45e5091f557c7619d7fa18d1dd4f668749ae60e4d475484b11aa8755577bbdbb7dafef253dbd121f47d40564447a4ec6be6be5aa798c4914ed225a0c3a00460827cb08983dbaf95f22304284e9bb64b0aaca9bbb7c6fd3ed4d3029dca7924f5c3bfb36cecf927369bdb40ff164711e685fdd176e1a4a', 1, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_9e79qzprfypjhgkw5n4bnbg6', 'api_key', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d49762d94d4dcc482ad3405e73c7bca2e6daab574e34b6eab152dad5a7ce194723bf41eb5a9c9c8aa865d8e61a72f7c93c4126ea065c4adb2fcbb2fbae91058ee1be9f35593e49c230acbfff731bf7f811bb12d8d606e4b2a398f9aeaa2718e461faf148d86fd9facc0f881098726c914e78c1c2848ef00b2c595134c1b12', 3, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_138jgx0k8qpr6aevg0bqdg1w', 'mfa_seed', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d4976cb8e35aea15136d4b03ffef00cc49243fb8959a51fa308aa95fb24aa710b006cfe060827f1a1515bd5b87faf953e0e15f03ab7b3e8a2823469180d754b4e4b01448625ebfa58646ff5951c6d2573530471628b200cd372d6635f9b41c09e8f780b53ee97114e2ad0eaa75d6643baa47a76b4beb0a2194129ecf5051c', 0, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_zsv9dgxevdsvyecfm11yhajr', 'backup', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d49760a64832dca5fafc0cd2cff72d8a7e9728d89b01e89e101543fe895e47260b3e845876411de31f5a5034e2fa8546a4031fd8fa97e5ee20c713e2d195057ecbd40e13db401b57ee1ca9d44ae6692f6dd82e803115517bc143e1a7033f5700c85880e0a987d57a8f22f62cf46aa9cfd41aea0e4f3e7bce929bca244f104', 0, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_9rqq7dtghhtathb26kgnr5ry', 'audit_pii', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d49768bd021092282db24855c81adb22470eef763aba61623f34043f9d060c4b23bec8ddadcafc9852d4f61f8bbfcc0cc61775d55ed45b9d955b5f1f844e1dead88a8195947698eefaca8239791960fbf230a795baa02b3d3a2f34109484d96f2d4d26ba815990f19e9d8456df2821c95e844e87ef89d826c0e050b5cab4f', 1, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_zv3v0w6enmfrmfm5s5r77sqf', 'metadata_mac', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d49761c29dc5591898ff1a8ad02dafe103d8a222d718d663b0d37d586bd7cd8863df06db35dcd1f9f406e80347bdff6ef3833ad13e5bd20226701a1d8e2aa150e02ebe2779667c5ac9510f5b1b51f1738ccf1cec8ff418da81767c25434163fbe84e940ef129bba3ccf3045107d7f30b5fcae20e6adda4a2b50d42c3ff958', 0, 1767323045000, NULL, NULL, NULL);
+INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, wraps, created_at, retired_at, destroy_after_at, destroyed_at) VALUES ('key_cpnv11n0pnhemsf39gx34tm7', 'audit_sign', 1, 'active', X'4b5401010000000119726f6f745f66765358644c70575a386e4d2d62424e6f4d49766f26a77c40104099a9b5821020706d55d5cf647ec5504299525368c791db00e92a15d2f3a3ea5d9fec1125a7b58d742a40b1b02109758568c3a8c1ec0e5b5a321bf156680cf402734181c1c68d9813f7fa4bf2571a07441f804b0071fd12cb1e318ff2a5a01e362b497e610cdd4ca0ba637c7026561401b4f648f8c0', 0, 1767323045000, NULL, NULL, NULL);
+INSERT INTO audit_head (id, size, state_sequence, frontier) VALUES (1, 8, 7, X'000000000000000851ee423e3226adc4f301652a476a41121a79cbab3eae03e7a240b46569a4870c');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (0, 2, 1767323045000, X'7b22616374696f6e223a22656e7669726f6e6d656e742e637265617465222c226163746f72223a7b226964223a2270726f766973696f6e222c2274797065223a2273797374656d227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c22696e646578223a302c226f7574636f6d65223a2273756363657373222c22726561736f6e223a2274656e616e742063726561746564222c2272657175657374223a2270726f766973696f6e222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226964223a22656e765f326e77396a3639646b7a7474787039737130343236726a6b222c226e616d65223a2273746167696e67222c2274797065223a22656e7669726f6e6d656e74227d2c2276223a317d0a7b22616374696f6e223a22656e7669726f6e6d656e742e637265617465222c226163746f72223a7b226964223a2270726f766973696f6e222c2274797065223a2273797374656d227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c22696e646578223a312c226f7574636f6d65223a2273756363657373222c22726561736f6e223a2274656e616e742063726561746564222c2272657175657374223a2270726f766973696f6e222c22746172676574223a7b22656e7669726f6e6d656e74223a2270726f64756374696f6e222c226964223a22656e765f6572673332383730376e38706e7036773961773236326578222c226e616d65223a2270726f64756374696f6e222c2274797065223a22656e7669726f6e6d656e74227d2c2276223a317d0a', X'1ed5328e62d2e5b7f3bf49338d530f03ceced9cf8b90cec09463ba9d7f65e61386f852d841f6a98109b1c46f7efa6494d081710b15352478e69b38d15169ac2c');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (2, 1, 1767323045000, X'7b22616374696f6e223a2263726564656e7469616c2e707574222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c2264657461696c73223a7b226b696e64223a226170695f6b6579222c2276657273696f6e223a317d2c22696e646578223a322c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e31222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226e616d65223a227365617263682d6b6579222c2274797065223a2263726564656e7469616c227d2c2276223a317d0a', X'6fe3d584a4afeddc275102c3db9acfd1b173d009b53c1775b0fcb64a63adb214');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (3, 1, 1767323045000, X'7b22616374696f6e223a2263726564656e7469616c2e707574222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c2264657461696c73223a7b226b696e64223a226170695f6b6579222c2276657273696f6e223a327d2c22696e646578223a332c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e32222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226964223a226372645f70767363737174337663636539746d7774336e79636d6830222c226e616d65223a227365617263682d6b6579222c2274797065223a2263726564656e7469616c227d2c2276223a317d0a', X'3f41e6bd5f2c8c2845f690b7a4aa1ae77e2f24cc27423fb5bcdb47b8c1c0b41a');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (4, 1, 1767323045000, X'7b22616374696f6e223a2263726564656e7469616c2e707574222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c2264657461696c73223a7b226b696e64223a226f6175746832222c2276657273696f6e223a317d2c22696e646578223a342c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e33222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226e616d65223a2263726d222c2274797065223a2263726564656e7469616c227d2c2276223a317d0a', X'4b4b93e0361cdaea2ff402d1570aecc6a61a31136e87b29e063a41b5475eb48f');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (5, 1, 1767323045000, X'7b22616374696f6e223a2263726564656e7469616c2e707574222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c2264657461696c73223a7b226b696e64223a226a736f6e222c2276657273696f6e223a317d2c22696e646578223a352c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e34222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226e616d65223a22676f6e65222c2274797065223a2263726564656e7469616c227d2c2276223a317d0a', X'190296926893bb8020c83b6fbd1b36c129780fb4c0938412937c547dfc97aa89');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (6, 1, 1767323045000, X'7b22616374696f6e223a2263726564656e7469616c2e64656c657465222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c22696e646578223a362c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e35222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226964223a226372645f6d7035323237376b77326d766a6566643735376465636b61222c226e616d65223a22676f6e65222c2274797065223a2263726564656e7469616c227d2c2276223a317d0a', X'5d702a98c50e573e39ba02a5664964c2e52e023f4b6b7bf98c2ab7eedeae1a02');
+INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (7, 1, 1767323045000, X'7b22616374696f6e223a22776f726b6c6f61642e637265617465222c226163746f72223a7b226964223a227573725f61646d696e222c2274797065223a2275736572227d2c226174223a22323032362d30312d30325430333a30343a30352e3030305a222c22696e646578223a372c226f7574636f6d65223a2273756363657373222c22726561736f6e223a22616c6c6f776564222c2272657175657374223a227265715f66726f7a656e36222c22736f75726365223a227372635f4d51495f764f323539644f514268666b57524b565649222c22746172676574223a7b22656e7669726f6e6d656e74223a2273746167696e67222c226e616d65223a2273796e63222c2274797065223a22776f726b6c6f6164227d2c2276223a317d0a', X'c6516c04008eb3eaf9a07525adeb48c21cdd14163611a438619768b397c19d14');
+INSERT INTO audit_source (source_id, wrapped_key, key_id, value) VALUES ('src_MQI_vO259dOQBhfkWRKVVI', X'4b540101000000011c6b65795f39727171376474676868746174686232366b676e72357279710ca63721dde1f150fcdede359fb912a190a230320881df72e92171a8be1591588db6ee6ff013c8b537b1fa9f1f9aa662bc2161170871c24329a7b866bfbacadef6ac4a6523975d4dc120c51bc6b98d5b1dc6838bace2ba78c9da825428b19be66e4c78cf9b8eb0253768fe60dc834287e7e334cb6678ebef6b271ab97d9e8a3ebae9018ee3574055d96d', 'key_9rqq7dtghhtathb26kgnr5ry', X'4b540101000000011864656b5f6c514b596977755044565f655565416545623253b70ee38cb253a55d23473469fa6e80b7a4d71a1e6c36176e3351da0733133553f4de8dcc9309d61aa1b07ce578586a6229db7b8a7d7a653fe78543df75bda4a5bb35992ad6d598b561ca7d8b55990b831fef3e8a5a2a3508eae17426b7791c7de1e20aed5113d43b4b63d1ea157f64fb5f8090ec3cf17b3b83fbec89924c3a6256bf7c14a5aef041');
+INSERT INTO checkpoint (size, at, note) VALUES (2, 1767323045000, 'keyturn/ins_0frozen0frozen0frozen0fro/ten_0frozen0frozen0frozen0fro
+2
+IYD0DNA2j03quCDw+o6EFioHMxAgTmJcvWRKJlhatGs=
+keyturn-seq 1
+keyturn-incarnation inc_vrde1v5zxgdmyrcasggqesnr
+keyturn-min-key-version 1
+keyturn-at 2026-01-02T03:04:05.000Z
+
+— keyturn/ins_0frozen0frozen0frozen0fro/ten_0frozen0frozen0frozen0fro u6L/AZlDMABT5ZHobNFJ2RJJV5u0PNuq4Ds5lH2TTQbf0TclyrxojNSsSGV5t8IesF7tAD9s9Q87Voxl39etj0zOYwU=
+');
+INSERT INTO token (public_id, type, hash, subject_id, permissions, created_at, created_by, expires_at, revoked_at, last_used_at, mac, mac_key_id) VALUES ('vl8pC9HW6jbM', 'cs', X'7a70e18f2963022bb07a46e4f06b96913b7e01f1e05bd867abeabe811c5c518c', 'wkl_8h4wwpse2rfw1qcpzg3t7s0g', NULL, 1767323045000, 'usr_admin', 1767409445000, NULL, NULL, X'2c9fb1155cc5d5dfc815c4163b77f0d4ad9555057afd7753ee07689ac75394e0', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO environment (id, name, created_at, mac, mac_key_id) VALUES ('env_2nw9j69dkzttxp9sq0426rjk', 'staging', 1767323045000, X'482502243f02b842eb7d090cdb0a4c9561c0eb9861242b8ad730d99406dee45b', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO environment (id, name, created_at, mac, mac_key_id) VALUES ('env_erg328707n8pnp6w9aw262ex', 'production', 1767323045000, X'1e2a47e715f55aab9bc434a46cb2ae795f84d6b6cb692367830783976874c550', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO credential (id, environment_id, name, kind, connector, state, health, health_since, health_cause, current_version, previous_version, pending_version, latest_version, revision, description, labels, config, value_expires_at, refresh_due_at, created_at, created_by, updated_at, deleted_at, destroy_after_at, mac, mac_key_id) VALUES ('crd_pvscsqt3vcce9tmwt3nycmh0', 'env_2nw9j69dkzttxp9sq0426rjk', 'search-key', 'api_key', NULL, 'active', 'ready', 1767323045000, NULL, 2, 1, NULL, 2, 2, 'frozen', '{"team":"sales"}', '{}', NULL, NULL, 1767323045000, 'usr_admin', 1767323045000, NULL, NULL, X'db8008cc8781df2be7b2a52a158861ace7c6dcfb419d658c95beff142648004d', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO credential (id, environment_id, name, kind, connector, state, health, health_since, health_cause, current_version, previous_version, pending_version, latest_version, revision, description, labels, config, value_expires_at, refresh_due_at, created_at, created_by, updated_at, deleted_at, destroy_after_at, mac, mac_key_id) VALUES ('crd_20gwnjre9qaf667fy3rpdkf3', 'env_2nw9j69dkzttxp9sq0426rjk', 'crm', 'oauth2', 'generic-oauth2', 'active', 'ready', 1767323045000, NULL, 1, NULL, NULL, 1, 1, 'frozen', '{"team":"sales"}', '{"token_endpoint":"https://id.example/token","client_id":"frozen"}', 1767326645000, 1767326195000, 1767323045000, 'usr_admin', 1767323045000, NULL, NULL, X'0e083f381b29ba6cb23fc39a586249d101f0be94ab2245e6401e9c7aa1b65ded', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO credential (id, environment_id, name, kind, connector, state, health, health_since, health_cause, current_version, previous_version, pending_version, latest_version, revision, description, labels, config, value_expires_at, refresh_due_at, created_at, created_by, updated_at, deleted_at, destroy_after_at, mac, mac_key_id) VALUES ('crd_mp52277kw2mvjefd757decka', 'env_2nw9j69dkzttxp9sq0426rjk', 'gone', 'json', NULL, 'deleted', 'ready', 1767323045000, NULL, 1, NULL, NULL, 1, 2, 'frozen', '{"team":"sales"}', '{}', NULL, NULL, 1767323045000, 'usr_admin', 1767323045000, 1767323045000, 1769915045000, X'0a32fb1076bbffdc20143fcca1b94352906501f6a04437b87d35ab253fe03300', 'key_zv3v0w6enmfrmfm5s5r77sqf');
+INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, created_by, origin, run_id) VALUES ('crd_pvscsqt3vcce9tmwt3nycmh0', 1, 'key_9e79qzprfypjhgkw5n4bnbg6', X'4b540101000000011c6b65795f39653739717a70726679706a68676b77356e34626e62673633102b64d7ab24609fbe4a9a157a3ada402e5a1e1c95b4daa061b766b5e9e1a2ac5d8ac9a95182671d7ed39b8a4134b2b2b766ed8adbdbd065c2e2e9138b72527ff0ce53a45b9b46504157208583b814ca2f20dc19713b1f6522ee460169c96bbf9d8f90e78fe42f23a4c2b432ded119cc4762c4504603bc9872afd97b29f8f1ce3cdea620c9386d03101d', X'4b540101000000011864656b5f766f314d41624c4b79615575474251304f6d736ff419b999f5b8d79919e9f9aa9cc9838cf04a7913e1d0d242f3ba09b5dddb9a2b7b15fe8503f08fd2398deff4ce6b935a16e3a3193d062e4a81ff58d575c36bc6c24c1681e355e2a21ceb94424848a170ec0dc401b5588f1c1e84f4bab90848aba2aeb9899703fc7d526a1829099f19d4f379f94891dbb6d4d475a0b65a0cf0ae8461', NULL, NULL, 1767323045000, 'usr_admin', 'put', NULL);
+INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, created_by, origin, run_id) VALUES ('crd_pvscsqt3vcce9tmwt3nycmh0', 2, 'key_9e79qzprfypjhgkw5n4bnbg6', X'4b540101000000011c6b65795f39653739717a70726679706a68676b77356e34626e626736021e2fdac46a4ad56dd02ee5d43c3f88907ae5b1d26d95b4f6d52209792cd6234613acea30ac0b8d1a1f77b09ca610f2451fbaf830f092c2733c66813bfb45aaa304f54dde5f8fa71906647c133ad6b7f6c7fae2fcf988575ad32c4ab277003a6101c3db7edf9c777b2f782b330a52a52acca4474d51fdb3536a10164d79cfdfdcc2c9792b1c5548085487', X'4b540101000000011864656b5f7958514368324f50384e556953746e5630554a4a54b1d67634d18a1aeb4e5ee7f89e8149ee8b1488a561db5d4bb8761f3615f624f26fcc712050efbee0f827bc974143b24934438650e2b554206dd2d0218761a6e98c354fdae5bc2caeeca57f2d75d65818b53bb1121bb37427461bebeaff6f9cfc1fab7411e88b8ab2300ed1be28ab2dc5a67e1410047936a97f3f3eff466c381ed3cfc9', NULL, NULL, 1767323045000, 'usr_admin', 'put', NULL);
+INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, created_by, origin, run_id) VALUES ('crd_20gwnjre9qaf667fy3rpdkf3', 1, 'key_2nkakag4kt0rj071der25ye0', X'4b540101000000011c6b65795f326e6b616b6167346b7430726a30373164657232357965300f10ba2b4d490a24b77d019ffac0569cf462f018f6083c39ac97dd38b7bdda6ef22f69555a092c5657a3d372e556e8c770db9e8dbca8630d6b77d760f61b89f12820ff7cc3c60f7274a207ab1c2dfb395f97156cad152a615cda433e47bb4806a2445252860d774a4bf5988daf4e8ee49fce0f8b893ad129a457b2c36ae1376592bc50e7f24eae4697cc9e', X'4b540101000000011864656b5f7532716d76536e35436665655f48666e52755763a998cac67431e2b4dafa342ae98fdfa81be40529e04fa8257247c071910727b74b04b7b7a15350171e02cdee3675b3acf62612154b032df07c37b050e6d7283bbb8b70303b3d833d47f490d8f0959a937d7939b90539749a441234aecea4b8b0d6d0da5ea5c22493799810033d81fae78bfc52467bd1a0220ea0a3c81a209f78eb1f4b786b0ab2b184836f638eb79794766aaf5f1f1f521480a599bbaa54e89702141b65', X'4b540101000000011864656b5f7532716d76536e35436665655f48666e52755763c309eb02d4fd89fa29ed3d32fa72dfc22baaaf101f6a0a8143139b6268a97e150a33aa64a0d4920750b4a1c6c2dfc784ebf5fcb517eeaedb9d0c94c4570055d033c002d0db87924ef5a4d68021fd3c4d2836b02defa1241837972ecb0788170df143704277c34932c5928dd84244d0cee97e9e4895760638e5c53b5fd02fc96438cd7adf45a529990463b7f10608a0bee48e12836d44226ec6a5df793f08e0dcc5aa79b71560a92af46973f49fab55bacca7ece56ab77797a6145687716b50652419', 1767326645000, 1767323045000, 'usr_admin', 'put', NULL);
+INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, created_by, origin, run_id) VALUES ('crd_mp52277kw2mvjefd757decka', 1, 'key_9e79qzprfypjhgkw5n4bnbg6', X'4b540101000000011c6b65795f39653739717a70726679706a68676b77356e34626e626736f57d09d0b73658787b8eb3cb8166f03ce740a42b8c89abde0d7e8e0d6ebb825ce0fa21ae41672952b9d6787ec8006d0594d89be7036c0d5a62e59bb9676549f833afd1e9cff30886bcdba7d8acd0ccba8e03a70579d0e3b7e81868c89b7d5c3141fc6596b4cc1502eca6c0f55c7a208f3de330f558b58e1025fb59fbed198dd8f7e8e4c08895b929a04e0a', X'4b540101000000011864656b5f4b6b4d6c45425f42733048485f6d566c56443074734cafc30bb41c334a2d787992b1da7fbaf93bf52949939301d9c35482c23f7163c677655b1ff1fb4e219fc92a51cfc1da5226a997559916c2589f7efc01213b54c7e6b37f890e7c2a0dbecd573049d18d2996b656bb276884b5e6947f0805cf7ca9c7', NULL, NULL, 1767323045000, 'usr_admin', 'put', NULL);
+INSERT INTO workload (id, name, environment, patterns, permissions, networks, jwks, revision, created_at, created_by, expires_at, revoked_at, last_used_at, mac, mac_key_id) VALUES ('wkl_8h4wwpse2rfw1qcpzg3t7s0g', 'sync', 'staging', '["*"]', '["read"]', '[]', NULL, 1, 1767323045000, 'usr_admin', 1767409445000, NULL, NULL, X'fdb1381da654dc7fa9cd86d84f8815d52cfd264bd7622b9c1ec67c4990fa2c21', 'key_zv3v0w6enmfrmfm5s5r77sqf');
