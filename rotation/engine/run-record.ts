@@ -26,6 +26,7 @@ export function openRun(
     step: 'queued',
     generation: row.current_version,
     attempts: 0,
+    lost_answers: 0,
     fence: 0,
     lease_until: 0,
     lease_owner: '',

@@ -78,6 +78,9 @@ export const LIMITS = {
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,
+  /** The longest a provider may have us wait; an instant further away was written by a clock that went astray. */
+  refreshWaitMaxMs: DAY,
+  accountValueMaxChars: 512,
   /** Where a provider's own figure is unknown. */
   providerRequestsPerSecond: 200,
   breakerFailures: 8,
@@ -85,7 +88,7 @@ export const LIMITS = {
   breakerOpenMaxMs: 10 * MINUTE,
   keepAliveFraction: 0.75,
   importWatchMs: 7 * DAY,
-  dueWorkConcurrency: 16,
+  dueWorkConcurrency: 64,
   dueWorkBatchRows: 500,
 
   // consent

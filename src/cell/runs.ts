@@ -16,6 +16,8 @@ export interface RunRow {
   /** The credential's version whose secret this run spends. */
   generation: number;
   attempts: number;
+  /** Sends of this generation whose answer never came; a crash between intent and outcome is one. */
+  lost_answers: number;
   /** Grows with every lease taken; a writer with an older one is refused. */
   fence: number;
   lease_until: number;
@@ -45,8 +47,8 @@ export class RunStore {
   insert(access: Access, row: RunRow): void {
     access.check();
     this.#sql.run(
-      'INSERT INTO run (id, credential_id, kind, trigger, requested_by, state, step, generation, attempts, fence, lease_until, lease_owner, ' +
-        'next_attempt_at, outcome, cause, new_version, started_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO run (id, credential_id, kind, trigger, requested_by, state, step, generation, attempts, lost_answers, fence, lease_until, lease_owner, ' +
+        'next_attempt_at, outcome, cause, new_version, started_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       row.id,
       row.credential_id,
       row.kind,
@@ -56,6 +58,7 @@ export class RunStore {
       row.step,
       row.generation,
       row.attempts,
+      row.lost_answers,
       row.fence,
       row.lease_until,
       row.lease_owner,
@@ -72,12 +75,13 @@ export class RunStore {
   save(access: Access, row: RunRow): void {
     access.check();
     this.#sql.run(
-      'UPDATE run SET state = ?, step = ?, generation = ?, attempts = ?, fence = ?, lease_until = ?, lease_owner = ?, next_attempt_at = ?, ' +
+      'UPDATE run SET state = ?, step = ?, generation = ?, attempts = ?, lost_answers = ?, fence = ?, lease_until = ?, lease_owner = ?, next_attempt_at = ?, ' +
         'outcome = ?, cause = ?, new_version = ?, finished_at = ? WHERE id = ?',
       row.state,
       row.step,
       row.generation,
       row.attempts,
+      row.lost_answers,
       row.fence,
       row.lease_until,
       row.lease_owner,

@@ -118,6 +118,7 @@ function tenantKeys(): object {
       'home-wrap': hex(root.subkey('home-wrap').export()),
       'token-pepper': hex(root.subkey('token-pepper').export()),
       'cursor-mac': hex(root.subkey('cursor-mac').export()),
+      'grant-fingerprint': hex(root.subkey('grant-fingerprint').export()),
     },
   };
 }
