@@ -88,6 +88,8 @@ export const LIMITS = {
   breakerOpenMaxMs: 10 * MINUTE,
   keepAliveFraction: 0.75,
   importWatchMs: 7 * DAY,
+  importRecentMs: DAY,
+  importPutMs: 15 * MINUTE,
   dueWorkConcurrency: 64,
   dueWorkBatchRows: 500,
 

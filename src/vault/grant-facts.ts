@@ -8,6 +8,8 @@ export interface GrantFacts {
   /** Set when the grant was made elsewhere and brought here. */
   readonly importedAt?: number;
   readonly importedFrom?: string;
+  /** Whoever brought it says that the other system goes on refreshing it. */
+  readonly stillUsedThere?: true;
   /** When the provider last honoured the refresh token (or signed assertion); idle limits count from here. */
   readonly refreshedAt?: number;
   /** As the provider said it. */
