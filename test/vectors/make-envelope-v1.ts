@@ -119,6 +119,7 @@ function tenantKeys(): object {
       'token-pepper': hex(root.subkey('token-pepper').export()),
       'cursor-mac': hex(root.subkey('cursor-mac').export()),
       'grant-fingerprint': hex(root.subkey('grant-fingerprint').export()),
+      webhook: hex(root.subkey('webhook').export()),
     },
   };
 }
