@@ -97,5 +97,6 @@ CREATE TABLE delivery (
 ) STRICT;
 CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE state = 'waiting';
 CREATE INDEX delivery_by_alert ON delivery (alert_id);
+CREATE INDEX delivery_by_webhook ON delivery (webhook_id, created_at, id);
 `,
 };
