@@ -2,6 +2,7 @@
 // It must never let a setting, nor what a provider answered, move a call to a host the connector does not declare unless an admin said so.
 import { fail } from '../src/base/errors.ts';
 import type {
+  AssertionSpec,
   Connector,
   ConsentSpec,
   IntrospectionSpec,
@@ -9,6 +10,7 @@ import type {
   OAuth2Spec,
   Parameter,
   ProbeSpec,
+  Renewal,
   RevocationSpec,
 } from './connector.ts';
 
@@ -80,7 +82,7 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
   return {
     id: connector.id,
     ...settled,
-    oauth2: { ...declared, ...adjust, tokenEndpoint, hosts },
+    oauth2: { ...declared, ...adjust, tokenEndpoint, hosts, ...filling.renewal(declared.renewal) },
     lifetimes: connector.lifetimes ?? {},
     hosts,
   };
@@ -149,6 +151,27 @@ class Filling {
     return { ...part, extraParameters: Object.fromEntries(extra) as Record<string, string> };
   }
 
+  /** The claims of a signed assertion; an audience is what the provider calls itself, so no setting moves it to a sandbox. */
+  renewal(declared: Renewal | undefined): { renewal?: Renewal } {
+    if (declared === undefined) return {};
+    if (declared.kind === 'refresh_token') {
+      return {
+        renewal: declared.recovery === undefined ? declared : { ...declared, recovery: this.#assertion(declared.recovery) },
+      };
+    }
+    return { renewal: 'assertion' in declared ? { ...declared, assertion: this.#assertion(declared.assertion) } : declared };
+  }
+
+  #assertion(declared: AssertionSpec): AssertionSpec {
+    const { audience, subject, ...rest } = declared;
+    const claims = { audience, subject };
+    const filled = Object.entries(claims).flatMap(([name, template]) => {
+      const value = template === undefined ? undefined : this.#fill(template, false);
+      return value === undefined || value === '' ? [] : [[name, value] as const];
+    });
+    return { ...rest, ...Object.fromEntries(filled) };
+  }
+
   hosts(declared: readonly string[], ownTokenEndpoint: boolean): string[] {
     const { sandbox, baseUrls } = this.#settings;
     const moved = sandbox !== undefined || baseUrls !== undefined || ownTokenEndpoint || declared.length === 0;
@@ -160,15 +183,16 @@ class Filling {
   #fill(template: string, inUrl = true): string | undefined {
     let missing = false;
     const filled = template.replaceAll(TEMPLATE, (_, ofAccount: string | undefined, name: string) => {
-      const value = ofAccount === undefined ? this.#value(name) : this.#accountValue(name, inUrl, template);
+      const value = ofAccount === undefined ? this.#value(name, inUrl) : this.#accountValue(name, inUrl, template);
       if (value === undefined) missing = true;
       return value ?? '';
     });
     return missing ? undefined : filled;
   }
 
-  #value(name: string): string | undefined {
-    if (name === 'client_id') return encodeURIComponent(this.#settings.clientId ?? '');
+  #value(name: string, inUrl: boolean): string | undefined {
+    const { clientId = '' } = this.#settings;
+    if (name === 'client_id') return inUrl ? encodeURIComponent(clientId) : clientId;
     if (!this.#values.has(name)) fail('internal', `undeclared parameter ${name}`);
     return this.#values.get(name);
   }

@@ -1,12 +1,29 @@
 // From what a credential says (snake_case, stored) to what a connector is settled with.
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import type { GrantFacts } from '../../src/vault/grant-facts.ts';
+import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import type { Connector, LostAnswer, OAuth2Spec } from '../connector.ts';
 import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2-settings.ts';
 
 /** @throws invalid_request naming the setting | not_rotatable */
 export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
   return settleConnector(connector, settingsOf(config, facts, unfinished));
+}
+
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
+/** How a grant of these settings is renewed; of two idle limits the shorter counts, since only that one is safe to keep to. */
+export function rulesOf(settled: SettledConnector, config: OAuth2Config): RenewalRules {
+  const kind = settled.oauth2.renewal?.kind ?? 'refresh_token';
+  const { idleSeconds } = settled.lifetimes;
+  const told = [
+    idleSeconds === undefined ? undefined : idleSeconds * 1_000,
+    config.idle_limit_days === undefined ? undefined : config.idle_limit_days * DAY_MS,
+  ].filter((limit) => limit !== undefined);
+  return {
+    renews: kind === 'refresh_token' ? 'refresh_token' : kind === 'none' ? 'never' : 'key',
+    idleMs: told.length === 0 ? undefined : Math.min(...told),
+  };
 }
 
 /** Only a credential that says it is played by a sandbox may reach this machine, and only where the operator allows it. */

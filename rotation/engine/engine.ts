@@ -7,12 +7,13 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
+import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys, rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress } from '../connector.ts';
 import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
-import { mayReachLoopback, settleFor } from './connector-settings.ts';
+import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
@@ -240,10 +241,10 @@ export class RunEngine implements Refresher {
     }
   }
 
-  checkSettings(connectorId: string, config: OAuth2Config): void {
+  checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
     const connector =
       this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
-    settleFor(connector, config, {}, true);
+    return rulesOf(settleFor(connector, config, {}, true), config);
   }
 
   #settled(attempt: Attempt): SettledConnector | undefined {

@@ -17,7 +17,7 @@ import {
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
-import { refreshDueAt } from './refresh-schedule.ts';
+import { keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 /** What must hold for the write to happen: all that is given. */
@@ -58,9 +58,10 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const { environment, row } = subject;
       checkPrecondition(row, input.precondition);
       const now = vault.around.clock.now();
-      const split = splitValue(input, now);
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
-      applyTiming(vault, facts, split, now);
+      const rules = renewalRules(vault, facts);
+      const split = splitValue(input, rules, now);
+      applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
       if (row === undefined) vault.credentials.insert(access, facts);
@@ -110,10 +111,10 @@ export function checkPrecondition(row: CredentialRow | undefined, precondition: 
   }
 }
 
-function splitValue(input: PutCredentialInput, now: number): SplitValue {
+function splitValue(input: PutCredentialInput, rules: RenewalRules, now: number): SplitValue {
   const split: SplitValue =
     input.kind === 'oauth2'
-      ? splitGrant(usableGrant(oauth2Value.parse(input.value)), now)
+      ? splitGrant(usableGrant(oauth2Value.parse(input.value), rules), now)
       : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
   if (bytes > LIMITS.valueMaxBytes)
@@ -121,8 +122,13 @@ function splitValue(input: PutCredentialInput, now: number): SplitValue {
   return split;
 }
 
-function usableGrant(grant: ReturnType<typeof oauth2Value.parse>): ReturnType<typeof oauth2Value.parse> {
+type GrantInput = ReturnType<typeof oauth2Value.parse>;
+
+function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
   if (grant.access_token !== undefined || grant.refresh_token !== undefined) return grant;
+  const key = grant.client_secret ?? grant.client_private_jwk ?? grant.client_private_key_pem;
+  if (renews === 'key' && key !== undefined) return grant;
+  if (renews === 'key') fail('invalid_request', 'this connector needs a client secret or a private key', { pointer: '/value' });
   return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
 }
 
@@ -194,15 +200,39 @@ function nextFacts(row: CredentialRow, access: Access, input: PutCredentialInput
   };
 }
 
-/** Sets expiry and the next refresh from a new value. */
-export function applyTiming(vault: TenantVault, facts: CredentialFacts, split: SplitValue, now: number): void {
+const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
+
+/** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
+export function renewalRules(vault: TenantVault, facts: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>): RenewalRules {
+  if (facts.kind !== 'oauth2' || vault.refresher === undefined) return BY_REFRESH_TOKEN;
+  return vault.refresher.checkSettings(facts.connector ?? '', JSON.parse(facts.config) as OAuth2Config);
+}
+
+/** Sets expiry and the next refresh from a new value; `rules` default to what can be found out without refusing anything. */
+export function applyTiming(
+  vault: TenantVault,
+  facts: CredentialFacts,
+  split: SplitValue,
+  now: number,
+  rules: RenewalRules = rulesOrDefault(vault, facts),
+): void {
   facts.value_expires_at = split.expiresAtMs ?? null;
   facts.refresh_due_at = null;
   if (facts.kind !== 'oauth2' || split.retained === undefined) return;
-  const refreshable = hasRefreshToken(split.retained);
-  if (!refreshable) return;
-  facts.refresh_due_at =
-    split.expiresAtMs === undefined ? now : refreshDueAt(now, split.expiresAtMs, vault.around.entropy.fraction());
+  if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(split.retained))) return;
+  const fraction = vault.around.entropy.fraction();
+  if (split.expiresAtMs === undefined) facts.refresh_due_at = now;
+  else if ((JSON.parse(facts.config) as OAuth2Config).refresh === 'on_read') {
+    facts.refresh_due_at = keepAliveAt(now, rules.idleMs, fraction);
+  } else facts.refresh_due_at = refreshDueAt(now, split.expiresAtMs, fraction);
+}
+
+function rulesOrDefault(vault: TenantVault, facts: CredentialFacts): RenewalRules {
+  try {
+    return renewalRules(vault, facts);
+  } catch {
+    return BY_REFRESH_TOKEN;
+  }
 }
 
 function hasRefreshToken(retained: Uint8Array): boolean {

@@ -1,5 +1,16 @@
-// When to refresh a grant ahead of its expiry. Pure arithmetic.
+// When to refresh a grant: ahead of its expiry, or often enough to keep it alive. Pure arithmetic.
 import { LIMITS } from '../base/limits.ts';
+
+/** What a connector and a credential's settings say of how fresh access tokens are got. */
+export interface RenewalRules {
+  /** `key`: by a client secret or a signed assertion, without a refresh token. `never`: only a person can bring another. */
+  readonly renews: 'refresh_token' | 'key' | 'never';
+  /** How long the provider lets the grant lie unused; undefined where nobody knows. */
+  readonly idleMs: number | undefined;
+}
+
+/** Assumed where nobody knows: shorter than any idle limit that a provider documents. */
+const IDLE_DEFAULT_MS = 30 * 24 * 60 * 60 * 1_000;
 
 /**
  * Starts at `expiresAtMs - max(5 min, 10 % of the lifetime)` less a jitter of up to half that margin, but never later than is
@@ -11,4 +22,15 @@ export function refreshDueAt(nowMs: number, expiresAtMs: number, fraction: numbe
   const margin = Math.max(LIMITS.refreshMarginMinMs, lifetimeMs * LIMITS.refreshMarginFraction);
   const capped = Math.min(margin * (1 + fraction / 2), lifetimeMs * LIMITS.refreshMarginMaxFraction);
   return Math.round(expiresAtMs - capped);
+}
+
+/** For a grant that is refreshed when someone reads: the idle limit must not pass unused. @param fraction as above */
+export function keepAliveAt(nowMs: number, idleMs: number | undefined, fraction: number): number {
+  const idle = idleMs ?? IDLE_DEFAULT_MS;
+  return Math.round(nowMs + idle * LIMITS.keepAliveFraction * (1 - fraction / 10));
+}
+
+/** An instant that this clock cannot have written: it was ahead, or it has been put back since. */
+export function isFromTheFuture(atMs: number, nowMs: number): boolean {
+  return atMs > nowMs + LIMITS.clockSkewMs;
 }

@@ -14,6 +14,7 @@ import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+import type { RenewalRules } from './refresh-schedule.ts';
 
 export interface TenantIdentity {
   readonly id: string;
@@ -25,8 +26,8 @@ export interface TenantIdentity {
 export interface Refresher {
   /** Settles when the credential's one shared refresh did; never throws for a refresh that failed. */
   refreshNow(credentialId: string): Promise<void>;
-  /** Whether the connector can work with these settings. @throws invalid_request naming the field */
-  checkSettings(connector: string, config: OAuth2Config): void;
+  /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
+  checkSettings(connector: string, config: OAuth2Config): RenewalRules;
 }
 
 export interface TenantVaultOptions {
