@@ -15,6 +15,7 @@ import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
+import type { DueWorkPorts } from './due-work.ts';
 import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { openRun, type Trigger } from './run-record.ts';
@@ -45,6 +46,11 @@ export class RunEngine implements Refresher {
 
   constructor(options: EngineOptions) {
     this.#o = options;
+  }
+
+  /** What routes and due work need of it. */
+  get ports(): DueWorkPorts {
+    return this.#o;
   }
 
   /** No refresh is under way. */

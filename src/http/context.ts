@@ -1,5 +1,6 @@
 // What route handlers are given: one tenant or the home cell, and the few things both need.
 
+import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
 import type { Caller } from '../access/principals.ts';
 import type { RunRow } from '../cell/runs.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
@@ -9,6 +10,7 @@ import type { TenantVault } from '../vault/tenant-vault.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
+  readonly ports: Pick<DueWorkPorts, 'connectors' | 'sandboxAllowed'>;
   /** Opens (or joins) a run for the credential; inside a job. */
   open(caller: Caller, environment: string, name: string): RunRow;
   /** Sets it going in the background. */

@@ -70,6 +70,7 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       const vault = row === undefined ? undefined : team.tenants.get(row.id)?.vault;
       if (vault === undefined) return undefined;
       const rotation: TenantContext['rotation'] = {
+        ports: { connectors: new Map(), sandboxAllowed: false },
         open: () => {
           throw new Error('no engine in this test');
         },
