@@ -1,7 +1,9 @@
-// Alerts, webhooks and deliveries: all SQL about them.
+// Alerts, webhooks and deliveries: all SQL about them. A webhook's row decides where a tenant's news goes, so it carries a MAC.
+// It must never hand out a webhook whose row was changed behind our back.
 import type { Access } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import type { Sql } from './sql.ts';
+import { checkRow, eachIntact, type Sealed, sealRow } from './row-integrity.ts';
+import type { Sql, SqlValue } from './sql.ts';
 
 export interface AlertRow {
   id: string;
@@ -12,6 +14,43 @@ export interface AlertRow {
   at: number;
 }
 
+export interface WebhookFacts {
+  id: string;
+  url: string;
+  /** JSON array of alert kinds; empty means all there are and all there will be. */
+  kinds: string;
+  created_at: number;
+  created_by: string;
+  deleted_at: number | null;
+}
+export type WebhookRow = WebhookFacts & Sealed;
+
+export interface DeliveryRow {
+  id: string;
+  webhook_id: string;
+  alert_id: string;
+  state: 'waiting' | 'delivered' | 'given_up';
+  attempts: number;
+  next_attempt_at: number | null;
+  cause: string | null;
+  created_at: number;
+  finished_at: number | null;
+}
+
+/** A delivery as it is looked up for work: which, and whose. */
+export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id'>;
+
+/** Where a page ends: rows are ordered by instant and id, newest first. */
+export interface Before {
+  readonly at: number;
+  readonly id: string;
+}
+
+function decisive(row: WebhookFacts): SqlValue[] {
+  const { url, kinds, created_at, created_by, deleted_at } = row;
+  return [url, kinds, created_at, created_by, deleted_at];
+}
+
 export class AlertStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
@@ -20,6 +59,8 @@ export class AlertStore {
     this.#sql = sql;
     this.#keyring = keyring;
   }
+
+  // ---- alerts
 
   insert(access: Access, row: AlertRow): void {
     access.check();
@@ -33,10 +74,188 @@ export class AlertStore {
     );
   }
 
-  /** Re-seals rows whose MAC carries an old key; returns how many. */
-  resealBatch(access: Access, _maxRows: number): number {
+  find(access: Access, id: string): AlertRow | undefined {
     access.check();
-    void this.#keyring;
-    return 0;
+    return this.#sql.get<AlertRow>('SELECT * FROM alert WHERE id = ?', id);
+  }
+
+  /** Newest first. */
+  list(access: Access, credentialId: string | undefined, before: Before, maxRows: number): AlertRow[] {
+    access.check();
+    const [where, values] = credentialId === undefined ? ['', []] : ['credential_id = ? AND', [credentialId]];
+    return this.#sql.all<AlertRow>(
+      `SELECT * FROM alert WHERE ${where} (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?`,
+      ...values,
+      before.at,
+      before.id,
+      maxRows,
+    );
+  }
+
+  hasAlertBefore(access: Access, atMs: number): boolean {
+    access.check();
+    return this.#sql.get('SELECT 1 AS present FROM alert WHERE at < ? LIMIT 1', atMs) !== undefined;
+  }
+
+  /** Forgets alerts of before `atMs` and their deliveries, oldest first; returns how many alerts. */
+  purge(access: Access, atMs: number, maxRows: number): number {
+    access.check();
+    const old = 'SELECT id FROM alert WHERE at < ? ORDER BY at, id LIMIT ?';
+    this.#sql.run(`DELETE FROM delivery WHERE alert_id IN (${old})`, atMs, maxRows);
+    return this.#sql.all(`DELETE FROM alert WHERE id IN (${old}) RETURNING id`, atMs, maxRows).length;
+  }
+
+  // ---- webhooks
+
+  insertWebhook(access: Access, row: WebhookFacts): void {
+    access.check();
+    const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
+    this.#sql.run(
+      'INSERT INTO webhook (id, url, kinds, created_at, created_by, deleted_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      row.id,
+      row.url,
+      row.kinds,
+      row.created_at,
+      row.created_by,
+      row.deleted_at,
+      mac,
+      mac_key_id,
+    );
+  }
+
+  /** Not the deleted ones, oldest first. @throws integrity */
+  webhooks(access: Access): WebhookRow[] {
+    return this.#live(access).map((row) => this.#checked(row));
+  }
+
+  /**
+   * Ids of those that want this kind. A damaged row counts as wanting it: its delivery then fails for all to see, where an error
+   * here would undo the change of state that the alert tells.
+   */
+  webhooksFor(access: Access, kind: string): string[] {
+    const wanting = this.#live(access).filter((row) => {
+      const isIntact = eachIntact([row], (one) => this.#checked(one)) === 1;
+      const kinds = isIntact ? (JSON.parse(row.kinds) as string[]) : [];
+      return kinds.length === 0 || kinds.includes(kind);
+    });
+    return wanting.map(({ id }) => id);
+  }
+
+  /** Not a deleted one. @throws integrity */
+  findWebhook(access: Access, id: string): WebhookRow | undefined {
+    access.check();
+    const row = this.#sql.get<WebhookRow>('SELECT * FROM webhook WHERE id = ?', id);
+    return row === undefined || this.#checked(row).deleted_at !== null ? undefined : row;
+  }
+
+  deleteWebhook(access: Access, row: WebhookRow, nowMs: number): void {
+    access.check();
+    const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive({ ...row, deleted_at: nowMs }));
+    this.#sql.run('UPDATE webhook SET deleted_at = ?, mac = ?, mac_key_id = ? WHERE id = ?', nowMs, mac, mac_key_id, row.id);
+  }
+
+  /** Re-seals rows whose MAC carries an old key; returns how many. */
+  resealBatch(access: Access, maxRows: number): number {
+    access.check();
+    const { keyId } = this.#keyring.macKey();
+    const rows = this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    return eachIntact(rows, (row) => {
+      this.#checked(row);
+      const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
+      this.#sql.run('UPDATE webhook SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
+    });
+  }
+
+  // ---- deliveries
+
+  insertDelivery(access: Access, row: DeliveryRow): void {
+    access.check();
+    this.#sql.run(
+      'INSERT INTO delivery (id, webhook_id, alert_id, state, attempts, next_attempt_at, cause, created_at, finished_at) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      row.id,
+      row.webhook_id,
+      row.alert_id,
+      row.state,
+      row.attempts,
+      row.next_attempt_at,
+      row.cause,
+      row.created_at,
+      row.finished_at,
+    );
+  }
+
+  findDelivery(access: Access, id: string): DeliveryRow | undefined {
+    access.check();
+    return this.#sql.get<DeliveryRow>('SELECT * FROM delivery WHERE id = ?', id);
+  }
+
+  saveDelivery(access: Access, row: DeliveryRow): void {
+    access.check();
+    this.#sql.run(
+      'UPDATE delivery SET state = ?, attempts = ?, next_attempt_at = ?, cause = ?, finished_at = ? WHERE id = ?',
+      row.state,
+      row.attempts,
+      row.next_attempt_at,
+      row.cause,
+      row.finished_at,
+      row.id,
+    );
+  }
+
+  /** Longest due first. */
+  dueDeliveries(access: Access, nowMs: number, maxRows: number): DueDelivery[] {
+    access.check();
+    return this.#sql.all<DueDelivery>(
+      "SELECT id, webhook_id FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ? ORDER BY next_attempt_at, created_at, id LIMIT ?",
+      nowMs,
+      maxRows,
+    );
+  }
+
+  /** What is due at one webhook waits until `untilMs` without an attempt. */
+  postpone(access: Access, webhookId: string, nowMs: number, untilMs: number): void {
+    access.check();
+    this.#sql.run(
+      "UPDATE delivery SET next_attempt_at = ? WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ?",
+      untilMs,
+      webhookId,
+      nowMs,
+    );
+  }
+
+  /** Gives up what waits at one webhook, if made before `createdBeforeMs`; returns how many. */
+  giveUp(access: Access, webhookId: string, cause: string, nowMs: number, createdBeforeMs = Number.MAX_SAFE_INTEGER): number {
+    access.check();
+    return this.#sql.all(
+      "UPDATE delivery SET state = 'given_up', cause = ?, next_attempt_at = NULL, finished_at = ? " +
+        "WHERE webhook_id = ? AND state = 'waiting' AND created_at < ? RETURNING id",
+      cause,
+      nowMs,
+      webhookId,
+      createdBeforeMs,
+    ).length;
+  }
+
+  /** Newest first. */
+  deliveries(access: Access, webhookId: string, before: Before, maxRows: number): DeliveryRow[] {
+    access.check();
+    return this.#sql.all<DeliveryRow>(
+      'SELECT * FROM delivery WHERE webhook_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?',
+      webhookId,
+      before.at,
+      before.id,
+      maxRows,
+    );
+  }
+
+  #live(access: Access): WebhookRow[] {
+    access.check();
+    return this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE deleted_at IS NULL ORDER BY created_at, id');
+  }
+
+  #checked(row: WebhookRow): WebhookRow {
+    checkRow(this.#keyring, 'webhook', row.id, decisive(row), row);
+    return row;
   }
 }

@@ -2,6 +2,7 @@
 // It must never carry a value, a token or a byte of a provider's answer.
 import { newId } from '../base/ids.ts';
 import type { Access } from '../cell/access.ts';
+import type { AlertRow } from '../cell/alerts.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
@@ -38,5 +39,34 @@ export function raiseAlert(
     at: now,
     facts: JSON.stringify({ environment, name: row.name, connector: row.connector, ...facts }),
   });
+  for (const webhookId of vault.alerts.webhooksFor(access, kind)) {
+    vault.alerts.insertDelivery(access, {
+      id: newId('delivery', vault.around.entropy),
+      webhook_id: webhookId,
+      alert_id: id,
+      state: 'waiting',
+      attempts: 0,
+      next_attempt_at: now,
+      cause: null,
+      created_at: now,
+      finished_at: null,
+    });
+    vault.dueChanged();
+  }
   return id;
+}
+
+/** An alert as it is told: what it is about, and its facts without that. */
+export interface ToldAlert {
+  readonly id: string;
+  readonly kind: string;
+  readonly at: number;
+  readonly credential: { readonly id: string; readonly environment: string; readonly name: string };
+  readonly facts: AlertFacts;
+}
+
+export function toldAlert(row: AlertRow): ToldAlert {
+  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
+  const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
+  return { id: row.id, kind: row.kind, at: row.at, credential, facts };
 }

@@ -118,6 +118,7 @@ export class TenantVault {
     let moved = this.credentials.resealBatch(access, maxRows);
     if (moved < maxRows) moved += this.workloads.resealBatch(access, maxRows - moved);
     if (moved < maxRows) moved += this.core.tokens.resealBatch(access, maxRows - moved);
+    if (moved < maxRows) moved += this.alerts.resealBatch(access, maxRows - moved);
     return moved;
   }
 
