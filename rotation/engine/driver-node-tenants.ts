@@ -69,7 +69,7 @@ export class NodeTenants {
 
   /** Lets every engine finish what it has at a provider, and begin nothing new. */
   async stop(): Promise<void> {
-    await Promise.all(this.#open.all().map((tenant) => tenant.engine.stop()));
+    await Promise.all(this.#open.all().flatMap(({ engine, vault }) => [engine.stop(), vault.finished()]));
   }
 
   closeAll(): void {
@@ -136,7 +136,7 @@ export class NodeTenants {
         vault,
         engine,
         nextDueAt: () => vault.nextDueAt(),
-        idle: () => engine.idle && vault.core.cell.idle,
+        idle: () => engine.idle && vault.idle && vault.core.cell.idle,
         close: () => vault.close(),
         runDueWork: () => engine.runDueWork(),
       };

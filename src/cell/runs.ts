@@ -164,6 +164,7 @@ const DUE_QUESTIONS: readonly string[] = [
   'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
   "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
   'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
+  "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') ORDER BY expires_at LIMIT 1",
   // Expired tokens are kept a day, so that a reviewer can still see them, and then purged.
   'SELECT expires_at + 86400000 AS at FROM token ORDER BY expires_at LIMIT 1',
 ];

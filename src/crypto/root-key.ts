@@ -9,7 +9,7 @@ import { FrameWriter } from './framing.ts';
 import { adoptKey, equalBytes, hkdf, hmacSha256, KEY_BYTES, randomBytes, secretKey } from './primitives.ts';
 
 /** Subkeys others may ask for; each is one key for one algorithm in one place. */
-export const SUBKEYS = ['home-wrap', 'token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook'] as const;
+export const SUBKEYS = ['home-wrap', 'token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook', 'connect'] as const;
 export type SubkeyLabel = (typeof SUBKEYS)[number];
 type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap';
 

@@ -7,6 +7,7 @@ import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Access } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
+import { ConnectionStore } from '../cell/connections.ts';
 import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
 import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
@@ -52,6 +53,7 @@ export class TenantVault {
   readonly workloads: WorkloadStore;
   readonly runs: RunStore;
   readonly alerts: AlertStore;
+  readonly connections: ConnectionStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
@@ -60,6 +62,7 @@ export class TenantVault {
   readonly auditOperations = { read: 'audit.read', export: 'audit.export' } as const;
   readonly #onDueChanged: (tenantId: string) => void;
   #dueChanged = false;
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: TenantVaultOptions) {
     const { tenant, sql, around } = options;
@@ -72,6 +75,7 @@ export class TenantVault {
     this.workloads = new WorkloadStore(sql, this.core.keyring);
     this.runs = new RunStore(sql);
     this.alerts = new AlertStore(sql, this.core.keyring);
+    this.connections = new ConnectionStore(sql, this.core.keyring);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -103,6 +107,23 @@ export class TenantVault {
     return this.core.cell.submit(useCase);
   }
 
+  /** Work at a provider whose answer exists nowhere else until it is stored: while it lasts, the cell stays open. */
+  keepOpenFor<T>(work: Promise<T>): Promise<T> {
+    const settled = work.finally(() => this.#underWay.delete(settled));
+    this.#underWay.add(settled);
+    return settled;
+  }
+
+  /** Nothing that `keepOpenFor` was told of is under way. */
+  get idle(): boolean {
+    return this.#underWay.size === 0;
+  }
+
+  /** Waits for what is under way, however it ends. */
+  async finished(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+  }
+
   /** The batch changed when something is due; the owner of the timer is told after the commit. */
   dueChanged(): void {
     this.#dueChanged = true;
@@ -119,6 +140,7 @@ export class TenantVault {
     if (moved < maxRows) moved += this.workloads.resealBatch(access, maxRows - moved);
     if (moved < maxRows) moved += this.core.tokens.resealBatch(access, maxRows - moved);
     if (moved < maxRows) moved += this.alerts.resealBatch(access, maxRows - moved);
+    if (moved < maxRows) moved += this.connections.resealBatch(access, maxRows - moved);
     return moved;
   }
 

@@ -120,6 +120,7 @@ function tenantKeys(): object {
       'cursor-mac': hex(root.subkey('cursor-mac').export()),
       'grant-fingerprint': hex(root.subkey('grant-fingerprint').export()),
       webhook: hex(root.subkey('webhook').export()),
+      connect: hex(root.subkey('connect').export()),
     },
   };
 }
