@@ -37,8 +37,8 @@ export interface DeliveryRow {
   finished_at: number | null;
 }
 
-/** A delivery as it is looked up for work: which, and whose. */
-export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id'>;
+/** A delivery as it is looked up for work. */
+export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts'>;
 
 /** Where a page ends: rows are ordered by instant and id, newest first. */
 export interface Before {
@@ -207,7 +207,7 @@ export class AlertStore {
   dueDeliveries(access: Access, nowMs: number, maxRows: number): DueDelivery[] {
     access.check();
     return this.#sql.all<DueDelivery>(
-      "SELECT id, webhook_id FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ? ORDER BY next_attempt_at, created_at, id LIMIT ?",
+      "SELECT id, webhook_id, attempts FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ? ORDER BY next_attempt_at, created_at, id LIMIT ?",
       nowMs,
       maxRows,
     );

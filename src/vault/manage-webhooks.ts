@@ -58,8 +58,13 @@ function checkUrl(text: string, allowLoopback: boolean): void {
   if (url.username !== '' || url.password !== '') fail('invalid_request', 'must not hold a user name or password', { pointer });
   if (url.hash !== '') fail('invalid_request', 'must not hold a fragment', { pointer });
   if (url.protocol === 'https:') return;
-  const loopback = /^(127\.[0-9.]+|\[::1\]|localhost)$/.test(url.hostname);
-  if (url.protocol !== 'http:' || !loopback || !allowLoopback) fail('invalid_request', 'must be an https URL', { pointer });
+  if (url.protocol !== 'http:' || !isLoopback(url) || !allowLoopback)
+    fail('invalid_request', 'must be an https URL', { pointer });
+}
+
+/** Whether the URL itself names this machine. */
+export function isLoopback(url: URL): boolean {
+  return /^(127\.[0-9.]+|\[::1\]|localhost)$/.test(url.hostname);
 }
 
 /** Not the deleted ones, oldest first. */
