@@ -105,6 +105,7 @@ export const LIMITS = {
   // forecast, revocation
   noticeDays: [30, 7, 1],
   reviewEveryMs: DAY,
+  reviewAtMostEveryMs: HOUR,
   revokeBackoffBaseMs: 30 * SECOND,
   revokeBackoffMaxMs: 6 * HOUR,
   revokeGiveUpMs: 7 * DAY,

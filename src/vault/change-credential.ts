@@ -119,6 +119,7 @@ export function restoreCredential(vault: TenantVault, caller: Caller, input: Nam
         deleted_at: null,
         destroy_after_at: null,
         refresh_due_at: refreshable ? (located.row.value_expires_at ?? vault.around.clock.now()) : null,
+        review_due_at: refreshable ? vault.around.clock.now() : null,
       });
     },
   );

@@ -54,7 +54,7 @@ export function grantFacts(row: Pick<CredentialFacts, 'grant_facts'>): GrantFact
 /** Writes `changes` over what is known; a member that is undefined goes away. The caller saves the row. */
 export function changeGrantFacts(
   row: Pick<CredentialFacts, 'grant_facts'>,
-  changes: Partial<Record<keyof GrantFacts, unknown>> & Partial<GrantFacts>,
+  changes: { readonly [K in keyof GrantFacts]?: GrantFacts[K] | undefined },
 ): void {
   row.grant_facts = JSON.stringify({ ...grantFacts(row), ...changes });
 }

@@ -24,6 +24,7 @@ export function changeHealth(
   if (before === health) return false;
   facts.health = health;
   facts.health_since = now;
+  facts.review_due_at = now; // what ends it, and whether that must be told, may be another thing now
   raiseAlert(vault, access, facts, environment, `credential.${health}`, { before, cause, since: toTimestamp(now) });
   vault.dueChanged();
   return true;

@@ -18,6 +18,7 @@ import {
   splitGrant,
 } from './credential-kinds.ts';
 import { keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
+import { reviewDueAt } from './review-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 /** What must hold for the write to happen: all that is given. */
@@ -197,6 +198,7 @@ function nextFacts(row: CredentialRow, access: Access, input: PutCredentialInput
     health_since: row.health === 'ready' ? row.health_since : now,
     health_cause: null,
     updated_at: now,
+    review_due_at: null, // another grant: its forecast begins anew
   };
 }
 
@@ -218,6 +220,7 @@ export function applyTiming(
 ): void {
   facts.value_expires_at = split.expiresAtMs ?? null;
   facts.refresh_due_at = null;
+  facts.review_due_at = reviewDueAt(facts, now);
   if (facts.kind !== 'oauth2' || split.retained === undefined) return;
   if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(split.retained))) return;
   const fraction = vault.around.entropy.fraction();

@@ -3,6 +3,7 @@ import type { Egress } from '../../rotation/connector.ts';
 import { loadConnectors } from '../../rotation/engine/driver-connectors.ts';
 import { createNodeEgress } from '../../rotation/engine/driver-egress.ts';
 import { RunEngine } from '../../rotation/engine/engine.ts';
+import { reviewDue } from '../../rotation/engine/forecast-review.ts';
 import {
   type Sandbox,
   type SandboxGrant,
@@ -92,6 +93,8 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
   // A person with a fresh second factor: a workload's token would not outlive the jumps of the clock.
   const reader = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: clock.now() });
   const answers: string[] = [];
+  // The first look at a grant is due at once; done here, so that what is due next in a test is its refresh.
+  const reviewed = () => reviewDue(engine.ports);
   const row = (name: string) => sql.get('SELECT * FROM credential WHERE name = ? ORDER BY created_at DESC', name) as never;
   const runs = (name: string) =>
     sql.all<RunRow>(
@@ -133,6 +136,7 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
           precondition: {},
         }),
       );
+      await reviewed();
       return grant;
     },
     refused: (name) =>
@@ -140,8 +144,9 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
         () => {
           throw new Error('the read was not refused');
         },
-        (error: unknown) => {
+        async (error: unknown) => {
           if (!(error instanceof KeyturnError)) throw error;
+          await reviewed();
           answers.push(JSON.stringify([error.message, error.extra]));
           return error;
         },
@@ -160,8 +165,10 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
       const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
       await vault.submit(() => destroyCredential(vault, owner, { ...place(name), precondition: {} }));
     },
-    restore: async (name) =>
-      void (await vault.submit(() => restoreCredential(vault, admin(), { ...place(name), precondition: {} }))),
+    restore: async (name) => {
+      await vault.submit(() => restoreCredential(vault, admin(), { ...place(name), precondition: {} }));
+      await reviewed();
+    },
     journal: (name) =>
       sql
         .all<{ line: string }>(

@@ -1,0 +1,61 @@
+// SQL that the forecast asks of credentials: whose review is due, who ends when, how many grants one account has. Ids and sums only:
+// whoever works on a credential reads its checked row first.
+import type { Access } from './access.ts';
+import type { Sql } from './sql.ts';
+
+/** Where a page of ends stops: rows are ordered by day and id. */
+export interface EndKey {
+  readonly endsAt: number;
+  readonly id: string;
+}
+
+export interface AccountCount {
+  readonly client_id: string;
+  /** JSON, as it lies in the facts. */
+  readonly account: string;
+  readonly count: number;
+  /** Id of the one that was made first. */
+  readonly oldest: string;
+}
+
+/** Longest due first, whatever became of the credential since. */
+export function dueForReview(sql: Sql, access: Access, nowMs: number, maxRows: number): string[] {
+  access.check();
+  const query = 'SELECT id FROM credential WHERE review_due_at IS NOT NULL AND review_due_at <= ? ORDER BY review_due_at LIMIT ?';
+  return sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
+}
+
+/** Soonest first, as last reviewed; `environmentId` undefined: of all. */
+export function endingSoonest(
+  sql: Sql,
+  access: Access,
+  environmentId: string | undefined,
+  after: EndKey,
+  throughMs: number,
+  maxRows: number,
+): EndKey[] {
+  access.check();
+  const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
+  return sql.all<{ endsAt: number; id: string }>(
+    'SELECT grant_ends_at AS endsAt, id FROM credential WHERE grant_ends_at IS NOT NULL AND (grant_ends_at, id) > (?, ?) ' +
+      `AND grant_ends_at <= ? AND state = 'active' ${where} ORDER BY grant_ends_at, id LIMIT ?`,
+    after.endsAt,
+    after.id,
+    throughMs,
+    ...values,
+    maxRows,
+  );
+}
+
+/** Live grants of one connector by client and account, where there are at least so many. */
+export function grantsByAccount(sql: Sql, access: Access, connector: string, atLeast: number): AccountCount[] {
+  access.check();
+  return sql.all<AccountCount & { first: number }>(
+    "SELECT json_extract(config, '$.client_id') AS client_id, json_extract(grant_facts, '$.account') AS account, count(*) AS count, " +
+      'id AS oldest, min(created_at) AS first FROM credential ' +
+      "WHERE kind = 'oauth2' AND connector = ? AND state = 'active' AND health IN ('ready', 'degraded') AND account IS NOT NULL " +
+      'GROUP BY 1, 2 HAVING count(*) >= ?',
+    connector,
+    atLeast,
+  );
+}
