@@ -10,8 +10,10 @@ import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
 import { problemAnswer, toResponse } from './response.ts';
 import type { Answer, Route, RouteShape } from './route.ts';
+import { alertRoutes } from './routes/alerts.ts';
 import { homeAuditRoutes, tenantAuditRoutes } from './routes/audit.ts';
 import { credentialRoutes } from './routes/credentials.ts';
+import { forecastRoutes } from './routes/forecast.ts';
 import { homeRoutes } from './routes/home.ts';
 import { tenantRoutes } from './routes/tenant.ts';
 import { workloadRoutes } from './routes/workloads.ts';
@@ -23,6 +25,8 @@ export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...tenantRoutes,
   ...workloadRoutes,
   ...tenantAuditRoutes,
+  ...alertRoutes,
+  ...forecastRoutes,
 ];
 const HEALTH: RouteShape = {
   method: 'GET',

@@ -38,6 +38,7 @@ const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
   user: isIdOrName,
   run: (text) => /^run_[0-9a-z]{24}$/.test(text),
   token: (text) => /^[0-9A-Za-z]{12}$/.test(text),
+  webhook: (text) => /^whk_[0-9a-z]{24}$/.test(text),
 };
 
 function isIdOrName(text: string): boolean {

@@ -4,6 +4,7 @@ import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../access/
 import { LIMITS } from '../base/limits.ts';
 import { limit, name, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
+export * from './wire-alerts.ts';
 export * from './wire-credentials.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 
