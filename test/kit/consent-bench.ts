@@ -1,0 +1,188 @@
+// One tenant in memory, a provider that answers as the test says, and the two people of a consent: the admin who makes a link and the
+// customer who follows it. Every value is made up; not-a-real-secret.
+import type { Connector, EgressAnswer, EgressRequest } from '../../rotation/connector.ts';
+import { EgressFailure, type EgressReason } from '../../rotation/connector.ts';
+import { createConnection, discoverEndpoints, type MadeConnection } from '../../rotation/engine/consent.ts';
+import { type Begun, beginConsent } from '../../rotation/engine/consent-attempt.ts';
+import { type Completed, completeConsent } from '../../rotation/engine/consent-callback.ts';
+import type { ConsentPorts } from '../../rotation/engine/consent-request.ts';
+import type { ConnectionInput } from '../../rotation/engine/consent-wanted.ts';
+import type { Caller } from '../../src/access/principals.ts';
+import type { Faults } from '../../src/base/faults.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import type { ConnectionRow } from '../../src/cell/connections.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import { oauth2Config } from '../../src/vault/credential-kinds.ts';
+import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { eventsOf, type TestTenant, testTenant } from './vaults.ts';
+
+export const PUBLIC_URL = 'https://vault.example';
+export const CALLBACK = `${PUBLIC_URL}/connect/callback`;
+
+/** A provider that follows the standards; each test says how it differs. */
+export const CRM: Connector = {
+  id: 'made-up-crm',
+  title: 'Made-up CRM',
+  kind: 'oauth2',
+  oauth2: {
+    tokenEndpoint: 'https://api.crm.example/token',
+    hosts: ['api.crm.example'],
+    clientAuthentication: 'client_secret_post',
+    bodyFormat: 'form',
+    refreshTokenRotates: 'always',
+    lostAnswer: { kind: 'unsafe' },
+    scopeSeparator: ' ',
+    accountFields: { hub_id: 'hub_id' },
+  },
+  adjustable: ['tokenEndpoint'],
+  consent: {
+    authorizeEndpoint: 'https://app.crm.example/authorize',
+    pkce: 'S256',
+    alwaysScopes: ['offline'],
+    scopeTitles: { 'contacts.read': 'Read contacts', offline: 'Stay connected' },
+  },
+};
+
+export const CONFIG = {
+  client_id: 'made-up-client',
+  workflows: [
+    { name: 'nightly-sync', scopes: ['contacts.read', 'deals.read'], why: 'Copies new contacts every night' },
+    { name: 'reports', scopes: ['deals.read'] },
+  ],
+};
+
+export type Reply = { readonly status: number; readonly body: unknown } | { readonly fails: EgressReason };
+
+export interface ConsentBench {
+  readonly tenant: TestTenant;
+  readonly ports: ConsentPorts;
+  /** What reached the provider, with its body as text. */
+  readonly sent: {
+    readonly url: string;
+    readonly method: string;
+    readonly fields: URLSearchParams;
+    readonly headers: string[];
+  }[];
+  /** The answers to come, first to last; the usual tokens when none is left. */
+  readonly replies: (Reply | ((request: EgressRequest) => Promise<Reply>))[];
+  readonly admin: () => Caller;
+  readonly customer: () => Caller;
+  make(name: string, input?: Partial<ConnectionInput>): Promise<MadeConnection>;
+  begin(link: string, filledIn?: Readonly<Record<string, string>>): Promise<Begun & { readonly kind: 'go' }>;
+  /** The browser comes back from where `begin` sent it. */
+  comeBack(begun: { url: string; browser: string }, fields?: Readonly<Record<string, string>>): Promise<Completed>;
+  callback(fields: Readonly<Record<string, string>>, browser: string | undefined): Promise<Completed>;
+  /** Makes, begins and comes back. */
+  connect(name: string): Promise<MadeConnection>;
+  row(name: string): CredentialRow;
+  connection(id: string): ConnectionRow;
+  facts(name: string): ReturnType<typeof grantFacts>;
+  served(name: string): Promise<Record<string, unknown>>;
+  events(step?: string): Record<string, unknown>[];
+}
+
+let issued = 0;
+
+export function tokens(extra: Readonly<Record<string, unknown>> = {}): Reply {
+  issued += 1;
+  return {
+    status: 200,
+    body: {
+      access_token: `access-${issued}-not-a-real-secret`,
+      refresh_token: `refresh-${issued}-not-a-real-secret`,
+      token_type: 'bearer',
+      expires_in: 1800,
+      scope: 'offline contacts.read deals.read',
+      hub_id: 4711,
+      ...extra,
+    },
+  };
+}
+
+export async function consentBench(changes: Partial<Connector> = {}, faults?: Faults): Promise<ConsentBench> {
+  const tenant = await testTenant(faults === undefined ? { demo: true } : { demo: true, faults });
+  const { vault, sql, clock } = tenant;
+  const connector = { ...CRM, ...changes };
+  const sent: ConsentBench['sent'] = [];
+  const replies: ConsentBench['replies'] = [];
+  const send = async (request: EgressRequest): Promise<EgressAnswer> => {
+    const body = request.body instanceof SecretValue ? request.body.reveal((bytes) => new TextDecoder().decode(bytes)) : '';
+    sent.push({
+      url: request.url,
+      method: request.method,
+      fields: new URLSearchParams(body),
+      headers: Object.keys(request.headers),
+    });
+    const next = replies.shift() ?? tokens();
+    const reply = typeof next === 'function' ? await next(request) : next;
+    if ('fails' in reply) throw new EgressFailure(reply.fails);
+    const text = typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body);
+    return { status: reply.status, headers: {}, body: SecretValue.fromText(text), sentAtMs: clock.now() };
+  };
+  const ports: ConsentPorts = {
+    vault,
+    egress: { send },
+    connectors: new Map([[connector.id, connector]]),
+    sandboxAllowed: true,
+  };
+  const admin = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: clock.now() });
+  const customer = () => tenant.token(undefined, '198.51.100.7');
+  const make = async (name: string, input: Partial<ConnectionInput> = {}) => {
+    const whole: ConnectionInput = {
+      environment: 'staging',
+      name,
+      connector: connector.id,
+      config: oauth2Config.parse(CONFIG),
+      secrets: { client_secret: 'client-not-a-real-secret' },
+      ttlMs: LIMITS.connectLinkTtlDefaultMs,
+      labels: undefined,
+      description: undefined,
+      redirectUri: CALLBACK,
+      ...input,
+    };
+    const caller = admin();
+    const discovered = await discoverEndpoints(ports, caller, whole);
+    return vault.submit(() => createConnection(ports, caller, whole, discovered));
+  };
+  const begin = async (link: string, filledIn: Readonly<Record<string, string>> = {}) => {
+    const begun = await beginConsent(ports, customer(), link, filledIn);
+    if (begun.kind !== 'go') throw new Error(`the attempt did not begin: ${begun.kind}`);
+    return begun;
+  };
+  const callback = (fields: Readonly<Record<string, string>>, browser: string | undefined) =>
+    completeConsent(ports, customer(), { fields, browser });
+  const comeBack: ConsentBench['comeBack'] = ({ url, browser }, fields = { code: 'code-not-a-real-secret' }) =>
+    callback({ state: new URL(url).searchParams.get('state') ?? '', ...fields }, browser);
+  const row = (name: string) => sql.get<CredentialRow>('SELECT * FROM credential WHERE name = ?', name) as CredentialRow;
+  return {
+    tenant,
+    ports,
+    sent,
+    replies,
+    admin,
+    customer,
+    make,
+    begin,
+    callback,
+    comeBack,
+    row,
+    connect: async (name) => {
+      const made = await make(name);
+      await comeBack(await begin(made.linkToken));
+      return made;
+    },
+    connection: (id) => sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id) as ConnectionRow,
+    facts: (name) => grantFacts(row(name)),
+    served: async (name) => {
+      const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
+      const { body } = await vault.submit(() =>
+        readCredential(vault, owner, { environment: 'staging', name, version: undefined, stage: undefined }),
+      );
+      return (JSON.parse(new TextDecoder().decode(body)) as { value: Record<string, unknown> }).value;
+    },
+    events: (step) =>
+      eventsOf(sql).filter((event) => step === undefined || (event['details'] as { step?: string } | undefined)?.step === step),
+  };
+}
