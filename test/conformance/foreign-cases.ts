@@ -10,6 +10,7 @@ interface Fields {
   readonly token: string;
   readonly run: string;
   readonly user: string;
+  readonly webhook: string;
 }
 
 const ABSENT: Fields = {
@@ -20,6 +21,7 @@ const ABSENT: Fields = {
   token: '000000000000',
   run: 'run_000000000000000000000000',
   user: 'usr_000000000000000000000000',
+  webhook: 'whk_000000000000000000000000',
 };
 
 /** A body that each route takes, by the last word of its path. */
@@ -28,6 +30,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   '{credential}': apiKey(),
   environments: { name: 'intruded' },
   workloads: { name: 'intruder', environment: 'staging', patterns: ['*'] },
+  webhooks: { url: 'https://intruder.example/' },
   token: { grant_type: 'client_credentials', client_secret: 'not-a-real-secret' },
   tenants: { name: 'intruded' },
   users: { name: 'intruder', grants: [{ role: 'auditor' }] },
@@ -45,6 +48,8 @@ export function foreignCases(world: () => World): void {
       Object.keys(item).map((method) => ({ method: method.toUpperCase(), path })),
     );
     await must(call('PUT', at('globex', 'foreign'), { token: owner, body: apiKey() }), 201);
+    const hook = { url: 'https://hooks.example/foreign' };
+    const webhook = await must(call('POST', '/v1/tenants/globex/webhooks', { token: owner, body: hook }), 201);
     const users = await must(call('GET', '/v1/users', { token: owner }), 200);
     foreign = {
       tenant: globex.id,
@@ -54,6 +59,7 @@ export function foreignCases(world: () => World): void {
       token: globex.tokenId,
       run: ABSENT.run,
       user: users.body.items.find((user: Json) => user.name === 'audrey').id,
+      webhook: webhook.body.id,
     };
   });
 
@@ -95,6 +101,9 @@ export function foreignCases(world: () => World): void {
     it('learns no more by malformed cursors and conditions', async () => {
       const tries = [
         ['GET', '/v1/tenants/{tenant}/workloads?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/alerts?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/forecast?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/webhooks/{webhook}/deliveries?cursor=x'],
         ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials?cursor=x'],
         ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/versions?cursor=x'],
         ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/rotations?cursor=x'],
@@ -144,6 +153,8 @@ export function foreignCases(world: () => World): void {
     expect(credentials.body.items.map((item: Json) => [item.name, item.version, item.state])).toEqual([['foreign', 1, 'active']]);
     const environments = await must(call('GET', '/v1/tenants/globex/environments', { token: owner }), 200);
     expect(environments.body.items.map((item: Json) => item.name).sort()).toEqual(['production', 'staging']);
+    const webhooks = await must(call('GET', '/v1/tenants/globex/webhooks', { token: owner }), 200);
+    expect(webhooks.body.items.map((item: Json) => item.url)).toEqual(['https://hooks.example/foreign']);
     await must(call('GET', at('globex'), { token: world().globex.token }), 200);
   });
 }

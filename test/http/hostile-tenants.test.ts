@@ -28,6 +28,7 @@ interface Things {
   readonly token: string;
   readonly run: string;
   readonly user: string;
+  readonly webhook: string;
   readonly cursor: string;
   readonly etag: string;
   readonly key: string;
@@ -41,6 +42,7 @@ const MADE_UP: Omit<Things, 'cursor' | 'etag' | 'key'> = {
   token: '000000000000',
   run: 'run_000000000000000000000000',
   user: 'usr_000000000000000000000000',
+  webhook: 'whk_000000000000000000000000',
 };
 
 const BODIES: Readonly<Record<string, unknown>> = {
@@ -48,6 +50,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   '{credential}': apiKey(),
   environments: { name: 'intruded' },
   workloads: { name: 'intruder', environment: 'staging', patterns: ['*'] },
+  webhooks: { url: 'https://intruder.example/' },
   token: { grant_type: 'client_credentials', client_secret: 'not-a-real-secret' },
 };
 
@@ -68,6 +71,8 @@ describe('every route, with the real ids of another tenant', () => {
       call('POST', `${at('globex', 'theirs')}/rotations`, { token: globex.token, body: {}, headers: { 'idempotency-key': key } }),
       202,
     );
+    const hook = { url: 'https://hooks.example/theirs' };
+    const webhook = await must(call('POST', '/v1/tenants/globex/webhooks', { token: owner, body: hook }), 201);
     const page = await must(call('GET', `${at('globex')}?limit=1`, { token: owner }), 200);
     const described = await must(call('GET', at('globex', 'theirs'), { token: owner }), 200);
     const users = await must(call('GET', '/v1/users', { token: owner }), 200);
@@ -79,6 +84,7 @@ describe('every route, with the real ids of another tenant', () => {
       token: globex.tokenId,
       run: run.body.id,
       user: users.body.items.find((user: Json) => user.name === 'audrey').id,
+      webhook: webhook.body.id,
       cursor: page.body.next_cursor,
       etag: described.headers.get('etag') as string,
       key,
@@ -89,7 +95,10 @@ describe('every route, with the real ids of another tenant', () => {
     const filled = path.replace(/\{(\w+)\}/g, (_, field: keyof Things) => things[field]);
     const last = path.split('/').at(-1) ?? '';
     const body = BODIES[`${method} ${last}`] ?? BODIES[last] ?? {};
-    const query = method === 'GET' && /(credentials|versions|rotations|workloads)$/.test(path) ? `?cursor=${things.cursor}` : '';
+    const query =
+      method === 'GET' && /(credentials|versions|rotations|workloads|alerts|forecast|deliveries)$/.test(path)
+        ? `?cursor=${things.cursor}`
+        : '';
     const conditional = method === 'GET' ? { 'if-none-match': things.etag } : { 'if-match': things.etag };
     const headers = { ...conditional, 'idempotency-key': things.key };
     return patient(() =>
@@ -145,6 +154,7 @@ describe('every route, with the real ids of another tenant', () => {
       ['theirs', 1],
     ]);
     expect((await must(call('GET', '/v1/tenants/globex/workloads', { token: owner }), 200)).body.items).toHaveLength(1);
+    expect((await must(call('GET', '/v1/tenants/globex/webhooks', { token: owner }), 200)).body.items).toHaveLength(1);
     await must(call('GET', at('globex'), { token: world.globex.token }), 200);
   });
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { newId } from '../../src/base/ids.ts';
 import { ALL_ROUTES } from '../../src/http/app.ts';
 import type { RouteShape } from '../../src/http/route.ts';
+import { raiseAlert } from '../../src/vault/raise-alert.ts';
 import { type TestAnswer, type TestApp, testApp } from '../kit/app.ts';
 import { START_MS, testEntropy } from '../kit/vaults.ts';
 
@@ -61,6 +62,20 @@ function insertRun(): void {
   });
 }
 
+function insertAlert(): void {
+  const [tenant] = [...app.team.tenants.values()];
+  tenant?.vault.door.lookup('test', (access) => {
+    const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
+    const row = tenant.vault.credentials.find(access, staging, 'grant');
+    if (row === undefined) throw new Error('no grant');
+    raiseAlert(tenant.vault, access, row, 'staging', 'credential.degraded', {
+      before: 'ready',
+      cause: 'http_5xx',
+      certain: true,
+    });
+  });
+}
+
 beforeAll(async () => {
   app = await testApp();
   await good('GET', '/health', undefined, { token: null });
@@ -77,6 +92,7 @@ beforeAll(async () => {
   await good('GET', '/v1/tenants/acme/whoami');
   await putAll();
   await changeAll();
+  await alerts();
   await workloads();
   await good('GET', `${BASE}/api/value`, undefined, { token: workloadToken });
   for (const base of ['/v1', '/v1/tenants/acme']) {
@@ -102,8 +118,10 @@ async function putAll(): Promise<void> {
   await good('PUT', `${BASE}/api`, { kind: 'api_key', value: { key: SECRET } });
   await good('PUT', `${BASE}/basic`, { kind: 'basic', value: { username: 'u', password: SECRET } });
   const config = { token_endpoint: 'https://login.example/token', client_id: 'c', refresh_token_rotates: 'always' };
+  const ending = { client_secret_expires_at: new Date(START_MS + 10 * 86_400_000).toISOString() };
   const grant = { access_token: SECRET, refresh_token: SECRET, expires_in: 3_600 };
   await good('PUT', `${BASE}/grant`, { kind: 'oauth2', value: grant, config, connector: 'generic-oauth2' });
+  await good('PUT', `${BASE}/ending`, { kind: 'oauth2', value: grant, config: { ...config, ...ending } });
   insertRun();
 }
 
@@ -119,6 +137,17 @@ async function changeAll(): Promise<void> {
   await good('GET', `${BASE}/api/versions`);
   await good('GET', `${BASE}/grant/rotations`);
   await good('GET', `${BASE}/grant/rotations/${run}`);
+}
+
+async function alerts(): Promise<void> {
+  const webhooks = '/v1/tenants/acme/webhooks';
+  const { id } = await good('POST', webhooks, { url: 'https://hooks.example/x', kinds: ['credential.degraded'] });
+  insertAlert();
+  await good('GET', webhooks);
+  await good('GET', '/v1/tenants/acme/alerts?limit=1');
+  await good('GET', `${webhooks}/${id}/deliveries`);
+  await good('DELETE', `${webhooks}/${id}`);
+  await good('GET', '/v1/tenants/acme/forecast?within_days=400&environment=staging');
 }
 
 async function workloads(): Promise<void> {
