@@ -1,6 +1,7 @@
 // What every Keyturn answers over HTTP, whatever runtime serves it. One world a target; the cases share it and run in this order.
 import { afterAll, beforeAll, describe } from 'vitest';
 import { accessCases } from './access-cases.ts';
+import { alertCases } from './alert-cases.ts';
 import { auditCases } from './audit-cases.ts';
 import { credentialCases } from './credential-cases.ts';
 import { edgeCases } from './edge-cases.ts';
@@ -32,6 +33,7 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('who may what', () => accessCases(world));
     describe('what is not yours', () => foreignCases(world));
     describe('refresh and rotation', () => rotationCases(world));
+    describe('alerts and the forecast', () => alertCases(world));
     describe('evidence', () => auditCases(world));
     // Last: it uses up what a source may fail.
     describe('floods', () => rateCases(world));
