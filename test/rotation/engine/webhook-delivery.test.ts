@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { type EgressAnswer, EgressFailure, type EgressRequest } from '../../../rotation/connector.ts';
+import { createNodeEgress } from '../../../rotation/engine/driver-egress.ts';
 import { deliverDue, signMessage } from '../../../rotation/engine/webhook-delivery.ts';
 import type { Faults } from '../../../src/base/faults.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -273,6 +274,44 @@ describe('a webhook that ends', () => {
       { state: 'given_up', cause: 'webhook_deleted', next_attempt_at: null },
     ]);
     expect(outcomes()).toEqual([]);
+  });
+});
+
+describe('an address that is not public', () => {
+  it.each([
+    'https://169.254.169.254/latest',
+    'https://127.0.0.1/',
+    'https://10.1.2.3/',
+    'https://[::1]/',
+    'https://inside.example/',
+  ])('%s is never called, whatever name leads there', async (url) => {
+    const { webhook, alert, tenant, ports, deliveries } = await bench();
+    const lookup = async () => ['192.168.7.7'];
+    const egress = createNodeEgress({ clock: tenant.clock, lookup });
+    const { row } = await webhook(url);
+    await alert();
+    await deliverDue({ ...ports, egress });
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', attempts: 1, cause: 'address_blocked' }]);
+  });
+});
+
+describe('a stop', () => {
+  it('while the receiver thinks is no error, and the message goes out again after it', async () => {
+    const { webhook, alert, deliver, answerWith, tenant, sent, ports } = await bench();
+    await webhook();
+    await alert();
+    const { sql } = tenant;
+    answerWith(async () => {
+      sql.close = () => {}; // the test looks into it afterwards
+      tenant.vault.close();
+      return answerOf(200, '');
+    });
+    expect(await deliver()).toBe(1);
+    tenant.clock.pass(2 * LIMITS.webhookTimeoutMs);
+    answerWith(() => answerOf(200, ''));
+    expect(await deliverDue({ ...ports, vault: tenant.reopen() })).toBe(1);
+    expect(new Set(sent.map((request) => header(request, 'webhook-id'))).size).toBe(1);
+    expect(sql.all('SELECT state, attempts FROM delivery')).toEqual([{ state: 'delivered', attempts: 2 }]);
   });
 });
 
