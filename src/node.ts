@@ -19,6 +19,7 @@ import { VERSION } from './base/version.ts';
 import { faultsFromEnvironment } from './cell/driver-faults.ts';
 import { openNodeSql } from './cell/driver-node.ts';
 import { KeyRegister } from './cell/register.ts';
+import { connectPage } from './console/connect-page.ts';
 import { selfTest } from './crypto/self-test.ts';
 import { type AppPorts, createApp } from './http/app.ts';
 import type { TenantContext } from './http/context.ts';
@@ -247,6 +248,7 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       provision: tenants.provision,
       onSetUp: () => removeBootstrapSecret(paths),
       metrics: () => metrics.text(),
+      connectors: tenants.connectors,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
     health: () => ({ status: 'ok' }),
@@ -254,6 +256,7 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     metrics,
     nowMs: () => performance.now(),
     version: VERSION,
+    connectPage,
   };
 }
 

@@ -1,7 +1,6 @@
 // The composition root on Cloudflare Workers: a front Worker, one home object, one object a tenant. It must never take an identity from a
 // header: who a user is travels as an argument between objects, and their methods are reachable through bindings only.
 import { DurableObject } from 'cloudflare:workers';
-import { LRUCache } from 'lru-cache';
 import { connectors } from '../rotation/catalog.ts';
 import { WorkerTenant } from '../rotation/engine/driver-worker-tenant.ts';
 import { workerAuthorizer } from './access/driver-worker-policies.ts';
@@ -9,6 +8,7 @@ import { limitedSource } from './access/networks.ts';
 import type { Caller, UserIdentity } from './access/principals.ts';
 import { fail, KeyturnError } from './base/errors.ts';
 import { LIMITS } from './base/limits.ts';
+import { connectPage } from './console/connect-page.ts';
 import { rootKeyFromText } from './crypto/root-key.ts';
 import { type AppPorts, createApp } from './http/app.ts';
 import {
@@ -24,6 +24,7 @@ import {
   received,
   report,
   requestIds,
+  resolve,
   surroundings,
   type TenantMethods,
   tenantOf,
@@ -40,7 +41,6 @@ import { rejectionRecorder } from './vault/record-rejection.ts';
 
 const VERSION = '0.1.0';
 const HOME_CHECKPOINT_EVERY_MS = 60_000;
-const ROUTE_KEEP_MS = 5_000;
 
 /** The home cell, the key register, and the one place where users are known. */
 export class HomeCell extends DurableObject<Env> implements HomeMethods {
@@ -142,6 +142,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
             provision: opened.provision,
             onSetUp: () => {},
             metrics: () => metrics.text(),
+            connectors,
           }
         : undefined,
       rejected: (caller, route) => this.#reject(caller, route),
@@ -150,6 +151,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       metrics,
       nowMs: () => performance.now(),
       version: VERSION,
+      connectPage,
     };
   }
 
@@ -247,13 +249,10 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       metrics: this.#metrics,
       nowMs: () => performance.now(),
       version: VERSION,
+      connectPage,
     };
   }
 }
-
-const TENANT_PATH = /^https?:\/\/[^/?#]*\/v1\/tenants\/([a-z0-9][a-z0-9._-]{0,63})\/./;
-const USER_TOKEN = /^bearer (kt_(?:usr|boot)_\S{1,500})$/i;
-const routes = new LRUCache<string, { readonly tenantId: string; readonly expiresAtMs: number }>({ max: 4_096 });
 
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
@@ -264,9 +263,7 @@ export default {
     try {
       if (!isCanonical(request.url))
         return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), facts);
-      const name = TENANT_PATH.exec(request.url)?.[1];
-      const { tenantId, user } =
-        name === undefined ? { tenantId: undefined, user: undefined } : await resolve(request, env, name);
+      const { tenantId, user } = await resolve(request, env);
       return tenantId === undefined
         ? await homeOf(env).serve(request, facts)
         : await tenantOf(env, tenantId).serve(request, tenantId, { ...facts, user });
@@ -275,17 +272,6 @@ export default {
     }
   },
 };
-
-/** A user's token is asked about each time (X6: offboarding holds at once); where a tenant lives is remembered for a moment. */
-async function resolve(request: Request, env: Env, name: string): Promise<Resolved> {
-  const token = USER_TOKEN.exec(request.headers.get('authorization') ?? '')?.[1];
-  const known = token === undefined ? routes.get(name) : undefined;
-  if (known !== undefined && known.expiresAtMs > Date.now()) return { tenantId: known.tenantId, user: undefined };
-  const resolved = await homeOf(env).resolve(name, token);
-  const { tenantId } = resolved;
-  if (tenantId !== undefined) routes.set(name, { tenantId, expiresAtMs: Date.now() + ROUTE_KEEP_MS });
-  return resolved;
-}
 
 /** An object was reset or moved under the request. What it did not answer may or may not have happened: clients repeat with their key. */
 function unavailable(thrown: unknown, facts: FrontFacts): Response {

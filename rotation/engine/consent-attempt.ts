@@ -61,8 +61,11 @@ export function isSameBrowser({ connection }: Consent, browser: string | undefin
   return browser !== undefined && connection.browser_hash !== null && equalBytes(sha256OfText(browser), connection.browser_hash);
 }
 
+/** What a browser holds for a connection, from its cookies. */
+export type BrowserOf = (connectionId: string) => string | undefined;
+
 /** Undefined for every link that leads nowhere (any more). Changes nothing: mail scanners look, too. */
-export function showConnection(ports: ConsentPorts, link: string, browser: string | undefined): ShownConnection | undefined {
+export function showConnection(ports: ConsentPorts, link: string, browserOf: BrowserOf): ShownConnection | undefined {
   const { vault } = ports;
   return vault.door.lookup('consent', (lookup) => {
     const consent = findByLink(vault, lookup, link);
@@ -70,7 +73,7 @@ export function showConnection(ports: ConsentPorts, link: string, browser: strin
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
     if (isUsable(connection, vault.around.clock.now())) return asked(vault, consent, connector);
-    if (!isSameBrowser(consent, browser)) return undefined;
+    if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
     if (connection.state === 'choosing') {
       const title = connector.consent?.choice?.title ?? '';
       return { kind: 'choose', provider: connector.title, title, choices: consent.request.choices };

@@ -12,7 +12,7 @@ import { text } from '../client-request.ts';
 import type { ChoiceSpec, EgressAnswer } from '../connector.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { endConnection } from './consent.ts';
-import { findByLink, isSameBrowser } from './consent-attempt.ts';
+import { type BrowserOf, findByLink, isSameBrowser } from './consent-attempt.ts';
 import { storeChosen } from './consent-grant.ts';
 import {
   type Choice,
@@ -64,14 +64,14 @@ export async function chooseAccount(
   ports: ConsentPorts,
   caller: Caller,
   link: string,
-  browser: string | undefined,
+  browserOf: BrowserOf,
   id: string | undefined,
 ): Promise<Chosen> {
   const { vault } = ports;
   const chosen = await vault.submit(() => {
     const consent = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
     if (consent === undefined) return undefined;
-    if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browser)) {
+    if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browserOf(consent.connection.id))) {
       noteRefused(vault, caller, consent, 'not_choosing');
       return undefined;
     }

@@ -53,6 +53,10 @@ export class NodeTenants {
     });
   }
 
+  get connectors(): ReadonlyMap<string, Connector> {
+    return this.#o.connectors;
+  }
+
   get size(): number {
     return this.#open.size;
   }

@@ -12,14 +12,18 @@ import { problemAnswer, toResponse } from './response.ts';
 import type { Answer, Route, RouteShape } from './route.ts';
 import { alertRoutes } from './routes/alerts.ts';
 import { homeAuditRoutes, tenantAuditRoutes } from './routes/audit.ts';
+import { CONNECT_PAGES, serveConnectPage } from './routes/connect-pages.ts';
+import { connectionRoutes } from './routes/connections.ts';
+import { connectorRoutes } from './routes/connectors.ts';
 import { credentialRoutes } from './routes/credentials.ts';
 import { forecastRoutes } from './routes/forecast.ts';
 import { homeRoutes } from './routes/home.ts';
 import { tenantRoutes } from './routes/tenant.ts';
 import { workloadRoutes } from './routes/workloads.ts';
 import * as wire from './wire.ts';
+import type { ConnectRenderer } from './wire-connections.ts';
 
-export const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes];
+export const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes, ...connectorRoutes];
 export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...credentialRoutes,
   ...tenantRoutes,
@@ -27,6 +31,7 @@ export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...tenantAuditRoutes,
   ...alertRoutes,
   ...forecastRoutes,
+  ...connectionRoutes,
 ];
 const HEALTH: RouteShape = {
   method: 'GET',
@@ -55,6 +60,8 @@ export interface AppPorts {
   readonly metrics: Metrics;
   readonly nowMs: () => number;
   readonly version: string;
+  /** How the pages of a link look. Absent: there are none. */
+  readonly connectPage?: ConnectRenderer;
 }
 
 /** Per-request facts handed in by the listener. */
@@ -75,6 +82,14 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     const named = { route, name: `${route.method} ${route.path}` };
     app.on(route.method, path, (c) => answer(ports, named, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
+  const { connectPage } = ports;
+  for (const page of connectPage === undefined ? [] : CONNECT_PAGES) {
+    mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
+    const serve = { ...ports, connectPage: connectPage as ConnectRenderer };
+    app.on(page.method, page.path, (c) =>
+      serveConnectPage(serve, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
+    );
+  }
   if (served !== 'home')
     for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
   if (served !== 'tenant') {

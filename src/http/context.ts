@@ -10,7 +10,7 @@ import type { TenantVault } from '../vault/tenant-vault.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
-  readonly ports: Pick<DueWorkPorts, 'connectors' | 'sandboxAllowed'>;
+  readonly ports: Omit<DueWorkPorts, 'vault'>;
   /** Opens (or joins) a run for the credential; inside a job. */
   open(caller: Caller, environment: string, name: string): RunRow;
   /** Sets it going in the background. */
@@ -32,4 +32,5 @@ export interface HomeContext {
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
   readonly metrics: () => string;
+  readonly connectors: DueWorkPorts['connectors'];
 }

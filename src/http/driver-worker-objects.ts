@@ -1,6 +1,7 @@
 // What the Worker and its objects share: bindings, how objects speak to each other, and what a runtime lends to a cell.
 // It must never let a user's token or identity travel in a header.
 import { randomBytes, randomInt } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Caller, UserIdentity } from '../access/principals.ts';
 import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
@@ -117,4 +118,32 @@ export function isCanonical(url: string): boolean {
   const end = url.search(/[?#]/);
   const { origin, pathname } = new URL(url);
   return (end < 0 ? url : url.slice(0, end)).replace(/^https?:\/\/[^/]*/, '') === pathname || url === origin;
+}
+
+const TENANT_PATHS = [
+  /^\/v1\/tenants\/([a-z0-9][a-z0-9._-]{0,63})\/./,
+  // The pages of a link, and the provider's answer, whose `state` begins with the tenant.
+  /^\/connect\/(ten_[0-9a-z]{24})\//,
+];
+const USER_TOKEN = /^bearer (kt_(?:usr|boot)_\S{1,500})$/i;
+const ROUTE_KEEP_MS = 5_000;
+const routes = new LRUCache<string, { readonly tenantId: string; readonly expiresAtMs: number }>({ max: 4_096 });
+
+function tenantNamedIn(requestUrl: string): string | undefined {
+  const { pathname, searchParams } = new URL(requestUrl);
+  if (pathname === '/connect/callback') return /^(ten_[0-9a-z]{24})\./.exec(searchParams.get('state') ?? '')?.[1];
+  return TENANT_PATHS.map((path) => path.exec(pathname)?.[1]).find((name) => name !== undefined);
+}
+
+/** Whose request it is: a user's token is asked about each time (X6: offboarding holds at once); where a tenant lives is remembered for a moment. */
+export async function resolve(request: Request, env: Env): Promise<Resolved> {
+  const name = tenantNamedIn(request.url);
+  if (name === undefined) return { tenantId: undefined, user: undefined };
+  const token = USER_TOKEN.exec(request.headers.get('authorization') ?? '')?.[1];
+  const known = token === undefined ? routes.get(name) : undefined;
+  if (known !== undefined && known.expiresAtMs > Date.now()) return { tenantId: known.tenantId, user: undefined };
+  const resolved = await homeOf(env).resolve(name, token);
+  const { tenantId } = resolved;
+  if (tenantId !== undefined) routes.set(name, { tenantId, expiresAtMs: Date.now() + ROUTE_KEEP_MS });
+  return resolved;
 }

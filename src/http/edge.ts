@@ -37,6 +37,7 @@ const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
   workload: isIdOrName,
   user: isIdOrName,
   run: (text) => /^run_[0-9a-z]{24}$/.test(text),
+  connection: (text) => /^con_[0-9a-z]{24}$/.test(text),
   token: (text) => /^[0-9A-Za-z]{12}$/.test(text),
   webhook: (text) => /^whk_[0-9a-z]{24}$/.test(text),
 };

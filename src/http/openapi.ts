@@ -22,6 +22,7 @@ const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
   workload: z.string().describe('Name or id'),
   user: z.string().describe('Name or id'),
   run: z.string().regex(/^run_[0-9a-z]{24}$/),
+  connection: z.string().regex(/^con_[0-9a-z]{24}$/),
   token: z.string().regex(/^[0-9A-Za-z]{12}$/),
   webhook: z.string().regex(/^whk_[0-9a-z]{24}$/),
 };

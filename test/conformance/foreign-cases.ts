@@ -9,6 +9,7 @@ interface Fields {
   readonly workload: string;
   readonly token: string;
   readonly run: string;
+  readonly connection: string;
   readonly user: string;
   readonly webhook: string;
 }
@@ -20,6 +21,7 @@ const ABSENT: Fields = {
   workload: 'wkl_000000000000000000000000',
   token: '000000000000',
   run: 'run_000000000000000000000000',
+  connection: 'con_000000000000000000000000',
   user: 'usr_000000000000000000000000',
   webhook: 'whk_000000000000000000000000',
 };
@@ -58,6 +60,7 @@ export function foreignCases(world: () => World): void {
       workload: globex.workload,
       token: globex.tokenId,
       run: ABSENT.run,
+      connection: ABSENT.connection,
       user: users.body.items.find((user: Json) => user.name === 'audrey').id,
       webhook: webhook.body.id,
     };

@@ -70,7 +70,11 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       const vault = row === undefined ? undefined : team.tenants.get(row.id)?.vault;
       if (vault === undefined) return undefined;
       const rotation: TenantContext['rotation'] = {
-        ports: { connectors: new Map(), sandboxAllowed: false },
+        ports: {
+          connectors: new Map(),
+          sandboxAllowed: false,
+          egress: { send: () => Promise.reject(new Error('no network in this test')) },
+        },
         open: () => {
           throw new Error('no engine in this test');
         },
@@ -78,7 +82,14 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       };
       return { vault, rotation, cursorKey, publicUrl: 'https://vault.example' };
     },
-    home: { home: team.home, cursorKey, provision: team.provision, onSetUp: () => {}, metrics: () => metrics.text() },
+    home: {
+      home: team.home,
+      cursorKey,
+      provision: team.provision,
+      onSetUp: () => {},
+      metrics: () => metrics.text(),
+      connectors: new Map(),
+    },
     rejected: async () => {},
     health: () => ({ status: 'ok' }),
     report: (error, requestId, route) => void reports.push({ error, requestId, route }),

@@ -10,6 +10,7 @@ import { CALLBACK, CONFIG, CRM, consentBench, tokens } from '../../kit/consent-b
 import { outcomeOf } from '../../kit/outcome.ts';
 import { putKey } from '../../kit/vaults.ts';
 
+const nobody = () => undefined;
 const place = { environment: 'staging', name: 'crm' };
 const config = (changes: object = {}) => oauth2Config.parse({ ...CONFIG, ...changes });
 
@@ -81,7 +82,7 @@ describe('a link', () => {
     const made = await bench.make('crm');
     const before = JSON.stringify(bench.connection(made.connection.id));
     for (let looks = 0; looks < 3; looks++) {
-      const shown = showConnection(bench.ports, made.linkToken, undefined);
+      const shown = showConnection(bench.ports, made.linkToken, nobody);
       expect(shown).toMatchObject({ kind: 'ask', provider: 'Made-up CRM', tenant: 'acme', last: undefined });
     }
     expect(JSON.stringify(bench.connection(made.connection.id))).toBe(before);
@@ -94,11 +95,11 @@ describe('a link', () => {
     const cancel = () => vault.submit(() => cancelConnection(vault, bench.admin(), place, cancelled.connection.id));
     expect((await cancel()).state).toBe('cancelled');
     expect((await cancel()).state).toBe('cancelled');
-    expect(showConnection(bench.ports, cancelled.linkToken, undefined)).toBeUndefined();
-    expect(showConnection(bench.ports, expired.linkToken, undefined)).toMatchObject({ kind: 'ask' });
+    expect(showConnection(bench.ports, cancelled.linkToken, nobody)).toBeUndefined();
+    expect(showConnection(bench.ports, expired.linkToken, nobody)).toMatchObject({ kind: 'ask' });
     bench.tenant.clock.pass(300_001);
-    expect(showConnection(bench.ports, expired.linkToken, undefined)).toBeUndefined();
-    expect(showConnection(bench.ports, 'A'.repeat(43), undefined)).toBeUndefined();
+    expect(showConnection(bench.ports, expired.linkToken, nobody)).toBeUndefined();
+    expect(showConnection(bench.ports, 'A'.repeat(43), nobody)).toBeUndefined();
     await expect(bench.begin(cancelled.linkToken)).rejects.toThrow('nowhere');
     await expect(bench.begin(expired.linkToken)).rejects.toThrow('nowhere');
   });
@@ -189,7 +190,7 @@ describe('beginning', () => {
       consent: { authorizeEndpoint: 'https://{shop}.crm.example/authorize', pkce: 'S256' },
     });
     const { linkToken } = await bench.make('crm');
-    expect(showConnection(bench.ports, linkToken, undefined)).toMatchObject({ parameters: [{ name: 'shop', value: '' }] });
+    expect(showConnection(bench.ports, linkToken, nobody)).toMatchObject({ parameters: [{ name: 'shop', value: '' }] });
     for (const shop of ['', 'evil.example/#', '../x']) await expect(bench.begin(linkToken, { shop })).rejects.toThrow('again');
     const begun = await bench.begin(linkToken, { shop: 'north' });
     expect(new URL(begun.url).host).toBe('north.crm.example');
