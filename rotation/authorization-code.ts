@@ -165,6 +165,9 @@ class Tap implements Egress {
   }
 }
 
+/** A token that is signed with anything else, or with nothing, is none. */
+const SIGNED_WITH = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+
 /**
  * OpenID Connect Core section 3.1.3.7: issuer, audience, times and nonce. The token came straight from the token endpoint over TLS,
  * which stands in for its signature (point 6).
@@ -173,7 +176,8 @@ async function identityHolds(text: string, { issuer }: ConsentSpec, grant: CodeG
   if (issuer === undefined) return false;
   try {
     const answer = new Response(text, { headers: { 'content-type': 'application/json' } });
-    await oauth.processAuthorizationCodeResponse({ issuer }, { client_id: grant.clientId }, answer, {
+    const server = { issuer, id_token_signing_alg_values_supported: SIGNED_WITH };
+    await oauth.processAuthorizationCodeResponse(server, { client_id: grant.clientId }, answer, {
       expectedNonce: grant.nonce,
       requireIdToken: true,
     });
