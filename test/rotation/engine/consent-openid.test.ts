@@ -3,6 +3,7 @@ import { generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { authorizationUrl } from '../../../rotation/authorization-code.ts';
 import type { Connector } from '../../../rotation/connector.ts';
+import { discoverEndpoints } from '../../../rotation/engine/consent.ts';
 import { settleConnector } from '../../../rotation/oauth2-settings.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { CALLBACK, CONFIG, CRM, consentBench, type Reply, tokens } from '../../kit/consent-bench.ts';
@@ -78,7 +79,6 @@ describe('discovery', () => {
     ['cannot be had just now', { status: 503, body: '' }, 'provider_unavailable'],
     ['does not come in time', { fails: 'timeout' }, 'provider_unavailable'],
   ])('is refused when the description %s, and no credential is made', async (what, reply, code) => {
-    // Plain http stands for this machine only where the operator's sandbox is played there.
     const bench = await consentBench(CONNECTOR);
     bench.replies.push(reply, { status: 403, body: '' });
     await expect(bench.make('crm', { config }), what).rejects.toMatchObject({ code });
@@ -87,8 +87,6 @@ describe('discovery', () => {
 
   it('asks nobody for a caller who may make no link', async () => {
     const bench = await consentBench(CONNECTOR);
-    (bench as { admin: () => unknown }).admin = () => bench.tenant.user(['auditor']);
-    const { discoverEndpoints } = await import('../../../rotation/engine/consent.ts');
     const input = {
       environment: 'staging',
       name: 'crm',
