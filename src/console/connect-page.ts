@@ -79,7 +79,7 @@ ${parameters.map(field)}
 <button type="submit">Continue to ${provider}</button>
 </form>
 <div class="promise">
-<p>Access goes straight into a vault, encrypted. No person sees it, and every use is recorded.</p>
+<p>Access goes straight into a vault, encrypted: nobody sees it on the way, and every use is recorded.</p>
 <p>You can take it back in your ${provider} account whenever you like.</p>
 </div>`,
     foot: html`<p>This link works once, until <time datetime="${expiresAt}">${inWords(expiresAt)}</time>. Nobody expected it? Close this window; nothing happens.</p>`,
@@ -102,7 +102,7 @@ function asked(scopes: readonly ConnectScope[]): Markup {
       workflows.length === 0
         ? html`<li>Needed for the connection itself</li>`
         : workflows.map(
-            ({ name, why }) => html`<li><span class="name">${name}</span>${why === undefined ? '' : html`: ${why}`}</li>`,
+            ({ name, why }) => html`<li>For <span class="name">${name}</span>${why === undefined ? '' : html`: ${why}`}</li>`,
           )
     }</ul></li>`,
   )}

@@ -38,7 +38,7 @@ p { margin: 0 0 0.75rem; }
 .quiet { color: var(--quiet); }
 strong, .name { overflow-wrap: anywhere; }
 .notice {
-  margin: 0 0 1.5rem; padding: 0.75rem 1rem; border: 1px solid var(--warn-line); border-radius: 0.6rem;
+  margin: 1.25rem 0 1.5rem; padding: 0.75rem 1rem; border: 1px solid var(--warn-line); border-radius: 0.6rem;
   background: var(--warn-ground); color: var(--warn-ink);
 }
 .notice p { margin: 0; }
@@ -56,7 +56,7 @@ input[type="text"], select {
   width: 100%; min-height: 2.9rem; padding: 0.55rem 0.8rem; border: 1px solid var(--quiet); border-radius: 0.6rem;
   background: var(--card); color: var(--ink); font: inherit;
 }
-[aria-invalid="true"] { border-color: var(--warn-ink); border-width: 2px; }
+input[aria-invalid="true"], select[aria-invalid="true"] { border-color: var(--warn-ink); border-width: 2px; }
 .problem { margin: 0.35rem 0 0; color: var(--warn-ink); font-size: 0.9375rem; }
 fieldset { margin: 0 0 1.5rem; padding: 0; border: 1px solid var(--line); border-radius: 0.75rem; overflow: hidden; }
 legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
