@@ -23,6 +23,7 @@ export function rulesOf(settled: SettledConnector, config: OAuth2Config): Renewa
   return {
     renews: kind === 'refresh_token' ? 'refresh_token' : kind === 'none' ? 'never' : 'key',
     idleMs: told.length === 0 ? undefined : Math.min(...told),
+    ...(settled.consent?.alwaysScopes === undefined ? {} : { alwaysScopes: settled.consent.alwaysScopes }),
   };
 }
 

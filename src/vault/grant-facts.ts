@@ -17,6 +17,10 @@ export interface GrantFacts {
   /** Separated by spaces. */
   readonly grantedScope?: string;
   readonly scopeSource?: 'answer' | 'introspection' | 'jwt' | 'probe';
+  /** What the connector asks for beside the workflows' scopes, separated by spaces: never missing, never too much. */
+  readonly alwaysScope?: string;
+  /** What was told of the scopes last, so that it is told once; absent: that they are as wanted. */
+  readonly scopesTold?: string;
   /** instance_url, hub_id, cloud_id ...: checked text of the provider, never secret. */
   readonly account?: Readonly<Record<string, string>>;
   /** Keyed hash of the refresh token: two credentials with the same one share a grant. */

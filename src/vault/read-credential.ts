@@ -11,6 +11,7 @@ import { prepareField } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { purposeOf } from './credential-kinds.ts';
+import { connectionsPath } from './grant-view.ts';
 import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';
@@ -54,7 +55,7 @@ export function readCredential(vault: TenantVault, caller: Caller, input: ReadCr
       details.version = version;
       if (input.stage !== undefined) details.stage = input.stage;
       const current = version === row.current_version;
-      if (current) refuseUnusable(vault, row);
+      if (current || row.health === 'disconnected') refuseUnusable(vault, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(vault, access, wanted, version, current);
       return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
     },
@@ -84,18 +85,20 @@ function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
   return row.current_version;
 }
 
-function refuseUnusable(vault: TenantVault, row: CredentialRow): void {
+function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: string): void {
   if (row.kind !== 'oauth2') return;
+  const reconnect = connectionsPath(vault.tenant.id, environment, row.name);
   if (row.health === 'needs_consent' || row.health === 'disconnected') {
-    fail('needs_consent', 'the grant is dead at the provider: connect it again', {
-      extra: { health: row.health, since: toTimestamp(row.health_since), cause: row.health_cause },
+    const isDead = row.health === 'needs_consent';
+    fail('needs_consent', isDead ? 'the grant is dead at the provider: connect it again' : 'the account is disconnected', {
+      extra: { health: row.health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
     });
   }
   const expired = row.value_expires_at !== null && row.value_expires_at <= vault.around.clock.now();
   // Nothing can bring a fresh one: saying "wait" would have the caller wait for ever.
   if (expired && row.refresh_due_at === null) {
     fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
-      extra: { health: row.health, since: toTimestamp(row.value_expires_at ?? 0), cause: 'no_refresh_token' },
+      extra: { health: row.health, since: toTimestamp(row.value_expires_at ?? 0), cause: 'no_refresh_token', reconnect },
     });
   }
   const neverFetched = row.value_expires_at === null && row.refresh_due_at !== null;

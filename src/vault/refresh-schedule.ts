@@ -7,6 +7,8 @@ export interface RenewalRules {
   readonly renews: 'refresh_token' | 'key' | 'never';
   /** How long the provider lets the grant lie unused; undefined where nobody knows. */
   readonly idleMs: number | undefined;
+  /** What the connector asks for beside the scopes of workflows. */
+  readonly alwaysScopes?: readonly string[];
 }
 
 /** Assumed where nobody knows: shorter than any idle limit that a provider documents. */
