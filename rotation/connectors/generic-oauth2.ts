@@ -26,6 +26,7 @@ export const connector: Connector = {
     'scopeSeparator',
     'assertionAudience',
   ],
+  consent: { authorizeEndpoint: '', pkce: 'S256' },
   manualSteps: [
     'Ask the person who connected the account to connect it again at the provider.',
     'Put the new access token and refresh token into the same credential; its id and history stay.',

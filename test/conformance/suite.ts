@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { accessCases } from './access-cases.ts';
 import { alertCases } from './alert-cases.ts';
 import { auditCases } from './audit-cases.ts';
+import { consentCases } from './consent-cases.ts';
 import { credentialCases } from './credential-cases.ts';
 import { edgeCases } from './edge-cases.ts';
 import { foreignCases } from './foreign-cases.ts';
@@ -33,6 +34,7 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('who may what', () => accessCases(world));
     describe('what is not yours', () => foreignCases(world));
     describe('refresh and rotation', () => rotationCases(world));
+    describe('consent', () => consentCases(world));
     describe('alerts and the forecast', () => alertCases(world));
     describe('evidence', () => auditCases(world));
     // Last: it uses up what a source may fail.
