@@ -1,6 +1,7 @@
 // One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
 // It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
 import type { Caller } from '../../src/access/principals.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Access } from '../../src/cell/access.ts';
@@ -39,9 +40,9 @@ export async function offerChoices(
   const { vault } = ports;
   const consent = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
   if (consent === undefined || consent.connection.state !== 'choosing') return 'connected';
-  const settled = settleConsent(ports, consent, true);
-  const { choice } = settled.consent ?? {};
-  if (choice === undefined) return 'connected';
+  const settled = settledOrNot(ports, consent);
+  const { choice } = settled?.consent ?? {};
+  if (settled === undefined || choice === undefined) return 'choosing';
   const choices = await fetchChoices(ports, consent, settled, choice, accessToken);
   if (choices === undefined) return 'choosing';
   return vault.submit(() => {
@@ -139,6 +140,16 @@ function leaveUnchosen(vault: TenantVault, access: Access, { connection, located
     finished_at: vault.around.clock.now(),
   });
   vault.dueChanged();
+}
+
+/** The grant is stored by now: settings that do not fit any more leave the question open, and nothing else. */
+function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector | undefined {
+  try {
+    return settleConsent(ports, consent, true);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
 }
 
 function reread(vault: TenantVault, lookup: Access, id: string): Consent | undefined {

@@ -93,6 +93,7 @@ beforeAll(async () => {
   await putAll();
   await changeAll();
   await alerts();
+  await connections();
   await workloads();
   await good('GET', `${BASE}/api/value`, undefined, { token: workloadToken });
   for (const base of ['/v1', '/v1/tenants/acme']) {
@@ -148,6 +149,21 @@ async function alerts(): Promise<void> {
   await good('GET', `${webhooks}/${id}/deliveries`);
   await good('DELETE', `${webhooks}/${id}`);
   await good('GET', '/v1/tenants/acme/forecast?within_days=400&environment=staging');
+}
+
+async function connections(): Promise<void> {
+  await good('GET', '/v1/connectors');
+  const config = {
+    client_id: 'c',
+    authorization_endpoint: 'https://login.example/authorize',
+    token_endpoint: 'https://login.example/token',
+    workflows: [{ name: 'sync', scopes: ['contacts.read'], why: 'Copies contacts' }],
+  };
+  const path = `${BASE}/by-link/connections`;
+  const { id } = await good('POST', path, { connector: 'generic-oauth2', config, client_secret: SECRET, labels: { team: 'a' } });
+  await good('POST', path, {});
+  await good('GET', `${path}?limit=1`);
+  await good('DELETE', `${path}/${id}`);
 }
 
 async function workloads(): Promise<void> {

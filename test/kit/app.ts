@@ -1,6 +1,7 @@
 // The whole HTTP app over cells in memory: requests go in as on the wire, without sockets.
 
 import { createSecretKey, randomBytes } from 'node:crypto';
+import { connector } from '../../rotation/connectors/generic-oauth2.ts';
 import type { KeyturnError } from '../../src/base/errors.ts';
 import { newId } from '../../src/base/ids.ts';
 import { type AppPorts, createApp } from '../../src/http/app.ts';
@@ -10,6 +11,8 @@ import { Metrics } from '../../src/http/metrics.ts';
 import { resolveTenant } from '../../src/vault/manage-tenants.ts';
 import { type TestHome, testTeam } from './homes.ts';
 import { testEntropy } from './vaults.ts';
+
+const CONNECTORS = new Map([[connector.id, connector]]);
 
 export interface TestApp {
   readonly team: TestHome & { readonly owner: string };
@@ -71,7 +74,7 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       if (vault === undefined) return undefined;
       const rotation: TenantContext['rotation'] = {
         ports: {
-          connectors: new Map(),
+          connectors: CONNECTORS,
           sandboxAllowed: false,
           egress: { send: () => Promise.reject(new Error('no network in this test')) },
         },
@@ -88,7 +91,7 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       provision: team.provision,
       onSetUp: () => {},
       metrics: () => metrics.text(),
-      connectors: new Map(),
+      connectors: CONNECTORS,
     },
     rejected: async () => {},
     health: () => ({ status: 'ok' }),

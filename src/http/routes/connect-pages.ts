@@ -7,7 +7,7 @@ import { chooseAccount } from '../../../rotation/engine/consent-choice.ts';
 import type { ConsentPorts } from '../../../rotation/engine/consent-request.ts';
 import type { Caller } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
-import type { KeyturnError } from '../../base/errors.ts';
+import type { ErrorCode, KeyturnError } from '../../base/errors.ts';
 import type { AppPorts } from '../app.ts';
 import { bindingCookie, bindingOf } from '../connect-cookie.ts';
 import type { TenantContext } from '../context.ts';
@@ -211,16 +211,17 @@ function answerOf(render: ConnectRenderer, outcome: Outcome, info: EdgeInfo): An
   return { status: 303, headers: { location: outcome.to, ...cookie } };
 }
 
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set(['invalid_request', 'payload_too_large', 'unsupported_media_type']);
+
 function failed(render: ConnectRenderer, error: KeyturnError): Answer {
   if (error.code === 'rate_limited') {
     const wait = String(Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1)));
     const busy = shown(render, { kind: 'busy' }, 429, undefined);
     return { ...busy, headers: { ...busy.headers, 'retry-after': wait } };
   }
-  const status = STATUS_OF[error.code];
   // What the browser sent cannot be read: for the person it is a link that leads nowhere.
-  if (status < 500) return shown(render, { kind: 'gone' }, status === 413 || status === 415 ? status : 400, undefined);
-  return shown(render, { kind: 'trouble' }, status, undefined);
+  const kind = UNREADABLE.has(error.code) ? 'gone' : 'trouble';
+  return shown(render, { kind }, STATUS_OF[error.code], undefined);
 }
 
 function shown(render: ConnectRenderer, view: ConnectView, status: number, info: EdgeInfo | undefined): Answer {
