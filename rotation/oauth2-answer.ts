@@ -19,6 +19,10 @@ export interface Refreshed {
   readonly expirySource: ExpirySource;
   /** Separated by spaces. Undefined: as before. */
   readonly scope: string | undefined;
+  /** When the refresh token ends, where the answer tells. */
+  readonly refreshTokenExpiresAtMs: number | undefined;
+  /** What `accountFields` names, as far as the answer has it and it can be shown: never over-long, never a control character. */
+  readonly account: Readonly<Record<string, string>>;
 }
 
 export interface RefreshRefused {
@@ -42,7 +46,8 @@ export interface RefreshUnknown {
 const TOKEN = /^[\x21-\x7e][\x20-\x7e]*$/;
 const TOKEN_TYPE = /^[A-Za-z0-9._:-]{1,64}$/;
 const SCOPE_MAX_CHARS = 4_096;
-const RETRY_AFTER_MAX_SECONDS = 86_400;
+const RETRY_AFTER_MAX_SECONDS = LIMITS.refreshWaitMaxMs / 1_000;
+const LIFETIME_MAX_SECONDS = 10 * 365 * 86_400;
 const STANDARD_FIELDS: AnswerFields = {
   accessToken: 'access_token',
   refreshToken: 'refresh_token',
@@ -98,7 +103,34 @@ function readTokens(
       sentAtMs,
     ),
     scope: readScope(at(members, fields.scope), spec.scopeSeparator),
+    refreshTokenExpiresAtMs: secondsFrom(sentAtMs, at(members, fields.refreshTokenExpiresIn)),
+    account: readAccount(members, spec.accountFields ?? {}),
   };
+}
+
+/** Zero means that it has no end (as Google says it) or is nonsense; either way nothing is known. */
+function secondsFrom(sentAtMs: number, value: unknown): number | undefined {
+  const seconds = typeof value === 'string' && /^[0-9]{1,12}$/.test(value) ? Number(value) : value;
+  if (typeof seconds !== 'number' || !Number.isFinite(seconds) || seconds <= 0) return undefined;
+  return sentAtMs + Math.min(Math.floor(seconds), LIFETIME_MAX_SECONDS) * 1_000;
+}
+
+// SECURITY: account fields are served, logged as facts and put into URLs; a line break or a novel from a provider must not get there.
+function readAccount(
+  members: Readonly<Record<string, unknown>>,
+  names: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(names).flatMap(([name, path]) => {
+      const value = at(members, path);
+      const text = typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? String(value) : value;
+      return typeof text === 'string' && isPlain(text) ? [[name, text] as const] : [];
+    }),
+  );
+}
+
+function isPlain(text: string): boolean {
+  return text !== '' && text.length <= LIMITS.accountValueMaxChars && !/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/u.test(text);
 }
 
 function isToken(value: unknown): value is string {

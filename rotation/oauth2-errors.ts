@@ -73,7 +73,19 @@ function matches(entry: ErrorRow, status: number, codes: ReadonlySet<string>, te
   return entry.text === undefined || text.includes(entry.text.toLowerCase());
 }
 
-const CODE_FIELDS = ['error', 'error_code', 'errorCode', 'error_type', 'code', 'status', 'type', 'category', 'suberror'];
+const CODE_FIELDS = [
+  'error',
+  'error_code',
+  'errorCode',
+  'error_type',
+  'code',
+  'status',
+  'type',
+  'category',
+  'suberror',
+  'error_codes',
+];
+const CODES_MAX = 32;
 
 /** Every word of the answer that may be its error code, in lower case; used for comparing only. */
 function errorCodes(members: Readonly<Record<string, unknown>> | undefined): ReadonlySet<string> {
@@ -81,8 +93,11 @@ function errorCodes(members: Readonly<Record<string, unknown>> | undefined): Rea
   const collect = (source: object, depth: number): void => {
     for (const field of CODE_FIELDS) {
       const value: unknown = Object.hasOwn(source, field) ? (source as Record<string, unknown>)[field] : undefined;
-      if (typeof value === 'string' || typeof value === 'number') codes.add(String(value).toLowerCase());
-      else if (typeof value === 'object' && value !== null && depth === 0) collect(value, 1);
+      const candidates: readonly unknown[] = Array.isArray(value) ? value.slice(0, CODES_MAX) : [value];
+      for (const candidate of candidates) {
+        if (typeof candidate === 'string' || typeof candidate === 'number') codes.add(String(candidate).toLowerCase());
+        else if (typeof candidate === 'object' && candidate !== null && depth === 0) collect(candidate, 1);
+      }
     }
   };
   if (members !== undefined) collect(members, 0);

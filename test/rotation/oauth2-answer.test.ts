@@ -85,6 +85,28 @@ describe('an answer with tokens', () => {
   });
 });
 
+describe('what an answer tells beside the tokens', () => {
+  it('is when the refresh token ends, counted from the moment the request left', () => {
+    expect(tokens({ access_token: 'at', refresh_token_expires_in: 3_600 }).refreshTokenExpiresAtMs).toBe(4_600_000);
+    expect(tokens({ access_token: 'at', refresh_token_expires_in: '60' }).refreshTokenExpiresAtMs).toBe(1_060_000);
+    for (const nonsense of [0, -1, 'soon', null, {}])
+      expect(tokens({ access_token: 'at', refresh_token_expires_in: nonsense }).refreshTokenExpiresAtMs).toBeUndefined();
+  });
+
+  it('is the account, as short plain text, and nothing that cannot be shown', () => {
+    const accountFields = { team: 'team.id', hub: 'hub_id', live: 'livemode', novel: 'novel', lines: 'lines', deep: 'team' };
+    const body = {
+      access_token: 'at',
+      team: { id: 'T1' },
+      hub_id: 7,
+      livemode: false,
+      novel: 'x'.repeat(5_000),
+      lines: 'a\r\nset-cookie: b',
+    };
+    expect(tokens(body, { accountFields }).account).toEqual({ team: 'T1', hub: '7', live: 'false' });
+  });
+});
+
 describe('an answer that says 2xx and brings nothing usable', () => {
   it.each([
     ['a page', '<!doctype html><h1>ok</h1>'],
@@ -190,6 +212,20 @@ describe('a refusal', () => {
       ),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('error codes in a list', () => {
+  const errorTable = [{ code: '700082', means: 'dead' as const, cause: 'idle_too_long' }];
+
+  it('are compared one by one (Entra puts numbers into error_codes)', () => {
+    const body = { error: 'invalid_request', error_codes: [50_000, 700_082] };
+    expect(read(400, body, {}, { errorTable })).toMatchObject({ kind: 'dead', cause: 'idle_too_long' });
+    expect(read(400, { error_codes: { 0: 700_082 } }, {}, { errorTable })).toMatchObject({ kind: 'configuration' });
+  });
+
+  it('are read in a list of objects, as JSON:API has them', () => {
+    expect(read(400, { error: [{ code: '700082' }, null, [[]]] }, {}, { errorTable })).toMatchObject({ kind: 'dead' });
   });
 });
 
