@@ -24,8 +24,9 @@ import {
   factsOf,
   isUsable,
   loopbackFor,
-  noteRefused,
+  recordRefusal,
   settleConsent,
+  type Visitor,
 } from './consent-request.ts';
 
 /** What the page of a link shows. */
@@ -130,12 +131,16 @@ export type Begun =
 /** Begins an attempt: a fresh state, a verifier of its own, this browser alone; older attempts are void. */
 export async function beginConsent(
   ports: ConsentPorts,
-  caller: Caller,
+  visitor: Visitor,
   link: string,
   filledIn: Readonly<Record<string, string>>,
 ): Promise<Begun> {
   const { vault } = ports;
-  const begun = await vault.submit(() => begin(ports, caller, link, filledIn));
+  const begun = await vault.submit(() => begin(ports, visitor.caller, link, filledIn));
+  if (begun.kind === 'refused') {
+    await recordRefusal(vault, visitor, begun.consent, begun.reason);
+    return { kind: begun.reason === 'link_spent' ? 'nowhere' : 'broken' };
+  }
   if (begun.kind !== 'begun') return begun;
   const { consent, settled, state, browser } = begun;
   const { id, attempt } = consent.connection;
@@ -158,28 +163,28 @@ interface Begin {
   readonly browser: string;
 }
 
+interface Refused {
+  readonly kind: 'refused';
+  readonly consent: Consent;
+  readonly reason: 'link_spent' | 'settings_unusable';
+}
+
 function begin(
   ports: ConsentPorts,
   caller: Caller,
   link: string,
   filledIn: Readonly<Record<string, string>>,
-): Begin | Exclude<Begun, { kind: 'go' }> {
+): Begin | Refused | Exclude<Begun, { kind: 'go' }> {
   const { vault } = ports;
   const found = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
   if (found === undefined) return { kind: 'nowhere' };
-  if (!isUsable(found.connection, vault.around.clock.now())) {
-    noteRefused(vault, caller, found, 'link_spent');
-    return { kind: 'nowhere' };
-  }
+  if (!isUsable(found.connection, vault.around.clock.now())) return { kind: 'refused', consent: found, reason: 'link_spent' };
   const checked = checkFilledIn(ports.connectors.get(found.located.row.connector ?? ''), filledIn);
   if (checked.problems !== undefined) return { kind: 'again', problems: checked.problems };
   const request: ConnectionRequest = { ...found.request, parameters: { ...found.request.parameters, ...checked.parameters } };
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
   const settled = settledOrNot(ports, consent);
-  if (settled === undefined) {
-    noteRefused(vault, caller, found, 'settings_unusable');
-    return { kind: 'broken' };
-  }
+  if (settled === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
   const random = () => Buffer.from(vault.around.entropy.bytes(32)).toString('base64url');
   const state = `${vault.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();

@@ -27,7 +27,9 @@ import {
   isUsable,
   loopbackFor,
   noteRefused,
+  recordRefusal,
   settleConsent,
+  type Visitor,
 } from './consent-request.ts';
 
 /** `<tenant>.<connection>.<random>`. */
@@ -47,14 +49,19 @@ export type Completed =
   | { readonly kind: 'unknown' };
 
 /** Settles when the grant lies in the vault, or when it is certain that none will. Everything in it survives the browser. */
-export function completeConsent(ports: ConsentPorts, caller: Caller, input: CallbackInput): Promise<Completed> {
-  return ports.vault.keepOpenFor(complete(ports, caller, input));
+export function completeConsent(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
+  return ports.vault.keepOpenFor(complete(ports, visitor, input));
 }
 
-async function complete(ports: ConsentPorts, caller: Caller, input: CallbackInput): Promise<Completed> {
+async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
   const { vault } = ports;
+  const { caller } = visitor;
   const { faults, clock } = vault.around;
   const taken = await vault.submit(() => takeState(ports, caller, input));
+  if (taken.kind === 'turned_away') {
+    await recordRefusal(vault, visitor, taken.consent, taken.reason);
+    return { kind: 'refused', reason: taken.reason };
+  }
   if (taken.kind !== 'taken') return taken;
   const { consent, settled, grant } = taken;
   faults.at('connect.before-exchange');
@@ -78,6 +85,12 @@ async function complete(ports: ConsentPorts, caller: Caller, input: CallbackInpu
   return { kind: await offerChoices(ports, caller, consent.connection.id, outcome.accessToken) };
 }
 
+interface TurnedAway {
+  readonly kind: 'turned_away';
+  readonly consent: Consent;
+  readonly reason: string;
+}
+
 type Taken = {
   readonly kind: 'taken';
   readonly consent: Consent;
@@ -86,7 +99,7 @@ type Taken = {
 };
 
 /** INVARIANT: one batch judges, takes the state and journals that an exchange begins: a replay finds nothing to take. */
-function takeState(ports: ConsentPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | Completed {
+function takeState(ports: ConsentPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | TurnedAway | Completed {
   const { vault } = ports;
   const state = fields['state'] ?? '';
   const [, tenantId, connectionId] = STATE.exec(state) ?? [];
@@ -96,10 +109,7 @@ function takeState(ports: ConsentPorts, caller: Caller, { fields, browser }: Cal
     return connection === undefined ? undefined : consentOf(vault, lookup, connection);
   });
   if (consent === undefined) return { kind: 'unknown' };
-  const refuse = (reason: string): Completed => {
-    noteRefused(vault, caller, consent, reason);
-    return { kind: 'refused', reason };
-  };
+  const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
   const { connection } = consent;
   const now = vault.around.clock.now();
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
@@ -115,8 +125,8 @@ function judge(
   caller: Caller,
   consent: Consent,
   fields: Readonly<Record<string, string>>,
-  refuse: (reason: string) => Completed,
-): Taken | Completed {
+  refuse: (reason: string) => TurnedAway,
+): Taken | TurnedAway | Completed {
   const { vault } = ports;
   let settled: SettledConnector;
   let completed: Consent;

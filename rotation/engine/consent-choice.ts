@@ -23,8 +23,9 @@ import {
   enterConsent,
   factsOf,
   loopbackFor,
-  noteRefused,
+  recordRefusal,
   settleConsent,
+  type Visitor,
 } from './consent-request.ts';
 
 const CHOICES_MAX_COUNT = 100;
@@ -63,18 +64,18 @@ export type Chosen = { readonly kind: 'connected' | 'choosing' | 'nowhere' };
 /** Takes the person's choice; without one the list is fetched (again). Only the browser that consented may choose. */
 export async function chooseAccount(
   ports: ConsentPorts,
-  caller: Caller,
+  visitor: Visitor,
   link: string,
   browserOf: BrowserOf,
   id: string | undefined,
 ): Promise<Chosen> {
   const { vault } = ports;
+  const { caller } = visitor;
   const chosen = await vault.submit(() => {
     const consent = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
     if (consent === undefined) return undefined;
     if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browserOf(consent.connection.id))) {
-      noteRefused(vault, caller, consent, 'not_choosing');
-      return undefined;
+      return { refused: consent };
     }
     const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
     const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
@@ -83,6 +84,10 @@ export async function chooseAccount(
   });
   if (chosen === undefined) return { kind: 'nowhere' };
   if (chosen === 'connected') return { kind: 'connected' };
+  if ('refused' in chosen) {
+    await recordRefusal(vault, visitor, chosen.refused, 'not_choosing');
+    return { kind: 'nowhere' };
+  }
   if (chosen.accessToken === undefined) return { kind: 'choosing' };
   return { kind: await offerChoices(ports, caller, chosen.consent.connection.id, chosen.accessToken) };
 }

@@ -163,6 +163,18 @@ export function enterConsent<T>(
   });
 }
 
+/** Who came by a link. `refused` counts a refusal against their source, before it is recorded. @throws rate_limited */
+export interface Visitor {
+  readonly caller: Caller;
+  readonly refused: () => Promise<void>;
+}
+
+/** SECURITY: counted first, so that a flood of forged answers cannot fill the log of a tenant. @throws rate_limited */
+export async function recordRefusal(vault: TenantVault, visitor: Visitor, consent: Consent, reason: string): Promise<void> {
+  await visitor.refused();
+  await vault.submit(() => noteRefused(vault, visitor.caller, consent, reason));
+}
+
 /** Records what a browser brought and nobody acted on. Inside a job. */
 export function noteRefused(vault: TenantVault, caller: Caller, consent: Consent, reason: string): void {
   const { environment, row } = consent.located;

@@ -39,7 +39,7 @@ describe('a connection row', () => {
     expect(() => showConnection(bench.ports, made.linkToken, () => undefined)).toThrow(
       expect.objectContaining({ code: 'integrity' }),
     );
-    await expect(beginConsent(bench.ports, bench.customer(), made.linkToken, {})).rejects.toMatchObject({ code: 'integrity' });
+    await expect(beginConsent(bench.ports, bench.visitor(), made.linkToken, {})).rejects.toMatchObject({ code: 'integrity' });
   });
 
   it('of one link put under another is refused', async () => {

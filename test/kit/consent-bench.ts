@@ -5,9 +5,10 @@ import { EgressFailure, type EgressReason } from '../../rotation/connector.ts';
 import { createConnection, discoverEndpoints, type MadeConnection } from '../../rotation/engine/consent.ts';
 import { type Begun, beginConsent } from '../../rotation/engine/consent-attempt.ts';
 import { type Completed, completeConsent } from '../../rotation/engine/consent-callback.ts';
-import type { ConsentPorts } from '../../rotation/engine/consent-request.ts';
+import type { ConsentPorts, Visitor } from '../../rotation/engine/consent-request.ts';
 import type { ConnectionInput } from '../../rotation/engine/consent-wanted.ts';
 import type { Caller } from '../../src/access/principals.ts';
+import { fail } from '../../src/base/errors.ts';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -68,7 +69,11 @@ export interface ConsentBench {
   /** The answers to come, first to last; the usual tokens when none is left. */
   readonly replies: (Reply | ((request: EgressRequest) => Promise<Reply>))[];
   readonly admin: () => Caller;
-  readonly customer: () => Caller;
+  readonly visitor: () => Visitor;
+  /** Refusals that counted against the customer's source. */
+  readonly counted: () => number;
+  /** From now on one refusal is one too many. */
+  flood(): void;
   make(name: string, input?: Partial<ConnectionInput>): Promise<MadeConnection>;
   begin(link: string, filledIn?: Readonly<Record<string, string>>): Promise<Begun & { readonly kind: 'go' }>;
   /** The browser comes back from where `begin` sent it. */
@@ -128,7 +133,15 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     sandboxAllowed: true,
   };
   const admin = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: clock.now() });
-  const customer = () => tenant.token(undefined, '198.51.100.7');
+  let counted = 0;
+  let flooded = false;
+  const visitor = (): Visitor => ({
+    caller: tenant.token(undefined, '198.51.100.7'),
+    refused: async () => {
+      counted += 1;
+      if (flooded) fail('rate_limited', 'too many');
+    },
+  });
   const make = async (name: string, input: Partial<ConnectionInput> = {}) => {
     const whole: ConnectionInput = {
       environment: 'staging',
@@ -147,12 +160,12 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     return vault.submit(() => createConnection(ports, caller, whole, discovered));
   };
   const begin = async (link: string, filledIn: Readonly<Record<string, string>> = {}) => {
-    const begun = await beginConsent(ports, customer(), link, filledIn);
+    const begun = await beginConsent(ports, visitor(), link, filledIn);
     if (begun.kind !== 'go') throw new Error(`the attempt did not begin: ${begun.kind}`);
     return begun;
   };
   const callback = (fields: Readonly<Record<string, string>>, browser: string | undefined) =>
-    completeConsent(ports, customer(), { fields, browser });
+    completeConsent(ports, visitor(), { fields, browser });
   const comeBack: ConsentBench['comeBack'] = ({ url, browser }, fields = { code: 'code-not-a-real-secret' }) =>
     callback({ state: new URL(url).searchParams.get('state') ?? '', ...fields }, browser);
   const row = (name: string) => sql.get<CredentialRow>('SELECT * FROM credential WHERE name = ?', name) as CredentialRow;
@@ -162,7 +175,11 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     sent,
     replies,
     admin,
-    customer,
+    visitor,
+    counted: () => counted,
+    flood: () => {
+      flooded = true;
+    },
     make,
     begin,
     callback,

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { beginConsent, showConnection } from '../../../rotation/engine/consent-attempt.ts';
 import { completeConsent, STATE } from '../../../rotation/engine/consent-callback.ts';
 import { chooseAccount } from '../../../rotation/engine/consent-choice.ts';
-import type { ConsentPorts } from '../../../rotation/engine/consent-request.ts';
+import type { ConsentPorts, Visitor } from '../../../rotation/engine/consent-request.ts';
 import type { Caller } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import type { ErrorCode, KeyturnError } from '../../base/errors.ts';
@@ -26,7 +26,7 @@ const anything = z.record(z.string().max(128), z.string().max(16_384));
 interface Visit {
   readonly ports: ConsentPorts;
   readonly context: TenantContext;
-  readonly caller: Caller;
+  readonly visitor: Visitor;
   readonly request: RouteRequest<Record<string, string> | undefined, Record<string, string> | undefined>;
   readonly cookies: string;
   /** `/connect/<tenant>/<link>`; of the callback only the tenant is known. */
@@ -110,9 +110,9 @@ function askView(
   };
 }
 
-async function begin({ ports, link, context, caller, request }: Visit): Promise<Outcome> {
+async function begin({ ports, link, context, visitor, request }: Visit): Promise<Outcome> {
   const filledIn = request.body ?? {};
-  const begun = await beginConsent(ports, caller, link, filledIn);
+  const begun = await beginConsent(ports, visitor, link, filledIn);
   if (begun.kind === 'nowhere') return begun;
   if (begun.kind === 'broken') return { kind: 'shown', status: 409, view: { kind: 'broken' } };
   if (begun.kind === 'again') {
@@ -125,17 +125,17 @@ async function begin({ ports, link, context, caller, request }: Visit): Promise<
   return { kind: 'go', to: begun.url, cookie };
 }
 
-async function choose({ ports, link, context, caller, request, cookies }: Visit): Promise<Outcome> {
+async function choose({ ports, link, context, visitor, request, cookies }: Visit): Promise<Outcome> {
   const browserOf = (id: string) => bindingOf(cookies, id, context.publicUrl)?.browser;
-  const chosen = await chooseAccount(ports, caller, link, browserOf, request.body?.['choice']);
+  const chosen = await chooseAccount(ports, visitor, link, browserOf, request.body?.['choice']);
   return chosen.kind === 'nowhere' ? { kind: 'nowhere' } : { kind: 'go', to: `/connect/${context.vault.tenant.id}/${link}` };
 }
 
-async function comeBack({ ports, caller, request, cookies, context }: Visit): Promise<Outcome> {
+async function comeBack({ ports, visitor, request, cookies, context }: Visit): Promise<Outcome> {
   const fields = request.query ?? {};
   const connectionId = STATE.exec(fields['state'] ?? '')?.[2] ?? '';
   const binding = bindingOf(cookies, connectionId, context.publicUrl);
-  const completed = await completeConsent(ports, caller, { fields, browser: binding?.browser });
+  const completed = await completeConsent(ports, visitor, { fields, browser: binding?.browser });
   if (completed.kind === 'unknown') return { kind: 'nowhere' };
   const back = binding === undefined ? undefined : `/connect/${context.vault.tenant.id}/${binding.link}`;
   if (completed.kind === 'refused' || back === undefined) {
@@ -161,8 +161,9 @@ export async function serveConnectPage(
   try {
     const caller: Caller = { ...callerOf(request, info), token: undefined };
     requestId = caller.request;
-    const outcome = await visit(app, visited, request, params, caller, info);
-    if (outcome.kind === 'nowhere') await app.rejected(caller, name);
+    const visitor = countedVisitor(app, caller, name);
+    const outcome = await visit(app, visited, request, params, visitor, info);
+    if (outcome.kind === 'nowhere') await visitor.refused();
     answer = answerOf(app.connectPage, outcome, info);
   } catch (thrown) {
     const error = toKeyturnError(thrown);
@@ -174,16 +175,28 @@ export async function serveConnectPage(
   return toResponse(answer, requestId, info);
 }
 
+/** One visit counts once, however many parts of it refuse it. */
+function countedVisitor(app: AppPorts, caller: Caller, name: string): Visitor {
+  let counted: Promise<void> | undefined;
+  return {
+    caller,
+    refused: () => {
+      counted ??= app.rejected(caller, name);
+      return counted;
+    },
+  };
+}
+
 async function visit(
   app: AppPorts,
   visited: ConnectPage,
   request: Request,
   params: Readonly<Record<string, string>>,
-  caller: Caller,
+  visitor: Visitor,
   info: EdgeInfo,
 ): Promise<Outcome> {
   checkPath(new URL(request.url).pathname);
-  const parsed = (await parseRequest(visited.shape, request, { ...params }, caller, info)) as Visit['request'];
+  const parsed = (await parseRequest(visited.shape, request, { ...params }, visitor.caller, info)) as Visit['request'];
   const tenantId = visited.path === CALLBACK_PATH ? STATE.exec(parsed.query?.['state'] ?? '')?.[1] : params['tenant'];
   const link = params['link'] ?? '';
   if (tenantId === undefined || !TENANT_ID.test(tenantId)) return { kind: 'nowhere' };
@@ -193,7 +206,7 @@ async function visit(
   if (visited.method === 'POST' && !isOwnForm(request, context.publicUrl))
     return { kind: 'shown', status: 403, view: { kind: 'refused', reason: 'other_site', startAgain: undefined } };
   const ports: ConsentPorts = { ...context.rotation.ports, vault: context.vault };
-  return visited.visit({ ports, context, caller, request: parsed, link, cookies: request.headers.get('cookie') ?? '' });
+  return visited.visit({ ports, context, visitor, request: parsed, link, cookies: request.headers.get('cookie') ?? '' });
 }
 
 /** SECURITY: another site must not press the button in a visitor's browser. Under no-referrer browsers send `Origin: null`. */

@@ -123,6 +123,21 @@ describe('a callback that nobody asked for', () => {
   });
 });
 
+describe('a flood of forged answers', () => {
+  it('is counted against its source first, and fills no log once it is too much', async () => {
+    const { bench, attempt } = await begun();
+    const forged = `${stateOf(attempt).slice(0, -4)}AAAA`;
+    await bench.callback({ state: forged, ...code }, attempt.browser);
+    expect(bench.counted()).toBe(1);
+    bench.flood();
+    const size = bench.events().length;
+    for (let tries = 0; tries < 5; tries++)
+      await expect(bench.callback({ state: forged, ...code }, attempt.browser)).rejects.toMatchObject({ code: 'rate_limited' });
+    expect(bench.events()).toHaveLength(size);
+    expect(await bench.comeBack(attempt)).toEqual({ kind: 'connected' });
+  });
+});
+
 describe('an answer of the provider', () => {
   it('that says no leaves the link usable, and the page says so', async () => {
     const { bench, made, attempt } = await begun();

@@ -33,7 +33,7 @@ async function arrived(...replies: Reply[]) {
     end,
     browserOf,
     choose: (id: string | undefined, of: () => string | undefined = browserOf) =>
-      chooseAccount(bench.ports, bench.customer(), made.linkToken, of, id),
+      chooseAccount(bench.ports, bench.visitor(), made.linkToken, of, id),
   };
 }
 
