@@ -120,7 +120,9 @@ export async function exchangeCode(
   egress: Egress,
   clock: Clock,
 ): Promise<RefreshOutcome> {
-  const { oauth2, consent } = settled;
+  const { consent } = settled;
+  const { exchangeAnswerFields, ...declared } = settled.oauth2;
+  const oauth2 = exchangeAnswerFields === undefined ? declared : { ...declared, answerFields: exchangeAnswerFields };
   const withVerifier = consent?.pkce === 'S256' ? { code_verifier: grant.codeVerifier } : {};
   const build = () =>
     clientRequest(
@@ -133,7 +135,7 @@ export async function exchangeCode(
         fields: {
           grant_type: 'authorization_code',
           code: grant.code,
-          redirect_uri: grant.redirectUri,
+          ...(oauth2.exchangeSendsRedirectUri === false ? {} : { redirect_uri: grant.redirectUri }),
           ...withVerifier,
         },
         extraFields: oauth2.exchangeParameters,

@@ -83,9 +83,16 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
     id: connector.id,
     ...settled,
     oauth2: { ...declared, ...adjust, tokenEndpoint, hosts, ...filling.renewal(declared.renewal) },
-    lifetimes: connector.lifetimes ?? {},
+    lifetimes: lifetimesAt(connector.lifetimes ?? {}, tokenEndpoint),
     hosts,
   };
+}
+
+/** Without the announced changes that concern other endpoints. */
+function lifetimesAt({ scheduled, ...lifetimes }: LifetimeSpec, tokenEndpoint: string): LifetimeSpec {
+  if (scheduled === undefined) return lifetimes;
+  const ours = scheduled.filter(({ ofTokenEndpoint = '' }) => tokenEndpoint.includes(ofTokenEndpoint));
+  return { ...lifetimes, scheduled: ours };
 }
 
 const RFC_7662: Omit<IntrospectionSpec, 'url'> = {

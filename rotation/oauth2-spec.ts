@@ -1,8 +1,16 @@
 // What a connector declares about OAuth 2 grants: tokens, consent, scopes, revocation, lifetimes. Data only, no calls.
 // URLs are templates: `{parameter}`, `{client_id}` and `{account.field}` are filled in by oauth2-settings.ts, checked there, and nowhere else.
 
-/** How a token endpoint proves who the client is (RFC 6749 section 2.3, RFC 7523 section 2.2). */
-export type ClientAuthentication = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'none';
+/**
+ * How a client proves who it is (RFC 6749 section 2.3, RFC 7523 section 2.2). `client_secret_as_user`: Basic with the secret as user
+ * name and no password, and the client does not name itself (Stripe's secret keys).
+ */
+export type ClientAuthentication =
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'client_secret_as_user'
+  | 'private_key_jwt'
+  | 'none';
 
 /**
  * What to do when a refresh was sent and no whole answer came back. `safe`: the same refresh token still works. `window`: it works
@@ -34,6 +42,10 @@ export interface OAuth2Spec {
   readonly rateBudget?: { readonly requests: number; readonly perSeconds: number };
   /** Added to the exchange of an authorization code only. */
   readonly exchangeParameters?: Readonly<Record<string, string>>;
+  /** False: the exchange does not repeat `redirect_uri`. Default: it does (RFC 6749 section 4.1.3). */
+  readonly exchangeSendsRedirectUri?: boolean;
+  /** Takes the place of `answerFields` for the answer to a code, e.g. `authed_user.access_token`, where a refresh is answered elsewhere. */
+  readonly exchangeAnswerFields?: Partial<AnswerFields>;
   /** What a token answer tells of the connected account, by our name, e.g. `{ instance_url: 'instance_url' }`; never secret, served with the token. */
   readonly accountFields?: Readonly<Record<string, string>>;
   /** Added to every refresh request, e.g. `{ resource: '...' }`; never secret, never replaces a field of the protocol. */
@@ -173,7 +185,7 @@ export interface IntrospectionSpec {
 export interface RevocationSpec {
   readonly url: string;
   readonly method: 'POST' | 'DELETE' | 'GET';
-  readonly authentication: 'client_secret_post' | 'client_secret_basic' | 'bearer' | 'none';
+  readonly authentication: 'client_secret_post' | 'client_secret_basic' | 'client_secret_as_user' | 'bearer' | 'none';
   readonly bodyFormat: 'form' | 'json' | 'none';
   /** Which token is sent; the refresh token falls back to the access token where there is none. */
   readonly token: 'refresh' | 'access';
@@ -199,8 +211,18 @@ export interface LifetimeSpec {
   readonly refreshTokenSeconds?: number;
   /** Live grants of one account and client; one more silently ends the oldest. */
   readonly cap?: { readonly count: number; readonly note: string };
-  /** Announced changes. `at`: RFC 3339 date. `ends`: what stops then. */
-  readonly scheduled?: readonly { readonly at: string; readonly ends: string; readonly remedy: string }[];
+  readonly scheduled?: readonly ScheduledEnd[];
+}
+
+/** An announced change of the provider. */
+export interface ScheduledEnd {
+  /** RFC 3339 date. */
+  readonly at: string;
+  /** What stops then. */
+  readonly ends: string;
+  readonly remedy: string;
+  /** Concerns only credentials whose token endpoint contains this. Absent: all. */
+  readonly ofTokenEndpoint?: string;
 }
 
 /** A harmless read, sent with the token in `Authorization: Bearer`. 2xx works, `rejectedBy` rejects, all else is unknown. */

@@ -51,7 +51,8 @@ function isNamedLoopback(url: URL): boolean {
 
 function buildHeaders(request: EgressRequest): Headers {
   try {
-    const headers = new Headers({ 'accept-encoding': 'identity' });
+    // GitHub refuses whoever does not name itself.
+    const headers = new Headers({ 'accept-encoding': 'identity', 'user-agent': 'keyturn' });
     for (const [name, value] of Object.entries(request.headers)) {
       headers.set(name, typeof value === 'string' ? value : value.reveal((bytes) => new TextDecoder().decode(bytes)));
     }

@@ -90,7 +90,8 @@ async function exchange(
     } = await client.request({
       path: url.pathname + url.search,
       method: request.method,
-      headers: { ...plainHeaders(request), 'accept-encoding': 'identity' },
+      // GitHub refuses whoever does not name itself.
+      headers: { 'user-agent': 'keyturn', ...plainHeaders(request), 'accept-encoding': 'identity' },
       body,
       signal: deadline,
     });

@@ -19,7 +19,7 @@ export interface SandboxOptions {
   /** Default: 14 days. */
   readonly refreshTokenTtlSeconds?: number;
   /** How its one client proves itself. Default: client_secret_basic. */
-  readonly clientAuthentication?: Exclude<ClientAuthentication, 'none'>;
+  readonly clientAuthentication?: Exclude<ClientAuthentication, 'none' | 'client_secret_as_user'>;
 }
 
 export interface SandboxGrant {
@@ -92,7 +92,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 export interface SandboxClient {
   readonly id: string;
   readonly secret: string;
-  readonly authentication: Exclude<ClientAuthentication, 'none'>;
+  readonly authentication: Exclude<ClientAuthentication, 'none' | 'client_secret_as_user'>;
   readonly privateKeyJwk: JWK;
 }
 
