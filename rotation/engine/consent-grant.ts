@@ -112,8 +112,9 @@ export function storeConsented(vault: TenantVault, access: Access, consent: Cons
     updated_at: now,
     grant_ends_at: null,
     review_due_at: now,
-    revoke_due_at: null,
   };
+  // What was disconnected before is still to be revoked: it is an older version, looked at once more before anything is sent.
+  const { revocation } = grantFacts(next);
   changeGrantFacts(next, {
     consentedAt: now,
     refreshedAt: now,
@@ -126,7 +127,8 @@ export function storeConsented(vault: TenantVault, access: Access, consent: Cons
     account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
     fingerprint: refreshToken === undefined ? undefined : grantFingerprint(vault, refreshToken),
     guard: undefined,
-    revocation: undefined,
+    scopesTold: undefined,
+    revocation: revocation?.state === 'waiting' ? revocation : undefined,
     end: undefined,
     noticedDays: undefined,
   });

@@ -2,9 +2,10 @@
 import { expireConnectionsDue } from './consent-choice.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { reviewDue } from './forecast-review.ts';
+import { revokeDue } from './revoke-work.ts';
 import { deliverDue } from './webhook-delivery.ts';
 
 /** Does what is due of one kind, at most `LIMITS.dueWorkBatchRows` of it; answers how much it did. Never throws for one bad row. */
 export type DuePart = (ports: DueWorkPorts) => Promise<number>;
 
-export const DUE_PARTS: readonly DuePart[] = [expireConnectionsDue, reviewDue, deliverDue];
+export const DUE_PARTS: readonly DuePart[] = [expireConnectionsDue, revokeDue, reviewDue, deliverDue];

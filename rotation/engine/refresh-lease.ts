@@ -117,7 +117,8 @@ function worthwhile(vault: TenantVault, lookup: Access, credentialId: string, wa
   if (run !== undefined || wanted.force) {
     // INVARIANT: however many readers find the token stale, they do not cut a wait short (test/rotation/engine-failures.test.ts).
     const waiting = !wanted.force && run?.lease_owner === '' && (run.next_attempt_at ?? 0) > now;
-    return waiting || row.health === 'needs_consent' ? { kind: 'idle' } : undefined;
+    const ended = row.health === 'needs_consent' || row.health === 'disconnected';
+    return waiting || ended ? { kind: 'idle' } : undefined;
   }
   const due = row.refresh_due_at !== null && row.refresh_due_at <= now;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now;

@@ -10,6 +10,7 @@ import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Refreshed, RefreshOutcome } from '../oauth2-refresh.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
+import { moveRevocation } from './revoke-work.ts';
 import { finishRun } from './run-record.ts';
 
 /** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). Inside a job. */
@@ -47,12 +48,14 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
         latest_version: row.latest_version + 1,
         revision: row.revision + 1,
         updated_at: now,
-        health: 'ready',
-        health_since: row.health === 'ready' ? row.health_since : now,
-        health_cause: null,
+        ...(row.health === 'disconnected'
+          ? {}
+          : { health: 'ready', health_since: row.health === 'ready' ? row.health_since : now, health_cause: null }),
       };
       applyTiming(vault, next, split, now);
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
+      // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
+      if (row.health === 'disconnected') moveRevocation(vault, next);
       storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
       vault.credentials.save(access, next);
       vault.cache.forget(environment.name, row.name);

@@ -173,16 +173,18 @@ export class CredentialStore {
     ) as VersionFacts[];
   }
 
-  /** Drops versions older than the newest `keep`, never one that carries a label. */
+  /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
   pruneVersions(access: Access, row: CredentialFacts, keep: number): void {
     access.check();
+    const { revocation } = JSON.parse(row.grant_facts) as { revocation?: { state: string; version?: number } };
     this.#sql.run(
-      'DELETE FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?)',
+      'DELETE FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?, ?)',
       row.id,
       row.latest_version - keep,
       row.current_version,
       row.previous_version ?? -1,
       row.pending_version ?? -1,
+      revocation?.state === 'waiting' ? (revocation.version ?? -1) : -1,
     );
   }
 

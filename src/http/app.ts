@@ -16,6 +16,7 @@ import { CONNECT_PAGES, serveConnectPage } from './routes/connect-pages.ts';
 import { connectionRoutes } from './routes/connections.ts';
 import { connectorRoutes } from './routes/connectors.ts';
 import { credentialRoutes } from './routes/credentials.ts';
+import { disconnectionRoutes } from './routes/disconnections.ts';
 import { forecastRoutes } from './routes/forecast.ts';
 import { homeRoutes } from './routes/home.ts';
 import { tenantRoutes } from './routes/tenant.ts';
@@ -32,6 +33,7 @@ export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...alertRoutes,
   ...forecastRoutes,
   ...connectionRoutes,
+  ...disconnectionRoutes,
 ];
 const HEALTH: RouteShape = {
   method: 'GET',

@@ -7,12 +7,14 @@ import type { TenantRow } from '../cell/tenants.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { WorkloadFacts } from '../cell/workloads.ts';
 import type { HistoryEntry } from '../vault/describe-credential.ts';
+import { grantView, reconnectPath } from '../vault/grant-view.ts';
 import type { UserWithGrants } from '../vault/manage-users.ts';
 import type { KeyProgress } from '../vault/rotate-keys.ts';
 import type { Located } from '../vault/tenant-vault.ts';
 import type {
   WireCredential,
   WireEnvironment,
+  WireGrant,
   WireKeys,
   WireRun,
   WireTenant,
@@ -23,7 +25,8 @@ import type {
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
-export function credentialView({ environment, row }: Located): WireCredential {
+export function credentialView(tenantId: string, { environment, row }: Located): WireCredential {
+  const reconnect = reconnectPath(tenantId, environment.name, row);
   return {
     id: row.id,
     name: row.name,
@@ -49,6 +52,8 @@ export function credentialView({ environment, row }: Located): WireCredential {
     updated_at: toTimestamp(row.updated_at),
     deleted_at: time(row.deleted_at),
     destroy_after_at: time(row.destroy_after_at),
+    ...(row.kind === 'oauth2' ? { grant: grantView(row) as WireGrant } : {}),
+    ...(reconnect === undefined ? {} : { reconnect }),
   };
 }
 

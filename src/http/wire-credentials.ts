@@ -16,6 +16,13 @@ const putCommon = {
   /** The current version the caller believes in; 0: must not exist. */
   cas: z.int().min(0).optional(),
 };
+/** The grant was made elsewhere: it is watched for signs that the other system still refreshes it. */
+const importOf = z.strictObject({
+  /** Where it comes from, e.g. `nango`. */
+  from: name,
+  /** The other system goes on refreshing it for now: the watch does not end. */
+  still_used_there: z.boolean().optional(),
+});
 const expiring = { ...putCommon, expires_at: timestamp.optional() };
 export const putCredential = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -23,6 +30,7 @@ export const putCredential = z.discriminatedUnion('kind', [
     value: oauth2Value,
     config: oauth2Config,
     connector: name.optional(),
+    import: importOf.optional(),
     ...putCommon,
   }),
   z.strictObject({ kind: z.literal('api_key'), value: apiKeyValue, ...expiring }),
@@ -32,6 +40,44 @@ export const putCredential = z.discriminatedUnion('kind', [
 ]);
 
 export const health = z.enum(['ready', 'degraded', 'needs_consent', 'disconnected']);
+
+const scopeList = z.array(z.string());
+export const grant = z.object({
+  connected_at: nullableTime.describe('When a person last consented'),
+  imported_at: nullableTime,
+  imported_from: z.string().nullable(),
+  refreshed_at: nullableTime,
+  ends_at: nullableTime.describe('When it ends if nobody does anything'),
+  ends_because: z.string().nullable(),
+  ends_certain: z.boolean().nullable(),
+  account: z.record(z.string(), z.string()).describe('What the provider told of the connected account, by connector'),
+  scopes: z
+    .object({
+      wanted: scopeList,
+      granted: scopeList.nullable().describe('Null: nobody told'),
+      missing: scopeList,
+      extra: scopeList,
+      source: z.enum(['answer', 'introspection', 'jwt', 'probe']).nullable(),
+    })
+    .describe('What the workflows need held against what was granted'),
+  guard: z
+    .object({
+      sign: z.enum(['refused_early', 'replaced_unexpectedly', 'token_dead_early', 'put_while_alive']),
+      at: timestamp,
+      explanation: z.string(),
+    })
+    .nullable()
+    .describe('A sign that another system refreshes the same grant'),
+  revocation: z
+    .object({
+      state: z.enum(['waiting', 'revoked', 'not_possible', 'shared', 'not_asked', 'given_up']),
+      at: timestamp,
+      attempts: z.int(),
+      cause: z.string().nullable(),
+    })
+    .nullable(),
+});
+export type WireGrant = z.infer<typeof grant>;
 
 export const credential = z.object({
   id: z.string(),
@@ -54,8 +100,15 @@ export const credential = z.object({
   updated_at: timestamp,
   deleted_at: nullableTime,
   destroy_after_at: nullableTime,
+  grant: grant.optional().describe('Of an OAuth grant'),
+  reconnect: z.string().optional().describe('Where to POST for a link, while the account must be connected again'),
 });
 export type WireCredential = z.infer<typeof credential>;
+
+export const disconnect = z.strictObject({ revoke: z.boolean().default(true) });
+export const disconnected = credential.extend({
+  manual_steps: z.array(z.string()).describe('What a person does at the provider where no call revokes it'),
+});
 
 export const credentialValue = z.object({
   id: z.string(),

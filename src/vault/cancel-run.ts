@@ -7,7 +7,7 @@ export function cancelOpenRun(
   vault: TenantVault,
   access: Access,
   credentialId: string,
-  why: 'credential_removed' | 'superseded',
+  why: 'credential_removed' | 'superseded' | 'disconnected',
 ): void {
   const run = vault.runs.findOpen(access, credentialId);
   if (run === undefined) return;

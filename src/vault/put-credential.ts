@@ -17,6 +17,7 @@ import {
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
+import { notePutGrant } from './put-grant.ts';
 import { keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
@@ -42,6 +43,15 @@ export interface PutCredentialInput {
   readonly description: string | undefined;
   readonly expiresAtMs: number | undefined;
   readonly precondition: WritePrecondition;
+  /** The grant was made elsewhere. */
+  readonly imported?: GrantImport | undefined;
+}
+
+/** Where a grant comes from that was not consented to here. */
+export interface GrantImport {
+  readonly from: string;
+  /** The other system goes on refreshing it for now. */
+  readonly stillUsedThere: boolean;
 }
 
 export interface PutResult {
@@ -62,6 +72,10 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
       const rules = renewalRules(vault, facts);
       const split = splitValue(input, rules, now);
+      if (facts.kind === 'oauth2') {
+        const grant = { value: oauth2Value.parse(input.value), imported: input.imported, alwaysScopes: rules.alwaysScopes };
+        notePutGrant(vault, access, { facts, before: row, environment: environment.name }, grant, details);
+      }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
@@ -70,7 +84,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
         vault.credentials.save(access, facts);
         cancelOpenRun(vault, access, row.id, 'superseded');
       }
-      storeVersion(vault, access, facts, split, { origin: 'put', runId: null });
+      storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();
       return { created: row === undefined, located: { environment, row: facts as CredentialRow } };

@@ -52,7 +52,7 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
             title,
             workflows: workflows.map((workflow) => workflow.name),
           })),
-          credential: credentialView(made.located),
+          credential: credentialView(vault.tenant.id, made.located),
         };
         return { status: 201, body };
       });

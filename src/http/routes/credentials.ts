@@ -8,9 +8,9 @@ import {
   rollBack,
 } from '../../vault/change-credential.ts';
 import { describeCredential, listCredentials, listVersions } from '../../vault/describe-credential.ts';
-import { putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import { type GrantImport, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
-import type { Located } from '../../vault/tenant-vault.ts';
+import type { Located, TenantVault } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { REVISION_TAG } from '../edge.ts';
@@ -35,8 +35,12 @@ export function preconditionOf(request: RouteRequest, cas?: number): WritePrecon
   return { absent, revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
 }
 
-function described(located: Located, status = 200): Answer {
-  return { status, body: credentialView(located), headers: { etag: revisionTag(located) } };
+function importOf(told: { from: string; still_used_there?: boolean | undefined } | undefined): GrantImport | undefined {
+  return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
+}
+
+function described({ tenant }: TenantVault, located: Located, status = 200): Answer {
+  return { status, body: credentialView(tenant.id, located), headers: { etag: revisionTag(located) } };
 }
 
 export const credentialRoutes: readonly Route<TenantContext>[] = [
@@ -69,7 +73,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           maxRows: query.limit,
         });
       });
-      return pageAnswer(cursorKey, scope, page, credentialView);
+      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located));
     },
   }),
   route({
@@ -85,7 +89,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
       const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
       return request.ifNoneMatch === revisionTag(located)
         ? { status: 304, headers: { etag: revisionTag(located) } }
-        : described(located);
+        : described(vault, located);
     },
   }),
   route({
@@ -106,13 +110,14 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           value: body.value,
           connector: body.kind === 'oauth2' ? body.connector : undefined,
           config: body.kind === 'oauth2' ? body.config : undefined,
+          imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
           labels: body.labels,
           description: body.description,
           expiresAtMs: body.kind === 'oauth2' || body.expires_at === undefined ? undefined : Date.parse(body.expires_at),
           precondition: preconditionOf(request, body.cas),
         }),
       );
-      return described(result.located, result.created ? 201 : 200);
+      return described(vault, result.located, result.created ? 201 : 200);
     },
   }),
   route({
@@ -126,6 +131,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The credential', schema: wire.credential },
     async handle({ vault }: TenantContext, request) {
       return described(
+        vault,
         await vault.submit(() =>
           labelCredential(vault, request.caller, {
             ...names(request),
@@ -149,6 +155,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault }: TenantContext, request) {
       const days = request.query.recovery_window_days;
       return described(
+        vault,
         await vault.submit(() =>
           deleteCredential(vault, request.caller, {
             ...names(request),
@@ -219,6 +226,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'credential.rollback', request, () =>
         described(
+          vault,
           rollBack(vault, request.caller, {
             ...names(request),
             toVersion: request.body.version,
@@ -239,7 +247,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The credential', schema: wire.credential },
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'credential.restore', request, () =>
-        described(restoreCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) })),
+        described(vault, restoreCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) })),
       ),
   }),
   route({
