@@ -9,11 +9,11 @@ import { equalBytes } from '../../src/crypto/token.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../authorization-code.ts';
 import type { ConsentSpec } from '../connector.ts';
-import type { Refreshed, RefreshOutcome } from '../oauth2-answer.ts';
+import type { RefreshOutcome } from '../oauth2-answer.ts';
 import { checkParameter, type SettledConnector } from '../oauth2-settings.ts';
 import { isSameBrowser } from './consent-attempt.ts';
 import { offerChoices } from './consent-choice.ts';
-import { consentSecrets, storeConsented } from './consent-grant.ts';
+import { type Consented, consentSecrets, storeConsented } from './consent-grant.ts';
 import {
   attemptSecrets,
   type ConnectionRequest,
@@ -77,8 +77,8 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
     await vault.submit(() => finishAttempt(vault, caller, consent, 'failed', outcome.kind === 'unknown' ? 'answer_lost' : cause));
     return { kind: 'failed' };
   }
-  const { choice } = settled.consent ?? {};
-  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, outcome, choice));
+  const { choice, alwaysScopes = [] } = settled.consent ?? {};
+  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes }, choice));
   faults.at('connect.after-store');
   if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
   if (choice === undefined) return { kind: 'connected' };
@@ -210,7 +210,7 @@ function storeGrant(
   vault: TenantVault,
   caller: Caller,
   begun: Consent,
-  outcome: Refreshed,
+  consented: Consented,
   choice: ConsentSpec['choice'],
 ): boolean {
   const consent = vault.door.lookup('consent', (lookup) => {
@@ -224,13 +224,14 @@ function storeGrant(
   }
   enterConsent(vault, caller, consent, 'stored', (access, details) => {
     const now = vault.around.clock.now();
-    const stored = storeConsented(vault, access, { ...begun, connection: consent.connection, located: consent.located }, outcome);
+    const { connection, located } = consent;
+    const stored = storeConsented(vault, access, { ...begun, connection, located }, consented, details);
     const attemptEndsAt = consent.connection.attempt_expires_at ?? now;
     vault.connections.save(access, {
       ...factsOf(consent.connection),
       state: choice === undefined ? 'connected' : 'choosing',
       state_hash: null,
-      cause: outcome.refreshToken === undefined ? 'no_refresh_token' : null,
+      cause: consented.outcome.refreshToken === undefined ? 'no_refresh_token' : null,
       finished_at: choice === undefined ? now : null,
       expires_at: choice === undefined ? consent.connection.expires_at : Math.max(attemptEndsAt, now),
     });

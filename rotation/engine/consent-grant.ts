@@ -1,5 +1,6 @@
 // How a grant that a person consented to comes to lie in its credential: the same id, the same history, a new version, current at once.
 // It must never be shown to anyone before it is stored, nor let an answer to an older grant overwrite it.
+import type { EventDetails } from '../../src/audit/event.ts';
 import { newId } from '../../src/base/ids.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { Access } from '../../src/cell/access.ts';
@@ -15,6 +16,7 @@ import {
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
+import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -88,8 +90,21 @@ export function consentSecrets(vault: TenantVault, access: Access, { located, re
   return secrets;
 }
 
+/** What came of a consent. */
+export interface Consented {
+  readonly outcome: Refreshed;
+  /** What the connector cannot do without. */
+  readonly alwaysScopes: readonly string[];
+}
+
 /** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
-export function storeConsented(vault: TenantVault, access: Access, consent: Consent, outcome: Refreshed): CredentialFacts {
+export function storeConsented(
+  vault: TenantVault,
+  access: Access,
+  consent: Consent,
+  { outcome, alwaysScopes }: Consented,
+  details: EventDetails,
+): CredentialFacts {
   const { located, request, config } = consent;
   const now = vault.around.clock.now();
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
@@ -122,8 +137,8 @@ export function storeConsented(vault: TenantVault, access: Access, consent: Cons
     importedFrom: undefined,
     stillUsedThere: undefined,
     refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs,
-    grantedScope: scope,
-    scopeSource: scope === undefined ? undefined : 'answer',
+    grantedScope: undefined,
+    scopeSource: undefined,
     account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
     fingerprint: refreshToken === undefined ? undefined : grantFingerprint(vault, refreshToken),
     guard: undefined,
@@ -132,7 +147,10 @@ export function storeConsented(vault: TenantVault, access: Access, consent: Cons
     end: undefined,
     noticedDays: undefined,
   });
-  changeHealth(vault, access, next, located.environment.name, 'ready', null);
+  const { name: environment } = located.environment;
+  changeHealth(vault, access, next, environment, 'ready', null);
+  // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
+  noteGrantedScope(vault, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
   applyTiming(vault, next, split, now);
   // A token without an end is due for nothing; refreshing it at once would only spend what just came.
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;

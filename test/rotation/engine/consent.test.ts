@@ -297,6 +297,18 @@ describe('a grant that comes in', () => {
     expect(bench.row('crm')).toMatchObject({ current_version: 4, pending_version: null });
   });
 
+  it('says at once when less was granted than a workflow needs, and when more was', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    bench.replies.push(tokens({ scope: 'offline contacts.read admin.all' }));
+    await bench.comeBack(await bench.begin(made.linkToken));
+    expect(bench.tenant.sql.all('SELECT kind FROM alert ORDER BY rowid')).toEqual([
+      { kind: 'credential.ready' },
+      { kind: 'credential.scopes_changed' },
+    ]);
+    expect(bench.events('stored')).toMatchObject([{ details: { scopes_missing: 1, scopes_extra: 1 } }]);
+  });
+
   it('forgets a client secret that came with a link nobody used', async () => {
     const bench = await consentBench();
     await bench.connect('crm');
