@@ -5,6 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 import { limit, name, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
 export * from './wire-alerts.ts';
+export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 
