@@ -10,16 +10,19 @@ import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.
 import { daysLeft, type End, type Forecast } from '../forecast.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { type GrantForecast, GrantForecasts, isLiveGrant } from './grant-forecast.ts';
+import { readGrantedScopesOf } from './scope-check.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /** Reviews what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
-export async function reviewDue({ vault, connectors }: DueWorkPorts): Promise<number> {
+export async function reviewDue(ports: DueWorkPorts): Promise<number> {
+  const { vault, connectors } = ports;
   const now = vault.around.clock.now();
   const due = vault.door.lookup('review', (lookup) => dueForReview(vault.core.cell.sql, lookup, now, LIMITS.dueWorkBatchRows));
   const forecasts = new GrantForecasts(vault, connectors);
   const ends = await Promise.allSettled(due.map((id) => vault.submit(() => review(vault, forecasts, id))));
   if (due.length > 0) await vault.submit(() => forgetOldAlerts(vault, now));
+  await readGrantedScopesOf(ports, due);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
   return due.length;
 }

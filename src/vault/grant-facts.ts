@@ -19,6 +19,8 @@ export interface GrantFacts {
   readonly scopeSource?: 'answer' | 'introspection' | 'jwt' | 'probe';
   /** What the connector asks for beside the workflows' scopes, separated by spaces: never missing, never too much. */
   readonly alwaysScope?: string;
+  /** When the provider was last asked what the grant may do. */
+  readonly lookedAt?: number;
   /** What was told of the scopes last, so that it is told once; absent: that they are as wanted. */
   readonly scopesTold?: string;
   /** instance_url, hub_id, cloud_id ...: checked text of the provider, never secret. */

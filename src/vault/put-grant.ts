@@ -69,6 +69,7 @@ function forgetGrant(facts: CredentialFacts): void {
     refreshTokenExpiresAt: undefined,
     grantedScope: undefined,
     scopeSource: undefined,
+    lookedAt: undefined,
     account: undefined,
     fingerprint: undefined,
     end: undefined,

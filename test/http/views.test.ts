@@ -164,6 +164,11 @@ async function connections(): Promise<void> {
   await good('POST', path, {});
   await good('GET', `${path}?limit=1`);
   await good('DELETE', `${path}/${id}`);
+  const told = await good('POST', `${BASE}/by-link/disconnections`, {});
+  expect(told.grant.revocation).toMatchObject({ state: 'not_asked', cause: 'nothing_to_revoke' });
+  expect(told.reconnect).toBe(
+    `/v1/tenants/${[...app.team.tenants.keys()][0]}/environments/staging/credentials/by-link/connections`,
+  );
 }
 
 async function workloads(): Promise<void> {
