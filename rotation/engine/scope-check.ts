@@ -76,7 +76,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   const connector = ports.connectors.get(row.connector ?? '');
   const facts = grantFacts(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
-  if (facts.lookedAt !== undefined && facts.lookedAt > since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
+  if (facts.lookedAt !== undefined && facts.lookedAt >= since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
   const isTold = facts.scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   const readsScopes = hasFurtherSource(connector?.scopes) && !isTold;
   return readsScopes || (isWatched(facts, now) && connector?.probe !== undefined);

@@ -73,17 +73,17 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const rules = renewalRules(vault, facts);
       const split = splitValue(input, rules, now);
       if (facts.kind === 'oauth2') {
+        // What is told of a grant refers to its row.
+        if (row === undefined) vault.credentials.insert(access, facts);
         const grant = { value: oauth2Value.parse(input.value), imported: input.imported, alwaysScopes: rules.alwaysScopes };
         notePutGrant(vault, access, { facts, before: row, environment: environment.name }, grant, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
-      if (row === undefined) vault.credentials.insert(access, facts);
-      else {
-        vault.credentials.save(access, facts);
-        cancelOpenRun(vault, access, row.id, 'superseded');
-      }
+      if (row === undefined && facts.kind !== 'oauth2') vault.credentials.insert(access, facts);
+      else vault.credentials.save(access, facts);
+      if (row !== undefined) cancelOpenRun(vault, access, row.id, 'superseded');
       storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();

@@ -70,6 +70,7 @@ function forgetGrant(facts: CredentialFacts): void {
     grantedScope: undefined,
     scopeSource: undefined,
     lookedAt: undefined,
+    scopesTold: undefined,
     account: undefined,
     fingerprint: undefined,
     end: undefined,

@@ -5,6 +5,7 @@ import { alertCases } from './alert-cases.ts';
 import { auditCases } from './audit-cases.ts';
 import { consentCases } from './consent-cases.ts';
 import { credentialCases } from './credential-cases.ts';
+import { disconnectCases } from './disconnect-cases.ts';
 import { edgeCases } from './edge-cases.ts';
 import { foreignCases } from './foreign-cases.ts';
 import { proofCases } from './proof-cases.ts';
@@ -35,6 +36,7 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('what is not yours', () => foreignCases(world));
     describe('refresh and rotation', () => rotationCases(world));
     describe('consent', () => consentCases(world));
+    describe('disconnecting and imports', () => disconnectCases(world));
     describe('alerts and the forecast', () => alertCases(world));
     describe('evidence', () => auditCases(world));
     // Last: it uses up what a source may fail.
