@@ -254,7 +254,8 @@ export interface PersonaSpec {
   readonly alsoAnswers?: Readonly<Record<string, unknown>>;
   /** How it refuses. The contract suite holds each to the error table: `dead` must be read as dead, and so on. */
   readonly refusals: {
-    readonly dead: PersonaRefusal;
+    /** Absent: there is no grant that could die, only the client's own proof. */
+    readonly dead?: PersonaRefusal;
     readonly configuration: PersonaRefusal;
     readonly transient: PersonaRefusal;
     /** Reuse of a spent refresh token, where it differs from `dead`. */

@@ -16,6 +16,16 @@ export const connector: Connector = {
     scopeSeparator: ' ',
   },
   adjustable: ['tokenEndpoint', 'clientAuthentication', 'bodyFormat', 'refreshTokenRotates', 'lostAnswer'],
+  consent: { authorizeEndpoint: 'http://127.0.0.1:8421/auth', pkce: 'S256' },
   manualSteps: ['Start the sandbox again and put the grant it prints into the same credential.'],
-  facts: { 'oauth2.refreshTokenRotates': { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts' } },
+  facts: {
+    oauth2: { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts' },
+    consent: { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts: a challenge is required' },
+    lifetimes: {
+      sureness: 'documented',
+      source: 'rotation/sandbox/provider-configuration.ts: fourteen days, or as the caller says',
+    },
+    revocation: { sureness: 'documented', source: 'RFC 7009 at /token/revocation: set revocation_endpoint to use it' },
+    probe: { sureness: 'documented', source: 'none is declared: the port is the caller’s' },
+  },
 };
