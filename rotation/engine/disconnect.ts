@@ -1,6 +1,7 @@
 // Disconnects a grant: unreadable at once, no longer refreshed, and, where the provider has a way, told to the provider.
 // It must never end the access of another credential that lives on the same grant.
 import type { Caller } from '../../src/access/principals.ts';
+import { toTimestamp } from '../../src/base/clock.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { Access } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
@@ -9,6 +10,7 @@ import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
+import { raiseAlert } from '../../src/vault/raise-alert.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-vault.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { settleFor } from './connector-settings.ts';
@@ -69,6 +71,12 @@ function disconnect(
   }
   // A link that ends may have given up a client secret that waited: the row as it is now.
   const { mac: _mac, mac_key_id: _key, ...facts } = vault.credentials.byId(access, row.id);
+  const { revocation: before } = grantFacts(facts);
+  // Known hole: one revocation is kept. An older grant that still waited for its own is told as exposed and not tried any more.
+  if (before?.state === 'waiting' && before.version !== facts.current_version && before.cause === undefined) {
+    const since = toTimestamp(before.at);
+    raiseAlert(vault, access, facts, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
+  }
   const next: CredentialFacts = { ...facts, refresh_due_at: null, revision: facts.revision + 1, updated_at: now };
   changeHealth(vault, access, next, environment.name, 'disconnected', 'on_request');
   changeGrantFacts(next, { revocation });

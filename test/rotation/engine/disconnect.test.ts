@@ -320,6 +320,16 @@ describe('connecting again', () => {
     expect((await bench.served('crm'))['access_token']).toContain('access-');
   });
 
+  it('and disconnecting again before the older was revoked tells that the older is exposed', async () => {
+    const bench = await benchWith();
+    for (let times = 0; times < 2; times++) {
+      await bench.connect('crm');
+      await disconnect(bench, 'crm');
+    }
+    expect(alerts(bench, 'credential.exposed').map(({ facts }) => JSON.parse(facts).cause)).toEqual(['disconnected_again']);
+    expect(bench.facts('crm').revocation).toMatchObject({ state: 'waiting', version: bench.row('crm').current_version });
+  });
+
   it('with the very same refresh token ends the revocation', async () => {
     const bench = await benchWith();
     bench.replies.push(tokens({ refresh_token: 'same-not-a-real-secret' }));
