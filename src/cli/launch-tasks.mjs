@@ -1,4 +1,4 @@
-// The commands behind the scripts in package.json: start, test, check, format, bench; anything else goes to the command line.
+// The commands behind the scripts in package.json: start, test, test:faults, check, format, bench; anything else goes to the command line.
 // It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,10 +11,12 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
 const BIOME = join('node_modules', '@biomejs', 'biome', 'bin', 'biome');
 const TSC = join('node_modules', 'typescript', 'bin', 'tsc');
+/** 500 crashes and stalls each: 10,000 on each store. */
+const SIMULATED_STORIES = '20';
 /** Type stripping still warns in the first 24.x. */
 const QUIET = '--disable-warning=ExperimentalWarning';
 
-const TASKS = { test: runTests, check: runChecks, format: runFormat, bench: runBench };
+const TASKS = { test: runTests, 'test:faults': runFaultTests, check: runChecks, format: runFormat, bench: runBench };
 
 /** `args` as typed after `keyturn`, or by an npm script. */
 export async function launch(args) {
@@ -26,6 +28,15 @@ export async function launch(args) {
   const given = name === 'start' ? ['serve', '--tour', ...rest] : args;
   const main = [QUIET, join(ROOT, 'src', 'cli', 'main.ts'), ...given];
   endLike(await runForeground(node, main, { env: cachedEnvironment(ROOT) }));
+}
+
+/** Every story of the simulator, or the one with the seed `SEED`; arguments choose among the files of test/faults. */
+async function runFaultTests(node, args) {
+  const { SEED } = process.env;
+  // Names with VITE_ are the ones that reach tests in workerd.
+  process.env.VITE_SIMULATED_STORIES ??= SIMULATED_STORIES;
+  if (SEED !== undefined) process.env.VITE_SEED = SEED;
+  return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
 async function runTests(node, args) {

@@ -1,0 +1,151 @@
+// Every call that left for the provider, seen from outside the engine, and the rules that each must keep (D6).
+// It reads the database itself and never asks the engine what it did.
+import type { RunRow } from '../../src/cell/runs.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import type { ProviderKind } from '../kit/simulated-provider.ts';
+import { NOT_YET_KEPT } from './simulated-gaps.ts';
+import type { Actor } from './simulated-time.ts';
+
+/** `lost`: it may have been sent and its answer never came. `cut`: the process ended while it was under way. */
+export type CallEnd = 'under_way' | 'answered' | 'refused' | 'unsent' | 'lost' | 'cut';
+
+export interface Call {
+  readonly name: string;
+  readonly generation: number;
+  readonly refreshToken: string;
+  readonly actor: Actor;
+  /** The provider gave out tokens for it. */
+  spent: boolean;
+  /** It reached the provider after its sender had given it up. */
+  overtaken: boolean;
+  /** Its sender was stopped so long that another asked again; its own answer came all the same. */
+  supplanted: boolean;
+  end: CallEnd;
+}
+
+/** A request as its sender saw the journal when it was handed over. */
+export interface Intent {
+  readonly run: RunRow;
+  readonly sequence: number;
+}
+
+export interface Leaving {
+  readonly name: string;
+  readonly kind: ProviderKind;
+  readonly refreshToken: string;
+  /** The intent that the sender acts on. */
+  readonly seen: Intent | undefined;
+  readonly actor: Actor;
+  /** By the clock that may jump. */
+  readonly atMs: number;
+}
+
+export interface Counts {
+  calls: number;
+  resends: number;
+  /** Requests withdrawn at the door because their lease was another's by then. */
+  withdrawn: number;
+}
+
+export class Ledger {
+  readonly counts: Counts = { calls: 0, resends: 0, withdrawn: 0 };
+  readonly violations: string[] = [];
+  /** By credential name: the calls made for its present grant. */
+  readonly #calls = new Map<string, Call[]>();
+  readonly #intents = new Set<string>();
+
+  of(name: string): readonly Call[] {
+    return this.#calls.get(name) ?? [];
+  }
+
+  /** Another grant took the place of the old one. */
+  forget(name: string): void {
+    this.#calls.delete(name);
+  }
+
+  /** The intent that must lie in the journal before anything leaves. */
+  intentOf(sql: Sql, name: string): Intent | undefined {
+    const run = sql.get<RunRow>(
+      "SELECT run.* FROM run JOIN credential ON credential.id = credential_id WHERE name = ? AND run.state = 'open'",
+      name,
+    );
+    if (run === undefined) return undefined;
+    const last = sql.get<{ sequence: number; step: string }>(
+      'SELECT sequence, step FROM run_step WHERE run_id = ? ORDER BY sequence DESC LIMIT 1',
+      run.id,
+    );
+    return last?.step === 'intent' && run.step === 'intent' ? { run, sequence: last.sequence } : undefined;
+  }
+
+  /** The request leaves now. */
+  leaves(sql: Sql, leaving: Leaving): Call {
+    const { name, kind, refreshToken, seen, actor, atMs } = leaving;
+    const now = this.intentOf(sql, name);
+    const generation = generationOf(sql, name);
+    const broken = (what: string) => this.violations.push(`${name} (${kind}, generation ${generation}): ${what}`);
+    const intent = `${seen?.run.id}/${seen?.sequence}`;
+    if (seen === undefined) broken('a call without an intent in the journal');
+    if (now === undefined || now.sequence !== seen?.sequence)
+      broken('a call left although its intent was followed by something else');
+    else if (now.run.generation !== generation) broken('the intent speaks of another generation');
+    if (now !== undefined && now.run.lease_until <= atMs) broken('a call left under a lapsed lease');
+    if (this.#intents.has(intent)) broken('two calls for one intent');
+    this.#intents.add(intent);
+
+    const earlier = this.of(name).filter((other) => other.refreshToken === refreshToken);
+    for (const other of earlier) {
+      const stopped = other.actor.stoppedUntilMs > 0 && other.actor !== actor;
+      if (other.end === 'under_way' && stopped) other.supplanted = true;
+      else if (other.end === 'under_way') broken('a second call while the first was under way');
+      if (kind !== 'fixed' && other.generation !== generation) broken('a token was sent again after its answer was stored');
+      if (other.generation === generation && other.end === 'answered') broken('a call was repeated although its answer had come');
+    }
+    const lost = earlier.filter((other) => other.generation === generation && isLost(other)).length;
+    if (lost > 0) this.counts.resends += 1;
+    const asked = now?.run.trigger === 'request' || NOT_YET_KEPT.has('unsafe is sent twice at most');
+    if (kind === 'unsafe' && lost > 1 && !asked) broken(`sent again although ${lost} answers were lost already`);
+    this.counts.calls += 1;
+    const call: Call = {
+      name,
+      generation,
+      refreshToken,
+      actor,
+      spent: false,
+      overtaken: false,
+      supplanted: false,
+      end: 'under_way',
+    };
+    this.#calls.set(name, [...this.of(name).slice(-20), call]);
+    return call;
+  }
+
+  /** What the dead process had under way, or had heard and not stored, is gone. */
+  cutAll(sql: Sql): void {
+    for (const [name, calls] of this.#calls) {
+      const generation = generationOf(sql, name);
+      for (const call of calls) {
+        if (call.end === 'under_way' || (call.end === 'answered' && call.generation === generation)) call.end = 'cut';
+      }
+    }
+  }
+
+  /** Two calls crossed each other: the provider may have ended what was stored since. */
+  hasCrossed(name: string): boolean {
+    return this.of(name).some((call) => call.overtaken || call.supplanted);
+  }
+
+  /** Some answer of this grant was lost: nothing else excuses a grant that is. */
+  hasLost(name: string): boolean {
+    return this.of(name).some(isLost);
+  }
+}
+
+function generationOf(sql: Sql, name: string): number {
+  return sql.get<{ version: number }>('SELECT current_version AS version FROM credential WHERE name = ?', name)?.version ?? 0;
+}
+
+function isLost(call: Call): boolean {
+  return (
+    call.end === 'lost' || call.end === 'cut' || call.supplanted || (call.end === 'under_way' && call.actor.stoppedUntilMs > 0)
+  );
+}
