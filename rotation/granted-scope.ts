@@ -22,9 +22,10 @@ export interface ScopeReading {
   readonly verdict: Verdict | undefined;
 }
 
-/** Whether any source but the token answer is declared. */
-export function hasFurtherSource(sources: readonly ScopeSource[] = []): boolean {
-  return sources.some(({ from }) => from !== 'answer');
+/** Whether there is any use in asking this source once more; the token answer is gone. */
+export function canTell({ introspection, probe }: SettledConnector, { from }: ScopeSource): boolean {
+  if (from === 'introspection') return introspection !== undefined;
+  return from === 'jwt' || (from !== 'answer' && probe !== undefined);
 }
 
 /** Asks the sources from the best on until one tells; resolves for everything that can happen on the way. */

@@ -104,7 +104,7 @@ function plan(ports: DueWorkPorts, access: Access, row: CredentialRow, revoke: b
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
-export function settledOrNot(ports: DueWorkPorts, row: CredentialRow): SettledConnector | undefined {
+export function settledOrNot(ports: DueWorkPorts, row: CredentialFacts): SettledConnector | undefined {
   const connector = ports.connectors.get(row.connector ?? '');
   if (connector === undefined) return undefined;
   try {

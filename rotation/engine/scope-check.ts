@@ -10,7 +10,7 @@ import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
 import { foundCredential, type Located } from '../../src/vault/tenant-vault.ts';
 import type { Connector } from '../connector.ts';
-import { hasFurtherSource, readGrantedScopes, type ScopeReading } from '../granted-scope.ts';
+import { canTell, readGrantedScopes, type ScopeReading } from '../granted-scope.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { askProbe } from '../probe.ts';
 import { mayReachLoopback } from './connector-settings.ts';
@@ -77,9 +77,16 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   const facts = grantFacts(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
   if (facts.lookedAt !== undefined && facts.lookedAt >= since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
-  const isTold = facts.scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
-  const readsScopes = hasFurtherSource(connector?.scopes) && !isTold;
-  return readsScopes || (isWatched(facts, now) && connector?.probe !== undefined);
+  return readsScopes(ports, row, connector) || (isWatched(facts, now) && connector?.probe !== undefined);
+}
+
+/** Where workflows say what they need, the answer did not tell what they got, and something else can. */
+function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Connector | undefined): boolean {
+  const { workflows = [] } = JSON.parse(row.config) as OAuth2Config;
+  const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
+  if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
+  const settled = settledOrNot(ports, row);
+  return settled !== undefined && connector.scopes.some((source) => canTell(settled, source));
 }
 
 /** Opens the access token for a question about itself; the event says that it was. Inside a job. */
@@ -92,7 +99,7 @@ function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
   if (connector === undefined || settled === undefined || !isLiveGrant(row)) return undefined;
   const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
   return enterReview(ports, { row, environment }, (access, details) => {
-    details.step = 'asked_the_provider';
+    details.step = 'looked_at';
     const tokens = openTokens(vault, access, row, row.current_version, allowLoopback);
     return tokens === undefined ? undefined : { located, settled, connector, tokens };
   });

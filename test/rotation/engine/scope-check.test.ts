@@ -104,7 +104,7 @@ describe('reading scopes back', () => {
       bench.tenant.clock.pass(LIMITS.reviewEveryMs);
     }
     expect(bench.events('scopes_read')).toHaveLength(1);
-    expect(bench.events('asked_the_provider')).toHaveLength(3);
+    expect(bench.events('looked_at')).toHaveLength(3);
   });
 
   it('tells again when a right comes back, and leaves things alone when the provider does not answer', async () => {
