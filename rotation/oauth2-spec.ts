@@ -244,6 +244,8 @@ export interface ProbeSpec {
 export interface PersonaSpec {
   readonly successStatus?: number;
   readonly expiresIn?: 'number' | 'text' | 'absent';
+  /** Default: `accessTokenTtlSeconds`, which says something else where the provider tells the time itself. */
+  readonly accessTokenSeconds?: number;
   readonly scopeAs?: 'text' | 'list' | 'absent';
   readonly accessTokenIs?: 'opaque' | 'jwt';
   /** Seconds a spent refresh token still works. Default: 0 for connectors that are `unsafe`. */

@@ -41,6 +41,8 @@ export const connector: Connector = {
   probe: { url: 'https://api.github.com/user', method: 'GET' },
   persona: {
     expiresIn: 'number',
+    accessTokenSeconds: 28_800,
+    scopeAs: 'absent',
     refreshTokenSeconds: 15_897_600,
     alsoAnswers: { token_type: 'bearer', scope: '' },
     refusals: {

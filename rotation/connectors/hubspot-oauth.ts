@@ -65,9 +65,11 @@ export const connector: Connector = {
       },
     ],
   },
+  probe: { url: 'https://api.hubapi.com/account-info/v3/details', method: 'GET' },
   persona: {
     expiresIn: 'number',
-    alsoAnswers: { hub_id: 1_234_567, user_id: 89, token_use: 'access_token', scopes: ['oauth', 'crm.objects.contacts.read'] },
+    scopeAs: 'list',
+    alsoAnswers: { hub_id: 1_234_567, user_id: 89, token_use: 'access_token' },
     refusals: {
       dead: {
         status: 400,
@@ -119,6 +121,7 @@ export const connector: Connector = {
       source: 'https://developers.hubspot.com/changelog/v1-oauth-api-deprecation; one refresh token is often shared by a portal',
     },
     'revocation.alreadyGone': { sureness: 'unknown', source: 'what a second revocation answers is not written down' },
+    probe: { sureness: 'inferred', source: 'seen for tokens of private apps; for others introspection tells too' },
     'lifetimes.scheduled': {
       sureness: 'documented',
       source: 'https://developers.hubspot.com/changelog/v1-oauth-api-deprecation',

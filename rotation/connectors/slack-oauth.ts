@@ -65,6 +65,7 @@ export const connector: Connector = {
   probe: { url: 'https://slack.com/api/auth.test', method: 'POST', refusedWhen: { member: 'ok', is: 'false' } },
   persona: {
     expiresIn: 'number',
+    accessTokenSeconds: 43_200,
     alsoAnswers: {
       ok: true,
       token_type: 'bot',

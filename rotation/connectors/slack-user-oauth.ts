@@ -69,11 +69,13 @@ export const connector: Connector = {
   probe: { url: 'https://slack.com/api/auth.test', method: 'POST', refusedWhen: { member: 'ok', is: 'false' } },
   persona: {
     expiresIn: 'number',
+    accessTokenSeconds: 43_200,
     alsoAnswers: {
       ok: true,
       token_type: 'user',
       app_id: 'A0MADEUP',
       team: { id: 'T0MADEUP', name: 'Made Up' },
+      authed_user: { id: 'U0MADEUP' },
       enterprise: null,
     },
     refusals: {

@@ -18,6 +18,7 @@ export const connector: Connector = {
     exchangeSendsRedirectUri: false,
     accountFields: { stripe_user_id: 'stripe_user_id', livemode: 'livemode' },
   },
+  adjustable: ['lostAnswer'],
   consent: { authorizeEndpoint: 'https://marketplace.stripe.com/oauth/v2/authorize', pkce: 'refused', scopeParameter: 'none' },
   scopes: [{ from: 'answer' }],
   lifetimes: { refreshTokenSeconds: 365 * 86_400 },

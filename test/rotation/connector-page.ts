@@ -1,0 +1,245 @@
+// docs/connectors.md as text, from the connectors alone: what is not declared is not claimed.
+import type {
+  Connector,
+  LifetimeSpec,
+  LostAnswer,
+  OAuth2Spec,
+  Parameter,
+  RevocationSpec,
+  ScopeSource,
+} from '../../rotation/connector.ts';
+
+export function connectorPage(connectors: readonly Connector[]): string {
+  const grants = connectors.filter(({ oauth2 }) => oauth2 !== undefined);
+  return `${[HEAD, table(grants), LEGEND, ...grants.map(section)].join('\n\n')}\n`;
+}
+
+const HEAD = `<!-- Generated from rotation/connectors/ by test/rotation/connectors.test.ts: never edited by hand. -->
+
+# Connectors
+
+A connector tells Keyturn how one kind of credential works at one provider. This page is made from the connectors themselves, so it
+says what the running code does. How to add one: [rotation/README.md](../rotation/README.md).`;
+
+const LEGEND = `**By itself**: how a fresh access token is got. **Answer lost**: what happens when a refresh was sent and no whole answer came back:
+\`safe\` the same refresh token works again, \`window\` it works again for so long, \`recovery\` the provider has a way back, \`unsafe\` it
+may be spent, so it is tried once more and then a person is asked. **Cut off**: whether disconnecting revokes the grant at the provider.
+
+Facts carry how sure they are: \`documented\` read at the provider, \`known\` the page is known and was not read again, \`seen\` in others' code,
+\`inferred\` from the rest, \`unknown\` nobody said. What is unknown can be set with the credential, or is left out.
+
+Every host can be moved with \`base_urls\` (regions, self-hosted editions, proxies), and all of them at once with \`sandbox\`.`;
+
+function table(connectors: readonly Connector[]): string {
+  const rows = connectors.map((connector) => {
+    const { id, title, oauth2, consent, revocation } = connector;
+    const cells = [
+      `[${id}](#${id})`,
+      title,
+      consent === undefined ? 'by hand' : 'link',
+      RENEWAL[renewalOf(oauth2)],
+      lostOf(oauth2),
+      revocation === undefined ? (connector.id.startsWith('generic-') ? 'if an endpoint is set' : 'by hand') : revocation.ends,
+    ];
+    return `| ${cells.join(' | ')} |`;
+  });
+  const heads = ['connector', 'provider', 'connected by', 'by itself', 'answer lost', 'cut off'];
+  return [`| ${heads.join(' | ')} |`, `| ${heads.map(() => '---').join(' | ')} |`, ...rows].join('\n');
+}
+
+type RenewalKind = NonNullable<OAuth2Spec['renewal']>['kind'];
+const RENEWAL: Readonly<Record<RenewalKind, string>> = {
+  refresh_token: 'refresh token',
+  client_credentials: 'client credentials',
+  jwt_bearer: 'signed assertion',
+  app_jwt: 'app key',
+  none: 'nothing: no end',
+};
+
+function renewalOf(oauth2: OAuth2Spec | undefined): RenewalKind {
+  return oauth2?.renewal?.kind ?? 'refresh_token';
+}
+
+function lostOf(oauth2: OAuth2Spec | undefined): string {
+  const { renewal } = oauth2 ?? {};
+  if (renewalOf(oauth2) === 'none') return 'nothing to lose';
+  if (renewal?.kind === 'refresh_token' && renewal.recovery !== undefined) return 'recovery';
+  const lost: LostAnswer = oauth2?.lostAnswer ?? { kind: 'unsafe' };
+  return lost.kind === 'window' ? `window, ${span(lost.seconds)}` : lost.kind;
+}
+
+function section(connector: Connector): string {
+  const { id, title, oauth2, adjustable = [], manualSteps = [], facts = {} } = connector;
+  if (oauth2 === undefined) return '';
+  const unknown = Object.entries(facts).filter(([, { sureness }]) => sureness === 'unknown');
+  const sure = Object.entries(facts).filter(([, { sureness }]) => sureness !== 'unknown');
+  return [
+    `## ${id}`,
+    `${title}. ${automatic(oauth2)}`,
+    list([
+      [
+        'Token endpoint',
+        `${code(oauth2.tokenEndpoint, 'set with the credential')}, ${oauth2.bodyFormat}, ${AUTHENTICATION[oauth2.clientAuthentication]}`,
+      ],
+      ['Reaches', oauth2.hosts.length === 0 ? 'the hosts of its endpoints' : oauth2.hosts.map((host) => code(host)).join(', ')],
+      ['Consent', consentOf(connector)],
+      ['Access token', ttlOf(oauth2)],
+      ['Refresh token', refreshTokenOf(oauth2)],
+      ['Answer lost', lostOf(oauth2)],
+      ['The grant ends', endsOf(connector.lifetimes)],
+      ['Scopes are read from', scopesOf(connector.scopes)],
+      [
+        'Served with the token',
+        Object.keys(oauth2.accountFields ?? {})
+          .concat(connector.consent?.choice?.accountField ?? [])
+          .map((name) => code(name))
+          .join(', ') || 'nothing',
+      ],
+      ['Disconnecting', revocationOf(connector.revocation, id)],
+      ['Probe', connector.probe === undefined ? 'none' : `${connector.probe.method} ${code(connector.probe.url)}`],
+      ['A credential may set', adjustable.map((field) => code(snake(field))).join(', ') || 'nothing of it'],
+    ]),
+    part('Parameters', (connector.parameters ?? []).map(parameterLine)),
+    part(
+      'Scopes with a title',
+      Object.entries(connector.consent?.scopeTitles ?? {}).map(([scope, text]) => `${code(scope)}: ${text}`),
+    ),
+    part(
+      'Refusals it knows',
+      (oauth2.errorTable ?? []).map((row) => {
+        const conditions = [
+          row.status === undefined ? [] : [`status ${Array.isArray(row.status) ? row.status.join(' to ') : row.status}`],
+          row.code === undefined ? [] : [code(row.code)],
+          row.text === undefined ? [] : [`“${row.text}”`],
+        ].flat();
+        return `${conditions.join(' with ')}: **${row.means}** (${row.cause})`;
+      }),
+    ),
+    part('What a person does', manualSteps),
+    part(
+      'Facts',
+      sure.map(([name, { sureness, source }]) => `${code(name)} ${sureness}: ${source}`),
+    ),
+    part(
+      'Unknown',
+      unknown.map(([name, { source }]) => `${code(name)}: ${source}`),
+    ),
+  ]
+    .filter((text) => text !== '')
+    .join('\n\n');
+}
+
+const AUTHENTICATION: Readonly<Record<OAuth2Spec['clientAuthentication'], string>> = {
+  client_secret_basic: 'client secret in Basic',
+  client_secret_post: 'client secret in the body',
+  client_secret_as_user: 'secret key as the user name of Basic',
+  private_key_jwt: 'signed assertion',
+  none: 'no client secret',
+};
+
+function automatic(oauth2: OAuth2Spec): string {
+  const how = {
+    refresh_token: 'Keyturn refreshes the access token ahead of its end, once for everybody who asks.',
+    client_credentials: 'Keyturn fetches a fresh access token as the client itself, ahead of the end of the last one.',
+    jwt_bearer: 'Keyturn signs an assertion and fetches a fresh access token ahead of the end of the last one.',
+    app_jwt: 'Keyturn signs as the app and mints a fresh access token ahead of the end of the last one.',
+    none: 'The access token has no end: there is nothing to refresh, and Keyturn keeps and serves it.',
+  };
+  return how[renewalOf(oauth2)];
+}
+
+function consentOf({ consent, id }: Connector): string {
+  if (consent === undefined) return 'none of a person: what proves the client is put by hand';
+  const said = [
+    `by a link, at ${code(consent.authorizeEndpoint, id === 'generic-oidc' ? 'the endpoint that the issuer names' : 'authorization_endpoint')}`,
+    consent.pkce === 'S256' ? 'with PKCE' : 'without PKCE, which the provider does not take',
+    ...(consent.scopeParameter === 'none' ? ['without scopes'] : []),
+    ...(consent.alwaysScopes === undefined
+      ? []
+      : [`always asking for ${consent.alwaysScopes.map((scope) => code(scope)).join(', ')}`]),
+    ...(consent.choice === undefined ? [] : ['then the person chooses a place']),
+  ];
+  return said.join(', ');
+}
+
+function ttlOf({ accessTokenTtlSeconds: ttl, renewal }: OAuth2Spec): string {
+  if (ttl === 'never') return renewal?.kind === 'none' ? 'no end' : 'as the answer says; no end where it says nothing';
+  return `as the answer or the token says, else ${span(ttl ?? 3_600)}`;
+}
+
+function refreshTokenOf(oauth2: OAuth2Spec): string {
+  if (renewalOf(oauth2) !== 'refresh_token') return 'none';
+  return { always: 'a new one with every refresh', sometimes: 'a new one with some refreshes', never: 'stays the same' }[
+    oauth2.refreshTokenRotates
+  ];
+}
+
+function endsOf({ idleSeconds, absoluteSeconds, refreshTokenSeconds, cap, scheduled = [] }: LifetimeSpec = {}): string {
+  const ends = [
+    ...(idleSeconds === undefined ? [] : [`${span(idleSeconds)} after its last refresh`]),
+    ...(absoluteSeconds === undefined ? [] : [`${span(absoluteSeconds)} after consent, whatever is done`]),
+    ...(refreshTokenSeconds === undefined ? [] : [`${span(refreshTokenSeconds)} after the last refresh token came`]),
+    ...(cap === undefined ? [] : [`beyond ${cap.count} of one account and client (${cap.note})`]),
+    ...scheduled.map(({ at, ends: what, ofTokenEndpoint }) => {
+      const whose = ofTokenEndpoint === undefined ? '' : `, for credentials whose token endpoint has ${code(ofTokenEndpoint)}`;
+      return `on ${at}: ${what}${whose}`;
+    }),
+  ];
+  return ends.length === 0 ? 'when it is withdrawn; no other end is known' : ends.join('; ');
+}
+
+function scopesOf(scopes: readonly ScopeSource[] = [{ from: 'answer' }]): string {
+  const names = scopes.map(sourceName);
+  return names.length === 0 ? 'nowhere: there are none to read' : names.join(', then ');
+}
+
+function sourceName(source: ScopeSource): string {
+  switch (source.from) {
+    case 'answer':
+      return 'the token answer';
+    case 'introspection':
+      return 'introspection';
+    case 'jwt':
+      return `${code(source.claim)} of the access token`;
+    case 'probe_header':
+      return `the header ${code(source.header)} of the probe`;
+    case 'probe_body':
+      return `${code(source.path)} in the answer to the probe`;
+  }
+}
+
+function revocationOf(revocation: RevocationSpec | undefined, id: string): string {
+  if (revocation === undefined) {
+    return id.startsWith('generic-')
+      ? 'revokes the grant (RFC 7009) where a revocation endpoint is known'
+      : 'forgets the grant here; at the provider a person withdraws it';
+  }
+  const what = revocation.ends === 'grant' ? 'this grant' : 'every grant of the same account and client';
+  return `${revocation.method} ${code(revocation.url)} with the ${revocation.token} token; ends ${what}`;
+}
+
+function parameterLine({ name, title, shape, default: fallback, from = 'credential', values }: Parameter): string {
+  const who = { credential: 'with the credential', consent: 'by the person who connects', callback: 'by the provider' }[from];
+  const more = [
+    ...(fallback === undefined ? [] : [`default ${code(fallback)}`]),
+    ...(values === undefined ? [] : [`one of ${values.map((value) => code(value)).join(', ')}`]),
+  ];
+  return `${code(name)} (${shape}, told ${who}${more.map((text) => `, ${text}`).join('')}): ${title}`;
+}
+
+function span(seconds: number): string {
+  const units = [
+    [86_400, 'day'],
+    [3_600, 'hour'],
+    [60, 'minute'],
+  ] as const;
+  const [size, name] = units.find(([unit]) => seconds % unit === 0 && seconds >= unit) ?? [1, 'second'];
+  const count = seconds / size;
+  return `${count} ${name}${count === 1 ? '' : 's'}`;
+}
+
+const snake = (field: string) => field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const code = (text: string, empty = '') => (text === '' ? empty : `\`${text}\``);
+const list = (rows: readonly (readonly [string, string])[]) => rows.map(([name, text]) => `- **${name}**: ${text}`).join('\n');
+const part = (title: string, lines: readonly string[]) =>
+  lines.length === 0 ? '' : `**${title}**\n\n${lines.map((line) => `- ${line}`).join('\n')}`;
