@@ -1,20 +1,13 @@
 // One request that a client makes as itself: to a token, revocation or introspection endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2).
 // It builds requests and sends none; a secret leaves it only inside a SecretValue.
-import { importJWK, type JWK } from 'jose';
 import * as oauth from 'oauth4webapi';
 import type { Clock } from '../src/base/clock.ts';
 import { LIMITS } from '../src/base/limits.ts';
 import { SecretValue } from '../src/base/secret-value.ts';
+import { type ClientIdentity, importClientKey, text, Unusable } from './client-key.ts';
 import type { ClientAuthentication, EgressRequest } from './connector.ts';
 
-/** Who the client is. */
-export interface ClientIdentity {
-  readonly clientId: string;
-  readonly clientSecret?: SecretValue | undefined;
-  /** The JSON of a private JWK with `alg`, for private_key_jwt; `kid`, `x5t` and `x5t#S256` go into the header. */
-  readonly privateKeyJwk?: SecretValue | undefined;
-  readonly allowLoopback: boolean;
-}
+export { type ClientIdentity, text, Unusable } from './client-key.ts';
 
 export interface ClientCall {
   readonly url: string;
@@ -29,15 +22,6 @@ export interface ClientCall {
   readonly audience?: string | undefined;
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string | SecretValue>>;
-}
-
-/** Why a request could not even be built; our own word. */
-export class Unusable extends Error {
-  readonly word: 'client_secret_missing' | 'client_key_missing' | 'client_key_unusable' | 'request_refused';
-  constructor(word: Unusable['word']) {
-    super(word);
-    this.word = word;
-  }
 }
 
 const OF_THE_PROTOCOL = new Set([
@@ -62,7 +46,10 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
   const url = URL.parse(call.url);
   if (url === null) throw new Unusable('request_refused');
   const fields = new URLSearchParams();
-  for (const [name, value] of Object.entries(call.extraFields ?? {})) if (!OF_THE_PROTOCOL.has(name)) fields.set(name, value);
+  const mayName = call.authentication === 'client_secret_as_user';
+  for (const [name, value] of Object.entries(call.extraFields ?? {})) {
+    if (!OF_THE_PROTOCOL.has(name) || (mayName && name === 'client_id')) fields.set(name, value);
+  }
   for (const [name, value] of Object.entries(call.fields)) fields.set(name, value);
 
   const authenticated = new Headers();
@@ -93,32 +80,26 @@ async function clientAuthentication(call: ClientCall, client: ClientIdentity, cl
   if (call.authentication === 'private_key_jwt') return privateKeyJwt(call, client, clock);
   if (client.clientSecret === undefined || client.clientSecret.byteLength === 0) throw new Unusable('client_secret_missing');
   const secret = text(client.clientSecret);
+  if (call.authentication === 'client_secret_as_user') return secretAsUser(secret);
   return call.authentication === 'client_secret_post' ? oauth.ClientSecretPost(secret) : oauth.ClientSecretBasic(secret);
 }
 
-async function privateKeyJwt(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<oauth.ClientAuth> {
-  if (client.privateKeyJwk === undefined) throw new Unusable('client_key_missing');
-  try {
-    const jwk = JSON.parse(text(client.privateKeyJwk)) as JWK & Record<string, unknown>;
-    const key = await importJWK(jwk);
-    if (key instanceof Uint8Array) throw new Unusable('client_key_unusable');
-    return oauth.PrivateKeyJwt(typeof jwk.kid === 'string' ? { key, kid: jwk.kid } : { key }, {
-      [oauth.modifyAssertion]: (header, payload) => {
-        // Entra finds the certificate by its thumbprint (RFC 7515 sections 4.1.7 and 4.1.8).
-        for (const name of ['x5t', 'x5t#S256']) if (typeof jwk[name] === 'string') header[name] = jwk[name];
-        const nowSeconds = Math.floor(clock.now() / 1_000);
-        payload['iat'] = nowSeconds - ASSERTION_BACKDATE_SECONDS;
-        payload['nbf'] = payload['iat'];
-        payload['exp'] = nowSeconds + ASSERTION_SECONDS;
-        payload['aud'] = call.audience ?? call.url;
-      },
-    });
-  } catch {
-    throw new Unusable('client_key_unusable');
-  }
+function secretAsUser(secret: string): oauth.ClientAuth {
+  return (_server, _client, _fields, headers) => {
+    headers.set('authorization', `Basic ${Buffer.from(`${secret}:`).toString('base64')}`);
+  };
 }
 
-/** The text of a secret, for as short as can be: a string cannot be wiped, so it must not be kept. */
-export function text(secret: SecretValue): string {
-  return secret.reveal((bytes) => new TextDecoder().decode(bytes));
+async function privateKeyJwt(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<oauth.ClientAuth> {
+  const { key, header: ours } = await importClientKey(client, 'RS256');
+  return oauth.PrivateKeyJwt(key, {
+    [oauth.modifyAssertion]: (header, payload) => {
+      Object.assign(header, ours);
+      const nowSeconds = Math.floor(clock.now() / 1_000);
+      payload['iat'] = nowSeconds - ASSERTION_BACKDATE_SECONDS;
+      payload['nbf'] = payload['iat'];
+      payload['exp'] = nowSeconds + ASSERTION_SECONDS;
+      payload['aud'] = call.audience ?? call.url;
+    },
+  });
 }

@@ -20,12 +20,14 @@ export interface EgressRequest {
   readonly body?: SecretValue | Uint8Array;
   /** `name` (port 443), `name:port` or `*.name` (any depth below, not itself). */
   readonly allowedHosts: readonly string[];
-  /** From the first look-up to the last byte. */
+  /** From the first look-up to the last byte, in time that this process was running: an answer that waits for a stopped one counts. */
   readonly timeoutMs: number;
   /** Of the body after decoding. */
   readonly maxBytes: number;
   /** True lets a loopback address be reached, and by plain http: tests and the sandbox on the same machine. */
   readonly allowLoopback: boolean;
+  /** Asked when the connection stands, right before the first byte leaves; false withdraws the request. Default: it may. */
+  readonly mayLeave?: () => boolean;
 }
 
 export interface EgressAnswer {
@@ -46,6 +48,7 @@ export const NOT_SENT_REASONS = [
   'connect_failed',
   'connect_timeout',
   'tls_failed',
+  'withdrawn', // `mayLeave` said no
 ] as const;
 /** The provider may have acted on the request. */
 export const UNKNOWN_REASONS = ['timeout', 'connection_lost', 'answer_too_large', 'answer_undecodable', 'egress_failed'] as const;

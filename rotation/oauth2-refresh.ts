@@ -22,10 +22,20 @@ export interface RefreshGrant extends ClientIdentity {
 }
 
 /** Resolves for everything that can happen at the provider or on the way; it never rejects for those. */
-export async function refreshGrant(spec: OAuth2Spec, grant: RefreshGrant, egress: Egress, clock: Clock): Promise<RefreshOutcome> {
+export function refreshGrant(spec: OAuth2Spec, grant: RefreshGrant, egress: Egress, clock: Clock): Promise<RefreshOutcome> {
+  return askForToken(spec, () => buildRequest(spec, grant, clock), egress, clock);
+}
+
+/** Sends one request to a token endpoint and reads its answer; `build` may throw `Unusable`. Resolves as `refreshGrant` does. */
+export async function askForToken(
+  spec: OAuth2Spec,
+  build: () => Promise<EgressRequest>,
+  egress: Egress,
+  clock: Clock,
+): Promise<RefreshOutcome> {
   let request: EgressRequest;
   try {
-    request = await buildRequest(spec, grant, clock);
+    request = await build();
   } catch (error) {
     return notSent('configuration', error instanceof Unusable ? error.word : 'request_unbuildable');
   }
@@ -38,11 +48,13 @@ export async function refreshGrant(spec: OAuth2Spec, grant: RefreshGrant, egress
     return { kind: 'unknown', cause: error instanceof EgressFailure ? error.reason : 'egress_failed' };
   } finally {
     if (request.body instanceof SecretValue) request.body.wipe();
+    for (const value of Object.values(request.headers)) if (value instanceof SecretValue) value.wipe();
   }
   return readTokenAnswer(spec, answer, clock.now());
 }
 
-function notSent(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
+/** The outcome of a call that was not made, or provably never left. */
+export function notSent(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
   return { kind, cause, status: undefined, retryAfterSeconds: undefined, nothingSpent: true };
 }
 

@@ -3,6 +3,7 @@
 import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest } from '../connector.ts';
+import { afterRunningFor } from './driver-running-time.ts';
 import { checkTarget, literalAddress, readBounded } from './egress-rules.ts';
 
 export interface WorkerEgressOptions {
@@ -21,8 +22,9 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
   if (url.protocol === 'http:' && !isNamedLoopback(url) && literalAddress(url) === undefined)
     throw new EgressFailure('request_refused');
   const headers = buildHeaders(request);
+  if (request.mayLeave?.() === false) throw new EgressFailure('withdrawn');
   const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(), request.timeoutMs);
+  const forget = afterRunningFor(request.timeoutMs, () => deadline.abort());
   const sentAtMs = options.clock.now();
   try {
     const fetch = options.fetch ?? globalThis.fetch;
@@ -41,7 +43,7 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
     if (error instanceof EgressFailure) throw error;
     throw new EgressFailure(deadline.signal.aborted ? 'timeout' : 'connection_lost');
   } finally {
-    clearTimeout(timer);
+    forget();
   }
 }
 

@@ -7,6 +7,7 @@ import { buildConnector, Client } from 'undici';
 import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { type Egress, type EgressAnswer, EgressFailure, type EgressReason, type EgressRequest } from '../connector.ts';
+import { afterRunningFor } from './driver-running-time.ts';
 import { checkAddresses, checkTarget, literalAddress, readBounded } from './egress-rules.ts';
 
 export interface NodeEgressOptions {
@@ -26,12 +27,12 @@ export function createNodeEgress(options: NodeEgressOptions): Egress {
 async function send(request: EgressRequest, options: NodeEgressOptions): Promise<EgressAnswer> {
   const url = checkTarget(request);
   const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(), request.timeoutMs);
+  const forget = afterRunningFor(request.timeoutMs, () => deadline.abort());
   try {
     const addresses = await resolve(url, request, options, deadline.signal);
     return await exchange(url, addresses, request, options, deadline.signal);
   } finally {
-    clearTimeout(timer);
+    forget();
   }
 }
 
@@ -76,8 +77,14 @@ async function exchange(
     bodyTimeout: 0, // the deadline covers the whole exchange
     connect: (target, callback) =>
       dial(target, (...result) => {
+        const [failed, socket] = result;
+        if (failed === null && request.mayLeave?.() === false) {
+          socket.destroy();
+          callback(new EgressFailure('withdrawn'), null);
+          return;
+        }
         // INVARIANT: not one byte of the request leaves before this line (test/rotation/engine/driver-egress.test.ts).
-        if (result[0] === null) sentAtMs = options.clock.now();
+        if (failed === null) sentAtMs = options.clock.now();
         callback(...result);
       }),
   });

@@ -7,7 +7,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 export const realClock = { now: () => Date.now() };
 
 export const GENERIC: OAuth2Spec = {
-  tokenEndpoint: '',
+  tokenEndpoint: 'https://provider.example/token',
   hosts: [],
   clientAuthentication: 'client_secret_basic',
   bodyFormat: 'form',

@@ -163,9 +163,8 @@ describe('a refresh at a real authorization server', () => {
         ...grantWith(refreshToken, own),
         privateKeyJwk: SecretValue.fromText(JSON.stringify(own.clientPrivateKeyJwk)),
       };
-      expect(await refreshGrant({ ...GENERIC, clientAuthentication: method }, withKey, egress, realClock)).toMatchObject({
-        kind: 'refreshed',
-      });
+      const spec = { ...GENERIC, tokenEndpoint: own.tokenEndpoint, clientAuthentication: method };
+      expect(await refreshGrant(spec, withKey, egress, realClock)).toMatchObject({ kind: 'refreshed' });
     } finally {
       await own.stop();
     }

@@ -60,6 +60,16 @@ describe.each(drivers)('the %s egress', (name, egress) => {
     });
   });
 
+  it('withdraws a request that may not leave any more: not one byte of it arrives', async () => {
+    const server = await serve((_, res) => res.end('served'));
+    expect(await failureOf(egress.send(requestTo(server.origin, { mayLeave: () => false })))).toMatchObject({
+      reason: 'withdrawn',
+      sent: 'not_sent',
+    });
+    expect(server.requests).toHaveLength(0);
+    expect((await egress.send(requestTo(server.origin, { mayLeave: () => true }))).status).toBe(200);
+  });
+
   it('returns a redirect as an answer and goes nowhere', async () => {
     const elsewhere = await serve((_, res) => res.end('secret elsewhere'));
     const server = await serve((_, res) => res.writeHead(302, { location: elsewhere.origin }).end());
