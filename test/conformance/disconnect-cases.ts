@@ -65,7 +65,7 @@ export function disconnectCases(world: () => World): void {
   it('disconnects nothing but grants, and for nobody who may not', async () => {
     await must(call('PUT', at('acme', 'just-a-key'), { body: apiKey() }), 201);
     expect((await call('POST', `${at('acme', 'just-a-key')}/disconnections`, { body: {} })).status).toBe(409);
-    const { path } = await put('guarded', {}, revocable());
+    const { path } = await put('not-for-programs', {}, revocable());
     const reply = await world().call('POST', `${path}/disconnections`, { token: world().acme.token, body: {} });
     expect(reply.status).toBe(403);
     expect((await call('POST', `${path}/disconnections`, { body: { revoke: true, force: 1 } })).status).toBe(400);

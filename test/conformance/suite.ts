@@ -36,8 +36,8 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('what is not yours', () => foreignCases(world));
     describe('refresh and rotation', () => rotationCases(world));
     describe('consent', () => consentCases(world));
-    describe('disconnecting and imports', () => disconnectCases(world));
     describe('alerts and the forecast', () => alertCases(world));
+    describe('disconnecting and imports', () => disconnectCases(world));
     describe('evidence', () => auditCases(world));
     // Last: it uses up what a source may fail.
     describe('floods', () => rateCases(world));
