@@ -63,7 +63,7 @@ function fish(all: readonly Entry[]): string {
 
 export function completionCommand(root: () => Command): Command {
   return new Command('completion')
-    .description('a completion script: source <(keyturn completion bash)')
+    .description('a script for bash, zsh or fish')
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
     .action((shell: string) => {
       const all = entries(root(), '');

@@ -44,7 +44,10 @@ const CODES: Readonly<Record<string, readonly [number, string]>> = {
   version_conflict: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
   precondition_failed: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
   conflict: [EXIT.conflict, ''],
-  needs_consent: [EXIT.unavailable, 'connect the account again and put the new grant into the same credential'],
+  needs_consent: [
+    EXIT.unavailable,
+    'connect the account again: `keyturn connect --name ... --env ...` makes a link for its owner',
+  ],
   rate_limited: [EXIT.unavailable, 'wait a moment'],
   sealed: [EXIT.unavailable, 'the vault or tenant is sealed'],
   rolled_back: [
@@ -70,9 +73,27 @@ export function sayError(error: unknown): Said {
     const hint = /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message) ? UNTRUSTED : usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
-    return { lines: withHint(`error: ${error.message}${where} (${error.code}${request})`, hint), exitCode };
+    const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
+    return { lines: withHint(line, reconnectHint(error) ?? hint), exitCode };
   }
   return { lines: [`error: ${error instanceof Error ? error.message : 'something went wrong'}`], exitCode: EXIT.failed };
+}
+
+/** Of a dead grant: since when and why. Words of the vault, held to their alphabet before a terminal shows them (LK-11). */
+function since({ extra }: KeyturnProblem): string {
+  const { since, cause } = extra;
+  if (typeof since !== 'string' || !/^[0-9TZ:.-]{10,30}$/.test(since)) return '';
+  const why = typeof cause === 'string' && /^[a-z0-9_]{1,80}$/.test(cause) ? `, because of ${cause}` : '';
+  return `; so since ${since.slice(0, 10)} ${since.slice(11, 16)} UTC${why}`;
+}
+
+/** The command that makes a link for the credential meant. */
+function reconnectHint({ extra }: KeyturnProblem): string | undefined {
+  const path = typeof extra['reconnect'] === 'string' ? extra['reconnect'] : '';
+  const [, environment, name] = /\/environments\/([a-z0-9._-]+)\/credentials\/([a-z0-9._-]+)\/connections$/.exec(path) ?? [];
+  return environment === undefined || name === undefined
+    ? undefined
+    : `connect the account again: \`keyturn connect --name ${name} --env ${environment}\` makes a link for its owner`;
 }
 
 function withHint(line: string, hint: string | undefined): string[] {

@@ -1,7 +1,9 @@
 // The command line. Commands that talk to a service load nothing of the service; `serve` loads it when it runs.
 import { Command } from 'commander';
 import { VERSION } from '../base/version.ts';
+import { alertsCommand, forecastCommand, webhooksCommand } from './commands/alerts.ts';
 import { auditCommand } from './commands/audit.ts';
+import { connectCommand, connectionsCommand, connectorsCommand, disconnectCommand, importCommand } from './commands/connect.ts';
 import { credentialCommand } from './commands/credentials.ts';
 import { keysCommand } from './commands/keys.ts';
 import { runCommand } from './commands/run.ts';
@@ -56,6 +58,14 @@ export function program(): Command {
     userCommand(),
     workloadCommand(),
     credentialCommand(),
+    connectorsCommand(),
+    connectCommand(),
+    connectionsCommand(),
+    importCommand(),
+    disconnectCommand(),
+    forecastCommand(),
+    alertsCommand(),
+    webhooksCommand(),
     runCommand(),
     auditCommand(),
     keysCommand(),

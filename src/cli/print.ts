@@ -23,7 +23,8 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
   return [dim(line(head.map((title) => title.toUpperCase()))), ...cells.map(line)].join('\n');
 }
 
-function plain(cell: Cell): string {
+/** As text that a terminal shows as it is. */
+export function plain(cell: Cell): string {
   if (cell === null || cell === undefined || cell === '') return '-';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones to keep out
   return String(cell).replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '?');

@@ -15,6 +15,34 @@ export async function readStdin(what: string): Promise<string> {
   return withoutLastBreak(Buffer.concat(parts).toString('utf8'));
 }
 
+/**
+ * Several secrets in this order: one unseen line each at a terminal, one line each from a pipe, or the members of one JSON object by
+ * their names. Empty ones are left out. @throws CliError when given up
+ */
+export async function readSecrets<N extends string>(
+  asked: readonly { readonly name: N; readonly what: string }[],
+): Promise<Partial<Record<N, string>>> {
+  const found: [N, string][] = [];
+  if (process.stdin.isTTY === true) {
+    for (const { name, what } of asked) found.push([name, await readUnseen(what)]);
+  } else {
+    const text = await readStdin('');
+    const members = text.trimStart().startsWith('{') ? parsedObject(text) : undefined;
+    const lines = text.split(/\r?\n/);
+    for (const [i, { name }] of asked.entries()) found.push([name, String(members?.[name] ?? (members ? '' : (lines[i] ?? '')))]);
+  }
+  return Object.fromEntries(found.filter(([, text]) => text !== '')) as Partial<Record<N, string>>;
+}
+
+function parsedObject(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // SECURITY: a parser's message quotes what it could not read, and those are secrets.
+    throw new CliError('what came in begins like JSON and is none', EXIT.usage);
+  }
+}
+
 /** @throws CliError when it cannot be read */
 export function readSecretFile(path: string): string {
   return withoutLastBreak(readTextFile(path));

@@ -109,6 +109,7 @@ export const disconnect = z.strictObject({ revoke: z.boolean().default(true) });
 export const disconnected = credential.extend({
   manual_steps: z.array(z.string()).describe('What a person does at the provider where no call revokes it'),
 });
+export type WireDisconnected = z.infer<typeof disconnected>;
 
 export const credentialValue = z.object({
   id: z.string(),

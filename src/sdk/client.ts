@@ -17,21 +17,16 @@ import type {
   WireWhoAmI,
   WireWorkload,
 } from '../http/wire.ts';
+import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
-import { Secret } from './secret.ts';
-import type { Call } from './transport.ts';
+import { type ReadValue, Secret } from './secret.ts';
+import type { Call, Query } from './transport.ts';
 
 export type { KeyturnOptions, Runtime } from './logged-in.ts';
 export { KeyturnProblem } from './problem.ts';
-export { Secret } from './secret.ts';
-
-export interface ReadValue extends Omit<WireCredentialValue, 'value'> {
-  readonly value: Secret<Readonly<Record<string, unknown>>>;
-}
-
-/** Fields of a query; absent ones are left out. */
-export type Query = Readonly<Record<string, string | number | undefined>>;
+export { type ReadValue, Secret } from './secret.ts';
+export type { Query } from './transport.ts';
 
 interface Cached {
   readonly read: ReadValue;
@@ -47,11 +42,17 @@ export class KeyturnClient {
   readonly #runtime: Runtime;
   readonly #vault: LoggedIn;
   readonly #cache = new Map<string, Cached>();
+  /** Connectors, links, disconnecting, forecast, alerts, webhooks. */
+  readonly grants: Grants;
 
   constructor(options: KeyturnOptions, runtime: Runtime) {
     this.#options = options;
     this.#runtime = runtime;
     this.#vault = new LoggedIn(options, runtime);
+    this.grants = new Grants(
+      (call) => this.#json(call),
+      () => this.#tenant(),
+    );
   }
 
   // ---- credentials ----
@@ -272,8 +273,6 @@ export class KeyturnClient {
     const answer = await this.#vault.anonymous({ method: 'GET', path: '/health' });
     return { ...((await answer.json()) as { status: string; version: string }), date: answer.headers.get('date') };
   }
-
-  // ---- how ----
 
   #tenant(): string {
     const { tenant } = this.#options;

@@ -1,4 +1,6 @@
 // A value received from the vault. It prints as nothing; `reveal` is the one way to it.
+import type { WireCredentialValue } from '../http/wire.ts';
+
 const REDACTED = '[redacted]';
 
 export class Secret<T> {
@@ -24,4 +26,8 @@ export class Secret<T> {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return REDACTED;
   }
+}
+
+export interface ReadValue extends Omit<WireCredentialValue, 'value'> {
+  readonly value: Secret<Readonly<Record<string, unknown>>>;
 }

@@ -21,6 +21,9 @@ export interface TransportOptions {
   readonly workflowRun?: string | undefined;
 }
 
+/** Fields of a query; absent ones are left out. */
+export type Query = Readonly<Record<string, string | number | undefined>>;
+
 export interface Call {
   readonly method: string;
   readonly path: string;

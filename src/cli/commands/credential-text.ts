@@ -1,9 +1,10 @@
 // How credentials and runs read on a terminal, and how labels are written on the command line.
-import type { WireCredential, WireRun } from '../../http/wire.ts';
+import type { WireCredential, WireGrant, WireRun } from '../../http/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts } from '../print.ts';
 
 export function describeCredential(credential: WireCredential): string {
+  const { grant, reconnect } = credential;
   return facts([
     ['name', credential.name],
     ['id', credential.id],
@@ -27,7 +28,32 @@ export function describeCredential(credential: WireCredential): string {
     ['description', credential.description],
     ['updated', credential.updated_at],
     ['destroyed after', credential.destroy_after_at],
+    ...(grant === undefined ? [] : describeGrant(grant)),
+    ...(reconnect === undefined
+      ? []
+      : ([['connect again', `keyturn connect --name ${credential.name} --env ${credential.environment}`]] as const)),
   ]);
+}
+
+/** Only what is known. */
+function describeGrant(grant: WireGrant): [string, string][] {
+  const { scopes, guard, revocation } = grant;
+  const account = Object.entries(grant.account).map(([name, value]) => `${name}=${value}`);
+  const ends = grant.ends_certain === false ? `${grant.ends_at} or later` : grant.ends_at;
+  const known: [string, string | null][] = [
+    ['connected', grant.connected_at],
+    ['imported', grant.imported_at === null ? null : `${grant.imported_at} from ${grant.imported_from}`],
+    ['refreshed', grant.refreshed_at],
+    ['ends', grant.ends_at === null ? null : `${ends} (${grant.ends_because})`],
+    ['account', account.join(' ')],
+    ['scopes wanted', scopes.wanted.join(' ')],
+    ['scopes granted', scopes.granted === null ? null : scopes.granted.join(' ')],
+    ['scopes missing', scopes.missing.join(' ')],
+    ['scopes nobody needs', scopes.extra.join(' ')],
+    ['used elsewhere', guard === null ? null : `${guard.sign} at ${guard.at}: ${guard.explanation}`],
+    ['revocation', revocation === null ? null : [revocation.state, revocation.cause].filter((part) => part !== null).join(': ')],
+  ];
+  return known.filter((pair): pair is [string, string] => pair[1] !== null && pair[1] !== '');
 }
 
 export function describeRun(run: WireRun): string {

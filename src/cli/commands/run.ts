@@ -37,7 +37,7 @@ function textOf(value: Readonly<Record<string, unknown>>, wanted: Wanted): strin
 
 export function runCommand(): Command {
   return new Command('run')
-    .description('run a program with credentials in its environment: keyturn run --env KEY=stripe -- ./sync.sh')
+    .description('run a program with credentials in its environment')
     .option('--env <NAME=credential[:field]>', 'repeatable', collect)
     .option('--environment <name>', 'the environment to read from (or KEYTURN_ENVIRONMENT)')
     .argument('<command...>', 'after --')

@@ -13,7 +13,7 @@ const CLOCK_SKEW_MS = 60_000;
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('set up a new installation: spend the bootstrap secret, name the owner, store your token')
+    .description('set up: spend the bootstrap secret')
     .option('--name <name>', 'your name, as it stands in the log', 'owner')
     .option('--data <directory>', 'where the service keeps its data', './data')
     .option('--secret-file <path>', 'the bootstrap secret, if it is not in the data directory; - for standard input')
@@ -41,7 +41,7 @@ export function initCommand(): Command {
 
 export function loginCommand(): Command {
   return new Command('login')
-    .description('store a token, read from standard input or --token-file')
+    .description('store a token, from standard input')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
       const token = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
@@ -100,7 +100,7 @@ interface Finding {
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('check this machine, the configuration and the service')
+    .description('check machine, settings and service')
     .option('--data <directory>', 'a local data directory to look at', './data')
     .action(async (options: { data: string }, self: Command) => {
       const session = sessionOf(self);

@@ -15,7 +15,7 @@ function showOnce(what: string, token: string): void {
 }
 
 export function tenantCommand(): Command {
-  const command = new Command('tenant').description('clients of yours, each with a database and keys of its own');
+  const command = new Command('tenant').description('clients, each with its own database');
   command
     .command('create <name>')
     .description('create a tenant')
@@ -45,7 +45,7 @@ export function tenantCommand(): Command {
 }
 
 export function environmentCommand(): Command {
-  const command = new Command('environment').description('staging, production and others inside a tenant');
+  const command = new Command('environment').description('staging, production and others');
   command.command('create <name>').action(async (name: string, _options: unknown, self: Command) => {
     const session = sessionOf(self);
     session.show(await session.client.createEnvironment(name), (made) => `${green('created')} environment ${made.name}`);

@@ -1,0 +1,132 @@
+// keyturn forecast, alerts and webhooks: what is going to happen to grants, what happened, and where that is told.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import type { WireAlert, WireForecastEntry } from '../../http/wire.ts';
+import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
+import { sessionOf } from '../session.ts';
+import { describeForecast, durationSeconds, instant } from './grant-text.ts';
+
+const FOLLOW_MS = 3_000;
+const PAGES_MAX = 20;
+const DAY_SECONDS = 86_400;
+
+export function forecastCommand(): Command {
+  return new Command('forecast')
+    .description('the day each grant ends, and what to do')
+    .option('--within <time>', 'only what ends so soon: 30d', '30d')
+    .option('--all', 'however far away')
+    .action(async (options: { within: string; all?: boolean }, self: Command) => {
+      const session = sessionOf(self);
+      const days = options.all === true ? undefined : Math.floor(durationSeconds(options.within, '--within', 'd') / DAY_SECONDS);
+      const { environment } = session.settings;
+      const items: WireForecastEntry[] = [];
+      let cursor: string | undefined;
+      for (let page = 0; page < PAGES_MAX; page++) {
+        const found = await session.client.grants.forecast({ within_days: days, environment, cursor, limit: 100 });
+        items.push(...found.items);
+        cursor = found.next_cursor ?? undefined;
+        if (cursor === undefined) break;
+      }
+      session.show({ items }, () => describeForecast(items, days) + (cursor === undefined ? '' : `\n${dim('… and more')}`));
+    });
+}
+
+export function alertsCommand(): Command {
+  return new Command('alerts')
+    .description('what got worse or better, newest first')
+    .option('--credential <name>', 'of this one, in --env')
+    .option('--limit <n>', '', '30')
+    .option('--follow', 'and every new one as it comes')
+    .action(async (options: { credential?: string; limit: string; follow?: boolean }, self: Command) => {
+      const session = sessionOf(self);
+      const credential =
+        options.credential === undefined
+          ? undefined
+          : (await session.client.describe(session.environment(), options.credential)).id;
+      const page = await session.client.grants.alerts({ limit: options.limit, credential });
+      if (options.follow !== true) {
+        session.show(page, ({ items }) => (items.length === 0 ? dim('no alerts') : items.map(line).join('\n')));
+        return;
+      }
+      const seen = new Set<string>();
+      for (let { items } = page; ; { items } = await session.client.grants.alerts({ limit: 100, credential })) {
+        for (const alert of items.filter(({ id }) => !seen.has(id)).reverse()) {
+          seen.add(alert.id);
+          out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert));
+        }
+        await sleep(FOLLOW_MS);
+      }
+    });
+}
+
+const GOOD = new Set(['credential.ready', 'credential.connected']);
+
+function line(alert: WireAlert): string {
+  const { credential, kind, at, facts } = alert;
+  const colour = GOOD.has(kind) ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
+  const told = Object.entries(facts)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name} ${plain(value)}`)
+    .join(', ');
+  const where = `${plain(credential.name)} ${dim(plain(credential.environment))}`;
+  return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${told === '' ? '' : `  ${dim(told)}`}`;
+}
+
+export function webhooksCommand(): Command {
+  const command = new Command('webhooks').description('where alerts are sent');
+  command
+    .command('list', { isDefault: true })
+    .description('never the secrets')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.grants.webhooks(), ({ items }) =>
+        items.length === 0
+          ? dim('no webhooks')
+          : table(
+              ['webhook', 'url', 'told of', 'made', 'by'],
+              items.map((one) => [one.id, one.url, one.kinds.join(' ') || 'everything', one.created_at, one.created_by]),
+            ),
+      );
+    });
+  command
+    .command('add <url>')
+    .description('the secret to verify with is shown once')
+    .option('--kind <kind...>', 'only these alerts, e.g. credential.needs_consent')
+    .action(async (url: string, options: { kind?: string[] }, self: Command) => {
+      const session = sessionOf(self);
+      const made = await session.client.grants.createWebhook(url, options.kind ?? []);
+      if (session.settings.output === 'json') return out(json(made));
+      note(`${green('added')} ${made.id}; verify with this secret, shown only now:`);
+      out(made.secret);
+    });
+  command
+    .command('remove <webhook>')
+    .description('what waits to be delivered to it ends')
+    .action(async (webhook: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.grants.deleteWebhook(webhook), (gone) => `${yellow('removed')} ${gone.id}`);
+    });
+  command
+    .command('deliveries <webhook>')
+    .description('what was sent and how that went, newest first')
+    .action(async (webhook: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.grants.deliveries(webhook), ({ items }) =>
+        items.length === 0
+          ? dim('nothing was sent yet')
+          : table(
+              ['alert', 'state', 'attempts', 'cause', 'made', 'ended', 'next try'],
+              items.map((one) => [
+                one.alert,
+                one.state,
+                one.attempts,
+                one.cause,
+                one.created_at,
+                one.finished_at,
+                one.next_attempt_at,
+              ]),
+            ),
+      );
+    });
+  return command;
+}

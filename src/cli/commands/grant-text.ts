@@ -1,0 +1,139 @@
+// How grants, links and what threatens them read on a terminal, and how their settings are written on the command line.
+import type { WireConnector, WireCreatedConnection, WireForecastEntry } from '../../http/wire.ts';
+import { CliError, EXIT } from '../exit.ts';
+import { bold, cyan, dim, green, plain, red, table, yellow } from '../print.ts';
+
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+/** `90s`, `30m`, `12h`, `7d`; a bare number counts `unit`. In seconds. @throws CliError */
+export function durationSeconds(text: string, flag: string, unit: 's' | 'd' = 's'): number {
+  const found = /^(\d{1,9})([smhd]?)$/.exec(text);
+  if (found === null) throw new CliError(`${flag} takes a time such as 90s, 30m, 12h or 7d`, EXIT.usage);
+  return Number(found[1]) * (UNITS[found[2] || unit] ?? 1);
+}
+
+/** `name=value` into its parts. @throws CliError */
+export function assignment(text: string, flag: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1) throw new CliError(`${flag} is written name=value`, EXIT.usage);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** Exactly this id, else `<x>-oauth`, else the only one that begins so. @throws CliError naming the choices */
+export function chosenConnector(connectors: readonly WireConnector[], wanted: string): WireConnector {
+  const exact = connectors.find(({ id }) => id === wanted) ?? connectors.find(({ id }) => id === `${wanted}-oauth`);
+  if (exact !== undefined) return exact;
+  const near = connectors.filter(({ id }) => id.startsWith(wanted));
+  const [only] = near;
+  if (only !== undefined && near.length === 1) return only;
+  const ids = (near.length > 0 ? near : connectors).map(({ id }) => id).join(', ');
+  throw new CliError(
+    near.length > 0 ? `${near.length} connectors begin with that` : 'there is no such connector',
+    near.length > 0 ? EXIT.usage : EXIT.notFound,
+    `choose one of ${ids}`,
+  );
+}
+
+export function describeLink(made: WireCreatedConnection, provider: string): string {
+  const asked = made.scopes.map(({ scope, title, workflows }) => [
+    title === scope ? scope : `${title} (${scope})`,
+    workflows.length === 0 ? 'the connection itself' : workflows.join(', '),
+  ]);
+  return [
+    `${green('made')} a link for ${bold(plain(made.credential.name))} in ${plain(made.credential.environment)}`,
+    '',
+    `Send it to whoever may connect the ${plain(provider)} account; it is shown only now:`,
+    '',
+    `  ${cyan(bold(made.link))}`,
+    '',
+    `It works once, until ${instant(made.expires_at)}.`,
+    '',
+    asked.length === 0 ? `${plain(provider)} itself shows what is asked for.` : table(['they are asked for', 'for'], asked),
+    '',
+    `The OAuth client at ${plain(provider)} must be registered with this redirect URI, to the letter:`,
+    `  ${made.redirect_uri}`,
+  ].join('\n');
+}
+
+export function describeConnector(connector: WireConnector): string {
+  const { id, title, renewal, lost_answer: lost, parameters, scopes, manual_steps: steps } = connector;
+  const parts = [
+    `${bold(plain(title))}  ${dim(id)}`,
+    '',
+    connector.consent
+      ? `keyturn connect ${id} --env staging --client-id ...`
+      : 'No person connects this: put it with `keyturn credential put`.',
+    ...(renewal === null ? [] : ['', `renewed by     ${RENEWALS[renewal] ?? renewal}`, `lost answer    ${lostAnswer(lost)}`]),
+  ];
+  if (parameters.length > 0)
+    parts.push(
+      '',
+      table(
+        ['--param', 'what', 'told by', 'default'],
+        parameters.map(({ name, title: what, from, default: fallback, values }) => [
+          name,
+          values === null ? what : `${what} (${values.join(', ')})`,
+          FROM[from],
+          fallback,
+        ]),
+      ),
+    );
+  if (scopes.length > 0)
+    parts.push(
+      '',
+      table(
+        ['scope', 'lets it'],
+        scopes.map(({ scope, title: what }) => [scope, what]),
+      ),
+    );
+  if (steps.length > 0) parts.push('', ...steps.map((step, i) => `${i + 1}. ${plain(step)}`));
+  return parts.join('\n');
+}
+
+const FROM = { credential: 'you', consent: 'who connects', callback: 'the provider' } as const;
+const RENEWALS: Readonly<Record<string, string>> = {
+  refresh_token: 'its refresh token',
+  client_credentials: 'the client’s own proof',
+  jwt_bearer: 'an assertion signed with its key',
+  app_jwt: 'the app’s signed assertion',
+  none: 'nothing: the token does not end, or only a person brings another',
+};
+
+function lostAnswer(lost: WireConnector['lost_answer']): string {
+  if (lost === null) return '-';
+  if (lost === 'safe') return 'asked again, nothing is lost';
+  if (lost === 'unsafe') return 'asked once more; if that fails the account must be connected again';
+  return `asked again at once, within ${lost.window_seconds} s`;
+}
+
+export function describeForecast(entries: readonly WireForecastEntry[], days: number | undefined): string {
+  if (entries.length === 0)
+    return `${green('nothing ends')} ${days === undefined ? 'as far as anybody knows' : `within ${days} days`}`;
+  const near = (left: number) => (left <= 1 ? red : left <= 7 ? yellow : (text: string) => text);
+  return entries
+    .map((entry) => {
+      const left = entry.days_left === 0 ? 'today' : entry.days_left === 1 ? 'in 1 day' : `in ${entry.days_left} days`;
+      const doubt = entry.certain ? '' : dim(' (perhaps)');
+      return [
+        `${near(entry.days_left)(left.padEnd(12))} ${entry.ends_at.slice(0, 10)}  ${bold(plain(entry.name))} ${dim(`${plain(entry.environment)}, ${plain(entry.connector)}`)}`,
+        `${' '.repeat(13)}${CAUSES[entry.cause] ?? plain(entry.cause)}${doubt}`,
+        `${' '.repeat(13)}${dim(plain(entry.remedy))}`,
+      ].join('\n');
+    })
+    .join('\n\n');
+}
+
+const CAUSES: Readonly<Record<string, string>> = {
+  idle_limit: 'the provider ends grants that lie unused',
+  absolute_limit: 'the provider ends grants of this age',
+  refresh_token_expiry: 'its refresh token expires',
+  access_token_expiry: 'its access token expires and nothing renews it',
+  client_secret_expiry: 'the client secret expires',
+  token_cap: 'the provider keeps only so many grants of one account',
+  provider_change: 'the provider changes something',
+};
+
+/** `2026-11-25 10:00 UTC`. */
+export function instant(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
+}
