@@ -1,5 +1,7 @@
 // What is odd about single providers, through the code that runs: the request that leaves, and what an answer is taken for.
 import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import { decodeJwt } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { exchangeCode } from '../../rotation/authorization-code.ts';
@@ -250,6 +252,21 @@ describe('Salesforce', () => {
     ]) {
       expect(settle(evil).probe).toBeUndefined();
       expect(settle(evil).introspection).toBeUndefined();
+    }
+  });
+});
+
+describe('the example of rotation/README.md', () => {
+  it('is a connector that settles, and refuses as it says', async () => {
+    const page = readFileSync(new URL('../../rotation/README.md', import.meta.url), 'utf8');
+    const source = /```ts\n([\s\S]+?)```/.exec(page)?.[1] ?? '';
+    const plain = stripTypeScriptTypes(source.replace(/^import .*$/m, ''));
+    const { connector } = (await import(`data:text/javascript,${encodeURIComponent(plain)}`)) as { connector: Connector };
+    const settled = settleConnector(connector, { parameters: { domain: 'made-up' } });
+    expect(settled.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
+    for (const kind of ['dead', 'configuration', 'transient'] as const) {
+      const refusal = connector.persona?.refusals[kind];
+      expect(readTokenAnswer(settled.oauth2, answerOf(refusal?.status ?? 0, refusal?.body), clock.now()).kind).toBe(kind);
     }
   });
 });
