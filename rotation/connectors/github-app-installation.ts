@@ -26,6 +26,8 @@ export const connector: Connector = {
       { status: 403, text: 'suspended', means: 'configuration', cause: 'installation_suspended' },
       { status: 404, means: 'configuration', cause: 'installation_not_found' },
       { status: 401, means: 'configuration', cause: 'app_key_refused' },
+      // No person consented to this: nothing a proxy or GitHub says under that word can end it.
+      { code: 'invalid_grant', means: 'configuration', cause: 'app_refused' },
     ],
   },
   scopes: [],

@@ -155,6 +155,14 @@ describe.each(ids)('connector %s', (id) => {
     if ((oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token') expect(connector.persona?.refusals.dead).toBeDefined();
   });
 
+  const keyed = ['client_credentials', 'jwt_bearer', 'app_jwt'].includes(oauth2?.renewal?.kind ?? 'none');
+  // Skipped where a person consents.
+  it.skipIf(!keyed)('never asks a person to consent again where nobody did', () => {
+    const outcome = readTokenAnswer(oauth2, answerOf(400, { error: 'invalid_grant' }), NOW);
+    expect(outcome.kind).toBe('configuration');
+    expect(connector.persona?.refusals.dead).toBeUndefined();
+  });
+
   // Skipped where a real provider stands behind it (rotation/sandbox/).
   it.skipIf(connector.persona === undefined).each(['a code', 'a refresh token'] as const)(
     'answers %s as its provider does',
