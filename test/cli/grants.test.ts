@@ -1,0 +1,168 @@
+// The command line over OAuth grants, against a real service, a provider on this machine and a browser with cookies.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { CommandLine } from '../kit/command.ts';
+import { type ConsentProvider, newBrowser, PROVIDER_HOST, startConsentProvider } from '../kit/consent-provider.ts';
+
+const data = mkdtempSync(join(tmpdir(), 'keyturn-cli-grants-'));
+const CLIENT_SECRET = 'client-not-a-real-secret';
+const REFRESH_TOKEN = 'refresh-imported-not-a-real-secret';
+let keyturn: RunningKeyturn;
+let provider: ConsentProvider;
+let owner: CommandLine;
+let flags: string[];
+const seen: string[] = [];
+
+async function run(args: readonly string[], input = '') {
+  const finished = await owner.run(args, input);
+  seen.push(finished.stdout + finished.stderr);
+  return finished;
+}
+
+beforeAll(async () => {
+  provider = await startConsentProvider();
+  keyturn = await startKeyturn({ dataDirectory: data, host: '127.0.0.1', port: 0, log: () => {} });
+  owner = new CommandLine({ KEYTURN_ADDR: keyturn.url, KEYTURN_TENANT: 'acme', KEYTURN_ENVIRONMENT: 'staging' });
+  await owner.run(['init', '--name', 'ada', '--data', data]);
+  await owner.run(['tenant', 'create', 'acme']);
+  flags = [
+    ['--client-id', 'made-up-client'],
+    ['--token-endpoint', `https://${PROVIDER_HOST}/token`],
+    ['--authorization-endpoint', `https://${PROVIDER_HOST}/authorize`],
+    ['--client-authentication', 'client_secret_post'],
+    ['--sandbox', provider.origin],
+    ['--workflow', 'nightly-sync=contacts.read deals.read'],
+    ['--why', 'nightly-sync=copies deals each night'],
+  ].flat();
+});
+
+afterAll(async () => {
+  await keyturn.close();
+  await provider.stop();
+  rmSync(data, { recursive: true, force: true });
+  rmSync(owner.config, { recursive: true, force: true });
+});
+
+/** What the person does who was sent the link. */
+async function consent(link: string): Promise<string> {
+  const browser = newBrowser();
+  expect((await browser.get(link)).html).toContain('contacts.read');
+  const back = await browser.get((await browser.post(link)).location);
+  const answered = await browser.get(back.location);
+  return (await browser.get(new URL(answered.location, link).href)).html;
+}
+
+describe('the command line over grants', () => {
+  it('lists the systems it knows, and what one of them wants to know', async () => {
+    expect((await run(['connectors'])).stdout).toMatch(/hubspot-oauth +HubSpot +yes +refresh_token/);
+    const one = await run(['connectors', 'salesforce']);
+    expect(one.stdout).toContain('login_host');
+    expect(one.stdout).toContain('asked once more');
+    expect(await run(['connectors', 'microsoft'])).toMatchObject({ code: 0 });
+    const unclear = await run(['connectors', 'monda']);
+    expect(unclear).toMatchObject({ code: 2 });
+    expect(unclear.stderr).toContain('monday-legacy-oauth, monday-oauth');
+    expect(await run(['connectors', 'nothing-like-it'])).toMatchObject({ code: 5 });
+  });
+
+  it('makes a link, and says when the account is connected', async () => {
+    const made = await run(['connect', 'generic-oauth2', '--name', 'crm', ...flags, '-o', 'json'], `${CLIENT_SECRET}\n`);
+    expect(made).toMatchObject({ code: 0, stderr: '' });
+    const { link, id, scopes } = JSON.parse(made.stdout) as { link: string; id: string; scopes: { scope: string }[] };
+    expect(scopes.map(({ scope }) => scope)).toEqual(['contacts.read', 'deals.read']);
+    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id} +open`));
+    expect((await run(['credential', 'show', 'crm'])).stdout).toContain('keyturn connect --name crm --env staging');
+    expect(await consent(link)).toContain('is connected');
+    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id} +connected`));
+    const shown = (await run(['credential', 'show', 'crm'])).stdout;
+    expect(shown).toMatch(/health +ready/);
+    expect(shown).toMatch(/scopes granted +contacts.read deals.read/);
+    expect(provider.exchanges.at(-1)?.get('client_secret')).toBe(CLIENT_SECRET);
+  });
+
+  it('connects again without asking for the secret, shows the link large, waits, and takes a link back', async () => {
+    const again = await run(['connect', '--name', 'crm', '--expires-in', '30m']);
+    expect(again).toMatchObject({ code: 0 });
+    expect(again.stdout).toMatch(/\n\n {2}http:\/\/127\.0\.0\.1:\d+\/connect\/\S+\n\n/);
+    expect(again.stdout).toContain('/connect/callback');
+    const id = /con_[0-9a-z]{24}/.exec((await run(['connections', 'crm'])).stdout)?.[0] ?? '';
+    expect(await run(['connections', 'cancel', 'crm', id])).toMatchObject({ code: 0, stdout: `cancelled ${id}\n` });
+
+    const waiting = run(['connect', '--name', 'crm', '--wait']);
+    let link: string | undefined;
+    for (let tries = 0; tries < 100 && link === undefined; tries++) {
+      await new Promise((done) => setTimeout(done, 100));
+      const { items } = JSON.parse((await run(['connections', 'crm', '-o', 'json'])).stdout) as {
+        items: { state: string; id: string }[];
+      };
+      if (items[0]?.state === 'open') link = items[0].id;
+    }
+    expect(await run(['connections', 'cancel', 'crm', link ?? ''])).toMatchObject({ code: 0 });
+    expect(await waiting).toMatchObject({ code: 1, stderr: expect.stringContaining('cancelled') as string });
+  });
+
+  it('imports a grant from elsewhere, from lines or from JSON, never from its arguments', async () => {
+    const place = ['--from', 'nango', ...flags];
+    const lines = await run(['import', 'generic-oauth2', '--name', 'old', ...place], `${REFRESH_TOKEN}\n${CLIENT_SECRET}\n`);
+    expect(lines).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('imported old version 1 in staging, from nango') as string,
+    });
+    const members = JSON.stringify({ refresh_token: `${REFRESH_TOKEN}-2`, client_secret: CLIENT_SECRET });
+    expect(await run(['import', 'generic-oauth2', '--name', 'older', ...place, '--still-used-there'], members)).toMatchObject({
+      code: 0,
+    });
+    expect((await run(['credential', 'show', 'old'])).stdout).toMatch(/imported +\S+ from nango/);
+    expect((await run(['import', 'generic-oauth2', '--name', 'none', ...place], '')).stderr).toContain(
+      'no refresh token came in',
+    );
+    const broken = await run(['import', 'generic-oauth2', '--name', 'none', ...place], '{"refresh_token": "not-a-real-secret');
+    expect(broken).toMatchObject({ code: 2 });
+    expect((await run(['import', 'generic-oauth2', '--refresh-token=x', ...place])).stderr).toContain('command line');
+  });
+
+  it('disconnects, and a read of it says since when, why and what to type', async () => {
+    const gone = await run(['disconnect', 'crm']);
+    expect(gone).toMatchObject({ code: 0 });
+    expect(gone.stdout).toContain('disconnected crm');
+    const made = JSON.parse((await run(['workload', 'create', 'sync', '--pattern', '*', '-o', 'json'])).stdout) as {
+      client_id: string;
+      client_secret: string;
+    };
+    seen.pop(); // The workload's own secret is shown there, once, on purpose.
+    const file = join(owner.config, 'client-secret');
+    writeFileSync(file, made.client_secret, { mode: 0o600 });
+    const read = await owner.run(['credential', 'get', 'crm'], '', {
+      KEYTURN_CLIENT_ID: made.client_id,
+      KEYTURN_CLIENT_SECRET_FILE: file,
+    });
+    expect(read.code).toBe(7);
+    expect(read.stderr).toMatch(/disconnected; so since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
+    expect(read.stderr).toContain('keyturn connect --name crm --env staging');
+    expect(await run(['disconnect', 'crm', '--keep-at-provider'])).toMatchObject({ code: 0 });
+  });
+
+  it('tells alerts, the forecast and webhooks', async () => {
+    expect((await run(['alerts'])).stdout).toMatch(/UTC +disconnected +crm staging/);
+    // The provider never saw the imported refresh token: that is what a grant looks like that something else has spent.
+    await expect
+      .poll(async () => (await run(['alerts', '--credential', 'old'])).stdout, { timeout: 15_000 })
+      .toMatch(/needs_consent +old .*\n.*used_elsewhere +old staging/);
+    expect((await run(['forecast', '--within', '7d'])).stdout).toContain('nothing ends within 7 days');
+    expect(await run(['forecast', '--within', 'soon'])).toMatchObject({ code: 2 });
+    const added = await owner.run(['webhooks', 'add', `${provider.origin}/hook`, '--kind', 'credential.needs_consent']);
+    expect(added.stdout).toMatch(/^whsec_[A-Za-z0-9+/=]+\n$/);
+    const id = /whk_[0-9a-z]{24}/.exec(added.stderr)?.[0] ?? '';
+    expect((await run(['webhooks'])).stdout).toMatch(new RegExp(`${id} +http://127.0.0.1:\\d+/hook +credential.needs_consent`));
+    expect((await run(['webhooks', 'deliveries', id])).stdout).toContain('nothing was sent yet');
+    expect(await run(['webhooks', 'remove', id])).toMatchObject({ code: 0, stdout: `removed ${id}\n` });
+  });
+
+  it('printed no secret on the way', () => {
+    expect(seen.length).toBeGreaterThan(20);
+    for (const text of seen) expect(text).not.toContain('not-a-real-secret');
+  });
+});
