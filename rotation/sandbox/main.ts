@@ -1,38 +1,24 @@
-// Runs the sandbox provider alone: `node rotation/sandbox/main.ts --port 8421 --ttl 60`. It prints what a credential needs,
-// one grant included, and stays until it is interrupted. Its tokens are worth nothing anywhere else.
+// Runs the sandbox alone: `node rotation/sandbox/main.ts --port 8421 --seed 1` plays every connector and prints how to misbehave.
+// With `--ttl 60` it is the strict OpenID Connect provider of the connector local-sandbox instead. Nothing in it is real.
 import { parseArgs } from 'node:util';
-import { startSandbox } from './authorization-server.ts';
+import { runSandbox } from './run-sandbox.ts';
+import { runStrictProvider } from './strict-provider.ts';
 
-const { values } = parseArgs({ options: { port: { type: 'string', default: '8421' }, ttl: { type: 'string', default: '60' } } });
+const { values } = parseArgs({
+  options: {
+    port: { type: 'string', default: '8421' },
+    seed: { type: 'string', default: '1' },
+    ttl: { type: 'string' },
+  },
+});
 const port = wholeNumber('port', values.port, 65_535);
-const accessTokenTtlSeconds = wholeNumber('ttl', values.ttl, 86_400);
-
-const sandbox = await startSandbox({ port, accessTokenTtlSeconds });
-const grant = await sandbox.issueGrant();
-console.log(
-  JSON.stringify(
-    {
-      kind: 'oauth2',
-      connector: 'local-sandbox',
-      config: {
-        token_endpoint: sandbox.tokenEndpoint,
-        client_id: sandbox.clientId,
-        client_authentication: 'client_secret_basic',
-      },
-      value: {
-        access_token: grant.accessToken,
-        refresh_token: grant.refreshToken,
-        client_secret: sandbox.clientSecret,
-        scope: grant.scope,
-        expires_in: grant.expiresIn,
-      },
-      userinfo_endpoint: sandbox.userinfoEndpoint,
-    },
-    null,
-    2,
-  ),
-);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void sandbox.stop());
+if (values.ttl !== undefined) {
+  await runStrictProvider(port, wholeNumber('ttl', values.ttl, 86_400));
+} else {
+  const seed = wholeNumber('seed', values.seed, Number.MAX_SAFE_INTEGER);
+  const personas = await runSandbox({ port, seed, print: (text) => console.log(text) });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void personas.stop());
+}
 
 function wholeNumber(name: string, text: string, max: number): number {
   const number = Number(text);

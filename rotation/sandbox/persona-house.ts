@@ -95,13 +95,26 @@ const GENERAL: Readonly<Record<RefusalKind, PersonaRefusal>> = {
 type RefusalKind = 'dead' | 'configuration' | 'transient';
 
 /** A refusal in the connector's own words. */
-export function refuse(connector: Connector, outcome: RefusalKind | 'reused', why: string, told: Partial<Played> = {}): Played {
-  const { refusals } = connector.persona ?? {};
-  const { status, body, headers } =
-    outcome === 'reused' ? (refusals?.reused ?? refusals?.dead ?? GENERAL.dead) : (refusals?.[outcome] ?? GENERAL[outcome]);
+export function refuse(
+  connector: Connector,
+  outcome: RefusalKind | 'reused' | 'code',
+  why: string,
+  told: Partial<Played> = {},
+): Played {
+  const { status, body, headers } = refusalOf(connector, outcome);
   const reply =
     typeof body === 'string'
       ? { status, headers: { 'content-type': 'text/html', ...headers }, body }
       : jsonReply(status, body, headers);
-  return { ...told, reply, outcome, why };
+  return { ...told, reply, outcome: outcome === 'code' ? 'dead' : outcome, why };
+}
+
+/** Where no grant can die, what ends it is the client's own affair; a code can be refused everywhere (RFC 6749 section 5.2). */
+function refusalOf({ persona }: Connector, outcome: RefusalKind | 'reused' | 'code'): PersonaRefusal {
+  const { dead, configuration, transient, reused } = { ...GENERAL, reused: undefined, ...persona?.refusals };
+  if (outcome === 'configuration') return configuration;
+  if (outcome === 'transient') return transient;
+  if (outcome === 'code') return persona?.refusals.dead ?? GENERAL.dead;
+  const dies = persona === undefined || persona.refusals.dead !== undefined;
+  return (outcome === 'reused' ? reused : undefined) ?? (dies ? dead : configuration);
 }

@@ -70,7 +70,7 @@ async function byCode(call: TokenCall, clientId: string | undefined): Promise<Pl
   const { house, connector, ask } = call;
   const presented = ask.fields['code'] ?? '';
   const code = house.codes.get(presented);
-  const dead = (why: string, grant?: Grant): Played => refuse(connector, 'dead', why, { grant });
+  const dead = (why: string, grant?: Grant): Played => refuse(connector, 'code', why, { grant });
   if (code === undefined || code.connectorId !== connector.id) return dead('the code is unknown');
   if (clientId !== undefined && clientId !== code.clientId) return dead('the code is another client’s');
   if (code.grant !== undefined) {

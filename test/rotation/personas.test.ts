@@ -1,6 +1,7 @@
 // Every connector, played by the sandbox and walked through by the functions that production uses: consent, exchange, refresh, death, revoking.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Connector } from '../../rotation/connector.ts';
+import { discover } from '../../rotation/discovery.ts';
 import { introspectToken } from '../../rotation/introspection.ts';
 import { spendsNothing } from '../../rotation/mint-token.ts';
 import { settleConnector } from '../../rotation/oauth2-settings.ts';
@@ -218,4 +219,42 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
       expect(text.split('Made-up site').length - 1).toBe(count);
     }
   });
+});
+
+describe('clients without a shared secret', () => {
+  it.each(['RS256', 'ES256'] as const)('prove themselves with a key (%s), and with no other', async (algorithm) => {
+    const connector = [...connectors.values()].find(({ adjustable }) => adjustable?.includes('clientAuthentication'));
+    if (connector === undefined) throw new Error('no connector lets a credential choose');
+    const issued = await issue(connector);
+    const { jwk } = await personas.clientKey(algorithm);
+    const adjust = { ...issued.settings.adjust, clientAuthentication: 'private_key_jwt' as const };
+    const signed = { ...issued, settings: { ...issued.settings, adjust }, clientPrivateKeyJwk: jwk };
+    expect((await renew(connector, signed)).kind).toBe('refreshed');
+    const stranger = await startPersonas({ connectors: [] });
+    const { jwk: foreign } = await stranger.clientKey(algorithm);
+    await stranger.stop();
+    expect((await renew(connector, { ...signed, clientPrivateKeyJwk: foreign })).kind).toBe('configuration');
+    expect(personas.isAlive(issued.grant)).toBe(true);
+    const { d: _private, p, q, dp, dq, qi, ...publicJwk } = foreign;
+    await personas.registerClientKey(publicJwk);
+    const { refreshToken } = await issue(connector);
+    expect((await renew(connector, { ...signed, clientPrivateKeyJwk: foreign }, refreshToken)).kind).toBe('refreshed');
+  });
+
+  it('are found where a provider describes itself', async () => {
+    const connector = [...connectors.values()].find(({ consent: asked }) => asked?.openid === true);
+    const issued = await personas.issueGrant(connector?.id ?? '');
+    const { issuer = '' } = issued.settings;
+    const found = await discover({ issuer, sandbox: personas.origin, allowLoopback: true }, egress);
+    expect(found).toMatchObject({ tokenEndpoint: issued.settings.adjust?.tokenEndpoint, namesItself: true });
+  });
+});
+
+it('plays any address with generic connectors, by the last word of its path', async () => {
+  const connector = connectors.get('generic-oauth2');
+  if (connector === undefined) throw new Error('generic-oauth2 is gone');
+  const issued = await issue(connector);
+  const adjust = { tokenEndpoint: 'https://login.made-up.example/realms/one/token' };
+  const { settings } = issued;
+  expect((await renew(connector, { ...issued, settings: { ...settings, adjust } })).kind).toBe('refreshed');
 });
