@@ -7,6 +7,7 @@ import { connectCommand, connectionsCommand, connectorsCommand, disconnectComman
 import { credentialCommand } from './commands/credentials.ts';
 import { keysCommand } from './commands/keys.ts';
 import { runCommand } from './commands/run.ts';
+import { sandboxCommand } from './commands/sandbox.ts';
 import { serveCommand } from './commands/serve.ts';
 import { doctorCommand, initCommand, loginCommand, logoutCommand, statusCommand, whoamiCommand } from './commands/session.ts';
 import { environmentCommand, tenantCommand, userCommand, workloadCommand } from './commands/team.ts';
@@ -66,6 +67,7 @@ export function program(): Command {
     forecastCommand(),
     alertsCommand(),
     webhooksCommand(),
+    sandboxCommand(),
     runCommand(),
     auditCommand(),
     keysCommand(),
