@@ -14,6 +14,7 @@ import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector } from '../connector.ts';
+import { ProviderGate } from '../provider-gate.ts';
 import { createNodeEgress } from './driver-egress.ts';
 import { RunEngine } from './engine.ts';
 
@@ -40,10 +41,12 @@ export class NodeTenants {
   readonly #open: OpenTenants<NodeTenant>;
   readonly #owner = `node-${process.pid}-${randomBytes(9).toString('base64url')}`;
 
+  readonly #gate: ProviderGate;
   readonly #provisioning = new Map<string, Promise<void>>();
 
   constructor(options: NodeTenantsOptions) {
     this.#o = options;
+    this.#gate = new ProviderGate(options.around.clock);
     this.#open = new OpenTenants((id) => {
       const row = resolveTenant(options.home, id);
       if (row === undefined) return undefined;
@@ -156,6 +159,7 @@ export class NodeTenants {
       egress: createNodeEgress({ clock: this.#o.around.clock }),
       connectors: this.#o.connectors,
       owner: this.#owner,
+      gate: this.#gate,
       sandboxAllowed: this.#o.sandboxAllowed,
       every: (everyMs, beat) => {
         const timer = setInterval(beat, everyMs);

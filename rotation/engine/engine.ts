@@ -3,21 +3,28 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
-import { destroyRetiredKeys, rewrapBatch } from '../../src/vault/rotate-keys.ts';
+import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress } from '../connector.ts';
-import { type RefreshRefused, refreshGrant } from '../oauth2-refresh.ts';
+import { renewGrant } from '../mint-token.ts';
+import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
+import { ProviderGate, reportOf } from '../provider-gate.ts';
 import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import type { DueWorkPorts } from './due-work.ts';
-import { type Attempt, heartbeat, type LeaseRequest, takeLease } from './refresh-lease.ts';
+import { purgeExpired, rewrapAll } from './house-keeping.ts';
+import { ANSWER_LOST } from './lost-answer.ts';
+import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
+import { inTurns, type Turn } from './refresh-queue.ts';
 import { openRun, type Trigger } from './run-record.ts';
 
 export interface EngineOptions {
@@ -30,7 +37,16 @@ export interface EngineOptions {
   readonly sandboxAllowed: boolean;
   /** Calls `beat` every `everyMs` until the returned function is called. */
   readonly every: (everyMs: number, beat: () => void) => () => void;
+  /** Shared by all tenants of the process. Default: one of its own. */
+  readonly gate?: ProviderGate;
 }
+
+/** How long a refresh waits in line at its provider: a person or workflow waits for an answer, due work comes again. */
+const LINE_MAX_MS = { schedule: 1_000, read: 5_000, request: 5_000 } as const;
+/** Due refreshes looked through in one pass; ids only. */
+const DUE_MAX_ROWS = 20 * LIMITS.dueWorkBatchRows;
+/** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
+const TRIES_MAX = 3;
 
 /** What one pass of due work did. */
 export interface DueWork {
@@ -41,11 +57,16 @@ export interface DueWork {
 
 export class RunEngine implements Refresher {
   readonly #o: EngineOptions;
-  readonly #inFlight = new Map<string, Promise<void>>();
+  readonly #gate: ProviderGate;
+  readonly #inFlight = new Map<string, Promise<Turn>>();
   #stopping = false;
+  #latestMs = Number.POSITIVE_INFINITY;
+  /** Some versions were stored by a clock that was ahead of this one. */
+  #putBack = false;
 
   constructor(options: EngineOptions) {
     this.#o = options;
+    this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
   }
 
   /** What routes and due work need of it. */
@@ -59,10 +80,14 @@ export class RunEngine implements Refresher {
   }
 
   /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
-  refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
+  async refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
+    await this.#refreshOnce(credentialId, trigger, force);
+  }
+
+  #refreshOnce(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
     const running = this.#inFlight.get(credentialId);
     if (running !== undefined) return running;
-    if (this.#stopping) return Promise.resolve();
+    if (this.#stopping) return Promise.resolve('held');
     const started = this.#refresh(credentialId, trigger, force).finally(() => this.#inFlight.delete(credentialId));
     this.#inFlight.set(credentialId, started);
     return started;
@@ -84,7 +109,7 @@ export class RunEngine implements Refresher {
       (access, located, details) => {
         const row = requireActive(located.row);
         if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
-        if (row.health === 'needs_consent') fail('needs_consent', 'the grant is dead at the provider: connect it again');
+        if (row.health === 'needs_consent') this.#refuseDead(access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
         const run = vault.runs.findOpen(access, row.id) ?? openRun(vault, access, row, 'request', 'rotation');
         details.trigger = 'request';
@@ -92,6 +117,16 @@ export class RunEngine implements Refresher {
         return run;
       },
     );
+  }
+
+  /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
+  #refuseDead(access: Access, row: CredentialRow): void {
+    const { vault } = this.#o;
+    if (row.health_cause !== ANSWER_LOST) fail('needs_consent', 'the grant is dead at the provider: connect it again');
+    const endedAt = vault.runs.requestEndedAt(access, row.id);
+    const since = endedAt === undefined ? undefined : vault.around.clock.now() - endedAt;
+    if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
+      fail('needs_consent', 'an answer of the provider was lost again: connect it again, or try once more in half a minute');
   }
 
   /** Sets an opened run going in the background; its journal tells the rest. */
@@ -116,101 +151,80 @@ export class RunEngine implements Refresher {
     const refreshed = await part(() => this.#refreshDue());
     for (const due of DUE_PARTS) await part(() => due(this.#o));
     const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
-    const rewrapped = await part(() => this.#rewrap());
+    const rewrapped = await part(() => rewrapAll(vault));
     await part(() => vault.submit(() => destroyRetiredKeys(vault)));
-    await part(() => vault.submit(() => this.#purge()));
+    await part(() => vault.submit(() => purgeExpired(vault)));
     if (failures.length > 0) throw failures[0];
     return { refreshed, destroyed, rewrapped };
-  }
-
-  async #rewrap(): Promise<number> {
-    const { vault } = this.#o;
-    let moved = 0;
-    for (;;) {
-      const rows = await vault.submit(() => rewrapBatch(vault));
-      if (rows === 0) {
-        // A second, empty pass books the purposes that had nothing left.
-        if ((await vault.submit(() => rewrapBatch(vault))) === 0) return moved;
-        continue;
-      }
-      moved += rows;
-    }
-  }
-
-  #purge(): number {
-    const { vault } = this.#o;
-    const now = vault.around.clock.now();
-    vault.door.lookup('purge', (access) => {
-      vault.core.tokens.purgeExpired(access, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
-      vault.core.idempotency.purgeExpired(access, now, LIMITS.dueWorkBatchRows);
-      vault.workloads.purgeAssertions(access, now);
-    });
-    return 0;
   }
 
   async #refreshDue(): Promise<number> {
     const { vault } = this.#o;
     const now = vault.around.clock.now();
-    const ids = vault.door.lookup('scheduler', (lookup) => {
-      const due = vault.credentials.dueForRefresh(lookup, now, LIMITS.dueWorkBatchRows);
-      const waiting = new Set(vault.runs.due(lookup, now, LIMITS.dueWorkBatchRows).map((run) => run.credential_id));
-      for (const id of due) {
-        const open = vault.runs.findOpen(lookup, id);
-        if (open === undefined) waiting.add(id);
-      }
-      return [...waiting];
-    });
-    const queue = [...ids];
-    const failures: unknown[] = [];
-    const workers = Array.from({ length: Math.min(LIMITS.dueWorkConcurrency, queue.length) }, async () => {
-      for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
-        await this.refreshNow(id, 'schedule').catch((error: unknown) => failures.push(error));
-      }
-    });
-    await Promise.all(workers);
-    if (failures.length > 0) throw failures[0];
-    return ids.length;
+    // What the clock was before the first pass nobody knows; afterwards only one that was put back makes every grant worth a look.
+    if (now < this.#latestMs - LIMITS.clockSkewMs) this.#putBack = true;
+    this.#latestMs = now;
+    const ahead = this.#putBack
+      ? vault.door.lookup('scheduler', (lookup) => vault.runs.storedAfter(lookup, now + LIMITS.clockSkewMs, DUE_MAX_ROWS))
+      : [];
+    this.#putBack = ahead.length > 0;
+    const due = vault.door.lookup('scheduler', (lookup) => vault.runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
+    const refresh = (id: string) => this.#refreshOnce(id, 'schedule', false);
+    const refreshed = await inTurns(due, refresh, LIMITS.dueWorkBatchRows);
+    return refreshed + (await inTurns(ahead, refresh, DUE_MAX_ROWS));
   }
 
-  async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<void> {
+  async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
     const { vault } = this.#o;
     const wanted: LeaseRequest = {
       owner: this.#o.owner,
       trigger,
       force,
       allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
+      settle: (row) => this.#settled(row),
     };
     try {
-      // At most two tries in one go: an answer that was lost is asked for once more at once (rule 7), everything else waits its turn.
-      for (let tries = 0; tries < 2; tries++) {
+      for (let tries = 0; tries < TRIES_MAX; tries++) {
+        const work = findWork(vault, credentialId, wanted);
+        if (work === undefined) return 'done';
+        // Held back here, before the lease: neither an attempt nor an event for a wait.
+        const settled = this.#settled(work.row);
+        if (!(await this.#admitted(settled, trigger))) return 'held';
         const lease = await vault.submit(() => takeLease(vault, credentialId, wanted));
-        if (lease.kind !== 'attempt') return;
+        if (lease.kind !== 'attempt') {
+          this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
+          return 'done';
+        }
         vault.around.faults.at('refresh.after-intent');
         const again = await this.#attempt(lease.attempt);
-        if (!again) return;
+        if (!again) return 'done';
       }
     } catch (error) {
       // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
       if (!(error instanceof KeyturnError) || error.code === 'integrity') throw error;
     }
+    return 'done';
   }
 
-  /** True when the answer was lost for the first time and may be asked for again at once. */
+  async #admitted(settled: SettledConnector | undefined, trigger: Trigger): Promise<boolean> {
+    if (settled === undefined) return true;
+    const { tokenEndpoint, rateBudget } = settled.oauth2;
+    const admission = this.#gate.admit(tokenEndpoint, rateBudget, LINE_MAX_MS[trigger]);
+    if (admission.kind === 'held') return false;
+    if (admission.afterMs > 0) await this.#wait(admission.afterMs);
+    return !this.#stopping;
+  }
+
+  /** True when it may be made again at once: an answer was lost for the first time, or the request was withdrawn. */
   async #attempt(attempt: Attempt): Promise<boolean> {
-    const { vault, every, egress } = this.#o;
-    const { faults, clock } = vault.around;
+    const { vault, every } = this.#o;
+    const { faults } = vault.around;
     const stop = every(LIMITS.leaseHeartbeatMs, () => {
       void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
     });
     try {
-      const settled = this.#settled(attempt);
       faults.at('refresh.before-call');
-      const outcome =
-        attempt.retained.refresh_token === undefined
-          ? notCalled('dead', 'no_refresh_token')
-          : settled === undefined
-            ? notCalled('configuration', 'connector_unusable')
-            : await refreshGrant(settled.oauth2, attempt.grant, egress, clock);
+      const outcome = await this.#call(attempt);
       faults.at('refresh.after-call');
       if (outcome.kind === 'refreshed') {
         faults.at('refresh.before-store');
@@ -218,19 +232,36 @@ export class RunEngine implements Refresher {
         faults.at('refresh.after-store');
         return false;
       }
-      const booked = await vault.submit(() => bookFailure(vault, attempt, outcome));
-      return booked === 'retry' && outcome.kind === 'unknown' && !attempt.answerLost;
+      return (await vault.submit(() => bookFailure(vault, attempt, outcome))) === 'at_once';
     } finally {
       stop();
-      attempt.grant.refreshToken.wipe();
-      attempt.grant.clientSecret?.wipe();
-      attempt.grant.privateKeyJwk?.wipe();
+      wipeGrant(attempt);
     }
   }
 
+  async #call(attempt: Attempt): Promise<RefreshOutcome> {
+    const { vault, egress } = this.#o;
+    const { settled, grant, doubted } = attempt;
+    if (settled === undefined) return notSent('configuration', 'connector_unusable');
+    const { tokenEndpoint } = settled.oauth2;
+    const guarded: Egress = { send: (request) => egress.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
+    const outcome = await renewGrant(settled.oauth2, grant, guarded, vault.around.clock, doubted);
+    this.#gate.report(tokenEndpoint, reportOf(outcome));
+    return outcome;
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const stop = this.#o.every(ms, () => {
+        stop();
+        resolve();
+      });
+    });
+  }
+
   /** The new pair exists nowhere else: a full disk is waited out while the process lives. */
-  async #storeSurely(attempt: Attempt, outcome: Parameters<typeof storeRefreshed>[2]): Promise<void> {
-    const { vault, every } = this.#o;
+  async #storeSurely(attempt: Attempt, outcome: Refreshed): Promise<void> {
+    const { vault } = this.#o;
     for (let tries = 0; ; tries++) {
       try {
         await vault.submit(() => storeRefreshed(vault, attempt, outcome));
@@ -238,12 +269,7 @@ export class RunEngine implements Refresher {
       } catch (error) {
         const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
         if (!storage || this.#stopping || tries >= 600) throw error;
-        await new Promise<void>((resolve) => {
-          const stop = every(1_000, () => {
-            stop();
-            resolve();
-          });
-        });
+        await this.#wait(1_000);
       }
     }
   }
@@ -254,17 +280,17 @@ export class RunEngine implements Refresher {
     return rulesOf(settleFor(connector, config, {}, true), config);
   }
 
-  #settled(attempt: Attempt): SettledConnector | undefined {
-    const connector = this.#o.connectors.get(attempt.located.row.connector ?? '');
+  #settled(row: CredentialRow): SettledConnector | undefined {
+    const connector = this.#o.connectors.get(row.connector ?? '');
     if (connector === undefined) return undefined;
     try {
-      return settleFor(connector, attempt.config, grantFacts(attempt.located.row));
+      return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
     } catch {
       return undefined;
     }
   }
 }
 
-function notCalled(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
-  return { kind, cause, status: undefined, retryAfterSeconds: undefined, nothingSpent: true };
+function tokenEndpointOf(settled: SettledConnector | undefined): string {
+  return settled?.oauth2.tokenEndpoint ?? '';
 }

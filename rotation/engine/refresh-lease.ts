@@ -1,34 +1,38 @@
 // The lease of a refresh (D6): who may spend a generation, under which fence, and what one attempt works with.
 // It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
-import { fail } from '../../src/base/errors.ts';
+import type { EventDetails } from '../../src/audit/event.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Access } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
+import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { RefreshGrant } from '../oauth2-refresh.ts';
+import type { RenewableGrant } from '../mint-token.ts';
+import type { SettledConnector } from '../oauth2-settings.ts';
+import { ANSWER_LOST, endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 import { openRun, type Trigger } from './run-record.ts';
 
 /** What one attempt works with, between its two transactions. */
 export interface Attempt {
   readonly run: RunRow;
   readonly located: Located;
-  readonly config: OAuth2Config;
-  readonly grant: RefreshGrant;
+  readonly grant: RenewableGrant;
   readonly retained: RetainedGrant;
   readonly served: ServedGrant;
-  /** An earlier attempt of this run was sent and its answer never came. */
-  readonly answerLost: boolean;
+  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  readonly settled: SettledConnector | undefined;
+  /** An earlier attempt may have spent this generation already. */
+  readonly doubted: boolean;
 }
 
 export type Lease =
   | { readonly kind: 'attempt'; readonly attempt: Attempt }
-  /** Nothing to do: fresh, gone, dead, or not an OAuth grant. */
-  | { readonly kind: 'idle' }
-  /** Another owner holds the lease until then. */
-  | { readonly kind: 'busy'; readonly untilMs: number };
+  /** Nothing to do: fresh, gone, dead, waiting, another's, or not an OAuth grant. */
+  | { readonly kind: 'idle' };
 
 export interface LeaseRequest {
   readonly owner: string;
@@ -36,6 +40,7 @@ export interface LeaseRequest {
   /** Refresh even if the token is fresh. */
   readonly force: boolean;
   readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
+  readonly settle: (row: CredentialRow) => SettledConnector | undefined;
 }
 
 function locate(vault: TenantVault, lookup: Access, credentialId: string): Located {
@@ -47,7 +52,7 @@ function locate(vault: TenantVault, lookup: Access, credentialId: string): Locat
 export function enterRun<T>(
   vault: TenantVault,
   credentialId: string,
-  effect: (access: Access, located: Located) => T,
+  effect: (access: Access, located: Located, details: EventDetails) => T,
   step: string,
   run?: string,
 ): T {
@@ -68,26 +73,42 @@ export function enterRun<T>(
     (access, located, details) => {
       details.step = step;
       if (run !== undefined) details.run = run;
-      return effect(access, located);
+      return effect(access, located, details);
     },
   );
 }
 
+/** The credential if a refresh of it is worth a lease now; undefined if there is nothing to do. */
+export function findWork(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Located | undefined {
+  return vault.door.lookup('scheduler', (lookup) => {
+    const located = locate(vault, lookup, credentialId);
+    return isWorthwhile(vault, lookup, located.row, wanted) ? located : undefined;
+  });
+}
+
 /** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. Inside a job. */
 export function takeLease(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Lease {
-  const peek = vault.door.lookup('scheduler', (lookup) => worthwhile(vault, lookup, credentialId, wanted));
-  if (peek !== undefined) return peek;
+  if (findWork(vault, credentialId, wanted) === undefined) return { kind: 'idle' };
   return enterRun(
     vault,
     credentialId,
-    (access, located) => {
+    (access, located, details): Lease => {
       const now = vault.around.clock.now();
-      const run = vault.runs.findOpen(access, located.row.id) ?? openRun(vault, access, located.row, wanted.trigger, 'refresh');
-      const answerLost = run.step === 'intent' || run.step === 'answer_lost';
+      const found = vault.runs.findOpen(access, located.row.id) ?? openRun(vault, access, located.row, wanted.trigger, 'refresh');
+      const run = ofGeneration(found, located.row.current_version);
+      const settled = wanted.settle(located.row);
+      const lost = lostAnswersOf(vault, access, run, located, run.lost_answers);
+      if (settled !== undefined && !maySendAgain(settled.oauth2, lost, now)) {
+        details.step = 'failed';
+        details.run = run.id;
+        details.cause = ANSWER_LOST;
+        endAsLost(vault, access, run, located);
+        return { kind: 'idle' };
+      }
+      const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
       const leased: RunRow = {
         ...run,
         step: 'intent',
-        generation: located.row.current_version,
         attempts: run.attempts + 1,
         fence: run.fence + 1,
         lease_owner: wanted.owner,
@@ -96,33 +117,51 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
       };
       vault.runs.save(access, leased);
       vault.around.faults.at('refresh.after-lease');
-      vault.runs.journal(access, run.id, 'intent', answerLost ? 'again' : 'first', now);
+      vault.runs.journal(access, run.id, 'intent', doubted ? 'again' : 'first', now);
       vault.dueChanged();
-      return {
-        kind: 'attempt' as const,
-        attempt: openGrant(vault, access, leased, located, wanted, answerLost && run.generation === leased.generation),
-      };
+      return { kind: 'attempt', attempt: openGrant(vault, access, leased, located, wanted, settled, doubted) };
     },
     'intent',
   );
 }
 
-function worthwhile(vault: TenantVault, lookup: Access, credentialId: string, wanted: LeaseRequest): Lease | undefined {
-  const { row } = locate(vault, lookup, credentialId);
+/** An intent without an outcome is a lost answer: whoever had it crashed, or was overtaken. What another generation went through is void. */
+function ofGeneration(run: RunRow, generation: number): RunRow {
+  if (run.generation !== generation) return { ...run, generation, lost_answers: 0, step: 'queued' };
+  return run.step === 'intent' ? { ...run, lost_answers: run.lost_answers + 1 } : run;
+}
+
+function isWorthwhile(vault: TenantVault, lookup: Access, row: CredentialRow, wanted: LeaseRequest): boolean {
   const now = vault.around.clock.now();
-  if (row.state !== 'active' || row.kind !== 'oauth2') return { kind: 'idle' };
-  const run = vault.runs.findOpen(lookup, credentialId);
-  if (run !== undefined && run.lease_until > now && run.lease_owner !== wanted.owner)
-    return { kind: 'busy', untilMs: run.lease_until };
-  if (run !== undefined || wanted.force) {
-    // INVARIANT: however many readers find the token stale, they do not cut a wait short (test/rotation/engine-failures.test.ts).
-    const waiting = !wanted.force && run?.lease_owner === '' && (run.next_attempt_at ?? 0) > now;
-    const ended = row.health === 'needs_consent' || row.health === 'disconnected';
-    return waiting || ended ? { kind: 'idle' } : undefined;
-  }
-  const due = row.refresh_due_at !== null && row.refresh_due_at <= now;
+  if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
+  const run = vault.runs.findOpen(lookup, row.id);
+  if (row.health === 'needs_consent' && !(run?.trigger === 'request' && row.health_cause === ANSWER_LOST)) return false;
+  if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted.force) : !isHeldByAnother(run, now, wanted);
+  if (wanted.force) return true;
+  if (row.refresh_due_at === null) return false;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now;
-  return due || (expired && row.refresh_due_at !== null) ? undefined : { kind: 'idle' };
+  return expired || row.refresh_due_at <= now || isStoredInTheFuture(vault, lookup, row, now);
+}
+
+function isHeldByAnother(run: RunRow, now: number, { owner }: LeaseRequest): boolean {
+  // A lease longer than any that is ever taken: the clock was put back since.
+  return run.lease_owner !== owner && run.lease_until > now && run.lease_until <= now + LIMITS.leaseMs;
+}
+
+/**
+ * INVARIANT: however many readers find the token stale, they do not cut a wait short, and a request does so only once the failure before it
+ * has cooled down (test/rotation/engine-failures.test.ts).
+ */
+function isWaiting(run: RunRow, now: number, force: boolean): boolean {
+  const until = run.next_attempt_at ?? 0;
+  if (until <= now || until > now + LIMITS.refreshWaitMaxMs) return false;
+  // While nobody holds it, `lease_until` is when the last attempt ended.
+  return !force || (run.attempts > 0 && now >= run.lease_until && now < run.lease_until + LIMITS.refreshCoolDownMs);
+}
+
+function isStoredInTheFuture(vault: TenantVault, lookup: Access, row: CredentialRow, now: number): boolean {
+  const stored = vault.credentials.findVersion(lookup, row.id, row.current_version);
+  return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 
 function openGrant(
@@ -131,7 +170,8 @@ function openGrant(
   run: RunRow,
   located: Located,
   wanted: LeaseRequest,
-  answerLost: boolean,
+  settled: SettledConnector | undefined,
+  doubted: boolean,
 ): Attempt {
   const { row } = located;
   const version =
@@ -139,23 +179,48 @@ function openGrant(
   const retained = fromJsonBytes<RetainedGrant>(prepareVersion(vault, row, version, 'retained').open());
   const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, row, version, 'value').open());
   const config = JSON.parse(row.config) as OAuth2Config;
+  const jwk = retained.client_private_jwk;
   return {
     run,
     located,
-    config,
     retained,
     served,
-    answerLost,
+    settled,
+    doubted,
     grant: {
       clientId: config.client_id,
-      clientSecret: retained.client_secret === undefined ? undefined : SecretValue.fromText(retained.client_secret),
-      privateKeyJwk:
-        retained.client_private_jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(retained.client_private_jwk)),
-      refreshToken: SecretValue.fromText(retained.refresh_token ?? ''),
+      clientSecret: secretOf(retained.client_secret),
+      privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
+      privateKeyPem: secretOf(retained.client_private_key_pem),
+      refreshToken: secretOf(retained.refresh_token),
       scope: config.scope,
       allowLoopback: wanted.allowLoopback(row.connector, config),
     },
   };
+}
+
+function secretOf(text: string | undefined): SecretValue | undefined {
+  return text === undefined || text === '' ? undefined : SecretValue.fromText(text);
+}
+
+export function wipeGrant({ grant }: Attempt): void {
+  for (const secret of [grant.refreshToken, grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
+}
+
+/** Whether the attempt may still spend its generation: asked right before the first byte leaves, for a process may have been stopped. */
+export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
+  try {
+    return vault.door.lookup('refresh', (lookup) => {
+      const run = vault.runs.find(lookup, attempt.run.id);
+      const now = vault.around.clock.now();
+      if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence || run.lease_until <= now) return false;
+      const row = vault.credentials.byId(lookup, run.credential_id);
+      return row.state === 'active' && row.health !== 'disconnected' && row.current_version === run.generation;
+    });
+  } catch (error) {
+    if (error instanceof KeyturnError) return false;
+    throw error;
+  }
 }
 
 /** Prolongs the lease while the provider thinks. False when it was lost. Inside a job; no event: nothing changed but time. */

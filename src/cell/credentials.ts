@@ -194,18 +194,6 @@ export class CredentialStore {
     return this.#sql.all('DELETE FROM credential_version WHERE credential_id = ? RETURNING version', credentialId).length;
   }
 
-  /** Ids only, unchecked: whoever works on one reads its checked row first. */
-  dueForRefresh(access: Access, nowMs: number, maxRows: number): string[] {
-    access.check();
-    return this.#sql
-      .all<{ id: string }>(
-        "SELECT id FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? AND state = 'active' ORDER BY refresh_due_at LIMIT ?",
-        nowMs,
-        maxRows,
-      )
-      .map(({ id }) => id);
-  }
-
   dueForDestruction(access: Access, nowMs: number, maxRows: number): CredentialRow[] {
     access.check();
     return this.#sql.all<CredentialRow>(

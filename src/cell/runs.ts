@@ -1,5 +1,6 @@
 // Runs: one refresh or rotation each, with its journal and its lease (D5, D6). At most one open run per credential.
 import { notFound } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Access } from './access.ts';
 import type { Sql } from './sql.ts';
 
@@ -29,6 +30,17 @@ export interface RunRow {
   started_at: number;
   finished_at: number | null;
 }
+
+export interface DueForRefresh {
+  readonly id: string;
+  /** The same for credentials of one provider; only good for taking turns. */
+  readonly provider: string;
+}
+
+/** What decides of a credential's settings whom it calls; a damaged row is nobody's neighbour. */
+const PROVIDER =
+  "coalesce(connector, '') || CASE WHEN json_valid(config) THEN coalesce(json_extract(config, '$.token_endpoint'), '') || " +
+  "coalesce(json_extract(config, '$.parameters'), '') ELSE credential.id END";
 
 export interface RunStepRow {
   sequence: number;
@@ -119,13 +131,40 @@ export class RunStore {
     );
   }
 
-  /** Open runs whose next attempt is due and whose lease nobody holds. */
-  due(access: Access, nowMs: number, maxRows: number): RunRow[] {
+  /**
+   * Credentials whose refresh is due and open runs whose next attempt is due under nobody's lease, most urgent first. Instants further
+   * ahead than any that is ever set count as due: the clock was put back since. Ids only, unchecked.
+   */
+  dueForRefresh(access: Access, nowMs: number, maxRows: number): DueForRefresh[] {
     access.check();
-    return this.#sql.all<RunRow>(
-      "SELECT * FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL AND next_attempt_at <= ? AND lease_until <= ? ORDER BY next_attempt_at LIMIT ?",
+    const { leaseMs, refreshWaitMaxMs } = LIMITS;
+    const resumed = this.#sql.all<DueForRefresh>(
+      `SELECT credential_id AS id, ${PROVIDER} AS provider FROM run JOIN credential ON credential.id = credential_id
+        WHERE run.state = 'open' AND (next_attempt_at <= ? OR next_attempt_at > ?) AND (lease_until <= ? OR lease_until > ?)
+        ORDER BY next_attempt_at LIMIT ?`,
       nowMs,
+      nowMs + refreshWaitMaxMs,
       nowMs,
+      nowMs + leaseMs,
+      maxRows,
+    );
+    const fresh = this.#sql.all<DueForRefresh>(
+      `SELECT id, ${PROVIDER} AS provider FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? AND state = 'active'
+        AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT ?`,
+      nowMs,
+      maxRows,
+    );
+    return [...resumed, ...fresh];
+  }
+
+  /** Credentials whose current version this clock cannot have stored: it was put back since. Reads every grant; for after such a jump. */
+  storedAfter(access: Access, atMs: number, maxRows: number): DueForRefresh[] {
+    access.check();
+    return this.#sql.all<DueForRefresh>(
+      `SELECT credential.id AS id, ${PROVIDER} AS provider FROM credential JOIN credential_version AS stored
+        ON stored.credential_id = credential.id AND stored.version = credential.current_version
+        WHERE refresh_due_at IS NOT NULL AND state = 'active' AND stored.created_at > ? LIMIT ?`,
+      atMs,
       maxRows,
     );
   }
@@ -145,6 +184,25 @@ export class RunStore {
   steps(access: Access, runId: string): RunStepRow[] {
     access.check();
     return this.#sql.all<RunStepRow>('SELECT sequence, step, status, at FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
+  }
+
+  /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. */
+  firstIntentAt(access: Access, runId: string): number | undefined {
+    access.check();
+    return this.#sql.get<{ at: number }>(
+      "SELECT at FROM run_step WHERE run_id = ? AND step = 'intent' AND status = 'first' ORDER BY sequence DESC LIMIT 1",
+      runId,
+    )?.at;
+  }
+
+  /** When the credential's last finished run ended, if somebody had asked for it. */
+  requestEndedAt(access: Access, credentialId: string): number | undefined {
+    access.check();
+    const last = this.#sql.get<{ trigger: string; finished_at: number | null }>(
+      "SELECT trigger, finished_at FROM run WHERE credential_id = ? AND state <> 'open' ORDER BY started_at DESC, rowid DESC LIMIT 1",
+      credentialId,
+    );
+    return last?.trigger === 'request' ? (last.finished_at ?? undefined) : undefined;
   }
 
   /** Milliseconds of the earliest thing this cell has to do; undefined when nothing waits. Each question is answered by an index. */

@@ -16,6 +16,7 @@ export class OpenTenants<T extends OpenTenant> {
   readonly #dueAtMs = new Map<string, number>();
   readonly #working = new Set<string>();
   readonly #openTenant: (id: string) => T | undefined;
+  #tickedAtMs = 0;
 
   constructor(openTenant: (id: string) => T | undefined) {
     this.#openTenant = openTenant;
@@ -50,6 +51,9 @@ export class OpenTenants<T extends OpenTenant> {
 
   /** Runs the work of every tenant that is due; a tenant still working is left alone. Settles when all are done. */
   async tick(nowMs: number): Promise<void> {
+    // A clock that was put back: what the old one planned may be due now, or a day away for nobody's good.
+    if (nowMs < this.#tickedAtMs - LIMITS.clockSkewMs) for (const id of this.#open.keys()) this.#dueAtMs.set(id, nowMs);
+    this.#tickedAtMs = nowMs;
     const due = [...this.#dueAtMs].filter(([id, at]) => at <= nowMs && !this.#working.has(id)).map(([id]) => id);
     const ends = await Promise.allSettled(due.map((id) => this.#work(id, nowMs)));
     for (const end of ends) if (end.status === 'rejected') throw end.reason;

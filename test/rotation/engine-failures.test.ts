@@ -189,8 +189,8 @@ describe('an answer that was lost', () => {
     ]);
   });
 
-  it('again and again leaves the grant in doubt, not dead: waits grow, and the first good answer settles it', async () => {
-    const { tenant, sandbox, refused, row } = await stale();
+  it('again and again at a provider whose tokens stay good: waits grow, and the first good answer settles it', async () => {
+    const { tenant, sandbox, refused, row } = await stale({ lost_answer: 'safe' });
     sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
     await refused('crm');
     expect(sandbox.counters.tokenCalls).toBe(2);
@@ -203,6 +203,84 @@ describe('an answer that was lost', () => {
     await turns(1);
     expect(row('crm').health).toBe('ready');
     expect(tenant.vault.nextDueAt()).toBeGreaterThan(tenant.clock.now());
+  });
+
+  it('twice at a provider that turns its tokens ends in consent although nobody called the grant dead, and nothing is sent any more', async () => {
+    const { tenant, sandbox, refused, row, runs } = await stale({ lost_answer: 'unsafe' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    expect(await refused('crm')).toMatchObject({ code: 'needs_consent', extra: { cause: 'answer_lost' } });
+    expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'answer_lost', refresh_due_at: null });
+    expect(runs('crm')).toMatchObject([{ state: 'failed', outcome: 'dead', cause: 'answer_lost', lost_answers: 2 }]);
+    for (let i = 0; i < 5; i++) {
+      tenant.clock.pass(3_600_000);
+      await refused('crm');
+      await bench.engine.runDueWork();
+    }
+    expect(sandbox.counters.tokenCalls).toBe(2);
+  });
+
+  it('is tried once more for each request, with the tokens that were kept', async () => {
+    const { tenant, sandbox, refused, rotate, read, row, runs } = await stale({ lost_answer: 'unsafe' });
+    const idle = () => vi.waitFor(() => expect(bench.engine.idle).toBe(true));
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    await refused('crm');
+    await rotate('crm');
+    await idle();
+    expect(sandbox.counters.tokenCalls).toBe(3);
+    expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'answer_lost' });
+    expect(runs('crm')).toMatchObject([{ state: 'failed', trigger: 'request', lost_answers: 1 }, { trigger: 'read' }]);
+    await expect(rotate('crm')).rejects.toMatchObject({ code: 'needs_consent' });
+    tenant.clock.pass(30_001);
+    sandbox.alwaysToken({ kind: 'normal' });
+    await rotate('crm');
+    await idle();
+    expect(sandbox.counters).toMatchObject({ tokenCalls: 4, refreshes: 1, refusals: 0 });
+    expect(row('crm')).toMatchObject({ health: 'ready', health_cause: null });
+    expect((await read('crm')).version).toBe(2);
+  });
+
+  it('inside a reuse window is asked for again until the window closes, afterwards once at most', async () => {
+    const { tenant, sandbox, refused, row } = await stale({ lost_answer: { window_seconds: 60 } });
+    const began = tenant.clock.now();
+    const sentAt: number[] = [];
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    await refused('crm');
+    for (let turn = 0; turn < 20 && row('crm').health === 'degraded'; turn++) {
+      const calls = sandbox.counters.tokenCalls;
+      await turns(1);
+      if (sandbox.counters.tokenCalls > calls) sentAt.push(tenant.clock.now());
+    }
+    expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'answer_lost' });
+    expect(sentAt.length).toBeGreaterThan(2);
+    expect(Math.max(...sentAt)).toBeLessThan(began + 60_000);
+  });
+
+  it('is not one where the provider said 503, for however long: waits grow and the grant lives', async () => {
+    const { sandbox, refused, row, runs } = await stale({ lost_answer: 'unsafe' });
+    sandbox.alwaysToken({ kind: 'answer', status: 503 });
+    await refused('crm');
+    await turns(6);
+    expect(row('crm').health).toBe('degraded');
+    expect(runs('crm')).toMatchObject([{ state: 'open', lost_answers: 0 }]);
+    sandbox.alwaysToken({ kind: 'normal' });
+    await turns(1);
+    expect(row('crm').health).toBe('ready');
+  });
+
+  it('raises one alert for one change of state: none where the second try brought the token, one each for lost and found', async () => {
+    const { tenant, sandbox, refused, rotate, read } = await stale({ lost_answer: 'unsafe' });
+    const alerts = () => tenant.sql.all<{ kind: string }>('SELECT kind FROM alert ORDER BY at, rowid').map(({ kind }) => kind);
+    sandbox.nextToken({ kind: 'answer', status: 200, body: 'not json' });
+    await read('crm');
+    expect(alerts()).toEqual([]);
+    tenant.clock.pass(TTL_MS + 1);
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    for (let i = 0; i < 3; i++) await refused('crm');
+    expect(alerts()).toEqual(['credential.needs_consent']);
+    sandbox.alwaysToken({ kind: 'normal' });
+    await rotate('crm');
+    await vi.waitFor(() => expect(bench.engine.idle).toBe(true));
+    expect(alerts()).toEqual(['credential.needs_consent', 'credential.ready']);
   });
 
   it('by a full disk is not lost: the pair waits in memory until it can be stored', async () => {

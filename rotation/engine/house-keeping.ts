@@ -1,0 +1,29 @@
+// What a cell's due work does beside grants: rows move to the newest keys, what expired goes away. Bounded, each batch its own job.
+import { LIMITS } from '../../src/base/limits.ts';
+import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+
+/** Moves all rows to the current keys; answers how many moved. */
+export async function rewrapAll(vault: TenantVault): Promise<number> {
+  let moved = 0;
+  for (;;) {
+    const rows = await vault.submit(() => rewrapBatch(vault));
+    if (rows === 0) {
+      // A second, empty pass books the purposes that had nothing left.
+      if ((await vault.submit(() => rewrapBatch(vault))) === 0) return moved;
+      continue;
+    }
+    moved += rows;
+  }
+}
+
+/** Removes expired tokens, remembered answers and assertion ids. Inside a job. */
+export function purgeExpired(vault: TenantVault): number {
+  const now = vault.around.clock.now();
+  vault.door.lookup('purge', (access) => {
+    vault.core.tokens.purgeExpired(access, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
+    vault.core.idempotency.purgeExpired(access, now, LIMITS.dueWorkBatchRows);
+    vault.workloads.purgeAssertions(access, now);
+  });
+  return 0;
+}
