@@ -72,6 +72,10 @@ export class PersonaGrants {
     return `${kind}_${connectorId}_${this.#made}_${chance}_not-a-real-secret`;
   }
 
+  get count(): number {
+    return this.#grants.size;
+  }
+
   all(): Iterable<Grant> {
     return this.#grants.values();
   }

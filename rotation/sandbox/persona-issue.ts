@@ -9,7 +9,7 @@ import type { GrantWish, IssuedGrant } from './personas.ts';
 
 /** @param declared as the connector's file says it @param played as the sandbox does */
 export async function issueGrant(house: House, declared: Connector, played: Connector, wish: GrantWish): Promise<IssuedGrant> {
-  const number = [...house.grants.all()].length + 1;
+  const number = house.grants.count + 1;
   const renewal = played.oauth2?.renewal?.kind ?? 'refresh_token';
   const usesToken = renewal === 'refresh_token' || renewal === 'none';
   // A client that brings no token is recognised by its name alone.

@@ -24,6 +24,8 @@ const PAGE: Reply = {
   headers: { 'content-type': 'text/html' },
   body: '<!doctype html><title>Gateway</title><h1>Please stand by</h1>\n',
 };
+/** Of the books; the older half is dropped then. */
+const CALLS_MAX_COUNT = 200_000;
 const NOBODY = {
   error: 'nobody_is_played_here',
   hint: 'the path is /<host of the provider><path of the provider>; GET / tells more',
@@ -40,8 +42,9 @@ export async function play(house: House, ask: Ask): Promise<Delivery> {
   const played = instead ?? (await act(house, found, ask, misbehaviour));
   const reply = instead === undefined ? garbled(played.reply, misbehaviour) : played.reply;
   const isSilent = misbehaviour?.kind === 'drop' || misbehaviour?.kind === 'reset';
+  if (house.calls.length >= CALLS_MAX_COUNT) house.calls.splice(0, CALLS_MAX_COUNT / 2);
   house.calls.push({
-    number: house.calls.length + 1,
+    number: (house.calls.at(-1)?.number ?? 0) + 1,
     atMs: house.now(),
     connector: connector.id,
     endpoint,
@@ -104,10 +107,11 @@ async function actBefore(
   ask: Ask,
   misbehaviour: Misbehaviour | undefined,
 ): Promise<Played | undefined> {
+  if (misbehaviour === undefined) return undefined;
   const { connector } = found;
   const grant = presentedGrant(house, ask) ?? clientsGrant(house, found, ask);
   const instead = (reply: Reply, outcome: Played['outcome'] = 'transient'): Played => ({ reply, outcome, grant });
-  switch (misbehaviour?.kind) {
+  switch (misbehaviour.kind) {
     case 'reset':
       return instead(PAGE, 'unanswered');
     case 'server_error':
