@@ -1,5 +1,5 @@
 // `npm run bench`: measures the service on this machine and writes the table of docs/performance.md (a full run only).
-//   --quick           less of everything, under a minute, writes nothing     --only offline,http,memory,start
+//   --quick           less of everything, under a minute, writes nothing     --only offline,http,refreshes,memory,start
 //   --keep            keeps the filled databases for the next run            --profile <directory>   CPU profiles of the vault
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,8 @@ import { loadGenerator } from './load.ts';
 import { measureHttp } from './measure-http.ts';
 import { measureOffline } from './measure-offline.ts';
 import { measureMemory, measureStarts } from './measure-process.ts';
-import { planOf } from './plan.ts';
+import { measureRefreshes } from './measure-refresh.ts';
+import { planOf, SECTIONS } from './plan.ts';
 import { prepare } from './prepare.ts';
 import { type Results, tableOf, writeDocument } from './report.ts';
 
@@ -32,6 +33,10 @@ async function run(scratch: string, own: string): Promise<Results> {
       say('requests over HTTP');
       results.http = await measureHttp(plan, loadGenerator(own), dataDirectory, tenants);
     }
+  }
+  if (sections.has('refreshes')) {
+    say('refreshes by the scheduler, reads while refreshing');
+    results.refreshes = await measureRefreshes(plan, loadGenerator(own), join(own, 'refreshes'));
   }
   if (sections.has('memory')) {
     say(`${plan.tenants.toLocaleString('en')} tenants`);
@@ -58,7 +63,7 @@ try {
   const results = await run(scratch, own);
   say('done');
   console.log(tableOf(results));
-  if (!plan.quick && plan.sections.size === 4) writeDocument(results);
+  if (!plan.quick && plan.sections.size === SECTIONS.length) writeDocument(results);
 } finally {
   stopChildren();
   rmSync(own, { recursive: true, force: true });

@@ -1,7 +1,7 @@
 // How much of everything a run does, and where it puts its data.
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['offline', 'http', 'memory', 'start'] as const;
+export const SECTIONS = ['offline', 'http', 'refreshes', 'memory', 'start'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface Plan {
@@ -24,6 +24,13 @@ export interface Plan {
   readonly readRounds: number;
   readonly refreshSeconds: number;
   readonly grants: { readonly minimal: number; readonly sandbox: number };
+  /** All due at once. */
+  readonly stormGrants: number;
+  /** Refreshed again and again while others read: each every six seconds. */
+  readonly loadGrants: number;
+  readonly refreshRounds: number;
+  /** A multiple of those six seconds. */
+  readonly refreshRoundSeconds: number;
   readonly tenants: number;
   readonly starts: number;
 }
@@ -42,6 +49,10 @@ const FULL = {
   readRounds: 5,
   refreshSeconds: 2,
   grants: { minimal: 512, sandbox: 256 },
+  stormGrants: 12_000,
+  loadGrants: 1_000,
+  refreshRounds: 4,
+  refreshRoundSeconds: 12,
   tenants: 1_000,
   starts: 5,
 };
@@ -58,6 +69,9 @@ const QUICK: typeof FULL = {
   readRounds: 3,
   refreshSeconds: 1,
   grants: { minimal: 128, sandbox: 64 },
+  stormGrants: 2_000,
+  refreshRounds: 2,
+  refreshRoundSeconds: 6,
   tenants: 100,
   starts: 2,
 };
