@@ -9,6 +9,7 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -21,10 +22,9 @@ import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { purgeExpired, rewrapAll } from './house-keeping.ts';
-import { ANSWER_LOST } from './lost-answer.ts';
 import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
-import { inTurns, type Turn } from './refresh-queue.ts';
+import { DueRefreshes, type Turn } from './refresh-queue.ts';
 import { openRun, type Trigger } from './run-record.ts';
 
 export interface EngineOptions {
@@ -43,8 +43,6 @@ export interface EngineOptions {
 
 /** How long a refresh waits in line at its provider: a person or workflow waits for an answer, due work comes again. */
 const LINE_MAX_MS = { schedule: 1_000, read: 5_000, request: 5_000 } as const;
-/** Due refreshes looked through in one pass; ids only. */
-const DUE_MAX_ROWS = 20 * LIMITS.dueWorkBatchRows;
 /** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
 const TRIES_MAX = 3;
 
@@ -60,12 +58,11 @@ export class RunEngine implements Refresher {
   readonly #gate: ProviderGate;
   readonly #inFlight = new Map<string, Promise<Turn>>();
   #stopping = false;
-  #latestMs = Number.POSITIVE_INFINITY;
-  /** Some versions were stored by a clock that was ahead of this one. */
-  #putBack = false;
+  readonly #due: DueRefreshes;
 
   constructor(options: EngineOptions) {
     this.#o = options;
+    this.#due = new DueRefreshes(options.vault);
     this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
   }
 
@@ -148,7 +145,7 @@ export class RunEngine implements Refresher {
         return 0;
       }
     };
-    const refreshed = await part(() => this.#refreshDue());
+    const refreshed = await part(() => this.#due.run((id) => this.#refreshOnce(id, 'schedule', false)));
     for (const due of DUE_PARTS) await part(() => due(this.#o));
     const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => rewrapAll(vault));
@@ -156,22 +153,6 @@ export class RunEngine implements Refresher {
     await part(() => vault.submit(() => purgeExpired(vault)));
     if (failures.length > 0) throw failures[0];
     return { refreshed, destroyed, rewrapped };
-  }
-
-  async #refreshDue(): Promise<number> {
-    const { vault } = this.#o;
-    const now = vault.around.clock.now();
-    // What the clock was before the first pass nobody knows; afterwards only one that was put back makes every grant worth a look.
-    if (now < this.#latestMs - LIMITS.clockSkewMs) this.#putBack = true;
-    this.#latestMs = now;
-    const ahead = this.#putBack
-      ? vault.door.lookup('scheduler', (lookup) => vault.runs.storedAfter(lookup, now + LIMITS.clockSkewMs, DUE_MAX_ROWS))
-      : [];
-    this.#putBack = ahead.length > 0;
-    const due = vault.door.lookup('scheduler', (lookup) => vault.runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
-    const refresh = (id: string) => this.#refreshOnce(id, 'schedule', false);
-    const refreshed = await inTurns(due, refresh, LIMITS.dueWorkBatchRows);
-    return refreshed + (await inTurns(ahead, refresh, DUE_MAX_ROWS));
   }
 
   async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {

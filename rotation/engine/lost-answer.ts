@@ -2,14 +2,11 @@
 // It must never let a token that may be spent be sent for ever, nor end a grant whose provider said that it is safe.
 import type { Access } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
-import { changeHealth } from '../../src/vault/grant-health.ts';
+import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { OAuth2Spec } from '../connector.ts';
 import { spendsNothing } from '../mint-token.ts';
 import { finishRun } from './run-record.ts';
-
-/** The cause of a grant that nobody called dead: its tokens are kept, and a request may try them once more. */
-export const ANSWER_LOST = 'answer_lost';
 
 /** Of a reuse window; the rest is the way to the provider. */
 const WINDOW_USED = 0.9;

@@ -8,12 +8,13 @@ import type { Access } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RenewableGrant } from '../mint-token.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
-import { ANSWER_LOST, endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
+import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 import { openRun, type Trigger } from './run-record.ts';
 
 /** What one attempt works with, between its two transactions. */

@@ -8,6 +8,9 @@ import type { TenantVault } from './tenant-vault.ts';
 
 export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
 
+/** The cause of a grant that nobody called dead: its tokens are kept, and a request may try them once more (decision 0003). */
+export const ANSWER_LOST = 'answer_lost';
+
 /** Changes `facts` in place and raises the alert; the caller saves the row and forgets it from the cache. True when the state changed. */
 export function changeHealth(
   vault: TenantVault,

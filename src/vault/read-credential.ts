@@ -11,6 +11,7 @@ import { prepareField } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { purposeOf } from './credential-kinds.ts';
+import { ANSWER_LOST } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
 import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -89,8 +90,7 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: str
   if (row.kind !== 'oauth2') return;
   const reconnect = connectionsPath(vault.tenant.id, environment, row.name);
   if (row.health === 'needs_consent' || row.health === 'disconnected') {
-    const isDead = row.health === 'needs_consent';
-    fail('needs_consent', isDead ? 'the grant is dead at the provider: connect it again' : 'the account is disconnected', {
+    fail('needs_consent', whyDead(row), {
       extra: { health: row.health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
     });
   }
@@ -103,6 +103,13 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: str
   }
   const neverFetched = row.value_expires_at === null && row.refresh_due_at !== null;
   if (expired || neverFetched) throw new StaleGrant(row.id);
+}
+
+function whyDead(row: CredentialRow): string {
+  if (row.health === 'disconnected') return 'the account is disconnected';
+  return row.health_cause === ANSWER_LOST
+    ? 'an answer of the provider was lost: connect it again, or ask for a rotation, which tries the kept tokens once more'
+    : 'the grant is dead at the provider: connect it again';
 }
 
 function open(vault: TenantVault, access: Access, wanted: Located, version: number, current: boolean): OpenedCredential {

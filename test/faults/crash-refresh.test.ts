@@ -2,6 +2,7 @@
 // kills the whole grant. Either the new pair is had, or the loss is said: never a loop, never a grant lost in silence.
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Sandbox, startSandbox } from '../../rotation/sandbox/authorization-server.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import {
   CREDENTIALS,
   clientOf,
@@ -205,4 +206,24 @@ describe('a refresh cut off by SIGTERM', () => {
     expect(read.status).toBe(200);
     expect(sandbox.counters.tokenCalls).toBe(1);
   });
+});
+
+describe('a process that is stopped with its lease in hand', () => {
+  it('and goes on later reads the answer that waited in its socket: the grant lives, and no second call is made', async () => {
+    const held = await holding({ lost_answer: 'unsafe' });
+    const service = await startChild(held.directory);
+    const client = clientOf(service.url, held.place.workload);
+    sandbox.nextToken({ kind: 'delay', ms: 1_500 });
+    await client('POST', `${PATH}/rotations`, {});
+    await eventually(() => sandbox.counters.refreshes === 1);
+    service.signal('SIGSTOP');
+    // Longer than a provider is waited for, had the process been running.
+    await new Promise((resume) => setTimeout(resume, LIMITS.providerTimeoutMs + 2_500));
+    service.signal('SIGCONT');
+    await eventually(async () => (await client('GET', `${PATH}/rotations`)).body.items[0].state !== 'open');
+    expect((await client('GET', `${PATH}/rotations`)).body.items).toMatchObject([{ state: 'succeeded', attempts: 1 }]);
+    expect((await client('GET', PATH)).body.health.state).toBe('ready');
+    expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
+    await service.stop();
+  }, 60_000);
 });
