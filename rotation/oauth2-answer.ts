@@ -66,7 +66,8 @@ export function readTokenAnswer(spec: OAuth2Spec, answer: EgressAnswer, nowMs: n
   if (ok && members !== undefined) {
     const fields = { ...STANDARD_FIELDS, ...spec.answerFields };
     const accessToken = at(members, fields.accessToken);
-    if (accessToken !== undefined) return readTokens(spec, members, fields, accessToken, answer.sentAtMs);
+    // A clock that was put back while the provider thought: lifetimes count from what it shows now, or they would be a day too long.
+    if (accessToken !== undefined) return readTokens(spec, members, fields, accessToken, Math.min(answer.sentAtMs, nowMs));
     if (!saysRefusal(members)) return { kind: 'unknown', cause: 'unreadable_answer' };
   } else if (ok) {
     return { kind: 'unknown', cause: 'unreadable_answer' };

@@ -20,6 +20,8 @@ interface Host {
   /** How often in a row the breaker opened. */
   opened: number;
   heldUntilMs: number;
+  /** When that was said; a clock that shows less was put back since. */
+  heldAtMs: number;
   /** One request may find out whether the provider is back. */
   probing: boolean;
   probeUntilMs: number;
@@ -41,7 +43,7 @@ export class ProviderGate {
   admit(endpoint: string, budget: OAuth2Spec['rateBudget'], maxWaitMs: number): Admission {
     const now = this.#clock.now();
     const host = this.#host(endpoint, budget, now);
-    if (isAhead(host.heldUntilMs, now, LIMITS.refreshWaitMaxMs)) return { kind: 'held', forMs: host.heldUntilMs - now };
+    if (isHeld(host, now)) return { kind: 'held', forMs: host.heldUntilMs - now };
     if (host.probing) {
       if (isAhead(host.probeUntilMs, now, PROBE_MAX_MS)) return { kind: 'held', forMs: LIMITS.breakerOpenMs / 10 };
       host.probeUntilMs = now + PROBE_MAX_MS;
@@ -65,8 +67,8 @@ export class ProviderGate {
     } else if (report.kind === 'failed') {
       host.failures += 1;
       // What was under way when it opened says nothing new.
-      const isOpen = isAhead(host.heldUntilMs, now, LIMITS.refreshWaitMaxMs);
-      if (isOpen || (!host.probing && host.failures < LIMITS.breakerFailures)) return;
+      if (isHeld(host, now) || (!host.probing && host.failures < LIMITS.breakerFailures)) return;
+      host.heldAtMs = now;
       host.heldUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** Math.min(host.opened, 20), LIMITS.breakerOpenMaxMs);
       host.opened += 1;
       host.probing = true;
@@ -76,7 +78,9 @@ export class ProviderGate {
       host.opened = 0;
       host.probing = false;
       // INVARIANT: an answer of another credential does not cut a throttle short (test/rotation/provider-gate.test.ts).
-      if (report.kind === 'throttled') host.heldUntilMs = Math.max(host.heldUntilMs, now + report.retryAfterMs);
+      if (report.kind !== 'throttled') return;
+      host.heldUntilMs = Math.max(isHeld(host, now) ? host.heldUntilMs : 0, now + report.retryAfterMs);
+      host.heldAtMs = now;
     }
   }
 
@@ -91,6 +95,7 @@ export class ProviderGate {
       failures: 0,
       opened: 0,
       heldUntilMs: 0,
+      heldAtMs: 0,
       probing: false,
       probeUntilMs: 0,
     };
@@ -101,6 +106,10 @@ export class ProviderGate {
 
 /** A probe that never reported back does not keep the gate shut. */
 const PROBE_MAX_MS = 2 * LIMITS.providerTimeoutMs;
+
+function isHeld({ heldUntilMs, heldAtMs }: Host, nowMs: number): boolean {
+  return nowMs >= heldAtMs - LIMITS.clockSkewMs && isAhead(heldUntilMs, nowMs, LIMITS.refreshWaitMaxMs);
+}
 
 /** An instant further ahead than any that is ever set was set by a clock that went astray. */
 function isAhead(atMs: number, nowMs: number, maxMs: number): boolean {

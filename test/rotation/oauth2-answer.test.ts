@@ -26,6 +26,15 @@ describe('an answer with tokens', () => {
     expect(tokens({ access_token: 'at', ...more }).refreshToken).toBe(expected);
   });
 
+  it('that came after the clock was put back lives from then on, not from a send that lies ahead', () => {
+    const sent = {
+      ...answerOf(200, { access_token: 'at', expires_in: 60, refresh_token_expires_in: 90 }),
+      sentAtMs: NOW + 86_400_000,
+    };
+    const outcome = readTokenAnswer(GENERIC, sent, NOW);
+    expect(outcome).toMatchObject({ expiresAtMs: NOW + 60_000, refreshTokenExpiresAtMs: NOW + 90_000 });
+  });
+
   it('is read from 201 and beside fields nobody asked for', () => {
     expect(read(201, { access_token: 'at', hub_id: 7, nested: { deep: [] } }).kind).toBe('refreshed');
   });

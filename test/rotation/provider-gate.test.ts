@@ -45,6 +45,19 @@ describe('the breaker of a provider', () => {
     expect(held.at(-1)).toBe(LIMITS.breakerOpenMaxMs);
   });
 
+  it('does not stay open for a day because the clock was put back by one', () => {
+    nowMs += 86_400_000;
+    admit();
+    fail(LIMITS.breakerFailures);
+    expect(admit()).toBe('held');
+    nowMs -= 86_400_000;
+    expect(admit()).toBe('go');
+    gate.report(A, { kind: 'throttled', retryAfterMs: 2_000 });
+    expect(admit()).toBe('held');
+    nowMs += 2_000;
+    expect(admit()).toBe('go');
+  });
+
   it('counts failures in a row only, and failures of others not at all', () => {
     admit();
     admit(B);
