@@ -25,7 +25,8 @@ interface Row {
   current_version: number;
 }
 
-export type Verdict = 'well' | 'needs_consent';
+/** `given_up`: two answers were missed, and neither send had spent the token. */
+export type Verdict = 'well' | 'given_up' | 'lost';
 
 export function rowOf(sql: Sql, name: string): Row {
   const row = sql.get<Row>('SELECT id, name, health, health_cause, current_version FROM credential WHERE name = ?', name);
@@ -42,8 +43,10 @@ export function judge(sql: Sql, held: Held, ledger: Ledger, broken: (what: strin
   if (!family.alive && !ledger.hasLost(name)) broken(`${how}: the grant was killed although no answer was lost: ${family.death}`);
   if (row.health === 'needs_consent') {
     if (family.kind !== 'unsafe') broken(`${how}: given up although its token could be sent again`);
-    if (!ledger.hasLost(name)) broken(`${how}: given up although no answer was lost`);
-    return 'needs_consent';
+    if (!ledger.mayHaveLost(sql, name)) broken(`${how}: given up although no answer was lost`);
+    if (!family.alive || ledger.isSpent(sql, name)) return 'lost';
+    if (row.health_cause !== 'answer_lost') broken(`${how}: called dead although its token is good`);
+    return 'given_up';
   }
   if (!family.alive && !held.inDoubt) broken(`${how}: broken and nobody was told: ${family.death}`);
   return 'well';

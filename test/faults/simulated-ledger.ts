@@ -3,11 +3,10 @@
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import type { ProviderKind } from '../kit/simulated-provider.ts';
-import { NOT_YET_KEPT } from './simulated-gaps.ts';
 import type { Actor } from './simulated-time.ts';
 
-/** `lost`: it may have been sent and its answer never came. `cut`: the process ended while it was under way. */
-export type CallEnd = 'under_way' | 'answered' | 'refused' | 'unsent' | 'lost' | 'cut';
+/** `failed`: a whole 5xx. `lost`: it was sent and no whole answer came. `cut`: the process ended while it was under way. */
+export type CallEnd = 'under_way' | 'answered' | 'refused' | 'failed' | 'lost' | 'cut';
 
 export interface Call {
   readonly name: string;
@@ -53,6 +52,8 @@ export class Ledger {
   /** By credential name: the calls made for its present grant. */
   readonly #calls = new Map<string, Call[]>();
   readonly #intents = new Set<string>();
+  /** By credential name: the generation that a process meant to spend when it died. */
+  readonly #cutIntents = new Map<string, number>();
 
   of(name: string): readonly Call[] {
     return this.#calls.get(name) ?? [];
@@ -61,6 +62,7 @@ export class Ledger {
   /** Another grant took the place of the old one. */
   forget(name: string): void {
     this.#calls.delete(name);
+    this.#cutIntents.delete(name);
   }
 
   /** The intent that must lie in the journal before anything leaves. */
@@ -102,8 +104,8 @@ export class Ledger {
     }
     const lost = earlier.filter((other) => other.generation === generation && isLost(other)).length;
     if (lost > 0) this.counts.resends += 1;
-    const asked = now?.run.trigger === 'request' || NOT_YET_KEPT.has('unsafe is sent twice at most');
-    if (kind === 'unsafe' && lost > 1 && !asked) broken(`sent again although ${lost} answers were lost already`);
+    if (kind === 'unsafe' && lost > 1 && now?.run.trigger !== 'request')
+      broken(`sent again although ${lost} answers were lost already`);
     this.counts.calls += 1;
     const call: Call = {
       name,
@@ -119,8 +121,12 @@ export class Ledger {
     return call;
   }
 
-  /** What the dead process had under way, or had heard and not stored, is gone. */
+  /** What the dead process had under way, or had heard and not stored, is gone. An intent of its own says no more than that it may have sent. */
   cutAll(sql: Sql): void {
+    const intents = sql.all<{ name: string; generation: number }>(
+      "SELECT name, generation FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.step = 'intent'",
+    );
+    for (const { name, generation } of intents) this.#cutIntents.set(name, generation);
     for (const [name, calls] of this.#calls) {
       const generation = generationOf(sql, name);
       for (const call of calls) {
@@ -134,9 +140,40 @@ export class Ledger {
     return this.of(name).some((call) => call.overtaken || call.supplanted);
   }
 
-  /** Some answer of this grant was lost: nothing else excuses a grant that is. */
+  /** Some answer of this grant was lost, or its token was turned by a call that failed: nothing else excuses a grant that died. */
   hasLost(name: string): boolean {
-    return this.of(name).some(isLost);
+    return this.of(name).some((call) => isLost(call) || (call.end === 'failed' && call.spent));
+  }
+
+  /** The provider turned the token that the vault still holds. */
+  isSpent(sql: Sql, name: string): boolean {
+    const generation = generationOf(sql, name);
+    return this.of(name).some((call) => call.generation === generation && call.spent);
+  }
+
+  /** As far as the vault could know: an intent whose process died may have been sent. */
+  mayHaveLost(sql: Sql, name: string): boolean {
+    return this.hasLost(name) || this.#cutIntents.get(name) === generationOf(sql, name);
+  }
+
+  /** The newest runs of a credential as their journals tell them, for the message of a failed check. */
+  journal(sql: Sql, name: string): string[] {
+    const rows = sql.all<{ id: string; step: string; status: string; at: number }>(
+      'SELECT run.id AS id, run_step.step AS step, status, at FROM run_step JOIN run ON run.id = run_id JOIN credential ON credential.id = credential_id ' +
+        'WHERE name = ? ORDER BY run.rowid DESC, sequence DESC LIMIT 12',
+      name,
+    );
+    const told = sql.all<{ what: string }>(
+      "SELECT 'open: ' || name || ' ' || step || ' next ' || datetime(next_attempt_at / 1000, 'unixepoch') || ' lease ' || lease_owner || ' ' || datetime(lease_until / 1000, 'unixepoch') AS what " +
+        "FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' UNION ALL " +
+        "SELECT 'held: ' || name || ' expires ' || datetime(value_expires_at / 1000, 'unixepoch') || ' due ' || coalesce(datetime(refresh_due_at / 1000, 'unixepoch'), '-') || ' ' || health FROM credential WHERE name = ?",
+      name,
+    );
+    return told
+      .map(({ what }) => what)
+      .concat(
+        rows.reverse().map(({ id, step, status, at }) => `${new Date(at).toISOString()} ${id.slice(-6)} ${step} ${status}`),
+      );
   }
 }
 

@@ -10,7 +10,6 @@ import {
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { PROVIDER_KINDS, type ProviderKind, type SimulatedProvider, WINDOW_SECONDS } from '../kit/simulated-provider.ts';
-import { NOT_YET_KEPT } from './simulated-gaps.ts';
 import type { Call, Intent, Ledger } from './simulated-ledger.ts';
 import type { Life } from './simulated-life.ts';
 import type { Actor, Agenda, Chance } from './simulated-time.ts';
@@ -146,7 +145,7 @@ class Journey {
 
   #leave(): void {
     const { agenda, ledger, provider, chance } = this.#p;
-    if (!this.#mayLeave()) {
+    if (this.#request.mayLeave?.() === false) {
       ledger.counts.withdrawn += 1;
       this.#fail('withdrawn');
       return;
@@ -166,20 +165,13 @@ class Journey {
     if (isLate || this.#fault === 'slow') this.#fail('timeout', timeoutMs);
   }
 
-  #mayLeave(): boolean {
-    const { mayLeave } = this.#request;
-    if (mayLeave !== undefined || !NOT_YET_KEPT.has('withdraws under a lapsed lease')) return mayLeave?.() !== false;
-    const now = this.#p.ledger.intentOf(this.#p.sql(), this.#name);
-    return now?.sequence === this.#seen?.sequence && (now?.run.lease_until ?? 0) > this.#p.agenda.now();
-  }
-
   #arrive(): void {
     switch (this.#fault) {
       case 'dropped_before':
         this.#fail('connection_lost');
         break;
       case 'failing_before':
-        this.#answer(503, '{"error":"temporarily_unavailable"}', 'lost');
+        this.#answer(503, '{"error":"temporarily_unavailable"}', 'failed');
         break;
       case 'throttled':
         this.#answer(429, '{"error":"slow_down"}', 'refused');
@@ -204,10 +196,10 @@ class Journey {
         this.#fail('connection_lost');
         break;
       case 'failing_after':
-        this.#answer(502, 'bad gateway', 'lost');
+        this.#answer(502, 'bad gateway', 'failed');
         break;
       case 'truncated':
-        this.#answer(status, text.slice(0, text.length / 2), 'lost');
+        this.#answer(status, text.slice(0, text.length / 2), status === 200 ? 'lost' : 'refused');
         break;
       default:
         if (this.#fault === 'stopped_after') this.#stop();

@@ -1,11 +1,11 @@
 // The seeded simulator of refreshes (D11): real vault, real engine, real SQLite; virtual time, simulated providers, faults by chance.
 // One seed is one story: the same seed tells it again. It must never excuse a lost grant by anything but a lost answer.
 import type { Caller } from '../../src/access/principals.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { PROVIDER_KINDS } from '../kit/simulated-provider.ts';
 import { type Held, judge, judgeAlerts, judgeLog, readAndUse, rowOf } from './simulated-checks.ts';
-import { NOT_YET_KEPT } from './simulated-gaps.ts';
 import { connectorId, NETWORK_FAULTS } from './simulated-network.ts';
 import { LONGEST_TTL_MS, type Scene, World } from './simulated-world.ts';
 
@@ -21,14 +21,16 @@ export interface Report {
   readonly withdrawn: number;
   /** Grants that died at the provider, each after a lost answer. */
   readonly lost: number;
+  /** Of people, for those and for tokens that were spent and whose successors nobody heard. */
   readonly 're-consents': number;
-  /** Of these, grants that were still alive: several answers of one token were lost, and none had spent it. */
-  readonly needless: number;
+  /** Grants that were given up unspent, and came back when somebody asked. */
+  readonly 'brought back': number;
   readonly events: number;
 }
 
 const CREDENTIALS_PER_KIND = 2;
 const DAY_MS = 86_400_000;
+const JUMPS_WITHIN_MS = 600;
 const OVERTAKEN_ARRIVES_MS = 120_000;
 
 /** What asks for a refresh in one step. */
@@ -42,8 +44,9 @@ export function simulate(scene: Scene, seed: number, faults: number): Promise<Re
 class Story {
   readonly #world: World;
   #steps = 0;
+  #lost = 0;
   #reconsents = 0;
-  #needless = 0;
+  #broughtBack = 0;
   #driftMs = 0;
 
   constructor(world: World) {
@@ -62,7 +65,7 @@ class Story {
     }
     while (world.crashes + world.stalls < faults) await this.#step();
     const events = await world.runFor(judgeLog(world.life.vault, world.sql, this.#caller('auditor'), world.broken));
-    this.#judgeAlerts();
+    judgeAlerts(world.sql, world.broken);
     world.refuseViolations();
     const { crashes, stalls } = world;
     return {
@@ -70,9 +73,9 @@ class Story {
       crashes,
       stalls,
       ...world.ledger.counts,
-      lost: this.#reconsents - this.#needless,
+      lost: this.#lost,
       're-consents': this.#reconsents,
-      needless: this.#needless,
+      'brought back': this.#broughtBack,
       events,
     };
   }
@@ -87,6 +90,7 @@ class Story {
     world.tell(`${asks}, ${focus.name}`);
     this.#plan();
     await world.runOrDie(this.#operations(focus, asks));
+    await world.agenda.pass(JUMPS_WITHIN_MS);
     await this.#calmDown();
     await this.#check();
   }
@@ -123,10 +127,9 @@ class Story {
   /** The sum of all jumps stays within a few days, as the instants in the database do. */
   #jumpSoon(ms: number): void {
     const world = this.#world;
-    const bounded = Math.abs(this.#driftMs + ms) > 3 * DAY_MS ? -ms : ms;
-    const byMs = NOT_YET_KEPT.has('a clock set back') ? Math.abs(ms) : bounded;
+    const byMs = Math.abs(this.#driftMs + ms) > 3 * DAY_MS ? -ms : ms;
     this.#driftMs += byMs;
-    world.agenda.add(world.chance.between(0, 600), () => {
+    world.agenda.add(world.chance.between(0, JUMPS_WITHIN_MS), () => {
       world.tell(`the clock jumps by ${byMs / 1_000} s`);
       world.agenda.jump(byMs);
     });
@@ -182,17 +185,25 @@ class Story {
     }
     await world.run(world.held.map((held) => this.#read(held)));
     for (const held of world.held) {
-      if (judge(world.sql, held, world.ledger, world.broken) === 'well') continue;
-      if (held.family.alive) this.#needless += 1;
+      const verdict = judge(world.sql, held, world.ledger, world.broken);
+      if (verdict === 'given_up') await this.#askAgain(held);
+      if (verdict !== 'lost') continue;
+      if (!held.family.alive) this.#lost += 1;
       this.#reconsents += 1;
       await this.#connect(held);
     }
-    if (this.#steps % 25 === 0) this.#judgeAlerts();
+    if (this.#steps % 25 === 0) judgeAlerts(world.sql, world.broken);
     world.refuseViolations();
   }
 
-  #judgeAlerts(): void {
-    if (!NOT_YET_KEPT.has('one alert a state')) judgeAlerts(this.#world.sql, this.#world.broken);
+  /** A grant that was given up and lives at its provider comes back when somebody asks for it. */
+  async #askAgain(held: Held): Promise<void> {
+    const world = this.#world;
+    await world.agenda.pass(LIMITS.refreshCoolDownMs);
+    await world.run([this.#request(held)]);
+    this.#broughtBack += 1;
+    if (judge(world.sql, held, world.ledger, world.broken) !== 'well')
+      world.broken(`${held.name}: alive, asked for, and not brought back`);
   }
 
   /** A person connects the account (again). */

@@ -175,8 +175,14 @@ export class World {
     const [first, ...more] = this.ledger.violations;
     if (first === undefined) return;
     const others = more.length > 0 ? `\n  and ${more.length} more, e.g. ${more[0]}` : '';
+    const named = this.held.find(({ name }) => first.startsWith(name))?.name ?? '';
+    const lines = [
+      ...this.#story,
+      `now it is ${new Date(this.agenda.now()).toISOString()}`,
+      ...this.ledger.journal(this.sql, named),
+    ];
     throw new Error(
-      `SEED=${this.#seed}, step ${this.#chapter}: ${first}${others}\n  ${this.#story.join('\n  ')}\n` +
+      `SEED=${this.#seed}, step ${this.#chapter}: ${first}${others}\n  ${lines.join('\n  ')}\n` +
         `  to see it again: SEED=${this.#seed} npm run test:faults -- simulated-refresh`,
     );
   }
