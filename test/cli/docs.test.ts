@@ -177,6 +177,25 @@ describe('the page on trying failures, walked', () => {
     expect((await owner.run(['alerts'])).stdout).toMatch(/needs_consent +try staging/);
   });
 
+  it('follows alerts: those there are, oldest first, then each new one once', async () => {
+    const mine = { XDG_CONFIG_HOME: owner.config, NO_COLOR: '1', KEYTURN_ADDR: keyturn.url, KEYTURN_TENANT: 'demo' };
+    const following = spawn(process.execPath, [join(ROOT, 'src/cli/main.ts'), 'alerts', '--follow', '--limit', '1'], {
+      env: { ...process.env, ...mine },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = new Promise((done) => following.once('exit', done));
+    let printed = '';
+    following.stdout.on('data', (part: Buffer) => {
+      printed += part.toString();
+    });
+    await expect.poll(() => printed, { timeout: 10_000 }).toMatch(/UTC +needs_consent +try/);
+    expect(await owner.run(['disconnect', 'try', '--env', 'staging'])).toMatchObject({ code: 0 });
+    await expect.poll(() => printed, { timeout: 10_000 }).toMatch(/UTC +disconnected +try/);
+    following.kill('SIGTERM');
+    await ended;
+    expect(printed.split('\n').filter((line) => line.includes(' UTC ')).length, printed).toBe(2);
+  });
+
   it('ends quietly when it is interrupted', async () => {
     const other = spawn(process.execPath, [join(ROOT, 'src/cli/main.ts'), 'sandbox', '--port', '0', '--seed', '2'], {
       stdio: ['ignore', 'pipe', 'pipe'],
