@@ -23,13 +23,18 @@ interface Row {
   health: string;
   health_cause: string | null;
   current_version: number;
+  /** The number of the family, as whoever connected it noted. */
+  description: string;
 }
 
 /** `given_up`: two answers were missed, and neither send had spent the token. */
 export type Verdict = 'well' | 'given_up' | 'lost';
 
 export function rowOf(sql: Sql, name: string): Row {
-  const row = sql.get<Row>('SELECT id, name, health, health_cause, current_version FROM credential WHERE name = ?', name);
+  const row = sql.get<Row>(
+    'SELECT id, name, health, health_cause, current_version, description FROM credential WHERE name = ?',
+    name,
+  );
   if (row === undefined) throw new Error(`the credential ${name} is gone`);
   return row;
 }
@@ -39,12 +44,15 @@ export function judge(sql: Sql, held: Held, ledger: Ledger, broken: (what: strin
   const { family, name } = held;
   const row = rowOf(sql, name);
   const how = `${name} (${family.kind}, version ${row.current_version}, ${row.health} ${row.health_cause ?? ''})`;
-  if (!family.alive && family.kind !== 'unsafe') broken(`${how}: a grant that could be kept was killed: ${family.death}`);
-  if (!family.alive && !ledger.hasLost(name)) broken(`${how}: the grant was killed although no answer was lost: ${family.death}`);
+  const { kind } = family;
+  const mayDie = kind === 'unsafe' || (kind === 'narrow' && ledger.isBeyondMending(sql, name, family));
+  if (!family.alive && !mayDie) broken(`${how}: a grant that could be kept was killed: ${family.death}`);
+  if (!family.alive && !ledger.hasLost(family))
+    broken(`${how}: the grant was killed although no answer was lost: ${family.death}`);
   if (row.health === 'needs_consent') {
-    if (family.kind !== 'unsafe') broken(`${how}: given up although its token could be sent again`);
-    if (!ledger.mayHaveLost(sql, name)) broken(`${how}: given up although no answer was lost`);
-    if (!family.alive || ledger.isSpent(sql, name)) return 'lost';
+    if (!mayDie) broken(`${how}: given up although its token could be sent again`);
+    if (!ledger.mayHaveLost(sql, name, family)) broken(`${how}: given up although no answer was lost`);
+    if (!family.alive || ledger.isSpent(sql, name, family)) return 'lost';
     if (row.health_cause !== 'answer_lost') broken(`${how}: called dead although its token is good`);
     return 'given_up';
   }
@@ -58,6 +66,7 @@ export async function readAndUse(
   caller: Caller,
   held: Held,
   provider: SimulatedProvider,
+  isQuiet: boolean,
   broken: (what: string) => void,
 ): Promise<void> {
   try {
@@ -67,6 +76,8 @@ export async function readAndUse(
       version: number;
       value: { access_token: string };
     };
+    if (provider.familyOf(value.access_token)?.id !== held.family.id && isQuiet)
+      broken(`${held.name}: version ${version} is of a grant that was replaced`);
     if (!provider.honours(value.access_token) && !held.inDoubt && held.family.alive)
       broken(`${held.name} (${held.family.kind}): version ${version} was served and the provider does not honour it`);
   } catch (error) {

@@ -2,7 +2,7 @@
 // It reads the database itself and never asks the engine what it did.
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { Sql } from '../../src/cell/sql.ts';
-import type { ProviderKind } from '../kit/simulated-provider.ts';
+import type { Family } from '../kit/simulated-provider.ts';
 import type { Actor } from './simulated-time.ts';
 
 /** `failed`: a whole 5xx. `lost`: it was sent and no whole answer came. `cut`: the process ended while it was under way. */
@@ -15,7 +15,7 @@ export interface Call {
   readonly actor: Actor;
   /** The provider gave out tokens for it. */
   spent: boolean;
-  /** It reached the provider after its sender had given it up. */
+  /** It reaches the provider after its sender has given it up. */
   overtaken: boolean;
   /** Its sender was stopped so long that another asked again; its own answer came all the same. */
   supplanted: boolean;
@@ -30,7 +30,7 @@ export interface Intent {
 
 export interface Leaving {
   readonly name: string;
-  readonly kind: ProviderKind;
+  readonly family: Family;
   readonly refreshToken: string;
   /** The intent that the sender acts on. */
   readonly seen: Intent | undefined;
@@ -49,20 +49,14 @@ export interface Counts {
 export class Ledger {
   readonly counts: Counts = { calls: 0, resends: 0, withdrawn: 0 };
   readonly violations: string[] = [];
-  /** By credential name: the calls made for its present grant. */
-  readonly #calls = new Map<string, Call[]>();
+  /** By family: the latest calls made with its tokens. */
+  readonly #calls = new Map<number, Call[]>();
   readonly #intents = new Set<string>();
-  /** By credential name: the generation that a process meant to spend when it died. */
-  readonly #cutIntents = new Map<string, number>();
+  /** By credential name: the generation that somebody meant to spend when he died or was stopped. */
+  readonly #doubted = new Map<string, number>();
 
-  of(name: string): readonly Call[] {
-    return this.#calls.get(name) ?? [];
-  }
-
-  /** Another grant took the place of the old one. */
-  forget(name: string): void {
-    this.#calls.delete(name);
-    this.#cutIntents.delete(name);
+  of(family: Family): readonly Call[] {
+    return this.#calls.get(family.id) ?? [];
   }
 
   /** The intent that must lie in the journal before anything leaves. */
@@ -81,7 +75,8 @@ export class Ledger {
 
   /** The request leaves now. */
   leaves(sql: Sql, leaving: Leaving): Call {
-    const { name, kind, refreshToken, seen, actor, atMs } = leaving;
+    const { name, family, refreshToken, seen, actor, atMs } = leaving;
+    const { kind } = family;
     const now = this.intentOf(sql, name);
     const generation = generationOf(sql, name);
     const broken = (what: string) => this.violations.push(`${name} (${kind}, generation ${generation}): ${what}`);
@@ -94,7 +89,7 @@ export class Ledger {
     if (this.#intents.has(intent)) broken('two calls for one intent');
     this.#intents.add(intent);
 
-    const earlier = this.of(name).filter((other) => other.refreshToken === refreshToken);
+    const earlier = this.of(family).filter((other) => other.refreshToken === refreshToken);
     for (const other of earlier) {
       const stopped = other.actor.stoppedUntilMs > 0 && other.actor !== actor;
       if (other.end === 'under_way' && stopped) other.supplanted = true;
@@ -117,7 +112,7 @@ export class Ledger {
       supplanted: false,
       end: 'under_way',
     };
-    this.#calls.set(name, [...this.of(name).slice(-20), call]);
+    this.#calls.set(family.id, [...this.of(family).slice(-20), call]);
     return call;
   }
 
@@ -126,34 +121,46 @@ export class Ledger {
     const intents = sql.all<{ name: string; generation: number }>(
       "SELECT name, generation FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.step = 'intent'",
     );
-    for (const { name, generation } of intents) this.#cutIntents.set(name, generation);
-    for (const [name, calls] of this.#calls) {
-      const generation = generationOf(sql, name);
-      for (const call of calls) {
-        if (call.end === 'under_way' || (call.end === 'answered' && call.generation === generation)) call.end = 'cut';
-      }
+    for (const { name, generation } of intents) this.#doubted.set(name, generation);
+    for (const call of [...this.#calls.values()].flat()) {
+      const unstored = call.end === 'answered' && call.generation === generationOf(sql, call.name);
+      if (call.end === 'under_way' || unstored) call.end = 'cut';
     }
   }
 
+  /** Whoever meant to spend this generation is stopped: nobody else can tell whether he did. */
+  doubt(sql: Sql, name: string): void {
+    this.#doubted.set(name, generationOf(sql, name));
+  }
+
   /** Two calls crossed each other: the provider may have ended what was stored since. */
-  hasCrossed(name: string): boolean {
-    return this.of(name).some((call) => call.overtaken || call.supplanted);
+  hasCrossed(family: Family): boolean {
+    return this.of(family).some((call) => call.overtaken || call.supplanted);
   }
 
   /** Some answer of this grant was lost, or its token was turned by a call that failed: nothing else excuses a grant that died. */
-  hasLost(name: string): boolean {
-    return this.of(name).some((call) => isLost(call) || (call.end === 'failed' && call.spent));
+  hasLost(family: Family): boolean {
+    return this.of(family).some((call) => isLost(call) || (call.end === 'failed' && call.spent));
   }
 
   /** The provider turned the token that the vault still holds. */
-  isSpent(sql: Sql, name: string): boolean {
+  isSpent(sql: Sql, name: string, family: Family): boolean {
     const generation = generationOf(sql, name);
-    return this.of(name).some((call) => call.generation === generation && call.spent);
+    return this.of(family).some((call) => call.generation === generation && call.spent);
   }
 
   /** As far as the vault could know: an intent whose process died may have been sent. */
-  mayHaveLost(sql: Sql, name: string): boolean {
-    return this.hasLost(name) || this.#cutIntents.get(name) === generationOf(sql, name);
+  mayHaveLost(sql: Sql, name: string, family: Family): boolean {
+    return this.hasLost(family) || this.#doubted.get(name) === generationOf(sql, name);
+  }
+
+  /** More went wrong than one lost answer that could be asked for again at once. */
+  isBeyondMending(sql: Sql, name: string, family: Family): boolean {
+    const wrong = this.of(family).filter((call) => isLost(call) || call.end === 'failed');
+    const twice = wrong.some((call, i) => wrong.findIndex((other) => other.generation === call.generation) !== i);
+    // After a failure that was said, the next try waits for its turn.
+    const once = wrong.some((call) => call.end === 'cut' || call.end === 'failed' || call.supplanted || call.overtaken);
+    return twice || once || this.#doubted.get(name) === generationOf(sql, name);
   }
 
   /** The newest runs of a credential as their journals tell them, for the message of a failed check. */

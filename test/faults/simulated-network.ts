@@ -6,10 +6,11 @@ import {
   EgressFailure,
   type EgressReason,
   type EgressRequest,
+  type LostAnswer,
 } from '../../rotation/connector.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Sql } from '../../src/cell/sql.ts';
-import { PROVIDER_KINDS, type ProviderKind, type SimulatedProvider, WINDOW_SECONDS } from '../kit/simulated-provider.ts';
+import { PROVIDER_KINDS, type ProviderKind, REUSE_SECONDS, type SimulatedProvider } from '../kit/simulated-provider.ts';
 import type { Call, Intent, Ledger } from './simulated-ledger.ts';
 import type { Life } from './simulated-life.ts';
 import type { Actor, Agenda, Chance } from './simulated-time.ts';
@@ -48,15 +49,15 @@ function connectorOf(kind: ProviderKind): Connector {
       clientAuthentication: 'client_secret_post',
       bodyFormat: 'form',
       refreshTokenRotates: kind === 'fixed' ? 'never' : 'always',
-      lostAnswer:
-        kind === 'window'
-          ? { kind: 'window', seconds: WINDOW_SECONDS }
-          : kind === 'unsafe'
-            ? { kind: 'unsafe' }
-            : { kind: 'safe' },
+      lostAnswer: lostAnswerOf(REUSE_SECONDS[kind]),
       scopeSeparator: ' ',
     },
   };
+}
+
+function lostAnswerOf(reuseSeconds: number | undefined): LostAnswer {
+  if (reuseSeconds === undefined) return { kind: 'safe' };
+  return reuseSeconds === 0 ? { kind: 'unsafe' } : { kind: 'window', seconds: reuseSeconds };
 }
 
 export interface NetworkPorts {
@@ -153,7 +154,7 @@ class Journey {
     this.#sentAtMs = agenda.now();
     this.#call = ledger.leaves(this.#p.sql(), {
       name: this.#name,
-      kind: provider.familyNumbered(familyIdOf(this.#refreshToken)).kind,
+      family: provider.familyNumbered(familyIdOf(this.#refreshToken)),
       refreshToken: this.#refreshToken,
       seen: this.#seen,
       actor: this.#actor,
@@ -161,6 +162,7 @@ class Journey {
     });
     const { timeoutMs } = this.#request;
     const isLate = this.#fault === 'overtaken';
+    this.#call.overtaken = isLate;
     agenda.add(isLate ? timeoutMs + chance.between(1_000, 20_000) : chance.between(1, 100), () => this.#arrive());
     if (isLate || this.#fault === 'slow') this.#fail('timeout', timeoutMs);
   }
@@ -188,9 +190,7 @@ class Journey {
     call.spent = status === 200;
     switch (this.#fault) {
       case 'slow':
-        break;
       case 'overtaken':
-        call.overtaken = true;
         break;
       case 'dropped_after':
         this.#fail('connection_lost');
@@ -240,8 +240,10 @@ class Journey {
   }
 
   #stop(): void {
-    const { agenda, chance, onStopped } = this.#p;
-    this.#actor.stoppedUntilMs = agenda.ranMs + LEASE_SURELY_LAPSED_MS + chance.between(1, 90_000);
+    const { agenda, chance, ledger, sql, onStopped } = this.#p;
+    ledger.doubt(sql(), this.#name);
+    // Half of them wake while the other may still be at it.
+    this.#actor.stoppedUntilMs = agenda.ranMs + LEASE_SURELY_LAPSED_MS + chance.between(1, chance.pick([15_000, 90_000]));
     onStopped(this.#life);
   }
 }

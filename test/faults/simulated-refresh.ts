@@ -60,7 +60,7 @@ class Story {
       for (let i = 0; i < CREDENTIALS_PER_KIND; i++) {
         const held: Held = { name: `${kind}-${i}`, family: world.provider.issue(kind).family, inDoubt: false };
         world.held.push(held);
-        await this.#connect(held);
+        await world.runFor(this.#connect(held));
       }
     }
     while (world.crashes + world.stalls < faults) await this.#step();
@@ -113,14 +113,13 @@ class Story {
     const dice = chance.below(100);
     if (dice < 50) world.armCrash();
     else if (dice < 60) world.turnsToLive = chance.between(1, 40);
-    else if (dice < 70) network.faults.push('stopped_before');
-    else if (dice < 80) network.faults.push('stopped_after');
+    else if (dice < 80) network.faults.push(chance.pick(['stopped_before', 'stopped_after']));
     else if (dice < 92) for (let i = chance.between(1, 2); i > 0; i--) network.faults.push(chance.pick(NETWORK_FAULTS));
     else if (dice < 95) world.fillDiskForMs = chance.between(1_000, 30_000);
     else if (dice < 98) this.#jumpSoon(chance.pick([DAY_MS, -DAY_MS]));
     else this.#jumpSoon(chance.between(60_000, 1_800_000)); // the whole machine slept
     // Seldom two at once.
-    if (dice < 60 && chance.once(8)) network.faults.push(chance.pick(NETWORK_FAULTS));
+    if (dice < 60 ? chance.once(8) : dice < 80 && chance.once(4)) network.faults.push(chance.pick(NETWORK_FAULTS));
     if (network.faults.length > 0) world.tell(`the next calls: ${network.faults.join(', ')}`);
   }
 
@@ -136,17 +135,20 @@ class Story {
   }
 
   #operations(focus: Held, asks: Asks): Promise<unknown>[] {
-    const { life, chance, held } = this.#world;
+    const { life, chance, held, agenda } = this.#world;
     const reads = () => Array.from({ length: 3 }, () => this.#read(focus));
     if (asks === 'schedule') return [life.first.runDueWork()];
     if (asks === 'read') return reads();
     if (asks === 'request') return [this.#request(focus), this.#read(focus)];
-    return [life.first.runDueWork(), ...reads(), this.#request(focus), this.#read(chance.pick(held))];
+    const all = [life.first.runDueWork(), ...reads(), this.#request(focus), this.#read(chance.pick(held))];
+    if (chance.once(4)) all.push(life.second.runDueWork());
+    if (chance.once(6)) agenda.add(chance.between(0, 400), () => void this.#connect(focus).catch(() => {}));
+    return all;
   }
 
-  #read(held: Held): Promise<void> {
+  #read(held: Held, isQuiet = false): Promise<void> {
     const { life, provider, broken } = this.#world;
-    return readAndUse(life.vault, this.#caller('admin'), held, provider, broken);
+    return readAndUse(life.vault, this.#caller('admin'), held, provider, isQuiet, broken);
   }
 
   async #request(held: Held): Promise<void> {
@@ -178,19 +180,21 @@ class Story {
   async #check(): Promise<void> {
     const world = this.#world;
     world.refuseViolations();
-    if (world.held.some(({ name }) => world.ledger.hasCrossed(name))) await world.agenda.pass(OVERTAKEN_ARRIVES_MS);
+    // Whether a new grant was put or not, if the process died over it, the database knows.
+    for (const held of world.held) held.family = world.provider.familyNumbered(Number(rowOf(world.sql, held.name).description));
+    if (world.held.some(({ family }) => world.ledger.hasCrossed(family))) await world.agenda.pass(OVERTAKEN_ARRIVES_MS);
     for (const held of world.held) {
-      held.inDoubt = world.ledger.hasCrossed(held.name);
+      held.inDoubt = world.ledger.hasCrossed(held.family);
       if (held.inDoubt && !held.family.alive) await world.run([this.#request(held)]);
     }
-    await world.run(world.held.map((held) => this.#read(held)));
+    await world.run(world.held.map((held) => this.#read(held, true)));
     for (const held of world.held) {
       const verdict = judge(world.sql, held, world.ledger, world.broken);
       if (verdict === 'given_up') await this.#askAgain(held);
       if (verdict !== 'lost') continue;
       if (!held.family.alive) this.#lost += 1;
       this.#reconsents += 1;
-      await this.#connect(held);
+      await world.runFor(this.#connect(held));
     }
     if (this.#steps % 25 === 0) judgeAlerts(world.sql, world.broken);
     world.refuseViolations();
@@ -208,12 +212,11 @@ class Story {
 
   /** A person connects the account (again). */
   async #connect(held: Held): Promise<void> {
-    const { life, provider, ledger, sql, broken } = this.#world;
+    const { life, provider, sql, holders, broken } = this.#world;
     const grant = provider.issue(held.family.kind);
-    held.family = grant.family;
-    ledger.forget(held.name);
-    const put = life.vault.submit(() =>
-      putCredential(life.vault, this.#caller('admin'), {
+    holders.set(grant.family.id, held.name);
+    const put = life.vault.submit(() => {
+      return putCredential(life.vault, this.#caller('admin'), {
         environment: 'staging',
         name: held.name,
         kind: 'oauth2',
@@ -226,12 +229,13 @@ class Story {
         connector: connectorId(grant.family.kind),
         config: { client_id: 'simulation' },
         labels: undefined,
-        description: undefined,
+        description: String(grant.family.id),
         expiresAtMs: undefined,
         precondition: {},
-      }),
-    );
-    await this.#world.runFor(put);
+      });
+    });
+    await put;
+    held.family = grant.family;
     if (rowOf(sql, held.name).health !== 'ready') broken(`${held.name}: connected, and not ready`);
   }
 

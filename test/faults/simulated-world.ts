@@ -34,6 +34,8 @@ export class World {
   readonly ledger = new Ledger();
   readonly network: Network;
   readonly held: Held[] = [];
+  /** The credential of each family there ever was, by the family's id. */
+  readonly holders = new Map<number, string>();
   /** Turns until the process dies wherever it happens to be. */
   turnsToLive = Number.POSITIVE_INFINITY;
   /** How long the disk is full, from the next whole answer on. */
@@ -69,7 +71,7 @@ export class World {
       provider: this.provider,
       ledger: this.ledger,
       sql: () => this.sql,
-      holderOf: (id) => this.held.find(({ family }) => family.id === id)?.name ?? '',
+      holderOf: (id) => this.holders.get(id) ?? '',
       onStopped: (life) => this.#takeOver(life),
       onAnswer: () => this.#fillDisk(),
     });
@@ -190,9 +192,15 @@ export class World {
   #takeOver(life: Life): void {
     this.stalls += 1;
     this.tell('an engine is stopped');
-    this.agenda.add(LIMITS.leaseMs + this.chance.between(500, 4_000), () => {
-      if (!life.dead) this.#takeOvers.push(life.second.runDueWork());
-    });
+    // One comes while the lease still holds and must leave it alone, one when it has lapsed.
+    for (const afterMs of [
+      this.chance.between(1_000, LIMITS.leaseMs - 1_000),
+      LIMITS.leaseMs + this.chance.between(500, 4_000),
+    ]) {
+      this.agenda.add(afterMs, () => {
+        if (!life.dead) this.#takeOvers.push(life.second.runDueWork());
+      });
+    }
   }
 
   #strikes(point: FaultPoint): boolean {

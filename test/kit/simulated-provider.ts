@@ -2,13 +2,20 @@
 // Nothing here knows the vault: what is said about lost grants is said from this side.
 
 /**
- * `fixed`: the refresh token never changes. `safe`: every answer brings another, all of them go on working. `window`: single use, but for
- * `WINDOW_SECONDS` after its first use it works again. `unsafe`: single use, and a second use kills the whole family (RFC 9700 4.14.2).
+ * `fixed`: the refresh token never changes. `safe`: every answer brings another, all of them go on working. `window`: single use, but
+ * for so many seconds after its first use it works again; `narrow` is one that no crash can be mended in. `unsafe`: single use, and a second use kills the whole family (RFC 9700 4.14.2).
  */
-export const PROVIDER_KINDS = ['fixed', 'safe', 'window', 'unsafe'] as const;
+export const PROVIDER_KINDS = ['fixed', 'safe', 'window', 'narrow', 'unsafe'] as const;
 export type ProviderKind = (typeof PROVIDER_KINDS)[number];
 
-export const WINDOW_SECONDS = 600;
+/** Seconds; undefined where a token works for ever. */
+export const REUSE_SECONDS: Readonly<Record<ProviderKind, number | undefined>> = {
+  fixed: undefined,
+  safe: undefined,
+  window: 600,
+  narrow: 30,
+  unsafe: 0,
+};
 
 export interface Family {
   readonly id: number;
@@ -75,12 +82,11 @@ export class SimulatedProvider {
     if (token === undefined || !token.family.alive) return REFUSED;
     const { family } = token;
     const sinceFirstUseMs = token.firstUsedAtMs === undefined ? undefined : this.#now() - token.firstUsedAtMs;
-    if (sinceFirstUseMs !== undefined && (family.kind === 'unsafe' || family.kind === 'window')) {
-      if (family.kind === 'unsafe' || sinceFirstUseMs > WINDOW_SECONDS * 1_000) {
-        family.alive = false;
-        family.death = `its token was used again after ${Math.round(sinceFirstUseMs / 1_000)} s`;
-        return REFUSED;
-      }
+    const reuseSeconds = REUSE_SECONDS[family.kind];
+    if (sinceFirstUseMs !== undefined && reuseSeconds !== undefined && sinceFirstUseMs >= reuseSeconds * 1_000) {
+      family.alive = false;
+      family.death = `its token was used again after ${Math.round(sinceFirstUseMs / 1_000)} s`;
+      return REFUSED;
     }
     token.firstUsedAtMs ??= this.#now();
     family.answers += 1;
@@ -93,6 +99,10 @@ export class SimulatedProvider {
   honours(accessToken: string): boolean {
     const token = this.#accessTokens.get(accessToken);
     return token?.family.alive === true && token.expiresAtMs > this.#now();
+  }
+
+  familyOf(accessToken: string): Family | undefined {
+    return this.#accessTokens.get(accessToken)?.family;
   }
 
   familyNumbered(id: number): Family {
