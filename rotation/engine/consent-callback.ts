@@ -31,6 +31,7 @@ import {
   settleConsent,
   type Visitor,
 } from './consent-request.ts';
+import { isGuessed, learnExpiry } from './learn-expiry.ts';
 
 /** `<tenant>.<connection>.<random>`. */
 export const STATE = /^(ten_[0-9a-z]{24})\.(con_[0-9a-z]{24})\.[A-Za-z0-9_-]{43}$/;
@@ -81,6 +82,8 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes }, choice));
   faults.at('connect.after-store');
   if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
+  // Nobody waits for it; what could not be asked stays guessed.
+  if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
   if (choice === undefined) return { kind: 'connected' };
   return { kind: await offerChoices(ports, caller, consent.connection.id, outcome.accessToken) };
 }

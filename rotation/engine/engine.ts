@@ -22,6 +22,7 @@ import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { purgeExpired, rewrapAll } from './house-keeping.ts';
+import { isGuessed, learnExpiry } from './learn-expiry.ts';
 import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { DueRefreshes, type Turn } from './refresh-queue.ts';
@@ -57,6 +58,8 @@ export class RunEngine implements Refresher {
   readonly #o: EngineOptions;
   readonly #gate: ProviderGate;
   readonly #inFlight = new Map<string, Promise<Turn>>();
+  /** What goes on after a pair was stored, that nobody waits for. */
+  readonly #learning = new Set<Promise<void>>();
   #stopping = false;
   readonly #due: DueRefreshes;
 
@@ -73,7 +76,7 @@ export class RunEngine implements Refresher {
 
   /** No refresh is under way. */
   get idle(): boolean {
-    return this.#inFlight.size === 0;
+    return this.#inFlight.size === 0 && this.#learning.size === 0;
   }
 
   /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
@@ -93,7 +96,7 @@ export class RunEngine implements Refresher {
   /** Begins nothing new and waits for what is under way: an answer that comes after the database closed would be a lost grant (D6). */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.allSettled(this.#inFlight.values());
+    await Promise.allSettled([...this.#inFlight.values(), ...this.#learning]);
   }
 
   /** Opens (or joins) a run for the caller, inside a job; `start` sets it going. @throws not_rotatable | gone | needs_consent */
@@ -211,6 +214,7 @@ export class RunEngine implements Refresher {
         faults.at('refresh.before-store');
         await this.#storeSurely(attempt, outcome);
         faults.at('refresh.after-store');
+        if (isGuessed(outcome)) this.#learn(attempt.run.credential_id);
         return false;
       }
       return (await vault.submit(() => bookFailure(vault, attempt, outcome))) === 'at_once';
@@ -229,6 +233,14 @@ export class RunEngine implements Refresher {
     const outcome = await renewGrant(settled.oauth2, grant, guarded, vault.around.clock, doubted);
     this.#gate.report(tokenEndpoint, reportOf(outcome));
     return outcome;
+  }
+
+  #learn(credentialId: string): void {
+    // What could not be asked stays guessed; what could not be read comes up with its own due work.
+    const learning = learnExpiry(this.#o, credentialId)
+      .catch(() => {})
+      .finally(() => this.#learning.delete(learning));
+    this.#learning.add(learning);
   }
 
   #wait(ms: number): Promise<void> {

@@ -139,14 +139,20 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
   });
 }
 
-function locate({ vault }: DueWorkPorts, id: string): Located {
+/** Inside a job. @throws not_found | integrity */
+export function locate({ vault }: DueWorkPorts, id: string): Located {
   return vault.door.lookup('review', (lookup) => {
     const row = vault.credentials.byId(lookup, id);
     return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
   });
 }
 
-function enterReview<T>({ vault }: DueWorkPorts, { row, environment }: Located, effect: (a: Access, d: EventDetails) => T): T {
+/** Enters as the review of grants. Inside a job. */
+export function enterReview<T>(
+  { vault }: DueWorkPorts,
+  { row, environment }: Located,
+  effect: (a: Access, d: EventDetails) => T,
+): T {
   return vault.door.enterAsSystem(
     'review',
     'credential.review',

@@ -145,6 +145,8 @@ const encoder = new TextEncoder();
 const CLOSE = 125; // }
 
 function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow): Uint8Array {
+  // Of the current version more may have been learnt since it was stored (rotation/engine/learn-expiry.ts).
+  const endsAt = stored.version === row.current_version ? row.value_expires_at : stored.value_expires_at;
   const facts = JSON.stringify({
     id: row.id,
     name: row.name,
@@ -152,7 +154,7 @@ function headOf(row: CredentialRow, environment: EnvironmentRow, stored: Version
     kind: row.kind,
     version: stored.version,
     version_created_at: toTimestamp(stored.created_at),
-    expires_at: stored.value_expires_at === null ? null : toTimestamp(stored.value_expires_at),
+    expires_at: endsAt === null ? null : toTimestamp(endsAt),
   });
   return encoder.encode(`${facts.slice(0, -1)},"value":`);
 }
