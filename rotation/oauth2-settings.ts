@@ -70,7 +70,7 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
         ? undefined
         : {
             ...consent,
-            authorizeEndpoint: authorizeEndpoint === '' ? '' : filling.url(authorizeEndpoint, '/config/authorization_endpoint'),
+            authorizeEndpoint: filling.authorizeEndpoint(authorizeEndpoint),
             ...(settings.issuer === undefined ? {} : { issuer: settings.issuer }),
             ...(consent.choice === undefined ? {} : { choice: { ...consent.choice, url: filling.url(consent.choice.url) } }),
           },
@@ -130,7 +130,7 @@ class Filling {
 
   constructor(connector: Connector, settings: OAuth2Settings) {
     this.#settings = settings;
-    this.#values = parameterValues(connector.parameters ?? [], settings);
+    this.#values = parameterValues(connector, settings);
     this.#declaredHosts = (connector.oauth2?.hosts ?? []).map((host) => this.#fill(host) ?? host);
   }
 
@@ -141,6 +141,12 @@ class Filling {
     if (filled === undefined)
       return this.#settings.unfinished === true ? template : fail('invalid_request', 'needs more of the account', { pointer });
     return this.#relocate(filled, pointer);
+  }
+
+  /** What only the person who connects can tell may be missing: a grant that came in otherwise needs no page. */
+  authorizeEndpoint(template: string): string {
+    const left = template === '' || this.#fill(template) === undefined;
+    return left ? template : this.url(template, '/config/authorization_endpoint');
   }
 
   part<P extends { readonly url: string }>(part: P | undefined, endpoint?: string, standard?: Omit<P, 'url'>): P | undefined {
@@ -237,7 +243,9 @@ function isHostOf(host: string, allowed: string): boolean {
     : host === allowed.toLowerCase();
 }
 
-function parameterValues(parameters: readonly Parameter[], settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
+function parameterValues(connector: Connector, settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
+  const { parameters = [], consent: _, ...parts } = connector;
+  const afterConsent = JSON.stringify(parts);
   const given = settings.parameters ?? {};
   for (const name of Object.keys(given)) {
     if (!parameters.some((parameter) => parameter.name === name)) {
@@ -248,7 +256,8 @@ function parameterValues(parameters: readonly Parameter[], settings: OAuth2Setti
     parameters.map((parameter) => {
       const { name, default: fallback, from } = parameter;
       const value = Object.hasOwn(given, name) ? given[name] : fallback;
-      const mayWait = settings.unfinished === true && (from === 'consent' || from === 'callback');
+      const neededLater = settings.unfinished !== true && afterConsent.includes(`{${name}}`);
+      const mayWait = !neededLater && (from === 'consent' || from === 'callback');
       if (value === undefined && mayWait) return [name, undefined] as const;
       return [name, checkParameter(parameter, value)] as const;
     }),

@@ -6,6 +6,16 @@ export const connector: Connector = {
   id: 'hubspot-oauth',
   title: 'HubSpot',
   kind: 'oauth2',
+  parameters: [
+    {
+      name: 'region',
+      title: 'How your HubSpot address begins: app-eu1 if the account is hosted in Europe, otherwise app',
+      shape: 'label',
+      default: 'app',
+      from: 'consent',
+      values: ['app', 'app-eu1'],
+    },
+  ],
   oauth2: {
     tokenEndpoint: 'https://api.hubapi.com/oauth/2026-03/token',
     hosts: ['api.hubapi.com'],
@@ -21,7 +31,7 @@ export const connector: Connector = {
   },
   adjustable: ['tokenEndpoint', 'clientAuthentication'],
   consent: {
-    authorizeEndpoint: 'https://app.hubspot.com/oauth/authorize',
+    authorizeEndpoint: 'https://{region}.hubspot.com/oauth/authorize',
     pkce: 'S256',
     alwaysScopes: ['oauth'],
     scopeTitles: {
@@ -85,7 +95,7 @@ export const connector: Connector = {
     },
   },
   manualSteps: [
-    'Connect the account again by a link. In Europe set base_urls so that app.hubspot.com is app-eu1.hubspot.com.',
+    'Connect the account again by a link. For an account hosted in Europe choose app-eu1 there, or preset it: --param region=app-eu1.',
     'Tokens of private apps and service keys are not grants: rotate them in HubSpot and put them as an api_key.',
   ],
   facts: {
@@ -109,7 +119,7 @@ export const connector: Connector = {
       source: 'https://developers.hubspot.com/changelog/new-oauth-v3-api-endpoints-and-standardized-error-responses',
     },
     'oauth2.rateBudget': { sureness: 'unknown', source: 'no figure of the token endpoint is published' },
-    'consent.authorizeEndpoint': { sureness: 'seen', source: 'public code; app-eu1.hubspot.com in Europe' },
+    'consent.authorizeEndpoint': { sureness: 'seen', source: 'public code; app-eu1.hubspot.com for accounts hosted in Europe' },
     'consent.pkce': { sureness: 'documented', source: 'API specification: code_verifier is accepted, not required' },
     'consent.alwaysScopes': {
       sureness: 'known',

@@ -5,6 +5,7 @@ export const connector: Connector = {
   id: 'monday-legacy-oauth',
   title: 'monday.com (old flow)',
   kind: 'oauth2',
+  parameters: [{ name: 'slug', title: 'Your monday.com address: the part before .monday.com', shape: 'label', from: 'consent' }],
   oauth2: {
     tokenEndpoint: 'https://auth.monday.com/oauth2/token',
     hosts: ['auth.monday.com', 'api.monday.com'],
@@ -18,7 +19,7 @@ export const connector: Connector = {
     errorTable: [{ text: 'code_challenge is required', means: 'configuration', cause: 'pkce_required' }],
   },
   consent: {
-    authorizeEndpoint: 'https://auth.monday.com/oauth2/authorize',
+    authorizeEndpoint: 'https://auth.monday.com/oauth2/authorize?subdomain={slug}',
     pkce: 'refused',
     sendsResponseType: false,
     extraParameters: { force_install_if_needed: 'true' },
@@ -57,7 +58,11 @@ export const connector: Connector = {
     },
     'oauth2.errorTable': { sureness: 'seen', source: 'the answer of an app version that enforces OAuth 2.1' },
     'oauth2.rateBudget': { sureness: 'unknown', source: 'no figure of the token endpoint is published' },
-    'consent.authorizeEndpoint': { sureness: 'seen', source: 'NangoHQ/nango providers.yaml monday' },
+    'consent.authorizeEndpoint': {
+      sureness: 'known',
+      source:
+        'subdomain: https://developer.monday.com/apps/docs/oauth (not read again); the address: NangoHQ/nango providers.yaml',
+    },
     'consent.pkce': { sureness: 'seen', source: 'the old flow has none; response_type is left out too' },
     'lifetimes.scheduled': { sureness: 'unknown', source: 'no date for the end of the old flow was found' },
     revocation: { sureness: 'seen', source: 'no call; the token dies with the app’s uninstallation' },

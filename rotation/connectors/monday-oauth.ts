@@ -5,6 +5,7 @@ export const connector: Connector = {
   id: 'monday-oauth',
   title: 'monday.com',
   kind: 'oauth2',
+  parameters: [{ name: 'slug', title: 'Your monday.com address: the part before .monday.com', shape: 'label', from: 'consent' }],
   oauth2: {
     tokenEndpoint: 'https://auth.monday.com/oauth_ms/oauth/token',
     hosts: ['auth.monday.com', 'api.monday.com'],
@@ -18,7 +19,7 @@ export const connector: Connector = {
   },
   adjustable: ['bodyFormat', 'lostAnswer', 'accessTokenTtlSeconds'],
   consent: {
-    authorizeEndpoint: 'https://auth.monday.com/oauth2/authorize',
+    authorizeEndpoint: 'https://auth.monday.com/oauth2/authorize?subdomain={slug}',
     pkce: 'S256',
     extraParameters: { force_install_if_needed: 'true' },
     scopeTitles: {
@@ -84,7 +85,11 @@ export const connector: Connector = {
     },
     'oauth2.errorTable': { sureness: 'seen', source: 'migration guide; a bare 400 or 401 is not taken for the end of a grant' },
     'oauth2.rateBudget': { sureness: 'unknown', source: 'no figure of the token endpoint is published' },
-    'consent.authorizeEndpoint': { sureness: 'seen', source: 'NangoHQ/nango providers.yaml; migration guide' },
+    'consent.authorizeEndpoint': {
+      sureness: 'known',
+      source:
+        'subdomain: https://developer.monday.com/apps/docs/oauth (not read again); the address: NangoHQ/nango providers.yaml; migration guide',
+    },
     'consent.pkce': { sureness: 'seen', source: 'some app versions refuse without it' },
     'lifetimes.absoluteSeconds': {
       sureness: 'seen',
