@@ -6,7 +6,6 @@ import { type Child, startChild } from './child.ts';
 import { API_KEY, call, createTenant, credentialPath, setUpOwner, startVault, type Tenant, type Vault } from './installation.ts';
 import type { LoadGenerator, LoadRequest, LoadResult } from './load.ts';
 import type { Plan } from './plan.ts';
-import { median } from './statistics.ts';
 
 export interface Storm {
   readonly grants: number;
@@ -22,8 +21,8 @@ export interface ReadsUnderRefresh {
   readonly during: readonly LoadResult[];
   /** Refreshes a second in each round of `during`. */
   readonly refreshesPerSecond: readonly number[];
-  /** Throughput lost, as a fraction, by the medians of the rounds. */
-  readonly lost: number;
+  /** Throughput lost in each round, as a fraction: other work on the machine hits both halves of a round alike. */
+  readonly lost: readonly number[];
 }
 
 export interface Refreshes {
@@ -114,8 +113,8 @@ async function readsUnderRefresh(
     await provider.ask('liveFor', 3_600);
     await pause(LOAD_EXPIRES_IN_SECONDS);
   }
-  const rate = (results: readonly LoadResult[]) => median(results.map(({ perSecond }) => perSecond));
-  return { without, during, refreshesPerSecond, lost: 1 - rate(during) / rate(without) };
+  const lost = during.map(({ perSecond }, i) => 1 - perSecond / (without[i]?.perSecond ?? 0));
+  return { without, during, refreshesPerSecond, lost };
 }
 
 async function putGrants(

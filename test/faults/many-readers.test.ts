@@ -11,9 +11,9 @@ import { GRANT_PATH, isHonoured, serveGrant } from './grants-at-a-process.ts';
 const READER = fileURLToPath(new URL('../kit/reader-child.ts', import.meta.url));
 const READERS = 16;
 const ROUNDS = 10;
-const TTL_SECONDS = 3;
+const TTL_SECONDS = 2;
 /** The provider thinks so long that everybody comes while it does. */
-const THINKS_MS = 700;
+const THINKS_MS = 500;
 
 interface ReaderAnswer {
   readonly status: number;
