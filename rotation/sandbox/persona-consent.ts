@@ -136,7 +136,7 @@ function page(connector: Connector, query: URLSearchParams, url: string): Reply 
     200,
     `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Sandbox: ${escaped(connector.title)}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:10vh auto;padding:0 1rem;color-scheme:light dark}
+<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:10vh auto;padding:0 1rem}
 small{opacity:.7}a{display:inline-block;margin:1rem .5rem 0 0;padding:.5rem 1.5rem;border:1px solid;border-radius:.4rem;text-decoration:none}</style>
 <small>Keyturn sandbox. No account is real here.</small>
 <h1>${escaped(connector.title)}</h1>

@@ -70,7 +70,7 @@ function ask(view: Of<'ask'>): Parts {
     title: `Connect ${provider}`,
     body: html`<h1>Connect ${provider}</h1>
 ${notice === undefined ? '' : html`<div class="notice" role="status"><p>${NOTICES[notice]}</p></div>`}
-<p class="lead">You are asked to connect a ${provider} account for <strong>${tenant}</strong>.</p>
+<p class="lead">You are asked to connect your ${provider} account for <strong>${tenant}</strong>.</p>
 ${description === '' ? '' : html`<p class="quiet">${description}</p>`}
 <p>Next, ${provider} asks you to sign in and to agree. Nothing is connected before you do.</p>
 ${scopes.length === 0 ? html`<p class="quiet">${provider} itself shows what is asked for.</p>` : asked(scopes)}
