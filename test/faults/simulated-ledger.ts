@@ -1,5 +1,6 @@
 // Every call that left for the provider, seen from outside the engine, and the rules that each must keep (D6).
 // It reads the database itself and never asks the engine what it did.
+import { LIMITS } from '../../src/base/limits.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import type { Family } from '../kit/simulated-provider.ts';
@@ -51,7 +52,8 @@ export class Ledger {
   readonly violations: string[] = [];
   /** By family: the latest calls made with its tokens. */
   readonly #calls = new Map<number, Call[]>();
-  readonly #intents = new Set<string>();
+  /** The intents that calls were made on, with the owner of each. */
+  readonly #intents = new Map<string, string>();
   /** By credential name: the generation that somebody meant to spend when he died or was stopped. */
   readonly #doubted = new Map<string, number>();
 
@@ -87,7 +89,8 @@ export class Ledger {
     else if (now.run.generation !== generation) broken('the intent speaks of another generation');
     if (now !== undefined && now.run.lease_until <= atMs) broken('a call left under a lapsed lease');
     if (this.#intents.has(intent)) broken('two calls for one intent');
-    this.#intents.add(intent);
+    this.#intents.set(intent, now?.run.lease_owner ?? '');
+    if (now !== undefined && this.#wasTakenEarly(sql, now)) broken('a lease was taken while another owner still held it');
 
     const earlier = this.of(family).filter((other) => other.refreshToken === refreshToken);
     for (const other of earlier) {
@@ -114,6 +117,19 @@ export class Ledger {
     };
     this.#calls.set(family.id, [...this.of(family).slice(-20), call]);
     return call;
+  }
+
+  /** The intent before this one had no outcome, was somebody else's, and its lease had not lapsed by the clock both of them read. */
+  #wasTakenEarly(sql: Sql, { run, sequence }: Intent): boolean {
+    const [last, before] = sql.all<{ sequence: number; step: string; at: number }>(
+      'SELECT sequence, step, at FROM run_step WHERE run_id = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 2',
+      run.id,
+      sequence,
+    );
+    if (last === undefined || before?.step !== 'intent') return false;
+    const apartMs = last.at - before.at;
+    const isOwn = this.#intents.get(`${run.id}/${before.sequence}`) === run.lease_owner;
+    return !isOwn && apartMs >= 0 && apartMs < LIMITS.leaseMs;
   }
 
   /** What the dead process had under way, or had heard and not stored, is gone. An intent of its own says no more than that it may have sent. */
