@@ -119,5 +119,7 @@ export function settledOrNot(ports: DueWorkPorts, row: CredentialFacts): Settled
 function stepsFor(ports: DueWorkPorts, row: CredentialRow): readonly string[] {
   const { state } = grantFacts(row).revocation ?? {};
   if (state !== 'not_possible' && state !== 'given_up') return [];
-  return ports.connectors.get(row.connector ?? '')?.manualSteps ?? [];
+  const steps = ports.connectors.get(row.connector ?? '')?.manualSteps ?? [];
+  const withdrawing = steps.filter((step) => step.startsWith('To withdraw '));
+  return withdrawing.length > 0 ? withdrawing : steps;
 }

@@ -107,6 +107,8 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: str
 
 function whyDead(row: CredentialRow): string {
   if (row.health === 'disconnected') return 'the account is disconnected';
+  if (row.health_cause === 'not_connected_yet')
+    return 'nobody has connected the account yet: it takes a link, and a person who agrees';
   return row.health_cause === ANSWER_LOST
     ? 'an answer of the provider was lost: connect it again, or ask for a rotation, which tries the kept tokens once more'
     : 'the grant is dead at the provider: connect it again';

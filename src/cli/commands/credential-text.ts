@@ -13,7 +13,9 @@ export function describeCredential(credential: WireCredential): string {
     ['state', credential.state],
     [
       'health',
-      credential.health.cause === null ? credential.health.state : `${credential.health.state}: ${credential.health.cause}`,
+      credential.health.cause === null
+        ? credential.health.state
+        : `${credential.health.state}: ${credential.health.cause}, since ${credential.health.since}`,
     ],
     ['version', credential.version],
     ['previous', credential.previous_version],
