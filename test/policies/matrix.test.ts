@@ -246,10 +246,16 @@ describe('the files', () => {
   it('enforce each mapped commitment by a guardrail that exists, and each guardrail keeps one', () => {
     const map = JSON.parse(readFileSync(`${POLICIES}commitments/commitments.json`, 'utf8')) as Record<
       string,
-      { promise: string; enforcedBy: string[] }
+      { promise: string; enforcedBy: string[]; shownBy?: string[] }
     >;
     expect(Object.keys(map)).toEqual(expect.arrayContaining(['X1', 'X2', 'X3', 'X4', 'X8', 'X9', 'R6', 'M3']));
     const enforcing = new Set(Object.values(map).flatMap((commitment) => commitment.enforcedBy));
     expect([...enforcing].sort()).toEqual(authorizer.policyIds.filter((id) => id.startsWith('guardrails/')));
+    // What no policy can decide is kept by code: such a half names the tests that show it.
+    expect(map['X2']?.shownBy?.length).toBeGreaterThan(0);
+    for (const shown of Object.values(map).flatMap(({ shownBy = [] }) => shownBy)) {
+      const [file = '', sentence = ''] = shown.split('#');
+      expect(readFileSync(`${POLICIES}../${file}`, 'utf8'), shown).toContain(`it('${sentence}'`);
+    }
   });
 });
