@@ -49,6 +49,15 @@ describe('the settings of a credential', () => {
     );
   });
 
+  it('may leave out what only the page of a link needs, and nothing that a refresh needs', () => {
+    const consent = { authorizeEndpoint: 'https://crm.example/authorize?subdomain={slug}', pkce: 'S256' } as const;
+    const slug = { name: 'slug', title: 'Address', shape: 'label', from: 'consent' } as const;
+    const imported: Connector = { ...crm, parameters: [slug], oauth2: GENERIC, consent };
+    expect(settleOAuth2(imported).tokenEndpoint).toBe(settleOAuth2(imported, { parameters: { slug: 'acme' } }).tokenEndpoint);
+    const refreshes: Connector = { ...imported, oauth2: { ...GENERIC, tokenEndpoint: 'https://{slug}.crm.example/token' } };
+    expect(() => settleOAuth2(refreshes)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/slug' }));
+  });
+
   it('may replace only what the connector lists, and another endpoint is another host', () => {
     const settled = settleOAuth2(crm, {
       parameters: { domain: 'acme' },
