@@ -26,9 +26,12 @@ export interface EgressRequest {
   readonly maxBytes: number;
   /** True lets a loopback address be reached, and by plain http: tests and the sandbox on the same machine. */
   readonly allowLoopback: boolean;
-  /** Asked when the connection stands, right before the first byte leaves; false withdraws the request. Default: it may. */
+  /** Asked when the connection stands; the first byte leaves within LEAVES_WITHIN_MS of a yes. False withdraws the request. Default: it may. */
   readonly mayLeave?: () => boolean;
 }
+
+/** An older yes is asked for again: the process may have been stopped since. */
+export const LEAVES_WITHIN_MS = 1_000;
 
 export interface EgressAnswer {
   readonly status: number;

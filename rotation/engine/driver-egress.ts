@@ -1,7 +1,7 @@
 // Egress on Node: https to declared hosts at addresses that were looked up once, judged and pinned. One connection per request,
 // so that "not sent" is provable. It never follows a redirect, uses a proxy from the environment or reads without a bound.
 import { lookup as systemLookup } from 'node:dns/promises';
-import { isIPv6 } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
 import { brotliDecompress, gunzip, inflate } from 'node:zlib';
 import { buildConnector, Client } from 'undici';
 import type { Clock } from '../../src/base/clock.ts';
@@ -20,11 +20,21 @@ export interface NodeEgressOptions {
 
 const CONNECT_TIMEOUT_MAX_MS = 10_000;
 
-export function createNodeEgress(options: NodeEgressOptions): Egress {
+/** As an EgressRequest; whoever is asked may need a moment. */
+export interface NodeEgressRequest extends Omit<EgressRequest, 'mayLeave'> {
+  readonly mayLeave?: () => boolean | Promise<boolean>;
+}
+
+export interface NodeEgress extends Egress {
+  send(request: NodeEgressRequest): Promise<EgressAnswer>;
+}
+
+/** In the thread that calls it; the service has it in one of its own (driver-egress-thread.ts). */
+export function createNodeEgress(options: NodeEgressOptions): NodeEgress {
   return { send: (request) => send(request, options) };
 }
 
-async function send(request: EgressRequest, options: NodeEgressOptions): Promise<EgressAnswer> {
+async function send(request: NodeEgressRequest, options: NodeEgressOptions): Promise<EgressAnswer> {
   const url = checkTarget(request);
   const deadline = new AbortController();
   const forget = afterRunningFor(request.timeoutMs, () => deadline.abort());
@@ -38,7 +48,7 @@ async function send(request: EgressRequest, options: NodeEgressOptions): Promise
 
 async function resolve(
   url: URL,
-  request: EgressRequest,
+  request: NodeEgressRequest,
   options: NodeEgressOptions,
   deadline: AbortSignal,
 ): Promise<readonly string[]> {
@@ -65,7 +75,7 @@ async function lookupAll(hostname: string): Promise<readonly string[]> {
 async function exchange(
   url: URL,
   addresses: readonly string[],
-  request: EgressRequest,
+  request: NodeEgressRequest,
   options: NodeEgressOptions,
   deadline: AbortSignal,
 ): Promise<EgressAnswer> {
@@ -76,11 +86,12 @@ async function exchange(
     headersTimeout: 0,
     bodyTimeout: 0, // the deadline covers the whole exchange
     connect: (target, callback) =>
-      dial(target, (...result) => {
+      dial(target, async (...result) => {
         const [failed, socket] = result;
-        if (failed === null && request.mayLeave?.() === false) {
-          socket.destroy();
-          callback(new EgressFailure('withdrawn'), null);
+        const refused = failed === null ? await whyNotToSend(socket, request) : undefined;
+        if (refused !== undefined) {
+          socket?.destroy();
+          callback(refused, null);
           return;
         }
         // INVARIANT: not one byte of the request leaves before this line (test/rotation/engine/driver-egress.test.ts).
@@ -123,6 +134,17 @@ async function exchange(
   }
 }
 
+async function whyNotToSend(socket: Socket, { mayLeave }: NodeEgressRequest): Promise<EgressFailure | undefined> {
+  if (mayLeave === undefined) return undefined;
+  try {
+    const answer = mayLeave();
+    if (!(typeof answer === 'boolean' ? answer : await answer)) return new EgressFailure('withdrawn');
+  } catch {
+    return new EgressFailure('withdrawn');
+  }
+  return socket.destroyed ? new EgressFailure('connect_failed') : undefined;
+}
+
 function pinnedConnector(
   addresses: readonly string[],
   timeoutMs: number,
@@ -162,7 +184,7 @@ function afterSending(expired: boolean): EgressReason {
   return expired ? 'timeout' : 'connection_lost';
 }
 
-function plainHeaders(request: EgressRequest): Record<string, string> {
+function plainHeaders(request: NodeEgressRequest): Record<string, string> {
   return Object.fromEntries(
     Object.entries(request.headers).map(([name, value]) => [
       name,

@@ -15,7 +15,7 @@ import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector } from '../connector.ts';
 import { ProviderGate } from '../provider-gate.ts';
-import { createNodeEgress } from './driver-egress.ts';
+import { createEgressThread, type EgressThread } from './driver-egress-thread.ts';
 import { RunEngine } from './engine.ts';
 
 export interface NodeTenantsOptions {
@@ -42,11 +42,13 @@ export class NodeTenants {
   readonly #owner = `node-${process.pid}-${randomBytes(9).toString('base64url')}`;
 
   readonly #gate: ProviderGate;
+  readonly #egress: EgressThread;
   readonly #provisioning = new Map<string, Promise<void>>();
 
   constructor(options: NodeTenantsOptions) {
     this.#o = options;
     this.#gate = new ProviderGate(options.around.clock);
+    this.#egress = createEgressThread({ clock: options.around.clock });
     this.#open = new OpenTenants((id) => {
       const row = resolveTenant(options.home, id);
       if (row === undefined) return undefined;
@@ -77,6 +79,7 @@ export class NodeTenants {
   /** Lets every engine finish what it has at a provider, and begin nothing new. */
   async stop(): Promise<void> {
     await Promise.all(this.#open.all().flatMap(({ engine, vault }) => [engine.stop(), vault.finished()]));
+    await this.#egress.close();
   }
 
   closeAll(): void {
@@ -156,7 +159,7 @@ export class NodeTenants {
   #engineOf(vault: TenantVault): RunEngine {
     return new RunEngine({
       vault,
-      egress: createNodeEgress({ clock: this.#o.around.clock }),
+      egress: this.#egress,
       connectors: this.#o.connectors,
       owner: this.#owner,
       gate: this.#gate,

@@ -27,7 +27,7 @@ export function judgeAddress(address: string): AddressVerdict {
  * The parsed URL of a request that may be looked up. Addresses written as such are judged already; names are not.
  * @throws EgressFailure request_refused | host_not_allowed | address_blocked
  */
-export function checkTarget(request: EgressRequest): URL {
+export function checkTarget(request: Omit<EgressRequest, 'mayLeave'>): URL {
   const url = URL.parse(request.url);
   if (url === null || url.username !== '' || url.password !== '') throw new EgressFailure('request_refused');
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && request.allowLoopback))

@@ -12,6 +12,7 @@ import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import { LEAVES_WITHIN_MS } from '../egress.ts';
 import type { RenewableGrant } from '../mint-token.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
@@ -214,7 +215,8 @@ export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
     return vault.door.lookup('refresh', (lookup) => {
       const run = vault.runs.find(lookup, attempt.run.id);
       const now = vault.around.clock.now();
-      if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence || run.lease_until <= now) return false;
+      if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence) return false;
+      if (run.lease_until <= now + LEAVES_WITHIN_MS) return false;
       const row = vault.credentials.byId(lookup, run.credential_id);
       return row.state === 'active' && row.health !== 'disconnected' && row.current_version === run.generation;
     });

@@ -2,15 +2,20 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { inspect } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { createNodeEgress } from '../../../rotation/engine/driver-egress.ts';
+import { createEgressThread } from '../../../rotation/engine/driver-egress-thread.ts';
 import { createWorkerEgress } from '../../../rotation/engine/driver-egress-worker.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { type BadServer, realClock, requestTo, startServer, textOf } from '../kit.ts';
 
+const thread = createEgressThread({ clock: realClock });
+afterAll(() => thread.close());
+
 const drivers = [
   ['node', createNodeEgress({ clock: realClock })],
+  ['thread', thread],
   ['worker', createWorkerEgress({ clock: realClock })],
 ] as const;
 const node = drivers[0][1];
@@ -171,7 +176,7 @@ describe.each(drivers)('the %s egress', (name, egress) => {
     ].join('\n');
     expect(told).not.toContain('canary');
     expect(told).not.toContain(closed.host);
-    expect(failure.sent).toBe(name === 'node' ? 'not_sent' : 'unknown');
+    expect(failure.sent).toBe(name === 'worker' ? 'unknown' : 'not_sent');
   });
 });
 
