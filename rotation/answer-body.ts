@@ -29,9 +29,9 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
 
 /** Scopes as a list or as text, separated by spaces. Undefined: none that can be read; a part that is no scope is left out. */
 export function readScopes(value: unknown, separator: ' ' | ','): string | undefined {
-  const parts = Array.isArray(value) ? value : typeof value === 'string' ? value.split(separator) : undefined;
-  if (parts === undefined) return undefined;
-  const scopes = parts.flatMap((part) => (typeof part === 'string' && SCOPE_TOKEN.test(part.trim()) ? [part.trim()] : []));
+  const texts = Array.isArray(value) ? value.filter((part) => typeof part === 'string') : [value];
+  const parts = texts.flatMap((text) => (typeof text === 'string' ? text.split(separator) : []));
+  const scopes = parts.flatMap((part) => (SCOPE_TOKEN.test(part.trim()) ? [part.trim()] : []));
   const scope = [...new Set(scopes)].join(' ');
   return scope === '' || scope.length > SCOPE_MAX_CHARS ? undefined : scope;
 }

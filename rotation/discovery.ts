@@ -71,11 +71,7 @@ async function read(issuer: URL, request: DiscoveryRequest, answer: EgressAnswer
   } catch {
     return fail('invalid_request', 'describes another issuer, or nothing that can be read', POINTER);
   }
-  const endpoint = (value: unknown): string | undefined => {
-    if (typeof value !== 'string' || value.length > ENDPOINT_MAX_CHARS) return undefined;
-    const protocol = URL.parse(value)?.protocol;
-    return protocol === 'https:' || (protocol === 'http:' && request.allowLoopback) ? value : undefined;
-  };
+  const endpoint = (value: unknown): string | undefined => usableEndpoint(value, request.allowLoopback);
   return {
     authorizationEndpoint:
       endpoint(server.authorization_endpoint) ?? fail('invalid_request', 'names no usable authorization endpoint', POINTER),
@@ -84,4 +80,19 @@ async function read(issuer: URL, request: DiscoveryRequest, answer: EgressAnswer
     introspectionEndpoint: endpoint(server.introspection_endpoint),
     namesItself: server.authorization_response_iss_parameter_supported === true,
   };
+}
+
+/** As it will be stored and called. */
+function usableEndpoint(value: unknown, allowLoopback: boolean): string | undefined {
+  if (typeof value !== 'string' || value.length > ENDPOINT_MAX_CHARS) return undefined;
+  const url = URL.parse(value);
+  if (url === null || (url.protocol !== 'https:' && !(url.protocol === 'http:' && allowLoopback && isLoopback(url))))
+    return undefined;
+  // SECURITY: settings are filled in where `{name}` stands, and shown: a provider's word is neither a template nor a place for a password.
+  const isPlain = url.username === '' && url.password === '' && url.hash === '' && !/[{}]/.test(value);
+  return isPlain ? url.href : undefined;
+}
+
+function isLoopback({ hostname }: URL): boolean {
+  return /^(127\.[0-9.]+|\[::1\]|localhost)$/.test(hostname);
 }

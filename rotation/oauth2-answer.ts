@@ -2,6 +2,7 @@
 // It must never throw on what a provider sends, and never let a byte of it reach a cause.
 import { LIMITS } from '../src/base/limits.ts';
 import { SecretValue } from '../src/base/secret-value.ts';
+import { readScopes } from './answer-body.ts';
 import type { AnswerFields, EgressAnswer, FailureKind, OAuth2Spec } from './connector.ts';
 import { type ReadBody, readRefusal, saysRefusal } from './oauth2-errors.ts';
 import { type ExpirySource, tokenExpiry } from './token-expiry.ts';
@@ -45,7 +46,6 @@ export interface RefreshUnknown {
 /** RFC 6749 appendix A.12 (VSCHAR), so that a token can stand in a header. */
 const TOKEN = /^[\x21-\x7e][\x20-\x7e]*$/;
 const TOKEN_TYPE = /^[A-Za-z0-9._:-]{1,64}$/;
-const SCOPE_MAX_CHARS = 4_096;
 const RETRY_AFTER_MAX_SECONDS = LIMITS.refreshWaitMaxMs / 1_000;
 const LIFETIME_MAX_SECONDS = 10 * 365 * 86_400;
 const STANDARD_FIELDS: AnswerFields = {
@@ -103,7 +103,7 @@ function readTokens(
       { expiresIn: at(members, fields.expiresIn), expiresAt: at(members, fields.expiresAt) },
       sentAtMs,
     ),
-    scope: readScope(at(members, fields.scope), spec.scopeSeparator),
+    scope: readScopes(at(members, fields.scope), spec.scopeSeparator),
     refreshTokenExpiresAtMs: secondsFrom(sentAtMs, at(members, fields.refreshTokenExpiresIn)),
     account: readAccount(members, spec.accountFields ?? {}),
   };
@@ -136,16 +136,6 @@ function isPlain(text: string): boolean {
 
 function isToken(value: unknown): value is string {
   return typeof value === 'string' && value.length <= LIMITS.valueMaxBytes && TOKEN.test(value);
-}
-
-function readScope(value: unknown, separator: ' ' | ','): string | undefined {
-  const parts = Array.isArray(value) ? value : typeof value === 'string' ? value.split(separator) : [];
-  const scope = parts
-    .filter((part): part is string => typeof part === 'string')
-    .map((part) => part.trim())
-    .filter((part) => part !== '')
-    .join(' ');
-  return scope === '' || scope.length > SCOPE_MAX_CHARS || !TOKEN.test(scope) ? undefined : scope;
 }
 
 function readBody(answer: EgressAnswer): ReadBody {

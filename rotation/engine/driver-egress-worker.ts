@@ -48,7 +48,8 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
 }
 
 function isNamedLoopback(url: URL): boolean {
-  return url.hostname === 'localhost' || url.hostname.endsWith('.localhost');
+  // `localhost.` is the same name, written to its end.
+  return /(^|\.)localhost\.?$/.test(url.hostname);
 }
 
 function buildHeaders(request: EgressRequest): Headers {

@@ -65,7 +65,8 @@ function book(ports: DueWorkPorts, credentialId: string, version: number, endsAt
       // What is planned by the token's end moves with it; a keep-alive stays where it is.
       refresh_due_at:
         row.refresh_due_at !== null && row.refresh_due_at <= (row.value_expires_at ?? 0)
-          ? refreshDueAt(now, endsAtMs, vault.around.entropy.fraction())
+          ? // SECURITY: a provider that calls every new token ended would be asked in a loop.
+            Math.max(now + LIMITS.refreshCoolDownMs, refreshDueAt(now, endsAtMs, vault.around.entropy.fraction()))
           : row.refresh_due_at,
       revision: row.revision + 1,
       updated_at: now,

@@ -203,11 +203,13 @@ export class AlertStore {
     );
   }
 
-  /** Longest due first. */
+  /** Longest due first, in turns: however much waits for one webhook, each other one has its share. */
   dueDeliveries(access: Access, nowMs: number, maxRows: number): DueDelivery[] {
     access.check();
+    const order = 'next_attempt_at, created_at, id';
     return this.#sql.all<DueDelivery>(
-      "SELECT id, webhook_id, attempts FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ? ORDER BY next_attempt_at, created_at, id LIMIT ?",
+      `SELECT id, webhook_id, attempts FROM (SELECT *, row_number() OVER (PARTITION BY webhook_id ORDER BY ${order}) AS turn ` +
+        `FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ?) ORDER BY turn, ${order} LIMIT ?`,
       nowMs,
       maxRows,
     );

@@ -6,6 +6,10 @@ import type { Purpose } from '../crypto/envelope.ts';
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
 
+function holdsMore(url: URL | null): boolean {
+  return url !== null && (url.username !== '' || url.password !== '' || url.hash !== '');
+}
+
 export const apiKeyValue = z.strictObject({ key: secretText, key_id: text(512).optional() });
 export const basicValue = z.strictObject({ username: text(512), password: secretText });
 export const databaseValue = z.strictObject({
@@ -35,7 +39,12 @@ export const oauth2Value = z.strictObject({
   expires_in: z.int().min(0).max(31_536_000).optional(),
 });
 
-const endpoint = z.url({ protocol: /^https?$/ }).max(1_024);
+// SECURITY: settings are shown and logged as plain facts, and a brace would be taken for a template of a connector.
+const endpoint = z
+  .url({ protocol: /^https?$/ })
+  .max(1_024)
+  .refine((text) => !/[{}\s\p{C}]/u.test(text), 'must be one plain URL')
+  .refine((text) => !holdsMore(URL.parse(text)), 'must not hold a user name, a password or a fragment');
 const parameterName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'must be a parameter name');
 /** RFC 6749 section 3.3. */
 const scopeToken = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/, 'must be one scope without spaces');

@@ -17,6 +17,7 @@ import {
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
+import { grantFacts } from './grant-facts.ts';
 import { notePutGrant } from './put-grant.ts';
 import { keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
@@ -241,7 +242,11 @@ export function applyTiming(
   if (split.expiresAtMs === undefined) facts.refresh_due_at = now;
   else if ((JSON.parse(facts.config) as OAuth2Config).refresh === 'on_read') {
     facts.refresh_due_at = keepAliveAt(now, rules.idleMs, fraction);
-  } else facts.refresh_due_at = refreshDueAt(now, split.expiresAtMs, fraction);
+  } else {
+    // SECURITY: a provider that calls every new token ended already would be asked in a loop, a version and an event each time.
+    const earliest = grantFacts(facts).refreshedAt === now ? now + LIMITS.refreshCoolDownMs : now;
+    facts.refresh_due_at = Math.max(earliest, refreshDueAt(now, split.expiresAtMs, fraction));
+  }
 }
 
 function rulesOrDefault(vault: TenantVault, facts: CredentialFacts): RenewalRules {
