@@ -1,6 +1,9 @@
 // From what a credential says (snake_case, stored) to what a connector is settled with.
+import { LRUCache } from 'lru-cache';
+import { growingTo } from '../../src/base/growing-to.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import type { GrantFacts } from '../../src/vault/grant-facts.ts';
+import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import type { Connector, LostAnswer, OAuth2Spec } from '../connector.ts';
 import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2-settings.ts';
@@ -8,6 +11,39 @@ import { type OAuth2Settings, type SettledConnector, settleConnector } from '../
 /** @throws invalid_request naming the setting | not_rotatable */
 export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
   return settleConnector(connector, settingsOf(config, facts, unfinished));
+}
+
+const KEPT_MAX = 500;
+
+/** What credentials are settled with, kept: the grants of one app at one provider are many, their settings few. */
+export class SettledConnectors {
+  readonly #connectors: ReadonlyMap<string, Connector>;
+  readonly #kept = new LRUCache<string, { readonly settled: SettledConnector | undefined }>(growingTo(KEPT_MAX));
+
+  constructor(connectors: ReadonlyMap<string, Connector>) {
+    this.#connectors = connectors;
+  }
+
+  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  of(row: CredentialRow): SettledConnector | undefined {
+    const { account } = grantFacts(row);
+    const key = JSON.stringify([row.connector, row.config, account]);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) return kept.settled;
+    const settled = this.#settle(row);
+    this.#kept.set(key, { settled });
+    return settled;
+  }
+
+  #settle(row: CredentialRow): SettledConnector | undefined {
+    const connector = this.#connectors.get(row.connector ?? '');
+    if (connector === undefined) return undefined;
+    try {
+      return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
+    } catch {
+      return undefined;
+    }
+  }
 }
 
 const DAY_MS = 24 * 60 * 60 * 1_000;

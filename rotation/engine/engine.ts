@@ -8,7 +8,6 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
@@ -18,7 +17,7 @@ import { renewGrant } from '../mint-token.ts';
 import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
 import { ProviderGate, reportOf } from '../provider-gate.ts';
-import { mayReachLoopback, rulesOf, settleFor } from './connector-settings.ts';
+import { mayReachLoopback, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { purgeExpired, rewrapAll } from './house-keeping.ts';
@@ -57,6 +56,7 @@ export interface DueWork {
 export class RunEngine implements Refresher {
   readonly #o: EngineOptions;
   readonly #gate: ProviderGate;
+  readonly #settled: SettledConnectors;
   readonly #inFlight = new Map<string, Promise<Turn>>();
   /** What goes on after a pair was stored, that nobody waits for. */
   readonly #learning = new Set<Promise<void>>();
@@ -66,6 +66,7 @@ export class RunEngine implements Refresher {
   constructor(options: EngineOptions) {
     this.#o = options;
     this.#due = new DueRefreshes(options.vault);
+    this.#settled = new SettledConnectors(options.connectors);
     this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
   }
 
@@ -165,14 +166,14 @@ export class RunEngine implements Refresher {
       trigger,
       force,
       allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
-      settle: (row) => this.#settled(row),
+      settle: (row) => this.#settled.of(row),
     };
     try {
       for (let tries = 0; tries < TRIES_MAX; tries++) {
         const work = findWork(vault, credentialId, wanted);
         if (work === undefined) return 'done';
         // Held back here, before the lease: neither an attempt nor an event for a wait.
-        const settled = this.#settled(work.row);
+        const settled = this.#settled.of(work.row);
         if (!(await this.#admitted(settled, trigger))) return 'held';
         const lease = await vault.submit(() => takeLease(vault, credentialId, wanted));
         if (lease.kind !== 'attempt') {
@@ -271,16 +272,6 @@ export class RunEngine implements Refresher {
     const connector =
       this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
     return rulesOf(settleFor(connector, config, {}, true), config);
-  }
-
-  #settled(row: CredentialRow): SettledConnector | undefined {
-    const connector = this.#o.connectors.get(row.connector ?? '');
-    if (connector === undefined) return undefined;
-    try {
-      return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
-    } catch {
-      return undefined;
-    }
   }
 }
 

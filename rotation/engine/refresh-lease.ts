@@ -9,7 +9,7 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
-import { prepareVersion } from '../../src/vault/read-credential.ts';
+import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
 import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
@@ -57,12 +57,14 @@ export function enterRun<T>(
   effect: (access: Access, located: Located, details: EventDetails) => T,
   step: string,
   run?: string,
+  /** As it was read in this very job. */
+  found?: Located,
 ): T {
   return vault.door.enterAsSystem(
     'refresh',
     'credential.rotate',
     (lookup) => {
-      const located = locate(vault, lookup, credentialId);
+      const located = found ?? locate(vault, lookup, credentialId);
       const { row } = located;
       const environment = located.environment.name;
       const connector = row.connector === null ? {} : { connector: row.connector };
@@ -90,7 +92,8 @@ export function findWork(vault: TenantVault, credentialId: string, wanted: Lease
 
 /** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. Inside a job. */
 export function takeLease(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Lease {
-  if (findWork(vault, credentialId, wanted) === undefined) return { kind: 'idle' };
+  const work = findWork(vault, credentialId, wanted);
+  if (work === undefined) return { kind: 'idle' };
   return enterRun(
     vault,
     credentialId,
@@ -124,6 +127,8 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
       return { kind: 'attempt', attempt: openGrant(vault, access, leased, located, wanted, settled, doubted) };
     },
     'intent',
+    undefined,
+    work,
   );
 }
 
@@ -178,8 +183,9 @@ function openGrant(
   const { row } = located;
   const version =
     vault.credentials.findVersion(access, row.id, row.current_version) ?? fail('internal', 'a current version is missing');
-  const retained = fromJsonBytes<RetainedGrant>(prepareVersion(vault, row, version, 'retained').open());
-  const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, row, version, 'value').open());
+  const prepared = prepareWholeVersion(vault, row, version);
+  const retained = fromJsonBytes<RetainedGrant>(prepared.retained.open());
+  const served = fromJsonBytes<ServedGrant>(prepared.value.open());
   const config = JSON.parse(row.config) as OAuth2Config;
   const jwk = retained.client_private_jwk;
   return {

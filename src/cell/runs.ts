@@ -171,8 +171,9 @@ export class RunStore {
 
   journal(access: Access, runId: string, step: string, status: string, atMs: number): void {
     access.check();
+    // Steps are only ever added, so their count numbers them; max() would have SQLite plan the statement anew for each run.
     this.#sql.run(
-      'INSERT INTO run_step (run_id, sequence, step, status, at) VALUES (?, (SELECT coalesce(max(sequence), 0) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?)',
+      'INSERT INTO run_step (run_id, sequence, step, status, at) VALUES (?, (SELECT count(*) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?)',
       runId,
       runId,
       step,

@@ -64,6 +64,21 @@ export function prepareField(
   return prepareOpen(unwrap(tenantKey, context, wrappedKey), fieldContext(context, field), sealed);
 }
 
+/** As `prepareField` for several fields of one version, whose data key is unwrapped once. @throws integrity */
+export function prepareFields<F extends string>(
+  tenantKey: SealingKey,
+  context: SealContext,
+  wrappedKey: Uint8Array,
+  sealed: Readonly<Record<F, Uint8Array>>,
+): Record<F, PreparedOpen> {
+  const dataKey = unwrap(tenantKey, context, wrappedKey);
+  const prepared = Object.entries<Uint8Array>(sealed).map(([field, blob]) => [
+    field,
+    prepareOpen(dataKey, fieldContext(context, field), blob),
+  ]);
+  return Object.fromEntries(prepared) as Record<F, PreparedOpen>;
+}
+
 /** The same data key wrapped under `newKey`; what it sealed stays as it is. @throws integrity */
 export function rewrapDataKey(oldKey: SealingKey, newKey: SealingKey, context: SealContext, wrappedKey: Uint8Array): Uint8Array {
   const place = wrapContext(context);

@@ -14,6 +14,8 @@ export interface OpenTenant {
 export class OpenTenants<T extends OpenTenant> {
   readonly #open = new Map<string, T>();
   readonly #dueAtMs = new Map<string, number>();
+  /** What they are next due at is to be read again. */
+  readonly #changed = new Set<string>();
   readonly #working = new Set<string>();
   readonly #openTenant: (id: string) => T | undefined;
   #tickedAtMs = 0;
@@ -30,15 +32,33 @@ export class OpenTenants<T extends OpenTenant> {
     if (opened === undefined) return undefined;
     this.#makeRoom();
     this.#open.set(id, opened);
-    this.noteDue(id);
+    this.#readDue(id);
     return opened;
   }
 
-  /** Reads when the tenant is next due; called after every commit that changed it. */
+  /** The tenant's due work changed: called after every commit that did, so it only makes a note for the next tick. */
   noteDue(id: string): void {
-    const due = this.#open.get(id)?.nextDueAt();
+    this.#changed.add(id);
+  }
+
+  #readDue(id: string): void {
+    const tenant = this.#open.get(id);
+    if (tenant === undefined) return;
+    this.#changed.delete(id);
+    const due = tenant.nextDueAt();
     if (due === undefined) this.#dueAtMs.delete(id);
     else this.#dueAtMs.set(id, due);
+  }
+
+  #readChanged(nowMs: number): void {
+    for (const id of this.#changed) {
+      if (this.#working.has(id)) continue;
+      try {
+        this.#readDue(id);
+      } catch {
+        this.#dueAtMs.set(id, nowMs); // its due work meets the same fault, reports it, and holds up no other tenant
+      }
+    }
   }
 
   all(): T[] {
@@ -51,6 +71,7 @@ export class OpenTenants<T extends OpenTenant> {
 
   /** Runs the work of every tenant that is due; a tenant still working is left alone. Settles when all are done. */
   async tick(nowMs: number): Promise<void> {
+    this.#readChanged(nowMs);
     // A clock that was put back: what the old one planned may be due now, or a day away for nobody's good.
     if (nowMs < this.#tickedAtMs - LIMITS.clockSkewMs) for (const id of this.#open.keys()) this.#dueAtMs.set(id, nowMs);
     this.#tickedAtMs = nowMs;
@@ -64,10 +85,11 @@ export class OpenTenants<T extends OpenTenant> {
     try {
       await this.get(id)?.runDueWork();
       this.#working.delete(id);
-      this.noteDue(id);
+      this.#readDue(id);
     } catch (error) {
       // What failed is still due: a while later, so that a damaged row is neither hammered nor reported every second.
       this.#working.delete(id);
+      this.#changed.delete(id);
       this.#dueAtMs.set(id, nowMs + LIMITS.refreshCoolDownMs);
       throw error;
     }
@@ -77,6 +99,7 @@ export class OpenTenants<T extends OpenTenant> {
     for (const [id, tenant] of this.#open) {
       if (this.#open.size < LIMITS.openTenantsMax) return;
       if (this.#working.has(id) || !tenant.idle()) continue;
+      if (this.#changed.has(id)) this.#readDue(id);
       this.#open.delete(id);
       tenant.close();
     }
@@ -86,5 +109,6 @@ export class OpenTenants<T extends OpenTenant> {
     for (const tenant of this.#open.values()) tenant.close();
     this.#open.clear();
     this.#dueAtMs.clear();
+    this.#changed.clear();
   }
 }

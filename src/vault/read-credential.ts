@@ -7,7 +7,7 @@ import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
-import { prepareField } from '../crypto/data-key.ts';
+import { prepareField, prepareFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { purposeOf } from './credential-kinds.ts';
@@ -135,12 +135,26 @@ export function prepareVersion(
   stored: VersionRow,
   field: 'value' | 'retained',
 ): PreparedOpen {
-  const purpose = purposeOf(row.kind);
   const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
+  return prepareField(...keyAndPlace(vault, row, stored), field, stored.wrapped_key, sealed);
+}
+
+/** As `prepareVersion` for both of its fields. @throws integrity | key_destroyed | not_found */
+export function prepareWholeVersion(
+  vault: TenantVault,
+  row: CredentialRow,
+  stored: VersionRow,
+): Record<'value' | 'retained', PreparedOpen> {
+  const { value, retained } = stored;
+  if (value === null || retained === null) fail('not_found', 'this version has no such part');
+  return prepareFields(...keyAndPlace(vault, row, stored), stored.wrapped_key, { value, retained });
+}
+
+function keyAndPlace(vault: TenantVault, row: CredentialRow, stored: VersionRow) {
   const { keyring } = vault.core;
-  const tenantKey = keyring.byId(purpose, stored.key_id);
+  const purpose = purposeOf(row.kind);
   const context = keyring.context(purpose, 'credential_version', row.id, stored.version);
-  return prepareField(tenantKey, context, field, stored.wrapped_key, sealed);
+  return [keyring.byId(purpose, stored.key_id), context] as const;
 }
 
 const encoder = new TextEncoder();

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { dataKeyOf, prepareField, prepareValue, rewrapDataKey, sealFields, sealUnderDataKey } from '../../src/crypto/data-key.ts';
+import {
+  dataKeyOf,
+  prepareField,
+  prepareFields,
+  prepareValue,
+  rewrapDataKey,
+  sealFields,
+  sealUnderDataKey,
+} from '../../src/crypto/data-key.ts';
 import { headerOf, seal } from '../../src/crypto/envelope.ts';
 import { CONTEXT, failureOf, flipBit, hex, madeUpKey, refusalOf, text, utf8 } from './fixtures.ts';
 
@@ -63,6 +71,16 @@ describe('the fields of one version', () => {
     expect(text(prepareField(tenantKey, TABLE, 'retained', wrappedKey, retained).open())).toBe('not-a-real-secret: refresh');
     expect(headerOf(value).keyId).toBe(headerOf(retained).keyId);
     expect(Object.keys(sealed)).toEqual(['value', 'retained']);
+  });
+
+  it('come back together too, and neither as the other', () => {
+    const { wrappedKey, sealed } = grant();
+    const [value, retained] = [sealed['value'] as Uint8Array, sealed['retained'] as Uint8Array];
+    const prepared = prepareFields(tenantKey, TABLE, wrappedKey, { value, retained });
+    expect(text(prepared.value.open())).toBe('not-a-real-secret: access');
+    expect(text(prepared.retained.open())).toBe('not-a-real-secret: refresh');
+    const exchanged = { value: retained, retained: value };
+    expect(refusalOf(() => prepareFields(tenantKey, TABLE, wrappedKey, exchanged))).toBe('integrity: commit mismatch');
   });
 
   it('do not open as one another, so that a refresh token cannot be read as the value', () => {
