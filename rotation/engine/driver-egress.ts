@@ -94,6 +94,7 @@ async function exchange(
           callback(refused, null);
           return;
         }
+        if (failed === null) cutOff(socket, request.maxBytes);
         // INVARIANT: not one byte of the request leaves before this line (test/rotation/engine/driver-egress.test.ts).
         if (failed === null) sentAtMs = options.clock.now();
         callback(...result);
@@ -123,6 +124,8 @@ async function exchange(
     };
   } catch (error) {
     if (error instanceof EgressFailure) throw error;
+    if (error instanceof Flood || (error instanceof Error && error.cause instanceof Flood))
+      throw new EgressFailure('answer_too_large');
     const code = codeOf(error);
     throw new EgressFailure(
       sentAtMs === undefined ? beforeSending(url, code, deadline.aborted) : afterSending(deadline.aborted),
@@ -143,6 +146,19 @@ async function whyNotToSend(socket: Socket, { mayLeave }: NodeEgressRequest): Pr
     return new EgressFailure('withdrawn');
   }
   return socket.destroyed ? new EgressFailure('connect_failed') : undefined;
+}
+
+class Flood extends Error {}
+/** Of what is no body: headers, hints, the frames of chunks of one byte. */
+const WIRE_BYTES_PER_BODY_BYTE = 8;
+const WIRE_BYTES_MIN = 65_536;
+
+/** SECURITY: hints, status lines and chunk sizes without an end are no body, and would keep the thread of all tenants busy until the deadline. */
+function cutOff(socket: Socket, maxBytes: number): void {
+  const mostBytes = WIRE_BYTES_MIN + WIRE_BYTES_PER_BODY_BYTE * maxBytes;
+  socket.on('readable', () => {
+    if (socket.bytesRead > mostBytes) socket.destroy(new Flood());
+  });
 }
 
 function pinnedConnector(

@@ -33,6 +33,14 @@ describe.skipIf(certificate === undefined)('the node egress over TLS', () => {
   const hosts: unknown[] = [];
   beforeAll(async () => {
     server = createServer({ ...certificate }, (req, res) => {
+      if (req.url === '/flood') {
+        const hint = () => {
+          for (let i = 0; i < 200; i++) res.writeEarlyHints({ link: '</x>; rel=preload' });
+          if (!res.destroyed) setImmediate(hint);
+        };
+        hint();
+        return;
+      }
       hosts.push(req.headers.host);
       res.end('over TLS');
     });
@@ -50,6 +58,13 @@ describe.skipIf(certificate === undefined)('the node egress over TLS', () => {
   it('checks the certificate against the name although it connects to a pinned address', async () => {
     expect(textOf((await trusting.send(requestTo(`https://provider.test:${port}/`))).body)).toBe('over TLS');
     expect(hosts).toEqual([`provider.test:${port}`]);
+  });
+
+  it('cuts off hints that never end, long before the deadline', async () => {
+    const started = Date.now();
+    const flooding = trusting.send(requestTo(`https://provider.test:${port}/flood`, { timeoutMs: 10_000 }));
+    await expect(flooding).rejects.toMatchObject({ reason: 'answer_too_large', sent: 'unknown' });
+    expect(Date.now() - started).toBeLessThan(5_000);
   });
 
   it('sends nothing to a server with another name or an untrusted certificate', async () => {
