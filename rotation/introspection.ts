@@ -67,6 +67,7 @@ async function buildRequest(
       method: spec.method,
       hosts,
       authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
+      audience: spec.assertionAudience,
       bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
       fields: { [spec.tokenParameter]: token },
       ...(spec.authentication === 'bearer' ? { headers: { authorization: SecretValue.fromText(`Bearer ${token}`) } } : {}),

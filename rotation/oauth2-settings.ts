@@ -63,6 +63,7 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
   const filling = new Filling(connector, settings);
   const tokenEndpoint = filling.url(adjust.tokenEndpoint ?? declared.tokenEndpoint, '/config/token_endpoint');
   const { consent, introspection, revocation, probe } = connector;
+  const asClient = standardClient({ ...declared, ...adjust, tokenEndpoint });
   const authorizeEndpoint = settings.authorizeEndpoint ?? consent?.authorizeEndpoint;
   const settled = {
     consent:
@@ -74,8 +75,8 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
             ...(settings.issuer === undefined ? {} : { issuer: settings.issuer }),
             ...(consent.choice === undefined ? {} : { choice: { ...consent.choice, url: filling.url(consent.choice.url) } }),
           },
-    introspection: filling.part(introspection, settings.introspectionEndpoint, RFC_7662),
-    revocation: filling.revocation(revocation, settings.revocationEndpoint),
+    introspection: filling.part(introspection, settings.introspectionEndpoint, { ...RFC_7662, ...asClient }),
+    revocation: filling.revocation(revocation, settings.revocationEndpoint, { ...RFC_7009, ...asClient }),
     probe: filling.part(probe),
   };
   const hosts = filling.hosts(declared.hosts, adjust.tokenEndpoint !== undefined);
@@ -95,16 +96,19 @@ function lifetimesAt({ scheduled, ...lifetimes }: LifetimeSpec, tokenEndpoint: s
   return { ...lifetimes, scheduled: ours };
 }
 
-const RFC_7662: Omit<IntrospectionSpec, 'url'> = {
+/** At its other endpoints a client proves itself as at the token endpoint (RFC 7009 section 2.1, RFC 7662 section 2.1). */
+function standardClient({ clientAuthentication, assertionAudience, tokenEndpoint }: OAuth2Spec) {
+  return { authentication: clientAuthentication, assertionAudience: assertionAudience ?? tokenEndpoint };
+}
+
+const RFC_7662: Omit<IntrospectionSpec, 'url' | 'authentication'> = {
   method: 'POST',
-  authentication: 'client_secret_basic',
   bodyFormat: 'form',
   tokenParameter: 'token',
   fields: { active: 'active', scope: 'scope', expiresAt: 'exp' },
 };
-const RFC_7009: Omit<RevocationSpec, 'url'> = {
+const RFC_7009: Omit<RevocationSpec, 'url' | 'authentication'> = {
   method: 'POST',
-  authentication: 'client_secret_basic',
   bodyFormat: 'form',
   token: 'refresh',
   tokenParameter: 'token',
@@ -156,8 +160,12 @@ class Filling {
     return this.#fill(url) === undefined ? undefined : ({ ...rest, url: this.url(url) } as P);
   }
 
-  revocation(declared: RevocationSpec | undefined, endpoint: string | undefined): RevocationSpec | undefined {
-    const part = this.part(declared, endpoint, RFC_7009);
+  revocation(
+    declared: RevocationSpec | undefined,
+    endpoint: string | undefined,
+    standard: Omit<RevocationSpec, 'url'>,
+  ): RevocationSpec | undefined {
+    const part = this.part(declared, endpoint, standard);
     if (part?.extraParameters === undefined) return part;
     const extra = Object.entries(part.extraParameters).map(([name, template]) => [name, this.#fill(template, false)] as const);
     if (extra.some(([, value]) => value === undefined)) return undefined;

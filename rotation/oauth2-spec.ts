@@ -168,7 +168,9 @@ export interface IntrospectionSpec {
   readonly url: string;
   readonly method: 'GET' | 'POST';
   /** `bearer`: the token asks about itself. */
-  readonly authentication: 'client_secret_post' | 'client_secret_basic' | 'bearer' | 'none';
+  readonly authentication: ClientAuthentication | 'bearer';
+  /** Of a signed assertion. Default: the URL. */
+  readonly assertionAudience?: string;
   readonly bodyFormat: 'form' | 'json' | 'query';
   /** The field that carries the access token. */
   readonly tokenParameter: string;
@@ -185,7 +187,9 @@ export interface IntrospectionSpec {
 export interface RevocationSpec {
   readonly url: string;
   readonly method: 'POST' | 'DELETE' | 'GET';
-  readonly authentication: 'client_secret_post' | 'client_secret_basic' | 'client_secret_as_user' | 'bearer' | 'none';
+  readonly authentication: ClientAuthentication | 'bearer';
+  /** Of a signed assertion. Default: the URL. */
+  readonly assertionAudience?: string;
   readonly bodyFormat: 'form' | 'json' | 'none';
   /** Which token is sent; the refresh token falls back to the access token where there is none. */
   readonly token: 'refresh' | 'access';

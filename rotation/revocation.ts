@@ -78,6 +78,7 @@ async function buildRequest(
       method: spec.method,
       hosts,
       authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
+      audience: spec.assertionAudience,
       bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
       fields,
       extraFields: spec.extraParameters,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Connector } from '../../rotation/connector.ts';
 import { connector as generic } from '../../rotation/connectors/generic-oauth2.ts';
-import { settleOAuth2 } from '../../rotation/oauth2-settings.ts';
+import { settleConnector, settleOAuth2 } from '../../rotation/oauth2-settings.ts';
 import { GENERIC } from './kit.ts';
 
 const crm: Connector = {
@@ -74,6 +74,23 @@ describe('the settings of a credential', () => {
     const settled = settleOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
     expect(settled).toMatchObject({ hosts: ['id.example'], bodyFormat: 'json', lostAnswer: { kind: 'unsafe' } });
   });
+
+  it.each(['client_secret_post', 'private_key_jwt', 'none'] as const)(
+    'let the client prove itself at their own endpoints as at the token endpoint (%s)',
+    (clientAuthentication) => {
+      const endpoints = {
+        revocationEndpoint: 'https://id.example/revoke',
+        introspectionEndpoint: 'https://id.example/introspect',
+      };
+      const settled = settleConnector(generic, {
+        adjust: { tokenEndpoint: 'https://id.example/token', clientAuthentication },
+        ...endpoints,
+      });
+      const asClient = { authentication: clientAuthentication, assertionAudience: 'https://id.example/token' };
+      expect(settled.revocation).toMatchObject(asClient);
+      expect(settled.introspection).toMatchObject(asClient);
+    },
+  );
 
   it('mean nothing to a connector without a refresh', () => {
     const { oauth2: _, ...bare } = crm;
