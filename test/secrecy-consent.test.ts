@@ -18,7 +18,7 @@ import {
   setUpOwner,
   stopAll,
 } from './kit/node-process.ts';
-import { type PrintedService, startPrinted } from './kit/printed-service.ts';
+import { type PrintedKeyturn, startPrinted } from './kit/printed-keyturn.ts';
 
 const CONNECTED = 'is connected</h1>';
 const IMPORTED: readonly Echo[] = ['dead', 'word', 'page', 'redirect', 'half'];
@@ -26,7 +26,7 @@ const canaries = new Canaries();
 const directory = newDirectory();
 /** Where it came from, and what there is of secrets in it. */
 const sightings: string[] = [];
-let service: PrintedService;
+let service: PrintedKeyturn;
 let receiver: Awaited<ReturnType<typeof startEchoingReceiver>>;
 let admin: Client;
 let workload: Client;

@@ -5,7 +5,7 @@ import { eventually } from './node-process.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
-export interface PrintedService {
+export interface PrintedKeyturn {
   readonly url: string;
   /** Of stdout and stderr. */
   printed(): Buffer;
@@ -14,7 +14,7 @@ export interface PrintedService {
 }
 
 /** With every switch on that makes a program talk. */
-export async function startPrinted(directory: string): Promise<PrintedService> {
+export async function startPrinted(directory: string): Promise<PrintedKeyturn> {
   const service = spawn(process.execPath, ['--trace-warnings', MAIN, 'serve', '--data', directory, '--port', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], DEBUG: '*', LOG_LEVEL: 'trace' },
