@@ -39,6 +39,7 @@ export interface ReadBody {
   readonly text: string;
 }
 
+const UNRECOGNISED = 'unrecognised_error';
 const TEXT_SEARCHED_CHARS = 8_192;
 
 /** An unknown refusal is `configuration`: it alerts the operator and leaves the grant alone. */
@@ -51,8 +52,13 @@ export function readRefusal(status: number, body: ReadBody, providerTable: reado
   if (status >= 300 && status < 400) return { kind: 'configuration', cause: 'redirect_refused' };
   // A challenge page of a firewall in front of the provider says nothing about the grant or the client.
   if (status === 403 && body.members === undefined) return { kind: 'transient', cause: 'http_403' };
-  if (status >= 400) return { kind: 'configuration', cause: codes.size > 0 ? 'unrecognised_error' : `http_${status}` };
-  return { kind: 'configuration', cause: 'unrecognised_error' };
+  if (status >= 400) return { kind: 'configuration', cause: codes.size > 0 ? UNRECOGNISED : `http_${status}` };
+  return { kind: 'configuration', cause: UNRECOGNISED };
+}
+
+/** Whether a refusal of kind `configuration` was in no words that any table knows. */
+export function isUnrecognised(cause: string): boolean {
+  return cause === UNRECOGNISED || cause.startsWith('http_');
 }
 
 /** True when the answer says it is a refusal, whatever its status (some providers refuse with 200). */

@@ -9,6 +9,7 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { whyDead } from '../../src/vault/read-credential.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -111,7 +112,7 @@ export class RunEngine implements Refresher {
         const row = requireActive(located.row);
         if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(access, row);
-        if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
+        if (row.health === 'disconnected') fail('needs_consent', whyDead(row));
         const run = vault.runs.findOpen(access, row.id) ?? openRun(vault, access, row, 'request', 'rotation');
         details.trigger = 'request';
         details.run = run.id;
@@ -123,7 +124,7 @@ export class RunEngine implements Refresher {
   /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
   #refuseDead(access: Access, row: CredentialRow): void {
     const { vault } = this.#o;
-    if (row.health_cause !== ANSWER_LOST) fail('needs_consent', 'the grant is dead at the provider: connect it again');
+    if (row.health_cause !== ANSWER_LOST) fail('needs_consent', whyDead(row));
     const endedAt = vault.runs.requestEndedAt(access, row.id);
     const since = endedAt === undefined ? undefined : vault.around.clock.now() - endedAt;
     if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)

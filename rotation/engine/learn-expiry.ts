@@ -2,7 +2,7 @@
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
 import { LIMITS } from '../../src/base/limits.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import { refreshDueAt } from '../../src/vault/refresh-schedule.ts';
+import { endsAtOnce, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
 import { introspectExpiry } from '../introspection.ts';
 import type { Refreshed } from '../oauth2-answer.ts';
 import { mayReachLoopback } from './connector-settings.ts';
@@ -65,8 +65,9 @@ function book(ports: DueWorkPorts, credentialId: string, version: number, endsAt
       // What is planned by the token's end moves with it; a keep-alive stays where it is.
       refresh_due_at:
         row.refresh_due_at !== null && row.refresh_due_at <= (row.value_expires_at ?? 0)
-          ? // SECURITY: a provider that calls every new token ended would be asked in a loop.
-            Math.max(now + LIMITS.refreshCoolDownMs, refreshDueAt(now, endsAtMs, vault.around.entropy.fraction()))
+          ? endsAtOnce(now, endsAtMs)
+            ? now + LIMITS.refreshCoolDownMs
+            : refreshDueAt(now, endsAtMs, vault.around.entropy.fraction())
           : row.refresh_due_at,
       revision: row.revision + 1,
       updated_at: now,

@@ -8,9 +8,10 @@ import type { Access } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
+import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
-import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
+import { endsAtOnce, isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import type { RenewableGrant } from '../mint-token.ts';
@@ -146,8 +147,15 @@ function isWorthwhile(vault: TenantVault, lookup: Access, row: CredentialRow, wa
   if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted.force) : !isHeldByAnother(run, now, wanted);
   if (wanted.force) return true;
   if (row.refresh_due_at === null) return false;
-  const expired = row.value_expires_at !== null && row.value_expires_at <= now;
+  const expired = row.value_expires_at !== null && row.value_expires_at <= now && !hasJustEnded(row, now);
   return expired || row.refresh_due_at <= now || isStoredInTheFuture(vault, lookup, row, now);
+}
+
+/** It had ended when the provider handed it out, moments ago: another would not be any better. */
+function hasJustEnded(row: CredentialRow, now: number): boolean {
+  const { refreshedAt } = grantFacts(row);
+  if (refreshedAt === undefined || row.value_expires_at === null || !endsAtOnce(refreshedAt, row.value_expires_at)) return false;
+  return refreshedAt <= now && now < refreshedAt + LIMITS.refreshCoolDownMs;
 }
 
 function isHeldByAnother(run: RunRow, now: number, { owner }: LeaseRequest): boolean {

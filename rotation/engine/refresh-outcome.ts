@@ -14,6 +14,7 @@ import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { isUnrecognised } from '../oauth2-errors.ts';
 import type { Refreshed, RefreshOutcome } from '../oauth2-refresh.ts';
 import { endAsLost, type LostAnswers, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
@@ -50,6 +51,8 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       const split = splitOf(attempt, outcome, next);
       applyTiming(vault, next, split, now);
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
+      // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
+      else if (row.health === 'needs_consent') next.refresh_due_at = now;
       // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
       if (row.health === 'disconnected') moveRevocation(vault, next);
       storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
@@ -136,17 +139,17 @@ export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: Exclu
         return 'dead';
       }
       // Only a send without a whole answer is a lost answer: one that says 5xx is the provider's word that it failed (decision 0003).
-      const count = run.lost_answers + (outcome.kind === 'unknown' ? 1 : 0);
+      const isLost = outcome.kind === 'unknown' || (attempt.doubted && isUnexplained(outcome));
+      const count = run.lost_answers + (isLost ? 1 : 0);
       const counted = { ...run, lost_answers: count };
       const lost = lostAnswersOf(vault, access, counted, located, count);
       const { settled } = attempt;
-      const isOver = outcome.kind === 'unknown' && settled !== undefined;
-      if (isOver && !maySendAgain(settled.oauth2, lost, vault.around.clock.now())) {
+      if (isLost && settled !== undefined && !maySendAgain(settled.oauth2, lost, vault.around.clock.now())) {
         vault.runs.journal(access, run.id, 'answer_lost', outcome.cause, vault.around.clock.now());
         endAsLost(vault, access, counted, located);
         return 'dead';
       }
-      const atOnce = outcome.kind === 'unknown' && count === 1;
+      const atOnce = isLost && count === 1;
       retryLater(vault, access, counted, attempt, outcome, lost);
       if (!atOnce) degrade(vault, access, row, environment.name, run, outcome);
       return atOnce ? 'at_once' : 'later';
@@ -154,6 +157,11 @@ export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: Exclu
     'failed',
     attempt.run.id,
   );
+}
+
+/** A refusal in no known words: of a token that may be spent it does not say that it is not. */
+function isUnexplained(outcome: Exclude<RefreshOutcome, Refreshed>): boolean {
+  return outcome.kind === 'configuration' && outcome.status !== undefined && isUnrecognised(outcome.cause);
 }
 
 function supersede(vault: TenantVault, access: Access, run: RunRow): void {

@@ -75,6 +75,8 @@ export const LIMITS = {
   refreshMarginFraction: 0.1,
   refreshMarginMaxFraction: 0.5,
   refreshDefaultTtlMs: HOUR,
+  /** A token that lives shorter from the day it is handed out is of no use to anybody. */
+  usefulLifetimeMinMs: 2 * SECOND,
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,

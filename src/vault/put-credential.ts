@@ -19,7 +19,7 @@ import {
 } from './credential-kinds.ts';
 import { grantFacts } from './grant-facts.ts';
 import { notePutGrant } from './put-grant.ts';
-import { keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
+import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -243,9 +243,9 @@ export function applyTiming(
   else if ((JSON.parse(facts.config) as OAuth2Config).refresh === 'on_read') {
     facts.refresh_due_at = keepAliveAt(now, rules.idleMs, fraction);
   } else {
-    // SECURITY: a provider that calls every new token ended already would be asked in a loop, a version and an event each time.
-    const earliest = grantFacts(facts).refreshedAt === now ? now + LIMITS.refreshCoolDownMs : now;
-    facts.refresh_due_at = Math.max(earliest, refreshDueAt(now, split.expiresAtMs, fraction));
+    const brought = grantFacts(facts).refreshedAt === now;
+    const due = refreshDueAt(now, split.expiresAtMs, fraction);
+    facts.refresh_due_at = brought && endsAtOnce(now, split.expiresAtMs) ? now + LIMITS.refreshCoolDownMs : due;
   }
 }
 

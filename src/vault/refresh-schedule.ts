@@ -32,6 +32,14 @@ export function keepAliveAt(nowMs: number, idleMs: number | undefined, fraction:
   return Math.round(nowMs + idle * LIMITS.keepAliveFraction * (1 - fraction / 10));
 }
 
+/**
+ * SECURITY: a provider that calls each new token ended as it hands it out is left alone for a cool-down, or it would be asked in a loop,
+ * a version and an event each time (test/rotation/ended-tokens.test.ts).
+ */
+export function endsAtOnce(handedOutAtMs: number, expiresAtMs: number): boolean {
+  return expiresAtMs - handedOutAtMs < LIMITS.usefulLifetimeMinMs;
+}
+
 /** An instant that this clock cannot have written: it was ahead, or it has been put back since. */
 export function isFromTheFuture(atMs: number, nowMs: number): boolean {
   return atMs > nowMs + LIMITS.clockSkewMs;

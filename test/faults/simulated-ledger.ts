@@ -54,7 +54,7 @@ export class Ledger {
   readonly #calls = new Map<number, Call[]>();
   /** The intents that calls were made on, with the owner of each. */
   readonly #intents = new Map<string, string>();
-  /** By credential name: the generation that somebody meant to spend when he died or was stopped. */
+  /** By credential name: the generation that somebody meant to spend, perhaps once more, when he died or was stopped. */
   readonly #doubted = new Map<string, number>();
 
   of(family: Family): readonly Call[] {
@@ -132,21 +132,29 @@ export class Ledger {
     return !isOwn && apartMs >= 0 && apartMs < LIMITS.leaseMs;
   }
 
-  /** What the dead process had under way, or had heard and not stored, is gone. An intent of its own says no more than that it may have sent. */
+  /**
+   * What the dead process had under way, or had heard and not stored, is gone. An intent of its own says no more than that it may have sent;
+   * and an answer it had missed it can no longer ask for again at once.
+   */
   cutAll(sql: Sql): void {
-    const intents = sql.all<{ name: string; generation: number }>(
-      "SELECT name, generation FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.step = 'intent'",
-    );
-    for (const { name, generation } of intents) this.#doubted.set(name, generation);
+    this.#doubtOpen(sql);
     for (const call of [...this.#calls.values()].flat()) {
       const unstored = call.end === 'answered' && call.generation === generationOf(sql, call.name);
       if (call.end === 'under_way' || unstored) call.end = 'cut';
     }
   }
 
-  /** Whoever meant to spend this generation is stopped: nobody else can tell whether he did. */
+  /** Whoever meant to spend this generation is stopped, with everything else he had in hand: nobody else can tell whether he did. */
   doubt(sql: Sql, name: string): void {
     this.#doubted.set(name, generationOf(sql, name));
+    this.#doubtOpen(sql);
+  }
+
+  #doubtOpen(sql: Sql): void {
+    const intents = sql.all<{ name: string; generation: number }>(
+      "SELECT name, generation FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.step IN ('intent', 'answer_lost')",
+    );
+    for (const { name, generation } of intents) this.#doubted.set(name, generation);
   }
 
   /** Two calls crossed each other: the provider may have ended what was stored since. */

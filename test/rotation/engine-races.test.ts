@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import { changeHealth } from '../../src/vault/grant-health.ts';
 import { type RefreshBench, refreshBench } from '../kit/refresh-bench.ts';
 
 const TTL_MS = 600_000;
@@ -11,6 +12,17 @@ afterEach(async () => {
 async function released(gate: { release(): void }, work: Promise<unknown>): Promise<void> {
   gate.release();
   await work;
+}
+
+/** What another owner of the lease was told of the same generation. */
+async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
+  await vault.submit(() =>
+    vault.door.lookup('test', (access) => {
+      const { mac: _mac, mac_key_id: _key, ...next } = vault.credentials.byId(access, id);
+      changeHealth(vault, access, next, 'staging', 'needs_consent', 'invalid_grant');
+      vault.credentials.save(access, next);
+    }),
+  );
 }
 
 /** A refresh whose answer has come from the provider and is held just before it is booked. */
@@ -135,6 +147,18 @@ describe('an engine that was stopped in its tracks (RO-11)', () => {
     await wake();
     expect(row('crm')).toMatchObject({ current_version: 2, health: 'ready' });
     expect((await read('crm')).version).toBe(2);
+  });
+
+  it('proves at once a pair that came after the grant was called dead', async () => {
+    const { wake, row, sandbox, tenant } = await takenOver();
+    tenant.sql.run("UPDATE run SET state = 'failed', step = 'failed', lease_owner = ''");
+    await calledDead(tenant, row('crm').id);
+    await wake();
+    expect(row('crm')).toMatchObject({ current_version: 2, health: 'ready', refresh_due_at: tenant.clock.now() });
+    await bench.engine.runDueWork();
+    expect(row('crm')).toMatchObject({ current_version: 3, health: 'ready' });
+    expect(row('crm').refresh_due_at).toBeGreaterThan(tenant.clock.now());
+    expect(sandbox.counters.tokenCalls).toBe(2);
   });
 
   it('may not declare the grant dead that another took over meanwhile', async () => {
