@@ -29,26 +29,27 @@ export class Canaries {
     return this.#known.size;
   }
 
-  /** What is in `content`, where each of `shown` may be once and nowhere else. */
+  /** What is in `content`, in whatever case, where each of `shown` may be once and nowhere else. */
   in(content: string | Buffer, shown: readonly string[] = []): Sighting[] {
     let text = typeof content === 'string' ? Buffer.from(content).toString('latin1') : content.toString('latin1');
     for (const value of shown) text = text.replace(Buffer.from(value).toString('latin1'), () => '');
+    text = text.toLowerCase();
     return [...this.#known.values()].flatMap(({ kind, forms }) =>
       [...forms].filter(([form]) => text.includes(form)).map(([, name]) => ({ secret: kind, form: name })),
     );
   }
 }
 
-/** Every spelling and what it is called; bytes are written as latin1. */
+/** Every spelling, in lower case, and what it is called; bytes are written as latin1. */
 function formsOf(value: string): Map<string, string> {
   const forms = new Map<string, string>();
   const add = (form: string, name: string): void => {
-    if (form.length >= START_CHARS - 2 && !forms.has(form)) forms.set(form, name);
+    const lower = form.toLowerCase();
+    if (lower.length >= START_CHARS - 2 && !forms.has(lower)) forms.set(lower, name);
   };
   const spell = (bytes: Buffer, what: string): void => {
     add(bytes.toString('latin1'), `${what}, plain`);
     add(bytes.toString('hex'), `${what}, hex`);
-    add(bytes.toString('hex').toUpperCase(), `${what}, hex`);
     // Inside of a longer text its bytes may stand at any of the three places of a group of base64.
     for (const before of [0, 1, 2]) {
       const padded = Buffer.concat([Buffer.alloc(before), bytes]);
