@@ -48,6 +48,8 @@ export interface OAuth2Spec {
   readonly exchangeAnswerFields?: Partial<AnswerFields>;
   /** What a token answer tells of the connected account, by our name, e.g. `{ instance_url: 'instance_url' }`; never secret, served with the token. */
   readonly accountFields?: Readonly<Record<string, string>>;
+  /** Which of `accountFields` says whose account it is: another value is another account, and is told. */
+  readonly accountId?: string;
   /** Added to every refresh request, e.g. `{ resource: '...' }`; never secret, never replaces a field of the protocol. */
   readonly extraParameters?: Readonly<Record<string, string>>;
   /** Between scopes in the provider's answers and requests; Keyturn itself always uses a space. */

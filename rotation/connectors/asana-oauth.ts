@@ -15,6 +15,7 @@ export const connector: Connector = {
     accessTokenTtlSeconds: 3_600,
     scopeSeparator: ' ',
     accountFields: { user_gid: 'data.gid', user_name: 'data.name' },
+    accountId: 'user_gid',
   },
   consent: {
     authorizeEndpoint: 'https://app.asana.com/-/oauth_authorize',

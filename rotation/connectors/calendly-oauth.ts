@@ -15,6 +15,7 @@ export const connector: Connector = {
     accessTokenTtlSeconds: 7_200,
     scopeSeparator: ' ',
     accountFields: { owner: 'owner', organization: 'organization' },
+    accountId: 'organization',
   },
   adjustable: ['clientAuthentication'],
   consent: {

@@ -27,6 +27,7 @@ export const connector: Connector = {
     scopeSeparator: ' ',
     answerFields: { scope: 'scopes' },
     accountFields: { hub_id: 'hub_id', user_id: 'user_id' },
+    accountId: 'hub_id',
     errorTable: [{ code: 'BAD_REFRESH_TOKEN', means: 'dead', cause: 'bad_refresh_token' }],
   },
   adjustable: ['tokenEndpoint', 'clientAuthentication'],

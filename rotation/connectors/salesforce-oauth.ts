@@ -23,6 +23,7 @@ export const connector: Connector = {
     lostAnswer: { kind: 'unsafe' },
     scopeSeparator: ' ',
     accountFields: { instance_url: 'instance_url', identity: 'id' },
+    accountId: 'identity',
     errorTable: [
       { code: 'invalid_grant', text: 'already being processed', means: 'transient', cause: 'concurrent_refresh' },
       { code: 'invalid_grant', text: 'rate exceeded', means: 'transient', cause: 'login_rate_exceeded' },

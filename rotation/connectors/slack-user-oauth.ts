@@ -29,6 +29,7 @@ export const connector: Connector = {
       app_id: 'app_id',
       enterprise_id: 'enterprise.id',
     },
+    accountId: 'team_id',
     errorTable: [
       { code: 'internal_error', means: 'transient', cause: 'internal_error' },
       { code: 'fatal_error', means: 'transient', cause: 'fatal_error' },

@@ -17,6 +17,7 @@ export const connector: Connector = {
     scopeSeparator: ' ',
     exchangeSendsRedirectUri: false,
     accountFields: { stripe_user_id: 'stripe_user_id', livemode: 'livemode' },
+    accountId: 'stripe_user_id',
   },
   adjustable: ['lostAnswer'],
   consent: { authorizeEndpoint: 'https://marketplace.stripe.com/oauth/v2/authorize', pkce: 'refused', scopeParameter: 'none' },

@@ -18,6 +18,7 @@ export const connector: Connector = {
     scopeSeparator: ' ',
     exchangeSendsRedirectUri: false,
     accountFields: { stripe_user_id: 'stripe_user_id', livemode: 'livemode' },
+    accountId: 'stripe_user_id',
   },
   consent: {
     authorizeEndpoint: 'https://connect.stripe.com/oauth/authorize',

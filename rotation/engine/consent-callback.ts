@@ -79,7 +79,8 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
     return { kind: 'failed' };
   }
   const { choice, alwaysScopes = [] } = settled.consent ?? {};
-  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes }, choice));
+  const { accountId } = settled.oauth2;
+  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes, accountId }, choice));
   faults.at('connect.after-store');
   if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
   // Nobody waits for it; what could not be asked stays guessed.

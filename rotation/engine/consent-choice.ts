@@ -93,8 +93,8 @@ export async function chooseAccount(
 }
 
 function choose(vault: TenantVault, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
-  return enterConsent(vault, caller, consent, 'chosen', (access) => {
-    storeChosen(vault, access, consent, choice.accountField, id);
+  return enterConsent(vault, caller, consent, 'chosen', (access, details) => {
+    storeChosen(vault, access, consent, choice.accountField, id, details);
     const now = vault.around.clock.now();
     vault.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
     vault.dueChanged();

@@ -17,6 +17,7 @@ import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
+import { noteAccount } from '../../src/vault/note-account.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -95,6 +96,8 @@ export interface Consented {
   readonly outcome: Refreshed;
   /** What the connector cannot do without. */
   readonly alwaysScopes: readonly string[];
+  /** OAuth2Spec.accountId */
+  readonly accountId: string | undefined;
 }
 
 /** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
@@ -102,7 +105,7 @@ export function storeConsented(
   vault: TenantVault,
   access: Access,
   consent: Consent,
-  { outcome, alwaysScopes }: Consented,
+  { outcome, alwaysScopes, accountId }: Consented,
   details: EventDetails,
 ): CredentialFacts {
   const { located, request, config } = consent;
@@ -149,6 +152,7 @@ export function storeConsented(
   });
   const { name: environment } = located.environment;
   changeHealth(vault, access, next, environment, 'ready', null);
+  noteAccount(vault, access, next, environment, accountId, outcome.account, details);
   // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
   noteGrantedScope(vault, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
   applyTiming(vault, next, split, now);
@@ -161,12 +165,20 @@ export function storeConsented(
 }
 
 /** Books what the person chose; the grant itself stays as it is. Inside a job. */
-export function storeChosen(vault: TenantVault, access: Access, consent: Consent, field: string, id: string): void {
+export function storeChosen(
+  vault: TenantVault,
+  access: Access,
+  consent: Consent,
+  field: string,
+  id: string,
+  details: EventDetails,
+): void {
   const { located } = consent;
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
   const account = { ...grantFacts(facts).account, [field]: id };
   const next: CredentialFacts = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
   changeGrantFacts(next, { account });
+  noteAccount(vault, access, next, located.environment.name, field, account, details);
   if (next.health_cause === 'account_not_chosen') changeHealth(vault, access, next, located.environment.name, 'ready', null);
   // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
   // what it stores takes the account from the facts (test/rotation/engine/consent-choice.test.ts).

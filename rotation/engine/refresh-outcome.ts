@@ -12,6 +12,7 @@ import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
+import { noteAccount } from '../../src/vault/note-account.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { isUnrecognised } from '../oauth2-errors.ts';
@@ -90,6 +91,7 @@ function learn(
     account: Object.keys(account).length === 0 ? undefined : account,
     fingerprint: token === undefined ? undefined : grantFingerprint(vault, token),
   });
+  noteAccount(vault, access, next, environment, settled?.oauth2.accountId, outcome.account, details);
   const sign = settled === undefined ? undefined : signOnReplaced(settled.oauth2, known, replaced);
   if (sign !== undefined) noteSign(vault, access, next, environment, sign, details);
   noteGrantedScope(vault, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);

@@ -34,6 +34,8 @@ export interface EventDetails {
   purpose?: string;
   role?: string;
   run?: string;
+  /** Whose account it is changed: the connector's name of the field that tells. */
+  account_changed?: string;
   scopes_extra?: number;
   scopes_missing?: number;
   sign?: string;

@@ -25,6 +25,8 @@ export interface GrantFacts {
   readonly scopesTold?: string;
   /** instance_url, hub_id, cloud_id ...: checked text of the provider, never secret. */
   readonly account?: Readonly<Record<string, string>>;
+  /** What of it says whose account it is; kept when the account is connected anew, so that another one is noticed. */
+  readonly accountId?: string;
   /** Keyed hash of the refresh token: two credentials with the same one share a grant. */
   readonly fingerprint?: string;
   /** A sign that another system still refreshes this grant. */

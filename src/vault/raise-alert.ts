@@ -13,6 +13,7 @@ export const ALERT_KINDS = [
   'credential.disconnected',
   'credential.ends_soon', // forecast: 30, 7, 1 days
   'credential.scopes_changed', // wider or narrower than asked for
+  'credential.account_changed', // the grant is for another account than before
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
 ] as const;

@@ -1,0 +1,30 @@
+// Whose account a grant is for, watched: a person who connects again, or a provider, may bring another one without meaning to.
+// It must never put the provider's text into an alert or an event: only the name that the connector gave the field.
+import type { EventDetails } from '../audit/event.ts';
+import type { Access } from '../cell/access.ts';
+import type { CredentialFacts } from '../cell/credentials.ts';
+import { changeGrantFacts, grantFacts } from './grant-facts.ts';
+import { raiseAlert } from './raise-alert.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+/**
+ * Keeps whose account it is in `facts` (the caller saves the row); another than before raises one alert. Inside a job.
+ * @param field which of the account's facts tells; undefined: none does at this provider
+ */
+export function noteAccount(
+  vault: TenantVault,
+  access: Access,
+  facts: CredentialFacts,
+  environment: string,
+  field: string | undefined,
+  account: Readonly<Record<string, string>>,
+  details: EventDetails,
+): void {
+  const now = field !== undefined && Object.hasOwn(account, field) ? account[field] : undefined;
+  if (field === undefined || now === undefined) return;
+  const before = grantFacts(facts).accountId;
+  changeGrantFacts(facts, { accountId: now });
+  if (before === undefined || before === now) return;
+  details.account_changed = field;
+  raiseAlert(vault, access, facts, environment, 'credential.account_changed', { field });
+}
