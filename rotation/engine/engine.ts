@@ -112,7 +112,7 @@ export class RunEngine implements Refresher {
         const row = requireActive(located.row);
         if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(access, row);
-        if (row.health === 'disconnected') fail('needs_consent', whyDead(row));
+        if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
         const run = vault.runs.findOpen(access, row.id) ?? openRun(vault, access, row, 'request', 'rotation');
         details.trigger = 'request';
         details.run = run.id;

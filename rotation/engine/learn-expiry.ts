@@ -2,6 +2,7 @@
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
 import { LIMITS } from '../../src/base/limits.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { endsAtOnce, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
 import { introspectExpiry } from '../introspection.ts';
 import type { Refreshed } from '../oauth2-answer.ts';
@@ -59,13 +60,15 @@ function book(ports: DueWorkPorts, credentialId: string, version: number, endsAt
   enterReview(ports, { row, environment }, (access, details) => {
     details.step = 'expiry_read';
     const { mac: _mac, mac_key_id: _key, ...facts } = row;
+    const ended = endsAtOnce(now, endsAtMs);
+    changeGrantFacts(facts, { endedAtOnce: ended ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined });
     vault.credentials.save(access, {
       ...facts,
       value_expires_at: endsAtMs,
       // What is planned by the token's end moves with it; a keep-alive stays where it is.
       refresh_due_at:
         row.refresh_due_at !== null && row.refresh_due_at <= (row.value_expires_at ?? 0)
-          ? endsAtOnce(now, endsAtMs)
+          ? ended
             ? now + LIMITS.refreshCoolDownMs
             : refreshDueAt(now, endsAtMs, vault.around.entropy.fraction())
           : row.refresh_due_at,

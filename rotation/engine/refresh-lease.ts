@@ -11,7 +11,7 @@ import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant 
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
-import { endsAtOnce, isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
+import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import type { RenewableGrant } from '../mint-token.ts';
@@ -151,10 +151,10 @@ function isWorthwhile(vault: TenantVault, lookup: Access, row: CredentialRow, wa
   return expired || row.refresh_due_at <= now || isStoredInTheFuture(vault, lookup, row, now);
 }
 
-/** It had ended when the provider handed it out, moments ago: another would not be any better. */
+/** It had ended when the provider handed it out, moments ago, and the one before it, too: another would not be any better. */
 function hasJustEnded(row: CredentialRow, now: number): boolean {
-  const { refreshedAt } = grantFacts(row);
-  if (refreshedAt === undefined || row.value_expires_at === null || !endsAtOnce(refreshedAt, row.value_expires_at)) return false;
+  const { refreshedAt, endedAtOnce = 0 } = grantFacts(row);
+  if (refreshedAt === undefined || endedAtOnce < 2) return false;
   return refreshedAt <= now && now < refreshedAt + LIMITS.refreshCoolDownMs;
 }
 

@@ -14,9 +14,11 @@ import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { noteAccount } from '../../src/vault/note-account.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
+import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { isUnrecognised } from '../oauth2-errors.ts';
 import type { Refreshed, RefreshOutcome } from '../oauth2-refresh.ts';
+import { isGuessed } from './learn-expiry.ts';
 import { endAsLost, type LostAnswers, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
 import { moveRevocation } from './revoke-work.ts';
@@ -84,8 +86,10 @@ function learn(
   const token = answered ?? retained.refresh_token;
   const replaced = answered !== undefined && grant.refreshToken !== undefined && answered !== retained.refresh_token;
   const account = { ...known.account, ...outcome.account };
+  const now = vault.around.clock.now();
   changeGrantFacts(next, {
-    refreshedAt: vault.around.clock.now(),
+    refreshedAt: now,
+    endedAtOnce: endedAtOnce(known.endedAtOnce, outcome, now),
     // Another token lives by its own end; where the answer tells none, nobody knows it.
     refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs ?? (replaced ? undefined : known.refreshTokenExpiresAt),
     account: Object.keys(account).length === 0 ? undefined : account,
@@ -95,6 +99,12 @@ function learn(
   const sign = settled === undefined ? undefined : signOnReplaced(settled.oauth2, known, replaced);
   if (sign !== undefined) noteSign(vault, access, next, environment, sign, details);
   noteGrantedScope(vault, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);
+}
+
+/** A guess tells nothing: whether that one has ended is yet to be asked. */
+function endedAtOnce(before: number | undefined, outcome: Refreshed, now: number): number | undefined {
+  if (isGuessed(outcome)) return before;
+  return outcome.expiresAtMs !== undefined && endsAtOnce(now, outcome.expiresAtMs) ? (before ?? 0) + 1 : undefined;
 }
 
 function splitOf(attempt: Attempt, outcome: Refreshed, next: CredentialFacts) {

@@ -12,6 +12,8 @@ export interface GrantFacts {
   readonly stillUsedThere?: true;
   /** When the provider last honoured the refresh token (or signed assertion); idle limits count from here. */
   readonly refreshedAt?: number;
+  /** How many tokens one after another had ended when the provider handed them out. */
+  readonly endedAtOnce?: number;
   /** As the provider said it. */
   readonly refreshTokenExpiresAt?: number;
   /** Separated by spaces. */

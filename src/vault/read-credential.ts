@@ -107,7 +107,7 @@ function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: str
 
 /** Why a credential that needs consent cannot be used, and what helps. */
 export function whyDead(row: CredentialRow): string {
-  if (row.health === 'disconnected') return 'the account is disconnected: connect it again';
+  if (row.health === 'disconnected') return 'the account is disconnected';
   if (row.health_cause === 'not_connected_yet')
     return 'nobody has connected the account yet: it takes a link, and a person who agrees';
   return row.health_cause === ANSWER_LOST
