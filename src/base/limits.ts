@@ -76,7 +76,7 @@ export const LIMITS = {
   refreshMarginMaxFraction: 0.5,
   refreshDefaultTtlMs: HOUR,
   /** A token that lives shorter from the day it is handed out is of no use to anybody. */
-  usefulLifetimeMinMs: 2 * SECOND,
+  usefulLifetimeMinMs: SECOND,
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,
