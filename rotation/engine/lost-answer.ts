@@ -14,6 +14,7 @@ const WINDOW_USED = 0.9;
 export interface LostAnswers {
   /** Of this generation, in this run. */
   readonly count: number;
+  /** Undefined where none was lost. */
   readonly firstSentAtMs: number | undefined;
   /** The grant was given up before; somebody asked to try again. */
   readonly givenUp: boolean;
@@ -38,7 +39,7 @@ export function maySendAgain(spec: OAuth2Spec, lost: LostAnswers, nowMs: number)
 export function lostAnswersOf(vault: TenantVault, access: Access, run: RunRow, located: Located, count: number): LostAnswers {
   return {
     count,
-    firstSentAtMs: vault.runs.firstIntentAt(access, run.id),
+    firstSentAtMs: count === 0 ? undefined : vault.runs.firstIntentAt(access, run.id),
     givenUp: located.row.health === 'needs_consent',
   };
 }
