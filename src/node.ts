@@ -122,6 +122,7 @@ async function openCells(
     entropy,
     faults: faultsFromEnvironment(process.env),
     nextTick: (task) => void setImmediate(task),
+    whenCalm: (task) => void setTimeout(task, 4),
     later: (delayMs, task) => void setTimeout(task, delayMs).unref(),
     witness,
     root,

@@ -176,7 +176,8 @@ export class RunEngine implements Refresher {
         // Held back here, before the lease: neither an attempt nor an event for a wait.
         const settled = this.#settled.of(work.row);
         if (!(await this.#admitted(settled, trigger))) return 'held';
-        const lease = await vault.submit(() => takeLease(vault, credentialId, wanted));
+        const take = () => takeLease(vault, credentialId, wanted);
+        const lease = await (trigger === 'schedule' ? vault.submitUnhurried(take) : vault.submit(take));
         if (lease.kind !== 'attempt') {
           this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
           return 'done';

@@ -38,16 +38,20 @@ export class Cell {
   readonly sql: Sql;
   readonly #nextTick: NextTick;
   readonly #faults: Faults;
+  readonly #whenCalm: NextTick;
   readonly #hooks: CellHooks[] = [];
   #queue: Job[] = [];
   #scheduled = false;
+  #waitsForCalm = false;
   #closed = false;
   #memoryInDoubt = false;
 
-  constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS) {
+  /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
+  constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS, whenCalm: NextTick = nextTick) {
     this.sql = sql;
     this.#nextTick = nextTick;
     this.#faults = faults;
+    this.#whenCalm = whenCalm;
   }
 
   use(hooks: CellHooks): void {
@@ -60,10 +64,28 @@ export class Cell {
    * @throws storage_full | storage_unavailable when the batch could not be committed; nothing of it took effect then
    */
   submit<T>(work: () => T): Promise<T> {
+    return this.#enqueue(work, () => this.#schedule());
+  }
+
+  /** As `submit`, for work that nobody waits for: it joins the next batch, so that it costs those who do wait no commit of its own. */
+  submitUnhurried<T>(work: () => T): Promise<T> {
+    return this.#enqueue(work, () => this.#scheduleUnhurried());
+  }
+
+  #enqueue<T>(work: () => T, schedule: () => void): Promise<T> {
     if (this.#closed) return Promise.reject(new KeyturnError('unavailable', 'this cell is closed'));
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
-      this.#schedule();
+      schedule();
+    });
+  }
+
+  #scheduleUnhurried(): void {
+    if (this.#scheduled || this.#waitsForCalm) return;
+    this.#waitsForCalm = true;
+    this.#whenCalm(() => {
+      this.#waitsForCalm = false;
+      if (!this.#closed) this.#commitBatch();
     });
   }
 

@@ -22,6 +22,8 @@ export interface Surroundings {
   readonly entropy: Entropy;
   readonly faults: Faults;
   readonly nextTick: NextTick;
+  /** As `nextTick`, a few milliseconds later. Default: the next tick. */
+  readonly whenCalm?: NextTick;
   readonly later: (delayMs: number, task: () => void) => void;
   readonly witness: Witness;
   readonly root: RootKey;
@@ -61,7 +63,7 @@ export function openCell(
   const identity = ensureIdentity(kind, sql, cellId, around);
   const keyring = new Keyring(sql, around.root, erasureKey, { installationId, cellId }).load();
   sql.transaction(() => keyring.createMissing(clock, entropy));
-  const cell = new Cell(sql, around.nextTick, around.faults);
+  const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
   const audit = new AuditLog({
     cell,
     keyring,

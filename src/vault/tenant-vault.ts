@@ -107,6 +107,11 @@ export class TenantVault {
     return this.core.cell.submit(useCase);
   }
 
+  /** As `submit`, for use cases that nobody waits for (Cell.submitUnhurried). */
+  submitUnhurried<T>(useCase: () => T): Promise<T> {
+    return this.core.cell.submitUnhurried(useCase);
+  }
+
   /** Work at a provider whose answer exists nowhere else until it is stored: while it lasts, the cell stays open. */
   keepOpenFor<T>(work: Promise<T>): Promise<T> {
     const settled = work.finally(() => this.#underWay.delete(settled));

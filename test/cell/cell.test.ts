@@ -170,3 +170,50 @@ describe('a cell that closes', () => {
     await expect(cell.submit(() => 1)).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
+
+describe('work that nobody waits for', () => {
+  function unhurriedCell() {
+    const opened = openCell();
+    const calm: (() => void)[] = [];
+    const cell = new Cell(opened.sql, nextTick, undefined, (task) => void calm.push(task));
+    const passCalm = () => {
+      for (const task of calm.splice(0)) task();
+    };
+    return { ...opened, cell, calm, passCalm };
+  }
+
+  it('joins the batch of work that somebody does wait for, and adds no commit of its own', async () => {
+    const { sql, cell, insert, stored, passCalm } = unhurriedCell();
+    const unhurried = cell.submitUnhurried(() => insert(1));
+    await cell.submit(() => insert(2));
+    await unhurried;
+    expect(stored()).toEqual([1, 2]);
+    passCalm();
+    expect(sql.count('commit')).toBe(1);
+  });
+
+  it('is gathered into one commit while nobody else comes, and asks for one moment of calm only', async () => {
+    const { sql, cell, insert, stored, calm, passCalm } = unhurriedCell();
+    const all = numbers(5).map((n) => cell.submitUnhurried(() => insert(n)));
+    expect(calm).toHaveLength(1);
+    await new Promise((resume) => setImmediate(resume));
+    expect(stored()).toEqual([]);
+    passCalm();
+    await Promise.all(all);
+    expect([stored(), sql.count('commit')]).toEqual([numbers(5), 1]);
+    const later = cell.submitUnhurried(() => insert(9));
+    passCalm();
+    await later;
+    expect(stored()).toEqual([0, 1, 2, 3, 4, 9]);
+  });
+
+  it('is done before the cell closes, and refused afterwards', async () => {
+    const { sql, cell, insert, passCalm } = unhurriedCell();
+    const last = cell.submitUnhurried(() => insert(1));
+    cell.close();
+    await last;
+    expect(sql.count('commit')).toBe(1);
+    passCalm();
+    await expect(cell.submitUnhurried(() => insert(2))).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});
