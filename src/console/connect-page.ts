@@ -128,6 +128,8 @@ ${control}${
 `;
 }
 
+const NOT_YET = html`<p>One step is left: please keep this window open until you have chosen.</p>`;
+
 function choose({ provider, title, choices, action }: Of<'choose'>): Parts {
   if (choices === undefined) {
     return {
@@ -135,6 +137,7 @@ function choose({ provider, title, choices, action }: Of<'choose'>): Parts {
       body: html`<h1>One question is left</h1>
 <p class="lead">Your ${provider} account is connected, but ${provider} did not tell us what to choose from.</p>
 <form method="post" action="${action}"><button type="submit">Ask ${provider} again</button></form>`,
+      foot: NOT_YET,
     };
   }
   return {
@@ -152,6 +155,7 @@ ${choices.map(
 )}</fieldset>
 <button type="submit">Use this one</button>
 </form>`,
+    foot: NOT_YET,
   };
 }
 

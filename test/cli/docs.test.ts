@@ -165,6 +165,16 @@ describe('the page on trying failures, walked', () => {
     expect((await browser.get(new URL(answered.location, link).href)).html).toContain('is connected');
     expect((await owner.run(['credential', 'rotate', 'try', '--wait'])).stdout).toMatch(/succeeded/);
 
+    const slow = JSON.stringify({ kind: 'slow', ms: 3_000 });
+    await fetch(`${origin}/_control/misbehave`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: slow });
+    const waited = await owner.run(['credential', 'rotate', 'try', '--wait', '--timeout', '1s']);
+    expect(waited).toMatchObject({ code: 7, stdout: '' });
+    expect(waited.stderr).toMatch(/had not ended after 1s; it goes on by itself\n.*keyturn credential runs try run_/);
+    const [, run = ''] = /(run_\S+)/.exec(waited.stderr) ?? [];
+    await expect
+      .poll(async () => (await owner.run(['credential', 'runs', 'try', run])).stdout, { timeout: 10_000 })
+      .toMatch(/succeeded/);
+
     const [, body = '', path = ''] = /curl --json '([^']+)' \$S(\/\S+)/.exec(page) ?? [];
     const told = await fetch(`${origin}/_control${path}`, {
       method: 'POST',

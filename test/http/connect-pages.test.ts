@@ -243,6 +243,7 @@ describe('the button', () => {
     const page = await browser.get(path);
     expect(page.html).toContain('North &lt;b&gt;');
     expect(page.html).toContain(`action="${path}/choice"`);
+    expect(page.html).toMatch(/One step is left(?!.*close this window)/s);
     expect((await app.browser().get(path)).status).toBe(410);
     expect((await app.browser().post(`${path}/choice`, { choice: 'n-1' })).status).toBe(410);
     const chosen = await browser.post(`${path}/choice`, { choice: 's-2' });

@@ -47,23 +47,31 @@ export function alertsCommand(): Command {
           : (await session.client.describe(session.environment(), options.credential)).id;
       if (options.follow === true) return follow(session, credential, Number(options.limit));
       const page = await session.client.grants.alerts({ limit: options.limit, credential });
-      session.show(page, ({ items }) => (items.length === 0 ? dim('no alerts') : items.map(line).join('\n')));
+      session.show(page, ({ items }) =>
+        items.length === 0 ? dim('no alerts') : items.map((item) => line(item, widthOf(items))).join('\n'),
+      );
     });
 }
 
 /** The newest `first` alerts, oldest of them first, then each as it comes. Never ends by itself. */
 async function follow(session: Session, credential: string | undefined, first: number): Promise<never> {
   const seen = new Set<string>();
+  let width = 0;
   for (let round = 0; ; round++) {
     const { items } = await session.client.grants.alerts({ limit: FOLLOW_ROWS, credential });
     const shown = round === 0 ? items.slice(0, first) : items.filter(({ id }) => !seen.has(id));
-    for (const alert of [...shown].reverse()) out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert));
+    width = Math.max(width, widthOf(shown));
+    for (const alert of [...shown].reverse())
+      out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert, width));
     for (const { id } of items) seen.add(id);
     await sleep(FOLLOW_MS);
   }
 }
 
-function line(alert: WireAlert): string {
+const placeOf = ({ credential }: WireAlert) => `${plain(credential.name)} ${plain(credential.environment)}`;
+const widthOf = (alerts: readonly WireAlert[]) => Math.max(0, ...alerts.map((alert) => placeOf(alert).length));
+
+function line(alert: WireAlert, width: number): string {
   const { credential, kind, at, facts } = alert;
   const colour =
     kind === 'credential.ready' ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
@@ -71,7 +79,7 @@ function line(alert: WireAlert): string {
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${plain(value)}`)
     .join(', ');
-  const where = `${plain(credential.name)} ${dim(plain(credential.environment))}`;
+  const where = `${plain(credential.name)} ${dim(plain(credential.environment))}${' '.repeat(width - placeOf(alert).length)}`;
   return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${told === '' ? '' : `  ${dim(told)}`}`;
 }
 

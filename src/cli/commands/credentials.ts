@@ -6,6 +6,7 @@ import { dim, green, json, note, out, red, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
 import { describeCredential, describeRun, pairs } from './credential-text.ts';
+import { durationSeconds } from './grant-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
@@ -166,10 +167,17 @@ export function credentialCommand(): Command {
     .command('rotate <name>')
     .description('rotate or refresh now')
     .option('--wait', 'until the run ended; exit code 1 when it failed')
-    .action(async (name: string, options: { wait?: boolean }, self: Command) => {
+    .option('--timeout <time>', 'how long --wait waits', '2m')
+    .action(async (name: string, options: { wait?: boolean; timeout: string }, self: Command) => {
       const session = sessionOf(self);
+      const untilMs = Date.now() + durationSeconds(options.timeout, '--timeout') * 1_000;
       let run = await session.client.rotate(session.environment(), name);
+      if (options.wait === true && run.state === 'open' && process.stderr.isTTY) note(dim(`waiting for ${run.id} ...`));
       while (options.wait === true && run.state === 'open') {
+        if (Date.now() >= untilMs) {
+          const look = `see how it goes: keyturn credential runs ${name} ${run.id}`;
+          throw new CliError(`the run had not ended after ${options.timeout}; it goes on by itself`, EXIT.unavailable, look);
+        }
         await sleep(POLL_MS);
         run = await session.client.run(session.environment(), name, run.id);
       }
