@@ -49,12 +49,17 @@ const parameterName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'must be a para
 /** RFC 6749 section 3.3. */
 const scopeToken = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/, 'must be one scope without spaces');
 
+// SECURITY: the person who is asked reads it: no line of its own making, no text that reads in another order than it is written.
+const MISLEADS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/u;
+
 /** What one automation needs of the account; consent asks for exactly the union of these (commitment X2). */
 export const workflowNeed = z.strictObject({
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}$/, 'must be a name'),
   scopes: z.array(scopeToken).max(LIMITS.scopesMaxCount),
   /** Shown to the person who is asked. */
-  why: text(200).optional(),
+  why: text(200)
+    .refine((said) => !MISLEADS.test(said), 'must be one line of plain text')
+    .optional(),
 });
 export type WorkflowNeed = z.infer<typeof workflowNeed>;
 
