@@ -178,7 +178,9 @@ function begin(
   const { vault } = ports;
   const found = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
   if (found === undefined) return { kind: 'nowhere' };
-  if (!isUsable(found.connection, vault.around.clock.now())) return { kind: 'refused', consent: found, reason: 'link_spent' };
+  const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
+  if (tooMany || !isUsable(found.connection, vault.around.clock.now()))
+    return { kind: 'refused', consent: found, reason: 'link_spent' };
   const checked = checkFilledIn(ports.connectors.get(found.located.row.connector ?? ''), filledIn);
   if (checked.problems !== undefined) return { kind: 'again', problems: checked.problems };
   const request: ConnectionRequest = { ...found.request, parameters: { ...found.request.parameters, ...checked.parameters } };

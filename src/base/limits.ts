@@ -100,6 +100,8 @@ export const LIMITS = {
   connectLinkTtlMinMs: 5 * MINUTE,
   connectLinkTtlMaxMs: 7 * DAY,
   connectAttemptTtlMs: 15 * MINUTE,
+  /** Begun by one link: each leaves an event. */
+  connectAttemptsMaxCount: 50,
   connectionsOpenMaxCount: 16,
   scopesMaxCount: 200,
   workflowsMaxCount: 64,

@@ -33,17 +33,23 @@ describe('a link under attack', () => {
     expect(location).toMatch(/^https:\/\/app\.crm\.example\/authorize\?/);
   });
 
-  it('is begun a hundred times and holds one attempt: the last', async () => {
+  it('is begun again and again and holds one attempt, the last; one too many is counted as a failed look-up and begins nothing', async () => {
     const app = await connectApp();
     const path = await app.link();
     const places: string[] = [];
     let browser = app.browser();
-    for (let tries = 0; tries < 100; tries++) {
+    for (let tries = 0; tries < LIMITS.connectAttemptsMaxCount; tries++) {
       browser = app.browser();
       places.push((await browser.post(path)).headers.get('location') ?? '');
     }
     expect(rows(app)[0]).toBe(1);
-    expect(new Set(places).size).toBe(100);
+    expect(new Set(places).size).toBe(LIMITS.connectAttemptsMaxCount);
+    expect(app.failures).toEqual([]);
+    for (let more = 1; more <= 3; more++) {
+      expect((await app.browser().post(path)).status).toBe(410);
+      expect(app.failures).toHaveLength(more);
+    }
+    expect(app.bench.events('begun')).toHaveLength(LIMITS.connectAttemptsMaxCount);
     await browser.get(app.callback(places[0] ?? ''));
     expect(tokenCalls(app)).toBe(0);
     const page = await browser.get(app.callback(places.at(-1) ?? ''));
