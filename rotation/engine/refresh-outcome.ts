@@ -18,6 +18,7 @@ import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { isUnrecognised } from '../oauth2-errors.ts';
 import type { Refreshed, RefreshOutcome } from '../oauth2-refresh.ts';
+import { rulesOf } from './connector-settings.ts';
 import { isGuessed } from './learn-expiry.ts';
 import { endAsLost, type LostAnswers, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
@@ -52,7 +53,8 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       learn(vault, access, next, environment.name, attempt, outcome, details);
       if (row.health !== 'disconnected') changeHealth(vault, access, next, environment.name, 'ready', null);
       const split = splitOf(attempt, outcome, next);
-      applyTiming(vault, next, split, now);
+      const { settled } = attempt;
+      applyTiming(vault, next, split, now, settled === undefined ? undefined : rulesOf(settled, JSON.parse(next.config)));
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
       // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
       else if (row.health === 'needs_consent') next.refresh_due_at = now;
