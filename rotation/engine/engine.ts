@@ -17,7 +17,7 @@ import type { Connector, Egress } from '../connector.ts';
 import { renewGrant } from '../mint-token.ts';
 import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2-refresh.ts';
 import type { SettledConnector } from '../oauth2-settings.ts';
-import { ProviderGate, reportOf } from '../provider-gate.ts';
+import { ProviderGate, reportOf, togetherAfter } from '../provider-gate.ts';
 import { mayReachLoopback, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import type { DueWorkPorts } from './due-work.ts';
@@ -198,7 +198,9 @@ export class RunEngine implements Refresher {
     const { tokenEndpoint, rateBudget } = settled.oauth2;
     const admission = this.#gate.admit(tokenEndpoint, rateBudget, LINE_MAX_MS[trigger]);
     if (admission.kind === 'held') return false;
-    if (admission.afterMs > 0) await this.#wait(admission.afterMs);
+    const { afterMs } = admission;
+    if (afterMs > 0)
+      await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.around.clock.now(), afterMs) : afterMs);
     return !this.#stopping;
   }
 

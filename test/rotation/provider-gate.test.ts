@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { notSent, type RefreshOutcome } from '../../rotation/oauth2-refresh.ts';
-import { ProviderGate, reportOf } from '../../rotation/provider-gate.ts';
+import { ProviderGate, reportOf, togetherAfter } from '../../rotation/provider-gate.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 
 const A = 'https://a.example/token';
@@ -117,6 +117,30 @@ describe('the budget of a provider', () => {
     const most = Math.max(...wentAt.map((from) => wentAt.filter((at) => at >= from && at < from + spanMs).length));
     expect(most).toBeLessThanOrEqual(requests);
     expect(wentAt.length).toBeGreaterThan((60 / perSeconds) * requests * 0.5 - 1);
+  });
+
+  it.each([
+    [undefined, 200, 1],
+    [{ requests: 100, perSeconds: 10 }, 100, 10],
+    [{ requests: 30, perSeconds: 1 }, 30, 1],
+  ])('of %j is kept by those who wait to go together, too, whenever they come', (budget, requests, perSeconds) => {
+    const wentAt: number[] = [];
+    const waits: number[] = [];
+    const end = nowMs + 60_000;
+    for (let step = 0; nowMs < end; step++) {
+      const admission = gate.admit(A, budget, 1_000);
+      if (admission.kind === 'go') {
+        const { afterMs } = admission;
+        waits.push(afterMs === 0 ? 0 : togetherAfter(nowMs, afterMs) - afterMs);
+        wentAt.push(afterMs === 0 ? nowMs : nowMs + togetherAfter(nowMs, afterMs));
+      } else nowMs += [1, 7, 350, 1_300][step % 4] ?? 1; // now in a throng, now after a pause that fills the burst
+    }
+    const spanMs = perSeconds * 1_000;
+    const most = Math.max(...wentAt.map((from) => wentAt.filter((at) => at >= from && at < from + spanMs).length));
+    expect(most).toBeLessThanOrEqual(requests);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(100);
+    const together = wentAt.filter((at) => at % 100 === 0).length;
+    expect(together).toBeGreaterThan(wentAt.length / 2);
   });
 
   it('lets callers take a place in line, one after the other, up to the wait they accept', () => {
