@@ -50,7 +50,7 @@ const FULL = {
   refreshSeconds: 2,
   grants: { minimal: 512, sandbox: 256 },
   stormGrants: 12_000,
-  loadGrants: 1_000,
+  loadGrants: 1_150,
   refreshRounds: 4,
   refreshRoundSeconds: 12,
   tenants: 1_000,
