@@ -50,6 +50,8 @@ export interface Forecast extends End {
   readonly all: readonly End[];
 }
 
+export type Ended = Pick<End, 'endsAt' | 'certain' | 'remedy'> & { readonly cause: 'ended' };
+
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /** Undefined where no end is known. */
@@ -70,6 +72,14 @@ export function forecastOf(subject: ForecastSubject, nowMs: number): Forecast | 
     .sort((a, b) => a.endsAt - b.endsAt);
   const [first] = all;
   return first === undefined ? undefined : { ...first, all };
+}
+
+/** A grant that ended already: only a person brings it back. @param isAnswerLost its tokens are kept, and may be tried once more (decision 0003) */
+export function endedGrant(endedAtMs: number, isAnswerLost: boolean): Ended {
+  const remedy = isAnswerLost
+    ? 'Connect the account again, or ask for a rotation, which tries the kept tokens once more.'
+    : 'Connect the account again: make a link and send it to its owner.';
+  return { endsAt: endedAtMs, cause: 'ended', certain: true, remedy };
 }
 
 /** Whole days left, never below zero. */

@@ -1,12 +1,14 @@
-// Which grants end soonest, for people: a page over all environments of a tenant. It must never leave out a grant that changed just now.
+// Which grants ended and which end soonest, for people: a page over all environments of a tenant. It must never leave out a grant that
+// changed just now, nor list one that nobody connected yet or that was disconnected: neither came to an end.
 import type { Caller } from '../../src/access/principals.ts';
 import { notFound } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Access } from '../../src/cell/access.ts';
-import { dueForReview, type EndKey, endingSoonest } from '../../src/cell/forecasts.ts';
+import { dueForReview, type EndKey, endedAlready, endingSoonest } from '../../src/cell/forecasts.ts';
 import type { Page } from '../../src/vault/describe-credential.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { type Located, type TenantVault, tenantTarget } from '../../src/vault/tenant-vault.ts';
-import type { Forecast } from '../forecast.ts';
+import { type Ended, endedGrant, type Forecast } from '../forecast.ts';
 import type { DueWorkPorts } from './due-work.ts';
 import { GrantForecasts } from './grant-forecast.ts';
 
@@ -14,13 +16,13 @@ export interface ReadForecastInput {
   /** Absent: all. */
   readonly environment: string | undefined;
   readonly withinDays: number | undefined;
-  /** The cursor of the page before; '' starts at the soonest. */
+  /** The cursor of the page before; '' starts at what ended first. */
   readonly after: string;
   readonly maxRows: number;
 }
 
 export interface ForecastEntry extends Located {
-  readonly forecast: Forecast;
+  readonly forecast: Forecast | Ended;
 }
 
 interface Candidate extends ForecastEntry {
@@ -28,7 +30,7 @@ interface Candidate extends ForecastEntry {
 }
 
 /**
- * Soonest first. Each entry is worked out now; which page it is on follows its last review, at most an hour behind a refresh.
+ * What ended already, then soonest first. Each entry is worked out now; which page it is on follows its last review, at most an hour behind a refresh.
  * @throws not_found for an environment that is not there
  */
 export function readForecast(
@@ -47,11 +49,23 @@ export function readForecast(
       const last = page.at(-1);
       details.count = page.length;
       return {
-        rows: page.toSorted((a, b) => a.forecast.endsAt - b.forecast.endsAt),
-        next: found.length > page.length && last !== undefined ? `${last.key.endsAt}\n${last.key.id}` : undefined,
+        rows: page.toSorted((a, b) => Number(hasEnded(b)) - Number(hasEnded(a)) || a.forecast.endsAt - b.forecast.endsAt),
+        next: found.length > page.length && last !== undefined ? cursorOf(last) : undefined,
       };
     },
   );
+}
+
+const ENDED = 'ended';
+const BEFORE_ALL: EndKey = { endsAt: -1, id: '' };
+
+function hasEnded({ forecast }: ForecastEntry): boolean {
+  return forecast.cause === ENDED;
+}
+
+function cursorOf(last: Candidate): string {
+  const at = `${last.key.endsAt}\n${last.key.id}`;
+  return hasEnded(last) ? `${ENDED}\n${at}` : at;
 }
 
 class Reading {
@@ -77,12 +91,27 @@ class Reading {
 
   /** One more than fits on the page, if there is one. */
   candidates(): Candidate[] {
-    const [at, id = ''] = this.#input.after.split('\n');
-    const after = this.#input.after === '' ? { endsAt: -1, id: '' } : { endsAt: Number(at), id };
+    const { after, maxRows } = this.#input;
+    const batchRows = maxRows + 1;
+    const [at, id = '', endedId = ''] = after.split('\n');
+    if (after !== '' && at !== ENDED) return this.#ending({ endsAt: Number(at), id }, batchRows);
+    const ended = this.#ended(at === ENDED ? { endsAt: Number(id), id: endedId } : BEFORE_ALL, batchRows);
+    return ended.length === batchRows ? ended : [...ended, ...this.#ending(BEFORE_ALL, batchRows - ended.length)];
+  }
+
+  #ended(after: EndKey, maxRows: number): Candidate[] {
+    const { credentials, core } = this.#vault;
+    return endedAlready(core.cell.sql, this.#access, this.#environmentId, after, maxRows).map((key) => {
+      const row = credentials.byId(this.#access, key.id);
+      const environment = credentials.environmentById(this.#access, row.environment_id);
+      return { row, environment, forecast: endedGrant(row.health_since, row.health_cause === ANSWER_LOST), key };
+    });
+  }
+
+  #ending(after: EndKey, batchRows: number): Candidate[] {
     const fresh = this.#unreviewed();
     const found = [...fresh.values()].filter((one) => one !== undefined).filter(({ key }) => compare(key, after) > 0);
     const { cell } = this.#vault.core;
-    const batchRows = this.#input.maxRows + 1;
     const reviewed: Candidate[] = [];
     for (let from = after; reviewed.length < batchRows; ) {
       const keys = endingSoonest(cell.sql, this.#access, this.#environmentId, from, this.#throughMs, batchRows);

@@ -1,5 +1,5 @@
-// SQL that the forecast asks of credentials: whose review is due, who ends when, how many grants one account has. Ids and sums only:
-// whoever works on a credential reads its checked row first.
+// SQL that the forecast asks of credentials: whose review is due, who ended, who ends when, how many grants one account has. Ids and sums
+// only: whoever works on a credential reads its checked row first.
 import type { Access } from './access.ts';
 import type { Sql } from './sql.ts';
 
@@ -42,6 +42,27 @@ export function endingSoonest(
     after.endsAt,
     after.id,
     throughMs,
+    ...values,
+    maxRows,
+  );
+}
+
+/** Grants that only a person can bring back, longest ended first; what was never connected did not end. `environmentId` undefined: of all. */
+export function endedAlready(
+  sql: Sql,
+  access: Access,
+  environmentId: string | undefined,
+  after: EndKey,
+  maxRows: number,
+): EndKey[] {
+  access.check();
+  const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
+  return sql.all<{ endsAt: number; id: string }>(
+    "SELECT health_since AS endsAt, id FROM credential WHERE health = 'needs_consent' AND (health_since, id) > (?, ?) " +
+      `AND kind = 'oauth2' AND state = 'active' AND health_cause IS NOT 'not_connected_yet' ${where} ` +
+      'ORDER BY health_since, id LIMIT ?',
+    after.endsAt,
+    after.id,
     ...values,
     maxRows,
   );

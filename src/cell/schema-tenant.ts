@@ -1,6 +1,7 @@
 // A tenant's cell: environments, credentials, their versions, workloads and runs.
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
+import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
@@ -125,4 +126,5 @@ CREATE TABLE run_step (
 `,
   },
   GRANTS_STEP,
+  FORECAST_STEP,
 ];

@@ -12,6 +12,7 @@ export const EXIT = {
   conflict: 6,
   unavailable: 7,
   verification: 8,
+  notYet: 9,
 } as const;
 
 export class CliError extends Error {

@@ -3,6 +3,7 @@ import type { ForecastEntry } from '../../rotation/engine/read-forecast.ts';
 import { daysLeft } from '../../rotation/forecast.ts';
 import { toTimestamp } from '../base/clock.ts';
 import type { AlertRow, DeliveryRow, WebhookFacts } from '../cell/alerts.ts';
+import { reconnectPath } from '../vault/grant-view.ts';
 import { toldAlert } from '../vault/raise-alert.ts';
 import type { WireAlert, WireDelivery, WireForecastEntry, WireWebhook } from './wire.ts';
 
@@ -36,7 +37,7 @@ export function deliveryView(row: DeliveryRow): WireDelivery {
   };
 }
 
-export function forecastView({ environment, row, forecast }: ForecastEntry, nowMs: number): WireForecastEntry {
+export function forecastView(tenantId: string, { environment, row, forecast }: ForecastEntry, nowMs: number): WireForecastEntry {
   return {
     id: row.id,
     environment: environment.name,
@@ -48,5 +49,6 @@ export function forecastView({ environment, row, forecast }: ForecastEntry, nowM
     cause: forecast.cause,
     certain: forecast.certain,
     remedy: forecast.remedy,
+    reconnect: reconnectPath(tenantId, environment.name, row) ?? null,
   };
 }

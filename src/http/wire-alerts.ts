@@ -64,13 +64,14 @@ export const forecastEntry = z.object({
   environment: z.string(),
   name: z.string(),
   connector: z.string().nullable(),
-  health: z.enum(['ready', 'degraded']),
-  ends_at: timestamp.describe('The day it ends if nothing happens'),
+  health: z.enum(['ready', 'degraded', 'needs_consent']),
+  ends_at: timestamp.describe('The day it ends if nothing happens, or ended'),
   days_left: z
     .int()
     .min(0)
     .describe(`Whole days; told as an alert at ${LIMITS.noticeDays.join(', ')}`),
   cause: z.enum([
+    'ended',
     'idle_limit',
     'absolute_limit',
     'refresh_token_expiry',
@@ -81,5 +82,6 @@ export const forecastEntry = z.object({
   ]),
   certain: z.boolean().describe('False: it may come later, or not at all'),
   remedy: z.string(),
+  reconnect: z.string().nullable().describe('Where a link to connect it again is made, once it ended'),
 });
 export type WireForecastEntry = z.infer<typeof forecastEntry>;

@@ -47,7 +47,7 @@ export class Grants {
     return this.#ask({ method: 'POST', path: `${this.#credential(environment, name)}/disconnections`, body: { revoke } });
   }
 
-  /** Soonest first. */
+  /** What ended already, then soonest first. */
   forecast(query: Query = {}): Promise<WirePage<WireForecastEntry>> {
     return this.#ask({ method: 'GET', path: `${this.#tenant()}/forecast`, query });
   }

@@ -168,7 +168,7 @@ describe('the page on trying failures, walked', () => {
     const slow = JSON.stringify({ kind: 'slow', ms: 3_000 });
     await fetch(`${origin}/_control/misbehave`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: slow });
     const waited = await owner.run(['credential', 'rotate', 'try', '--wait', '--timeout', '1s']);
-    expect(waited).toMatchObject({ code: 7, stdout: '' });
+    expect(waited).toMatchObject({ code: 9, stdout: '' });
     expect(waited.stderr).toMatch(/had not ended after 1s; it goes on by itself\n.*keyturn credential runs try run_/);
     const [, run = ''] = /(run_\S+)/.exec(waited.stderr) ?? [];
     await expect

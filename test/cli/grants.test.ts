@@ -153,7 +153,10 @@ describe('the command line over grants', () => {
         timeout: 15_000,
       })
       .toEqual(['needs_consent', 'used_elsewhere']);
-    expect((await run(['forecast', '--within', '7d'])).stdout).toContain('nothing ends within 7 days');
+    const forecast = (await run(['forecast', '--within', '7d'])).stdout;
+    expect(forecast).toMatch(/^ended +\d{4}-\d\d-\d\d +old staging, generic-oauth2$/m);
+    expect(forecast).toContain('keyturn connect --name old --env staging');
+    expect(forecast).not.toContain('crm');
     expect(await run(['forecast', '--within', 'soon'])).toMatchObject({ code: 2 });
     const added = await owner.run(['webhooks', 'add', `${provider.origin}/hook`, '--kind', 'credential.needs_consent']);
     expect(added.stdout).toMatch(/^whsec_[A-Za-z0-9+/=]+\n$/);

@@ -166,7 +166,7 @@ export function credentialCommand(): Command {
   command
     .command('rotate <name>')
     .description('rotate or refresh now')
-    .option('--wait', 'until the run ended; exit code 1 when it failed')
+    .option('--wait', 'until the run ended; exit code 1 when it failed, 9 when time was over')
     .option('--timeout <time>', 'how long --wait waits', '2m')
     .action(async (name: string, options: { wait?: boolean; timeout: string }, self: Command) => {
       const session = sessionOf(self);
@@ -176,7 +176,7 @@ export function credentialCommand(): Command {
       while (options.wait === true && run.state === 'open') {
         if (Date.now() >= untilMs) {
           const look = `see how it goes: keyturn credential runs ${name} ${run.id}`;
-          throw new CliError(`the run had not ended after ${options.timeout}; it goes on by itself`, EXIT.unavailable, look);
+          throw new CliError(`the run had not ended after ${options.timeout}; it goes on by itself`, EXIT.notYet, look);
         }
         await sleep(POLL_MS);
         run = await session.client.run(session.environment(), name, run.id);

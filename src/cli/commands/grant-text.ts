@@ -112,18 +112,26 @@ export function describeForecast(entries: readonly WireForecastEntry[], days: nu
   const near = (left: number) => (left <= 1 ? red : left <= 7 ? yellow : (text: string) => text);
   return entries
     .map((entry) => {
-      const left = entry.days_left === 0 ? 'today' : entry.days_left === 1 ? 'in 1 day' : `in ${entry.days_left} days`;
+      const hasEnded = entry.cause === 'ended';
+      const left = hasEnded ? 'ended' : inDays(entry.days_left);
       const doubt = entry.certain ? '' : dim(' (perhaps)');
+      const typed = `keyturn connect --name ${plain(entry.name)} --env ${plain(entry.environment)}`;
       return [
         `${near(entry.days_left)(left.padEnd(12))} ${entry.ends_at.slice(0, 10)}  ${bold(plain(entry.name))} ${dim(`${plain(entry.environment)}, ${plain(entry.connector)}`)}`,
         `${' '.repeat(13)}${CAUSES[entry.cause] ?? plain(entry.cause)}${doubt}`,
         `${' '.repeat(13)}${dim(plain(entry.remedy))}`,
+        ...(hasEnded ? [`${' '.repeat(13)}${dim(typed)}`] : []),
       ].join('\n');
     })
     .join('\n\n');
 }
 
+function inDays(days: number): string {
+  return days === 0 ? 'today' : days === 1 ? 'in 1 day' : `in ${days} days`;
+}
+
 const CAUSES: Readonly<Record<string, string>> = {
+  ended: 'nothing can use it: only a person brings it back',
   idle_limit: 'the provider ends grants that lie unused',
   absolute_limit: 'the provider ends grants of this age',
   refresh_token_expiry: 'its refresh token expires',

@@ -1,4 +1,4 @@
-// The forecast on the wire: which grants end soonest, and what to do.
+// The forecast on the wire: which grants ended, which end soonest, and what to do.
 import { readForecast } from '../../../rotation/engine/read-forecast.ts';
 import { forecastView } from '../alert-views.ts';
 import type { TenantContext } from '../context.ts';
@@ -10,7 +10,7 @@ export const forecastRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: '/v1/tenants/{tenant}/forecast',
-    summary: 'The day each live grant ends if nothing happens, why, and what to do; soonest first',
+    summary: 'Grants that ended, then the day each live one ends if nothing happens, soonest first; why, and what to do',
     tag: 'alerts',
     operation: 'forecast.read',
     fields: { tenant: 'tenant' },
@@ -26,7 +26,7 @@ export const forecastRoutes: readonly Route<TenantContext>[] = [
         return readForecast(vault, rotation.ports.connectors, request.caller, input);
       });
       const now = vault.around.clock.now();
-      return pageAnswer(cursorKey, scope, page, (entry) => forecastView(entry, now));
+      return pageAnswer(cursorKey, scope, page, (entry) => forecastView(vault.tenant.id, entry, now));
     },
   }),
 ];

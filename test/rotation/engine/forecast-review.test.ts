@@ -1,14 +1,14 @@
 // The review of grants: the day is kept, told 30, 7 and 1 days before, once each, and a grant that is refreshed costs next to nothing.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Connector, LifetimeSpec, OAuth2Spec } from '../../../rotation/connector.ts';
 import { reviewDue } from '../../../rotation/engine/forecast-review.ts';
-import { readForecast } from '../../../rotation/engine/read-forecast.ts';
+import { type ForecastEntry, readForecast } from '../../../rotation/engine/read-forecast.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { CredentialFacts } from '../../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts } from '../../../src/vault/grant-facts.ts';
-import { changeHealth } from '../../../src/vault/grant-health.ts';
+import { ANSWER_LOST, changeHealth, type Health } from '../../../src/vault/grant-health.ts';
 import { applyTiming, putCredential } from '../../../src/vault/put-credential.ts';
 import { eventsOf, testTenant } from '../../kit/vaults.ts';
 import { GENERIC } from '../kit.ts';
@@ -79,10 +79,14 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
         changeGrantFacts(row, { refreshedAt: clock.now() });
         applyTiming(vault, row, split(), clock.now());
       }),
-    health: (name: string, health: 'ready' | 'degraded' | 'needs_consent') =>
-      change(name, (row, environment) => {
-        vault.door.lookup('test', (access) => changeHealth(vault, access, row, environment, health, 'http_5xx'));
-      }),
+    health: (name: string, health: Health, cause = 'http_5xx', where = 'staging') =>
+      change(
+        name,
+        (row, environment) => {
+          vault.door.lookup('test', (access) => changeHealth(vault, access, row, environment, health, cause));
+        },
+        where,
+      ),
     review: () => reviewDue(ports),
     row: (name: string) =>
       sql.get<CredentialFacts>('SELECT * FROM credential WHERE name = ?', name) as unknown as CredentialFacts,
@@ -117,6 +121,8 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
     },
   };
 }
+
+const idOf = (rows: readonly ForecastEntry[], name: string) => rows.find(({ row }) => row.name === name)?.row.id ?? '';
 
 describe('a grant with an absolute limit', () => {
   it('is told of 30, 7 and 1 days before its end, once each, although it is refreshed every hour', async () => {
@@ -294,11 +300,81 @@ describe('the forecast of a tenant', () => {
     await put('unknown', { consentedAt: undefined as never });
     const { rows, next } = await forecast();
     expect(rows.map(({ environment, row, forecast: { endsAt } }) => [environment.name, row.name, (endsAt - now) / DAY])).toEqual([
+      ['staging', 'dead', 0],
       ['production', 'soon', 10],
       ['staging', 'middle', 50],
       ['staging', 'late', 80],
     ]);
     expect(next).toBeUndefined();
+  });
+
+  it('begins with the grants that ended already, longest ago first, and says how each comes back', async () => {
+    const { put, review, forecast, health, change, tenant } = await bench({ absoluteSeconds: 90 * 86_400 });
+    const now = tenant.clock.now();
+    for (const name of ['lost', 'dead', 'left', 'unborn']) await put(name);
+    await put('live', { consentedAt: now - 80 * DAY });
+    await put('gone', {}, {}, 'production');
+    await review();
+    await health('lost', 'needs_consent', ANSWER_LOST);
+    tenant.clock.pass(DAY);
+    await health('dead', 'needs_consent');
+    await health('left', 'disconnected');
+    await health('unborn', 'needs_consent', 'not_connected_yet');
+    await health('gone', 'needs_consent', 'bad_refresh_token', 'production');
+    tenant.clock.pass(DAY);
+    const { rows } = await forecast({ withinDays: 10 });
+    expect(rows.map(({ row, forecast: { endsAt, cause, certain } }) => [row.name, (endsAt - now) / DAY, cause, certain])).toEqual(
+      [
+        ['lost', 0, 'ended', true],
+        ...['dead', 'gone'].sort((a, b) => (idOf(rows, a) < idOf(rows, b) ? -1 : 1)).map((name) => [name, 1, 'ended', true]),
+        ['live', 10, 'absolute_limit', true],
+      ],
+    );
+    const remedy = (name: string) => rows.find(({ row }) => row.name === name)?.forecast.remedy;
+    expect(remedy('lost')).toMatch(/^Connect the account again, or ask for a rotation/);
+    expect(remedy('dead')).toMatch(/^Connect the account again: make a link/);
+    expect((await forecast({ environment: 'production' })).rows.map(({ row }) => row.name)).toEqual(['gone']);
+    await change('dead', (row) => {
+      row.state = 'deleted';
+    });
+    expect((await forecast({ environment: 'staging' })).rows.map(({ row }) => row.name)).toEqual(['lost', 'live']);
+  });
+
+  it.each([1, 2, 3, 7])('pages by %i from what ended to what ends, without losing or repeating any', async (maxRows) => {
+    const { put, review, forecast, health, tenant } = await bench({ absoluteSeconds: 90 * 86_400 });
+    const now = tenant.clock.now();
+    for (let i = 0; i < 3; i++) await put(`dead-${i}`);
+    for (let i = 0; i < 3; i++) await put(`live-${i}`, { consentedAt: now - (80 - i) * DAY });
+    await review();
+    for (let i = 0; i < 3; i++) {
+      tenant.clock.pass(HOUR);
+      await health(`dead-${i}`, 'needs_consent');
+    }
+    const seen: string[] = [];
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const page: Awaited<ReturnType<typeof forecast>> = await forecast({ after, maxRows });
+      expect(page.rows.length).toBeLessThanOrEqual(maxRows);
+      seen.push(...page.rows.map(({ row }) => row.name));
+      after = page.next;
+    }
+    expect(seen).toEqual(['dead-0', 'dead-1', 'dead-2', 'live-0', 'live-1', 'live-2']);
+  });
+
+  it('finds what ended by its index, without looking at all other credentials', async () => {
+    const { put, health, forecast, tenant } = await bench({});
+    await put('dead');
+    await health('dead', 'needs_consent');
+    const statements: string[] = [];
+    const { sql } = tenant;
+    const all = sql.all.bind(sql);
+    vi.spyOn(sql, 'all').mockImplementation((statement, ...values) => {
+      statements.push(statement);
+      return all(statement, ...values);
+    });
+    expect((await forecast()).rows).toHaveLength(1);
+    const asked = statements.find((statement) => statement.includes('health_since AS endsAt')) ?? '';
+    const plan = all<{ detail: string }>(`EXPLAIN QUERY PLAN ${asked}`, -1, '', 10);
+    expect(plan.map(({ detail }) => detail)).toEqual([expect.stringContaining('USING INDEX credential_ended')]);
   });
 
   it('can be asked for some days and one environment', async () => {
