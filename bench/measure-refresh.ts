@@ -1,7 +1,7 @@
 // Refreshes as the running service makes them, by its own scheduler, against a provider in another process; and what reads of the same
 // tenant lose while it does.
 import { join } from 'node:path';
-import { openNodeSql } from '../src/cell/driver-node.ts';
+import { openNodeSql } from '../src/node/sqlite.ts';
 import { type Child, startChild } from './child.ts';
 import { API_KEY, call, createTenant, credentialPath, setUpOwner, startVault, type Tenant, type Vault } from './installation.ts';
 import type { LoadGenerator, LoadRequest, LoadResult } from './load.ts';

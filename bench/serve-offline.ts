@@ -2,20 +2,20 @@
 // the refresh engine. What a caller of the service would wait for is waited for here, too: nothing is switched off.
 import { randomBytes, randomInt } from 'node:crypto';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
-import { loadConnectors } from '../rotation/engine/driver-connectors.ts';
-import { createNodeEgress } from '../rotation/engine/driver-egress.ts';
-import { RunEngine } from '../rotation/engine/engine.ts';
+import { connectors } from '../rotation/catalog.ts';
+import { RunEngine } from '../rotation/grants/refresh-runs.ts';
 import { Authorizer } from '../src/access/authorizer.ts';
-import { readPolicies } from '../src/access/driver-policies.ts';
 import type { Caller, UserIdentity } from '../src/access/principals.ts';
 import type { Clock } from '../src/base/clock.ts';
 import { NO_FAULTS } from '../src/base/faults.ts';
 import { newId } from '../src/base/ids.ts';
 import type { Access } from '../src/cell/access.ts';
 import type { CredentialFacts } from '../src/cell/credentials.ts';
-import { openNodeSql } from '../src/cell/driver-node.ts';
 import { KeyRegister } from '../src/cell/register.ts';
-import { dataPaths, fileWitness, openInstallation } from '../src/vault/driver-data-directory.ts';
+import { dataPaths, fileWitness, openInstallation } from '../src/node/data-directory.ts';
+import { createNodeEgress } from '../src/node/egress.ts';
+import { readPolicies } from '../src/node/policies.ts';
+import { openNodeSql } from '../src/node/sqlite.ts';
 import type { Surroundings } from '../src/vault/open-cell.ts';
 import { putCredential, storeVersion } from '../src/vault/put-credential.ts';
 import { readCredential } from '../src/vault/read-credential.ts';
@@ -47,7 +47,6 @@ const registerSql = openNodeSql(paths.register);
 const register = new KeyRegister(registerSql, root, installationId);
 const authorizer = new Authorizer(cedar, readPolicies());
 const vaults = new Map(tenants.map((tenant) => [tenant.name, open(tenant)]));
-const connectors = await loadConnectors();
 let requests = 0;
 
 function open(tenant: Tenant): TenantVault {

@@ -1,5 +1,5 @@
 // The service as it is run, on a data directory of the bench.
-import { startKeyturn } from '../src/node.ts';
+import { startKeyturn } from '../src/node/start.ts';
 import { answerWith, givenInput } from './child.ts';
 
 const { dataDirectory } = givenInput<{ dataDirectory: string }>();

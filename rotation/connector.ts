@@ -10,11 +10,11 @@ import type {
   ProbeSpec,
   RevocationSpec,
   ScopeSource,
-} from './oauth2-spec.ts';
+} from './oauth2/spec.ts';
 
 export * from './egress.ts';
 export type * from './key-rotation.ts';
-export type * from './oauth2-spec.ts';
+export type * from './oauth2/spec.ts';
 
 export type CredentialKind = 'oauth2' | 'api_key' | 'basic' | 'database' | 'json';
 

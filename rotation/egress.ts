@@ -3,7 +3,7 @@
 import { KeyturnError } from '../src/base/errors.ts';
 import type { SecretValue } from '../src/base/secret-value.ts';
 
-/** The only way any provider code reaches a network; driver-egress.ts and driver-egress-worker.ts implement it. */
+/** The only way any provider code reaches a network; src/node/egress.ts and src/worker/egress.ts implement it. */
 export interface Egress {
   /**
    * One request, one answer, whatever its status; redirects are answers and are never followed.

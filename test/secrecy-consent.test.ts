@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConnectors } from '../rotation/engine/driver-connectors.ts';
+import { connectors } from '../rotation/catalog.ts';
 import { type Personas, startPersonas } from '../rotation/sandbox/personas.ts';
 import { Canaries } from './kit/canaries.ts';
 import { newBrowser } from './kit/consent-provider.ts';
@@ -150,7 +150,7 @@ async function putGrant(name: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  personas = await startPersonas({ connectors: await loadConnectors() });
+  personas = await startPersonas({ connectors });
   personas.decide('allow');
   provider = await startEchoingProvider(personas, canaries);
   receiver = await startEchoingReceiver(canaries);

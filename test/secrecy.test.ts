@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SecretValue } from '../src/base/secret-value.ts';
-import { type RunningKeyturn, startKeyturn } from '../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../src/node/start.ts';
 
 const CANARY = 'NotARealSecret7QxCanary';
 const BASE = '/v1/tenants/acme/environments/staging/credentials';

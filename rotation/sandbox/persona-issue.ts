@@ -1,7 +1,7 @@
 // A grant without a browser, and everything a credential must say to use it in the sandbox.
 // It must never name an address outside of it.
 import type { Connector } from '../connector.ts';
-import type { OAuth2Settings } from '../oauth2-settings.ts';
+import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { CLIENT_ID, CLIENT_SECRET } from './persona-clients.ts';
 import type { House } from './persona-house.ts';

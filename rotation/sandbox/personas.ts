@@ -3,14 +3,14 @@
 import type { JWK } from 'jose';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Connector } from '../connector.ts';
-import type { OAuth2Settings } from '../oauth2-settings.ts';
-import { listenOnLoopback } from './driver-persona-server.ts';
+import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { type Misbehaviour, type MisbehaviourPlan, MisbehaviourQueue } from './misbehaviour.ts';
 import { CLIENT_ID, CLIENT_SECRET, PersonaClients } from './persona-clients.ts';
 import { type EndCause, type Grant, PersonaGrants } from './persona-grants.ts';
 import type { House, PersonaCall } from './persona-house.ts';
 import { issueGrant } from './persona-issue.ts';
 import { PersonaRoutes, playedAs } from './persona-routes.ts';
+import { listenOnLoopback } from './persona-server.ts';
 
 export type { Misbehaviour, MisbehaviourPlan } from './misbehaviour.ts';
 export type { PersonaCall } from './persona-house.ts';

@@ -1,8 +1,6 @@
 // `keyturn sandbox`: every connector played on this machine, with a page of what to do with it. Ends when it is interrupted.
 // It must never print anything that is real.
-import { readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import type { Connector } from '../connector.ts';
+import { connectors } from '../catalog.ts';
 import { type Personas, startPersonas } from './personas.ts';
 
 export interface SandboxRun {
@@ -12,21 +10,10 @@ export interface SandboxRun {
   readonly print: (text: string) => void;
 }
 
-const CONNECTORS = new URL('../connectors/', import.meta.url);
-
-/** Every connector that has a file. */
-export async function installedConnectors(): Promise<ReadonlyMap<string, Connector>> {
-  const files = readdirSync(fileURLToPath(CONNECTORS)).filter((file) => file.endsWith('.ts'));
-  const modules = await Promise.all(
-    files.sort().map((file) => import(new URL(file, CONNECTORS).href) as Promise<{ connector: Connector }>),
-  );
-  return new Map(modules.map(({ connector }) => [connector.id, connector]));
-}
-
 /** Starts it and prints how to use it; every call is a line afterwards. Whoever starts it stops it. */
 export async function runSandbox({ port, seed, print }: SandboxRun): Promise<Personas> {
   const personas = await startPersonas({
-    connectors: await installedConnectors(),
+    connectors,
     port,
     seed,
     log: (line) => print(`  ${line}`),

@@ -8,7 +8,7 @@ import { CliError, sayError } from './exit.ts';
 import { bold, cyan, dim, green, note, red } from './print.ts';
 import { NODE_RUNTIME } from './session.ts';
 
-type RunningKeyturn = import('../node.ts').RunningKeyturn;
+type RunningKeyturn = import('../node/start.ts').RunningKeyturn;
 
 const TENANT = 'demo';
 const ENVIRONMENT = 'staging';

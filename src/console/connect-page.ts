@@ -2,7 +2,7 @@
 // It must never run a script, load anything, or let a text that is not ours be anything but text.
 import { html, raw } from 'hono/html';
 import { sha256OfText } from '../crypto/primitives.ts';
-import type { ConnectParameter, ConnectScope, ConnectView } from '../http/wire-connections.ts';
+import type { ConnectParameter, ConnectScope, ConnectView } from '../http/v1/wire-connections.ts';
 import { CONNECT_STYLE } from './connect-style.ts';
 
 type Markup = ReturnType<typeof html>;

@@ -16,7 +16,7 @@ import type {
   WireVersion,
   WireWhoAmI,
   WireWorkload,
-} from '../http/wire.ts';
+} from '../http/v1/wire.ts';
 import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';

@@ -10,7 +10,7 @@ import type {
   WireForecastEntry,
   WirePage,
   WireWebhook,
-} from '../http/wire.ts';
+} from '../http/v1/wire.ts';
 import type { Call, Query } from './transport.ts';
 
 /** One call whose answer is JSON. @throws KeyturnProblem */

@@ -1,6 +1,6 @@
 // Log-in: a given token, or client credentials exchanged for access tokens as needed, once for all callers.
 // It must never keep a token past its end, nor repeat a log-in that was refused.
-import type { WireTokenResponse } from '../http/wire.ts';
+import type { WireTokenResponse } from '../http/v1/wire.ts';
 import { KeyturnProblem } from './problem.ts';
 import { type Call, type Fetch, Transport } from './transport.ts';
 

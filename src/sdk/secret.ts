@@ -1,5 +1,5 @@
 // A value received from the vault. It prints as nothing; `reveal` is the one way to it.
-import type { WireCredentialValue } from '../http/wire.ts';
+import type { WireCredentialValue } from '../http/v1/wire.ts';
 
 const REDACTED = '[redacted]';
 

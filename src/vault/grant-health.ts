@@ -1,9 +1,10 @@
 // The state a reader can trust: the only place where a grant becomes ready, degraded, needs_consent or disconnected.
 // A change of state is one alert; the same state again is none, whatever the cause.
+
+import { raiseAlert } from '../alerts/raise-alert.ts';
 import { toTimestamp } from '../base/clock.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
-import { raiseAlert } from './raise-alert.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';

@@ -1,11 +1,12 @@
 // What a grant may do held against what its workflows need (commitment X2): what is missing, what is too much.
 // It must never flag a grant whose scopes nobody told, nor one whose needs nobody declared.
+
+import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from './grant-facts.ts';
-import { raiseAlert } from './raise-alert.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export interface ScopeComparison {

@@ -1,12 +1,13 @@
 // Notices that another system still refreshes a grant that was brought here: two refreshers of one grant kill it sooner or later.
 // It only tells and explains; it must never stop a refresh, change a token or call a provider.
+
+import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import { toTimestamp } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, type GrantFacts, type GuardSign, grantFacts } from './grant-facts.ts';
-import { raiseAlert } from './raise-alert.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 /** Whether an imported grant is watched still: a week, or for as long as the other system is said to use it. */

@@ -1,10 +1,11 @@
 // Whose account a grant is for, watched: a person who connects again, or a provider, may bring another one without meaning to.
 // It must never put the provider's text into an alert or an event: only the name that the connector gave the field.
+
+import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import type { Access } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
-import { raiseAlert } from './raise-alert.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 /**

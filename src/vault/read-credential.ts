@@ -162,7 +162,7 @@ const encoder = new TextEncoder();
 const CLOSE = 125; // }
 
 function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow): Uint8Array {
-  // Of the current version more may have been learnt since it was stored (rotation/engine/learn-expiry.ts).
+  // Of the current version more may have been learnt since it was stored (rotation/grants/learn-expiry.ts).
   const endsAt = stored.version === row.current_version ? row.value_expires_at : stored.value_expires_at;
   const facts = JSON.stringify({
     id: row.id,

@@ -34,7 +34,7 @@ export function keepAliveAt(nowMs: number, idleMs: number | undefined, fraction:
 
 /**
  * SECURITY: a provider that calls each new token ended as it hands it out is left alone for a cool-down, or it would be asked in a loop,
- * a version and an event each time (test/rotation/ended-tokens.test.ts).
+ * a version and an event each time (test/rotation/grants/ended-tokens.test.ts).
  */
 export function endsAtOnce(handedOutAtMs: number, expiresAtMs: number): boolean {
   return expiresAtMs - handedOutAtMs < LIMITS.usefulLifetimeMinMs;

@@ -2,10 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { Frontier, leafHash, rootOf } from '../../src/crypto/merkle.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';

@@ -1,6 +1,6 @@
 // Where requests came from is personal data: sealed, named by an id that says nothing, and gone with its key.
 import { describe, expect, it } from 'vitest';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 import { testTenant } from '../kit/vaults.ts';

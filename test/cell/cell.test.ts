@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { Cell } from '../../src/cell/cell.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 
 const nextTick = (task: () => void) => void setImmediate(task);

@@ -1,6 +1,6 @@
 // A connection decides whose account may come in: whoever edits its row behind the service's back gets an error, not a way in.
 import { describe, expect, it } from 'vitest';
-import { beginConsent, showConnection } from '../../rotation/engine/consent-attempt.ts';
+import { beginConsent, showConnection } from '../../rotation/grants/consent/visit.ts';
 import { rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { consentBench } from '../kit/consent-bench.ts';
 

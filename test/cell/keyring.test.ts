@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import { CELL_PURPOSES, Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
 

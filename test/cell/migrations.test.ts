@@ -1,8 +1,8 @@
 // Schema steps go forward only, all or nothing, and a database of a newer build is refused untouched.
 import { describe, expect, it } from 'vitest';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import { latestSchemaVersion, migrate, type SchemaStep, schemaVersion } from '../../src/cell/migrations.ts';
 import type { Sql } from '../../src/cell/sql.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS } from '../kit/vaults.ts';
 

@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import { Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import { KeyRegister, openRegisterEntry } from '../../src/cell/register.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { CommandLine } from '../kit/command.ts';
 
 const SECRET = 'not-a-real-secret-cli';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { CommandLine } from '../kit/command.ts';
 import { type ConsentProvider, newBrowser, PROVIDER_HOST, startConsentProvider } from '../kit/consent-provider.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { CommandLine } from '../kit/command.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));

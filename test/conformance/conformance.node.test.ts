@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startKeyturn } from '../../src/node.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 import { conformance } from './suite.ts';
 
 conformance('Keyturn on Node', async () => {

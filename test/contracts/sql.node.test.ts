@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { sqlContract } from './sql.contract.ts';
 
 sqlContract('Node, in memory', async (use) => {

@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { DurableObjectNamespace } from '@cloudflare/workers-types';
-import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
+import { durableObjectSql } from '../../src/worker/durable-object-sql.ts';
 import { sqlContract } from './sql.contract.ts';
 
 sqlContract('Durable Object', async (use) => {

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startKeyturn } from '../../src/node.ts';
-import { ALERT_KINDS } from '../../src/vault/raise-alert.ts';
+import { ALERT_KINDS } from '../../src/alerts/raise-alert.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 import { CommandLine } from '../kit/command.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/webhooks.md'), 'utf8');

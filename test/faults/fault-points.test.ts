@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FAULT_POINTS } from '../../src/base/faults.ts';
-import { faultsFromEnvironment } from '../../src/cell/driver-faults.ts';
+import { faultsFromEnvironment } from '../../src/node/faults-from-environment.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 

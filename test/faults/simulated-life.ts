@@ -1,7 +1,7 @@
 // One life of the process that holds the cell: vault and engines over a database that outlives them. A dead one writes nothing more.
 // The second engine stands for another owner of the same cell, as an object that moved or a process that was only stopped.
 import type { Connector, Egress } from '../../rotation/connector.ts';
-import { RunEngine } from '../../rotation/engine/engine.ts';
+import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { FaultPoint } from '../../src/base/faults.ts';

@@ -3,8 +3,8 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import type { Sql } from '../../src/cell/sql.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { playAll, SIMULATION_TIMEOUT_MS } from './simulated-plan.ts';
 

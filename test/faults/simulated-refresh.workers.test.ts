@@ -3,8 +3,8 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { DurableObjectNamespace } from '@cloudflare/workers-types';
 import { expect, it } from 'vitest';
-import { workerAuthorizer } from '../../src/access/driver-worker-policies.ts';
-import { durableObjectSql } from '../../src/cell/driver-durable-object.ts';
+import { durableObjectSql } from '../../src/worker/durable-object-sql.ts';
+import { workerAuthorizer } from '../../src/worker/policies.ts';
 import { playAll, SIMULATION_TIMEOUT_MS } from './simulated-plan.ts';
 
 it(

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { crc32 } from '../../src/crypto/crc32.ts';
-import { startKeyturn } from '../../src/node.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { apiKey, at, makeWorkload, must, type Reply } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf, median, superiority } from '../kit/attacked.ts';

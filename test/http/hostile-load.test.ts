@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startKeyturn } from '../../src/node.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 import { apiKey, at, callerOf, eventually, type Json, makeWorkload, must } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf, median, statusesOf } from '../kit/attacked.ts';
 

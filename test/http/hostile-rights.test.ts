@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startKeyturn } from '../../src/node.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 import { apiKey, at, callerOf, comparable, type Json, makeWorkload, must } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf } from '../kit/attacked.ts';
 

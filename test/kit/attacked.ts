@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { type Call, furnish, type Json, must, type World } from '../conformance/world.ts';
 
 export interface Attacked extends World {

@@ -2,11 +2,11 @@
 // customer who follows it. Every value is made up; not-a-real-secret.
 import type { Connector, EgressAnswer, EgressRequest } from '../../rotation/connector.ts';
 import { EgressFailure, type EgressReason } from '../../rotation/connector.ts';
-import { createConnection, discoverEndpoints, type MadeConnection } from '../../rotation/engine/consent.ts';
-import { type Begun, beginConsent } from '../../rotation/engine/consent-attempt.ts';
-import { type Completed, completeConsent } from '../../rotation/engine/consent-callback.ts';
-import type { ConsentPorts, Visitor } from '../../rotation/engine/consent-request.ts';
-import type { ConnectionInput } from '../../rotation/engine/consent-wanted.ts';
+import { type Completed, completeConsent } from '../../rotation/grants/consent/callback.ts';
+import { createConnection, discoverEndpoints, type MadeConnection } from '../../rotation/grants/consent/make-link.ts';
+import type { ConsentPorts, Visitor } from '../../rotation/grants/consent/request.ts';
+import { type Begun, beginConsent } from '../../rotation/grants/consent/visit.ts';
+import type { ConnectionInput } from '../../rotation/grants/consent/wanted.ts';
 import type { Caller } from '../../src/access/principals.ts';
 import { fail } from '../../src/base/errors.ts';
 import type { Faults } from '../../src/base/faults.ts';

@@ -1,9 +1,9 @@
 // One grant of the real sandbox provider, held by one tenant in memory, with the engine that refreshes it and a clock the test moves.
+
+import { connectors } from '../../rotation/catalog.ts';
 import type { Egress } from '../../rotation/connector.ts';
-import { loadConnectors } from '../../rotation/engine/driver-connectors.ts';
-import { createNodeEgress } from '../../rotation/engine/driver-egress.ts';
-import { RunEngine } from '../../rotation/engine/engine.ts';
-import { reviewDue } from '../../rotation/engine/forecast-review.ts';
+import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import { reviewDue } from '../../rotation/grants/review.ts';
 import {
   type Sandbox,
   type SandboxGrant,
@@ -12,6 +12,7 @@ import {
 } from '../../rotation/sandbox/authorization-server.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { createNodeEgress } from '../../src/node/egress.ts';
 import { deleteCredential, destroyCredential, restoreCredential } from '../../src/vault/change-credential.ts';
 import { type OAuth2Config, oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
@@ -62,7 +63,6 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
   const sandbox = await startSandbox({ accessTokenTtlSeconds: 600, ...options });
   const tenant = await testTenant({ demo: true });
   const { vault, clock, sql } = tenant;
-  const connectors = await loadConnectors();
   const network = createNodeEgress({ clock });
   let gate: Promise<void> = Promise.resolve();
   let waiting = 0;

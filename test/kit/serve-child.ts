@@ -1,5 +1,5 @@
 // Runs a whole service in a process that a test may kill. Prints one line of JSON, its URL or why it refused; the operator's log goes to stderr.
-import { startKeyturn } from '../../src/node.ts';
+import { startKeyturn } from '../../src/node/start.ts';
 
 interface Asked {
   readonly directory: string;

@@ -1,5 +1,5 @@
 // The Worker that workerd tests run in: an empty Durable Object with SQLite storage for each test to fill.
-// It must never grow behaviour: a test that needs the real cells opens src/worker.ts's classes itself.
+// It must never grow behaviour: a test that needs the real cells opens src/worker/main.ts's classes itself.
 import { DurableObject } from 'cloudflare:workers';
 
 export class TestObject extends DurableObject {}

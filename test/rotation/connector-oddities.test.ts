@@ -4,13 +4,13 @@ import { readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { decodeJwt } from 'jose';
 import { describe, expect, it } from 'vitest';
-import { exchangeCode } from '../../rotation/authorization-code.ts';
 import { connectors } from '../../rotation/catalog.ts';
 import type { Connector, Egress, EgressRequest } from '../../rotation/connector.ts';
-import { renewGrant } from '../../rotation/mint-token.ts';
-import { readTokenAnswer } from '../../rotation/oauth2-answer.ts';
-import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2-settings.ts';
-import { revokeGrant } from '../../rotation/revocation.ts';
+import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
+import { exchangeCode } from '../../rotation/oauth2/authorization-code.ts';
+import { renewGrant } from '../../rotation/oauth2/mint-token.ts';
+import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
+import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { answerOf, textOf } from './kit.ts';
 

@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Connector, OAuth2Spec, PersonaRefusal } from '../../rotation/connector.ts';
-import { readTokenAnswer } from '../../rotation/oauth2-answer.ts';
-import { readRefusal } from '../../rotation/oauth2-errors.ts';
-import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2-settings.ts';
+import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
+import { readRefusal } from '../../rotation/oauth2/errors.ts';
+import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
 import { connectorPage } from './connector-page.ts';
 import { answerOf, textOf } from './kit.ts';
 import { personaAnswer } from './persona-answer.ts';

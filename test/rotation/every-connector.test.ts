@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Connector } from '../../rotation/connector.ts';
 import { type Personas, startPersonas } from '../../rotation/sandbox/personas.ts';
-import { type RunningKeyturn, startKeyturn } from '../../src/node.ts';
+import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { KeyturnClient, KeyturnProblem } from '../../src/sdk/client.ts';
 import { newBrowser } from '../kit/consent-provider.ts';
 import { furnish } from '../kit/node-process.ts';

@@ -1,6 +1,6 @@
 // A token answer as a connector's persona describes it, and what must be read out of it.
 import type { AnswerFields, Connector } from '../../rotation/connector.ts';
-import type { ExpirySource } from '../../rotation/token-expiry.ts';
+import type { ExpirySource } from '../../rotation/oauth2/token-expiry.ts';
 
 export interface PersonaAnswer {
   readonly status: number;

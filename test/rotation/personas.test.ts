@@ -1,12 +1,12 @@
 // Every connector, played by the sandbox and walked through by the functions that production uses: consent, exchange, refresh, death, revoking.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Connector } from '../../rotation/connector.ts';
-import { discover } from '../../rotation/discovery.ts';
-import { introspectToken } from '../../rotation/introspection.ts';
-import { spendsNothing } from '../../rotation/mint-token.ts';
-import { settleConnector } from '../../rotation/oauth2-settings.ts';
-import { askProbe } from '../../rotation/probe.ts';
-import { revokeGrant } from '../../rotation/revocation.ts';
+import { discover } from '../../rotation/oauth2/discovery.ts';
+import { introspectToken } from '../../rotation/oauth2/introspection.ts';
+import { spendsNothing } from '../../rotation/oauth2/mint-token.ts';
+import { askProbe } from '../../rotation/oauth2/probe.ts';
+import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
+import { settleConnector } from '../../rotation/oauth2/settings.ts';
 import { type Personas, startPersonas } from '../../rotation/sandbox/personas.ts';
 import { realClock } from './kit.ts';
 import {

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createNodeEgress } from '../../rotation/engine/driver-egress.ts';
-import { probeToken } from '../../rotation/probe.ts';
+import { probeToken } from '../../rotation/oauth2/probe.ts';
 import { type Sandbox, startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
+import { createNodeEgress } from '../../src/node/egress.ts';
 import { realClock } from './kit.ts';
 
 const egress = createNodeEgress({ clock: realClock });

@@ -1,7 +1,7 @@
 // Any sequence of puts, roll-backs, deletions, restorations and sweeps, against a model of a dozen lines; restarts and lost batches among them.
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { deleteCredential, destroyExpired, restoreCredential, rollBack } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';

@@ -1,7 +1,7 @@
 // A batch that could not be committed: nobody gets an answer from it, and no memory of it survives.
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { deleteCredential, rollBack } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { createUser, offboardUser } from '../../src/vault/manage-users.ts';

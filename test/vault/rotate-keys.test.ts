@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import type { Purpose } from '../../src/crypto/envelope.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { searchAudit } from '../../src/vault/read-audit.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';

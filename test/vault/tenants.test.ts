@@ -1,6 +1,6 @@
 // Tenants: each its own cell and keys, finished after a crash halfway, seen by those with a role there, and shut for ever without their entry.
 import { describe, expect, it } from 'vitest';
-import { openNodeSql } from '../../src/cell/driver-node.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { createTenant, finishTenant, listTenants, resolveTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser } from '../../src/vault/manage-users.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
-import type { WireAlert, WireForecastEntry } from '../../http/wire.ts';
+import type { WireAlert, WireForecastEntry } from '../../http/v1/wire.ts';
 import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { describeForecast, durationSeconds, instant } from './grant-text.ts';

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { ExportVerifier, type VerifyResult } from '../../audit/verify-export.ts';
-import type { WireEvent } from '../../http/wire.ts';
+import type { WireEvent } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';

@@ -1,7 +1,7 @@
 // How a connector is used, as flags: the client, its proof, workflows with their scopes, and what else a connector wants to know.
 // It must never take a secret from argv (LK-06).
 import type { Command } from 'commander';
-import type { WireCredential } from '../../http/wire.ts';
+import type { WireCredential } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { readSecretFile, readSecrets, readTextFile } from '../typed-in.ts';
 import { assignment } from './grant-text.ts';

@@ -1,7 +1,7 @@
 // keyturn connectors, connect, connections, import, disconnect: how an account comes into the vault and leaves it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { WireConnector, WireCredential } from '../../http/wire.ts';
+import type { WireConnector, WireCredential } from '../../http/v1/wire.ts';
 import { KeyturnProblem } from '../../sdk/problem.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, green, note, plain, table, yellow } from '../print.ts';

@@ -1,5 +1,5 @@
 // How credentials and runs read on a terminal, and how labels are written on the command line.
-import type { WireCredential, WireGrant, WireRun } from '../../http/wire.ts';
+import type { WireCredential, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts } from '../print.ts';
 

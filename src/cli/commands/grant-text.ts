@@ -1,5 +1,5 @@
 // How grants, links and what threatens them read on a terminal, and how their settings are written on the command line.
-import type { WireConnector, WireCreatedConnection, WireForecastEntry } from '../../http/wire.ts';
+import type { WireConnector, WireCreatedConnection, WireForecastEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, green, plain, red, table, yellow } from '../print.ts';
 

@@ -1,7 +1,7 @@
 // keyturn keys ... : the tenant's own keys.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { WireKeys } from '../../http/wire.ts';
+import type { WireKeys } from '../../http/v1/wire.ts';
 import { bar, dim, green, note, table } from '../print.ts';
 import { sessionOf } from '../session.ts';
 

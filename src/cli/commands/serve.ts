@@ -3,8 +3,8 @@ import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
 
-type RunningKeyturn = import('../../node.ts').RunningKeyturn;
-type ServeOptions = import('../../node.ts').ServeOptions;
+type RunningKeyturn = import('../../node/start.ts').RunningKeyturn;
+type ServeOptions = import('../../node/start.ts').ServeOptions;
 
 interface Flags {
   data: string;
@@ -45,7 +45,7 @@ export function serveCommand(): Command {
 
 async function serve(flags: Flags): Promise<void> {
   check(flags);
-  const { startKeyturn } = await import('../../node.ts');
+  const { startKeyturn } = await import('../../node/start.ts');
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
   banner(running);

@@ -1,6 +1,6 @@
 // keyturn tenant, environment, user, workload ...
 import { Command } from 'commander';
-import type { WireCreatedWorkload, WireWorkload } from '../../http/wire.ts';
+import type { WireCreatedWorkload, WireWorkload } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';

@@ -1,11 +1,11 @@
 // The switches of the sandbox as a person with curl finds them, and who may not turn them.
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectors } from '../../../rotation/catalog.ts';
 import { type Personas, startPersonas } from '../../../rotation/sandbox/personas.ts';
-import { installedConnectors, welcome } from '../../../rotation/sandbox/run-sandbox.ts';
+import { welcome } from '../../../rotation/sandbox/run-sandbox.ts';
 import { renew } from './kit.ts';
 
-const connectors = await installedConnectors();
 let personas: Personas;
 beforeAll(async () => {
   personas = await startPersonas({ connectors });

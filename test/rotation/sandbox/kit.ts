@@ -1,14 +1,14 @@
 // What the persona tests share: a running sandbox of all connectors, and the walk of a person through consent.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { authorizationUrl, exchangeCode, readCallback } from '../../../rotation/authorization-code.ts';
 import type { Connector } from '../../../rotation/connector.ts';
-import { createNodeEgress } from '../../../rotation/engine/driver-egress.ts';
-import { type RenewableGrant, renewGrant } from '../../../rotation/mint-token.ts';
-import type { Refreshed, RefreshOutcome } from '../../../rotation/oauth2-answer.ts';
-import { type OAuth2Settings, type SettledConnector, settleConnector } from '../../../rotation/oauth2-settings.ts';
+import type { Refreshed, RefreshOutcome } from '../../../rotation/oauth2/answer.ts';
+import { authorizationUrl, exchangeCode, readCallback } from '../../../rotation/oauth2/authorization-code.ts';
+import { type RenewableGrant, renewGrant } from '../../../rotation/oauth2/mint-token.ts';
+import { type OAuth2Settings, type SettledConnector, settleConnector } from '../../../rotation/oauth2/settings.ts';
 import type { IssuedGrant, Personas } from '../../../rotation/sandbox/personas.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
+import { createNodeEgress } from '../../../src/node/egress.ts';
 import { realClock, textOf } from '../kit.ts';
 
 export const egress = createNodeEgress({ clock: realClock });

@@ -1,8 +1,8 @@
 // Every connector in a real tenant: a credential that is played by the sandbox is refreshed when it is read, and dies when its grant does.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createNodeEgress } from '../../../rotation/engine/driver-egress.ts';
-import { RunEngine } from '../../../rotation/engine/engine.ts';
+import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { type IssuedGrant, type Personas, startPersonas } from '../../../rotation/sandbox/personas.ts';
+import { createNodeEgress } from '../../../src/node/egress.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { readFreshCredential } from '../../../src/vault/read-credential.ts';

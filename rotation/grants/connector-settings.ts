@@ -1,0 +1,111 @@
+// From what a credential says (snake_case, stored) to what a connector is settled with.
+import { LRUCache } from 'lru-cache';
+import { growingTo } from '../../src/base/growing-to.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
+import type { Connector, LostAnswer, OAuth2Spec } from '../connector.ts';
+import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2/settings.ts';
+
+/** @throws invalid_request naming the setting | not_rotatable */
+export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
+  return settleConnector(connector, settingsOf(config, facts, unfinished));
+}
+
+const KEPT_MAX = 500;
+
+/** What credentials are settled with, kept: the grants of one app at one provider are many, their settings few. */
+export class SettledConnectors {
+  readonly #connectors: ReadonlyMap<string, Connector>;
+  readonly #kept = new LRUCache<string, { readonly settled: SettledConnector | undefined }>(growingTo(KEPT_MAX));
+
+  constructor(connectors: ReadonlyMap<string, Connector>) {
+    this.#connectors = connectors;
+  }
+
+  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  of(row: CredentialRow): SettledConnector | undefined {
+    const { account } = grantFacts(row);
+    const key = JSON.stringify([row.connector, row.config, account]);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) return kept.settled;
+    const settled = this.#settle(row);
+    this.#kept.set(key, { settled });
+    return settled;
+  }
+
+  #settle(row: CredentialRow): SettledConnector | undefined {
+    const connector = this.#connectors.get(row.connector ?? '');
+    if (connector === undefined) return undefined;
+    try {
+      return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
+/** How a grant of these settings is renewed; of two idle limits the shorter counts, since only that one is safe to keep to. */
+export function rulesOf(settled: SettledConnector, config: OAuth2Config): RenewalRules {
+  const kind = settled.oauth2.renewal?.kind ?? 'refresh_token';
+  const { idleSeconds } = settled.lifetimes;
+  const told = [
+    idleSeconds === undefined ? undefined : idleSeconds * 1_000,
+    config.idle_limit_days === undefined ? undefined : config.idle_limit_days * DAY_MS,
+  ].filter((limit) => limit !== undefined);
+  return {
+    renews: kind === 'refresh_token' ? 'refresh_token' : kind === 'none' ? 'never' : 'key',
+    idleMs: told.length === 0 ? undefined : Math.min(...told),
+    ...(settled.consent?.alwaysScopes === undefined ? {} : { alwaysScopes: settled.consent.alwaysScopes }),
+  };
+}
+
+/** Only a credential that says it is played by a sandbox may reach this machine, and only where the operator allows it. */
+export function mayReachLoopback(sandboxAllowed: boolean, connector: string | null, config: OAuth2Config): boolean {
+  return sandboxAllowed && (connector === 'local-sandbox' || config.sandbox !== undefined);
+}
+
+function settingsOf(config: OAuth2Config, facts: GrantFacts, unfinished: boolean): OAuth2Settings {
+  return defined({
+    clientId: config.client_id,
+    parameters: config.parameters,
+    adjust: adjustmentsOf(config),
+    authorizeEndpoint: config.authorization_endpoint,
+    revocationEndpoint: config.revocation_endpoint,
+    introspectionEndpoint: config.introspection_endpoint,
+    issuer: config.issuer,
+    baseUrls: config.base_urls,
+    sandbox: config.sandbox,
+    account: facts.account,
+    unfinished,
+  });
+}
+
+/** What the credential itself sets; everything else is the connector's. */
+function adjustmentsOf(config: OAuth2Config): Partial<OAuth2Spec> {
+  return defined({
+    tokenEndpoint: config.token_endpoint,
+    clientAuthentication: config.client_authentication,
+    bodyFormat: config.body_format,
+    refreshTokenRotates: config.refresh_token_rotates,
+    lostAnswer: config.lost_answer === undefined ? undefined : lostAnswerOf(config.lost_answer),
+    accessTokenTtlSeconds: config.access_token_ttl_seconds,
+    extraParameters: config.extra_parameters,
+    scopeSeparator: config.scope_separator,
+    assertionAudience: config.assertion_audience,
+  });
+}
+
+function lostAnswerOf(told: NonNullable<OAuth2Config['lost_answer']>): LostAnswer {
+  return typeof told === 'string' ? { kind: told } : { kind: 'window', seconds: told.window_seconds };
+}
+
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+
+/** Without the members that are undefined: "not said" must not overwrite what the connector says. */
+function defined<T extends object>(object: T): Partial<Defined<T>> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Partial<Defined<T>>;
+}

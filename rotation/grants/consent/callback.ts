@@ -1,0 +1,261 @@
+// The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
+// It must never act for another browser than the one that began, nor let anybody see a token.
+import type { Caller } from '../../../src/access/principals.ts';
+import { KeyturnError } from '../../../src/base/errors.ts';
+import { SecretValue } from '../../../src/base/secret-value.ts';
+import type { ConnectionFacts } from '../../../src/cell/connections.ts';
+import { sha256OfText } from '../../../src/crypto/primitives.ts';
+import { equalBytes } from '../../../src/crypto/token.ts';
+import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { ConsentSpec } from '../../connector.ts';
+import type { RefreshOutcome } from '../../oauth2/answer.ts';
+import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
+import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
+import { isGuessed, learnExpiry } from '../learn-expiry.ts';
+import { offerChoices } from './choose-account.ts';
+import {
+  attemptSecrets,
+  type ConnectionRequest,
+  type Consent,
+  type ConsentPorts,
+  consentingConnector,
+  consentOf,
+  enterConsent,
+  factsOf,
+  issuerOf,
+  isUsable,
+  loopbackFor,
+  noteRefused,
+  recordRefusal,
+  settleConsent,
+  type Visitor,
+} from './request.ts';
+import { type Consented, consentSecrets, storeConsented } from './store-grant.ts';
+import { isSameBrowser } from './visit.ts';
+
+/** `<tenant>.<connection>.<random>`. */
+export const STATE = /^(ten_[0-9a-z]{24})\.(con_[0-9a-z]{24})\.[A-Za-z0-9_-]{43}$/;
+
+export interface CallbackInput {
+  /** What came back, every field once. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** From the cookie of the connection that `state` names. */
+  readonly browser: string | undefined;
+}
+
+/** How it ended, for the page: `unknown` looks up nothing, `refused` leaves everything as it was. */
+export type Completed =
+  | { readonly kind: 'connected' | 'choosing' | 'declined' | 'failed' }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'unknown' };
+
+/** Settles when the grant lies in the vault, or when it is certain that none will. Everything in it survives the browser. */
+export function completeConsent(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
+  return ports.vault.keepOpenFor(complete(ports, visitor, input));
+}
+
+async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
+  const { vault } = ports;
+  const { caller } = visitor;
+  const { faults, clock } = vault.around;
+  const taken = await vault.submit(() => takeState(ports, caller, input));
+  if (taken.kind === 'turned_away') {
+    await recordRefusal(vault, visitor, taken.consent, taken.reason);
+    return { kind: 'refused', reason: taken.reason };
+  }
+  if (taken.kind !== 'taken') return taken;
+  const { consent, settled, grant } = taken;
+  faults.at('connect.before-exchange');
+  let outcome: RefreshOutcome;
+  try {
+    outcome = await exchangeCode(settled, grant, ports.egress, clock);
+  } finally {
+    for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
+  }
+  faults.at('connect.after-exchange');
+  if (outcome.kind !== 'refreshed') {
+    const { cause } = outcome;
+    await vault.submit(() => finishAttempt(vault, caller, consent, 'failed', outcome.kind === 'unknown' ? 'answer_lost' : cause));
+    return { kind: 'failed' };
+  }
+  const { choice, alwaysScopes = [] } = settled.consent ?? {};
+  const { accountId } = settled.oauth2;
+  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes, accountId }, choice));
+  faults.at('connect.after-store');
+  if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
+  // Nobody waits for it; what could not be asked stays guessed.
+  if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
+  if (choice === undefined) return { kind: 'connected' };
+  return { kind: await offerChoices(ports, caller, consent.connection.id, outcome.accessToken) };
+}
+
+interface TurnedAway {
+  readonly kind: 'turned_away';
+  readonly consent: Consent;
+  readonly reason: string;
+}
+
+type Taken = {
+  readonly kind: 'taken';
+  readonly consent: Consent;
+  readonly settled: SettledConnector;
+  readonly grant: CodeGrant;
+};
+
+/** INVARIANT: one batch judges, takes the state and journals that an exchange begins: a replay finds nothing to take. */
+function takeState(ports: ConsentPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | TurnedAway | Completed {
+  const { vault } = ports;
+  const state = fields['state'] ?? '';
+  const [, tenantId, connectionId] = STATE.exec(state) ?? [];
+  if (tenantId !== vault.tenant.id || connectionId === undefined) return { kind: 'unknown' };
+  const consent = vault.door.lookup('consent', (lookup) => {
+    const connection = vault.connections.find(lookup, connectionId);
+    return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+  });
+  if (consent === undefined) return { kind: 'unknown' };
+  const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
+  const { connection } = consent;
+  const now = vault.around.clock.now();
+  if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
+  if (!isUsable(connection, now)) return refuse('link_spent');
+  if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
+  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this vault.
+  if (!isSameBrowser(consent, browser)) return refuse('other_browser');
+  return judge(ports, caller, consent, fields, refuse);
+}
+
+function judge(
+  ports: ConsentPorts,
+  caller: Caller,
+  consent: Consent,
+  fields: Readonly<Record<string, string>>,
+  refuse: (reason: string) => TurnedAway,
+): Taken | TurnedAway | Completed {
+  const { vault } = ports;
+  let settled: SettledConnector;
+  let completed: Consent;
+  try {
+    const { issuer, required } = issuerOf(settleConsent(ports, consent, false), consent);
+    const callback = readCallback(fields, consent.config.client_id, issuer, required);
+    if (callback.kind === 'foreign') return refuse(callback.cause);
+    if (callback.kind === 'refused') {
+      const kind = callback.declined ? 'declined' : 'failed';
+      finishAttempt(vault, caller, consent, kind, callback.cause);
+      return { kind };
+    }
+    completed = withCallbackParameters(ports, consent, fields);
+    settled = settleConsent(ports, completed, false);
+    if (settled.oauth2.tokenEndpoint.includes('{')) throw new KeyturnError('invalid_request', 'a parameter is missing');
+    return begin(ports, caller, completed, settled, callback.code);
+  } catch (error) {
+    if (!(error instanceof KeyturnError) || error.code !== 'invalid_request') throw error;
+    finishAttempt(vault, caller, consent, 'failed', 'settings_unusable');
+    return { kind: 'failed' };
+  }
+}
+
+function begin(ports: ConsentPorts, caller: Caller, consent: Consent, settled: SettledConnector, code: string): Taken {
+  const { vault } = ports;
+  return enterConsent(vault, caller, consent, 'exchanging', (access) => {
+    const secrets = consentSecrets(vault, access, consent);
+    vault.connections.save(access, {
+      ...factsOf(consent.connection),
+      state: 'exchanging',
+      state_hash: null,
+      request: JSON.stringify(consent.request),
+    });
+    const { client_secret: secret, client_private_jwk: jwk, client_private_key_pem: pem } = secrets;
+    const grant: CodeGrant = {
+      clientId: consent.config.client_id,
+      clientSecret: secret === undefined ? undefined : SecretValue.fromText(secret),
+      privateKeyJwk: jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(jwk)),
+      privateKeyPem: pem === undefined ? undefined : SecretValue.fromText(pem),
+      allowLoopback: loopbackFor(ports, consent),
+      code,
+      redirectUri: consent.request.redirectUri,
+      ...attemptSecrets(vault, consent.connection.id, consent.connection.attempt),
+    };
+    return { kind: 'taken', consent, settled, grant };
+  });
+}
+
+/** @throws invalid_request when the provider names something that cannot be */
+function withCallbackParameters(ports: ConsentPorts, consent: Consent, fields: Readonly<Record<string, string>>): Consent {
+  const connector = consentingConnector(ports.connectors, consent.located.row.connector ?? '');
+  const found: Record<string, string> = {};
+  for (const [field, name] of Object.entries(connector.consent?.callbackParameters ?? {})) {
+    const parameter = connector.parameters?.find((candidate) => candidate.name === name);
+    const value = Object.hasOwn(fields, field) ? fields[field] : undefined;
+    if (parameter !== undefined && value !== undefined) found[name] = checkParameter(parameter, value);
+  }
+  if (Object.keys(found).length === 0) return consent;
+  const request: ConnectionRequest = { ...consent.request, parameters: { ...consent.request.parameters, ...found } };
+  const config = { ...consent.config, parameters: { ...consent.config.parameters, ...found } };
+  return { ...consent, request, config };
+}
+
+/** Ends an attempt without a grant; the link stays usable until it expires. Inside a job. */
+function finishAttempt(vault: TenantVault, caller: Caller, consent: Consent, state: 'declined' | 'failed', cause: string): void {
+  enterConsent(vault, caller, consent, state, (access, details) => {
+    details.cause = cause;
+    const connection = vault.connections.find(access, consent.connection.id);
+    // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
+    if (connection === undefined || connection.attempt !== consent.connection.attempt) return;
+    if (!['open', 'exchanging', 'declined', 'failed'].includes(connection.state)) return;
+    const now = vault.around.clock.now();
+    const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
+    vault.connections.save(access, ended);
+    vault.dueChanged();
+  });
+}
+
+/** False when the link ended while the provider thought: an admin took it back, or the credential went. Inside a job. */
+function storeGrant(
+  vault: TenantVault,
+  caller: Caller,
+  begun: Consent,
+  consented: Consented,
+  choice: ConsentSpec['choice'],
+): boolean {
+  const consent = vault.door.lookup('consent', (lookup) => {
+    const connection = vault.connections.find(lookup, begun.connection.id);
+    return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+  });
+  const ended = consent === undefined || ['connected', 'choosing', 'cancelled'].includes(consent.connection.state);
+  if (ended) {
+    noteRefused(vault, caller, begun, 'link_ended_meanwhile');
+    return false;
+  }
+  enterConsent(vault, caller, consent, 'stored', (access, details) => {
+    const now = vault.around.clock.now();
+    const { connection, located } = consent;
+    const stored = storeConsented(vault, access, { ...begun, connection, located }, consented, details);
+    const attemptEndsAt = consent.connection.attempt_expires_at ?? now;
+    vault.connections.save(access, {
+      ...factsOf(consent.connection),
+      state: choice === undefined ? 'connected' : 'choosing',
+      state_hash: null,
+      cause: consented.outcome.refreshToken === undefined ? 'no_refresh_token' : null,
+      finished_at: choice === undefined ? now : null,
+      expires_at: choice === undefined ? consent.connection.expires_at : Math.max(attemptEndsAt, now),
+    });
+    details.version = stored.current_version;
+  });
+  return true;
+}
+
+const STORE_TRIES = 600;
+const STORE_PAUSE_MS = 1_000;
+
+/** The tokens exist nowhere else: a full disk is waited out while the process lives. */
+async function storeSurely<T>(vault: TenantVault, store: () => T): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await vault.submit(store);
+    } catch (error) {
+      const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
+      if (!storage || tries >= STORE_TRIES) throw error;
+      await new Promise<void>((resolve) => vault.around.later(STORE_PAUSE_MS, resolve));
+    }
+  }
+}

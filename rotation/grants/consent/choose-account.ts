@@ -1,0 +1,235 @@
+// One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
+// It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
+import type { Caller } from '../../../src/access/principals.ts';
+import { KeyturnError } from '../../../src/base/errors.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+import { SecretValue } from '../../../src/base/secret-value.ts';
+import type { Access } from '../../../src/cell/access.ts';
+import { fromJsonBytes, type ServedGrant } from '../../../src/vault/credential-kinds.ts';
+import { changeHealth } from '../../../src/vault/grant-health.ts';
+import { prepareVersion } from '../../../src/vault/read-credential.ts';
+import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { ChoiceSpec, EgressAnswer } from '../../connector.ts';
+import { text } from '../../oauth2/client-request.ts';
+import type { SettledConnector } from '../../oauth2/settings.ts';
+import { endConnection } from './make-link.ts';
+import {
+  type Choice,
+  type Consent,
+  type ConsentPorts,
+  consentOf,
+  enterConsent,
+  factsOf,
+  loopbackFor,
+  recordRefusal,
+  settleConsent,
+  type Visitor,
+} from './request.ts';
+import { storeChosen } from './store-grant.ts';
+import { type BrowserOf, findByLink, isSameBrowser } from './visit.ts';
+
+const CHOICES_MAX_COUNT = 100;
+const LABEL_MAX_CHARS = 200;
+
+/** Fetches what can be chosen and keeps it for the page. `connected` when nothing is left to ask. */
+export async function offerChoices(
+  ports: ConsentPorts,
+  caller: Caller,
+  connectionId: string,
+  accessToken: SecretValue,
+): Promise<'connected' | 'choosing'> {
+  const { vault } = ports;
+  const consent = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
+  if (consent === undefined || consent.connection.state !== 'choosing') return 'connected';
+  const settled = settledOrNot(ports, consent);
+  const { choice } = settled?.consent ?? {};
+  if (settled === undefined || choice === undefined) return 'choosing';
+  const choices = await fetchChoices(ports, consent, settled, choice, accessToken);
+  if (choices === undefined) return 'choosing';
+  return vault.submit(() => {
+    const now = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
+    if (now === undefined || now.connection.state !== 'choosing') return 'connected';
+    const [only] = choices;
+    if (choices.length === 1 && only !== undefined) return choose(vault, caller, now, choice, only.id);
+    enterConsent(vault, caller, now, 'choices', (access, details) => {
+      details.count = choices.length;
+      vault.connections.save(access, { ...factsOf(now.connection), request: JSON.stringify({ ...now.request, choices }) });
+    });
+    return 'choosing';
+  });
+}
+
+export type Chosen = { readonly kind: 'connected' | 'choosing' | 'nowhere' };
+
+/** Takes the person's choice; without one the list is fetched (again). Only the browser that consented may choose. */
+export async function chooseAccount(
+  ports: ConsentPorts,
+  visitor: Visitor,
+  link: string,
+  browserOf: BrowserOf,
+  id: string | undefined,
+): Promise<Chosen> {
+  const { vault } = ports;
+  const { caller } = visitor;
+  const chosen = await vault.submit(() => {
+    const consent = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
+    if (consent === undefined) return undefined;
+    if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browserOf(consent.connection.id))) {
+      return { refused: consent };
+    }
+    const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
+    const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
+    if (choice !== undefined && id !== undefined && offered) return choose(vault, caller, consent, choice, id);
+    return { consent, accessToken: id === undefined ? accessTokenOf(vault, consent) : undefined };
+  });
+  if (chosen === undefined) return { kind: 'nowhere' };
+  if (chosen === 'connected') return { kind: 'connected' };
+  if ('refused' in chosen) {
+    await recordRefusal(vault, visitor, chosen.refused, 'not_choosing');
+    return { kind: 'nowhere' };
+  }
+  if (chosen.accessToken === undefined) return { kind: 'choosing' };
+  return { kind: await offerChoices(ports, caller, chosen.consent.connection.id, chosen.accessToken) };
+}
+
+function choose(vault: TenantVault, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
+  return enterConsent(vault, caller, consent, 'chosen', (access, details) => {
+    storeChosen(vault, access, consent, choice.accountField, id, details);
+    const now = vault.around.clock.now();
+    vault.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
+    vault.dueChanged();
+    return 'connected';
+  });
+}
+
+/** Links whose time is up, and grants for which nobody chose a place; answers how many. */
+export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
+  const { vault } = ports;
+  const now = vault.around.clock.now();
+  const ids = vault.door.lookup('scheduler', (lookup) => vault.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
+  const ends = await Promise.allSettled(ids.map((id) => vault.submit(() => expire(vault, id, now))));
+  // A damaged row stays as it is, and the others' time is up all the same; storage that fails is everybody's.
+  return ends.filter((end) => end.status === 'fulfilled').length;
+}
+
+function expire(vault: TenantVault, id: string, now: number): void {
+  const found = vault.door.lookup('scheduler', (lookup) => {
+    const connection = vault.connections.find(lookup, id);
+    return connection === undefined ? undefined : { connection, consent: consentOf(vault, lookup, connection) };
+  });
+  if (found === undefined || found.connection.expires_at > now) return;
+  const { connection, consent } = found;
+  if (consent === undefined) {
+    // Its credential is gone, and with it whatever the door could be asked about; only the row's own state is left to close.
+    vault.door.lookup('scheduler', (access) => endConnection(vault, access, connection, 'expired', 'credential_removed'));
+    return;
+  }
+  enterConsent(vault, undefined, consent, 'expired', (access) => {
+    if (connection.state === 'choosing') leaveUnchosen(vault, access, consent);
+    else endConnection(vault, access, connection, 'expired', connection.state === 'exchanging' ? 'answer_lost' : null);
+  });
+}
+
+function leaveUnchosen(vault: TenantVault, access: Access, { connection, located }: Consent): void {
+  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const next = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
+  if (next.health === 'ready') {
+    changeHealth(vault, access, next, located.environment.name, 'degraded', 'account_not_chosen');
+    vault.credentials.save(access, next);
+    vault.cache.forget(located.environment.name, next.name);
+  }
+  vault.connections.save(access, {
+    ...factsOf(connection),
+    state: 'connected',
+    cause: 'account_not_chosen',
+    finished_at: vault.around.clock.now(),
+  });
+  vault.dueChanged();
+}
+
+/** The grant is stored by now: settings that do not fit any more leave the question open, and nothing else. */
+function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector | undefined {
+  try {
+    return settleConsent(ports, consent, true);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
+}
+
+function reread(vault: TenantVault, lookup: Access, id: string): Consent | undefined {
+  const connection = vault.connections.find(lookup, id);
+  return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+}
+
+function accessTokenOf(vault: TenantVault, consent: Consent): SecretValue | undefined {
+  const { row } = consent.located;
+  return vault.door.lookup('consent', (lookup) => {
+    const stored = vault.credentials.findVersion(lookup, row.id, row.current_version);
+    if (stored === undefined) return undefined;
+    const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, row, stored, 'value').open());
+    return served.access_token === undefined ? undefined : SecretValue.fromText(served.access_token);
+  });
+}
+
+/** Undefined when the provider gives no list that can be read: the question stays, the grant is kept. */
+async function fetchChoices(
+  ports: ConsentPorts,
+  consent: Consent,
+  settled: SettledConnector,
+  choice: ChoiceSpec,
+  accessToken: SecretValue,
+): Promise<readonly Choice[] | undefined> {
+  const host = URL.parse(choice.url)?.host;
+  if (host === undefined) return undefined;
+  const authorization = SecretValue.fromText(`Bearer ${text(accessToken)}`);
+  let answer: EgressAnswer;
+  try {
+    answer = await ports.egress.send({
+      url: choice.url,
+      method: 'GET',
+      headers: { accept: 'application/json', authorization },
+      allowedHosts: settled.hosts.length > 0 ? settled.hosts : [host],
+      timeoutMs: LIMITS.providerTimeoutMs,
+      maxBytes: LIMITS.providerAnswerMaxBytes,
+      allowLoopback: loopbackFor(ports, consent),
+    });
+  } catch {
+    return undefined;
+  } finally {
+    authorization.wipe();
+  }
+  return answer.status === 200 ? readChoices(answer, choice) : undefined;
+}
+
+function readChoices(answer: EgressAnswer, choice: ChoiceSpec): readonly Choice[] | undefined {
+  try {
+    const body: unknown = JSON.parse(answer.body.reveal((bytes) => new TextDecoder().decode(bytes)));
+    const list = choice.items === '' ? body : memberAt(body, choice.items);
+    if (!Array.isArray(list)) return undefined;
+    const choices = list.slice(0, CHOICES_MAX_COUNT).flatMap((item): Choice[] => {
+      const id = plain(memberAt(item, choice.idField), LIMITS.accountValueMaxChars);
+      const label = plain(memberAt(item, choice.labelField), LABEL_MAX_CHARS);
+      return id === undefined ? [] : [{ id, label: label ?? id }];
+    });
+    return choices.length === 0 ? undefined : choices;
+  } catch {
+    return undefined;
+  }
+}
+
+function memberAt(value: unknown, path: string): unknown {
+  let found = value;
+  for (const name of path.split('.')) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, name)) return undefined;
+    found = (found as Record<string, unknown>)[name];
+  }
+  return found;
+}
+
+// SECURITY: shown on a page and put into URLs; control and format characters of a provider must not get there.
+function plain(value: unknown, maxChars: number): string | undefined {
+  const written = typeof value === 'number' && Number.isFinite(value) ? String(value) : value;
+  if (typeof written !== 'string' || written === '' || written.length > maxChars) return undefined;
+  return /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/u.test(written) ? undefined : written;
+}

@@ -1,0 +1,266 @@
+// What the team does about consent: make a link, list links, take one back (decision 0007).
+// It must never change a grant that works: what the link brings takes its place only when the person has consented.
+import type { Found } from '../../../src/access/guard.ts';
+import type { Caller } from '../../../src/access/principals.ts';
+import { fail, notFound } from '../../../src/base/errors.ts';
+import { newId } from '../../../src/base/ids.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+import type { Access } from '../../../src/cell/access.ts';
+import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
+import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
+import type { Page } from '../../../src/vault/describe-credential.ts';
+import { storeVersion } from '../../../src/vault/put-credential.ts';
+import { credentialTarget, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
+import { type Discovered, discover } from '../../oauth2/discovery.ts';
+import { mayReachLoopback } from '../connector-settings.ts';
+import { type AskedScope, type ConnectionRequest, type ConsentPorts, factsOf, isUsable, newLinkToken } from './request.ts';
+import { retainedOf, unconnectedCredential } from './store-grant.ts';
+import { type ConnectionInput, checkWanted, hasSecret, plainlyWanted, requireProof, type Wanted } from './wanted.ts';
+
+export interface MadeConnection {
+  readonly connection: ConnectionFacts;
+  /** Shown once; only its hash is kept. */
+  readonly linkToken: string;
+  readonly scopes: readonly AskedScope[];
+  readonly located: Located;
+}
+
+interface Place {
+  readonly environment: EnvironmentRow;
+  readonly row: CredentialRow | undefined;
+}
+
+/**
+ * Where a connector knows only an issuer, asks it for its endpoints. The one part that must wait, so it comes before the batch; the caller's
+ * right is asked first. Undefined when there is nothing to find.
+ * @throws as `createConnection` | invalid_request at /config/issuer | provider_unavailable
+ */
+export async function discoverEndpoints(
+  ports: ConsentPorts,
+  caller: Caller,
+  input: ConnectionInput,
+): Promise<Discovered | undefined> {
+  const { vault } = ports;
+  const place = () => vault.door.lookup('consent', (lookup) => target(vault, lookup, input).subject);
+  const { connector, config } = plainlyWanted(ports, place()?.row, input);
+  if (connector?.consent?.openid !== true || config?.issuer === undefined) return undefined;
+  if (connector.consent.authorizeEndpoint !== '' || config.authorization_endpoint !== undefined) return undefined;
+  await vault.submit(() =>
+    vault.door.enter(
+      caller,
+      'connection.create',
+      (lookup) => target(vault, lookup, input),
+      (_access, _place, details) => {
+        details.step = 'discovery';
+      },
+    ),
+  );
+  const allowLoopback = mayReachLoopback(ports.sandboxAllowed, connector.id, config);
+  return discover({ issuer: config.issuer, sandbox: config.sandbox, allowLoopback }, ports.egress);
+}
+
+/** Makes a link, and the credential if there is none of this name. Inside a job. @throws invalid_request | conflict | gone */
+export function createConnection(
+  ports: ConsentPorts,
+  caller: Caller,
+  input: ConnectionInput,
+  discovered: Discovered | undefined,
+): MadeConnection {
+  const { vault } = ports;
+  return vault.door.enter(
+    caller,
+    'connection.create',
+    (lookup) => target(vault, lookup, input),
+    (access, place, details) => {
+      const wanted = checkWanted(ports, place.row, input, discovered);
+      const located =
+        place.row === undefined ? firstOf(vault, access, place, input, wanted) : againOf(vault, access, place, input, wanted);
+      const { token, hash } = newLinkToken(vault);
+      const now = vault.around.clock.now();
+      const request: ConnectionRequest = {
+        redirectUri: input.redirectUri,
+        scopes: wanted.scopes.map(({ scope }) => scope),
+        ...(place.row !== undefined && wanted.changed ? { config: wanted.config } : {}),
+        ...(located.row.pending_version !== null && place.row !== undefined && hasSecret(input)
+          ? { secretVersion: located.row.pending_version }
+          : {}),
+        ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
+      };
+      const connection: ConnectionFacts = {
+        id: newId('connection', vault.around.entropy),
+        credential_id: located.row.id,
+        state: 'open',
+        link_hash: hash,
+        state_hash: null,
+        browser_hash: null,
+        attempt: 0,
+        request: JSON.stringify(request),
+        cause: null,
+        created_at: now,
+        created_by: access.principalId,
+        expires_at: now + input.ttlMs,
+        attempt_expires_at: null,
+        finished_at: null,
+      };
+      vault.connections.insert(access, connection);
+      vault.dueChanged();
+      details.connection = connection.id;
+      details.connector = located.row.connector ?? '';
+      return { connection, linkToken: token, scopes: wanted.scopes, located };
+    },
+  );
+}
+
+/** Newest first; `mark` as the page before ended. @throws not_found */
+export function listConnections(
+  vault: TenantVault,
+  caller: Caller,
+  place: { readonly environment: string; readonly name: string },
+  mark: string | undefined,
+  maxRows: number,
+): Page<ConnectionFacts> {
+  return vault.door.enter(
+    caller,
+    'connection.list',
+    (lookup) => credentialTarget(vault, lookup, place.environment, place.name),
+    (access, { row }) => {
+      const [createdAt = '', id = ''] = (mark ?? String(Number.MAX_SAFE_INTEGER)).split(' ');
+      const found = vault.connections.list(access, row.id, { createdAt: Number(createdAt), id }, maxRows + 1);
+      const rows = found.slice(0, maxRows);
+      const last = rows.at(-1);
+      return { rows, next: found.length > maxRows && last !== undefined ? `${last.created_at} ${last.id}` : undefined };
+    },
+  );
+}
+
+/** The link leads nowhere from now on. Repeating it changes nothing. @throws not_found | conflict when the account is connected already */
+export function cancelConnection(
+  vault: TenantVault,
+  caller: Caller,
+  place: { readonly environment: string; readonly name: string },
+  id: string,
+): ConnectionFacts {
+  return vault.door.enter(
+    caller,
+    'connection.cancel',
+    (lookup) => credentialTarget(vault, lookup, place.environment, place.name),
+    (access, { row }, details) => {
+      const connection = vault.connections.find(access, id);
+      if (connection === undefined || connection.credential_id !== row.id) return notFound('connection');
+      details.connection = id;
+      if (connection.state === 'connected' || connection.state === 'choosing')
+        fail('conflict', 'the account is connected already: disconnect it instead');
+      if (!isUsable(connection, vault.around.clock.now())) return connection;
+      return endConnection(vault, access, connection, 'cancelled', null);
+    },
+  );
+}
+
+/** Ends a connection that nobody completed. */
+export function endConnection(
+  vault: TenantVault,
+  access: Access,
+  connection: ConnectionRow,
+  state: 'cancelled' | 'expired',
+  cause: string | null,
+): ConnectionFacts {
+  const now = vault.around.clock.now();
+  const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
+  vault.connections.save(access, ended);
+  releaseSecret(vault, access, connection);
+  vault.dueChanged();
+  return ended;
+}
+
+/** A client secret that came with the link and was never used is no longer what comes next. */
+function releaseSecret(vault: TenantVault, access: Access, { credential_id, request }: ConnectionRow): void {
+  const { secretVersion } = JSON.parse(request) as ConnectionRequest;
+  const row = vault.credentials.byId(access, credential_id);
+  if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
+  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+  const environment = vault.credentials.environmentById(access, row.environment_id);
+  const now = vault.around.clock.now();
+  vault.credentials.save(access, { ...facts, pending_version: null, revision: facts.revision + 1, updated_at: now });
+  vault.cache.forget(environment.name, facts.name);
+}
+
+function target(vault: TenantVault, lookup: Access, input: ConnectionInput): Found<Place> {
+  const environment = vault.credentials.findEnvironment(lookup, input.environment);
+  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
+  const connector = row === undefined ? input.connector : (row.connector ?? undefined);
+  return {
+    resource: {
+      type: 'Credential',
+      tenant: vault.tenant.id,
+      environment: input.environment,
+      kind: row?.kind ?? 'oauth2',
+      ...(connector === undefined ? {} : { connector }),
+    },
+    target: {
+      type: 'credential',
+      environment: input.environment,
+      name: input.name,
+      ...(row === undefined ? {} : { id: row.id }),
+    },
+    subject: environment === undefined ? undefined : { environment, row },
+  };
+}
+
+function firstOf(vault: TenantVault, access: Access, place: Place, input: ConnectionInput, wanted: Wanted): Located {
+  requireProof(input.secrets, wanted.clientAuthentication);
+  const facts = unconnectedCredential(vault, access, place.environment, {
+    name: input.name,
+    connector: wanted.connector.id,
+    config: wanted.config,
+    labels: input.labels,
+    description: input.description,
+  });
+  vault.credentials.insert(access, facts);
+  storeVersion(vault, access, facts, sealedSecrets(input.secrets), { origin: 'put', runId: null });
+  return { environment: place.environment, row: facts as CredentialRow };
+}
+
+/** Keeps id, grants, history and the running grant; a new client secret waits in a pending version until consent comes. */
+function againOf(vault: TenantVault, access: Access, place: Place, input: ConnectionInput, wanted: Wanted): Located {
+  const { mac: _mac, mac_key_id: _key, ...facts } = place.row as CredentialRow;
+  const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
+  if (usable.length >= LIMITS.connectionsOpenMaxCount)
+    fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
+  const secrets = { ...clientSecretsOf(retainedOf(vault, access, facts, facts.current_version)), ...given(input.secrets) };
+  requireProof(secrets, wanted.clientAuthentication);
+  const next: CredentialFacts = {
+    ...facts,
+    labels: input.labels === undefined ? facts.labels : JSON.stringify(input.labels),
+    description: input.description ?? facts.description,
+  };
+  if (hasSecret(input)) {
+    next.latest_version += 1;
+    next.pending_version = next.latest_version;
+    storeVersion(vault, access, next, sealedSecrets(secrets), { origin: 'put', runId: null });
+    // A link that relied on the secret before this one would find it gone.
+    for (const older of usable) {
+      const relied = (JSON.parse(older.request) as ConnectionRequest).secretVersion !== undefined;
+      if (relied) endConnection(vault, access, older, 'cancelled', 'superseded');
+    }
+  }
+  if (hasSecret(input) || input.labels !== undefined || input.description !== undefined) {
+    next.revision += 1;
+    next.updated_at = vault.around.clock.now();
+    vault.credentials.save(access, next);
+    vault.cache.forget(place.environment.name, next.name);
+  }
+  return { environment: place.environment, row: next as CredentialRow };
+}
+
+function sealedSecrets(secrets: RetainedGrant) {
+  return { value: jsonBytes({}), retained: jsonBytes(secrets), expiresAtMs: undefined };
+}
+
+function given(secrets: RetainedGrant): RetainedGrant {
+  return Object.fromEntries(Object.entries(secrets).filter(([, secret]) => secret !== undefined)) as RetainedGrant;
+}
+
+function clientSecretsOf({ refresh_token: _token, ...secrets }: RetainedGrant): RetainedGrant {
+  return secrets;
+}

@@ -1,0 +1,193 @@
+// What a connection asks for and how its parts are found again: the stored request, the scopes and why, the secrets of one attempt.
+// It must never ask for a scope that no workflow declares and the connector can do without (commitment X2).
+import type { Found } from '../../../src/access/guard.ts';
+import type { Caller, Principal, SystemPrincipal } from '../../../src/access/principals.ts';
+import type { EventDetails } from '../../../src/audit/event.ts';
+import { fail } from '../../../src/base/errors.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+import type { Access } from '../../../src/cell/access.ts';
+import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
+import { FrameWriter } from '../../../src/crypto/framing.ts';
+import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
+import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
+import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { foundCredential, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { Connector } from '../../connector.ts';
+import type { DueWorkPorts } from '../../engine/due-work.ts';
+import type { SettledConnector } from '../../oauth2/settings.ts';
+import { mayReachLoopback, settleFor } from '../connector-settings.ts';
+
+export type ConsentPorts = DueWorkPorts;
+
+/** One thing the person may choose their grant to be for. */
+export interface Choice {
+  readonly id: string;
+  readonly label: string;
+}
+
+/** Lies as JSON in `connection.request`, under the row's MAC. */
+export interface ConnectionRequest {
+  /** Exactly what the provider was told, at every attempt. */
+  readonly redirectUri: string;
+  readonly scopes: readonly string[];
+  /** Takes the place of the credential's own once the person has consented. Absent: that one is used. */
+  readonly config?: OAuth2Config;
+  /** The version whose retained part proves the client. Absent: the current one. */
+  readonly secretVersion?: number;
+  /** What the person filled in and the callback brought. */
+  readonly parameters?: Readonly<Record<string, string>>;
+  /** Discovery said that its answers carry `iss`. */
+  readonly namesItself?: true;
+  readonly choices?: readonly Choice[];
+}
+
+/** A connection with its credential. */
+export interface Consent {
+  readonly connection: ConnectionRow;
+  readonly located: Located;
+  readonly request: ConnectionRequest;
+  /** With what the person filled in. */
+  readonly config: OAuth2Config;
+}
+
+/** The consent behind a row that was found; undefined once its credential is gone. */
+export function consentOf(vault: TenantVault, lookup: Access, connection: ConnectionRow): Consent | undefined {
+  const row = vault.credentials.byId(lookup, connection.credential_id);
+  if (row.state !== 'active') return undefined;
+  const environment = vault.credentials.environmentById(lookup, row.environment_id);
+  const request = JSON.parse(connection.request) as ConnectionRequest;
+  const stored = request.config ?? (JSON.parse(row.config) as OAuth2Config);
+  const parameters = { ...stored.parameters, ...request.parameters };
+  const config = Object.keys(parameters).length === 0 ? stored : { ...stored, parameters };
+  return { connection, located: { row, environment }, request, config };
+}
+
+/** Whether the link may begin another attempt. */
+export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
+  return ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) && connection.expires_at > nowMs;
+}
+
+/** The facts of a row, to be changed and saved. */
+export function factsOf(row: ConnectionRow): ConnectionFacts {
+  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+  return facts;
+}
+
+/** @throws invalid_request when the connector is none, or knows no consent */
+export function consentingConnector(connectors: ReadonlyMap<string, Connector>, id: string): Connector {
+  const connector = connectors.get(id) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+  if (connector.oauth2 === undefined || connector.consent === undefined)
+    fail('invalid_request', 'no person can connect this by a link: put the grant by hand', { pointer: '/connector' });
+  return connector;
+}
+
+/** The connector with everything filled in that is known so far. @throws invalid_request naming the setting */
+export function settleConsent(ports: ConsentPorts, consent: Consent, finished: boolean): SettledConnector {
+  const connector = consentingConnector(ports.connectors, consent.located.row.connector ?? '');
+  return settleFor(connector, consent.config, finished ? grantFacts(consent.located.row) : {}, !finished);
+}
+
+export function loopbackFor(ports: ConsentPorts, { located, config }: Consent): boolean {
+  return mayReachLoopback(ports.sandboxAllowed, located.row.connector, config);
+}
+
+/** Who must have answered, and whether they must say so (RFC 9207). */
+export function issuerOf(settled: SettledConnector, { request }: Consent): { issuer: string | undefined; required: boolean } {
+  const { issuer, openid } = settled.consent ?? {};
+  return { issuer, required: issuer !== undefined && (openid !== true || request.namesItself === true) };
+}
+
+/** A scope as the person is asked for it. */
+export interface AskedScope {
+  readonly scope: string;
+  readonly title: string;
+  /** Who needs it; empty: the connection itself. */
+  readonly workflows: readonly { readonly name: string; readonly why: string | undefined }[];
+}
+
+/** The union of what the workflows need and what the connector cannot do without. @throws invalid_request at /config/workflows */
+export function askedScopes(connector: Connector, config: OAuth2Config): AskedScope[] {
+  const { scopeParameter, alwaysScopes = [], scopeTitles = {} } = connector.consent ?? {};
+  const pointer = '/config/workflows';
+  if ((config.workflows ?? []).length === 0 && scopeParameter !== 'none')
+    fail('invalid_request', 'tells which workflows need the account and which scopes each needs', { pointer });
+  const asked = new Map<string, { name: string; why: string | undefined }[]>(alwaysScopes.map((scope) => [scope, []]));
+  for (const { name, scopes, why } of config.workflows ?? []) {
+    for (const scope of new Set(scopes)) asked.set(scope, [...(asked.get(scope) ?? []), { name, why }]);
+  }
+  if (asked.size > LIMITS.scopesMaxCount) fail('invalid_request', `may need ${LIMITS.scopesMaxCount} scopes in all`, { pointer });
+  return [...asked].map(([scope, workflows]) => ({
+    scope,
+    title: Object.hasOwn(scopeTitles, scope) ? (scopeTitles[scope] ?? scope) : scope,
+    workflows,
+  }));
+}
+
+/** SECURITY: derived, so that no row and no cookie holds what a stolen code could be exchanged with. */
+export function attemptSecrets(
+  vault: TenantVault,
+  connectionId: string,
+  attempt: number,
+): { codeVerifier: string; nonce: string } {
+  const derive = (label: string) => {
+    const frame = new FrameWriter().text('keyturn-connect-v1').text(label).text(vault.tenant.id).text(connectionId).u32(attempt);
+    return Buffer.from(hmacSha256(vault.around.root.subkey('connect'), frame.peek())).toString('base64url');
+  };
+  return { codeVerifier: derive('verifier'), nonce: derive('nonce') };
+}
+
+/** 32 random bytes as 43 characters, and their hash. */
+export function newLinkToken(vault: TenantVault): { token: string; hash: Uint8Array } {
+  const token = Buffer.from(vault.around.entropy.bytes(32)).toString('base64url');
+  return { token, hash: sha256OfText(token) };
+}
+
+const CONSENT: SystemPrincipal = { type: 'System', id: 'consent', revision: 0, roles: [] };
+
+/** Enters as the consent of a person whose browser `caller` is; the event says which connection and which step. Inside a job. */
+export function enterConsent<T>(
+  vault: TenantVault,
+  caller: Caller | undefined,
+  consent: Consent,
+  step: string,
+  effect: (access: Access, details: EventDetails, principal: Principal) => T,
+): T {
+  const found = (): Found<true> => {
+    const { environment, row } = consent.located;
+    return { ...foundCredential(vault, environment, row), subject: true };
+  };
+  return vault.door.enterAs(CONSENT, caller, 'connection.complete', found, (access, _subject, details, principal) => {
+    details.connection = consent.connection.id;
+    details.step = step;
+    return effect(access, details, principal);
+  });
+}
+
+/** Who came by a link. `refused` counts a refusal against their source, before it is recorded. @throws rate_limited */
+export interface Visitor {
+  readonly caller: Caller;
+  readonly refused: () => Promise<void>;
+}
+
+/** SECURITY: counted first, so that a flood of forged answers cannot fill the log of a tenant. @throws rate_limited */
+export async function recordRefusal(vault: TenantVault, visitor: Visitor, consent: Consent, reason: string): Promise<void> {
+  await visitor.refused();
+  await vault.submit(() => noteRefused(vault, visitor.caller, consent, reason));
+}
+
+/** Records what a browser brought and nobody acted on. Inside a job. */
+export function noteRefused(vault: TenantVault, caller: Caller, consent: Consent, reason: string): void {
+  const { environment, row } = consent.located;
+  vault.door.note(
+    {
+      action: 'connection.complete',
+      actor: { type: 'anonymous', id: 'unknown' },
+      outcome: 'denied',
+      reason,
+      request: caller.request,
+      target: { type: 'credential', id: row.id, environment: environment.name, name: row.name },
+      details: { connection: consent.connection.id },
+    },
+    caller,
+  );
+}

@@ -1,0 +1,224 @@
+// How a grant that a person consented to comes to lie in its credential: the same id, the same history, a new version, current at once.
+// It must never be shown to anyone before it is stored, nor let an answer to an older grant overwrite it.
+import type { EventDetails } from '../../../src/audit/event.ts';
+import { newId } from '../../../src/base/ids.ts';
+import type { SecretValue } from '../../../src/base/secret-value.ts';
+import type { Access } from '../../../src/cell/access.ts';
+import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
+import {
+  fromJsonBytes,
+  jsonBytes,
+  type OAuth2Config,
+  type RetainedGrant,
+  type ServedGrant,
+} from '../../../src/vault/credential-kinds.ts';
+import { changeGrantFacts, grantFacts } from '../../../src/vault/grant-facts.ts';
+import { grantFingerprint } from '../../../src/vault/grant-fingerprint.ts';
+import { changeHealth } from '../../../src/vault/grant-health.ts';
+import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
+import { noteAccount } from '../../../src/vault/note-account.ts';
+import { applyTiming, storeVersion } from '../../../src/vault/put-credential.ts';
+import { prepareVersion } from '../../../src/vault/read-credential.ts';
+import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { Refreshed } from '../../oauth2/answer.ts';
+import { text } from '../../oauth2/client-request.ts';
+import type { Consent } from './request.ts';
+
+export interface NewCredential {
+  readonly name: string;
+  readonly connector: string;
+  readonly config: OAuth2Config;
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly description: string | undefined;
+}
+
+/** A credential that waits for its first consent; the caller inserts it with its first version. */
+export function unconnectedCredential(
+  vault: TenantVault,
+  access: Access,
+  environment: EnvironmentRow,
+  { name, connector, config, labels, description }: NewCredential,
+): CredentialFacts {
+  const now = vault.around.clock.now();
+  return {
+    id: newId('credential', vault.around.entropy),
+    environment_id: environment.id,
+    name,
+    kind: 'oauth2',
+    connector,
+    state: 'active',
+    health: 'needs_consent',
+    health_since: now,
+    health_cause: 'not_connected_yet',
+    current_version: 1,
+    previous_version: null,
+    pending_version: null,
+    latest_version: 1,
+    revision: 1,
+    description: description ?? '',
+    labels: JSON.stringify(labels ?? {}),
+    config: JSON.stringify(config),
+    value_expires_at: null,
+    refresh_due_at: null,
+    created_at: now,
+    created_by: access.principalId,
+    updated_at: now,
+    deleted_at: null,
+    destroy_after_at: null,
+    grant_facts: '{}',
+    grant_ends_at: null,
+    review_due_at: null,
+    revoke_due_at: null,
+  };
+}
+
+/** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
+export function retainedOf(vault: TenantVault, access: Access, row: CredentialFacts, version: number): RetainedGrant {
+  const stored = vault.credentials.findVersion(access, row.id, version);
+  if (stored === undefined || stored.retained === null) return {};
+  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row as CredentialRow, stored, 'retained').open());
+}
+
+/** What proves the client in this consent: the waiting secret if one came with the link. */
+export function consentSecrets(vault: TenantVault, access: Access, { located, request }: Consent): RetainedGrant {
+  const { refresh_token: _spent, ...secrets } = retainedOf(
+    vault,
+    access,
+    located.row,
+    request.secretVersion ?? located.row.current_version,
+  );
+  return secrets;
+}
+
+/** What came of a consent. */
+export interface Consented {
+  readonly outcome: Refreshed;
+  /** What the connector cannot do without. */
+  readonly alwaysScopes: readonly string[];
+  /** OAuth2Spec.accountId */
+  readonly accountId: string | undefined;
+}
+
+/** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
+export function storeConsented(
+  vault: TenantVault,
+  access: Access,
+  consent: Consent,
+  { outcome, alwaysScopes, accountId }: Consented,
+  details: EventDetails,
+): CredentialFacts {
+  const { located, request, config } = consent;
+  const now = vault.around.clock.now();
+  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const version = facts.latest_version + 1;
+  const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
+  const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
+  const split = {
+    value: jsonBytes(servedOf(outcome, scope)),
+    retained: jsonBytes({ ...consentSecrets(vault, access, consent), refresh_token: refreshToken } satisfies RetainedGrant),
+    expiresAtMs: outcome.expiresAtMs,
+  };
+  const next: CredentialFacts = {
+    ...facts,
+    config: JSON.stringify(config),
+    previous_version: facts.current_version,
+    current_version: version,
+    latest_version: version,
+    pending_version: facts.pending_version === request.secretVersion ? null : facts.pending_version,
+    revision: facts.revision + 1,
+    updated_at: now,
+    grant_ends_at: null,
+    review_due_at: now,
+  };
+  // What was disconnected before is still to be revoked: it is an older version, looked at once more before anything is sent.
+  const { revocation } = grantFacts(next);
+  changeGrantFacts(next, {
+    consentedAt: now,
+    refreshedAt: now,
+    importedAt: undefined,
+    importedFrom: undefined,
+    stillUsedThere: undefined,
+    refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs,
+    grantedScope: undefined,
+    scopeSource: undefined,
+    account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
+    fingerprint: refreshToken === undefined ? undefined : grantFingerprint(vault, refreshToken),
+    guard: undefined,
+    scopesTold: undefined,
+    revocation: revocation?.state === 'waiting' ? revocation : undefined,
+    end: undefined,
+    noticedDays: undefined,
+  });
+  const { name: environment } = located.environment;
+  changeHealth(vault, access, next, environment, 'ready', null);
+  noteAccount(vault, access, next, environment, accountId, outcome.account, details);
+  // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
+  noteGrantedScope(vault, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
+  applyTiming(vault, next, split, now);
+  // A token without an end is due for nothing; refreshing it at once would only spend what just came.
+  if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
+  cancelOpenRun(vault, access, next.id, 'superseded');
+  storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
+  save(vault, access, located.environment, next);
+  return next;
+}
+
+/** Books what the person chose; the grant itself stays as it is. Inside a job. */
+export function storeChosen(
+  vault: TenantVault,
+  access: Access,
+  consent: Consent,
+  field: string,
+  id: string,
+  details: EventDetails,
+): void {
+  const { located } = consent;
+  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const account = { ...grantFacts(facts).account, [field]: id };
+  const next: CredentialFacts = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
+  changeGrantFacts(next, { account });
+  noteAccount(vault, access, next, located.environment.name, field, account, details);
+  if (next.health_cause === 'account_not_chosen') changeHealth(vault, access, next, located.environment.name, 'ready', null);
+  // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
+  // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
+  if (vault.runs.findOpen(access, next.id) === undefined) serveAccount(vault, access, next, account);
+  save(vault, access, located.environment, next);
+}
+
+function serveAccount(
+  vault: TenantVault,
+  access: Access,
+  next: CredentialFacts,
+  account: Readonly<Record<string, string>>,
+): void {
+  const stored = vault.credentials.findVersion(access, next.id, next.current_version);
+  if (stored === undefined) return;
+  const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, next as CredentialRow, stored, 'value').open());
+  const retained = retainedOf(vault, access, next, next.current_version);
+  next.previous_version = next.current_version;
+  next.latest_version += 1;
+  next.current_version = next.latest_version;
+  const split = {
+    value: jsonBytes({ ...served, account } satisfies ServedGrant),
+    retained: jsonBytes(retained),
+    expiresAtMs: stored.value_expires_at ?? undefined,
+  };
+  storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
+}
+
+function save(vault: TenantVault, access: Access, environment: EnvironmentRow, next: CredentialFacts): void {
+  vault.credentials.save(access, next);
+  vault.cache.forget(environment.name, next.name);
+  vault.dueChanged();
+}
+
+function servedOf(outcome: Refreshed, scope: string | undefined): ServedGrant {
+  const bytes: SecretValue = outcome.accessToken;
+  return {
+    access_token: text(bytes),
+    token_type: outcome.tokenType,
+    scope,
+    ...(Object.keys(outcome.account).length === 0 ? {} : { account: outcome.account }),
+  };
+}

@@ -1,0 +1,245 @@
+// One person's way through a link: see what is asked, begin, come back from the provider, choose. Looking at a link changes nothing.
+// It must never let a state be used twice or by another browser, nor let a browser that goes away cost a grant (D6).
+import type { Caller } from '../../../src/access/principals.ts';
+import { KeyturnError } from '../../../src/base/errors.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+import type { Access } from '../../../src/cell/access.ts';
+import type { ConnectionFacts } from '../../../src/cell/connections.ts';
+import { sha256OfText } from '../../../src/crypto/primitives.ts';
+import { equalBytes } from '../../../src/crypto/token.ts';
+import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { Connector, Parameter } from '../../connector.ts';
+import { authorizationUrl, authorizeEndpoint } from '../../oauth2/authorization-code.ts';
+import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
+import {
+  type AskedScope,
+  askedScopes,
+  attemptSecrets,
+  type Choice,
+  type ConnectionRequest,
+  type Consent,
+  type ConsentPorts,
+  consentOf,
+  enterConsent,
+  factsOf,
+  isUsable,
+  loopbackFor,
+  recordRefusal,
+  settleConsent,
+  type Visitor,
+} from './request.ts';
+
+/** What the page of a link shows. */
+export type ShownConnection =
+  | {
+      readonly kind: 'ask';
+      readonly provider: string;
+      readonly tenant: string;
+      readonly description: string;
+      readonly scopes: readonly AskedScope[];
+      /** What the person fills in, each with what is known of it. */
+      readonly parameters: readonly (Parameter & { readonly value: string })[];
+      readonly expiresAtMs: number;
+      /** How the last attempt ended, if badly. */
+      readonly last: { readonly state: 'declined' | 'failed'; readonly cause: string | null } | undefined;
+    }
+  | {
+      readonly kind: 'choose';
+      readonly provider: string;
+      readonly title: string;
+      readonly choices: readonly Choice[] | undefined;
+    }
+  | { readonly kind: 'done'; readonly provider: string; readonly tenant: string };
+
+/** The connection of a link, whatever its state. */
+export function findByLink(vault: TenantVault, lookup: Access, link: string): Consent | undefined {
+  const connection = vault.connections.findByLink(lookup, sha256OfText(link));
+  return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+}
+
+/** Whether the cookie is that of the browser which began the latest attempt; compared in constant time. */
+export function isSameBrowser({ connection }: Consent, browser: string | undefined): boolean {
+  return browser !== undefined && connection.browser_hash !== null && equalBytes(sha256OfText(browser), connection.browser_hash);
+}
+
+/** What a browser holds for a connection, from its cookies. */
+export type BrowserOf = (connectionId: string) => string | undefined;
+
+/** Undefined for every link that leads nowhere (any more). Changes nothing: mail scanners look, too. */
+export function showConnection(ports: ConsentPorts, link: string, browserOf: BrowserOf): ShownConnection | undefined {
+  const { vault } = ports;
+  return vault.door.lookup('consent', (lookup) => {
+    const consent = findByLink(vault, lookup, link);
+    const connector = ports.connectors.get(consent?.located.row.connector ?? '');
+    if (consent === undefined || connector === undefined) return undefined;
+    const { connection } = consent;
+    if (isUsable(connection, vault.around.clock.now())) return asked(vault, consent, connector);
+    if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
+    if (connection.state === 'choosing') {
+      const title = connector.consent?.choice?.title ?? '';
+      return { kind: 'choose', provider: connector.title, title, choices: consent.request.choices };
+    }
+    const justDone = (connection.attempt_expires_at ?? 0) > vault.around.clock.now();
+    if (connection.state === 'connected' && justDone)
+      return { kind: 'done', provider: connector.title, tenant: vault.tenant.name };
+    return undefined;
+  });
+}
+
+function asked(vault: TenantVault, consent: Consent, connector: Connector): ShownConnection | undefined {
+  const { connection, located, config } = consent;
+  const { state } = connection;
+  try {
+    return {
+      kind: 'ask',
+      provider: connector.title,
+      tenant: vault.tenant.name,
+      description: located.row.description,
+      scopes: askedScopes(connector, config).filter(({ scope }) => consent.request.scopes.includes(scope)),
+      parameters: askedParameters(connector).map((parameter) => ({
+        ...parameter,
+        value: config.parameters?.[parameter.name] ?? parameter.default ?? '',
+      })),
+      expiresAtMs: connection.expires_at,
+      last: state === 'declined' || state === 'failed' ? { state, cause: connection.cause } : undefined,
+    };
+  } catch (error) {
+    // The workflows were taken away since: the link asks for nothing that still stands.
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
+}
+
+function askedParameters(connector: Connector | undefined): readonly Parameter[] {
+  return (connector?.parameters ?? []).filter(({ from }) => from === 'consent');
+}
+
+export type Begun =
+  | {
+      readonly kind: 'go';
+      readonly url: string;
+      readonly connectionId: string;
+      /** For the cookie that binds this browser. */
+      readonly browser: string;
+    }
+  | { readonly kind: 'nowhere' }
+  /** The settings of the link cannot be used: whoever sent it must look. */
+  | { readonly kind: 'broken' }
+  /** What was filled in cannot be: by parameter name, in our words. */
+  | { readonly kind: 'again'; readonly problems: Readonly<Record<string, string>> };
+
+/** Begins an attempt: a fresh state, a verifier of its own, this browser alone; older attempts are void. */
+export async function beginConsent(
+  ports: ConsentPorts,
+  visitor: Visitor,
+  link: string,
+  filledIn: Readonly<Record<string, string>>,
+): Promise<Begun> {
+  const { vault } = ports;
+  const begun = await vault.submit(() => begin(ports, visitor.caller, link, filledIn));
+  if (begun.kind === 'refused') {
+    await recordRefusal(vault, visitor, begun.consent, begun.reason);
+    return { kind: begun.reason === 'link_spent' ? 'nowhere' : 'broken' };
+  }
+  if (begun.kind !== 'begun') return begun;
+  const { consent, settled, state, browser } = begun;
+  const { id, attempt } = consent.connection;
+  const { redirectUri, scopes } = consent.request;
+  const secrets = attemptSecrets(vault, id, attempt);
+  const request = { clientId: consent.config.client_id, redirectUri, state, scopes, ...secrets };
+  return {
+    kind: 'go',
+    url: await authorizationUrl(settled, request, loopbackFor(ports, consent)),
+    connectionId: id,
+    browser,
+  };
+}
+
+interface Begin {
+  readonly kind: 'begun';
+  readonly consent: Consent;
+  readonly settled: SettledConnector;
+  readonly state: string;
+  readonly browser: string;
+}
+
+interface Refused {
+  readonly kind: 'refused';
+  readonly consent: Consent;
+  readonly reason: 'link_spent' | 'settings_unusable';
+}
+
+function begin(
+  ports: ConsentPorts,
+  caller: Caller,
+  link: string,
+  filledIn: Readonly<Record<string, string>>,
+): Begin | Refused | Exclude<Begun, { kind: 'go' }> {
+  const { vault } = ports;
+  const found = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
+  if (found === undefined) return { kind: 'nowhere' };
+  const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
+  if (tooMany || !isUsable(found.connection, vault.around.clock.now()))
+    return { kind: 'refused', consent: found, reason: 'link_spent' };
+  const checked = checkFilledIn(ports.connectors.get(found.located.row.connector ?? ''), filledIn);
+  if (checked.problems !== undefined) return { kind: 'again', problems: checked.problems };
+  const request: ConnectionRequest = { ...found.request, parameters: { ...found.request.parameters, ...checked.parameters } };
+  const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
+  const settled = settledOrNot(ports, consent);
+  if (settled === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
+  const random = () => Buffer.from(vault.around.entropy.bytes(32)).toString('base64url');
+  const state = `${vault.tenant.id}.${consent.connection.id}.${random()}`;
+  const browser = random();
+  return enterConsent(vault, caller, consent, 'begun', (access) => {
+    const next: ConnectionFacts = {
+      ...factsOf(consent.connection),
+      state: 'open',
+      state_hash: sha256OfText(state),
+      browser_hash: sha256OfText(browser),
+      attempt: consent.connection.attempt + 1,
+      attempt_expires_at: vault.around.clock.now() + LIMITS.connectAttemptTtlMs,
+      request: JSON.stringify(request),
+      cause: null,
+      finished_at: null,
+    };
+    vault.connections.save(access, next);
+    vault.dueChanged();
+    return { kind: 'begun', consent: { ...consent, connection: { ...consent.connection, ...next } }, settled, state, browser };
+  });
+}
+
+function parametersOf({ config }: Consent, filledIn: Readonly<Record<string, string>>): Pick<Consent['config'], 'parameters'> {
+  const parameters = { ...config.parameters, ...filledIn };
+  return Object.keys(parameters).length === 0 ? {} : { parameters };
+}
+
+/** Undefined when the link's settings lead nowhere a browser may be sent. */
+function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector | undefined {
+  try {
+    const settled = settleConsent(ports, consent, false);
+    if (settled.consent === undefined) return undefined;
+    authorizeEndpoint(settled.consent, loopbackFor(ports, consent));
+    return settled;
+  } catch (error) {
+    if (error instanceof KeyturnError && error.code !== 'integrity') return undefined;
+    throw error;
+  }
+}
+
+function checkFilledIn(
+  connector: Connector | undefined,
+  filledIn: Readonly<Record<string, string>>,
+): { parameters: Record<string, string>; problems?: Record<string, string> } {
+  const parameters: Record<string, string> = {};
+  const problems: Record<string, string> = {};
+  for (const parameter of askedParameters(connector)) {
+    const value = filledIn[parameter.name]?.trim() || parameter.default;
+    try {
+      parameters[parameter.name] = checkParameter(parameter, value);
+    } catch (error) {
+      if (!(error instanceof KeyturnError)) throw error;
+      problems[parameter.name] = error.message;
+    }
+  }
+  return Object.keys(problems).length === 0 ? { parameters } : { parameters, problems };
+}

@@ -1,0 +1,113 @@
+// What a link is to ask for, judged before it is made: connector, settings, scopes and what proves the client.
+// It must never let a link be made that could not be used.
+import { fail } from '../../../src/base/errors.ts';
+import type { CredentialRow } from '../../../src/cell/credentials.ts';
+import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
+import { requireActive } from '../../../src/vault/tenant-vault.ts';
+import type { ClientAuthentication, Connector } from '../../connector.ts';
+import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
+import type { Discovered } from '../../oauth2/discovery.ts';
+import { mayReachLoopback, settleFor } from '../connector-settings.ts';
+import { type AskedScope, askedScopes, type ConsentPorts, consentingConnector } from './request.ts';
+
+/** A link as it is asked for. */
+export interface ConnectionInput {
+  readonly environment: string;
+  readonly name: string;
+  readonly connector: string | undefined;
+  readonly config: OAuth2Config | undefined;
+  /** What proves the client; of an existing credential only what changes. */
+  readonly secrets: Pick<RetainedGrant, 'client_secret' | 'client_private_jwk' | 'client_private_key_pem'>;
+  readonly ttlMs: number;
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly description: string | undefined;
+  readonly redirectUri: string;
+}
+
+/** What was found good. */
+export interface Wanted {
+  readonly connector: Connector;
+  readonly config: OAuth2Config;
+  /** Differs from what the credential has. */
+  readonly changed: boolean;
+  readonly scopes: readonly AskedScope[];
+  readonly clientAuthentication: ClientAuthentication;
+}
+
+/** Connector and settings as they are told, not judged yet. */
+export function plainlyWanted(ports: ConsentPorts, row: CredentialRow | undefined, input: ConnectionInput) {
+  const id = row?.connector ?? input.connector ?? '';
+  const config = input.config ?? (row?.kind === 'oauth2' ? (JSON.parse(row.config) as OAuth2Config) : undefined);
+  return { connector: ports.connectors.get(id), config };
+}
+
+/** @throws invalid_request naming the field | conflict | gone */
+export function checkWanted(
+  ports: ConsentPorts,
+  row: CredentialRow | undefined,
+  input: ConnectionInput,
+  discovered: Discovered | undefined,
+): Wanted {
+  if (row !== undefined) requireActive(row);
+  if (row !== undefined && row.kind !== 'oauth2') fail('conflict', 'the credential exists with another kind');
+  if (row !== undefined && input.connector !== undefined && input.connector !== row.connector)
+    fail('conflict', 'the credential exists with another connector', { pointer: '/connector' });
+  if (row === undefined && input.connector === undefined)
+    fail('invalid_request', 'names the connector of a new credential', { pointer: '/connector' });
+  const connector = consentingConnector(ports.connectors, row?.connector ?? input.connector ?? '');
+  const told = plainlyWanted(ports, row, input).config;
+  if (told?.client_id === undefined) return fail('invalid_request', 'tells the client id', { pointer: '/config' });
+  if (told.sandbox !== undefined && !ports.sandboxAllowed)
+    fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
+  const config = discovered === undefined ? told : withEndpoints(told, discovered);
+  const settled = settleFor(connector, config, {}, true);
+  if (connector.consent?.openid === true && settled.consent?.issuer === undefined)
+    fail('invalid_request', 'names who signs the identity', { pointer: '/config/issuer' });
+  checkAuthorizeEndpoint(ports, connector, settled.consent, config);
+  return {
+    connector,
+    config,
+    changed: input.config !== undefined || discovered !== undefined,
+    scopes: askedScopes(connector, config),
+    clientAuthentication: settled.oauth2.clientAuthentication,
+  };
+}
+
+function checkAuthorizeEndpoint(
+  ports: ConsentPorts,
+  connector: Connector,
+  consent: ReturnType<typeof settleFor>['consent'],
+  config: OAuth2Config,
+): void {
+  if (consent === undefined) fail('invalid_request', 'this connector needs it', { pointer: '/config/authorization_endpoint' });
+  // A part that only the person can tell is filled in, and judged, when they begin.
+  if (consent.authorizeEndpoint.includes('{')) return;
+  authorizeEndpoint(consent, mayReachLoopback(ports.sandboxAllowed, connector.id, config));
+}
+
+function withEndpoints(config: OAuth2Config, found: Discovered): OAuth2Config {
+  const { revocationEndpoint, introspectionEndpoint } = found;
+  return {
+    ...(revocationEndpoint === undefined ? {} : { revocation_endpoint: revocationEndpoint }),
+    ...(introspectionEndpoint === undefined ? {} : { introspection_endpoint: introspectionEndpoint }),
+    authorization_endpoint: found.authorizationEndpoint,
+    token_endpoint: found.tokenEndpoint,
+    ...config,
+  };
+}
+
+/** Whether the link brings another proof of the client. */
+export function hasSecret({ secrets }: ConnectionInput): boolean {
+  return Object.values(secrets).some((secret) => secret !== undefined);
+}
+
+/** @throws invalid_request naming the missing proof */
+export function requireProof(secrets: RetainedGrant, authentication: ClientAuthentication): void {
+  if (authentication === 'none') return;
+  if (authentication === 'private_key_jwt') {
+    if (secrets.client_private_jwk === undefined && secrets.client_private_key_pem === undefined)
+      fail('invalid_request', 'this client proves itself by a private key', { pointer: '/client_private_jwk' });
+  } else if (secrets.client_secret === undefined) {
+    fail('invalid_request', 'this client proves itself by a secret', { pointer: '/client_secret' });
+  }
+}

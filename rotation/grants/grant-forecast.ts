@@ -1,0 +1,91 @@
+// From a credential's row to its forecast: what the connector declares, what the credential says and what was learnt, put together.
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { type AccountCount, grantsByAccount } from '../../src/cell/forecasts.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Connector, LifetimeSpec, OAuth2Spec } from '../connector.ts';
+import { rulesOf, settleFor } from './connector-settings.ts';
+import { type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
+
+export interface GrantForecast {
+  readonly forecast: Forecast | undefined;
+  /** Of the grants of its account it was made first, so the cap strikes it first. */
+  readonly isOldest: boolean;
+}
+
+type Figures = Pick<ForecastSubject, 'lifetimes' | 'refreshTokenRotates' | 'renews' | 'idleMs'>;
+
+/** Whether anything is left that could end. */
+export function isLiveGrant(row: Pick<CredentialFacts, 'kind' | 'state' | 'health'>): boolean {
+  return row.kind === 'oauth2' && row.state === 'active' && (row.health === 'ready' || row.health === 'degraded');
+}
+
+/** Forecasts of one pass or page: what is counted over all grants is counted once. */
+export class GrantForecasts {
+  readonly #vault: TenantVault;
+  readonly #connectors: ReadonlyMap<string, Connector>;
+  readonly #counts = new Map<string, ReadonlyMap<string, AccountCount>>();
+
+  constructor(vault: TenantVault, connectors: ReadonlyMap<string, Connector>) {
+    this.#vault = vault;
+    this.#connectors = connectors;
+  }
+
+  /** No forecast of a grant that is dead, disconnected or deleted. */
+  of(access: Access, row: CredentialFacts, nowMs: number): GrantForecast {
+    if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
+    const config = JSON.parse(row.config) as OAuth2Config;
+    const facts = grantFacts(row);
+    const figures = this.#figures(row, config, facts);
+    const account = this.#account(access, row, config, facts, figures.lifetimes);
+    const subject: ForecastSubject = {
+      ...figures,
+      consentedAt: facts.consentedAt,
+      refreshedAt: facts.refreshedAt,
+      refreshTokenExpiresAt: facts.refreshTokenExpiresAt,
+      absoluteLimitDays: config.absolute_limit_days,
+      clientSecretExpiresAt: config.client_secret_expires_at,
+      valueExpiresAt: row.value_expires_at,
+      isRenewed: row.refresh_due_at !== null,
+      grantsOfAccount: account?.count,
+    };
+    return { forecast: forecastOf(subject, nowMs), isOldest: account?.oldest === row.id };
+  }
+
+  /** Of a connector that is gone or not settled, what the credential itself says still counts. */
+  #figures(row: CredentialFacts, config: OAuth2Config, facts: GrantFacts): Figures {
+    const connector = this.#connectors.get(row.connector ?? '');
+    try {
+      if (connector !== undefined) {
+        const settled = settleFor(connector, config, facts, true);
+        const { renews, idleMs } = rulesOf(settled, config);
+        return { lifetimes: settled.lifetimes, refreshTokenRotates: settled.oauth2.refreshTokenRotates, renews, idleMs };
+      }
+    } catch {
+      // What cannot be settled cannot be refreshed either; the refresh says so.
+    }
+    const rotates: OAuth2Spec['refreshTokenRotates'] = config.refresh_token_rotates ?? 'sometimes';
+    const idleMs = config.idle_limit_days === undefined ? undefined : config.idle_limit_days * 86_400_000;
+    return { lifetimes: {}, refreshTokenRotates: rotates, renews: 'refresh_token', idleMs };
+  }
+
+  #account(
+    access: Access,
+    row: CredentialFacts,
+    config: OAuth2Config,
+    { account }: GrantFacts,
+    { cap }: LifetimeSpec,
+  ): AccountCount | undefined {
+    const connector = row.connector ?? '';
+    if (cap === undefined || account === undefined) return undefined;
+    let counts = this.#counts.get(connector);
+    if (counts === undefined) {
+      const rows = grantsByAccount(this.#vault.core.cell.sql, access, connector, cap.count);
+      counts = new Map(rows.map((one) => [`${one.client_id}\n${one.account}`, one]));
+      this.#counts.set(connector, counts);
+    }
+    return counts.get(`${config.client_id}\n${JSON.stringify(account)}`);
+  }
+}

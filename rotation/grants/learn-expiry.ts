@@ -1,0 +1,81 @@
+// When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
+// It must never stand between a pair and its storage, nor make a token end later than the provider says.
+import { LIMITS } from '../../src/base/limits.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { endsAtOnce, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { Refreshed } from '../oauth2/answer.ts';
+import { introspectExpiry } from '../oauth2/introspection.ts';
+import { mayReachLoopback } from './connector-settings.ts';
+import { settledOrNot } from './disconnect.ts';
+import { isLiveGrant } from './grant-forecast.ts';
+import { openTokens, wipeTokens } from './grant-tokens.ts';
+import { enterReview, locate } from './scope-check.ts';
+
+/** Whether the end that was stored is a guess that introspection may replace. */
+export function isGuessed({ expirySource }: Pick<Refreshed, 'expirySource'>): boolean {
+  return expirySource === 'default';
+}
+
+/** Asks and books the end of the current access token; does nothing where the connector has no introspection that tells it. */
+export async function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<void> {
+  const { vault, egress } = ports;
+  const look = await vault.submit(() => begin(ports, credentialId));
+  if (look === undefined) return;
+  const { tokens, settled, version } = look;
+  try {
+    if (tokens.accessToken === undefined) return;
+    const endsAt = await introspectExpiry(settled, tokens.accessToken, tokens.client, egress, vault.around.clock);
+    if (endsAt !== undefined) await vault.submit(() => book(ports, credentialId, version, endsAt));
+  } finally {
+    wipeTokens(tokens);
+  }
+}
+
+/** Opens the token for a question about itself; the event says that it was. Inside a job. */
+function begin(ports: DueWorkPorts, credentialId: string) {
+  const { vault } = ports;
+  const located = locate(ports, credentialId);
+  const { row } = located;
+  // A token that the connector calls endless needs no end.
+  const settled = isLiveGrant(row) && row.value_expires_at !== null ? settledOrNot(ports, row) : undefined;
+  const { expiresAt, expiresIn } = settled?.introspection?.fields ?? {};
+  if (settled === undefined || (expiresAt === undefined && expiresIn === undefined)) return undefined;
+  const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
+  return enterReview(ports, located, (access, details) => {
+    details.step = 'looked_at';
+    const tokens = openTokens(vault, access, row, row.current_version, allowLoopback);
+    return tokens === undefined ? undefined : { tokens, settled, version: row.current_version };
+  });
+}
+
+/** Inside a job. A grant that moved on meanwhile keeps its own end. */
+function book(ports: DueWorkPorts, credentialId: string, version: number, endsAtMs: number): void {
+  const { vault } = ports;
+  const { row, environment } = locate(ports, credentialId);
+  const now = vault.around.clock.now();
+  const moved = row.value_expires_at === null || Math.abs(row.value_expires_at - endsAtMs) > LIMITS.clockSkewMs;
+  if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
+  enterReview(ports, { row, environment }, (access, details) => {
+    details.step = 'expiry_read';
+    const { mac: _mac, mac_key_id: _key, ...facts } = row;
+    const ended = endsAtOnce(now, endsAtMs);
+    changeGrantFacts(facts, { endedAtOnce: ended ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined });
+    vault.credentials.save(access, {
+      ...facts,
+      value_expires_at: endsAtMs,
+      // What is planned by the token's end moves with it; a keep-alive stays where it is.
+      refresh_due_at:
+        row.refresh_due_at !== null && row.refresh_due_at <= (row.value_expires_at ?? 0)
+          ? ended
+            ? now + LIMITS.refreshCoolDownMs
+            : refreshDueAt(now, endsAtMs, vault.around.entropy.fraction())
+          : row.refresh_due_at,
+      revision: row.revision + 1,
+      updated_at: now,
+    });
+    vault.cache.forget(environment.name, row.name);
+    vault.dueChanged();
+  });
+}

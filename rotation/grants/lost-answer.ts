@@ -1,0 +1,58 @@
+// What a refresh does about answers that never came (D6, decision 0003): whether the same generation may be sent again, and the end if not.
+// It must never let a token that may be spent be sent for ever, nor end a grant whose provider said that it is safe.
+import type { Access } from '../../src/cell/access.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
+import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { OAuth2Spec } from '../connector.ts';
+import { finishRun } from '../engine/run-record.ts';
+import { spendsNothing } from '../oauth2/mint-token.ts';
+
+/** Of a reuse window; the rest is the way to the provider. */
+const WINDOW_USED = 0.9;
+
+export interface LostAnswers {
+  /** Of this generation, in this run. */
+  readonly count: number;
+  /** Undefined where none was lost. */
+  readonly firstSentAtMs: number | undefined;
+  /** The grant was given up before; somebody asked to try again. */
+  readonly givenUp: boolean;
+}
+
+/** The instant until which the provider takes the same token again; undefined where it has passed or never was. */
+export function windowEndsAt(spec: OAuth2Spec, { firstSentAtMs }: LostAnswers, nowMs: number): number | undefined {
+  if (spec.lostAnswer.kind !== 'window' || firstSentAtMs === undefined) return undefined;
+  const endsAtMs = firstSentAtMs + spec.lostAnswer.seconds * 1_000 * WINDOW_USED;
+  // A first use that lies ahead was noted by a clock that went astray: how long ago it was nobody can tell.
+  return firstSentAtMs <= nowMs && nowMs < endsAtMs ? endsAtMs : undefined;
+}
+
+/** Whether this generation may be sent once more. */
+export function maySendAgain(spec: OAuth2Spec, lost: LostAnswers, nowMs: number): boolean {
+  if (lost.count === 0 || spec.lostAnswer.kind === 'safe' || spendsNothing(spec)) return true;
+  if (windowEndsAt(spec, lost, nowMs) !== undefined) return true;
+  return lost.count < 2 && !lost.givenUp;
+}
+
+/** What is known of the run's lost answers. @param count as it will be booked */
+export function lostAnswersOf(vault: TenantVault, access: Access, run: RunRow, located: Located, count: number): LostAnswers {
+  return {
+    count,
+    firstSentAtMs: count === 0 ? undefined : vault.runs.firstIntentAt(access, run.id),
+    givenUp: located.row.health === 'needs_consent',
+  };
+}
+
+/** Gives the grant up without the provider's word. Inside a job. */
+export function endAsLost(vault: TenantVault, access: Access, run: RunRow, { row, environment }: Located): void {
+  const { mac: _mac, mac_key_id: _key, ...next } = row;
+  if (next.health !== 'disconnected') {
+    changeHealth(vault, access, next, environment.name, 'needs_consent', ANSWER_LOST);
+    next.revision += 1;
+    next.updated_at = vault.around.clock.now();
+    vault.credentials.save(access, next);
+    vault.cache.forget(environment.name, row.name);
+  }
+  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST });
+}

@@ -1,0 +1,147 @@
+// Which grants ended and which end soonest, for people: a page over all environments of a tenant. It must never leave out a grant that
+// changed just now, nor list one that nobody connected yet or that was disconnected: neither came to an end.
+import type { Caller } from '../../src/access/principals.ts';
+import { notFound } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { Access } from '../../src/cell/access.ts';
+import { dueForReview, type EndKey, endedAlready, endingSoonest } from '../../src/cell/forecasts.ts';
+import type { Page } from '../../src/vault/describe-credential.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { type Located, type TenantVault, tenantTarget } from '../../src/vault/tenant-vault.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import { type Ended, endedGrant, type Forecast } from './forecast.ts';
+import { GrantForecasts } from './grant-forecast.ts';
+
+export interface ReadForecastInput {
+  /** Absent: all. */
+  readonly environment: string | undefined;
+  readonly withinDays: number | undefined;
+  /** The cursor of the page before; '' starts at what ended first. */
+  readonly after: string;
+  readonly maxRows: number;
+}
+
+export interface ForecastEntry extends Located {
+  readonly forecast: Forecast | Ended;
+}
+
+interface Candidate extends ForecastEntry {
+  readonly key: EndKey;
+}
+
+/**
+ * What ended already, then soonest first. Each entry is worked out now; which page it is on follows its last review, at most an hour behind a refresh.
+ * @throws not_found for an environment that is not there
+ */
+export function readForecast(
+  vault: TenantVault,
+  connectors: DueWorkPorts['connectors'],
+  caller: Caller,
+  input: ReadForecastInput,
+): Page<ForecastEntry> {
+  return vault.door.enter(
+    caller,
+    'forecast.read',
+    () => ({ ...tenantTarget(vault), target: { type: 'forecast' } }),
+    (access, _subject, details) => {
+      const found = new Reading(vault, connectors, access, input).candidates();
+      const page = found.slice(0, input.maxRows);
+      const last = page.at(-1);
+      details.count = page.length;
+      return {
+        rows: page.toSorted((a, b) => Number(hasEnded(b)) - Number(hasEnded(a)) || a.forecast.endsAt - b.forecast.endsAt),
+        next: found.length > page.length && last !== undefined ? cursorOf(last) : undefined,
+      };
+    },
+  );
+}
+
+const ENDED = 'ended';
+const BEFORE_ALL: EndKey = { endsAt: -1, id: '' };
+
+function hasEnded({ forecast }: ForecastEntry): boolean {
+  return forecast.cause === ENDED;
+}
+
+function cursorOf(last: Candidate): string {
+  const at = `${last.key.endsAt}\n${last.key.id}`;
+  return hasEnded(last) ? `${ENDED}\n${at}` : at;
+}
+
+class Reading {
+  readonly #vault: TenantVault;
+  readonly #access: Access;
+  readonly #input: ReadForecastInput;
+  readonly #forecasts: GrantForecasts;
+  readonly #now: number;
+  readonly #throughMs: number;
+  readonly #environmentId: string | undefined;
+
+  constructor(vault: TenantVault, connectors: DueWorkPorts['connectors'], access: Access, input: ReadForecastInput) {
+    this.#vault = vault;
+    this.#access = access;
+    this.#input = input;
+    this.#forecasts = new GrantForecasts(vault, connectors);
+    this.#now = vault.around.clock.now();
+    this.#throughMs =
+      input.withinDays === undefined ? Number.MAX_SAFE_INTEGER : this.#now + input.withinDays * 24 * 60 * 60 * 1_000;
+    if (input.environment !== undefined)
+      this.#environmentId = (vault.credentials.findEnvironment(access, input.environment) ?? notFound('environment')).id;
+  }
+
+  /** One more than fits on the page, if there is one. */
+  candidates(): Candidate[] {
+    const { after, maxRows } = this.#input;
+    const batchRows = maxRows + 1;
+    const [at, id = '', endedId = ''] = after.split('\n');
+    if (after !== '' && at !== ENDED) return this.#ending({ endsAt: Number(at), id }, batchRows);
+    const ended = this.#ended(at === ENDED ? { endsAt: Number(id), id: endedId } : BEFORE_ALL, batchRows);
+    return ended.length === batchRows ? ended : [...ended, ...this.#ending(BEFORE_ALL, batchRows - ended.length)];
+  }
+
+  #ended(after: EndKey, maxRows: number): Candidate[] {
+    const { credentials, core } = this.#vault;
+    return endedAlready(core.cell.sql, this.#access, this.#environmentId, after, maxRows).map((key) => {
+      const row = credentials.byId(this.#access, key.id);
+      const environment = credentials.environmentById(this.#access, row.environment_id);
+      return { row, environment, forecast: endedGrant(row.health_since, row.health_cause === ANSWER_LOST), key };
+    });
+  }
+
+  #ending(after: EndKey, batchRows: number): Candidate[] {
+    const fresh = this.#unreviewed();
+    const found = [...fresh.values()].filter((one) => one !== undefined).filter(({ key }) => compare(key, after) > 0);
+    const { cell } = this.#vault.core;
+    const reviewed: Candidate[] = [];
+    for (let from = after; reviewed.length < batchRows; ) {
+      const keys = endingSoonest(cell.sql, this.#access, this.#environmentId, from, this.#throughMs, batchRows);
+      for (const key of keys) {
+        const one = fresh.has(key.id) ? undefined : this.#candidate(key.id, key);
+        if (one !== undefined) reviewed.push(one);
+        from = key;
+      }
+      if (keys.length < batchRows) break;
+    }
+    return [...found, ...reviewed].sort((a, b) => compare(a.key, b.key)).slice(0, batchRows);
+  }
+
+  /** Grants whose review is due, by id; as many as one pass of it takes. */
+  #unreviewed(): ReadonlyMap<string, Candidate | undefined> {
+    const ids = dueForReview(this.#vault.core.cell.sql, this.#access, this.#now, LIMITS.dueWorkBatchRows);
+    return new Map(ids.map((id) => [id, this.#candidate(id)]));
+  }
+
+  #candidate(id: string, key?: EndKey): Candidate | undefined {
+    const { credentials } = this.#vault;
+    const row = credentials.byId(this.#access, id);
+    const { forecast } = this.#forecasts.of(this.#access, row, this.#now);
+    if (forecast === undefined || forecast.endsAt > this.#throughMs) return undefined;
+    if (this.#environmentId !== undefined && row.environment_id !== this.#environmentId) return undefined;
+    const environment = credentials.environmentById(this.#access, row.environment_id);
+    return { row, environment, forecast, key: key ?? { endsAt: forecast.endsAt, id } };
+  }
+}
+
+function compare(a: EndKey, b: EndKey): number {
+  return a.endsAt - b.endsAt || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}

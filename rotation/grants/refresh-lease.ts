@@ -1,0 +1,253 @@
+// The lease of a refresh (D6): who may spend a generation, under which fence, and what one attempt works with.
+// It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
+import type { EventDetails } from '../../src/audit/event.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
+import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
+import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
+import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import { LEAVES_WITHIN_MS } from '../egress.ts';
+import { openRun, type Trigger } from '../engine/run-record.ts';
+import type { RenewableGrant } from '../oauth2/mint-token.ts';
+import type { SettledConnector } from '../oauth2/settings.ts';
+import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
+
+/** What one attempt works with, between its two transactions. */
+export interface Attempt {
+  readonly run: RunRow;
+  readonly located: Located;
+  readonly grant: RenewableGrant;
+  readonly retained: RetainedGrant;
+  readonly served: ServedGrant;
+  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  readonly settled: SettledConnector | undefined;
+  /** An earlier attempt may have spent this generation already. */
+  readonly doubted: boolean;
+}
+
+export type Lease =
+  | { readonly kind: 'attempt'; readonly attempt: Attempt }
+  /** Nothing to do: fresh, gone, dead, waiting, another's, or not an OAuth grant. */
+  | { readonly kind: 'idle' };
+
+export interface LeaseRequest {
+  readonly owner: string;
+  readonly trigger: Trigger;
+  /** Refresh even if the token is fresh. */
+  readonly force: boolean;
+  readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
+  readonly settle: (row: CredentialRow) => SettledConnector | undefined;
+}
+
+function locate(vault: TenantVault, lookup: Access, credentialId: string): Located {
+  const row = vault.credentials.byId(lookup, credentialId);
+  return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+}
+
+/** Enters as the scheduler for one credential, found by id: its name may be another's by now (RO-15). The event names step and run. */
+export function enterRun<T>(
+  vault: TenantVault,
+  credentialId: string,
+  effect: (access: Access, located: Located, details: EventDetails) => T,
+  step: string,
+  run?: string,
+  /** As it was read in this very job. */
+  found?: Located,
+): T {
+  return vault.door.enterAsSystem(
+    'refresh',
+    'credential.rotate',
+    (lookup) => {
+      const located = found ?? locate(vault, lookup, credentialId);
+      const { row } = located;
+      const environment = located.environment.name;
+      const connector = row.connector === null ? {} : { connector: row.connector };
+      return {
+        resource: { type: 'Credential', tenant: vault.tenant.id, environment, kind: row.kind, ...connector },
+        target: { type: 'credential', environment, name: row.name, id: row.id },
+        subject: located,
+      };
+    },
+    (access, located, details) => {
+      details.step = step;
+      if (run !== undefined) details.run = run;
+      return effect(access, located, details);
+    },
+  );
+}
+
+/** The credential if a refresh of it is worth a lease now; undefined if there is nothing to do. */
+export function findWork(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Located | undefined {
+  return vault.door.lookup('scheduler', (lookup) => {
+    const located = locate(vault, lookup, credentialId);
+    return isWorthwhile(vault, lookup, located.row, wanted) ? located : undefined;
+  });
+}
+
+/** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. Inside a job. */
+export function takeLease(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Lease {
+  const work = findWork(vault, credentialId, wanted);
+  if (work === undefined) return { kind: 'idle' };
+  return enterRun(
+    vault,
+    credentialId,
+    (access, located, details): Lease => {
+      const now = vault.around.clock.now();
+      const found = vault.runs.findOpen(access, located.row.id) ?? openRun(vault, access, located.row, wanted.trigger, 'refresh');
+      const run = ofGeneration(found, located.row.current_version);
+      const settled = wanted.settle(located.row);
+      const lost = lostAnswersOf(vault, access, run, located, run.lost_answers);
+      if (settled !== undefined && !maySendAgain(settled.oauth2, lost, now)) {
+        details.step = 'failed';
+        details.run = run.id;
+        details.cause = ANSWER_LOST;
+        endAsLost(vault, access, run, located);
+        return { kind: 'idle' };
+      }
+      const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
+      const leased: RunRow = {
+        ...run,
+        step: 'intent',
+        attempts: run.attempts + 1,
+        fence: run.fence + 1,
+        lease_owner: wanted.owner,
+        lease_until: now + LIMITS.leaseMs,
+        next_attempt_at: now + LIMITS.leaseMs,
+      };
+      vault.runs.save(access, leased);
+      vault.around.faults.at('refresh.after-lease');
+      vault.runs.journal(access, run.id, 'intent', doubted ? 'again' : 'first', now);
+      vault.dueChanged();
+      return { kind: 'attempt', attempt: openGrant(vault, access, leased, located, wanted, settled, doubted) };
+    },
+    'intent',
+    undefined,
+    work,
+  );
+}
+
+/** An intent without an outcome is a lost answer: whoever had it crashed, or was overtaken. What another generation went through is void. */
+function ofGeneration(run: RunRow, generation: number): RunRow {
+  if (run.generation !== generation) return { ...run, generation, lost_answers: 0, step: 'queued' };
+  return run.step === 'intent' ? { ...run, lost_answers: run.lost_answers + 1 } : run;
+}
+
+function isWorthwhile(vault: TenantVault, lookup: Access, row: CredentialRow, wanted: LeaseRequest): boolean {
+  const now = vault.around.clock.now();
+  if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
+  const run = vault.runs.findOpen(lookup, row.id);
+  if (row.health === 'needs_consent' && !(run?.trigger === 'request' && row.health_cause === ANSWER_LOST)) return false;
+  if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted.force) : !isHeldByAnother(run, now, wanted);
+  if (wanted.force) return true;
+  if (row.refresh_due_at === null) return false;
+  const expired = row.value_expires_at !== null && row.value_expires_at <= now && !hasJustEnded(row, now);
+  return expired || row.refresh_due_at <= now || isStoredInTheFuture(vault, lookup, row, now);
+}
+
+/** It had ended when the provider handed it out, moments ago, and the one before it, too: another would not be any better. */
+function hasJustEnded(row: CredentialRow, now: number): boolean {
+  const { refreshedAt, endedAtOnce = 0 } = grantFacts(row);
+  if (refreshedAt === undefined || endedAtOnce < 2) return false;
+  return refreshedAt <= now && now < refreshedAt + LIMITS.refreshCoolDownMs;
+}
+
+function isHeldByAnother(run: RunRow, now: number, { owner }: LeaseRequest): boolean {
+  // A lease longer than any that is ever taken: the clock was put back since.
+  return run.lease_owner !== owner && run.lease_until > now && run.lease_until <= now + LIMITS.leaseMs;
+}
+
+/**
+ * INVARIANT: however many readers find the token stale, they do not cut a wait short, and a request does so only once the failure before it
+ * has cooled down (test/rotation/grants/refresh-failures.test.ts).
+ */
+function isWaiting(run: RunRow, now: number, force: boolean): boolean {
+  const until = run.next_attempt_at ?? 0;
+  if (until <= now || until > now + LIMITS.refreshWaitMaxMs) return false;
+  // While nobody holds it, `lease_until` is when the last attempt ended.
+  return !force || (run.attempts > 0 && now >= run.lease_until && now < run.lease_until + LIMITS.refreshCoolDownMs);
+}
+
+function isStoredInTheFuture(vault: TenantVault, lookup: Access, row: CredentialRow, now: number): boolean {
+  const stored = vault.credentials.findVersion(lookup, row.id, row.current_version);
+  return stored !== undefined && isFromTheFuture(stored.created_at, now);
+}
+
+function openGrant(
+  vault: TenantVault,
+  access: Access,
+  run: RunRow,
+  located: Located,
+  wanted: LeaseRequest,
+  settled: SettledConnector | undefined,
+  doubted: boolean,
+): Attempt {
+  const { row } = located;
+  const version =
+    vault.credentials.findVersion(access, row.id, row.current_version) ?? fail('internal', 'a current version is missing');
+  const prepared = prepareWholeVersion(vault, row, version);
+  const retained = fromJsonBytes<RetainedGrant>(prepared.retained.open());
+  const served = fromJsonBytes<ServedGrant>(prepared.value.open());
+  const config = JSON.parse(row.config) as OAuth2Config;
+  const jwk = retained.client_private_jwk;
+  return {
+    run,
+    located,
+    retained,
+    served,
+    settled,
+    doubted,
+    grant: {
+      clientId: config.client_id,
+      clientSecret: secretOf(retained.client_secret),
+      privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
+      privateKeyPem: secretOf(retained.client_private_key_pem),
+      refreshToken: secretOf(retained.refresh_token),
+      scope: config.scope,
+      allowLoopback: wanted.allowLoopback(row.connector, config),
+    },
+  };
+}
+
+function secretOf(text: string | undefined): SecretValue | undefined {
+  return text === undefined || text === '' ? undefined : SecretValue.fromText(text);
+}
+
+export function wipeGrant({ grant }: Attempt): void {
+  for (const secret of [grant.refreshToken, grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
+}
+
+/** Whether the attempt may still spend its generation: asked right before the first byte leaves, for a process may have been stopped. */
+export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
+  try {
+    return vault.door.lookup('refresh', (lookup) => {
+      const run = vault.runs.find(lookup, attempt.run.id);
+      const now = vault.around.clock.now();
+      if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence) return false;
+      if (run.lease_until <= now + LEAVES_WITHIN_MS) return false;
+      const row = vault.credentials.byId(lookup, run.credential_id);
+      return row.state === 'active' && row.health !== 'disconnected' && row.current_version === run.generation;
+    });
+  } catch (error) {
+    if (error instanceof KeyturnError) return false;
+    throw error;
+  }
+}
+
+/** Prolongs the lease while the provider thinks. False when it was lost. Inside a job; no event: nothing changed but time. */
+export function heartbeat(vault: TenantVault, attempt: Attempt): boolean {
+  return vault.door.lookup('refresh', (access) => {
+    const run = vault.runs.find(access, attempt.run.id);
+    // Once its failure was booked, a run waits as long as it was told to.
+    if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open' || run.lease_owner === '') return false;
+    const until = vault.around.clock.now() + LIMITS.leaseMs;
+    vault.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
+    return true;
+  });
+}

@@ -1,0 +1,284 @@
+// The run engine of one tenant: refreshes on schedule, on request and on a stale read, one at a time per credential, and does whatever else
+// is due. It knows no provider. Timers and alarms are the composition root's; they all call runDueWork.
+import type { Caller } from '../../src/access/principals.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { destroyExpired } from '../../src/vault/change-credential.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { whyDead } from '../../src/vault/read-credential.ts';
+import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
+import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
+import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Connector, Egress } from '../connector.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
+import { ProviderGate, reportOf, togetherAfter } from '../engine/provider-gate.ts';
+import { openRun, type Trigger } from '../engine/run-record.ts';
+import { renewGrant } from '../oauth2/mint-token.ts';
+import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2/refresh.ts';
+import type { SettledConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
+import { DUE_PARTS } from './due-parts.ts';
+import { isGuessed, learnExpiry } from './learn-expiry.ts';
+import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
+import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
+import { DueRefreshes, type Turn } from './refresh-queue.ts';
+
+export interface EngineOptions {
+  readonly vault: TenantVault;
+  readonly egress: Egress;
+  readonly connectors: ReadonlyMap<string, Connector>;
+  /** Names this process or object among lease owners. */
+  readonly owner: string;
+  /** Whether connectors declared for the local sandbox may reach loopback. */
+  readonly sandboxAllowed: boolean;
+  /** Calls `beat` every `everyMs` until the returned function is called. */
+  readonly every: (everyMs: number, beat: () => void) => () => void;
+  /** Shared by all tenants of the process. Default: one of its own. */
+  readonly gate?: ProviderGate;
+}
+
+/** How long a refresh waits in line at its provider: a person or workflow waits for an answer, due work comes again. */
+const LINE_MAX_MS = { schedule: 1_000, read: 5_000, request: 5_000 } as const;
+/** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
+const TRIES_MAX = 3;
+
+/** What one pass of due work did. */
+export interface DueWork {
+  readonly refreshed: number;
+  readonly destroyed: number;
+  readonly rewrapped: number;
+}
+
+export class RunEngine implements Refresher {
+  readonly #o: EngineOptions;
+  readonly #gate: ProviderGate;
+  readonly #settled: SettledConnectors;
+  readonly #inFlight = new Map<string, Promise<Turn>>();
+  /** What goes on after a pair was stored, that nobody waits for. */
+  readonly #learning = new Set<Promise<void>>();
+  #stopping = false;
+  readonly #due: DueRefreshes;
+
+  constructor(options: EngineOptions) {
+    this.#o = options;
+    this.#due = new DueRefreshes(options.vault);
+    this.#settled = new SettledConnectors(options.connectors);
+    this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
+  }
+
+  /** What routes and due work need of it. */
+  get ports(): DueWorkPorts {
+    return this.#o;
+  }
+
+  /** No refresh is under way. */
+  get idle(): boolean {
+    return this.#inFlight.size === 0 && this.#learning.size === 0;
+  }
+
+  /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
+  async refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
+    await this.#refreshOnce(credentialId, trigger, force);
+  }
+
+  #refreshOnce(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
+    const running = this.#inFlight.get(credentialId);
+    if (running !== undefined) return running;
+    if (this.#stopping) return Promise.resolve('held');
+    const started = this.#refresh(credentialId, trigger, force).finally(() => this.#inFlight.delete(credentialId));
+    this.#inFlight.set(credentialId, started);
+    return started;
+  }
+
+  /** Begins nothing new and waits for what is under way: an answer that comes after the database closed would be a lost grant (D6). */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.allSettled([...this.#inFlight.values(), ...this.#learning]);
+  }
+
+  /** Opens (or joins) a run for the caller, inside a job; `start` sets it going. @throws not_rotatable | gone | needs_consent */
+  open(caller: Caller, environment: string, name: string): RunRow {
+    const { vault } = this.#o;
+    return vault.door.enter(
+      caller,
+      'credential.rotate',
+      (lookup) => credentialTarget(vault, lookup, environment, name),
+      (access, located, details) => {
+        const row = requireActive(located.row);
+        if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
+        if (row.health === 'needs_consent') this.#refuseDead(access, row);
+        if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
+        const run = vault.runs.findOpen(access, row.id) ?? openRun(vault, access, row, 'request', 'rotation');
+        details.trigger = 'request';
+        details.run = run.id;
+        return run;
+      },
+    );
+  }
+
+  /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
+  #refuseDead(access: Access, row: CredentialRow): void {
+    const { vault } = this.#o;
+    if (row.health_cause !== ANSWER_LOST) fail('needs_consent', whyDead(row));
+    const endedAt = vault.runs.requestEndedAt(access, row.id);
+    const since = endedAt === undefined ? undefined : vault.around.clock.now() - endedAt;
+    if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
+      fail('needs_consent', 'an answer of the provider was lost again: connect it again, or try once more in half a minute');
+  }
+
+  /** Sets an opened run going in the background; its journal tells the rest. */
+  start(credentialId: string): void {
+    // What went wrong is in the run's journal or, where nothing could be written, comes up again in due work.
+    this.refreshNow(credentialId, 'request', true).catch(() => {});
+  }
+
+  /** Does what is due now, bounded; returns what it did. The caller comes again at `vault.nextDueAt()`. */
+  async runDueWork(): Promise<DueWork> {
+    const { vault } = this.#o;
+    // Refreshes first and each part by itself: one damaged row must not keep a tenant's grants from being refreshed (CR-01).
+    const failures: unknown[] = [];
+    const part = async (work: () => number | Promise<number>): Promise<number> => {
+      try {
+        return await work();
+      } catch (error) {
+        failures.push(error);
+        return 0;
+      }
+    };
+    const refreshed = await part(() => this.#due.run((id) => this.#refreshOnce(id, 'schedule', false)));
+    for (const due of DUE_PARTS) await part(() => due(this.#o));
+    const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
+    const rewrapped = await part(() => rewrapAll(vault));
+    await part(() => vault.submit(() => destroyRetiredKeys(vault)));
+    await part(() => vault.submit(() => purgeExpired(vault)));
+    if (failures.length > 0) throw failures[0];
+    return { refreshed, destroyed, rewrapped };
+  }
+
+  async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
+    const { vault } = this.#o;
+    const wanted: LeaseRequest = {
+      owner: this.#o.owner,
+      trigger,
+      force,
+      allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
+      settle: (row) => this.#settled.of(row),
+    };
+    try {
+      for (let tries = 0; tries < TRIES_MAX; tries++) {
+        const work = findWork(vault, credentialId, wanted);
+        if (work === undefined) return 'done';
+        // Held back here, before the lease: neither an attempt nor an event for a wait.
+        const settled = this.#settled.of(work.row);
+        if (!(await this.#admitted(settled, trigger))) return 'held';
+        const take = () => takeLease(vault, credentialId, wanted);
+        const lease = await (trigger === 'schedule' ? vault.submitUnhurried(take) : vault.submit(take));
+        if (lease.kind !== 'attempt') {
+          this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
+          return 'done';
+        }
+        vault.around.faults.at('refresh.after-intent');
+        const again = await this.#attempt(lease.attempt);
+        if (!again) return 'done';
+      }
+    } catch (error) {
+      // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
+      if (!(error instanceof KeyturnError) || error.code === 'integrity') throw error;
+    }
+    return 'done';
+  }
+
+  async #admitted(settled: SettledConnector | undefined, trigger: Trigger): Promise<boolean> {
+    if (settled === undefined) return true;
+    const { tokenEndpoint, rateBudget } = settled.oauth2;
+    const admission = this.#gate.admit(tokenEndpoint, rateBudget, LINE_MAX_MS[trigger]);
+    if (admission.kind === 'held') return false;
+    const { afterMs } = admission;
+    if (afterMs > 0)
+      await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.around.clock.now(), afterMs) : afterMs);
+    return !this.#stopping;
+  }
+
+  /** True when it may be made again at once: an answer was lost for the first time, or the request was withdrawn. */
+  async #attempt(attempt: Attempt): Promise<boolean> {
+    const { vault, every } = this.#o;
+    const { faults } = vault.around;
+    const stop = every(LIMITS.leaseHeartbeatMs, () => {
+      void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
+    });
+    try {
+      faults.at('refresh.before-call');
+      const outcome = await this.#call(attempt);
+      faults.at('refresh.after-call');
+      if (outcome.kind === 'refreshed') {
+        faults.at('refresh.before-store');
+        await this.#storeSurely(attempt, outcome);
+        faults.at('refresh.after-store');
+        if (isGuessed(outcome)) this.#learn(attempt.run.credential_id);
+        return false;
+      }
+      return (await vault.submit(() => bookFailure(vault, attempt, outcome))) === 'at_once';
+    } finally {
+      stop();
+      wipeGrant(attempt);
+    }
+  }
+
+  async #call(attempt: Attempt): Promise<RefreshOutcome> {
+    const { vault, egress } = this.#o;
+    const { settled, grant, doubted } = attempt;
+    if (settled === undefined) return notSent('configuration', 'connector_unusable');
+    const { tokenEndpoint } = settled.oauth2;
+    const guarded: Egress = { send: (request) => egress.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
+    const outcome = await renewGrant(settled.oauth2, grant, guarded, vault.around.clock, doubted);
+    this.#gate.report(tokenEndpoint, reportOf(outcome));
+    return outcome;
+  }
+
+  #learn(credentialId: string): void {
+    // What could not be asked stays guessed; what could not be read comes up with its own due work.
+    const learning = learnExpiry(this.#o, credentialId)
+      .catch(() => {})
+      .finally(() => this.#learning.delete(learning));
+    this.#learning.add(learning);
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const stop = this.#o.every(ms, () => {
+        stop();
+        resolve();
+      });
+    });
+  }
+
+  /** The new pair exists nowhere else: a full disk is waited out while the process lives. */
+  async #storeSurely(attempt: Attempt, outcome: Refreshed): Promise<void> {
+    const { vault } = this.#o;
+    for (let tries = 0; ; tries++) {
+      try {
+        await vault.submit(() => storeRefreshed(vault, attempt, outcome));
+        return;
+      } catch (error) {
+        const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
+        if (!storage || this.#stopping || tries >= 600) throw error;
+        await this.#wait(1_000);
+      }
+    }
+  }
+
+  checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
+    const connector =
+      this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+    return rulesOf(settleFor(connector, config, {}, true), config);
+  }
+}
+
+function tokenEndpointOf(settled: SettledConnector | undefined): string {
+  return settled?.oauth2.tokenEndpoint ?? '';
+}

@@ -1,0 +1,121 @@
+// Looks at each grant now and then: keeps the day it ends, and tells 30, 7 and 1 days before, once each.
+// It must never warn of a day that the next planned refresh puts off, nor write a row or an event that says nothing new to anyone.
+
+import { raiseAlert } from '../../src/alerts/raise-alert.ts';
+import { toTimestamp } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { dueForReview } from '../../src/cell/forecasts.ts';
+import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import { daysLeft, type End, type Forecast } from './forecast.ts';
+import { type GrantForecast, GrantForecasts, isLiveGrant } from './grant-forecast.ts';
+import { readGrantedScopesOf } from './scope-check.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
+/** Reviews what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
+export async function reviewDue(ports: DueWorkPorts): Promise<number> {
+  const { vault, connectors } = ports;
+  const now = vault.around.clock.now();
+  const due = vault.door.lookup('review', (lookup) => dueForReview(vault.core.cell.sql, lookup, now, LIMITS.dueWorkBatchRows));
+  const forecasts = new GrantForecasts(vault, connectors);
+  const ends = await Promise.allSettled(due.map((id) => vault.submit(() => review(vault, forecasts, id))));
+  if (due.length > 0) await vault.submit(() => forgetOldAlerts(vault, now));
+  await readGrantedScopesOf(ports, due);
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  return due.length;
+}
+
+function forgetOldAlerts(vault: TenantVault, now: number): void {
+  vault.door.lookup('review', (access) => {
+    const before = now - LIMITS.alertsKeepMs;
+    if (vault.alerts.hasAlertBefore(access, before)) vault.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
+  });
+}
+
+/** Inside a job. */
+function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void {
+  const now = vault.around.clock.now();
+  const { located, next, notices } = vault.door.lookup('review', (access) => {
+    const row = vault.credentials.byId(access, id);
+    const environment = vault.credentials.environmentById(access, row.environment_id);
+    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());
+    // Only days moved: nobody did anything, so there is no event.
+    if (reviewed.notices.length === 0) vault.credentials.save(access, reviewed.next);
+    return { located: { row, environment }, ...reviewed };
+  });
+  vault.dueChanged();
+  if (notices.length === 0) return;
+  const environment = located.environment.name;
+  vault.door.enterAsSystem(
+    'review',
+    'credential.review',
+    () => foundCredential(vault, located.environment, located.row),
+    (access, _subject, details) => {
+      for (const { endsAt, cause, certain, remedy } of notices) {
+        const ends_at = toTimestamp(endsAt);
+        const facts = { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy };
+        details.alert = raiseAlert(vault, access, next, environment, 'credential.ends_soon', facts);
+        details.cause = cause;
+        details.ends_at = ends_at;
+      }
+      vault.credentials.save(access, next);
+    },
+  );
+}
+
+interface Reviewed {
+  readonly next: CredentialFacts;
+  /** What must be told now. */
+  readonly notices: readonly End[];
+}
+
+/** The row after a look at it. Its revision stays: nothing changed that a reader had from it. */
+export function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fraction: number): Reviewed {
+  const next: CredentialFacts = { ...row };
+  const before = grantFacts(row);
+  const { forecast } = found;
+  if (!isLiveGrant(row)) {
+    // What brings it back to life plans the next review.
+    forget(next, before);
+    return { next: { ...next, review_due_at: null }, notices: [] };
+  }
+  next.review_due_at = nextReviewAt(forecast, now, fraction);
+  if (forecast === undefined) {
+    forget(next, before);
+    return { next, notices: [] };
+  }
+  const notices: End[] = [];
+  const isCapKnown = before.end?.cause === 'token_cap' && row.grant_ends_at !== null;
+  if (forecast.cause === 'token_cap' && !isCapKnown && found.isOldest) notices.push(forecast);
+  // A risk is dated from when it was first seen, and not anew with each look.
+  next.grant_ends_at = forecast.cause === 'token_cap' && isCapKnown ? row.grant_ends_at : forecast.endsAt;
+  const threat = forecast.all.find((end) => end.cause !== 'token_cap' && !isPutOff(row, end));
+  const reached = LIMITS.noticeDays.findLast((days) => threat !== undefined && threat.endsAt - now <= days * DAY_MS);
+  if (threat !== undefined && reached !== undefined && reached < (before.noticedDays ?? Number.POSITIVE_INFINITY))
+    notices.push(threat);
+  const end = { cause: forecast.cause, certain: forecast.certain };
+  if (before.noticedDays !== reached || before.end?.cause !== end.cause || before.end.certain !== end.certain)
+    changeGrantFacts(next, { end, noticedDays: reached });
+  return { next, notices };
+}
+
+function forget(next: CredentialFacts, before: GrantFacts): void {
+  next.grant_ends_at = null;
+  if (before.end !== undefined || before.noticedDays !== undefined)
+    changeGrantFacts(next, { end: undefined, noticedDays: undefined });
+}
+
+/** While refreshes work, the next one comes before the day. */
+function isPutOff(row: CredentialFacts, end: End): boolean {
+  return end.isMovedByRefresh && row.health === 'ready' && row.refresh_due_at !== null && row.refresh_due_at < end.endsAt;
+}
+
+/** Daily, and on the very days that are told of. @param fraction spreads what began together */
+function nextReviewAt(forecast: Forecast | undefined, now: number, fraction: number): number {
+  const notices = (forecast?.all ?? []).flatMap(({ endsAt }) => LIMITS.noticeDays.map((days) => endsAt - days * DAY_MS));
+  const daily = now + LIMITS.reviewEveryMs * (1 - fraction / 10);
+  return Math.round(Math.min(daily, ...notices.filter((at) => at > now)));
+}

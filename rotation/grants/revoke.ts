@@ -1,0 +1,228 @@
+// Revokes at the provider what was disconnected: journalled before the call, tried until it is done or a week is over, and then proved.
+// It must never send a token that a live credential uses, nor call a grant revoked without the provider's word.
+
+import { raiseAlert } from '../../src/alerts/raise-alert.ts';
+import type { EventDetails } from '../../src/audit/event.ts';
+import { toTimestamp } from '../../src/base/clock.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { dueForRevocation } from '../../src/cell/revocations.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Verdict } from '../connector.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import { askProbe } from '../oauth2/probe.ts';
+import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
+import type { SettledConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback } from './connector-settings.ts';
+import { settledOrNot } from './disconnect.ts';
+import { type GrantTokens, isShared, openTokens, wipeTokens } from './grant-tokens.ts';
+
+type Revocation = NonNullable<GrantFacts['revocation']>;
+
+interface Attempt {
+  readonly id: string;
+  readonly revocation: Revocation;
+  readonly settled: SettledConnector;
+  readonly tokens: GrantTokens;
+}
+
+const CALLS_AT_ONCE = 8;
+
+/** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
+export async function revokeDue(ports: DueWorkPorts): Promise<number> {
+  const { vault } = ports;
+  const now = vault.around.clock.now();
+  const sql = vault.core.cell.sql;
+  const due = vault.door.lookup('revoke', (lookup) => dueForRevocation(sql, lookup, now, LIMITS.dueWorkBatchRows));
+  const queue = due.toReversed();
+  const failures: unknown[] = [];
+  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
+    for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
+      await revokeOne(ports, id).catch((error: unknown) => failures.push(error));
+    }
+  });
+  await Promise.all(workers);
+  // A vault that closes meanwhile leaves the attempt journalled: it is made again.
+  const isClosing = (reason: unknown) => reason instanceof KeyturnError && reason.code === 'unavailable';
+  const worst = failures.find((reason) => !isClosing(reason));
+  if (worst !== undefined) throw worst;
+  return due.length;
+}
+
+async function revokeOne(ports: DueWorkPorts, id: string): Promise<void> {
+  const { vault, egress } = ports;
+  const { faults, clock } = vault.around;
+  const attempt = await vault.submit(() => begin(ports, id));
+  if (attempt === undefined) return;
+  const { settled, tokens } = attempt;
+  try {
+    if (settled.revocation === undefined) return;
+    faults.at('revoke.before-call');
+    const outcome = await revokeGrant(settled.revocation, settled.hosts, tokens, tokens.client, egress, clock);
+    faults.at('revoke.after-call');
+    const proof = outcome.kind === 'revoked' ? await prove(ports, attempt) : undefined;
+    await vault.submit(() => book(vault, attempt, outcome, proof));
+  } finally {
+    wipeTokens(tokens);
+  }
+}
+
+/** Uses the access token once more: only its refusal proves that it is dead (D5). Undefined where it cannot or need not be asked. */
+async function prove({ vault, egress }: DueWorkPorts, { settled, tokens }: Attempt): Promise<Verdict | undefined> {
+  const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
+  if (settled.probe === undefined || accessToken === undefined) return undefined;
+  if (endsAt !== null && endsAt <= vault.around.clock.now()) return undefined;
+  return (await askProbe(settled.probe, settled.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
+}
+
+interface Due {
+  readonly located: Located;
+  readonly revocation: Revocation & { readonly version: number };
+}
+
+function findDue(vault: TenantVault, id: string): Due | undefined {
+  return vault.door.lookup('revoke', (lookup) => {
+    const row = vault.credentials.byId(lookup, id);
+    const { revocation } = grantFacts(row);
+    if (row.revoke_due_at === null || row.revoke_due_at > vault.around.clock.now()) return undefined;
+    if (revocation?.state !== 'waiting') return undefined;
+    const environment = vault.credentials.environmentById(lookup, row.environment_id);
+    return { located: { row, environment }, revocation: { ...revocation, version: revocation.version ?? row.current_version } };
+  });
+}
+
+function enterRevoke<T>(vault: TenantVault, { environment, row }: Located, effect: (a: Access, d: EventDetails) => T): T {
+  return vault.door.enterAsSystem(
+    'revoke',
+    'credential.revoke',
+    () => foundCredential(vault, environment, row),
+    (access, _subject, details) => effect(access, details),
+  );
+}
+
+/** Looks once more whether it may be sent, journals the attempt and opens the tokens. Inside a job. */
+function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
+  const { vault } = ports;
+  const due = findDue(vault, id);
+  if (due === undefined) return undefined;
+  const { located, revocation } = due;
+  const { row } = located;
+  const now = vault.around.clock.now();
+  return enterRevoke(vault, located, (access, details) => {
+    const end = (state: Revocation['state'], cause: string) => {
+      const isExposed = state === 'given_up' && revocation.cause === undefined;
+      if (isExposed) alertExposed(vault, access, located, cause);
+      note(details, state, revocation, cause);
+      save(vault, access, located, { ...revocation, state, cause, at: now }, null);
+      return undefined;
+    };
+    const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
+    const settled = settledOrNot(ports, row);
+    if (row.state === 'destroyed') return end('given_up', 'value_destroyed');
+    if (settled !== undefined && settled.revocation === undefined) return end('not_possible', 'no_way_to_revoke');
+    if (settled?.revocation !== undefined && isShared(vault, access, row, revocation.version, settled.revocation))
+      return end('shared', 'used_by_another');
+    const tokens = openTokens(vault, access, row, revocation.version, allowLoopback);
+    if (tokens === undefined) return end('given_up', 'value_destroyed');
+    const attempted = { ...revocation, attempts: revocation.attempts + 1 };
+    if (settled === undefined) {
+      wipeTokens(tokens);
+      bookFailure(vault, access, located, details, attempted, { cause: 'connector_unusable', retryAfterSeconds: undefined });
+      return undefined;
+    }
+    note(details, 'intent', attempted);
+    // After a crash in the middle it is tried again once the call must have ended.
+    save(vault, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
+    return { id, revocation: attempted, settled, tokens };
+  });
+}
+
+/** Inside a job. What changed meanwhile (disconnected anew, another attempt) makes the answer one of yesterday. */
+function book(vault: TenantVault, attempt: Attempt, outcome: RevocationOutcome, proof: Verdict | undefined): void {
+  const located = vault.door.lookup('revoke', (lookup) => {
+    const row = vault.credentials.byId(lookup, attempt.id);
+    return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+  });
+  const { revocation: now } = grantFacts(located.row);
+  const { revocation: then } = attempt;
+  if (now?.state !== 'waiting' || now.attempts !== then.attempts || (now.version ?? then.version) !== then.version) return;
+  enterRevoke(vault, located, (access, details) => {
+    if (outcome.kind === 'failed') {
+      bookFailure(vault, access, located, details, then, outcome);
+      return;
+    }
+    const { cause: _failure, ...rest } = then;
+    const cause = outcome.alreadyGone ? 'already_gone' : proof === undefined ? undefined : PROOFS[proof];
+    note(details, 'revoked', then, cause);
+    const at = vault.around.clock.now();
+    save(vault, access, located, { ...rest, state: 'revoked', at, ...(cause === undefined ? {} : { cause }) }, null);
+  });
+}
+
+const PROOFS: Readonly<Record<Verdict, string | undefined>> = {
+  rejected: 'proved_dead',
+  works: 'revoked_access_token_lives_until_expiry',
+  unknown: undefined,
+};
+
+function bookFailure(
+  vault: TenantVault,
+  access: Access,
+  located: Located,
+  details: EventDetails,
+  revocation: Revocation,
+  failure: { readonly cause: string; readonly retryAfterSeconds: number | undefined },
+): void {
+  const now = vault.around.clock.now();
+  const { cause } = failure;
+  if (revocation.cause === undefined) alertExposed(vault, access, located, cause);
+  const giveUpAt = revocation.at + LIMITS.revokeGiveUpMs;
+  const isLast = now >= giveUpAt;
+  note(details, isLast ? 'given_up' : 'failed', revocation, cause);
+  if (isLast) {
+    save(vault, access, located, { ...revocation, state: 'given_up', cause, at: now }, null);
+    return;
+  }
+  const doubled = LIMITS.revokeBackoffBaseMs * 2 ** Math.min(revocation.attempts - 1, 20);
+  const jittered = Math.min(doubled, LIMITS.revokeBackoffMaxMs) * (0.5 + vault.around.entropy.fraction() / 2);
+  const waitMs = Math.max(jittered, (failure.retryAfterSeconds ?? 0) * 1_000);
+  save(vault, access, located, { ...revocation, cause }, Math.round(Math.min(now + waitMs, giveUpAt)));
+}
+
+/** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
+function alertExposed(vault: TenantVault, access: Access, { environment, row }: Located, cause: string): void {
+  const since = toTimestamp(row.health_since);
+  raiseAlert(vault, access, row, environment.name, 'credential.exposed', { cause, since });
+}
+
+/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves the row. Inside a job. */
+export function moveRevocation(vault: TenantVault, next: CredentialFacts): void {
+  next.refresh_due_at = null;
+  const { revocation } = grantFacts(next);
+  if (revocation?.state !== 'waiting' && revocation?.state !== 'revoked') return;
+  const at = vault.around.clock.now();
+  changeGrantFacts(next, { revocation: { state: 'waiting', at, attempts: revocation.attempts, version: next.current_version } });
+  next.revoke_due_at = at;
+  vault.dueChanged();
+}
+
+function note(details: EventDetails, step: string, { version, attempts }: Revocation, cause?: string): void {
+  details.step = step;
+  details.attempts = attempts;
+  if (version !== undefined) details.version = version;
+  if (cause !== undefined) details.cause = cause;
+}
+
+function save(vault: TenantVault, access: Access, located: Located, revocation: Revocation, dueAt: number | null): void {
+  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const now = vault.around.clock.now();
+  const next: CredentialFacts = { ...facts, revoke_due_at: dueAt, revision: facts.revision + 1, updated_at: now };
+  changeGrantFacts(next, { revocation });
+  vault.credentials.save(access, next);
+  vault.cache.forget(located.environment.name, next.name);
+  vault.dueChanged();
+}

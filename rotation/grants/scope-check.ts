@@ -1,0 +1,162 @@
+// Looks at a live grant through the provider's eyes: what it may do really, and whether its access token still works.
+// It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
+import type { EventDetails } from '../../src/audit/event.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
+import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
+import { foundCredential, type Located } from '../../src/vault/tenant-vault.ts';
+import type { Connector } from '../connector.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
+import { canTell, readGrantedScopes, type ScopeReading } from '../oauth2/granted-scope.ts';
+import { askProbe } from '../oauth2/probe.ts';
+import type { SettledConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback } from './connector-settings.ts';
+import { settledOrNot } from './disconnect.ts';
+import { isLiveGrant } from './grant-forecast.ts';
+import { type GrantTokens, openTokens, wipeTokens } from './grant-tokens.ts';
+
+const CALLS_AT_ONCE = 8;
+/** A little less than the time between two daily reviews. */
+const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
+
+/** Looks at each of these in turn, as long as `budgetMs` lasts: the rest has its turn with its next review. Never throws for one of them. */
+export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: readonly string[]): Promise<void> {
+  const { clock } = ports.vault.around;
+  const stopAtMs = clock.now() + LIMITS.providerTimeoutMs;
+  const queue = credentialIds.toReversed();
+  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
+    for (let id = queue.pop(); id !== undefined && clock.now() < stopAtMs; id = queue.pop()) {
+      // A damaged row is the review's to tell; a vault that closes has no one to tell.
+      await readGrantedScope(ports, id).catch(() => {});
+    }
+  });
+  await Promise.all(workers);
+}
+
+interface Look {
+  readonly located: Located;
+  readonly settled: SettledConnector;
+  readonly connector: Connector;
+  readonly tokens: GrantTokens;
+}
+
+/** Reads back what the grant may do, where its connector knows more than the token answer told, and probes an import that is watched. */
+export async function readGrantedScope(ports: DueWorkPorts, credentialId: string): Promise<void> {
+  const { vault, egress } = ports;
+  const { clock } = vault.around;
+  if (!vault.door.lookup('review', (lookup) => isWorthALook(ports, vault.credentials.byId(lookup, credentialId)))) return;
+  const look = await vault.submit(() => begin(ports, credentialId));
+  if (look === undefined) return;
+  const { settled, connector, tokens } = look;
+  const { accessToken, client } = tokens;
+  try {
+    if (accessToken === undefined) return;
+    let reading: ScopeReading = await readGrantedScopes(settled, connector.scopes ?? [], accessToken, client, egress, clock);
+    if (reading.verdict === undefined && settled.probe !== undefined && isGuarded(look)) {
+      const { verdict } = await askProbe(settled.probe, settled.hosts, accessToken, egress, client.allowLoopback);
+      reading = { ...reading, verdict };
+    }
+    await vault.submit(() => book(ports, look, reading));
+  } finally {
+    wipeTokens(tokens);
+  }
+}
+
+const isGuarded = ({ located, tokens }: Look): boolean =>
+  grantFacts(located.row).importedAt !== undefined && tokens.accessToken !== undefined;
+
+function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
+  if (!isLiveGrant(row)) return false;
+  const now = ports.vault.around.clock.now();
+  if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
+  const connector = ports.connectors.get(row.connector ?? '');
+  const facts = grantFacts(row);
+  const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
+  if (facts.lookedAt !== undefined && facts.lookedAt >= since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
+  return readsScopes(ports, row, connector) || (isWatched(facts, now) && connector?.probe !== undefined);
+}
+
+/** Where workflows say what they need, the answer did not tell what they got, and something else can. */
+function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Connector | undefined): boolean {
+  const { workflows = [] } = JSON.parse(row.config) as OAuth2Config;
+  const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
+  if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
+  const settled = settledOrNot(ports, row);
+  return settled !== undefined && connector.scopes.some((source) => canTell(settled, source));
+}
+
+/** Opens the access token for a question about itself; the event says that it was. Inside a job. */
+function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
+  const { vault } = ports;
+  const located = locate(ports, credentialId);
+  const { row, environment } = located;
+  const connector = ports.connectors.get(row.connector ?? '');
+  const settled = settledOrNot(ports, row);
+  if (connector === undefined || settled === undefined || !isLiveGrant(row)) return undefined;
+  const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
+  return enterReview(ports, { row, environment }, (access, details) => {
+    details.step = 'looked_at';
+    const tokens = openTokens(vault, access, row, row.current_version, allowLoopback);
+    return tokens === undefined ? undefined : { located, settled, connector, tokens };
+  });
+}
+
+/** Inside a job. A grant that moved on meanwhile is looked at another time. */
+function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReading): void {
+  const { vault } = ports;
+  const { row, environment } = locate(ports, look.located.row.id);
+  if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
+  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+  const now = vault.around.clock.now();
+  const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
+  const next: CredentialFacts = { ...facts };
+  changeGrantFacts(next, { lookedAt: now });
+  const save = (access: Access) => {
+    vault.credentials.save(access, next);
+    vault.cache.forget(environment.name, next.name);
+  };
+  const known = grantFacts(row);
+  const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
+  if (sign === undefined && !isNew) {
+    // Nothing that anyone could see changed: no event.
+    vault.door.lookup('review', save);
+    return;
+  }
+  enterReview(ports, { row, environment }, (access, details) => {
+    details.step = isNew ? 'scopes_read' : 'token_refused';
+    if (sign !== undefined) noteSign(vault, access, next, environment.name, sign, details);
+    if (granted !== undefined) {
+      const noted = { ...granted, alwaysScopes: look.settled.consent?.alwaysScopes };
+      noteGrantedScope(vault, access, next, environment.name, noted, details);
+    }
+    next.revision += 1;
+    next.updated_at = now;
+    save(access);
+  });
+}
+
+/** Inside a job. @throws not_found | integrity */
+export function locate({ vault }: DueWorkPorts, id: string): Located {
+  return vault.door.lookup('review', (lookup) => {
+    const row = vault.credentials.byId(lookup, id);
+    return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+  });
+}
+
+/** Enters as the review of grants. Inside a job. */
+export function enterReview<T>(
+  { vault }: DueWorkPorts,
+  { row, environment }: Located,
+  effect: (a: Access, d: EventDetails) => T,
+): T {
+  return vault.door.enterAsSystem(
+    'review',
+    'credential.review',
+    () => foundCredential(vault, environment, row),
+    (access, _subject, details) => effect(access, details),
+  );
+}

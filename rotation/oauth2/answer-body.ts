@@ -1,0 +1,37 @@
+// Reads the JSON of an answer that carries no token, and finds members in it.
+// It must never throw on what a provider sends.
+import type { EgressAnswer } from '../connector.ts';
+
+/** The parsed body, undefined where it is no JSON; wipes its bytes. */
+export function readJson(answer: EgressAnswer): unknown {
+  const text = answer.body.reveal((bytes) => new TextDecoder().decode(bytes));
+  answer.body.wipe();
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The member at a dotted path; null counts as absent. */
+export function memberAt(body: unknown, path: string): unknown {
+  let value = body;
+  for (const name of path.split('.')) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as Record<string, unknown>)[name];
+  }
+  return value ?? undefined;
+}
+
+const SCOPE_MAX_CHARS = 4_096;
+/** RFC 6749 section 3.3. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
+
+/** Scopes as a list or as text, separated by spaces. Undefined: none that can be read; a part that is no scope is left out. */
+export function readScopes(value: unknown, separator: ' ' | ','): string | undefined {
+  const texts = Array.isArray(value) ? value.filter((part) => typeof part === 'string') : [value];
+  const parts = texts.flatMap((text) => (typeof text === 'string' ? text.split(separator) : []));
+  const scopes = parts.flatMap((part) => (SCOPE_TOKEN.test(part.trim()) ? [part.trim()] : []));
+  const scope = [...new Set(scopes)].join(' ');
+  return scope === '' || scope.length > SCOPE_MAX_CHARS ? undefined : scope;
+}

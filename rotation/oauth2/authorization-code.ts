@@ -1,0 +1,190 @@
+// The authorization code grant (RFC 6749 section 4.1) with PKCE (RFC 7636) and issuer identification (RFC 9207): the URL a person is
+// sent to, what their browser brings back, and the exchange of the code. It keeps nothing, and sends nothing but the exchange.
+import * as oauth from 'oauth4webapi';
+import type { Clock } from '../../src/base/clock.ts';
+import { fail } from '../../src/base/errors.ts';
+import type { ConsentSpec, Egress } from '../connector.ts';
+import type { RefreshOutcome } from './answer.ts';
+import { type ClientIdentity, clientRequest } from './client-request.ts';
+import { askForToken } from './refresh.ts';
+import type { SettledConnector } from './settings.ts';
+
+/** What one attempt asks for. */
+export interface CodeRequest {
+  readonly clientId: string;
+  readonly redirectUri: string;
+  readonly state: string;
+  /** 43 to 128 unreserved characters (RFC 7636 section 4.1). */
+  readonly codeVerifier: string;
+  /** Asked for only where the answer carries an ID token. */
+  readonly nonce: string;
+  readonly scopes: readonly string[];
+}
+
+/** The address the person's browser is sent to. @throws invalid_request naming the setting that makes it unusable */
+export async function authorizationUrl(settled: SettledConnector, request: CodeRequest, allowLoopback: boolean): Promise<string> {
+  const consent = settled.consent ?? fail('invalid_request', 'no person can connect this', { pointer: '/connector' });
+  const url = authorizeEndpoint(consent, allowLoopback);
+  const { searchParams } = url;
+  for (const [name, value] of Object.entries(consent.extraParameters ?? {})) searchParams.set(name, value);
+  if (consent.sendsResponseType !== false) searchParams.set('response_type', 'code');
+  searchParams.set('client_id', request.clientId);
+  searchParams.set('redirect_uri', request.redirectUri);
+  searchParams.set('state', request.state);
+  const scopeParameter = consent.scopeParameter ?? 'scope';
+  if (scopeParameter !== 'none' && request.scopes.length > 0)
+    searchParams.set(scopeParameter, request.scopes.join(settled.oauth2.scopeSeparator));
+  if (consent.pkce === 'S256') {
+    searchParams.set('code_challenge', await oauth.calculatePKCECodeChallenge(request.codeVerifier));
+    searchParams.set('code_challenge_method', 'S256');
+  }
+  if (consent.openid === true) searchParams.set('nonce', request.nonce);
+  return url.href;
+}
+
+/** SECURITY: a person's browser goes there, so nothing but https, and on this machine alone http, may stand in it (no `javascript:`). */
+export function authorizeEndpoint(consent: ConsentSpec, allowLoopback: boolean): URL {
+  const pointer = '/config/authorization_endpoint';
+  const { authorizeEndpoint: text } = consent;
+  if (text === '' || text.includes('{')) fail('invalid_request', 'this connector needs it', { pointer });
+  const url = URL.parse(text) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+  const onThisMachine = ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && onThisMachine && allowLoopback))
+    fail('invalid_request', 'must be an https URL', { pointer });
+  return url;
+}
+
+export type Callback =
+  | { readonly kind: 'code'; readonly code: string }
+  /** The provider's own answer: no. `declined`: the person said so. */
+  | { readonly kind: 'refused'; readonly declined: boolean; readonly cause: string }
+  /** Not the answer that was asked for: nothing may change. */
+  | { readonly kind: 'foreign'; readonly cause: 'issuer_missing' | 'issuer_wrong' | 'not_an_answer' };
+
+/** RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6. What is not here is not repeated: it is a stranger's text. */
+const ERRORS = new Set([
+  'invalid_request',
+  'unauthorized_client',
+  'unsupported_response_type',
+  'invalid_scope',
+  'server_error',
+  'temporarily_unavailable',
+  'interaction_required',
+  'login_required',
+  'account_selection_required',
+  'consent_required',
+]);
+const DECLINED = new Set(['access_denied', 'user_denied', 'user_cancelled', 'consent_denied']);
+const CODE_MAX_CHARS = 8_192;
+
+/** Reads what came back; the caller has compared `state` already. `issuer`: who must have answered, `required`: they must say so. */
+export function readCallback(
+  fields: Readonly<Record<string, string>>,
+  clientId: string,
+  issuer: string | undefined,
+  required: boolean,
+): Callback {
+  const parameters = new URLSearchParams({ ...fields });
+  const iss = parameters.get('iss');
+  if (required && iss === null) return { kind: 'foreign', cause: 'issuer_missing' };
+  if (issuer !== undefined && iss !== null && iss !== issuer) return { kind: 'foreign', cause: 'issuer_wrong' };
+  try {
+    const server = {
+      issuer: issuer ?? iss ?? 'https://unnamed.invalid',
+      authorization_response_iss_parameter_supported: required,
+    };
+    const checked = oauth.validateAuthResponse(server, { client_id: clientId }, parameters, oauth.skipStateCheck);
+    const code = checked.get('code') ?? '';
+    const usable = code.length <= CODE_MAX_CHARS && /^[\x21-\x7e]+$/.test(code);
+    return usable ? { kind: 'code', code } : { kind: 'foreign', cause: 'not_an_answer' };
+  } catch (error) {
+    if (!(error instanceof oauth.AuthorizationResponseError)) return { kind: 'foreign', cause: 'not_an_answer' };
+    const declined = DECLINED.has(error.error);
+    const cause = declined ? 'declined' : ERRORS.has(error.error) ? error.error : 'refused_by_provider';
+    return { kind: 'refused', declined, cause };
+  }
+}
+
+/** What the exchange needs beside the connector. */
+export interface CodeGrant extends ClientIdentity {
+  readonly code: string;
+  readonly redirectUri: string;
+  readonly codeVerifier: string;
+  readonly nonce: string;
+}
+
+/** Sends the code once; resolves for everything that can happen at the provider or on the way, as `refreshGrant` does. */
+export async function exchangeCode(
+  settled: SettledConnector,
+  grant: CodeGrant,
+  egress: Egress,
+  clock: Clock,
+): Promise<RefreshOutcome> {
+  const { consent } = settled;
+  const { exchangeAnswerFields, ...declared } = settled.oauth2;
+  const oauth2 = exchangeAnswerFields === undefined ? declared : { ...declared, answerFields: exchangeAnswerFields };
+  const withVerifier = consent?.pkce === 'S256' ? { code_verifier: grant.codeVerifier } : {};
+  const build = () =>
+    clientRequest(
+      {
+        url: oauth2.tokenEndpoint,
+        method: 'POST',
+        hosts: oauth2.hosts,
+        authentication: oauth2.clientAuthentication,
+        bodyFormat: oauth2.bodyFormat,
+        fields: {
+          grant_type: 'authorization_code',
+          code: grant.code,
+          ...(oauth2.exchangeSendsRedirectUri === false ? {} : { redirect_uri: grant.redirectUri }),
+          ...withVerifier,
+        },
+        extraFields: oauth2.exchangeParameters,
+        audience: oauth2.assertionAudience,
+      },
+      grant,
+      clock,
+    );
+  if (consent?.openid !== true) return askForToken(oauth2, build, egress, clock);
+  const tap = new Tap(egress);
+  const outcome = await askForToken(oauth2, build, tap, clock);
+  if (outcome.kind !== 'refreshed' || (await identityHolds(tap.text, consent, grant))) return outcome;
+  return { kind: 'configuration', cause: 'id_token_refused', status: 200, retryAfterSeconds: undefined, nothingSpent: false };
+}
+
+/** Keeps the text of the one answer that passes, so that its ID token can be checked after its tokens were read. */
+class Tap implements Egress {
+  readonly #egress: Egress;
+  text = '';
+
+  constructor(egress: Egress) {
+    this.#egress = egress;
+  }
+
+  async send(request: Parameters<Egress['send']>[0]) {
+    const answer = await this.#egress.send(request);
+    this.text = answer.body.reveal((bytes) => new TextDecoder().decode(bytes));
+    return answer;
+  }
+}
+
+/** A token that is signed with anything else, or with nothing, is none. */
+const SIGNED_WITH = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+
+/**
+ * OpenID Connect Core section 3.1.3.7: issuer, audience, times and nonce. The token came straight from the token endpoint over TLS,
+ * which stands in for its signature (point 6).
+ */
+async function identityHolds(text: string, { issuer }: ConsentSpec, grant: CodeGrant): Promise<boolean> {
+  if (issuer === undefined) return false;
+  try {
+    const answer = new Response(text, { headers: { 'content-type': 'application/json' } });
+    const server = { issuer, id_token_signing_alg_values_supported: SIGNED_WITH };
+    await oauth.processAuthorizationCodeResponse(server, { client_id: grant.clientId }, answer, {
+      expectedNonce: grant.nonce,
+      requireIdToken: true,
+    });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,105 @@
+// One request that a client makes as itself: to a token, revocation or introspection endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2).
+// It builds requests and sends none; a secret leaves it only inside a SecretValue.
+import * as oauth from 'oauth4webapi';
+import type { Clock } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import type { ClientAuthentication, EgressRequest } from '../connector.ts';
+import { type ClientIdentity, importClientKey, text, Unusable } from './client-key.ts';
+
+export { type ClientIdentity, text, Unusable } from './client-key.ts';
+
+export interface ClientCall {
+  readonly url: string;
+  readonly method: EgressRequest['method'];
+  readonly hosts: readonly string[];
+  readonly authentication: ClientAuthentication;
+  readonly bodyFormat: 'form' | 'json';
+  /** Fields of the protocol; `client_id` and what proves the client are added. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** Fields of a connector; they never replace one of the protocol. */
+  readonly extraFields?: Readonly<Record<string, string>> | undefined;
+  readonly audience?: string | undefined;
+  /** Lower-case names. */
+  readonly headers?: Readonly<Record<string, string | SecretValue>>;
+}
+
+const OF_THE_PROTOCOL = new Set([
+  'client_id',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'refresh_token',
+  'grant_type',
+  'scope',
+  'code',
+  'redirect_uri',
+  'code_verifier',
+  'token',
+]);
+const ASSERTION_SECONDS = 60;
+/** A provider whose clock is a little behind must not see an assertion from its future. */
+const ASSERTION_BACKDATE_SECONDS = 5;
+
+/** @throws Unusable */
+export async function clientRequest(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<EgressRequest> {
+  const url = URL.parse(call.url);
+  if (url === null) throw new Unusable('request_refused');
+  const fields = new URLSearchParams();
+  const mayName = call.authentication === 'client_secret_as_user';
+  for (const [name, value] of Object.entries(call.extraFields ?? {})) {
+    if (!OF_THE_PROTOCOL.has(name) || (mayName && name === 'client_id')) fields.set(name, value);
+  }
+  for (const [name, value] of Object.entries(call.fields)) fields.set(name, value);
+
+  const authenticated = new Headers();
+  const authenticate = await clientAuthentication(call, client, clock);
+  await authenticate({ issuer: call.url, token_endpoint: call.url }, { client_id: client.clientId }, fields, authenticated);
+  const authorization = authenticated.get('authorization');
+
+  const json = call.bodyFormat === 'json';
+  return {
+    url: url.href,
+    method: call.method,
+    headers: {
+      accept: 'application/json',
+      'content-type': json ? 'application/json' : 'application/x-www-form-urlencoded',
+      ...(authorization === null ? {} : { authorization: SecretValue.fromText(authorization) }),
+      ...call.headers,
+    },
+    body: SecretValue.fromText(json ? JSON.stringify(Object.fromEntries(fields)) : fields.toString()),
+    allowedHosts: call.hosts.length > 0 ? call.hosts : [url.host],
+    timeoutMs: LIMITS.providerTimeoutMs,
+    maxBytes: LIMITS.providerAnswerMaxBytes,
+    allowLoopback: client.allowLoopback,
+  };
+}
+
+async function clientAuthentication(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<oauth.ClientAuth> {
+  if (call.authentication === 'none') return oauth.None();
+  if (call.authentication === 'private_key_jwt') return privateKeyJwt(call, client, clock);
+  if (client.clientSecret === undefined || client.clientSecret.byteLength === 0) throw new Unusable('client_secret_missing');
+  const secret = text(client.clientSecret);
+  if (call.authentication === 'client_secret_as_user') return secretAsUser(secret);
+  return call.authentication === 'client_secret_post' ? oauth.ClientSecretPost(secret) : oauth.ClientSecretBasic(secret);
+}
+
+function secretAsUser(secret: string): oauth.ClientAuth {
+  return (_server, _client, _fields, headers) => {
+    headers.set('authorization', `Basic ${Buffer.from(`${secret}:`).toString('base64')}`);
+  };
+}
+
+async function privateKeyJwt(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<oauth.ClientAuth> {
+  const { key, header: ours } = await importClientKey(client, 'RS256');
+  return oauth.PrivateKeyJwt(key, {
+    [oauth.modifyAssertion]: (header, payload) => {
+      Object.assign(header, ours);
+      const nowSeconds = Math.floor(clock.now() / 1_000);
+      payload['iat'] = nowSeconds - ASSERTION_BACKDATE_SECONDS;
+      payload['nbf'] = payload['iat'];
+      payload['exp'] = nowSeconds + ASSERTION_SECONDS;
+      payload['aud'] = call.audience ?? call.url;
+    },
+  });
+}

@@ -1,0 +1,107 @@
+// Asks a provider what an access token is worth: whether it is active, what it may do and when it ends (RFC 7662, or what is in its place).
+// It must never decide anything: whoever asks books the answer after the token is stored, never before.
+import type { Clock } from '../../src/base/clock.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import type { Egress, EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
+import { memberAt, readJson, readScopes } from './answer-body.ts';
+import { type ClientIdentity, clientRequest, text } from './client-request.ts';
+import type { SettledConnector } from './settings.ts';
+import { tokenExpiry } from './token-expiry.ts';
+
+export interface Introspected {
+  readonly active: boolean;
+  /** Separated by spaces. */
+  readonly scope: string | undefined;
+  /** Undefined: the answer does not tell. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** Undefined when no answer came that can be read: nothing is known then. */
+export async function introspectToken(
+  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  accessToken: SecretValue,
+  client: ClientIdentity,
+  egress: Egress,
+  clock: Clock,
+): Promise<Introspected | undefined> {
+  const { introspection: spec, hosts, oauth2 } = settled;
+  if (spec === undefined) return undefined;
+  let request: EgressRequest | undefined;
+  try {
+    request = await buildRequest(spec, hosts, accessToken, client, clock);
+    const answer = await egress.send(request);
+    return readAnswer(spec, oauth2.scopeSeparator, answer);
+  } catch {
+    return undefined;
+  } finally {
+    if (request?.body instanceof SecretValue) request.body.wipe();
+    for (const value of Object.values(request?.headers ?? {})) if (value instanceof SecretValue) value.wipe();
+  }
+}
+
+/** When the token ends, where only introspection tells (rule 5). Ask after the pair is stored: this call may fail, that one may not be lost. */
+export async function introspectExpiry(
+  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  accessToken: SecretValue,
+  client: ClientIdentity,
+  egress: Egress,
+  clock: Clock,
+): Promise<number | undefined> {
+  const { fields } = settled.introspection ?? {};
+  if (fields === undefined || (fields.expiresAt === undefined && fields.expiresIn === undefined)) return undefined;
+  return (await introspectToken(settled, accessToken, client, egress, clock))?.expiresAtMs;
+}
+
+async function buildRequest(
+  spec: IntrospectionSpec,
+  hosts: readonly string[],
+  accessToken: SecretValue,
+  client: ClientIdentity,
+  clock: Clock,
+): Promise<EgressRequest> {
+  const token = text(accessToken);
+  const isQuery = spec.bodyFormat === 'query' || spec.method === 'GET';
+  const request = await clientRequest(
+    {
+      url: spec.url,
+      method: spec.method,
+      hosts,
+      authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
+      audience: spec.assertionAudience,
+      bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
+      fields: { [spec.tokenParameter]: token },
+      ...(spec.authentication === 'bearer' ? { headers: { authorization: SecretValue.fromText(`Bearer ${token}`) } } : {}),
+    },
+    client,
+    clock,
+  );
+  if (!isQuery) return request;
+  const { body, headers, ...rest } = request;
+  if (body instanceof SecretValue) body.wipe();
+  const { 'content-type': _type, ...kept } = headers;
+  const url = new URL(rest.url);
+  url.searchParams.set(spec.tokenParameter, token);
+  return { ...rest, url: url.href, headers: kept };
+}
+
+function readAnswer(spec: IntrospectionSpec, separator: ' ' | ',', answer: EgressAnswer): Introspected | undefined {
+  const { status, sentAtMs } = answer;
+  const body = readJson(answer);
+  if (status < 200 || status >= 300 || typeof body !== 'object' || body === null) return undefined;
+  const { active, scope, expiresAt, expiresIn } = spec.fields;
+  const isActive = active === undefined || memberAt(body, active) === true;
+  const expiry = tokenExpiry(
+    { accessTokenTtlSeconds: 'never' },
+    '',
+    {
+      expiresIn: expiresIn === undefined ? undefined : memberAt(body, expiresIn),
+      expiresAt: expiresAt === undefined ? undefined : memberAt(body, expiresAt),
+    },
+    sentAtMs,
+  );
+  return {
+    active: isActive,
+    scope: scope === undefined || !isActive ? undefined : readScopes(memberAt(body, scope), separator),
+    expiresAtMs: isActive ? expiry.expiresAtMs : undefined,
+  };
+}

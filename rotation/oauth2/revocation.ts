@@ -1,0 +1,128 @@
+// One attempt to revoke a grant at its provider (RFC 7009, or what a provider has in its place): builds the request, sends it once, reads it.
+// It never retries or stores, and calls a grant revoked only on the provider's own word.
+import type { Clock } from '../../src/base/clock.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
+import { retryAfterSeconds } from './answer.ts';
+import { type ClientIdentity, clientRequest, text, Unusable } from './client-request.ts';
+import { readRefusal, saysRefusal } from './errors.ts';
+
+export interface RevocableTokens {
+  readonly refreshToken: SecretValue | undefined;
+  readonly accessToken: SecretValue | undefined;
+}
+
+export type RevocationOutcome =
+  /** `alreadyGone`: the provider says that it was gone before. */
+  | { readonly kind: 'revoked'; readonly alreadyGone: boolean }
+  | {
+      readonly kind: 'failed';
+      /** A word of ours; safe to store, log and show. */
+      readonly cause: string;
+      readonly retryAfterSeconds: number | undefined;
+    };
+
+const failed = (cause: string, retryAfter?: number): RevocationOutcome => ({
+  kind: 'failed',
+  cause,
+  retryAfterSeconds: retryAfter,
+});
+
+/** Resolves for everything that can happen at the provider or on the way. @param hosts the connector's; none: the endpoint's own */
+export async function revokeGrant(
+  spec: RevocationSpec,
+  hosts: readonly string[],
+  tokens: RevocableTokens,
+  client: ClientIdentity,
+  egress: Egress,
+  clock: Clock,
+): Promise<RevocationOutcome> {
+  let request: EgressRequest;
+  try {
+    request = await buildRequest(spec, hosts, tokens, client, clock);
+  } catch (error) {
+    return failed(error instanceof Unusable ? error.word : 'request_unbuildable');
+  }
+  try {
+    return readAnswer(spec, await egress.send(request), clock.now());
+  } catch (error) {
+    return failed(error instanceof EgressFailure ? error.reason : 'egress_failed');
+  } finally {
+    if (request.body instanceof SecretValue) request.body.wipe();
+    for (const value of Object.values(request.headers)) if (value instanceof SecretValue) value.wipe();
+  }
+}
+
+async function buildRequest(
+  spec: RevocationSpec,
+  hosts: readonly string[],
+  { refreshToken, accessToken }: RevocableTokens,
+  client: ClientIdentity,
+  clock: Clock,
+): Promise<EgressRequest> {
+  const isRefresh = spec.token === 'refresh' && refreshToken !== undefined;
+  const token = isRefresh ? refreshToken : accessToken;
+  if (token === undefined) throw new Unusable('request_refused');
+  const isBearer = spec.authentication === 'bearer';
+  // The token that authenticates must be an access token, whatever is revoked with it.
+  const bearer = isBearer ? accessToken : undefined;
+  if (isBearer && bearer === undefined) throw new Unusable('request_refused');
+  const fields: Record<string, string> = {};
+  if (spec.tokenParameter !== undefined) {
+    fields[spec.tokenParameter] = text(token);
+    if (spec.sendsHint === true) fields['token_type_hint'] = isRefresh ? 'refresh_token' : 'access_token';
+  }
+  const request = await clientRequest(
+    {
+      url: spec.url,
+      method: spec.method,
+      hosts,
+      authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
+      audience: spec.assertionAudience,
+      bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
+      fields,
+      extraFields: spec.extraParameters,
+      ...(bearer === undefined ? {} : { headers: { authorization: SecretValue.fromText(`Bearer ${text(bearer)}`) } }),
+    },
+    client,
+    clock,
+  );
+  return spec.bodyFormat === 'none' ? withoutBody(spec, request, fields) : request;
+}
+
+/** The fields travel in the URL: only where the provider takes them nowhere else. */
+function withoutBody(spec: RevocationSpec, request: EgressRequest, fields: Readonly<Record<string, string>>): EgressRequest {
+  // SECURITY: URLs lie in the logs of every proxy on the way: a client secret must not be in one (RFC 6749 section 2.3.1).
+  if (spec.authentication === 'client_secret_post') throw new Unusable('request_refused');
+  const { body, headers, ...rest } = request;
+  if (body instanceof SecretValue) body.wipe();
+  const { 'content-type': _type, ...kept } = headers;
+  const url = new URL(rest.url);
+  for (const [name, value] of Object.entries({ ...spec.extraParameters, ...fields })) url.searchParams.set(name, value);
+  return { ...rest, url: url.href, headers: kept };
+}
+
+function readAnswer(spec: RevocationSpec, answer: EgressAnswer, nowMs: number): RevocationOutcome {
+  const raw = answer.body.reveal((bytes) => new TextDecoder().decode(bytes));
+  answer.body.wipe();
+  const members = membersOf(raw);
+  const ok = answer.status >= 200 && answer.status < 300;
+  // RFC 7009 section 2.2: 200 also for a token the provider does not know.
+  if (ok && (members === undefined || !saysRefusal(members))) return { kind: 'revoked', alreadyGone: false };
+  const goneRows = (spec.alreadyGone ?? []).map((row) => ({ ...row, means: 'dead' as const, cause: ALREADY_GONE }));
+  const refusal = readRefusal(answer.status, { members, text: raw }, goneRows);
+  if (refusal.cause === ALREADY_GONE) return { kind: 'revoked', alreadyGone: true };
+  return failed(refusal.cause, retryAfterSeconds(answer.headers['retry-after'], nowMs));
+}
+
+const ALREADY_GONE = 'already_gone';
+
+function membersOf(raw: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(raw);
+    const isObject = typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed);
+    return isObject ? (parsed as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

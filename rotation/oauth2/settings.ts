@@ -1,0 +1,284 @@
+// Turns a connector's data and one credential's settings into exact URLs, hosts and figures: the only place where templates are filled.
+// It must never let a setting, nor what a provider answered, move a call to a host the connector does not declare unless an admin said so.
+import { fail } from '../../src/base/errors.ts';
+import type {
+  AssertionSpec,
+  Connector,
+  ConsentSpec,
+  IntrospectionSpec,
+  LifetimeSpec,
+  OAuth2Spec,
+  Parameter,
+  ProbeSpec,
+  Renewal,
+  RevocationSpec,
+} from '../connector.ts';
+
+export interface OAuth2Settings {
+  readonly clientId?: string;
+  readonly parameters?: Readonly<Record<string, string>>;
+  /** Only fields the connector lists as adjustable. */
+  readonly adjust?: Partial<OAuth2Spec>;
+  readonly authorizeEndpoint?: string;
+  readonly revocationEndpoint?: string;
+  readonly introspectionEndpoint?: string;
+  readonly issuer?: string;
+  /** By declared host: where that host's paths are found instead. */
+  readonly baseUrls?: Readonly<Record<string, string>>;
+  /** The sandbox that plays every host, as `<sandbox>/<host><path>`. */
+  readonly sandbox?: string;
+  /** What the provider told of the account, by our names. */
+  readonly account?: Readonly<Record<string, string>>;
+  /** True while consent is being asked: parameters that only the person or the callback can tell may be missing still. */
+  readonly unfinished?: boolean;
+}
+
+/** A connector with every template filled. A part whose URL needs an account field that is not known yet is undefined. */
+export interface SettledConnector {
+  readonly id: string;
+  readonly oauth2: OAuth2Spec;
+  readonly consent: ConsentSpec | undefined;
+  readonly introspection: IntrospectionSpec | undefined;
+  readonly revocation: RevocationSpec | undefined;
+  readonly probe: ProbeSpec | undefined;
+  readonly lifetimes: LifetimeSpec;
+  /** Every host a call may reach. */
+  readonly hosts: readonly string[];
+}
+
+const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})$/;
+const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?::[0-9]{1,5})?$/;
+const TEMPLATE = /\{(account\.)?([a-z0-9_]+)\}/g;
+
+/** The spec of the token endpoint alone; see `settleConnector`. */
+export function settleOAuth2(connector: Connector, settings: OAuth2Settings = {}): OAuth2Spec {
+  return settleConnector(connector, settings).oauth2;
+}
+
+/** @throws invalid_request naming the setting | not_rotatable when the connector has no `oauth2` */
+export function settleConnector(connector: Connector, settings: OAuth2Settings = {}): SettledConnector {
+  const declared = connector.oauth2 ?? fail('not_rotatable', 'this connector does not work with grants');
+  const adjust = settings.adjust ?? {};
+  refuseUnadjustable(connector, adjust);
+  const filling = new Filling(connector, settings);
+  const tokenEndpoint = filling.url(adjust.tokenEndpoint ?? declared.tokenEndpoint, '/config/token_endpoint');
+  const { consent, introspection, revocation, probe } = connector;
+  const asClient = standardClient({ ...declared, ...adjust, tokenEndpoint });
+  const authorizeEndpoint = settings.authorizeEndpoint ?? consent?.authorizeEndpoint;
+  const settled = {
+    consent:
+      consent === undefined || authorizeEndpoint === undefined
+        ? undefined
+        : {
+            ...consent,
+            authorizeEndpoint: filling.authorizeEndpoint(authorizeEndpoint),
+            ...(settings.issuer === undefined ? {} : { issuer: settings.issuer }),
+            ...(consent.choice === undefined ? {} : { choice: { ...consent.choice, url: filling.url(consent.choice.url) } }),
+          },
+    introspection: filling.part(introspection, settings.introspectionEndpoint, { ...RFC_7662, ...asClient }),
+    revocation: filling.revocation(revocation, settings.revocationEndpoint, { ...RFC_7009, ...asClient }),
+    probe: filling.part(probe),
+  };
+  const hosts = filling.hosts(declared.hosts, adjust.tokenEndpoint !== undefined);
+  return {
+    id: connector.id,
+    ...settled,
+    oauth2: { ...declared, ...adjust, tokenEndpoint, hosts, ...filling.renewal(declared.renewal) },
+    lifetimes: lifetimesAt(connector.lifetimes ?? {}, tokenEndpoint),
+    hosts,
+  };
+}
+
+/** Without the announced changes that concern other endpoints. */
+function lifetimesAt({ scheduled, ...lifetimes }: LifetimeSpec, tokenEndpoint: string): LifetimeSpec {
+  if (scheduled === undefined) return lifetimes;
+  const ours = scheduled.filter(({ ofTokenEndpoint = '' }) => tokenEndpoint.includes(ofTokenEndpoint));
+  return { ...lifetimes, scheduled: ours };
+}
+
+/** At its other endpoints a client proves itself as at the token endpoint (RFC 7009 section 2.1, RFC 7662 section 2.1). */
+function standardClient({ clientAuthentication, assertionAudience, tokenEndpoint }: OAuth2Spec) {
+  return { authentication: clientAuthentication, assertionAudience: assertionAudience ?? tokenEndpoint };
+}
+
+const RFC_7662: Omit<IntrospectionSpec, 'url' | 'authentication'> = {
+  method: 'POST',
+  bodyFormat: 'form',
+  tokenParameter: 'token',
+  fields: { active: 'active', scope: 'scope', expiresAt: 'exp' },
+};
+const RFC_7009: Omit<RevocationSpec, 'url' | 'authentication'> = {
+  method: 'POST',
+  bodyFormat: 'form',
+  token: 'refresh',
+  tokenParameter: 'token',
+  sendsHint: true,
+  ends: 'grant',
+};
+
+function refuseUnadjustable(connector: Connector, adjust: Partial<OAuth2Spec>): void {
+  for (const field of Object.keys(adjust)) {
+    if (!connector.adjustable?.includes(field as keyof OAuth2Spec)) {
+      const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      fail('invalid_request', 'this connector does not let a credential set it', { pointer: `/config/${name}` });
+    }
+  }
+}
+
+/** Fills templates and remembers which hosts came out. */
+class Filling {
+  readonly #values: ReadonlyMap<string, string | undefined>;
+  readonly #settings: OAuth2Settings;
+  readonly #declaredHosts: readonly string[];
+  readonly #reached = new Set<string>();
+
+  constructor(connector: Connector, settings: OAuth2Settings) {
+    this.#settings = settings;
+    this.#values = parameterValues(connector, settings);
+    this.#declaredHosts = (connector.oauth2?.hosts ?? []).map((host) => this.#fill(host) ?? host);
+  }
+
+  /** The exact URL; one that lacks what only consent can tell stays a template. @throws invalid_request at `pointer` */
+  url(template: string, pointer = '/connector'): string {
+    if (template === '') fail('invalid_request', 'this connector needs it', { pointer });
+    const filled = this.#fill(template);
+    if (filled === undefined)
+      return this.#settings.unfinished === true ? template : fail('invalid_request', 'needs more of the account', { pointer });
+    return this.#relocate(filled, pointer);
+  }
+
+  /** What only the person who connects can tell may be missing: a grant that came in otherwise needs no page. */
+  authorizeEndpoint(template: string): string {
+    const left = template === '' || this.#fill(template) === undefined;
+    return left ? template : this.url(template, '/config/authorization_endpoint');
+  }
+
+  part<P extends { readonly url: string }>(part: P | undefined, endpoint?: string, standard?: Omit<P, 'url'>): P | undefined {
+    const url = endpoint ?? part?.url;
+    const rest = part ?? standard;
+    if (url === undefined || rest === undefined) return undefined;
+    return this.#fill(url) === undefined ? undefined : ({ ...rest, url: this.url(url) } as P);
+  }
+
+  revocation(
+    declared: RevocationSpec | undefined,
+    endpoint: string | undefined,
+    standard: Omit<RevocationSpec, 'url'>,
+  ): RevocationSpec | undefined {
+    const part = this.part(declared, endpoint, standard);
+    if (part?.extraParameters === undefined) return part;
+    const extra = Object.entries(part.extraParameters).map(([name, template]) => [name, this.#fill(template, false)] as const);
+    if (extra.some(([, value]) => value === undefined)) return undefined;
+    return { ...part, extraParameters: Object.fromEntries(extra) as Record<string, string> };
+  }
+
+  /** The claims of a signed assertion; an audience is what the provider calls itself, so no setting moves it to a sandbox. */
+  renewal(declared: Renewal | undefined): { renewal?: Renewal } {
+    if (declared === undefined) return {};
+    if (declared.kind === 'refresh_token') {
+      return {
+        renewal: declared.recovery === undefined ? declared : { ...declared, recovery: this.#assertion(declared.recovery) },
+      };
+    }
+    return { renewal: 'assertion' in declared ? { ...declared, assertion: this.#assertion(declared.assertion) } : declared };
+  }
+
+  #assertion(declared: AssertionSpec): AssertionSpec {
+    const { audience, subject, ...rest } = declared;
+    const claims = { audience, subject };
+    const filled = Object.entries(claims).flatMap(([name, template]) => {
+      const value = template === undefined ? undefined : this.#fill(template, false);
+      return value === undefined || value === '' ? [] : [[name, value] as const];
+    });
+    return { ...rest, ...Object.fromEntries(filled) };
+  }
+
+  hosts(declared: readonly string[], ownTokenEndpoint: boolean): string[] {
+    const { sandbox, baseUrls } = this.#settings;
+    const moved = sandbox !== undefined || baseUrls !== undefined || ownTokenEndpoint || declared.length === 0;
+    const filled = sandbox === undefined && !ownTokenEndpoint ? this.#declaredHosts.filter((host) => !host.includes('{')) : [];
+    return [...new Set([...filled, ...(moved ? this.#reached : [])])];
+  }
+
+  /** Undefined when a value is not known yet. */
+  #fill(template: string, inUrl = true): string | undefined {
+    let missing = false;
+    const filled = template.replaceAll(TEMPLATE, (_, ofAccount: string | undefined, name: string) => {
+      const value = ofAccount === undefined ? this.#value(name, inUrl) : this.#accountValue(name, inUrl, template);
+      if (value === undefined) missing = true;
+      return value ?? '';
+    });
+    return missing ? undefined : filled;
+  }
+
+  #value(name: string, inUrl: boolean): string | undefined {
+    const { clientId = '' } = this.#settings;
+    if (name === 'client_id') return inUrl ? encodeURIComponent(clientId) : clientId;
+    if (!this.#values.has(name)) fail('internal', `undeclared parameter ${name}`);
+    return this.#values.get(name);
+  }
+
+  #accountValue(name: string, inUrl: boolean, template: string): string | undefined {
+    const account = this.#settings.account ?? {};
+    const value = Object.hasOwn(account, name) ? account[name] : undefined;
+    if (value === undefined || !inUrl) return value;
+    if (!template.startsWith(`{account.${name}}`)) return encodeURIComponent(value);
+    // SECURITY: an origin that the provider's answer named must be one of the connector's own hosts.
+    const origin = URL.parse(value);
+    const known = origin?.protocol === 'https:' && this.#declaredHosts.some((host) => isHostOf(origin.host, host));
+    return known ? origin.origin : undefined;
+  }
+
+  #relocate(filled: string, pointer: string): string {
+    const url = URL.parse(filled) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+    const { sandbox, baseUrls } = this.#settings;
+    const base =
+      sandbox === undefined
+        ? baseUrls !== undefined && Object.hasOwn(baseUrls, url.host)
+          ? baseUrls[url.host]
+          : undefined
+        : `${sandbox.replace(/\/+$/, '')}/${url.host}`;
+    const moved = base === undefined ? url.href : `${base.replace(/\/+$/, '')}${url.pathname}${url.search}`;
+    this.#reached.add((URL.parse(moved) ?? fail('invalid_request', 'must be an absolute URL', { pointer })).host);
+    return moved;
+  }
+}
+
+/** Whether `host` is what `allowed` (`name`, `name:port`, `*.name`) means. */
+function isHostOf(host: string, allowed: string): boolean {
+  return allowed.startsWith('*.')
+    ? host.endsWith(allowed.slice(1)) && host.length > allowed.length - 1
+    : host === allowed.toLowerCase();
+}
+
+function parameterValues(connector: Connector, settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
+  const { parameters = [], consent: _, ...parts } = connector;
+  const afterConsent = JSON.stringify(parts);
+  const given = settings.parameters ?? {};
+  for (const name of Object.keys(given)) {
+    if (!parameters.some((parameter) => parameter.name === name)) {
+      fail('invalid_request', 'this connector has no such parameter', { pointer: '/config/parameters' });
+    }
+  }
+  return new Map(
+    parameters.map((parameter) => {
+      const { name, default: fallback, from } = parameter;
+      const value = Object.hasOwn(given, name) ? given[name] : fallback;
+      const neededLater = settings.unfinished !== true && afterConsent.includes(`{${name}}`);
+      const mayWait = !neededLater && (from === 'consent' || from === 'callback');
+      if (value === undefined && mayWait) return [name, undefined] as const;
+      return [name, checkParameter(parameter, value)] as const;
+    }),
+  );
+}
+
+/** @throws invalid_request naming the parameter, never its value */
+export function checkParameter({ name, shape, values }: Parameter, value: string | undefined): string {
+  const pointer = `/config/parameters/${name}`;
+  // SECURITY: a value such as `evil.example/#` would move the whole URL to another host.
+  if (value === undefined || !(shape === 'label' ? LABEL : HOST).test(value))
+    fail('invalid_request', `must be a ${shape}`, { pointer });
+  if (values !== undefined && !values.includes(value))
+    fail('invalid_request', `must be one of ${values.join(', ')}`, { pointer });
+  return value;
+}

@@ -1,0 +1,203 @@
+// Delivers alerts to a tenant's webhooks, signed as Standard Webhooks 1.0.0 says: at least once, in no promised order.
+// It must never send a value or follow a redirect, nor let a dead endpoint hold up another one or the tenant's refreshes.
+
+import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
+import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
+import { toTimestamp } from '../../src/base/clock.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import type { Access } from '../../src/cell/access.ts';
+import type { AlertRow, DeliveryRow, DueDelivery, WebhookRow } from '../../src/cell/alerts.ts';
+import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { endWebhook, isLoopback, webhookKey } from './manage-webhooks.ts';
+import { toldAlert } from './raise-alert.ts';
+
+interface Failed {
+  readonly kind: 'failed';
+  readonly cause: string;
+  readonly waitMs: number;
+  /** What else waits for it need not be tried now. */
+  readonly endpointDown: boolean;
+}
+/** `gone`: 410, the receiver wants no more of it. */
+type Outcome = { readonly kind: 'delivered' } | { readonly kind: 'gone' } | Failed;
+
+interface Attempt {
+  readonly delivery: DeliveryRow;
+  /** Undefined where the webhook's row failed its check. */
+  readonly request: EgressRequest | undefined;
+}
+
+/** Tries what is due, all webhooks at once; answers how many were due. What failed on our side is thrown when all had their turn. */
+export async function deliverDue(ports: DueWorkPorts): Promise<number> {
+  const { vault } = ports;
+  const now = vault.around.clock.now();
+  const due = vault.door.lookup('webhooks', (lookup) => vault.alerts.dueDeliveries(lookup, now, LIMITS.dueWorkBatchRows));
+  const queues = [...Map.groupBy(due, ({ webhook_id }) => webhook_id).values()];
+  const ends = await Promise.allSettled(queues.map((queue) => deliverQueue(ports, queue, now + LIMITS.webhookTimeoutMs)));
+  // A vault that closes meanwhile leaves the attempt journalled: it is made again under the same id.
+  const isClosing = (reason: unknown) => reason instanceof KeyturnError && reason.code === 'unavailable';
+  for (const end of ends) if (end.status === 'rejected' && !isClosing(end.reason)) throw end.reason;
+  return due.length;
+}
+
+/** What was tried least goes first, so that no alert its receiver chokes on stands before the others for ever. */
+async function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], stopAtMs: number): Promise<void> {
+  const { vault } = ports;
+  const tries = Math.max(...queue.map(({ attempts }) => attempts)) + 1;
+  for (const { id } of queue.toSorted((a, b) => a.attempts - b.attempts)) {
+    // A slow receiver must not keep this tenant's refreshes waiting: the rest is still due, and those come first then (RO-16).
+    if (vault.around.clock.now() > stopAtMs) return;
+    const attempt = await vault.submit(() => begin(ports, id));
+    if (attempt === undefined) continue;
+    const outcome = await call(ports, attempt, tries);
+    await vault.submit(() => book(vault, attempt.delivery, outcome));
+    if (outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown)) return;
+  }
+}
+
+/** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. Inside a job. */
+function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
+  const { vault } = ports;
+  return vault.door.lookup('webhooks', (access) => {
+    const now = vault.around.clock.now();
+    const row = vault.alerts.findDelivery(access, id);
+    if (row?.state !== 'waiting' || row.next_attempt_at === null || row.next_attempt_at > now) return undefined;
+    const delivery = { ...row, attempts: row.attempts + 1, next_attempt_at: now + 2 * LIMITS.webhookTimeoutMs };
+    vault.alerts.saveDelivery(access, delivery);
+    vault.dueChanged();
+    return { delivery, request: requestFor(ports, access, delivery) };
+  });
+}
+
+function requestFor(ports: DueWorkPorts, access: Access, delivery: DeliveryRow): EgressRequest | undefined {
+  const { vault } = ports;
+  const alert = vault.alerts.find(access, delivery.alert_id);
+  let webhook: WebhookRow | undefined;
+  try {
+    webhook = vault.alerts.findWebhook(access, delivery.webhook_id);
+  } catch (error) {
+    // SECURITY: a changed row could lead anywhere; nothing is sent there (CR-01).
+    if (!(error instanceof KeyturnError)) throw error;
+  }
+  const url = URL.parse(webhook?.url ?? '');
+  if (alert === undefined || webhook === undefined || url === null) return undefined;
+  const body = new TextEncoder().encode(JSON.stringify(messageOf(vault, alert)));
+  const seconds = Math.floor(vault.around.clock.now() / 1_000);
+  return {
+    url: webhook.url,
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      'user-agent': 'keyturn',
+      'webhook-id': alert.id,
+      'webhook-timestamp': String(seconds),
+      'webhook-signature': SecretValue.fromText(signMessage(webhookKey(vault, webhook.id), alert.id, seconds, body)),
+    },
+    body,
+    allowedHosts: [url.host],
+    timeoutMs: LIMITS.webhookTimeoutMs,
+    maxBytes: LIMITS.providerAnswerMaxBytes,
+    allowLoopback: ports.sandboxAllowed && isLoopback(url),
+  };
+}
+
+function messageOf(vault: TenantVault, alert: AlertRow) {
+  const { id, kind, at, credential, facts } = toldAlert(alert);
+  return { id, kind, at: toTimestamp(at), tenant: vault.tenant.id, credential, facts };
+}
+
+/** `webhook-signature`: Standard Webhooks 1.0.0, symmetric scheme: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`. */
+export function signMessage(key: KeyObject, id: string, atSeconds: number, body: Uint8Array): string {
+  const signed = Buffer.concat([new TextEncoder().encode(`${id}.${atSeconds}.`), body]);
+  return `v1,${Buffer.from(hmacSha256(key, signed)).toString('base64')}`;
+}
+
+async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: number): Promise<Outcome> {
+  const { faults, entropy } = ports.vault.around;
+  const waitMs = backoffMs(Math.max(tries, delivery.attempts), entropy.fraction());
+  if (request === undefined) return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: true };
+  faults.at('webhook.before-call');
+  try {
+    const { status, headers, body } = await ports.egress.send(request);
+    body.wipe();
+    faults.at('webhook.after-call');
+    if (status >= 200 && status < 300) return { kind: 'delivered' };
+    if (status === 410) return { kind: 'gone' };
+    const asked = /^[0-9]{1,6}$/.test(headers['retry-after'] ?? '') ? Number(headers['retry-after']) * 1_000 : 0;
+    const longer = Math.max(waitMs, Math.min(asked, LIMITS.webhookBackoffMaxMs));
+    // Any other 4xx is about this message; the next one may please.
+    const endpointDown = status < 400 || status >= 500 || [401, 403, 404, 429].includes(status);
+    return { kind: 'failed', cause: `http_${status}`, waitMs: longer, endpointDown };
+  } catch (error) {
+    if (!(error instanceof EgressFailure)) throw error;
+    return { kind: 'failed', cause: error.reason, waitMs, endpointDown: true };
+  }
+}
+
+/** Doubles with every try up to an hour, less up to half of it by chance. */
+function backoffMs(tries: number, fraction: number): number {
+  const exponential = Math.min(LIMITS.webhookBackoffBaseMs * 2 ** Math.min(tries - 1, 20), LIMITS.webhookBackoffMaxMs);
+  return Math.round(exponential * (0.5 + fraction / 2));
+}
+
+/** One event for a final outcome, none for an attempt that will be repeated. Inside a job. */
+function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): void {
+  const now = vault.around.clock.now();
+  const found = vault.door.lookup('webhooks', (access) => vault.alerts.findDelivery(access, attempted.id));
+  // Its webhook may have been deleted, or another attempt begun, while the receiver thought.
+  if (found?.state !== 'waiting' || found.attempts !== attempted.attempts) return;
+  vault.dueChanged();
+  const isLast = attempted.created_at <= now - LIMITS.webhookGiveUpMs;
+  if (outcome.kind === 'failed' && !isLast) {
+    retryLater(vault, attempted, outcome, now);
+    return;
+  }
+  const step = { delivered: 'delivered', gone: 'webhook_gone', failed: 'given_up' }[outcome.kind];
+  vault.door.enterAsSystem(
+    'webhooks',
+    'webhook.deliver',
+    () => webhookSubject(vault, attempted.webhook_id),
+    (access, _subject, details) => {
+      details.step = step;
+      details.webhook = attempted.webhook_id;
+      details.alert = attempted.alert_id;
+      details.attempts = attempted.attempts;
+      if (outcome.kind === 'failed') details.cause = outcome.cause;
+      details.count = finish(vault, access, attempted, outcome, now);
+    },
+  );
+}
+
+function webhookSubject(vault: TenantVault, id: string) {
+  return {
+    resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
+    target: { type: 'webhook', id },
+    subject: true,
+  };
+}
+
+/** Returns how many deliveries end with it: those that waited as long at a dead endpoint, or at a deleted webhook, too. */
+function finish(vault: TenantVault, access: Access, attempted: DeliveryRow, outcome: Outcome, now: number): number {
+  const { webhook_id } = attempted;
+  if (outcome.kind === 'gone') {
+    const webhook = vault.alerts.findWebhook(access, webhook_id);
+    return webhook === undefined ? 0 : endWebhook(vault, access, webhook, 'http_410');
+  }
+  const state = outcome.kind === 'delivered' ? ('delivered' as const) : ('given_up' as const);
+  const cause = outcome.kind === 'delivered' ? null : outcome.cause;
+  vault.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
+  if (outcome.kind === 'delivered' || !outcome.endpointDown) return 1;
+  return 1 + vault.alerts.giveUp(access, webhook_id, outcome.cause, now, now - LIMITS.webhookGiveUpMs + 1);
+}
+
+function retryLater(vault: TenantVault, attempted: DeliveryRow, outcome: Failed, now: number): void {
+  vault.door.lookup('webhooks', (access) => {
+    // The last try is made when its time is up, not an hour after.
+    const nextAtMs = Math.min(now + outcome.waitMs, attempted.created_at + LIMITS.webhookGiveUpMs);
+    vault.alerts.saveDelivery(access, { ...attempted, next_attempt_at: nextAtMs, cause: outcome.cause });
+    if (outcome.endpointDown) vault.alerts.postpone(access, attempted.webhook_id, now, now + outcome.waitMs);
+  });
+}

@@ -1,0 +1,134 @@
+// Webhooks: where a tenant's alerts are sent. Each has a secret that is derived, never stored, and shown once.
+// It must never let a URL carry credentials or lead over plain http, but to a sandbox on the same machine.
+import type { Caller } from '../access/principals.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import { SecretValue } from '../base/secret-value.ts';
+import type { Access } from '../cell/access.ts';
+import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
+import { FrameWriter } from '../crypto/framing.ts';
+import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
+import { type TenantVault, tenantTarget } from '../vault/tenant-vault.ts';
+import type { AlertKind } from './raise-alert.ts';
+
+export interface CreateWebhookInput {
+  readonly url: string;
+  /** Empty: all kinds. */
+  readonly kinds: readonly AlertKind[];
+  /** Whether plain http to this machine will do. */
+  readonly allowLoopback: boolean;
+}
+
+export interface CreatedWebhook {
+  readonly row: WebhookFacts;
+  /** `whsec_<base64>`, as Standard Webhooks 1.0.0 writes it. */
+  readonly secret: SecretValue;
+}
+
+/** @throws invalid_request | conflict when there are as many as there may be */
+export function createWebhook(vault: TenantVault, caller: Caller, input: CreateWebhookInput): CreatedWebhook {
+  return vault.door.enter(
+    caller,
+    'webhook.create',
+    () => ({ ...tenantTarget(vault), target: { type: 'webhook' } }),
+    (access, _subject, details) => {
+      const url = checkedUrl(input.url, input.allowLoopback);
+      if (vault.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
+        fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
+      const row: WebhookFacts = {
+        id: newId('webhook', vault.around.entropy),
+        url,
+        kinds: JSON.stringify([...new Set(input.kinds)]),
+        created_at: vault.around.clock.now(),
+        created_by: access.principalId,
+        deleted_at: null,
+      };
+      vault.alerts.insertWebhook(access, row);
+      details.webhook = row.id;
+      return { row, secret: shownSecret(vault, row.id) };
+    },
+  );
+}
+
+/** As it is called. SECURITY: where the name leads is judged with every call, by the egress; here only what the text itself says. */
+function checkedUrl(text: string, allowLoopback: boolean): string {
+  const pointer = '/url';
+  // SECURITY: a URL parser drops line breaks; what is shown, logged and approved would not be what is called.
+  if (/[\s\p{C}]/u.test(text)) fail('invalid_request', 'must not hold spaces, line breaks or hidden characters', { pointer });
+  const url = URL.parse(text) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+  if (url.username !== '' || url.password !== '') fail('invalid_request', 'must not hold a user name or password', { pointer });
+  if (url.hash !== '') fail('invalid_request', 'must not hold a fragment', { pointer });
+  if (url.protocol !== 'https:' && (url.protocol !== 'http:' || !isLoopback(url) || !allowLoopback))
+    fail('invalid_request', 'must be an https URL', { pointer });
+  return url.href;
+}
+
+/** Whether the URL itself names this machine. */
+export function isLoopback(url: URL): boolean {
+  return /^(127\.[0-9.]+|\[::1\]|localhost)$/.test(url.hostname);
+}
+
+/** Not the deleted ones, oldest first. */
+export function listWebhooks(vault: TenantVault, caller: Caller): WebhookRow[] {
+  return vault.door.enter(
+    caller,
+    'webhook.list',
+    () => ({ ...tenantTarget(vault), target: { type: 'webhooks' } }),
+    (access, _subject, details) => {
+      const rows = vault.alerts.webhooks(access);
+      details.count = rows.length;
+      return rows;
+    },
+  );
+}
+
+export function webhookTarget(vault: TenantVault, lookup: Access, id: string) {
+  return {
+    resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
+    target: { type: 'webhook', id },
+    subject: vault.alerts.findWebhook(lookup, id),
+  };
+}
+
+/** Ends what waits to be delivered to it. @throws not_found also for a deleted one */
+export function deleteWebhook(vault: TenantVault, caller: Caller, id: string): WebhookRow {
+  return vault.door.enter(
+    caller,
+    'webhook.delete',
+    (lookup) => webhookTarget(vault, lookup, id),
+    (access, row, details) => {
+      details.webhook = row.id;
+      details.count = endWebhook(vault, access, row, 'webhook_deleted');
+      return row;
+    },
+  );
+}
+
+/** Returns how many deliveries were waiting. Inside a use case. */
+export function endWebhook(vault: TenantVault, access: Access, row: WebhookRow, cause: string): number {
+  const now = vault.around.clock.now();
+  vault.alerts.deleteWebhook(access, row, now);
+  vault.dueChanged();
+  return vault.alerts.giveUp(access, row.id, cause, now);
+}
+
+/** The 32 bytes that sign what is sent to one webhook. Derived, so that no copy of a database holds them. */
+export function webhookKey(vault: TenantVault, webhookId: string): KeyObject {
+  const bytes = keyBytes(vault, webhookId);
+  const key = secretKey(bytes);
+  bytes.fill(0);
+  return key;
+}
+
+function keyBytes(vault: TenantVault, webhookId: string): Uint8Array {
+  const context = new FrameWriter().text('keyturn-webhook-v1').text(vault.tenant.id).text(webhookId);
+  return hmacSha256(vault.around.root.subkey('webhook'), context.peek());
+}
+
+function shownSecret(vault: TenantVault, webhookId: string): SecretValue {
+  const bytes = keyBytes(vault, webhookId);
+  const secret = SecretValue.fromText(`whsec_${Buffer.from(bytes).toString('base64')}`);
+  bytes.fill(0);
+  return secret;
+}

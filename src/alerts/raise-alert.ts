@@ -1,0 +1,73 @@
+// One alert for one change of state, recovery included (commitment: never one per attempt), in the transaction of the change itself.
+// It must never carry a value, a token or a byte of a provider's answer.
+import { newId } from '../base/ids.ts';
+import type { Access } from '../cell/access.ts';
+import type { AlertRow } from '../cell/alerts.ts';
+import type { CredentialFacts } from '../cell/credentials.ts';
+import type { TenantVault } from '../vault/tenant-vault.ts';
+
+export const ALERT_KINDS = [
+  'credential.ready', // recovered, or connected
+  'credential.degraded',
+  'credential.needs_consent',
+  'credential.disconnected',
+  'credential.ends_soon', // forecast: 30, 7, 1 days
+  'credential.scopes_changed', // wider or narrower than asked for
+  'credential.account_changed', // the grant is for another account than before
+  'credential.used_elsewhere', // import guard
+  'credential.exposed', // could not be revoked at the provider
+] as const;
+export type AlertKind = (typeof ALERT_KINDS)[number];
+
+/** Facts of an alert: words of ours, numbers and instants. */
+export type AlertFacts = Readonly<Record<string, string | number | boolean | null>>;
+
+/** Stores the alert and a delivery for each webhook that wants its kind. Inside a job. */
+export function raiseAlert(
+  vault: TenantVault,
+  access: Access,
+  row: Pick<CredentialFacts, 'id' | 'name' | 'connector'>,
+  environment: string,
+  kind: AlertKind,
+  facts: AlertFacts,
+): string {
+  const now = vault.around.clock.now();
+  const id = newId('alert', vault.around.entropy);
+  vault.alerts.insert(access, {
+    id,
+    kind,
+    credential_id: row.id,
+    at: now,
+    facts: JSON.stringify({ environment, name: row.name, connector: row.connector, ...facts }),
+  });
+  for (const webhookId of vault.alerts.webhooksFor(access, kind)) {
+    vault.alerts.insertDelivery(access, {
+      id: newId('delivery', vault.around.entropy),
+      webhook_id: webhookId,
+      alert_id: id,
+      state: 'waiting',
+      attempts: 0,
+      next_attempt_at: now,
+      cause: null,
+      created_at: now,
+      finished_at: null,
+    });
+    vault.dueChanged();
+  }
+  return id;
+}
+
+/** An alert as it is told: what it is about, and its facts without that. */
+export interface ToldAlert {
+  readonly id: string;
+  readonly kind: string;
+  readonly at: number;
+  readonly credential: { readonly id: string; readonly environment: string; readonly name: string };
+  readonly facts: AlertFacts;
+}
+
+export function toldAlert(row: AlertRow): ToldAlert {
+  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
+  const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
+  return { id: row.id, kind: row.kind, at: row.at, credential, facts };
+}

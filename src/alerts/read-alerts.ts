@@ -1,0 +1,60 @@
+// Alerts and their deliveries as their readers see them: words, numbers and instants, never a value.
+import type { Caller } from '../access/principals.ts';
+import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
+import type { Page } from '../vault/describe-credential.ts';
+import { type TenantVault, tenantTarget } from '../vault/tenant-vault.ts';
+import { webhookTarget } from './manage-webhooks.ts';
+
+export interface ListAlertsInput {
+  /** Id of a credential; absent means all. */
+  readonly credentialId: string | undefined;
+  /** The cursor of the page before; '' starts at the newest. */
+  readonly after: string;
+  readonly maxRows: number;
+}
+
+/** Newest first. */
+export function listAlerts(vault: TenantVault, caller: Caller, input: ListAlertsInput): Page<AlertRow> {
+  return vault.door.enter(
+    caller,
+    'alert.list',
+    () => ({ ...tenantTarget(vault), target: { type: 'alerts' } }),
+    (access, _subject, details) => {
+      const found = vault.alerts.list(access, input.credentialId, beforeOf(input.after), input.maxRows + 1);
+      details.count = Math.min(found.length, input.maxRows);
+      return pageOf(found, input.maxRows, (row) => row.at);
+    },
+  );
+}
+
+/** Of one webhook, newest first. @throws not_found also for a deleted webhook */
+export function listDeliveries(
+  vault: TenantVault,
+  caller: Caller,
+  webhookId: string,
+  after: string,
+  maxRows: number,
+): Page<DeliveryRow> {
+  return vault.door.enter(
+    caller,
+    'webhook.list',
+    (lookup) => webhookTarget(vault, lookup, webhookId),
+    (access, webhook, details) => {
+      const found = vault.alerts.deliveries(access, webhook.id, beforeOf(after), maxRows + 1);
+      details.webhook = webhook.id;
+      details.count = Math.min(found.length, maxRows);
+      return pageOf(found, maxRows, (row) => row.created_at);
+    },
+  );
+}
+
+function beforeOf(after: string): Before {
+  const [at, id = ''] = after.split('\n');
+  return after === '' ? { at: Number.MAX_SAFE_INTEGER, id: '' } : { at: Number(at), id };
+}
+
+function pageOf<R extends { readonly id: string }>(found: R[], maxRows: number, atOf: (row: R) => number): Page<R> {
+  const rows = found.slice(0, maxRows);
+  const last = rows.at(-1);
+  return { rows, next: found.length > maxRows && last !== undefined ? `${atOf(last)}\n${last.id}` : undefined };
+}

@@ -1,0 +1,269 @@
+// Credentials on the wire.
+import { z } from 'zod';
+import {
+  deleteCredential,
+  destroyCredential,
+  labelCredential,
+  restoreCredential,
+  rollBack,
+} from '../../vault/change-credential.ts';
+import { describeCredential, listCredentials, listVersions } from '../../vault/describe-credential.ts';
+import { type GrantImport, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import { readFreshCredential } from '../../vault/read-credential.ts';
+import type { Located, TenantVault } from '../../vault/tenant-vault.ts';
+import type { TenantContext } from '../context.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
+import { REVISION_TAG } from '../edge.ts';
+import { once } from '../idempotency.ts';
+import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
+import { credentialView, revisionTag, versionView } from './views.ts';
+import * as wire from './wire.ts';
+
+const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials';
+const ONE = `${BASE}/{credential}`;
+const fields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const tag = 'credentials';
+
+function names(request: RouteRequest): { environment: string; name: string } {
+  return { environment: request.params['environment'] ?? '', name: request.params['credential'] ?? '' };
+}
+
+/** `If-Match: "r3"`, `If-None-Match: *`: already known to be written so (edge.ts). */
+export function preconditionOf(request: RouteRequest, cas?: number): WritePrecondition {
+  const absent = request.ifNoneMatch !== undefined;
+  if (request.ifMatch === undefined) return { absent, version: cas };
+  return { absent, revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
+}
+
+function importOf(told: { from: string; still_used_there?: boolean | undefined } | undefined): GrantImport | undefined {
+  return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
+}
+
+function described({ tenant }: TenantVault, located: Located, status = 200): Answer {
+  return { status, body: credentialView(tenant.id, located), headers: { etag: revisionTag(located) } };
+}
+
+export const credentialRoutes: readonly Route<TenantContext>[] = [
+  route({
+    method: 'GET',
+    path: BASE,
+    summary: 'List and search credentials by what is known of them, never by value',
+    tag,
+    operation: 'credential.list',
+    fields: { tenant: 'tenant', environment: 'name' },
+    query: wire.listCredentials,
+    success: { status: 200, description: 'A page of credentials without values', schema: wire.listOf(wire.credential) },
+    async handle({ vault, cursorKey }: TenantContext, request) {
+      const { query } = request;
+      const environment = request.params['environment'] ?? '';
+      const scope = `credentials/${vault.tenant.id}/${environment}`;
+      const at = query.label?.indexOf('=') ?? -1;
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        return listCredentials(vault, request.caller, {
+          environment,
+          filter: {
+            kind: query.kind,
+            health: query.health,
+            label: query.label === undefined ? undefined : { name: query.label.slice(0, at), value: query.label.slice(at + 1) },
+            text: query.search?.toLowerCase(),
+            deleted: query.deleted === 'true',
+          },
+          afterName: query.cursor === undefined ? '' : openCursor(cursorKey, scope, query.cursor),
+          maxRows: query.limit,
+        });
+      });
+      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located));
+    },
+  }),
+  route({
+    method: 'GET',
+    path: ONE,
+    summary: 'What is known of a credential, without its value',
+    tag,
+    operation: 'credential.describe',
+    fields,
+    success: { status: 200, description: 'The credential', schema: wire.credential },
+    async handle({ vault }: TenantContext, request) {
+      const { environment, name } = names(request);
+      const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
+      return request.ifNoneMatch === revisionTag(located)
+        ? { status: 304, headers: { etag: revisionTag(located) } }
+        : described(vault, located);
+    },
+  }),
+  route({
+    method: 'PUT',
+    path: ONE,
+    summary: 'Create a credential or give it a new version',
+    tag,
+    operation: 'credential.put',
+    fields,
+    body: wire.putCredential,
+    success: { status: 200, description: 'The credential; 201 when it was created', schema: wire.credential },
+    async handle({ vault }: TenantContext, request) {
+      const { body } = request;
+      const result = await vault.submit(() =>
+        putCredential(vault, request.caller, {
+          ...names(request),
+          kind: body.kind,
+          value: body.value,
+          connector: body.kind === 'oauth2' ? body.connector : undefined,
+          config: body.kind === 'oauth2' ? body.config : undefined,
+          imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
+          labels: body.labels,
+          description: body.description,
+          expiresAtMs: body.kind === 'oauth2' || body.expires_at === undefined ? undefined : Date.parse(body.expires_at),
+          precondition: preconditionOf(request, body.cas),
+        }),
+      );
+      return described(vault, result.located, result.created ? 201 : 200);
+    },
+  }),
+  route({
+    method: 'PATCH',
+    path: ONE,
+    summary: 'Replace labels or description',
+    tag,
+    operation: 'credential.label',
+    fields,
+    body: wire.patchCredential,
+    success: { status: 200, description: 'The credential', schema: wire.credential },
+    async handle({ vault }: TenantContext, request) {
+      return described(
+        vault,
+        await vault.submit(() =>
+          labelCredential(vault, request.caller, {
+            ...names(request),
+            labels: request.body.labels,
+            description: request.body.description,
+            precondition: preconditionOf(request),
+          }),
+        ),
+      );
+    },
+  }),
+  route({
+    method: 'DELETE',
+    path: ONE,
+    summary: 'Delete a credential: unreadable at once, restorable within its window',
+    tag,
+    operation: 'credential.delete',
+    fields,
+    query: wire.deleteQuery,
+    success: { status: 200, description: 'The deleted credential and when it will be destroyed', schema: wire.credential },
+    async handle({ vault }: TenantContext, request) {
+      const days = request.query.recovery_window_days;
+      return described(
+        vault,
+        await vault.submit(() =>
+          deleteCredential(vault, request.caller, {
+            ...names(request),
+            recoveryWindowMs: days === undefined ? undefined : days * 86_400_000,
+            precondition: preconditionOf(request),
+          }),
+        ),
+      );
+    },
+  }),
+  route({
+    method: 'GET',
+    path: `${ONE}/value`,
+    summary: 'Read the value: for an OAuth grant a valid access token, refreshed if need be',
+    tag,
+    operation: 'credential.read',
+    fields,
+    query: wire.readValue,
+    secret: true,
+    success: { status: 200, description: 'The value', schema: wire.credentialValue },
+    async handle({ vault }: TenantContext, request) {
+      const { query } = request;
+      const result = await readFreshCredential(vault, request.caller, {
+        ...names(request),
+        version: query.version,
+        stage: query.stage,
+      });
+      // SECURITY: the tag names id and version, never anything of the plaintext (LK-08).
+      const etag = `"${result.credentialId}.${result.version}"`;
+      if (request.ifNoneMatch === etag) {
+        result.body.fill(0);
+        return { status: 304, headers: { etag } };
+      }
+      return { status: 200, body: result.body, headers: { etag, 'content-type': 'application/json' } };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: `${ONE}/versions`,
+    summary: 'The history of versions, newest first, without values',
+    tag,
+    operation: 'credential.describe',
+    fields,
+    query: wire.page,
+    success: { status: 200, description: 'A page of versions', schema: wire.listOf(wire.version) },
+    async handle({ vault, cursorKey }: TenantContext, request) {
+      const { environment, name } = names(request);
+      const scope = `versions/${vault.tenant.id}/${environment}/${name}`;
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const { cursor, limit } = request.query;
+        const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
+        return listVersions(vault, request.caller, environment, name, before, limit);
+      });
+      return pageAnswer(cursorKey, scope, page, versionView);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: `${ONE}/rollbacks`,
+    summary: 'Make an older version current again',
+    tag,
+    operation: 'credential.rollback',
+    fields,
+    body: wire.rollBack,
+    idempotent: true,
+    success: { status: 200, description: 'The credential', schema: wire.credential },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'credential.rollback', request, () =>
+        described(
+          vault,
+          rollBack(vault, request.caller, {
+            ...names(request),
+            toVersion: request.body.version,
+            precondition: preconditionOf(request),
+          }),
+        ),
+      ),
+  }),
+  route({
+    method: 'POST',
+    path: `${ONE}/restorations`,
+    summary: 'Take a deletion back',
+    tag,
+    operation: 'credential.restore',
+    fields,
+    body: wire.empty,
+    idempotent: true,
+    success: { status: 200, description: 'The credential', schema: wire.credential },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'credential.restore', request, () =>
+        described(vault, restoreCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) })),
+      ),
+  }),
+  route({
+    method: 'POST',
+    path: `${ONE}/destructions`,
+    summary: 'Destroy a credential now (needs a second person)',
+    tag,
+    operation: 'credential.destroy',
+    fields,
+    body: wire.empty,
+    idempotent: true,
+    success: { status: 200, description: 'It is gone', schema: z.object({ destroyed: z.literal(true) }) },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'credential.destroy', request, () => {
+        destroyCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) });
+        return { status: 200, body: { destroyed: true } };
+      }),
+  }),
+];

@@ -1,0 +1,40 @@
+// Disconnecting an account on the wire.
+import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
+import type { TenantContext } from '../context.ts';
+import { once } from '../idempotency.ts';
+import { type Route, route } from '../route.ts';
+import { preconditionOf } from './credentials.ts';
+import { credentialView, revisionTag } from './views.ts';
+import * as wire from './wire.ts';
+
+export const disconnectionRoutes: readonly Route<TenantContext>[] = [
+  route({
+    method: 'POST',
+    path: '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/disconnections',
+    summary: 'Disconnect an account: unreadable at once, and revoked at the provider where it has a way',
+    tag: 'connections',
+    operation: 'credential.disconnect',
+    fields: { tenant: 'tenant', environment: 'name', credential: 'name' },
+    body: wire.disconnect,
+    idempotent: true,
+    success: {
+      status: 200,
+      description: 'The credential, how far its revocation is, and what a person does where no call can',
+      schema: wire.disconnected,
+    },
+    handle: ({ vault, rotation }: TenantContext, request) =>
+      once(vault, 'credential.disconnect', request, () => {
+        const { located, manualSteps } = disconnectCredential({ ...rotation.ports, vault }, request.caller, {
+          environment: request.params['environment'] ?? '',
+          name: request.params['credential'] ?? '',
+          revoke: request.body.revoke,
+          precondition: preconditionOf(request),
+        });
+        return {
+          status: 200,
+          body: { ...credentialView(vault.tenant.id, located), manual_steps: [...manualSteps] },
+          headers: { etag: revisionTag(located) },
+        };
+      }),
+  }),
+];

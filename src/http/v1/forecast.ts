@@ -1,0 +1,32 @@
+// The forecast on the wire: which grants ended, which end soonest, and what to do.
+import { readForecast } from '../../../rotation/grants/read-forecast.ts';
+import type { TenantContext } from '../context.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
+import { type Route, route } from '../route.ts';
+import { forecastView } from './alert-views.ts';
+import * as wire from './wire.ts';
+
+export const forecastRoutes: readonly Route<TenantContext>[] = [
+  route({
+    method: 'GET',
+    path: '/v1/tenants/{tenant}/forecast',
+    summary: 'Grants that ended, then the day each live one ends if nothing happens, soonest first; why, and what to do',
+    tag: 'alerts',
+    operation: 'forecast.read',
+    fields: { tenant: 'tenant' },
+    query: wire.listForecast,
+    success: { status: 200, description: 'A page of forecasts', schema: wire.listOf(wire.forecastEntry) },
+    async handle({ vault, rotation, cursorKey }: TenantContext, request) {
+      const { cursor, limit, environment, within_days: withinDays } = request.query;
+      const scope = `forecast/${vault.tenant.id}/${environment ?? ''}`;
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const after = cursor === undefined ? '' : openCursor(cursorKey, scope, cursor);
+        const input = { environment, withinDays, after, maxRows: limit };
+        return readForecast(vault, rotation.ports.connectors, request.caller, input);
+      });
+      const now = vault.around.clock.now();
+      return pageAnswer(cursorKey, scope, page, (entry) => forecastView(vault.tenant.id, entry, now));
+    },
+  }),
+];

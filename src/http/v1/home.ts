@@ -1,0 +1,184 @@
+// The installation on the wire: first set-up, team, tenants, who am I.
+import type { UserIdentity } from '../../access/principals.ts';
+import { toTimestamp } from '../../base/clock.ts';
+import { fail } from '../../base/errors.ts';
+import type { TenantRow } from '../../cell/tenants.ts';
+import { installationTarget } from '../../vault/home-vault.ts';
+import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../vault/manage-tenants.ts';
+import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
+import { type IssuedUserToken, setUp } from '../../vault/set-up.ts';
+import type { HomeContext } from '../context.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
+import { once } from '../idempotency.ts';
+import { type Route, route } from '../route.ts';
+import { tenantView, userView } from './views.ts';
+import * as wire from './wire.ts';
+import { shown } from './workloads.ts';
+
+function issuedView(issued: IssuedUserToken) {
+  return { id: issued.publicId, token: shown(issued.token), expires_at: toTimestamp(issued.expiresAtMs) };
+}
+
+export const homeRoutes: readonly Route<HomeContext>[] = [
+  route({
+    method: 'POST',
+    path: '/v1/setup',
+    summary: 'Spend the bootstrap secret: name the owner and get a first token. Works once',
+    tag: 'installation',
+    operation: 'installation.setup',
+    fields: {},
+    body: wire.setUp,
+    secret: true,
+    success: { status: 201, description: 'The owner and a token, shown once', schema: wire.createdUser },
+    async handle({ home, onSetUp }: HomeContext, request) {
+      const { user, issued } = await home.submit(() => setUp(home, request.caller, request.body.name));
+      onSetUp();
+      return {
+        status: 201,
+        body: { user: userView({ row: user, grants: [{ role: 'owner', tenant_id: '*' }] }), token: issuedView(issued) },
+      };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/whoami',
+    summary: 'The user behind the token',
+    tag: 'installation',
+    operation: 'self',
+    fields: {},
+    success: { status: 200, description: 'Identity and roles', schema: wire.whoAmI },
+    handle(_context: HomeContext, request) {
+      const user = request.caller.user ?? fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
+      const tenants = [...new Set(user.grants.map((grant) => grant.tenantId))];
+      return { status: 200, body: { type: 'user', id: user.id, name: user.name, roles: [...userRoles(user)], tenants } };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/tenants',
+    summary: 'List the tenants at which the caller has a role',
+    tag: 'tenants',
+    operation: 'tenant.list',
+    fields: {},
+    query: wire.page,
+    success: { status: 200, description: 'A page of tenants', schema: wire.listOf(wire.tenant) },
+    async handle({ home, cursorKey }: HomeContext, request) {
+      const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'tenants', request.query.cursor);
+      const page = await home.submit(() => listTenants(home, request.caller, after, request.query.limit));
+      return pageAnswer(cursorKey, 'tenants', page, tenantView);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/tenants',
+    summary: 'Create a tenant with its own database and keys',
+    tag: 'tenants',
+    operation: 'tenant.create',
+    fields: {},
+    body: wire.createTenant,
+    idempotent: true,
+    success: { status: 201, description: 'The tenant', schema: wire.tenant },
+    async handle({ home, provision }: HomeContext, request) {
+      let claimed: TenantRow | undefined;
+      const answer = await once(home, 'tenant.create', request, () => {
+        claimed = claimTenant(home, request.caller, { ...request.body, demo: false });
+        return { status: 201, body: tenantView({ ...claimed, state: 'active' }) };
+      });
+      // A repeated request also finishes what its first try left half made.
+      const halfMade = claimed ?? halfMadeTenant(home, request.body.name);
+      if (halfMade !== undefined) {
+        home.around.faults.at('tenant.after-row');
+        await finishTenant(home, halfMade, provision);
+      }
+      return answer;
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/users',
+    summary: 'List the team',
+    tag: 'users',
+    operation: 'user.list',
+    fields: {},
+    query: wire.page,
+    success: { status: 200, description: 'A page of users', schema: wire.listOf(wire.user) },
+    async handle({ home, cursorKey }: HomeContext, request) {
+      const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'users', request.query.cursor);
+      const page = await home.submit(() => listUsers(home, request.caller, after, request.query.limit));
+      return pageAnswer(cursorKey, 'users', page, userView);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/users',
+    summary: 'Add a user with roles; a first token is shown once',
+    tag: 'users',
+    operation: 'user.create',
+    fields: {},
+    body: wire.createUser,
+    secret: true,
+    idempotent: true,
+    success: { status: 201, description: 'The user and a token', schema: wire.createdUser },
+    handle: ({ home }: HomeContext, request) =>
+      once(home, 'user.create', request, () => {
+        const { body } = request;
+        const created = createUser(home, request.caller, {
+          name: body.name,
+          grants: body.grants.map((grant) => ({ role: grant.role, tenant: grant.tenant })),
+          tokenTtlMs: body.expires_in * 1_000,
+        });
+        return { status: 201, body: { user: userView(created), token: issuedView(created.issued) } };
+      }),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/users/{user}',
+    summary: 'Offboard a user: every token is dead when this answers',
+    tag: 'users',
+    operation: 'user.offboard',
+    fields: { user: 'user' },
+    success: { status: 200, description: 'The offboarded user', schema: wire.user },
+    async handle({ home }: HomeContext, request) {
+      return {
+        status: 200,
+        body: userView(await home.submit(() => offboardUser(home, request.caller, request.params['user'] ?? ''))),
+      };
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/users/{user}/tokens',
+    summary: 'A further token for a user',
+    tag: 'users',
+    operation: 'user.token.create',
+    fields: { user: 'user' },
+    body: wire.createUserToken,
+    secret: true,
+    idempotent: true,
+    success: { status: 201, description: 'The token, shown once', schema: wire.issuedToken },
+    handle: ({ home }: HomeContext, request) =>
+      once(home, 'user.token.create', request, () => ({
+        status: 201,
+        body: issuedView(createUserToken(home, request.caller, request.params['user'] ?? '', request.body.expires_in * 1_000)),
+      })),
+  }),
+  route({
+    method: 'GET',
+    path: '/metrics',
+    summary: 'Figures of this process in the Prometheus text format',
+    tag: 'installation',
+    operation: 'installation.metrics',
+    fields: {},
+    success: { status: 200, description: 'Metrics', mediaType: 'text/plain' },
+    async handle({ home, metrics }: HomeContext, request) {
+      await home.submit(() =>
+        home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
+      );
+      return { status: 200, body: metrics(), headers: { 'content-type': 'text/plain; version=0.0.4' } };
+    },
+  }),
+];
+
+function userRoles(user: UserIdentity): readonly string[] {
+  return [...new Set(user.grants.map((grant) => grant.role))];
+}

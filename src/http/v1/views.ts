@@ -1,0 +1,170 @@
+// From rows to the wire. A field that is not named here does not leave.
+import { toTimestamp } from '../../base/clock.ts';
+import type { EnvironmentRow } from '../../cell/credentials.ts';
+import type { KeyRow } from '../../cell/keyring.ts';
+import type { RunRow, RunStepRow } from '../../cell/runs.ts';
+import type { TenantRow } from '../../cell/tenants.ts';
+import type { TokenRow } from '../../cell/tokens.ts';
+import type { WorkloadFacts } from '../../cell/workloads.ts';
+import type { HistoryEntry } from '../../vault/describe-credential.ts';
+import { grantView, reconnectPath } from '../../vault/grant-view.ts';
+import type { UserWithGrants } from '../../vault/manage-users.ts';
+import type { KeyProgress } from '../../vault/rotate-keys.ts';
+import type { Located } from '../../vault/tenant-vault.ts';
+import type {
+  WireCredential,
+  WireEnvironment,
+  WireGrant,
+  WireKeys,
+  WireRun,
+  WireTenant,
+  WireUser,
+  WireVersion,
+  WireWorkload,
+} from './wire.ts';
+
+const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
+
+export function credentialView(tenantId: string, { environment, row }: Located): WireCredential {
+  const reconnect = reconnectPath(tenantId, environment.name, row);
+  return {
+    id: row.id,
+    name: row.name,
+    environment: environment.name,
+    kind: row.kind,
+    connector: row.connector,
+    state: row.state as WireCredential['state'],
+    health: {
+      state: row.health as WireCredential['health']['state'],
+      since: toTimestamp(row.health_since),
+      cause: row.health_cause,
+    },
+    version: row.current_version,
+    previous_version: row.previous_version,
+    revision: row.revision,
+    description: row.description,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    config: JSON.parse(row.config) as Record<string, unknown>,
+    expires_at: time(row.value_expires_at),
+    refresh_due_at: time(row.refresh_due_at),
+    created_at: toTimestamp(row.created_at),
+    created_by: row.created_by,
+    updated_at: toTimestamp(row.updated_at),
+    deleted_at: time(row.deleted_at),
+    destroy_after_at: time(row.destroy_after_at),
+    ...(row.kind === 'oauth2' ? { grant: grantView(row) as WireGrant } : {}),
+    ...(reconnect === undefined ? {} : { reconnect }),
+  };
+}
+
+export function revisionTag(located: Located): string {
+  return `"r${located.row.revision}"`;
+}
+
+export function versionView(entry: HistoryEntry): WireVersion {
+  return {
+    version: entry.version,
+    stages: [...entry.stages] as WireVersion['stages'],
+    origin: entry.origin as WireVersion['origin'],
+    expires_at: time(entry.value_expires_at),
+    created_at: toTimestamp(entry.created_at),
+    created_by: entry.created_by,
+    run: entry.run_id,
+  };
+}
+
+export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
+  return {
+    id: row.id,
+    credential: row.credential_id,
+    kind: row.kind as WireRun['kind'],
+    trigger: row.trigger as WireRun['trigger'],
+    requested_by: row.requested_by,
+    state: row.state as WireRun['state'],
+    step: row.step,
+    attempts: row.attempts,
+    outcome: row.outcome,
+    cause: row.cause,
+    new_version: row.new_version,
+    started_at: toTimestamp(row.started_at),
+    finished_at: time(row.finished_at),
+    next_attempt_at: time(row.next_attempt_at),
+    ...(steps === undefined
+      ? {}
+      : { steps: steps.map((step) => ({ step: step.step, status: step.status, at: toTimestamp(step.at) })) }),
+  };
+}
+
+export function environmentView(row: EnvironmentRow): WireEnvironment {
+  return { id: row.id, name: row.name, created_at: toTimestamp(row.created_at) };
+}
+
+export function tenantView(row: TenantRow): WireTenant {
+  return { id: row.id, name: row.name, state: row.state, demo: row.demo === 1, created_at: toTimestamp(row.created_at) };
+}
+
+export function workloadView(row: WorkloadFacts & { last_used_at?: number | null }): WireWorkload {
+  return {
+    id: row.id,
+    name: row.name,
+    environment: row.environment,
+    patterns: JSON.parse(row.patterns) as string[],
+    permissions: JSON.parse(row.permissions) as WireWorkload['permissions'],
+    networks: JSON.parse(row.networks) as string[],
+    authentication: row.jwks === null ? 'client_secret' : 'private_key_jwt',
+    created_at: toTimestamp(row.created_at),
+    created_by: row.created_by,
+    expires_at: toTimestamp(row.expires_at),
+    revoked_at: time(row.revoked_at),
+    last_used_at: time(row.last_used_at ?? null),
+  };
+}
+
+export function tokenView(row: TokenRow) {
+  return {
+    id: row.public_id,
+    type: row.type,
+    created_at: toTimestamp(row.created_at),
+    created_by: row.created_by,
+    expires_at: toTimestamp(row.expires_at),
+    revoked_at: time(row.revoked_at),
+    last_used_at: time(row.last_used_at),
+  };
+}
+
+export function userView({ row, grants }: UserWithGrants): WireUser {
+  return {
+    id: row.id,
+    name: row.name,
+    grants: grants.map((grant) => ({ role: grant.role, tenant: grant.tenant_id })),
+    created_at: toTimestamp(row.created_at),
+    offboarded_at: time(row.offboarded_at),
+  };
+}
+
+export function progressView(progress: KeyProgress) {
+  return {
+    purpose: progress.purpose,
+    to_version: progress.toVersion,
+    total: progress.total,
+    done: progress.done,
+    started_at: toTimestamp(progress.startedAtMs),
+    finished_at: time(progress.finishedAtMs),
+  };
+}
+
+export function keysView(keys: readonly KeyRow[], progress: readonly KeyProgress[]): WireKeys {
+  return {
+    keys: keys.map((row) => ({
+      id: row.key_id,
+      purpose: row.purpose,
+      version: row.version,
+      state: row.state as 'active' | 'decrypt_only' | 'destroyed',
+      wraps: row.wraps,
+      created_at: toTimestamp(row.created_at),
+      destroy_after_at: time(row.destroy_after_at),
+      destroyed_at: time(row.destroyed_at),
+    })),
+    rotations: progress.map(progressView),
+  };
+}

@@ -1,0 +1,188 @@
+// The shapes on the wire beside credentials, and the one place to import any of them from.
+import { z } from 'zod';
+import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { limit, name, nullableTime, seconds, timestamp } from './wire-parts.ts';
+
+export * from './wire-alerts.ts';
+export * from './wire-connections.ts';
+export * from './wire-credentials.ts';
+export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
+
+export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp });
+export type WireEnvironment = z.infer<typeof environment>;
+export const createEnvironment = z.strictObject({ name });
+
+export const tenant = z.object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp });
+export type WireTenant = z.infer<typeof tenant>;
+export const createTenant = z.strictObject({
+  name,
+  environments: z.array(name).min(1).max(16).default(['staging', 'production']),
+});
+
+const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
+const pattern = z.string().regex(/^[a-z0-9*][a-z0-9._*-]{0,63}$/, 'must be a name pattern; * matches any run of characters');
+const jwk = z
+  .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
+  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' });
+export const createWorkload = z.strictObject({
+  name,
+  environment: name,
+  patterns: z.array(pattern).min(1).max(LIMITS.patternsMaxCount),
+  permissions: z.array(permission).min(1).default(['read']),
+  networks: z.array(z.string().min(1).max(64)).max(LIMITS.networksMaxCount).default([]),
+  jwks: z.strictObject({ keys: z.array(jwk).min(1).max(8) }).optional(),
+  expires_in: seconds(LIMITS.workloadTtlDefaultMs * 3).default(LIMITS.workloadTtlDefaultMs / 1_000),
+});
+export const workload = z.object({
+  id: z.string(),
+  name: z.string(),
+  environment: z.string(),
+  patterns: z.array(z.string()),
+  permissions: z.array(permission),
+  networks: z.array(z.string()),
+  authentication: z.enum(['client_secret', 'private_key_jwt']),
+  created_at: timestamp,
+  created_by: z.string(),
+  expires_at: timestamp,
+  revoked_at: nullableTime,
+  last_used_at: nullableTime,
+});
+export type WireWorkload = z.infer<typeof workload>;
+export const createdWorkload = z.object({
+  workload,
+  client_id: z.string(),
+  client_secret: z.string().nullable().describe('Shown once'),
+});
+export type WireCreatedWorkload = z.infer<typeof createdWorkload>;
+export const tokenFacts = z.object({
+  id: z.string(),
+  type: z.string(),
+  created_at: timestamp,
+  created_by: z.string(),
+  expires_at: timestamp,
+  revoked_at: nullableTime,
+  last_used_at: nullableTime,
+});
+export const workloadWithTokens = workload.extend({ tokens: z.array(tokenFacts) });
+export const createToken = z.strictObject({
+  permissions: z.array(permission).min(1).optional(),
+  expires_in: seconds(LIMITS.directTokenTtlMaxMs).default(LIMITS.directTokenTtlDefaultMs / 1_000),
+});
+export const issuedToken = z.object({ id: z.string(), token: z.string().describe('Shown once'), expires_at: timestamp });
+export type WireIssuedToken = z.infer<typeof issuedToken>;
+
+/** RFC 6749 section 4.4.2, RFC 7523 section 2.2. */
+export const tokenRequest = z.strictObject({
+  grant_type: z.literal('client_credentials'),
+  client_id: z.string().min(1).max(64).optional(),
+  client_secret: z.string().min(1).max(256).optional(),
+  client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer').optional(),
+  client_assertion: z.string().min(1).max(8_192).optional(),
+  scope: z.string().max(256).optional(),
+});
+export const tokenResponse = z.object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() });
+export type WireTokenResponse = z.infer<typeof tokenResponse>;
+
+const role = z.enum(ROLES);
+const grant = z.strictObject({ role, tenant: name.optional() });
+export const setUp = z.strictObject({ name });
+export const createUser = z.strictObject({
+  name,
+  grants: z.array(grant).min(1).max(64),
+  expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
+});
+export const createUserToken = z.strictObject({
+  expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
+});
+export const user = z.object({
+  id: z.string(),
+  name: z.string(),
+  grants: z.array(z.object({ role: z.string(), tenant: z.string() })),
+  created_at: timestamp,
+  offboarded_at: nullableTime,
+});
+export type WireUser = z.infer<typeof user>;
+export const createdUser = z.object({ user, token: issuedToken });
+export type WireCreatedUser = z.infer<typeof createdUser>;
+export const whoAmI = z.object({
+  type: z.string(),
+  id: z.string(),
+  name: z.string(),
+  roles: z.array(z.string()),
+  tenants: z.array(z.string()).optional(),
+  environment: z.string().optional(),
+});
+export type WireWhoAmI = z.infer<typeof whoAmI>;
+
+export const auditQuery = z.strictObject({
+  before: z.coerce.number().int().min(0).optional(),
+  from: z.coerce.number().int().min(0).optional(),
+  limit,
+  action: z.string().max(64).optional(),
+  actor: z.string().max(64).optional(),
+  outcome: z.enum(['success', 'failure', 'denied']).optional(),
+  target: z.string().max(64).optional(),
+  environment: name.optional(),
+  workflow: z.string().max(128).optional(),
+  request: z.string().max(64).optional(),
+  since: z.iso.datetime().optional(),
+  until: z.iso.datetime().optional(),
+});
+export const event = z.looseObject({
+  index: z.int(),
+  at: timestamp,
+  action: z.string(),
+  outcome: z.string(),
+  reason: z.string(),
+});
+export interface WireEvent {
+  readonly index: number;
+  readonly at: string;
+  readonly action: string;
+  readonly actor: { readonly type: string; readonly id: string };
+  readonly outcome: string;
+  readonly reason: string;
+  readonly request: string;
+  readonly client_request?: string;
+  readonly context?: { readonly workflow?: string; readonly run?: string };
+  readonly target: { readonly type: string; readonly id?: string; readonly name?: string; readonly environment?: string };
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly origin?: { readonly address: string; readonly userAgent: string };
+}
+export const events = z.object({ items: z.array(event), next_before: z.int().nullable() });
+export const checkpoint = z.object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() });
+export type WireCheckpoint = z.infer<typeof checkpoint>;
+
+export const rotateKeys = z.strictObject({
+  purposes: z
+    .array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac']))
+    .min(1)
+    .optional(),
+});
+export const keyProgress = z.object({
+  purpose: z.string(),
+  to_version: z.int(),
+  total: z.int(),
+  done: z.int(),
+  started_at: timestamp,
+  finished_at: nullableTime,
+});
+export const keys = z.object({
+  keys: z.array(
+    z.object({
+      id: z.string(),
+      purpose: z.string(),
+      version: z.int(),
+      state: z.enum(['active', 'decrypt_only', 'destroyed']),
+      wraps: z.int(),
+      created_at: timestamp,
+      destroy_after_at: nullableTime,
+      destroyed_at: nullableTime,
+    }),
+  ),
+  rotations: z.array(keyProgress),
+});
+export type WireKeys = z.infer<typeof keys>;
+
+export const healthAnswer = z.object({ status: z.enum(['ok', 'sealed', 'not_initialised']), version: z.string() });

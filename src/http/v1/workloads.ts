@@ -1,0 +1,210 @@
+// Workloads, their secrets and tokens on the wire, and the exchange of client credentials for an access token.
+import type { z } from 'zod';
+import { toTimestamp } from '../../base/clock.ts';
+import { fail } from '../../base/errors.ts';
+import type { SecretValue } from '../../base/secret-value.ts';
+import { type ClientProof, exchangeToken, refused } from '../../vault/exchange-token.ts';
+import {
+  createClientSecret,
+  createDirectToken,
+  createWorkload,
+  getWorkload,
+  listWorkloads,
+  revokeToken,
+  revokeWorkload,
+} from '../../vault/manage-workloads.ts';
+import type { TenantContext } from '../context.ts';
+import { openCursor, pageAnswer } from '../cursor.ts';
+import { once } from '../idempotency.ts';
+import { type Route, type RouteRequest, route } from '../route.ts';
+import { tokenView, workloadView } from './views.ts';
+import * as wire from './wire.ts';
+
+const BASE = '/v1/tenants/{tenant}/workloads';
+const ONE = `${BASE}/{workload}`;
+const fields = { tenant: 'tenant', workload: 'workload' } as const;
+const tag = 'workloads';
+
+/** The one place where a token becomes text: the answer that shows it once. */
+export function shown(token: SecretValue): string {
+  return token.reveal((bytes) => new TextDecoder().decode(bytes));
+}
+
+export const workloadRoutes: readonly Route<TenantContext>[] = [
+  route({
+    method: 'GET',
+    path: BASE,
+    summary: 'List workloads',
+    tag,
+    operation: 'workload.list',
+    fields: { tenant: 'tenant' },
+    query: wire.page,
+    success: { status: 200, description: 'A page of workloads', schema: wire.listOf(wire.workload) },
+    async handle({ vault, cursorKey }: TenantContext, request) {
+      const scope = `workloads/${vault.tenant.id}`;
+      const page = await vault.submit(() => {
+        vault.door.authenticate(request.caller);
+        const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, scope, request.query.cursor);
+        return listWorkloads(vault, request.caller, after, request.query.limit);
+      });
+      return pageAnswer(cursorKey, scope, page, workloadView);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: BASE,
+    summary: 'Create a workload; its client secret is shown once',
+    tag,
+    operation: 'workload.create',
+    fields: { tenant: 'tenant' },
+    body: wire.createWorkload,
+    secret: true,
+    idempotent: true,
+    success: { status: 201, description: 'The workload and how it proves itself', schema: wire.createdWorkload },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'workload.create', request, () => {
+        const { body } = request;
+        const { row, clientSecret } = createWorkload(vault, request.caller, {
+          name: body.name,
+          environment: body.environment,
+          patterns: body.patterns,
+          permissions: body.permissions,
+          networks: body.networks,
+          jwks: body.jwks === undefined ? undefined : JSON.stringify(body.jwks),
+          ttlMs: body.expires_in * 1_000,
+        });
+        const secret = clientSecret === undefined ? null : shown(clientSecret.token);
+        return { status: 201, body: { workload: workloadView(row), client_id: row.id, client_secret: secret } };
+      }),
+  }),
+  route({
+    method: 'GET',
+    path: ONE,
+    summary: 'One workload and its tokens, without their text',
+    tag,
+    operation: 'workload.list',
+    fields,
+    success: { status: 200, description: 'The workload', schema: wire.workloadWithTokens },
+    async handle({ vault }: TenantContext, request) {
+      const { row, tokens } = await vault.submit(() => getWorkload(vault, request.caller, request.params['workload'] ?? ''));
+      return { status: 200, body: { ...workloadView(row), tokens: tokens.map(tokenView) } };
+    },
+  }),
+  route({
+    method: 'DELETE',
+    path: ONE,
+    summary: 'Revoke a workload and all its tokens, at once',
+    tag,
+    operation: 'workload.revoke',
+    fields,
+    success: { status: 200, description: 'The revoked workload', schema: wire.workload },
+    async handle({ vault }: TenantContext, request) {
+      const row = await vault.submit(() => revokeWorkload(vault, request.caller, request.params['workload'] ?? ''));
+      return { status: 200, body: workloadView(row) };
+    },
+  }),
+  route({
+    method: 'POST',
+    path: `${ONE}/secrets`,
+    summary: 'A further client secret, to replace the old one without a gap',
+    tag,
+    operation: 'workload.secret.create',
+    fields,
+    body: wire.empty,
+    secret: true,
+    idempotent: true,
+    success: { status: 201, description: 'The secret, shown once', schema: wire.issuedToken },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'workload.secret.create', request, () => {
+        const { secret } = createClientSecret(vault, request.caller, request.params['workload'] ?? '');
+        return {
+          status: 201,
+          body: { id: secret.publicId, token: shown(secret.token), expires_at: toTimestamp(secret.expiresAtMs) },
+        };
+      }),
+  }),
+  route({
+    method: 'POST',
+    path: `${ONE}/tokens`,
+    summary: 'A direct token for a program that cannot do the exchange',
+    tag,
+    operation: 'token.create',
+    fields,
+    body: wire.createToken,
+    secret: true,
+    idempotent: true,
+    success: { status: 201, description: 'The token, shown once', schema: wire.issuedToken },
+    handle: ({ vault }: TenantContext, request) =>
+      once(vault, 'token.create', request, () => {
+        const issued = createDirectToken(vault, request.caller, {
+          workload: request.params['workload'] ?? '',
+          permissions: request.body.permissions,
+          ttlMs: request.body.expires_in * 1_000,
+        });
+        return {
+          status: 201,
+          body: { id: issued.publicId, token: shown(issued.token), expires_at: toTimestamp(issued.expiresAtMs) },
+        };
+      }),
+  }),
+  route({
+    method: 'DELETE',
+    path: `${ONE}/tokens/{token}`,
+    summary: 'Revoke one token or client secret, at once',
+    tag,
+    operation: 'token.revoke',
+    fields: { ...fields, token: 'token' },
+    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    async handle({ vault }: TenantContext, request) {
+      const { workload = '', token = '' } = request.params;
+      return { status: 200, body: tokenView(await vault.submit(() => revokeToken(vault, request.caller, workload, token))) };
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/tenants/{tenant}/token',
+    summary: 'Exchange client credentials for a short-lived access token (RFC 6749 section 4.4, RFC 7523)',
+    tag,
+    operation: 'token.exchange',
+    fields: { tenant: 'tenant' },
+    body: wire.tokenRequest,
+    form: true,
+    secret: true,
+    success: { status: 200, description: 'The access token', schema: wire.tokenResponse },
+    async handle({ vault, publicUrl }: TenantContext, request) {
+      const audiences = [vault.tenant.name, vault.tenant.id].map((tenant) => `${publicUrl}/v1/tenants/${tenant}/token`);
+      const issued = await exchangeToken(vault, request.caller, proofOf(request), audiences);
+      const seconds = Math.floor((issued.expiresAtMs - vault.around.clock.now()) / 1_000);
+      return { status: 200, body: { access_token: shown(issued.token), token_type: 'Bearer', expires_in: seconds } };
+    },
+  }),
+];
+
+function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): ClientProof {
+  const { body } = request;
+  const basic = basicOf(request.authorization);
+  // RFC 6749 section 2.3: one method a request; of two, somebody would only look at the other.
+  if ([body.client_assertion, body.client_secret, basic].filter((proof) => proof !== undefined).length > 1)
+    fail('invalid_request', 'give one proof of the client, not two');
+  if (body.client_assertion !== undefined) {
+    return { method: 'private_key_jwt', clientId: body.client_id, assertion: body.client_assertion };
+  }
+  if (basic !== undefined) return { method: 'client_secret', ...basic };
+  if (body.client_secret === undefined) {
+    throw refused('no proof');
+  }
+  return { method: 'client_secret', clientId: body.client_id, clientSecret: body.client_secret };
+}
+
+/** RFC 6749 section 2.3.1. */
+function basicOf(header: string | undefined): { clientId: string; clientSecret: string } | undefined {
+  if (header === undefined || !/^basic /i.test(header)) return undefined;
+  const text = Buffer.from(header.slice(6), 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  if (colon < 0) return undefined;
+  try {
+    return { clientId: decodeURIComponent(text.slice(0, colon)), clientSecret: decodeURIComponent(text.slice(colon + 1)) };
+  } catch {
+    return undefined;
+  }
+}

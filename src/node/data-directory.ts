@@ -1,0 +1,253 @@
+// The data directory on Node: what lies where, who the installation is, its root key and its witness files.
+// It must never touch a database before the root key was found to fit, nor make a new root key for an old installation.
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Witness } from '../audit/audit-log.ts';
+import type { Entropy } from '../base/clock.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { SecretValue } from '../base/secret-value.ts';
+import type { RootKey } from '../crypto/root-key.ts';
+import { prepareDataDirectory } from './database-files.ts';
+import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
+
+/** Beside the databases: enough to refuse a wrong root key before any of them is opened. Not secret. */
+interface InstallationFile {
+  readonly format: 'keyturn-installation-v1';
+  readonly installation_id: string;
+  /** Commitment to the root key, base64url. */
+  readonly root_check: string;
+  /** How the root key is had: a keyfile, or a passphrase with this header. */
+  readonly root: { readonly provider: 'keyfile' } | { readonly provider: 'passphrase'; readonly header: string };
+}
+
+export interface DataPaths {
+  readonly directory: string;
+  readonly home: string;
+  readonly register: string;
+  readonly installation: string;
+  readonly keyfile: string;
+  readonly bootstrapSecret: string;
+  tenant(id: string): string;
+  witness(cellId: string): string;
+}
+
+export interface OpenInstallation {
+  readonly installationId: string;
+  readonly root: RootKey;
+  /** This start made it. */
+  readonly created: boolean;
+  readonly notes: readonly string[];
+}
+
+export function dataPaths(directory: string, keyfile?: string, witnessDirectory?: string): DataPaths {
+  const witnesses = witnessDirectory ?? join(directory, 'witness');
+  return {
+    directory,
+    home: join(directory, 'home.db'),
+    // Apart from the cells, so that a copy of them leaves it out (D12).
+    register: join(directory, 'register', 'register.db'),
+    installation: join(directory, 'installation.json'),
+    keyfile: keyfile ?? join(directory, 'root.key'),
+    bootstrapSecret: join(directory, 'bootstrap-secret'),
+    tenant: (id) => join(directory, 'tenants', `${id}.db`),
+    witness: (cellId) => join(witnesses, `${cellId}.checkpoint`),
+  };
+}
+
+/**
+ * Finds or makes the installation and its root key.
+ * @throws sealed when the root key is missing, wrong or exposed; nothing is written then
+ */
+export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
+  const beside = existsSync(paths.register) || existsSync(dirname(paths.tenant('')));
+  if (existsSync(paths.installation)) {
+    // SECURITY: an empty home in the place of a lost one would hand out a new bootstrap secret and forget every tenant.
+    if (beside && !existsSync(paths.home)) fail('sealed', `home.db is missing from ${paths.directory}: restore it from a copy`);
+    return reopen(paths, passphrase);
+  }
+  if (beside || existsSync(paths.home)) {
+    fail(
+      'sealed',
+      `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`,
+    );
+  }
+  prepareDataDirectory(paths.directory);
+  const installationId = newId('installation', entropy);
+  const notes: string[] = [];
+  let root: RootKey;
+  let provider: InstallationFile['root'];
+  if (passphrase !== undefined) {
+    const made = createPassphraseHeader(passphrase);
+    root = made.root;
+    provider = { provider: 'passphrase', header: made.header };
+  } else {
+    root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : makeKeyfile(paths.keyfile, entropy);
+    provider = { provider: 'keyfile' };
+    notes.push(
+      `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
+      'Keep a copy offline. For production put it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
+    );
+  }
+  const check = Buffer.from(root.rootCheck(installationId)).toString('base64url');
+  const file: InstallationFile = {
+    format: 'keyturn-installation-v1',
+    installation_id: installationId,
+    root_check: check,
+    root: provider,
+  };
+  const temporary = `${paths.installation}.${newId('installation', entropy)}`;
+  writeWhole(temporary, `${JSON.stringify(file, null, 2)}\n`);
+  placeOnce(temporary, paths.installation);
+  return { installationId, root, created: true, notes };
+}
+
+/** Whole or absent: a disk that fills up halfway must not leave a keyfile that every later start refuses. */
+function makeKeyfile(path: string, entropy: Entropy): RootKey {
+  const temporary = `${path}.${newId('key', entropy)}`;
+  try {
+    const root = createKeyfile(temporary);
+    placeOnce(temporary, path);
+    return root;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Gives a finished file its name unless the name is taken: of two first starts at once, one goes on (ST-06).
+ * @throws conflict
+ */
+function placeOnce(temporary: string, path: string): void {
+  try {
+    linkSync(temporary, path);
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EEXIST') throw error;
+    fail('conflict', 'another process is making this installation: start again when it is done');
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  syncDirectoryOf(path);
+}
+
+function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInstallation {
+  const file = parseInstallation(readFileSync(paths.installation, 'utf8'));
+  const root = rootOf(file, paths, passphrase);
+  if (!root.matches(file.installation_id, Buffer.from(file.root_check, 'base64url'))) {
+    fail('sealed', `the root key does not belong to the installation in ${paths.directory}; nothing was changed`);
+  }
+  return { installationId: file.installation_id, root, created: false, notes: [] };
+}
+
+function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValue | undefined): RootKey {
+  if (file.root.provider === 'keyfile') return readKeyfile(paths.keyfile);
+  if (passphrase === undefined) fail('sealed', 'this installation needs its passphrase (--passphrase-file)');
+  return openPassphrase(file.root.header, passphrase);
+}
+
+function parseInstallation(text: string): InstallationFile {
+  try {
+    const file = JSON.parse(text) as InstallationFile;
+    const known =
+      file.format === 'keyturn-installation-v1' &&
+      typeof file.installation_id === 'string' &&
+      typeof file.root_check === 'string';
+    if (known && (file.root?.provider === 'keyfile' || file.root?.provider === 'passphrase')) return file;
+  } catch {
+    // falls through to the refusal
+  }
+  return fail('sealed', 'installation.json is damaged: restore it from a copy');
+}
+
+/** The file's text, without a trailing newline. @throws sealed */
+export function readPassphrase(path: string): SecretValue {
+  try {
+    return SecretValue.fromText(readFileSync(path, 'utf8').replace(/\r?\n$/, ''));
+  } catch (error) {
+    return fail('sealed', 'the passphrase file cannot be read', { cause: error });
+  }
+}
+
+/** The secret's own line in a 0600 file, durable. */
+export function writeBootstrapSecret(paths: DataPaths, secret: SecretValue): void {
+  secret.reveal((bytes) => writeDurably(paths.bootstrapSecret, Buffer.concat([bytes, Buffer.from('\n')])));
+}
+
+export function removeBootstrapSecret(paths: DataPaths): void {
+  rmSync(paths.bootstrapSecret, { force: true });
+}
+
+function writeDurably(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  writeWhole(temporary, content);
+  renameSync(temporary, path);
+  syncDirectoryOf(path);
+}
+
+/** Makes the file durable, or removes it and says why. @throws storage_full | storage_unavailable */
+function writeWhole(path: string, content: string | Uint8Array): void {
+  try {
+    const file = openSync(path, 'wx', 0o600);
+    try {
+      writeFileSync(file, content);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    rmSync(path, { force: true });
+    const code = (error as { code?: string }).code ?? 'unknown';
+    const full = code === 'ENOSPC' || code === 'EDQUOT';
+    const detail = full ? 'the disk is full' : 'the data directory cannot be written';
+    fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: code, cause: error });
+  }
+}
+
+function syncDirectoryOf(path: string): void {
+  const directory = openSync(dirname(path), 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/** Keeps the newest signed head of each cell in a file of its own, replaced whole; put the directory on another volume. */
+export function fileWitness(
+  paths: DataPaths,
+  onFailure: (cellId: string) => void,
+): Witness & { latest(cellId: string): string | undefined } {
+  const made = new Set<string>();
+  return {
+    publish(cellId, note) {
+      const path = paths.witness(cellId);
+      try {
+        const directory = dirname(path);
+        if (!made.has(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 });
+        made.add(directory);
+        writeFileSync(`${path}.new`, note, { mode: 0o600 });
+        renameSync(`${path}.new`, path);
+      } catch {
+        // SECURITY: a witness that cannot be written delays detection, not the log; the operator is told, readers are served (AU-01).
+        onFailure(cellId);
+      }
+    },
+    latest(cellId) {
+      const path = paths.witness(cellId);
+      return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    },
+  };
+}

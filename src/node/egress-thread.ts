@@ -1,0 +1,136 @@
+// Egress in a thread of its own: handshakes, sockets and parsing of providers' answers cost those who read nothing.
+// It must never leave a request without an outcome when the thread ends, nor call one unsent that may have left.
+import { Worker } from 'node:worker_threads';
+import { type Egress, type EgressAnswer, EgressFailure, type EgressReason, type EgressRequest } from '../../rotation/egress.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+
+/** A request as it crosses to the thread; its bytes move, they are not left behind. */
+export interface RequestMessage {
+  readonly id: number;
+  readonly request: Omit<EgressRequest, 'headers' | 'body' | 'mayLeave'>;
+  readonly headers: readonly (readonly [name: string, value: string | Uint8Array<ArrayBuffer>])[];
+  readonly body: Uint8Array<ArrayBuffer> | undefined;
+  /** The thread must ask before the first byte leaves. */
+  readonly asks: boolean;
+}
+export type ToThread = RequestMessage | { readonly id: number; readonly may: boolean };
+
+export interface AnswerMessage {
+  readonly id: number;
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array<ArrayBuffer>;
+  /** By the thread's clock, which is the system's. */
+  readonly sentAtMs: number;
+}
+export type FromThread =
+  | AnswerMessage
+  | { readonly id: number; readonly asks: true }
+  | { readonly id: number; readonly reason: EgressReason; readonly systemCode: string | undefined };
+
+export interface EgressThreadOptions {
+  readonly clock: Clock;
+  /** As in NodeEgressOptions. */
+  readonly trustedRoots?: string;
+}
+
+export interface EgressThread extends Egress {
+  /** Ends the thread, and what is under way in it as lost. It starts again with the next request. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly mayLeave: EgressRequest['mayLeave'];
+  /** It may have left by now. */
+  mayHaveLeft: boolean;
+  readonly resolve: (answer: EgressAnswer) => void;
+  readonly reject: (failure: EgressFailure) => void;
+}
+
+/** Started by the first request; one for all tenants of a process. */
+export function createEgressThread(options: EgressThreadOptions): EgressThread {
+  let worker: Worker | undefined;
+  let lastId = 0;
+  const waiting = new Map<number, Waiting>();
+
+  const start = (): Worker => {
+    const { trustedRoots } = options;
+    const started = new Worker(new URL('./egress-thread-entry.ts', import.meta.url), { workerData: { trustedRoots } });
+    const ended = () => {
+      if (worker !== started) return;
+      worker = undefined;
+      for (const { mayHaveLeft, reject } of waiting.values())
+        reject(new EgressFailure(mayHaveLeft ? 'connection_lost' : 'connect_failed', 'EGRESS_THREAD_ENDED'));
+      waiting.clear();
+    };
+    started.on('message', (message: FromThread) => receive(started, message));
+    started.on('messageerror', ended);
+    started.on('error', ended);
+    started.on('exit', ended);
+    return started;
+  };
+
+  const receive = (from: Worker, message: FromThread): void => {
+    const request = waiting.get(message.id);
+    if (request === undefined) return;
+    if ('asks' in message) {
+      const may = isAllowed(request.mayLeave);
+      request.mayHaveLeft = may;
+      from.postMessage({ id: message.id, may } satisfies ToThread);
+      return;
+    }
+    waiting.delete(message.id);
+    // An idle thread keeps no process alive.
+    if (waiting.size === 0) from.unref();
+    if ('reason' in message) request.reject(new EgressFailure(message.reason, message.systemCode));
+    else request.resolve(answerOf(message, options.clock));
+  };
+
+  return {
+    send: (request) =>
+      new Promise((resolve, reject) => {
+        const id = ++lastId;
+        worker ??= start();
+        worker.ref();
+        waiting.set(id, { mayLeave: request.mayLeave, mayHaveLeft: request.mayLeave === undefined, resolve, reject });
+        const message = messageOf(id, request);
+        worker.postMessage(message, bytesOf(message));
+      }),
+    close: async () => {
+      await worker?.terminate();
+    },
+  };
+}
+
+function isAllowed(mayLeave: EgressRequest['mayLeave']): boolean {
+  try {
+    return mayLeave?.() ?? true;
+  } catch {
+    return false; // what cannot be known is not sent
+  }
+}
+
+function messageOf(id: number, { headers, body, mayLeave, ...request }: EgressRequest): RequestMessage {
+  return {
+    id,
+    request,
+    headers: Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : copyOf(value)]),
+    body: body === undefined ? undefined : copyOf(body),
+    asks: mayLeave !== undefined,
+  };
+}
+
+function copyOf(secret: SecretValue | Uint8Array): Uint8Array<ArrayBuffer> {
+  return secret instanceof SecretValue ? secret.reveal((bytes) => new Uint8Array(bytes)) : new Uint8Array(secret);
+}
+
+function bytesOf({ headers, body }: RequestMessage): ArrayBuffer[] {
+  const values = headers.flatMap(([, value]) => (typeof value === 'string' ? [] : [value.buffer]));
+  return body === undefined ? values : [...values, body.buffer];
+}
+
+function answerOf({ status, headers, body, sentAtMs }: AnswerMessage, clock: Clock): EgressAnswer {
+  const agoMs = Math.max(0, Date.now() - sentAtMs);
+  return { status, headers, body: SecretValue.adopt(body), sentAtMs: clock.now() - agoMs };
+}

@@ -1,0 +1,187 @@
+// Root-key providers of a Node installation: a keyfile, or a passphrase with its header file.
+// It must never read a key others could read, follow a link to it, or accept key-derivation costs it did not choose the bounds of.
+import { scryptSync } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { fail, KeyturnError } from '../base/errors.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import { canonicalJson } from '../crypto/canonical-json.ts';
+import { adoptKey, equalBytes, hmacSha256, KEY_BYTES, randomBytes } from '../crypto/primitives.ts';
+import { RootKey, rootKeyFromText, rootKeyText } from '../crypto/root-key.ts';
+
+const OWNER_ONLY = 0o600;
+const GROUP_AND_OTHERS = 0o077;
+const OTHERS_WRITE = 0o002;
+const STICKY = 0o1000;
+const KEYFILE_MAX_BYTES = 256;
+
+/** Makes a keyfile with a fresh root key, durable before it returns. @throws conflict when there is one; storage_unavailable */
+export function createKeyfile(path: string): RootKey {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const file = openFile(path, flags, { EEXIST: ['conflict', 'the keyfile exists already'] });
+  const bytes = randomBytes(KEY_BYTES);
+  const line = Buffer.from(rootKeyText(bytes));
+  try {
+    fchmodSync(file, OWNER_ONLY);
+    if (writeSync(file, line) !== line.byteLength) fail('storage_unavailable', 'the keyfile could not be written whole');
+    fsyncSync(file);
+    syncDirectory(dirname(path));
+    return RootKey.of(bytes);
+  } finally {
+    closeSync(file);
+    line.fill(0);
+    bytes.fill(0);
+  }
+}
+
+/** @throws sealed when it is absent, a link, someone else's, readable by others, or damaged */
+export function readKeyfile(path: string): RootKey {
+  // O_NONBLOCK: a pipe put in the keyfile's place must not hang the start.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = openFile(path, flags, {
+    ENOENT: ['sealed', 'there is no keyfile'],
+    ELOOP: ['sealed', 'the keyfile must not be a symbolic link'],
+    EACCES: ['sealed', 'the keyfile cannot be read by this user'],
+  });
+  const buffer = Buffer.alloc(KEYFILE_MAX_BYTES + 1);
+  try {
+    // SECURITY: the open file is examined, not the path, so it cannot be exchanged in between.
+    refuseExposed(fstatSync(file), statSync(dirname(path)));
+    const count = readSync(file, buffer, 0, buffer.byteLength, 0);
+    if (count > KEYFILE_MAX_BYTES) fail('sealed', 'the keyfile is too large to be one');
+    return rootKeyFromText(buffer.toString('latin1', 0, count));
+  } finally {
+    closeSync(file);
+    buffer.fill(0);
+  }
+}
+
+function refuseExposed(file: Stats, directory: Stats): void {
+  const user = process.getuid?.();
+  if (!file.isFile()) fail('sealed', 'the keyfile must be a regular file');
+  if (user !== undefined && file.uid !== user) fail('sealed', 'the keyfile must belong to the user that runs this process');
+  if ((file.mode & GROUP_AND_OTHERS) !== 0) fail('sealed', 'the keyfile must not be accessible to group or others (chmod 600)');
+  const open = (directory.mode & OTHERS_WRITE) !== 0 && (directory.mode & STICKY) === 0;
+  if (open) fail('sealed', "the keyfile's folder must not be writable by everyone");
+}
+
+function openFile(
+  path: string,
+  flags: number,
+  known: Readonly<Record<string, readonly ['conflict' | 'sealed', string]>>,
+): number {
+  try {
+    return openSync(path, flags, OWNER_ONLY);
+  } catch (error) {
+    const [code, detail] = known[(error as NodeJS.ErrnoException).code ?? ''] ?? [
+      'storage_unavailable',
+      'the keyfile cannot be opened',
+    ];
+    throw new KeyturnError(code, detail, { cause: error });
+  }
+}
+
+function syncDirectory(path: string): void {
+  const directory = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/**
+ * Beside a passphrase: how the root key comes from it. Canonical JSON (RFC 8785) of
+ * `{format, kdf, n, r, p, salt, mac}`; `mac` is HMAC-SHA-256 over the same JSON without it. salt and mac are base64url.
+ *
+ *     derived = scrypt(passphrase, salt, n, r, p, 64)      root key = derived[0..32], MAC key = derived[32..64]
+ */
+interface HeaderBody {
+  readonly format: 'keyturn-passphrase-v1';
+  readonly kdf: 'scrypt';
+  readonly n: number;
+  readonly r: number;
+  readonly p: number;
+  readonly salt: string;
+}
+
+const PASSPHRASE_MIN_BYTES = 15;
+const SALT_BYTES = 32;
+const HEADER_MAX_CHARS = 1_024;
+/** What is written, and the least that is read (ASVS 5.0 V11.4: N=2^17, r=8, p=1). */
+const COST = { n: 2 ** 17, r: 8, p: 1 } as const;
+/** The most that is read: 1 GiB of memory. */
+const COST_MAX = { n: 2 ** 20, r: 8, p: 4 } as const;
+const SCRYPT_SLACK_BYTES = 1024 * 1024;
+const BASE64URL_32 = /^[A-Za-z0-9_-]{43}$/;
+
+/** Takes about half a second and 128 MiB. Store the header; it is not secret. @throws invalid_request for a short passphrase */
+export function createPassphraseHeader(passphrase: SecretValue): { header: string; root: RootKey } {
+  if (passphrase.byteLength < PASSPHRASE_MIN_BYTES) {
+    fail('invalid_request', `a passphrase must have at least ${PASSPHRASE_MIN_BYTES} bytes`, { pointer: '/passphrase' });
+  }
+  const salt = Buffer.from(randomBytes(SALT_BYTES)).toString('base64url');
+  const body: HeaderBody = { format: 'keyturn-passphrase-v1', kdf: 'scrypt', ...COST, salt };
+  const { root, mac } = stretch(passphrase, body);
+  return { header: canonicalJson({ ...body, mac: Buffer.from(mac).toString('base64url') }), root };
+}
+
+/** @throws sealed for a wrong passphrase, and before any work for a header that was not made here */
+export function openPassphrase(header: string, passphrase: SecretValue): RootKey {
+  const { mac: stated, ...body } = parseHeader(header);
+  const { root, mac } = stretch(passphrase, body);
+  if (!equalBytes(mac, Buffer.from(stated, 'base64url'))) fail('sealed', 'the passphrase does not fit');
+  return root;
+}
+
+// SECURITY: bounds are checked before the work, so that a changed header can neither weaken nor exhaust (CR-11).
+function parseHeader(header: string): HeaderBody & { readonly mac: string } {
+  const malformed = () => fail('sealed', 'the passphrase header is damaged');
+  if (header.length > HEADER_MAX_CHARS) malformed();
+  let parsed: Record<string, unknown> | undefined;
+  try {
+    parsed = JSON.parse(header);
+    // Only the one spelling: this refuses unknown, repeated and missing members, too.
+    const { format, kdf, n, r, p, salt, mac } = parsed as Record<string, never>;
+    if (header.replace(/\n$/, '') !== canonicalJson({ format, kdf, n, r, p, salt, mac })) malformed();
+  } catch {
+    malformed();
+  }
+  const found = parsed as unknown as HeaderBody & { mac: string };
+  const texts = found.format === 'keyturn-passphrase-v1' && found.kdf === 'scrypt';
+  if (!texts || !isBase64url32(found.salt) || !isBase64url32(found.mac)) malformed();
+  for (const cost of ['n', 'r', 'p'] as const) {
+    const value = found[cost];
+    const inBounds = Number.isInteger(value) && value >= COST[cost] && value <= COST_MAX[cost];
+    if (!inBounds) fail('sealed', `the passphrase header's ${cost} is out of bounds`);
+  }
+  if (!Number.isInteger(Math.log2(found.n))) fail('sealed', "the passphrase header's n is out of bounds");
+  return found;
+}
+
+function isBase64url32(text: unknown): boolean {
+  return typeof text === 'string' && BASE64URL_32.test(text) && Buffer.from(text, 'base64url').toString('base64url') === text;
+}
+
+function stretch(passphrase: SecretValue, body: HeaderBody): { root: RootKey; mac: Uint8Array } {
+  const { n, r, p } = body;
+  const maxmem = 128 * r * (n + p) + SCRYPT_SLACK_BYTES;
+  const derived = passphrase.reveal((bytes) =>
+    scryptSync(bytes, Buffer.from(body.salt, 'base64url'), 2 * KEY_BYTES, { N: n, r, p, maxmem }),
+  );
+  const root = RootKey.of(derived.subarray(0, KEY_BYTES));
+  const macKey = adoptKey(derived.subarray(KEY_BYTES));
+  derived.fill(0);
+  return { root, mac: hmacSha256(macKey, new TextEncoder().encode(canonicalJson(body))) };
+}

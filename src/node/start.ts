@@ -1,0 +1,299 @@
+// The composition root on Node: environment in, running service out. What the rest of the tree is lent (clock, chance, disk, timers)
+// is made here and in the drivers, and nowhere else.
+import { randomBytes, randomInt } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
+import { Cron } from 'croner';
+import { connectors } from '../../rotation/catalog.ts';
+import { Authorizer } from '../access/authorizer.ts';
+import { limitedSource } from '../access/networks.ts';
+import type { Caller } from '../access/principals.ts';
+import type { Clock, Entropy } from '../base/clock.ts';
+import { fail, type KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import { VERSION } from '../base/version.ts';
+import { KeyRegister } from '../cell/register.ts';
+import { connectPage } from '../console/connect-page.ts';
+import { selfTest } from '../crypto/self-test.ts';
+import { type AppPorts, createApp } from '../http/app.ts';
+import type { TenantContext } from '../http/context.ts';
+import { Metrics } from '../http/metrics.ts';
+import { RateLimit } from '../http/rate-limit.ts';
+import { HomeVault } from '../vault/home-vault.ts';
+import { createTenant, resolveTenant } from '../vault/manage-tenants.ts';
+import { createUserToken } from '../vault/manage-users.ts';
+import type { Surroundings } from '../vault/open-cell.ts';
+import { rejectionRecorder } from '../vault/record-rejection.ts';
+import { bootstrapPending, createBootstrapSecret } from '../vault/set-up.ts';
+import {
+  type DataPaths,
+  dataPaths,
+  fileWitness,
+  type OpenInstallation,
+  openInstallation,
+  readPassphrase,
+  removeBootstrapSecret,
+  writeBootstrapSecret,
+} from './data-directory.ts';
+import { faultsFromEnvironment } from './faults-from-environment.ts';
+import { type FetchHandler, listen, type TlsOptions } from './listener.ts';
+import { readPolicies } from './policies.ts';
+import { openNodeSql } from './sqlite.ts';
+import { NodeTenants } from './tenants.ts';
+
+export interface ServeOptions {
+  readonly dataDirectory: string;
+  readonly host: string;
+  readonly port: number;
+  readonly tls?: TlsOptions | undefined;
+  readonly behindProxy?: boolean | undefined;
+  readonly trustedProxies?: readonly string[] | undefined;
+  /** Where clients reach this service; default: the listener's own address. */
+  readonly publicUrl?: string | undefined;
+  readonly rootKeyFile?: string | undefined;
+  readonly passphraseFile?: string | undefined;
+  readonly witnessDirectory?: string | undefined;
+  /** Lets credentials of the connector `local-sandbox` reach loopback addresses. Default: only without TLS and without a proxy. */
+  readonly allowLocalSandbox?: boolean | undefined;
+  /** The operator's log, one line each; never holds a secret. */
+  readonly log: (line: string) => void;
+}
+
+export interface RunningKeyturn {
+  readonly url: string;
+  readonly dataDirectory: string;
+  /** What the operator must be told aloud. */
+  readonly notes: readonly string[];
+  /** Where the bootstrap secret lies while it waits to be spent. */
+  readonly bootstrapSecretFile: string | undefined;
+  /** Nobody has set it up and it holds no tenant yet: the first start that came this far. */
+  readonly firstStart: boolean;
+  /**
+   * A tenant in which the bootstrap owner may do what elsewhere needs a second factor, and a token of that owner for two minutes, for the
+   * tour of the first start. Undefined once there is such a tenant.
+   */
+  createDemoTenant(name: string): Promise<SecretValue | undefined>;
+  /** Stops accepting, finishes what is in flight, commits and closes. Idempotent. */
+  close(): Promise<void>;
+}
+
+const TOUR_TOKEN_TTL_MS = 120_000;
+
+const clock: Clock = { now: () => Date.now() };
+const entropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
+
+/** @throws sealed | conflict | storage_* | invalid_request, each with one sentence an operator can act on */
+export async function startKeyturn(options: ServeOptions): Promise<RunningKeyturn> {
+  selfTest();
+  const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
+  const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
+  const installation = openInstallation(paths, entropy, passphrase);
+  const cells = await openCells(options, paths, installation);
+  try {
+    await cells.tenants.finishHalfMade();
+    const secret = await createBootstrapSecret(cells.home);
+    if (secret !== undefined) writeBootstrapSecret(paths, secret);
+    else if (!bootstrapPending(cells.home)) removeBootstrapSecret(paths);
+    return await serve(options, paths, installation, cells);
+  } catch (error) {
+    cells.close();
+    throw error;
+  }
+}
+
+interface OpenCells {
+  readonly home: HomeVault;
+  readonly tenants: NodeTenants;
+  readonly authorizer: Authorizer;
+  readonly around: Surroundings;
+  close(): void;
+}
+
+async function openCells(
+  options: ServeOptions,
+  paths: DataPaths,
+  { root, installationId }: OpenInstallation,
+): Promise<OpenCells> {
+  const witness = fileWitness(paths, (cellId) => options.log(`witness: the checkpoint of ${cellId} could not be written`));
+  const around: Surroundings = {
+    clock,
+    entropy,
+    faults: faultsFromEnvironment(process.env),
+    nextTick: (task) => void setImmediate(task),
+    whenCalm: (task) => void setTimeout(task, 4),
+    later: (delayMs, task) => void setTimeout(task, delayMs).unref(),
+    witness,
+    root,
+    installationId,
+  };
+  const authorizer = new Authorizer(cedar, readPolicies());
+  const perSecond = LIMITS.requestsPerSecondPerPrincipal;
+  const limit = new RateLimit({ burst: perSecond, perSecond, maxKeys: 10_000 });
+  const admit = (principalId: string): void => {
+    const answer = limit.take(principalId, clock.now());
+    if (!answer.ok) fail('rate_limited', 'too many requests', { retryAfterSeconds: answer.retryAfterSeconds });
+  };
+  // The home cell first: its exclusive lock keeps a second process out of the whole directory.
+  const homeSql = openNodeSql(paths.home);
+  const registerSql = openNodeSql(paths.register);
+  try {
+    const register = new KeyRegister(registerSql, root, installationId);
+    register.ensure(installationId, clock.now());
+    const erasureKey = register.open(installationId);
+    const home = new HomeVault({
+      sql: homeSql,
+      erasureKey,
+      around,
+      authorizer,
+      admit,
+      witnessed: witness.latest(installationId),
+    });
+    const tenants = new NodeTenants({
+      home,
+      register,
+      around,
+      authorizer,
+      connectors,
+      admit,
+      pathOf: paths.tenant,
+      witnessedAt: witness.latest,
+      sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
+      log: options.log,
+    });
+    const close = () => {
+      tenants.closeAll();
+      home.close();
+      registerSql.close();
+    };
+    return { home, tenants, authorizer, around, close };
+  } catch (error) {
+    homeSql.close();
+    registerSql.close();
+    throw error;
+  }
+}
+
+async function serve(
+  options: ServeOptions,
+  paths: DataPaths,
+  installation: OpenInstallation,
+  cells: OpenCells,
+): Promise<RunningKeyturn> {
+  const { home, tenants } = cells;
+  const nextRequestId = requestIds();
+  const place = { publicUrl: options.publicUrl ?? '' };
+  const app = createApp(portsOf(options, paths, cells, place));
+  const handler: FetchHandler = (request, env) =>
+    app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId, headers: env.incoming.headers });
+  const { host, port, tls, behindProxy, trustedProxies } = options;
+  const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
+  place.publicUrl ||= listening.url;
+  const scheduler = new Cron('* * * * * *', { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) }, () =>
+    tenants.tick(clock.now()),
+  );
+  void tenants.openAll();
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    scheduler.stop();
+    await listening.close();
+    await tenants.stop();
+    cells.close();
+  };
+  return {
+    url: listening.url,
+    dataDirectory: paths.directory,
+    notes: installation.notes,
+    bootstrapSecretFile: existsSync(paths.bootstrapSecret) ? paths.bootstrapSecret : undefined,
+    firstStart: isFresh(home),
+    createDemoTenant: (name) => createDemoTenant(home, tenants, name, nextRequestId()),
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: { readonly publicUrl: string }): AppPorts {
+  const { home, tenants, around } = cells;
+  const metrics = new Metrics();
+  metrics.gauge({ name: 'keyturn_open_tenants', help: 'Tenant cells open in this process.', read: () => tenants.size });
+  metrics.gauge({
+    name: 'keyturn_decision_failures',
+    help: 'Policy evaluations that erred; above zero is an alert.',
+    read: () => cells.authorizer.counters.failures,
+  });
+  metrics.gauge({
+    name: 'keyturn_resident_bytes',
+    help: 'Resident memory of this process.',
+    read: () => process.memoryUsage.rss(),
+  });
+  const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
+  const cursorKey = around.root.subkey('cursor-mac');
+  const contexts = new WeakMap<object, TenantContext>();
+  return {
+    identify: (token) => home.identify(token),
+    tenant(idOrName) {
+      const tenant = tenants.find(idOrName);
+      if (tenant === undefined) return undefined;
+      const known = contexts.get(tenant);
+      if (known !== undefined) return known;
+      const context: TenantContext = { vault: tenant.vault, rotation: tenant.engine, cursorKey, publicUrl: place.publicUrl };
+      contexts.set(tenant, context);
+      return context;
+    },
+    home: {
+      home,
+      cursorKey,
+      provision: tenants.provision,
+      onSetUp: () => removeBootstrapSecret(paths),
+      metrics: () => metrics.text(),
+      connectors: tenants.connectors,
+    },
+    rejected: rejectionRecorder(home, failures, limitedSource),
+    health: () => ({ status: 'ok' }),
+    report: (error, requestId, route) => report(options, error, requestId, route),
+    metrics,
+    nowMs: () => performance.now(),
+    version: VERSION,
+    connectPage,
+  };
+}
+
+function isFresh(home: HomeVault): boolean {
+  return bootstrapPending(home) && home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 1).length === 0);
+}
+
+/** Only what an operator must look into; refusals are in the audit log. */
+function report(options: ServeOptions, error: KeyturnError, requestId: string, route: string): void {
+  const serious = error.code === 'internal' || error.code === 'integrity' || error.code.startsWith('storage_');
+  if (serious) options.log(`${error.code} ${requestId} ${route} ${error.evidence ?? ''}`);
+}
+
+/** Unique per request without a draw of randomness each: one random prefix a process, then a counter. */
+function requestIds(): () => string {
+  const boot = randomBytes(9).toString('hex');
+  let count = 0;
+  return () => `req_${boot}${(count++).toString(36).padStart(6, '0')}`;
+}
+
+async function createDemoTenant(
+  home: HomeVault,
+  tenants: NodeTenants,
+  name: string,
+  request: string,
+): Promise<SecretValue | undefined> {
+  const owner = home.door.lookup('start', (lookup) => home.users.list(lookup, '', 1)[0]?.row);
+  if (owner === undefined || resolveTenant(home, name) !== undefined) return undefined;
+  const grants = [{ role: 'owner' as const, tenantId: '*' }];
+  const user = { id: owner.id, name: owner.name, revision: owner.revision, bootstrap: true, grants, tokenId: '' };
+  const caller: Caller = { token: undefined, source: { address: '127.0.0.1', userAgent: 'first start' }, request, user };
+  await createTenant(home, caller, { name, environments: ['staging', 'production'], demo: true }, tenants.provision);
+  const issued = await home.submit(() => createUserToken(home, caller, owner.id, TOUR_TOKEN_TTL_MS));
+  return issued.token;
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : 'unknown';
+}

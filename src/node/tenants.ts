@@ -1,0 +1,173 @@
+// The tenants of a Node process: each one's database file, keys, vault and engine, opened when first asked for.
+// It must never have two open handles on one tenant's file.
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import type { Connector } from '../../rotation/connector.ts';
+import { ProviderGate } from '../../rotation/engine/provider-gate.ts';
+import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import type { Authorizer } from '../../src/access/authorizer.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
+import type { KeyRegister } from '../../src/cell/register.ts';
+import type { TenantRow } from '../../src/cell/tenants.ts';
+import type { HomeVault } from '../../src/vault/home-vault.ts';
+import { finishTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
+import { provisionTenant } from '../../src/vault/provision-tenant.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { createEgressThread, type EgressThread } from './egress-thread.ts';
+import { openNodeSql } from './sqlite.ts';
+
+export interface NodeTenantsOptions {
+  readonly home: HomeVault;
+  readonly register: KeyRegister;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly connectors: ReadonlyMap<string, Connector>;
+  readonly admit: (principalId: string) => void;
+  readonly pathOf: (tenantId: string) => string;
+  readonly witnessedAt: (tenantId: string) => string | undefined;
+  readonly sandboxAllowed: boolean;
+  readonly log: (line: string) => void;
+}
+
+export interface NodeTenant extends OpenTenant {
+  readonly vault: TenantVault;
+  readonly engine: RunEngine;
+}
+
+export class NodeTenants {
+  readonly #o: NodeTenantsOptions;
+  readonly #open: OpenTenants<NodeTenant>;
+  readonly #owner = `node-${process.pid}-${randomBytes(9).toString('base64url')}`;
+
+  readonly #gate: ProviderGate;
+  readonly #egress: EgressThread;
+  readonly #provisioning = new Map<string, Promise<void>>();
+
+  constructor(options: NodeTenantsOptions) {
+    this.#o = options;
+    this.#gate = new ProviderGate(options.around.clock);
+    this.#egress = createEgressThread({ clock: options.around.clock });
+    this.#open = new OpenTenants((id) => {
+      const row = resolveTenant(options.home, id);
+      if (row === undefined) return undefined;
+      // SECURITY: a finished tenant without its file is one that was taken away; an empty one in its place would hide that (CR-03).
+      if (!existsSync(options.pathOf(id))) fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
+      return this.#openTenant(row);
+    });
+  }
+
+  get connectors(): ReadonlyMap<string, Connector> {
+    return this.#o.connectors;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** By name or id; undefined for unknown, half-made and erased ones alike. @throws rolled_back | integrity */
+  find(idOrName: string): NodeTenant | undefined {
+    const row = resolveTenant(this.#o.home, idOrName);
+    return row === undefined ? undefined : this.#open.get(row.id);
+  }
+
+  tick(nowMs: number): Promise<void> {
+    return this.#open.tick(nowMs);
+  }
+
+  /** Lets every engine finish what it has at a provider, and begin nothing new. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#open.all().flatMap(({ engine, vault }) => [engine.stop(), vault.finished()]));
+    await this.#egress.close();
+  }
+
+  closeAll(): void {
+    this.#open.closeAll();
+  }
+
+  /** The second half of making a tenant: its register entry, its file, its environments. Idempotent. */
+  provision = (row: TenantRow, environments: readonly string[]): Promise<void> => {
+    const running = this.#provisioning.get(row.id);
+    if (running !== undefined) return running;
+    const started = this.#provision(row, environments).finally(() => this.#provisioning.delete(row.id));
+    this.#provisioning.set(row.id, started);
+    return started;
+  };
+
+  async #provision(row: TenantRow, environments: readonly string[]): Promise<void> {
+    this.#o.register.ensure(row.id, this.#o.around.clock.now());
+    const tenant = this.#openTenant(row);
+    try {
+      await provisionTenant(tenant.vault, environments);
+    } finally {
+      tenant.close();
+    }
+  }
+
+  /** Finishes tenants that a crash left half made. */
+  async finishHalfMade(): Promise<void> {
+    const { home } = this.#o;
+    const half = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'creating'));
+    for (const row of half) await finishTenant(home, row, this.provision);
+  }
+
+  /** Opens every tenant once, in the background, so that the scheduler learns when each is due. */
+  async openAll(): Promise<void> {
+    const { home, log } = this.#o;
+    const rows = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'active'));
+    for (const row of rows) {
+      await new Promise((resume) => setImmediate(resume));
+      try {
+        this.#open.get(row.id);
+      } catch (error) {
+        log(`tenant ${row.id}: ${error instanceof KeyturnError ? `${error.code}: ${error.message}` : 'could not be opened'}`);
+      }
+    }
+  }
+
+  #openTenant(row: TenantRow): NodeTenant {
+    const { around, authorizer, admit, register } = this.#o;
+    const sql = openNodeSql(this.#o.pathOf(row.id));
+    try {
+      const vault = new TenantVault({
+        tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
+        sql,
+        erasureKey: register.open(row.id),
+        around,
+        authorizer,
+        admit,
+        witnessed: this.#o.witnessedAt(row.id),
+        onDueChanged: (id) => this.#open.noteDue(id),
+      });
+      const engine = this.#engineOf(vault);
+      vault.refresher = engine;
+      return {
+        vault,
+        engine,
+        nextDueAt: () => vault.nextDueAt(),
+        idle: () => engine.idle && vault.idle && vault.core.cell.idle,
+        close: () => vault.close(),
+        runDueWork: () => engine.runDueWork(),
+      };
+    } catch (error) {
+      sql.close();
+      throw error;
+    }
+  }
+
+  #engineOf(vault: TenantVault): RunEngine {
+    return new RunEngine({
+      vault,
+      egress: this.#egress,
+      connectors: this.#o.connectors,
+      owner: this.#owner,
+      gate: this.#gate,
+      sandboxAllowed: this.#o.sandboxAllowed,
+      every: (everyMs, beat) => {
+        const timer = setInterval(beat, everyMs);
+        return () => clearInterval(timer);
+      },
+    });
+  }
+}

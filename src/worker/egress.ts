@@ -1,0 +1,81 @@
+// Egress on the global fetch of a Worker. It checks the URL and the host's name only: it cannot see what a name resolves to
+// (the runtime keeps Workers off private networks) nor tell "not sent" from "sent", so every failed fetch counts as unknown.
+
+import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
+import { checkTarget, literalAddress, readBounded } from '../../rotation/engine/egress-rules.ts';
+import { afterRunningFor, type Timer } from '../../rotation/engine/running-time.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+
+const timer: Timer = (ms, task) => {
+  const started = setTimeout(task, ms);
+  return () => clearTimeout(started);
+};
+
+export interface WorkerEgressOptions {
+  readonly clock: Clock;
+  /** Default: the runtime's own. */
+  readonly fetch?: typeof globalThis.fetch;
+}
+
+export function createWorkerEgress(options: WorkerEgressOptions): Egress {
+  return { send: (request) => send(request, options) };
+}
+
+async function send(request: EgressRequest, options: WorkerEgressOptions): Promise<EgressAnswer> {
+  const url = checkTarget(request);
+  if (isNamedLoopback(url) && !request.allowLoopback) throw new EgressFailure('address_blocked');
+  if (url.protocol === 'http:' && !isNamedLoopback(url) && literalAddress(url) === undefined)
+    throw new EgressFailure('request_refused');
+  const headers = buildHeaders(request);
+  if (request.mayLeave?.() === false) throw new EgressFailure('withdrawn');
+  const deadline = new AbortController();
+  const forget = afterRunningFor(timer, request.timeoutMs, () => deadline.abort());
+  const sentAtMs = options.clock.now();
+  try {
+    const fetch = options.fetch ?? globalThis.fetch;
+    const body = copyBody(request.body);
+    const answer = await fetch(url.href, {
+      method: request.method,
+      headers,
+      redirect: 'manual',
+      signal: deadline.signal,
+      ...(body === undefined ? {} : { body }),
+    });
+    // The runtime has decompressed already, so a bomb stops at `maxBytes` too.
+    const bytes = answer.body === null ? new Uint8Array() : await readBounded(answer.body, request.maxBytes);
+    return { status: answer.status, headers: flatten(answer.headers), body: SecretValue.adopt(bytes), sentAtMs };
+  } catch (error) {
+    if (error instanceof EgressFailure) throw error;
+    throw new EgressFailure(deadline.signal.aborted ? 'timeout' : 'connection_lost');
+  } finally {
+    forget();
+  }
+}
+
+function isNamedLoopback(url: URL): boolean {
+  // `localhost.` is the same name, written to its end.
+  return /(^|\.)localhost\.?$/.test(url.hostname);
+}
+
+function buildHeaders(request: EgressRequest): Headers {
+  try {
+    // GitHub refuses whoever does not name itself.
+    const headers = new Headers({ 'accept-encoding': 'identity', 'user-agent': 'keyturn' });
+    for (const [name, value] of Object.entries(request.headers)) {
+      headers.set(name, typeof value === 'string' ? value : value.reveal((bytes) => new TextDecoder().decode(bytes)));
+    }
+    return headers;
+  } catch {
+    throw new EgressFailure('request_refused');
+  }
+}
+
+function copyBody(body: EgressRequest['body']): Uint8Array<ArrayBuffer> | undefined {
+  if (body === undefined) return undefined;
+  return body instanceof SecretValue ? body.reveal((bytes) => new Uint8Array(bytes)) : new Uint8Array(body);
+}
+
+function flatten(headers: Headers): Record<string, string> {
+  return Object.fromEntries([...headers].filter(([name]) => name !== 'set-cookie'));
+}

@@ -1,0 +1,129 @@
+// The home object's storage in workerd: the installation's identity, the home cell and the key register, in one database.
+// Known hole: point-in-time recovery of that database takes the register with it, so an erasure there is final only when the platform's
+// 30 days of history have passed (https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/, 2026-11).
+import type { DurableObjectStorage } from '@cloudflare/workers-types';
+import type { Authorizer } from '../access/authorizer.ts';
+import { fail } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { KeyRegister } from '../cell/register.ts';
+import type { Sql } from '../cell/sql.ts';
+import type { TenantRow } from '../cell/tenants.ts';
+import { rootKeyFromText } from '../crypto/root-key.ts';
+import { HomeVault } from '../vault/home-vault.ts';
+import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
+import type { Surroundings } from '../vault/open-cell.ts';
+import { createBootstrapSecret } from '../vault/set-up.ts';
+import { durableObjectSql } from './durable-object-sql.ts';
+
+export interface WorkerHomeOptions {
+  readonly storage: DurableObjectStorage;
+  readonly rootKeyText: string;
+  readonly around: Omit<Surroundings, 'root' | 'installationId'>;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  /** Makes the cell of a tenant in the tenant's own object, given its sealed register entry. */
+  readonly makeCell: (opening: TenantOpeningFacts, environments: readonly string[]) => Promise<void>;
+}
+
+/** Plain data: what a tenant's object needs to open its cell. */
+export interface TenantOpeningFacts {
+  readonly installationId: string;
+  readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
+  readonly entry: Uint8Array;
+  readonly witnessed: string | undefined;
+}
+
+export class WorkerHome {
+  readonly home: HomeVault;
+  readonly #register: KeyRegister;
+  readonly #makeCell: WorkerHomeOptions['makeCell'];
+  #ready: Promise<void> | undefined;
+
+  /** @throws sealed when the root key is damaged, or another one than the installation was made with */
+  constructor(options: WorkerHomeOptions) {
+    const { authorizer, admit } = options;
+    const root = rootKeyFromText(options.rootKeyText.trim());
+    const sql = durableObjectSql(options.storage);
+    const installationId = findInstallation(sql);
+    const entropy = options.around.entropy;
+    const id = installationId?.id ?? newId('installation', entropy);
+    // SECURITY: a wrong key is refused before anything is derived from it or written under it.
+    if (installationId !== undefined && !root.matches(id, installationId.root_check))
+      fail('sealed', 'the root key is not the one this installation was made with');
+    if (installationId === undefined)
+      sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
+    const around: Surroundings = { ...options.around, root, installationId: id };
+    this.#register = new KeyRegister(sql, root, id);
+    this.#register.ensure(id, around.clock.now());
+    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), around, authorizer, admit });
+    this.#makeCell = options.makeCell;
+  }
+
+  /** Settles when the owner who waits to be named exists. Idempotent. */
+  ready(): Promise<void> {
+    this.#ready ??= this.#makeOwner().catch((error) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    return this.#ready;
+  }
+
+  /** Finishes tenants that a restart left half made. */
+  async finishHalfMade(): Promise<void> {
+    const half = this.home.door.lookup('start', (lookup) => this.home.tenants.inState(lookup, 'creating'));
+    for (const row of half) await finishTenant(this.home, row, this.provision);
+  }
+
+  async #makeOwner(): Promise<void> {
+    // Its text is shown to nobody here: the operator's own secret stands for it (operator-bootstrap.ts).
+    (await createBootstrapSecret(this.home))?.wipe();
+  }
+
+  provision: Provision = async (row, environments) => {
+    this.#register.ensure(row.id, this.home.around.clock.now());
+    await this.#makeCell(this.#openingOf(row), environments);
+  };
+
+  /** Undefined for a tenant that is not, or no longer. @throws key_destroyed */
+  opening(tenantId: string): TenantOpeningFacts | undefined {
+    const row = this.home.door.lookup('opening', (lookup) => this.home.tenants.find(lookup, tenantId));
+    return row === undefined || row.id !== tenantId || row.state !== 'active' ? undefined : this.#openingOf(row);
+  }
+
+  /** Keeps the newest signed head of a tenant's log; an older one that comes late changes nothing. */
+  async witness(tenantId: string, note: string): Promise<void> {
+    await this.home.submit(() =>
+      this.home.door.lookup('witness', (lookup) => {
+        const row = this.home.tenants.find(lookup, tenantId);
+        const known = row?.witnessed ?? undefined;
+        if (known === undefined || sequenceOf(known) < sequenceOf(note)) this.home.tenants.setWitnessed(lookup, tenantId, note);
+      }),
+    );
+  }
+
+  #openingOf(row: TenantRow): TenantOpeningFacts {
+    return {
+      installationId: this.home.around.installationId,
+      tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
+      entry: this.#register.wrappedEntry(row.id),
+      witnessed: row.witnessed ?? undefined,
+    };
+  }
+}
+
+interface InstallationRow {
+  id: string;
+  root_check: Uint8Array;
+}
+
+function findInstallation(sql: Sql): InstallationRow | undefined {
+  sql.script(
+    'CREATE TABLE IF NOT EXISTS installation (only_one INTEGER PRIMARY KEY, id TEXT NOT NULL, root_check BLOB NOT NULL) STRICT;',
+  );
+  return sql.get<InstallationRow>('SELECT id, root_check FROM installation WHERE only_one = 1');
+}
+
+/** The state sequence a checkpoint note states; -1 when it states none. Not verified here: the tenant's own object does when it opens. */
+function sequenceOf(note: string): number {
+  return Number(/^keyturn-seq (\d+)$/m.exec(note)?.[1] ?? -1);
+}

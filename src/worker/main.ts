@@ -1,0 +1,285 @@
+// The composition root on Cloudflare Workers: a front Worker, one home object, one object a tenant. It must never take an identity from a
+// header: who a user is travels as an argument between objects, and their methods are reachable through bindings only.
+import { DurableObject } from 'cloudflare:workers';
+import { connectors } from '../../rotation/catalog.ts';
+import { limitedSource } from '../access/networks.ts';
+import type { Caller, UserIdentity } from '../access/principals.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { connectPage } from '../console/connect-page.ts';
+import { rootKeyFromText } from '../crypto/root-key.ts';
+import { type AppPorts, createApp } from '../http/app.ts';
+import { Metrics } from '../http/metrics.ts';
+import { toKeyturnError } from '../http/problems.ts';
+import { RateLimit } from '../http/rate-limit.ts';
+import { problemAnswer, toResponse } from '../http/response.ts';
+import { resolveTenant } from '../vault/manage-tenants.ts';
+import { identifyOperator } from '../vault/operator-bootstrap.ts';
+import { provisionTenant } from '../vault/provision-tenant.ts';
+import { rejectionRecorder } from '../vault/record-rejection.ts';
+import { type TenantOpeningFacts, WorkerHome } from './home.ts';
+import {
+  admission,
+  type Env,
+  type FrontFacts,
+  type HomeMethods,
+  homeOf,
+  isCanonical,
+  type Outcome,
+  outcomeOf,
+  type Resolved,
+  received,
+  report,
+  requestIds,
+  resolve,
+  surroundings,
+  type TenantMethods,
+  tenantOf,
+} from './objects.ts';
+import { workerAuthorizer } from './policies.ts';
+import { WorkerTenant } from './tenant.ts';
+
+const VERSION = '0.1.0';
+const HOME_CHECKPOINT_EVERY_MS = 60_000;
+
+/** The home cell, the key register, and the one place where users are known. */
+export class HomeCell extends DurableObject<Env> implements HomeMethods {
+  readonly #metrics = new Metrics();
+  readonly #nextRequestId = requestIds();
+  readonly #failures = new RateLimit({
+    burst: LIMITS.failedAuthBurst,
+    perSecond: LIMITS.failedAuthPerSecond,
+    maxKeys: 10_000,
+  });
+  #opened: WorkerHome | KeyturnError | undefined;
+  #app: ReturnType<typeof createApp> | undefined;
+  #record: ReturnType<typeof rejectionRecorder> | undefined;
+  #printedAtMs = 0;
+
+  async serve(request: Request, facts: FrontFacts): Promise<Response> {
+    const opened = this.#open();
+    if (opened instanceof WorkerHome) await opened.ready();
+    this.#app ??= createApp(this.#ports());
+    return this.#app.fetch(request, { ...facts, nextRequestId: this.#nextRequestId });
+  }
+
+  async resolve(tenant: string, userToken: string | undefined): Promise<Resolved> {
+    const opened = this.#open();
+    if (opened instanceof KeyturnError) return { tenantId: undefined, user: undefined };
+    await opened.ready();
+    const user = userToken === undefined ? undefined : this.#identify(opened, userToken);
+    return { tenantId: resolveTenant(opened.home, tenant)?.id, user };
+  }
+
+  opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>> {
+    return outcomeOf(() => this.#use().opening(tenantId));
+  }
+
+  reject(caller: Caller, route: string): Promise<Outcome<void>> {
+    return outcomeOf(() => this.#reject(caller, route));
+  }
+
+  async witness(tenantId: string, note: string): Promise<void> {
+    await this.#use().witness(tenantId, note);
+  }
+
+  #open(): WorkerHome | KeyturnError {
+    if (this.#opened instanceof WorkerHome) return this.#opened;
+    const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
+    try {
+      if (rootKeyText === '') fail('sealed', 'there is no root key yet');
+      const opened = new WorkerHome({
+        storage: this.ctx.storage,
+        rootKeyText,
+        around: surroundings((_cellId, note) => this.#print(note)),
+        authorizer: workerAuthorizer(),
+        admit: admission(),
+        makeCell: async (opening, environments) =>
+          received(await tenantOf(this.env, opening.tenant.id).provision(opening, environments)),
+      });
+      void opened.finishHalfMade().catch((error) => report(toKeyturnError(error), 'start', ''));
+      this.#app = undefined;
+      this.#opened = opened;
+    } catch (thrown) {
+      const error = toKeyturnError(thrown);
+      report(error, 'start', '');
+      this.#opened = error;
+    }
+    return this.#opened;
+  }
+
+  #use(): WorkerHome {
+    const opened = this.#open();
+    if (opened instanceof KeyturnError) throw opened;
+    return opened;
+  }
+
+  #identify(opened: WorkerHome, token: string): UserIdentity | undefined {
+    return opened.home.identify(token) ?? identifyOperator(opened.home, token, this.env.KEYTURN_BOOTSTRAP_SECRET);
+  }
+
+  #reject(caller: Caller, route: string): Promise<void> {
+    this.#record ??= rejectionRecorder(this.#use().home, this.#failures, limitedSource);
+    return this.#record(caller, route);
+  }
+
+  #ports(): AppPorts {
+    const opened = this.#open();
+    const isOpen = opened instanceof WorkerHome;
+    const isNew = (this.env.KEYTURN_ROOT_KEY ?? '') === '';
+    const metrics = this.#metrics;
+    return {
+      identify: (token) => this.#identify(this.#use(), token),
+      // The front sends a tenant's own requests to the tenant's object; what arrives here concerns no tenant there is.
+      tenant: () => {
+        this.#use();
+        return undefined;
+      },
+      home: isOpen
+        ? {
+            home: opened.home,
+            cursorKey: opened.home.around.root.subkey('cursor-mac'),
+            provision: opened.provision,
+            onSetUp: () => {},
+            metrics: () => metrics.text(),
+            connectors,
+          }
+        : undefined,
+      rejected: (caller, route) => this.#reject(caller, route),
+      health: () => ({ status: isOpen ? 'ok' : isNew ? 'not_initialised' : 'sealed' }),
+      report,
+      metrics,
+      nowMs: () => performance.now(),
+      version: VERSION,
+      connectPage,
+    };
+  }
+
+  /** The log of the installation has no cell above it: its heads go to the operator's log, one a minute, to be kept there. */
+  #print(note: string): void {
+    if (Date.now() - this.#printedAtMs < HOME_CHECKPOINT_EVERY_MS) return;
+    this.#printedAtMs = Date.now();
+    console.log(JSON.stringify({ home_checkpoint: note }));
+  }
+}
+
+/** One tenant: its cell, its engine and its alarm. */
+export class TenantCell extends DurableObject<Env> implements TenantMethods {
+  readonly #metrics = new Metrics();
+  readonly #nextRequestId = requestIds();
+  #tenantId = '';
+  #opening: Promise<WorkerTenant | undefined> | undefined;
+  #app: ReturnType<typeof createApp> | undefined;
+
+  async serve(request: Request, tenantId: string, facts: FrontFacts): Promise<Response> {
+    this.#tenantId = tenantId;
+    this.#app ??= createApp(this.#ports(), 'tenant');
+    return this.#app.fetch(request, { ...facts, nextRequestId: this.#nextRequestId });
+  }
+
+  provision(opening: TenantOpeningFacts, environments: readonly string[]): Promise<Outcome<void>> {
+    return outcomeOf(async () => {
+      const tenant = await this.#openOnce(async () => opening, true);
+      if (tenant !== undefined) await provisionTenant(tenant.vault, environments);
+    });
+  }
+
+  override async alarm(): Promise<void> {
+    const known = this.ctx.storage.sql.exec<{ cell_id: string }>('SELECT cell_id FROM cell WHERE id = 1').toArray()[0];
+    this.#tenantId = known?.cell_id ?? '';
+    const report_ = (error: unknown) => report(toKeyturnError(error), 'alarm', this.#tenantId);
+    try {
+      await (await this.#open())?.runDueWork(report_);
+    } catch (error) {
+      report_(error);
+      await this.ctx.storage.setAlarm(Date.now() + 60_000);
+    }
+  }
+
+  #open(): Promise<WorkerTenant | undefined> {
+    return this.#openOnce(async () => received(await homeOf(this.env).opening(this.#tenantId)), false);
+  }
+
+  /** Whoever comes while it opens waits for the same opening; a failed one is tried anew by the next request. */
+  #openOnce(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
+    this.#opening ??= this.#make(find, mayCreate).catch((error) => {
+      this.#opening = undefined;
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  async #make(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
+    const opening = await find();
+    if (opening === undefined) {
+      this.#opening = undefined;
+      return undefined;
+    }
+    const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
+    const home = homeOf(this.env);
+    const around = surroundings((cellId, note) => this.ctx.waitUntil(home.witness(cellId, note).catch(() => {})));
+    return new WorkerTenant(opening, {
+      storage: this.ctx.storage,
+      around: { ...around, root, installationId: opening.installationId },
+      authorizer: workerAuthorizer(),
+      admit: admission(),
+      connectors,
+      mayCreate,
+      sandboxAllowed: this.env.KEYTURN_ALLOW_LOCAL_SANDBOX === 'true',
+    });
+  }
+
+  #ports(): AppPorts {
+    return {
+      identify: (_token, info) => info.user,
+      tenant: async (idOrName, info) => {
+        const tenant = await this.#open();
+        if (tenant === undefined) return undefined;
+        const { vault, engine } = tenant;
+        // SECURITY: the front read one tenant in the path and the router another: neither is served.
+        if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
+        const cursorKey = vault.around.root.subkey('cursor-mac');
+        return { vault, rotation: engine, cursorKey, publicUrl: info.origin ?? '' };
+      },
+      home: undefined,
+      // SECURITY: the refused token itself stays here.
+      rejected: async (caller, route) => received(await homeOf(this.env).reject({ ...caller, token: undefined }, route)),
+      health: () => ({ status: 'ok' }),
+      report,
+      metrics: this.#metrics,
+      nowMs: () => performance.now(),
+      version: VERSION,
+      connectPage,
+    };
+  }
+}
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    // SECURITY: Cloudflare writes this header itself, over whatever the client sent; behind anything else it must be stripped.
+    const address = request.headers.get('cf-connecting-ip') ?? 'unknown';
+    const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
+    const facts: FrontFacts = { address, secure: request.url.startsWith('https:'), origin };
+    try {
+      if (!isCanonical(request.url))
+        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), facts);
+      const { tenantId, user } = await resolve(request, env);
+      return tenantId === undefined
+        ? await homeOf(env).serve(request, facts)
+        : await tenantOf(env, tenantId).serve(request, tenantId, { ...facts, user });
+    } catch (thrown) {
+      return unavailable(thrown, facts);
+    }
+  },
+};
+
+/** An object was reset or moved under the request. What it did not answer may or may not have happened: clients repeat with their key. */
+function unavailable(thrown: unknown, facts: FrontFacts): Response {
+  console.error(`unavailable ${toKeyturnError(thrown).evidence ?? ''}`);
+  return refuse(new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 }), facts);
+}
+
+function refuse(error: KeyturnError, facts: FrontFacts): Response {
+  const requestId = requestIds()();
+  return toResponse(problemAnswer(error, requestId), requestId, { ...facts, nextRequestId: () => requestId });
+}

@@ -1,0 +1,149 @@
+// What the Worker and its objects share: bindings, how objects speak to each other, and what a runtime lends to a cell.
+// It must never let a user's token or identity travel in a header.
+import { randomBytes, randomInt } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Caller, UserIdentity } from '../access/principals.ts';
+import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
+import { NO_FAULTS } from '../base/faults.ts';
+import { LIMITS } from '../base/limits.ts';
+import { toKeyturnError } from '../http/problems.ts';
+import { RateLimit } from '../http/rate-limit.ts';
+import type { Surroundings } from '../vault/open-cell.ts';
+import type { TenantOpeningFacts } from './home.ts';
+
+/** Bindings and settings of wrangler.toml. */
+export interface Env {
+  readonly HOME: Namespace<HomeMethods>;
+  readonly TENANT: Namespace<TenantMethods>;
+  readonly KEYTURN_ROOT_KEY?: string;
+  readonly KEYTURN_BOOTSTRAP_SECRET?: string;
+  readonly KEYTURN_PUBLIC_URL?: string;
+  readonly KEYTURN_ALLOW_LOCAL_SANDBOX?: string;
+}
+
+export interface Namespace<S> {
+  idFromName(name: string): unknown;
+  get(id: unknown): S;
+}
+
+/** What the front found out about a request that an object then answers. */
+export interface FrontFacts {
+  readonly address: string;
+  readonly secure: boolean;
+  readonly origin: string;
+  readonly user?: UserIdentity | undefined;
+}
+
+/** An answer between objects: the code of a KeyturnError would be lost on the way, were it thrown. */
+export type Outcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly code: ErrorCode; readonly detail: string; readonly retryAfterSeconds: number | undefined };
+
+export interface Resolved {
+  readonly tenantId: string | undefined;
+  readonly user: UserIdentity | undefined;
+}
+
+export interface HomeMethods {
+  serve(request: Request, facts: FrontFacts): Promise<Response>;
+  resolve(tenant: string, userToken: string | undefined): Promise<Resolved>;
+  opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>>;
+  reject(caller: Caller, route: string): Promise<Outcome<void>>;
+  witness(tenantId: string, note: string): Promise<void>;
+}
+
+export interface TenantMethods {
+  serve(request: Request, tenantId: string, facts: FrontFacts): Promise<Response>;
+  provision(opening: TenantOpeningFacts, environments: readonly string[]): Promise<Outcome<void>>;
+}
+
+export async function outcomeOf<T>(action: () => T | Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { ok: true, value: await action() };
+  } catch (thrown) {
+    const error = toKeyturnError(thrown);
+    report(error, 'rpc', '');
+    return { ok: false, code: error.code, detail: error.message, retryAfterSeconds: error.retryAfterSeconds };
+  }
+}
+
+export function received<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value;
+  const { retryAfterSeconds } = outcome;
+  return fail(outcome.code, outcome.detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+}
+
+/** Only what an operator must look into; refusals are in the audit log. */
+export function report(error: KeyturnError, requestId: string, route: string): void {
+  const serious =
+    ['internal', 'integrity', 'rolled_back', 'key_destroyed'].includes(error.code) || error.code.startsWith('storage_');
+  if (serious) console.error(`${error.code} ${requestId} ${route} ${error.evidence ?? ''}`);
+}
+
+type Around = Omit<Surroundings, 'root' | 'installationId'>;
+
+export function surroundings(publish: (cellId: string, note: string) => void): Around {
+  return {
+    clock: { now: () => Date.now() },
+    entropy: { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 },
+    faults: NO_FAULTS,
+    // The output gate holds every answer until the batch is on disk; the timer only gathers the batch.
+    nextTick: (task) => void setTimeout(task, 0),
+    later: (delayMs, task) => void setTimeout(task, delayMs),
+    witness: { publish },
+  };
+}
+
+export function admission(): (principalId: string) => void {
+  const perSecond = LIMITS.requestsPerSecondPerPrincipal;
+  const limit = new RateLimit({ burst: perSecond, perSecond, maxKeys: 10_000 });
+  return (principalId) => {
+    const answer = limit.take(principalId, Date.now());
+    if (!answer.ok) fail('rate_limited', 'too many requests', { retryAfterSeconds: answer.retryAfterSeconds });
+  };
+}
+
+/** Unique per request without a draw of randomness each: one random prefix an object's life, then a counter. */
+export function requestIds(): () => string {
+  const life = randomBytes(9).toString('hex');
+  let count = 0;
+  return () => `req_${life}${(count++).toString(36).padStart(6, '0')}`;
+}
+
+export const homeOf = (env: Env): HomeMethods => env.HOME.get(env.HOME.idFromName('home'));
+export const tenantOf = (env: Env, tenantId: string): TenantMethods => env.TENANT.get(env.TENANT.idFromName(tenantId));
+
+/** SECURITY: the runtime resolves dot segments between the front and an object; both must have read the same path (AZ-06). */
+export function isCanonical(url: string): boolean {
+  const end = url.search(/[?#]/);
+  const { origin, pathname } = new URL(url);
+  return (end < 0 ? url : url.slice(0, end)).replace(/^https?:\/\/[^/]*/, '') === pathname || url === origin;
+}
+
+const TENANT_PATHS = [
+  /^\/v1\/tenants\/([a-z0-9][a-z0-9._-]{0,63})\/./,
+  // The pages of a link, and the provider's answer, whose `state` begins with the tenant.
+  /^\/connect\/(ten_[0-9a-z]{24})\//,
+];
+const USER_TOKEN = /^bearer (kt_(?:usr|boot)_\S{1,500})$/i;
+const ROUTE_KEEP_MS = 5_000;
+const routes = new LRUCache<string, { readonly tenantId: string; readonly expiresAtMs: number }>({ max: 4_096 });
+
+function tenantNamedIn(requestUrl: string): string | undefined {
+  const { pathname, searchParams } = new URL(requestUrl);
+  if (pathname === '/connect/callback') return /^(ten_[0-9a-z]{24})\./.exec(searchParams.get('state') ?? '')?.[1];
+  return TENANT_PATHS.map((path) => path.exec(pathname)?.[1]).find((name) => name !== undefined);
+}
+
+/** Whose request it is: a user's token is asked about each time (X6: offboarding holds at once); where a tenant lives is remembered for a moment. */
+export async function resolve(request: Request, env: Env): Promise<Resolved> {
+  const name = tenantNamedIn(request.url);
+  if (name === undefined) return { tenantId: undefined, user: undefined };
+  const token = USER_TOKEN.exec(request.headers.get('authorization') ?? '')?.[1];
+  const known = token === undefined ? routes.get(name) : undefined;
+  if (known !== undefined && known.expiresAtMs > Date.now()) return { tenantId: known.tenantId, user: undefined };
+  const resolved = await homeOf(env).resolve(name, token);
+  const { tenantId } = resolved;
+  if (tenantId !== undefined) routes.set(name, { tenantId, expiresAtMs: Date.now() + ROUTE_KEEP_MS });
+  return resolved;
+}

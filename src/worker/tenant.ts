@@ -1,0 +1,86 @@
+// One tenant inside its Durable Object: vault and engine over the object's own database, woken by the object's alarm.
+// It must never open a database under another tenant's name, nor let due work wait without an alarm.
+import type { DurableObjectStorage } from '@cloudflare/workers-types';
+import type { Connector } from '../../rotation/connector.ts';
+import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import type { Authorizer } from '../../src/access/authorizer.ts';
+import { fail } from '../../src/base/errors.ts';
+import { schemaVersion } from '../../src/cell/migrations.ts';
+import { openRegisterEntry } from '../../src/cell/register.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { durableObjectSql } from './durable-object-sql.ts';
+import { createWorkerEgress } from './egress.ts';
+import type { TenantOpeningFacts } from './home.ts';
+
+export interface WorkerTenantOptions {
+  readonly storage: DurableObjectStorage;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  readonly connectors: ReadonlyMap<string, Connector>;
+  readonly sandboxAllowed: boolean;
+  /** Only while the tenant is being made. */
+  readonly mayCreate: boolean;
+}
+
+/** Rest between two passes, so that work that stays due (another owner's lease) does not spin. */
+const REST_MS = 1_000;
+const RETRY_MS = 60_000;
+
+export class WorkerTenant {
+  readonly vault: TenantVault;
+  readonly engine: RunEngine;
+  readonly #storage: DurableObjectStorage;
+  readonly #now: () => number;
+
+  /** @throws integrity | key_destroyed | rolled_back */
+  constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
+    const { storage, around, authorizer, admit } = options;
+    const sql = durableObjectSql(storage);
+    // SECURITY: a finished tenant without its cell is one whose storage was taken away; an empty one in its place would hide that (CR-03).
+    if (!options.mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this tenant is missing');
+    this.#storage = storage;
+    this.#now = () => around.clock.now();
+    this.vault = new TenantVault({
+      tenant: opening.tenant,
+      sql,
+      erasureKey: openRegisterEntry(around.root, around.installationId, opening.tenant.id, opening.entry),
+      around,
+      authorizer,
+      admit,
+      witnessed: opening.witnessed,
+      onDueChanged: () => this.arm(),
+    });
+    this.engine = new RunEngine({
+      vault: this.vault,
+      egress: createWorkerEgress({ clock: around.clock }),
+      connectors: options.connectors,
+      owner: `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`,
+      sandboxAllowed: options.sandboxAllowed,
+      every: (everyMs, beat) => {
+        const timer = setInterval(beat, everyMs);
+        return () => clearInterval(timer);
+      },
+    });
+    this.vault.refresher = this.engine;
+    this.arm();
+  }
+
+  /** Sets the alarm to when something is next due, at the earliest `restMs` from now. Idempotent. */
+  arm(restMs = 0): void {
+    const due = this.vault.nextDueAt();
+    if (due !== undefined) void this.#storage.setAlarm(Math.max(due, this.#now() + restMs));
+  }
+
+  /** The alarm's work: what is due now, then the next alarm. Never throws. */
+  async runDueWork(report: (error: unknown) => void): Promise<void> {
+    try {
+      await this.engine.runDueWork();
+      this.arm(REST_MS);
+    } catch (error) {
+      report(error);
+      await this.#storage.setAlarm(this.#now() + RETRY_MS);
+    }
+  }
+}

@@ -1,0 +1,258 @@
+// Alerts and webhooks as the tenant keeps them: paged, bounded, under a MAC, and only for those who may.
+import { describe, expect, it } from 'vitest';
+import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
+import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';
+import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
+import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+
+const SECRET = 'not-a-real-secret';
+
+async function bench() {
+  const tenant = await testTenant();
+  const { vault, clock, sql } = tenant;
+  for (const name of ['crm', 'erp']) await putKey(tenant, name, SECRET);
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const change = <T>(name: string, effect: (facts: CredentialFacts) => T): Promise<T> =>
+    vault.submit(() =>
+      vault.door.lookup('test', (access) => {
+        const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
+        const row = vault.credentials.find(access, staging, name);
+        if (row === undefined) throw new Error('no credential');
+        const { mac: _mac, mac_key_id: _key, ...facts } = row;
+        const result = effect(facts);
+        vault.credentials.save(access, facts);
+        return result;
+      }),
+    );
+  return {
+    tenant,
+    admin,
+    raise: (name: string, kind: AlertKind = 'credential.degraded') =>
+      change(name, (row) =>
+        vault.door.lookup('test', (access) => raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx' })),
+      ),
+    become: (name: string, health: Health, cause: string | null = null) =>
+      change(name, (row) => vault.door.lookup('test', (access) => changeHealth(vault, access, row, 'staging', health, cause))),
+    alerts: async (input: Partial<Parameters<typeof listAlerts>[2]> = {}) =>
+      vault.submit(() => listAlerts(vault, admin(), { credentialId: undefined, after: '', maxRows: 50, ...input })),
+    create: (url = 'https://hooks.example/', kinds: AlertKind[] = []) =>
+      vault.submit(() => createWebhook(vault, admin(), { url, kinds, allowLoopback: false })),
+    webhooks: () => vault.submit(() => listWebhooks(vault, admin())),
+    remove: (id: string) => vault.submit(() => deleteWebhook(vault, admin(), id)),
+    rows: (table: string) => sql.all(`SELECT * FROM ${table}`),
+    sql,
+    clock,
+    vault,
+  };
+}
+
+describe('alerts', () => {
+  it('are raised by a change of state, recovery included, and never by the same state again', async () => {
+    const { become, alerts } = await bench();
+    expect(await become('crm', 'degraded', 'http_5xx')).toBe(true);
+    for (let i = 0; i < 5; i++) expect(await become('crm', 'degraded', 'timeout')).toBe(false);
+    await become('crm', 'ready');
+    await become('crm', 'needs_consent', 'invalid_grant');
+    const { rows } = await alerts();
+    expect(rows.map((row) => row.kind).sort()).toEqual(['credential.degraded', 'credential.needs_consent', 'credential.ready']);
+    const told = rows.map(toldAlert).find(({ kind }) => kind === 'credential.needs_consent');
+    expect(told).toMatchObject({
+      credential: { environment: 'staging', name: 'crm', id: expect.stringMatching(/^crd_/) },
+      facts: { before: 'ready', cause: 'invalid_grant' },
+    });
+    expect(told?.facts).not.toHaveProperty('environment');
+  });
+
+  it.each([1, 2, 3, 50])('page newest first by %i, and lose or repeat none that share an instant', async (maxRows) => {
+    const { raise, alerts, clock } = await bench();
+    const raised: string[] = [];
+    for (let i = 0; i < 7; i++) {
+      if (i % 3 === 0) clock.pass(1_000);
+      raised.push(await raise('crm'));
+    }
+    const seen: string[] = [];
+    let lastAt = Number.POSITIVE_INFINITY;
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const page: Awaited<ReturnType<typeof alerts>> = await alerts({ after, maxRows });
+      for (const row of page.rows) {
+        expect(row.at).toBeLessThanOrEqual(lastAt);
+        lastAt = row.at;
+        seen.push(row.id);
+      }
+      after = page.next;
+    }
+    expect([...seen].sort()).toEqual(raised.sort());
+    expect(new Set(seen).size).toBe(seen.length);
+  });
+
+  it('can be asked for one credential', async () => {
+    const { raise, alerts } = await bench();
+    await raise('crm');
+    const id = await raise('erp');
+    const credentialId = (await alerts()).rows.find((row) => row.id === id)?.credential_id;
+    expect((await alerts({ credentialId })).rows.map((row) => row.id)).toEqual([id]);
+    expect((await alerts({ credentialId: 'crd_none' })).rows).toEqual([]);
+  });
+
+  it('are forgotten with their deliveries when old, oldest first, a batch at a time', async () => {
+    const { raise, create, rows, vault, clock } = await bench();
+    await create();
+    for (let i = 0; i < 5; i++) {
+      await raise('crm');
+      clock.pass(1_000);
+    }
+    const before = clock.now() - 1_000;
+    const purge = () => vault.submit(() => vault.door.lookup('test', (access) => vault.alerts.purge(access, before, 3)));
+    expect([await purge(), await purge(), await purge()]).toEqual([3, 1, 0]);
+    expect(rows('alert')).toHaveLength(1);
+    expect(rows('delivery')).toHaveLength(1);
+  });
+
+  it('are undone with the change that they tell', async () => {
+    const { vault, tenant, rows, create } = await bench();
+    await create();
+    const failed = vault.submit(() =>
+      vault.door.enter(
+        tenant.user(['admin'], 'everywhere'),
+        'environment.create',
+        () => ({ resource: { type: 'Tenant', tenant: vault.tenant.id }, target: { type: 'test' }, subject: true }),
+        (access) => {
+          const id = String(tenant.sql.get("SELECT id FROM credential WHERE name = 'crm'")?.['id']);
+          raiseAlert(vault, access, { id, name: 'crm', connector: null }, 'staging', 'credential.degraded', {});
+          throw new Error('the change fails');
+        },
+      ),
+    );
+    await expect(failed).rejects.toThrow('the change fails');
+    expect(rows('alert')).toEqual([]);
+    expect(rows('delivery')).toEqual([]);
+  });
+});
+
+describe('webhooks', () => {
+  it('get a delivery of each alert whose kind they want, in the same moment', async () => {
+    const { create, raise, rows } = await bench();
+    const all = await create('https://a.example/');
+    const some = await create('https://b.example/', ['credential.ready', 'credential.ready']);
+    const none = await create('https://c.example/', ['credential.exposed']);
+    for (const kind of ALERT_KINDS.slice(0, 3)) await raise('crm', kind);
+    const counts = [all, some, none].map(({ row }) => rows('delivery').filter((one) => one['webhook_id'] === row.id).length);
+    expect(counts).toEqual([3, 1, 0]);
+  });
+
+  it('are due at once, so that the scheduler comes', async () => {
+    const { create, raise, vault, clock } = await bench();
+    await create();
+    await raise('crm');
+    expect(vault.nextDueAt()).toBe(clock.now());
+  });
+
+  it('are so many and no more, and a deleted one makes room', async () => {
+    const { create, remove, webhooks } = await bench();
+    const made = [];
+    for (let i = 0; i < LIMITS.webhooksMaxCount; i++) made.push(await create(`https://hooks.example/${i}`));
+    expect(await outcomeOf(create())).toBe('conflict');
+    await remove(made[0]?.row.id ?? '');
+    expect(await outcomeOf(create())).toBe('ok');
+    expect(await webhooks()).toHaveLength(LIMITS.webhooksMaxCount);
+  });
+
+  it('end what waits for them when deleted, once', async () => {
+    const { create, raise, remove, rows, sql } = await bench();
+    const { row } = await create();
+    const other = await create('https://other.example/');
+    for (let i = 0; i < 3; i++) await raise('crm');
+    await remove(row.id);
+    expect(rows('delivery').filter((one) => one['state'] === 'given_up')).toHaveLength(3);
+    expect(rows('delivery').filter((one) => one['webhook_id'] === other.row.id && one['state'] === 'waiting')).toHaveLength(3);
+    expect(await outcomeOf(remove(row.id))).toBe('not_found');
+    const events = eventsOf(sql).filter((event) => event['action'] === 'webhook.delete');
+    expect(events).toMatchObject([
+      { outcome: 'success', target: { type: 'webhook', id: row.id }, details: { count: 3, webhook: row.id } },
+      { outcome: 'failure' },
+    ]);
+  });
+
+  it('keep no secret in the database, and show another one for each', async () => {
+    const { create, sql } = await bench();
+    const shown = [];
+    for (let i = 0; i < 3; i++)
+      shown.push((await create(`https://${i}.example/`)).secret.reveal((bytes) => new TextDecoder().decode(bytes)));
+    expect(new Set(shown).size).toBe(3);
+    const stored = JSON.stringify([sql.all('SELECT * FROM webhook'), eventsOf(sql)]);
+    for (const secret of shown) expect(stored).not.toContain(secret.slice('whsec_'.length));
+    const keys = shown.map((secret) => Buffer.from(secret.slice('whsec_'.length), 'base64'));
+    const blobs = sql.all<{ mac: Uint8Array }>('SELECT mac FROM webhook').map(({ mac }) => Buffer.from(mac));
+    for (const key of keys) for (const blob of blobs) expect(blob.equals(key)).toBe(false);
+  });
+
+  it('whose row was changed behind our back are not listed, and the alert is raised all the same', async () => {
+    const { create, raise, webhooks, sql, alerts } = await bench();
+    const { row } = await create('https://hooks.example/', ['credential.exposed']);
+    for (const change of ["url = 'https://evil.example/'", "kinds = '[]'", 'deleted_at = 5', "created_by = 'usr_x'"]) {
+      const before = sql.get('SELECT * FROM webhook WHERE id = ?', row.id);
+      sql.run(`UPDATE webhook SET ${change} WHERE id = ?`, row.id);
+      if (change !== 'deleted_at = 5') expect(await outcomeOf(webhooks()), change).toBe('integrity');
+      await raise('crm');
+      sql.run(
+        'UPDATE webhook SET url = ?, kinds = ?, deleted_at = NULL, created_by = ? WHERE id = ?',
+        String(before?.['url']),
+        String(before?.['kinds']),
+        String(before?.['created_by']),
+        row.id,
+      );
+    }
+    expect((await alerts()).rows).toHaveLength(4);
+    expect(await outcomeOf(webhooks())).toBe('ok');
+  });
+
+  it('move with the keys: every row under the new one, readable before and after, their secrets the same', async () => {
+    const { create, remove, webhooks, tenant, vault, sql, admin } = await bench();
+    const made = [];
+    for (let i = 0; i < 5; i++) made.push(await create(`https://${i}.example/`));
+    await remove(made[4]?.row.id ?? '');
+    const old = new Set(sql.all('SELECT DISTINCT mac_key_id AS id FROM webhook').map((row) => row['id']));
+    await vault.submit(() => rotateKeys(vault, admin(), ['metadata_mac']));
+    expect(await webhooks()).toHaveLength(4);
+    for (let turn = 0; turn < 50 && (await vault.submit(() => rewrapBatch(vault, 3))) > 0; turn++)
+      expect(await webhooks()).toHaveLength(4);
+    for (const { id } of sql.all<{ id: string }>('SELECT DISTINCT mac_key_id AS id FROM webhook'))
+      expect(old.has(id)).toBe(false);
+    const reopened = tenant.reopen();
+    expect(await reopened.submit(() => listWebhooks(reopened, admin()))).toHaveLength(4);
+  });
+
+  it('are for owners and admins to make, for auditors to see, for nobody else', async () => {
+    const { tenant, vault, create } = await bench();
+    const { row } = await create();
+    const outcomes = async (roles: Parameters<typeof tenant.user>[0]) => {
+      const user = () => tenant.user(roles);
+      return [
+        await outcomeOf(vault.submit(() => listWebhooks(vault, user()))),
+        await outcomeOf(vault.submit(() => listDeliveries(vault, user(), row.id, '', 10))),
+        await outcomeOf(vault.submit(() => createWebhook(vault, user(), { url: 'https://x.example/', kinds: [], allowLoopback: false }))), // biome-ignore format: one line
+      ];
+    };
+    expect(await outcomes(['owner'])).toEqual(['ok', 'ok', 'ok']);
+    expect(await outcomes(['auditor'])).toEqual(['ok', 'ok', 'forbidden']);
+    expect(await outcomes(['engineer'])).toEqual(['forbidden', 'forbidden', 'forbidden']);
+    expect(await outcomes(['rotation-operator'])).toEqual(['forbidden', 'forbidden', 'forbidden']);
+  });
+
+  it('may lead to this machine by http only where a sandbox may', async () => {
+    const { vault, admin } = await bench();
+    const outcome = (url: string, allowLoopback: boolean) =>
+      outcomeOf(vault.submit(() => createWebhook(vault, admin(), { url, kinds: [], allowLoopback })));
+    for (const url of ['http://127.0.0.1:9/', 'http://localhost/', 'http://[::1]/', 'http://2130706433/']) {
+      expect(await outcome(url, false), url).toBe('invalid_request');
+      expect(await outcome(url, true), url).toBe('ok');
+    }
+    for (const url of ['http://10.0.0.1/', 'http://127.evil.example/', 'http://127.0.0.1.evil.example/', 'ftp://127.0.0.1/'])
+      expect(await outcome(url, true), url).toBe('invalid_request');
+  });
+});

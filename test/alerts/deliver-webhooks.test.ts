@@ -1,0 +1,369 @@
+// Webhooks: signed as published, sent at least once, backed off, given up, and never a way out to where nobody meant.
+import { createHmac } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
+import { deliverDue, signMessage } from '../../src/alerts/deliver-webhooks.ts';
+import { createWebhook, deleteWebhook } from '../../src/alerts/manage-webhooks.ts';
+import { type AlertKind, raiseAlert } from '../../src/alerts/raise-alert.ts';
+import { listDeliveries } from '../../src/alerts/read-alerts.ts';
+import type { Faults } from '../../src/base/faults.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { SecretValue } from '../../src/base/secret-value.ts';
+import { secretKey } from '../../src/crypto/primitives.ts';
+import { createNodeEgress } from '../../src/node/egress.ts';
+import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { answerOf, textOf } from '../rotation/kit.ts';
+
+const KEY = 'key-not-a-real-secret';
+type Answering = (request: EgressRequest, index: number) => EgressAnswer | Promise<EgressAnswer>;
+
+async function bench(answering: Answering = () => answerOf(204, ''), faults?: Faults) {
+  const tenant = await testTenant(faults === undefined ? {} : { faults });
+  const { vault, clock, sql } = tenant;
+  await putKey(tenant, 'crm', KEY);
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const sent: EgressRequest[] = [];
+  let answer = answering;
+  const egress = {
+    send: async (request: EgressRequest) => {
+      sent.push(request);
+      return answer(request, sent.length - 1);
+    },
+  };
+  const ports = { vault, egress, connectors: new Map(), sandboxAllowed: false };
+  const at = () => vault.nextDueAt() ?? Number.POSITIVE_INFINITY;
+  return {
+    tenant,
+    sent,
+    ports,
+    admin,
+    answerWith: (next: Answering) => {
+      answer = next;
+    },
+    webhook: (url = 'https://hooks.example/keyturn', kinds: AlertKind[] = []) =>
+      vault.submit(() => createWebhook(vault, admin(), { url, kinds, allowLoopback: false })),
+    alert: (kind: AlertKind = 'credential.degraded') =>
+      vault.submit(() =>
+        vault.door.lookup('test', (access) => {
+          const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
+          const row = vault.credentials.find(access, staging, 'crm');
+          if (row === undefined) throw new Error('no credential');
+          return raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx', before: 'ready' });
+        }),
+      ),
+    deliver: () => deliverDue(ports),
+    /** Jumps from one due instant to the next until nothing waits; returns the waits in seconds. */
+    drain: async (maxTurns = 200) => {
+      const waits: number[] = [];
+      for (let turn = 0; turn < maxTurns; turn++) {
+        const next = sql.get<{ at: number | null }>(
+          "SELECT min(next_attempt_at) AS at FROM delivery WHERE state = 'waiting'",
+        )?.at;
+        if (next === null || next === undefined) return waits;
+        if (next > clock.atMs) waits.push((next - clock.atMs) / 1_000);
+        clock.atMs = Math.max(clock.atMs, next);
+        await deliverDue(ports);
+      }
+      throw new Error('it never ends');
+    },
+    deliveries: (id: string) => vault.submit(() => listDeliveries(vault, admin(), id, '', 100).rows),
+    outcomes: () => eventsOf(sql).filter((event) => event['action'] === 'webhook.deliver'),
+    nextDueAt: at,
+  };
+}
+
+const header = (request: EgressRequest | undefined, name: string) => {
+  const value = request?.headers[name];
+  return value instanceof SecretValue ? textOf(value) : value;
+};
+const bodyOf = (request: EgressRequest | undefined) => new TextDecoder().decode(request?.body as Uint8Array);
+
+describe('what is sent', () => {
+  it('is signed as the published example of Standard Webhooks', () => {
+    // Of the project's own test suite (standard-webhooks/standard-webhooks, libraries/javascript).
+    const key = secretKey(Buffer.from('MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'base64'));
+    const body = new TextEncoder().encode('{"test": 2432232314}');
+    expect(signMessage(key, 'msg_p5jXN8AQM9LWM0D4loKWxJek', 1_614_265_330, body)).toBe(
+      'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
+    );
+  });
+
+  it('verifies under the secret that was shown once, and tells who, what and when, but no value', async () => {
+    const { webhook, alert, deliver, sent, tenant } = await bench();
+    const made = await webhook();
+    const shown = textOf(made.secret) ?? '';
+    expect(shown).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    const id = await alert();
+    expect(await deliver()).toBe(1);
+    const [request] = sent;
+    const signed = `${id}.${header(request, 'webhook-timestamp')}.${bodyOf(request)}`;
+    const expected = createHmac('sha256', Buffer.from(shown.slice(6), 'base64'))
+      .update(signed)
+      .digest('base64');
+    expect(header(request, 'webhook-signature')).toBe(`v1,${expected}`);
+    expect(header(request, 'webhook-id')).toBe(id);
+    expect(Number(header(request, 'webhook-timestamp'))).toBe(Math.floor(tenant.clock.now() / 1_000));
+    expect(JSON.parse(bodyOf(request))).toEqual({
+      id,
+      kind: 'credential.degraded',
+      at: new Date(tenant.clock.now()).toISOString(),
+      tenant: tenant.vault.tenant.id,
+      credential: { id: expect.stringMatching(/^crd_/), environment: 'staging', name: 'crm' },
+      facts: { connector: null, cause: 'http_5xx', before: 'ready' },
+    });
+    expect(request).toMatchObject({ method: 'POST', allowedHosts: ['hooks.example'], allowLoopback: false });
+    expect(bodyOf(request)).not.toContain('not-a-real-secret');
+  });
+
+  it('goes to each webhook that wants the kind, under a secret of its own', async () => {
+    const { webhook, alert, deliver, sent } = await bench();
+    const all = await webhook('https://a.example/x');
+    const some = await webhook('https://b.example/x', ['credential.ready']);
+    expect(textOf(all.secret)).not.toBe(textOf(some.secret));
+    await alert('credential.degraded');
+    await alert('credential.ready');
+    await deliver();
+    expect(sent.map(({ url }) => url).sort()).toEqual(['https://a.example/x', 'https://a.example/x', 'https://b.example/x']);
+  });
+
+  it('is one event and one row for each outcome', async () => {
+    const { webhook, alert, deliver, deliveries, outcomes, tenant } = await bench();
+    const { row } = await webhook();
+    const id = await alert();
+    await deliver();
+    await deliver();
+    expect(await deliveries(row.id)).toMatchObject([
+      { alert_id: id, state: 'delivered', attempts: 1, finished_at: tenant.clock.now(), next_attempt_at: null },
+    ]);
+    expect(outcomes()).toMatchObject([
+      { outcome: 'success', actor: { type: 'system' }, details: { alert: id, attempts: 1, step: 'delivered', webhook: row.id } },
+    ]);
+  });
+});
+
+describe('a receiver that fails', () => {
+  it('is asked again later and later, at most hourly, until it takes it: one event', async () => {
+    const { webhook, alert, drain, sent, outcomes, answerWith, deliveries } = await bench(() => answerOf(500, ''));
+    const { row } = await webhook();
+    await alert();
+    answerWith((_request, index) => answerOf(index < 14 ? 503 : 200, ''));
+    const waits = await drain();
+    expect(sent).toHaveLength(15);
+    expect(waits).toHaveLength(14);
+    for (let i = 1; i < waits.length; i++) expect(waits[i]).toBeGreaterThanOrEqual(waits[i - 1] ?? 0);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(3_600);
+    expect(new Set(sent.map((request) => header(request, 'webhook-id'))).size).toBe(1);
+    expect(new Set(sent.map((request) => header(request, 'webhook-signature'))).size).toBe(15);
+    expect(outcomes()).toMatchObject([{ details: { attempts: 15, step: 'delivered' } }]);
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'delivered', attempts: 15, cause: null }]);
+  });
+
+  it('is given up after three days, with one event that names the cause', async () => {
+    const { webhook, alert, drain, outcomes, deliveries, tenant } = await bench(() => {
+      throw new EgressFailure('connect_failed');
+    });
+    const { row } = await webhook();
+    const start = tenant.clock.now();
+    await alert();
+    await drain();
+    expect(tenant.clock.now() - start).toBe(LIMITS.webhookGiveUpMs);
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'given_up', cause: 'connect_failed' }]);
+    expect(outcomes()).toMatchObject([{ details: { step: 'given_up', cause: 'connect_failed', count: 1 } }]);
+  });
+
+  it('costs one call a turn however much waits for it, and nobody else is held up', async () => {
+    const { webhook, alert, deliver, sent } = await bench((request) => {
+      if (request.url.includes('dead')) throw new EgressFailure('timeout');
+      return answerOf(200, '');
+    });
+    await webhook('https://dead.example/');
+    await webhook('https://live.example/');
+    for (let i = 0; i < 20; i++) await alert();
+    await deliver();
+    expect(sent.filter(({ url }) => url.includes('dead'))).toHaveLength(1);
+    expect(sent.filter(({ url }) => url.includes('live'))).toHaveLength(20);
+    expect(await deliver()).toBe(0);
+  });
+
+  it('gets everything that waited once it is back', async () => {
+    const { webhook, alert, deliver, drain, answerWith, deliveries } = await bench(() => answerOf(502, ''));
+    const { row } = await webhook();
+    const ids = [];
+    for (let i = 0; i < 5; i++) ids.push(await alert());
+    await deliver();
+    answerWith(() => answerOf(200, ''));
+    await drain();
+    const rows = await deliveries(row.id);
+    expect(rows.map((one) => one.state)).toEqual(Array(5).fill('delivered'));
+    expect(rows.map((one) => one.alert_id).sort()).toEqual(ids.sort());
+  });
+
+  it('and chokes on one message gets the others all the same', async () => {
+    let poison = '';
+    const { webhook, alert, drain, deliveries } = await bench((request) =>
+      answerOf(header(request, 'webhook-id') === poison ? 500 : 200, ''),
+    );
+    const { row } = await webhook();
+    poison = await alert();
+    for (let i = 0; i < 4; i++) await alert();
+    await drain();
+    const states = (await deliveries(row.id)).map((one) => [one.alert_id === poison, one.state]);
+    expect(states.filter(([isPoison]) => isPoison)).toEqual([[true, 'given_up']]);
+    expect(states.filter(([isPoison]) => !isPoison)).toEqual(Array(4).fill([false, 'delivered']));
+  });
+
+  it('and asks for patience gets it, up to an hour', async () => {
+    const { webhook, alert, deliver, nextDueAt, tenant } = await bench(() => answerOf(429, '', { 'retry-after': '900' }));
+    await webhook();
+    await alert();
+    await deliver();
+    expect(nextDueAt() - tenant.clock.now()).toBe(900_000);
+  });
+
+  it('redirects is not followed: it is a failure', async () => {
+    const { webhook, alert, deliver, sent, deliveries } = await bench(() =>
+      answerOf(302, '', { location: 'https://169.254.169.254/' }),
+    );
+    const { row } = await webhook();
+    await alert();
+    await deliver();
+    expect(sent).toHaveLength(1);
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', cause: 'http_302', attempts: 1 }]);
+  });
+
+  it('and answers slowly leaves the rest for the next turn, so that refreshes come first', async () => {
+    const { webhook, alert, deliver, sent, answerWith, tenant } = await bench();
+    await webhook();
+    for (let i = 0; i < 10; i++) await alert();
+    answerWith(() => {
+      tenant.clock.pass(9_000);
+      return answerOf(200, '');
+    });
+    await deliver();
+    expect(sent).toHaveLength(2);
+    expect(tenant.vault.nextDueAt()).toBeLessThanOrEqual(tenant.clock.now());
+  });
+});
+
+describe('a webhook that ends', () => {
+  it('by 410 is deleted, with all that waits for it and an event', async () => {
+    const { webhook, alert, deliver, outcomes, tenant, admin, sent } = await bench(() => answerOf(410, ''));
+    const { row } = await webhook();
+    for (let i = 0; i < 3; i++) await alert();
+    await deliver();
+    expect(sent).toHaveLength(1);
+    expect(outcomes()).toMatchObject([{ details: { step: 'webhook_gone', webhook: row.id, count: 3 } }]);
+    expect(tenant.sql.all("SELECT state, cause FROM delivery WHERE state <> 'given_up' OR cause <> 'http_410'")).toEqual([]);
+    await expect(tenant.vault.submit(() => deleteWebhook(tenant.vault, admin(), row.id))).rejects.toMatchObject({
+      code: 'not_found',
+    });
+    await alert();
+    expect(await deliver()).toBe(0);
+  });
+
+  it('while a delivery is on its way leaves it ended', async () => {
+    const { webhook, alert, deliver, answerWith, tenant, admin, outcomes } = await bench();
+    const { row } = await webhook();
+    await alert();
+    answerWith(async () => {
+      await tenant.vault.submit(() => deleteWebhook(tenant.vault, admin(), row.id));
+      return answerOf(500, '');
+    });
+    await deliver();
+    expect(tenant.sql.all('SELECT state, cause, next_attempt_at FROM delivery')).toEqual([
+      { state: 'given_up', cause: 'webhook_deleted', next_attempt_at: null },
+    ]);
+    expect(outcomes()).toEqual([]);
+  });
+});
+
+describe('an address that is not public', () => {
+  it.each([
+    'https://169.254.169.254/latest',
+    'https://127.0.0.1/',
+    'https://10.1.2.3/',
+    'https://[::1]/',
+    'https://inside.example/',
+  ])('%s is never called, whatever name leads there', async (url) => {
+    const { webhook, alert, tenant, ports, deliveries } = await bench();
+    const lookup = async () => ['192.168.7.7'];
+    const egress = createNodeEgress({ clock: tenant.clock, lookup });
+    const { row } = await webhook(url);
+    await alert();
+    await deliverDue({ ...ports, egress });
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', attempts: 1, cause: 'address_blocked' }]);
+  });
+});
+
+describe('a stop', () => {
+  it('while the receiver thinks is no error, and the message goes out again after it', async () => {
+    const { webhook, alert, deliver, answerWith, tenant, sent, ports } = await bench();
+    await webhook();
+    await alert();
+    const { sql } = tenant;
+    answerWith(async () => {
+      sql.close = () => {}; // the test looks into it afterwards
+      tenant.vault.close();
+      return answerOf(200, '');
+    });
+    expect(await deliver()).toBe(1);
+    tenant.clock.pass(2 * LIMITS.webhookTimeoutMs);
+    answerWith(() => answerOf(200, ''));
+    expect(await deliverDue({ ...ports, vault: tenant.reopen() })).toBe(1);
+    expect(new Set(sent.map((request) => header(request, 'webhook-id'))).size).toBe(1);
+    expect(sql.all('SELECT state, attempts FROM delivery')).toEqual([{ state: 'delivered', attempts: 2 }]);
+  });
+});
+
+describe('a crash', () => {
+  it.each(['webhook.before-call', 'webhook.after-call'] as const)(
+    'at %s repeats the delivery under the same id once its time has passed',
+    async (point) => {
+      let armed = false;
+      const { webhook, alert, deliver, sent, tenant, outcomes } = await bench(undefined, {
+        at: (reached) => {
+          if (!armed || reached !== point) return;
+          armed = false;
+          throw new Error(`a crash at ${point}`);
+        },
+      });
+      const { row } = await webhook();
+      await alert();
+      armed = true;
+      await expect(deliver()).rejects.toThrow('a crash');
+      expect(outcomes()).toEqual([]);
+      expect(await deliver()).toBe(0);
+      tenant.clock.pass(2 * LIMITS.webhookTimeoutMs);
+      expect(await deliver()).toBe(1);
+      expect(sent).toHaveLength(point === 'webhook.before-call' ? 1 : 2);
+      expect(new Set(sent.map((request) => header(request, 'webhook-id'))).size).toBe(1);
+      expect(outcomes()).toMatchObject([{ details: { attempts: 2, step: 'delivered', webhook: row.id } }]);
+    },
+  );
+
+  it('of one webhook stops no other', async () => {
+    const { webhook, alert, deliver, sent } = await bench((request) => {
+      if (request.url.includes('one')) throw new Error('a bug');
+      return answerOf(200, '');
+    });
+    await webhook('https://one.example/');
+    await webhook('https://two.example/');
+    await alert();
+    await alert();
+    await expect(deliver()).rejects.toThrow('a bug');
+    expect(sent.filter(({ url }) => url.includes('two'))).toHaveLength(2);
+  });
+});
+
+describe('a webhook whose row was changed behind our back', () => {
+  it('gets nothing, and the change of state it should have told is still made', async () => {
+    const { webhook, alert, deliver, sent, tenant } = await bench();
+    const { row } = await webhook();
+    tenant.sql.run("UPDATE webhook SET url = 'https://evil.example/' WHERE id = ?", row.id);
+    const id = await alert();
+    await deliver();
+    expect(sent).toEqual([]);
+    expect(tenant.sql.get('SELECT count(*) AS n FROM alert WHERE id = ?', id)?.['n']).toBe(1);
+    expect(tenant.sql.all('SELECT state, cause FROM delivery')).toEqual([{ state: 'waiting', cause: 'integrity' }]);
+  });
+});

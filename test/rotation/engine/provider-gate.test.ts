@@ -1,0 +1,181 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ProviderGate, reportOf, togetherAfter } from '../../../rotation/engine/provider-gate.ts';
+import { notSent, type RefreshOutcome } from '../../../rotation/oauth2/refresh.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+
+const A = 'https://a.example/token';
+const B = 'https://b.example/token';
+let nowMs = 0;
+let gate: ProviderGate;
+beforeEach(() => {
+  nowMs = 1_000_000;
+  gate = new ProviderGate({ now: () => nowMs });
+});
+
+const admit = (endpoint = A) => gate.admit(endpoint, undefined, 0).kind;
+const fail = (times: number, endpoint = A) => {
+  for (let i = 0; i < times; i++) gate.report(endpoint, { kind: 'failed' });
+};
+
+describe('the breaker of a provider', () => {
+  it('opens after so many failures in a row, lets one request find out, and closes when it comes back', () => {
+    admit();
+    fail(LIMITS.breakerFailures - 1);
+    expect(admit()).toBe('go');
+    fail(1);
+    expect(admit()).toBe('held');
+    nowMs += LIMITS.breakerOpenMs;
+    expect([admit(), admit(), admit()]).toEqual(['go', 'held', 'held']);
+    gate.report(A, { kind: 'alive' });
+    expect([admit(), admit()]).toEqual(['go', 'go']);
+  });
+
+  it('stays open twice as long each time the probe fails, ten minutes at most', () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    const held: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      const admission = gate.admit(A, undefined, 0);
+      held.push(admission.kind === 'held' ? admission.forMs : 0);
+      nowMs += held.at(-1) ?? 0;
+      expect(admit()).toBe('go');
+      fail(1);
+    }
+    expect(held.slice(0, 3)).toEqual([30_000, 60_000, 120_000]);
+    expect(held.at(-1)).toBe(LIMITS.breakerOpenMaxMs);
+  });
+
+  it('does not stay open for a day because the clock was put back by one', () => {
+    nowMs += 86_400_000;
+    admit();
+    fail(LIMITS.breakerFailures);
+    expect(admit()).toBe('held');
+    nowMs -= 86_400_000;
+    expect(admit()).toBe('go');
+    gate.report(A, { kind: 'throttled', retryAfterMs: 2_000 });
+    expect(admit()).toBe('held');
+    nowMs += 2_000;
+    expect(admit()).toBe('go');
+  });
+
+  it('counts failures in a row only, and failures of others not at all', () => {
+    admit();
+    admit(B);
+    for (let i = 0; i < 5; i++) {
+      fail(LIMITS.breakerFailures - 1);
+      gate.report(A, { kind: 'alive' });
+    }
+    fail(LIMITS.breakerFailures, B);
+    expect([admit(A), admit(B)]).toEqual(['go', 'held']);
+  });
+
+  it('is not kept shut by a probe that left nothing or never reported back', () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    nowMs += LIMITS.breakerOpenMs;
+    expect(admit()).toBe('go');
+    gate.report(A, { kind: 'none' });
+    expect([admit(), admit()]).toEqual(['go', 'held']);
+    nowMs += 2 * LIMITS.providerTimeoutMs + 1;
+    expect(admit()).toBe('go');
+  });
+
+  it('does not stay open for ever when the clock is put back', () => {
+    nowMs += 30 * 86_400_000;
+    admit();
+    fail(LIMITS.breakerFailures);
+    nowMs -= 30 * 86_400_000;
+    expect(admit()).toBe('go');
+  });
+});
+
+describe('a provider that throttles', () => {
+  it('is left alone by everybody as long as it asked, whatever another credential was answered', () => {
+    admit();
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    gate.report(A, { kind: 'alive' });
+    nowMs += 59_999;
+    expect([admit(A), admit(B)]).toEqual(['held', 'go']);
+    nowMs += 1;
+    expect(admit()).toBe('go');
+  });
+});
+
+describe('the budget of a provider', () => {
+  it.each([
+    [undefined, 200, 1],
+    [{ requests: 100, perSeconds: 10 }, 100, 10],
+    [{ requests: 30, perSeconds: 1 }, 30, 1],
+  ])('of %j is never exceeded in any span, and used up to at least half', (budget, requests, perSeconds) => {
+    const wentAt: number[] = [];
+    const end = nowMs + 60_000;
+    while (nowMs < end) {
+      if (gate.admit(A, budget, 0).kind === 'go') wentAt.push(nowMs);
+      else nowMs += 1;
+    }
+    const spanMs = perSeconds * 1_000;
+    const most = Math.max(...wentAt.map((from) => wentAt.filter((at) => at >= from && at < from + spanMs).length));
+    expect(most).toBeLessThanOrEqual(requests);
+    expect(wentAt.length).toBeGreaterThan((60 / perSeconds) * requests * 0.5 - 1);
+  });
+
+  it.each([
+    [undefined, 200, 1],
+    [{ requests: 100, perSeconds: 10 }, 100, 10],
+    [{ requests: 30, perSeconds: 1 }, 30, 1],
+  ])('of %j is kept by those who wait to go together, too, whenever they come', (budget, requests, perSeconds) => {
+    const wentAt: number[] = [];
+    const waits: number[] = [];
+    const end = nowMs + 60_000;
+    for (let step = 0; nowMs < end; step++) {
+      const admission = gate.admit(A, budget, 1_000);
+      if (admission.kind === 'go') {
+        const { afterMs } = admission;
+        waits.push(afterMs === 0 ? 0 : togetherAfter(nowMs, afterMs) - afterMs);
+        wentAt.push(afterMs === 0 ? nowMs : nowMs + togetherAfter(nowMs, afterMs));
+      } else nowMs += [1, 7, 350, 1_300][step % 4] ?? 1; // now in a throng, now after a pause that fills the burst
+    }
+    const spanMs = perSeconds * 1_000;
+    const most = Math.max(...wentAt.map((from) => wentAt.filter((at) => at >= from && at < from + spanMs).length));
+    expect(most).toBeLessThanOrEqual(requests);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(100);
+    const together = wentAt.filter((at) => at % 100 === 0).length;
+    expect(together).toBeGreaterThan(wentAt.length / 2);
+  });
+
+  it('lets callers take a place in line, one after the other, up to the wait they accept', () => {
+    const waits: number[] = [];
+    for (;;) {
+      const admission = gate.admit(A, { requests: 10, perSeconds: 1 }, 1_000);
+      if (admission.kind === 'held') break;
+      waits.push(admission.afterMs);
+    }
+    expect(waits[0]).toBe(0);
+    expect(waits.at(-1)).toBeLessThanOrEqual(1_000);
+    expect(waits).toEqual([...waits].sort((a, b) => a - b));
+  });
+});
+
+describe('what an outcome says of the provider', () => {
+  const refused = (kind: 'dead' | 'transient' | 'configuration', status: number, retryAfterSeconds?: number): RefreshOutcome => ({
+    kind,
+    cause: 'any',
+    status,
+    retryAfterSeconds,
+    nothingSpent: true,
+  });
+
+  it.each([
+    ['a dead grant', refused('dead', 400), { kind: 'alive' }],
+    ['a wrong client secret', refused('configuration', 401), { kind: 'alive' }],
+    ['500', refused('transient', 500), { kind: 'failed' }],
+    ['503 with Retry-After', refused('transient', 503, 9), { kind: 'failed' }],
+    ['429 with Retry-After', refused('transient', 429, 9), { kind: 'throttled', retryAfterMs: 9_000 }],
+    ['no connection', notSent('transient', 'connect_failed'), { kind: 'failed' }],
+    ['an answer that was lost', { kind: 'unknown', cause: 'timeout' } as const, { kind: 'failed' }],
+    ['a withdrawn request', notSent('transient', 'withdrawn'), { kind: 'none' }],
+    ['a request that could not be built', notSent('configuration', 'client_secret_missing'), { kind: 'none' }],
+  ])('%s', (_, outcome, report) => {
+    expect(reportOf(outcome)).toEqual(report);
+  });
+});
