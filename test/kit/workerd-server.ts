@@ -93,7 +93,7 @@ function configOf(bundle: string, objects: string, secrets: readonly string[]): 
     const kind = kinds.find(([pattern]) => pattern.test(file))?.[1];
     return kind === undefined ? [] : [`(name = "${file}", ${kind} = embed "bundle/${file}")`];
   });
-  modules.sort((a, b) => Number(b.includes('"worker.js"')) - Number(a.includes('"worker.js"')));
+  modules.sort((a, b) => Number(b.includes('"main.js"')) - Number(a.includes('"main.js"')));
   const settings = secrets.map((name) => `(name = "${name}", fromEnvironment = "${name}")`);
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
