@@ -9,9 +9,10 @@ import type { Caller, UserIdentity } from '../src/access/principals.ts';
 import type { Clock } from '../src/base/clock.ts';
 import { NO_FAULTS } from '../src/base/faults.ts';
 import { newId } from '../src/base/ids.ts';
-import type { Access } from '../src/cell/access.ts';
+import type { WriteAccess } from '../src/cell/access.ts';
 import type { CredentialFacts } from '../src/cell/credentials.ts';
 import { KeyRegister } from '../src/cell/register.ts';
+import type { Sql } from '../src/cell/sql.ts';
 import { dataPaths, fileWitness, openInstallation } from '../src/node/data-directory.ts';
 import { createNodeEgress } from '../src/node/egress.ts';
 import { readPolicies } from '../src/node/policies.ts';
@@ -25,6 +26,13 @@ import { answerWith, givenInput } from './child.ts';
 import { API_KEY, ENVIRONMENT, type Tenant } from './installation.ts';
 import { percentile } from './statistics.ts';
 
+const FILLING = {
+  action: 'bench.fill',
+  actor: { type: 'system', id: 'bench' },
+  reason: 'bench',
+  request: 'bench',
+  target: { type: 'bench' },
+} as const;
 const FILL_BATCH_ROWS = 20_000;
 const READ_BATCH = 64;
 
@@ -46,19 +54,23 @@ const around: Surroundings = {
 const registerSql = openNodeSql(paths.register);
 const register = new KeyRegister(registerSql, root, installationId);
 const authorizer = new Authorizer(cedar, readPolicies());
+const databases = new WeakMap<TenantVault, Sql>();
 const vaults = new Map(tenants.map((tenant) => [tenant.name, open(tenant)]));
 let requests = 0;
 
 function open(tenant: Tenant): TenantVault {
-  return new TenantVault({
+  const sql = openNodeSql(paths.tenant(tenant.id));
+  const vault = new TenantVault({
     tenant: { id: tenant.id, name: tenant.name, demo: false },
-    sql: openNodeSql(paths.tenant(tenant.id)),
+    sql,
     erasureKey: register.open(tenant.id),
     around,
     authorizer,
     admit: () => {},
     onDueChanged: () => {},
   });
+  databases.set(vault, sql);
+  return vault;
 }
 
 function vaultOf(name: string): TenantVault {
@@ -86,7 +98,7 @@ async function fill({ tenant, from, count }: { tenant: string; from: number; cou
   for (let at = from; at < from + count; at += FILL_BATCH_ROWS) {
     const end = Math.min(at + FILL_BATCH_ROWS, from + count);
     await vault.submit(() =>
-      vault.door.lookup('bench', (access) => {
+      vault.door.record(FILLING, (access) => {
         const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
         for (let i = at; i < end; i++) {
           const facts = factsOf(access, environmentId, `c${i}`);
@@ -98,7 +110,7 @@ async function fill({ tenant, from, count }: { tenant: string; from: number; cou
   }
 }
 
-function factsOf(access: Access, environmentId: string, name: string): CredentialFacts {
+function factsOf(access: WriteAccess, environmentId: string, name: string): CredentialFacts {
   const now = clock.now();
   return {
     id: newId('credential', entropy),
@@ -235,7 +247,7 @@ async function timeRefreshes(
 ): Promise<{ requests: number; perSecond: number; p50Ms: number; p99Ms: number; failures: number }> {
   const vault = vaultOf(ask.tenant);
   const engine = engineOf(vault);
-  const ids = vault.door.lookup('bench', (access) => {
+  const ids = vault.door.record(FILLING, (access) => {
     const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
     return Array.from(
       { length: ask.grants },
@@ -269,7 +281,7 @@ async function timeRefreshes(
 
 /** Every refresh adds one to the latest version of its credential. */
 function refreshedVersions(vault: TenantVault): number {
-  return Number(vault.core.cell.sql.get("SELECT sum(latest_version) AS n FROM credential WHERE kind = 'oauth2'")?.['n'] ?? 0);
+  return Number(databases.get(vault)?.get("SELECT sum(latest_version) AS n FROM credential WHERE kind = 'oauth2'")?.['n'] ?? 0);
 }
 
 answerWith({ hello: () => ({}), fill, timeReads, rewrap, putGrants, timeRefreshes }, () => {

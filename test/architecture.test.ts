@@ -221,7 +221,22 @@ describe('the door', () => {
     expect(planted('test/access/other.test.ts', text)).toEqual([expect.stringContaining('only src/access/guard.ts')]);
   });
 
-  test.each(['{} as Access', '{} as unknown as Access', '{} as\n  any as Access', '[x] as Access[]'])(
+  test('keeps SQL in the cell, and a change of rows from what may only look', () => {
+    expect(planted('src/vault/x.ts', "vault.sql.run('DELETE FROM token');")).toEqual([
+      expect.stringContaining('SQL is reachable'),
+    ]);
+    expect(planted('rotation/grants/x.ts', 'cell.sql.all<Row>(query);')).toHaveLength(1);
+    const method = (access: string, statement: string) =>
+      `class Store {\n  drop(access: ${access}, id: string): void {\n    this.#sql.run('${statement}', id);\n  }\n}\n`;
+    expect(planted('src/cell/x.ts', method('Lookup', 'DELETE FROM token WHERE id = ?'))).toEqual([
+      'src/cell/x.ts:3 door: drop changes rows for a Lookup',
+    ]);
+    expect(planted('src/cell/x.ts', method('ReadAccess', 'UPDATE token SET x = ?'))).toHaveLength(1);
+    expect(planted('src/cell/x.ts', method('WriteAccess', 'DELETE FROM token WHERE id = ?'))).toEqual([]);
+    expect(planted('src/cell/x.ts', method('Lookup', 'SELECT 1 FROM token WHERE id = ?'))).toEqual([]);
+  });
+
+  test.each(['{} as Lookup', '{} as unknown as WriteAccess', '{} as\n  any as ReadAccess', '[x] as Bookkeeping[]'])(
     'is not passed by %j',
     (expression) => {
       expect(planted('test/cell/x.test.ts', `const a = ${expression};`)).toEqual([expect.stringContaining('never by a cast')]);
@@ -285,7 +300,7 @@ describe('the reader of sources', () => {
   });
 
   test('reports every violation of a file, in order', () => {
-    const text = "import { y } from '../http/y.ts';\nconst a = Math.random() + Date.now();\nconst b = {} as Access;\n";
+    const text = "import { y } from '../http/y.ts';\nconst a = Math.random() + Date.now();\nconst b = {} as Lookup;\n";
     expect(planted('src/cell/utils.ts', text).map((violation) => violation.split(' ', 2).join(' '))).toEqual([
       'src/cell/utils.ts:1 name:',
       'src/cell/utils.ts:2 import:',

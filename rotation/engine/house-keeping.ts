@@ -20,10 +20,10 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
 /** Removes expired tokens, remembered answers and assertion ids. Inside a job. */
 export function purgeExpired(vault: TenantVault): number {
   const now = vault.around.clock.now();
-  vault.door.lookup('purge', (access) => {
-    vault.core.tokens.purgeExpired(access, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
-    vault.core.idempotency.purgeExpired(access, now, LIMITS.dueWorkBatchRows);
-    vault.workloads.purgeAssertions(access, now);
+  vault.door.keepBooks('purge', (books) => {
+    vault.core.tokens.purgeExpired(books, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
+    vault.core.idempotency.purgeExpired(books, now, LIMITS.dueWorkBatchRows);
+    vault.workloads.purgeAssertions(books, now);
   });
   return 0;
 }

@@ -1,6 +1,6 @@
 // The record of a run: opened, journalled, finished. At most one run of a credential is open.
 import { newId } from '../../src/base/ids.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -10,7 +10,7 @@ export type Trigger = 'schedule' | 'request' | 'read';
 /** A new run, not yet leased. */
 export function openRun(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: CredentialRow,
   trigger: Trigger,
   kind: 'refresh' | 'rotation',
@@ -44,7 +44,7 @@ export function openRun(
 }
 
 /** Ends a run and its lease. */
-export function finishRun(vault: TenantVault, access: Access, run: RunRow, end: Partial<RunRow>): void {
+export function finishRun(vault: TenantVault, access: WriteAccess, run: RunRow, end: Partial<RunRow>): void {
   const now = vault.around.clock.now();
   vault.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
   vault.runs.journal(access, run.id, end.step ?? 'finished', end.outcome ?? '', now);

@@ -4,7 +4,7 @@ import type { Caller } from '../../src/access/principals.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
@@ -60,7 +60,7 @@ type Revocation = NonNullable<GrantFacts['revocation']>;
 
 function disconnect(
   { vault }: DueWorkPorts,
-  access: Access,
+  access: WriteAccess,
   { environment, row }: Located,
   revocation: Revocation,
 ): CredentialRow {
@@ -87,7 +87,7 @@ function disconnect(
   return next as CredentialRow;
 }
 
-function plan(ports: DueWorkPorts, access: Access, row: CredentialRow, revoke: boolean): Revocation {
+function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Revocation {
   const { vault } = ports;
   const of = (state: Revocation['state'], cause?: string): Revocation => ({
     state,

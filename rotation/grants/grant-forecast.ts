@@ -1,7 +1,7 @@
 // From a credential's row to its forecast: what the connector declares, what the credential says and what was learnt, put together.
-import type { Access } from '../../src/cell/access.ts';
+import type { Lookup } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
-import { type AccountCount, grantsByAccount } from '../../src/cell/forecasts.ts';
+import type { AccountCount } from '../../src/cell/forecasts.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -34,7 +34,7 @@ export class GrantForecasts {
   }
 
   /** No forecast of a grant that is dead, disconnected or deleted. */
-  of(access: Access, row: CredentialFacts, nowMs: number): GrantForecast {
+  of(access: Lookup, row: CredentialFacts, nowMs: number): GrantForecast {
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
     const config = JSON.parse(row.config) as OAuth2Config;
     const facts = grantFacts(row);
@@ -72,7 +72,7 @@ export class GrantForecasts {
   }
 
   #account(
-    access: Access,
+    access: Lookup,
     row: CredentialFacts,
     config: OAuth2Config,
     { account }: GrantFacts,
@@ -82,7 +82,7 @@ export class GrantForecasts {
     if (cap === undefined || account === undefined) return undefined;
     let counts = this.#counts.get(connector);
     if (counts === undefined) {
-      const rows = grantsByAccount(this.#vault.core.cell.sql, access, connector, cap.count);
+      const rows = this.#vault.forecasts.grantsByAccount(access, connector, cap.count);
       counts = new Map(rows.map((one) => [`${one.client_id}\n${one.account}`, one]));
       this.#counts.set(connector, counts);
     }

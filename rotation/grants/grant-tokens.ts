@@ -2,9 +2,8 @@
 // It must never hand them to anyone but code of the engine, inside the job that journals what they are for.
 import { KeyturnError } from '../../src/base/errors.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow, VersionRow } from '../../src/cell/credentials.ts';
-import { liveGrantsOfClient } from '../../src/cell/revocations.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
@@ -23,7 +22,7 @@ export interface GrantTokens {
 /** Undefined where the version is gone. @throws integrity | key_destroyed */
 export function openTokens(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: CredentialRow,
   version: number,
   allowLoopback: boolean,
@@ -53,7 +52,7 @@ export function wipeTokens({ refreshToken, accessToken, client }: GrantTokens): 
 }
 
 /** Undefined where a version holds neither token, or is gone. */
-export function fingerprintOf(vault: TenantVault, access: Access, row: CredentialRow, version: number): string | undefined {
+export function fingerprintOf(vault: TenantVault, access: WriteAccess, row: CredentialRow, version: number): string | undefined {
   const stored = vault.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return undefined;
   const { retained, served } = partsOf(vault, row, stored);
@@ -68,14 +67,14 @@ export function fingerprintOf(vault: TenantVault, access: Access, row: Credentia
  */
 export function isShared(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: CredentialRow,
   version: number,
   spec: Pick<RevocationSpec, 'ends'>,
 ): boolean {
   const { client_id: clientId } = JSON.parse(row.config) as OAuth2Config;
   const mine = fingerprintOf(vault, access, row, version);
-  const others = liveGrantsOfClient(vault.core.cell.sql, access, clientId).flatMap((id) => {
+  const others = vault.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
     const other = intact(() => vault.credentials.byId(access, id));
     return other === undefined || (id === row.id && other.current_version === version) ? [] : [other];
   });

@@ -1,6 +1,6 @@
 // What a refresh does about answers that never came (D6, decision 0003): whether the same generation may be sent again, and the end if not.
 // It must never let a token that may be spent be sent for ever, nor end a grant whose provider said that it is safe.
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -36,7 +36,13 @@ export function maySendAgain(spec: OAuth2Spec, lost: LostAnswers, nowMs: number)
 }
 
 /** What is known of the run's lost answers. @param count as it will be booked */
-export function lostAnswersOf(vault: TenantVault, access: Access, run: RunRow, located: Located, count: number): LostAnswers {
+export function lostAnswersOf(
+  vault: TenantVault,
+  access: WriteAccess,
+  run: RunRow,
+  located: Located,
+  count: number,
+): LostAnswers {
   return {
     count,
     firstSentAtMs: count === 0 ? undefined : vault.runs.firstIntentAt(access, run.id),
@@ -45,7 +51,7 @@ export function lostAnswersOf(vault: TenantVault, access: Access, run: RunRow, l
 }
 
 /** Gives the grant up without the provider's word. Inside a job. */
-export function endAsLost(vault: TenantVault, access: Access, run: RunRow, { row, environment }: Located): void {
+export function endAsLost(vault: TenantVault, access: WriteAccess, run: RunRow, { row, environment }: Located): void {
   const { mac: _mac, mac_key_id: _key, ...next } = row;
   if (next.health !== 'disconnected') {
     changeHealth(vault, access, next, environment.name, 'needs_consent', ANSWER_LOST);

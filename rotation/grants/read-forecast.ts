@@ -3,8 +3,8 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { notFound } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { Access } from '../../src/cell/access.ts';
-import { dueForReview, type EndKey, endedAlready, endingSoonest } from '../../src/cell/forecasts.ts';
+import type { ReadAccess } from '../../src/cell/access.ts';
+import type { EndKey } from '../../src/cell/forecasts.ts';
 import type { Page } from '../../src/vault/describe-credential.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
 import { type Located, type TenantVault, tenantTarget } from '../../src/vault/tenant-vault.ts';
@@ -70,14 +70,14 @@ function cursorOf(last: Candidate): string {
 
 class Reading {
   readonly #vault: TenantVault;
-  readonly #access: Access;
+  readonly #access: ReadAccess;
   readonly #input: ReadForecastInput;
   readonly #forecasts: GrantForecasts;
   readonly #now: number;
   readonly #throughMs: number;
   readonly #environmentId: string | undefined;
 
-  constructor(vault: TenantVault, connectors: DueWorkPorts['connectors'], access: Access, input: ReadForecastInput) {
+  constructor(vault: TenantVault, connectors: DueWorkPorts['connectors'], access: ReadAccess, input: ReadForecastInput) {
     this.#vault = vault;
     this.#access = access;
     this.#input = input;
@@ -100,8 +100,8 @@ class Reading {
   }
 
   #ended(after: EndKey, maxRows: number): Candidate[] {
-    const { credentials, core } = this.#vault;
-    return endedAlready(core.cell.sql, this.#access, this.#environmentId, after, maxRows).map((key) => {
+    const { credentials, forecasts } = this.#vault;
+    return forecasts.endedAlready(this.#access, this.#environmentId, after, maxRows).map((key) => {
       const row = credentials.byId(this.#access, key.id);
       const environment = credentials.environmentById(this.#access, row.environment_id);
       return { row, environment, forecast: endedGrant(row.health_since, row.health_cause === ANSWER_LOST), key };
@@ -111,10 +111,10 @@ class Reading {
   #ending(after: EndKey, batchRows: number): Candidate[] {
     const fresh = this.#unreviewed();
     const found = [...fresh.values()].filter((one) => one !== undefined).filter(({ key }) => compare(key, after) > 0);
-    const { cell } = this.#vault.core;
+    const { forecasts } = this.#vault;
     const reviewed: Candidate[] = [];
     for (let from = after; reviewed.length < batchRows; ) {
-      const keys = endingSoonest(cell.sql, this.#access, this.#environmentId, from, this.#throughMs, batchRows);
+      const keys = forecasts.endingSoonest(this.#access, this.#environmentId, from, this.#throughMs, batchRows);
       for (const key of keys) {
         const one = fresh.has(key.id) ? undefined : this.#candidate(key.id, key);
         if (one !== undefined) reviewed.push(one);
@@ -127,7 +127,7 @@ class Reading {
 
   /** Grants whose review is due, by id; as many as one pass of it takes. */
   #unreviewed(): ReadonlyMap<string, Candidate | undefined> {
-    const ids = dueForReview(this.#vault.core.cell.sql, this.#access, this.#now, LIMITS.dueWorkBatchRows);
+    const ids = this.#vault.forecasts.dueForReview(this.#access, this.#now, LIMITS.dueWorkBatchRows);
     return new Map(ids.map((id) => [id, this.#candidate(id)]));
   }
 

@@ -4,7 +4,7 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
@@ -46,7 +46,7 @@ export interface LeaseRequest {
   readonly settle: (row: CredentialRow) => SettledConnector | undefined;
 }
 
-function locate(vault: TenantVault, lookup: Access, credentialId: string): Located {
+function locate(vault: TenantVault, lookup: Lookup, credentialId: string): Located {
   const row = vault.credentials.byId(lookup, credentialId);
   return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
 }
@@ -55,7 +55,7 @@ function locate(vault: TenantVault, lookup: Access, credentialId: string): Locat
 export function enterRun<T>(
   vault: TenantVault,
   credentialId: string,
-  effect: (access: Access, located: Located, details: EventDetails) => T,
+  effect: (access: WriteAccess, located: Located, details: EventDetails) => T,
   step: string,
   run?: string,
   /** As it was read in this very job. */
@@ -139,7 +139,7 @@ function ofGeneration(run: RunRow, generation: number): RunRow {
   return run.step === 'intent' ? { ...run, lost_answers: run.lost_answers + 1 } : run;
 }
 
-function isWorthwhile(vault: TenantVault, lookup: Access, row: CredentialRow, wanted: LeaseRequest): boolean {
+function isWorthwhile(vault: TenantVault, lookup: Lookup, row: CredentialRow, wanted: LeaseRequest): boolean {
   const now = vault.around.clock.now();
   if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
   const run = vault.runs.findOpen(lookup, row.id);
@@ -174,14 +174,14 @@ function isWaiting(run: RunRow, now: number, force: boolean): boolean {
   return !force || (run.attempts > 0 && now >= run.lease_until && now < run.lease_until + LIMITS.refreshCoolDownMs);
 }
 
-function isStoredInTheFuture(vault: TenantVault, lookup: Access, row: CredentialRow, now: number): boolean {
-  const stored = vault.credentials.findVersion(lookup, row.id, row.current_version);
+function isStoredInTheFuture(vault: TenantVault, lookup: Lookup, row: CredentialRow, now: number): boolean {
+  const stored = vault.credentials.findVersionFacts(lookup, row.id, row.current_version);
   return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 
 function openGrant(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   run: RunRow,
   located: Located,
   wanted: LeaseRequest,
@@ -242,7 +242,7 @@ export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
 
 /** Prolongs the lease while the provider thinks. False when it was lost. Inside a job; no event: nothing changed but time. */
 export function heartbeat(vault: TenantVault, attempt: Attempt): boolean {
-  return vault.door.lookup('refresh', (access) => {
+  return vault.door.keepBooks('lease', (access) => {
     const run = vault.runs.find(access, attempt.run.id);
     // Once its failure was booked, a run waits as long as it was told to.
     if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open' || run.lease_owner === '') return false;

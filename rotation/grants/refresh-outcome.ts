@@ -3,7 +3,7 @@
 import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { jsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
@@ -76,7 +76,7 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
 function learn(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   next: CredentialFacts,
   environment: string,
   { grant, retained, settled }: Attempt,
@@ -178,12 +178,12 @@ function isUnexplained(outcome: Exclude<RefreshOutcome, Refreshed>): boolean {
   return outcome.kind === 'configuration' && outcome.status !== undefined && isUnrecognised(outcome.cause);
 }
 
-function supersede(vault: TenantVault, access: Access, run: RunRow): void {
+function supersede(vault: TenantVault, access: WriteAccess, run: RunRow): void {
   finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
 }
 
 /** The lease had lapsed before anything left: as if the attempt had never been. */
-function withdraw(vault: TenantVault, access: Access, run: RunRow, attempt: Attempt): void {
+function withdraw(vault: TenantVault, access: WriteAccess, run: RunRow, attempt: Attempt): void {
   const now = vault.around.clock.now();
   const step = attempt.doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
@@ -194,7 +194,7 @@ function withdraw(vault: TenantVault, access: Access, run: RunRow, attempt: Atte
 
 function bookDead(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   run: RunRow,
   attempt: Attempt,
   row: CredentialRow,
@@ -214,7 +214,7 @@ function bookDead(
 
 function retryLater(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   run: RunRow,
   attempt: Attempt,
   outcome: Exclude<RefreshOutcome, Refreshed>,
@@ -257,7 +257,7 @@ function waitMs(
 
 function degrade(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: CredentialRow,
   environment: string,
   run: RunRow,
@@ -271,7 +271,7 @@ function degrade(
 
 function change(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: CredentialRow,
   environment: string,
   health: Health,

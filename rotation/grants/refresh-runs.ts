@@ -3,7 +3,7 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
@@ -122,7 +122,7 @@ export class RunEngine implements Refresher {
   }
 
   /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
-  #refuseDead(access: Access, row: CredentialRow): void {
+  #refuseDead(access: WriteAccess, row: CredentialRow): void {
     const { vault } = this.#o;
     if (row.health_cause !== ANSWER_LOST) fail('needs_consent', whyDead(row));
     const endedAt = vault.runs.requestEndedAt(access, row.id);

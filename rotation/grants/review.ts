@@ -5,7 +5,6 @@ import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
-import { dueForReview } from '../../src/cell/forecasts.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
@@ -19,7 +18,7 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 export async function reviewDue(ports: DueWorkPorts): Promise<number> {
   const { vault, connectors } = ports;
   const now = vault.around.clock.now();
-  const due = vault.door.lookup('review', (lookup) => dueForReview(vault.core.cell.sql, lookup, now, LIMITS.dueWorkBatchRows));
+  const due = vault.door.lookup('review', (lookup) => vault.forecasts.dueForReview(lookup, now, LIMITS.dueWorkBatchRows));
   const forecasts = new GrantForecasts(vault, connectors);
   const ends = await Promise.allSettled(due.map((id) => vault.submit(() => review(vault, forecasts, id))));
   if (due.length > 0) await vault.submit(() => forgetOldAlerts(vault, now));
@@ -29,7 +28,7 @@ export async function reviewDue(ports: DueWorkPorts): Promise<number> {
 }
 
 function forgetOldAlerts(vault: TenantVault, now: number): void {
-  vault.door.lookup('review', (access) => {
+  vault.door.keepBooks('purge', (access) => {
     const before = now - LIMITS.alertsKeepMs;
     if (vault.alerts.hasAlertBefore(access, before)) vault.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
   });
@@ -38,7 +37,7 @@ function forgetOldAlerts(vault: TenantVault, now: number): void {
 /** Inside a job. */
 function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void {
   const now = vault.around.clock.now();
-  const { located, next, notices } = vault.door.lookup('review', (access) => {
+  const { located, next, notices } = vault.door.keepBooks('review', (access) => {
     const row = vault.credentials.byId(access, id);
     const environment = vault.credentials.environmentById(access, row.environment_id);
     const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());

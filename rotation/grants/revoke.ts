@@ -6,9 +6,8 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
-import { dueForRevocation } from '../../src/cell/revocations.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -36,8 +35,7 @@ const CALLS_AT_ONCE = 8;
 export async function revokeDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
-  const sql = vault.core.cell.sql;
-  const due = vault.door.lookup('revoke', (lookup) => dueForRevocation(sql, lookup, now, LIMITS.dueWorkBatchRows));
+  const due = vault.door.lookup('revoke', (lookup) => vault.revocations.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
   const queue = due.toReversed();
   const failures: unknown[] = [];
   const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
@@ -95,7 +93,7 @@ function findDue(vault: TenantVault, id: string): Due | undefined {
   });
 }
 
-function enterRevoke<T>(vault: TenantVault, { environment, row }: Located, effect: (a: Access, d: EventDetails) => T): T {
+function enterRevoke<T>(vault: TenantVault, { environment, row }: Located, effect: (a: WriteAccess, d: EventDetails) => T): T {
   return vault.door.enterAsSystem(
     'revoke',
     'credential.revoke',
@@ -171,7 +169,7 @@ const PROOFS: Readonly<Record<Verdict, string | undefined>> = {
 
 function bookFailure(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   located: Located,
   details: EventDetails,
   revocation: Revocation,
@@ -194,7 +192,7 @@ function bookFailure(
 }
 
 /** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
-function alertExposed(vault: TenantVault, access: Access, { environment, row }: Located, cause: string): void {
+function alertExposed(vault: TenantVault, access: WriteAccess, { environment, row }: Located, cause: string): void {
   const since = toTimestamp(row.health_since);
   raiseAlert(vault, access, row, environment.name, 'credential.exposed', { cause, since });
 }
@@ -217,7 +215,7 @@ function note(details: EventDetails, step: string, { version, attempts }: Revoca
   if (cause !== undefined) details.cause = cause;
 }
 
-function save(vault: TenantVault, access: Access, located: Located, revocation: Revocation, dueAt: number | null): void {
+function save(vault: TenantVault, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
   const now = vault.around.clock.now();
   const next: CredentialFacts = { ...facts, revoke_due_at: dueAt, revision: facts.revision + 1, updated_at: now };

@@ -2,7 +2,7 @@
 // It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
 import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { Bookkeeping, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
@@ -115,7 +115,7 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
   const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
   const next: CredentialFacts = { ...facts };
   changeGrantFacts(next, { lookedAt: now });
-  const save = (access: Access) => {
+  const save = (access: WriteAccess | Bookkeeping<'review'>) => {
     vault.credentials.save(access, next);
     vault.cache.forget(environment.name, next.name);
   };
@@ -123,7 +123,7 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
     // Nothing that anyone could see changed: no event.
-    vault.door.lookup('review', save);
+    vault.door.keepBooks('review', save);
     return;
   }
   enterReview(ports, { row, environment }, (access, details) => {
@@ -151,7 +151,7 @@ export function locate({ vault }: DueWorkPorts, id: string): Located {
 export function enterReview<T>(
   { vault }: DueWorkPorts,
   { row, environment }: Located,
-  effect: (a: Access, d: EventDetails) => T,
+  effect: (a: WriteAccess, d: EventDetails) => T,
 ): T {
   return vault.door.enterAsSystem(
     'review',

@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import { growingTo } from '../base/growing-to.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { Bookkeeping, Lookup } from '../cell/access.ts';
 import type { TokenRow, TokenStore } from '../cell/tokens.ts';
 import type { WorkloadRow, WorkloadStore } from '../cell/workloads.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
@@ -32,22 +32,22 @@ export class WorkloadAuthenticator {
   }
 
   /** The workload behind an access or direct token, or undefined for every kind of bad token. */
-  byToken(lookup: Access, text: string): WorkloadPrincipal | undefined {
+  byToken(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
     const known = this.#known.get(text);
-    const principal = known ?? this.#find(lookup, text, ['acc', 'wlk']);
+    const principal = known ?? this.#find(books, text, ['acc', 'wlk']);
     const now = this.#clock.now();
     if (principal === undefined || principal.expiresAtMs <= now) return undefined;
     if (known === undefined) this.#known.set(text, principal);
-    this.#markUsed(lookup, principal, now);
+    this.#markUsed(books, principal, now);
     return principal;
   }
 
   /** The workload behind a client secret; never cached. */
-  byClientSecret(lookup: Access, text: string): WorkloadPrincipal | undefined {
-    const principal = this.#find(lookup, text, ['cs']);
+  byClientSecret(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
+    const principal = this.#find(books, text, ['cs']);
     const now = this.#clock.now();
     if (principal === undefined || principal.expiresAtMs <= now) return undefined;
-    this.#markUsed(lookup, principal, now);
+    this.#markUsed(books, principal, now);
     return principal;
   }
 
@@ -63,7 +63,7 @@ export class WorkloadAuthenticator {
     this.#usedAtMs.clear();
   }
 
-  #find(lookup: Access, text: string, types: readonly string[]): WorkloadPrincipal | undefined {
+  #find(lookup: Lookup, text: string, types: readonly string[]): WorkloadPrincipal | undefined {
     const parsed = parseToken(text);
     if (parsed === undefined || !types.includes(parsed.type)) return undefined;
     const row = this.#tokens.find(lookup, parsed.publicId);
@@ -76,13 +76,13 @@ export class WorkloadAuthenticator {
     return toPrincipal(workload, row, Math.min(row.expires_at, workload.expires_at));
   }
 
-  #markUsed(lookup: Access, principal: WorkloadPrincipal, nowMs: number): void {
+  #markUsed(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal, nowMs: number): void {
     const last = this.#usedAtMs.get(principal.tokenId);
     if (last !== undefined && nowMs - last < LIMITS.lastUsedResolutionMs) return;
     if (this.#usedAtMs.size > LIMITS.tokenCacheEntries) this.#usedAtMs.clear();
     this.#usedAtMs.set(principal.tokenId, nowMs);
-    if (principal.tokenId !== '') this.#tokens.markUsed(lookup, principal.tokenId, nowMs);
-    this.#workloads.markUsed(lookup, principal.id, nowMs);
+    if (principal.tokenId !== '') this.#tokens.markUsed(books, principal.tokenId, nowMs);
+    this.#workloads.markUsed(books, principal.id, nowMs);
   }
 }
 

@@ -1,19 +1,27 @@
 // The one door (D3): who is it, may they, is more proof needed, record, then act. Every use case enters here and only here is an
-// Access made. It must never let an effect run whose event is not in the same batch, nor turn an error into a yes.
+// access made. It must never let an effect run whose event is not in the same batch, nor turn an error into a yes.
 
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { EventActor, EventDetails, EventInput, EventTarget } from '../audit/event.ts';
 import type { Clock } from '../base/clock.ts';
 import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
-import { type Access, takeAccessMint } from '../cell/access.ts';
+import {
+  type Bookkeeping,
+  type BookkeepingTask,
+  type Lookup,
+  type ReadAccess,
+  takeAccessMint,
+  type WriteAccess,
+} from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
-import { type Need, OPERATIONS, type Operation } from './operations.ts';
+import type { IdempotentAnswers, Repeatable, StoredAnswer } from './idempotent-answers.ts';
+import { type Need, OPERATIONS, type Operation, type WriteOperation } from './operations.ts';
 import { type Caller, type Principal, type SystemPrincipal, userAt, type WorkloadPrincipal } from './principals.ts';
 
 const mint = takeAccessMint();
 
-/** What a use case wants to touch, found before the decision with a lookup Access. */
+/** What a use case wants to touch, found before the decision with a Lookup. */
 export interface Found<S> {
   readonly resource: AuthorizationResource;
   readonly target: EventTarget;
@@ -38,18 +46,42 @@ export interface DoorOptions {
   readonly clock: Clock;
   readonly place: Place;
   /** Absent in the home cell, where no workload lives. */
-  readonly workload?: (lookup: Access, token: string) => WorkloadPrincipal | undefined;
+  readonly workload?: (books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined;
   /** @throws rate_limited */
   readonly admit: (principalId: string) => void;
+  /** Answers kept for repeated requests. */
+  readonly answers: IdempotentAnswers;
 }
 
-type Effect<S, T> = (access: Access, subject: S, details: EventDetails, principal: Principal) => T;
+/** What an operation's effect is given: only one that changes state may change rows. */
+export type AccessFor<O extends Operation> = O extends WriteOperation ? WriteAccess : ReadAccess;
+type Effect<O extends Operation, S, T> = (access: AccessFor<O>, subject: S, details: EventDetails, principal: Principal) => T;
+
+export interface FirstAnswer<T> {
+  /** What a repetition is answered. */
+  readonly kept: StoredAnswer;
+  readonly value: T;
+}
+export type OnceAnswered<T> =
+  | { readonly kind: 'first'; readonly value: T }
+  | { readonly kind: 'repeated'; readonly answer: StoredAnswer };
+
+/** Thrown through the use case to `Door.once`: the request was made before, and this is what it was answered. */
+class Replay {
+  readonly answer: StoredAnswer;
+
+  constructor(answer: StoredAnswer) {
+    this.answer = answer;
+  }
+}
 
 /** How long a second factor counts as fresh (security-review 1.1: step-up max_age 300 s). */
 const SECOND_FACTOR_FRESH_MS = 300_000;
 
 export class Door {
   readonly #o: DoorOptions;
+  /** While `once` runs its use case, which awaits nothing. */
+  #repeatable: (Repeatable & { readonly operation: Operation }) | undefined;
 
   constructor(options: DoorOptions) {
     this.#o = options;
@@ -59,17 +91,17 @@ export class Door {
    * Runs `effect` for the caller, or throws; either way the event is in this batch. Call only inside a job of the cell.
    * @throws unauthenticated | forbidden | not_found | insufficient_user_authentication | approval_required | rate_limited
    */
-  enter<S, T>(caller: Caller, operation: Operation, find: (lookup: Access) => Found<S>, effect: Effect<S, T>): T {
+  enter<O extends Operation, S, T>(caller: Caller, operation: O, find: (lookup: Lookup) => Found<S>, effect: Effect<O, S, T>): T {
     return this.enterAs(this.authenticate(caller), caller, operation, find, effect);
   }
 
   /** As `enter`, for a principal that was authenticated by other means than a bearer token. */
-  enterAs<S, T>(
+  enterAs<O extends Operation, S, T>(
     principal: Principal,
     caller: Caller | undefined,
-    operation: Operation,
-    find: (lookup: Access) => Found<S>,
-    effect: Effect<S, T>,
+    operation: O,
+    find: (lookup: Lookup) => Found<S>,
+    effect: Effect<O, S, T>,
   ): T {
     this.#o.admit(principal.id);
     const found = this.#find(principal, caller, operation, find);
@@ -95,7 +127,12 @@ export class Door {
   }
 
   /** The scheduler's way in: no caller, its own policy file, the same record. */
-  enterAsSystem<S, T>(task: string, operation: Operation, find: (lookup: Access) => Found<S>, effect: Effect<S, T>): T {
+  enterAsSystem<O extends Operation, S, T>(
+    task: string,
+    operation: O,
+    find: (lookup: Lookup) => Found<S>,
+    effect: Effect<O, S, T>,
+  ): T {
     const principal: SystemPrincipal = { type: 'System', id: task, revision: 0, roles: [] };
     return this.enterAs(principal, undefined, operation, find, effect);
   }
@@ -106,12 +143,52 @@ export class Door {
     const token = caller.token;
     const workload = this.#o.workload;
     if (token === undefined || workload === undefined) return unauthenticated();
-    return this.lookup('authentication', (lookup) => workload(lookup, token)) ?? unauthenticated();
+    return this.keepBooks('authentication', (books) => workload(books, token)) ?? unauthenticated();
   }
 
-  /** A short-lived Access for finding out who and what; it ends when `use` returns. */
-  lookup<T>(principalId: string, use: (lookup: Access) => T): T {
-    const access = mint.make({ cellId: this.#o.place.cellId, principalId, operation: 'lookup' });
+  /** For finding out who and what; ends when `use` returns. `purpose` is for people. */
+  lookup<T>(purpose: string, use: (lookup: Lookup) => T): T {
+    return this.#during(mint.lookup({ principalId: purpose, purpose }), use);
+  }
+
+  /** For changes of one named kind that are no event (cell/access.ts lists them); ends when `use` returns. Call only inside a job. */
+  keepBooks<B extends BookkeepingTask, T>(task: B, use: (books: Bookkeeping<B>) => T): T {
+    return this.#during(mint.bookkeeping(task), use);
+  }
+
+  /**
+   * What the installation does by itself, without a caller and without a policy to ask: it makes its first owner, a tenant's environments.
+   * The event is in the effect's own savepoint. Call only inside a job.
+   */
+  record<T>(input: Omit<EventInput, 'source' | 'outcome'>, effect: (access: WriteAccess) => T): T {
+    const access = mint.write({ principalId: input.actor.id, purpose: input.action });
+    return this.#o.cell.savepoint(() => {
+      const result = this.#during(access, effect);
+      this.note({ ...input, outcome: 'success' });
+      return result;
+    });
+  }
+
+  /**
+   * Runs a use case once per key of the caller's: a repetition gets the answer of the first time, after the same questions as ever (who,
+   * how often, may they). Call only inside a job. @throws idempotency_mismatch when the key was used for another request
+   */
+  once<T>(caller: Caller, operation: Operation, repeat: Repeatable, useCase: () => FirstAnswer<T>): OnceAnswered<T> {
+    const principal = this.authenticate(caller);
+    this.#repeatable = { ...repeat, operation };
+    try {
+      const { kept, value } = useCase();
+      this.keepBooks('idempotency', (books) => this.#o.answers.keep(books, principal, repeat, kept));
+      return { kind: 'first', value };
+    } catch (thrown) {
+      if (thrown instanceof Replay) return { kind: 'repeated', answer: thrown.answer };
+      throw thrown;
+    } finally {
+      this.#repeatable = undefined;
+    }
+  }
+
+  #during<A extends Lookup, T>(access: A, use: (access: A) => T): T {
     try {
       return use(access);
     } finally {
@@ -125,7 +202,7 @@ export class Door {
   }
 
   /** What cannot even be looked up, as a changed row cannot, was asked for all the same. */
-  #find<S>(principal: Principal, caller: Caller | undefined, operation: Operation, find: (lookup: Access) => Found<S>): Found<S> {
+  #find<S>(principal: Principal, caller: Caller | undefined, operation: Operation, find: (lookup: Lookup) => Found<S>): Found<S> {
     try {
       return this.lookup(principal.id, find);
     } catch (error) {
@@ -137,10 +214,18 @@ export class Door {
     }
   }
 
-  #act<S, T>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>, effect: Effect<S, T>): T {
+  #act<O extends Operation, S, T>(
+    principal: Principal,
+    caller: Caller | undefined,
+    operation: O,
+    found: Found<S>,
+    effect: Effect<O, S, T>,
+  ): T {
     const subject = found.subject as S;
     const details: EventDetails = {};
-    const access = mint.make({ cellId: this.#o.place.cellId, principalId: principal.id, operation });
+    const { writes } = OPERATIONS[operation];
+    const passage = { principalId: principal.id, purpose: operation };
+    const access = (writes ? mint.write(passage) : mint.read(passage)) as AccessFor<O>;
     try {
       // INVARIANT: the event is in the effect's own savepoint: one that cannot be recorded takes the effect with it (test/vault/lost-batch.test.ts).
       const run = () => {
@@ -148,7 +233,7 @@ export class Door {
         this.#record(principal, caller, operation, found.target, 'success', 'allowed', details);
         return result;
       };
-      return OPERATIONS[operation].writes ? this.#o.cell.sql.transaction(run) : run();
+      return writes ? this.#o.cell.savepoint(run) : run();
     } catch (error) {
       if (isStorageFailure(error)) throw error;
       const code: ErrorCode = error instanceof KeyturnError ? error.code : 'internal';
@@ -166,8 +251,28 @@ export class Door {
       const missing = this.#onlyProofIsMissing(principal, operation, found, context);
       return missing ?? this.#denial(principal, found, context, decision.reason);
     }
-    if (found.subject === undefined) return new KeyturnError('not_found', `no such ${found.target.type}`);
-    return this.#missingProof(principal, operation, context);
+    const proof = this.#missingProof(principal, operation, context);
+    if (proof !== undefined && found.subject !== undefined) return proof;
+    if (this.#repeatable?.operation === operation) this.#replay(principal, caller, this.#repeatable, found.target);
+    return found.subject === undefined ? new KeyturnError('not_found', `no such ${found.target.type}`) : undefined;
+  }
+
+  /** SECURITY: asked only once the request was allowed now, as it stands: an answer of yesterday never stands in for a right of today. */
+  #replay(
+    principal: Principal,
+    caller: Caller | undefined,
+    repeat: Repeatable & { readonly operation: Operation },
+    target: EventTarget,
+  ): void {
+    const { operation } = repeat;
+    const known = this.lookup('idempotency', (lookup) => this.#o.answers.find(lookup, principal, repeat));
+    if (known === undefined) return;
+    if (known === 'mismatch') {
+      this.#record(principal, caller, operation, target, 'failure', 'idempotency_mismatch');
+      throw new KeyturnError('idempotency_mismatch', 'this Idempotency-Key was used for another request');
+    }
+    this.#record(principal, caller, operation, target, 'success', 'idempotent replay');
+    throw new Replay(known);
   }
 
   /** Policies may ask for the second factor themselves; the caller then learns that, and not a plain no. */

@@ -7,16 +7,24 @@ export type ResourceType = 'Installation' | 'Tenant' | 'Environment' | 'Credenti
 /** `step-up`: a fresh second factor (RFC 9470). `approval`: a second person (DESIGN D10, commitment X5). */
 export type Need = 'nothing' | 'step-up' | 'approval';
 
-export interface OperationSpec {
+export interface OperationSpec<W extends boolean = boolean> {
   readonly resource: ResourceType;
   /** True when it changes state; such an operation runs in its own savepoint. */
-  readonly writes: boolean;
+  readonly writes: W;
   /** What a human needs beyond the role. Workloads have no second factor: their token is bound to scope, network and expiry instead. */
   readonly userNeeds: Need;
 }
 
-const read = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec => ({ resource, writes: false, userNeeds });
-const write = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec => ({ resource, writes: true, userNeeds });
+const read = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec<false> => ({
+  resource,
+  writes: false,
+  userNeeds,
+});
+const write = (resource: ResourceType, userNeeds: Need = 'nothing'): OperationSpec<true> => ({
+  resource,
+  writes: true,
+  userNeeds,
+});
 
 const TABLE = {
   // the installation (home cell)
@@ -76,6 +84,8 @@ const TABLE = {
 
 export type Operation = keyof typeof TABLE;
 export const OPERATIONS: Readonly<Record<Operation, OperationSpec>> = TABLE;
+/** Operations that change state. */
+export type WriteOperation = { [O in Operation]: (typeof TABLE)[O]['writes'] extends true ? O : never }[Operation];
 
 export const ROLES = ['owner', 'admin', 'rotation-operator', 'engineer', 'auditor', 'workload'] as const;
 export type Role = (typeof ROLES)[number];

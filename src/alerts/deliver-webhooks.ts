@@ -7,7 +7,7 @@ import { toTimestamp } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { Access } from '../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { AlertRow, DeliveryRow, DueDelivery, WebhookRow } from '../../src/cell/alerts.ts';
 import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -61,7 +61,7 @@ async function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], 
 /** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. Inside a job. */
 function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
   const { vault } = ports;
-  return vault.door.lookup('webhooks', (access) => {
+  return vault.door.keepBooks('delivery', (access) => {
     const now = vault.around.clock.now();
     const row = vault.alerts.findDelivery(access, id);
     if (row?.state !== 'waiting' || row.next_attempt_at === null || row.next_attempt_at > now) return undefined;
@@ -72,7 +72,7 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
   });
 }
 
-function requestFor(ports: DueWorkPorts, access: Access, delivery: DeliveryRow): EgressRequest | undefined {
+function requestFor(ports: DueWorkPorts, access: Lookup, delivery: DeliveryRow): EgressRequest | undefined {
   const { vault } = ports;
   const alert = vault.alerts.find(access, delivery.alert_id);
   let webhook: WebhookRow | undefined;
@@ -180,7 +180,7 @@ function webhookSubject(vault: TenantVault, id: string) {
 }
 
 /** Returns how many deliveries end with it: those that waited as long at a dead endpoint, or at a deleted webhook, too. */
-function finish(vault: TenantVault, access: Access, attempted: DeliveryRow, outcome: Outcome, now: number): number {
+function finish(vault: TenantVault, access: WriteAccess, attempted: DeliveryRow, outcome: Outcome, now: number): number {
   const { webhook_id } = attempted;
   if (outcome.kind === 'gone') {
     const webhook = vault.alerts.findWebhook(access, webhook_id);
@@ -194,7 +194,7 @@ function finish(vault: TenantVault, access: Access, attempted: DeliveryRow, outc
 }
 
 function retryLater(vault: TenantVault, attempted: DeliveryRow, outcome: Failed, now: number): void {
-  vault.door.lookup('webhooks', (access) => {
+  vault.door.keepBooks('delivery', (access) => {
     // The last try is made when its time is up, not an hour after.
     const nextAtMs = Math.min(now + outcome.waitMs, attempted.created_at + LIMITS.webhookGiveUpMs);
     vault.alerts.saveDelivery(access, { ...attempted, next_attempt_at: nextAtMs, cause: outcome.cause });

@@ -5,7 +5,7 @@ import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { SecretValue } from '../base/secret-value.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
@@ -83,7 +83,7 @@ export function listWebhooks(vault: TenantVault, caller: Caller): WebhookRow[] {
   );
 }
 
-export function webhookTarget(vault: TenantVault, lookup: Access, id: string) {
+export function webhookTarget(vault: TenantVault, lookup: Lookup, id: string) {
   return {
     resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
     target: { type: 'webhook', id },
@@ -106,7 +106,7 @@ export function deleteWebhook(vault: TenantVault, caller: Caller, id: string): W
 }
 
 /** Returns how many deliveries were waiting. Inside a use case. */
-export function endWebhook(vault: TenantVault, access: Access, row: WebhookRow, cause: string): number {
+export function endWebhook(vault: TenantVault, access: WriteAccess, row: WebhookRow, cause: string): number {
   const now = vault.around.clock.now();
   vault.alerts.deleteWebhook(access, row, now);
   vault.dueChanged();

@@ -1,7 +1,7 @@
 // One alert for one change of state, recovery included (commitment: never one per attempt), in the transaction of the change itself.
 // It must never carry a value, a token or a byte of a provider's answer.
 import { newId } from '../base/ids.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { AlertRow } from '../cell/alerts.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
@@ -25,7 +25,7 @@ export type AlertFacts = Readonly<Record<string, string | number | boolean | nul
 /** Stores the alert and a delivery for each webhook that wants its kind. Inside a job. */
 export function raiseAlert(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   row: Pick<CredentialFacts, 'id' | 'name' | 'connector'>,
   environment: string,
   kind: AlertKind,

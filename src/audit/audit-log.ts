@@ -5,6 +5,7 @@ import { type Faults, NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
+import type { Sql } from '../cell/sql.ts';
 import { type Checkpoint, signCheckpoint, signerFrom } from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { HASH_BYTES } from '../crypto/primitives.ts';
@@ -24,6 +25,7 @@ interface HeadRow {
 
 export interface AuditLogOptions {
   readonly cell: Cell;
+  readonly sql: Sql;
   readonly keyring: Keyring;
   readonly clock: Clock;
   readonly incarnationId: string;
@@ -53,7 +55,7 @@ export class AuditLog implements CellHooks {
     this.#options = options;
     const { installationId, cellId } = options.keyring.identity;
     this.origin = `keyturn/${installationId}/${cellId}`;
-    this.sources = new AuditSources(options.cell.sql, options.keyring);
+    this.sources = new AuditSources(options.sql, options.keyring);
     this.#signer = signerFrom(options.keyring.current('audit_sign').key.export(), this.origin);
     this.#readHead();
     options.cell.use(this);
@@ -143,7 +145,7 @@ export class AuditLog implements CellHooks {
 
   /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */
   #append(nowMs: number): void {
-    const { sql } = this.#options.cell;
+    const { sql } = this.#options;
     this.#stateSequence += 1;
     sql.run(
       'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
@@ -173,7 +175,7 @@ export class AuditLog implements CellHooks {
       at: nowMs,
     };
     const note = signCheckpoint(this.#signer, checkpoint);
-    this.#options.cell.sql.run(
+    this.#options.sql.run(
       'INSERT INTO checkpoint (size, at, note) VALUES (?, ?, ?) ON CONFLICT (size) DO UPDATE SET at = excluded.at, note = excluded.note',
       checkpoint.size,
       nowMs,
@@ -185,7 +187,7 @@ export class AuditLog implements CellHooks {
   }
 
   #readHead(): void {
-    const { sql } = this.#options.cell;
+    const { sql } = this.#options;
     const head = sql.get<HeadRow>('SELECT size, state_sequence, frontier FROM audit_head WHERE id = 1');
     this.#frontier = head === undefined ? new Frontier() : Frontier.fromBytes(head.frontier);
     this.#stateSequence = head?.state_sequence ?? 0;

@@ -1,6 +1,6 @@
 // Alerts, webhooks and deliveries: all SQL about them. A webhook's row decides where a tenant's news goes, so it carries a MAC.
 // It must never hand out a webhook whose row was changed behind our back.
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, eachIntact, type Sealed, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -62,7 +62,7 @@ export class AlertStore {
 
   // ---- alerts
 
-  insert(access: Access, row: AlertRow): void {
+  insert(access: WriteAccess, row: AlertRow): void {
     access.check();
     this.#sql.run(
       'INSERT INTO alert (id, kind, credential_id, facts, at) VALUES (?, ?, ?, ?, ?)',
@@ -74,13 +74,13 @@ export class AlertStore {
     );
   }
 
-  find(access: Access, id: string): AlertRow | undefined {
+  find(access: Lookup, id: string): AlertRow | undefined {
     access.check();
     return this.#sql.get<AlertRow>('SELECT * FROM alert WHERE id = ?', id);
   }
 
   /** Newest first. */
-  list(access: Access, credentialId: string | undefined, before: Before, maxRows: number): AlertRow[] {
+  list(access: Lookup, credentialId: string | undefined, before: Before, maxRows: number): AlertRow[] {
     access.check();
     const [where, values] = credentialId === undefined ? ['', []] : ['credential_id = ? AND', [credentialId]];
     return this.#sql.all<AlertRow>(
@@ -92,13 +92,13 @@ export class AlertStore {
     );
   }
 
-  hasAlertBefore(access: Access, atMs: number): boolean {
+  hasAlertBefore(access: Lookup, atMs: number): boolean {
     access.check();
     return this.#sql.get('SELECT 1 AS present FROM alert WHERE at < ? LIMIT 1', atMs) !== undefined;
   }
 
   /** Forgets alerts of before `atMs` and their deliveries, oldest first; returns how many alerts. */
-  purge(access: Access, atMs: number, maxRows: number): number {
+  purge(access: Bookkeeping<'purge'>, atMs: number, maxRows: number): number {
     access.check();
     const old = 'SELECT id FROM alert WHERE at < ? ORDER BY at, id LIMIT ?';
     this.#sql.run(`DELETE FROM delivery WHERE alert_id IN (${old})`, atMs, maxRows);
@@ -107,7 +107,7 @@ export class AlertStore {
 
   // ---- webhooks
 
-  insertWebhook(access: Access, row: WebhookFacts): void {
+  insertWebhook(access: WriteAccess, row: WebhookFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
     this.#sql.run(
@@ -124,7 +124,7 @@ export class AlertStore {
   }
 
   /** Not the deleted ones, oldest first. @throws integrity */
-  webhooks(access: Access): WebhookRow[] {
+  webhooks(access: Lookup): WebhookRow[] {
     return this.#live(access).map((row) => this.#checked(row));
   }
 
@@ -132,7 +132,7 @@ export class AlertStore {
    * Ids of those that want this kind. A damaged row counts as wanting it: its delivery then fails for all to see, where an error
    * here would undo the change of state that the alert tells.
    */
-  webhooksFor(access: Access, kind: string): string[] {
+  webhooksFor(access: Lookup, kind: string): string[] {
     const wanting = this.#live(access).filter((row) => {
       const isIntact = eachIntact([row], (one) => this.#checked(one)) === 1;
       const kinds = isIntact ? (JSON.parse(row.kinds) as string[]) : [];
@@ -142,20 +142,20 @@ export class AlertStore {
   }
 
   /** Not a deleted one. @throws integrity */
-  findWebhook(access: Access, id: string): WebhookRow | undefined {
+  findWebhook(access: Lookup, id: string): WebhookRow | undefined {
     access.check();
     const row = this.#sql.get<WebhookRow>('SELECT * FROM webhook WHERE id = ?', id);
     return row === undefined || this.#checked(row).deleted_at !== null ? undefined : row;
   }
 
-  deleteWebhook(access: Access, row: WebhookRow, nowMs: number): void {
+  deleteWebhook(access: WriteAccess, row: WebhookRow, nowMs: number): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive({ ...row, deleted_at: nowMs }));
     this.#sql.run('UPDATE webhook SET deleted_at = ?, mac = ?, mac_key_id = ? WHERE id = ?', nowMs, mac, mac_key_id, row.id);
   }
 
   /** Re-seals rows whose MAC carries an old key; returns how many. */
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
@@ -168,7 +168,7 @@ export class AlertStore {
 
   // ---- deliveries
 
-  insertDelivery(access: Access, row: DeliveryRow): void {
+  insertDelivery(access: WriteAccess, row: DeliveryRow): void {
     access.check();
     this.#sql.run(
       'INSERT INTO delivery (id, webhook_id, alert_id, state, attempts, next_attempt_at, cause, created_at, finished_at) ' +
@@ -185,12 +185,12 @@ export class AlertStore {
     );
   }
 
-  findDelivery(access: Access, id: string): DeliveryRow | undefined {
+  findDelivery(access: Lookup, id: string): DeliveryRow | undefined {
     access.check();
     return this.#sql.get<DeliveryRow>('SELECT * FROM delivery WHERE id = ?', id);
   }
 
-  saveDelivery(access: Access, row: DeliveryRow): void {
+  saveDelivery(access: WriteAccess | Bookkeeping<'delivery'>, row: DeliveryRow): void {
     access.check();
     this.#sql.run(
       'UPDATE delivery SET state = ?, attempts = ?, next_attempt_at = ?, cause = ?, finished_at = ? WHERE id = ?',
@@ -204,7 +204,7 @@ export class AlertStore {
   }
 
   /** Longest due first, in turns: however much waits for one webhook, each other one has its share. */
-  dueDeliveries(access: Access, nowMs: number, maxRows: number): DueDelivery[] {
+  dueDeliveries(access: Lookup, nowMs: number, maxRows: number): DueDelivery[] {
     access.check();
     const order = 'next_attempt_at, created_at, id';
     return this.#sql.all<DueDelivery>(
@@ -216,7 +216,7 @@ export class AlertStore {
   }
 
   /** What is due at one webhook waits until `untilMs` without an attempt. */
-  postpone(access: Access, webhookId: string, nowMs: number, untilMs: number): void {
+  postpone(access: Bookkeeping<'delivery'>, webhookId: string, nowMs: number, untilMs: number): void {
     access.check();
     this.#sql.run(
       "UPDATE delivery SET next_attempt_at = ? WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ?",
@@ -227,7 +227,13 @@ export class AlertStore {
   }
 
   /** Gives up what waits at one webhook, if made before `createdBeforeMs`; returns how many. */
-  giveUp(access: Access, webhookId: string, cause: string, nowMs: number, createdBeforeMs = Number.MAX_SAFE_INTEGER): number {
+  giveUp(
+    access: WriteAccess,
+    webhookId: string,
+    cause: string,
+    nowMs: number,
+    createdBeforeMs = Number.MAX_SAFE_INTEGER,
+  ): number {
     access.check();
     return this.#sql.all(
       "UPDATE delivery SET state = 'given_up', cause = ?, next_attempt_at = NULL, finished_at = ? " +
@@ -240,7 +246,7 @@ export class AlertStore {
   }
 
   /** Newest first. */
-  deliveries(access: Access, webhookId: string, before: Before, maxRows: number): DeliveryRow[] {
+  deliveries(access: Lookup, webhookId: string, before: Before, maxRows: number): DeliveryRow[] {
     access.check();
     return this.#sql.all<DeliveryRow>(
       'SELECT * FROM delivery WHERE webhook_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?',
@@ -252,7 +258,7 @@ export class AlertStore {
   }
 
   /** Known hole: who can write the database can hide a webhook by its `deleted_at`, as they could by taking the row away. */
-  #live(access: Access): WebhookRow[] {
+  #live(access: Lookup): WebhookRow[] {
     access.check();
     return this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE deleted_at IS NULL ORDER BY created_at, id');
   }

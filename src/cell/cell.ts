@@ -35,7 +35,7 @@ export function isStorageFailure(error: unknown): boolean {
 }
 
 export class Cell {
-  readonly sql: Sql;
+  readonly #sql: Sql;
   readonly #nextTick: NextTick;
   readonly #faults: Faults;
   readonly #whenCalm: NextTick;
@@ -48,7 +48,7 @@ export class Cell {
 
   /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
   constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS, whenCalm: NextTick = nextTick) {
-    this.sql = sql;
+    this.#sql = sql;
     this.#nextTick = nextTick;
     this.#faults = faults;
     this.#whenCalm = whenCalm;
@@ -105,7 +105,7 @@ export class Cell {
     if (jobs.length === 0) return;
     try {
       if (this.#memoryInDoubt) this.#dropMemory();
-      this.sql.transaction(() => this.#runJobs(jobs));
+      this.#sql.transaction(() => this.#runJobs(jobs));
     } catch (error) {
       // INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts).
       this.#memoryInDoubt = true;
@@ -146,6 +146,11 @@ export class Cell {
     this.#faults.at('cell.before-commit');
   }
 
+  /** Inside a job: what `work` changed is undone, and nothing else, when it throws. */
+  savepoint<T>(work: () => T): T {
+    return this.#sql.transaction(work);
+  }
+
   /** Nothing is queued. */
   get idle(): boolean {
     return this.#queue.length === 0;
@@ -156,7 +161,7 @@ export class Cell {
     if (this.#closed) return;
     while (this.#queue.length > 0) this.#commitBatch();
     this.#closed = true;
-    this.sql.close();
+    this.#sql.close();
   }
 }
 

@@ -1,6 +1,6 @@
 // Connections: one consent asked of a person each (decision 0007). Link, state and browser are kept as hashes; nothing here is a secret.
 // It must never hand out a row whose MAC does not fit: its state decides whether a stranger's account may come in.
-import type { Access } from './access.ts';
+import type { Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -74,32 +74,32 @@ export class ConnectionStore {
     this.#keyring = keyring;
   }
 
-  insert(access: Access, row: ConnectionFacts): void {
+  insert(access: WriteAccess, row: ConnectionFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));
     this.#sql.run(INSERT, row.id, ...decisive(row), mac, mac_key_id);
   }
 
-  save(access: Access, row: ConnectionFacts): void {
+  save(access: WriteAccess, row: ConnectionFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));
     this.#sql.run(UPDATE, ...decisive(row), mac, mac_key_id, row.id);
   }
 
   /** @throws integrity */
-  find(access: Access, id: string): ConnectionRow | undefined {
+  find(access: Lookup, id: string): ConnectionRow | undefined {
     access.check();
     return this.#checked(this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id));
   }
 
   /** @throws integrity */
-  findByLink(access: Access, linkHash: Uint8Array): ConnectionRow | undefined {
+  findByLink(access: Lookup, linkHash: Uint8Array): ConnectionRow | undefined {
     access.check();
     return this.#checked(this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE link_hash = ?', linkHash));
   }
 
   /** Newest first, after `mark` (exclusive). */
-  list(access: Access, credentialId: string, mark: ConnectionMark, maxRows: number): ConnectionRow[] {
+  list(access: Lookup, credentialId: string, mark: ConnectionMark, maxRows: number): ConnectionRow[] {
     access.check();
     return this.#sql.all<ConnectionRow>(
       'SELECT * FROM connection WHERE credential_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?',
@@ -111,7 +111,7 @@ export class ConnectionStore {
   }
 
   /** Those of a credential whose link still leads somewhere. @throws integrity */
-  usable(access: Access, credentialId: string, nowMs: number): ConnectionRow[] {
+  usable(access: Lookup, credentialId: string, nowMs: number): ConnectionRow[] {
     access.check();
     const rows = this.#sql.all<ConnectionRow>(
       "SELECT * FROM connection WHERE credential_id = ? AND expires_at > ? AND state IN ('open', 'exchanging', 'declined', 'failed')",
@@ -123,7 +123,7 @@ export class ConnectionStore {
   }
 
   /** Ids only, unchecked: whoever works on one reads its checked row first. */
-  dueForExpiry(access: Access, nowMs: number, maxRows: number): string[] {
+  dueForExpiry(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
     return this.#sql
       .all<{ id: string }>(
@@ -134,7 +134,7 @@ export class ConnectionStore {
       .map(({ id }) => id);
   }
 
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<ConnectionRow>('SELECT * FROM connection WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);

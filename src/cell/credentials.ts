@@ -1,7 +1,7 @@
-// Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an Access.
+// Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an access.
 // It must never return a row whose MAC does not fit, nor change a version after it was written.
 import { notFound } from '../base/errors.ts';
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
 import {
   CREDENTIAL_COLUMNS,
   type CredentialFacts,
@@ -42,7 +42,7 @@ export class CredentialStore {
     this.#keyring = keyring;
   }
 
-  insertEnvironment(access: Access, row: EnvironmentRow): void {
+  insertEnvironment(access: WriteAccess, row: EnvironmentRow): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
     this.#sql.run(
@@ -55,27 +55,27 @@ export class CredentialStore {
     );
   }
 
-  environments(access: Access): EnvironmentRow[] {
+  environments(access: Lookup): EnvironmentRow[] {
     access.check();
     return this.#sql
       .all<EnvironmentRow & Sealed>('SELECT * FROM environment ORDER BY name')
       .map((row) => this.#checkedEnvironment(row));
   }
 
-  findEnvironment(access: Access, name: string): EnvironmentRow | undefined {
+  findEnvironment(access: Lookup, name: string): EnvironmentRow | undefined {
     access.check();
     const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE name = ?', name);
     return row === undefined ? undefined : this.#checkedEnvironment(row);
   }
 
-  environmentById(access: Access, id: string): EnvironmentRow {
+  environmentById(access: Lookup, id: string): EnvironmentRow {
     access.check();
     const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE id = ?', id);
     return row === undefined ? notFound('environment') : this.#checkedEnvironment(row);
   }
 
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
-  find(access: Access, environmentId: string, name: string): CredentialRow | undefined {
+  find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();
     return this.#checked(
       this.#sql.get<CredentialRow>(
@@ -87,25 +87,25 @@ export class CredentialStore {
   }
 
   /** @throws not_found | integrity */
-  byId(access: Access, id: string): CredentialRow {
+  byId(access: Lookup, id: string): CredentialRow {
     access.check();
     return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
   }
 
-  insert(access: Access, row: CredentialFacts): void {
+  insert(access: WriteAccess, row: CredentialFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
     this.#sql.run(INSERT, row.id, ...written(row), mac, mac_key_id);
   }
 
-  save(access: Access, row: CredentialFacts): void {
+  save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
     this.#sql.run(UPDATE, ...written(row), mac, mac_key_id, row.id);
   }
 
   /** By name from `afterName` on (exclusive). */
-  list(access: Access, filter: CredentialFilter, afterName: string, maxRows: number): CredentialRow[] {
+  list(access: Lookup, filter: CredentialFilter, afterName: string, maxRows: number): CredentialRow[] {
     access.check();
     const where = ['environment_id = ?', 'name > ?', filter.deleted ? "state = 'deleted'" : "state = 'active'"];
     const values: SqlValue[] = [filter.environmentId, afterName];
@@ -134,7 +134,7 @@ export class CredentialStore {
     return rows;
   }
 
-  insertVersion(access: Access, row: VersionRow): void {
+  insertVersion(access: WriteAccess, row: VersionRow): void {
     access.check();
     this.#sql.run(
       'INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, ' +
@@ -153,7 +153,7 @@ export class CredentialStore {
     );
   }
 
-  findVersion(access: Access, credentialId: string, version: number): VersionRow | undefined {
+  findVersion(access: ReadAccess, credentialId: string, version: number): VersionRow | undefined {
     access.check();
     return this.#sql.get<VersionRow>(
       'SELECT * FROM credential_version WHERE credential_id = ? AND version = ?',
@@ -162,7 +162,18 @@ export class CredentialStore {
     );
   }
 
-  versions(access: Access, credentialId: string, beforeVersion: number, maxRows: number): VersionFacts[] {
+  /** What is known of a version, without its sealed bytes. */
+  findVersionFacts(access: Lookup, credentialId: string, version: number): VersionFacts | undefined {
+    access.check();
+    return this.#sql.get<VersionRow>(
+      'SELECT credential_id, version, key_id, value_expires_at, created_at, created_by, origin, run_id FROM credential_version ' +
+        'WHERE credential_id = ? AND version = ?',
+      credentialId,
+      version,
+    ) as VersionFacts | undefined;
+  }
+
+  versions(access: Lookup, credentialId: string, beforeVersion: number, maxRows: number): VersionFacts[] {
     access.check();
     return this.#sql.all<VersionRow>(
       'SELECT credential_id, version, key_id, value_expires_at, created_at, created_by, origin, run_id FROM credential_version ' +
@@ -174,7 +185,7 @@ export class CredentialStore {
   }
 
   /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
-  pruneVersions(access: Access, row: CredentialFacts, keep: number): void {
+  pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
     access.check();
     const { revocation } = JSON.parse(row.grant_facts) as { revocation?: { state: string; version?: number } };
     this.#sql.run(
@@ -189,12 +200,12 @@ export class CredentialStore {
   }
 
   /** Removes every sealed byte of a credential; its row stays as a tombstone. */
-  dropVersions(access: Access, credentialId: string): number {
+  dropVersions(access: WriteAccess, credentialId: string): number {
     access.check();
     return this.#sql.all('DELETE FROM credential_version WHERE credential_id = ? RETURNING version', credentialId).length;
   }
 
-  dueForDestruction(access: Access, nowMs: number, maxRows: number): CredentialRow[] {
+  dueForDestruction(access: Lookup, nowMs: number, maxRows: number): CredentialRow[] {
     access.check();
     return this.#sql.all<CredentialRow>(
       "SELECT * FROM credential WHERE destroy_after_at IS NOT NULL AND destroy_after_at <= ? AND state = 'deleted' LIMIT ?",
@@ -204,7 +215,7 @@ export class CredentialStore {
   }
 
   /** Re-seals up to `maxRows` rows that carry another MAC key than the active one. */
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<CredentialRow>('SELECT * FROM credential WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);

@@ -1,6 +1,6 @@
 // SQL that the forecast asks of credentials: whose review is due, who ended, who ends when, how many grants one account has. Ids and sums
 // only: whoever works on a credential reads its checked row first.
-import type { Access } from './access.ts';
+import type { Lookup } from './access.ts';
 import type { Sql } from './sql.ts';
 
 /** Where a page of ends stops: rows are ordered by day and id. */
@@ -18,65 +18,61 @@ export interface AccountCount {
   readonly oldest: string;
 }
 
-/** Longest due first, whatever became of the credential since. */
-export function dueForReview(sql: Sql, access: Access, nowMs: number, maxRows: number): string[] {
-  access.check();
-  const query = 'SELECT id FROM credential WHERE review_due_at IS NOT NULL AND review_due_at <= ? ORDER BY review_due_at LIMIT ?';
-  return sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
-}
+export class ForecastStore {
+  readonly #sql: Sql;
 
-/** Soonest first, as last reviewed; `environmentId` undefined: of all. */
-export function endingSoonest(
-  sql: Sql,
-  access: Access,
-  environmentId: string | undefined,
-  after: EndKey,
-  throughMs: number,
-  maxRows: number,
-): EndKey[] {
-  access.check();
-  const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
-  return sql.all<{ endsAt: number; id: string }>(
-    'SELECT grant_ends_at AS endsAt, id FROM credential WHERE grant_ends_at IS NOT NULL AND (grant_ends_at, id) > (?, ?) ' +
-      `AND grant_ends_at <= ? AND state = 'active' ${where} ORDER BY grant_ends_at, id LIMIT ?`,
-    after.endsAt,
-    after.id,
-    throughMs,
-    ...values,
-    maxRows,
-  );
-}
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
 
-/** Grants that only a person can bring back, longest ended first; what was never connected did not end. `environmentId` undefined: of all. */
-export function endedAlready(
-  sql: Sql,
-  access: Access,
-  environmentId: string | undefined,
-  after: EndKey,
-  maxRows: number,
-): EndKey[] {
-  access.check();
-  const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
-  return sql.all<{ endsAt: number; id: string }>(
-    "SELECT health_since AS endsAt, id FROM credential WHERE health = 'needs_consent' AND (health_since, id) > (?, ?) " +
-      `AND kind = 'oauth2' AND state = 'active' AND health_cause IS NOT 'not_connected_yet' ${where} ` +
-      'ORDER BY health_since, id LIMIT ?',
-    after.endsAt,
-    after.id,
-    ...values,
-    maxRows,
-  );
-}
+  /** Longest due first, whatever became of the credential since. */
+  dueForReview(access: Lookup, nowMs: number, maxRows: number): string[] {
+    access.check();
+    const query =
+      'SELECT id FROM credential WHERE review_due_at IS NOT NULL AND review_due_at <= ? ORDER BY review_due_at LIMIT ?';
+    return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
+  }
 
-/** Live grants of one connector by client and account, where there are at least so many. */
-export function grantsByAccount(sql: Sql, access: Access, connector: string, atLeast: number): AccountCount[] {
-  access.check();
-  return sql.all<AccountCount & { first: number }>(
-    "SELECT json_extract(config, '$.client_id') AS client_id, json_extract(grant_facts, '$.account') AS account, count(*) AS count, " +
-      'id AS oldest, min(created_at) AS first FROM credential ' +
-      "WHERE kind = 'oauth2' AND connector = ? AND state = 'active' AND health IN ('ready', 'degraded') AND account IS NOT NULL " +
-      'GROUP BY 1, 2 HAVING count(*) >= ?',
-    connector,
-    atLeast,
-  );
+  /** Soonest first, as last reviewed; `environmentId` undefined: of all. */
+  endingSoonest(access: Lookup, environmentId: string | undefined, after: EndKey, throughMs: number, maxRows: number): EndKey[] {
+    access.check();
+    const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
+    return this.#sql.all<{ endsAt: number; id: string }>(
+      'SELECT grant_ends_at AS endsAt, id FROM credential WHERE grant_ends_at IS NOT NULL AND (grant_ends_at, id) > (?, ?) ' +
+        `AND grant_ends_at <= ? AND state = 'active' ${where} ORDER BY grant_ends_at, id LIMIT ?`,
+      after.endsAt,
+      after.id,
+      throughMs,
+      ...values,
+      maxRows,
+    );
+  }
+
+  /** Grants that only a person can bring back, longest ended first; what was never connected did not end. `environmentId` undefined: of all. */
+  endedAlready(access: Lookup, environmentId: string | undefined, after: EndKey, maxRows: number): EndKey[] {
+    access.check();
+    const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
+    return this.#sql.all<{ endsAt: number; id: string }>(
+      "SELECT health_since AS endsAt, id FROM credential WHERE health = 'needs_consent' AND (health_since, id) > (?, ?) " +
+        `AND kind = 'oauth2' AND state = 'active' AND health_cause IS NOT 'not_connected_yet' ${where} ` +
+        'ORDER BY health_since, id LIMIT ?',
+      after.endsAt,
+      after.id,
+      ...values,
+      maxRows,
+    );
+  }
+
+  /** Live grants of one connector by client and account, where there are at least so many. */
+  grantsByAccount(access: Lookup, connector: string, atLeast: number): AccountCount[] {
+    access.check();
+    return this.#sql.all<AccountCount & { first: number }>(
+      "SELECT json_extract(config, '$.client_id') AS client_id, json_extract(grant_facts, '$.account') AS account, count(*) AS count, " +
+        'id AS oldest, min(created_at) AS first FROM credential ' +
+        "WHERE kind = 'oauth2' AND connector = ? AND state = 'active' AND health IN ('ready', 'degraded') AND account IS NOT NULL " +
+        'GROUP BY 1, 2 HAVING count(*) >= ?',
+      connector,
+      atLeast,
+    );
+  }
 }

@@ -1,5 +1,5 @@
 // Answers kept for a repeated Idempotency-Key, sealed, for a day. It must never give one caller's answer to another.
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup } from './access.ts';
 import type { Sql } from './sql.ts';
 
 export interface IdempotencyRow {
@@ -20,7 +20,7 @@ export class IdempotencyStore {
     this.#sql = sql;
   }
 
-  find(access: Access, principalId: string, key: string): IdempotencyRow | undefined {
+  find(access: Lookup, principalId: string, key: string): IdempotencyRow | undefined {
     access.check();
     return this.#sql.get<IdempotencyRow>(
       'SELECT * FROM idempotency WHERE principal_id = ? AND idempotency_key = ?',
@@ -30,7 +30,7 @@ export class IdempotencyStore {
   }
 
   /** Takes the place of an expired answer under the same key. */
-  save(access: Access, row: IdempotencyRow): void {
+  save(access: Bookkeeping<'idempotency'>, row: IdempotencyRow): void {
     access.check();
     this.#sql.run(
       'INSERT OR REPLACE INTO idempotency (principal_id, idempotency_key, request_hash, status, wrapped_key, key_id, value, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
@@ -45,7 +45,7 @@ export class IdempotencyStore {
     );
   }
 
-  purgeExpired(access: Access, beforeMs: number, maxRows: number): void {
+  purgeExpired(access: Bookkeeping<'purge' | 'idempotency'>, beforeMs: number, maxRows: number): void {
     access.check();
     this.#sql.run(
       'DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE expires_at < ? LIMIT ?)',

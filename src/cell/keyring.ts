@@ -68,9 +68,11 @@ export class Keyring {
     return this;
   }
 
-  /** Makes version 1 of every purpose that has no key yet; call inside a transaction. */
+  /** Makes version 1 of every purpose that has no key yet, all or none. */
   createMissing(clock: Clock, entropy: Entropy): void {
-    for (const purpose of CELL_PURPOSES) if (!this.#active.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
+    this.#sql.transaction(() => {
+      for (const purpose of CELL_PURPOSES) if (!this.#active.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
+    });
   }
 
   rows(): KeyRow[] {

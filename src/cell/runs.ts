@@ -1,7 +1,7 @@
 // Runs: one refresh or rotation each, with its journal and its lease (D5, D6). At most one open run per credential.
 import { notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Sql } from './sql.ts';
 
 export interface RunRow {
@@ -56,7 +56,7 @@ export class RunStore {
     this.#sql = sql;
   }
 
-  insert(access: Access, row: RunRow): void {
+  insert(access: WriteAccess, row: RunRow): void {
     access.check();
     this.#sql.run(
       'INSERT INTO run (id, credential_id, kind, trigger, requested_by, state, step, generation, attempts, lost_answers, fence, lease_until, lease_owner, ' +
@@ -84,7 +84,7 @@ export class RunStore {
   }
 
   /** Overwrites a run's progress; what it is about never changes. */
-  save(access: Access, row: RunRow): void {
+  save(access: WriteAccess | Bookkeeping<'lease'>, row: RunRow): void {
     access.check();
     this.#sql.run(
       'UPDATE run SET state = ?, step = ?, generation = ?, attempts = ?, lost_answers = ?, fence = ?, lease_until = ?, lease_owner = ?, next_attempt_at = ?, ' +
@@ -106,22 +106,22 @@ export class RunStore {
     );
   }
 
-  find(access: Access, id: string): RunRow | undefined {
+  find(access: Lookup, id: string): RunRow | undefined {
     access.check();
     return this.#sql.get<RunRow>('SELECT * FROM run WHERE id = ?', id);
   }
 
-  get(access: Access, id: string): RunRow {
+  get(access: Lookup, id: string): RunRow {
     return this.find(access, id) ?? notFound('run');
   }
 
-  findOpen(access: Access, credentialId: string): RunRow | undefined {
+  findOpen(access: Lookup, credentialId: string): RunRow | undefined {
     access.check();
     return this.#sql.get<RunRow>("SELECT * FROM run WHERE credential_id = ? AND state = 'open'", credentialId);
   }
 
   /** Newest first; `beforeStartedAt` is exclusive. */
-  list(access: Access, credentialId: string, beforeStartedAt: number, maxRows: number): RunRow[] {
+  list(access: Lookup, credentialId: string, beforeStartedAt: number, maxRows: number): RunRow[] {
     access.check();
     return this.#sql.all<RunRow>(
       'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, id DESC LIMIT ?',
@@ -135,7 +135,7 @@ export class RunStore {
    * Credentials whose refresh is due and open runs whose next attempt is due under nobody's lease, most urgent first. Instants further
    * ahead than any that is ever set count as due: the clock was put back since. Ids only, unchecked.
    */
-  dueForRefresh(access: Access, nowMs: number, maxRows: number): DueForRefresh[] {
+  dueForRefresh(access: Lookup, nowMs: number, maxRows: number): DueForRefresh[] {
     access.check();
     const { leaseMs, refreshWaitMaxMs } = LIMITS;
     const resumed = this.#sql.all<DueForRefresh>(
@@ -158,7 +158,7 @@ export class RunStore {
   }
 
   /** Credentials whose current version this clock cannot have stored: it was put back since. Reads every grant; for after such a jump. */
-  storedAfter(access: Access, atMs: number, maxRows: number): DueForRefresh[] {
+  storedAfter(access: Lookup, atMs: number, maxRows: number): DueForRefresh[] {
     access.check();
     return this.#sql.all<DueForRefresh>(
       `SELECT credential.id AS id, ${PROVIDER} AS provider FROM credential JOIN credential_version AS stored
@@ -169,7 +169,7 @@ export class RunStore {
     );
   }
 
-  journal(access: Access, runId: string, step: string, status: string, atMs: number): void {
+  journal(access: WriteAccess, runId: string, step: string, status: string, atMs: number): void {
     access.check();
     // Steps are only ever added, so their count numbers them; max() would have SQLite plan the statement anew for each run.
     this.#sql.run(
@@ -182,13 +182,13 @@ export class RunStore {
     );
   }
 
-  steps(access: Access, runId: string): RunStepRow[] {
+  steps(access: Lookup, runId: string): RunStepRow[] {
     access.check();
     return this.#sql.all<RunStepRow>('SELECT sequence, step, status, at FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
   }
 
   /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. */
-  firstIntentAt(access: Access, runId: string): number | undefined {
+  firstIntentAt(access: Lookup, runId: string): number | undefined {
     access.check();
     return this.#sql.get<{ at: number }>(
       "SELECT at FROM run_step WHERE run_id = ? AND step = 'intent' AND status = 'first' ORDER BY sequence DESC LIMIT 1",
@@ -197,7 +197,7 @@ export class RunStore {
   }
 
   /** When the credential's last finished run ended, if somebody had asked for it. */
-  requestEndedAt(access: Access, credentialId: string): number | undefined {
+  requestEndedAt(access: Lookup, credentialId: string): number | undefined {
     access.check();
     const last = this.#sql.get<{ trigger: string; finished_at: number | null }>(
       "SELECT trigger, finished_at FROM run WHERE credential_id = ? AND state <> 'open' ORDER BY started_at DESC, rowid DESC LIMIT 1",
@@ -207,7 +207,7 @@ export class RunStore {
   }
 
   /** Milliseconds of the earliest thing this cell has to do; undefined when nothing waits. Each question is answered by an index. */
-  nextDueAt(access: Access): number | undefined {
+  nextDueAt(access: Lookup): number | undefined {
     access.check();
     const instants = DUE_QUESTIONS.map((question) => this.#sql.get<{ at: number | null }>(question)?.at ?? undefined);
     const known = instants.filter((at) => at !== undefined);

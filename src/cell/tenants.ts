@@ -1,7 +1,7 @@
 // The list of tenants (home cell only): names, states, and the last checkpoint each tenant's log was seen at.
 // It must never return a row whose MAC does not fit: a name decides which database is meant, `demo` which proofs are asked for.
 import { KeyturnError, notFound } from '../base/errors.ts';
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, type Sealed, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -33,7 +33,7 @@ export class TenantStore {
     this.#keyring = keyring;
   }
 
-  insert(access: Access, row: TenantFacts): void {
+  insert(access: WriteAccess, row: TenantFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'tenant', row.id, decisive(row));
     this.#sql.run(
@@ -46,7 +46,7 @@ export class TenantStore {
   }
 
   /** By id or by the name of a tenant that is not erased. @throws integrity */
-  find(access: Access, idOrName: string): TenantRow | undefined {
+  find(access: Lookup, idOrName: string): TenantRow | undefined {
     access.check();
     const row =
       this.#sql.get<TenantRow & Sealed>("SELECT * FROM tenant WHERE name = ? AND state <> 'erased'", idOrName) ??
@@ -54,13 +54,13 @@ export class TenantStore {
     return row === undefined ? undefined : this.#checked(row);
   }
 
-  setState(access: Access, id: string, state: string): void {
+  setState(access: WriteAccess | Bookkeeping<'provision'>, id: string, state: string): void {
     const row = { ...(this.find(access, id) ?? notFound('tenant')), state };
     const { mac, mac_key_id } = sealRow(this.#keyring, 'tenant', id, decisive(row));
     this.#sql.run('UPDATE tenant SET state = ?, mac = ?, mac_key_id = ? WHERE id = ?', state, mac, mac_key_id, id);
   }
 
-  list(access: Access, afterName: string, maxRows: number): TenantRow[] {
+  list(access: Lookup, afterName: string, maxRows: number): TenantRow[] {
     access.check();
     return this.#sql
       .all<TenantRow & Sealed>(
@@ -72,7 +72,7 @@ export class TenantStore {
   }
 
   /** For the start of a process: a damaged row is left out, so that it costs its own tenant only; `find` says what is wrong with it. */
-  inState(access: Access, state: string): TenantRow[] {
+  inState(access: Lookup, state: string): TenantRow[] {
     access.check();
     return this.#sql
       .all<TenantRow & Sealed>('SELECT * FROM tenant WHERE state = ? ORDER BY created_at', state)
@@ -80,7 +80,7 @@ export class TenantStore {
   }
 
   /** The last checkpoint note of a tenant's log that the home cell was shown. */
-  setWitnessed(access: Access, id: string, note: string): void {
+  setWitnessed(access: Bookkeeping<'witness'>, id: string, note: string): void {
     access.check();
     this.#sql.run('UPDATE tenant SET witnessed = ? WHERE id = ?', note, id);
   }

@@ -1,6 +1,6 @@
 // Tokens and client secrets, hashed (D9). It must never see a token's text after minting.
 import { notFound } from '../base/errors.ts';
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -38,7 +38,7 @@ export class TokenStore {
     this.#keyring = keyring;
   }
 
-  insert(access: Access, token: NewToken): void {
+  insert(access: WriteAccess, token: NewToken): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'token', token.public_id, decisive({ ...token, revoked_at: null }));
     this.#sql.run(
@@ -58,19 +58,19 @@ export class TokenStore {
   }
 
   /** @throws integrity */
-  find(access: Access, publicId: string): TokenRow | undefined {
+  find(access: Lookup, publicId: string): TokenRow | undefined {
     access.check();
     const row = this.#sql.get<TokenRow>('SELECT * FROM token WHERE public_id = ?', publicId);
     if (row !== undefined) checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
     return row;
   }
 
-  listBySubject(access: Access, subjectId: string): TokenRow[] {
+  listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
     return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at', subjectId);
   }
 
-  countLive(access: Access, type: string, nowMs: number): number {
+  countLive(access: Lookup, type: string, nowMs: number): number {
     access.check();
     const row = this.#sql.get(
       'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?',
@@ -81,7 +81,7 @@ export class TokenStore {
   }
 
   /** Idempotent. @throws not_found */
-  revoke(access: Access, publicId: string, nowMs: number): TokenRow {
+  revoke(access: WriteAccess, publicId: string, nowMs: number): TokenRow {
     const row = this.find(access, publicId) ?? notFound('token');
     if (row.revoked_at !== null) return row;
     const { mac, mac_key_id } = sealRow(this.#keyring, 'token', publicId, decisive({ ...row, revoked_at: nowMs }));
@@ -95,19 +95,19 @@ export class TokenStore {
     return { ...row, revoked_at: nowMs };
   }
 
-  revokeAllOf(access: Access, subjectId: string, nowMs: number): number {
+  revokeAllOf(access: WriteAccess, subjectId: string, nowMs: number): number {
     const live = this.listBySubject(access, subjectId).filter((row) => row.revoked_at === null);
     for (const row of live) this.revoke(access, row.public_id, nowMs);
     return live.length;
   }
 
   /** `last_used_at` decides nothing, so it is outside the MAC. */
-  markUsed(access: Access, publicId: string, nowMs: number): void {
+  markUsed(access: Bookkeeping<'authentication'>, publicId: string, nowMs: number): void {
     access.check();
     this.#sql.run('UPDATE token SET last_used_at = ? WHERE public_id = ?', nowMs, publicId);
   }
 
-  purgeExpired(access: Access, beforeMs: number, maxRows: number): number {
+  purgeExpired(access: Bookkeeping<'purge'>, beforeMs: number, maxRows: number): number {
     access.check();
     const gone = this.#sql.all(
       'DELETE FROM token WHERE public_id IN (SELECT public_id FROM token WHERE expires_at < ? LIMIT ?) RETURNING public_id',
@@ -118,7 +118,7 @@ export class TokenStore {
   }
 
   /** Re-seals up to `maxRows` rows that carry another MAC key than the active one. */
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<TokenRow>('SELECT * FROM token WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);

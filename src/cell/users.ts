@@ -1,6 +1,6 @@
 // The team: users and what they were granted where (home cell only).
 import { notFound } from '../base/errors.ts';
-import type { Access } from './access.ts';
+import type { Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -39,7 +39,7 @@ export class UserStore {
     this.#keyring = keyring;
   }
 
-  insert(access: Access, row: UserFacts, grants: readonly GrantRow[]): void {
+  insert(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'user', row.id, decisive(row, grants));
     this.#sql.run(
@@ -58,7 +58,7 @@ export class UserStore {
   }
 
   /** Overwrites a user's facts and grants. */
-  save(access: Access, row: UserFacts, grants: readonly GrantRow[]): void {
+  save(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'user', row.id, decisive(row, grants));
     this.#sql.run(
@@ -76,13 +76,13 @@ export class UserStore {
   }
 
   /** Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out. */
-  isEmpty(access: Access): boolean {
+  isEmpty(access: Lookup): boolean {
     access.check();
     return this.#sql.get('SELECT 1 AS present FROM user LIMIT 1') === undefined;
   }
 
   /** @throws integrity */
-  find(access: Access, idOrName: string): { row: UserRow; grants: GrantRow[] } | undefined {
+  find(access: Lookup, idOrName: string): { row: UserRow; grants: GrantRow[] } | undefined {
     access.check();
     const row =
       this.#sql.get<UserRow>('SELECT * FROM user WHERE id = ?', idOrName) ??
@@ -90,18 +90,18 @@ export class UserStore {
     return row === undefined ? undefined : { row, grants: this.#checkedGrants(row) };
   }
 
-  get(access: Access, idOrName: string): { row: UserRow; grants: GrantRow[] } {
+  get(access: Lookup, idOrName: string): { row: UserRow; grants: GrantRow[] } {
     return this.find(access, idOrName) ?? notFound('user');
   }
 
-  list(access: Access, afterId: string, maxRows: number): { row: UserRow; grants: GrantRow[] }[] {
+  list(access: Lookup, afterId: string, maxRows: number): { row: UserRow; grants: GrantRow[] }[] {
     access.check();
     return this.#sql
       .all<UserRow>('SELECT * FROM user WHERE id > ? ORDER BY id LIMIT ?', afterId, maxRows)
       .map((row) => ({ row, grants: this.#checkedGrants(row) }));
   }
 
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<UserRow>('SELECT * FROM user WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);

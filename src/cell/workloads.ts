@@ -1,5 +1,5 @@
 // Workloads: programs that fetch credentials, each bound to one environment, name patterns, networks and an expiry (D9).
-import type { Access } from './access.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
 import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
@@ -43,7 +43,7 @@ export class WorkloadStore {
     this.#keyring = keyring;
   }
 
-  insert(access: Access, row: WorkloadFacts): void {
+  insert(access: WriteAccess, row: WorkloadFacts): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));
     this.#sql.run(
@@ -67,7 +67,7 @@ export class WorkloadStore {
   }
 
   /** By id or by the name of a workload that is not revoked. @throws integrity */
-  find(access: Access, idOrName: string): WorkloadRow | undefined {
+  find(access: Lookup, idOrName: string): WorkloadRow | undefined {
     access.check();
     const row =
       this.#sql.get<WorkloadRow>('SELECT * FROM workload WHERE id = ?', idOrName) ??
@@ -76,7 +76,7 @@ export class WorkloadStore {
     return row;
   }
 
-  list(access: Access, afterName: string, maxRows: number): WorkloadRow[] {
+  list(access: Lookup, afterName: string, maxRows: number): WorkloadRow[] {
     access.check();
     return this.#sql.all<WorkloadRow>(
       'SELECT * FROM workload WHERE (name, id) > (?, ?) ORDER BY name, id LIMIT ?',
@@ -86,7 +86,7 @@ export class WorkloadStore {
     );
   }
 
-  revoke(access: Access, row: WorkloadRow, nowMs: number): WorkloadRow {
+  revoke(access: WriteAccess, row: WorkloadRow, nowMs: number): WorkloadRow {
     access.check();
     const next = { ...row, revoked_at: nowMs, revision: row.revision + 1 };
     const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(next));
@@ -101,13 +101,13 @@ export class WorkloadStore {
     return next;
   }
 
-  markUsed(access: Access, id: string, nowMs: number): void {
+  markUsed(access: Bookkeeping<'authentication'>, id: string, nowMs: number): void {
     access.check();
     this.#sql.run('UPDATE workload SET last_used_at = ? WHERE id = ?', nowMs, id);
   }
 
   /** Single use of a client assertion (RFC 7523 section 3, jti). False when it was seen before. */
-  claimAssertion(access: Access, jtiHash: Uint8Array, expiresAtMs: number): boolean {
+  claimAssertion(access: Bookkeeping<'authentication'>, jtiHash: Uint8Array, expiresAtMs: number): boolean {
     access.check();
     return (
       this.#sql.get(
@@ -118,12 +118,12 @@ export class WorkloadStore {
     );
   }
 
-  purgeAssertions(access: Access, beforeMs: number): void {
+  purgeAssertions(access: Bookkeeping<'purge'>, beforeMs: number): void {
     access.check();
     this.#sql.run('DELETE FROM assertion_seen WHERE expires_at < ?', beforeMs);
   }
 
-  resealBatch(access: Access, maxRows: number): number {
+  resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
     const rows = this.#sql.all<WorkloadRow>('SELECT * FROM workload WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);

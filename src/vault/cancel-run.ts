@@ -1,11 +1,11 @@
 // Closes a credential's open run because the credential itself changed. A run that is under way stops by itself (compare-and-set);
 // this closes the record at once, so that its waits do not hold for what came after it.
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export function cancelOpenRun(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   credentialId: string,
   why: 'credential_removed' | 'superseded' | 'disconnected',
 ): void {

@@ -2,7 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
@@ -16,7 +16,7 @@ interface Named {
 }
 
 /** Saves `change` of an existing row under the next revision and forgets what was cached of it. */
-function save(vault: TenantVault, access: Access, located: Located, change: Partial<CredentialFacts>): Located {
+function save(vault: TenantVault, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
   const row = { ...facts, ...change, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
   vault.credentials.save(access, row);
@@ -173,7 +173,7 @@ function destroyOne(vault: TenantVault, { environment, row }: Located): void {
   );
 }
 
-function destroyNow(vault: TenantVault, access: Access, located: Located): number {
+function destroyNow(vault: TenantVault, access: WriteAccess, located: Located): number {
   const versions = vault.credentials.dropVersions(access, located.row.id);
   save(vault, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;

@@ -4,7 +4,7 @@ import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, jwtVeri
 import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { Bookkeeping } from '../cell/access.ts';
 import type { WorkloadRow } from '../cell/workloads.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import { type IssuedToken, issueToken } from './manage-workloads.ts';
@@ -36,10 +36,10 @@ export async function exchangeToken(
 ): Promise<IssuedToken & { readonly workload: string }> {
   const claims = proof.method === 'private_key_jwt' ? await verifyAssertion(vault, proof.assertion, audiences) : undefined;
   return vault.submit(() => {
-    const principal = vault.door.lookup('authentication', (lookup) =>
+    const principal = vault.door.keepBooks('authentication', (books) =>
       proof.method === 'client_secret'
-        ? vault.authenticator.byClientSecret(lookup, proof.clientSecret)
-        : provenBy(vault, lookup, claims as VerifiedAssertion),
+        ? vault.authenticator.byClientSecret(books, proof.clientSecret)
+        : provenBy(vault, books, claims as VerifiedAssertion),
     );
     if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id))
       throw refused('bad client proof');
@@ -72,11 +72,15 @@ interface VerifiedAssertion {
   readonly expiresAtMs: number;
 }
 
-function provenBy(vault: TenantVault, lookup: Access, claims: VerifiedAssertion): WorkloadPrincipal | undefined {
-  const row = vault.workloads.find(lookup, claims.workloadId);
+function provenBy(
+  vault: TenantVault,
+  books: Bookkeeping<'authentication'>,
+  claims: VerifiedAssertion,
+): WorkloadPrincipal | undefined {
+  const row = vault.workloads.find(books, claims.workloadId);
   if (row === undefined) return undefined;
   const jtiHash = sha256(new TextEncoder().encode(`${row.id}\n${claims.jti}`));
-  if (!vault.workloads.claimAssertion(lookup, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs))
+  if (!vault.workloads.claimAssertion(books, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs))
     throw refused('assertion replayed');
   return vault.authenticator.byProof(row);
 }

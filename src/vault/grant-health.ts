@@ -3,7 +3,7 @@
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { toTimestamp } from '../base/clock.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
@@ -15,7 +15,7 @@ export const ANSWER_LOST = 'answer_lost';
 /** Changes `facts` in place and raises the alert; the caller saves the row and forgets it from the cache. True when the state changed. */
 export function changeHealth(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
   health: Health,

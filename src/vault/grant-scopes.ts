@@ -3,7 +3,7 @@
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from './grant-facts.ts';
@@ -55,7 +55,7 @@ export interface NotedScope {
  */
 export function noteGrantedScope(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
   { scope, source, alwaysScopes }: NotedScope,

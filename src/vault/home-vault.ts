@@ -4,11 +4,12 @@
 import { LRUCache } from 'lru-cache';
 import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
 import { Door } from '../access/guard.ts';
+import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import { ROLES, type Role } from '../access/operations.ts';
 import type { UserIdentity } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup } from '../cell/access.ts';
 import type { Sql } from '../cell/sql.ts';
 import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
@@ -53,6 +54,7 @@ export class HomeVault {
       clock: around.clock,
       place: { cellId: around.installationId, demo: false, contained: () => false },
       admit: options.admit,
+      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
     this.core.cell.use({
       afterRollback: () => {
@@ -90,7 +92,7 @@ export class HomeVault {
     closeCell(this.core);
   }
 
-  #findIdentity(lookup: Access, text: string, nowMs: number): UserIdentity | undefined {
+  #findIdentity(lookup: Lookup, text: string, nowMs: number): UserIdentity | undefined {
     const parsed = parseToken(text);
     if (parsed === undefined || (parsed.type !== 'usr' && parsed.type !== 'boot')) return undefined;
     const row = this.core.tokens.find(lookup, parsed.publicId);

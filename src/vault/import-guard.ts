@@ -5,7 +5,7 @@ import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import { toTimestamp } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, type GrantFacts, type GuardSign, grantFacts } from './grant-facts.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -54,7 +54,7 @@ export function signOnPut(before: CredentialFacts, sameGrant: boolean, nowMs: nu
  */
 export function noteSign(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
   sign: GuardSign,

@@ -3,7 +3,7 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup } from '../cell/access.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import type { Page } from './describe-credential.ts';
 import { type HomeVault, installationTarget } from './home-vault.ts';
@@ -60,7 +60,7 @@ export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undef
 export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
   await provision(row, JSON.parse(row.environments) as string[]);
   home.around.faults.at('tenant.after-cell');
-  await home.submit(() => home.door.lookup('provision', (access) => home.tenants.setState(access, row.id, 'active')));
+  await home.submit(() => home.door.keepBooks('provision', (access) => home.tenants.setState(access, row.id, 'active')));
 }
 
 function visibleTo(caller: Caller): (row: TenantRow) => boolean {
@@ -96,7 +96,7 @@ export function listTenants(home: HomeVault, caller: Caller, afterName: string, 
 export function resolveTenant(home: HomeVault, idOrName: string): TenantRow | undefined {
   const known = home.routes.get(idOrName);
   if (known !== undefined) return known;
-  const row = home.door.lookup('routing', (lookup: Access) => home.tenants.find(lookup, idOrName));
+  const row = home.door.lookup('routing', (lookup: Lookup) => home.tenants.find(lookup, idOrName));
   if (row?.state !== 'active') return undefined;
   home.routes.set(idOrName, row);
   return row;

@@ -3,7 +3,7 @@ import type { Role } from '../access/operations.ts';
 import type { Caller, Principal } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
 import { type HomeVault, installationTarget } from './home-vault.ts';
@@ -75,7 +75,7 @@ function refuseRepeated(grants: readonly GrantRow[]): void {
 }
 
 /** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */
-function toGrant(home: HomeVault, access: Access, principal: Principal, grant: GrantInput, index: number): GrantRow {
+function toGrant(home: HomeVault, access: WriteAccess, principal: Principal, grant: GrantInput, index: number): GrantRow {
   if (grant.role === 'workload')
     fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
   if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes an owner');
@@ -128,7 +128,7 @@ export function createUserToken(home: HomeVault, caller: Caller, idOrName: strin
 }
 
 function userTarget(home: HomeVault, idOrName: string) {
-  return (lookup: Access) => {
+  return (lookup: Lookup) => {
     const subject = home.users.find(lookup, idOrName);
     return {
       resource: { type: 'Installation' as const },
@@ -147,7 +147,7 @@ function ownsInstallation(user: UserWithGrants): boolean {
   return user.grants.some((grant) => grant.role === 'owner' && grant.tenant_id === EVERYWHERE);
 }
 
-function countOwners(home: HomeVault, access: Access): number {
+function countOwners(home: HomeVault, access: WriteAccess): number {
   let owners = 0;
   let after = '';
   for (;;) {

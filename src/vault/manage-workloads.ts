@@ -5,7 +5,7 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
@@ -21,7 +21,7 @@ export interface IssuedToken {
 /** Mints, hashes and stores a token of `subjectId`. */
 export function issueToken(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   type: TokenType,
   subjectId: string,
   expiresAtMs: number,
@@ -94,7 +94,7 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
   );
 }
 
-function workloadTarget(vault: TenantVault, lookup: Access, idOrName: string) {
+function workloadTarget(vault: TenantVault, lookup: Lookup, idOrName: string) {
   const row = vault.workloads.find(lookup, idOrName);
   return {
     resource: {

@@ -3,7 +3,7 @@
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -14,7 +14,7 @@ import type { TenantVault } from './tenant-vault.ts';
  */
 export function noteAccount(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
   field: string | undefined,

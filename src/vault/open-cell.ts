@@ -1,6 +1,7 @@
 // What every cell is made of once it is open: database, keys, log, stores. Home and tenant build on it.
 // It must never write to a database whose keys or witnessed checkpoint do not fit.
 import { AuditLog, type Witness } from '../audit/audit-log.ts';
+import { AuditReader } from '../audit/audit-reader.ts';
 import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
@@ -8,6 +9,8 @@ import { newId } from '../base/ids.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { Cell, type NextTick } from '../cell/cell.ts';
 import { IdempotencyStore } from '../cell/idempotency.ts';
+import { ensureIdentity } from '../cell/identity.ts';
+import { KeyRotationStore } from '../cell/key-rotations.ts';
 import { Keyring } from '../cell/keyring.ts';
 import { type CellKind, migrate } from '../cell/migrations.ts';
 import type { Sql } from '../cell/sql.ts';
@@ -36,13 +39,8 @@ export interface OpenCell {
   readonly audit: AuditLog;
   readonly tokens: TokenStore;
   readonly idempotency: IdempotencyStore;
-}
-
-interface IdentityRow {
-  installation_id: string;
-  cell_id: string;
-  kind: string;
-  incarnation_id: string;
+  readonly keyRotations: KeyRotationStore;
+  readonly events: AuditReader;
 }
 
 /**
@@ -60,21 +58,30 @@ export function openCell(
   const { clock, entropy, installationId } = around;
   const now = clock.now();
   migrate(sql, kind, now);
-  const identity = ensureIdentity(kind, sql, cellId, around);
+  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, () => newId('incarnation', entropy), now);
   const keyring = new Keyring(sql, around.root, erasureKey, { installationId, cellId }).load();
-  sql.transaction(() => keyring.createMissing(clock, entropy));
+  keyring.createMissing(clock, entropy);
   const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
   const audit = new AuditLog({
     cell,
+    sql,
     keyring,
     clock,
-    incarnationId: identity.incarnation_id,
+    incarnationId,
     witness: around.witness,
     later: around.later,
     faults: around.faults,
   });
   if (witnessed !== undefined) refuseRollback(audit, witnessed);
-  return { cell, keyring, audit, tokens: new TokenStore(sql, keyring), idempotency: new IdempotencyStore(sql) };
+  return {
+    cell,
+    keyring,
+    audit,
+    tokens: new TokenStore(sql, keyring),
+    idempotency: new IdempotencyStore(sql),
+    keyRotations: new KeyRotationStore(sql, keyring),
+    events: new AuditReader(sql),
+  };
 }
 
 /** Commits what is queued, has the last head signed and witnessed, and closes. Idempotent. */
@@ -82,26 +89,6 @@ export function closeCell({ cell, audit }: OpenCell): void {
   // SECURITY: what came after the last witnessed head could be cut off unseen while nobody serves it (CR-03). Best effort on a full disk.
   if (audit.unsigned) cell.submit(() => audit.signNow()).catch(() => {});
   cell.close();
-}
-
-function ensureIdentity(kind: CellKind, sql: Sql, cellId: string, around: Surroundings): IdentityRow {
-  const present = sql.get<IdentityRow>('SELECT installation_id, cell_id, kind, incarnation_id FROM cell WHERE id = 1');
-  if (present !== undefined) {
-    if (present.installation_id !== around.installationId || present.cell_id !== cellId || present.kind !== kind) {
-      fail('integrity', 'this database belongs to another cell', { evidence: 'cell identity mismatch' });
-    }
-    return present;
-  }
-  const incarnation = newId('incarnation', around.entropy);
-  sql.run(
-    'INSERT INTO cell (id, kind, installation_id, cell_id, incarnation_id, created_at) VALUES (1, ?, ?, ?, ?, ?)',
-    kind,
-    around.installationId,
-    cellId,
-    incarnation,
-    around.clock.now(),
-  );
-  return { installation_id: around.installationId, cell_id: cellId, kind, incarnation_id: incarnation };
 }
 
 /** SECURITY: a database put back from yesterday is older than what was already shown outside (CR-03, D13). */

@@ -3,22 +3,20 @@ import { newId } from '../base/ids.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export async function provisionTenant(vault: TenantVault, environments: readonly string[]): Promise<void> {
-  await vault.submit(() =>
-    vault.door.lookup('provision', (access) => {
-      const now = vault.around.clock.now();
-      for (const name of environments) {
-        if (vault.credentials.findEnvironment(access, name) !== undefined) continue;
-        const row = { id: newId('environment', vault.around.entropy), name, created_at: now };
-        vault.credentials.insertEnvironment(access, row);
-        vault.door.note({
-          action: 'environment.create',
-          actor: { type: 'system', id: 'provision' },
-          outcome: 'success',
-          reason: 'tenant created',
-          request: 'provision',
-          target: { type: 'environment', id: row.id, environment: name, name },
-        });
-      }
-    }),
-  );
+  await vault.submit(() => {
+    for (const name of environments) addEnvironment(vault, name);
+  });
+}
+
+function addEnvironment(vault: TenantVault, name: string): void {
+  if (vault.door.lookup('provision', (lookup) => vault.credentials.findEnvironment(lookup, name)) !== undefined) return;
+  const row = { id: newId('environment', vault.around.entropy), name, created_at: vault.around.clock.now() };
+  const event = {
+    action: 'environment.create',
+    actor: { type: 'system', id: 'provision' },
+    reason: 'tenant created',
+    request: 'provision',
+    target: { type: 'environment', id: row.id, environment: name, name },
+  } as const;
+  vault.door.record(event, (access) => vault.credentials.insertEnvironment(access, row));
 }

@@ -4,7 +4,7 @@ import type { Caller } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
 import { cancelOpenRun } from './cancel-run.ts';
@@ -93,7 +93,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
   );
 }
 
-function putTarget(vault: TenantVault, lookup: Access, input: PutCredentialInput) {
+function putTarget(vault: TenantVault, lookup: Lookup, input: PutCredentialInput) {
   const environment = vault.credentials.findEnvironment(lookup, input.environment);
   const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
   return {
@@ -150,7 +150,7 @@ function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
 
 function newFacts(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   environment: EnvironmentRow,
   input: PutCredentialInput,
   now: number,
@@ -187,7 +187,7 @@ function newFacts(
   };
 }
 
-function nextFacts(row: CredentialRow, access: Access, input: PutCredentialInput, now: number): CredentialFacts {
+function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialFacts {
   access.check();
   if (row.state !== 'active') {
     throw new KeyturnError(
@@ -264,7 +264,7 @@ function hasRefreshToken(retained: Uint8Array): boolean {
 /** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
 export function storeVersion(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   facts: CredentialFacts,
   split: SplitValue,
   how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },

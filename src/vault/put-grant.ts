@@ -2,7 +2,7 @@
 // It must never keep what was learnt of another grant.
 import type { EventDetails } from '../audit/event.ts';
 import { KeyturnError } from '../base/errors.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
 import { fromJsonBytes, type RetainedGrant } from './credential-kinds.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
@@ -31,7 +31,7 @@ interface PutGrant {
 /** Changes `facts` in place and raises what must be told. Inside a job. */
 export function notePutGrant(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   { facts, before, environment }: PutTarget,
   { value, imported, alwaysScopes }: PutGrant,
   details: EventDetails,
@@ -78,7 +78,7 @@ function forgetGrant(facts: CredentialFacts): void {
   });
 }
 
-function refreshTokenOf(vault: TenantVault, access: Access, row: CredentialRow): string | undefined {
+function refreshTokenOf(vault: TenantVault, access: WriteAccess, row: CredentialRow): string | undefined {
   const stored = vault.credentials.findVersion(access, row.id, row.current_version);
   if (stored === undefined || stored.retained === null) return undefined;
   try {

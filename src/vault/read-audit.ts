@@ -4,15 +4,7 @@ import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
-import {
-  type CheckpointRow,
-  type EventFilter,
-  eventsFrom,
-  exportSlice,
-  latestCheckpoint,
-  line,
-  searchEvents,
-} from '../audit/audit-reader.ts';
+import { type CheckpointRow, type EventFilter, line } from '../audit/audit-reader.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import type { RequestSource } from '../audit/sources.ts';
 import type { OpenCell } from './open-cell.ts';
@@ -48,7 +40,7 @@ export function searchAudit(
   maxRows: number,
 ): EventsPage {
   return cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-    const page = searchEvents(cell.core.cell.sql, access, filter, before ?? Number.MAX_SAFE_INTEGER, maxRows);
+    const page = cell.core.events.search(access, filter, before ?? Number.MAX_SAFE_INTEGER, maxRows);
     details.count = page.events.length;
     return { events: page.events.map((event) => withOrigin(cell, event)), nextBefore: page.nextBefore };
   });
@@ -57,7 +49,7 @@ export function searchAudit(
 /** Oldest first from an index, for following the log. */
 export function followAudit(cell: AuditedCell, caller: Caller, fromIndex: number, maxRows: number): ReadableEvent[] {
   return cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-    const events = eventsFrom(cell.core.cell.sql, access, fromIndex, maxRows);
+    const events = cell.core.events.from(access, fromIndex, maxRows);
     details.count = events.length;
     return events.map((event) => withOrigin(cell, event));
   });
@@ -72,9 +64,7 @@ export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise
   await cell.core.cell.submit(() => {
     cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), () => cell.core.audit.signNow());
   });
-  const row = await cell.core.cell.submit(() =>
-    cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)),
-  );
+  const row = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => cell.core.events.latestCheckpoint(lookup)));
   return { ...row, verifierKey: cell.core.audit.verifierKey };
 }
 
@@ -84,13 +74,13 @@ export async function* exportAudit(cell: AuditedCell, caller: Caller): AsyncGene
     cell.door.enter(caller, cell.auditOperations.export, auditTarget(cell), () => cell.core.audit.signNow());
   });
   const head = await cell.core.cell.submit(() =>
-    cell.door.lookup('audit', (lookup) => latestCheckpoint(cell.core.cell.sql, lookup)),
+    cell.door.lookup('audit', (lookup) => cell.core.events.latestCheckpoint(lookup)),
   );
   const { audit } = cell.core;
   yield line({ export: 'keyturn-audit-v1', origin: audit.origin, size: head.size, verifier_key: audit.verifierKey });
   let from = 0;
   while (from < head.size) {
-    const slice = cell.door.lookup('audit', (lookup) => exportSlice(cell.core.cell.sql, lookup, from, head.size));
+    const slice = cell.door.lookup('audit', (lookup) => cell.core.events.exportSlice(lookup, from, head.size));
     yield slice.text;
     from = slice.nextIndex;
   }

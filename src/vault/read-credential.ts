@@ -5,7 +5,7 @@ import type { Caller } from '../access/principals.ts';
 import { toTimestamp } from '../base/clock.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, ReadAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
 import { prepareField, prepareFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
@@ -74,7 +74,7 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
   }
 }
 
-function readTarget(vault: TenantVault, lookup: Access, input: ReadCredentialInput): Found<Wanted> {
+function readTarget(vault: TenantVault, lookup: Lookup, input: ReadCredentialInput): Found<Wanted> {
   const cached = vault.cache.find(input.environment, input.name, vault.around.clock.now());
   return cached ?? credentialTarget(vault, lookup, input.environment, input.name);
 }
@@ -115,7 +115,7 @@ export function whyDead(row: CredentialRow): string {
     : 'the grant is dead at the provider: connect it again';
 }
 
-function open(vault: TenantVault, access: Access, wanted: Located, version: number, current: boolean): OpenedCredential {
+function open(vault: TenantVault, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {
   const { row, environment } = wanted;
   const stored = vault.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
   const opened: OpenedCredential = {

@@ -6,10 +6,9 @@ import type { Door } from '../access/guard.ts';
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Access } from '../cell/access.ts';
-import type { Cell } from '../cell/cell.ts';
+import type { WriteAccess } from '../cell/access.ts';
+import type { KeyProgress } from '../cell/key-rotations.ts';
 import type { KeyRow } from '../cell/keyring.ts';
-import { countStale, REWRAP_TABLES, type RewrapTable, rewrapRows } from '../cell/rewrap.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import type { OpenCell, Surroundings } from './open-cell.ts';
 
@@ -23,28 +22,10 @@ export interface KeyedCell {
   readonly around: Surroundings;
   readonly keyResource: AuthorizationResource;
   /** Re-seals row MACs that carry an old key; returns how many rows it did. */
-  resealRows(access: Access, maxRows: number): number;
+  resealRows(access: WriteAccess, maxRows: number): number;
   /** Forget derived keys and rows read under old ones. */
   forgetKeys(): void;
   dueChanged(): void;
-}
-
-export interface KeyProgress {
-  readonly purpose: string;
-  readonly toVersion: number;
-  readonly total: number;
-  readonly done: number;
-  readonly startedAtMs: number;
-  readonly finishedAtMs: number | null;
-}
-
-interface ProgressRow {
-  purpose: string;
-  to_version: number;
-  total: number;
-  done: number;
-  started_at: number;
-  finished_at: number | null;
 }
 
 function keyTarget(cell: KeyedCell) {
@@ -52,9 +33,9 @@ function keyTarget(cell: KeyedCell) {
 }
 
 export function listKeys(cell: KeyedCell, caller: Caller): { keys: KeyRow[]; progress: KeyProgress[] } {
-  return cell.door.enter(caller, 'key.list', keyTarget(cell), () => ({
+  return cell.door.enter(caller, 'key.list', keyTarget(cell), (access) => ({
     keys: cell.core.keyring.rows(),
-    progress: progressOf(cell.core.cell),
+    progress: cell.core.keyRotations.progress(access),
   }));
 }
 
@@ -70,26 +51,19 @@ export function rotateKeys(cell: KeyedCell, caller: Caller, purposes: readonly P
 }
 
 function addVersions(cell: KeyedCell, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
-  return cell.door.enter(caller, 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
+  return cell.door.enter(caller, 'key.rotate', keyTarget(cell), (access, _subject, details) => {
     const wanted = purposes ?? ROTATABLE;
-    const { keyring } = cell.core;
-    const { sql } = cell.core.cell;
+    const { keyring, keyRotations } = cell.core;
     for (const purpose of wanted) {
       const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, cell.around.clock, cell.around.entropy);
-      sql.run(
-        'INSERT INTO key_rotation (purpose, to_version, total, done, started_at) VALUES (?, ?, ?, 0, ?)',
-        purpose,
-        next.version,
-        countStale(sql, purpose, keyring),
-        cell.around.clock.now(),
-      );
+      keyRotations.begin(access, purpose, next.version, cell.around.clock.now());
     }
     details.count = wanted.length;
     if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
     cell.around.faults.at('keys.after-new-version');
     cell.forgetKeys();
     cell.dueChanged();
-    return progressOf(cell.core.cell);
+    return keyRotations.progress(access);
   });
 }
 
@@ -98,15 +72,19 @@ function addVersions(cell: KeyedCell, caller: Caller, purposes: readonly Purpose
  * @throws integrity when only damaged rows are left: they keep their old key, which then never dies
  */
 export function rewrapBatch(cell: KeyedCell, maxRows: number = LIMITS.rewrapBatchRows): number {
-  const open = progressOf(cell.core.cell).filter((progress) => progress.finishedAtMs === null);
+  const open = cell.door
+    .lookup('rewrap', (lookup) => cell.core.keyRotations.progress(lookup))
+    .filter((progress) => progress.finishedAtMs === null);
   if (open.length === 0) return 0;
   return cell.door.enterAsSystem('rewrap', 'key.rotate', keyTarget(cell), (access, _subject, details) => {
     let moved = 0;
     let ended = 0;
     for (const progress of open) {
-      moved = rewrapPurpose(cell, access, progress.purpose as Purpose, maxRows);
+      const purpose = progress.purpose as Purpose;
+      moved =
+        purpose === 'metadata_mac' ? cell.resealRows(access, maxRows) : cell.core.keyRotations.rewrap(access, purpose, maxRows);
       details.purpose = progress.purpose;
-      ended += bookProgress(cell, progress, moved) ? 1 : 0;
+      ended += bookProgress(cell, access, progress, moved) ? 1 : 0;
       if (moved > 0) break;
     }
     details.count = moved;
@@ -118,39 +96,14 @@ export function rewrapBatch(cell: KeyedCell, maxRows: number = LIMITS.rewrapBatc
   });
 }
 
-function rewrapPurpose(cell: KeyedCell, access: Access, purpose: Purpose, maxRows: number): number {
-  if (purpose === 'metadata_mac') return cell.resealRows(access, maxRows);
-  let moved = 0;
-  for (const table of REWRAP_TABLES as readonly RewrapTable[]) {
-    if (moved < maxRows) moved += rewrapRows(cell.core.cell.sql, table, purpose, cell.core.keyring, maxRows - moved);
-  }
-  return moved;
-}
-
 /** True when the purpose has nothing left under an old key. */
-function bookProgress(cell: KeyedCell, progress: KeyProgress, rows: number): boolean {
-  const { sql } = cell.core.cell;
+function bookProgress(cell: KeyedCell, access: WriteAccess, progress: KeyProgress, rows: number): boolean {
+  const { keyRotations } = cell.core;
+  const purpose = progress.purpose as Purpose;
+  if (rows > 0) keyRotations.advance(access, progress, rows);
+  if (rows > 0 || keyRotations.countStale(access, purpose) > 0) return false;
   const now = cell.around.clock.now();
-  if (rows > 0) {
-    sql.run(
-      'UPDATE key_rotation SET done = min(done + ?, total) WHERE purpose = ? AND to_version = ?',
-      rows,
-      progress.purpose,
-      progress.toVersion,
-    );
-    return false;
-  }
-  if (countStale(sql, progress.purpose as Purpose, cell.core.keyring) > 0) return false;
-  sql.run(
-    'UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL',
-    now,
-    progress.purpose,
-  );
-  sql.run(
-    "UPDATE tenant_key SET destroy_after_at = ? WHERE purpose = ? AND state = 'decrypt_only' AND destroy_after_at IS NULL",
-    now + LIMITS.keyDestroyDelayMs,
-    progress.purpose,
-  );
+  keyRotations.finish(access, purpose, now, now + LIMITS.keyDestroyDelayMs);
   cell.dueChanged();
   return true;
 }
@@ -163,7 +116,10 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
     .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
   for (const row of due) {
     // INVARIANT: a key dies only at zero references (test/vault/rotate-keys.test.ts).
-    if (countStale(cell.core.cell.sql, row.purpose as Purpose, cell.core.keyring, row.key_id) > 0) continue;
+    const used = cell.door.lookup('key-destruction', (lookup) =>
+      cell.core.keyRotations.countStale(lookup, row.purpose as Purpose, row.key_id),
+    );
+    if (used > 0) continue;
     cell.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
       cell.around.faults.at('keys.before-destroy');
       cell.core.keyring.destroy(row.key_id, now);
@@ -172,15 +128,4 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
     });
   }
   return due.length;
-}
-
-function progressOf(cell: Cell): KeyProgress[] {
-  return cell.sql.all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose').map((row) => ({
-    purpose: row.purpose,
-    toVersion: row.to_version,
-    total: row.total,
-    done: row.done,
-    startedAtMs: row.started_at,
-    finishedAtMs: row.finished_at,
-  }));
 }

@@ -4,7 +4,7 @@ import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Access } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { UserFacts, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
 import { type HomeVault, installationTarget } from './home-vault.ts';
@@ -14,32 +14,29 @@ export const EVERYWHERE = '*';
 
 /** Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before. */
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
-  return home.submit(() =>
-    home.door.lookup('first-start', (access) => {
-      if (!home.users.isEmpty(access)) return undefined;
-      const now = home.around.clock.now();
-      const owner: UserFacts = {
-        id: newId('user', home.around.entropy),
-        name: 'owner',
-        revision: 1,
-        bootstrap: 1,
-        created_at: now,
-        created_by: 'first-start',
-        offboarded_at: null,
-      };
+  return home.submit(() => {
+    if (!home.door.lookup('first-start', (lookup) => home.users.isEmpty(lookup))) return undefined;
+    const owner: UserFacts = {
+      id: newId('user', home.around.entropy),
+      name: 'owner',
+      revision: 1,
+      bootstrap: 1,
+      created_at: home.around.clock.now(),
+      created_by: 'first-start',
+      offboarded_at: null,
+    };
+    const event = {
+      action: 'installation.setup',
+      actor: { type: 'system', id: 'first-start' },
+      reason: 'bootstrap secret made',
+      request: 'first-start',
+      target: { type: 'user', id: owner.id },
+    } as const;
+    return home.door.record(event, (access) => {
       home.users.insert(access, owner, [{ role: 'owner', tenant_id: EVERYWHERE }]);
-      const issued = issueUserToken(home, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs);
-      home.door.note({
-        action: 'installation.setup',
-        actor: { type: 'system', id: 'first-start' },
-        outcome: 'success',
-        reason: 'bootstrap secret made',
-        request: 'first-start',
-        target: { type: 'user', id: owner.id },
-      });
-      return issued.token;
-    }),
-  );
+      return issueUserToken(home, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs).token;
+    });
+  });
 }
 
 /** Whether the bootstrap secret still waits to be exchanged. */
@@ -55,7 +52,7 @@ export interface IssuedUserToken {
 
 export function issueUserToken(
   home: HomeVault,
-  access: Access,
+  access: WriteAccess,
   type: 'usr' | 'boot',
   userId: string,
   ttlMs: number,

@@ -3,12 +3,15 @@
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
 import { Door, type Found } from '../access/guard.ts';
+import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Access } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
+import { ForecastStore } from '../cell/forecasts.ts';
+import { RevocationStore } from '../cell/revocations.ts';
 import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
@@ -54,6 +57,8 @@ export class TenantVault {
   readonly runs: RunStore;
   readonly alerts: AlertStore;
   readonly connections: ConnectionStore;
+  readonly forecasts: ForecastStore;
+  readonly revocations: RevocationStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
@@ -76,6 +81,8 @@ export class TenantVault {
     this.runs = new RunStore(sql);
     this.alerts = new AlertStore(sql, this.core.keyring);
     this.connections = new ConnectionStore(sql, this.core.keyring);
+    this.forecasts = new ForecastStore(sql);
+    this.revocations = new RevocationStore(sql);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -89,8 +96,9 @@ export class TenantVault {
       authorizer: options.authorizer,
       clock: around.clock,
       place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
-      workload: (lookup, token) => this.authenticator.byToken(lookup, token),
+      workload: (books, token) => this.authenticator.byToken(books, token),
       admit: options.admit,
+      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
     this.core.cell.use({
       afterCommit: () => this.#tellDue(),
@@ -140,7 +148,7 @@ export class TenantVault {
   }
 
   /** Re-seals rows whose MAC carries an old key; returns how many. */
-  resealRows(access: Access, maxRows: number): number {
+  resealRows(access: WriteAccess, maxRows: number): number {
     let moved = this.credentials.resealBatch(access, maxRows);
     if (moved < maxRows) moved += this.workloads.resealBatch(access, maxRows - moved);
     if (moved < maxRows) moved += this.core.tokens.resealBatch(access, maxRows - moved);
@@ -172,7 +180,7 @@ export interface Located {
   readonly row: CredentialRow;
 }
 
-export function environmentTarget(vault: TenantVault, lookup: Access, name: string): Found<EnvironmentRow> {
+export function environmentTarget(vault: TenantVault, lookup: Lookup, name: string): Found<EnvironmentRow> {
   return {
     resource: { type: 'Environment', tenant: vault.tenant.id, environment: name },
     target: { type: 'environment', environment: name, name },
@@ -181,7 +189,7 @@ export function environmentTarget(vault: TenantVault, lookup: Access, name: stri
 }
 
 /** Missing environment and missing credential look the same. */
-export function credentialTarget(vault: TenantVault, lookup: Access, environmentName: string, name: string): Found<Located> {
+export function credentialTarget(vault: TenantVault, lookup: Lookup, environmentName: string, name: string): Found<Located> {
   const environment = vault.credentials.findEnvironment(lookup, environmentName);
   const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, name);
   if (environment !== undefined && row !== undefined) return foundCredential(vault, environment, row);

@@ -93,7 +93,7 @@ export class WorkerHome {
   /** Keeps the newest signed head of a tenant's log; an older one that comes late changes nothing. */
   async witness(tenantId: string, note: string): Promise<void> {
     await this.home.submit(() =>
-      this.home.door.lookup('witness', (lookup) => {
+      this.home.door.keepBooks('witness', (lookup) => {
         const row = this.home.tenants.find(lookup, tenantId);
         const known = row?.witnessed ?? undefined;
         if (known === undefined || sequenceOf(known) < sequenceOf(note)) this.home.tenants.setWitnessed(lookup, tenantId, note);

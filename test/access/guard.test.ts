@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../src/access/operations.ts';
+import type { Caller } from '../../src/access/principals.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
-import { type Access, takeAccessMint } from '../../src/cell/access.ts';
+import { Bookkeeping, Lookup, ReadAccess, takeAccessMint, WriteAccess } from '../../src/cell/access.ts';
+import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import type { WorkloadRow } from '../../src/cell/workloads.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
@@ -173,14 +177,18 @@ describe('the door', () => {
   });
 });
 
-describe('an Access', () => {
+describe('an access', () => {
   it('can be minted by the guard alone', () => {
     expect(() => takeAccessMint()).toThrow('the access mint is taken');
+    const passage = { principalId: 'x', purpose: 'credential.put' };
+    for (const Kind of [Lookup, ReadAccess, WriteAccess])
+      expect(() => new Kind(Symbol('mint') as never, passage)).toThrow('an access is made by the guard');
+    expect(() => new Bookkeeping(Symbol('mint') as never, 'purge')).toThrow('an access is made by the guard');
   });
 
   it('is worthless once the use case it was made for has returned', async () => {
     const tenant = await testTenant();
-    let kept: Access | undefined;
+    let kept: Lookup | undefined;
     await tenant.vault.submit(() =>
       tenant.vault.door.enter(
         tenant.user(['admin'], 'everywhere'),
@@ -196,6 +204,47 @@ describe('an Access', () => {
         },
       ),
     );
-    expect(() => tenant.vault.credentials.environments(kept as Access)).toThrow('this access has ended');
+    expect(() => tenant.vault.credentials.environments(kept as Lookup)).toThrow('this access has ended');
   });
 });
+
+// Negative compile tests: `npm run check` fails when one of these lines begins to compile. None of it runs.
+function whatDoesNotCompile({ vault }: TestTenant, row: CredentialFacts, caller: Caller): void {
+  const find = () => ({ resource: vault.auditResource, target: { type: 'x' }, subject: true as const });
+  vault.door.lookup('test', (lookup) => {
+    // @ts-expect-error a lookup changes no row
+    vault.credentials.save(lookup, row);
+    // @ts-expect-error a lookup reads no sealed value
+    vault.credentials.findVersion(lookup, row.id, 1);
+    // @ts-expect-error a lookup revokes nothing
+    vault.core.tokens.revoke(lookup, 'x', 0);
+    // @ts-expect-error a lookup begins no run
+    vault.runs.insert(lookup, {} as RunRow);
+  });
+  vault.door.enter(caller, 'credential.read', find, (access) => {
+    // @ts-expect-error an operation that reads changes no row
+    vault.credentials.save(access, row);
+    // @ts-expect-error an operation that reads changes no row
+    vault.workloads.revoke(access, {} as WorkloadRow, 0);
+    return vault.credentials.findVersion(access, row.id, 1);
+  });
+  vault.door.keepBooks('purge', (books) => {
+    // @ts-expect-error what purges changes no credential
+    vault.credentials.save(books, row);
+    // @ts-expect-error what purges reads no sealed value
+    vault.credentials.findVersion(books, row.id, 1);
+    // @ts-expect-error what purges prolongs no lease
+    vault.runs.save(books, {} as RunRow);
+  });
+  vault.door.keepBooks('lease', (books) => {
+    // @ts-expect-error what prolongs a lease purges nothing
+    vault.core.tokens.purgeExpired(books, 0, 1);
+  });
+  // @ts-expect-error only what cell/access.ts lists is bookkeeping
+  vault.door.keepBooks('anything', () => {});
+  // @ts-expect-error no object literal stands in for an access
+  vault.credentials.environments({ principalId: 'x', purpose: 'x', check: () => {} });
+  // @ts-expect-error the database of a cell is reachable from src/cell only
+  vault.core.cell.sql.all('SELECT * FROM credential_version');
+}
+void whatDoesNotCompile;

@@ -8,7 +8,7 @@ import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { changing, eventsOf, putKey, testTenant } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 
@@ -19,7 +19,7 @@ async function bench() {
   const admin = () => tenant.user(['admin'], 'everywhere');
   const change = <T>(name: string, effect: (facts: CredentialFacts) => T): Promise<T> =>
     vault.submit(() =>
-      vault.door.lookup('test', (access) => {
+      changing(vault, (access) => {
         const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
         const row = vault.credentials.find(access, staging, name);
         if (row === undefined) throw new Error('no credential');
@@ -33,11 +33,9 @@ async function bench() {
     tenant,
     admin,
     raise: (name: string, kind: AlertKind = 'credential.degraded') =>
-      change(name, (row) =>
-        vault.door.lookup('test', (access) => raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx' })),
-      ),
+      change(name, (row) => changing(vault, (access) => raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx' }))),
     become: (name: string, health: Health, cause: string | null = null) =>
-      change(name, (row) => vault.door.lookup('test', (access) => changeHealth(vault, access, row, 'staging', health, cause))),
+      change(name, (row) => changing(vault, (access) => changeHealth(vault, access, row, 'staging', health, cause))),
     alerts: async (input: Partial<Parameters<typeof listAlerts>[2]> = {}) =>
       vault.submit(() => listAlerts(vault, admin(), { credentialId: undefined, after: '', maxRows: 50, ...input })),
     create: (url = 'https://hooks.example/', kinds: AlertKind[] = []) =>
@@ -107,7 +105,7 @@ describe('alerts', () => {
       clock.pass(1_000);
     }
     const before = clock.now() - 1_000;
-    const purge = () => vault.submit(() => vault.door.lookup('test', (access) => vault.alerts.purge(access, before, 3)));
+    const purge = () => vault.submit(() => vault.door.keepBooks('purge', (access) => vault.alerts.purge(access, before, 3)));
     expect([await purge(), await purge(), await purge()]).toEqual([3, 1, 0]);
     expect(rows('alert')).toHaveLength(1);
     expect(rows('delivery')).toHaveLength(1);

@@ -11,7 +11,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { secretKey } from '../../src/crypto/primitives.ts';
 import { createNodeEgress } from '../../src/node/egress.ts';
-import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { changing, eventsOf, putKey, testTenant } from '../kit/vaults.ts';
 import { answerOf, textOf } from '../rotation/kit.ts';
 
 const KEY = 'key-not-a-real-secret';
@@ -44,7 +44,7 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
       vault.submit(() => createWebhook(vault, admin(), { url, kinds, allowLoopback: false })),
     alert: (kind: AlertKind = 'credential.degraded') =>
       vault.submit(() =>
-        vault.door.lookup('test', (access) => {
+        changing(vault, (access) => {
           const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
           const row = vault.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');

@@ -7,7 +7,7 @@ import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/man
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { createNodeEgress } from '../../src/node/egress.ts';
-import { putKey, testTenant } from '../kit/vaults.ts';
+import { changing, putKey, testTenant } from '../kit/vaults.ts';
 import { answerOf, realClock, startServer } from '../rotation/kit.ts';
 
 const stops: (() => Promise<void>)[] = [];
@@ -37,7 +37,7 @@ async function bench(sandboxAllowed = true, lookup?: (name: string) => Promise<r
     list: () => vault.submit(() => listWebhooks(vault, admin())),
     alert: (times = 1) =>
       vault.submit(() =>
-        vault.door.lookup('test', (access) => {
+        changing(vault, (access) => {
           const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
           const row = vault.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');

@@ -1,9 +1,10 @@
 // Searching and following the log: every event exactly once, whatever the page size and wherever blocks begin.
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type EventFilter, eventsFrom, searchEvents } from '../../src/audit/audit-reader.ts';
+import { AuditReader, type EventFilter } from '../../src/audit/audit-reader.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { Lookup } from '../../src/cell/access.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
@@ -34,15 +35,15 @@ beforeAll(async () => {
   all = eventsOf(tenant.sql) as unknown as AuditEvent[];
 });
 
-const look = <T>(use: (...given: [typeof tenant.sql, Parameters<typeof searchEvents>[1]]) => T): T =>
-  tenant.vault.door.lookup('test', (access) => use(tenant.sql, access));
+const look = <T>(use: (reader: AuditReader, access: Lookup) => T): T =>
+  tenant.vault.door.lookup('test', (access) => use(new AuditReader(tenant.sql), access));
 
 function searchAll(filter: EventFilter, pageSize: number): AuditEvent[] {
   const found: AuditEvent[] = [];
   let before: number | undefined = Number.MAX_SAFE_INTEGER;
   while (before !== undefined) {
     const at: number = before;
-    const page = look((sql, access) => searchEvents(sql, access, filter, at, pageSize));
+    const page = look((reader, access) => reader.search(access, filter, at, pageSize));
     expect(page.events.length).toBeLessThanOrEqual(pageSize);
     found.push(...page.events);
     before = page.nextBefore;
@@ -79,7 +80,7 @@ describe('a search of the log', () => {
   it('begins below any index it is given', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 20 }), (before, rows) => {
-        const { events } = look((sql, access) => searchEvents(sql, access, {}, before, rows));
+        const { events } = look((reader, access) => reader.search(access, {}, before, rows));
         expect(events).toEqual(all.slice(0, before).reverse().slice(0, rows));
       }),
     );
@@ -90,7 +91,7 @@ describe('following the log', () => {
   it('gives every event once, oldest first, from any index and in pages of any size', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 60 }), (from, rows) => {
-        expect(look((sql, access) => eventsFrom(sql, access, from, rows))).toEqual(all.slice(from, from + rows));
+        expect(look((reader, access) => reader.from(access, from, rows))).toEqual(all.slice(from, from + rows));
       }),
     );
   });
@@ -138,7 +139,9 @@ describe('a search that matches little', () => {
       });
     }
     const search = (before: number) =>
-      long.vault.door.lookup('test', (access) => searchEvents(long.sql, access, { action: 'environment.create' }, before, 10));
+      long.vault.door.lookup('test', (access) =>
+        long.vault.core.events.search(access, { action: 'environment.create' }, before, 10),
+      );
     const first = search(Number.MAX_SAFE_INTEGER);
     expect(first.events).toEqual([]);
     expect(first.nextBefore).toBeGreaterThan(0);

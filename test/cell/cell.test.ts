@@ -103,7 +103,7 @@ describe('a batch', () => {
 
   it('refuses a job that would go on after it: a promise is not a result', async () => {
     const { cell, insert, stored } = openCell();
-    const work = cell.submit(() => cell.sql.transaction(() => Promise.resolve(insert(1))));
+    const work = cell.submit(() => cell.savepoint(() => Promise.resolve(insert(1))));
     await expect(work).rejects.toMatchObject({ code: 'internal' });
     expect(stored()).toEqual([]);
   });

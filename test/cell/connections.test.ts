@@ -1,8 +1,10 @@
 // A connection decides whose account may come in: whoever edits its row behind the service's back gets an error, not a way in.
+
 import { describe, expect, it } from 'vitest';
 import { beginConsent, showConnection } from '../../rotation/grants/consent/visit.ts';
 import { rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { consentBench } from '../kit/consent-bench.ts';
+import { changing } from '../kit/vaults.ts';
 
 const EDITS: Readonly<Record<string, string>> = {
   state: "state = 'expired'",
@@ -61,7 +63,7 @@ describe('a connection row', () => {
     const made = await bench.make('crm');
     const before = bench.connection(made.connection.id).mac_key_id;
     await vault.submit(() => rotateKeys(vault, bench.admin(), ['metadata_mac']));
-    await vault.submit(() => vault.door.lookup('test', (access) => vault.resealRows(access, 1_000)));
+    await vault.submit(() => changing(vault, (access) => vault.resealRows(access, 1_000)));
     expect(bench.connection(made.connection.id).mac_key_id).not.toBe(before);
     expect(showConnection(bench.ports, made.linkToken, () => undefined)).toMatchObject({ kind: 'ask' });
   });

@@ -58,7 +58,7 @@ describe('the key register', () => {
     migrate(sql, 'tenant', START_MS);
     const identity = { installationId: INSTALLATION, cellId: 'ten_a' };
     const keyring = new Keyring(sql, root, register.open('ten_a'), identity).load();
-    sql.transaction(() => keyring.createMissing(new TestClock(), testEntropy));
+    keyring.createMissing(new TestClock(), testEntropy);
     expect(caughtCode(() => new Keyring(sql, root, register.open('ten_a'), identity).load())).toBe('ok');
     register.destroy('ten_a', START_MS);
     expect(caughtCode(() => new Keyring(sql, root, register.open('ten_a'), identity).load())).toBe('key_destroyed');

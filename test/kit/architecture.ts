@@ -157,7 +157,12 @@ function checkEverywhere(file: SourceFile, code: string): [number, string][] {
   const isDoor = file.path === 'src/access/guard.ts' || file.path === 'src/cell/access.ts';
   return [
     ...(isDoor ? [] : matches(file, code, /\btakeAccessMint\b/g, 'door: only src/access/guard.ts takes the access mint')),
-    ...matches(file, code, /\bas\s+(?:\w+\s+as\s+)?Access\b/g, 'door: an Access is made by the guard, never by a cast'),
+    ...matches(
+      file,
+      code,
+      /\bas\s+(?:\w+\s+as\s+)?(?:Lookup|ReadAccess|WriteAccess|Bookkeeping)\b/g,
+      'door: an access is made by the guard, never by a cast',
+    ),
   ];
 }
 
@@ -166,11 +171,28 @@ function checkProduct(file: SourceFile, code: string, part: string | undefined):
     const isAmbient = /^src\/[a-z-]+\.d\.ts$/.test(file.path);
     return isAmbient ? [] : [[1, 'house: this folder is not part of the house (DESIGN section 2)']];
   }
-  const found = [...checkHead(file), ...checkImports(file, code, part)];
+  const found = [...checkHead(file), ...checkImports(file, code, part), ...checkSql(file, code, part)];
   if (!mayTouchMachine(file.path)) {
     for (const [pattern, reason] of FORBIDDEN_GLOBALS) found.push(...matches(file, code, pattern, `global: ${reason}`));
   }
   return found;
+}
+
+/** Parts that speak SQL: the cell, the log that is kept in it, and the drivers. */
+const SPEAKS_SQL = new Set(['cell', 'audit', 'node', 'worker']);
+const STATEMENT = /\bsql\s*\.\s*(all|get|run|script|transaction)\s*[<(]/gi;
+const CHANGES = /'[^']*\b(?:INSERT|UPDATE|DELETE|REPLACE)\b|`[^`]*\b(?:INSERT|UPDATE|DELETE|REPLACE)\b/;
+
+function checkSql(file: SourceFile, code: string, part: string): [number, string][] {
+  if (!SPEAKS_SQL.has(part)) return matches(file, code, STATEMENT, 'door: SQL is reachable from src/cell only');
+  if (part !== 'cell') return [];
+  // A method of a store that changes rows takes what may change rows.
+  return [...file.text.matchAll(/\n {2}#?(\w+)\((access|books): (Lookup|ReadAccess)\b[\s\S]*?\n {2}\}\n/g)].flatMap(
+    (method): [number, string][] =>
+      CHANGES.test(method[0])
+        ? [[lineAt(file.text, method.index + 1), `door: ${method[1]} changes rows for a ${method[3]}`]]
+        : [],
+  );
 }
 
 function checkHead(file: SourceFile): [number, string][] {

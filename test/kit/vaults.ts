@@ -1,11 +1,14 @@
 // An installation in memory: home and tenant vaults over real SQLite, real keys and the shipped policies, with a clock the test moves.
+
 import { randomBytes } from 'node:crypto';
+import type { Door } from '../../src/access/guard.ts';
 import type { Role } from '../../src/access/operations.ts';
 import type { Caller, UserIdentity } from '../../src/access/principals.ts';
 import type { Clock, Entropy } from '../../src/base/clock.ts';
 import { type Faults, NO_FAULTS } from '../../src/base/faults.ts';
 import { newId } from '../../src/base/ids.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -30,7 +33,7 @@ export class TestClock implements Clock {
 }
 
 export const testEntropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => 0.5 };
-const authorizer = testAuthorizer();
+export const authorizer = testAuthorizer();
 let requests = 0;
 
 export interface TestTenant {
@@ -160,4 +163,10 @@ export function eventsOf(sql: Sql): Record<string, unknown>[] {
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>),
   );
+}
+
+/** Changes rows as a use case would, so that a test can bring about a state that nothing brings about by itself. */
+export function changing<T>({ door }: { readonly door: Door }, effect: (access: WriteAccess) => T): T {
+  const actor = { type: 'system', id: 'test' } as const;
+  return door.record({ action: 'test.change', actor, reason: 'test', request: 'test', target: { type: 'test' } }, effect);
 }

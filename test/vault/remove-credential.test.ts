@@ -107,7 +107,7 @@ describe('the end of the window', () => {
     expect(await read()).toBe('ok');
     tenant.vault.door.lookup('test', (access) => {
       expect(tenant.vault.credentials.byId(access, old).state).toBe('destroyed');
-      expect(tenant.vault.credentials.findVersion(access, old, 1)).toBeUndefined();
+      expect(tenant.vault.credentials.findVersionFacts(access, old, 1)).toBeUndefined();
     });
     expect(await submit(() => getRun(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', 'run_none'))).toBe(
       'not_found',

@@ -4,7 +4,7 @@ import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
-import type { Access } from '../../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import { fromJsonBytes, type ServedGrant } from '../../../src/vault/credential-kinds.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { prepareVersion } from '../../../src/vault/read-credential.ts';
@@ -80,7 +80,7 @@ export async function chooseAccount(
     const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
     const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
     if (choice !== undefined && id !== undefined && offered) return choose(vault, caller, consent, choice, id);
-    return { consent, accessToken: id === undefined ? accessTokenOf(vault, consent) : undefined };
+    return { consent, accessToken: id === undefined ? accessTokenOf(vault, caller, consent) : undefined };
   });
   if (chosen === undefined) return { kind: 'nowhere' };
   if (chosen === 'connected') return { kind: 'connected' };
@@ -121,7 +121,14 @@ function expire(vault: TenantVault, id: string, now: number): void {
   const { connection, consent } = found;
   if (consent === undefined) {
     // Its credential is gone, and with it whatever the door could be asked about; only the row's own state is left to close.
-    vault.door.lookup('scheduler', (access) => endConnection(vault, access, connection, 'expired', 'credential_removed'));
+    const event = {
+      action: 'connection.complete',
+      actor: { type: 'system', id: 'consent' },
+      reason: 'credential removed',
+      request: connection.id,
+      target: { type: 'connection', id: connection.id },
+    } as const;
+    vault.door.record(event, (access) => endConnection(vault, access, connection, 'expired', 'credential_removed'));
     return;
   }
   enterConsent(vault, undefined, consent, 'expired', (access) => {
@@ -130,7 +137,7 @@ function expire(vault: TenantVault, id: string, now: number): void {
   });
 }
 
-function leaveUnchosen(vault: TenantVault, access: Access, { connection, located }: Consent): void {
+function leaveUnchosen(vault: TenantVault, access: WriteAccess, { connection, located }: Consent): void {
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
   const next = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
   if (next.health === 'ready') {
@@ -157,15 +164,16 @@ function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector |
   }
 }
 
-function reread(vault: TenantVault, lookup: Access, id: string): Consent | undefined {
+function reread(vault: TenantVault, lookup: Lookup, id: string): Consent | undefined {
   const connection = vault.connections.find(lookup, id);
   return connection === undefined ? undefined : consentOf(vault, lookup, connection);
 }
 
-function accessTokenOf(vault: TenantVault, consent: Consent): SecretValue | undefined {
+/** Opens it to ask the provider for the list; the event says that it was. Inside a job. */
+function accessTokenOf(vault: TenantVault, caller: Caller, consent: Consent): SecretValue | undefined {
   const { row } = consent.located;
-  return vault.door.lookup('consent', (lookup) => {
-    const stored = vault.credentials.findVersion(lookup, row.id, row.current_version);
+  return enterConsent(vault, caller, consent, 'choices_asked', (access) => {
+    const stored = vault.credentials.findVersion(access, row.id, row.current_version);
     if (stored === undefined) return undefined;
     const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, row, stored, 'value').open());
     return served.access_token === undefined ? undefined : SecretValue.fromText(served.access_token);

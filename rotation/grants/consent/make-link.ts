@@ -5,7 +5,7 @@ import type { Caller } from '../../../src/access/principals.ts';
 import { fail, notFound } from '../../../src/base/errors.ts';
 import { newId } from '../../../src/base/ids.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import type { Access } from '../../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
@@ -160,7 +160,7 @@ export function cancelConnection(
 /** Ends a connection that nobody completed. */
 export function endConnection(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   connection: ConnectionRow,
   state: 'cancelled' | 'expired',
   cause: string | null,
@@ -174,7 +174,7 @@ export function endConnection(
 }
 
 /** A client secret that came with the link and was never used is no longer what comes next. */
-function releaseSecret(vault: TenantVault, access: Access, { credential_id, request }: ConnectionRow): void {
+function releaseSecret(vault: TenantVault, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = vault.credentials.byId(access, credential_id);
   if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
@@ -185,7 +185,7 @@ function releaseSecret(vault: TenantVault, access: Access, { credential_id, requ
   vault.cache.forget(environment.name, facts.name);
 }
 
-function target(vault: TenantVault, lookup: Access, input: ConnectionInput): Found<Place> {
+function target(vault: TenantVault, lookup: Lookup, input: ConnectionInput): Found<Place> {
   const environment = vault.credentials.findEnvironment(lookup, input.environment);
   const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
   const connector = row === undefined ? input.connector : (row.connector ?? undefined);
@@ -207,7 +207,7 @@ function target(vault: TenantVault, lookup: Access, input: ConnectionInput): Fou
   };
 }
 
-function firstOf(vault: TenantVault, access: Access, place: Place, input: ConnectionInput, wanted: Wanted): Located {
+function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
   requireProof(input.secrets, wanted.clientAuthentication);
   const facts = unconnectedCredential(vault, access, place.environment, {
     name: input.name,
@@ -222,7 +222,7 @@ function firstOf(vault: TenantVault, access: Access, place: Place, input: Connec
 }
 
 /** Keeps id, grants, history and the running grant; a new client secret waits in a pending version until consent comes. */
-function againOf(vault: TenantVault, access: Access, place: Place, input: ConnectionInput, wanted: Wanted): Located {
+function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
   const { mac: _mac, mac_key_id: _key, ...facts } = place.row as CredentialRow;
   const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)

@@ -5,7 +5,7 @@ import type { Caller, Principal, SystemPrincipal } from '../../../src/access/pri
 import type { EventDetails } from '../../../src/audit/event.ts';
 import { fail } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import type { Access } from '../../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import { FrameWriter } from '../../../src/crypto/framing.ts';
 import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
@@ -51,7 +51,7 @@ export interface Consent {
 }
 
 /** The consent behind a row that was found; undefined once its credential is gone. */
-export function consentOf(vault: TenantVault, lookup: Access, connection: ConnectionRow): Consent | undefined {
+export function consentOf(vault: TenantVault, lookup: Lookup, connection: ConnectionRow): Consent | undefined {
   const row = vault.credentials.byId(lookup, connection.credential_id);
   if (row.state !== 'active') return undefined;
   const environment = vault.credentials.environmentById(lookup, row.environment_id);
@@ -150,7 +150,7 @@ export function enterConsent<T>(
   caller: Caller | undefined,
   consent: Consent,
   step: string,
-  effect: (access: Access, details: EventDetails, principal: Principal) => T,
+  effect: (access: WriteAccess, details: EventDetails, principal: Principal) => T,
 ): T {
   const found = (): Found<true> => {
     const { environment, row } = consent.located;

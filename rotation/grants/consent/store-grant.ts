@@ -3,7 +3,7 @@
 import type { EventDetails } from '../../../src/audit/event.ts';
 import { newId } from '../../../src/base/ids.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
-import type { Access } from '../../../src/cell/access.ts';
+import type { WriteAccess } from '../../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
 import {
@@ -36,7 +36,7 @@ export interface NewCredential {
 /** A credential that waits for its first consent; the caller inserts it with its first version. */
 export function unconnectedCredential(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   environment: EnvironmentRow,
   { name, connector, config, labels, description }: NewCredential,
 ): CredentialFacts {
@@ -74,14 +74,14 @@ export function unconnectedCredential(
 }
 
 /** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
-export function retainedOf(vault: TenantVault, access: Access, row: CredentialFacts, version: number): RetainedGrant {
+export function retainedOf(vault: TenantVault, access: WriteAccess, row: CredentialFacts, version: number): RetainedGrant {
   const stored = vault.credentials.findVersion(access, row.id, version);
   if (stored === undefined || stored.retained === null) return {};
   return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row as CredentialRow, stored, 'retained').open());
 }
 
 /** What proves the client in this consent: the waiting secret if one came with the link. */
-export function consentSecrets(vault: TenantVault, access: Access, { located, request }: Consent): RetainedGrant {
+export function consentSecrets(vault: TenantVault, access: WriteAccess, { located, request }: Consent): RetainedGrant {
   const { refresh_token: _spent, ...secrets } = retainedOf(
     vault,
     access,
@@ -103,7 +103,7 @@ export interface Consented {
 /** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
 export function storeConsented(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   consent: Consent,
   { outcome, alwaysScopes, accountId }: Consented,
   details: EventDetails,
@@ -167,7 +167,7 @@ export function storeConsented(
 /** Books what the person chose; the grant itself stays as it is. Inside a job. */
 export function storeChosen(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   consent: Consent,
   field: string,
   id: string,
@@ -188,7 +188,7 @@ export function storeChosen(
 
 function serveAccount(
   vault: TenantVault,
-  access: Access,
+  access: WriteAccess,
   next: CredentialFacts,
   account: Readonly<Record<string, string>>,
 ): void {
@@ -207,7 +207,7 @@ function serveAccount(
   storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
 }
 
-function save(vault: TenantVault, access: Access, environment: EnvironmentRow, next: CredentialFacts): void {
+function save(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, next: CredentialFacts): void {
   vault.credentials.save(access, next);
   vault.cache.forget(environment.name, next.name);
   vault.dueChanged();

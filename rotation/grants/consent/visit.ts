@@ -3,7 +3,7 @@
 import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import type { Access } from '../../../src/cell/access.ts';
+import type { Lookup } from '../../../src/cell/access.ts';
 import type { ConnectionFacts } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
@@ -52,7 +52,7 @@ export type ShownConnection =
   | { readonly kind: 'done'; readonly provider: string; readonly tenant: string };
 
 /** The connection of a link, whatever its state. */
-export function findByLink(vault: TenantVault, lookup: Access, link: string): Consent | undefined {
+export function findByLink(vault: TenantVault, lookup: Lookup, link: string): Consent | undefined {
   const connection = vault.connections.findByLink(lookup, sha256OfText(link));
   return connection === undefined ? undefined : consentOf(vault, lookup, connection);
 }

@@ -1,6 +1,7 @@
 // From rows to the wire. A field that is not named here does not leave.
 import { toTimestamp } from '../../base/clock.ts';
 import type { EnvironmentRow } from '../../cell/credentials.ts';
+import type { KeyProgress } from '../../cell/key-rotations.ts';
 import type { KeyRow } from '../../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../../cell/runs.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
@@ -9,7 +10,6 @@ import type { WorkloadFacts } from '../../cell/workloads.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { grantView, reconnectPath } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
-import type { KeyProgress } from '../../vault/rotate-keys.ts';
 import type { Located } from '../../vault/tenant-vault.ts';
 import type {
   WireCredential,

@@ -6,7 +6,7 @@ import { newId } from '../../../src/base/ids.ts';
 import { ALL_ROUTES } from '../../../src/http/app.ts';
 import type { RouteShape } from '../../../src/http/route.ts';
 import { type TestAnswer, type TestApp, testApp } from '../../kit/app.ts';
-import { START_MS, testEntropy } from '../../kit/vaults.ts';
+import { changing, START_MS, testEntropy } from '../../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 const BASE = '/v1/tenants/acme/environments/staging/credentials';
@@ -51,29 +51,31 @@ function strictly(schema: z.ZodType): z.ZodType {
 
 function insertRun(): void {
   const [tenant] = [...app.team.tenants.values()];
-  tenant?.vault.door.lookup('test', (access) => {
-    const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-    const credential = tenant.vault.credentials.find(access, staging, 'grant')?.id ?? '';
-    tenant.vault.runs.insert(access, {
+  if (tenant !== undefined)
+    changing(tenant.vault, (access) => {
+      const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
+      const credential = tenant.vault.credentials.find(access, staging, 'grant')?.id ?? '';
+      tenant.vault.runs.insert(access, {
       id: run, credential_id: credential, kind: 'refresh', trigger: 'request', requested_by: 'usr_test', state: 'failed', step: 'intent', generation: 1, attempts: 2, lost_answers: 0, fence: 1,
       lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: 'rejected', cause: 'invalid_grant', new_version: null, started_at: START_MS, finished_at: START_MS,
     }); // biome-ignore format: a row
-    tenant.vault.runs.journal(access, run, 'intent', 'done', START_MS);
-  });
+      tenant.vault.runs.journal(access, run, 'intent', 'done', START_MS);
+    });
 }
 
 function insertAlert(): void {
   const [tenant] = [...app.team.tenants.values()];
-  tenant?.vault.door.lookup('test', (access) => {
-    const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-    const row = tenant.vault.credentials.find(access, staging, 'grant');
-    if (row === undefined) throw new Error('no grant');
-    raiseAlert(tenant.vault, access, row, 'staging', 'credential.degraded', {
-      before: 'ready',
-      cause: 'http_5xx',
-      certain: true,
+  if (tenant !== undefined)
+    changing(tenant.vault, (access) => {
+      const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
+      const row = tenant.vault.credentials.find(access, staging, 'grant');
+      if (row === undefined) throw new Error('no grant');
+      raiseAlert(tenant.vault, access, row, 'staging', 'credential.degraded', {
+        before: 'ready',
+        cause: 'http_5xx',
+        certain: true,
+      });
     });
-  });
 }
 
 beforeAll(async () => {

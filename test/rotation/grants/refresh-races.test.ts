@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
+import { changing } from '../../kit/vaults.ts';
 
 const TTL_MS = 600_000;
 let bench: RefreshBench;
@@ -17,7 +18,7 @@ async function released(gate: { release(): void }, work: Promise<unknown>): Prom
 /** What another owner of the lease was told of the same generation. */
 async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
   await vault.submit(() =>
-    vault.door.lookup('test', (access) => {
+    changing(vault, (access) => {
       const { mac: _mac, mac_key_id: _key, ...next } = vault.credentials.byId(access, id);
       changeHealth(vault, access, next, 'staging', 'needs_consent', 'invalid_grant');
       vault.credentials.save(access, next);

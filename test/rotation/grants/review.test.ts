@@ -10,7 +10,7 @@ import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts } from '../../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, changeHealth, type Health } from '../../../src/vault/grant-health.ts';
 import { applyTiming, putCredential } from '../../../src/vault/put-credential.ts';
-import { eventsOf, testTenant } from '../../kit/vaults.ts';
+import { changing, eventsOf, testTenant } from '../../kit/vaults.ts';
 import { GENERIC } from '../kit.ts';
 
 const DAY = 86_400_000;
@@ -41,7 +41,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
   const admin = () => tenant.user(['admin'], 'everywhere');
   const change = (name: string, effect: (facts: CredentialFacts, environment: string) => void, environment = 'staging') =>
     vault.submit(() =>
-      vault.door.lookup('test', (access) => {
+      changing(vault, (access) => {
         const id = vault.credentials.findEnvironment(access, environment)?.id ?? '';
         const row = vault.credentials.find(access, id, name);
         if (row === undefined) throw new Error('no credential');
@@ -83,7 +83,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
       change(
         name,
         (row, environment) => {
-          vault.door.lookup('test', (access) => changeHealth(vault, access, row, environment, health, cause));
+          changing(vault, (access) => changeHealth(vault, access, row, environment, health, cause));
         },
         where,
       ),

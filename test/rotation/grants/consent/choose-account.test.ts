@@ -5,6 +5,7 @@ import { chooseAccount, expireConnectionsDue } from '../../../../rotation/grants
 import { showConnection } from '../../../../rotation/grants/consent/visit.ts';
 import { LIMITS } from '../../../../src/base/limits.ts';
 import { type ConsentBench, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
+import { changing } from '../../../kit/vaults.ts';
 
 const choice: ChoiceSpec = {
   url: 'https://api.crm.example/sites',
@@ -127,7 +128,7 @@ describe('a grant that covers several places', () => {
     const { bench, choose } = await arrived(sites(NORTH, SOUTH));
     const { vault } = bench.tenant;
     await vault.submit(() => {
-      vault.door.lookup('test', (access) =>
+      changing(vault, (access) =>
         openRun(vault, access, vault.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'),
       );
     });

@@ -1,0 +1,40 @@
+// Whose database this is: written once, checked at every open. It must never let one cell's database be taken for another's.
+import { fail } from '../base/errors.ts';
+import type { Sql } from './sql.ts';
+
+export interface CellIdentity {
+  readonly kind: 'home' | 'tenant';
+  readonly installationId: string;
+  readonly cellId: string;
+}
+
+interface IdentityRow {
+  installation_id: string;
+  cell_id: string;
+  kind: string;
+  incarnation_id: string;
+}
+
+/**
+ * Answers the incarnation's id, making it when the database is new.
+ * @throws integrity when the database belongs to another installation or cell
+ */
+export function ensureIdentity(sql: Sql, identity: CellIdentity, newIncarnation: () => string, nowMs: number): string {
+  const present = sql.get<IdentityRow>('SELECT installation_id, cell_id, kind, incarnation_id FROM cell WHERE id = 1');
+  const { kind, installationId, cellId } = identity;
+  if (present !== undefined) {
+    if (present.installation_id !== installationId || present.cell_id !== cellId || present.kind !== kind)
+      fail('integrity', 'this database belongs to another cell', { evidence: 'cell identity mismatch' });
+    return present.incarnation_id;
+  }
+  const incarnation = newIncarnation();
+  sql.run(
+    'INSERT INTO cell (id, kind, installation_id, cell_id, incarnation_id, created_at) VALUES (1, ?, ?, ?, ?, ?)',
+    kind,
+    installationId,
+    cellId,
+    incarnation,
+    nowMs,
+  );
+  return incarnation;
+}

@@ -1,0 +1,100 @@
+// A repeated request passes the door as any other: who, how often, may they; only then is the kept answer given.
+import { describe, expect, it } from 'vitest';
+import { Door } from '../../src/access/guard.ts';
+import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
+import type { Caller } from '../../src/access/principals.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { authorizer, eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
+
+const REPEAT = { key: 'k1', hash: new Uint8Array(32) };
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+async function doorOf(tenant: TestTenant) {
+  const { vault, clock } = tenant;
+  const state = { contained: false, admitted: 0, admissionsMax: Number.POSITIVE_INFINITY, made: 0 };
+  const door = new Door({
+    cell: vault.core.cell,
+    audit: vault.core.audit,
+    authorizer,
+    clock,
+    place: { cellId: vault.tenant.id, tenantId: vault.tenant.id, demo: false, contained: () => state.contained },
+    admit: () => {
+      state.admitted += 1;
+      if (state.admitted > state.admissionsMax) fail('rate_limited', 'too many requests');
+    },
+    answers: new IdempotentAnswers(vault.core.idempotency, vault.core.keyring, clock),
+  });
+  const find = () => ({
+    resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
+    target: { type: 'environment', name: 'later' },
+    subject: true as const,
+  });
+  const ask = (caller: Caller, repeat = REPEAT) =>
+    vault.submit(() =>
+      door.once(caller, 'environment.create', repeat, () => {
+        const value = door.enter(caller, 'environment.create', find, () => ++state.made);
+        return { kept: { status: 201, body: bytes(`{"made":${value}}`) }, value };
+      }),
+    );
+  return { state, ask };
+}
+
+const codeOf = (work: Promise<unknown>) =>
+  work.then(
+    () => 'ok',
+    (error: unknown) => (error instanceof KeyturnError ? error.code : 'other'),
+  );
+
+describe('a repeated request', () => {
+  it('gets the kept answer, once the door allowed it, and the log says so', async () => {
+    const tenant = await testTenant();
+    const { state, ask } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    expect(await ask(admin)).toEqual({ kind: 'first', value: 1 });
+    const again = await ask(admin);
+    expect(again.kind === 'repeated' && new TextDecoder().decode(again.answer.body)).toBe('{"made":1}');
+    expect(state).toMatchObject({ made: 1, admitted: 2 });
+    expect(eventsOf(tenant.sql).at(-1)).toMatchObject({
+      action: 'environment.create',
+      outcome: 'success',
+      reason: 'idempotent replay',
+      target: { type: 'environment', name: 'later' },
+    });
+  });
+
+  it('is refused where the request itself would be: in a contained tenant, and past the rate of its principal', async () => {
+    const tenant = await testTenant();
+    const { state, ask } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    await ask(admin);
+    state.contained = true;
+    expect(await codeOf(ask(admin))).toBe('sealed');
+    state.contained = false;
+    expect((await ask(admin)).kind).toBe('repeated');
+    state.admissionsMax = state.admitted;
+    expect(await codeOf(ask(admin))).toBe('rate_limited');
+    expect(state.made).toBe(1);
+  });
+
+  it('of another principal, or of the same one with other rights, is a request of its own', async () => {
+    const tenant = await testTenant();
+    const { state, ask } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    await ask(admin);
+    expect(await ask(tenant.user(['owner'], 'everywhere'))).toEqual({ kind: 'first', value: 2 });
+    const changed = { ...admin, user: { ...admin.user!, revision: admin.user!.revision + 1 } };
+    expect(await ask(changed)).toEqual({ kind: 'first', value: 3 });
+    const demoted = { ...admin, user: { ...admin.user!, grants: [{ role: 'auditor' as const, tenantId: '*' }] } };
+    expect(await codeOf(ask(demoted))).toBe('forbidden');
+    expect(state.made).toBe(3);
+  });
+
+  it('with other content is refused, and that is an event', async () => {
+    const tenant = await testTenant();
+    const { ask } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    await ask(admin);
+    expect(await codeOf(ask(admin, { key: 'k1', hash: new Uint8Array(32).fill(1) }))).toBe('idempotency_mismatch');
+    expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ outcome: 'failure', reason: 'idempotency_mismatch' });
+  });
+});
