@@ -5,6 +5,12 @@ export interface Clock {
   now(): number;
 }
 
+/** What a platform knows of time. */
+export interface MachineClock extends Clock {
+  /** Milliseconds this process has been running, from any beginning; not moved when somebody sets the clock. */
+  ran(): number;
+}
+
 export interface Entropy {
   /** Cryptographically random bytes. */
   bytes(count: number): Uint8Array;

@@ -66,6 +66,12 @@ export const LIMITS = {
   rewrapBatchRows: 200,
   keyDestroyDelayMs: 7 * DAY,
 
+  // time
+  /** A clock that differs more than this from the time the process was running has jumped. */
+  clockJumpMaxMs: 10 * MINUTE,
+  /** How long a clock must go steadily after a jump before anything is destroyed on its word. */
+  clockSteadyMs: DAY,
+
   // refresh
   providerTimeoutMs: 20 * SECOND,
   providerAnswerMaxBytes: 256 * 1024,
