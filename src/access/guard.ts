@@ -16,7 +16,7 @@ import {
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
 import type { IdempotentAnswers, Repeatable, StoredAnswer } from './idempotent-answers.ts';
-import { type Need, OPERATIONS, type Operation, type WriteOperation } from './operations.ts';
+import { type Need, OPERATIONS, type Operation, PERSONAL_OPERATIONS, type WriteOperation } from './operations.ts';
 import { type Caller, type Principal, type SystemPrincipal, userAt, type WorkloadPrincipal } from './principals.ts';
 
 const mint = takeAccessMint();
@@ -300,7 +300,8 @@ export class Door {
     const isPerson = target.type === 'user' && target.id !== undefined;
     const operation = isPerson ? 'user.list' : SEEING[resource.type];
     const permitted = principal.type !== 'Workload' || principal.operations.has(operation);
-    return this.#o.authorizer.decide(principal, operation, resource, { ...context, permitted }).allow;
+    const seen = { ...context, permitted, inScope: context.inScope || principal.type === 'User' };
+    return this.#o.authorizer.decide(principal, operation, resource, seen).allow;
   }
 
   /** Operations marked in operations.ts as needing a second factor or a second person stop here. */
@@ -328,7 +329,7 @@ export class Door {
     return {
       assigned: user?.assigned ?? false,
       inNetwork: workload === undefined || (caller !== undefined && workload.networks.contains(caller.source.address)),
-      inScope: workload === undefined || inScope(workload, found),
+      inScope: workload === undefined ? inOwnScope(principal, operation, found) : inScope(workload, found),
       permitted: workload === undefined || operation === 'token.exchange' || workload.operations.has(operation),
       mfaFresh: secondFactorAtMs !== undefined && clock.now() - secondFactorAtMs < SECOND_FACTOR_FRESH_MS,
       approved: false,
@@ -374,6 +375,10 @@ const SEEING: Record<AuthorizationResource['type'], Operation> = {
   TenantKey: 'key.list',
 };
 
+function inOwnScope<S>(principal: Principal, operation: Operation, { target }: Found<S>): boolean {
+  return !PERSONAL_OPERATIONS.has(operation) || (target.type === 'user' && target.id === principal.id);
+}
+
 function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
   const { environment, name, type } = found.target;
   if (type === 'workload') return found.target.id === workload.id;
@@ -382,7 +387,14 @@ function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
 }
 
 export function actorOf(principal: Principal): EventActor {
-  return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id };
+  const token = tokenIdOf(principal);
+  return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id, ...(token === '' ? {} : { token }) };
+}
+
+/** Empty where no token was shown: a signed assertion, the scheduler. */
+function tokenIdOf(principal: Principal): string {
+  if (principal.type === 'User') return principal.identity.tokenId;
+  return principal.type === 'Workload' ? principal.tokenId : '';
 }
 
 function unauthenticated(): never {

@@ -35,6 +35,8 @@ export const LIMITS = {
   userTokenTtlDefaultMs: 12 * HOUR,
   userTokenTtlMaxMs: 30 * DAY,
   bootstrapSecretTtlMs: 7 * DAY,
+  enrolmentTtlDefaultMs: DAY,
+  enrolmentTtlMaxMs: 7 * DAY,
   workloadTtlDefaultMs: 365 * DAY,
   clientAssertionMaxAgeMs: 5 * MINUTE,
   clientAssertionTtlMaxMs: HOUR,

@@ -13,7 +13,7 @@ import type { Lookup } from '../cell/access.ts';
 import type { Sql } from '../cell/sql.ts';
 import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
-import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
+import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/token.ts';
 import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
 
 export interface HomeVaultOptions {
@@ -27,6 +27,7 @@ export interface HomeVaultOptions {
 
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 const NOBODY = new Uint8Array(32);
+const TOKENS_OF_PEOPLE: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
 
 export class HomeVault {
   readonly around: Surroundings;
@@ -68,7 +69,7 @@ export class HomeVault {
     return this.core.cell.submit(useCase);
   }
 
-  /** The user behind a user or bootstrap token, or undefined for every kind of bad one. */
+  /** The user behind a user, enrolment or bootstrap token (the edge knows what the last two may open), or undefined for every kind of bad one. */
   identify(text: string): UserIdentity | undefined {
     const now = this.around.clock.now();
     const known = this.#identities.get(text);
@@ -94,7 +95,7 @@ export class HomeVault {
 
   #findIdentity(lookup: Lookup, text: string, nowMs: number): UserIdentity | undefined {
     const parsed = parseToken(text);
-    if (parsed === undefined || (parsed.type !== 'usr' && parsed.type !== 'boot')) return undefined;
+    if (parsed === undefined || !TOKENS_OF_PEOPLE.has(parsed.type)) return undefined;
     const row = this.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
@@ -123,4 +124,15 @@ function asRole(text: string): Role {
 
 export function installationTarget(type = 'installation', name?: string) {
   return () => ({ resource: INSTALLATION, target: { type, ...(name === undefined ? {} : { name }) }, subject: true as const });
+}
+
+export function userTarget(home: HomeVault, idOrName: string) {
+  return (lookup: Lookup) => {
+    const subject = home.users.find(lookup, idOrName);
+    return {
+      resource: { type: 'Installation' as const },
+      target: { type: 'user', ...(subject === undefined ? {} : { id: subject.row.id, name: subject.row.name }) },
+      subject,
+    };
+  };
 }

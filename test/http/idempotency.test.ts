@@ -113,7 +113,9 @@ describe('a key that was used', () => {
   it('by one caller says nothing to another: each has keys of their own', async () => {
     const first = await post('k1');
     const made = await app.call({ method: 'POST', path: '/v1/users', body: { name: 'eve', grants: [{ role: 'admin' }] } });
-    const eve = made.json.token.token as string;
+    const enrolment = made.json.enrolment.token as string;
+    const eve = (await app.call({ method: 'POST', path: '/v1/enrolments', body: {}, token: enrolment })).json.token
+      .token as string;
     const hers = await post('k1', { ...sync, name: 'hers' }, { token: eve });
     expect(hers.status).toBe(201);
     expect(hers.json.workload.name).toBe('hers');
