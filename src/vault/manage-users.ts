@@ -3,7 +3,7 @@ import type { Role } from '../access/operations.ts';
 import type { Caller, Principal } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
-import type { Lookup, WriteAccess } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
