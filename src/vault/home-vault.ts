@@ -57,6 +57,8 @@ export class HomeVault {
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
+    this.core.tokens.whenRevoked(() => this.forgetIdentities());
+    this.users.whenChanged(() => this.forgetIdentities());
     this.core.cell.use({
       afterRollback: () => {
         this.forgetIdentities();
@@ -77,7 +79,7 @@ export class HomeVault {
     return this.door.lookup('authentication', (lookup) => this.#findIdentity(lookup, text, now));
   }
 
-  /** Drops every cached identity: after offboarding, a role change or an undone batch (X6: effective at once). */
+  /** Drops every cached identity: by itself when a token or a person loses anything (X6: effective at once); called when a batch was undone. */
   forgetIdentities(): void {
     this.#identities.clear();
   }

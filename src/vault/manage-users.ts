@@ -116,7 +116,6 @@ export function offboardUser(home: HomeVault, caller: Caller, idOrName: string):
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
     home.users.save(access, row, user.grants);
     details.count = home.core.tokens.revokeAllOf(access, row.id, now);
-    home.forgetIdentities();
     return { row: row as UserRow, grants: user.grants };
   });
 }
@@ -136,7 +135,6 @@ export function revokeUserToken(home: HomeVault, caller: Caller, idOrName: strin
     const token = home.core.tokens.find(access, publicId);
     if (token === undefined || token.subject_id !== user.row.id) fail('not_found', 'no such token');
     details.token = publicId;
-    home.forgetIdentities();
     return home.core.tokens.revoke(access, publicId, home.around.clock.now());
   });
 }

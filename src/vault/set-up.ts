@@ -90,7 +90,6 @@ export function setUp(home: HomeVault, caller: Caller, name: string): { user: Us
     home.core.tokens.revoke(access, tokenId, home.around.clock.now());
     const issued = issueUserToken(home, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
     details.token = issued.publicId;
-    home.forgetIdentities();
     return { user: named as UserRow, issued };
   });
 }
@@ -112,7 +111,6 @@ export function enrol(
     if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
       fail('conflict', 'this enrolment token is spent');
     home.core.tokens.revoke(access, tokenId, home.around.clock.now());
-    home.forgetIdentities();
     const issued = issueUserToken(home, access, 'usr', row.id, ttlMs);
     details.token = issued.publicId;
     return { user: row, grants, issued };
