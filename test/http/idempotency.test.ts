@@ -119,6 +119,14 @@ describe('a key that was used', () => {
     const hers = await post('k1', { ...sync, name: 'hers' }, { token: eve });
     expect(hers.status).toBe(201);
     expect(hers.json.workload.name).toBe('hers');
+    // The very same request by another: it is made for her, and her answer is her own.
+    const same = await post('k1', { ...sync, name: 'hers' });
+    expect([same.status, same.json.code]).toEqual([422, 'idempotency_mismatch']);
+    const again = await post('k2', { ...sync, name: 'twice' });
+    const hersAgain = await post('k2', { ...sync, name: 'twice' }, { token: eve });
+    expect([again.status, hersAgain.status, hersAgain.json.code]).toEqual([201, 409, 'conflict']);
+    expect(hersAgain.headers.get('idempotent-replay')).toBeNull();
+    expect(hersAgain.text).not.toContain(again.json.client_secret);
     expect((await post('k1')).json).toEqual(first.json);
     expect((await post('k1', sync, { token: 'kt_usr_bad' })).status).toBe(401);
   });
