@@ -14,6 +14,13 @@ export const LIMITS = {
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,
+  /** However many descriptors there are. */
+  connectionsMax: 10_000,
+  /** However few. */
+  connectionsMin: 16,
+  connectionsPerSourceFraction: 0.75,
+  /** Kept free for cells and calls to providers, or a quarter of all if that is more. */
+  descriptorsFreeMin: 24,
   idempotencyKeepMs: DAY,
   pageDefaultRows: 50,
   pageMaxRows: 500,
