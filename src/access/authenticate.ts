@@ -45,13 +45,15 @@ export class WorkloadAuthenticator {
     return principal;
   }
 
-  /** The workload behind a client secret; never cached. */
-  byClientSecret(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
-    const principal = this.#find(books, text, ['cs']);
-    const now = this.#clock.now();
-    if (principal === undefined || principal.expiresAtMs <= now) return undefined;
-    this.#markUsed(books, principal, now);
-    return principal;
+  /** The workload behind a client secret; never cached, and not yet marked as used: it may come from where it must not. */
+  byClientSecret(lookup: Lookup, text: string): WorkloadPrincipal | undefined {
+    const principal = this.#find(lookup, text, ['cs']);
+    return principal === undefined || principal.expiresAtMs <= this.#clock.now() ? undefined : principal;
+  }
+
+  /** A proof of this workload was taken. */
+  markProven(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal): void {
+    this.#markUsed(books, principal, this.#clock.now());
   }
 
   /** A workload that proved itself otherwise (a verified client assertion). */
@@ -73,8 +75,8 @@ export class WorkloadAuthenticator {
     const presented = hashToken(this.#pepper, parsed.hashInput);
     // SECURITY: the same work for an unknown id as for a wrong secret, and a constant-time compare (LK-10).
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
+    const workload = this.#workloads.find(lookup, row?.subject_id ?? parsed.publicId);
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
-    const workload = this.#workloads.find(lookup, row.subject_id);
     if (workload === undefined || workload.revoked_at !== null) return undefined;
     if (!this.#originLives(lookup, row, workload)) return undefined;
     return toPrincipal(workload, row, Math.min(row.expires_at, workload.expires_at));

@@ -15,6 +15,7 @@ import {
 } from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
+import { Denials } from './denials.ts';
 import type { IdempotentAnswers, Repeatable, StoredAnswer } from './idempotent-answers.ts';
 import { type Need, OPERATIONS, type Operation, PERSONAL_OPERATIONS, type WriteOperation } from './operations.ts';
 import { type Caller, type Principal, type SystemPrincipal, userAt, type WorkloadPrincipal } from './principals.ts';
@@ -47,6 +48,7 @@ export interface DoorOptions {
   readonly place: Place;
   /** Absent in the home cell, where no workload lives. */
   readonly workload?: (books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined;
+  readonly later: (delayMs: number, task: () => void) => void;
   /** @throws rate_limited */
   readonly admit: (principalId: string) => void;
   /** Answers kept for repeated requests. */
@@ -83,8 +85,17 @@ export class Door {
   /** While `once` runs its use case, which awaits nothing. */
   #repeatable: (Repeatable & { readonly operation: Operation }) | undefined;
 
+  readonly #denials: Denials;
+
   constructor(options: DoorOptions) {
     this.#o = options;
+    const { clock, later } = options;
+    this.#denials = new Denials({ clock, later, write: (count) => options.cell.submit(() => this.#noteDenials(count)) });
+  }
+
+  /** Call before the cell closes: what was counted since the last minute is written. */
+  close(): void {
+    this.#denials.flush();
   }
 
   /**
@@ -124,6 +135,11 @@ export class Door {
     const reason = tenantId === undefined ? 'no such tenant' : 'no role at this tenant';
     this.#record(this.authenticate(caller), caller, operation, target, 'denied', reason);
     throw new KeyturnError('not_found', 'no such tenant');
+  }
+
+  /** Records that the caller was refused before anything was asked of the policies. Call only inside a job. */
+  refuse(principal: Principal, caller: Caller, operation: Operation, target: EventTarget, reason: string): void {
+    this.#record(principal, caller, operation, target, 'denied', reason);
   }
 
   /** The scheduler's way in: no caller, its own policy file, the same record. */
@@ -199,6 +215,18 @@ export class Door {
   /** Records something that happened outside any use case (a refused token, a start, a witness gap). Inside a job. */
   note(input: Omit<EventInput, 'source'>, caller?: Caller): void {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
+  }
+
+  #noteDenials(count: number): void {
+    this.note({
+      action: 'authorization',
+      actor: { type: 'system', id: 'denials' },
+      outcome: 'denied',
+      reason: 'more than are written one by one',
+      request: `denials:${this.#o.audit.size}`,
+      target: { type: 'requests' },
+      details: { count },
+    });
   }
 
   /** What cannot even be looked up, as a changed row cannot, was asked for all the same. */
@@ -347,6 +375,8 @@ export class Door {
     reason: string,
     details?: EventDetails,
   ): void {
+    // SECURITY: denials are cheap to cause; who causes many gets one event for all that are too many (DS-13).
+    if (outcome === 'denied' && !this.#denials.take(principal.id)) return;
     this.#o.audit.record({
       action: operation,
       actor: actorOf(principal),

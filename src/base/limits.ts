@@ -64,6 +64,12 @@ export const LIMITS = {
   requestsPerSecondPerPrincipal: 50_000,
   failedAuthBurst: 300,
   failedAuthPerSecond: 50,
+  /** Refusals that become events of their own: of one source (a principal; an address), and of all together. The rest is counted. */
+  denialEventsBurst: 300,
+  denialEventsPerSecond: 1,
+  denialEventsBurstInAll: 3_000,
+  denialEventsPerSecondInAll: 10,
+  denialSummaryEveryMs: MINUTE,
   batchMaxJobs: 512,
 
   // audit

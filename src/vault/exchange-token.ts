@@ -28,7 +28,7 @@ export function refused(evidence: string): KeyturnError {
   });
 }
 
-/** @throws unauthenticated | forbidden (network) */
+/** @throws unauthenticated, the same for an unknown client, a wrong proof and a right one from a network the workload is not bound to */
 export async function exchangeToken(
   vault: TenantVault,
   caller: Caller,
@@ -44,8 +44,33 @@ export async function exchangeToken(
     );
     if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id))
       throw refused('bad client proof');
+    if (!principal.networks.contains(caller.source.address)) {
+      noteForeignNetwork(vault, caller, principal);
+      throw refused('foreign network');
+    }
+    vault.door.keepBooks('authentication', (books) => vault.authenticator.markProven(books, principal));
     return issue(vault, caller, principal);
   });
+}
+
+/**
+ * That somebody elsewhere holds a right proof is for the tenant's own log.
+ * SECURITY: written after the answer, whose own event (record-rejection.ts) is durable before it: an answer that waited for one commit more
+ * would tell a right proof from a wrong one.
+ */
+function noteForeignNetwork(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): void {
+  const note = () =>
+    vault.door.refuse(principal, caller, 'token.exchange', exchangeTarget(vault, principal).target, 'foreign network');
+  vault.submitUnhurried(note).catch(() => {});
+}
+
+function exchangeTarget(vault: TenantVault, principal: WorkloadPrincipal) {
+  const { id, name, environment } = principal;
+  return {
+    resource: { type: 'Workload' as const, tenant: vault.tenant.id, environment },
+    target: { type: 'workload', id, name, environment },
+    subject: true as const,
+  };
 }
 
 function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): IssuedToken & { readonly workload: string } {
@@ -53,11 +78,7 @@ function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal)
     principal,
     caller,
     'token.exchange',
-    () => ({
-      resource: { type: 'Workload', tenant: vault.tenant.id, environment: principal.environment },
-      target: { type: 'workload', id: principal.id, name: principal.name, environment: principal.environment },
-      subject: true as const,
-    }),
+    () => exchangeTarget(vault, principal),
     (access, _subject, details) => {
       const expiresAtMs = Math.min(vault.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
       const issued = issueToken(vault, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });

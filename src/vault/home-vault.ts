@@ -3,6 +3,7 @@
 
 import { LRUCache } from 'lru-cache';
 import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import { Denials } from '../access/denials.ts';
 import { Door } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import { ROLES, type Role } from '../access/operations.ts';
@@ -25,6 +26,8 @@ export interface HomeVaultOptions {
   readonly witnessed?: string | undefined;
 }
 
+/** What the log says of whoever proved to be nobody. */
+export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 const NOBODY = new Uint8Array(32);
 const TOKENS_OF_PEOPLE: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
@@ -39,7 +42,8 @@ export class HomeVault {
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
   /** Active tenants by name and id; cleared whenever a tenant's state changes. */
   readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
-  readonly #closing: (() => void)[] = [];
+  /** Refused tokens and client proofs. */
+  readonly rejections: Denials;
   readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
 
   constructor(options: HomeVaultOptions) {
@@ -54,8 +58,14 @@ export class HomeVault {
       authorizer: options.authorizer,
       clock: around.clock,
       place: { cellId: around.installationId, demo: false, contained: () => false },
+      later: around.later,
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
+    });
+    this.rejections = new Denials({
+      clock: around.clock,
+      later: around.later,
+      write: (count) => this.submit(() => this.#noteRejections(count)),
     });
     this.core.tokens.whenRevoked(() => this.forgetIdentities());
     this.users.whenChanged(() => this.forgetIdentities());
@@ -84,15 +94,16 @@ export class HomeVault {
     this.#identities.clear();
   }
 
-  /** `task` may still submit what must be written before the cell closes. */
-  beforeClose(task: () => void): void {
-    this.#closing.push(task);
-  }
-
   /** Idempotent. */
   close(): void {
-    for (const task of this.#closing.splice(0)) task();
+    this.rejections.flush();
+    this.door.close();
     closeCell(this.core);
+  }
+
+  #noteRejections(count: number): void {
+    const request = `flood:${this.core.audit.size}`;
+    this.door.note({ ...REFUSED, reason: 'rate_limited', request, target: { type: 'routes' }, details: { count } });
   }
 
   #findIdentity(lookup: Lookup, text: string, nowMs: number): UserIdentity | undefined {

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../src/access/operations.ts';
 import type { Caller } from '../../src/access/principals.ts';
+import { RateLimit } from '../../src/access/rate-limit.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { Bookkeeping, Lookup, ReadAccess, takeAccessMint, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { WorkloadRow } from '../../src/cell/workloads.ts';
-import { RateLimit } from '../../src/http/rate-limit.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
