@@ -7,6 +7,8 @@ export type EventOutcome = 'success' | 'failure' | 'denied';
 export interface EventActor {
   readonly type: 'user' | 'workload' | 'system' | 'anonymous';
   readonly id: string;
+  /** Public id of the token or client secret that was shown. */
+  readonly token?: string;
 }
 
 export interface EventTarget {
@@ -108,7 +110,7 @@ export function eventText(input: EventInput, index: number, atMs: number): strin
       : { run: input.workflowRun, workflow: input.workflow };
   return JSON.stringify({
     action: input.action,
-    actor: { id: actor.id, type: actor.type },
+    actor: { id: actor.id, token: actor.token, type: actor.type },
     at: timestamp(atMs),
     client_request: input.clientRequest,
     context,

@@ -14,6 +14,13 @@ export const LIMITS = {
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,
+  /** However many descriptors there are. */
+  connectionsMax: 10_000,
+  /** However few. */
+  connectionsMin: 16,
+  connectionsPerSourceFraction: 0.75,
+  /** Kept free for cells and calls to providers, or a quarter of all if that is more. */
+  descriptorsFreeMin: 24,
   idempotencyKeepMs: DAY,
   pageDefaultRows: 50,
   pageMaxRows: 500,
@@ -35,6 +42,8 @@ export const LIMITS = {
   userTokenTtlDefaultMs: 12 * HOUR,
   userTokenTtlMaxMs: 30 * DAY,
   bootstrapSecretTtlMs: 7 * DAY,
+  enrolmentTtlDefaultMs: DAY,
+  enrolmentTtlMaxMs: 7 * DAY,
   workloadTtlDefaultMs: 365 * DAY,
   clientAssertionMaxAgeMs: 5 * MINUTE,
   clientAssertionTtlMaxMs: HOUR,
@@ -55,6 +64,12 @@ export const LIMITS = {
   requestsPerSecondPerPrincipal: 50_000,
   failedAuthBurst: 300,
   failedAuthPerSecond: 50,
+  /** Refusals that become events of their own: of one source (a principal; an address), and of all together. The rest is counted. */
+  denialEventsBurst: 300,
+  denialEventsPerSecond: 1,
+  denialEventsBurstInAll: 3_000,
+  denialEventsPerSecondInAll: 10,
+  denialSummaryEveryMs: MINUTE,
   batchMaxJobs: 512,
 
   // audit

@@ -34,9 +34,16 @@ export class UserStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
 
+  #whenChanged: () => void = () => {};
+
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;
     this.#keyring = keyring;
+  }
+
+  /** SECURITY: whoever remembers people forgets them when one changes, whichever use case does it. One listener. */
+  whenChanged(listener: () => void): void {
+    this.#whenChanged = listener;
   }
 
   insert(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
@@ -73,6 +80,7 @@ export class UserStore {
     );
     this.#sql.run('DELETE FROM user_grant WHERE user_id = ?', row.id);
     this.#insertGrants(row.id, grants);
+    this.#whenChanged();
   }
 
   /** Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out. */

@@ -38,9 +38,16 @@ export class WorkloadStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
 
+  #whenChanged: () => void = () => {};
+
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;
     this.#keyring = keyring;
+  }
+
+  /** SECURITY: whoever remembers a workload forgets it when it changes, whichever use case does it. One listener. */
+  whenChanged(listener: () => void): void {
+    this.#whenChanged = listener;
   }
 
   insert(access: WriteAccess, row: WorkloadFacts): void {
@@ -98,6 +105,7 @@ export class WorkloadStore {
       mac_key_id,
       row.id,
     );
+    this.#whenChanged();
     return next;
   }
 

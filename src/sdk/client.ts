@@ -5,6 +5,7 @@ import type {
   WireCreatedWorkload,
   WireCredential,
   WireCredentialValue,
+  WireEnrolledUser,
   WireEnvironment,
   WireEvent,
   WireIssuedToken,
@@ -230,7 +231,7 @@ export class KeyturnClient {
 
   // ---- the installation ----
 
-  setUp(name: string): Promise<WireCreatedUser> {
+  setUp(name: string): Promise<WireEnrolledUser> {
     return this.#json({ method: 'POST', path: '/v1/setup', body: { name } });
   }
 
@@ -259,10 +260,17 @@ export class KeyturnClient {
     return this.#json({ method: 'POST', path: '/v1/users', body });
   }
 
+  /** Spends the enrolment token this client was made with. */
+  enrol(expiresInSeconds?: number): Promise<WireEnrolledUser> {
+    const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
+    return this.#json({ method: 'POST', path: '/v1/enrolments', body });
+  }
+
   offboardUser(idOrName: string): Promise<WireUser> {
     return this.#json({ method: 'DELETE', path: `/v1/users/${idOrName}` });
   }
 
+  /** Of the caller's own. */
   createUserToken(idOrName: string, expiresInSeconds?: number): Promise<WireIssuedToken> {
     const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
     return this.#json({ method: 'POST', path: `/v1/users/${idOrName}/tokens`, body });

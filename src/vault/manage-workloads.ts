@@ -25,7 +25,7 @@ export function issueToken(
   type: TokenType,
   subjectId: string,
   expiresAtMs: number,
-  permissions: readonly WorkloadPermission[] | undefined,
+  { permissions, origin }: { readonly permissions?: readonly WorkloadPermission[] | undefined; readonly origin?: string } = {},
 ): IssuedToken {
   const { publicId, token } = mintToken(type);
   const now = vault.around.clock.now();
@@ -37,6 +37,7 @@ export function issueToken(
     permissions: permissions === undefined ? null : JSON.stringify(permissions),
     created_at: now,
     expires_at: expiresAtMs,
+    origin: origin ?? null,
   });
   return { token, publicId, expiresAtMs };
 }
@@ -87,8 +88,7 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
         revoked_at: null,
       };
       vault.workloads.insert(access, row);
-      const clientSecret =
-        input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at, undefined) : undefined;
+      const clientSecret = input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at) : undefined;
       return { row, clientSecret };
     },
   );
@@ -140,7 +140,6 @@ export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: str
     (access, row, details) => {
       const now = vault.around.clock.now();
       details.count = vault.core.tokens.revokeAllOf(access, row.id, now);
-      vault.authenticator.forget();
       return row.revoked_at === null ? vault.workloads.revoke(access, row, now) : row;
     },
   );
@@ -159,7 +158,7 @@ export function createClientSecret(
     (access, row, details) => {
       requireLive(vault, row);
       if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
-      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at, undefined);
+      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at);
       details.token = secret.publicId;
       return { row, secret };
     },
@@ -185,14 +184,14 @@ export function createDirectToken(vault: TenantVault, caller: Caller, input: Cre
         fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
       }
       const expiresAtMs = Math.min(vault.around.clock.now() + input.ttlMs, row.expires_at);
-      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, input.permissions);
+      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
       details.token = issued.publicId;
       return issued;
     },
   );
 }
 
-/** Dead at once. @throws not_found */
+/** Dead at once, and of a client secret every access token it was exchanged for. @throws not_found */
 export function revokeToken(vault: TenantVault, caller: Caller, workload: string, publicId: string): TokenRow {
   return vault.door.enter(
     caller,
@@ -202,8 +201,10 @@ export function revokeToken(vault: TenantVault, caller: Caller, workload: string
       const token = vault.core.tokens.find(access, publicId);
       if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
       details.token = publicId;
-      vault.authenticator.forget();
-      return vault.core.tokens.revoke(access, publicId, vault.around.clock.now());
+      const now = vault.around.clock.now();
+      const ended = vault.core.tokens.revokeAllOf(access, row.id, now, publicId);
+      if (token.type === 'cs') details.count = ended;
+      return vault.core.tokens.revoke(access, publicId, now);
     },
   );
 }

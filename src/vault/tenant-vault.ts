@@ -99,6 +99,7 @@ export class TenantVault {
       clock: around.clock,
       place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
       workload: (books, token) => this.authenticator.byToken(books, token),
+      later: around.later,
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
@@ -166,6 +167,7 @@ export class TenantVault {
   }
 
   close(): void {
+    this.door.close();
     closeCell(this.core);
   }
 

@@ -3,11 +3,11 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Caller, UserIdentity } from '../access/principals.ts';
+import { RateLimit } from '../access/rate-limit.ts';
 import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
 import { toKeyturnError } from '../http/problems.ts';
-import { RateLimit } from '../http/rate-limit.ts';
 import type { Surroundings } from '../vault/open-cell.ts';
 import type { TenantOpeningFacts } from './home.ts';
 

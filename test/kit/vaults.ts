@@ -55,6 +55,8 @@ export interface TestTenantOptions {
   readonly sql?: Sql;
   readonly clock?: TestClock;
   readonly faults?: Faults;
+  /** How many requests of whom there may be; default: any. @throws rate_limited */
+  readonly admit?: (principalId: string) => void;
 }
 
 export async function testTenant(options: TestTenantOptions = {}): Promise<TestTenant> {
@@ -75,7 +77,16 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
   const open = (witnessed?: string) =>
-    new TenantVault({ tenant, sql, erasureKey, around, authorizer, admit: () => {}, witnessed, onDueChanged: () => {} });
+    new TenantVault({
+      tenant,
+      sql,
+      erasureKey,
+      around,
+      authorizer,
+      admit: options.admit ?? (() => {}),
+      witnessed,
+      onDueChanged: () => {},
+    });
   const vault = open();
   await provisionTenant(vault, ['staging', 'production']);
   const source = (address = '127.0.0.1') => ({ address, userAgent: 'vitest' });

@@ -146,7 +146,10 @@ describe('the caller address', () => {
 
   test('is the peer when no proxy was announced, whatever the headers claim', async () => {
     expect(await addressSeen('203.0.113.9', {})).toBe('127.0.0.1');
-    expect(await addressSeen('203.0.113.9', { trustedProxies: ['127.0.0.0/8'] })).toBe('127.0.0.1');
+    await expect(addressSeen('203.0.113.9', { trustedProxies: ['127.0.0.0/8'] })).rejects.toMatchObject({
+      code: 'invalid_request',
+      pointer: '/trustedProxies',
+    });
   });
 
   test('is the peer when a proxy was announced but none is trusted, or another one', async () => {
@@ -162,11 +165,29 @@ describe('the caller address', () => {
     expect(await addressSeen('::ffff:203.0.113.9', trusting)).toBe('203.0.113.9');
   });
 
-  test('is the nearest known hop when the rest is garbage or missing', async () => {
-    expect(await addressSeen('203.0.113.9, unknown', trusting)).toBe('127.0.0.1');
-    expect(await addressSeen('not an address, 10.0.0.5', trusting)).toBe('10.0.0.5');
+  test('is the peer when a trusted proxy says nothing, nothing known when it says so, and no request when it cannot be read', async () => {
     expect(await addressSeen('', trusting)).toBe('127.0.0.1');
     expect(await addressSeen(undefined, trusting)).toBe('127.0.0.1');
+    expect(await addressSeen('203.0.113.9, unknown', trusting)).toBe('unknown');
+    const { url } = await open(trusting);
+    expect((await fetch(url, { headers: { 'x-forwarded-for': '203.0.113.9, not an address' } })).status).toBe(400);
+  });
+
+  test('is read over several header lines as over one', async () => {
+    const { url } = await open(trusting);
+    const lines = [
+      'X-Forwarded-For: 198.51.100.1',
+      'X-Forwarded-For: 203.0.113.9:4711',
+      'X-Forwarded-For: "[::ffff:10.0.0.5]:80"',
+    ];
+    const answer = await sendRaw(url, `GET / HTTP/1.1\r\nHost: localhost\r\n${lines.join('\r\n')}\r\nConnection: close\r\n\r\n`);
+    expect(answer).toContain('203.0.113.9');
+    const standard = ['Forwarded: for=198.51.100.1', 'Forwarded: For="[2001:db8::1]:1234";proto=https'];
+    const other = await sendRaw(
+      url,
+      `GET / HTTP/1.1\r\nHost: localhost\r\n${standard.join('\r\n')}\r\nConnection: close\r\n\r\n`,
+    );
+    expect(other).toContain('2001:db8::1');
   });
 });
 

@@ -33,7 +33,7 @@ export function serveCommand(): Command {
     .option('--tls-key <file>', 'private key, PEM')
     .addOption(new Option('--tls-min <version>', 'oldest TLS to accept').choices(['1.3', '1.2']).default('1.3'))
     .option('--behind-proxy', 'a proxy in front does TLS')
-    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For is believed')
+    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For and Forwarded are believed')
     .option('--public-url <url>', 'where clients reach this service')
     .option('--root-key-file <path>', 'the root key, better on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from a passphrase instead')

@@ -41,11 +41,13 @@ export function initCommand(): Command {
 
 export function loginCommand(): Command {
   return new Command('login')
-    .description('store a token, from standard input')
+    .description('store a token, from standard input; an enrolment token is exchanged for one of your own')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
-      const token = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
+      const given = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
       const settings = settingsFrom({ ...globals, address: (globals as { address?: string }).address } as never);
+      const enrols = given.startsWith('kt_enr_');
+      const token = enrols ? (await clientOf({ ...settings, tenant: undefined, token: given }).enrol()).token.token : given;
       const client = clientOf({ ...settings, token });
       const who = await client.whoAmI();
       const path = saveConfig({

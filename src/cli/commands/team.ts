@@ -66,9 +66,9 @@ export function userCommand(): Command {
   const command = new Command('user').description('people of your team');
   command
     .command('create <name>')
-    .description('add a user; a first token is printed once')
+    .description('add a user; the enrolment token to hand on is printed once')
     .requiredOption('--grant <role[@tenant]>', 'repeatable: owner, admin, rotation-operator, engineer@tenant, auditor', collect)
-    .option('--expires-in-days <n>', 'of the token; default 0.5')
+    .option('--expires-in-days <n>', 'of the enrolment token; default 1')
     .action(async (name: string, options: { grant: string[]; expiresInDays?: string }, self: Command) => {
       const session = sessionOf(self);
       const grants = options.grant.map((grant) => {
@@ -78,7 +78,7 @@ export function userCommand(): Command {
       const made = await session.client.createUser({ name, grants, expires_in: seconds(options.expiresInDays) });
       if (session.settings.output === 'json') return session.show(made, () => '');
       note(`${green('created')} user ${made.user.name} (${made.user.id})`);
-      showOnce('token', made.token.token);
+      showOnce('enrolment token, for them to spend with `keyturn login`', made.enrolment.token);
     });
   command.command('list').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
@@ -103,7 +103,7 @@ export function userCommand(): Command {
     });
   command
     .command('token <user>')
-    .description('a further token for a user')
+    .description('a further token for yourself, by your name or id')
     .option('--expires-in-days <n>')
     .action(async (user: string, options: { expiresInDays?: string }, self: Command) => {
       const session = sessionOf(self);

@@ -90,6 +90,11 @@ export const setUp = z.strictObject({ name });
 export const createUser = z.strictObject({
   name,
   grants: z.array(grant).min(1).max(64),
+  expires_in: seconds(LIMITS.enrolmentTtlMaxMs)
+    .default(LIMITS.enrolmentTtlDefaultMs / 1_000)
+    .describe('Of the enrolment token'),
+});
+export const enrol = z.strictObject({
   expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
 });
 export const createUserToken = z.strictObject({
@@ -103,8 +108,13 @@ export const user = z.object({
   offboarded_at: nullableTime,
 });
 export type WireUser = z.infer<typeof user>;
-export const createdUser = z.object({ user, token: issuedToken });
+export const createdUser = z.object({
+  user,
+  enrolment: issuedToken.describe('Handed to the person, who exchanges it once for a token of their own'),
+});
 export type WireCreatedUser = z.infer<typeof createdUser>;
+export const enrolledUser = z.object({ user, token: issuedToken });
+export type WireEnrolledUser = z.infer<typeof enrolledUser>;
 export const whoAmI = z.object({
   type: z.string(),
   id: z.string(),

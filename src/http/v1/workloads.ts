@@ -189,7 +189,11 @@ function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): Clie
   if (body.client_assertion !== undefined) {
     return { method: 'private_key_jwt', clientId: body.client_id, assertion: body.client_assertion };
   }
-  if (basic !== undefined) return { method: 'client_secret', ...basic };
+  if (basic !== undefined) {
+    if (body.client_id !== undefined && body.client_id !== basic.clientId)
+      fail('invalid_request', 'the client_id is not the client of the Authorization header', { pointer: '/client_id' });
+    return { method: 'client_secret', ...basic };
+  }
   if (body.client_secret === undefined) {
     throw refused('no proof');
   }
