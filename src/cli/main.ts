@@ -88,7 +88,7 @@ export function program(): Command {
 
 /** SECURITY: what stands on the command line by mistake may be a secret; only words that look like ours are quoted. */
 function withoutValues(text: string): string {
-  return text.replace(/'([^'\n]*)'/g, (_quoted: string, word: string) => {
+  return text.replace(/( but got \d+): .*\.\n/s, '$1.\n').replace(/'([^'\n]*)'/g, (_quoted: string, word: string) => {
     const [name = ''] = word.split('=');
     return /^(-{0,2}[a-z][a-z_-]{0,30}|-[a-zA-Z], --[a-z-]+)( <[^>]*>| \[[^\]]*\])?$/.test(name) ? `'${name}'` : "'...'";
   });

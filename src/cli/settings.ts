@@ -99,10 +99,11 @@ export function saveConfig(change: StoredConfig): string {
   return path;
 }
 
-/** A variable, or the first line of the file its `_FILE` twin names. */
+/** A variable that is not empty, or the first line of the file its `_FILE` twin names. */
 function fromEnvironment(name: string): string | undefined {
   const file = process.env[`${name}_FILE`];
-  return file === undefined || file === '' ? process.env[name] : readSecretFile(file);
+  if (file !== undefined && file !== '') return readSecretFile(file);
+  return process.env[name] === '' ? undefined : process.env[name];
 }
 
 export function settingsFrom(options: GlobalOptions): Settings {
