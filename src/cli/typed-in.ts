@@ -1,6 +1,9 @@
 // What a person types or a program pipes in. It must never show a secret on the screen, nor take one from argv (LK-06).
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { CliError, EXIT } from './exit.ts';
+import { note, yellow } from './print.ts';
+import { hold } from './unsaid.ts';
 
 const ENTER = /[\r\n]/;
 const CTRL_C = '\u0003';
@@ -12,7 +15,7 @@ export async function readStdin(what: string): Promise<string> {
   if (process.stdin.isTTY === true) return readUnseen(what);
   const parts: Buffer[] = [];
   for await (const part of process.stdin) parts.push(part as Buffer);
-  return withoutLastBreak(Buffer.concat(parts).toString('utf8'));
+  return hold(withoutLastBreak(Buffer.concat(parts).toString('utf8')));
 }
 
 /**
@@ -43,9 +46,35 @@ function parsedObject(text: string): Record<string, unknown> {
   }
 }
 
-/** @throws CliError when it cannot be read */
+/** A file that goes on holding a secret after it was read. @throws CliError when it cannot be read or others may touch it */
 export function readSecretFile(path: string): string {
-  return withoutLastBreak(readTextFile(path));
+  const { text, exposure } = readWithAccess(path);
+  if (exposure !== undefined) throw new CliError(`the file ${path} ${exposure}: ${SECRET_FILE_RULE}`, EXIT.usage);
+  return text;
+}
+
+/** A file whose secret goes into the vault now: that others may touch it is told, not refused. @throws CliError */
+export function readValueFile(path: string): string {
+  const { text, exposure } = readWithAccess(path);
+  if (exposure !== undefined) {
+    note(`${yellow('warning:')} the file ${path} ${exposure}: ${SECRET_FILE_RULE}, or delete it once the vault holds the value`);
+  }
+  return text;
+}
+
+function readWithAccess(path: string): { text: string; exposure: string | undefined } {
+  let file: number | undefined;
+  try {
+    file = openSync(path, 'r');
+    // SECURITY: the open file is examined, not the path, so it cannot be exchanged in between. A pipe holds nothing at rest.
+    const stats = fstatSync(file);
+    const exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
+    return { text: hold(withoutLastBreak(readFileSync(file, 'utf8'))), exposure };
+  } catch (error) {
+    throw cannotRead(path, error);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
 }
 
 /** @throws CliError when it cannot be read */
@@ -53,9 +82,13 @@ export function readTextFile(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
-    throw new CliError(`the file ${path} ${why}`, EXIT.usage);
+    throw cannotRead(path, error);
   }
+}
+
+function cannotRead(path: string, error: unknown): CliError {
+  const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
+  return new CliError(`the file ${path} ${why}`, EXIT.usage);
 }
 
 function withoutLastBreak(text: string): string {
@@ -85,7 +118,7 @@ function readUnseen(what: string): Promise<string> {
         stdin.setRawMode(false);
         stdin.pause();
         process.stderr.write('\n');
-        if (after.end === 'done') resolve(text);
+        if (after.end === 'done') resolve(hold(text));
         else reject(new CliError('given up', EXIT.failed));
         return;
       }

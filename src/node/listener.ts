@@ -1,6 +1,6 @@
 // The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plaintext beyond this machine
 // unless told that a proxy stands in front, and never believe a forwarded address from a peer that is not that proxy.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import { createServer as createPlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
@@ -9,6 +9,7 @@ import { createSecureContext } from 'node:tls';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { canonicalAddress, Networks } from '../access/networks.ts';
 import { fail } from '../base/errors.ts';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { LIMITS } from '../base/limits.ts';
 import { callerAddress } from '../http/forwarded.ts';
 import { Connections, descriptorLimit } from './connections.ts';
@@ -175,6 +176,9 @@ function makeServer(options: ListenOptions, fetch: (request: Request, env: HttpB
 function readTls(tls: TlsOptions): { cert: Buffer; key: Buffer; minVersion: 'TLSv1.3' | 'TLSv1.2' } {
   const minVersion = tls.minVersion ?? 'TLSv1.3';
   const context = { cert: readPem(tls.certPath, '/tls/certPath'), key: readPem(tls.keyPath, '/tls/keyPath'), minVersion };
+  const exposure = exposureOf(statSync(tls.keyPath), process.getuid?.());
+  if (exposure !== undefined)
+    fail('invalid_request', `the key file ${exposure}: ${SECRET_FILE_RULE}`, { pointer: '/tls/keyPath', evidence: tls.keyPath });
   try {
     createSecureContext(context);
   } catch (error) {

@@ -236,7 +236,8 @@ export class KeyturnClient {
   }
 
   whoAmI(): Promise<WireWhoAmI> {
-    const workload = this.#options.token === undefined || /^kt_(wlk|acc)_/.test(this.#options.token);
+    const { token, clientId } = this.#options;
+    const workload = token === undefined ? clientId !== undefined : /^kt_(wlk|acc)_/.test(token);
     return this.#json({ method: 'GET', path: workload ? `${this.#tenant()}/whoami` : '/v1/whoami' });
   }
 

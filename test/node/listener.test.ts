@@ -1,6 +1,5 @@
 // The Node listener over real sockets: where it may listen, TLS versions, hostile requests, forwarded addresses and closing.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
@@ -11,6 +10,7 @@ import { connect as tlsConnect } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { type FetchHandler, type Listening, type ListenOptions, listen } from '../../src/node/listener.ts';
+import { writeSelfSigned } from '../kit/certificate.ts';
 
 const opened: Listening[] = [];
 const echo: FetchHandler = (_request, env) => Response.json({ address: env.callerAddress, secure: env.secure });
@@ -236,36 +236,8 @@ describe('TLS', () => {
   const path = (name: string) => join(folder, name);
   const files = { certPath: '', keyPath: '' };
 
-  function makeCertificate(name: string): void {
-    const args = [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      `/CN=${name}`,
-    ];
-    execFileSync(
-      'openssl',
-      [
-        ...args,
-        '-addext',
-        'subjectAltName=DNS:localhost,IP:127.0.0.1',
-        '-keyout',
-        path(`${name}.key`),
-        '-out',
-        path(`${name}.crt`),
-      ],
-      {
-        stdio: 'ignore',
-      },
-    );
-  }
+  const makeCertificate = (name: string) =>
+    writeSelfSigned(path(`${name}.key`), path(`${name}.crt`), name, ['localhost', '127.0.0.1']);
 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'keyturn-tls-'));
@@ -318,14 +290,18 @@ describe('TLS', () => {
     expect(failure).toBeInstanceOf(Error);
   });
 
-  test('names the file that is missing, broken or of another pair, and not its path or content', async () => {
+  test('names the file that is missing, broken, of another pair or open to others, and not its path or content', async () => {
     const broken = path('broken.key');
-    writeFileSync(broken, 'not-a-real-secret');
+    writeFileSync(broken, 'not-a-real-secret', { mode: 0o600 });
+    const exposed = path('exposed.key');
+    copyFileSync(path('first.key'), exposed);
+    chmodSync(exposed, 0o644);
     const cases: [Partial<typeof files>, string][] = [
       [{ certPath: path('absent') }, '/tls/certPath'],
       [{ keyPath: path('absent') }, '/tls/keyPath'],
       [{ keyPath: broken }, '/tls'],
       [{ keyPath: path('second.key') }, '/tls'],
+      [{ keyPath: exposed }, '/tls/keyPath'],
     ];
     for (const [wrong, pointer] of cases) {
       const failure = await listen(echo, { host: '127.0.0.1', port: 0, tls: { ...files, ...wrong } }).catch(

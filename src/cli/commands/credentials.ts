@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, out, red, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
-import { readSecretFile, readStdin } from '../typed-in.ts';
+import { readStdin, readValueFile } from '../typed-in.ts';
 import { describeCredential, describeRun, pairs } from './credential-text.ts';
 import { durationSeconds } from './grant-text.ts';
 
@@ -25,7 +25,7 @@ interface PutOptions {
 }
 
 async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
-  const text = options.fromFile === undefined ? await readStdin(`the ${options.kind} value`) : readSecretFile(options.fromFile);
+  const text = options.fromFile === undefined ? await readStdin(`the ${options.kind} value`) : readValueFile(options.fromFile);
   if (text === '') throw new CliError('the value is empty: pipe it in, or use --from-file', EXIT.usage);
   const value = options.kind === 'api_key' && !text.trimStart().startsWith('{') ? { key: text } : parsed(text);
   const config = {

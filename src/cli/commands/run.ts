@@ -1,10 +1,11 @@
 // keyturn run --env NAME=credential -- cmd: a program gets its secrets in its environment and nowhere else.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { clientOf, missing } from '../session.ts';
 import { type GlobalOptions, settingsFrom } from '../settings.ts';
+import { hold } from '../unsaid.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const collect = (value: string, before: string[] = []) => [...before, value];
@@ -23,7 +24,7 @@ function wantedFrom(text: string): Wanted {
 
 function textOf(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
   const field = wanted.field ?? ['key', 'access_token', 'password'].find((name) => typeof value[name] === 'string');
-  if (field === undefined) return JSON.stringify(value);
+  if (field === undefined) return settable(JSON.stringify(value), wanted);
   const text = value[field];
   if (typeof text !== 'string' && typeof text !== 'number') {
     throw new CliError(
@@ -32,7 +33,18 @@ function textOf(value: Readonly<Record<string, unknown>>, wanted: Wanted): strin
       `it has ${Object.keys(value).join(', ')}`,
     );
   }
-  return String(text);
+  return settable(String(text), wanted);
+}
+
+/** SECURITY: the system call would refuse it with a message that quotes the whole value. */
+function settable(text: string, { variable, credential }: Wanted): string {
+  hold(text);
+  if (!text.includes('\0')) return text;
+  throw new CliError(
+    `${variable} cannot be set: the value of ${credential} holds a NUL character, and an environment variable cannot`,
+    EXIT.usage,
+    'read it with `keyturn credential get`, or store it in another encoding',
+  );
 }
 
 export function runCommand(): Command {
@@ -56,18 +68,27 @@ export function runCommand(): Command {
     });
 }
 
-/** The child does not inherit what would let it act as us. */
+/** The child does not inherit what would let it act as us, and gets back what the launcher kept from us. */
 function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const inherited = { ...process.env };
+  const { KEYTURN_CALLER_ENVIRONMENT: kept, ...own } = process.env;
+  const inherited = { ...own, ...callerEnvironment(kept) };
   for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_CLIENT_KEY'])
     for (const one of [name, `${name}_FILE`]) delete inherited[one];
   return { ...inherited, ...secrets };
 }
 
+function callerEnvironment(kept: string | undefined): Record<string, string> {
+  try {
+    return JSON.parse(kept ?? '{}') as Record<string, string>;
+  } catch {
+    return {};
+  }
+}
+
 function runChild(command: readonly string[], secrets: Readonly<Record<string, string>>): Promise<void> {
   const [program = '', ...rest] = command;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, rest, { stdio: 'inherit', env: childEnvironment(secrets) });
+    const child = start(program, rest, secrets);
     for (const signal of SIGNALS) {
       // Ctrl-C reaches the child from the terminal itself; once more would be a second one.
       process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY === true ? true : child.kill(signal)));
@@ -80,4 +101,16 @@ function runChild(command: readonly string[], secrets: Readonly<Record<string, s
       resolve();
     });
   });
+}
+
+/** SECURITY: what is wrong with an argument or a variable is told by quoting it, so that message goes nowhere. @throws CliError */
+function start(program: string, args: readonly string[], secrets: Readonly<Record<string, string>>): ChildProcess {
+  try {
+    return spawn(program, args, { stdio: 'inherit', env: childEnvironment(secrets) });
+  } catch {
+    throw new CliError(
+      `${program} could not be started: a name, an argument or a variable is not one that a program can get`,
+      127,
+    );
+  }
 }

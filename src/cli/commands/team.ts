@@ -4,6 +4,8 @@ import type { WireCreatedWorkload, WireWorkload } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
+import { readTextFile } from '../typed-in.ts';
+import { hold } from '../unsaid.ts';
 
 const collect = (value: string, before: string[] = []) => [...before, value];
 const seconds = (days: string | undefined) => (days === undefined ? undefined : Math.round(Number(days) * 86_400));
@@ -155,7 +157,7 @@ export function workloadCommand(): Command {
         patterns: options.pattern,
         permissions: options.permission,
         networks: options.network,
-        jwks: options.jwksFile === undefined ? undefined : await jwksFrom(options.jwksFile),
+        jwks: options.jwksFile === undefined ? undefined : jwksFrom(options.jwksFile),
         expires_in: seconds(options.expiresInDays),
       });
       session.show(made, describeCreated);
@@ -239,10 +241,11 @@ export function workloadCommand(): Command {
 
 const TOKEN_TYPES: Readonly<Record<string, string>> = { acc: 'access', wlk: 'direct', cs: 'client secret' };
 
-async function jwksFrom(path: string): Promise<unknown> {
-  const { readFile } = await import('node:fs/promises');
+function jwksFrom(path: string): unknown {
+  // Held: a file with the private keys may be given by mistake.
+  const text = hold(readTextFile(path));
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(text);
   } catch {
     throw new CliError('the key set cannot be read as JSON', EXIT.usage);
   }
