@@ -76,6 +76,11 @@ export class HomeVault {
     return this.door.lookup('authentication', (lookup) => this.#findIdentity(lookup, text, now));
   }
 
+  /** Ids of users who have, or had, this name; for reading logs. */
+  userIdsNamed(name: string): string[] {
+    return this.door.lookup('audit', (lookup) => this.users.idsNamed(lookup, name));
+  }
+
   /** Drops every cached identity: after offboarding, a role change or an undone batch (X6: effective at once). */
   forgetIdentities(): void {
     this.#identities.clear();
