@@ -93,15 +93,19 @@ function needlesOf(filter: EventFilter): Buffer[][] {
 function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[]): Generator<Buffer> {
   const [first, ...others] = needles;
   let end = bytes.at(-1) === 0x0a ? bytes.byteLength - 1 : bytes.byteLength;
+  // Where each needle was last seen: one that is nowhere must not be looked for again for every line.
+  const hits = first?.map((needle) => bytes.lastIndexOf(needle));
   while (end > 0) {
-    const before = bytes.subarray(0, end);
-    const hit = first === undefined ? end - 1 : Math.max(...first.map((needle) => before.lastIndexOf(needle)));
+    const hit = hits === undefined ? end - 1 : Math.max(...hits);
     if (hit < 0) return;
-    const start = hit === 0 ? 0 : before.lastIndexOf(0x0a, hit - 1) + 1;
-    const newline = before.indexOf(0x0a, hit);
-    const line = before.subarray(start, newline < 0 ? end : newline);
+    const start = hit === 0 ? 0 : bytes.lastIndexOf(0x0a, hit - 1) + 1;
+    const newline = bytes.indexOf(0x0a, hit);
+    const line = bytes.subarray(start, newline < 0 ? end : Math.min(newline, end));
     if (others.every((list) => list.some((needle) => line.includes(needle)))) yield line;
     end = start - 1;
+    hits?.forEach((at, i) => {
+      if (at >= start) hits[i] = end <= 0 ? -1 : bytes.lastIndexOf(first?.[i] ?? '', end - 1);
+    });
   }
 }
 
@@ -155,25 +159,6 @@ export class AuditReader {
     this.#sql = sql;
   }
 
-  #bytesOf(block: BlockFacts): Buffer {
-    const row = this.#sql.get<Pick<BlockRow, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', block.first_index);
-    return row === undefined ? Buffer.alloc(0) : Buffer.from(row.bytes.buffer, row.bytes.byteOffset, row.bytes.byteLength);
-  }
-
-  /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
-  #indexAt(atMs: number): number {
-    const newest = this.#sql.get<BlockFacts>(`${FACTS} ORDER BY first_index DESC LIMIT 1`);
-    let low = 0;
-    let high = newest === undefined ? 0 : newest.first_index + newest.events;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      const block = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, middle);
-      if (block === undefined || block.last_at < atMs) low = middle + 1;
-      else high = Math.min(middle, block.first_index);
-    }
-    return low;
-  }
-
   /** Where a search begins and ends by its instants. */
   bounds(access: Lookup, filter: EventFilter): { readonly floor: number; readonly ceiling: number } {
     access.check();
@@ -200,25 +185,26 @@ export class AuditReader {
         LIMITS.auditSliceBlocks,
       ),
     );
+    const [newest] = blocks;
+    if (newest === undefined) return { events: [], nextBefore: undefined, looked: 0 };
+    const top = Math.min(before, newest.first_index + newest.events);
     const sinceMs = filter.sinceAt === undefined ? 0 : Date.parse(filter.sinceAt);
     const needles = needlesOf(filter);
     const events: AuditEvent[] = [];
     let parsed = 0;
-    let looked = 0;
     for (const block of blocks) {
-      looked += block.events;
       if (block.last_at < sinceMs) continue;
       for (const line of candidateLines(this.#bytesOf(block), needles)) {
         const event = readable(line);
-        parsed += 1;
         if (event === undefined || event.index >= before) continue;
+        parsed += 1;
         if (matches(event, filter)) events.push(event);
         if (events.length === maxRows || parsed >= LIMITS.auditSliceEvents)
-          return { events, nextBefore: above(event.index, floor), looked };
+          return { events, nextBefore: above(event.index, floor), looked: Math.max(0, top - event.index) };
       }
     }
-    const last = blocks.at(-1);
-    return { events, nextBefore: last === undefined ? undefined : above(last.first_index, floor), looked };
+    const reached = blocks.at(-1)?.first_index ?? 0;
+    return { events, nextBefore: above(reached, floor), looked: Math.max(0, top - reached) };
   }
 
   /** One turn of following the log: oldest first from `fromIndex`. `nextFrom` is where the next turn goes on, `atEnd` whether it need not. */
@@ -240,21 +226,20 @@ export class AuditReader {
     const events: AuditEvent[] = [];
     let nextFrom = fromIndex;
     let parsed = 0;
-    let looked = 0;
     for (const block of blocks) {
-      looked += block.events;
-      nextFrom = Math.max(nextFrom, block.first_index + Math.max(1, block.events)); // a damaged count must not turn this in a circle
       for (const line of [...candidateLines(this.#bytesOf(block), needles)].reverse()) {
         const event = readable(line);
-        parsed += 1;
         if (event === undefined || event.index < fromIndex) continue;
-        nextFrom = Math.max(nextFrom, event.index + 1);
+        parsed += 1;
+        nextFrom = event.index + 1;
         if (matches(event, filter)) events.push(event);
         if (events.length === maxRows || parsed >= LIMITS.auditSliceEvents)
-          return { events, nextFrom: event.index + 1, atEnd: false, looked };
+          return { events, nextFrom, atEnd: false, looked: nextFrom - fromIndex };
       }
+      nextFrom = Math.max(nextFrom, block.first_index + Math.max(1, block.events)); // a damaged count must not turn this in a circle
     }
-    return { events, nextFrom, atEnd: found.length === blocks.length && found.length < LIMITS.auditSliceBlocks, looked };
+    const atEnd = found.length === blocks.length && found.length < LIMITS.auditSliceBlocks;
+    return { events, nextFrom, atEnd, looked: nextFrom - fromIndex };
   }
 
   /** The newest signed head. @throws not_found before the first one */
@@ -305,5 +290,24 @@ export class AuditReader {
     );
     for (const row of notes) lines.push(lineBytes({ kind: 'checkpoint', note: row.note }));
     return { lines, events, nextIndex: blocks.length === 0 ? toSize : nextIndex };
+  }
+
+  #bytesOf(block: BlockFacts): Buffer {
+    const row = this.#sql.get<Pick<BlockRow, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', block.first_index);
+    return row === undefined ? Buffer.alloc(0) : Buffer.from(row.bytes.buffer, row.bytes.byteOffset, row.bytes.byteLength);
+  }
+
+  /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
+  #indexAt(atMs: number): number {
+    const newest = this.#sql.get<BlockFacts>(`${FACTS} ORDER BY first_index DESC LIMIT 1`);
+    let low = 0;
+    let high = newest === undefined ? 0 : newest.first_index + newest.events;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const block = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, middle);
+      if (block === undefined || block.last_at < atMs) low = middle + 1;
+      else high = Math.min(middle, block.first_index);
+    }
+    return low;
   }
 }
