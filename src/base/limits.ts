@@ -74,7 +74,12 @@ export const LIMITS = {
 
   // audit
   checkpointIntervalMs: SECOND,
+  /** Of one search. */
   auditScanMaxEvents: 50_000,
+  /** What one turn of a search or an export reads before others have theirs: about 5 ms of work. */
+  auditSliceBlocks: 128,
+  auditSliceEvents: 500,
+  auditSliceBytes: 512 * 1024,
 
   // keys
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),

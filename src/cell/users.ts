@@ -102,6 +102,12 @@ export class UserStore {
     return this.find(access, idOrName) ?? notFound('user');
   }
 
+  /** Of those who left, too; unchecked, for names in a log. */
+  idsNamed(access: Lookup, name: string): string[] {
+    access.check();
+    return this.#sql.all<{ id: string }>('SELECT id FROM user WHERE name = ?', name).map(({ id }) => id);
+  }
+
   list(access: Lookup, afterId: string, maxRows: number): { row: UserRow; grants: GrantRow[] }[] {
     access.check();
     return this.#sql

@@ -83,6 +83,12 @@ export class WorkloadStore {
     return row;
   }
 
+  /** Of revoked ones, too; unchecked, for names in a log. */
+  idsNamed(access: Lookup, name: string): string[] {
+    access.check();
+    return this.#sql.all<{ id: string }>('SELECT id FROM workload WHERE name = ?', name).map(({ id }) => id);
+  }
+
   list(access: Lookup, afterName: string, maxRows: number): WorkloadRow[] {
     access.check();
     return this.#sql.all<WorkloadRow>(

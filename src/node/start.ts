@@ -245,7 +245,13 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       if (tenant === undefined) return undefined;
       const known = contexts.get(tenant);
       if (known !== undefined) return known;
-      const context: TenantContext = { vault: tenant.vault, rotation: tenant.engine, cursorKey, publicUrl: place.publicUrl };
+      const context: TenantContext = {
+        vault: tenant.vault,
+        rotation: tenant.engine,
+        cursorKey,
+        userIdsNamed: (name) => home.userIdsNamed(name),
+        publicUrl: place.publicUrl,
+      };
       contexts.set(tenant, context);
       return context;
     },

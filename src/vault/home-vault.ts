@@ -89,6 +89,11 @@ export class HomeVault {
     return this.door.lookup('authentication', (lookup) => this.#findIdentity(lookup, text, now));
   }
 
+  /** Ids of users who have, or had, this name; for reading logs. */
+  userIdsNamed(name: string): string[] {
+    return this.door.lookup('audit', (lookup) => this.users.idsNamed(lookup, name));
+  }
+
   /** Drops every cached identity: by itself when a token or a person loses anything (X6: effective at once); called when a batch was undone. */
   forgetIdentities(): void {
     this.#identities.clear();

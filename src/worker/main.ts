@@ -83,6 +83,10 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     await this.#use().witness(tenantId, note);
   }
 
+  async userIdsNamed(name: string): Promise<string[]> {
+    return this.#use().home.userIdsNamed(name);
+  }
+
   #open(): WorkerHome | KeyturnError {
     if (this.#opened instanceof WorkerHome) return this.#opened;
     const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
@@ -239,7 +243,13 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         // SECURITY: the front read one tenant in the path and the router another: neither is served.
         if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
         const cursorKey = vault.around.root.subkey('cursor-mac');
-        return { vault, rotation: engine, cursorKey, publicUrl: info.origin ?? '' };
+        return {
+          vault,
+          rotation: engine,
+          cursorKey,
+          userIdsNamed: (name) => homeOf(this.env).userIdsNamed(name),
+          publicUrl: info.origin ?? '',
+        };
       },
       home: undefined,
       // SECURITY: the refused token itself stays here.

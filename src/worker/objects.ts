@@ -50,6 +50,7 @@ export interface HomeMethods {
   opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>>;
   reject(caller: Caller, route: string): Promise<Outcome<void>>;
   witness(tenantId: string, note: string): Promise<void>;
+  userIdsNamed(name: string): Promise<string[]>;
 }
 
 export interface TenantMethods {

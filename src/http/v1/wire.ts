@@ -125,20 +125,31 @@ export const whoAmI = z.object({
 });
 export type WireWhoAmI = z.infer<typeof whoAmI>;
 
-export const auditQuery = z.strictObject({
-  before: z.coerce.number().int().min(0).optional(),
-  from: z.coerce.number().int().min(0).optional(),
-  limit,
-  action: z.string().max(64).optional(),
-  actor: z.string().max(64).optional(),
-  outcome: z.enum(['success', 'failure', 'denied']).optional(),
-  target: z.string().max(64).optional(),
-  environment: name.optional(),
-  workflow: z.string().max(128).optional(),
-  request: z.string().max(64).optional(),
-  since: z.iso.datetime().optional(),
-  until: z.iso.datetime().optional(),
-});
+export const auditQuery = z
+  .strictObject({
+    before: z.coerce.number().int().min(0).optional().describe('Only events with a smaller index'),
+    from: z.coerce.number().int().min(0).optional().describe('Oldest first from this index on; not with before'),
+    limit,
+    action: z.string().max(64).optional(),
+    actor: z.string().max(64).optional().describe('Id, or name of a person or workload, also of one that is gone'),
+    outcome: z.enum(['success', 'failure', 'denied']).optional(),
+    target: z.string().max(64).optional().describe('Id or name of what was touched'),
+    environment: name.optional().describe('Of what was touched; events about no environment are left out'),
+    workflow: z.string().max(128).optional(),
+    request: z.string().max(64).optional(),
+    since: z.iso.datetime().optional().describe('At this instant or later'),
+    until: z.iso.datetime().optional().describe('Before this instant'),
+  })
+  .refine(({ before, from }) => before === undefined || from === undefined, {
+    path: ['from'],
+    message: 'cannot stand with before',
+  });
+const index = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+/** Both ends belong to the range; together or not at all. */
+export const exportQuery = z
+  .strictObject({ from: index.optional(), to: index.optional() })
+  .refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], message: 'from and to go together' })
+  .refine(({ from = 0, to = 0 }) => from <= to, { path: ['to'], message: 'must not be less than from' });
 export const event = z.looseObject({
   index: z.int(),
   at: timestamp,
@@ -160,7 +171,14 @@ export interface WireEvent {
   readonly details?: Readonly<Record<string, unknown>>;
   readonly origin?: { readonly address: string; readonly userAgent: string };
 }
-export const events = z.object({ items: z.array(event), next_before: z.int().nullable() });
+export const events = z.object({
+  items: z.array(event),
+  next_before: z
+    .int()
+    .nullable()
+    .describe('Older events: pass as before. A page that looked at many events may be short, or empty'),
+  next_from: z.int().nullable().describe('Where following goes on: pass as from'),
+});
 export const checkpoint = z.object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() });
 export type WireCheckpoint = z.infer<typeof checkpoint>;
 
