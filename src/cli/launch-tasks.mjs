@@ -1,4 +1,4 @@
-// The commands behind the scripts in package.json: start, test, test:faults, check, format, bench; anything else goes to the command line.
+// The commands behind the scripts in package.json: start, test, test:faults, test:mutation, check, format, bench; anything else goes to the command line.
 // It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,14 @@ const SIMULATED_STORIES = '20';
 /** Type stripping still warns in the first 24.x. */
 const QUIET = '--disable-warning=ExperimentalWarning';
 
-const TASKS = { test: runTests, 'test:faults': runFaultTests, check: runChecks, format: runFormat, bench: runBench };
+const TASKS = {
+  test: runTests,
+  'test:faults': runFaultTests,
+  'test:mutation': runMutation,
+  check: runChecks,
+  format: runFormat,
+  bench: runBench,
+};
 
 /** `args` as typed after `keyturn`, or by an npm script. */
 export async function launch(args) {
@@ -81,12 +88,17 @@ async function runChecks(node) {
     return code === 0;
   };
   const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
-  results.push(await step('architecture', [VITEST, 'run', '--project=node', 'test/architecture.test.ts']));
+  const house = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...house]));
   process.exitCode = results.every(Boolean) ? 0 : 1;
 }
 
 async function runFormat(node, args) {
   endLike(await runForeground(node, [BIOME, 'check', '--write', ...(args.length > 0 ? args : ['.'])], inRoot()));
+}
+
+async function runMutation(node, args) {
+  endLike(await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), ...args], inRoot()));
 }
 
 async function runBench(node, args) {

@@ -24,7 +24,7 @@ export function childrenOf(node: Node): Node[] {
 }
 
 /** Every node, parents first. `visit` gets the ancestors, nearest last; `false` leaves the children out. */
-export function walk(node: Node, visit: (node: Node, ancestors: readonly Node[]) => boolean | undefined | void): void {
+export function walk(node: Node, visit: (node: Node, ancestors: readonly Node[]) => boolean): void {
   const ancestors: Node[] = [];
   const descend = (at: Node): void => {
     if (visit(at, ancestors) === false) return;

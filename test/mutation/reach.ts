@@ -23,10 +23,11 @@ export function noteEntries(file: string, text: string): string {
   const inserts: [number, string][] = [];
   walk(parse(text), (node, ancestors) => {
     const body = node['body'] as Node | null;
-    if (!isFunction(node) || body === null) return;
+    if (!isFunction(node) || body === null) return true;
     const note = `globalThis.__entered?.add(${JSON.stringify(placeOf(file, [...ancestors, node]))})`;
     if (body.type === 'BlockStatement') inserts.push([body.start + 1, `${note};`]);
     else inserts.push([body.start, `(${note},`], [body.end, ')']);
+    return true;
   });
   // Of two at one offset the inner one was found later and stands nearer to its body.
   return inserts

@@ -27,7 +27,9 @@ const TESTS = [
   ...['access', 'alerts', 'audit', 'base', 'cell', 'console', 'contracts', 'crypto', 'http', 'policies', 'rotation', 'vault'],
   ...['docs/webhooks', 'secrecy.test.ts', 'node/sqlite', 'node/egress.test.ts', 'node/database-files'],
 ].map((name) => join('test', name));
-const SLOW_TESTS = ['conformance/conformance.node', 'faults/simulated-refresh', 'faults/tampered'].map((name) => join('test', name));
+const SLOW_TESTS = ['conformance/conformance.node', 'faults/simulated-refresh', 'faults/tampered'].map((name) =>
+  join('test', name),
+);
 /** Too slow to ask so often, or judging by time, which on a busy machine is chance. */
 const LEFT_OUT = ['test/rotation/every-connector.test.ts', 'test/crypto/nonces.test.ts', 'test/http/hostile-evidence.test.ts'];
 
@@ -162,7 +164,9 @@ function dropTest(folder: string, test: string): void {
 }
 
 function digestOfTree(tests: readonly string[]): string {
-  const files = globSync('{src,rotation,test,policies}/**/*', { cwd: ROOT, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = globSync('{src,rotation,test,policies}/**/*', { cwd: ROOT, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
   const hash = createHash('sha256').update(tests.join());
   for (const path of files.map((entry) => join(entry.parentPath, entry.name)).sort()) hash.update(readFileSync(path));
   return hash.digest('hex').slice(0, 16);
@@ -193,7 +197,9 @@ async function runAll(copies: Copies, mutations: Mutations, mutants: readonly Mu
       results.push(result);
       if (result.fate === 'killed') continue;
       const { before, after } = mutations.diff(mutant);
-      console.log(`${result.fate}: ${mutant.file}:${mutant.line} (${mutant.operator}; ${result.by})\n  - ${before}\n  + ${after}`);
+      console.log(
+        `${result.fate}: ${mutant.file}:${mutant.line} (${mutant.operator}; ${result.by})\n  - ${before}\n  + ${after}`,
+      );
     }
   };
   await Promise.all(copies.folders.map(work));
@@ -207,7 +213,9 @@ function report(results: readonly Result[], asked: number): number {
   const percent = judged === 0 ? 0 : (100 * noticed) / judged;
   const fates = (['killed', 'timeout', 'survived', 'not reached', 'broken'] as const).map((fate) => `${count(fate)} ${fate}`);
   const left = asked > results.length ? `; ${asked - results.length} not tried in the time given` : '';
-  console.log(`mutation score ${percent.toFixed(1)} % of ${judged} changes (target ${TARGET_PERCENT} %): ${fates.join(', ')}${left}`);
+  console.log(
+    `mutation score ${percent.toFixed(1)} % of ${judged} changes (target ${TARGET_PERCENT} %): ${fates.join(', ')}${left}`,
+  );
   return percent;
 }
 
@@ -226,7 +234,9 @@ async function main(): Promise<void> {
   const open = all.filter((mutant) => !mutations.isEquivalent(mutant));
   const count = given.count === 'all' ? open.length : Number(given.count ?? (given.quick ? QUICK.count : FULL_COUNT));
   const mutants = chosen(open, count, seed);
-  console.log(`mutation: seed ${seed}, ${mutants.length} of ${open.length} changes (${all.length - open.length} reviewed as equivalent)`);
+  console.log(
+    `mutation: seed ${seed}, ${mutants.length} of ${open.length} changes (${all.length - open.length} reviewed as equivalent)`,
+  );
   const copies = new Copies(ROOT, Number(given.workers));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
@@ -239,7 +249,15 @@ async function main(): Promise<void> {
     console.log(`${reach.millisecondsOf.size} test files pass unchanged (${Math.round((Date.now() - startedAtMs) / 1000)} s)`);
     const endAtMs = given.quick ? startedAtMs + QUICK.seconds * 1000 : Number.POSITIVE_INFINITY;
     const results = await runAll(copies, mutations, mutants, reach, endAtMs);
-    if (given.json !== undefined) writeFileSync(given.json, JSON.stringify(results.map((result) => ({ ...result, ...mutations.diff(result.mutant) })), null, 1));
+    if (given.json !== undefined)
+      writeFileSync(
+        given.json,
+        JSON.stringify(
+          results.map((result) => ({ ...result, ...mutations.diff(result.mutant) })),
+          null,
+          1,
+        ),
+      );
     const percent = report(results, mutants.length);
     process.exitCode = !given.quick && percent < TARGET_PERCENT ? 1 : 0;
   } finally {
