@@ -123,6 +123,10 @@ function usesOf({ path, text }: SourceFile): string[] {
   return uses;
 }
 
+export interface DeadExport extends Export {
+  readonly why: 'used nowhere' | 'exported for nobody';
+}
+
 /**
  * What is exported and used nowhere in `product` and `others` (bench), its own file included, so that only tests if anything need it;
  * and values that only their own file uses, whose `export` not even a test needs. A type belongs to the signatures of its file.
@@ -131,16 +135,16 @@ export function deadExports(
   product: readonly SourceFile[],
   others: readonly SourceFile[],
   tests: readonly SourceFile[],
-): (Export & { readonly why: 'used nowhere' | 'exported for nobody' })[] {
+): DeadExport[] {
   const used = new Set([...product, ...others].flatMap(usesOf));
   const tested = new Set(tests.flatMap(usesOf));
   const isIn = (uses: ReadonlySet<string>, { file, name }: Export) => uses.has(`${file}#${name}`) || uses.has(`${file}#*`);
   return product.flatMap((source) => {
     const mentions = mentionsOf(source);
-    return exportsOf(source).flatMap((one) => {
+    return exportsOf(source).flatMap((one): DeadExport[] => {
       if (isIn(used, one)) return [];
-      if ((mentions.get(one.name) ?? 0) < 2) return [{ ...one, why: 'used nowhere' as const }];
-      return one.isType || isIn(tested, one) ? [] : [{ ...one, why: 'exported for nobody' as const }];
+      if ((mentions.get(one.name) ?? 0) < 2) return [{ ...one, why: 'used nowhere' }];
+      return one.isType || isIn(tested, one) ? [] : [{ ...one, why: 'exported for nobody' }];
     });
   });
 }
