@@ -141,7 +141,11 @@ describe('the frontier', () => {
     for (const bad of [bytes.subarray(1), bytes.subarray(0, -1), new Uint8Array(0), new Uint8Array(7), otherSize, hugeSize]) {
       expect(refusalOf(() => Frontier.fromBytes(bad))).toBe('integrity: malformed');
     }
-    expect(failureOf(() => frontier.append(new Uint8Array(31))).code).toBe('internal');
+    for (const size of [0, 1, 31, 33, 64]) {
+      expect(failureOf(() => frontier.append(new Uint8Array(size))).code).toBe('internal');
+      expect(failureOf(() => new Frontier().append(new Uint8Array(size))).code).toBe('internal');
+    }
+    expect(frontier.size).toBe(5);
   });
 });
 
