@@ -125,7 +125,10 @@ export class ExportVerifier {
       this.#sawBlank = true;
       return;
     }
-    if (this.#closed !== undefined) return this.#malformed('a line stands after the closing line');
+    if (this.#closed !== undefined) {
+      this.#malformed('a line stands after the closing line');
+      return;
+    }
     if (this.#sawBlank) this.#malformed('an empty line stands between others');
     const bytes = typeof line === 'string' ? encoder.encode(line) : line;
     const parsed = parsedLine(line);

@@ -1,4 +1,5 @@
-// The commands behind the scripts in package.json: start, test, test:all, test:faults, check, format, bench; anything else goes to the command line.
+// The commands behind the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench; anything else
+// goes to the command line.
 // It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,6 +23,7 @@ const TASKS = {
   test: runTests,
   'test:all': runEverything,
   'test:faults': runFaultTests,
+  'test:mutation': runMutation,
   check: runChecks,
   format: runFormat,
   bench: runBench,
@@ -97,7 +99,8 @@ async function runChecks(node) {
     return code === 0;
   };
   const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
-  results.push(await step('architecture', [VITEST, 'run', '--project=node', 'test/architecture.test.ts']));
+  const house = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...house]));
   const failed = results.filter((ok) => !ok).length;
   process.exitCode = failed === 0 ? 0 : 1;
   return failed;
@@ -105,6 +108,10 @@ async function runChecks(node) {
 
 async function runFormat(node, args) {
   endLike(await runForeground(node, [BIOME, 'check', '--write', ...(args.length > 0 ? args : ['.'])], inRoot()));
+}
+
+async function runMutation(node, args) {
+  endLike(await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), ...args], inRoot()));
 }
 
 async function runBench(node, args) {

@@ -11,7 +11,7 @@ import { limitedSource } from '../access/networks.ts';
 import type { Caller } from '../access/principals.ts';
 import { RateLimit } from '../access/rate-limit.ts';
 import type { Clock, Entropy } from '../base/clock.ts';
-import { fail, type KeyturnError } from '../base/errors.ts';
+import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { VERSION } from '../base/version.ts';
@@ -21,6 +21,7 @@ import { selfTest } from '../crypto/self-test.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
 import type { TenantContext } from '../http/context.ts';
 import { Metrics } from '../http/metrics.ts';
+import { operatorLine } from '../http/problems.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { createTenant, resolveTenant } from '../vault/manage-tenants.ts';
 import { createUserToken } from '../vault/manage-users.ts';
@@ -265,7 +266,10 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
     health: () => ({ status: 'ok' }),
-    report: (error, requestId, route) => report(options, error, requestId, route),
+    report: (error, requestId, route) => {
+      const line = operatorLine(error, requestId, route);
+      if (line !== undefined) options.log(line);
+    },
     metrics,
     nowMs: () => performance.now(),
     version: VERSION,
@@ -278,12 +282,6 @@ function isFresh(home: HomeVault): boolean {
     bootstrapPending(home) &&
     home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 2).every(({ demo }) => demo === 1))
   );
-}
-
-/** Only what an operator must look into; refusals are in the audit log. */
-function report(options: ServeOptions, error: KeyturnError, requestId: string, route: string): void {
-  const serious = error.code === 'internal' || error.code === 'integrity' || error.code.startsWith('storage_');
-  if (serious) options.log(`${error.code} ${requestId} ${route} ${error.evidence ?? ''}`);
 }
 
 /** Unique per request without a draw of randomness each: one random prefix a process, then a counter. */

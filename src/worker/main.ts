@@ -7,6 +7,7 @@ import type { Caller, UserIdentity } from '../access/principals.ts';
 import { RateLimit } from '../access/rate-limit.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { VERSION } from '../base/version.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
@@ -32,6 +33,7 @@ import {
   report,
   requestIds,
   resolve,
+  selfTestOnce,
   surroundings,
   type TenantMethods,
   tenantOf,
@@ -39,7 +41,6 @@ import {
 import { workerAuthorizer } from './policies.ts';
 import { WorkerTenant } from './tenant.ts';
 
-const VERSION = '0.1.0';
 const HOME_CHECKPOINT_EVERY_MS = 60_000;
 
 /** The home cell, the key register, and the one place where users are known. */
@@ -91,6 +92,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     if (this.#opened instanceof WorkerHome) return this.#opened;
     const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
     try {
+      selfTestOnce();
       if (rootKeyText === '') fail('sealed', 'there is no root key yet');
       const opened = new WorkerHome({
         storage: this.ctx.storage,
@@ -219,6 +221,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       this.#opening = undefined;
       return undefined;
     }
+    selfTestOnce();
     const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
     const home = homeOf(this.env);
     const around = surroundings((cellId, note) => this.ctx.waitUntil(home.witness(cellId, note).catch(() => {})));
