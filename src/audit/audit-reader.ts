@@ -246,7 +246,7 @@ export class AuditReader {
   latestCheckpoint(access: Lookup): CheckpointRow {
     access.check();
     return (
-      this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1') ??
+      this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size >= 0 ORDER BY size DESC LIMIT 1') ??
       fail('not_found', 'no such checkpoint')
     );
   }
@@ -299,7 +299,7 @@ export class AuditReader {
 
   /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
   #indexAt(atMs: number): number {
-    const newest = this.#sql.get<BlockFacts>(`${FACTS} ORDER BY first_index DESC LIMIT 1`);
+    const newest = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
     let low = 0;
     let high = newest === undefined ? 0 : newest.first_index + newest.events;
     while (low < high) {

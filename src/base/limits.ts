@@ -24,6 +24,9 @@ export const LIMITS = {
   idempotencyKeepMs: DAY,
   pageDefaultRows: 50,
   pageMaxRows: 500,
+  /** What one turn of a list looks at before others have theirs, and how many turns one request takes for a page that stays short. */
+  listScanMaxRows: 500,
+  listTurnsMax: 40,
 
   // credentials
   valueMaxBytes: 64 * 1024,

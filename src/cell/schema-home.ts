@@ -2,6 +2,7 @@
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
+import { HOME_LISTS_SCRIPT } from './schema-lists.ts';
 
 export const HOME_STEPS: readonly SchemaStep[] = [
   {
@@ -45,4 +46,5 @@ CREATE TABLE user_grant (
 `,
   },
   { version: 2, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
+  { version: 3, name: 'lists', script: HOME_LISTS_SCRIPT },
 ];

@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface TokenRow {
@@ -84,7 +84,7 @@ export class TokenStore {
 
   listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
-    return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at', subjectId);
+    return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at, public_id', subjectId);
   }
 
   countLive(access: Lookup, type: string, nowMs: number): number {
@@ -142,7 +142,7 @@ export class TokenStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<TokenRow>('SELECT * FROM token WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<TokenRow>(`SELECT * FROM token WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'token', row.public_id, decisive(row));

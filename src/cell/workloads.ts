@@ -1,7 +1,7 @@
 // Workloads: programs that fetch credentials, each bound to one environment, name patterns, networks and an expiry (D9).
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface WorkloadRow {
@@ -140,7 +140,7 @@ export class WorkloadStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<WorkloadRow>('SELECT * FROM workload WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<WorkloadRow>(`SELECT * FROM workload WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'workload', row.id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));

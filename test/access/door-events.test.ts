@@ -42,7 +42,7 @@ describe('what cannot be looked up', () => {
     expect(events).toEqual([
       expect.objectContaining({
         action: 'credential.describe',
-        actor: { type: 'user', id: 'usr_admin' },
+        actor: { type: 'user', id: 'usr_admin', token: 'token' },
         outcome: 'failure',
         reason,
         target: { type: 'credential' },
