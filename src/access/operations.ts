@@ -52,6 +52,9 @@ const TABLE = {
   'credential.describe': read('Credential'),
   'credential.read': read('Credential', 'step-up'),
   'credential.put': write('Credential'),
+  // Sends the secrets of a credential to other hosts than before, beside a put or a link that brings them anew.
+  // Known hole: until people have second factors it asks for none; with them it becomes 'step-up' (D14).
+  'credential.redirect': write('Credential'),
   'credential.label': write('Credential'),
   'credential.rollback': write('Credential'),
   'credential.delete': write('Credential'),

@@ -26,6 +26,7 @@ export interface EventDetails {
   count?: number;
   ends_at?: string;
   expires_at?: string;
+  from_hosts?: string;
   from_version?: number;
   health?: string;
   key_version?: number;
@@ -40,6 +41,7 @@ export interface EventDetails {
   scopes_missing?: number;
   sign?: string;
   stage?: string;
+  to_hosts?: string;
   step?: string;
   tenant?: string;
   token?: string;

@@ -32,6 +32,8 @@ export interface Refresher {
   refreshNow(credentialId: string): Promise<void>;
   /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
+  /** Where the connector sends secrets under these settings, and browsers: origins with paths. @throws as `checkSettings` */
+  destinationsOf(connector: string, config: OAuth2Config): readonly string[];
 }
 
 export interface TenantVaultOptions {
