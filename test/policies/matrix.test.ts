@@ -36,6 +36,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'credential.describe',
     'credential.read',
     'credential.put',
+    'credential.redirect',
     'credential.label',
     'credential.rollback',
     'credential.delete',
