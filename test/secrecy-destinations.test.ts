@@ -14,8 +14,9 @@ import { revokeDue } from '../rotation/grants/revoke.ts';
 import type { Caller } from '../src/access/principals.ts';
 import { KeyturnError } from '../src/base/errors.ts';
 import { LIMITS } from '../src/base/limits.ts';
-import { type OAuth2Config, oauth2Config } from '../src/vault/credential-kinds.ts';
+import type { OAuth2Config } from '../src/vault/credential-kinds.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
+import { astray, goodConfig, parametersOf } from './kit/astray-settings.ts';
 import { CANARY, CANARY_JWK, CANARY_PEM, EVIL_HOST, type EvilNetwork, evilNetwork } from './kit/evil-receiver.ts';
 import { eventsOf, type TestTenant, testTenant, workloadToken } from './kit/vaults.ts';
 
@@ -60,76 +61,6 @@ const PRINCIPALS: Readonly<Record<string, () => Caller>> = {
   engineer: () => tenant.user(['engineer'], 'here', { secondFactorAtMs: tenant.clock.now() }),
   workload: () => tenant.token(workload),
 };
-
-const parametersOf = ({ parameters = [] }: Connector) =>
-  Object.fromEntries(
-    parameters.flatMap(({ name, default: fallback, values, shape }) => [
-      [name, fallback ?? values?.[0] ?? (shape === 'host' ? 'host.example' : 'made-up')],
-    ]),
-  );
-
-/** What the giver of the secrets named. */
-function goodConfig(of: Connector, clientId = 'made-up-client'): OAuth2Config {
-  const parameters = parametersOf(of);
-  const isGeneric = of.oauth2?.tokenEndpoint === '';
-  return oauth2Config.parse({
-    client_id: clientId,
-    workflows: [{ name: 'nightly-sync', scopes: ['made.up'] }],
-    ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
-    ...(isGeneric
-      ? {
-          token_endpoint: 'https://good.example/token',
-          authorization_endpoint: 'https://good.example/authorize',
-          revocation_endpoint: 'https://good.example/revoke',
-          introspection_endpoint: 'https://good.example/introspect',
-          ...(of.consent?.openid === true ? { issuer: 'https://good.example' } : {}),
-        }
-      : {}),
-  });
-}
-
-/** One setting that leads astray; whatever the schema takes there. */
-interface Astray {
-  readonly name: string;
-  readonly config: OAuth2Config;
-}
-
-function* astray(of: Connector): Generator<Astray> {
-  const good = goodConfig(of);
-  const hosts = [...new Set([...(of.oauth2?.hosts ?? []), 'good.example', ...hostsIn(of)])];
-  const url = `https://${EVIL_HOST}/taken`;
-  const texts = [url, EVIL_HOST, 'evil'];
-  const parameters = of.parameters ?? [];
-  for (const field of Object.keys(oauth2Config.shape) as (keyof OAuth2Config)[]) {
-    // A record leads astray wherever it can; what a parameter takes depends on which it is.
-    const records = [
-      Object.fromEntries(hosts.map((host) => [host, url])),
-      Object.fromEntries(parameters.map(({ name, shape }) => [name, shape === 'host' ? EVIL_HOST : 'evil'])),
-      { audience: url },
-    ].filter((record) => Object.keys(record).length > 0);
-    const value = [...texts, ...records].find((one) => takes(field, one));
-    if (value === undefined) continue;
-    const merged = typeof value === 'object' ? { ...(good[field] as object | undefined), ...value } : value;
-    const config = oauth2Config.parse({ ...good, [field]: merged });
-    yield { name: field, config };
-    // A sandbox, which may lie on this machine, moves what another setting names.
-    if (value === url && !takes(field, 'evil')) yield { name: `${field} and sandbox`, config: { ...config, sandbox: network.origin } };
-  }
-}
-
-/** What is free text holds no address that anything is sent to; it is led astray once, to be sure. */
-function takes(field: keyof OAuth2Config, value: unknown): boolean {
-  const isTaken = oauth2Config.shape[field].safeParse(value).success;
-  const isRecord = typeof value === 'object';
-  if (field === 'base_urls') return isTaken && isRecord && Object.keys(value as object)[0]?.includes('.') === true;
-  if (field === 'parameters') return isTaken && isRecord && Object.keys(value as object)[0]?.includes('.') === false;
-  return isTaken;
-}
-
-/** Hosts in the templates of a connector, as far as they are written out. */
-function hostsIn(of: Connector): string[] {
-  return [...JSON.stringify(of).matchAll(/https:\/\/([a-z0-9.-]+)/g)].map(([, host = '']) => host);
-}
 
 const stored = { client_secret: `client-${CANARY}`, client_private_key_pem: CANARY_PEM, client_private_jwk: CANARY_JWK };
 const tokens = (mark: string) => ({ access_token: `access-${mark}`, refresh_token: `refresh-${mark}`, expires_in: 3_600 });
@@ -205,7 +136,11 @@ const ATTACKS: Readonly<Record<string, (attack: Attack) => Promise<unknown>>> = 
   'an import': ({ name, caller, config }) => put(caller(), name, connector, config, { ...tokens('evil'), ...ATTACKERS }, true),
   'a put under another connector': ({ name, caller }) => {
     const other = connectors.get('generic-oauth2') as Connector;
-    const config = { ...goodConfig(other), token_endpoint: `https://${EVIL_HOST}/token`, revocation_endpoint: `https://${EVIL_HOST}/r` };
+    const config = {
+      ...goodConfig(other),
+      token_endpoint: `https://${EVIL_HOST}/token`,
+      revocation_endpoint: `https://${EVIL_HOST}/r`,
+    };
     return put(caller(), name, other, config, { ...tokens('evil'), ...ATTACKERS });
   },
   'a put after disconnecting': async ({ name, caller, config }) => {
@@ -235,7 +170,9 @@ const ATTACKS: Readonly<Record<string, (attack: Attack) => Promise<unknown>>> = 
 /** The door tells owner and admin from the others, nothing behind it does: of them each kind of request is tried, of the others each order. */
 function attacksOf(who: string) {
   const all = Object.entries(ATTACKS);
-  return who === 'engineer' || who === 'workload' ? all : all.filter(([name]) => ['a link', 'a put after disconnecting'].includes(name));
+  return who === 'engineer' || who === 'workload'
+    ? all
+    : all.filter(([name]) => ['a link', 'a put after disconnecting'].includes(name));
 }
 
 /** An attack may be refused; it may not work. */
@@ -264,7 +201,7 @@ describe.each(grantConnectors.map((one) => [one.id, one] as const))('%s', (_id, 
     const caller = PRINCIPALS[who] as () => Caller;
     const found: string[] = [];
     let reachedProvider = false;
-    for (const { name: setting, config: lured } of astray(of)) {
+    for (const { name: setting, config: lured } of astray(of, network.origin)) {
       for (const [attack, run] of attacksOf(who)) {
         network.clear();
         counts.attacks += 1;

@@ -106,7 +106,11 @@ function answerTo({ oauth2, ...connector }: Connector, whole: string, mark: stri
 }
 
 function isStolen(whole: string): boolean {
-  const forms = [whole, decoded(whole), ...[...whole.matchAll(/[Bb]asic ([A-Za-z0-9+/=]+)/g)].map(([, text = '']) => Buffer.from(text, 'base64').toString())];
+  const forms = [
+    whole,
+    decoded(whole),
+    ...[...whole.matchAll(/[Bb]asic ([A-Za-z0-9+/=]+)/g)].map(([, text = '']) => Buffer.from(text, 'base64').toString()),
+  ];
   return forms.some((form) => decoded(form).includes(CANARY)) || isSigned(whole);
 }
 
