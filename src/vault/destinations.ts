@@ -50,6 +50,13 @@ export function redirection(
   return { from_hosts: hostsAsText(hostsOf(was)), to_hosts: hostsAsText(hostsOf(is)) };
 }
 
+export interface Redirecting {
+  readonly before: BoundSettings | undefined;
+  readonly after: BoundSettings | undefined;
+  /** False: a consent is still to come, and raises the alert. */
+  readonly takesEffect: boolean;
+}
+
 /**
  * Asks whether the caller may send the secrets of this credential elsewhere than before, and records it. The last step of a use case: what
  * it refuses undoes the whole, and an event of something undone must not stay.
@@ -59,8 +66,7 @@ export function redirect(
   vault: TenantVault,
   caller: Caller,
   located: Located,
-  before: BoundSettings | undefined,
-  after: BoundSettings | undefined = boundSettings(vault, located.row),
+  { before, after, takesEffect }: Redirecting,
 ): void {
   const moved = before === undefined || after === undefined ? undefined : redirection(vault, before, after);
   if (moved === undefined) return;
@@ -71,7 +77,7 @@ export function redirect(
     () => foundCredential(vault, environment, row),
     (access, _subject, details) => {
       Object.assign(details, moved);
-      tellRedirected(vault, access, located, moved);
+      if (takesEffect) tellRedirected(vault, access, located, moved);
     },
   );
 }

@@ -92,7 +92,8 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();
       const located: Located = { environment, row: facts as CredentialRow };
-      if (row !== undefined) redirect(vault, caller, located, boundSettings(vault, row));
+      if (row !== undefined)
+        redirect(vault, caller, located, { before: boundSettings(vault, row), after: settings, takesEffect: true });
       return { created: row === undefined, located };
     },
   );

@@ -119,7 +119,7 @@ export function createConnection(
       details.connector = located.row.connector ?? '';
       if (place.row !== undefined && isRedirected(place.row, wanted)) {
         const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
-        redirect(vault, caller, located, boundSettings(vault, place.row), after);
+        redirect(vault, caller, located, { before: boundSettings(vault, place.row), after, takesEffect: false });
       }
       return { connection, linkToken: token, scopes: wanted.scopes, located };
     },
