@@ -1,4 +1,5 @@
 // Workloads and their tokens: made, listed, revoked. A secret is returned once, by the call that made it, and stored hashed.
+import { importJWK, type JWK } from 'jose';
 import { Networks } from '../access/networks.ts';
 import type { WorkloadPermission } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
@@ -8,6 +9,7 @@ import type { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
+import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
 import type { Page } from './describe-credential.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -70,6 +72,7 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
     }),
     (access) => {
       Networks.parse([...input.networks], '/networks');
+      if (input.jwks !== undefined) checkKeys(input.jwks);
       if (vault.workloads.find(access, input.name) !== undefined)
         fail('conflict', 'a workload of this name exists', { pointer: '/name' });
       const now = vault.around.clock.now();
@@ -93,6 +96,27 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
     },
   );
 }
+
+/** SECURITY: whoever can make up a signature for a weak key is the workload. @throws invalid_request naming the member */
+function checkKeys(jwks: string): void {
+  const fault = faultOfKeys((JSON.parse(jwks) as { keys: object[] }).keys);
+  if (fault !== undefined) fail('invalid_request', fault.rule, { pointer: ['/jwks/keys', ...fault.path].join('/') });
+}
+
+/** That each key can be used at all, as a point that is not on its curve cannot; before the job, since it awaits. @throws invalid_request */
+export async function tryKeys(keys: readonly JWK[]): Promise<void> {
+  if (faultOfKeys(keys) !== undefined) return; // named by the use case, which also asks who registers them
+  for (const [index, key] of keys.entries()) {
+    try {
+      await importJWK(key, key.alg ?? ALGORITHM_OF[key.kty ?? ''] ?? 'ES256');
+    } catch {
+      fail('invalid_request', 'is not a key that can be used', { pointer: `/jwks/keys/${index}` });
+    }
+  }
+}
+
+/** Any that the key type takes: it is only tried. */
+const ALGORITHM_OF: Readonly<Record<string, string>> = { RSA: 'PS256', OKP: 'EdDSA' };
 
 function workloadTarget(vault: TenantVault, lookup: Lookup, idOrName: string) {
   const row = vault.workloads.find(lookup, idOrName);

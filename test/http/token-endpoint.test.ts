@@ -1,4 +1,5 @@
 // The token endpoint: who may not know says nothing more to one wrong proof than to another, and one request names one client.
+import { generateKeyPairSync } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
@@ -112,5 +113,31 @@ describe('Basic', () => {
     expect(refused.text).toContain('/client_id');
     expect((await ask(header, { client_secret: one.client_secret })).status).toBe(400);
     expect((await ask(basic(other.client_id, one.client_secret))).status).toBe(401);
+  });
+});
+
+describe('a key to register', () => {
+  it('that is too weak, private, shared or no point of its curve is refused, naming the field and never the value', async () => {
+    const weak = generateKeyPairSync('rsa', { modulusLength: 1_024 }).publicKey.export({ format: 'jwk' });
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const point = pair.publicKey.export({ format: 'jwk' });
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' });
+    const register = (key: object) =>
+      app.call({
+        method: 'POST',
+        path: '/v1/tenants/acme/workloads',
+        body: { name: 'signing', environment: 'staging', patterns: ['*'], jwks: { keys: [key] } },
+      });
+    for (const [key, pointer] of [
+      [weak, '/jwks/keys/0/n'],
+      [pair.privateKey.export({ format: 'jwk' }), '/jwks/keys/0/d'],
+      [{ kty: 'oct', k: 'bm90LWEtcmVhbC1zZWNyZXQ' }, '/jwks/keys/0/kty'],
+      [{ ...point, y: other.y }, '/jwks/keys/0'],
+    ] as const) {
+      const refused = await register(key);
+      expect([refused.status, refused.json.code], pointer).toEqual([400, 'invalid_request']);
+      expect(refused.text, pointer).toContain(`"${pointer}"`);
+    }
+    expect((await register(point)).status).toBe(201);
   });
 });

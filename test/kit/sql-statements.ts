@@ -56,6 +56,12 @@ export class StatementRecorder implements Sql {
     this.#inner?.run(statement, ...parameters);
   }
 
+  readonly hasResidue = false;
+
+  eraseResidue(): void {
+    this.#inner?.eraseResidue();
+  }
+
   script(statements: string): void {
     this.#inner?.script(statements);
   }

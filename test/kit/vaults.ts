@@ -46,8 +46,8 @@ export interface TestTenant {
   /** A user with these roles at this tenant (assigned), or everywhere. */
   user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
   token(text: string | undefined, address?: string): Caller;
-  /** Opens the same database again, as after a restart. */
-  reopen(witnessed?: string): TenantVault;
+  /** Opens the same database again, as after a restart, or a copy of it. */
+  reopen(witnessed?: string, copy?: Sql): TenantVault;
 }
 
 export interface TestTenantOptions {
@@ -76,10 +76,10 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   };
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
-  const open = (witnessed?: string) =>
+  const open = (witnessed?: string, from: Sql = sql) =>
     new TenantVault({
       tenant,
-      sql,
+      sql: from,
       erasureKey,
       around,
       authorizer,

@@ -12,6 +12,7 @@ import {
   listWorkloads,
   revokeToken,
   revokeWorkload,
+  tryKeys,
 } from '../../vault/manage-workloads.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
@@ -61,9 +62,10 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     secret: true,
     idempotent: true,
     success: { status: 201, description: 'The workload and how it proves itself', schema: wire.createdWorkload },
-    handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'workload.create', request, () => {
-        const { body } = request;
+    async handle({ vault }: TenantContext, request) {
+      const { body } = request;
+      if (body.jwks !== undefined) await tryKeys(body.jwks.keys);
+      return once(vault, 'workload.create', request, () => {
         const { row, clientSecret } = createWorkload(vault, request.caller, {
           name: body.name,
           environment: body.environment,
@@ -75,7 +77,8 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
         });
         const secret = clientSecret === undefined ? null : shown(clientSecret.token);
         return { status: 201, body: { workload: workloadView(row), client_id: row.id, client_secret: secret } };
-      }),
+      });
+    },
   }),
   route({
     method: 'GET',
