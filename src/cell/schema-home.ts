@@ -1,8 +1,8 @@
 // The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
-import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 import { HOME_LISTS_SCRIPT } from './schema-lists.ts';
+import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const HOME_STEPS: readonly SchemaStep[] = [
   {
