@@ -41,15 +41,16 @@ export function prepareDataDirectory(path: string): void {
 }
 
 /**
- * Takes the rights of group and others from every file of this account that lies in the directory itself: where the directory is a
- * group's volume, its files are not hidden by it, and at every mount the group is given rights on all of them.
+ * Takes the rights of group and others from every file and folder of this account that lies in the directory itself: where it is a
+ * group's volume, it does not hide them, and at every mount the group is given rights on all of them.
  */
-export function keepFilesPrivate(path: string): void {
+export function keepContentPrivate(path: string): void {
   for (const entry of onDisk(path, () => readdirSync(path, { withFileTypes: true }))) {
-    const file = join(path, entry.name);
-    const stats = entry.isFile() ? lstatSync(file, { throwIfNoEntry: false }) : undefined;
+    if (!entry.isFile() && !entry.isDirectory()) continue;
+    const inside = join(path, entry.name);
+    const stats = lstatSync(inside, { throwIfNoEntry: false });
     if (stats === undefined || isAnothers(stats) || (stats.mode & GROUP_OR_OTHERS) === 0) continue;
-    onDisk(file, () => chmodSync(file, 0o600));
+    onDisk(inside, () => chmodSync(inside, entry.isFile() ? 0o600 : 0o700));
   }
 }
 
