@@ -5,6 +5,7 @@ import {
   chmodSync,
   closeSync,
   constants,
+  existsSync,
   fchmodSync,
   fsyncSync,
   lstatSync,
@@ -30,7 +31,7 @@ const SIDE_FILES = ['-wal', '-shm', '-journal'] as const;
  */
 export function prepareDataDirectory(path: string): void {
   const directory = resolve(path);
-  const created = onDisk(directory, () => mkdirSync(directory, { recursive: true, mode: 0o700 }));
+  const created = onDisk(directory, () => makeDirectories(directory));
   const stats = onDisk(directory, () => lstatSync(directory));
   const where = { evidence: directory };
   if (stats.isSymbolicLink()) fail('storage_unavailable', 'the data directory is a symbolic link: name what it points to', where);
@@ -101,6 +102,16 @@ function keepPrivate(path: string): void {
 function isAnothers(stats: Stats): boolean {
   const own = process.getuid?.();
   return own !== undefined && stats.uid !== own;
+}
+
+/** Each missing part of the path, 0700 whatever the umask; returns the outermost that was made. */
+function makeDirectories(directory: string): string | undefined {
+  if (existsSync(directory)) return undefined;
+  const outermost = makeDirectories(dirname(directory));
+  // Not an error when another start made it in between.
+  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (made !== undefined) chmodSync(directory, 0o700);
+  return outermost ?? made;
 }
 
 /** Without this a power cut right after the first start may take the new directory with it. */
