@@ -14,7 +14,7 @@ const DAY_SECONDS = 86_400;
 
 export function forecastCommand(): Command {
   return new Command('forecast')
-    .description('which grants ended, the day each other one ends, and what to do')
+    .description('what ended or ends soon, and what to do')
     .option('--within <time>', 'only what ends so soon: 30d', '30d')
     .option('--all', 'however far away')
     .action(async (options: { within: string; all?: boolean }, self: Command) => {
