@@ -48,8 +48,6 @@ export interface EventSlice {
 }
 
 const decoder = new TextDecoder();
-/** A clock set back by more than this hides events from `since` and `until`: blocks are found by halving, as if time only went forward. */
-const CLOCK_SLACK_MS = 86_400_000;
 const FACTS = 'SELECT first_index, events, last_at, length(bytes) AS size FROM audit_block';
 
 function matches(event: AuditEvent, filter: EventFilter): boolean {
@@ -164,8 +162,8 @@ export class AuditReader {
     access.check();
     const { sinceAt, untilAt } = filter;
     return {
-      floor: sinceAt === undefined ? 0 : this.#indexAt(Date.parse(sinceAt) - CLOCK_SLACK_MS),
-      ceiling: untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(Date.parse(untilAt) + CLOCK_SLACK_MS),
+      floor: sinceAt === undefined ? 0 : this.#indexAt(Date.parse(sinceAt) - LIMITS.auditClockSlackMs),
+      ceiling: untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(Date.parse(untilAt) + LIMITS.auditClockSlackMs),
     };
   }
 

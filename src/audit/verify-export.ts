@@ -287,6 +287,10 @@ export class ExportVerifier {
       byEvents.append(event);
       byHashes?.append(stated ?? event);
     }
+    return { fitting: this.#headsWithRoot(roots), reach };
+  }
+
+  #headsWithRoot(roots: ReadonlyMap<number, { readonly events: Uint8Array; readonly hashes: Uint8Array }>): FittingHead[] {
     const fitting: FittingHead[] = [];
     let mismatch: Head | undefined;
     for (const head of [...this.#heads].sort((a, b) => a.checkpoint.size - b.checkpoint.size)) {
@@ -298,7 +302,7 @@ export class ExportVerifier {
       else mismatch ??= head;
     }
     if (mismatch !== undefined) this.#mismatch(mismatch, fitting);
-    return { fitting, reach };
+    return fitting;
   }
 
   #mismatch({ checkpoint: { size }, from: source }: Head, fitting: readonly FittingHead[]): void {

@@ -93,6 +93,16 @@ export const LIMITS = {
   rewrapBatchRows: 200,
   keyDestroyDelayMs: 7 * DAY,
 
+  // reading the log
+  /** A clock set back by more than this hides events from `since` and `until`: blocks are found by halving, as if time only went forward. */
+  auditClockSlackMs: DAY,
+  /** How often `keyturn audit tail` asks. */
+  auditFollowMs: SECOND,
+  /** A page that looked at many events comes back short: so many such pages the command line asks for before a person has to. */
+  auditShortPagesMax: 200,
+  /** Secrets shorter than this are not looked for in messages: they would hide parts of ordinary words. */
+  heldSecretMinChars: 8,
+
   // time
   /** A clock that differs more than this from the time the process was running has jumped. */
   clockJumpMaxMs: 10 * MINUTE,

@@ -61,9 +61,8 @@ function isInstalledByHand(root, scope) {
     const present = parsedFile(join(root, 'node_modules/.package-lock.json')).packages;
     const node = scope === 'production-without-node' || isMusl() ? undefined : `node_modules/${bundledNodePackage()}`;
     for (const [path, entry] of Object.entries(wanted)) {
-      const isPlain = path !== '' && !entry.optional && !entry.devOptional && !entry.peer;
-      const mustBeThere = path === node || (isPlain && (scope === 'all' || !entry.dev));
       const found = present[path];
+      const mustBeThere = path === node || (path !== '' && isNeeded(entry, scope));
       if (found === undefined ? mustBeThere : !isSamePackage(found, entry)) return false;
     }
     // The record travels with a copied tree: its native packages tell which machine it was made for.
@@ -71,6 +70,10 @@ function isInstalledByHand(root, scope) {
   } catch {
     return false;
   }
+}
+
+function isNeeded({ optional, devOptional, peer, dev }, scope) {
+  return !optional && !devOptional && !peer && (scope === 'all' || !dev);
 }
 
 function isSamePackage(found, entry) {

@@ -1,14 +1,15 @@
 // Secrets this process was given, so that no message repeats one, whoever made the message.
 // It must never be the only guard: a message is made without values in the first place.
+import { LIMITS } from '../base/limits.ts';
+
 const held = new Set<string>();
-/** Shorter ones would hide parts of ordinary words. */
-const HELD_MIN_CHARS = 8;
 const INSTEAD = '[secret]';
 
 /** Remembers a secret, and each text in it when it is JSON or has several lines; returns it. */
 export function hold<T extends string | undefined>(secret: T): T {
   if (secret === undefined) return secret;
-  for (const part of [secret, ...secret.split(/\r?\n/), ...textsIn(secret)]) if (part.length >= HELD_MIN_CHARS) held.add(part);
+  for (const part of [secret, ...secret.split(/\r?\n/), ...textsIn(secret)])
+    if (part.length >= LIMITS.heldSecretMinChars) held.add(part);
   return secret;
 }
 

@@ -25,9 +25,6 @@ const FILTERS = {
   since: ['<instant>', 'at this instant or later: RFC 3339, e.g. 2026-01-31T00:00:00Z'],
   until: ['<instant>', 'before this instant: RFC 3339'],
 } as const;
-const FOLLOW_MS = 1_000;
-/** A page that looked at many events comes back short: so many such pages are asked for before a person has to. */
-const SHORT_PAGES_MAX = 200;
 
 function targetOf(event: WireEvent): string {
   const { type, name, environment, id } = event.target;
@@ -187,7 +184,7 @@ function listCommand(): Command {
 async function eventsUpTo(session: Session, query: Readonly<Record<string, string | undefined>>, limit: number) {
   const items: WireEvent[] = [];
   let before: number | undefined;
-  for (let page = 0; page < SHORT_PAGES_MAX; page++) {
+  for (let page = 0; page < LIMITS.auditShortPagesMax; page++) {
     const found = await session.client.events({ ...query, limit: Math.min(limit - items.length, LIMITS.pageMaxRows), before });
     items.push(...found.items);
     if (found.next_before === null || items.length >= limit) return { items, next_before: found.next_before };
@@ -213,7 +210,7 @@ export function auditCommand(): Command {
       for (const event of [...newest.items].reverse()) print(event);
       let next = (newest.items[0]?.index ?? -1) + 1;
       while (options.follow === true) {
-        await sleep(FOLLOW_MS);
+        await sleep(LIMITS.auditFollowMs);
         const more = await session.client.events({ from: next, limit: 500 });
         // Following is itself read from the log: its own events are passed over, or it would never be quiet.
         for (const event of more.items) {
