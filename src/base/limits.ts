@@ -84,6 +84,10 @@ export const LIMITS = {
   auditSliceEvents: 500,
   auditSliceBytes: 512 * 1024,
 
+  // health
+  storageProbeEveryMs: SECOND,
+  schedulerStoppedMs: 15 * SECOND,
+
   // deleted rows
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,

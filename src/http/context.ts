@@ -7,6 +7,7 @@ import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
+import type { HealthFacts } from './health.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
@@ -34,5 +35,6 @@ export interface HomeContext {
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
   readonly metrics: () => string;
+  readonly health: () => HealthFacts | Promise<HealthFacts>;
   readonly connectors: DueWorkPorts['connectors'];
 }

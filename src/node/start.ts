@@ -42,6 +42,7 @@ import {
   writeBootstrapSecret,
 } from './data-directory.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
+import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
 import { type FetchHandler, listen, type TlsOptions } from './listener.ts';
 import { readPolicies } from './policies.ts';
 import { openNodeSql } from './sqlite.ts';
@@ -114,6 +115,8 @@ interface OpenCells {
   readonly tenants: NodeTenants;
   readonly authorizer: Authorizer;
   readonly around: Surroundings;
+  readonly witness: WatchedWitness;
+  readonly health: NodeHealth;
   close(): void;
 }
 
@@ -122,7 +125,12 @@ async function openCells(
   paths: DataPaths,
   { root, installationId }: OpenInstallation,
 ): Promise<OpenCells> {
-  const witness = fileWitness(paths, (cellId) => options.log(`witness: the checkpoint of ${cellId} could not be written`));
+  const witness = watchedWitness((failed) =>
+    fileWitness(paths, (cellId) => {
+      failed(cellId);
+      options.log(`witness: the checkpoint of ${cellId} could not be written`);
+    }),
+  );
   const around: Surroundings = {
     clock,
     entropy,
@@ -173,7 +181,8 @@ async function openCells(
       home.close();
       registerSql.close();
     };
-    return { home, tenants, authorizer, around, close };
+    const health = new NodeHealth({ home, tenants, witness });
+    return { home, tenants, authorizer, around, witness, health, close };
   } catch (error) {
     homeSql.close();
     registerSql.close();
@@ -196,8 +205,13 @@ async function serve(
   const { host, port, tls, behindProxy, trustedProxies } = options;
   const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
   place.publicUrl ||= listening.url;
-  const scheduler = new Cron('* * * * * *', { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) }, () =>
-    tenants.tick(clock.now()),
+  const scheduler = new Cron(
+    '* * * * * *',
+    { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
+    () => {
+      cells.health.ticked();
+      return tenants.tick(clock.now());
+    },
   );
   void tenants.openAll();
   let closed: Promise<void> | undefined;
@@ -262,10 +276,11 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       provision: tenants.provision,
       onSetUp: () => removeBootstrapSecret(paths),
       metrics: () => metrics.text(),
+      health: () => cells.health.facts(),
       connectors: tenants.connectors,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
-    health: () => ({ status: 'ok' }),
+    health: () => cells.health.facts(),
     report: (error, requestId, route) => {
       const line = operatorLine(error, requestId, route);
       if (line !== undefined) options.log(line);

@@ -103,11 +103,13 @@ export function statusCommand(): Command {
   return new Command('status').description('whether the service answers').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
     const health = await session.client.health();
-    session.show(
-      health,
-      ({ status, version }) =>
+    session.show(health, ({ status, version, parts }) =>
+      [
         `${status === 'ok' ? green('●') : red('●')} ${session.settings.address}  ${status}  ${dim(`version ${version}`)}`,
+        ...Object.entries(parts).map(([part, state]) => `  ${state === 'ok' ? green('●') : red('●')} ${part}  ${state}`),
+      ].join('\n'),
     );
+    if (health.status !== 'ok') process.exitCode = EXIT.unavailable;
   });
 }
 
@@ -176,8 +178,10 @@ function dataDirectory(directory: string): Finding[] {
 async function service(client: KeyturnClient, address: string, token: string | undefined): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
-    const { status, version, date } = await client.health();
+    const { status, version, parts, date } = await client.health();
     findings.push({ level: status === 'ok' ? 'ok' : 'fail', what: `${address} answers: ${status}, version ${version}` });
+    for (const [part, state] of Object.entries(parts))
+      if (state !== 'ok') findings.push({ level: 'fail', what: `${part}: ${state}` });
     const skewMs = date === null ? 0 : Math.abs(Date.parse(date) - Date.now());
     findings.push({ level: skewMs < CLOCK_SKEW_MS ? 'ok' : 'warn', what: `clocks differ by ${Math.round(skewMs / 1_000)} s` });
     if (address.startsWith('http:')) findings.push({ level: 'warn', what: 'plain http: fine on this machine, nowhere else' });
@@ -189,6 +193,10 @@ async function service(client: KeyturnClient, address: string, token: string | u
   try {
     const who = await client.whoAmI();
     findings.push({ level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` });
+    // Who may see the metrics learns which tenants; all others only that there are some.
+    const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
+    for (const { id, name, code } of detail?.tenants ?? [])
+      findings.push({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` });
   } catch (error) {
     findings.push({ level: 'fail', what: `the token: ${sayError(error).lines[0]}` });
   }

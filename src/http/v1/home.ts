@@ -9,6 +9,7 @@ import { createUser, createUserToken, listUsers, offboardUser, revokeUserToken }
 import { enrol, type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
+import { healthOf } from '../health.ts';
 import { once } from '../idempotency.ts';
 import { type Route, route } from '../route.ts';
 import { tenantView, tokenView, userView } from './views.ts';
@@ -188,6 +189,26 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     async handle({ home }: HomeContext, request) {
       const { user, grants, issued } = await home.submit(() => enrol(home, request.caller, request.body.expires_in * 1_000));
       return { status: 201, body: { user: userView({ row: user, grants }), token: issuedView(issued) } };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/health',
+    summary: 'What is wrong, part by part, with the tenants that cannot be served',
+    tag: 'installation',
+    operation: 'installation.metrics',
+    fields: {},
+    success: { status: 200, description: 'Health in detail', schema: wire.healthDetail },
+    async handle({ home, health }: HomeContext, request) {
+      await home.submit(() =>
+        home.door.enter(request.caller, 'installation.metrics', installationTarget('health'), () => undefined),
+      );
+      const facts = await health();
+      const { status, parts } = healthOf(facts);
+      const tenants = home.door.lookup('health', (lookup) =>
+        facts.tenants.map(({ id, code }) => ({ id, name: home.tenants.find(lookup, id)?.name ?? null, code })),
+      );
+      return { status: 200, body: { status, parts, storage: facts.storage ?? null, tenants } satisfies wire.WireHealthDetail };
     },
   }),
   route({
