@@ -84,14 +84,8 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     const named = { route, name: `${route.method} ${route.path}` };
     app.on(route.method, path, (c) => answer(ports, named, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
-  const { connectPage } = ports;
-  for (const page of connectPage === undefined ? [] : CONNECT_PAGES) {
-    mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
-    const serve = { ...ports, connectPage: connectPage as ConnectRenderer };
-    app.on(page.method, page.path, (c) =>
-      serveConnectPage(serve, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
-    );
-  }
+  const pages = new Hono<AppEnv>();
+  mountPages(ports, pages, mounted);
   if (served !== 'home')
     for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
   if (served !== 'tenant') {
@@ -106,8 +100,26 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     mounted.set('/openapi.json', new Set(['GET'])).set('/health', new Set(['GET']));
   }
   const unrouted = unroutedApp(mounted);
-  app.notFound((c) => unrouted.fetch(c.req.raw, c.env));
+  pages.notFound((c) => unrouted.fetch(c.req.raw, c.env));
+  app.notFound((c) => (c.req.path.startsWith(PAGES_BEGIN) ? pages : unrouted).fetch(c.req.raw, c.env));
   return app;
+}
+
+const PAGES_BEGIN = '/connect/';
+
+/**
+ * INVARIANT: apart from the routes, which Hono then serves by one regular expression: it cannot where a fixed segment (`callback`) stands
+ * beside a field (test/http/router.test.ts).
+ */
+function mountPages(ports: AppPorts, pages: Hono<AppEnv>, mounted: Map<string, Set<string>>): void {
+  const { connectPage } = ports;
+  if (connectPage === undefined) return;
+  for (const page of CONNECT_PAGES) {
+    mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
+    pages.on(page.method, page.path, (c) =>
+      serveConnectPage({ ...ports, connectPage }, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
+    );
+  }
 }
 
 /** Asked only where no route fits: a second handler on the routes' own paths would make every request go through both. */

@@ -45,6 +45,8 @@ export interface RouteShape {
   readonly body?: z.ZodType;
   /** Also takes application/x-www-form-urlencoded (OAuth clients). */
   readonly form?: boolean;
+  /** Its query is what another server wrote: text that is not plain is marked, not refused. */
+  readonly foreignText?: boolean;
   readonly success: {
     readonly status: number;
     readonly description: string;
