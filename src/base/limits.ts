@@ -101,6 +101,7 @@ export const LIMITS = {
 
   // health
   storageProbeEveryMs: SECOND,
+  storageProbesMax: 8,
   schedulerStoppedMs: 15 * SECOND,
 
   // deleted rows

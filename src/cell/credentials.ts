@@ -106,6 +106,13 @@ export class CredentialStore {
     return row === undefined ? notFound('environment') : this.#checkedEnvironment(row);
   }
 
+  /** Grants that are dead at their provider; the index holds no others. */
+  countNeedingConsent(access: Lookup): number {
+    access.check();
+    const counted = "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND health_since >= 0";
+    return Number(this.#sql.get(counted)?.['n'] ?? 0);
+  }
+
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
   find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();

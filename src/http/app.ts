@@ -192,6 +192,7 @@ async function refuse(
     }
   }
   const requestId = caller?.request ?? info.nextRequestId();
+  ports.metrics.failed(error.code);
   ports.report(error, requestId, name);
   return problemAnswer(error, requestId);
 }

@@ -8,6 +8,7 @@ import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
 import type { HealthFacts } from './health.ts';
+import type { MetricsFormat } from './metrics.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
@@ -34,7 +35,7 @@ export interface HomeContext {
   readonly provision: Provision;
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
-  readonly metrics: () => string;
+  readonly metrics: (format: MetricsFormat) => string;
   readonly health: () => HealthFacts | Promise<HealthFacts>;
   readonly connectors: DueWorkPorts['connectors'];
 }

@@ -107,6 +107,7 @@ export function parseRequest(
     params,
     query: parseQuery(shape, mark < 0 ? '' : url.slice(mark + 1)),
     body: bytes === undefined ? undefined : parseBody(shape, bytes),
+    accept: headerOf(request, info, 'accept'),
     ifMatch: headerOf(request, info, 'if-match'),
     ifNoneMatch: headerOf(request, info, 'if-none-match'),
     authorization: headerOf(request, info, 'authorization'),

@@ -15,6 +15,7 @@ export interface RouteRequest<B = unknown, Q = unknown> {
   readonly query: Q;
   readonly body: B;
   /** Raw values of the few headers that decide something. */
+  readonly accept: string | undefined;
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly authorization: string | undefined;

@@ -1,14 +1,19 @@
 // What a Node process knows of its own health: whether the disk takes what is written, heads are witnessed, the clockwork runs, tenants open.
 // It must never probe the disk oftener than once a second, whoever asks.
 import type { Witness } from '../audit/audit-log.ts';
-import { KeyturnError } from '../base/errors.ts';
+import type { ErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { HealthFacts } from '../http/health.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 
 interface Watched {
   readonly home: HomeVault;
-  readonly tenants: { troubles(): HealthFacts['tenants'] };
+  readonly tenants: {
+    readonly size: number;
+    troubles(): HealthFacts['tenants'];
+    /** Tries again whether those can store that could not. */
+    probeFailing(): Promise<void>;
+  };
   readonly witness: WatchedWitness;
 }
 
@@ -34,11 +39,12 @@ export class NodeHealth {
   async facts(): Promise<HealthFacts> {
     const { home, tenants, witness } = this.#watched;
     await this.#probe();
+    const troubles = tenants.troubles();
     return {
-      storage: home.core.cell.failure?.code,
+      storage: home.core.cell.failure?.code ?? storageFailure(troubles, tenants.size),
       witnessFails: witness.fails,
       schedulerStopped: this.sinceTickMs > LIMITS.schedulerStoppedMs,
-      tenants: tenants.troubles(),
+      tenants: troubles,
     };
   }
 
@@ -47,17 +53,20 @@ export class NodeHealth {
     const due = performance.now() - this.#probedAtMs > LIMITS.storageProbeEveryMs;
     if (this.#probing === undefined && due) {
       this.#probedAtMs = performance.now();
-      this.#probing = this.#watched.home.core.cell
-        .probe()
-        .catch((error: unknown) => {
-          if (!(error instanceof KeyturnError)) throw error;
-        })
-        .finally(() => {
-          this.#probing = undefined;
-        });
+      const { home, tenants } = this.#watched;
+      // A cell keeps why it failed; the rejection says nothing more.
+      this.#probing = Promise.allSettled([home.core.cell.probe(), tenants.probeFailing()]).then(() => {
+        this.#probing = undefined;
+      });
     }
     return this.#probing ?? Promise.resolve();
   }
+}
+
+/** Cells share a disk: where half of those that are open cannot store, the disk cannot, though the home cell may have had room left. */
+function storageFailure(troubles: HealthFacts['tenants'], open: number): ErrorCode | undefined {
+  const failing = troubles.filter(({ code }) => code === 'storage_full' || code === 'storage_unavailable');
+  return failing.length > 0 && failing.length * 2 >= open ? failing[0]?.code : undefined;
 }
 
 /** A witness whose failures are told as they happen. */

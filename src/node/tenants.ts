@@ -15,6 +15,7 @@ import type { Surroundings } from '../../src/vault/open-cell.ts';
 import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { LIMITS } from '../base/limits.ts';
 import { createEgressThread, type EgressThread } from './egress-thread.ts';
 import { openNodeSql } from './sqlite.ts';
 
@@ -78,6 +79,21 @@ export class NodeTenants {
       return code === undefined ? [] : [{ id: vault.tenant.id, code }];
     });
     return [...[...this.#troubles].map(([id, code]) => ({ id, code })), ...open];
+  }
+
+  /** A few at a time: where a disk is full, all of them fail alike. */
+  async probeFailing(): Promise<void> {
+    const failing = this.open().filter(({ core }) => core.cell.failure !== undefined);
+    await Promise.allSettled(failing.slice(0, LIMITS.storageProbesMax).map(({ core }) => core.cell.probe()));
+  }
+
+  open(): TenantVault[] {
+    return this.#open.all().map(({ vault }) => vault);
+  }
+
+  /** Milliseconds by which the oldest due work of an open tenant is late. */
+  dueLagMs(nowMs: number): number {
+    return this.#open.dueLagMs(nowMs);
   }
 
   get size(): number {

@@ -285,7 +285,7 @@ export class KeyturnClient {
 
   /** The same in detail, with the tenants that cannot be served; needs a token that may see the metrics. */
   healthDetail(): Promise<WireHealthDetail> {
-    return this.#json({ method: 'GET', path: '/v1/health' });
+    return this.#json({ method: 'GET', path: '/v1/health/parts' });
   }
 
   #tenant(): string {

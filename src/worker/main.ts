@@ -152,7 +152,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
             cursorKey: opened.home.around.root.subkey('cursor-mac'),
             provision: opened.provision,
             onSetUp: () => {},
-            metrics: () => metrics.text(),
+            metrics: (format) => metrics.text(format),
             health,
             connectors,
           }

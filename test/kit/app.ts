@@ -94,7 +94,7 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       cursorKey,
       provision: team.provision,
       onSetUp: () => {},
-      metrics: () => metrics.text(),
+      metrics: (format) => metrics.text(format),
       health: () => ({ tenants: [] }),
       connectors: CONNECTORS,
     },

@@ -11,6 +11,7 @@ import type { HomeContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { healthOf } from '../health.ts';
 import { once } from '../idempotency.ts';
+import { formatFor, METRICS_TYPES } from '../metrics.ts';
 import { type Route, route } from '../route.ts';
 import { tenantView, tokenView, userView } from './views.ts';
 import * as wire from './wire.ts';
@@ -193,7 +194,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   }),
   route({
     method: 'GET',
-    path: '/v1/health',
+    path: '/v1/health/parts',
     summary: 'What is wrong, part by part, with the tenants that cannot be served',
     tag: 'installation',
     operation: 'installation.metrics',
@@ -214,7 +215,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/metrics',
-    summary: 'Figures of this process in the Prometheus text format',
+    summary: 'Figures of this process in the Prometheus text format, or in OpenMetrics where Accept asks for it',
     tag: 'installation',
     operation: 'installation.metrics',
     fields: {},
@@ -223,7 +224,8 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       await home.submit(() =>
         home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
       );
-      return { status: 200, body: metrics(), headers: { 'content-type': 'text/plain; version=0.0.4' } };
+      const format = formatFor(request.accept);
+      return { status: 200, body: metrics(format), headers: { 'content-type': METRICS_TYPES[format] } };
     },
   }),
 ];
