@@ -109,8 +109,11 @@ export class CredentialStore {
   /** Grants that are dead at their provider; the index holds no others. */
   countNeedingConsent(access: Lookup): number {
     access.check();
-    const counted = "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND health_since >= 0";
-    return Number(this.#sql.get(counted)?.['n'] ?? 0);
+    const row = this.#sql.get(
+      "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
+        "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+    );
+    return Number(row?.['n'] ?? 0);
   }
 
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
