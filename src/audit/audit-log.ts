@@ -9,7 +9,7 @@ import type { Sql } from '../cell/sql.ts';
 import { type Checkpoint, type ExportStatement, signCheckpoint, signExport, signerFrom } from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { HASH_BYTES } from '../crypto/primitives.ts';
-import { type EventInput, eventText } from './event.ts';
+import { type EventInput, type EventOutcome, eventText } from './event.ts';
 import { AuditSources } from './sources.ts';
 
 /** Receives every signed checkpoint once it is durable; a place outside the cell. Must not throw. */
@@ -33,6 +33,8 @@ export interface AuditLogOptions {
   /** Asks for `signDue()` to be submitted after a delay; the composition root owns the timer. */
   readonly later: (delayMs: number, task: () => void) => void;
   readonly faults?: Faults;
+  /** Told of every durable event, for figures. */
+  readonly told?: ((action: string, outcome: EventOutcome) => void) | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -45,6 +47,7 @@ export class AuditLog implements CellHooks {
   #frontier = new Frontier();
   #stateSequence = 0;
   #pending: string[] = [];
+  #recorded: EventInput[] = [];
   #leaves: Uint8Array[] = [];
   #signedSize = -1;
   #signedAtMs = 0;
@@ -85,6 +88,7 @@ export class AuditLog implements CellHooks {
 
   /** Adds an event to the running batch; returns its index. Call only inside a job of the cell. */
   record(input: EventInput): number {
+    this.#recorded.push(input);
     const index = this.#frontier.size;
     const text = eventText(input, index, this.#options.clock.now());
     const leaf = leafHashOfText(text);
@@ -105,6 +109,9 @@ export class AuditLog implements CellHooks {
   }
 
   afterCommit(): void {
+    const { told } = this.#options;
+    if (told !== undefined) for (const { action, outcome } of this.#recorded) told(action, outcome);
+    this.#recorded = [];
     this.#pending = [];
     this.#leaves = [];
     if (this.#unpublished !== undefined) this.#publish(this.#unpublished);
@@ -118,6 +125,7 @@ export class AuditLog implements CellHooks {
   }
 
   afterRollback(): void {
+    this.#recorded = [];
     this.#pending = [];
     this.#leaves = [];
     this.#unpublished = undefined;

@@ -84,6 +84,26 @@ export const LIMITS = {
   auditSliceEvents: 500,
   auditSliceBytes: 512 * 1024,
 
+  /** How often descriptors are counted. */
+  descriptorsCountEveryMs: 5 * SECOND,
+  /** An answer that its reader has not taken by then may be cut off to let somebody else in. */
+  slowReaderMs: 2 * SECOND,
+  /** A connection younger than this is about to say what it wants. */
+  freshConnectionMs: 250,
+  /** Trusted proxies in a row. */
+  forwardedHopsMax: 64,
+
+  // keys of clients
+  rsaMinBits: 2_048,
+  rsaMaxBits: 8_192,
+  /** FIPS 186-5 section 5.1: odd and larger than 2^16. */
+  rsaExponentMin: 65_537,
+
+  // health
+  storageProbeEveryMs: SECOND,
+  storageProbesMax: 8,
+  schedulerStoppedMs: 15 * SECOND,
+
   // deleted rows
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,

@@ -259,6 +259,13 @@ export class AlertStore {
     ).length;
   }
 
+  /** Deliveries that are still to be made. */
+  countWaiting(access: Lookup): number {
+    access.check();
+    const counted = "SELECT count(*) AS n FROM delivery WHERE state = 'waiting' AND next_attempt_at >= 0";
+    return Number(this.#sql.get(counted)?.['n'] ?? 0);
+  }
+
   /** Newest first. */
   deliveries(access: Lookup, webhookId: string, before: Before, maxRows: number): DeliveryRow[] {
     access.check();

@@ -48,6 +48,7 @@ export class Cell {
   #closed = false;
   #memoryInDoubt = false;
   #running: Job | undefined;
+  #failure: KeyturnError | undefined;
 
   /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
   constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS, whenCalm: NextTick = nextTick) {
@@ -118,9 +119,11 @@ export class Cell {
         // The disk cannot even be read: the next batch begins with another try, and with nothing else.
       }
       const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
+      this.#failure = cause;
       for (const job of jobs) job.reject(cause);
       return;
     }
+    this.#failure = undefined;
     this.#faults.at('cell.after-commit');
     for (const hooks of this.#hooks) hooks.afterCommit?.();
     const left = jobs.some((job) => job.erases === true) ? this.#eraseNow() : undefined;
@@ -137,6 +140,16 @@ export class Cell {
    */
   eraseResidue(): void {
     if (this.#running !== undefined) this.#running.erases = true;
+  }
+
+  /** Why the last batch could not be stored; undefined while batches can. */
+  get failure(): KeyturnError | undefined {
+    return this.#failure;
+  }
+
+  /** Writes something that changes nothing, as far as the disk: whether the cell can store anything now. @throws storage_* */
+  probe(): Promise<void> {
+    return this.submit(() => this.#sql.run('UPDATE cell SET created_at = created_at WHERE id = 1'));
   }
 
   /** Deleted rows may still lie in a file. */

@@ -106,6 +106,16 @@ export class CredentialStore {
     return row === undefined ? notFound('environment') : this.#checkedEnvironment(row);
   }
 
+  /** Grants that are dead at their provider; the index holds no others. */
+  countNeedingConsent(access: Lookup): number {
+    access.check();
+    const row = this.#sql.get(
+      "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
+        "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+    );
+    return Number(row?.['n'] ?? 0);
+  }
+
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
   find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();

@@ -1,5 +1,6 @@
 // Public keys of clients as JSON Web Keys: which are good enough to be registered, and what names one.
 // It must never take a private or a shared key, nor a key that is too weak to stand for somebody.
+import { LIMITS } from '../base/limits.ts';
 import { sha256 } from './primitives.ts';
 
 /** What an id made here begins with; token ids never do. */
@@ -28,10 +29,6 @@ export interface KeyFault {
 
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 const BASE64URL = /^[A-Za-z0-9_-]+$/;
-const RSA_MIN_BITS = 2_048;
-const RSA_MAX_BITS = 8_192;
-/** FIPS 186-5 section 5.1: odd and larger than 2^16. */
-const RSA_EXPONENT_MIN = 65_537;
 /** By curve: bytes of a coordinate, and the algorithm it signs with. */
 const CURVES: Readonly<Record<string, { readonly kty: string; readonly bytes: number; readonly alg: string }>> = {
   'P-256': { kty: 'EC', bytes: 32, alg: 'ES256' },
@@ -72,12 +69,12 @@ function faultOfKey(key: Jwk): MemberFault | undefined {
 function faultOfRsa(key: Jwk): MemberFault | undefined {
   const bits = bitsOf(key['n']);
   if (bits === undefined) return { member: 'n', rule: 'must be a number in base64url' };
-  if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS)
-    return { member: 'n', rule: `must have ${RSA_MIN_BITS} to ${RSA_MAX_BITS} bits` };
+  if (bits < LIMITS.rsaMinBits || bits > LIMITS.rsaMaxBits)
+    return { member: 'n', rule: `must have ${LIMITS.rsaMinBits} to ${LIMITS.rsaMaxBits} bits` };
   const exponent = bytesOf(key['e']);
   const value = exponent === undefined || exponent.length > 6 ? Number.NaN : exponent.readUIntBE(0, exponent.length);
-  if (!(value >= RSA_EXPONENT_MIN && value % 2 === 1))
-    return { member: 'e', rule: `must be odd and at least ${RSA_EXPONENT_MIN}` };
+  if (!(value >= LIMITS.rsaExponentMin && value % 2 === 1))
+    return { member: 'e', rule: `must be odd and at least ${LIMITS.rsaExponentMin}` };
   const { alg } = key;
   const known = alg === undefined || RSA_ALGORITHMS.includes(String(alg));
   return known ? undefined : { member: 'alg', rule: `must be one of ${RSA_ALGORITHMS.join(', ')}` };

@@ -7,6 +7,7 @@ import { refused as refusedClient } from '../vault/exchange-token.ts';
 import { CONNECT_PAGES, serveConnectPage } from './connect-routes.ts';
 import type { HomeContext, TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';
+import { type HealthFacts, healthOf } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
@@ -39,7 +40,7 @@ export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
 const HEALTH: RouteShape = {
   method: 'GET',
   path: '/health',
-  summary: 'Alive and unsealed: 200, 503 sealed, 501 not initialised',
+  summary: 'Whether requests are served: 200 (also degraded), 507 or 503 storage failing, 503 sealed, 501 not initialised',
   tag: 'installation',
   operation: 'public',
   fields: {},
@@ -57,7 +58,7 @@ export interface AppPorts {
   readonly home: HomeContext | undefined;
   /** Makes a refused authentication durable before its 401 leaves. @throws rate_limited */
   rejected(caller: Caller, route: string): Promise<void>;
-  health(): { readonly status: 'ok' | 'sealed' | 'not_initialised' };
+  health(): HealthFacts | Promise<HealthFacts>;
   /** The operator's log. */
   report(error: KeyturnError, requestId: string, route: string): void;
   readonly metrics: Metrics;
@@ -74,8 +75,6 @@ export interface AppEnv {
 
 type ContextOf<C> = (params: Record<string, string>, caller: Caller, info: EdgeInfo) => C | Promise<C>;
 
-const HEALTH_STATUS = { ok: 200, sealed: 503, not_initialised: 501 } as const;
-
 export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = 'all'): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   const mounted = new Map<string, Set<string>>();
@@ -85,33 +84,42 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     const named = { route, name: `${route.method} ${route.path}` };
     app.on(route.method, path, (c) => answer(ports, named, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
   };
-  const { connectPage } = ports;
-  for (const page of connectPage === undefined ? [] : CONNECT_PAGES) {
-    mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
-    const serve = { ...ports, connectPage: connectPage as ConnectRenderer };
-    app.on(page.method, page.path, (c) =>
-      serveConnectPage(serve, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
-    );
-  }
+  const pages = new Hono<AppEnv>();
+  mountPages(ports, pages, mounted);
   if (served !== 'home')
     for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
   if (served !== 'tenant') {
     for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
     const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
     app.get('/openapi.json', (c) => toResponse({ status: 200, body: document }, c.env.nextRequestId(), c.env));
-    app.get('/health', (c) => {
-      const { status } = ports.health();
-      return toResponse(
-        { status: HEALTH_STATUS[status], body: { status, version: ports.version } },
-        c.env.nextRequestId(),
-        c.env,
-      );
+    app.get('/health', async (c) => {
+      const { status, httpStatus, parts } = healthOf(await ports.health());
+      const body: wire.WireHealth = { status, version: ports.version, parts };
+      return toResponse({ status: httpStatus, body }, c.env.nextRequestId(), c.env);
     });
     mounted.set('/openapi.json', new Set(['GET'])).set('/health', new Set(['GET']));
   }
   const unrouted = unroutedApp(mounted);
-  app.notFound((c) => unrouted.fetch(c.req.raw, c.env));
+  pages.notFound((c) => unrouted.fetch(c.req.raw, c.env));
+  app.notFound((c) => (c.req.path.startsWith(PAGES_BEGIN) ? pages : unrouted).fetch(c.req.raw, c.env));
   return app;
+}
+
+const PAGES_BEGIN = '/connect/';
+
+/**
+ * INVARIANT: apart from the routes, which Hono then serves by one regular expression: it cannot where a fixed segment (`callback`) stands
+ * beside a field (test/http/router.test.ts).
+ */
+function mountPages(ports: AppPorts, pages: Hono<AppEnv>, mounted: Map<string, Set<string>>): void {
+  const { connectPage } = ports;
+  if (connectPage === undefined) return;
+  for (const page of CONNECT_PAGES) {
+    mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
+    pages.on(page.method, page.path, (c) =>
+      serveConnectPage({ ...ports, connectPage }, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
+    );
+  }
 }
 
 /** Asked only where no route fits: a second handler on the routes' own paths would make every request go through both. */
@@ -184,6 +192,7 @@ async function refuse(
     }
   }
   const requestId = caller?.request ?? info.nextRequestId();
+  ports.metrics.failed(error.code);
   ports.report(error, requestId, name);
   return problemAnswer(error, requestId);
 }

@@ -55,7 +55,8 @@ const shape = (method: Method, path: string): RouteShape => ({
   fields: {},
   success: { status: 200, description: '' },
   ...(method === 'POST' ? { body: anything, form: true } : {}),
-  ...(path === CALLBACK_PATH ? { query: anything } : {}),
+  // Entra writes line breaks into its error_description.
+  ...(path === CALLBACK_PATH ? { query: anything, foreignText: true } : {}),
 });
 
 const page = (method: Method, path: string, visit: ConnectPage['visit']): ConnectPage => ({

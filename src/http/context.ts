@@ -7,6 +7,8 @@ import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
+import type { HealthFacts } from './health.ts';
+import type { MetricsFormat } from './metrics.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
@@ -33,6 +35,7 @@ export interface HomeContext {
   readonly provision: Provision;
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
-  readonly metrics: () => string;
+  readonly metrics: (format: MetricsFormat) => string;
+  readonly health: () => HealthFacts | Promise<HealthFacts>;
   readonly connectors: DueWorkPorts['connectors'];
 }

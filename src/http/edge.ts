@@ -107,6 +107,7 @@ export function parseRequest(
     params,
     query: parseQuery(shape, mark < 0 ? '' : url.slice(mark + 1)),
     body: bytes === undefined ? undefined : parseBody(shape, bytes),
+    accept: headerOf(request, info, 'accept'),
     ifMatch: headerOf(request, info, 'if-match'),
     ifNoneMatch: headerOf(request, info, 'if-none-match'),
     authorization: headerOf(request, info, 'authorization'),
@@ -193,7 +194,9 @@ function parseQuery(shape: RouteShape, text: string): unknown {
     if (text !== '') fail('invalid_request', 'this route takes no query', { pointer: `?${firstField(text)}` });
     return undefined;
   }
-  return text === '' ? parsedEmpty(shape.query) : parseWith(shape.query, fromForm(text, '?'), '?');
+  if (text === '') return parsedEmpty(shape.query);
+  const given = fromForm(text, '?');
+  return parseWith(shape.query, shape.foreignText === true ? plainly(given) : given, '?');
 }
 
 const EMPTY_QUERIES = new WeakMap<z.ZodType, unknown>();
@@ -248,6 +251,10 @@ function refuseMisleading(raw: unknown, prefix: string, path: readonly PropertyK
     if (!isPlainText(name)) refuseMisleading(name, prefix, path);
     if (path.length > 0 || !RAW_FIELDS.has(name)) refuseMisleading(member, prefix, [...path, name]);
   }
+}
+
+function plainly(given: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(given).map(([name, text]) => [asPlainText(name), asPlainText(text)]));
 }
 
 function parseWith(schema: z.ZodType, raw: unknown, prefix: string): unknown {

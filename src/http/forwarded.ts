@@ -1,13 +1,13 @@
 // Whose request it is behind proxies: X-Forwarded-For in all the spellings proxies write, and Forwarded (RFC 7239).
 // It must never believe a hop that no trusted proxy wrote, nor read one header where another says something else.
 import { canonicalAddress, type Networks } from '../access/networks.ts';
+import { LIMITS } from '../base/limits.ts';
 
 /** What a hop is called that says it cannot or will not tell; in no network, and limited under one shared name. */
 const UNKNOWN = 'unknown';
 const HIDDEN = /^_[A-Za-z0-9._-]+$/;
 const BRACKETED = /^\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?$/;
 const V4_WITH_PORT = /^(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}$/;
-const HOPS_MAX = 64;
 
 export interface ForwardedHeaders {
   readonly 'x-forwarded-for'?: string | readonly string[] | undefined;
@@ -39,7 +39,7 @@ function nearestForeign(peer: string, list: readonly string[], proxies: Networks
   const hops = list.map((hop) => hop.trim()).filter((hop) => hop !== '');
   let address = peer;
   for (let read = 0; hops.length > 0 && proxies.contains(address); read++) {
-    const hop = read < HOPS_MAX ? hopAddress(hops.pop() as string) : undefined;
+    const hop = read < LIMITS.forwardedHopsMax ? hopAddress(hops.pop() as string) : undefined;
     if (hop === undefined || hop === UNKNOWN) return hop;
     address = hop;
   }

@@ -1,5 +1,16 @@
-// Counts and durations of this process in the Prometheus text format. Labels are route shapes and codes, never names or ids of a tenant.
+// Figures of this process in the Prometheus text format 0.0.4 and in OpenMetrics 1.0, in base units. Labels are route shapes, operations and
+// codes: they must never be names or ids of a tenant, nor anything a caller chose.
 const BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
+const BUCKET_LABELS = [...BUCKETS_MS.map((ms) => numberText(ms / 1_000)), '+Inf'];
+const REQUESTS = 'keyturn_http_request_duration_seconds';
+
+export const METRICS_TYPES = {
+  prometheus: 'text/plain; version=0.0.4; charset=utf-8',
+  openmetrics: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
+} as const;
+export type MetricsFormat = keyof typeof METRICS_TYPES;
+
+export type Labels = Readonly<Record<string, string>>;
 
 interface Series {
   count: number;
@@ -7,17 +18,35 @@ interface Series {
   readonly buckets: number[];
 }
 
-export interface Gauge {
+export interface Sample {
+  readonly labels?: Labels;
+  readonly value: number;
+}
+
+/** A family that is read when asked for. */
+export interface Family {
+  /** With its unit at the end (`_seconds`, `_bytes`), a counter without `_total`. */
   readonly name: string;
   readonly help: string;
-  read(): number;
+  readonly type: 'gauge' | 'counter';
+  read(): number | readonly Sample[];
 }
 
 export class Metrics {
   /** By route, then by status: no text is made for each request. */
   readonly #requests = new Map<string, Map<number, Series>>();
-  readonly #gauges: Gauge[] = [];
-  readonly #counters = new Map<string, number>();
+  readonly #families: Family[] = [];
+  readonly #counts = new Map<
+    string,
+    { readonly help: string; readonly samples: Map<string, { labels: Labels; value: number }> }
+  >();
+
+  readonly #errors = this.counter('keyturn_errors', 'Requests refused, by code; storage_*, integrity and internal are alerts.');
+
+  /** One refused request. */
+  failed(code: string): void {
+    this.#errors({ code });
+  }
 
   /** One answered request. */
   observe(route: string, status: number, elapsedMs: number): void {
@@ -37,36 +66,79 @@ export class Metrics {
       series.buckets[i] = (series.buckets[i] ?? 0) + 1;
   }
 
-  /** Adds to a counter; `labels` in Prometheus form or empty. */
-  count(name: string, labels = '', by = 1): void {
-    const key = labels === '' ? name : `${name}{${labels}}`;
-    this.#counters.set(key, (this.#counters.get(key) ?? 0) + by);
+  /** A counter of this process; its samples appear with their first count. `name` is without `_total`. */
+  counter(name: string, help: string): (labels: Labels) => void {
+    const samples = new Map<string, { labels: Labels; value: number }>();
+    this.#counts.set(name, { help, samples });
+    return (labels) => {
+      const key = Object.values(labels).join('\n');
+      const known = samples.get(key);
+      if (known === undefined) samples.set(key, { labels, value: 1 });
+      else known.value += 1;
+    };
   }
 
-  gauge(gauge: Gauge): void {
-    this.#gauges.push(gauge);
+  family(family: Family): void {
+    this.#families.push(family);
   }
 
-  text(): string {
-    const lines: string[] = [
-      '# HELP keyturn_http_request_duration_ms Time from the request to its durable answer.',
-      '# TYPE keyturn_http_request_duration_ms histogram',
-    ];
-    for (const [route, byStatus] of this.#requests) {
-      for (const [status, series] of byStatus) lines.push(...linesOf(`route="${route}",status="${status}"`, series));
-    }
-    for (const [key, value] of this.#counters) lines.push(`${key} ${value}`);
-    for (const gauge of this.#gauges)
-      lines.push(`# HELP ${gauge.name} ${gauge.help}`, `# TYPE ${gauge.name} gauge`, `${gauge.name} ${gauge.read()}`);
+  text(format: MetricsFormat = 'prometheus'): string {
+    const lines = header(REQUESTS, 'Time from a request to its durable answer.', 'histogram', format);
+    for (const [route, byStatus] of this.#requests)
+      for (const [status, series] of byStatus) lines.push(...histogramLines({ route, status: String(status) }, series));
+    for (const [name, { help, samples }] of this.#counts)
+      lines.push(...familyLines({ name, help, type: 'counter', read: () => [...samples.values()] }, format));
+    for (const family of this.#families) lines.push(...familyLines(family, format));
+    if (format === 'openmetrics') lines.push('# EOF');
     return `${lines.join('\n')}\n`;
   }
 }
 
-function linesOf(labels: string, series: Series): string[] {
+/** OpenMetrics only where it is asked for: what a scraper takes by default is the older form. */
+export function formatFor(accept: string | undefined): MetricsFormat {
+  return accept !== undefined && /\bapplication\/openmetrics-text\b/i.test(accept) ? 'openmetrics' : 'prometheus';
+}
+
+type Type = Family['type'] | 'histogram';
+
+/** A counter's family is named without `_total` in OpenMetrics, and like its samples in the older form. */
+function header(name: string, help: string, type: Type, format: MetricsFormat): string[] {
+  const family = type === 'counter' && format === 'prometheus' ? `${name}_total` : name;
+  const unit = /_(seconds|bytes)$/.exec(name)?.[1];
   return [
-    ...BUCKETS_MS.map((bound, i) => `keyturn_http_request_duration_ms_bucket{${labels},le="${bound}"} ${series.buckets[i] ?? 0}`),
-    `keyturn_http_request_duration_ms_bucket{${labels},le="+Inf"} ${series.count}`,
-    `keyturn_http_request_duration_ms_sum{${labels}} ${series.sumMs}`,
-    `keyturn_http_request_duration_ms_count{${labels}} ${series.count}`,
+    `# TYPE ${family} ${type}`,
+    ...(format === 'openmetrics' && unit !== undefined ? [`# UNIT ${family} ${unit}`] : []),
+    `# HELP ${family} ${escaped(help)}`,
   ];
+}
+
+function familyLines(family: Family, format: MetricsFormat): string[] {
+  const { name, help, type } = family;
+  const read = family.read();
+  const samples: readonly Sample[] = typeof read === 'number' ? [{ value: read }] : read;
+  const sampleName = type === 'counter' ? `${name}_total` : name;
+  return [...header(name, help, type, format), ...samples.map(({ labels, value }) => sampleLine(sampleName, labels, value))];
+}
+
+function histogramLines(labels: Labels, { buckets, count, sumMs }: Series): string[] {
+  const counts = [...buckets, count];
+  return [
+    ...counts.map((value, i) => sampleLine(`${REQUESTS}_bucket`, { ...labels, le: BUCKET_LABELS[i] ?? '+Inf' }, value)),
+    sampleLine(`${REQUESTS}_sum`, labels, sumMs / 1_000),
+    sampleLine(`${REQUESTS}_count`, labels, count),
+  ];
+}
+
+function sampleLine(name: string, labels: Labels = {}, value: number): string {
+  const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escaped(text).replaceAll('"', '\\"')}"`);
+  return `${name}${pairs.length === 0 ? '' : `{${pairs.join(',')}}`} ${Number.isNaN(value) ? 'NaN' : value}`;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
+}
+
+/** OpenMetrics 1.0, "Considerations: Canonical Numbers": a whole number has a `.0`. */
+function numberText(value: number): string {
+  return Number.isInteger(value) ? `${value}.0` : String(value);
 }

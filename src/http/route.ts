@@ -15,6 +15,7 @@ export interface RouteRequest<B = unknown, Q = unknown> {
   readonly query: Q;
   readonly body: B;
   /** Raw values of the few headers that decide something. */
+  readonly accept: string | undefined;
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly authorization: string | undefined;
@@ -45,6 +46,8 @@ export interface RouteShape {
   readonly body?: z.ZodType;
   /** Also takes application/x-www-form-urlencoded (OAuth clients). */
   readonly form?: boolean;
+  /** Its query is what another server wrote: text that is not plain is marked, not refused. */
+  readonly foreignText?: boolean;
   readonly success: {
     readonly status: number;
     readonly description: string;

@@ -7,13 +7,8 @@ import type { Server, Socket } from 'node:net';
 import { limitedSource, type Networks } from '../access/networks.ts';
 import { LIMITS } from '../base/limits.ts';
 
-const WATCH_EVERY_MS = 5_000;
 /** What a process has open before anybody connects, where that cannot be counted. */
 const DESCRIPTORS_ASSUMED = 64;
-/** An answer that its reader has not taken by then may be cut off to let somebody else in. */
-const SLOW_READER_MS = 2_000;
-/** A connection this young is about to say what it wants. */
-const FRESH_MS = 250;
 
 interface Held {
   readonly socket: Socket;
@@ -51,7 +46,7 @@ export class Connections {
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
     this.#max = maxConnections(limits.descriptors, DESCRIPTORS_ASSUMED);
-    this.#watch = setInterval(() => void this.#count(), WATCH_EVERY_MS);
+    this.#watch = setInterval(() => void this.#count(), LIMITS.descriptorsCountEveryMs);
     this.#watch.unref();
     void this.#count();
   }
@@ -127,7 +122,7 @@ export class Connections {
   #makeRoom(may: (held: Held) => boolean): boolean {
     const nowMs = performance.now();
     const victim =
-      first(this.#idle, (held) => may(held) && nowMs - held.idleSinceMs > FRESH_MS) ??
+      first(this.#idle, (held) => may(held) && nowMs - held.idleSinceMs > LIMITS.freshConnectionMs) ??
       first(this.#held.values(), (held) => may(held) && isStuck(held, nowMs)) ??
       first(this.#idle, may);
     if (victim === undefined) return false;
@@ -157,7 +152,7 @@ function first(from: Iterable<Held>, may: (held: Held) => boolean): Held | undef
 /** It is the other side that takes its time: sending a body, or reading an answer. */
 function isStuck({ requests, incoming, answeredAtMs }: Held, nowMs: number): boolean {
   if (requests === 0 || incoming === undefined) return false;
-  return answeredAtMs === undefined ? !incoming.complete : nowMs - answeredAtMs > SLOW_READER_MS;
+  return answeredAtMs === undefined ? !incoming.complete : nowMs - answeredAtMs > LIMITS.slowReaderMs;
 }
 
 /** A quarter of all descriptors stays free for cells that open and for calls to providers. */

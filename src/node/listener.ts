@@ -67,6 +67,8 @@ export type FetchHandler = (request: Request, env: ListenerEnv) => Response | Pr
 
 export interface Listening {
   readonly url: string;
+  /** Open ones now. */
+  connections(): number;
   /** Stops accepting, lets requests in flight finish within the grace, then cuts them off. Idempotent. */
   close(): Promise<void>;
 }
@@ -106,6 +108,7 @@ export async function listen(handler: FetchHandler, options: ListenOptions): Pro
   let closed: Promise<void> | undefined;
   return {
     url: urlOf(options, bound.port),
+    connections: () => connections.size,
     close: () => {
       state.closing = true;
       stopReloading();

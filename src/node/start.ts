@@ -42,7 +42,9 @@ import {
   writeBootstrapSecret,
 } from './data-directory.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
+import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
 import { type FetchHandler, listen, type TlsOptions } from './listener.ts';
+import { eventCounter, measure } from './metrics.ts';
 import { readPolicies } from './policies.ts';
 import { openNodeSql } from './sqlite.ts';
 import { NodeTenants } from './tenants.ts';
@@ -114,16 +116,27 @@ interface OpenCells {
   readonly tenants: NodeTenants;
   readonly authorizer: Authorizer;
   readonly around: Surroundings;
+  readonly witness: WatchedWitness;
+  readonly health: NodeHealth;
+  readonly metrics: Metrics;
   close(): void;
 }
 
-async function openCells(
-  options: ServeOptions,
-  paths: DataPaths,
-  { root, installationId }: OpenInstallation,
-): Promise<OpenCells> {
-  const witness = fileWitness(paths, (cellId) => options.log(`witness: the checkpoint of ${cellId} could not be written`));
-  const around: Surroundings = {
+function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
+  return watchedWitness((failed) =>
+    fileWitness(paths, (cellId) => {
+      failed(cellId);
+      options.log(`witness: the checkpoint of ${cellId} could not be written`);
+    }),
+  );
+}
+
+function surroundingsOf(
+  witness: WatchedWitness,
+  { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>,
+  told: NonNullable<Surroundings['told']>,
+): Surroundings {
+  return {
     clock,
     entropy,
     faults: faultsFromEnvironment(process.env),
@@ -131,16 +144,32 @@ async function openCells(
     whenCalm: (task) => void setTimeout(task, 4),
     later: (delayMs, task) => void setTimeout(task, delayMs).unref(),
     witness,
+    told,
     root,
     installationId,
   };
-  const authorizer = new Authorizer(cedar, readPolicies());
+}
+
+/** How often one principal may ask. */
+function admission(): (principalId: string) => void {
   const perSecond = LIMITS.requestsPerSecondPerPrincipal;
   const limit = new RateLimit({ burst: perSecond, perSecond, maxKeys: 10_000 });
-  const admit = (principalId: string): void => {
+  return (principalId) => {
     const answer = limit.take(principalId, clock.now());
     if (!answer.ok) fail('rate_limited', 'too many requests', { retryAfterSeconds: answer.retryAfterSeconds });
   };
+}
+
+async function openCells(
+  options: ServeOptions,
+  paths: DataPaths,
+  { root, installationId }: OpenInstallation,
+): Promise<OpenCells> {
+  const witness = witnessOf(options, paths);
+  const metrics = new Metrics();
+  const around = surroundingsOf(witness, { root, installationId }, eventCounter(metrics));
+  const authorizer = new Authorizer(cedar, readPolicies());
+  const admit = admission();
   // The home cell first: its exclusive lock keeps a second process out of the whole directory.
   const homeSql = openNodeSql(paths.home);
   const registerSql = openNodeSql(paths.register);
@@ -173,7 +202,8 @@ async function openCells(
       home.close();
       registerSql.close();
     };
-    return { home, tenants, authorizer, around, close };
+    const health = new NodeHealth({ home, tenants, witness });
+    return { home, tenants, authorizer, around, witness, health, metrics, close };
   } catch (error) {
     homeSql.close();
     registerSql.close();
@@ -189,15 +219,21 @@ async function serve(
 ): Promise<RunningKeyturn> {
   const { home, tenants } = cells;
   const nextRequestId = requestIds();
-  const place = { publicUrl: options.publicUrl ?? '' };
+  const place: Place = { publicUrl: options.publicUrl ?? '', connections: () => 0 };
   const app = createApp(portsOf(options, paths, cells, place));
   const handler: FetchHandler = (request, env) =>
     app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId, headers: env.incoming.headers });
   const { host, port, tls, behindProxy, trustedProxies } = options;
   const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
   place.publicUrl ||= listening.url;
-  const scheduler = new Cron('* * * * * *', { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) }, () =>
-    tenants.tick(clock.now()),
+  place.connections = () => listening.connections();
+  const scheduler = new Cron(
+    '* * * * * *',
+    { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
+    () => {
+      cells.health.ticked();
+      return tenants.tick(clock.now());
+    },
   );
   void tenants.openAll();
   let closed: Promise<void> | undefined;
@@ -222,50 +258,32 @@ async function serve(
   };
 }
 
-function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: { readonly publicUrl: string }): AppPorts {
+/** What is known once the listener listens. */
+interface Place {
+  publicUrl: string;
+  connections: () => number;
+}
+
+function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: Readonly<Place>): AppPorts {
   const { home, tenants, around } = cells;
-  const metrics = new Metrics();
-  metrics.gauge({ name: 'keyturn_open_tenants', help: 'Tenant cells open in this process.', read: () => tenants.size });
-  metrics.gauge({
-    name: 'keyturn_decision_failures',
-    help: 'Policy evaluations that erred; above zero is an alert.',
-    read: () => cells.authorizer.counters.failures,
-  });
-  metrics.gauge({
-    name: 'keyturn_resident_bytes',
-    help: 'Resident memory of this process.',
-    read: () => process.memoryUsage.rss(),
-  });
+  const { metrics } = cells;
+  measure(metrics, { ...cells, nowMs: () => clock.now(), connections: () => place.connections() });
   const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
   const cursorKey = around.root.subkey('cursor-mac');
-  const contexts = new WeakMap<object, TenantContext>();
   return {
     identify: (token) => home.identify(token),
-    tenant(idOrName) {
-      const tenant = tenants.find(idOrName);
-      if (tenant === undefined) return undefined;
-      const known = contexts.get(tenant);
-      if (known !== undefined) return known;
-      const context: TenantContext = {
-        vault: tenant.vault,
-        rotation: tenant.engine,
-        cursorKey,
-        userIdsNamed: (name) => home.userIdsNamed(name),
-        publicUrl: place.publicUrl,
-      };
-      contexts.set(tenant, context);
-      return context;
-    },
+    tenant: tenantContexts(cells, place, cursorKey),
     home: {
       home,
       cursorKey,
       provision: tenants.provision,
       onSetUp: () => removeBootstrapSecret(paths),
-      metrics: () => metrics.text(),
+      metrics: (format) => metrics.text(format),
+      health: () => cells.health.facts(),
       connectors: tenants.connectors,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
-    health: () => ({ status: 'ok' }),
+    health: () => cells.health.facts(),
     report: (error, requestId, route) => {
       const line = operatorLine(error, requestId, route);
       if (line !== undefined) options.log(line);
@@ -274,6 +292,29 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     nowMs: () => performance.now(),
     version: VERSION,
     connectPage,
+  };
+}
+
+function tenantContexts(
+  { home, tenants }: OpenCells,
+  place: Readonly<Place>,
+  cursorKey: TenantContext['cursorKey'],
+): AppPorts['tenant'] {
+  const contexts = new WeakMap<object, TenantContext>();
+  return (idOrName) => {
+    const tenant = tenants.find(idOrName);
+    if (tenant === undefined) return undefined;
+    const known = contexts.get(tenant);
+    if (known !== undefined) return known;
+    const context: TenantContext = {
+      vault: tenant.vault,
+      rotation: tenant.engine,
+      cursorKey,
+      userIdsNamed: (name) => home.userIdsNamed(name),
+      publicUrl: place.publicUrl,
+    };
+    contexts.set(tenant, context);
+    return context;
   };
 }
 

@@ -6,7 +6,7 @@ import type { Connector } from '../../rotation/connector.ts';
 import { ProviderGate } from '../../rotation/engine/provider-gate.ts';
 import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
-import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { type ErrorCode, fail, KeyturnError } from '../../src/base/errors.ts';
 import type { KeyRegister } from '../../src/cell/register.ts';
 import type { TenantRow } from '../../src/cell/tenants.ts';
 import type { HomeVault } from '../../src/vault/home-vault.ts';
@@ -15,6 +15,7 @@ import type { Surroundings } from '../../src/vault/open-cell.ts';
 import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { LIMITS } from '../base/limits.ts';
 import { createEgressThread, type EgressThread } from './egress-thread.ts';
 import { openNodeSql } from './sqlite.ts';
 
@@ -43,6 +44,7 @@ export class NodeTenants {
 
   readonly #gate: ProviderGate;
   readonly #egress: EgressThread;
+  readonly #troubles = new Map<string, ErrorCode>();
   readonly #provisioning = new Map<string, Promise<void>>();
 
   constructor(options: NodeTenantsOptions) {
@@ -53,13 +55,45 @@ export class NodeTenants {
       const row = resolveTenant(options.home, id);
       if (row === undefined) return undefined;
       // SECURITY: a finished tenant without its file is one that was taken away; an empty one in its place would hide that (CR-03).
-      if (!existsSync(options.pathOf(id))) fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
-      return this.#openTenant(row);
+      try {
+        if (!existsSync(options.pathOf(id)))
+          fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
+        const opened = this.#openTenant(row);
+        this.#troubles.delete(id);
+        return opened;
+      } catch (error) {
+        this.#troubles.set(id, error instanceof KeyturnError ? error.code : 'internal');
+        throw error;
+      }
     });
   }
 
   get connectors(): ReadonlyMap<string, Connector> {
     return this.#o.connectors;
+  }
+
+  /** Tenants that could not be opened when they last were to be, and open ones whose last batch could not be stored. */
+  troubles(): { readonly id: string; readonly code: ErrorCode }[] {
+    const open = this.#open.all().flatMap(({ vault }) => {
+      const code = vault.core.cell.failure?.code;
+      return code === undefined ? [] : [{ id: vault.tenant.id, code }];
+    });
+    return [...[...this.#troubles].map(([id, code]) => ({ id, code })), ...open];
+  }
+
+  /** A few at a time: where a disk is full, all of them fail alike. */
+  async probeFailing(): Promise<void> {
+    const failing = this.open().filter(({ core }) => core.cell.failure !== undefined);
+    await Promise.allSettled(failing.slice(0, LIMITS.storageProbesMax).map(({ core }) => core.cell.probe()));
+  }
+
+  open(): TenantVault[] {
+    return this.#open.all().map(({ vault }) => vault);
+  }
+
+  /** Milliseconds by which the oldest due work of an open tenant is late. */
+  dueLagMs(nowMs: number): number {
+    return this.#open.dueLagMs(nowMs);
   }
 
   get size(): number {

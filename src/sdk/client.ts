@@ -8,6 +8,8 @@ import type {
   WireEnrolledUser,
   WireEnvironment,
   WireEvent,
+  WireHealth,
+  WireHealthDetail,
   WireIssuedToken,
   WireKeys,
   WirePage,
@@ -272,9 +274,18 @@ export class KeyturnClient {
   }
 
   /** Status and the server's clock, without a token. */
-  async health(): Promise<{ status: string; version: string; date: string | null }> {
-    const answer = await this.#vault.anonymous({ method: 'GET', path: '/health' });
-    return { ...((await answer.json()) as { status: string; version: string }), date: answer.headers.get('date') };
+  async health(): Promise<WireHealth & { date: string | null }> {
+    const answer = await this.#vault.anonymous({ method: 'GET', path: '/health', accepts: [501, 503, 507] });
+    const health = (await answer.json()) as WireHealth;
+    // A proxy in front says 503 in words of its own.
+    if (typeof health.status !== 'string' || typeof health.version !== 'string')
+      throw new KeyturnProblem({ status: answer.status, code: 'unavailable', detail: 'what answered is no Keyturn' });
+    return { ...health, date: answer.headers.get('date') };
+  }
+
+  /** The same in detail, with the tenants that cannot be served; needs a token that may see the metrics. */
+  healthDetail(): Promise<WireHealthDetail> {
+    return this.#json({ method: 'GET', path: '/v1/health/parts' });
   }
 
   #tenant(): string {

@@ -31,6 +31,8 @@ export interface Call {
   readonly body?: unknown;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Statuses that are an answer, too, and not a problem. */
+  readonly accepts?: readonly number[];
 }
 
 const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
@@ -130,7 +132,8 @@ export class Transport {
     } catch (error) {
       throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#base}${reasonOf(error)}` });
     }
-    if (answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
+    const accepted = call.accepts?.includes(answer.status) === true;
+    if (accepted || answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
     if (answer.type === 'opaqueredirect' || (answer.status >= 300 && answer.status < 400)) {
       throw new KeyturnProblem({
         status: answer.status,

@@ -1,7 +1,9 @@
 // What every cell is made of once it is open: database, keys, log, stores. Home and tenant build on it.
 // It must never write to a database whose keys or witnessed checkpoint do not fit.
+
 import { AuditLog, type Witness } from '../audit/audit-log.ts';
 import { AuditReader } from '../audit/audit-reader.ts';
+import type { EventOutcome } from '../audit/event.ts';
 import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
@@ -30,6 +32,8 @@ export interface Surroundings {
   readonly whenCalm?: NextTick;
   readonly later: (delayMs: number, task: () => void) => void;
   readonly witness: Witness;
+  /** Told of every durable event of every cell, for figures. */
+  readonly told?: (action: string, outcome: EventOutcome) => void;
   readonly root: RootKey;
   readonly installationId: string;
 }
@@ -75,6 +79,7 @@ export function openCell(
     witness: around.witness,
     later: around.later,
     faults: around.faults,
+    told: around.told,
   });
   if (witnessed !== undefined) refuseRollback(audit, witnessed);
   return {

@@ -61,6 +61,13 @@ export class OpenTenants<T extends OpenTenant> {
     }
   }
 
+  /** Milliseconds by which the oldest due work is late; 0 when none is. */
+  dueLagMs(nowMs: number): number {
+    let oldestAtMs = nowMs;
+    for (const at of this.#dueAtMs.values()) oldestAtMs = Math.min(oldestAtMs, at);
+    return nowMs - oldestAtMs;
+  }
+
   all(): T[] {
     return [...this.#open.values()];
   }

@@ -11,6 +11,7 @@ import { VERSION } from '../base/version.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
+import type { HealthFacts } from '../http/health.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
 import { problemAnswer, toResponse } from '../http/response.ts';
@@ -134,6 +135,10 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     const isOpen = opened instanceof WorkerHome;
     const isNew = (this.env.KEYTURN_ROOT_KEY ?? '') === '';
     const metrics = this.#metrics;
+    const health = (): HealthFacts =>
+      isOpen
+        ? { storage: opened.home.core.cell.failure?.code, tenants: [] }
+        : { closed: isNew ? 'not_initialised' : 'sealed', tenants: [] };
     return {
       identify: (token) => this.#identify(this.#use(), token),
       // The front sends a tenant's own requests to the tenant's object; what arrives here concerns no tenant there is.
@@ -147,12 +152,13 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
             cursorKey: opened.home.around.root.subkey('cursor-mac'),
             provision: opened.provision,
             onSetUp: () => {},
-            metrics: () => metrics.text(),
+            metrics: (format) => metrics.text(format),
+            health,
             connectors,
           }
         : undefined,
       rejected: (caller, route) => this.#reject(caller, route),
-      health: () => ({ status: isOpen ? 'ok' : isNew ? 'not_initialised' : 'sealed' }),
+      health,
       report,
       metrics,
       nowMs: () => performance.now(),
@@ -257,7 +263,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       home: undefined,
       // SECURITY: the refused token itself stays here.
       rejected: async (caller, route) => received(await homeOf(this.env).reject({ ...caller, token: undefined }, route)),
-      health: () => ({ status: 'ok' }),
+      health: () => ({ tenants: [] }),
       report,
       metrics: this.#metrics,
       nowMs: () => performance.now(),

@@ -102,6 +102,7 @@ async function runTenant(): Promise<void> {
   await followAudit(vault, auditor, {}, 3, 50);
   await readCheckpoint(vault, auditor);
   await exportedLines(tenant);
+  await vault.core.cell.probe();
   tenant.reopen();
   keep(recorder);
   databases.push(recorder);

@@ -11,6 +11,7 @@ import {
   CREDENTIALS,
   clientOf,
   eventsOf,
+  eventually,
   furnish,
   killAll,
   newDirectory,
@@ -126,7 +127,11 @@ describe('a full disk', () => {
     }
     expect((await put(run, 'new')).status).toBe(507);
 
+    const ill = await run.client('GET', '/health');
+    expect([ill.status, ill.body.parts.storage]).toEqual([507, 'failing']);
+
     empty(disk);
+    await eventually(async () => ((await run.client('GET', '/health')).status === 200 ? true : undefined));
     for (let i = 0; i < 5; i++) expect((await put(run, `c${i}`)).status).toBe(200);
     expect((await put(run, 'new')).status).toBe(201);
     expect((await run.client('GET', `${CREDENTIALS}/c0/value`)).body.value.key).toBe(CANARY);

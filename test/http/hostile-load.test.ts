@@ -181,7 +181,7 @@ describe('lists', () => {
       'label=%22%3D%22',
     ])
       expect((await must(call('GET', `${at('acme')}?${query}`, { token: owner }), 200)).body.items, query).toEqual([]);
-    await must(call('GET', `${at('acme')}?search=%00`, { token: owner }), 400);
+    expect((await call('GET', `${at('acme')}?search=%00`, { token: owner })).status).toBe(400);
     expect((await must(call('GET', at('acme'), { token: owner }), 200)).body.items).toHaveLength(3);
   });
 

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ALL_ROUTES } from '../../src/http/app.ts';
+import { CONNECT_PAGES } from '../../src/http/connect-routes.ts';
 import { callerOf, type EdgeInfo, parseRequest } from '../../src/http/edge.ts';
 import type { RouteShape } from '../../src/http/route.ts';
 import { caughtCode } from '../kit/outcome.ts';
@@ -111,5 +112,12 @@ describe('text of a request', () => {
   it('that is a secret may be any: line breaks of a key, and bytes that look like marks', async () => {
     const route = ALL_ROUTES.find(({ operation }) => operation === 'credential.put') as RouteShape;
     for (const text of BAD) expect(await bodyRefusal(route, { kind: 'api_key', value: { key: text } })).toBeUndefined();
+  });
+
+  it('that another server wrote is marked instead of refused: a provider’s words on the way back', () => {
+    const route = CONNECT_PAGES.find(({ path }) => path.endsWith('/callback'))?.shape as RouteShape;
+    const request = new Request('http://vault.example/?error=access_denied&error_description=No.%0D%0ATrace+ID%3A+1');
+    const parsed = parseRequest(route, request, {}, callerOf(request, INFO), INFO) as { query: Record<string, string> };
+    expect(parsed.query['error_description']).toBe('No.\ufffd\ufffdTrace ID: 1');
   });
 });

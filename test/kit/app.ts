@@ -4,6 +4,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import { connector } from '../../rotation/connectors/generic-oauth2.ts';
 import type { KeyturnError } from '../../src/base/errors.ts';
 import { newId } from '../../src/base/ids.ts';
+import { connectPage } from '../../src/console/connect-page.ts';
 import { type AppPorts, createApp } from '../../src/http/app.ts';
 import type { TenantContext } from '../../src/http/context.ts';
 import type { EdgeInfo } from '../../src/http/edge.ts';
@@ -19,6 +20,8 @@ export interface TestApp {
   /** What the operator's log was told. */
   readonly reports: { readonly error: KeyturnError; readonly requestId: string; readonly route: string }[];
   readonly call: (call: TestCall) => Promise<TestAnswer>;
+  /** Hono's, once it has served a request. */
+  readonly routerName: () => string;
 }
 
 export interface TestCall {
@@ -61,7 +64,7 @@ export async function testApp(): Promise<TestApp> {
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, text, json: parsed(text) };
   };
-  return { team, reports, call };
+  return { team, reports, call, routerName: () => app.router.name };
 }
 
 function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantContext['cursorKey']): AppPorts {
@@ -91,15 +94,17 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       cursorKey,
       provision: team.provision,
       onSetUp: () => {},
-      metrics: () => metrics.text(),
+      metrics: (format) => metrics.text(format),
+      health: () => ({ tenants: [] }),
       connectors: CONNECTORS,
     },
     rejected: async () => {},
-    health: () => ({ status: 'ok' }),
+    health: () => ({ tenants: [] }),
     report: (error, requestId, route) => void reports.push({ error, requestId, route }),
     metrics,
     nowMs: () => team.clock.now(),
     version: '0.0.0-test',
+    connectPage,
   };
 }
 

@@ -59,7 +59,7 @@ export async function connectApp(changes: Partial<Connector> = {}, publicUrl = P
       failures.push(route);
       if (flooded) fail('rate_limited', 'too many', { retryAfterSeconds: 7 });
     },
-    health: () => ({ status: 'ok' }),
+    health: () => ({ tenants: [] }),
     report: () => {},
     metrics,
     nowMs: () => bench.tenant.clock.now(),

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import type { WireHealth } from '../../http/v1/wire.ts';
 import type { KeyturnClient } from '../../sdk/client.ts';
 import { isLoopback } from '../../sdk/transport.ts';
 import { CliError, EXIT, sayError } from '../exit.ts';
@@ -103,11 +104,13 @@ export function statusCommand(): Command {
   return new Command('status').description('whether the service answers').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
     const health = await session.client.health();
-    session.show(
-      health,
-      ({ status, version }) =>
+    session.show(health, ({ status, version, parts }) =>
+      [
         `${status === 'ok' ? green('●') : red('●')} ${session.settings.address}  ${status}  ${dim(`version ${version}`)}`,
+        ...Object.entries(parts).map(([part, state]) => `  ${state === 'ok' ? green('●') : red('●')} ${part}  ${state}`),
+      ].join('\n'),
     );
+    if (health.status !== 'ok') process.exitCode = EXIT.unavailable;
   });
 }
 
@@ -173,11 +176,20 @@ function dataDirectory(directory: string): Finding[] {
   return findings;
 }
 
+function partsOf(address: string, { status, version, parts }: WireHealth): Finding[] {
+  return [
+    { level: status === 'ok' ? 'ok' : 'fail', what: `${address} answers: ${status}, version ${version}` },
+    ...Object.entries(parts)
+      .filter(([, state]) => state !== 'ok')
+      .map(([part, state]): Finding => ({ level: 'fail', what: `${part}: ${state}` })),
+  ];
+}
+
 async function service(client: KeyturnClient, address: string, token: string | undefined): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
-    const { status, version, date } = await client.health();
-    findings.push({ level: status === 'ok' ? 'ok' : 'fail', what: `${address} answers: ${status}, version ${version}` });
+    const { date, ...health } = await client.health();
+    findings.push(...partsOf(address, health));
     const skewMs = date === null ? 0 : Math.abs(Date.parse(date) - Date.now());
     findings.push({ level: skewMs < CLOCK_SKEW_MS ? 'ok' : 'warn', what: `clocks differ by ${Math.round(skewMs / 1_000)} s` });
     if (address.startsWith('http:')) findings.push({ level: 'warn', what: 'plain http: fine on this machine, nowhere else' });
@@ -186,11 +198,21 @@ async function service(client: KeyturnClient, address: string, token: string | u
   }
   if (token === undefined || token === '')
     return [...findings, { level: 'warn', what: 'no token: run keyturn init or keyturn login' }];
+  return [...findings, ...(await withToken(client))];
+}
+
+async function withToken(client: KeyturnClient): Promise<Finding[]> {
   try {
     const who = await client.whoAmI();
-    findings.push({ level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` });
+    // Who may see the metrics learns which tenants; all others only that there are some.
+    const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
+    return [
+      { level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` },
+      ...(detail?.tenants ?? []).map(
+        ({ id, name, code }): Finding => ({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` }),
+      ),
+    ];
   } catch (error) {
-    findings.push({ level: 'fail', what: `the token: ${sayError(error).lines[0]}` });
+    return [{ level: 'fail', what: `the token: ${sayError(error).lines[0]}` }];
   }
-  return findings;
 }

@@ -9,7 +9,9 @@ import { createUser, createUserToken, listUsers, offboardUser, revokeUserToken }
 import { enrol, type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
+import { healthOf } from '../health.ts';
 import { once } from '../idempotency.ts';
+import { formatFor, METRICS_TYPES } from '../metrics.ts';
 import { type Route, route } from '../route.ts';
 import { tenantView, tokenView, userView } from './views.ts';
 import * as wire from './wire.ts';
@@ -192,8 +194,28 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   }),
   route({
     method: 'GET',
+    path: '/v1/health/parts',
+    summary: 'What is wrong, part by part, with the tenants that cannot be served',
+    tag: 'installation',
+    operation: 'installation.metrics',
+    fields: {},
+    success: { status: 200, description: 'Health in detail', schema: wire.healthDetail },
+    async handle({ home, health }: HomeContext, request) {
+      await home.submit(() =>
+        home.door.enter(request.caller, 'installation.metrics', installationTarget('health'), () => undefined),
+      );
+      const facts = await health();
+      const { status, parts } = healthOf(facts);
+      const tenants = home.door.lookup('health', (lookup) =>
+        facts.tenants.map(({ id, code }) => ({ id, name: home.tenants.find(lookup, id)?.name ?? null, code })),
+      );
+      return { status: 200, body: { status, parts, storage: facts.storage ?? null, tenants } satisfies wire.WireHealthDetail };
+    },
+  }),
+  route({
+    method: 'GET',
     path: '/metrics',
-    summary: 'Figures of this process in the Prometheus text format',
+    summary: 'Figures of this process in the Prometheus text format, or in OpenMetrics where Accept asks for it',
     tag: 'installation',
     operation: 'installation.metrics',
     fields: {},
@@ -202,7 +224,8 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       await home.submit(() =>
         home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
       );
-      return { status: 200, body: metrics(), headers: { 'content-type': 'text/plain; version=0.0.4' } };
+      const format = formatFor(request.accept);
+      return { status: 200, body: metrics(format), headers: { 'content-type': METRICS_TYPES[format] } };
     },
   }),
 ];

@@ -213,4 +213,19 @@ export const keys = z.object({
 });
 export type WireKeys = z.infer<typeof keys>;
 
-export const healthAnswer = z.object({ status: z.enum(['ok', 'sealed', 'not_initialised']), version: z.string() });
+const part = z.enum(['ok', 'degraded', 'failing']);
+const healthState = z.enum(['ok', 'degraded', 'failing', 'sealed', 'not_initialised']);
+const parts = z
+  .object({ storage: part.optional(), witness: part.optional(), scheduler: part.optional(), tenants: part.optional() })
+  .describe('What is looked at, where the platform lets it be looked at');
+export const healthAnswer = z.object({ status: healthState, version: z.string(), parts });
+export type WireHealth = z.infer<typeof healthAnswer>;
+export const healthDetail = z.object({
+  status: healthState,
+  parts,
+  storage: z.string().nullable().describe('Code of what fails'),
+  tenants: z
+    .array(z.object({ id: z.string(), name: z.string().nullable(), code: z.string() }))
+    .describe('Those not served, and why'),
+});
+export type WireHealthDetail = z.infer<typeof healthDetail>;

@@ -2,11 +2,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { raiseAlert } from '../../../src/alerts/raise-alert.ts';
-import type { WriteAccess } from '../../../src/cell/access.ts';
 import { ALL_ROUTES } from '../../../src/http/app.ts';
 import type { RouteShape } from '../../../src/http/route.ts';
 import type { WireEvent } from '../../../src/http/v1/wire.ts';
 import { type TestApp, testApp } from '../../kit/app.ts';
+import { changing } from '../../kit/vaults.ts';
 
 type Json = Record<string, unknown>;
 type Event = WireEvent;
@@ -72,15 +72,14 @@ async function makeHistory(): Promise<void> {
   );
   const run = { kind: 'refresh', trigger: 'schedule', requested_by: 'x', state: 'succeeded', step: 'stored', generation: 1, attempts: 1, lost_answers: 0, fence: 1, lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: null, cause: null, new_version: 2, finished_at: 1 }; // biome-ignore format: one line
   await vault.submit(() =>
-    vault.door.lookup('test', (lookup) => {
-      const access = lookup as WriteAccess;
-      const [production = expect.unreachable(), environment = expect.unreachable()] = vault.credentials.environments(lookup);
-      const of = (name: string) => vault.credentials.find(lookup, environment.id, name) ?? expect.unreachable();
+    changing(vault, (access) => {
+      const [production = expect.unreachable(), environment = expect.unreachable()] = vault.credentials.environments(access);
+      const of = (name: string) => vault.credentials.find(access, environment.id, name) ?? expect.unreachable();
       vault.credentials.save(access, { ...of('mail'), health: 'needs_consent', health_cause: 'x' });
       for (const row of [
         of('grant'),
         of('grant-late'),
-        vault.credentials.find(lookup, production.id, 'grant') ?? expect.unreachable(),
+        vault.credentials.find(access, production.id, 'grant') ?? expect.unreachable(),
       ]) {
         const now = app.team.clock.now();
         const idleMs = JSON.parse(row.config).idle_limit_days * 86_400_000;

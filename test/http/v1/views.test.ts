@@ -108,6 +108,7 @@ beforeAll(async () => {
   }
   await good('POST', '/v1/tenants/acme/keys/rotations', {});
   await good('GET', '/v1/tenants/acme/keys');
+  await good('GET', '/v1/health/parts');
   await good('GET', '/metrics');
 });
 

@@ -1,0 +1,39 @@
+// Whether requests can be served, part by part. It must never say ok of what is not, nor name a tenant to whoever did not prove who they are.
+import type { ErrorCode } from '../base/errors.ts';
+import { STATUS_OF } from './problems.ts';
+import type { WireHealth } from './v1/wire.ts';
+
+/** What the place it runs in knows of itself. */
+export interface HealthFacts {
+  /** Nothing can be opened at all. */
+  readonly closed?: 'sealed' | 'not_initialised';
+  /** Why the home cell cannot store anything now. */
+  readonly storage?: ErrorCode | undefined;
+  /** Heads that could not be shown outside the cell; undefined where the place cannot know. */
+  readonly witnessFails?: boolean;
+  /** Nothing that is due is done; undefined where the platform keeps the time. */
+  readonly schedulerStopped?: boolean;
+  /** Tenants that cannot be served, or cannot store anything, with why. */
+  readonly tenants: readonly { readonly id: string; readonly code: ErrorCode }[];
+}
+
+export interface Health {
+  readonly status: WireHealth['status'];
+  /** 200 only where requests are served: then `degraded` says that some are not, or that something behind them does not work. */
+  readonly httpStatus: number;
+  readonly parts: WireHealth['parts'];
+}
+
+export function healthOf(facts: HealthFacts): Health {
+  const { closed, storage, witnessFails, schedulerStopped, tenants } = facts;
+  if (closed !== undefined) return { status: closed, httpStatus: closed === 'sealed' ? 503 : 501, parts: {} };
+  const parts: Health['parts'] = {
+    storage: storage === undefined ? 'ok' : 'failing',
+    ...(witnessFails === undefined ? {} : { witness: witnessFails ? ('failing' as const) : ('ok' as const) }),
+    ...(schedulerStopped === undefined ? {} : { scheduler: schedulerStopped ? ('failing' as const) : ('ok' as const) }),
+    tenants: tenants.length === 0 ? 'ok' : 'degraded',
+  };
+  if (storage !== undefined) return { status: 'failing', httpStatus: STATUS_OF[storage], parts };
+  const isWhole = Object.values(parts).every((state) => state === 'ok');
+  return { status: isWhole ? 'ok' : 'degraded', httpStatus: 200, parts };
+}

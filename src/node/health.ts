@@ -1,0 +1,102 @@
+// What a Node process knows of its own health: whether the disk takes what is written, heads are witnessed, the clockwork runs, tenants open.
+// It must never probe the disk oftener than once a second, whoever asks.
+import type { Witness } from '../audit/audit-log.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { HealthFacts } from '../http/health.ts';
+import type { HomeVault } from '../vault/home-vault.ts';
+
+interface Watched {
+  readonly home: HomeVault;
+  readonly tenants: {
+    readonly size: number;
+    troubles(): HealthFacts['tenants'];
+    /** Tries again whether those can store that could not. */
+    probeFailing(): Promise<void>;
+  };
+  readonly witness: WatchedWitness;
+}
+
+export class NodeHealth {
+  readonly #watched: Watched;
+  #tickedAtMs = performance.now();
+  #probing: Promise<void> | undefined;
+  #probedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(watched: Watched) {
+    this.#watched = watched;
+  }
+
+  /** The clockwork went round. */
+  ticked(): void {
+    this.#tickedAtMs = performance.now();
+  }
+
+  get sinceTickMs(): number {
+    return performance.now() - this.#tickedAtMs;
+  }
+
+  async facts(): Promise<HealthFacts> {
+    const { home, tenants, witness } = this.#watched;
+    await this.#probe();
+    const troubles = tenants.troubles();
+    return {
+      storage: home.core.cell.failure?.code ?? storageFailure(troubles, tenants.size),
+      witnessFails: witness.fails,
+      schedulerStopped: this.sinceTickMs > LIMITS.schedulerStoppedMs,
+      tenants: troubles,
+    };
+  }
+
+  /** A disk that failed may work again, and one that worked may be full by now: nothing else has written since, so it is tried. */
+  #probe(): Promise<void> {
+    const due = performance.now() - this.#probedAtMs > LIMITS.storageProbeEveryMs;
+    if (this.#probing === undefined && due) {
+      this.#probedAtMs = performance.now();
+      const { home, tenants } = this.#watched;
+      // A cell keeps why it failed; the rejection says nothing more.
+      this.#probing = Promise.allSettled([home.core.cell.probe(), tenants.probeFailing()]).then(() => {
+        this.#probing = undefined;
+      });
+    }
+    return this.#probing ?? Promise.resolve();
+  }
+}
+
+/** Cells share a disk: where half of those that are open cannot store, the disk cannot, though the home cell may have had room left. */
+function storageFailure(troubles: HealthFacts['tenants'], open: number): ErrorCode | undefined {
+  const failing = troubles.filter(({ code }) => code === 'storage_full' || code === 'storage_unavailable');
+  return failing.length > 0 && failing.length * 2 >= open ? failing[0]?.code : undefined;
+}
+
+/** A witness whose failures are told as they happen. */
+export interface WatchedWitness extends Witness {
+  latest(cellId: string): string | undefined;
+  /** The last head of some cell could not be written. */
+  readonly fails: boolean;
+  /** Milliseconds since the last head was written; undefined: none was yet. */
+  readonly sinceWrittenMs: number | undefined;
+}
+
+/** @param make the witness, told whom to call for each head that it could not write */
+export function watchedWitness(
+  make: (onFailure: (cellId: string) => void) => Witness & { latest(cellId: string): string | undefined },
+): WatchedWitness {
+  const failing = new Set<string>();
+  let writtenAtMs: number | undefined;
+  const witness = make((cellId) => void failing.add(cellId));
+  return {
+    publish(cellId, note) {
+      failing.delete(cellId);
+      witness.publish(cellId, note);
+      if (!failing.has(cellId)) writtenAtMs = performance.now();
+    },
+    latest: (cellId) => witness.latest(cellId),
+    get fails() {
+      return failing.size > 0;
+    },
+    get sinceWrittenMs() {
+      return writtenAtMs === undefined ? undefined : performance.now() - writtenAtMs;
+    },
+  };
+}
