@@ -1,6 +1,6 @@
 // Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an access.
 // It must never return a row whose MAC does not fit, nor change a version after it was written.
-import { notFound } from '../base/errors.ts';
+import { fail, notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
 import {
   CREDENTIAL_COLUMNS,
@@ -92,10 +92,25 @@ export class CredentialStore {
     return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
   }
 
+  /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
   insert(access: WriteAccess, row: CredentialFacts): void {
     access.check();
+    this.#refuseTwin(row);
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
     this.#sql.run(INSERT, row.id, ...written(row), mac, mac_key_id);
+  }
+
+  #refuseTwin({ environment_id, name }: CredentialFacts): void {
+    const twin = this.#sql.get(
+      "SELECT 1 AS present FROM credential WHERE environment_id = ? AND lower(name) = ? AND name <> ? AND state <> 'destroyed'",
+      environment_id,
+      name.toLowerCase(),
+      name,
+    );
+    if (twin !== undefined)
+      fail('conflict', 'a credential of this environment has the same name with other upper and lower case letters', {
+        pointer: ':credential',
+      });
   }
 
   save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialFacts): void {
@@ -114,15 +129,16 @@ export class CredentialStore {
       values.push(filter.kind);
     }
     if (filter.health !== undefined) {
-      where.push('health = ?');
-      values.push(filter.health);
+      const ended = "kind <> 'oauth2' AND value_expires_at IS NOT NULL AND value_expires_at <= ?";
+      where.push(filter.health === 'expired' ? ended : `health = ? AND NOT (${ended})`);
+      values.push(...(filter.health === 'expired' ? [] : [filter.health]), filter.nowMs);
     }
     if (filter.label !== undefined) {
       where.push('EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)');
       values.push(filter.label.name, filter.label.value);
     }
     if (filter.text !== undefined) {
-      where.push('(instr(name, ?) > 0 OR instr(lower(description), ?) > 0)');
+      where.push('(instr(lower(name), ?) > 0 OR instr(lower(description), ?) > 0)');
       values.push(filter.text, filter.text);
     }
     const rows = this.#sql.all<CredentialRow>(

@@ -3,6 +3,7 @@ import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
+import { NAMES_STEP } from './schema-tenant-names.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
   {
@@ -127,4 +128,5 @@ CREATE TABLE run_step (
   },
   GRANTS_STEP,
   FORECAST_STEP,
+  NAMES_STEP,
 ];

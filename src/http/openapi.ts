@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document, generated from the same route list the router uses, so it cannot drift.
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
+import { CREDENTIAL_NAME_MAX_CHARS, CREDENTIAL_NAME_PATTERN, NAME_PATTERN } from '../base/ids.ts';
 import type { PathField, RouteShape } from './route.ts';
 
 const problem = z
@@ -17,7 +18,8 @@ const problem = z
   .describe('RFC 9457 problem');
 
 const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
-  name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+  name: z.string().regex(NAME_PATTERN),
+  credential: z.string().regex(CREDENTIAL_NAME_PATTERN).max(CREDENTIAL_NAME_MAX_CHARS).describe('A slash is written %2F'),
   tenant: z.string().describe('Name or id'),
   workload: z.string().describe('Name or id'),
   user: z.string().describe('Name or id'),

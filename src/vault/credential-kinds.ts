@@ -1,25 +1,69 @@
 // The kinds of credential: what their value looks like, what a reader gets of it and what never leaves the vault.
 import { z } from 'zod';
+import { canonicalInstant, INSTANT_FORMS, isInstant } from '../base/instants.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
+/** RFC 4648 section 4, with its padding: any bytes. */
+const secretBytes = z.base64('must be base64 of RFC 4648 section 4, with its padding').min(1).max(87_384);
+
+/** An instant as people write it, kept as this service writes it (base/instants.ts). */
+export const instant = z
+  .string()
+  .max(64)
+  .refine(isInstant, `must be ${INSTANT_FORMS}`)
+  .overwrite(canonicalInstant)
+  .meta({ format: 'date-time', description: 'RFC 3339 with any offset, or a date, which is 00:00 UTC' });
 
 function holdsMore(url: URL | null): boolean {
   return url !== null && (url.username !== '' || url.password !== '' || url.hash !== '');
 }
 
-export const apiKeyValue = z.strictObject({ key: secretText, key_id: text(512).optional() });
-export const basicValue = z.strictObject({ username: text(512), password: secretText });
-export const databaseValue = z.strictObject({
-  engine: z.enum(['postgresql', 'mysql', 'mariadb', 'redis', 'mongodb', 'other']),
-  host: text(255),
-  port: z.int().min(1).max(65_535),
-  username: text(512).optional(),
-  password: secretText,
-  database: text(255).optional(),
-});
+/** INVARIANT: what is put is what is read: text is never changed, bytes that are no text come as base64 and go as base64 (test/vault/values.test.ts). */
+const eitherOf = (name: string) => `must hold ${name}, or ${name}_base64 for bytes that are not UTF-8, and not both`;
+
+export const apiKeyValue = z
+  .strictObject({ key: secretText.optional(), key_base64: secretBytes.optional(), key_id: text(512).optional() })
+  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), eitherOf('key'));
+/** RFC 7617 section 2: the user name or the password may be empty; services take a key as either. */
+export const basicValue = z
+  .strictObject({
+    username: z.string().max(65_536),
+    password: z.string().max(65_536).optional(),
+    password_base64: secretBytes.optional(),
+  })
+  .refine((value) => (value.password === undefined) !== (value.password_base64 === undefined), eitherOf('password'))
+  .refine((value) => value.username !== '' || value.password !== '', 'must hold a user name or a password');
+
+const port = z.union([z.int().min(1).max(65_535), z.string().regex(/^[1-9][0-9]{0,4}$/, 'must be a port number')]);
+/** As drivers and services hand them out: parts, one connection URL, or both; names of Amazon RDS are kept as they are. */
+export const databaseValue = z
+  .strictObject({
+    engine: z
+      .string()
+      .regex(/^[a-z][a-z0-9+._-]{0,63}$/, 'must be the name of an engine such as postgresql, mysql, mongodb, redis or sqlserver')
+      .optional(),
+    /** One host, several with commas, or the folder of a Unix socket. */
+    host: text(2_048).optional(),
+    /** Absent where the engine finds it by itself, as with mongodb+srv. */
+    port: port.optional(),
+    username: z.string().max(512).optional(),
+    password: z.string().max(65_536).optional(),
+    password_base64: secretBytes.optional(),
+    database: text(255).optional(),
+    /** A whole connection string. */
+    url: secretText.optional(),
+    /** What the driver is told beside that, e.g. `{ "sslmode": "require" }`. */
+    options: z.record(text(128), z.union([z.string().max(1_024), z.number(), z.boolean()])).optional(),
+    dbname: text(255).optional(),
+    dbInstanceIdentifier: text(255).optional(),
+    dbClusterIdentifier: text(255).optional(),
+  })
+  .refine((value) => value.password === undefined || value.password_base64 === undefined, eitherOf('password'))
+  .refine((value) => value.url !== undefined || value.host !== undefined, 'must hold a host or a url')
+  .refine((value) => value.url !== undefined || value.engine !== undefined, 'must hold an engine beside its host');
 export const jsonValue = z
   .record(z.string().max(256), z.unknown())
   .refine((value) => Object.keys(value).length > 0, 'must not be empty');
@@ -99,7 +143,7 @@ export const oauth2Config = z.strictObject({
   /** For the forecast, where the connector does not know. */
   idle_limit_days: z.int().min(1).max(3_650).optional(),
   absolute_limit_days: z.int().min(1).max(3_650).optional(),
-  client_secret_expires_at: z.iso.datetime({ offset: true }).optional(),
+  client_secret_expires_at: instant.optional(),
 });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 

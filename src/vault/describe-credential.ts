@@ -16,7 +16,7 @@ export function describeCredential(vault: TenantVault, caller: Caller, environme
 
 export interface ListCredentialsInput {
   readonly environment: string;
-  readonly filter: Omit<CredentialFilter, 'environmentId'>;
+  readonly filter: Omit<CredentialFilter, 'environmentId' | 'nowMs'>;
   readonly afterName: string;
   readonly maxRows: number;
 }
@@ -40,8 +40,9 @@ export function listCredentials(vault: TenantVault, caller: Caller, input: ListC
       const batchRows = isScoped ? LIMITS.pageMaxRows + 1 : input.maxRows + 1;
       const rows: Located[] = [];
       let after = input.afterName;
+      const filter = { ...input.filter, environmentId: environment.id, nowMs: vault.around.clock.now() };
       for (;;) {
-        const batch = vault.credentials.list(access, { ...input.filter, environmentId: environment.id }, after, batchRows);
+        const batch = vault.credentials.list(access, filter, after, batchRows);
         for (const row of batch) {
           if (visible(row.name)) rows.push({ environment, row });
           after = row.name;

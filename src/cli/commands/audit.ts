@@ -9,6 +9,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { readConfig, saveConfig } from '../settings.ts';
+import { moment } from '../times.ts';
 import { readTextFile } from '../typed-in.ts';
 
 const FILTERS = [
@@ -109,7 +110,11 @@ export function auditCommand(): Command {
     'read, follow, export and verify the log (without --tenant: the installation’s)',
   );
   const list = command.command('list').description('events, newest first');
-  for (const name of FILTERS) if (name !== 'environment') list.option(`--${name} <value>`);
+  for (const name of FILTERS) {
+    if (name === 'since' || name === 'until')
+      list.option(`--${name} <instant>`, 'an instant, a date, or how long ago: 24h', moment('back'));
+    else if (name !== 'environment') list.option(`--${name} <value>`);
+  }
   list.action(async (options: Record<string, string>, self: Command) => {
     const session = sessionOf(self);
     const query = Object.fromEntries(FILTERS.map((name) => [name, options[name]]));

@@ -21,7 +21,7 @@ import * as wire from './wire.ts';
 
 const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials';
 const ONE = `${BASE}/{credential}`;
-const fields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'credentials';
 
 function names(request: RouteRequest): { environment: string; name: string } {
@@ -39,8 +39,8 @@ function importOf(told: { from: string; still_used_there?: boolean | undefined }
   return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
 }
 
-function described({ tenant }: TenantVault, located: Located, status = 200): Answer {
-  return { status, body: credentialView(tenant.id, located), headers: { etag: revisionTag(located) } };
+function described({ tenant, around }: TenantVault, located: Located, status = 200): Answer {
+  return { status, body: credentialView(tenant.id, located, around.clock.now()), headers: { etag: revisionTag(located) } };
 }
 
 export const credentialRoutes: readonly Route<TenantContext>[] = [
@@ -73,7 +73,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           maxRows: query.limit,
         });
       });
-      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located));
+      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located, vault.around.clock.now()));
     },
   }),
   route({

@@ -15,7 +15,7 @@ import * as wire from './wire.ts';
 const TENANT = '/v1/tenants/{tenant}';
 const ROTATIONS = `${TENANT}/environments/{environment}/credentials/{credential}/rotations`;
 const tenantField = { tenant: 'tenant' } as const;
-const credentialFields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const credentialFields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 
 export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({

@@ -63,8 +63,9 @@ export const forecastEntry = z.object({
   id: z.string(),
   environment: z.string(),
   name: z.string(),
+  kind: z.string(),
   connector: z.string().nullable(),
-  health: z.enum(['ready', 'degraded', 'needs_consent']),
+  health: z.enum(['ready', 'degraded', 'needs_consent', 'expired']),
   ends_at: timestamp.describe('The day it ends if nothing happens, or ended'),
   days_left: z
     .int()
@@ -79,6 +80,7 @@ export const forecastEntry = z.object({
     'client_secret_expiry',
     'token_cap',
     'provider_change',
+    'end_date',
   ]),
   certain: z.boolean().describe('False: it may come later, or not at all'),
   remedy: z.string(),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { LIMITS } from '../../base/limits.ts';
 import { apiKeyValue, basicValue, databaseValue, jsonValue, oauth2Config, oauth2Value } from '../../vault/credential-kinds.ts';
-import { cursor, limit, name, nullableTime, timestamp } from './wire-parts.ts';
+import { cursor, instant, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const label = z.string().min(1).max(LIMITS.labelMaxChars);
 export const labels = z
@@ -23,7 +23,7 @@ const importOf = z.strictObject({
   /** The other system goes on refreshing it for now: the watch does not end. */
   still_used_there: z.boolean().optional(),
 });
-const expiring = { ...putCommon, expires_at: timestamp.optional() };
+const expiring = { ...putCommon, expires_at: instant.optional() };
 export const putCredential = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('oauth2'),
@@ -39,7 +39,9 @@ export const putCredential = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json'), value: jsonValue, ...expiring }),
 ]);
 
-export const health = z.enum(['ready', 'degraded', 'needs_consent', 'disconnected']);
+export const health = z
+  .enum(['ready', 'degraded', 'needs_consent', 'disconnected', 'expired'])
+  .describe('expired: the end date that was put with it has passed; it is still served, and marked');
 
 const scopeList = z.array(z.string());
 export const grant = z.object({
@@ -119,6 +121,9 @@ export const credentialValue = z.object({
   version: z.int(),
   version_created_at: timestamp,
   expires_at: nullableTime,
+  expired: z
+    .boolean()
+    .describe('expires_at has passed: the value is served as it is, and the provider decides whether it still works'),
   value: z
     .record(z.string(), z.unknown())
     .describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),

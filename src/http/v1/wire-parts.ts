@@ -1,6 +1,17 @@
 // Pieces of wire shapes that several resources share.
 import { z } from 'zod';
+import {
+  CREDENTIAL_NAME_MAX_CHARS,
+  CREDENTIAL_NAME_PATTERN,
+  credentialNameFault,
+  NAME_GLOB_PATTERN,
+  NAME_PATTERN,
+  nameFault,
+  nameGlobFault,
+} from '../../base/ids.ts';
 import { LIMITS } from '../../base/limits.ts';
+
+export { instant } from '../../vault/credential-kinds.ts';
 
 export const seconds = (maxMs: number, minSeconds = 60) =>
   z
@@ -9,7 +20,17 @@ export const seconds = (maxMs: number, minSeconds = 60) =>
     .max(maxMs / 1_000);
 export const cursor = z.string().min(1).max(512);
 
-export const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a name: lower case letters, digits, . _ -');
+/** The rule and which kind of character broke it; never the text itself. */
+const told = (fault: (text: string) => string) => (issue: { readonly input?: unknown }) => fault(String(issue.input));
+export const name = z.string().regex(NAME_PATTERN, { error: told(nameFault) });
+export const credentialName = z
+  .string()
+  .regex(CREDENTIAL_NAME_PATTERN, { error: told(credentialNameFault) })
+  .max(CREDENTIAL_NAME_MAX_CHARS);
+export const namePattern = z
+  .string()
+  .regex(NAME_GLOB_PATTERN, { error: told(nameGlobFault) })
+  .max(CREDENTIAL_NAME_MAX_CHARS);
 export const timestamp = z.iso.datetime({ precision: 3 }).describe('RFC 3339, UTC');
 export const nullableTime = timestamp.nullable();
 export const limit = z.coerce.number().int().min(1).max(LIMITS.pageMaxRows).default(LIMITS.pageDefaultRows);

@@ -1,8 +1,9 @@
 // The shapes on the wire beside credentials, and the one place to import any of them from.
 import { z } from 'zod';
 import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
+import { CREDENTIAL_NAME_MAX_CHARS } from '../../base/ids.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { limit, name, nullableTime, seconds, timestamp } from './wire-parts.ts';
+import { instant, limit, name, namePattern, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
 export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
@@ -21,14 +22,13 @@ export const createTenant = z.strictObject({
 });
 
 const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
-const pattern = z.string().regex(/^[a-z0-9*][a-z0-9._*-]{0,63}$/, 'must be a name pattern; * matches any run of characters');
 const jwk = z
   .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
   .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' });
 export const createWorkload = z.strictObject({
   name,
   environment: name,
-  patterns: z.array(pattern).min(1).max(LIMITS.patternsMaxCount),
+  patterns: z.array(namePattern).min(1).max(LIMITS.patternsMaxCount),
   permissions: z.array(permission).min(1).default(['read']),
   networks: z.array(z.string().min(1).max(64)).max(LIMITS.networksMaxCount).default([]),
   jwks: z.strictObject({ keys: z.array(jwk).min(1).max(8) }).optional(),
@@ -122,12 +122,12 @@ export const auditQuery = z.strictObject({
   action: z.string().max(64).optional(),
   actor: z.string().max(64).optional(),
   outcome: z.enum(['success', 'failure', 'denied']).optional(),
-  target: z.string().max(64).optional(),
+  target: z.string().max(CREDENTIAL_NAME_MAX_CHARS).optional(),
   environment: name.optional(),
   workflow: z.string().max(128).optional(),
   request: z.string().max(64).optional(),
-  since: z.iso.datetime().optional(),
-  until: z.iso.datetime().optional(),
+  since: instant.optional(),
+  until: instant.optional(),
 });
 export const event = z.looseObject({
   index: z.int(),
