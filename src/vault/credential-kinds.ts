@@ -26,7 +26,7 @@ const eitherOf = (name: string) => `must hold ${name}, or ${name}_base64 for byt
 
 export const apiKeyValue = z
   .strictObject({ key: secretText.optional(), key_base64: secretBytes.optional(), key_id: text(512).optional() })
-  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), eitherOf('key'));
+  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), { path: ['key'], message: eitherOf('key') });
 /** RFC 7617 section 2: the user name or the password may be empty; services take a key as either. */
 export const basicValue = z
   .strictObject({
@@ -34,7 +34,10 @@ export const basicValue = z
     password: z.string().max(65_536).optional(),
     password_base64: secretBytes.optional(),
   })
-  .refine((value) => (value.password === undefined) !== (value.password_base64 === undefined), eitherOf('password'))
+  .refine((value) => (value.password === undefined) !== (value.password_base64 === undefined), {
+    path: ['password'],
+    message: eitherOf('password'),
+  })
   .refine((value) => value.username !== '' || value.password !== '', 'must hold a user name or a password');
 
 const port = z.union([z.int().min(1).max(65_535), z.string().regex(/^[1-9][0-9]{0,4}$/, 'must be a port number')]);
@@ -61,7 +64,10 @@ export const databaseValue = z
     dbInstanceIdentifier: text(255).optional(),
     dbClusterIdentifier: text(255).optional(),
   })
-  .refine((value) => value.password === undefined || value.password_base64 === undefined, eitherOf('password'))
+  .refine((value) => value.password === undefined || value.password_base64 === undefined, {
+    path: ['password'],
+    message: eitherOf('password'),
+  })
   .refine((value) => value.url !== undefined || value.host !== undefined, 'must hold a host or a url')
   .refine((value) => value.url !== undefined || value.engine !== undefined, 'must hold an engine beside its host');
 export const jsonValue = z
