@@ -37,22 +37,27 @@ function forgetOldAlerts(vault: TenantVault, now: number): void {
 /** Inside a job. */
 function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void {
   const now = vault.around.clock.now();
-  const { located, next, notices } = vault.door.keepBooks('review', (access) => {
+  const { located, next, notices, isBack } = vault.door.keepBooks('review', (access) => {
     const row = vault.credentials.byId(access, id);
     const environment = vault.credentials.environmentById(access, row.environment_id);
     const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
-    if (reviewed.notices.length === 0) vault.credentials.save(access, reviewed.next);
-    return { located: { row, environment }, ...reviewed };
+    const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
+    if (reviewed.notices.length === 0 && !isBack) vault.credentials.save(access, reviewed.next);
+    return { located: { row, environment }, isBack, ...reviewed };
   });
   vault.dueChanged();
-  if (notices.length === 0) return;
+  if (notices.length === 0 && !isBack) return;
   const environment = located.environment.name;
   vault.door.enterAsSystem(
     'review',
     'credential.review',
     () => foundCredential(vault, located.environment, located.row),
     (access, _subject, details) => {
+      if (isBack) {
+        const facts = { before: 'expired', cause: null, since: toTimestamp(now) };
+        details.alert = raiseAlert(vault, access, next, environment, 'credential.ready', facts);
+      }
       for (const { endsAt, cause, certain, remedy } of notices) {
         const ends_at = toTimestamp(endsAt);
         const facts = { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy };
