@@ -21,7 +21,7 @@ import { openRun, type Trigger } from '../engine/run-record.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
 import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2/refresh.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
+import { mayReachLoopback, refuseIgnored, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
 import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
@@ -275,7 +275,9 @@ export class RunEngine implements Refresher {
   checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
     const connector =
       this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
-    return rulesOf(settleFor(connector, config, {}, true), config);
+    const settled = settleFor(connector, config, {}, true);
+    refuseIgnored(connector, config, settled);
+    return rulesOf(settled, config);
   }
 }
 

@@ -33,7 +33,6 @@ const OF_THE_PROTOCOL = new Set([
   'grant_type',
   'scope',
   'code',
-  'redirect_uri',
   'code_verifier',
   'token',
 ]);
@@ -48,7 +47,9 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
   const fields = new URLSearchParams();
   const mayName = call.authentication === 'client_secret_as_user';
   for (const [name, value] of Object.entries(call.extraFields ?? {})) {
-    if (!OF_THE_PROTOCOL.has(name) || (mayName && name === 'client_id')) fields.set(name, value);
+    // Some providers want the client named in the body beside Basic; never another client.
+    const names = name === 'client_id' && (mayName || value === client.clientId);
+    if (!OF_THE_PROTOCOL.has(name) || names) fields.set(name, value);
   }
   for (const [name, value] of Object.entries(call.fields)) fields.set(name, value);
 

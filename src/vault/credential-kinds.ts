@@ -113,44 +113,72 @@ export const workflowNeed = z.strictObject({
 });
 export type WorkflowNeed = z.infer<typeof workflowNeed>;
 
+/** Fields of a token request that have a field of their own here or are nobody's to set. */
+const OF_THE_PROTOCOL = new Set([
+  'grant_type',
+  'refresh_token',
+  'scope',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'code',
+  'code_verifier',
+  'token',
+]);
+const OF_THE_PROTOCOL_LIST = [...OF_THE_PROTOCOL].join(', ');
+
 /** How to connect and refresh an OAuth grant; nothing here is secret. What is not set is the connector's. */
-export const oauth2Config = z.strictObject({
-  /** Needed where the connector names none (generic-oauth2). */
-  token_endpoint: endpoint.optional(),
-  authorization_endpoint: endpoint.optional(),
-  revocation_endpoint: endpoint.optional(),
-  introspection_endpoint: endpoint.optional(),
-  /** For generic-oidc: where discovery starts; elsewhere the `iss` an answer must carry. */
-  issuer: endpoint.optional(),
-  /** What the connector calls `{parameter}`: My Domain, region, slug ... */
-  parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
-  /** Other places for the hosts a connector declares, e.g. `{ "api.hubapi.com": "https://proxy.example/hubspot" }`. */
-  base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
-  /** All hosts of the connector are played by the sandbox at this origin. Only where the installation allows it. */
-  sandbox: endpoint.optional(),
-  workflows: z
-    .array(workflowNeed)
-    .max(LIMITS.workflowsMaxCount)
-    .refine((list) => new Set(list.map((entry) => entry.name)).size === list.length, 'names a workflow twice')
-    .optional(),
-  client_id: text(512),
-  client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
-  body_format: z.enum(['form', 'json']).optional(),
-  refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
-  lost_answer: z.union([z.enum(['safe', 'unsafe']), z.strictObject({ window_seconds: z.int().min(1).max(86_400) })]).optional(),
-  access_token_ttl_seconds: z.union([z.int().min(1).max(31_536_000), z.literal('never')]).optional(),
-  extra_parameters: z.record(z.string().min(1).max(64), z.string().max(1_024)).optional(),
-  scope_separator: z.enum([' ', ',']).optional(),
-  assertion_audience: text(1_024).optional(),
-  /** Sent with every refresh, for the few providers that want it. */
-  scope: z.string().max(4_096).optional(),
-  /** `ahead` (default): before each expiry. `on_read`: when someone reads, and often enough to keep an idle grant alive. */
-  refresh: z.enum(['ahead', 'on_read']).optional(),
-  /** For the forecast, where the connector does not know. */
-  idle_limit_days: z.int().min(1).max(3_650).optional(),
-  absolute_limit_days: z.int().min(1).max(3_650).optional(),
-  client_secret_expires_at: instant.optional(),
-});
+export const oauth2Config = z
+  .strictObject({
+    /** Needed where the connector names none (generic-oauth2). */
+    token_endpoint: endpoint.optional(),
+    authorization_endpoint: endpoint.optional(),
+    revocation_endpoint: endpoint.optional(),
+    introspection_endpoint: endpoint.optional(),
+    /** For generic-oidc: where discovery starts; elsewhere the `iss` an answer must carry. */
+    issuer: endpoint.optional(),
+    /** What the connector calls `{parameter}`: My Domain, region, slug ... */
+    parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
+    /** Other places for the hosts a connector declares, e.g. `{ "api.hubapi.com": "https://proxy.example/hubspot" }`. */
+    base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
+    /** All hosts of the connector are played by the sandbox at this origin. Only where the installation allows it. */
+    sandbox: endpoint.optional(),
+    workflows: z
+      .array(workflowNeed)
+      .max(LIMITS.workflowsMaxCount)
+      .refine((list) => new Set(list.map((entry) => entry.name)).size === list.length, 'names a workflow twice')
+      .optional(),
+    client_id: text(512),
+    client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
+    body_format: z.enum(['form', 'json']).optional(),
+    refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
+    lost_answer: z.union([z.enum(['safe', 'unsafe']), z.strictObject({ window_seconds: z.int().min(1).max(86_400) })]).optional(),
+    access_token_ttl_seconds: z.union([z.int().min(1).max(31_536_000), z.literal('never')]).optional(),
+    /** Sent with every refresh beside the fields of the protocol, which it never replaces; `client_id` only as it is above. */
+    extra_parameters: z
+      .record(
+        z.string().regex(/^[\x21-\x7e]{1,64}$/, 'must be a parameter name of visible ASCII characters'),
+        z.string().max(1_024),
+      )
+      .refine((given) => !Object.keys(given).some((name) => OF_THE_PROTOCOL.has(name)), {
+        message: `must not set ${OF_THE_PROTOCOL_LIST}: they are set by the fields of their own or by the vault`,
+      })
+      .optional(),
+    scope_separator: z.enum([' ', ',']).optional(),
+    assertion_audience: text(1_024).optional(),
+    /** Sent with every refresh, for the few providers that want it. */
+    scope: z.string().max(4_096).optional(),
+    /** `ahead` (default): before each expiry. `on_read`: when someone reads, and often enough to keep an idle grant alive. */
+    refresh: z.enum(['ahead', 'on_read']).optional(),
+    /** For the forecast, where the connector does not know. */
+    idle_limit_days: z.int().min(1).max(3_650).optional(),
+    absolute_limit_days: z.int().min(1).max(3_650).optional(),
+    client_secret_expires_at: instant.optional(),
+  })
+  .refine((config) => (config.extra_parameters?.['client_id'] ?? config.client_id) === config.client_id, {
+    path: ['extra_parameters', 'client_id'],
+    message: 'must be the client_id of this credential, or absent',
+  });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 
 export const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
