@@ -49,10 +49,16 @@ export interface RouteShape {
     readonly status: number;
     readonly description: string;
     readonly schema?: z.ZodType;
+    /** Other good answers by status: 201 with the same body, 304 with none. */
+    readonly also?: Readonly<Record<number, string>>;
     readonly mediaType?: string;
   };
   /** The answer carries a secret. */
   readonly secret?: boolean;
+  /** The answer has an ETag. `read`: If-None-Match is answered with 304; `write`: If-Match and If-None-Match hold the write to what was seen; `condition`: as `write`, and the answer has none. */
+  readonly etag?: 'read' | 'write' | 'condition';
+  /** Bodies by name, for the document; a test parses each. */
+  readonly examples?: Readonly<Record<string, unknown>>;
   /** Honours Idempotency-Key. */
   readonly idempotent?: boolean;
 }

@@ -7,7 +7,11 @@ import type { Purpose } from '../crypto/envelope.ts';
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
 /** RFC 4648 section 4, with its padding: any bytes. */
-const secretBytes = z.base64('must be base64 of RFC 4648 section 4, with its padding').min(1).max(87_384);
+const secretBytes = z
+  .base64('must be base64 of RFC 4648 section 4, with its padding')
+  .min(1)
+  .max(87_384)
+  .meta({ contentEncoding: 'base64', pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' });
 
 /** An instant as people write it, kept as this service writes it (base/instants.ts). */
 export const instant = z
@@ -26,7 +30,8 @@ const eitherOf = (name: string) => `must hold ${name}, or ${name}_base64 for byt
 
 export const apiKeyValue = z
   .strictObject({ key: secretText.optional(), key_base64: secretBytes.optional(), key_id: text(512).optional() })
-  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), { path: ['key'], message: eitherOf('key') });
+  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), { path: ['key'], message: eitherOf('key') })
+  .meta({ oneOf: [{ required: ['key'] }, { required: ['key_base64'] }] });
 /** RFC 7617 section 2: the user name or the password may be empty; services take a key as either. */
 export const basicValue = z
   .strictObject({
@@ -38,7 +43,8 @@ export const basicValue = z
     path: ['password'],
     message: eitherOf('password'),
   })
-  .refine((value) => value.username !== '' || value.password !== '', 'must hold a user name or a password');
+  .refine((value) => value.username !== '' || value.password !== '', 'must hold a user name or a password')
+  .meta({ oneOf: [{ required: ['password'] }, { required: ['password_base64'] }] });
 
 const port = z.union([z.int().min(1).max(65_535), z.string().regex(/^[1-9][0-9]{0,4}$/, 'must be a port number')]);
 /** As drivers and services hand them out: parts, one connection URL, or both; names of Amazon RDS are kept as they are. */
@@ -69,10 +75,15 @@ export const databaseValue = z
     message: eitherOf('password'),
   })
   .refine((value) => value.url !== undefined || value.host !== undefined, 'must hold a host or a url')
-  .refine((value) => value.url !== undefined || value.engine !== undefined, 'must hold an engine beside its host');
+  .refine((value) => value.url !== undefined || value.engine !== undefined, 'must hold an engine beside its host')
+  .meta({
+    anyOf: [{ required: ['url'] }, { required: ['engine', 'host'] }],
+    not: { required: ['password', 'password_base64'], properties: { password: {}, password_base64: {} } },
+  });
 export const jsonValue = z
   .record(z.string().max(256), z.unknown())
-  .refine((value) => Object.keys(value).length > 0, 'must not be empty');
+  .refine((value) => Object.keys(value).length > 0, 'must not be empty')
+  .meta({ minProperties: 1 });
 
 /** An OAuth grant as it is put in. Only the access token, its type, scope and expiry are ever served. */
 export const oauth2Value = z.strictObject({

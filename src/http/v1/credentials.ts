@@ -24,6 +24,22 @@ const ONE = `${BASE}/{credential}`;
 const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'credentials';
 
+const NOT_MODIFIED = { 304: 'It is still what If-None-Match names' };
+const PUT_EXAMPLES = {
+  api_key: { kind: 'api_key', value: { key: 'example-key' }, expires_at: '2027-01-31T09:00:00Z' },
+  bytes: { kind: 'api_key', value: { key_base64: '//79/A==' } },
+  basic: { kind: 'basic', value: { username: 'ada', password: 'example-password' }, labels: { owner: 'ops' } },
+  database: {
+    kind: 'database',
+    value: { engine: 'postgresql', host: 'db.example', port: 5432, username: 'app', password: 'example' },
+  },
+  oauth2: {
+    kind: 'oauth2',
+    value: { refresh_token: 'example-refresh-token', client_secret: 'example-secret' },
+    config: { client_id: 'example-client', token_endpoint: 'https://provider.example/token' },
+  },
+};
+
 function names(request: RouteRequest): { environment: string; name: string } {
   return { environment: request.params['environment'] ?? '', name: request.params['credential'] ?? '' };
 }
@@ -83,7 +99,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.describe',
     fields,
-    success: { status: 200, description: 'The credential', schema: wire.credential },
+    etag: 'read',
+    success: { status: 200, description: 'The credential', schema: wire.credential, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { environment, name } = names(request);
       const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
@@ -100,7 +117,14 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     operation: 'credential.put',
     fields,
     body: wire.putCredential,
-    success: { status: 200, description: 'The credential; 201 when it was created', schema: wire.credential },
+    etag: 'write',
+    examples: PUT_EXAMPLES,
+    success: {
+      status: 200,
+      description: 'The credential with its new version',
+      schema: wire.credential,
+      also: { 201: 'The credential, which was created' },
+    },
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
       const result = await vault.submit(() =>
@@ -127,6 +151,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.label',
     fields,
+    etag: 'write',
     body: wire.patchCredential,
     success: { status: 200, description: 'The credential', schema: wire.credential },
     async handle({ vault }: TenantContext, request) {
@@ -150,6 +175,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.delete',
     fields,
+    etag: 'write',
     query: wire.deleteQuery,
     success: { status: 200, description: 'The deleted credential and when it will be destroyed', schema: wire.credential },
     async handle({ vault }: TenantContext, request) {
@@ -175,7 +201,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     fields,
     query: wire.readValue,
     secret: true,
-    success: { status: 200, description: 'The value', schema: wire.credentialValue },
+    etag: 'read',
+    success: { status: 200, description: 'The value', schema: wire.credentialValue, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { query } = request;
       const result = await readFreshCredential(vault, request.caller, {
@@ -220,6 +247,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.rollback',
     fields,
+    etag: 'write',
     body: wire.rollBack,
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
@@ -242,6 +270,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.restore',
     fields,
+    etag: 'write',
     body: wire.empty,
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
@@ -257,6 +286,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.destroy',
     fields,
+    etag: 'condition',
     body: wire.empty,
     idempotent: true,
     success: { status: 200, description: 'It is gone', schema: z.object({ destroyed: z.literal(true) }) },

@@ -16,6 +16,7 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
     operation: 'credential.disconnect',
     fields: { tenant: 'tenant', environment: 'name', credential: 'credential' },
     body: wire.disconnect,
+    etag: 'write',
     idempotent: true,
     success: {
       status: 200,

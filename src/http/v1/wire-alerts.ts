@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ALERT_KINDS } from '../../alerts/raise-alert.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { cursor, limit, name, nullableTime, timestamp } from './wire-parts.ts';
+import { cursor, digits, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const alertKind = z.enum(ALERT_KINDS);
 const fact = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -25,7 +25,12 @@ export const alert = z.object({
 export type WireAlert = z.infer<typeof alert>;
 
 export const createWebhook = z.strictObject({
-  url: z.string().min(1).max(1_024).describe('https, without user name, password or fragment'),
+  url: z
+    .string()
+    .min(1)
+    .max(1_024)
+    .describe('https, without user name, password or fragment')
+    .meta({ format: 'uri', examples: ['https://ops.example/keyturn'] }),
   kinds: z.array(alertKind).max(ALERT_KINDS.length).default([]).describe('Empty: all there are and will be'),
 });
 export const webhook = z.object({
@@ -56,7 +61,7 @@ export type WireDelivery = z.infer<typeof delivery>;
 export const listForecast = z.strictObject({
   cursor: cursor.optional(),
   limit,
-  within_days: z.coerce.number().int().min(0).max(3_650).optional(),
+  within_days: digits(0, 3_650).optional(),
   environment: name.optional(),
 });
 export const forecastEntry = z.object({

@@ -2,12 +2,14 @@
 import { z } from 'zod';
 import { LIMITS } from '../../base/limits.ts';
 import { apiKeyValue, basicValue, databaseValue, jsonValue, oauth2Config, oauth2Value } from '../../vault/credential-kinds.ts';
-import { cursor, instant, limit, name, nullableTime, timestamp } from './wire-parts.ts';
+import { cursor, digits, instant, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const label = z.string().min(1).max(LIMITS.labelMaxChars);
+const LABEL_NAME = /^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,63}$/;
 export const labels = z
-  .record(z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,63}$/, 'must be a label name'), label)
-  .refine((value) => Object.keys(value).length <= LIMITS.labelsMaxCount, 'has too many labels');
+  .record(z.string().regex(LABEL_NAME, 'must be a label name'), label)
+  .refine((value) => Object.keys(value).length <= LIMITS.labelsMaxCount, 'has too many labels')
+  .meta({ propertyNames: { pattern: LABEL_NAME.source }, maxProperties: LIMITS.labelsMaxCount });
 const description = z.string().max(LIMITS.descriptionMaxChars);
 
 const putCommon = {
@@ -156,18 +158,13 @@ export const listCredentials = z.strictObject({
   deleted: z.enum(['true', 'false']).default('false'),
 });
 export const readValue = z.strictObject({
-  version: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).optional(),
+  version: digits(1, Number.MAX_SAFE_INTEGER).optional(),
   stage: z.enum(['current', 'previous', 'pending']).optional(),
 });
 export const patchCredential = z.strictObject({ labels: labels.optional(), description: description.optional() });
 export const rollBack = z.strictObject({ version: z.int().min(1).optional() });
 export const deleteQuery = z.strictObject({
-  recovery_window_days: z.coerce
-    .number()
-    .int()
-    .min(LIMITS.recoveryWindowMinMs / 86_400_000)
-    .max(LIMITS.recoveryWindowMaxMs / 86_400_000)
-    .optional(),
+  recovery_window_days: digits(LIMITS.recoveryWindowMinMs / 86_400_000, LIMITS.recoveryWindowMaxMs / 86_400_000).optional(),
 });
 
 export const run = z.object({

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
 import { CREDENTIAL_NAME_MAX_CHARS } from '../../base/ids.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { instant, limit, name, namePattern, nullableTime, seconds, timestamp } from './wire-parts.ts';
+import { digits, instant, limit, name, namePattern, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
 export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
@@ -24,7 +24,8 @@ export const createTenant = z.strictObject({
 const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
 const jwk = z
   .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
-  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' });
+  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' })
+  .meta({ not: { required: ['d'], properties: { d: {} } } });
 export const createWorkload = z.strictObject({
   name,
   environment: name,
@@ -73,18 +74,21 @@ export const issuedToken = z.object({ id: z.string(), token: z.string().describe
 export type WireIssuedToken = z.infer<typeof issuedToken>;
 
 /** RFC 6749 section 4.4.2, RFC 7523 section 2.2. */
-export const tokenRequest = z.strictObject({
-  grant_type: z.literal('client_credentials'),
-  client_id: z.string().min(1).max(64).optional(),
-  client_secret: z.string().min(1).max(256).optional(),
-  client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer').optional(),
-  client_assertion: z.string().min(1).max(8_192).optional(),
-  scope: z.string().max(256).optional(),
-});
+export const tokenRequest = z
+  .strictObject({
+    grant_type: z.literal('client_credentials'),
+    client_id: z.string().min(1).max(64).optional(),
+    client_secret: z.string().min(1).max(256).optional(),
+    client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer').optional(),
+    client_assertion: z.string().min(1).max(8_192).optional(),
+    scope: z.string().max(256).optional(),
+  })
+  .meta({ not: { required: ['client_secret', 'client_assertion'], properties: { client_secret: {}, client_assertion: {} } } });
 export const tokenResponse = z.object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() });
 export type WireTokenResponse = z.infer<typeof tokenResponse>;
 
-const role = z.enum(ROLES);
+/** What a person can be; the role of programs is theirs alone. */
+const role = z.enum(ROLES).exclude(['workload']);
 const grant = z.strictObject({ role, tenant: name.optional() });
 export const setUp = z.strictObject({ name });
 export const createUser = z.strictObject({
@@ -116,8 +120,8 @@ export const whoAmI = z.object({
 export type WireWhoAmI = z.infer<typeof whoAmI>;
 
 export const auditQuery = z.strictObject({
-  before: z.coerce.number().int().min(0).optional(),
-  from: z.coerce.number().int().min(0).optional(),
+  before: digits(0, Number.MAX_SAFE_INTEGER).optional(),
+  from: digits(0, Number.MAX_SAFE_INTEGER).optional(),
   limit,
   action: z.string().max(64).optional(),
   actor: z.string().max(64).optional(),
@@ -158,6 +162,8 @@ export const rotateKeys = z.strictObject({
   purposes: z
     .array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac']))
     .min(1)
+    .refine((purposes) => new Set(purposes).size === purposes.length, 'must not name a purpose twice')
+    .meta({ uniqueItems: true })
     .optional(),
 });
 export const keyProgress = z.object({
