@@ -68,7 +68,8 @@ export function openApiDocument(routes: readonly RouteShape[], version: string):
     tags: [...new Set(routes.map((shape) => shape.tag))].map((name) => ({ name, description: TAGS[name] ?? name })),
   });
   const made = document as unknown as Json;
-  made['components'] = { ...(document.components as Json | undefined), ...COMPONENTS(problemSchema()) };
+  const schemas = document.components?.schemas as Json | undefined;
+  made['components'] = componentsWith({ ...schemas, Problem: problemSchema() });
   return made;
 }
 
@@ -121,7 +122,7 @@ const header = (name: string, description: string, schema: unknown) => ({
   schema,
 });
 
-function COMPONENTS(problemShape: unknown): Json {
+function componentsWith(schemas: Json): Json {
   const responses = Object.entries(DESCRIPTIONS).map(([status, description]) => [
     `Problem${status}`,
     {
@@ -135,7 +136,7 @@ function COMPONENTS(problemShape: unknown): Json {
     },
   ]);
   return {
-    schemas: { Problem: problemShape },
+    schemas,
     responses: Object.fromEntries(responses) as Json,
     headers: {
       RequestId: { description: 'Names the request in the log', schema: { type: 'string' } },
@@ -274,8 +275,18 @@ function bodyContent(shape: RouteShape) {
   };
 }
 
-function operationId(shape: RouteShape): string {
-  const words = shape.path.split('/').filter((part) => part !== '' && part !== 'v1');
-  const name = words.map((word) => word.replace(/[{}]/g, '')).map((word) => word.charAt(0).toUpperCase() + word.slice(1));
-  return `${shape.method.toLowerCase()}${name.join('')}`;
+/** First words of paths that stand both under a tenant and beside it. */
+const ALSO_AT_HOME = new Set(['audit', 'whoami', 'token']);
+
+/** `putCredential`, `getCredentialVersions`, `getTenantAuditEvents`: the method and what it is about, one of a list in the singular. */
+function operationId({ method, path }: RouteShape): string {
+  const inTenant = path.replace(/^\/v1\/tenants\/\{tenant\}\/(?:environments\/\{environment\}\/)?/, '');
+  const segments = inTenant.replace(/^\/(?:v1\/)?/, '').split('/');
+  const isShared = inTenant !== path && ALSO_AT_HOME.has(segments[0] ?? '');
+  const words = segments.flatMap((segment, i) => {
+    if (segment.startsWith('{')) return [];
+    const singular = segments[i + 1]?.startsWith('{') === true ? segment.replace(/s$/, '') : segment;
+    return [singular.charAt(0).toUpperCase() + singular.slice(1)];
+  });
+  return `${method.toLowerCase()}${isShared ? 'Tenant' : ''}${words.join('')}`;
 }

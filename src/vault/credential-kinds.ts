@@ -25,60 +25,54 @@ function holdsMore(url: URL | null): boolean {
   return url !== null && (url.username !== '' || url.password !== '' || url.hash !== '');
 }
 
-/** INVARIANT: what is put is what is read: text is never changed, bytes that are no text come as base64 and go as base64 (test/vault/values.test.ts). */
-const eitherOf = (name: string) => `must hold ${name}, or ${name}_base64 for bytes that are not UTF-8, and not both`;
-
-export const apiKeyValue = z
-  .strictObject({ key: secretText.optional(), key_base64: secretBytes.optional(), key_id: text(512).optional() })
-  .refine((value) => (value.key === undefined) !== (value.key_base64 === undefined), { path: ['key'], message: eitherOf('key') })
-  .meta({ oneOf: [{ required: ['key'] }, { required: ['key_base64'] }] });
+/**
+ * A value that is used by one secret: as text, or as base64 where its bytes are not UTF-8; never both.
+ * INVARIANT: what is put is what is read, unchanged, in the form it was put (test/http/v1/values.test.ts).
+ */
+export const apiKeyValue = z.union([
+  z.strictObject({ key: secretText, key_id: text(512).optional() }),
+  z.strictObject({ key_base64: secretBytes, key_id: text(512).optional() }),
+]);
 /** RFC 7617 section 2: the user name or the password may be empty; services take a key as either. */
+const username = z.string().max(65_536);
 export const basicValue = z
-  .strictObject({
-    username: z.string().max(65_536),
-    password: z.string().max(65_536).optional(),
-    password_base64: secretBytes.optional(),
-  })
-  .refine((value) => (value.password === undefined) !== (value.password_base64 === undefined), {
-    path: ['password'],
-    message: eitherOf('password'),
-  })
-  .refine((value) => value.username !== '' || value.password !== '', 'must hold a user name or a password')
-  .meta({ oneOf: [{ required: ['password'] }, { required: ['password_base64'] }] });
+  .union([
+    z.strictObject({ username, password: z.string().max(65_536) }),
+    z.strictObject({ username, password_base64: secretBytes }),
+  ])
+  .refine(
+    (value) => value.username !== '' || !('password' in value) || value.password !== '',
+    'must hold a user name or a password',
+  );
 
 const port = z.union([z.int().min(1).max(65_535), z.string().regex(/^[1-9][0-9]{0,4}$/, 'must be a port number')]);
-/** As drivers and services hand them out: parts, one connection URL, or both; names of Amazon RDS are kept as they are. */
+const databaseParts = {
+  username: z.string().max(512).optional(),
+  password: z.string().max(65_536).optional(),
+  password_base64: secretBytes.optional(),
+  /** Absent where the engine finds it by itself, as with mongodb+srv. */
+  port: port.optional(),
+  database: text(255).optional(),
+  /** What the driver is told beside that, e.g. `{ "sslmode": "require" }`. */
+  options: z.record(text(128), z.union([z.string().max(1_024), z.number(), z.boolean()])).optional(),
+  dbname: text(255).optional(),
+  dbInstanceIdentifier: text(255).optional(),
+  dbClusterIdentifier: text(255).optional(),
+};
+const engine = z
+  .string()
+  .regex(/^[a-z][a-z0-9+._-]{0,63}$/, 'must be the name of an engine such as postgresql, mysql, mongodb, redis or sqlserver');
+/** One host, several with commas, or the folder of a Unix socket. */
+const host = text(2_048);
+/** As drivers and services hand them out: parts, or a whole connection string; names of Amazon RDS are kept as they are. */
 export const databaseValue = z
-  .strictObject({
-    engine: z
-      .string()
-      .regex(/^[a-z][a-z0-9+._-]{0,63}$/, 'must be the name of an engine such as postgresql, mysql, mongodb, redis or sqlserver')
-      .optional(),
-    /** One host, several with commas, or the folder of a Unix socket. */
-    host: text(2_048).optional(),
-    /** Absent where the engine finds it by itself, as with mongodb+srv. */
-    port: port.optional(),
-    username: z.string().max(512).optional(),
-    password: z.string().max(65_536).optional(),
-    password_base64: secretBytes.optional(),
-    database: text(255).optional(),
-    /** A whole connection string. */
-    url: secretText.optional(),
-    /** What the driver is told beside that, e.g. `{ "sslmode": "require" }`. */
-    options: z.record(text(128), z.union([z.string().max(1_024), z.number(), z.boolean()])).optional(),
-    dbname: text(255).optional(),
-    dbInstanceIdentifier: text(255).optional(),
-    dbClusterIdentifier: text(255).optional(),
-  })
+  .union([
+    z.strictObject({ engine, host, url: secretText.optional(), ...databaseParts }),
+    z.strictObject({ url: secretText, engine: engine.optional(), ...databaseParts }),
+  ])
   .refine((value) => value.password === undefined || value.password_base64 === undefined, {
-    path: ['password'],
-    message: eitherOf('password'),
-  })
-  .refine((value) => value.url !== undefined || value.host !== undefined, 'must hold a host or a url')
-  .refine((value) => value.url !== undefined || value.engine !== undefined, 'must hold an engine beside its host')
-  .meta({
-    anyOf: [{ required: ['url'] }, { required: ['engine', 'host'] }],
-    not: { required: ['password', 'password_base64'], properties: { password: {}, password_base64: {} } },
+    path: ['password_base64'],
+    message: 'must not stand beside password',
   });
 export const jsonValue = z
   .record(z.string().max(256), z.unknown())

@@ -11,7 +11,8 @@ type Json = any;
 const document = openApiDocument(ALL_ROUTES, VERSION) as Json;
 const ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: true });
 (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
-ajv.addSchema({ $id: 'https://keyturn.example/openapi.json', ...document });
+const ID = 'https://keyturn.example/openapi.json';
+ajv.addSchema({ ...closed(document), $id: ID });
 
 interface Documented {
   readonly place: string;
@@ -75,8 +76,7 @@ const KNOWN = new Map<unknown, ReturnType<typeof ajv.compile>>();
 function compiled(schema: Json): ReturnType<typeof ajv.compile> {
   const known = KNOWN.get(schema);
   if (known !== undefined) return known;
-  const placed = schema.$ref === undefined ? schema : { $ref: `https://keyturn.example/openapi.json${schema.$ref}` };
-  const made = ajv.compile(closed(placed));
+  const made = ajv.compile(closed(schema));
   KNOWN.set(schema, made);
   return made;
 }
@@ -85,7 +85,9 @@ function compiled(schema: Json): ReturnType<typeof ajv.compile> {
 function closed(schema: Json): Json {
   if (typeof schema !== 'object' || schema === null) return schema;
   if (Array.isArray(schema)) return schema.map(closed);
-  const inner = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, closed(value)]));
+  const inner = Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => [key, key === '$ref' ? `${ID}${String(value)}` : closed(value)]),
+  );
   return inner['properties'] !== undefined && !('additionalProperties' in inner)
     ? { ...inner, additionalProperties: false }
     : inner;

@@ -27,18 +27,20 @@ const importOf = z.strictObject({
 });
 const expiring = { ...putCommon, expires_at: instant.optional() };
 export const putCredential = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('oauth2'),
-    value: oauth2Value,
-    config: oauth2Config,
-    connector: name.optional(),
-    import: importOf.optional(),
-    ...putCommon,
-  }),
-  z.strictObject({ kind: z.literal('api_key'), value: apiKeyValue, ...expiring }),
-  z.strictObject({ kind: z.literal('basic'), value: basicValue, ...expiring }),
-  z.strictObject({ kind: z.literal('database'), value: databaseValue, ...expiring }),
-  z.strictObject({ kind: z.literal('json'), value: jsonValue, ...expiring }),
+  z
+    .strictObject({
+      kind: z.literal('oauth2'),
+      value: oauth2Value,
+      config: oauth2Config,
+      connector: name.optional(),
+      import: importOf.optional(),
+      ...putCommon,
+    })
+    .meta({ id: 'PutGrant' }),
+  z.strictObject({ kind: z.literal('api_key'), value: apiKeyValue, ...expiring }).meta({ id: 'PutApiKey' }),
+  z.strictObject({ kind: z.literal('basic'), value: basicValue, ...expiring }).meta({ id: 'PutBasic' }),
+  z.strictObject({ kind: z.literal('database'), value: databaseValue, ...expiring }).meta({ id: 'PutDatabase' }),
+  z.strictObject({ kind: z.literal('json'), value: jsonValue, ...expiring }).meta({ id: 'PutJson' }),
 ]);
 
 export const health = z
@@ -46,67 +48,71 @@ export const health = z
   .describe('expired: the end date that was put with it has passed; it is still served, and marked');
 
 const scopeList = z.array(z.string());
-export const grant = z.object({
-  connected_at: nullableTime.describe('When a person last consented'),
-  imported_at: nullableTime,
-  imported_from: z.string().nullable(),
-  refreshed_at: nullableTime,
-  ends_at: nullableTime.describe('When it ends if nobody does anything'),
-  ends_because: z.string().nullable(),
-  ends_certain: z.boolean().nullable(),
-  account: z.record(z.string(), z.string()).describe('What the provider told of the connected account, by connector'),
-  scopes: z
-    .object({
-      wanted: scopeList,
-      granted: scopeList.nullable().describe('Null: nobody told'),
-      missing: scopeList,
-      extra: scopeList,
-      source: z.enum(['answer', 'introspection', 'jwt', 'probe']).nullable(),
-    })
-    .describe('What the workflows need held against what was granted'),
-  guard: z
-    .object({
-      sign: z.enum(['refused_early', 'replaced_unexpectedly', 'token_dead_early', 'put_while_alive']),
-      at: timestamp,
-      explanation: z.string(),
-    })
-    .nullable()
-    .describe('A sign that another system refreshes the same grant'),
-  revocation: z
-    .object({
-      state: z.enum(['waiting', 'revoked', 'not_possible', 'shared', 'not_asked', 'given_up']),
-      at: timestamp,
-      attempts: z.int(),
-      cause: z.string().nullable(),
-    })
-    .nullable(),
-});
+export const grant = z
+  .object({
+    connected_at: nullableTime.describe('When a person last consented'),
+    imported_at: nullableTime,
+    imported_from: z.string().nullable(),
+    refreshed_at: nullableTime,
+    ends_at: nullableTime.describe('When it ends if nobody does anything'),
+    ends_because: z.string().nullable(),
+    ends_certain: z.boolean().nullable(),
+    account: z.record(z.string(), z.string()).describe('What the provider told of the connected account, by connector'),
+    scopes: z
+      .object({
+        wanted: scopeList,
+        granted: scopeList.nullable().describe('Null: nobody told'),
+        missing: scopeList,
+        extra: scopeList,
+        source: z.enum(['answer', 'introspection', 'jwt', 'probe']).nullable(),
+      })
+      .describe('What the workflows need held against what was granted'),
+    guard: z
+      .object({
+        sign: z.enum(['refused_early', 'replaced_unexpectedly', 'token_dead_early', 'put_while_alive']),
+        at: timestamp,
+        explanation: z.string(),
+      })
+      .nullable()
+      .describe('A sign that another system refreshes the same grant'),
+    revocation: z
+      .object({
+        state: z.enum(['waiting', 'revoked', 'not_possible', 'shared', 'not_asked', 'given_up']),
+        at: timestamp,
+        attempts: z.int(),
+        cause: z.string().nullable(),
+      })
+      .nullable(),
+  })
+  .meta({ id: 'Grant' });
 export type WireGrant = z.infer<typeof grant>;
 
-export const credential = z.object({
-  id: z.string(),
-  name: z.string(),
-  environment: z.string(),
-  kind: z.string(),
-  connector: z.string().nullable(),
-  state: z.enum(['active', 'deleted']),
-  health: z.object({ state: health, since: timestamp, cause: z.string().nullable() }),
-  version: z.int(),
-  previous_version: z.int().nullable(),
-  revision: z.int(),
-  description: z.string(),
-  labels: z.record(z.string(), z.string()),
-  config: z.record(z.string(), z.unknown()),
-  expires_at: nullableTime,
-  refresh_due_at: nullableTime,
-  created_at: timestamp,
-  created_by: z.string(),
-  updated_at: timestamp,
-  deleted_at: nullableTime,
-  destroy_after_at: nullableTime,
-  grant: grant.optional().describe('Of an OAuth grant'),
-  reconnect: z.string().optional().describe('Where to POST for a link, while the account must be connected again'),
-});
+export const credential = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    environment: z.string(),
+    kind: z.string(),
+    connector: z.string().nullable(),
+    state: z.enum(['active', 'deleted']),
+    health: z.object({ state: health, since: timestamp, cause: z.string().nullable() }),
+    version: z.int(),
+    previous_version: z.int().nullable(),
+    revision: z.int(),
+    description: z.string(),
+    labels: z.record(z.string(), z.string()),
+    config: z.record(z.string(), z.unknown()),
+    expires_at: nullableTime,
+    refresh_due_at: nullableTime,
+    created_at: timestamp,
+    created_by: z.string(),
+    updated_at: timestamp,
+    deleted_at: nullableTime,
+    destroy_after_at: nullableTime,
+    grant: grant.optional().describe('Of an OAuth grant'),
+    reconnect: z.string().optional().describe('Where to POST for a link, while the account must be connected again'),
+  })
+  .meta({ id: 'Credential' });
 export type WireCredential = z.infer<typeof credential>;
 
 export const disconnect = z.strictObject({ revoke: z.boolean().default(true) });
@@ -115,32 +121,36 @@ export const disconnected = credential.extend({
 });
 export type WireDisconnected = z.infer<typeof disconnected>;
 
-export const credentialValue = z.object({
-  id: z.string(),
-  name: z.string(),
-  environment: z.string(),
-  kind: z.string(),
-  version: z.int(),
-  version_created_at: timestamp,
-  expires_at: nullableTime,
-  expired: z
-    .boolean()
-    .describe('expires_at has passed: the value is served as it is, and the provider decides whether it still works'),
-  value: z
-    .record(z.string(), z.unknown())
-    .describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),
-});
+export const credentialValue = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    environment: z.string(),
+    kind: z.string(),
+    version: z.int(),
+    version_created_at: timestamp,
+    expires_at: nullableTime,
+    expired: z
+      .boolean()
+      .describe('expires_at has passed: the value is served as it is, and the provider decides whether it still works'),
+    value: z
+      .record(z.string(), z.unknown())
+      .describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),
+  })
+  .meta({ id: 'CredentialValue' });
 export type WireCredentialValue = z.infer<typeof credentialValue>;
 
-export const version = z.object({
-  version: z.int(),
-  stages: z.array(z.enum(['current', 'previous', 'pending'])),
-  origin: z.enum(['put', 'import', 'consent', 'refresh', 'rotation']),
-  expires_at: nullableTime,
-  created_at: timestamp,
-  created_by: z.string(),
-  run: z.string().nullable(),
-});
+export const version = z
+  .object({
+    version: z.int(),
+    stages: z.array(z.enum(['current', 'previous', 'pending'])),
+    origin: z.enum(['put', 'import', 'consent', 'refresh', 'rotation']),
+    expires_at: nullableTime,
+    created_at: timestamp,
+    created_by: z.string(),
+    run: z.string().nullable(),
+  })
+  .meta({ id: 'Version' });
 export type WireVersion = z.infer<typeof version>;
 
 export const listCredentials = z.strictObject({
@@ -167,21 +177,23 @@ export const deleteQuery = z.strictObject({
   recovery_window_days: digits(LIMITS.recoveryWindowMinMs / 86_400_000, LIMITS.recoveryWindowMaxMs / 86_400_000).optional(),
 });
 
-export const run = z.object({
-  id: z.string(),
-  credential: z.string(),
-  kind: z.enum(['refresh', 'rotation']),
-  trigger: z.enum(['schedule', 'request', 'read']),
-  requested_by: z.string(),
-  state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),
-  step: z.string(),
-  attempts: z.int(),
-  outcome: z.string().nullable(),
-  cause: z.string().nullable(),
-  new_version: z.int().nullable(),
-  started_at: timestamp,
-  finished_at: nullableTime,
-  next_attempt_at: nullableTime,
-  steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp })).optional(),
-});
+export const run = z
+  .object({
+    id: z.string(),
+    credential: z.string(),
+    kind: z.enum(['refresh', 'rotation']),
+    trigger: z.enum(['schedule', 'request', 'read']),
+    requested_by: z.string(),
+    state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),
+    step: z.string(),
+    attempts: z.int(),
+    outcome: z.string().nullable(),
+    cause: z.string().nullable(),
+    new_version: z.int().nullable(),
+    started_at: timestamp,
+    finished_at: nullableTime,
+    next_attempt_at: nullableTime,
+    steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp })).optional(),
+  })
+  .meta({ id: 'Run' });
 export type WireRun = z.infer<typeof run>;

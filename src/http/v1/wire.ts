@@ -10,11 +10,13 @@ export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 
-export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp });
+export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp }).meta({ id: 'Environment' });
 export type WireEnvironment = z.infer<typeof environment>;
 export const createEnvironment = z.strictObject({ name });
 
-export const tenant = z.object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp });
+export const tenant = z
+  .object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp })
+  .meta({ id: 'Tenant' });
 export type WireTenant = z.infer<typeof tenant>;
 export const createTenant = z.strictObject({
   name,
@@ -35,42 +37,50 @@ export const createWorkload = z.strictObject({
   jwks: z.strictObject({ keys: z.array(jwk).min(1).max(8) }).optional(),
   expires_in: seconds(LIMITS.workloadTtlDefaultMs * 3).default(LIMITS.workloadTtlDefaultMs / 1_000),
 });
-export const workload = z.object({
-  id: z.string(),
-  name: z.string(),
-  environment: z.string(),
-  patterns: z.array(z.string()),
-  permissions: z.array(permission),
-  networks: z.array(z.string()),
-  authentication: z.enum(['client_secret', 'private_key_jwt']),
-  created_at: timestamp,
-  created_by: z.string(),
-  expires_at: timestamp,
-  revoked_at: nullableTime,
-  last_used_at: nullableTime,
-});
+export const workload = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    environment: z.string(),
+    patterns: z.array(z.string()),
+    permissions: z.array(permission),
+    networks: z.array(z.string()),
+    authentication: z.enum(['client_secret', 'private_key_jwt']),
+    created_at: timestamp,
+    created_by: z.string(),
+    expires_at: timestamp,
+    revoked_at: nullableTime,
+    last_used_at: nullableTime,
+  })
+  .meta({ id: 'Workload' });
 export type WireWorkload = z.infer<typeof workload>;
-export const createdWorkload = z.object({
-  workload,
-  client_id: z.string(),
-  client_secret: z.string().nullable().describe('Shown once'),
-});
+export const createdWorkload = z
+  .object({
+    workload,
+    client_id: z.string(),
+    client_secret: z.string().nullable().describe('Shown once'),
+  })
+  .meta({ id: 'CreatedWorkload' });
 export type WireCreatedWorkload = z.infer<typeof createdWorkload>;
-export const tokenFacts = z.object({
-  id: z.string(),
-  type: z.string(),
-  created_at: timestamp,
-  created_by: z.string(),
-  expires_at: timestamp,
-  revoked_at: nullableTime,
-  last_used_at: nullableTime,
-});
+export const tokenFacts = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    created_at: timestamp,
+    created_by: z.string(),
+    expires_at: timestamp,
+    revoked_at: nullableTime,
+    last_used_at: nullableTime,
+  })
+  .meta({ id: 'Token' });
 export const workloadWithTokens = workload.extend({ tokens: z.array(tokenFacts) });
 export const createToken = z.strictObject({
   permissions: z.array(permission).min(1).optional(),
   expires_in: seconds(LIMITS.directTokenTtlMaxMs).default(LIMITS.directTokenTtlDefaultMs / 1_000),
 });
-export const issuedToken = z.object({ id: z.string(), token: z.string().describe('Shown once'), expires_at: timestamp });
+export const issuedToken = z
+  .object({ id: z.string(), token: z.string().describe('Shown once'), expires_at: timestamp })
+  .meta({ id: 'IssuedToken' });
 export type WireIssuedToken = z.infer<typeof issuedToken>;
 
 /** RFC 6749 section 4.4.2, RFC 7523 section 2.2. */
@@ -84,7 +94,9 @@ export const tokenRequest = z
     scope: z.string().max(256).optional(),
   })
   .meta({ not: { required: ['client_secret', 'client_assertion'], properties: { client_secret: {}, client_assertion: {} } } });
-export const tokenResponse = z.object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() });
+export const tokenResponse = z
+  .object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() })
+  .meta({ id: 'AccessToken' });
 export type WireTokenResponse = z.infer<typeof tokenResponse>;
 
 /** What a person can be; the role of programs is theirs alone. */
@@ -99,24 +111,28 @@ export const createUser = z.strictObject({
 export const createUserToken = z.strictObject({
   expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
 });
-export const user = z.object({
-  id: z.string(),
-  name: z.string(),
-  grants: z.array(z.object({ role: z.string(), tenant: z.string() })),
-  created_at: timestamp,
-  offboarded_at: nullableTime,
-});
+export const user = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    grants: z.array(z.object({ role: z.string(), tenant: z.string() })),
+    created_at: timestamp,
+    offboarded_at: nullableTime,
+  })
+  .meta({ id: 'User' });
 export type WireUser = z.infer<typeof user>;
-export const createdUser = z.object({ user, token: issuedToken });
+export const createdUser = z.object({ user, token: issuedToken }).meta({ id: 'CreatedUser' });
 export type WireCreatedUser = z.infer<typeof createdUser>;
-export const whoAmI = z.object({
-  type: z.string(),
-  id: z.string(),
-  name: z.string(),
-  roles: z.array(z.string()),
-  tenants: z.array(z.string()).optional(),
-  environment: z.string().optional(),
-});
+export const whoAmI = z
+  .object({
+    type: z.string(),
+    id: z.string(),
+    name: z.string(),
+    roles: z.array(z.string()),
+    tenants: z.array(z.string()).optional(),
+    environment: z.string().optional(),
+  })
+  .meta({ id: 'WhoAmI' });
 export type WireWhoAmI = z.infer<typeof whoAmI>;
 
 export const auditQuery = z.strictObject({
@@ -133,13 +149,15 @@ export const auditQuery = z.strictObject({
   since: instant.optional(),
   until: instant.optional(),
 });
-export const event = z.looseObject({
-  index: z.int(),
-  at: timestamp,
-  action: z.string(),
-  outcome: z.string(),
-  reason: z.string(),
-});
+export const event = z
+  .looseObject({
+    index: z.int(),
+    at: timestamp,
+    action: z.string(),
+    outcome: z.string(),
+    reason: z.string(),
+  })
+  .meta({ id: 'Event' });
 export interface WireEvent {
   readonly index: number;
   readonly at: string;
@@ -154,8 +172,10 @@ export interface WireEvent {
   readonly details?: Readonly<Record<string, unknown>>;
   readonly origin?: { readonly address: string; readonly userAgent: string };
 }
-export const events = z.object({ items: z.array(event), next_before: z.int().nullable() });
-export const checkpoint = z.object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() });
+export const events = z.object({ items: z.array(event), next_before: z.int().nullable() }).meta({ id: 'EventPage' });
+export const checkpoint = z
+  .object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() })
+  .meta({ id: 'Checkpoint' });
 export type WireCheckpoint = z.infer<typeof checkpoint>;
 
 export const rotateKeys = z.strictObject({
@@ -166,29 +186,35 @@ export const rotateKeys = z.strictObject({
     .meta({ uniqueItems: true })
     .optional(),
 });
-export const keyProgress = z.object({
-  purpose: z.string(),
-  to_version: z.int(),
-  total: z.int(),
-  done: z.int(),
-  started_at: timestamp,
-  finished_at: nullableTime,
-});
-export const keys = z.object({
-  keys: z.array(
-    z.object({
-      id: z.string(),
-      purpose: z.string(),
-      version: z.int(),
-      state: z.enum(['active', 'decrypt_only', 'destroyed']),
-      wraps: z.int(),
-      created_at: timestamp,
-      destroy_after_at: nullableTime,
-      destroyed_at: nullableTime,
-    }),
-  ),
-  rotations: z.array(keyProgress),
-});
+export const keyProgress = z
+  .object({
+    purpose: z.string(),
+    to_version: z.int(),
+    total: z.int(),
+    done: z.int(),
+    started_at: timestamp,
+    finished_at: nullableTime,
+  })
+  .meta({ id: 'KeyProgress' });
+export const keys = z
+  .object({
+    keys: z.array(
+      z.object({
+        id: z.string(),
+        purpose: z.string(),
+        version: z.int(),
+        state: z.enum(['active', 'decrypt_only', 'destroyed']),
+        wraps: z.int(),
+        created_at: timestamp,
+        destroy_after_at: nullableTime,
+        destroyed_at: nullableTime,
+      }),
+    ),
+    rotations: z.array(keyProgress),
+  })
+  .meta({ id: 'Keys' });
 export type WireKeys = z.infer<typeof keys>;
 
-export const healthAnswer = z.object({ status: z.enum(['ok', 'sealed', 'not_initialised']), version: z.string() });
+export const healthAnswer = z
+  .object({ status: z.enum(['ok', 'sealed', 'not_initialised']), version: z.string() })
+  .meta({ id: 'Health' });
