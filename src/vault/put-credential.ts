@@ -21,6 +21,7 @@ import { grantFacts } from './grant-facts.ts';
 import { notePutGrant } from './put-grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
+import { setAside } from './set-aside.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 /** What must hold for the write to happen: all that is given. */
@@ -44,6 +45,8 @@ export interface PutCredentialInput {
   readonly description: string | undefined;
   readonly expiresAtMs: number | undefined;
   readonly precondition: WritePrecondition;
+  /** A deleted credential of this name is set aside under another one instead of standing in the way. */
+  readonly replaceDeleted?: boolean | undefined;
   /** The grant was made elsewhere. */
   readonly imported?: GrantImport | undefined;
 }
@@ -58,6 +61,8 @@ export interface GrantImport {
 export interface PutResult {
   readonly created: boolean;
   readonly located: Located;
+  /** The name a deleted credential of this one has from now on. */
+  readonly setAside: string | undefined;
 }
 
 /** @throws not_found | version_conflict | precondition_failed | conflict | payload_too_large | gone */
@@ -66,8 +71,13 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
     caller,
     'credential.put',
     (lookup) => putTarget(vault, lookup, input),
-    (access, subject, details) => {
-      const { environment, row } = subject;
+    (access, subject, details, principal) => {
+      const { environment } = subject;
+      const deleted = subject.row?.state === 'deleted' && input.replaceDeleted === true ? subject.row : undefined;
+      const isWorkload = principal.type === 'Workload';
+      const aside = deleted === undefined ? undefined : setAside(vault, access, { environment, row: deleted }, isWorkload);
+      const row = deleted === undefined ? subject.row : undefined;
+      if (aside !== undefined) details.cause = 'deleted_set_aside';
       checkPrecondition(row, input.precondition);
       const now = vault.around.clock.now();
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
@@ -88,7 +98,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();
-      return { created: row === undefined, located: { environment, row: facts as CredentialRow } };
+      return { created: row === undefined, located: { environment, row: facts as CredentialRow }, setAside: aside };
     },
   );
 }
@@ -192,7 +202,7 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
   if (row.state !== 'active') {
     throw new KeyturnError(
       'conflict',
-      'a deleted credential of this name is in its recovery window: restore or destroy it first',
+      'a deleted credential of this name is in its recovery window: restore it, or put with replace_deleted, which sets it aside under another name',
     );
   }
   requireActive(row);

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import type { ReadValue } from '../../sdk/secret.ts';
 import { bytesOf, JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, green, json, note, red, table, yellow } from '../print.ts';
+import { dim, green, json, note, plain, red, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
 import { moment, span } from '../times.ts';
 import { readFileBytes, readStdinBytes } from '../typed-in.ts';
@@ -120,6 +120,8 @@ export function credentialCommand(): Command {
     .action(async (name: string, options: PutOptions, self: Command) => {
       const session = sessionOf(self);
       const stored = await session.client.put(session.environment(), name, await bodyOf(options));
+      if (stored.set_aside !== undefined)
+        note(`the deleted one is ${plain(stored.set_aside)} from now on; keyturn credential restore takes it back`);
       session.show(
         stored,
         (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,

@@ -137,11 +137,15 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
           labels: body.labels,
           description: body.description,
+          replaceDeleted: body.replace_deleted,
           expiresAtMs: body.kind === 'oauth2' || body.expires_at === undefined ? undefined : Date.parse(body.expires_at),
           precondition: preconditionOf(request, body.cas),
         }),
       );
-      return described(vault, result.located, result.created ? 201 : 200);
+      const answer = described(vault, result.located, result.created ? 201 : 200);
+      return result.setAside === undefined
+        ? answer
+        : { ...answer, body: { ...(answer.body as object), set_aside: result.setAside } };
     },
   }),
   route({

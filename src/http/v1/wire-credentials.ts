@@ -17,6 +17,10 @@ const putCommon = {
   description: description.optional(),
   /** The current version the caller believes in; 0: must not exist. */
   cas: z.int().min(0).optional(),
+  replace_deleted: z
+    .boolean()
+    .optional()
+    .describe('A deleted credential of this name is set aside: it can be restored under another name until its window ends'),
 };
 /** The grant was made elsewhere: it is watched for signs that the other system still refreshes it. */
 const importOf = z.strictObject({
@@ -110,6 +114,10 @@ export const credential = z
     deleted_at: nullableTime,
     destroy_after_at: nullableTime,
     grant: grant.optional().describe('Of an OAuth grant'),
+    set_aside: z
+      .string()
+      .optional()
+      .describe('After a put with replace_deleted: the name the deleted credential has from now on'),
     reconnect: z.string().optional().describe('Where to POST for a link, while the account must be connected again'),
   })
   .meta({ id: 'Credential' });
