@@ -10,19 +10,20 @@ export const DURATION_FORMS = 'a time such as 90s, 30m, 12h, 30d, 2w, 1h30m or P
 
 const INSTANT_MAX_CHARS = 48;
 const INSTANT =
-  /^([1-9]\d{3})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
-const FIRST_MS = Date.UTC(1000, 0, 1);
+  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
+/** 0000-01-01; Date.UTC would take the year 0 for 1900. */
+const FIRST_MS = -62_167_219_200_000;
 const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /**
  * Milliseconds of an instant of RFC 3339 with any offset, `T`, `t` or a space, with or without seconds and fractions (cut to
- * milliseconds), or of a plain date, which is its first instant in UTC. A space before the offset is a `+` of an unencoded query. Undefined for everything else, and beyond the years 1000 to 9999.
+ * milliseconds), or of a plain date, which is its first instant in UTC. A space before the offset is a `+` of an unencoded query. Undefined for everything else, and beyond the years 0 to 9999.
  */
 export function parseInstant(text: string): number | undefined {
   const found = text.length > INSTANT_MAX_CHARS ? null : INSTANT.exec(text);
   if (found === null) return undefined;
   const [, year, month, day, hour = '0', minute = '0', second = '0', fraction = '', offset = 'Z'] = found;
-  const dayMs = Date.UTC(Number(year), Number(month) - 1, Number(day));
+  const dayMs = new Date(0).setUTCFullYear(Number(year), Number(month) - 1, Number(day));
   // Date rolls 30 February over to March.
   if (new Date(dayMs).getUTCDate() !== Number(day) || new Date(dayMs).getUTCMonth() !== Number(month) - 1) return undefined;
   const ofDayMs =
