@@ -1,18 +1,9 @@
 // Two projects: `node`, and `workerd` (the Workers runtime itself). A *.shared.test.ts runs in both, a *.workers.test.ts in workerd only.
-import { readFileSync } from 'node:fs';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
-import { defineConfig, type Plugin } from 'vitest/config';
+import { defineConfig } from 'vitest/config';
+import { policyText } from './test/kit/policy-text.ts';
 
 const LIMITS = { testTimeout: 30_000, hookTimeout: 30_000 };
-
-/** Policies imported as text, as the Text rule of wrangler.toml does it for Workers. */
-const policyText: Plugin = {
-  name: 'policy-text',
-  load(id) {
-    if (!/\.cedar(schema)?$/.test(id)) return undefined;
-    return `export default ${JSON.stringify(readFileSync(id, 'utf8'))};`;
-  },
-};
 
 export default defineConfig({
   test: {

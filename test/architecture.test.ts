@@ -310,3 +310,16 @@ describe('the reader of sources', () => {
     ]);
   });
 });
+
+describe('the way out', () => {
+  test.each([
+    'await ports.egress.send(request);',
+    'const { vault, egress } = ports;',
+    'function call({ egress }: DueWorkPorts) {}',
+    'const { egress } = this.#o;',
+  ])('is bound to the settings of the secrets: %s', (line) => {
+    const path = 'rotation/grants/x.ts';
+    expect(planted(path, line)).toEqual([expect.stringMatching(`^${path}:2 way out: `)]);
+    expect(planted(path, `${line}\nconst out = boundEgress(one, settled);`)).toEqual([]);
+  });
+});

@@ -107,11 +107,11 @@ beforeAll(async () => {
       ).text,
     ) as { access_token: string }
   ).access_token;
-  auditor = (
-    json((await call({ method: 'POST', path: '/v1/users', body: { name: 'eve', grants: [{ role: 'auditor' }] } })).text) as {
-      token: { token: string };
-    }
-  ).token.token;
+  const eve = json(
+    (await call({ method: 'POST', path: '/v1/users', body: { name: 'eve', grants: [{ role: 'auditor' }] } })).text,
+  ) as { enrolment: { token: string } };
+  const enrolled = await call({ method: 'POST', path: '/v1/enrolments', body: {}, token: eve.enrolment.token });
+  auditor = (json(enrolled.text) as { token: { token: string } }).token.token;
 });
 
 afterAll(async () => {

@@ -100,7 +100,8 @@ function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revo
   if (fingerprintOf(vault, access, row, row.current_version) === undefined) return of('not_asked', 'nothing_to_revoke');
   const spec = settledOrNot(ports, row)?.revocation;
   if (spec === undefined) return of('not_possible', 'no_way_to_revoke');
-  return isShared(vault, access, row, row.current_version, spec) ? of('shared') : of('waiting');
+  const { client_id: clientId } = JSON.parse(row.config) as OAuth2Config;
+  return isShared(vault, access, row, row.current_version, spec, clientId) ? of('shared') : of('waiting');
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */

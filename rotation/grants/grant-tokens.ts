@@ -1,16 +1,22 @@
-// Opens the tokens of one version for a call at the provider, and tells whether another credential lives on the same grant.
-// It must never hand them to anyone but code of the engine, inside the job that journals what they are for.
+// Opens the secrets of one version together with the only settings, and the only way out, that they may be used with (D14); tells whether
+// another credential lives on the same grant. It must never hand them to anyone but code of the engine, inside the job that journals why.
+import type { EventDetails } from '../../src/audit/event.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow, VersionRow } from '../../src/cell/credentials.ts';
+import { hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { RevocationSpec } from '../connector.ts';
+import type { Connector, Egress, RevocationSpec } from '../connector.ts';
+import type { DueWorkPorts } from '../engine/due-work.ts';
 import type { ClientIdentity } from '../oauth2/client-request.ts';
+import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
+import type { SettledConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback, settleFor } from './connector-settings.ts';
 
 export interface GrantTokens {
   readonly refreshToken: SecretValue | undefined;
@@ -19,31 +25,80 @@ export interface GrantTokens {
   readonly client: ClientIdentity;
 }
 
-/** Undefined where the version is gone. @throws integrity | key_destroyed */
-export function openTokens(
-  vault: TenantVault,
-  access: WriteAccess,
-  row: CredentialRow,
-  version: number,
-  allowLoopback: boolean,
-): GrantTokens | undefined {
+/** One version's secrets, and what they may be used with. */
+export interface BoundGrant {
+  readonly tokens: GrantTokens;
+  readonly connector: Connector;
+  /** Of the version's own settings. */
+  readonly settled: SettledConnector;
+  /** Lets nothing out but to the endpoints of `settled`. */
+  readonly egress: Egress;
+  /** For the event of the use: where its connector goes now and went then, if that differs. */
+  readonly moved: Pick<EventDetails, 'from_hosts' | 'to_hosts'>;
+}
+
+export type OpenedGrant =
+  | { readonly kind: 'open'; readonly grant: BoundGrant }
+  /** `settings_unknown`: stored before settings were sealed with versions. `connector_unusable`: gone, or cannot work with them. */
+  | { readonly kind: 'unusable'; readonly cause: 'value_destroyed' | 'settings_unknown' | 'connector_unusable' };
+
+/** @throws integrity | key_destroyed */
+export function openGrant(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, version: number): OpenedGrant {
+  const unusable = (cause: (OpenedGrant & { kind: 'unusable' })['cause']): OpenedGrant => ({ kind: 'unusable', cause });
+  const { vault } = ports;
   const stored = vault.credentials.findVersion(access, row.id, version);
-  if (stored === undefined) return undefined;
+  if (stored === undefined) return unusable('value_destroyed');
   const { retained, served } = partsOf(vault, row, stored);
-  const config = JSON.parse(row.config) as OAuth2Config;
+  const settings = settingsOfVersion(row, version, retained);
+  if (settings === undefined) return unusable('settings_unknown');
+  const connector = ports.connectors.get(settings.connector);
+  // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
+  const account = version === row.current_version ? grantFacts(row).account : served.account;
+  const settled = connector === undefined ? undefined : settledOrNot(connector, settings.config, account);
+  if (connector === undefined || settled === undefined) return unusable('connector_unusable');
   const jwk = retained.client_private_jwk;
-  return {
+  const tokens: GrantTokens = {
     refreshToken: secretOf(retained.refresh_token),
     accessToken: secretOf(served.access_token),
     accessTokenExpiresAtMs: stored.value_expires_at,
     client: {
-      clientId: config.client_id,
+      clientId: settings.config.client_id,
       clientSecret: secretOf(retained.client_secret),
       privateKeyJwk: jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(jwk)),
       privateKeyPem: secretOf(retained.client_private_key_pem),
-      allowLoopback,
+      allowLoopback: mayReachLoopback(ports.sandboxAllowed, settings.connector, settings.config),
     },
   };
+  const moved = movedHosts(retained, settled, account);
+  return { kind: 'open', grant: { tokens, connector, settled, egress: boundEgress(ports.egress, settled), moved } };
+}
+
+/** What a connector declares may change with a release: told in the event of each use, for as long as it differs from the day of the put. */
+export function movedHosts(
+  retained: RetainedGrant,
+  settled: SettledConnector,
+  account: Readonly<Record<string, string>> | undefined,
+): BoundGrant['moved'] {
+  const then = retained.settings?.hosts;
+  if (then === undefined) return {};
+  // Where the provider itself said that the account lives, within the connector's hosts.
+  const ofAccount = hostsOf(Object.values(account ?? {}));
+  const now = hostsOf(destinationsOf(settled)).filter((host) => then.includes(host) || !ofAccount.includes(host));
+  const [from_hosts, to_hosts] = [hostsAsText(then), hostsAsText(now)];
+  return from_hosts === to_hosts ? {} : { from_hosts, to_hosts };
+}
+
+function settledOrNot(
+  connector: Connector,
+  config: OAuth2Config,
+  account: Readonly<Record<string, string>> | undefined,
+): SettledConnector | undefined {
+  try {
+    return settleFor(connector, config, account === undefined ? {} : { account });
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
 }
 
 export function wipeTokens({ refreshToken, accessToken, client }: GrantTokens): void {
@@ -71,8 +126,9 @@ export function isShared(
   row: CredentialRow,
   version: number,
   spec: Pick<RevocationSpec, 'ends'>,
+  /** Of the version's own settings. */
+  clientId: string,
 ): boolean {
-  const { client_id: clientId } = JSON.parse(row.config) as OAuth2Config;
   const mine = fingerprintOf(vault, access, row, version);
   const others = vault.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
     const other = intact(() => vault.credentials.byId(access, id));

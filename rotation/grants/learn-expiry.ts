@@ -1,16 +1,14 @@
 // When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
 import { LIMITS } from '../../src/base/limits.ts';
-import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { endsAtOnce, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import type { Refreshed } from '../oauth2/answer.ts';
 import { introspectExpiry } from '../oauth2/introspection.ts';
-import { mayReachLoopback } from './connector-settings.ts';
 import { settledOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
-import { openTokens, wipeTokens } from './grant-tokens.ts';
+import { openGrant, wipeTokens } from './grant-tokens.ts';
 import { enterReview, locate } from './scope-check.ts';
 
 /** Whether the end that was stored is a guess that introspection may replace. */
@@ -20,10 +18,10 @@ export function isGuessed({ expirySource }: Pick<Refreshed, 'expirySource'>): bo
 
 /** Asks and books the end of the current access token; does nothing where the connector has no introspection that tells it. */
 export async function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<void> {
-  const { vault, egress } = ports;
+  const { vault } = ports;
   const look = await vault.submit(() => begin(ports, credentialId));
   if (look === undefined) return;
-  const { tokens, settled, version } = look;
+  const { tokens, settled, egress, version } = look;
   try {
     if (tokens.accessToken === undefined) return;
     const endsAt = await introspectExpiry(settled, tokens.accessToken, tokens.client, egress, vault.around.clock);
@@ -35,18 +33,18 @@ export async function learnExpiry(ports: DueWorkPorts, credentialId: string): Pr
 
 /** Opens the token for a question about itself; the event says that it was. Inside a job. */
 function begin(ports: DueWorkPorts, credentialId: string) {
-  const { vault } = ports;
   const located = locate(ports, credentialId);
   const { row } = located;
   // A token that the connector calls endless needs no end.
   const settled = isLiveGrant(row) && row.value_expires_at !== null ? settledOrNot(ports, row) : undefined;
   const { expiresAt, expiresIn } = settled?.introspection?.fields ?? {};
   if (settled === undefined || (expiresAt === undefined && expiresIn === undefined)) return undefined;
-  const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
   return enterReview(ports, located, (access, details) => {
     details.step = 'looked_at';
-    const tokens = openTokens(vault, access, row, row.current_version, allowLoopback);
-    return tokens === undefined ? undefined : { tokens, settled, version: row.current_version };
+    const opened = openGrant(ports, access, row, row.current_version);
+    if (opened.kind === 'unusable') return undefined;
+    Object.assign(details, opened.grant.moved);
+    return { ...opened.grant, version: row.current_version };
   });
 }
 

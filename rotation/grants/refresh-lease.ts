@@ -7,6 +7,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { boundPart, changedSetting, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
@@ -17,6 +18,7 @@ import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
+import { movedHosts } from './grant-tokens.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 
 /** What one attempt works with, between its two transactions. */
@@ -125,7 +127,10 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
       vault.around.faults.at('refresh.after-lease');
       vault.runs.journal(access, run.id, 'intent', doubted ? 'again' : 'first', now);
       vault.dueChanged();
-      return { kind: 'attempt', attempt: openGrant(vault, access, leased, located, wanted, settled, doubted) };
+      const attempt = openAttempt(vault, access, leased, located, wanted, settled, doubted);
+      if (attempt.settled !== undefined)
+        Object.assign(details, movedHosts(attempt.retained, attempt.settled, grantFacts(located.row).account));
+      return { kind: 'attempt', attempt };
     },
     'intent',
     undefined,
@@ -179,7 +184,7 @@ function isStoredInTheFuture(vault: TenantVault, lookup: Lookup, row: Credential
   return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 
-function openGrant(
+function openAttempt(
   vault: TenantVault,
   access: WriteAccess,
   run: RunRow,
@@ -194,14 +199,18 @@ function openGrant(
   const prepared = prepareWholeVersion(vault, row, version);
   const retained = fromJsonBytes<RetainedGrant>(prepared.retained.open());
   const served = fromJsonBytes<ServedGrant>(prepared.value.open());
-  const config = JSON.parse(row.config) as OAuth2Config;
+  const settings = settingsOfVersion(row, version.version, retained) ?? fail('internal', 'a current version has settings');
+  const { config, connector } = settings;
+  const bound = retained.settings ?? { connector, config: boundPart(config) };
+  const isAsTheRowSays = connector === row.connector && changedSetting(JSON.parse(row.config), config) === undefined;
   const jwk = retained.client_private_jwk;
   return {
     run,
     located,
-    retained,
+    retained: { ...retained, settings: bound },
     served,
-    settled,
+    // INVARIANT: what is sealed with the secrets decides where they go, whatever the row says (test/secrecy-destinations.test.ts).
+    settled: isAsTheRowSays ? settled : wanted.settle({ ...row, connector, config: JSON.stringify(config) }),
     doubted,
     grant: {
       clientId: config.client_id,
@@ -210,7 +219,7 @@ function openGrant(
       privateKeyPem: secretOf(retained.client_private_key_pem),
       refreshToken: secretOf(retained.refresh_token),
       scope: config.scope,
-      allowLoopback: wanted.allowLoopback(row.connector, config),
+      allowLoopback: wanted.allowLoopback(connector, config),
     },
   };
 }

@@ -18,6 +18,7 @@ import type { DueWorkPorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
 import { ProviderGate, reportOf, togetherAfter } from '../engine/provider-gate.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
+import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
 import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2/refresh.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
@@ -234,7 +235,8 @@ export class RunEngine implements Refresher {
     const { settled, grant, doubted } = attempt;
     if (settled === undefined) return notSent('configuration', 'connector_unusable');
     const { tokenEndpoint } = settled.oauth2;
-    const guarded: Egress = { send: (request) => egress.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
+    const way = boundEgress(egress, settled);
+    const guarded: Egress = { send: (request) => way.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
     const outcome = await renewGrant(settled.oauth2, grant, guarded, vault.around.clock, doubted);
     this.#gate.report(tokenEndpoint, reportOf(outcome));
     return outcome;
@@ -273,11 +275,19 @@ export class RunEngine implements Refresher {
   }
 
   checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
+    return rulesOf(this.#settle(connectorId, config), config);
+  }
+
+  destinationsOf(connectorId: string, config: OAuth2Config): readonly string[] {
+    return destinationsOf(this.#settle(connectorId, config));
+  }
+
+  #settle(connectorId: string, config: OAuth2Config): SettledConnector {
     const connector =
       this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
     const settled = settleFor(connector, config, {}, true);
     refuseIgnored(connector, config, settled);
-    return rulesOf(settled, config);
+    return settled;
   }
 }
 

@@ -8,25 +8,19 @@ import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
-import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Verdict } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { askProbe } from '../oauth2/probe.ts';
 import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback } from './connector-settings.ts';
-import { settledOrNot } from './disconnect.ts';
-import { type GrantTokens, isShared, openTokens, wipeTokens } from './grant-tokens.ts';
+import { type BoundGrant, isShared, openGrant, wipeTokens } from './grant-tokens.ts';
 
 type Revocation = NonNullable<GrantFacts['revocation']>;
 
-interface Attempt {
+interface Attempt extends BoundGrant {
   readonly id: string;
   readonly revocation: Revocation;
-  readonly settled: SettledConnector;
-  readonly tokens: GrantTokens;
 }
 
 const CALLS_AT_ONCE = 8;
@@ -52,17 +46,17 @@ export async function revokeDue(ports: DueWorkPorts): Promise<number> {
 }
 
 async function revokeOne(ports: DueWorkPorts, id: string): Promise<void> {
-  const { vault, egress } = ports;
+  const { vault } = ports;
   const { faults, clock } = vault.around;
   const attempt = await vault.submit(() => begin(ports, id));
   if (attempt === undefined) return;
-  const { settled, tokens } = attempt;
+  const { settled, tokens, egress } = attempt;
   try {
     if (settled.revocation === undefined) return;
     faults.at('revoke.before-call');
     const outcome = await revokeGrant(settled.revocation, settled.hosts, tokens, tokens.client, egress, clock);
     faults.at('revoke.after-call');
-    const proof = outcome.kind === 'revoked' ? await prove(ports, attempt) : undefined;
+    const proof = outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined;
     await vault.submit(() => book(vault, attempt, outcome, proof));
   } finally {
     wipeTokens(tokens);
@@ -70,7 +64,7 @@ async function revokeOne(ports: DueWorkPorts, id: string): Promise<void> {
 }
 
 /** Uses the access token once more: only its refusal proves that it is dead (D5). Undefined where it cannot or need not be asked. */
-async function prove({ vault, egress }: DueWorkPorts, { settled, tokens }: Attempt): Promise<Verdict | undefined> {
+async function prove(vault: TenantVault, { settled, tokens, egress }: Attempt): Promise<Verdict | undefined> {
   const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
   if (settled.probe === undefined || accessToken === undefined) return undefined;
   if (endsAt !== null && endsAt <= vault.around.clock.now()) return undefined;
@@ -118,24 +112,28 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
       save(vault, access, located, { ...revocation, state, cause, at: now }, null);
       return undefined;
     };
-    const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
-    const settled = settledOrNot(ports, row);
+    const { version } = revocation;
     if (row.state === 'destroyed') return end('given_up', 'value_destroyed');
-    if (settled !== undefined && settled.revocation === undefined) return end('not_possible', 'no_way_to_revoke');
-    if (settled?.revocation !== undefined && isShared(vault, access, row, revocation.version, settled.revocation))
-      return end('shared', 'used_by_another');
-    const tokens = openTokens(vault, access, row, revocation.version, allowLoopback);
-    if (tokens === undefined) return end('given_up', 'value_destroyed');
     const attempted = { ...revocation, attempts: revocation.attempts + 1 };
-    if (settled === undefined) {
-      wipeTokens(tokens);
-      bookFailure(vault, access, located, details, attempted, { cause: 'connector_unusable', retryAfterSeconds: undefined });
+    const opened = openGrant(ports, access, row, version);
+    if (opened.kind === 'unusable') {
+      if (opened.cause !== 'connector_unusable') return end('given_up', opened.cause);
+      bookFailure(vault, access, located, details, attempted, { cause: opened.cause, retryAfterSeconds: undefined });
       return undefined;
     }
+    const { settled, tokens, moved } = opened.grant;
+    const refuse = (state: Revocation['state'], cause: string) => {
+      wipeTokens(tokens);
+      return end(state, cause);
+    };
+    if (settled.revocation === undefined) return refuse('not_possible', 'no_way_to_revoke');
+    if (isShared(vault, access, row, version, settled.revocation, tokens.client.clientId))
+      return refuse('shared', 'used_by_another');
+    Object.assign(details, moved);
     note(details, 'intent', attempted);
     // After a crash in the middle it is tried again once the call must have ended.
     save(vault, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
-    return { id, revocation: attempted, settled, tokens };
+    return { id, revocation: attempted, ...opened.grant };
   });
 }
 

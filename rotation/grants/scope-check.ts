@@ -13,11 +13,9 @@ import type { Connector } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { canTell, readGrantedScopes, type ScopeReading } from '../oauth2/granted-scope.ts';
 import { askProbe } from '../oauth2/probe.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback } from './connector-settings.ts';
 import { settledOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
-import { type GrantTokens, openTokens, wipeTokens } from './grant-tokens.ts';
+import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
 
 const CALLS_AT_ONCE = 8;
 /** A little less than the time between two daily reviews. */
@@ -37,21 +35,18 @@ export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: re
   await Promise.all(workers);
 }
 
-interface Look {
+interface Look extends BoundGrant {
   readonly located: Located;
-  readonly settled: SettledConnector;
-  readonly connector: Connector;
-  readonly tokens: GrantTokens;
 }
 
 /** Reads back what the grant may do, where its connector knows more than the token answer told, and probes an import that is watched. */
 export async function readGrantedScope(ports: DueWorkPorts, credentialId: string): Promise<void> {
-  const { vault, egress } = ports;
+  const { vault } = ports;
   const { clock } = vault.around;
   if (!vault.door.lookup('review', (lookup) => isWorthALook(ports, vault.credentials.byId(lookup, credentialId)))) return;
   const look = await vault.submit(() => begin(ports, credentialId));
   if (look === undefined) return;
-  const { settled, connector, tokens } = look;
+  const { settled, connector, tokens, egress } = look;
   const { accessToken, client } = tokens;
   try {
     if (accessToken === undefined) return;
@@ -91,17 +86,15 @@ function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Conne
 
 /** Opens the access token for a question about itself; the event says that it was. Inside a job. */
 function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
-  const { vault } = ports;
   const located = locate(ports, credentialId);
-  const { row, environment } = located;
-  const connector = ports.connectors.get(row.connector ?? '');
-  const settled = settledOrNot(ports, row);
-  if (connector === undefined || settled === undefined || !isLiveGrant(row)) return undefined;
-  const allowLoopback = mayReachLoopback(ports.sandboxAllowed, row.connector, JSON.parse(row.config) as OAuth2Config);
-  return enterReview(ports, { row, environment }, (access, details) => {
+  const { row } = located;
+  if (!isLiveGrant(row) || settledOrNot(ports, row) === undefined) return undefined;
+  return enterReview(ports, located, (access, details) => {
     details.step = 'looked_at';
-    const tokens = openTokens(vault, access, row, row.current_version, allowLoopback);
-    return tokens === undefined ? undefined : { located, settled, connector, tokens };
+    const opened = openGrant(ports, access, row, row.current_version);
+    if (opened.kind === 'unusable') return undefined;
+    Object.assign(details, opened.grant.moved);
+    return { located, ...opened.grant };
   });
 }
 

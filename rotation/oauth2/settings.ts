@@ -251,6 +251,33 @@ function isHostOf(host: string, allowed: string): boolean {
     : host === allowed.toLowerCase();
 }
 
+/**
+ * Whether people know this host as the connector's own, whatever a credential's settings say: it is declared, with any label where a
+ * label may stand, and with the default where a whole host may. SECURITY: a page must not say "Asana" and lead to another host.
+ */
+export function isOwnHost({ consent, oauth2, parameters = [] }: Connector, host: string): boolean {
+  const declared = [URL.parse(masked(consent?.authorizeEndpoint ?? ''))?.host, ...(oauth2?.hosts ?? []).map(masked)];
+  return declared.some((one) => one !== undefined && matchesMask(one, host));
+
+  function masked(template: string): string {
+    return template.replaceAll(TEMPLATE, (_, _ofAccount, name: string) => {
+      const parameter = parameters.find((one) => one.name === name);
+      return parameter?.shape === 'host' ? (parameter.default ?? 'nowhere.invalid') : ANY_LABEL;
+    });
+  }
+}
+
+/** Stands for one label in a host; no provider declares it. */
+const ANY_LABEL = 'any--label';
+
+function matchesMask(mask: string, host: string): boolean {
+  if (!mask.includes(ANY_LABEL)) return isHostOf(host, mask);
+  const [first = '', ...rest] = mask.split(ANY_LABEL).map((part) => part.toLowerCase());
+  const last = rest.at(-1) ?? '';
+  const label = host.slice(first.length, host.length - last.length);
+  return rest.length === 1 && last.startsWith('.') && host.startsWith(first) && host.endsWith(last) && LABEL.test(label);
+}
+
 function parameterValues(connector: Connector, settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
   const { parameters = [], consent: _, ...parts } = connector;
   const afterConsent = JSON.stringify(parts);

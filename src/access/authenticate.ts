@@ -9,6 +9,7 @@ import type { Bookkeeping, Lookup } from '../cell/access.ts';
 import type { TokenRow, TokenStore } from '../cell/tokens.ts';
 import type { WorkloadRow, WorkloadStore } from '../cell/workloads.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
+import { KEY_ID_PREFIX, publicKeyId } from '../crypto/public-key.ts';
 import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
 import { Networks } from './networks.ts';
 import { type Operation, WORKLOAD_PERMISSIONS, type WorkloadPermission } from './operations.ts';
@@ -29,6 +30,8 @@ export class WorkloadAuthenticator {
     this.#workloads = workloads;
     this.#pepper = pepper;
     this.#clock = clock;
+    tokens.whenRevoked(() => this.forget());
+    workloads.whenChanged(() => this.forget());
   }
 
   /** The workload behind an access or direct token, or undefined for every kind of bad token. */
@@ -42,22 +45,24 @@ export class WorkloadAuthenticator {
     return principal;
   }
 
-  /** The workload behind a client secret; never cached. */
-  byClientSecret(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
-    const principal = this.#find(books, text, ['cs']);
-    const now = this.#clock.now();
-    if (principal === undefined || principal.expiresAtMs <= now) return undefined;
-    this.#markUsed(books, principal, now);
-    return principal;
+  /** The workload behind a client secret; never cached, and not yet marked as used: it may come from where it must not. */
+  byClientSecret(lookup: Lookup, text: string): WorkloadPrincipal | undefined {
+    const principal = this.#find(lookup, text, ['cs']);
+    return principal === undefined || principal.expiresAtMs <= this.#clock.now() ? undefined : principal;
+  }
+
+  /** A proof of this workload was taken. */
+  markProven(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal): void {
+    this.#markUsed(books, principal, this.#clock.now());
   }
 
   /** A workload that proved itself otherwise (a verified client assertion). */
-  byProof(row: WorkloadRow): WorkloadPrincipal | undefined {
-    if (row.revoked_at !== null || row.expires_at <= this.#clock.now()) return undefined;
-    return toPrincipal(row, undefined, row.expires_at);
+  byProof(row: WorkloadRow, keyId: string): WorkloadPrincipal | undefined {
+    if (row.revoked_at !== null || row.expires_at <= this.#clock.now() || !hasKey(row, keyId)) return undefined;
+    return toPrincipal(row, { public_id: keyId, type: 'assertion', permissions: null }, row.expires_at);
   }
 
-  /** Drops every cached token: after a revocation, or a batch that was undone. */
+  /** Drops every cached token: by itself when a token or a workload loses anything; called when a batch was undone. */
   forget(): void {
     this.#known.clear();
     this.#usedAtMs.clear();
@@ -70,10 +75,19 @@ export class WorkloadAuthenticator {
     const presented = hashToken(this.#pepper, parsed.hashInput);
     // SECURITY: the same work for an unknown id as for a wrong secret, and a constant-time compare (LK-10).
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
+    const workload = this.#workloads.find(lookup, row?.subject_id ?? parsed.publicId);
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
-    const workload = this.#workloads.find(lookup, row.subject_id);
     if (workload === undefined || workload.revoked_at !== null) return undefined;
+    if (!this.#originLives(lookup, row, workload)) return undefined;
     return toPrincipal(workload, row, Math.min(row.expires_at, workload.expires_at));
+  }
+
+  /** SECURITY: an access token is worth what it was exchanged for, and nothing once that was revoked, replaced or taken away. */
+  #originLives(lookup: Lookup, { origin, subject_id }: TokenRow, workload: WorkloadRow): boolean {
+    if (origin === null) return true;
+    if (origin.startsWith(KEY_ID_PREFIX)) return hasKey(workload, origin);
+    const secret = this.#tokens.find(lookup, origin);
+    return secret !== undefined && secret.subject_id === subject_id && secret.revoked_at === null;
   }
 
   #markUsed(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal, nowMs: number): void {
@@ -81,14 +95,21 @@ export class WorkloadAuthenticator {
     if (last !== undefined && nowMs - last < LIMITS.lastUsedResolutionMs) return;
     if (this.#usedAtMs.size > LIMITS.tokenCacheEntries) this.#usedAtMs.clear();
     this.#usedAtMs.set(principal.tokenId, nowMs);
-    if (principal.tokenId !== '') this.#tokens.markUsed(books, principal.tokenId, nowMs);
+    if (principal.tokenType !== 'assertion') this.#tokens.markUsed(books, principal.tokenId, nowMs);
     this.#workloads.markUsed(books, principal.id, nowMs);
   }
 }
 
-function toPrincipal(workload: WorkloadRow, token: TokenRow | undefined, expiresAtMs: number): WorkloadPrincipal {
+/** The workload's key set holds the key that this id names. */
+function hasKey({ jwks }: WorkloadRow, keyId: string): boolean {
+  return jwks !== null && (JSON.parse(jwks) as { keys: object[] }).keys.some((key) => publicKeyId(key) === keyId);
+}
+
+type Proof = Pick<TokenRow, 'public_id' | 'type' | 'permissions'>;
+
+function toPrincipal(workload: WorkloadRow, token: Proof, expiresAtMs: number): WorkloadPrincipal {
   const own = JSON.parse(workload.permissions) as WorkloadPermission[];
-  const narrowed = token?.permissions == null ? own : (JSON.parse(token.permissions) as WorkloadPermission[]);
+  const narrowed = token.permissions === null ? own : (JSON.parse(token.permissions) as WorkloadPermission[]);
   const permissions = narrowed.filter((permission) => own.includes(permission));
   return {
     type: 'Workload',
@@ -100,8 +121,8 @@ function toPrincipal(workload: WorkloadRow, token: TokenRow | undefined, expires
     matches: patternMatcher(JSON.parse(workload.patterns) as string[]),
     operations: new Set<Operation>(permissions.flatMap((permission) => [...WORKLOAD_PERMISSIONS[permission]])),
     networks: Networks.parse(JSON.parse(workload.networks) as string[], '/networks'),
-    tokenId: token?.public_id ?? '',
-    tokenType: token?.type ?? 'assertion',
+    tokenId: token.public_id,
+    tokenType: token.type,
     expiresAtMs,
   };
 }

@@ -15,8 +15,9 @@ import {
 } from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
+import { Denials } from './denials.ts';
 import type { IdempotentAnswers, Repeatable, StoredAnswer } from './idempotent-answers.ts';
-import { type Need, OPERATIONS, type Operation, type WriteOperation } from './operations.ts';
+import { type Need, OPERATIONS, type Operation, PERSONAL_OPERATIONS, type WriteOperation } from './operations.ts';
 import { type Caller, type Principal, type SystemPrincipal, userAt, type WorkloadPrincipal } from './principals.ts';
 
 const mint = takeAccessMint();
@@ -47,6 +48,7 @@ export interface DoorOptions {
   readonly place: Place;
   /** Absent in the home cell, where no workload lives. */
   readonly workload?: (books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined;
+  readonly later: (delayMs: number, task: () => void) => void;
   /** @throws rate_limited */
   readonly admit: (principalId: string) => void;
   /** Answers kept for repeated requests. */
@@ -83,8 +85,17 @@ export class Door {
   /** While `once` runs its use case, which awaits nothing. */
   #repeatable: (Repeatable & { readonly operation: Operation }) | undefined;
 
+  readonly #denials: Denials;
+
   constructor(options: DoorOptions) {
     this.#o = options;
+    const { clock, later } = options;
+    this.#denials = new Denials({ clock, later, write: (count) => options.cell.submit(() => this.#noteDenials(count)) });
+  }
+
+  /** Call before the cell closes: what was counted since the last minute is written. */
+  close(): void {
+    this.#denials.flush();
   }
 
   /**
@@ -124,6 +135,11 @@ export class Door {
     const reason = tenantId === undefined ? 'no such tenant' : 'no role at this tenant';
     this.#record(this.authenticate(caller), caller, operation, target, 'denied', reason);
     throw new KeyturnError('not_found', 'no such tenant');
+  }
+
+  /** Records that the caller was refused before anything was asked of the policies. Call only inside a job. */
+  refuse(principal: Principal, caller: Caller, operation: Operation, target: EventTarget, reason: string): void {
+    this.#record(principal, caller, operation, target, 'denied', reason);
   }
 
   /** The scheduler's way in: no caller, its own policy file, the same record. */
@@ -199,6 +215,18 @@ export class Door {
   /** Records something that happened outside any use case (a refused token, a start, a witness gap). Inside a job. */
   note(input: Omit<EventInput, 'source'>, caller?: Caller): void {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
+  }
+
+  #noteDenials(count: number): void {
+    this.note({
+      action: 'authorization',
+      actor: { type: 'system', id: 'denials' },
+      outcome: 'denied',
+      reason: 'more than are written one by one',
+      request: `denials:${this.#o.audit.size}`,
+      target: { type: 'requests' },
+      details: { count },
+    });
   }
 
   /** What cannot even be looked up, as a changed row cannot, was asked for all the same. */
@@ -300,7 +328,8 @@ export class Door {
     const isPerson = target.type === 'user' && target.id !== undefined;
     const operation = isPerson ? 'user.list' : SEEING[resource.type];
     const permitted = principal.type !== 'Workload' || principal.operations.has(operation);
-    return this.#o.authorizer.decide(principal, operation, resource, { ...context, permitted }).allow;
+    const seen = { ...context, permitted, inScope: context.inScope || principal.type === 'User' };
+    return this.#o.authorizer.decide(principal, operation, resource, seen).allow;
   }
 
   /** Operations marked in operations.ts as needing a second factor or a second person stop here. */
@@ -328,7 +357,7 @@ export class Door {
     return {
       assigned: user?.assigned ?? false,
       inNetwork: workload === undefined || (caller !== undefined && workload.networks.contains(caller.source.address)),
-      inScope: workload === undefined || inScope(workload, found),
+      inScope: workload === undefined ? inOwnScope(principal, operation, found) : inScope(workload, found),
       permitted: workload === undefined || operation === 'token.exchange' || workload.operations.has(operation),
       mfaFresh: secondFactorAtMs !== undefined && clock.now() - secondFactorAtMs < SECOND_FACTOR_FRESH_MS,
       approved: false,
@@ -346,6 +375,8 @@ export class Door {
     reason: string,
     details?: EventDetails,
   ): void {
+    // SECURITY: denials are cheap to cause; who causes many gets one event for all that are too many (DS-13).
+    if (outcome === 'denied' && !this.#denials.take(principal.id)) return;
     this.#o.audit.record({
       action: operation,
       actor: actorOf(principal),
@@ -374,6 +405,10 @@ const SEEING: Record<AuthorizationResource['type'], Operation> = {
   TenantKey: 'key.list',
 };
 
+function inOwnScope<S>(principal: Principal, operation: Operation, { target }: Found<S>): boolean {
+  return !PERSONAL_OPERATIONS.has(operation) || (target.type === 'user' && target.id === principal.id);
+}
+
 function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
   const { environment, name, type } = found.target;
   if (type === 'workload') return found.target.id === workload.id;
@@ -382,7 +417,14 @@ function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
 }
 
 export function actorOf(principal: Principal): EventActor {
-  return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id };
+  const token = tokenIdOf(principal);
+  return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id, ...(token === '' ? {} : { token }) };
+}
+
+/** Empty where no token was shown: a signed assertion, the scheduler. */
+function tokenIdOf(principal: Principal): string {
+  if (principal.type === 'User') return principal.identity.tokenId;
+  return principal.type === 'Workload' ? principal.tokenId : '';
 }
 
 function unauthenticated(): never {

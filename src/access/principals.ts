@@ -55,6 +55,7 @@ export interface WorkloadPrincipal {
   readonly matches: (credentialName: string) => boolean;
   readonly operations: ReadonlySet<Operation>;
   readonly networks: Networks;
+  /** Public id of the token or client secret that was shown, or of the key that signed. */
   readonly tokenId: string;
   readonly tokenType: string;
   readonly expiresAtMs: number;

@@ -17,6 +17,7 @@ export const ALERT_KINDS = [
   'credential.account_changed', // the grant is for another account than before
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
+  'credential.destination_changed', // its secrets go to other hosts than before
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
 

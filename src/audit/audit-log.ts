@@ -6,7 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
 import type { Sql } from '../cell/sql.ts';
-import { type Checkpoint, signCheckpoint, signerFrom } from '../crypto/checkpoint.ts';
+import { type Checkpoint, type ExportStatement, signCheckpoint, signExport, signerFrom } from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { HASH_BYTES } from '../crypto/primitives.ts';
 import { type EventInput, eventText } from './event.ts';
@@ -68,6 +68,11 @@ export class AuditLog implements CellHooks {
 
   get size(): number {
     return this.#frontier.size;
+  }
+
+  /** The signed note that closes an export of this log. */
+  closingNote(statement: Omit<ExportStatement, 'origin'>): string {
+    return signExport(this.#signer, { origin: this.origin, ...statement });
   }
 
   get stateSequence(): number {

@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { Sql } from '../cell/sql.ts';
 import type { AuditEvent } from './event.ts';
+import { type IndexRange, lineBytes } from './export-lines.ts';
 
 interface BlockRow {
   first_index: number;
@@ -12,9 +13,21 @@ interface BlockRow {
   leaves: Uint8Array;
 }
 
+/** What is known of a block without reading its events. */
+interface BlockFacts {
+  first_index: number;
+  events: number;
+  /** When its batch ended: no event in it is younger. */
+  last_at: number;
+  size: number;
+}
+
 export interface EventFilter {
   readonly action?: string | undefined;
+  /** The actor's id. */
   readonly actor?: string | undefined;
+  /** Ids that count as `actor`, too: of those who have that name. */
+  readonly actorIds?: readonly string[] | undefined;
   readonly outcome?: string | undefined;
   /** A target's id or name. */
   readonly target?: string | undefined;
@@ -25,10 +38,85 @@ export interface EventFilter {
   readonly untilAt?: string | undefined;
 }
 
-export interface EventPage {
+/** What one turn found, and where the next one goes on. */
+export interface EventSlice {
   readonly events: AuditEvent[];
-  /** Pass as `beforeIndex` for the next page; undefined when the beginning was reached. */
+  /** Newest first: pass as `beforeIndex`; undefined when the beginning was reached. */
   readonly nextBefore: number | undefined;
+  /** Events in the blocks that were looked at. */
+  readonly looked: number;
+}
+
+const decoder = new TextDecoder();
+/** A clock set back by more than this hides events from `since` and `until`: blocks are found by halving, as if time only went forward. */
+const CLOCK_SLACK_MS = 86_400_000;
+const FACTS = 'SELECT first_index, events, last_at, length(bytes) AS size FROM audit_block';
+
+function matches(event: AuditEvent, filter: EventFilter): boolean {
+  const { action, actor, outcome, target, environment, workflow, request } = filter;
+  return (
+    (action === undefined || event.action === action) &&
+    (actor === undefined || event.actor.id === actor || filter.actorIds?.includes(event.actor.id) === true) &&
+    (outcome === undefined || event.outcome === outcome) &&
+    (target === undefined || event.target.id === target || event.target.name === target) &&
+    (environment === undefined || event.target.environment === environment) &&
+    (workflow === undefined || event.context?.workflow === workflow) &&
+    (request === undefined || event.request === request) &&
+    isWithin(event.at, filter)
+  );
+}
+
+function isWithin(at: string, { sinceAt, untilAt }: EventFilter): boolean {
+  return (sinceAt === undefined || at >= sinceAt) && (untilAt === undefined || at < untilAt);
+}
+
+/**
+ * Texts of which each matching line holds one of each list, since events are written canonically: the bytes are searched for them, and only
+ * lines that hold them are parsed. What tells lines apart best stands first.
+ */
+function needlesOf(filter: EventFilter): Buffer[][] {
+  const { request, target, actor, workflow, action, environment, outcome } = filter;
+  const member = (name: string, values: readonly (string | undefined)[]) =>
+    values.flatMap((value) => (value === undefined ? [] : [Buffer.from(`"${name}":${JSON.stringify(value)}`)]));
+  return [
+    member('request', [request]),
+    target === undefined ? [] : [...member('id', [target]), ...member('name', [target])],
+    actor === undefined ? [] : member('id', [actor, ...(filter.actorIds ?? [])]),
+    member('workflow', [workflow]),
+    member('action', [action]),
+    member('environment', [environment]),
+    member('outcome', [outcome]),
+  ].filter((list) => list.length > 0);
+}
+
+/** The lines of a block that may match, newest first. */
+function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[]): Generator<Buffer> {
+  const [first, ...others] = needles;
+  let end = bytes.at(-1) === 0x0a ? bytes.byteLength - 1 : bytes.byteLength;
+  // Where each needle was last seen: one that is nowhere must not be looked for again for every line.
+  const hits = first?.map((needle) => bytes.lastIndexOf(needle));
+  while (end > 0) {
+    const hit = hits === undefined ? end - 1 : Math.max(...hits);
+    if (hit < 0) return;
+    const start = hit === 0 ? 0 : bytes.lastIndexOf(0x0a, hit - 1) + 1;
+    const newline = bytes.indexOf(0x0a, hit);
+    const line = bytes.subarray(start, newline < 0 ? end : Math.min(newline, end));
+    if (others.every((list) => list.some((needle) => line.includes(needle)))) yield line;
+    end = start - 1;
+    hits?.forEach((at, i) => {
+      if (at >= start) hits[i] = end <= 0 ? -1 : bytes.lastIndexOf(first?.[i] ?? '', end - 1);
+    });
+  }
+}
+
+/** Undefined for a damaged line: it shows as a gap here, and by name in the verified export. */
+function readable(line: Buffer): AuditEvent | undefined {
+  try {
+    const event = JSON.parse(decoder.decode(line)) as AuditEvent;
+    return Number.isSafeInteger(event.index) ? event : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 export interface CheckpointRow {
@@ -37,44 +125,31 @@ export interface CheckpointRow {
   note: string;
 }
 
-/** First line of an export; the format is described in verify-export.ts. */
-export interface ExportHeader {
-  readonly export: 'keyturn-audit-v1';
-  readonly origin: string;
-  readonly verifier_key: string;
-  readonly size: number;
+/** As many of the blocks as one turn may look at, and at least one. */
+function turnOf(blocks: readonly BlockFacts[]): BlockFacts[] {
+  let bytes = 0;
+  const end = blocks.findIndex((block, i) => {
+    bytes += block.size;
+    return i > 0 && bytes > LIMITS.auditSliceBytes;
+  });
+  return blocks.slice(0, end < 0 ? blocks.length : end);
 }
 
-const decoder = new TextDecoder();
-
-function matches(event: AuditEvent, filter: EventFilter): boolean {
-  const { action, actor, outcome, target, environment, workflow, request, sinceAt, untilAt } = filter;
-  return (
-    (action === undefined || event.action === action) &&
-    (actor === undefined || event.actor.id === actor) &&
-    (outcome === undefined || event.outcome === outcome) &&
-    (target === undefined || event.target.id === target || event.target.name === target) &&
-    (environment === undefined || event.target.environment === environment) &&
-    (workflow === undefined || event.context?.workflow === workflow) &&
-    (request === undefined || event.request === request) &&
-    (sinceAt === undefined || event.at >= sinceAt) &&
-    (untilAt === undefined || event.at < untilAt)
-  );
+function above(index: number, floor: number): number | undefined {
+  return index > floor ? index : undefined;
 }
 
-/** The events of a block that can still be read: a damaged line shows as a gap here and by name in the verified export. */
-function readable(block: BlockRow): AuditEvent[] {
-  return decoder
-    .decode(block.bytes)
-    .split('\n')
-    .flatMap((text) => {
-      try {
-        const event = JSON.parse(text) as AuditEvent;
-        return Number.isSafeInteger(event.index) ? [event] : [];
-      } catch {
-        return [];
-      }
-    });
+/** Each without its newline, byte for byte as stored; only those of the wanted range, by their place in the block. */
+function eventLines(block: BlockRow, wanted: IndexRange | undefined): Uint8Array[] {
+  const lines: Uint8Array[] = [];
+  let start = 0;
+  for (let index = block.first_index; start < block.bytes.byteLength; index++) {
+    const newline = block.bytes.indexOf(0x0a, start);
+    const end = newline < 0 ? block.bytes.byteLength : newline;
+    if (wanted === undefined || (index >= wanted.from && index <= wanted.to)) lines.push(block.bytes.subarray(start, end));
+    start = end + 1;
+  }
+  return lines;
 }
 
 export class AuditReader {
@@ -84,80 +159,127 @@ export class AuditReader {
     this.#sql = sql;
   }
 
-  /** Newest first. A filter that matches little returns early with `nextBefore` set, so that no request scans without bound. */
-  search(access: Lookup, filter: EventFilter, beforeIndex: number, maxRows: number): EventPage {
+  /** Where a search begins and ends by its instants. */
+  bounds(access: Lookup, filter: EventFilter): { readonly floor: number; readonly ceiling: number } {
     access.check();
-    const events: AuditEvent[] = [];
-    let before = beforeIndex;
-    let scanned = 0;
-    for (;;) {
-      const blocks = this.#sql.all<BlockRow>(
-        'SELECT first_index, events, bytes FROM audit_block WHERE first_index < ? ORDER BY first_index DESC LIMIT 20',
-        before,
-      );
-      if (blocks.length === 0) return { events, nextBefore: undefined };
-      for (const block of blocks) {
-        for (const event of readable(block).reverse()) {
-          if (event.index >= beforeIndex) continue;
-          if (matches(event, filter)) events.push(event);
-          if (events.length === maxRows) return { events, nextBefore: event.index > 0 ? event.index : undefined };
-        }
-        before = block.first_index;
-        scanned += block.events;
-        if (scanned >= LIMITS.auditScanMaxEvents) return { events, nextBefore: before > 0 ? before : undefined };
-      }
-    }
+    const { sinceAt, untilAt } = filter;
+    return {
+      floor: sinceAt === undefined ? 0 : this.#indexAt(Date.parse(sinceAt) - CLOCK_SLACK_MS),
+      ceiling: untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(Date.parse(untilAt) + CLOCK_SLACK_MS),
+    };
   }
 
-  /** Oldest first from `fromIndex`, for `tail`. */
-  from(access: Lookup, fromIndex: number, maxRows: number): AuditEvent[] {
+  /** One turn of a search, newest first, down to `floor`. Bounded, whatever the filter: see LIMITS.auditSlice... */
+  search(
+    access: Lookup,
+    filter: EventFilter,
+    { before, floor }: { readonly before: number; readonly floor: number },
+    maxRows: number,
+  ): EventSlice {
     access.check();
-    const start = this.#sql.get<{ first_index: number }>(
-      'SELECT first_index FROM audit_block WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1',
-      fromIndex,
+    const blocks = turnOf(
+      this.#sql.all<BlockFacts>(
+        `${FACTS} WHERE first_index < ? AND first_index >= ? ORDER BY first_index DESC LIMIT ?`,
+        before,
+        floor,
+        LIMITS.auditSliceBlocks,
+      ),
     );
+    const [newest] = blocks;
+    if (newest === undefined) return { events: [], nextBefore: undefined, looked: 0 };
+    const top = Math.min(before, newest.first_index + newest.events);
+    const sinceMs = filter.sinceAt === undefined ? 0 : Date.parse(filter.sinceAt);
+    const needles = needlesOf(filter);
     const events: AuditEvent[] = [];
-    let at = start?.first_index ?? 0;
-    while (events.length < maxRows) {
-      const blocks = this.#sql.all<BlockRow>(
-        'SELECT first_index, events, bytes FROM audit_block WHERE first_index >= ? ORDER BY first_index LIMIT 20',
-        at,
-      );
-      if (blocks.length === 0) break;
-      for (const block of blocks) {
-        for (const event of readable(block)) {
-          if (event.index >= fromIndex && events.length < maxRows) events.push(event);
-        }
-        at = Math.max(at + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
+    let parsed = 0;
+    for (const block of blocks) {
+      if (block.last_at < sinceMs) continue;
+      for (const line of candidateLines(this.#bytesOf(block), needles)) {
+        const event = readable(line);
+        if (event === undefined || event.index >= before) continue;
+        parsed += 1;
+        if (matches(event, filter)) events.push(event);
+        if (events.length === maxRows || parsed >= LIMITS.auditSliceEvents)
+          return { events, nextBefore: above(event.index, floor), looked: Math.max(0, top - event.index) };
       }
     }
-    return events;
+    const reached = blocks.at(-1)?.first_index ?? 0;
+    return { events, nextBefore: above(reached, floor), looked: Math.max(0, top - reached) };
+  }
+
+  /** One turn of following the log: oldest first from `fromIndex`. `nextFrom` is where the next turn goes on, `atEnd` whether it need not. */
+  follow(
+    access: Lookup,
+    filter: EventFilter,
+    fromIndex: number,
+    maxRows: number,
+  ): { readonly events: AuditEvent[]; readonly nextFrom: number; readonly atEnd: boolean; readonly looked: number } {
+    access.check();
+    const start = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, fromIndex);
+    const found = this.#sql.all<BlockFacts>(
+      `${FACTS} WHERE first_index >= ? ORDER BY first_index LIMIT ?`,
+      start?.first_index ?? 0,
+      LIMITS.auditSliceBlocks,
+    );
+    const blocks = turnOf(found);
+    const needles = needlesOf(filter);
+    const events: AuditEvent[] = [];
+    let nextFrom = fromIndex;
+    let parsed = 0;
+    for (const block of blocks) {
+      for (const line of [...candidateLines(this.#bytesOf(block), needles)].reverse()) {
+        const event = readable(line);
+        if (event === undefined || event.index < fromIndex) continue;
+        parsed += 1;
+        nextFrom = event.index + 1;
+        if (matches(event, filter)) events.push(event);
+        if (events.length === maxRows || parsed >= LIMITS.auditSliceEvents)
+          return { events, nextFrom, atEnd: false, looked: nextFrom - fromIndex };
+      }
+      nextFrom = Math.max(nextFrom, block.first_index + Math.max(1, block.events)); // a damaged count must not turn this in a circle
+    }
+    const atEnd = found.length === blocks.length && found.length < LIMITS.auditSliceBlocks;
+    return { events, nextFrom, atEnd, looked: nextFrom - fromIndex };
   }
 
   /** The newest signed head. @throws not_found before the first one */
   latestCheckpoint(access: Lookup): CheckpointRow {
     access.check();
     return (
-      this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1') ??
+      this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size >= 0 ORDER BY size DESC LIMIT 1') ??
       fail('not_found', 'no such checkpoint')
     );
   }
 
   /** Reads one slice of an export: the events of some blocks, their leaf hashes and the checkpoints that fall among them. */
-  exportSlice(access: Lookup, fromIndex: number, toSize: number): { readonly text: Uint8Array; readonly nextIndex: number } {
+  exportSlice(
+    access: Lookup,
+    fromIndex: number,
+    toSize: number,
+    wanted: IndexRange | undefined,
+  ): { readonly lines: readonly Uint8Array[]; readonly events: number; readonly nextIndex: number } {
     access.check();
-    const blocks = this.#sql.all<BlockRow>(
-      'SELECT first_index, events, bytes, leaves FROM audit_block WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT 200',
-      fromIndex,
-      toSize,
+    const turn = turnOf(
+      this.#sql.all<BlockFacts>(
+        `${FACTS} WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?`,
+        fromIndex,
+        toSize,
+        LIMITS.auditSliceBlocks,
+      ),
     );
-    const parts: Uint8Array[] = [];
+    const blocks = this.#sql.all<BlockRow>(
+      'SELECT first_index, events, bytes, leaves FROM audit_block WHERE first_index >= ? AND first_index <= ? ORDER BY first_index',
+      fromIndex,
+      turn.at(-1)?.first_index ?? -1,
+    );
+    let events = 0;
+    const lines: Uint8Array[] = [];
     let nextIndex = fromIndex;
     for (const block of blocks) {
-      parts.push(
-        block.bytes,
-        line({ export: 'leaves', first: block.first_index, hashes: Buffer.from(block.leaves).toString('base64') }),
-      );
+      const texts = eventLines(block, wanted);
+      events += texts.length;
+      lines.push(...texts);
+      if (block.leaves.byteLength > 0) lines.push(lineBytes({ kind: 'leaves', first: block.first_index, hashes: block.leaves }));
       nextIndex = Math.max(nextIndex + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
     }
     const last = blocks.length === 0 ? toSize : nextIndex;
@@ -166,11 +288,26 @@ export class AuditReader {
       fromIndex,
       last,
     );
-    for (const row of notes) parts.push(line({ export: 'checkpoint', note: row.note }));
-    return { text: Buffer.concat(parts), nextIndex: blocks.length === 0 ? toSize : nextIndex };
+    for (const row of notes) lines.push(lineBytes({ kind: 'checkpoint', note: row.note }));
+    return { lines, events, nextIndex: blocks.length === 0 ? toSize : nextIndex };
   }
-}
 
-export function line(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+  #bytesOf(block: BlockFacts): Buffer {
+    const row = this.#sql.get<Pick<BlockRow, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', block.first_index);
+    return row === undefined ? Buffer.alloc(0) : Buffer.from(row.bytes.buffer, row.bytes.byteOffset, row.bytes.byteLength);
+  }
+
+  /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
+  #indexAt(atMs: number): number {
+    const newest = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
+    let low = 0;
+    let high = newest === undefined ? 0 : newest.first_index + newest.events;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const block = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, middle);
+      if (block === undefined || block.last_at < atMs) low = middle + 1;
+      else high = Math.min(middle, block.first_index);
+    }
+    return low;
+  }
 }

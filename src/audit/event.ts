@@ -7,6 +7,8 @@ export type EventOutcome = 'success' | 'failure' | 'denied';
 export interface EventActor {
   readonly type: 'user' | 'workload' | 'system' | 'anonymous';
   readonly id: string;
+  /** Public id of the token or client secret that was shown. */
+  readonly token?: string;
 }
 
 export interface EventTarget {
@@ -26,6 +28,7 @@ export interface EventDetails {
   count?: number;
   ends_at?: string;
   expires_at?: string;
+  from_hosts?: string;
   from_version?: number;
   health?: string;
   key_version?: number;
@@ -40,6 +43,7 @@ export interface EventDetails {
   scopes_missing?: number;
   sign?: string;
   stage?: string;
+  to_hosts?: string;
   step?: string;
   tenant?: string;
   token?: string;
@@ -106,7 +110,7 @@ export function eventText(input: EventInput, index: number, atMs: number): strin
       : { run: input.workflowRun, workflow: input.workflow };
   return JSON.stringify({
     action: input.action,
-    actor: { id: actor.id, type: actor.type },
+    actor: { id: actor.id, token: actor.token, type: actor.type },
     at: timestamp(atMs),
     client_request: input.clientRequest,
     context,

@@ -14,9 +14,19 @@ export const LIMITS = {
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,
+  /** However many descriptors there are. */
+  connectionsMax: 10_000,
+  /** However few. */
+  connectionsMin: 16,
+  connectionsPerSourceFraction: 0.75,
+  /** Kept free for cells and calls to providers, or a quarter of all if that is more. */
+  descriptorsFreeMin: 24,
   idempotencyKeepMs: DAY,
   pageDefaultRows: 50,
   pageMaxRows: 500,
+  /** What one turn of a list looks at before others have theirs, and how many turns one request takes for a page that stays short. */
+  listScanMaxRows: 500,
+  listTurnsMax: 40,
 
   // credentials
   valueMaxBytes: 64 * 1024,
@@ -35,6 +45,8 @@ export const LIMITS = {
   userTokenTtlDefaultMs: 12 * HOUR,
   userTokenTtlMaxMs: 30 * DAY,
   bootstrapSecretTtlMs: 7 * DAY,
+  enrolmentTtlDefaultMs: DAY,
+  enrolmentTtlMaxMs: 7 * DAY,
   workloadTtlDefaultMs: 365 * DAY,
   clientAssertionMaxAgeMs: 5 * MINUTE,
   clientAssertionTtlMaxMs: HOUR,
@@ -55,11 +67,26 @@ export const LIMITS = {
   requestsPerSecondPerPrincipal: 50_000,
   failedAuthBurst: 300,
   failedAuthPerSecond: 50,
+  /** Refusals that become events of their own: of one source (a principal; an address), and of all together. The rest is counted. */
+  denialEventsBurst: 300,
+  denialEventsPerSecond: 1,
+  denialEventsBurstInAll: 3_000,
+  denialEventsPerSecondInAll: 10,
+  denialSummaryEveryMs: MINUTE,
   batchMaxJobs: 512,
 
   // audit
   checkpointIntervalMs: SECOND,
+  /** Of one search. */
   auditScanMaxEvents: 50_000,
+  /** What one turn of a search or an export reads before others have theirs: about 5 ms of work. */
+  auditSliceBlocks: 128,
+  auditSliceEvents: 500,
+  auditSliceBytes: 512 * 1024,
+
+  // deleted rows
+  /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
+  residueMaxMs: MINUTE,
 
   // keys
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),

@@ -2,7 +2,7 @@
 // It must never hand out a webhook whose row was changed behind our back.
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, type Sealed, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, type Sealed, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface AlertRow {
@@ -38,12 +38,17 @@ export interface DeliveryRow {
 }
 
 /** A delivery as it is looked up for work. */
-export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts'>;
+export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts' | 'next_attempt_at' | 'created_at'>;
 
 /** Where a page ends: rows are ordered by instant and id, newest first. */
 export interface Before {
   readonly at: number;
   readonly id: string;
+}
+
+function inOrder(a: DueDelivery, b: DueDelivery): number {
+  const byTime = (a.next_attempt_at ?? 0) - (b.next_attempt_at ?? 0) || a.created_at - b.created_at;
+  return byTime || (a.id < b.id ? -1 : 1);
 }
 
 function decisive(row: WebhookFacts): SqlValue[] {
@@ -158,7 +163,7 @@ export class AlertStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<WebhookRow>(`SELECT * FROM webhook WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       this.#checked(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
@@ -206,13 +211,22 @@ export class AlertStore {
   /** Longest due first, in turns: however much waits for one webhook, each other one has its share. */
   dueDeliveries(access: Lookup, nowMs: number, maxRows: number): DueDelivery[] {
     access.check();
-    const order = 'next_attempt_at, created_at, id';
-    return this.#sql.all<DueDelivery>(
-      `SELECT id, webhook_id, attempts FROM (SELECT *, row_number() OVER (PARTITION BY webhook_id ORDER BY ${order}) AS turn ` +
-        `FROM delivery WHERE state = 'waiting' AND next_attempt_at <= ?) ORDER BY turn, ${order} LIMIT ?`,
-      nowMs,
-      maxRows,
+    // Each webhook's own queue from its index: numbering all that waits would read all of it.
+    const turns = this.#waitingWebhooks().flatMap((webhookId) =>
+      this.#sql
+        .all<DueDelivery>(
+          'SELECT id, webhook_id, attempts, next_attempt_at, created_at FROM delivery ' +
+            "WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ? ORDER BY next_attempt_at, created_at, id LIMIT ?",
+          webhookId,
+          nowMs,
+          maxRows,
+        )
+        .map((delivery, turn) => ({ delivery, turn })),
     );
+    return turns
+      .sort((a, b) => a.turn - b.turn || inOrder(a.delivery, b.delivery))
+      .slice(0, maxRows)
+      .map(({ delivery }) => delivery);
   }
 
   /** What is due at one webhook waits until `untilMs` without an attempt. */
@@ -255,6 +269,20 @@ export class AlertStore {
       before.id,
       maxRows,
     );
+  }
+
+  /** Those that anything waits for, one step of the index each. */
+  #waitingWebhooks(): string[] {
+    const ids: string[] = [];
+    for (let last = ''; ; ) {
+      const next = this.#sql.get<{ webhook_id: string }>(
+        "SELECT webhook_id FROM delivery WHERE state = 'waiting' AND webhook_id > ? ORDER BY webhook_id LIMIT 1",
+        last,
+      );
+      if (next === undefined) return ids;
+      ids.push(next.webhook_id);
+      last = next.webhook_id;
+    }
   }
 
   /** Known hole: who can write the database can hide a webhook by its `deleted_at`, as they could by taking the row away. */

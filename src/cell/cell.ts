@@ -15,6 +15,8 @@ interface Job {
   value?: unknown;
   error?: unknown;
   failed?: boolean;
+  /** It is answered only when what it deleted is in no file any more. */
+  erases?: boolean;
 }
 
 /** Called inside every batch, before it commits. */
@@ -45,6 +47,7 @@ export class Cell {
   #waitsForCalm = false;
   #closed = false;
   #memoryInDoubt = false;
+  #running: Job | undefined;
 
   /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
   constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS, whenCalm: NextTick = nextTick) {
@@ -120,9 +123,33 @@ export class Cell {
     }
     this.#faults.at('cell.after-commit');
     for (const hooks of this.#hooks) hooks.afterCommit?.();
+    const left = jobs.some((job) => job.erases === true) ? this.#eraseNow() : undefined;
     for (const job of jobs) {
       if (job.failed) job.reject(job.error);
+      else if (job.erases === true && left !== undefined) job.reject(left);
       else job.resolve(job.value);
+    }
+  }
+
+  /**
+   * What the running job deletes is in no file when the job is answered. Call only inside a job.
+   * The job fails with storage_full or storage_unavailable when the files cannot be cleaned, though what it did is committed.
+   */
+  eraseResidue(): void {
+    if (this.#running !== undefined) this.#running.erases = true;
+  }
+
+  /** Deleted rows may still lie in a file. */
+  get hasResidue(): boolean {
+    return this.#sql.hasResidue;
+  }
+
+  #eraseNow(): unknown {
+    try {
+      this.#sql.eraseResidue();
+      return undefined;
+    } catch (error) {
+      return error instanceof KeyturnError ? error : storageError(error);
     }
   }
 
@@ -134,12 +161,15 @@ export class Cell {
 
   #runJobs(jobs: Job[]): void {
     for (const job of jobs) {
+      this.#running = job;
       try {
         job.value = job.work();
       } catch (error) {
         if (isStorageFailure(error)) throw error;
         job.failed = true;
         job.error = error;
+      } finally {
+        this.#running = undefined;
       }
     }
     for (const hooks of this.#hooks) hooks.beforeCommit?.();

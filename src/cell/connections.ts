@@ -2,7 +2,7 @@
 // It must never hand out a row whose MAC does not fit: its state decides whether a stranger's account may come in.
 import type { Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 /**
@@ -137,7 +137,7 @@ export class ConnectionStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<ConnectionRow>('SELECT * FROM connection WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<ConnectionRow>(`SELECT * FROM connection WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       this.#checked(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));

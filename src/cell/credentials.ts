@@ -1,6 +1,7 @@
 // Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an access.
 // It must never return a row whose MAC does not fit, nor change a version after it was written.
 import { fail, notFound } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
 import {
   CREDENTIAL_COLUMNS,
@@ -13,7 +14,7 @@ import {
   type VersionRow,
 } from './credential-rows.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, type Sealed, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, type Sealed, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
@@ -31,6 +32,44 @@ function decisive(row: CredentialFacts): SqlValue[] {
   const first = CREDENTIAL_COLUMNS.map((column) => row[column] ?? null);
   const untouched = LATER_COLUMNS.every(([column, initial]) => (row[column] ?? null) === initial);
   return untouched ? first : [...first, ...LATER_COLUMNS.map(([column]) => row[column] ?? null)];
+}
+
+export interface CredentialList {
+  readonly rows: CredentialRow[];
+  /** The last name that was looked at, where there may be more. */
+  readonly scannedTo: string | undefined;
+}
+
+/** The index in which the rows that fit lie closest together, in the order of their names. */
+/** What ends by a date of its own, and not as an OAuth grant does. */
+const DATED = "kind <> 'oauth2' AND value_expires_at IS NOT NULL";
+
+function walkOf({ deleted, health, kind, nowMs }: CredentialFilter): { index: string; where: string; values: SqlValue[] } {
+  if (deleted) return { index: 'credential_deleted', where: "state = 'deleted'", values: [] };
+  if (health === 'expired')
+    return { index: 'credential_dated', where: `state = 'active' AND ${DATED} AND value_expires_at <= ?`, values: [nowMs] };
+  if (health !== undefined && health !== 'ready')
+    return { index: 'credential_not_ready', where: "state = 'active' AND health <> 'ready' AND health = ?", values: [health] };
+  if (kind !== undefined) return { index: 'credential_of_kind', where: "state = 'active' AND kind = ?", values: [kind] };
+  return { index: 'credential_by_name', where: "state <> 'destroyed'", values: [] };
+}
+
+function restOf(filter: CredentialFilter, bound: string | undefined): { where: string[]; values: SqlValue[] } {
+  const where = [filter.deleted ? "state = 'deleted'" : "state = 'active'"];
+  const values: SqlValue[] = [];
+  const add = (condition: string, ...given: SqlValue[]) => {
+    where.push(condition);
+    values.push(...given);
+  };
+  if (bound !== undefined) add('name <= ?', bound);
+  if (filter.kind !== undefined) add('kind = ?', filter.kind);
+  if (filter.health === 'expired') add(`${DATED} AND value_expires_at <= ?`, filter.nowMs);
+  else if (filter.health !== undefined)
+    add(`health = ? AND NOT (${DATED} AND value_expires_at <= ?)`, filter.health, filter.nowMs);
+  if (filter.label !== undefined)
+    add('EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)', filter.label.name, filter.label.value);
+  if (filter.text !== undefined) add('(instr(lower(name), ?) > 0 OR instr(lower(description), ?) > 0)', filter.text, filter.text);
+  return { where, values };
 }
 
 export class CredentialStore {
@@ -119,35 +158,26 @@ export class CredentialStore {
     this.#sql.run(UPDATE, ...written(row), mac, mac_key_id, row.id);
   }
 
-  /** By name from `afterName` on (exclusive). */
-  list(access: Lookup, filter: CredentialFilter, afterName: string, maxRows: number): CredentialRow[] {
+  /** By name from `afterName` on (exclusive). Looks at so many rows and no more, whatever the filter. @throws integrity */
+  list(access: Lookup, filter: CredentialFilter, afterName: string, maxRows: number): CredentialList {
     access.check();
-    const where = ['environment_id = ?', 'name > ?', filter.deleted ? "state = 'deleted'" : "state = 'active'"];
-    const values: SqlValue[] = [filter.environmentId, afterName];
-    if (filter.kind !== undefined) {
-      where.push('kind = ?');
-      values.push(filter.kind);
-    }
-    if (filter.health !== undefined) {
-      const ended = "kind <> 'oauth2' AND value_expires_at IS NOT NULL AND value_expires_at <= ?";
-      where.push(filter.health === 'expired' ? ended : `health = ? AND NOT (${ended})`);
-      values.push(...(filter.health === 'expired' ? [] : [filter.health]), filter.nowMs);
-    }
-    if (filter.label !== undefined) {
-      where.push('EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)');
-      values.push(filter.label.name, filter.label.value);
-    }
-    if (filter.text !== undefined) {
-      where.push('(instr(lower(name), ?) > 0 OR instr(lower(description), ?) > 0)');
-      values.push(filter.text, filter.text);
-    }
+    const walk = walkOf(filter);
+    const from = `FROM credential INDEXED BY ${walk.index} WHERE environment_id = ? AND ${walk.where} AND name > ?`;
+    const start = [filter.environmentId, ...walk.values, afterName];
+    const bound = this.#sql.get<{ name: string }>(
+      `SELECT name ${from} ORDER BY name LIMIT 1 OFFSET ?`,
+      ...start,
+      LIMITS.listScanMaxRows - 1,
+    )?.name;
+    const { where, values } = restOf(filter, bound);
     const rows = this.#sql.all<CredentialRow>(
-      `SELECT * FROM credential WHERE ${where.join(' AND ')} ORDER BY name LIMIT ?`,
+      `SELECT * ${from}${where.map((one) => ` AND ${one}`).join('')} ORDER BY name LIMIT ?`,
+      ...start,
       ...values,
       maxRows,
     );
     for (const row of rows) this.#checked(row);
-    return rows;
+    return { rows, scannedTo: bound };
   }
 
   insertVersion(access: WriteAccess, row: VersionRow): void {
@@ -234,7 +264,7 @@ export class CredentialStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<CredentialRow>('SELECT * FROM credential WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<CredentialRow>(`SELECT * FROM credential WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     const done = eachIntact(rows, (row) => {
       this.#checked(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
@@ -245,7 +275,7 @@ export class CredentialStore {
 
   /** Few by nature, so all at once. */
   #resealEnvironments(keyId: string): number {
-    const rows = this.#sql.all<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE mac_key_id <> ?', keyId);
+    const rows = this.#sql.all<EnvironmentRow & Sealed>(`SELECT * FROM environment WHERE ${UNDER_OTHER_KEY}`, keyId, keyId);
     return eachIntact(rows, (row) => {
       this.#checkedEnvironment(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);

@@ -18,6 +18,11 @@ export interface AccountCount {
   readonly oldest: string;
 }
 
+/** As in the index credential_of_client: a row that was damaged must not stop the others. */
+export const CLIENT = "CASE WHEN json_valid(config) THEN json_extract(config, '$.client_id') END";
+export const ACCOUNT = "CASE WHEN json_valid(grant_facts) THEN json_extract(grant_facts, '$.account') END";
+export const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded')";
+
 export class ForecastStore {
   readonly #sql: Sql;
 
@@ -72,10 +77,10 @@ export class ForecastStore {
   grantsByAccount(access: Lookup, connector: string, atLeast: number): AccountCount[] {
     access.check();
     return this.#sql.all<AccountCount & { first: number }>(
-      "SELECT json_extract(config, '$.client_id') AS client_id, json_extract(grant_facts, '$.account') AS account, count(*) AS count, " +
+      `SELECT ${CLIENT} AS client_id, ${ACCOUNT} AS account, count(*) AS count, ` +
         'id AS oldest, min(created_at) AS first FROM credential ' +
-        "WHERE kind = 'oauth2' AND connector = ? AND state = 'active' AND health IN ('ready', 'degraded') AND account IS NOT NULL " +
-        'GROUP BY 1, 2 HAVING count(*) >= ?',
+        `WHERE ${LIVE_GRANT} AND connector = ? AND ${ACCOUNT} IS NOT NULL ` +
+        `GROUP BY ${CLIENT}, ${ACCOUNT} HAVING count(*) >= ?`,
       connector,
       atLeast,
     );

@@ -1,6 +1,7 @@
 // SQL about revoking grants: which are due, and which live ones belong to the same client. Ids only: whoever works on a credential reads
 // its checked row first.
 import type { Lookup } from './access.ts';
+import { CLIENT, LIVE_GRANT } from './forecasts.ts';
 import type { Sql } from './sql.ts';
 
 export class RevocationStore {
@@ -22,11 +23,7 @@ export class RevocationStore {
   liveGrantsOfClient(access: Lookup, clientId: string): string[] {
     access.check();
     return this.#sql
-      .all<{ id: string }>(
-        "SELECT id FROM credential WHERE kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded') " +
-          "AND json_extract(config, '$.client_id') = ?",
-        clientId,
-      )
+      .all<{ id: string }>(`SELECT id FROM credential WHERE ${LIVE_GRANT} AND ${CLIENT} = ?`, clientId)
       .map(({ id }) => id);
   }
 }

@@ -9,6 +9,9 @@ export interface Sealed {
   mac_key_id: string;
 }
 
+/** Rows under another key than the given one, which is given twice: what differs lies on both sides of it in the index. */
+export const UNDER_OTHER_KEY = '(mac_key_id < ? OR mac_key_id > ?)';
+
 export function sealRow(keyring: Keyring, table: string, id: string, columns: readonly SqlValue[]): Sealed {
   const { keyId, key } = keyring.macKey();
   return { mac: rowMac(key, table, id, columns), mac_key_id: keyId };

@@ -124,7 +124,7 @@ export class RunStore {
   list(access: Lookup, credentialId: string, beforeStartedAt: number, maxRows: number): RunRow[] {
     access.check();
     return this.#sql.all<RunRow>(
-      'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, id DESC LIMIT ?',
+      'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, rowid DESC LIMIT ?',
       credentialId,
       beforeStartedAt,
       maxRows,
@@ -138,16 +138,17 @@ export class RunStore {
   dueForRefresh(access: Lookup, nowMs: number, maxRows: number): DueForRefresh[] {
     access.check();
     const { leaseMs, refreshWaitMaxMs } = LIMITS;
-    const resumed = this.#sql.all<DueForRefresh>(
-      `SELECT credential_id AS id, ${PROVIDER} AS provider FROM run JOIN credential ON credential.id = credential_id
-        WHERE run.state = 'open' AND (next_attempt_at <= ? OR next_attempt_at > ?) AND (lease_until <= ? OR lease_until > ?)
-        ORDER BY next_attempt_at LIMIT ?`,
-      nowMs,
-      nowMs + refreshWaitMaxMs,
-      nowMs,
-      nowMs + leaseMs,
-      maxRows,
-    );
+    const resumedIf = (when: string, atMs: number) =>
+      this.#sql.all<DueForRefresh>(
+        `SELECT credential_id AS id, ${PROVIDER} AS provider FROM run JOIN credential ON credential.id = credential_id
+          WHERE run.state = 'open' AND next_attempt_at ${when} ? AND (lease_until <= ? OR lease_until > ?)
+          ORDER BY next_attempt_at LIMIT ?`,
+        atMs,
+        nowMs,
+        nowMs + leaseMs,
+        maxRows,
+      );
+    const resumed = [...resumedIf('<=', nowMs), ...resumedIf('>', nowMs + refreshWaitMaxMs)].slice(0, maxRows);
     const fresh = this.#sql.all<DueForRefresh>(
       `SELECT id, ${PROVIDER} AS provider FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? AND state = 'active'
         AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT ?`,
@@ -225,11 +226,11 @@ const DUE_QUESTIONS: readonly string[] = [
   'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
     "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
   'SELECT revoke_due_at AS at FROM credential WHERE revoke_due_at IS NOT NULL ORDER BY revoke_due_at LIMIT 1',
-  "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' ORDER BY next_attempt_at LIMIT 1",
+  "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
   'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
   "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
   'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
-  "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') ORDER BY expires_at LIMIT 1",
+  "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') AND expires_at > 0 ORDER BY expires_at LIMIT 1",
   // Expired tokens are kept a day, so that a reviewer can still see them, and then purged.
-  'SELECT expires_at + 86400000 AS at FROM token ORDER BY expires_at LIMIT 1',
+  'SELECT expires_at + 86400000 AS at FROM token WHERE expires_at > 0 ORDER BY expires_at LIMIT 1',
 ];

@@ -1,6 +1,8 @@
 // The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
+import { HOME_LISTS_SCRIPT } from './schema-lists.ts';
+import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const HOME_STEPS: readonly SchemaStep[] = [
   {
@@ -43,4 +45,6 @@ CREATE TABLE user_grant (
 ) STRICT;
 `,
   },
+  { version: 2, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
+  { version: 3, name: 'lists', script: HOME_LISTS_SCRIPT },
 ];

@@ -1,9 +1,11 @@
 // A tenant's cell: environments, credentials, their versions, workloads and runs.
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
+import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
+import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
   {
@@ -128,5 +130,7 @@ CREATE TABLE run_step (
   },
   GRANTS_STEP,
   FORECAST_STEP,
+  { version: 4, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
+  { version: 5, name: 'lists', script: TENANT_LISTS_SCRIPT },
   NAMES_STEP,
 ];

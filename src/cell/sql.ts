@@ -20,6 +20,13 @@ export interface Sql {
    * @throws KeyturnError storage_full | storage_unavailable when the disk refuses
    */
   transaction<T>(body: () => T): T;
+  /** Rows were deleted, and what they held may still lie in a file beside the database. */
+  readonly hasResidue: boolean;
+  /**
+   * Takes what was deleted or overwritten out of every file of the database. Outside a transaction only.
+   * @throws storage_full | storage_unavailable
+   */
+  eraseResidue(): void;
   /** Bytes the database takes. */
   sizeBytes(): number;
   /** Idempotent. A driver whose runtime owns the database does nothing. */

@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface TokenRow {
@@ -19,31 +19,47 @@ export interface TokenRow {
   expires_at: number;
   revoked_at: number | null;
   last_used_at: number | null;
+  /** What an access token was exchanged for: public id of a client secret, or `jwk_` and a key's thumbprint; null for all others. */
+  origin: string | null;
   mac: Uint8Array;
   mac_key_id: string;
 }
 
-export type NewToken = Pick<TokenRow, 'public_id' | 'type' | 'hash' | 'subject_id' | 'permissions' | 'created_at' | 'expires_at'>;
+export type NewToken = Pick<
+  TokenRow,
+  'public_id' | 'type' | 'hash' | 'subject_id' | 'permissions' | 'created_at' | 'expires_at'
+> & {
+  readonly origin?: string | null;
+};
 
 function decisive(row: NewToken & Pick<TokenRow, 'revoked_at'>): SqlValue[] {
-  return [row.type, row.hash, row.subject_id, row.permissions, row.created_at, row.expires_at, row.revoked_at];
+  const columns = [row.type, row.hash, row.subject_id, row.permissions, row.created_at, row.expires_at, row.revoked_at];
+  // A later column: rows from before it, and rows without it, are sealed without it.
+  return row.origin == null ? columns : [...columns, row.origin];
 }
 
 export class TokenStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
 
+  #whenRevoked: () => void = () => {};
+
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;
     this.#keyring = keyring;
+  }
+
+  /** SECURITY: whoever remembers tokens forgets them when one is revoked, whichever use case does it. One listener. */
+  whenRevoked(listener: () => void): void {
+    this.#whenRevoked = listener;
   }
 
   insert(access: WriteAccess, token: NewToken): void {
     access.check();
     const { mac, mac_key_id } = sealRow(this.#keyring, 'token', token.public_id, decisive({ ...token, revoked_at: null }));
     this.#sql.run(
-      'INSERT INTO token (public_id, type, hash, subject_id, permissions, created_at, created_by, expires_at, mac, mac_key_id) ' +
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO token (public_id, type, hash, subject_id, permissions, created_at, created_by, expires_at, origin, mac, mac_key_id) ' +
+        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       token.public_id,
       token.type,
       token.hash,
@@ -52,6 +68,7 @@ export class TokenStore {
       token.created_at,
       access.principalId,
       token.expires_at,
+      token.origin ?? null,
       mac,
       mac_key_id,
     );
@@ -67,7 +84,7 @@ export class TokenStore {
 
   listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
-    return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at', subjectId);
+    return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at, public_id', subjectId);
   }
 
   countLive(access: Lookup, type: string, nowMs: number): number {
@@ -92,11 +109,15 @@ export class TokenStore {
       mac_key_id,
       publicId,
     );
+    this.#whenRevoked();
     return { ...row, revoked_at: nowMs };
   }
 
-  revokeAllOf(access: WriteAccess, subjectId: string, nowMs: number): number {
-    const live = this.listBySubject(access, subjectId).filter((row) => row.revoked_at === null);
+  /** Of a subject all, or those that were exchanged for `origin`. Returns how many were alive. */
+  revokeAllOf(access: WriteAccess, subjectId: string, nowMs: number, origin?: string): number {
+    const live = this.listBySubject(access, subjectId).filter(
+      (row) => row.revoked_at === null && (origin === undefined || row.origin === origin),
+    );
     for (const row of live) this.revoke(access, row.public_id, nowMs);
     return live.length;
   }
@@ -121,7 +142,7 @@ export class TokenStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<TokenRow>('SELECT * FROM token WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<TokenRow>(`SELECT * FROM token WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'token', row.public_id, decisive(row));

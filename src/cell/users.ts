@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface UserRow {
@@ -34,9 +34,16 @@ export class UserStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
 
+  #whenChanged: () => void = () => {};
+
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;
     this.#keyring = keyring;
+  }
+
+  /** SECURITY: whoever remembers people forgets them when one changes, whichever use case does it. One listener. */
+  whenChanged(listener: () => void): void {
+    this.#whenChanged = listener;
   }
 
   insert(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
@@ -73,6 +80,7 @@ export class UserStore {
     );
     this.#sql.run('DELETE FROM user_grant WHERE user_id = ?', row.id);
     this.#insertGrants(row.id, grants);
+    this.#whenChanged();
   }
 
   /** Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out. */
@@ -94,6 +102,12 @@ export class UserStore {
     return this.find(access, idOrName) ?? notFound('user');
   }
 
+  /** Of those who left, too; unchecked, for names in a log. */
+  idsNamed(access: Lookup, name: string): string[] {
+    access.check();
+    return this.#sql.all<{ id: string }>('SELECT id FROM user WHERE name = ?', name).map(({ id }) => id);
+  }
+
   list(access: Lookup, afterId: string, maxRows: number): { row: UserRow; grants: GrantRow[] }[] {
     access.check();
     return this.#sql
@@ -104,7 +118,7 @@ export class UserStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<UserRow>('SELECT * FROM user WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<UserRow>(`SELECT * FROM user WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => this.save(access, row, this.#checkedGrants(row)));
   }
 

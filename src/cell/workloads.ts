@@ -1,7 +1,7 @@
 // Workloads: programs that fetch credentials, each bound to one environment, name patterns, networks and an expiry (D9).
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow } from './row-integrity.ts';
+import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export interface WorkloadRow {
@@ -38,9 +38,16 @@ export class WorkloadStore {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
 
+  #whenChanged: () => void = () => {};
+
   constructor(sql: Sql, keyring: Keyring) {
     this.#sql = sql;
     this.#keyring = keyring;
+  }
+
+  /** SECURITY: whoever remembers a workload forgets it when it changes, whichever use case does it. One listener. */
+  whenChanged(listener: () => void): void {
+    this.#whenChanged = listener;
   }
 
   insert(access: WriteAccess, row: WorkloadFacts): void {
@@ -76,6 +83,12 @@ export class WorkloadStore {
     return row;
   }
 
+  /** Of revoked ones, too; unchecked, for names in a log. */
+  idsNamed(access: Lookup, name: string): string[] {
+    access.check();
+    return this.#sql.all<{ id: string }>('SELECT id FROM workload WHERE name = ?', name).map(({ id }) => id);
+  }
+
   list(access: Lookup, afterName: string, maxRows: number): WorkloadRow[] {
     access.check();
     return this.#sql.all<WorkloadRow>(
@@ -98,6 +111,7 @@ export class WorkloadStore {
       mac_key_id,
       row.id,
     );
+    this.#whenChanged();
     return next;
   }
 
@@ -126,7 +140,7 @@ export class WorkloadStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<WorkloadRow>('SELECT * FROM workload WHERE mac_key_id <> ? LIMIT ?', keyId, maxRows);
+    const rows = this.#sql.all<WorkloadRow>(`SELECT * FROM workload WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
     return eachIntact(rows, (row) => {
       checkRow(this.#keyring, 'workload', row.id, decisive(row), row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));

@@ -1,4 +1,5 @@
 // Exit codes and how an error is said: one line what, one line what to do. It must never print a value.
+import { KeyturnError } from '../base/errors.ts';
 import { KeyturnProblem } from '../sdk/problem.ts';
 
 /** Stable; documented by `keyturn help`. */
@@ -77,7 +78,28 @@ export function sayError(error: unknown): Said {
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
     return { lines: withHint(line, reconnectHint(error) ?? hint), exitCode };
   }
-  return { lines: [`error: ${error instanceof Error ? error.message : 'something went wrong'}`], exitCode: EXIT.failed };
+  // Thrown by what `serve` loads: the operator is who reads this, so evidence may follow.
+  if (error instanceof KeyturnError) {
+    const evidence = error.evidence === undefined ? '' : ` (${error.evidence})`;
+    return { lines: [`error: ${error.message}${evidence}`], exitCode: EXIT.failed };
+  }
+  return { lines: [`error: something inside keyturn failed (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
+}
+
+/** SECURITY: a foreign message may quote what it choked on, a secret too; its code, and a path of the file system, do not. */
+function nameOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'no error object';
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  const known = typeof code === 'string' && /^[A-Z0-9_]{1,60}$/.test(code) ? code : error.name;
+  return typeof path === 'string' && ['open', 'stat', 'lstat', 'mkdir', 'rename', 'unlink'].includes(syscall ?? '')
+    ? `${known}: ${syscall} ${path}`
+    : known;
+}
+
+/** The lines of its stack that name places in the program. */
+function whereIn(error: unknown): string[] {
+  const lines = error instanceof Error ? (error.stack ?? '').split('\n') : [];
+  return lines.filter((line) => /^ {4}at [^\n]*:\d+:\d+\)?$/.test(line)).slice(0, 4);
 }
 
 /** Of a dead grant: since when and why. Words of the vault, held to their alphabet before a terminal shows them (LK-11). */

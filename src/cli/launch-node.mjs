@@ -1,7 +1,7 @@
 // Finds a Node 24 and runs programs on it, passing signals and exit codes through.
 // It must never run the product on an older Node: better-sqlite3 would crash there without a word.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 
@@ -35,15 +35,25 @@ export function isMusl() {
   return process.report.getReport().header.glibcVersionRuntime === undefined;
 }
 
+/** True when the running Node is one that Keyturn runs on. */
+export function isNewEnough() {
+  const isPlainNode = process.release.name === 'node' && !process.versions.bun && !process.versions.deno;
+  return isPlainNode && Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
+}
+
+/** The npm package with a Node for this platform; undefined where there is none. */
+export function bundledNodePackage() {
+  return BUNDLED[`${process.platform}-${process.arch}`];
+}
+
 /**
  * The Node to run on: this one when it is new enough, else the bundled one.
  * @throws LaunchError with what to do when there is neither
  */
 export function findNode(root) {
-  const isPlainNode = process.release.name === 'node' && !process.versions.bun && !process.versions.deno;
-  if (isPlainNode && Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) return process.execPath;
+  if (isNewEnough()) return process.execPath;
   const advice = `install Node ${NODE_MAJOR} or newer (this is ${process.version}) and start again`;
-  const bundled = BUNDLED[`${process.platform}-${process.arch}`];
+  const bundled = bundledNodePackage();
   if (bundled === undefined) throw new LaunchError(`no bundled Node for ${process.platform}-${process.arch}; ${advice}`);
   if (isMusl()) throw new LaunchError(`this system uses musl (Alpine), where the bundled Node cannot run; ${advice}`);
   const path = join(root, 'node_modules', bundled, 'bin', 'node');
@@ -55,20 +65,6 @@ export function findNode(root) {
 /** The environment of every program started here: our tools first on PATH. */
 export function childEnvironment(root) {
   return { ...process.env, PATH: join(root, 'node_modules', '.bin') + delimiter + (process.env.PATH ?? '') };
-}
-
-/** As `childEnvironment`, with a compile cache of our own, which halves the start of the CLI. */
-export function cachedEnvironment(root) {
-  const env = childEnvironment(root);
-  const cache = join(root, 'node_modules', '.cache', 'keyturn');
-  try {
-    // SECURITY: cached code is executed, so nobody else may write there.
-    mkdirSync(cache, { recursive: true, mode: 0o700 });
-    env.NODE_COMPILE_CACHE ??= cache;
-  } catch {
-    // A read-only tree: start without a cache.
-  }
-  return env;
 }
 
 /** Runs `node ...args` with our terminal, forwards signals, and resolves to `{ code, signal }` when it has ended. */

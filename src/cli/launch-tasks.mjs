@@ -1,11 +1,13 @@
-// The commands behind the scripts in package.json: start, test, test:faults, check, format, bench; anything else goes to the command line.
+// The commands behind the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench; anything else
+// goes to the command line.
 // It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './launch-install.mjs';
-import { cachedEnvironment, childEnvironment, endLike, findNode, runCaptured, runForeground } from './launch-node.mjs';
+import { childEnvironment, endLike, findNode, runCaptured, runForeground } from './launch-node.mjs';
+import { runProduct } from './launch-product.mjs';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
@@ -13,21 +15,29 @@ const BIOME = join('node_modules', '@biomejs', 'biome', 'bin', 'biome');
 const TSC = join('node_modules', 'typescript', 'bin', 'tsc');
 /** 500 crashes and stalls each: 10,000 on each store. */
 const SIMULATED_STORIES = '20';
+
 /** Type stripping still warns in the first 24.x. */
 const QUIET = '--disable-warning=ExperimentalWarning';
 
-const TASKS = { test: runTests, 'test:faults': runFaultTests, check: runChecks, format: runFormat, bench: runBench };
+const TASKS = {
+  test: runTests,
+  'test:all': runEverything,
+  'test:faults': runFaultTests,
+  'test:mutation': runMutation,
+  check: runChecks,
+  format: runFormat,
+  bench: runBench,
+};
 
 /** `args` as typed after `keyturn`, or by an npm script. */
 export async function launch(args) {
   const [name, ...rest] = args;
   const task = name !== undefined && Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
-  await ensureInstalled(ROOT, task !== undefined || process.env.NODE_ENV !== 'production');
+  await ensureInstalled(ROOT, task !== undefined);
   const node = findNode(ROOT);
   if (task !== undefined) return task(node, rest);
   const given = name === 'start' ? ['serve', '--tour', ...rest] : args;
-  const main = [QUIET, join(ROOT, 'src', 'cli', 'main.ts'), ...given];
-  endLike(await runForeground(node, main, { env: cachedEnvironment(ROOT) }));
+  endLike(await runProduct(node, ROOT, given));
 }
 
 /** Every story of the simulator, or the one with the seed `SEED`; arguments choose among the files of test/faults. */
@@ -39,13 +49,19 @@ async function runFaultTests(node, args) {
   return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
-async function runTests(node, args) {
+/** The checks, then the tests; a check that fails counts as one failure in the last line. */
+async function runEverything(node, args) {
+  const failedChecks = await runChecks(node);
+  return runTests(node, args, failedChecks);
+}
+
+async function runTests(node, args, failedBefore = 0) {
   const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
   const report = join(scratch, 'report.json');
   try {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
     const ended = await runForeground(node, [VITEST, 'run', ...reporters, ...args], inRoot());
-    const { line, ok } = summarise(report, ended);
+    const { line, ok } = summarise(report, ended, failedBefore);
     console.log(line);
     if (ended.signal !== null) endLike(ended);
     else process.exitCode = ok ? 0 : ended.code || 1;
@@ -55,7 +71,7 @@ async function runTests(node, args) {
 }
 
 /** The plain last line, and whether the run may be called good: something ran, nothing failed, inside or outside a test. */
-function summarise(report, ended) {
+function summarise(report, ended, failedBefore) {
   let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
   try {
     counts = { ...counts, ...JSON.parse(readFileSync(report, 'utf8')) };
@@ -68,11 +84,13 @@ function summarise(report, ended) {
     console.error(`the run failed outside any test (exit code ${ended.code}): counted as one failure`);
     failed = 1;
   }
+  failed += failedBefore;
   const skipped = counts.numPendingTests + counts.numTodoTests;
   const line = `${counts.numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
   return { line, ok: failed === 0 && counts.numPassedTests > 0 && ended.code === 0 };
 }
 
+/** Resolves to how many of them failed. */
 async function runChecks(node) {
   const step = async (name, args) => {
     const { code, output, seconds } = await runCaptured(node, args, inRoot());
@@ -81,12 +99,19 @@ async function runChecks(node) {
     return code === 0;
   };
   const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
-  results.push(await step('architecture', [VITEST, 'run', '--project=node', 'test/architecture.test.ts']));
-  process.exitCode = results.every(Boolean) ? 0 : 1;
+  const house = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...house]));
+  const failed = results.filter((ok) => !ok).length;
+  process.exitCode = failed === 0 ? 0 : 1;
+  return failed;
 }
 
 async function runFormat(node, args) {
   endLike(await runForeground(node, [BIOME, 'check', '--write', ...(args.length > 0 ? args : ['.'])], inRoot()));
+}
+
+async function runMutation(node, args) {
+  endLike(await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), ...args], inRoot()));
 }
 
 async function runBench(node, args) {

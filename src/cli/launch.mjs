@@ -4,7 +4,10 @@
 const running = process.versions.node;
 const EXIT_CONFIG = 78; // sysexits.h EX_CONFIG: the machine is not set up for it, trying again does not help
 
-if (Number.parseInt(running, 10) >= 18) {
+// SECURITY: without a listener this signal makes Node open a debugger port to every user of the machine.
+process.on('SIGUSR1', () => {});
+
+if (Number.parseInt(running, 10) >= 20) {
   import('./launch-tasks.mjs')
     .then((tasks) => tasks.launch(process.argv.slice(2)))
     .catch((error) => {
@@ -12,6 +15,6 @@ if (Number.parseInt(running, 10) >= 18) {
       process.exitCode = error.exitCode || 1;
     });
 } else {
-  console.error(`keyturn: Node ${running} is too old to start; install Node 24, or any Node from 18 on (nodejs.org)`);
+  console.error(`keyturn: Node ${running} is too old to start; install Node 24, or any Node from 20 on (nodejs.org)`);
   process.exitCode = EXIT_CONFIG;
 }

@@ -1,4 +1,5 @@
 // The command line. Commands that talk to a service load nothing of the service; `serve` loads it when it runs.
+import './protect-process.ts';
 import { Command } from 'commander';
 import { VERSION } from '../base/version.ts';
 import { alertsCommand, forecastCommand, webhooksCommand } from './commands/alerts.ts';
@@ -14,6 +15,8 @@ import { environmentCommand, tenantCommand, userCommand, workloadCommand } from 
 import { completionCommand } from './completion.ts';
 import { EXIT, sayError } from './exit.ts';
 import { dim, note, red } from './print.ts';
+import { refuseOpenChannels } from './protect-process.ts';
+import { withoutSecrets } from './unsaid.ts';
 
 const SHARED: readonly (readonly [string, string])[] = [
   ['--address <url>', 'where the service is (KEYTURN_ADDR)'],
@@ -47,6 +50,8 @@ export function program(): Command {
     .enablePositionalOptions()
     .showHelpAfterError(dim('(--help says more)'))
     .addHelpText('after', EXITS)
+    .configureOutput({ outputError: (text, write) => write(withoutSecrets(withoutValues(text))) })
+    .hook('preAction', refuseOpenChannels)
     .exitOverride();
   const commands = [
     initCommand(),
@@ -81,6 +86,14 @@ export function program(): Command {
   return root;
 }
 
+/** SECURITY: what stands on the command line by mistake may be a secret; only words that look like ours are quoted. */
+function withoutValues(text: string): string {
+  return text.replace(/( but got \d+): .*\.\n/s, '$1.\n').replace(/'([^'\n]*)'/g, (_quoted: string, word: string) => {
+    const [name = ''] = word.split('=');
+    return /^(-{0,2}[a-z][a-z_-]{0,30}|-[a-zA-Z], --[a-z-]+)( <[^>]*>| \[[^\]]*\])?$/.test(name) ? `'${name}'` : "'...'";
+  });
+}
+
 function inherit(command: Command): void {
   for (const child of command.commands) {
     child.copyInheritedSettings(command);
@@ -112,12 +125,20 @@ async function main(argv: readonly string[]): Promise<void> {
     } else if (code?.startsWith('commander.') === true) {
       process.exitCode = EXIT.usage;
     } else {
-      const said = sayError(error);
-      for (const line of said.lines) note(line.startsWith('error:') ? `${red('error:')}${line.slice(6)}` : dim(line));
-      process.exitCode = said.exitCode;
+      process.exitCode = tell(error);
     }
   }
 }
+
+/** Says what went wrong; returns the exit code. */
+function tell(error: unknown): number {
+  const said = sayError(error);
+  for (const line of said.lines) note(line.startsWith('error:') ? `${red('error:')}${line.slice(6)}` : dim(line));
+  return said.exitCode;
+}
+
+// SECURITY: left to itself Node prints the message and every field of an error that nobody caught.
+process.on('uncaughtException', (error) => process.exit(tell(error)));
 
 // A reader that went away (`| head`) is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));

@@ -1,4 +1,6 @@
 // What a person sees: aligned tables, colour on a terminal only, JSON when asked for.
+import { withoutSecrets } from './unsaid.ts';
+
 const COLOUR = process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined && !process.argv.includes('--no-color');
 
 const paint = (code: number) => (text: string) => (COLOUR ? `\u001b[${code}m${text}\u001b[0m` : text);
@@ -44,8 +46,9 @@ export function out(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** To standard error, without any secret that this process was given. */
 export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${withoutSecrets(text)}\n`);
 }
 
 export function bar(done: number, total: number, width = 28): string {

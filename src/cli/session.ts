@@ -9,7 +9,7 @@ import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
 import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
 import { span } from './times.ts';
-import { readTextFile } from './typed-in.ts';
+import { readSecretFile, readTextFile } from './typed-in.ts';
 
 export const NODE_RUNTIME: Runtime = {
   fetch: (url, init) => fetch(url, init),
@@ -45,7 +45,7 @@ function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((a
   if (clientKeyFile === undefined || clientId === undefined || clientSecret !== undefined) return undefined;
   return async (audience) => {
     const { importJWK, SignJWT } = await import('jose');
-    const text = readTextFile(clientKeyFile);
+    const text = readSecretFile(clientKeyFile);
     try {
       const jwk = JSON.parse(text) as { kid?: string; alg?: string };
       return await new SignJWT({})
@@ -92,6 +92,7 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
       address: settings.address,
       tenant: settings.tenant,
       token: settings.token,
+      whyNoToken: settings.whyNoToken,
       clientId: settings.clientId,
       clientSecret: settings.clientSecret,
       clientAssertion: assertionFrom(settings),

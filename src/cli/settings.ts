@@ -1,14 +1,20 @@
 // Where the command line takes its settings from: flags, then KEYTURN_* variables, then the user's own config file.
-// It must never read an address or a token from the working directory (OP-01), nor take a secret from argv (LK-06).
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+// It must never read an address or a token from the working directory (OP-01), take a secret from argv (LK-06), nor use a stored
+// token at another address than the one it was made for.
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
+import { checkAddress } from '../sdk/transport.ts';
 import { CliError, EXIT } from './exit.ts';
 import { readSecretFile } from './typed-in.ts';
+import { hold } from './unsaid.ts';
 
 export interface StoredConfig {
+  /** Where to go when nothing else says so: where somebody logged in last. */
   address?: string;
-  token?: string;
+  /** Tokens by the address each was made for (`placeOf`). */
+  tokens?: Readonly<Record<string, string>>;
   tenant?: string;
   environment?: string;
   /** Verifier keys noted when a log was first seen, by origin. */
@@ -31,6 +37,8 @@ export interface Settings {
   readonly tenant: string | undefined;
   readonly environment: string | undefined;
   readonly token: string | undefined;
+  /** Why there is no token here although one is stored. */
+  readonly whyNoToken: string | undefined;
   readonly clientId: string | undefined;
   readonly clientSecret: string | undefined;
   /** A file with a private JWK (with `alg`), for workloads that prove themselves with private_key_jwt. */
@@ -48,27 +56,54 @@ export function readConfig(): StoredConfig {
   const path = configPath();
   if (!existsSync(path)) return {};
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as StoredConfig;
+    return byAddress(JSON.parse(readFileSync(path, 'utf8')) as StoredConfig & { token?: string });
   } catch {
     throw new CliError(`the config file ${path} is not JSON`, EXIT.usage, 'delete it, or repair it');
   }
+}
+
+/** A file of before, with the one token of its one address. */
+function byAddress({ token, ...config }: StoredConfig & { token?: string }): StoredConfig {
+  if (token === undefined || token === '') return config;
+  return { ...config, tokens: { [placeOf(config.address ?? DEFAULT_ADDRESS)]: token, ...config.tokens } };
+}
+
+/** What a token is bound to: origin and path base. @throws KeyturnProblem refused_address */
+export function placeOf(address: string): string {
+  return checkAddress(address, true);
+}
+
+/** Stores the token of this address, which is from now on the one to go to. */
+export function saveToken(address: string, token: string, change: StoredConfig = {}): string {
+  return saveConfig({ ...change, address, tokens: { ...readConfig().tokens, [placeOf(address)]: token } });
+}
+
+/** True when there was one. */
+export function forgetToken(address: string): boolean {
+  const { [placeOf(address)]: found, ...others } = readConfig().tokens ?? {};
+  saveConfig({ tokens: others });
+  return found !== undefined;
 }
 
 /** Merged into the config file; 0600 in a 0700 directory. */
 export function saveConfig(change: StoredConfig): string {
   const path = configPath();
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  chmodSync(dirname(path), 0o700);
   const next = { ...readConfig(), ...change };
-  writeFileSync(`${path}.new`, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600 });
+  // SECURITY: made anew, so that neither a link nor the mode of what was left there counts.
+  rmSync(`${path}.new`, { force: true });
+  writeFileSync(`${path}.new`, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600, flag: 'wx' });
   chmodSync(`${path}.new`, 0o600);
   renameSync(`${path}.new`, path);
   return path;
 }
 
-/** A variable, or the first line of the file its `_FILE` twin names. */
+/** A variable that is not empty, or the first line of the file its `_FILE` twin names. */
 function fromEnvironment(name: string): string | undefined {
   const file = process.env[`${name}_FILE`];
-  return file === undefined || file === '' ? process.env[name] : readSecretFile(file);
+  if (file !== undefined && file !== '') return readSecretFile(file);
+  return process.env[name] === '' ? undefined : process.env[name];
 }
 
 export function settingsFrom(options: GlobalOptions): Settings {
@@ -79,15 +114,39 @@ export function settingsFrom(options: GlobalOptions): Settings {
   const clientSecret = fromEnvironment('KEYTURN_CLIENT_SECRET');
   const given = options.tokenFile === undefined ? fromEnvironment('KEYTURN_TOKEN') : readSecretFile(options.tokenFile);
   // Client credentials in the environment go before the stored token of whoever logged in on this machine.
-  const token = given ?? (clientId === undefined ? config.token : undefined);
+  const stored = given === undefined && clientId === undefined ? config.tokens : undefined;
+  const address = options.address ?? process.env['KEYTURN_ADDR'] ?? config.address ?? DEFAULT_ADDRESS;
+  const token = given ?? storedToken(stored, address);
   return {
-    address: options.address ?? process.env['KEYTURN_ADDR'] ?? config.address ?? DEFAULT_ADDRESS,
+    address,
     tenant: options.tenant ?? process.env['KEYTURN_TENANT'] ?? config.tenant,
     environment: options.env ?? process.env['KEYTURN_ENVIRONMENT'] ?? config.environment,
-    token,
+    token: hold(token),
+    whyNoToken: token === undefined ? whyNot(stored, address) : undefined,
     clientId,
     clientSecret,
     clientKeyFile: process.env['KEYTURN_CLIENT_KEY_FILE'],
     output,
   };
+}
+
+/** SECURITY: a token goes to the address it was made for, whatever KEYTURN_ADDR or --address says now. @throws CliError */
+function storedToken(tokens: StoredConfig['tokens'], address: string): string | undefined {
+  const token = tokens?.[placeOf(address)];
+  if (token === undefined || token === '') return undefined;
+  const path = configPath();
+  const exposure = exposureOf(statSync(path), process.getuid?.());
+  if (exposure === undefined) return token;
+  throw new CliError(
+    `the config file ${path} ${exposure} and holds a token: ${SECRET_FILE_RULE}`,
+    EXIT.usage,
+    `chmod 600 ${path}`,
+  );
+}
+
+function whyNot(tokens: StoredConfig['tokens'], address: string): string | undefined {
+  const places = Object.keys(tokens ?? {});
+  if (places.length === 0) return undefined;
+  const place = placeOf(address);
+  return `the stored token was made for ${places.join(', ')} and is not sent to ${place}: log in there with \`keyturn login --address ${place}\``;
 }

@@ -25,8 +25,8 @@ function masked(read: ReadValue): string {
   return `${String(read.value.reveal()['access_token']).slice(0, 4)}…`;
 }
 
-/** Runs the tour; a failed step is named and ends it. The sandbox stays up with the service. */
-export async function showTour(running: RunningKeyturn): Promise<void> {
+/** Runs the tour; true when it came to its end. A failed step is named and ends it. The sandbox stays up with the service. */
+export async function showTour(running: RunningKeyturn): Promise<boolean> {
   note(`  ${bold('A short tour')}, in a demo tenant against a real authorization server on this machine`);
   try {
     let ttlSeconds = TOKEN_TTL_SECONDS;
@@ -39,17 +39,19 @@ export async function showTour(running: RunningKeyturn): Promise<void> {
     ttlSeconds = 3_600;
     await rotate(owner);
     await showLog(owner);
+    note('');
+    return true;
   } catch (error) {
     note(`  ${red('✗')} the tour stopped: ${sayError(error).lines[0]}`);
-    note(`    ${dim('the service is up all the same')}`);
+    note(`    ${dim('the service is up all the same; the next start shows it again')}\n`);
+    return false;
   }
-  note('');
 }
 
 /** The owner's token for the tour lives in this process's memory, for two minutes. */
 async function makeTenant(running: RunningKeyturn): Promise<KeyturnClient> {
   const token = await running.createDemoTenant(TENANT);
-  if (token === undefined) throw new CliError(`there is a tenant ${TENANT} already`);
+  if (token === undefined) throw new CliError(`there is a tenant ${TENANT} that is not the tour's`);
   said('made a tenant', `${TENANT}: its own database and keys`);
   const text = token.reveal((bytes) => new TextDecoder().decode(bytes));
   return new KeyturnClient({ address: running.url, tenant: TENANT, token: text }, NODE_RUNTIME);

@@ -65,18 +65,19 @@ const CHECK = raw(
 );
 
 function ask(view: Of<'ask'>): Parts {
-  const { provider, tenant, description, scopes, parameters, action, notice, expiresAt } = view;
+  const { provider, host, tenant, description, scopes, parameters, action, notice, expiresAt } = view;
   return {
     title: `Connect ${provider}`,
     body: html`<h1>Connect ${provider}</h1>
 ${notice === undefined ? '' : html`<div class="notice" role="status"><p>${NOTICES[notice]}</p></div>`}
 <p class="lead">You are asked to connect your ${provider} account for <strong>${tenant}</strong>.</p>
 ${description === '' ? '' : html`<p class="quiet">${description}</p>`}
-<p>Next, ${provider} asks you to sign in and to agree. Nothing is connected before you do.</p>
+<p>Next, your browser goes to <strong>${host}</strong>, where you sign in and agree. Nothing is connected before you do.</p>
 ${scopes.length === 0 ? html`<p class="quiet">${provider} itself shows what is asked for.</p>` : asked(scopes)}
 <form method="post" action="${action}">
 ${parameters.map(field)}
-<button type="submit">Continue to ${provider}</button>
+<input type="hidden" name="leads-to" value="${host}">
+<button type="submit">Continue to ${host}</button>
 </form>
 <div class="promise">
 <p>Access goes straight into a vault, encrypted: nobody sees it on the way, and every use is recorded.</p>

@@ -22,6 +22,7 @@ import {
  *     <size>
  *     <base64 root>
  *     keyturn-seq <stateSequence>
+ *     keyturn-anchor <anchor.epoch> <base64 anchor.chain>      (only where the state of the cell is anchored)
  *     keyturn-incarnation <incarnation>
  *     keyturn-min-key-version <lowestKeyVersion>
  *     keyturn-at <RFC 3339, UTC, milliseconds>
@@ -32,6 +33,8 @@ export interface Checkpoint {
   readonly size: number;
   readonly root: Uint8Array;
   readonly stateSequence: number;
+  /** The head of the cell's anchored state: how many changes, and the 32-byte hash over all of them. */
+  readonly anchor?: { readonly epoch: number; readonly chain: Uint8Array } | undefined;
   readonly lowestKeyVersion: number;
   readonly incarnation: string;
   /** Milliseconds since 1970-01-01T00:00:00Z. */
@@ -77,7 +80,48 @@ export function signerFrom(seed: Uint8Array, name: string): CheckpointSigner {
 export function signCheckpoint(signer: CheckpointSigner, checkpoint: Checkpoint): string {
   // SECURITY: one key signs for one log only; a note of another origin would be believed by its verifiers.
   if (signer.name !== checkpoint.origin) fail('internal', 'a checkpoint is signed by the key of its own log');
-  const text = toText(checkpoint);
+  return signNote(signer, toText(checkpoint));
+}
+
+/** What closes an export: how much was exported, and the SHA-256 of every byte before the line that carries this. */
+export interface ExportStatement {
+  readonly origin: string;
+  readonly events: number;
+  readonly lines: number;
+  readonly sha256: Uint8Array;
+}
+
+/**
+ * The signed note of an export. Its text, every line ended by a newline; no number stands in its second line, so no reader of checkpoints
+ * can take it for one:
+ *
+ *     keyturn-export-v1
+ *     <origin>
+ *     events <events>
+ *     lines <lines>
+ *     sha256 <lower-case hex>
+ */
+export function signExport(signer: CheckpointSigner, statement: ExportStatement): string {
+  if (signer.name !== statement.origin) fail('internal', 'an export is signed by the key of its own log');
+  return signNote(signer, exportText(statement));
+}
+
+/** Whether the note is this key's signature of exactly this statement. @throws invalid_request when `vkey` is none */
+export function isExportSigned(vkey: string, note: string, statement: ExportStatement): boolean {
+  const verifier = parseVerifierKey(vkey);
+  if (verifier.name !== statement.origin) return false;
+  try {
+    return verifiedText(verifier, note) === exportText(statement);
+  } catch {
+    return false;
+  }
+}
+
+function exportText({ origin, events, lines, sha256: digest }: ExportStatement): string {
+  return `keyturn-export-v1\n${origin}\nevents ${events}\nlines ${lines}\nsha256 ${Buffer.from(digest).toString('hex')}\n`;
+}
+
+function signNote(signer: CheckpointSigner, text: string): string {
   const { id } = parseVerifierKey(signer.vkey);
   const signature = Buffer.concat([id, ed25519Sign(signer.privateKey, encoder.encode(text))]);
   return `${text}\n— ${signer.name} ${signature.toString('base64')}\n`;
@@ -139,29 +183,35 @@ function verifiedText(verifier: Verifier, note: string): string {
 }
 
 function toText(checkpoint: Checkpoint): string {
-  const { origin, size, root, stateSequence, lowestKeyVersion, incarnation, at } = checkpoint;
-  const counts = [size, stateSequence, lowestKeyVersion, at].every((count) => Number.isSafeInteger(count) && count >= 0);
+  const { origin, size, root, stateSequence, anchor, lowestKeyVersion, incarnation, at } = checkpoint;
+  const counts = [size, stateSequence, anchor?.epoch ?? 0, lowestKeyVersion, at].every(
+    (count) => Number.isSafeInteger(count) && count >= 0,
+  );
+  if (anchor !== undefined && anchor.chain.byteLength !== HASH_BYTES) fail('internal', 'the chain of an anchor has 32 bytes');
   if (!counts || !NAME.test(origin) || !WORD.test(incarnation) || root.byteLength !== HASH_BYTES || at > AT_MAX_MS) {
     fail('internal', 'a checkpoint must have whole counts, a 32-byte root and plain names');
   }
   return (
     `${origin}\n${size}\n${Buffer.from(root).toString('base64')}\n` +
-    `keyturn-seq ${stateSequence}\nkeyturn-incarnation ${incarnation}\n` +
+    `keyturn-seq ${stateSequence}\n` +
+    (anchor === undefined ? '' : `keyturn-anchor ${anchor.epoch} ${Buffer.from(anchor.chain).toString('base64')}\n`) +
+    `keyturn-incarnation ${incarnation}\n` +
     `keyturn-min-key-version ${lowestKeyVersion}\nkeyturn-at ${toTimestamp(at)}\n`
   );
 }
 
 const TEXT =
-  /^([^\n]+)\n(0|[1-9]\d{0,15})\n([A-Za-z0-9+/]{43}=)\nkeyturn-seq (0|[1-9]\d{0,15})\nkeyturn-incarnation ([!-~]{1,128})\nkeyturn-min-key-version (0|[1-9]\d{0,15})\nkeyturn-at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
+  /^([^\n]+)\n(0|[1-9]\d{0,15})\n([A-Za-z0-9+/]{43}=)\nkeyturn-seq (0|[1-9]\d{0,15})\n(?:keyturn-anchor (0|[1-9]\d{0,15}) ([A-Za-z0-9+/]{43}=)\n)?keyturn-incarnation ([!-~]{1,128})\nkeyturn-min-key-version (0|[1-9]\d{0,15})\nkeyturn-at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
 
 function parseText(text: string): Checkpoint {
-  const [, origin, size, root, sequence, incarnation, lowest, at] = (TEXT.exec(text) ??
+  const [, origin, size, root, sequence, epoch, chain, incarnation, lowest, at] = (TEXT.exec(text) ??
     refuse('malformed')) as unknown as string[];
   const checkpoint: Checkpoint = {
     origin: origin as string,
     size: Number(size),
     root: decodeBase64(root as string) ?? refuse('malformed'),
     stateSequence: Number(sequence),
+    ...(chain === undefined ? {} : { anchor: { epoch: Number(epoch), chain: decodeBase64(chain) ?? refuse('malformed') } }),
     lowestKeyVersion: Number(lowest),
     incarnation: incarnation as string,
     at: Date.parse(at as string),

@@ -3,6 +3,7 @@
 import {
   createCipheriv,
   createDecipheriv,
+  createHash,
   createHmac,
   createPrivateKey,
   createPublicKey,
@@ -59,6 +60,21 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 export function sha256(bytes: Uint8Array): Uint8Array {
   return digestBytes(hash('sha256', bytes, 'binary'));
+}
+
+/** SHA-256 of bytes that come piece by piece. */
+export class RunningSha256 {
+  readonly #hash = createHash('sha256');
+
+  add(bytes: Uint8Array): this {
+    this.#hash.update(bytes);
+    return this;
+  }
+
+  /** Of everything added; call it once, at the end. */
+  digest(): Uint8Array {
+    return plain(this.#hash.digest());
+  }
 }
 
 /** Of the UTF-8 bytes; lone surrogates count as U+FFFD, as everywhere text is stored. */

@@ -7,8 +7,8 @@ import { hmacSha256, randomBytes } from './primitives.ts';
 
 export { equalBytes } from './primitives.ts';
 
-/** `boot` bootstrap owner, `usr` user, `wlk` direct workload token, `acc` exchanged access token, `cs` workload client secret. */
-export const TOKEN_TYPES = ['boot', 'usr', 'wlk', 'acc', 'cs'] as const;
+/** `boot` bootstrap owner, `enr` a new person's enrolment (spent by that person for a first `usr` token), `usr` user, `wlk` direct workload token, `acc` exchanged access token, `cs` workload client secret. */
+export const TOKEN_TYPES = ['boot', 'enr', 'usr', 'wlk', 'acc', 'cs'] as const;
 export type TokenType = (typeof TOKEN_TYPES)[number];
 
 /**
@@ -29,7 +29,7 @@ const PUBLIC_ID_CHARS = 12;
 const SECRET_CHARS = 43;
 const CHECKSUM_CHARS = 6;
 const UNBIASED_BELOW = 256 - (256 % BASE); // 248: a byte at or above it would favour the first digits
-const TOKEN = /^kt_(boot|usr|wlk|acc|cs)_([0-9A-Za-z]{12})[0-9A-Za-z]{49}$/;
+const TOKEN = /^kt_(boot|enr|usr|wlk|acc|cs)_([0-9A-Za-z]{12})[0-9A-Za-z]{49}$/;
 const MAX_CHARS = 'kt_boot_'.length + PUBLIC_ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
 const encoder = new TextEncoder();
 

@@ -1,5 +1,6 @@
 // The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
 import { Hono } from 'hono';
+import type { Operation } from '../access/operations.ts';
 import { type Caller, type UserIdentity, userAt } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { refused as refusedClient } from '../vault/exchange-token.ts';
@@ -198,9 +199,14 @@ function rawPath(url: string): string {
   return start < 0 ? '/' : end < 0 ? url.slice(start) : url.slice(start, end);
 }
 
-/** SECURITY: the bootstrap secret is an owner's, and lies in a file: it opens the set-up and nothing else (AN-31). */
+/** SECURITY: others have seen these on their way to their person: each opens the one exchange for a token of the person's own (AN-31). */
+const OPENS_ONLY: readonly (readonly [string, Operation])[] = [
+  ['kt_boot_', 'installation.setup'],
+  ['kt_enr_', 'user.enrol'],
+];
+
 function isUserToken(token: string, { operation }: RouteShape): boolean {
-  return token.startsWith('kt_usr_') || (token.startsWith('kt_boot_') && operation === 'installation.setup');
+  return token.startsWith('kt_usr_') || OPENS_ONLY.some(([prefix, only]) => token.startsWith(prefix) && operation === only);
 }
 
 function tenantContext(

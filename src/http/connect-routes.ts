@@ -76,6 +76,7 @@ function look({ ports, link, cookies, context }: Visit): Outcome {
   const shown = showConnection(ports, link, (id) => bindingOf(cookies, id, context.publicUrl)?.browser);
   if (shown === undefined) return { kind: 'nowhere' };
   const action = `/connect/${context.vault.tenant.id}/${link}`;
+  if (shown.kind === 'broken') return { kind: 'shown', status: 409, view: shown };
   if (shown.kind === 'done') return { kind: 'shown', status: 200, view: shown };
   if (shown.kind === 'choose') return { kind: 'shown', status: 200, view: { ...shown, action: `${action}/choice` } };
   return { kind: 'shown', status: 200, view: askView(shown, action, {}, {}) };
@@ -89,10 +90,11 @@ function askView(
   filledIn: Readonly<Record<string, string>>,
   problems: Readonly<Record<string, string>>,
 ): ConnectView {
-  const { provider, tenant, description, scopes, parameters, expiresAtMs, last } = shown;
+  const { provider, host, tenant, description, scopes, parameters, expiresAtMs, last } = shown;
   return {
     kind: 'ask',
     provider,
+    host,
     tenant,
     description,
     scopes,

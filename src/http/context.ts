@@ -21,6 +21,8 @@ export interface TenantContext {
   readonly vault: TenantVault;
   readonly rotation: RotationDoor;
   readonly cursorKey: KeyObject;
+  /** Ids of users who have, or had, this name: users live in the home cell. */
+  readonly userIdsNamed: (name: string) => readonly string[] | Promise<readonly string[]>;
   /** Where this service is reached, e.g. `https://vault.example.com`; audience of client assertions. */
   readonly publicUrl: string;
 }

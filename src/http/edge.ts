@@ -5,6 +5,7 @@ import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { credentialNameFault, isCredentialName, isName, nameFault } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { asPlainText, isPlainText } from '../base/text.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import type { PathField, RouteRequest, RouteShape } from './route.ts';
 import { parseStrictJson } from './strict-json.ts';
@@ -65,7 +66,7 @@ export function checkPath(path: string): void {
 export function callerOf(request: Request, info: EdgeInfo): Caller {
   return {
     token: bearerOf(headerOf(request, info, 'authorization')),
-    source: { address: info.address, userAgent: (headerOf(request, info, 'user-agent') ?? '').slice(0, 256) },
+    source: { address: info.address, userAgent: asPlainText((headerOf(request, info, 'user-agent') ?? '').slice(0, 256)) },
     request: info.nextRequestId(),
     clientRequest: optionalText(headerOf(request, info, 'x-request-id'), 'X-Request-Id'),
     workflow: optionalText(headerOf(request, info, 'x-keyturn-workflow'), 'X-Keyturn-Workflow'),
@@ -234,7 +235,33 @@ function fromForm(text: string, prefix: string): Record<string, string> {
   return { ...out };
 }
 
+/** Fields whose text is a secret or signed, and nobody's to read: any bytes. */
+const RAW_FIELDS: ReadonlySet<string> = new Set([
+  'value',
+  'client_secret',
+  'client_private_jwk',
+  'client_private_key_pem',
+  'client_assertion',
+]);
+
+/** SECURITY: everything else may come before a person's eyes, in a page, a terminal or the log: it says what it seems to say (AP-08, LK-11). */
+function refuseMisleading(raw: unknown, prefix: string, path: readonly PropertyKey[] = []): void {
+  if (typeof raw === 'string') {
+    if (isPlainText(raw)) return;
+    const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
+    fail('invalid_request', 'the field must be one line of plain text: no line breaks, control or invisible characters', {
+      pointer,
+    });
+  }
+  if (typeof raw !== 'object' || raw === null) return;
+  for (const [name, member] of Object.entries(raw)) {
+    if (!isPlainText(name)) refuseMisleading(name, prefix, path);
+    if (path.length > 0 || !RAW_FIELDS.has(name)) refuseMisleading(member, prefix, [...path, name]);
+  }
+}
+
 function parseWith(schema: z.ZodType, raw: unknown, prefix: string): unknown {
+  refuseMisleading(raw, prefix);
   const parsed = schema.safeParse(raw, { reportInput: false });
   if (parsed.success) return parsed.data;
   throw fromIssue(deepest(parsed.error.issues), prefix);

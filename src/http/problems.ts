@@ -114,3 +114,11 @@ export function problemHeaders(error: KeyturnError): Record<string, string> {
   if (error.retryAfterSeconds !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterSeconds)));
   return headers;
 }
+
+/** What an operator must look into, in one line of their log; undefined for a refusal, which is in the audit log. */
+export function operatorLine(error: KeyturnError, requestId: string, route: string): string | undefined {
+  const isSerious = SERIOUS.has(error.code) || error.code.startsWith('storage_');
+  return isSerious ? `${error.code} ${requestId} ${route} ${error.evidence ?? ''}` : undefined;
+}
+
+const SERIOUS: ReadonlySet<ErrorCode> = new Set(['internal', 'integrity', 'rolled_back', 'key_destroyed']);

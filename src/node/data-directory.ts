@@ -3,6 +3,7 @@
 import {
   closeSync,
   existsSync,
+  fstatSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -16,10 +17,11 @@ import { dirname, join } from 'node:path';
 import type { Witness } from '../audit/audit-log.ts';
 import type { Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { newId } from '../base/ids.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import type { RootKey } from '../crypto/root-key.ts';
-import { prepareDataDirectory } from './database-files.ts';
+import { keepFilesPrivate, prepareDataDirectory } from './database-files.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
 
 /** Beside the databases: enough to refuse a wrong root key before any of them is opened. Not secret. */
@@ -39,6 +41,8 @@ export interface DataPaths {
   readonly installation: string;
   readonly keyfile: string;
   readonly bootstrapSecret: string;
+  /** What the first start has to show and has shown. */
+  readonly shown: string;
   tenant(id: string): string;
   witness(cellId: string): string;
 }
@@ -61,6 +65,7 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
     installation: join(directory, 'installation.json'),
     keyfile: keyfile ?? join(directory, 'root.key'),
     bootstrapSecret: join(directory, 'bootstrap-secret'),
+    shown: join(directory, 'shown.json'),
     tenant: (id) => join(directory, 'tenants', `${id}.db`),
     witness: (cellId) => join(witnesses, `${cellId}.checkpoint`),
   };
@@ -85,7 +90,6 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
   }
   prepareDataDirectory(paths.directory);
   const installationId = newId('installation', entropy);
-  const notes: string[] = [];
   let root: RootKey;
   let provider: InstallationFile['root'];
   if (passphrase !== undefined) {
@@ -95,10 +99,6 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
   } else {
     root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : makeKeyfile(paths.keyfile, entropy);
     provider = { provider: 'keyfile' };
-    notes.push(
-      `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
-      'Keep a copy offline. For production put it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
-    );
   }
   const check = Buffer.from(root.rootCheck(installationId)).toString('base64url');
   const file: InstallationFile = {
@@ -110,7 +110,7 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
   const temporary = `${paths.installation}.${newId('installation', entropy)}`;
   writeWhole(temporary, `${JSON.stringify(file, null, 2)}\n`);
   placeOnce(temporary, paths.installation);
-  return { installationId, root, created: true, notes };
+  return { installationId, root, created: true, notes: notesOf(paths, file) };
 }
 
 /** Whole or absent: a disk that fills up halfway must not leave a keyfile that every later start refuses. */
@@ -148,7 +148,17 @@ function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInst
   if (!root.matches(file.installation_id, Buffer.from(file.root_check, 'base64url'))) {
     fail('sealed', `the root key does not belong to the installation in ${paths.directory}; nothing was changed`);
   }
-  return { installationId: file.installation_id, root, created: false, notes: [] };
+  keepFilesPrivate(paths.directory);
+  return { installationId: file.installation_id, root, created: false, notes: notesOf(paths, file) };
+}
+
+/** Until a start has shown them: one that failed after it made the key has not. */
+function notesOf(paths: DataPaths, { root }: InstallationFile): string[] {
+  if (root.provider !== 'keyfile' || shownAt(paths).root_key_note !== undefined) return [];
+  return [
+    `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
+    'Keep a copy offline. For production put it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
+  ];
 }
 
 function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValue | undefined): RootKey {
@@ -171,13 +181,45 @@ function parseInstallation(text: string): InstallationFile {
   return fail('sealed', 'installation.json is damaged: restore it from a copy');
 }
 
-/** The file's text, without a trailing newline. @throws sealed */
+/** The file's text, without a trailing newline. @throws sealed when it cannot be read or others may touch it */
 export function readPassphrase(path: string): SecretValue {
+  let file: number | undefined;
+  let exposure: string | undefined;
+  let passphrase: SecretValue;
   try {
-    return SecretValue.fromText(readFileSync(path, 'utf8').replace(/\r?\n$/, ''));
+    file = openSync(path, 'r');
+    // SECURITY: the open file is examined, not the path. A pipe holds nothing at rest.
+    const stats = fstatSync(file);
+    exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
+    passphrase = SecretValue.fromText(readFileSync(file, 'utf8').replace(/\r?\n$/, ''));
   } catch (error) {
-    return fail('sealed', 'the passphrase file cannot be read', { cause: error });
+    const evidence = `${path}: ${(error as { code?: string }).code ?? 'unknown'}`;
+    return fail('sealed', 'the passphrase file cannot be read', { evidence, cause: error });
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
+  if (exposure !== undefined) fail('sealed', `the passphrase file ${exposure}: ${SECRET_FILE_RULE}`, { evidence: path });
+  return passphrase;
+}
+
+/** What a person has to see once, each until a start that came up has shown it. */
+export const SHOWINGS = ['root_key_note', 'tour'] as const;
+export type Showing = (typeof SHOWINGS)[number];
+
+/** When each was shown; a damaged file shows all again. */
+export function shownAt(paths: DataPaths): Partial<Record<Showing, string>> {
+  try {
+    const { root_key_note, tour } = JSON.parse(readFileSync(paths.shown, 'utf8')) as Partial<Record<Showing, string>>;
+    return { ...(root_key_note === undefined ? {} : { root_key_note }), ...(tour === undefined ? {} : { tour }) };
+  } catch {
+    return {};
+  }
+}
+
+/** Idempotent. @throws storage_full | storage_unavailable */
+export function markShown(paths: DataPaths, what: Showing, at: string): void {
+  const before = shownAt(paths);
+  if (before[what] === undefined) writeDurably(paths.shown, `${JSON.stringify({ ...before, [what]: at }, null, 2)}\n`);
 }
 
 /** The secret's own line in a 0600 file, durable. */
@@ -212,7 +254,7 @@ function writeWhole(path: string, content: string | Uint8Array): void {
     const code = (error as { code?: string }).code ?? 'unknown';
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     const detail = full ? 'the disk is full' : 'the data directory cannot be written';
-    fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: code, cause: error });
+    fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: `${path}: ${code}`, cause: error });
   }
 }
 

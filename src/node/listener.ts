@@ -1,7 +1,7 @@
 // The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plaintext beyond this machine
 // unless told that a proxy stands in front, and never believe a forwarded address from a peer that is not that proxy.
-import { readFileSync } from 'node:fs';
-import type { IncomingMessage, ServerOptions } from 'node:http';
+import { readFileSync, statSync } from 'node:fs';
+import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import { createServer as createPlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -9,7 +9,10 @@ import { createSecureContext } from 'node:tls';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { canonicalAddress, Networks } from '../access/networks.ts';
 import { fail } from '../base/errors.ts';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { LIMITS } from '../base/limits.ts';
+import { callerAddress } from '../http/forwarded.ts';
+import { Connections, descriptorLimit } from './connections.ts';
 
 const HEADERS_MAX_BYTES = 16 * 1024;
 /** Longer than a proxy's own idle time (60 s is common), so that the proxy closes first and never writes into a closed socket. */
@@ -40,8 +43,10 @@ export interface ListenOptions {
   readonly tls?: TlsOptions | undefined;
   /** A proxy on the way in does TLS. */
   readonly behindProxy?: boolean | undefined;
-  /** Networks whose X-Forwarded-For is believed, only with `behindProxy`; none when empty. */
+  /** Networks whose X-Forwarded-For and Forwarded are believed; they need `behindProxy` or `tls`. None when empty. */
   readonly trustedProxies?: readonly string[] | undefined;
+  /** Descriptors this process may have open; default: what the system says. */
+  readonly descriptorLimit?: number | undefined;
   /** Milliseconds until the headers of a request must be complete; default `LIMITS.headersTimeoutMs`. */
   readonly headersTimeoutMs?: number | undefined;
   /** Milliseconds that requests in flight get to finish at close; default 10 s. */
@@ -75,13 +80,23 @@ export async function listen(handler: FetchHandler, options: ListenOptions): Pro
   if (!mayServeBeyond && !isLoopbackName(options.host)) refusePlaintext(options.host);
   const proxies = trustedProxies(options);
   const state = { closing: false };
-  const server = makeServer(options, (request, { incoming, outgoing }) => {
+  const connections = new Connections({ descriptors: options.descriptorLimit ?? descriptorLimit(), proxies });
+  const serve = (request: Request, { incoming, outgoing }: HttpBindings) => {
     if (state.closing) outgoing.shouldKeepAlive = false;
     const ambiguity = ambiguityOf(incoming);
     if (ambiguity !== undefined) return refuseAmbiguity(ambiguity);
-    const callerAddress = addressOf(incoming, proxies);
-    return handler(request, { incoming, outgoing, callerAddress, secure: options.tls !== undefined });
+    const address = addressOf(incoming, proxies);
+    if (address === undefined) return refuseAmbiguity('the forwarded address of the caller cannot be read');
+    return handler(request, { incoming, outgoing, callerAddress: address, secure: options.tls !== undefined });
+  };
+  const server = makeServer(options, (request, bindings) => {
+    const answered = connections.began(bindings.incoming, bindings.outgoing as ServerResponse);
+    const response = serve(request, bindings);
+    if (response instanceof Promise) return response.finally(answered);
+    answered();
+    return response;
   });
+  connections.attach(server);
   const bound = await bind(server, options);
   if (!mayServeBeyond && !LOOPBACK.contains(bound.address)) {
     server.close();
@@ -115,10 +130,16 @@ function refusePlaintext(host: string): never {
 }
 
 /** Undefined when no forwarded address may be believed. */
-function trustedProxies({ behindProxy, trustedProxies: list = [] }: ListenOptions): Networks | undefined {
+function trustedProxies({ behindProxy, tls, trustedProxies: list = [] }: ListenOptions): Networks | undefined {
   const networks = Networks.parse(list, '/trustedProxies');
   // SECURITY: an empty list means "any network" elsewhere; here it must mean nobody (AZ-20).
-  return behindProxy === true && !networks.isAny ? networks : undefined;
+  if (networks.isAny) return undefined;
+  if (behindProxy !== true && tls === undefined) {
+    fail('invalid_request', 'trusted proxies were named, but not that a proxy stands in front: say so, too (--behind-proxy)', {
+      pointer: '/trustedProxies',
+    });
+  }
+  return networks;
 }
 
 function makeServer(options: ListenOptions, fetch: (request: Request, env: HttpBindings) => unknown): TlsServer {
@@ -155,6 +176,9 @@ function makeServer(options: ListenOptions, fetch: (request: Request, env: HttpB
 function readTls(tls: TlsOptions): { cert: Buffer; key: Buffer; minVersion: 'TLSv1.3' | 'TLSv1.2' } {
   const minVersion = tls.minVersion ?? 'TLSv1.3';
   const context = { cert: readPem(tls.certPath, '/tls/certPath'), key: readPem(tls.keyPath, '/tls/keyPath'), minVersion };
+  const exposure = exposureOf(statSync(tls.keyPath), process.getuid?.());
+  if (exposure !== undefined)
+    fail('invalid_request', `the key file ${exposure}: ${SECRET_FILE_RULE}`, { pointer: '/tls/keyPath', evidence: tls.keyPath });
   try {
     createSecureContext(context);
   } catch (error) {
@@ -229,18 +253,10 @@ function peerOf(socket: Socket): string {
   return address;
 }
 
-/** SECURITY: read from the right, and only while the speaker is trusted; everything left of that is the client's invention (AZ-20). */
-function addressOf(incoming: IncomingMessage, proxies: Networks | undefined): string {
-  let address = peerOf(incoming.socket);
-  const forwarded = proxies === undefined ? undefined : incoming.headers['x-forwarded-for'];
-  if (proxies === undefined || typeof forwarded !== 'string') return address;
-  const hops = forwarded.split(',');
-  while (hops.length > 0 && proxies.contains(address)) {
-    const hop = canonicalAddress(hops.pop()!.trim());
-    if (hop === undefined) return address;
-    address = hop;
-  }
-  return address;
+/** Undefined when what a trusted proxy wrote cannot be read. */
+function addressOf({ socket, headers }: IncomingMessage, proxies: Networks | undefined): string | undefined {
+  const peer = peerOf(socket);
+  return proxies === undefined ? peer : callerAddress(peer, headers, proxies);
 }
 
 function reloadOnHangup(server: TlsServer, tls: TlsOptions, told: (error: Error | undefined) => void = () => {}): () => void {

@@ -1,5 +1,5 @@
 // Root-key providers of a Node installation: a keyfile, or a passphrase with its header file.
-// It must never read a key others could read, follow a link to it, or accept key-derivation costs it did not choose the bounds of.
+// It must never read a key others could read, follow another user's link to it, or accept key-derivation costs it did not choose the bounds of.
 import { scryptSync } from 'node:crypto';
 import {
   closeSync,
@@ -7,21 +7,25 @@ import {
   fchmodSync,
   fstatSync,
   fsyncSync,
+  lstatSync,
   openSync,
   readSync,
+  realpathSync,
   type Stats,
   statSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { fail, KeyturnError } from '../base/errors.ts';
+import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { canonicalJson } from '../crypto/canonical-json.ts';
 import { adoptKey, equalBytes, hmacSha256, KEY_BYTES, randomBytes } from '../crypto/primitives.ts';
 import { RootKey, rootKeyFromText, rootKeyText } from '../crypto/root-key.ts';
 
 const OWNER_ONLY = 0o600;
-const GROUP_AND_OTHERS = 0o077;
+const GROUP_WRITE = 0o020;
+const OTHERS = 0o007;
 const OTHERS_WRITE = 0o002;
 const STICKY = 0o1000;
 const KEYFILE_MAX_BYTES = 256;
@@ -45,19 +49,22 @@ export function createKeyfile(path: string): RootKey {
   }
 }
 
-/** @throws sealed when it is absent, a link, someone else's, readable by others, or damaged */
+/**
+ * A link is followed where root or this user made it: Kubernetes mounts a secret as `root.key -> ..data/root.key`, root:fsGroup 0440.
+ * @throws sealed when it is absent, someone else's, accessible to others, or damaged
+ */
 export function readKeyfile(path: string): RootKey {
+  refuseForeignLink(path);
   // O_NONBLOCK: a pipe put in the keyfile's place must not hang the start.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = openFile(path, flags, {
+  const file = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK, {
     ENOENT: ['sealed', 'there is no keyfile'],
-    ELOOP: ['sealed', 'the keyfile must not be a symbolic link'],
+    ELOOP: ['sealed', 'the keyfile is a symbolic link to itself'],
     EACCES: ['sealed', 'the keyfile cannot be read by this user'],
   });
   const buffer = Buffer.alloc(KEYFILE_MAX_BYTES + 1);
   try {
     // SECURITY: the open file is examined, not the path, so it cannot be exchanged in between.
-    refuseExposed(fstatSync(file), statSync(dirname(path)));
+    refuseExposed(file, [dirname(path), dirname(realpathSync(path))]);
     const count = readSync(file, buffer, 0, buffer.byteLength, 0);
     if (count > KEYFILE_MAX_BYTES) fail('sealed', 'the keyfile is too large to be one');
     return rootKeyFromText(buffer.toString('latin1', 0, count));
@@ -67,13 +74,33 @@ export function readKeyfile(path: string): RootKey {
   }
 }
 
-function refuseExposed(file: Stats, directory: Stats): void {
+/** SECURITY: whoever can make a link in a folder such as /tmp would choose which file is taken for the key. */
+function refuseForeignLink(path: string): void {
+  const link = lstatSync(path, { throwIfNoEntry: false });
+  if (link?.isSymbolicLink() === true && !isOwn(link)) fail('sealed', 'the keyfile is a symbolic link that another user made');
+}
+
+/** This user's, or root's: root could read and replace it anyway. */
+function isOwn(file: Stats): boolean {
   const user = process.getuid?.();
+  return user === undefined || file.uid === user || file.uid === 0;
+}
+
+function refuseExposed(descriptor: number, directories: readonly string[]): void {
+  let file = fstatSync(descriptor);
   if (!file.isFile()) fail('sealed', 'the keyfile must be a regular file');
-  if (user !== undefined && file.uid !== user) fail('sealed', 'the keyfile must belong to the user that runs this process');
-  if ((file.mode & GROUP_AND_OTHERS) !== 0) fail('sealed', 'the keyfile must not be accessible to group or others (chmod 600)');
-  const open = (directory.mode & OTHERS_WRITE) !== 0 && (directory.mode & STICKY) === 0;
-  if (open) fail('sealed', "the keyfile's folder must not be writable by everyone");
+  if (!isOwn(file)) fail('sealed', 'the keyfile must belong to the user that runs this process, or to root');
+  if ((file.mode & (GROUP_WRITE | OTHERS)) === GROUP_WRITE && file.uid === process.getuid?.()) {
+    // A volume with fsGroup: at every mount its group is given read and write on everything. A changed key would not fit the data.
+    fchmodSync(descriptor, file.mode & 0o777 & ~GROUP_WRITE);
+    file = fstatSync(descriptor);
+  }
+  const exposure = exposureOf(file, process.getuid?.());
+  if (exposure !== undefined)
+    fail('sealed', `the keyfile must not be accessible to others, but it ${exposure}: ${SECRET_FILE_RULE}`);
+  const isOpen = (directory: Stats) => (directory.mode & OTHERS_WRITE) !== 0 && (directory.mode & STICKY) === 0;
+  if (directories.some((directory) => isOpen(statSync(directory))))
+    fail('sealed', "the keyfile's folder must not be writable by everyone");
 }
 
 function openFile(
@@ -88,7 +115,7 @@ function openFile(
       'storage_unavailable',
       'the keyfile cannot be opened',
     ];
-    throw new KeyturnError(code, detail, { cause: error });
+    throw new KeyturnError(code, detail, { evidence: `${path}: ${(error as NodeJS.ErrnoException).code}`, cause: error });
   }
 }
 

@@ -8,6 +8,7 @@ import { refusePromise, toSqlError } from '../cell/sql-errors.ts';
 import { prepareDataDirectory, preparePrivateFile } from './database-files.ts';
 
 const LOCK_WAIT_MS = 200;
+const DELETES = /^\s*DELETE\b/i;
 /** Beyond this the oldest prepared statement goes; every statement of the code fits. */
 const STATEMENTS_KEPT = 256;
 
@@ -69,9 +70,11 @@ export function openNodeSql(path: string, options: NodeSqlOptions = {}): Sql {
 
 class NodeSql implements Sql {
   readonly #database: Database.Database;
+  readonly #deleting = new WeakSet<Database.Statement>();
   readonly #statements = new Map<string, Database.Statement>();
   readonly #atomically: Database.Transaction<(body: () => unknown) => unknown>;
   #depth = 0;
+  #hasResidue = false;
 
   constructor(database: Database.Database) {
     this.#database = database;
@@ -83,15 +86,15 @@ class NodeSql implements Sql {
   }
 
   all<R extends object = Row>(statement: string, ...parameters: readonly SqlValue[]): R[] {
-    return this.#attempt(() => this.#prepare(statement).all(...parameters) as R[]);
+    return this.#attempt(() => this.#used(statement).all(...parameters) as R[]);
   }
 
   get<R extends object = Row>(statement: string, ...parameters: readonly SqlValue[]): R | undefined {
-    return this.#attempt(() => this.#prepare(statement).get(...parameters) as R | undefined);
+    return this.#attempt(() => this.#used(statement).get(...parameters) as R | undefined);
   }
 
   run(statement: string, ...parameters: readonly SqlValue[]): void {
-    this.#attempt(() => this.#prepare(statement).run(...parameters));
+    this.#attempt(() => this.#used(statement).run(...parameters));
   }
 
   script(statements: string): void {
@@ -107,6 +110,21 @@ class NodeSql implements Sql {
         this.#depth -= 1;
       }
     });
+  }
+
+  get hasResidue(): boolean {
+    return this.#hasResidue;
+  }
+
+  /**
+   * `secure_delete` zeroes what is deleted in the pages themselves; older images of those pages stay in the write-ahead log until it is
+   * copied back and cut to nothing (https://www.sqlite.org/pragma.html#pragma_wal_checkpoint).
+   */
+  eraseResidue(): void {
+    if (this.#depth > 0) fail('internal', 'residue is erased outside a transaction');
+    const row = this.#attempt(() => this.#prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() as { busy?: number } | undefined);
+    if (row?.busy === 1) fail('storage_unavailable', 'the write-ahead log could not be emptied');
+    this.#hasResidue = false;
   }
 
   sizeBytes(): number {
@@ -136,10 +154,17 @@ class NodeSql implements Sql {
     if (!this.#database.inTransaction) fail('storage_unavailable', 'the transaction was lost');
   }
 
+  #used(text: string): Database.Statement {
+    const statement = this.#prepare(text);
+    if (this.#deleting.has(statement)) this.#hasResidue = true;
+    return statement;
+  }
+
   #prepare(text: string): Database.Statement {
     const known = this.#statements.get(text);
     if (known !== undefined) return known;
     const statement = this.#database.prepare(text);
+    if (DELETES.test(text)) this.#deleting.add(statement);
     if (this.#statements.size >= STATEMENTS_KEPT) {
       const [oldest] = this.#statements.keys();
       if (oldest !== undefined) this.#statements.delete(oldest);

@@ -9,8 +9,9 @@ import { connectors } from '../../rotation/catalog.ts';
 import { Authorizer } from '../access/authorizer.ts';
 import { limitedSource } from '../access/networks.ts';
 import type { Caller } from '../access/principals.ts';
+import { RateLimit } from '../access/rate-limit.ts';
 import type { Clock, Entropy } from '../base/clock.ts';
-import { fail, type KeyturnError } from '../base/errors.ts';
+import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { VERSION } from '../base/version.ts';
@@ -20,7 +21,7 @@ import { selfTest } from '../crypto/self-test.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
 import type { TenantContext } from '../http/context.ts';
 import { Metrics } from '../http/metrics.ts';
-import { RateLimit } from '../http/rate-limit.ts';
+import { operatorLine } from '../http/problems.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { createTenant, resolveTenant } from '../vault/manage-tenants.ts';
 import { createUserToken } from '../vault/manage-users.ts';
@@ -31,10 +32,13 @@ import {
   type DataPaths,
   dataPaths,
   fileWitness,
+  markShown,
   type OpenInstallation,
   openInstallation,
   readPassphrase,
   removeBootstrapSecret,
+  type Showing,
+  shownAt,
   writeBootstrapSecret,
 } from './data-directory.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
@@ -64,15 +68,17 @@ export interface ServeOptions {
 export interface RunningKeyturn {
   readonly url: string;
   readonly dataDirectory: string;
-  /** What the operator must be told aloud. */
+  /** What the operator must be told aloud, at every start until `markShown('root_key_note')`. */
   readonly notes: readonly string[];
   /** Where the bootstrap secret lies while it waits to be spent. */
   readonly bootstrapSecretFile: string | undefined;
-  /** Nobody has set it up and it holds no tenant yet: the first start that came this far. */
-  readonly firstStart: boolean;
+  /** Nobody has set it up, it holds no tenant but the tour's, and no tour came to its end (`markShown('tour')`). */
+  readonly tourIsDue: boolean;
+  /** Remembers in the data directory that a person has seen it. Idempotent. @throws storage_full | storage_unavailable */
+  markShown(what: Showing): void;
   /**
    * A tenant in which the bootstrap owner may do what elsewhere needs a second factor, and a token of that owner for two minutes, for the
-   * tour of the first start. Undefined once there is such a tenant.
+   * tour of the first start; the same tenant when a tour that was cut off made it. Undefined when another tenant has the name.
    */
   createDemoTenant(name: string): Promise<SecretValue | undefined>;
   /** Stops accepting, finishes what is in flight, commits and closes. Idempotent. */
@@ -206,7 +212,8 @@ async function serve(
     dataDirectory: paths.directory,
     notes: installation.notes,
     bootstrapSecretFile: existsSync(paths.bootstrapSecret) ? paths.bootstrapSecret : undefined,
-    firstStart: isFresh(home),
+    tourIsDue: shownAt(paths).tour === undefined && isFresh(home),
+    markShown: (what) => markShown(paths, what, new Date(clock.now()).toISOString()),
     createDemoTenant: (name) => createDemoTenant(home, tenants, name, nextRequestId()),
     close: () => {
       closed ??= close();
@@ -239,7 +246,13 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       if (tenant === undefined) return undefined;
       const known = contexts.get(tenant);
       if (known !== undefined) return known;
-      const context: TenantContext = { vault: tenant.vault, rotation: tenant.engine, cursorKey, publicUrl: place.publicUrl };
+      const context: TenantContext = {
+        vault: tenant.vault,
+        rotation: tenant.engine,
+        cursorKey,
+        userIdsNamed: (name) => home.userIdsNamed(name),
+        publicUrl: place.publicUrl,
+      };
       contexts.set(tenant, context);
       return context;
     },
@@ -253,7 +266,10 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
     health: () => ({ status: 'ok' }),
-    report: (error, requestId, route) => report(options, error, requestId, route),
+    report: (error, requestId, route) => {
+      const line = operatorLine(error, requestId, route);
+      if (line !== undefined) options.log(line);
+    },
     metrics,
     nowMs: () => performance.now(),
     version: VERSION,
@@ -262,13 +278,10 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
 }
 
 function isFresh(home: HomeVault): boolean {
-  return bootstrapPending(home) && home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 1).length === 0);
-}
-
-/** Only what an operator must look into; refusals are in the audit log. */
-function report(options: ServeOptions, error: KeyturnError, requestId: string, route: string): void {
-  const serious = error.code === 'internal' || error.code === 'integrity' || error.code.startsWith('storage_');
-  if (serious) options.log(`${error.code} ${requestId} ${route} ${error.evidence ?? ''}`);
+  return (
+    bootstrapPending(home) &&
+    home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 2).every(({ demo }) => demo === 1))
+  );
 }
 
 /** Unique per request without a draw of randomness each: one random prefix a process, then a counter. */
@@ -285,11 +298,13 @@ async function createDemoTenant(
   request: string,
 ): Promise<SecretValue | undefined> {
   const owner = home.door.lookup('start', (lookup) => home.users.list(lookup, '', 1)[0]?.row);
-  if (owner === undefined || resolveTenant(home, name) !== undefined) return undefined;
+  const existing = resolveTenant(home, name);
+  if (owner === undefined || (existing !== undefined && existing.demo !== 1)) return undefined;
   const grants = [{ role: 'owner' as const, tenantId: '*' }];
   const user = { id: owner.id, name: owner.name, revision: owner.revision, bootstrap: true, grants, tokenId: '' };
   const caller: Caller = { token: undefined, source: { address: '127.0.0.1', userAgent: 'first start' }, request, user };
-  await createTenant(home, caller, { name, environments: ['staging', 'production'], demo: true }, tenants.provision);
+  if (existing === undefined)
+    await createTenant(home, caller, { name, environments: ['staging', 'production'], demo: true }, tenants.provision);
   const issued = await home.submit(() => createUserToken(home, caller, owner.id, TOUR_TOKEN_TTL_MS));
   return issued.token;
 }

@@ -5,6 +5,7 @@ import type {
   WireCreatedWorkload,
   WireCredential,
   WireCredentialValue,
+  WireEnrolledUser,
   WireEnvironment,
   WireEvent,
   WireIssuedToken,
@@ -210,7 +211,7 @@ export class KeyturnClient {
 
   // ---- the log: of the tenant, or of the installation when there is none ----
 
-  events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null }> {
+  events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null; next_from: number | null }> {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/events`, query });
   }
 
@@ -218,27 +219,22 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/checkpoint` });
   }
 
-  /** Line by line, for ExportVerifier or a file. */
-  async *exportLines(): AsyncGenerator<string> {
-    const answer = await this.#vault.send({ method: 'GET', path: `${this.#log()}/audit/export` });
-    const decoder = new TextDecoder();
-    let rest = '';
-    for await (const chunk of answer.body ?? []) {
-      const lines = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split('\n');
-      rest = lines.pop() ?? '';
-      yield* lines;
-    }
-    if (rest !== '') yield rest;
+  /** Line by line, as the bytes that were sent, for ExportVerifier or a file. */
+  async *exportLines(range?: { readonly from: number; readonly to: number }): AsyncGenerator<Uint8Array> {
+    const query = range === undefined ? {} : { from: range.from, to: range.to };
+    const answer = await this.#vault.send({ method: 'GET', path: `${this.#log()}/audit/export`, query });
+    yield* linesOf((answer.body ?? []) as AsyncIterable<Uint8Array> | Iterable<Uint8Array>);
   }
 
   // ---- the installation ----
 
-  setUp(name: string): Promise<WireCreatedUser> {
+  setUp(name: string): Promise<WireEnrolledUser> {
     return this.#json({ method: 'POST', path: '/v1/setup', body: { name } });
   }
 
   whoAmI(): Promise<WireWhoAmI> {
-    const workload = this.#options.token === undefined || /^kt_(wlk|acc)_/.test(this.#options.token);
+    const { token, clientId } = this.#options;
+    const workload = token === undefined ? clientId !== undefined : /^kt_(wlk|acc)_/.test(token);
     return this.#json({ method: 'GET', path: workload ? `${this.#tenant()}/whoami` : '/v1/whoami' });
   }
 
@@ -262,10 +258,17 @@ export class KeyturnClient {
     return this.#json({ method: 'POST', path: '/v1/users', body });
   }
 
+  /** Spends the enrolment token this client was made with. */
+  enrol(expiresInSeconds?: number): Promise<WireEnrolledUser> {
+    const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
+    return this.#json({ method: 'POST', path: '/v1/enrolments', body });
+  }
+
   offboardUser(idOrName: string): Promise<WireUser> {
     return this.#json({ method: 'DELETE', path: `/v1/users/${segment(idOrName)}` });
   }
 
+  /** Of the caller's own. */
   createUserToken(idOrName: string, expiresInSeconds?: number): Promise<WireIssuedToken> {
     const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
     return this.#json({ method: 'POST', path: `/v1/users/${segment(idOrName)}/tokens`, body });
@@ -303,4 +306,30 @@ export class KeyturnClient {
   async #json<T>(call: Call): Promise<T> {
     return (await (await this.#vault.send(call)).json()) as T;
   }
+}
+
+/** Cut at newlines and nowhere else: text has further line ends that may stand inside a line. */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let parts: Uint8Array[] = [];
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
+      yield joined([...parts, chunk.subarray(start, end)]);
+      parts = [];
+      start = end + 1;
+    }
+    if (start < chunk.byteLength) parts.push(chunk.slice(start));
+  }
+  if (parts.length > 0) yield joined(parts);
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0] as Uint8Array;
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.byteLength;
+  }
+  return bytes;
 }

@@ -9,6 +9,8 @@ export interface KeyturnOptions {
   readonly tenant?: string | undefined;
   /** A user or direct token. Without it, client credentials are exchanged for access tokens as needed. */
   readonly token?: string | undefined;
+  /** Said when there is neither token nor client credentials. */
+  readonly whyNoToken?: string | undefined;
   readonly clientId?: string | undefined;
   readonly clientSecret?: string | undefined;
   /** Signs a fresh client assertion for the given audience (private_key_jwt). */
@@ -88,12 +90,12 @@ export class LoggedIn {
   }
 
   async #exchange(): Promise<string> {
-    const { clientId, clientSecret, clientAssertion, address, tenant } = this.#options;
+    const { clientId, clientSecret, clientAssertion, tenant, whyNoToken } = this.#options;
     if (clientId === undefined || (clientSecret === undefined && clientAssertion === undefined)) {
       throw new KeyturnProblem({
         status: 0,
         code: 'unauthenticated',
-        detail: 'there is no token and there are no client credentials',
+        detail: whyNoToken ?? 'there is no token and there are no client credentials',
       });
     }
     if (tenant === undefined) throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: 'no tenant was named' });
@@ -102,7 +104,7 @@ export class LoggedIn {
       clientSecret === undefined
         ? {
             client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-            client_assertion: await clientAssertion?.(`${new URL(address).origin}${path}`),
+            client_assertion: await clientAssertion?.(this.#transport.urlOf(path)),
           }
         : { client_secret: clientSecret };
     const sentAtMs = this.#runtime.nowMs();

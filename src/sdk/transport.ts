@@ -5,7 +5,7 @@ import { KeyturnProblem, problemFrom } from './problem.ts';
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 export interface TransportOptions {
-  /** e.g. `https://vault.example.com`. */
+  /** e.g. `https://vault.example.com`, or with the path a gateway serves it under: `https://gateway.example.com/vault`. */
   readonly address: string;
   readonly fetch: Fetch;
   readonly deadline: (ms: number) => AbortSignal;
@@ -45,11 +45,18 @@ export function segment(text: string): string {
 const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
 const BACKOFF_MS = 200;
 
-/** @throws KeyturnProblem refused_address */
+/** What every path is appended to: origin and path base, no slash at the end. @throws KeyturnProblem refused_address */
 export function checkAddress(address: string, allowPlaintext: boolean): string {
   const url = parsed(address);
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new KeyturnProblem({ status: 0, code: 'refused_address', detail: 'the address must be an http(s) URL' });
+  }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    throw new KeyturnProblem({
+      status: 0,
+      code: 'refused_address',
+      detail: 'the address must be scheme, host, port and path: no user name, query or fragment',
+    });
   }
   if (url.protocol === 'http:' && !allowPlaintext && !LOOPBACK.test(url.hostname)) {
     throw new KeyturnProblem({
@@ -58,7 +65,12 @@ export function checkAddress(address: string, allowPlaintext: boolean): string {
       detail: 'will not send a token over plain http to another machine: use https',
     });
   }
-  return url.origin;
+  return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
+}
+
+/** True for an address on this machine; false for what is no URL. */
+export function isLoopback(address: string): boolean {
+  return LOOPBACK.test(parsed(address)?.hostname ?? '');
 }
 
 function parsed(address: string): URL | undefined {
@@ -71,11 +83,11 @@ function parsed(address: string): URL | undefined {
 
 export class Transport {
   readonly #o: TransportOptions;
-  readonly #origin: string;
+  readonly #base: string;
 
   constructor(options: TransportOptions) {
     this.#o = options;
-    this.#origin = checkAddress(options.address, options.allowPlaintext);
+    this.#base = checkAddress(options.address, options.allowPlaintext);
   }
 
   /** The answer, whatever its status below 400; 304 included. @throws KeyturnProblem */
@@ -90,6 +102,11 @@ export class Transport {
         await this.#o.sleep(Math.min(waitMs, 30_000) * (1 + this.#o.fraction() / 4));
       }
     }
+  }
+
+  /** The URL of a path of the interface. */
+  urlOf(path: string): string {
+    return `${this.#base}${path}`;
   }
 
   async json<T>(call: Call): Promise<T> {
@@ -112,7 +129,7 @@ export class Transport {
     };
     let answer: Response;
     try {
-      answer = await this.#o.fetch(`${this.#origin}${call.path}${search}`, {
+      answer = await this.#o.fetch(`${this.#base}${call.path}${search}`, {
         method: call.method,
         headers,
         // SECURITY: a redirect could name another host, and the token with it (OP-01).
@@ -121,7 +138,7 @@ export class Transport {
         ...(text === undefined ? {} : { body: text }),
       });
     } catch (error) {
-      throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#origin}${reasonOf(error)}` });
+      throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#base}${reasonOf(error)}` });
     }
     if (answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
     if (answer.type === 'opaqueredirect' || (answer.status >= 300 && answer.status < 400)) {

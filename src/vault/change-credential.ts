@@ -178,6 +178,8 @@ function destroyOne(vault: TenantVault, { environment, row }: Located): void {
 
 function destroyNow(vault: TenantVault, access: WriteAccess, located: Located): number {
   const versions = vault.credentials.dropVersions(access, located.row.id);
+  // INVARIANT: gone when the answer says so, from the write-ahead log, too (test/faults/residue.test.ts).
+  vault.core.cell.eraseResidue();
   save(vault, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { canonicalInstant, INSTANT_FORMS, isInstant } from '../base/instants.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
+import type { BoundSettings } from './bound-settings.ts';
 
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
@@ -207,6 +208,8 @@ export interface RetainedGrant {
   client_secret?: string | undefined;
   client_private_jwk?: Readonly<Record<string, unknown>> | undefined;
   client_private_key_pem?: string | undefined;
+  /** The only settings these secrets are used with; absent in versions older than this member. */
+  settings?: BoundSettings | undefined;
 }
 
 export interface ServedGrant {
@@ -228,8 +231,8 @@ export function fromJsonBytes<T>(bytes: Uint8Array): T {
   return JSON.parse(decoder.decode(bytes)) as T;
 }
 
-/** Splits an OAuth grant into what is served and what is retained. */
-export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): SplitValue {
+/** Splits an OAuth grant into what is served and what is retained; what it may be used with is sealed with the latter. */
+export function splitGrant(input: z.infer<typeof oauth2Value>, settings: BoundSettings, nowMs: number): SplitValue {
   const served: ServedGrant = {
     access_token: input.access_token,
     token_type: input.access_token === undefined ? undefined : (input.token_type ?? 'Bearer'),
@@ -240,6 +243,7 @@ export function splitGrant(input: z.infer<typeof oauth2Value>, nowMs: number): S
     client_secret: input.client_secret,
     client_private_jwk: input.client_private_jwk,
     client_private_key_pem: input.client_private_key_pem,
+    settings,
   };
   return {
     value: jsonBytes(served),

@@ -1,7 +1,8 @@
 // What is known of credentials beside their values: one, a searched list, and the history of versions. Never a value.
 import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { CredentialFilter, VersionFacts } from '../cell/credentials.ts';
+import type { Lookup } from '../cell/access.ts';
+import type { CredentialFilter, EnvironmentRow, VersionFacts } from '../cell/credentials.ts';
 import { credentialTarget, environmentTarget, type Located, type TenantVault } from './tenant-vault.ts';
 
 /** Also finds a deleted credential in its recovery window. @throws not_found */
@@ -27,34 +28,56 @@ export interface Page<T> {
   readonly next: string | undefined;
 }
 
-/** Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
-export function listCredentials(vault: TenantVault, caller: Caller, input: ListCredentialsInput): Page<Located> {
+/** A page that may be short although there is more: so many rows were looked at, and few of them fit. */
+interface ListTurn extends Page<Located> {
+  readonly environment: EnvironmentRow;
+  readonly visible: (name: string) => boolean;
+}
+
+/** One turn of a list, inside a job. Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
+export function listCredentials(vault: TenantVault, caller: Caller, input: ListCredentialsInput): ListTurn {
   return vault.door.enter(
     caller,
     'credential.list',
     (lookup) => environmentTarget(vault, lookup, input.environment),
     (access, environment, details, principal) => {
-      const isScoped = principal.type === 'Workload';
-      const visible = isScoped ? principal.matches : () => true;
-      // A page of one must not mean a query for every two names that are out of scope (DS-08).
-      const batchRows = isScoped ? LIMITS.pageMaxRows + 1 : input.maxRows + 1;
-      const rows: Located[] = [];
-      let after = input.afterName;
-      const filter = { ...input.filter, environmentId: environment.id, nowMs: vault.around.clock.now() };
-      for (;;) {
-        const batch = vault.credentials.list(access, filter, after, batchRows);
-        for (const row of batch) {
-          if (visible(row.name)) rows.push({ environment, row });
-          after = row.name;
-          if (rows.length > input.maxRows) break;
-        }
-        if (rows.length > input.maxRows || batch.length < batchRows) break;
-      }
-      const page = rows.slice(0, input.maxRows);
-      details.count = page.length;
-      return { rows: page, next: rows.length > input.maxRows ? page.at(-1)?.row.name : undefined };
+      const visible = principal.type === 'Workload' ? principal.matches : undefined;
+      const page = pageOf(vault, access, environment, visible, input);
+      if (page.next === undefined || page.rows.length === input.maxRows) details.count = page.rows.length;
+      return { ...page, environment, visible: visible ?? (() => true) };
     },
   );
+}
+
+/** Goes on with a short page, one turn a job, so that others have theirs between. The list was recorded with its first turn. */
+export async function filledPage(vault: TenantVault, first: ListTurn, input: ListCredentialsInput): Promise<Page<Located>> {
+  const rows = [...first.rows];
+  let { next } = first;
+  for (let turn = 1; turn < LIMITS.listTurnsMax && next !== undefined && rows.length < input.maxRows; turn++) {
+    const rest = { ...input, afterName: next, maxRows: input.maxRows - rows.length };
+    const more = await vault.submit(() =>
+      vault.door.lookup('list', (lookup) => pageOf(vault, lookup, first.environment, first.visible, rest)),
+    );
+    rows.push(...more.rows);
+    next = more.next;
+  }
+  return { rows, next };
+}
+
+function pageOf(
+  vault: TenantVault,
+  access: Lookup,
+  environment: EnvironmentRow,
+  visible: ((name: string) => boolean) | undefined,
+  { filter, afterName, maxRows }: ListCredentialsInput,
+): Page<Located> {
+  // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
+  const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
+  const whole = { ...filter, environmentId: environment.id, nowMs: vault.around.clock.now() };
+  const found = vault.credentials.list(access, whole, afterName, asked);
+  const fitting = visible === undefined ? found.rows : found.rows.filter((row) => visible(row.name));
+  const rows = fitting.slice(0, maxRows).map((row) => ({ environment, row }));
+  return { rows, next: fitting.length > maxRows ? rows.at(-1)?.row.name : found.scannedTo };
 }
 
 export interface HistoryEntry extends VersionFacts {

@@ -1,12 +1,13 @@
 // Client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). It must never tell an unknown
 // client from a wrong secret, nor accept an assertion twice.
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
+import { createLocalJWKSet, errors, exportJWK, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping } from '../cell/access.ts';
 import type { WorkloadRow } from '../cell/workloads.ts';
 import { sha256 } from '../crypto/primitives.ts';
+import { publicKeyId } from '../crypto/public-key.ts';
 import { type IssuedToken, issueToken } from './manage-workloads.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
@@ -27,7 +28,7 @@ export function refused(evidence: string): KeyturnError {
   });
 }
 
-/** @throws unauthenticated | forbidden (network) */
+/** @throws unauthenticated, the same for an unknown client, a wrong proof and a right one from a network the workload is not bound to */
 export async function exchangeToken(
   vault: TenantVault,
   caller: Caller,
@@ -43,8 +44,33 @@ export async function exchangeToken(
     );
     if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id))
       throw refused('bad client proof');
+    if (!principal.networks.contains(caller.source.address)) {
+      noteForeignNetwork(vault, caller, principal);
+      throw refused('foreign network');
+    }
+    vault.door.keepBooks('authentication', (books) => vault.authenticator.markProven(books, principal));
     return issue(vault, caller, principal);
   });
+}
+
+/**
+ * That somebody elsewhere holds a right proof is for the tenant's own log.
+ * SECURITY: written after the answer, whose own event (record-rejection.ts) is durable before it: an answer that waited for one commit more
+ * would tell a right proof from a wrong one.
+ */
+function noteForeignNetwork(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): void {
+  const note = () =>
+    vault.door.refuse(principal, caller, 'token.exchange', exchangeTarget(vault, principal).target, 'foreign network');
+  vault.submitUnhurried(note).catch(() => {});
+}
+
+function exchangeTarget(vault: TenantVault, principal: WorkloadPrincipal) {
+  const { id, name, environment } = principal;
+  return {
+    resource: { type: 'Workload' as const, tenant: vault.tenant.id, environment },
+    target: { type: 'workload', id, name, environment },
+    subject: true as const,
+  };
 }
 
 function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): IssuedToken & { readonly workload: string } {
@@ -52,14 +78,10 @@ function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal)
     principal,
     caller,
     'token.exchange',
-    () => ({
-      resource: { type: 'Workload', tenant: vault.tenant.id, environment: principal.environment },
-      target: { type: 'workload', id: principal.id, name: principal.name, environment: principal.environment },
-      subject: true as const,
-    }),
+    () => exchangeTarget(vault, principal),
     (access, _subject, details) => {
       const expiresAtMs = Math.min(vault.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
-      const issued = issueToken(vault, access, 'acc', principal.id, expiresAtMs, undefined);
+      const issued = issueToken(vault, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });
       details.token = issued.publicId;
       return { ...issued, workload: principal.id };
     },
@@ -68,6 +90,8 @@ function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal)
 
 interface VerifiedAssertion {
   readonly workloadId: string;
+  /** Of the key that signed it (crypto/public-key.ts). */
+  readonly keyId: string;
   readonly jti: string;
   readonly expiresAtMs: number;
 }
@@ -82,7 +106,7 @@ function provenBy(
   const jtiHash = sha256(new TextEncoder().encode(`${row.id}\n${claims.jti}`));
   if (!vault.workloads.claimAssertion(books, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs))
     throw refused('assertion replayed');
-  return vault.authenticator.byProof(row);
+  return vault.authenticator.byProof(row, claims.keyId);
 }
 
 async function verifyAssertion(vault: TenantVault, assertion: string, audiences: readonly string[]): Promise<VerifiedAssertion> {
@@ -90,7 +114,7 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
   const row = vault.door.lookup('authentication', (lookup): WorkloadRow | undefined => vault.workloads.find(lookup, subject));
   if (row === undefined || row.id !== subject || row.jwks === null) throw refused('unknown client');
   try {
-    const { payload } = await jwtVerify(assertion, createLocalJWKSet(JSON.parse(row.jwks) as JSONWebKeySet), {
+    const { payload, key } = await jwtVerify(assertion, createLocalJWKSet(JSON.parse(row.jwks) as JSONWebKeySet), {
       algorithms: ALGORITHMS,
       audience: [...audiences],
       issuer: row.id,
@@ -100,7 +124,7 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
       clockTolerance: LIMITS.clockSkewMs / 1_000,
       currentDate: new Date(vault.around.clock.now()),
     });
-    return verifiedClaims(row.id, payload, vault.around.clock.now());
+    return { ...verifiedClaims(payload, vault.around.clock.now()), workloadId: row.id, keyId: publicKeyId(await exportJWK(key)) };
   } catch (error) {
     if (error instanceof KeyturnError) throw error;
     throw refused(error instanceof errors.JOSEError ? error.code : 'assertion');
@@ -108,7 +132,7 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
 }
 
 /** What jose leaves to us, as strict as RFC 7523 section 3 allows. */
-function verifiedClaims(workloadId: string, { aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number): VerifiedAssertion {
+function verifiedClaims({ aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number): Pick<VerifiedAssertion, 'jti' | 'expiresAtMs'> {
   // SECURITY: whole seconds only (AN-08): 1e400 is Infinity to JSON.parse, and no time at all to the database.
   const isTimed = [exp, iat, nbf ?? 0].every((time) => Number.isSafeInteger(time)) && Number(iat) >= 0;
   const expiresAtMs = Number(exp) * 1_000;
@@ -118,7 +142,7 @@ function verifiedClaims(workloadId: string, { aud, jti, exp, iat, nbf }: JWTPayl
   const isOurs = typeof aud === 'string';
   if (!isTimed || !endsSoon || !isOurs || typeof jti !== 'string' || jti.length === 0 || jti.length > 256)
     throw refused('claims');
-  return { workloadId, jti, expiresAtMs };
+  return { jti, expiresAtMs };
 }
 
 /** Only to find the key set; nothing is believed before the signature. */

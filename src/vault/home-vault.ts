@@ -3,6 +3,7 @@
 
 import { LRUCache } from 'lru-cache';
 import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import { Denials } from '../access/denials.ts';
 import { Door } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import { ROLES, type Role } from '../access/operations.ts';
@@ -13,7 +14,7 @@ import type { Lookup } from '../cell/access.ts';
 import type { Sql } from '../cell/sql.ts';
 import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
-import { equalBytes, hashToken, parseToken } from '../crypto/token.ts';
+import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/token.ts';
 import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
 
 export interface HomeVaultOptions {
@@ -25,8 +26,11 @@ export interface HomeVaultOptions {
   readonly witnessed?: string | undefined;
 }
 
+/** What the log says of whoever proved to be nobody. */
+export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 const NOBODY = new Uint8Array(32);
+const TOKENS_OF_PEOPLE: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
 
 export class HomeVault {
   readonly around: Surroundings;
@@ -38,7 +42,8 @@ export class HomeVault {
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
   /** Active tenants by name and id; cleared whenever a tenant's state changes. */
   readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
-  readonly #closing: (() => void)[] = [];
+  /** Refused tokens and client proofs. */
+  readonly rejections: Denials;
   readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
 
   constructor(options: HomeVaultOptions) {
@@ -53,9 +58,17 @@ export class HomeVault {
       authorizer: options.authorizer,
       clock: around.clock,
       place: { cellId: around.installationId, demo: false, contained: () => false },
+      later: around.later,
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
+    this.rejections = new Denials({
+      clock: around.clock,
+      later: around.later,
+      write: (count) => this.submit(() => this.#noteRejections(count)),
+    });
+    this.core.tokens.whenRevoked(() => this.forgetIdentities());
+    this.users.whenChanged(() => this.forgetIdentities());
     this.core.cell.use({
       afterRollback: () => {
         this.forgetIdentities();
@@ -68,7 +81,7 @@ export class HomeVault {
     return this.core.cell.submit(useCase);
   }
 
-  /** The user behind a user or bootstrap token, or undefined for every kind of bad one. */
+  /** The user behind a user, enrolment or bootstrap token (the edge knows what the last two may open), or undefined for every kind of bad one. */
   identify(text: string): UserIdentity | undefined {
     const now = this.around.clock.now();
     const known = this.#identities.get(text);
@@ -76,25 +89,31 @@ export class HomeVault {
     return this.door.lookup('authentication', (lookup) => this.#findIdentity(lookup, text, now));
   }
 
-  /** Drops every cached identity: after offboarding, a role change or an undone batch (X6: effective at once). */
+  /** Ids of users who have, or had, this name; for reading logs. */
+  userIdsNamed(name: string): string[] {
+    return this.door.lookup('audit', (lookup) => this.users.idsNamed(lookup, name));
+  }
+
+  /** Drops every cached identity: by itself when a token or a person loses anything (X6: effective at once); called when a batch was undone. */
   forgetIdentities(): void {
     this.#identities.clear();
   }
 
-  /** `task` may still submit what must be written before the cell closes. */
-  beforeClose(task: () => void): void {
-    this.#closing.push(task);
-  }
-
   /** Idempotent. */
   close(): void {
-    for (const task of this.#closing.splice(0)) task();
+    this.rejections.flush();
+    this.door.close();
     closeCell(this.core);
+  }
+
+  #noteRejections(count: number): void {
+    const request = `flood:${this.core.audit.size}`;
+    this.door.note({ ...REFUSED, reason: 'rate_limited', request, target: { type: 'routes' }, details: { count } });
   }
 
   #findIdentity(lookup: Lookup, text: string, nowMs: number): UserIdentity | undefined {
     const parsed = parseToken(text);
-    if (parsed === undefined || (parsed.type !== 'usr' && parsed.type !== 'boot')) return undefined;
+    if (parsed === undefined || !TOKENS_OF_PEOPLE.has(parsed.type)) return undefined;
     const row = this.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
@@ -123,4 +142,15 @@ function asRole(text: string): Role {
 
 export function installationTarget(type = 'installation', name?: string) {
   return () => ({ resource: INSTALLATION, target: { type, ...(name === undefined ? {} : { name }) }, subject: true as const });
+}
+
+export function userTarget(home: HomeVault, idOrName: string) {
+  return (lookup: Lookup) => {
+    const subject = home.users.find(lookup, idOrName);
+    return {
+      resource: { type: 'Installation' as const },
+      target: { type: 'user', ...(subject === undefined ? {} : { id: subject.row.id, name: subject.row.name }) },
+      subject,
+    };
+  };
 }

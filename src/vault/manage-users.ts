@@ -3,10 +3,11 @@ import type { Role } from '../access/operations.ts';
 import type { Caller, Principal } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
-import type { Lookup, WriteAccess } from '../cell/access.ts';
+import type { WriteAccess } from '../cell/access.ts';
+import type { TokenRow } from '../cell/tokens.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
-import { type HomeVault, installationTarget } from './home-vault.ts';
+import { type HomeVault, installationTarget, userTarget } from './home-vault.ts';
 import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
 
 export interface GrantInput {
@@ -18,7 +19,8 @@ export interface GrantInput {
 export interface CreateUserInput {
   readonly name: string;
   readonly grants: readonly GrantInput[];
-  readonly tokenTtlMs: number;
+  /** How long the person has to enrol. */
+  readonly enrolmentTtlMs: number;
 }
 
 export interface UserWithGrants {
@@ -26,12 +28,15 @@ export interface UserWithGrants {
   readonly grants: readonly GrantRow[];
 }
 
-/** @throws conflict | forbidden when a grant exceeds the caller's own | not_found */
+/**
+ * Adds a person and makes their enrolment token: the caller hands it on, and what the person gets for it the caller never sees.
+ * @throws conflict | forbidden when a grant exceeds the caller's own | not_found
+ */
 export function createUser(
   home: HomeVault,
   caller: Caller,
   input: CreateUserInput,
-): UserWithGrants & { issued: IssuedUserToken } {
+): UserWithGrants & { enrolment: IssuedUserToken } {
   return home.door.enter(
     caller,
     'user.create',
@@ -51,10 +56,10 @@ export function createUser(
         offboarded_at: null,
       };
       home.users.insert(access, row, grants);
-      const issued = issueUserToken(home, access, 'usr', row.id, input.tokenTtlMs);
+      const enrolment = issueUserToken(home, access, 'enr', row.id, input.enrolmentTtlMs);
       details.role = input.grants.map((grant) => grant.role).join(' ');
-      details.token = issued.publicId;
-      return { row: row as UserRow, grants, issued };
+      details.token = enrolment.publicId;
+      return { row: row as UserRow, grants, enrolment };
     },
   );
 }
@@ -111,31 +116,27 @@ export function offboardUser(home: HomeVault, caller: Caller, idOrName: string):
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
     home.users.save(access, row, user.grants);
     details.count = home.core.tokens.revokeAllOf(access, row.id, now);
-    home.forgetIdentities();
     return { row: row as UserRow, grants: user.grants };
   });
 }
 
-/** A further token for a user. @throws not_found | conflict | forbidden */
+/** A further token for the caller: nobody makes one for another person. @throws not_found | forbidden */
 export function createUserToken(home: HomeVault, caller: Caller, idOrName: string, ttlMs: number): IssuedUserToken {
-  return home.door.enter(caller, 'user.token.create', userTarget(home, idOrName), (access, user, details, principal) => {
-    if (user.row.offboarded_at !== null) fail('conflict', 'the user is offboarded');
-    if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes tokens of an owner');
+  return home.door.enter(caller, 'user.token.create', userTarget(home, idOrName), (access, user, details) => {
     const issued = issueUserToken(home, access, 'usr', user.row.id, ttlMs);
     details.token = issued.publicId;
     return issued;
   });
 }
 
-function userTarget(home: HomeVault, idOrName: string) {
-  return (lookup: Lookup) => {
-    const subject = home.users.find(lookup, idOrName);
-    return {
-      resource: { type: 'Installation' as const },
-      target: { type: 'user', ...(subject === undefined ? {} : { id: subject.row.id, name: subject.row.name }) },
-      subject,
-    };
-  };
+/** Ends one of the caller's own tokens, at once. Idempotent. @throws not_found | forbidden */
+export function revokeUserToken(home: HomeVault, caller: Caller, idOrName: string, publicId: string): TokenRow {
+  return home.door.enter(caller, 'user.token.revoke', userTarget(home, idOrName), (access, user, details) => {
+    const token = home.core.tokens.find(access, publicId);
+    if (token === undefined || token.subject_id !== user.row.id) fail('not_found', 'no such token');
+    details.token = publicId;
+    return home.core.tokens.revoke(access, publicId, home.around.clock.now());
+  });
 }
 
 function holdsOwner(user: UserWithGrants): boolean {

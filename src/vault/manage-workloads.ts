@@ -1,4 +1,5 @@
 // Workloads and their tokens: made, listed, revoked. A secret is returned once, by the call that made it, and stored hashed.
+import { importJWK, type JWK } from 'jose';
 import { Networks } from '../access/networks.ts';
 import type { WorkloadPermission } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
@@ -8,6 +9,7 @@ import type { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
+import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
 import type { Page } from './describe-credential.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -25,7 +27,7 @@ export function issueToken(
   type: TokenType,
   subjectId: string,
   expiresAtMs: number,
-  permissions: readonly WorkloadPermission[] | undefined,
+  { permissions, origin }: { readonly permissions?: readonly WorkloadPermission[] | undefined; readonly origin?: string } = {},
 ): IssuedToken {
   const { publicId, token } = mintToken(type);
   const now = vault.around.clock.now();
@@ -37,6 +39,7 @@ export function issueToken(
     permissions: permissions === undefined ? null : JSON.stringify(permissions),
     created_at: now,
     expires_at: expiresAtMs,
+    origin: origin ?? null,
   });
   return { token, publicId, expiresAtMs };
 }
@@ -69,6 +72,7 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
     }),
     (access) => {
       Networks.parse([...input.networks], '/networks');
+      if (input.jwks !== undefined) checkKeys(input.jwks);
       if (vault.workloads.find(access, input.name) !== undefined)
         fail('conflict', 'a workload of this name exists', { pointer: '/name' });
       const now = vault.around.clock.now();
@@ -87,12 +91,32 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
         revoked_at: null,
       };
       vault.workloads.insert(access, row);
-      const clientSecret =
-        input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at, undefined) : undefined;
+      const clientSecret = input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at) : undefined;
       return { row, clientSecret };
     },
   );
 }
+
+/** SECURITY: whoever can make up a signature for a weak key is the workload. @throws invalid_request naming the member */
+function checkKeys(jwks: string): void {
+  const fault = faultOfKeys((JSON.parse(jwks) as { keys: object[] }).keys);
+  if (fault !== undefined) fail('invalid_request', fault.rule, { pointer: ['/jwks/keys', ...fault.path].join('/') });
+}
+
+/** That each key can be used at all, as a point that is not on its curve cannot; before the job, since it awaits. @throws invalid_request */
+export async function tryKeys(keys: readonly JWK[]): Promise<void> {
+  if (faultOfKeys(keys) !== undefined) return; // named by the use case, which also asks who registers them
+  for (const [index, key] of keys.entries()) {
+    try {
+      await importJWK(key, key.alg ?? ALGORITHM_OF[key.kty ?? ''] ?? 'ES256');
+    } catch {
+      fail('invalid_request', 'is not a key that can be used', { pointer: `/jwks/keys/${index}` });
+    }
+  }
+}
+
+/** Any that the key type takes: it is only tried. */
+const ALGORITHM_OF: Readonly<Record<string, string>> = { RSA: 'PS256', OKP: 'EdDSA' };
 
 function workloadTarget(vault: TenantVault, lookup: Lookup, idOrName: string) {
   const row = vault.workloads.find(lookup, idOrName);
@@ -140,7 +164,6 @@ export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: str
     (access, row, details) => {
       const now = vault.around.clock.now();
       details.count = vault.core.tokens.revokeAllOf(access, row.id, now);
-      vault.authenticator.forget();
       return row.revoked_at === null ? vault.workloads.revoke(access, row, now) : row;
     },
   );
@@ -159,7 +182,7 @@ export function createClientSecret(
     (access, row, details) => {
       requireLive(vault, row);
       if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
-      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at, undefined);
+      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at);
       details.token = secret.publicId;
       return { row, secret };
     },
@@ -185,14 +208,14 @@ export function createDirectToken(vault: TenantVault, caller: Caller, input: Cre
         fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
       }
       const expiresAtMs = Math.min(vault.around.clock.now() + input.ttlMs, row.expires_at);
-      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, input.permissions);
+      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
       details.token = issued.publicId;
       return issued;
     },
   );
 }
 
-/** Dead at once. @throws not_found */
+/** Dead at once, and of a client secret every access token it was exchanged for. @throws not_found */
 export function revokeToken(vault: TenantVault, caller: Caller, workload: string, publicId: string): TokenRow {
   return vault.door.enter(
     caller,
@@ -202,8 +225,10 @@ export function revokeToken(vault: TenantVault, caller: Caller, workload: string
       const token = vault.core.tokens.find(access, publicId);
       if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
       details.token = publicId;
-      vault.authenticator.forget();
-      return vault.core.tokens.revoke(access, publicId, vault.around.clock.now());
+      const now = vault.around.clock.now();
+      const ended = vault.core.tokens.revokeAllOf(access, row.id, now, publicId);
+      if (token.type === 'cs') details.count = ended;
+      return vault.core.tokens.revoke(access, publicId, now);
     },
   );
 }

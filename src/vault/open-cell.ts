@@ -6,8 +6,9 @@ import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
 import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import { Cell, type NextTick } from '../cell/cell.ts';
+import { Cell, type CellHooks, type NextTick } from '../cell/cell.ts';
 import { IdempotencyStore } from '../cell/idempotency.ts';
 import { ensureIdentity } from '../cell/identity.ts';
 import { KeyRotationStore } from '../cell/key-rotations.ts';
@@ -61,7 +62,10 @@ export function openCell(
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, () => newId('incarnation', entropy), now);
   const keyring = new Keyring(sql, around.root, erasureKey, { installationId, cellId }).load();
   keyring.createMissing(clock, entropy);
+  // What a process that was killed had deleted.
+  sql.eraseResidue();
   const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
+  cell.use(eraseInTime(cell, around));
   const audit = new AuditLog({
     cell,
     sql,
@@ -81,6 +85,21 @@ export function openCell(
     idempotency: new IdempotencyStore(sql),
     keyRotations: new KeyRotationStore(sql, keyring),
     events: new AuditReader(sql),
+  };
+}
+
+/** What was deleted without anybody waiting for it to be gone (pruned versions, expired answers and tokens) is gone a minute later. */
+function eraseInTime(cell: Cell, { later }: Surroundings): CellHooks {
+  let planned = false;
+  return {
+    afterCommit: () => {
+      if (planned || !cell.hasResidue) return;
+      planned = true;
+      later(LIMITS.residueMaxMs, () => {
+        planned = false;
+        void cell.submit(() => cell.eraseResidue()).catch(() => {});
+      });
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
+import type { BoundSettings } from './bound-settings.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import {
   jsonBytes,
@@ -17,6 +18,7 @@ import {
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
+import { boundSettings, redirect } from './destinations.ts';
 import { grantFacts } from './grant-facts.ts';
 import { notePutGrant } from './put-grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
@@ -82,7 +84,8 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const now = vault.around.clock.now();
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
       const rules = renewalRules(vault, facts);
-      const split = splitValue(input, rules, now);
+      const settings = boundSettings(vault, facts);
+      const split = splitValue(input, rules, settings, now);
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
         if (row === undefined) vault.credentials.insert(access, facts);
@@ -98,7 +101,10 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       vault.cache.forget(environment.name, facts.name);
       vault.dueChanged();
-      return { created: row === undefined, located: { environment, row: facts as CredentialRow }, setAside: aside };
+      const located: Located = { environment, row: facts as CredentialRow };
+      if (row !== undefined)
+        redirect(vault, caller, located, { before: boundSettings(vault, row), after: settings, takesEffect: true });
+      return { created: row === undefined, located, setAside: aside };
     },
   );
 }
@@ -137,10 +143,15 @@ export function checkPrecondition(row: CredentialRow | undefined, precondition: 
   }
 }
 
-function splitValue(input: PutCredentialInput, rules: RenewalRules, now: number): SplitValue {
+function splitValue(
+  input: PutCredentialInput,
+  rules: RenewalRules,
+  settings: BoundSettings | undefined,
+  now: number,
+): SplitValue {
   const split: SplitValue =
-    input.kind === 'oauth2'
-      ? splitGrant(usableGrant(oauth2Value.parse(input.value), rules), now)
+    settings !== undefined
+      ? splitGrant(usableGrant(oauth2Value.parse(input.value), rules), settings, now)
       : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
   if (bytes > LIMITS.valueMaxBytes)

@@ -4,9 +4,12 @@ import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
-import { type CheckpointRow, type EventFilter, line } from '../audit/audit-reader.ts';
+import type { CheckpointRow, EventFilter } from '../audit/audit-reader.ts';
 import type { AuditEvent } from '../audit/event.ts';
+import { ExportText, type IndexRange, lineBytes } from '../audit/export-lines.ts';
 import type { RequestSource } from '../audit/sources.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Lookup } from '../cell/access.ts';
 import type { OpenCell } from './open-cell.ts';
 
 /** A cell whose log can be read: a tenant's or the home cell's. */
@@ -31,28 +34,80 @@ function auditTarget(cell: AuditedCell) {
   return () => ({ resource: cell.auditResource, target: { type: 'audit log' }, subject: true as const });
 }
 
-/** Newest first. */
-export function searchAudit(
+/**
+ * Newest first. Reads turn by turn, so that no other request waits for more than one, and looks at so many events and no more: a page may
+ * then be short, or empty, with `nextBefore` set. The search is recorded before it begins; its count is in the event where one turn sufficed.
+ */
+export async function searchAudit(
   cell: AuditedCell,
   caller: Caller,
   filter: EventFilter,
   before: number | undefined,
   maxRows: number,
-): EventsPage {
-  return cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-    const page = cell.core.events.search(access, filter, before ?? Number.MAX_SAFE_INTEGER, maxRows);
-    details.count = page.events.length;
-    return { events: page.events.map((event) => withOrigin(cell, event)), nextBefore: page.nextBefore };
-  });
+): Promise<EventsPage> {
+  const reader = cell.core.events;
+  const opened = await cell.core.cell.submit(() =>
+    cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
+      const { floor, ceiling } = reader.bounds(access, filter);
+      const at = { before: Math.min(before ?? Number.MAX_SAFE_INTEGER, ceiling), floor };
+      const slice = reader.search(access, filter, at, maxRows);
+      if (slice.nextBefore === undefined || slice.events.length === maxRows) details.count = slice.events.length;
+      return { slice, floor, events: withOrigins(cell, slice.events) };
+    }),
+  );
+  const events = [...opened.events];
+  let { nextBefore, looked } = opened.slice;
+  while (nextBefore !== undefined && events.length < maxRows && looked < LIMITS.auditScanMaxEvents) {
+    const at = { before: nextBefore, floor: opened.floor };
+    const rows = maxRows - events.length;
+    const turn = await cell.core.cell.submit(() =>
+      cell.door.lookup('audit', (lookup) => {
+        const slice = reader.search(lookup, filter, at, rows);
+        return { ...slice, events: withOrigins(cell, slice.events) };
+      }),
+    );
+    events.push(...turn.events);
+    nextBefore = turn.nextBefore;
+    looked += turn.looked;
+  }
+  return { events, nextBefore };
 }
 
-/** Oldest first from an index, for following the log. */
-export function followAudit(cell: AuditedCell, caller: Caller, fromIndex: number, maxRows: number): ReadableEvent[] {
-  return cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-    const events = cell.core.events.from(access, fromIndex, maxRows);
-    details.count = events.length;
-    return events.map((event) => withOrigin(cell, event));
-  });
+export interface FollowedEvents {
+  readonly events: readonly ReadableEvent[];
+  /** Where to go on, whether or not anything is there yet. */
+  readonly nextFrom: number;
+}
+
+/** Oldest first from an index, for following the log; bounded as a search is. */
+export async function followAudit(
+  cell: AuditedCell,
+  caller: Caller,
+  filter: EventFilter,
+  fromIndex: number,
+  maxRows: number,
+): Promise<FollowedEvents> {
+  const reader = cell.core.events;
+  const events: ReadableEvent[] = [];
+  const take = (access: Lookup, from: number) => {
+    const slice = reader.follow(access, filter, from, maxRows - events.length);
+    events.push(...withOrigins(cell, slice.events));
+    return slice;
+  };
+  let turn = await cell.core.cell.submit(() =>
+    cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
+      const slice = take(access, fromIndex);
+      if (slice.atEnd || slice.events.length === maxRows) details.count = slice.events.length;
+      return slice;
+    }),
+  );
+  let { looked } = turn;
+  while (!turn.atEnd && events.length < maxRows && looked < LIMITS.auditScanMaxEvents) {
+    const from = turn.nextFrom;
+    turn = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => take(lookup, from)));
+    looked += turn.looked;
+  }
+  return { events, nextFrom: turn.nextFrom };
 }
 
 export interface SignedHead extends CheckpointRow {
@@ -68,8 +123,11 @@ export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise
   return { ...row, verifierKey: cell.core.audit.verifierKey };
 }
 
-/** An export up to a head signed now, slice by slice; a slow reader holds nothing open. */
-export async function* exportAudit(cell: AuditedCell, caller: Caller): AsyncGenerator<Uint8Array> {
+/**
+ * An export up to a head signed now, slice by slice; a slow reader holds nothing open. With `wanted` the events of that range, and of the
+ * others their hashes only. The last line is signed over all before it.
+ */
+export async function* exportAudit(cell: AuditedCell, caller: Caller, wanted?: IndexRange): AsyncGenerator<Uint8Array> {
   await cell.core.cell.submit(() => {
     cell.door.enter(caller, cell.auditOperations.export, auditTarget(cell), () => cell.core.audit.signNow());
   });
@@ -77,16 +135,31 @@ export async function* exportAudit(cell: AuditedCell, caller: Caller): AsyncGene
     cell.door.lookup('audit', (lookup) => cell.core.events.latestCheckpoint(lookup)),
   );
   const { audit } = cell.core;
-  yield line({ export: 'keyturn-audit-v1', origin: audit.origin, size: head.size, verifier_key: audit.verifierKey });
+  const written = new ExportText();
+  yield written.take([
+    lineBytes({ kind: 'header', origin: audit.origin, size: head.size, verifierKey: audit.verifierKey, range: wanted }),
+  ]);
   let from = 0;
   while (from < head.size) {
-    const slice = cell.door.lookup('audit', (lookup) => cell.core.events.exportSlice(lookup, from, head.size));
-    yield slice.text;
+    // One job a slice: other requests have their turn between two of them.
+    const at = from;
+    const slice = await cell.core.cell.submit(() =>
+      cell.door.lookup('audit', (lookup) => cell.core.events.exportSlice(lookup, at, head.size, wanted)),
+    );
+    yield written.take(slice.lines, slice.events);
     from = slice.nextIndex;
   }
+  yield written.close((statement) => audit.closingNote(statement));
 }
 
-function withOrigin(cell: AuditedCell, event: AuditEvent): ReadableEvent {
-  const origin = event.source === undefined ? undefined : cell.core.audit.sources.find(event.source);
-  return origin === undefined ? event : { ...event, origin };
+/** Many events share few origins, and each is sealed. */
+function withOrigins(cell: AuditedCell, events: readonly AuditEvent[]): ReadableEvent[] {
+  const known = new Map<string, RequestSource | undefined>();
+  return events.map((event) => {
+    const { source } = event;
+    if (source === undefined) return event;
+    if (!known.has(source)) known.set(source, cell.core.audit.sources.find(source));
+    const origin = known.get(source);
+    return origin === undefined ? event : { ...event, origin };
+  });
 }

@@ -6,11 +6,11 @@ import { toTimestamp } from '../base/clock.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, ReadAccess } from '../cell/access.ts';
-import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
+import type { CredentialFacts, CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
 import { prepareField, prepareFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
-import { purposeOf } from './credential-kinds.ts';
+import { fromJsonBytes, purposeOf, type RetainedGrant } from './credential-kinds.ts';
 import { hasEnded } from './end-date.ts';
 import { ANSWER_LOST } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
@@ -154,6 +154,13 @@ export function prepareWholeVersion(
   const { value, retained } = stored;
   if (value === null || retained === null) fail('not_found', 'this version has no such part');
   return prepareFields(...keyAndPlace(vault, row, stored), stored.wrapped_key, { value, retained });
+}
+
+/** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
+export function retainedOf(vault: TenantVault, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
+  const stored = vault.credentials.findVersion(access, row.id, version);
+  if (stored === undefined || stored.retained === null) return {};
+  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row as CredentialRow, stored, 'retained').open());
 }
 
 function keyAndPlace(vault: TenantVault, row: CredentialRow, stored: VersionRow) {

@@ -123,6 +123,7 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
     cell.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(cell), (_access, _subject, details) => {
       cell.around.faults.at('keys.before-destroy');
       cell.core.keyring.destroy(row.key_id, now);
+      cell.core.cell.eraseResidue();
       details.purpose = row.purpose;
       details.key_version = row.version;
     });

@@ -1,13 +1,14 @@
-// The first start: a bootstrap secret for the owner who does not exist yet, and the one exchange of it for the first admin.
+// How people get in: a bootstrap secret for the owner who does not exist yet, an enrolment token for everybody after; each is exchanged once
+// for a first token of that person. Nobody else ever holds it.
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { UserFacts, UserRow } from '../cell/users.ts';
+import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
-import { type HomeVault, installationTarget } from './home-vault.ts';
+import { type HomeVault, installationTarget, userTarget } from './home-vault.ts';
 
 /** As the tenant of a grant: all tenants, and the installation itself. */
 export const EVERYWHERE = '*';
@@ -53,7 +54,7 @@ export interface IssuedUserToken {
 export function issueUserToken(
   home: HomeVault,
   access: WriteAccess,
-  type: 'usr' | 'boot',
+  type: 'usr' | 'boot' | 'enr',
   userId: string,
   ttlMs: number,
 ): IssuedUserToken {
@@ -89,7 +90,29 @@ export function setUp(home: HomeVault, caller: Caller, name: string): { user: Us
     home.core.tokens.revoke(access, tokenId, home.around.clock.now());
     const issued = issueUserToken(home, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
     details.token = issued.publicId;
-    home.forgetIdentities();
     return { user: named as UserRow, issued };
+  });
+}
+
+/**
+ * Spends the enrolment token of a new person for a first token of theirs. Works once: if somebody else spent it, the person learns that by
+ * being refused, and the log says when and from where.
+ * @throws conflict when it was spent
+ */
+export function enrol(
+  home: HomeVault,
+  caller: Caller,
+  ttlMs: number,
+): { user: UserRow; grants: GrantRow[]; issued: IssuedUserToken } {
+  const self = caller.user?.id ?? '';
+  return home.door.enter(caller, 'user.enrol', userTarget(home, self), (access, { row, grants }, details) => {
+    const tokenId = caller.user?.tokenId ?? '';
+    const token = home.core.tokens.find(access, tokenId);
+    if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
+      fail('conflict', 'this enrolment token is spent');
+    home.core.tokens.revoke(access, tokenId, home.around.clock.now());
+    const issued = issueUserToken(home, access, 'usr', row.id, ttlMs);
+    details.token = issued.publicId;
+    return { user: row, grants, issued };
   });
 }

@@ -32,6 +32,8 @@ export interface Refresher {
   refreshNow(credentialId: string): Promise<void>;
   /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
+  /** Where the connector sends secrets under these settings, and browsers: origins with paths. @throws as `checkSettings` */
+  destinationsOf(connector: string, config: OAuth2Config): readonly string[];
 }
 
 export interface TenantVaultOptions {
@@ -97,6 +99,7 @@ export class TenantVault {
       clock: around.clock,
       place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
       workload: (books, token) => this.authenticator.byToken(books, token),
+      later: around.later,
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
@@ -164,6 +167,7 @@ export class TenantVault {
   }
 
   close(): void {
+    this.door.close();
     closeCell(this.core);
   }
 

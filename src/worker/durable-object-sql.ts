@@ -24,6 +24,9 @@ export function durableObjectSql(storage: DurableObjectStorage): Sql {
     // workerd wants a statement at the very end, where a script may have a comment.
     script: (statements) => void all(`${statements}\n;SELECT 1`),
     transaction: (body) => attempt(() => storage.transactionSync(() => refusePromise(body()))),
+    // The platform keeps 30 days for point-in-time recovery, whatever is deleted: SECURITY.md says so.
+    hasResidue: false,
+    eraseResidue: () => {},
     sizeBytes: () => storage.sql.databaseSize,
     close: () => {},
   };

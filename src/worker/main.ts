@@ -4,14 +4,15 @@ import { DurableObject } from 'cloudflare:workers';
 import { connectors } from '../../rotation/catalog.ts';
 import { limitedSource } from '../access/networks.ts';
 import type { Caller, UserIdentity } from '../access/principals.ts';
+import { RateLimit } from '../access/rate-limit.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { VERSION } from '../base/version.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
-import { RateLimit } from '../http/rate-limit.ts';
 import { problemAnswer, toResponse } from '../http/response.ts';
 import { resolveTenant } from '../vault/manage-tenants.ts';
 import { identifyOperator } from '../vault/operator-bootstrap.ts';
@@ -32,6 +33,7 @@ import {
   report,
   requestIds,
   resolve,
+  selfTestOnce,
   surroundings,
   type TenantMethods,
   tenantOf,
@@ -39,7 +41,6 @@ import {
 import { workerAuthorizer } from './policies.ts';
 import { WorkerTenant } from './tenant.ts';
 
-const VERSION = '0.1.0';
 const HOME_CHECKPOINT_EVERY_MS = 60_000;
 
 /** The home cell, the key register, and the one place where users are known. */
@@ -83,10 +84,15 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     await this.#use().witness(tenantId, note);
   }
 
+  async userIdsNamed(name: string): Promise<string[]> {
+    return this.#use().home.userIdsNamed(name);
+  }
+
   #open(): WorkerHome | KeyturnError {
     if (this.#opened instanceof WorkerHome) return this.#opened;
     const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
     try {
+      selfTestOnce();
       if (rootKeyText === '') fail('sealed', 'there is no root key yet');
       const opened = new WorkerHome({
         storage: this.ctx.storage,
@@ -215,6 +221,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       this.#opening = undefined;
       return undefined;
     }
+    selfTestOnce();
     const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
     const home = homeOf(this.env);
     const around = surroundings((cellId, note) => this.ctx.waitUntil(home.witness(cellId, note).catch(() => {})));
@@ -239,7 +246,13 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         // SECURITY: the front read one tenant in the path and the router another: neither is served.
         if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
         const cursorKey = vault.around.root.subkey('cursor-mac');
-        return { vault, rotation: engine, cursorKey, publicUrl: info.origin ?? '' };
+        return {
+          vault,
+          rotation: engine,
+          cursorKey,
+          userIdsNamed: (name) => homeOf(this.env).userIdsNamed(name),
+          publicUrl: info.origin ?? '',
+        };
       },
       home: undefined,
       // SECURITY: the refused token itself stays here.

@@ -3,11 +3,12 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Caller, UserIdentity } from '../access/principals.ts';
+import { RateLimit } from '../access/rate-limit.ts';
 import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
-import { toKeyturnError } from '../http/problems.ts';
-import { RateLimit } from '../http/rate-limit.ts';
+import { selfTest } from '../crypto/self-test.ts';
+import { operatorLine, toKeyturnError } from '../http/problems.ts';
 import type { Surroundings } from '../vault/open-cell.ts';
 import type { TenantOpeningFacts } from './home.ts';
 
@@ -50,6 +51,7 @@ export interface HomeMethods {
   opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>>;
   reject(caller: Caller, route: string): Promise<Outcome<void>>;
   witness(tenantId: string, note: string): Promise<void>;
+  userIdsNamed(name: string): Promise<string[]>;
 }
 
 export interface TenantMethods {
@@ -73,11 +75,18 @@ export function received<T>(outcome: Outcome<T>): T {
   return fail(outcome.code, outcome.detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
 }
 
-/** Only what an operator must look into; refusals are in the audit log. */
 export function report(error: KeyturnError, requestId: string, route: string): void {
-  const serious =
-    ['internal', 'integrity', 'rolled_back', 'key_destroyed'].includes(error.code) || error.code.startsWith('storage_');
-  if (serious) console.error(`${error.code} ${requestId} ${route} ${error.evidence ?? ''}`);
+  const line = operatorLine(error, requestId, route);
+  if (line !== undefined) console.error(line);
+}
+
+let isTested = false;
+
+/** Tests the primitives before an isolate opens its first cell. @throws internal naming the broken one */
+export function selfTestOnce(): void {
+  if (isTested) return;
+  selfTest();
+  isTested = true;
 }
 
 type Around = Omit<Surroundings, 'root' | 'installationId'>;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../src/access/operations.ts';
 import type { Caller } from '../../src/access/principals.ts';
+import { RateLimit } from '../../src/access/rate-limit.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { Bookkeeping, Lookup, ReadAccess, takeAccessMint, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
@@ -248,3 +249,36 @@ function whatDoesNotCompile({ vault }: TestTenant, row: CredentialFacts, caller:
   vault.core.cell.sql.all('SELECT * FROM credential_version');
 }
 void whatDoesNotCompile;
+
+describe('how often somebody may ask', () => {
+  it('is limited by principal, whichever token and operation: beyond it nothing is looked at, and others go on', async () => {
+    const limit = new RateLimit({ burst: 3, perSecond: 1, maxKeys: 10 });
+    const asked: string[] = [];
+    const tenant = await testTenant({
+      admit: (id) => {
+        asked.push(id);
+        if (!limit.take(id, tenant.clock.now()).ok) throw new KeyturnError('rate_limited', 'too many requests');
+      },
+    });
+    await putKey(tenant, 'stripe', CANARY);
+    limit.take('nobody', 0);
+    const [one, two] = [await workloadToken(tenant), await workloadToken(tenant)];
+    tenant.clock.pass(60_000);
+    asked.length = 0;
+    const ends = [];
+    for (let i = 0; i < 4; i++) ends.push(await outcome(read(tenant, tenant.token(one.text))));
+    expect(ends).toEqual(['ok', 'ok', 'ok', 'rate_limited']);
+    const events = eventsOf(tenant.sql).length;
+    const describeOnce = tenant.vault.submit(() => describeCredential(tenant.vault, tenant.token(one.text), 'staging', 'stripe'));
+    expect(await outcome(describeOnce)).toBe('rate_limited');
+    expect(eventsOf(tenant.sql)).toHaveLength(events);
+    expect(await outcome(read(tenant, tenant.token(two.text)))).toBe('ok');
+    expect(new Set(asked)).toEqual(new Set([one.id, two.id]));
+    const user = tenant.user(['engineer'], 'here', { id: 'usr_busy' });
+    for (let i = 0; i < 4; i++)
+      await outcome(tenant.vault.submit(() => describeCredential(tenant.vault, user, 'staging', 'stripe')));
+    expect(asked.filter((id) => id === 'usr_busy')).toHaveLength(4);
+    tenant.clock.pass(1_000);
+    expect(await outcome(read(tenant, tenant.token(one.text)))).toBe('ok');
+  });
+});

@@ -18,6 +18,7 @@ async function doorOf(tenant: TestTenant) {
     authorizer,
     clock,
     place: { cellId: vault.tenant.id, tenantId: vault.tenant.id, demo: false, contained: () => state.contained },
+    later: () => {},
     admit: () => {
       state.admitted += 1;
       if (state.admitted > state.admissionsMax) fail('rate_limited', 'too many requests');

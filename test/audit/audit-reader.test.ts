@@ -1,12 +1,13 @@
 // Searching and following the log: every event exactly once, whatever the page size and wherever blocks begin.
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { AuditReader, type EventFilter } from '../../src/audit/audit-reader.ts';
+import { AuditReader, type EventFilter, type EventSlice } from '../../src/audit/audit-reader.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup } from '../../src/cell/access.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { outcomeOf } from '../kit/outcome.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
 import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 let tenant: TestTenant;
@@ -38,15 +39,30 @@ beforeAll(async () => {
 const look = <T>(use: (reader: AuditReader, access: Lookup) => T): T =>
   tenant.vault.door.lookup('test', (access) => use(new AuditReader(tenant.sql), access));
 
-function searchAll(filter: EventFilter, pageSize: number): AuditEvent[] {
+/** Turn by turn to the beginning, or to where `filter` begins. */
+function searchAll(filter: EventFilter, pageSize: number, from = Number.MAX_SAFE_INTEGER): AuditEvent[] {
   const found: AuditEvent[] = [];
-  let before: number | undefined = Number.MAX_SAFE_INTEGER;
+  const { floor, ceiling } = look((reader, access) => reader.bounds(access, filter));
+  let before: number | undefined = Math.min(from, ceiling);
   while (before !== undefined) {
-    const at: number = before;
-    const page = look((reader, access) => reader.search(access, filter, at, pageSize));
+    const at: { before: number; floor: number } = { before, floor };
+    const page: EventSlice = look((reader, access) => reader.search(access, filter, at, pageSize));
     expect(page.events.length).toBeLessThanOrEqual(pageSize);
     found.push(...page.events);
     before = page.nextBefore;
+  }
+  return found;
+}
+
+function followAll(filter: EventFilter, fromIndex: number, pageSize: number): AuditEvent[] {
+  const found: AuditEvent[] = [];
+  for (let at = fromIndex, atEnd = false; !atEnd; ) {
+    const from = at;
+    const turn = look((reader, access) => reader.follow(access, filter, from, pageSize));
+    expect(turn.events.length).toBeLessThanOrEqual(pageSize);
+    found.push(...turn.events);
+    at = turn.nextFrom;
+    atEnd = turn.atEnd;
   }
   return found;
 }
@@ -71,6 +87,15 @@ describe('a search of the log', () => {
     for (const pageSize of [1, 2, 3, 7, 50, 500]) expect(searchAll(filter, pageSize)).toEqual(expected);
   });
 
+  it.each(FILTERS)('by %s follows the same events, oldest first', (_what, filter, matches) => {
+    for (const pageSize of [1, 7, 500]) expect(followAll(filter, 100, pageSize)).toEqual(all.slice(100).filter(matches));
+  });
+
+  it('takes a name that stands for ids as any of them', () => {
+    const expected = all.filter((event) => ['wkl_1', 'wkl_2'].includes(event.actor.id)).reverse();
+    expect(searchAll({ actor: 'nightly', actorIds: ['wkl_1', 'wkl_2'] }, 50)).toEqual(expected);
+  });
+
   it('takes `since` as inclusive and `until` as exclusive', () => {
     const at = all[100]?.at ?? '';
     expect(searchAll({ sinceAt: at }, 50)).toEqual(all.filter((event) => event.at >= at).reverse());
@@ -80,8 +105,7 @@ describe('a search of the log', () => {
   it('begins below any index it is given', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 20 }), (before, rows) => {
-        const { events } = look((reader, access) => reader.search(access, {}, before, rows));
-        expect(events).toEqual(all.slice(0, before).reverse().slice(0, rows));
+        expect(searchAll({}, rows, before).slice(0, rows)).toEqual(all.slice(0, before).reverse().slice(0, rows));
       }),
     );
   });
@@ -91,7 +115,7 @@ describe('following the log', () => {
   it('gives every event once, oldest first, from any index and in pages of any size', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 60 }), (from, rows) => {
-        expect(look((reader, access) => reader.from(access, from, rows))).toEqual(all.slice(from, from + rows));
+        expect(followAll({}, from, rows)).toEqual(all.slice(from));
       }),
     );
   });
@@ -114,8 +138,8 @@ describe('readers of the log', () => {
     expect(events[0]?.origin).toEqual({ address: '192.0.2.77', userAgent: 'reviewer/1' });
     const stored = tenant.sql.all<{ bytes: Uint8Array }>('SELECT bytes FROM audit_block');
     expect(stored.some((block) => Buffer.from(block.bytes).includes('192.0.2.77'))).toBe(false);
-    const followed = await tenant.vault.submit(() => followAudit(tenant.vault, auditor, tenant.vault.core.audit.size - 1, 1));
-    expect(followed[0]?.origin?.address).toBe('192.0.2.77');
+    const followed = await tenant.vault.submit(() => followAudit(tenant.vault, auditor, {}, tenant.vault.core.audit.size - 1, 1));
+    expect(followed.events[0]?.origin?.address).toBe('192.0.2.77');
   });
 
   it('get a signed head that covers their own request', async () => {
@@ -128,25 +152,121 @@ describe('readers of the log', () => {
 });
 
 describe('a search that matches little', () => {
-  it('stops after a bounded scan and says where to go on', async () => {
-    const long = await testTenant();
-    const batch = 5_000;
-    const batches = Math.ceil(LIMITS.auditScanMaxEvents / batch) + 2;
+  let long: TestTenant;
+  let events: number;
+
+  beforeAll(async () => {
+    long = await testTenant();
+    const batch = 1_200;
+    const batches = Math.ceil(LIMITS.auditScanMaxEvents / batch) + 30;
     const input = { actor: { type: 'system', id: 'x' }, outcome: 'success', reason: 'x', target: { type: 'x' } } as const;
     for (let i = 0; i < batches; i++) {
       await long.vault.submit(() => {
         for (let n = 0; n < batch; n++) long.vault.door.note({ ...input, action: 'x', request: 'x' });
       });
+      long.clock.pass(7_200_000);
     }
-    const search = (before: number) =>
-      long.vault.door.lookup('test', (access) =>
-        long.vault.core.events.search(access, { action: 'environment.create' }, before, 10),
-      );
-    const first = search(Number.MAX_SAFE_INTEGER);
+    events = long.vault.core.audit.size;
+  });
+
+  const search = (filter: EventFilter, before?: number) =>
+    searchAudit(long.vault, long.user(['auditor'], 'everywhere'), filter, before, 10);
+
+  it('stops after a bounded scan and says where to go on', async () => {
+    const first = await search({ action: 'environment.create' });
     expect(first.events).toEqual([]);
     expect(first.nextBefore).toBeGreaterThan(0);
-    const second = search(first.nextBefore ?? 0);
+    expect(events - (first.nextBefore ?? 0)).toBeLessThan(LIMITS.auditScanMaxEvents * 1.1);
+    const second = await search({ action: 'environment.create' }, first.nextBefore);
     expect(second.events).toHaveLength(2);
     expect(second.nextBefore).toBeUndefined();
+  });
+
+  it('lets others have their turn: each of its turns looks at few bytes and parses few events, whatever it is asked for', async () => {
+    const filters: EventFilter[] = [
+      { action: 'environment.create' },
+      { actor: 'nobody' },
+      { request: 'req_of_nobody' },
+      // Stands in every line, though never as what is meant: each of them has to be parsed.
+      { target: 'x' },
+      { sinceAt: '2026-01-02T03:04:05.000Z', untilAt: '2027-01-01T00:00:00.000Z', outcome: 'denied' },
+    ];
+    for (const filter of filters) {
+      let before: number | undefined = Number.MAX_SAFE_INTEGER;
+      const turns: number[] = [];
+      while (before !== undefined) {
+        const at: { before: number; floor: number } = { before, floor: 0 };
+        const turn: EventSlice = long.vault.door.lookup('test', (access) =>
+          new AuditReader(long.sql).search(access, filter, at, 10),
+        );
+        turns.push(turn.looked);
+        before = turn.nextBefore;
+      }
+      expect(turns.length).toBeGreaterThan(10);
+      expect(turns.length).toBeLessThan(events / 300);
+      expect(Math.max(...turns)).toBeLessThan(12_000);
+    }
+    let others = 0;
+    let searching = true;
+    const searched = search({ action: 'nothing.like.it' }).finally(() => {
+      searching = false;
+    });
+    while (searching) {
+      await long.vault.submit(() => {});
+      others += 1;
+    }
+    await searched;
+    expect(others).toBeGreaterThan(5);
+  });
+
+  it('finds where `since` and `until` lie without looking at the rest', async () => {
+    const at = (hours: number) => new Date(Date.parse('2026-01-02T03:04:05.000Z') + hours * 3_600_000).toISOString();
+    for (const filter of [{ untilAt: at(-48) }, { sinceAt: at(1_000) }, { sinceAt: at(60), untilAt: at(60) }]) {
+      const spy = new SqlSpy(long.sql);
+      const { floor, ceiling } = long.vault.door.lookup('test', (access) => new AuditReader(spy).bounds(access, filter));
+      expect(spy.log.length).toBeLessThan(60);
+      const slice = long.vault.door.lookup('test', (access) =>
+        new AuditReader(long.sql).search(access, filter, { before: ceiling, floor }, 10),
+      );
+      expect(slice.events).toEqual([]);
+      expect(slice.looked).toBeLessThan(50 * 1_200);
+      expect((await search(filter)).nextBefore).toBeUndefined();
+    }
+    const found = await search({ sinceAt: at(60), untilAt: at(61) });
+    expect(found.events).toHaveLength(10);
+    expect(found.events.every((event) => event.at === at(60))).toBe(true);
+  });
+
+  it('finds what was written while the clock was set back by less than a day', async () => {
+    const set = await testTenant();
+    const note = (request: string) =>
+      set.vault.submit(() =>
+        set.vault.door.note({
+          action: 'x',
+          actor: { type: 'system', id: 'x' },
+          outcome: 'success',
+          reason: 'x',
+          request,
+          target: { type: 'x' },
+        }),
+      );
+    const start = set.clock.now();
+    for (const [i, hours] of [0, 30, 60, 40, 50, 90, 80, 120].entries()) {
+      set.clock.atMs = start + hours * 3_600_000;
+      await note(`req_${i}`);
+    }
+    const between = async (from: number, to: number) => {
+      const filter = {
+        sinceAt: new Date(start + from * 3_600_000).toISOString(),
+        untilAt: new Date(start + to * 3_600_000).toISOString(),
+        action: 'x',
+      };
+      return (await searchAudit(set.vault, set.user(['auditor'], 'everywhere'), filter, undefined, 50)).events.map(
+        (e) => e.request,
+      );
+    };
+    expect(await between(40, 51)).toEqual(['req_4', 'req_3']);
+    expect(await between(60, 91)).toEqual(['req_6', 'req_5', 'req_2']);
+    expect(await between(0, 31)).toEqual(['req_1', 'req_0']);
   });
 });

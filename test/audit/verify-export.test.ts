@@ -1,8 +1,10 @@
+// The offline verifier names what was done to an export, and says exactly what a signed head covers.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ExportVerifier, type Finding, type VerifyOptions } from '../../src/audit/verify-export.ts';
+import type { Finding } from '../../src/audit/verify-export.ts';
+import { signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { leafHash } from '../../src/crypto/merkle.ts';
-import { exportAudit } from '../../src/vault/read-audit.ts';
-import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
+import { type TestTenant, testTenant } from '../kit/vaults.ts';
 
 let lines: string[];
 let key: string;
@@ -10,31 +12,34 @@ let early: string;
 let late: string;
 let tenant: TestTenant;
 
-async function exported(from: TestTenant): Promise<string[]> {
-  let text = '';
-  for await (const slice of exportAudit(from.vault, from.user(['auditor'], 'everywhere')))
-    text += new TextDecoder().decode(slice);
-  return text.split('\n').filter((line) => line !== '');
-}
-
-function verify(given: readonly string[], options: VerifyOptions = {}) {
-  const verifier = new ExportVerifier(options);
-  for (const line of given) verifier.push(line);
-  return verifier.finish();
-}
-
 const kinds = (findings: readonly Finding[]) => findings.map((finding) => `${finding.kind} ${finding.from}..${finding.to}`);
 const positionOf = (index: number) => lines.findIndex((line) => line.includes(`"index":${index},`));
 
-beforeAll(async () => {
-  tenant = await testTenant();
-  for (let i = 0; i < 12; i++) {
-    await putKey(tenant, `key-${i}`, 'not-a-real-secret');
-    tenant.clock.pass(400);
+function codeOf(attempt: () => unknown): string {
+  try {
+    attempt();
+    return 'ok';
+  } catch (error) {
+    return (error as { code?: string }).code ?? 'unknown';
   }
-  await workloadToken(tenant);
+}
+
+/** A head of this log's own key over `by` more events than there are, or over as many others. */
+function signedAhead(by: number): string {
+  const { audit, keyring } = tenant.vault.core;
+  const signer = signerFrom(keyring.current('audit_sign').key.export(), audit.origin);
+  return signCheckpoint(signer, {
+    ...verifyCheckpoint(key, late),
+    size: audit.size + by,
+    root: new Uint8Array(32),
+    stateSequence: audit.stateSequence,
+  });
+}
+
+beforeAll(async () => {
+  tenant = await loggedTenant();
   early = tenant.notes[0] ?? '';
-  lines = await exported(tenant);
+  lines = await exportedLines(tenant);
   late = tenant.notes.at(-1) ?? '';
   key = tenant.vault.core.audit.verifierKey;
 });
@@ -42,9 +47,12 @@ beforeAll(async () => {
 describe('the offline verifier', () => {
   it('finds nothing wrong with an untouched export, alone, with the pinned key and with checkpoints kept outside', () => {
     for (const options of [{}, { verifierKey: key }, { verifierKey: key, checkpoints: [early, late] }]) {
-      const result = verify(lines, options);
+      const result = verifyLines(lines, options);
       expect(result.findings).toEqual([]);
-      expect(result).toMatchObject({ ok: true, uncovered: 0 });
+      expect(result).toMatchObject({ ok: true, verdict: 'whole', uncovered: 0, unproven: [], closing: 'signed' });
+      expect(result.covered).toEqual([{ from: 0, to: result.events - 1 }]);
+      expect(result.head).toMatchObject({ size: result.events, anchored: false });
+      expect(result.key).toBe('verifierKey' in options ? 'pinned' : 'export');
       expect(result.events).toBeGreaterThan(15);
     }
   });
@@ -52,7 +60,7 @@ describe('the offline verifier', () => {
   it('names the very event that was edited', () => {
     const edited = [...lines];
     edited[positionOf(7)] = (edited[positionOf(7)] ?? '').replace('"outcome":"success"', '"outcome":"denied"');
-    expect(kinds(verify(edited).findings)).toEqual(['edited 7..7']);
+    expect(kinds(verifyLines(edited).findings)).toEqual(['edited 7..7']);
   });
 
   it('sees an edit whose leaf hash was made to fit, between the two signed heads around it', () => {
@@ -69,7 +77,7 @@ describe('the offline verifier', () => {
       if (at >= 0) hashes.set(leafHash(Buffer.from(changed)), at);
       return JSON.stringify({ ...value, hashes: hashes.toString('base64') });
     });
-    const [finding] = verify(forged).findings;
+    const [finding] = verifyLines(forged).findings;
     expect(finding?.kind).toBe('root_mismatch');
     expect(finding?.from).toBeLessThanOrEqual(7);
     expect(finding?.to).toBeGreaterThanOrEqual(7);
@@ -77,53 +85,66 @@ describe('the offline verifier', () => {
 
   it('names events that were taken out of the middle', () => {
     const cut = lines.filter((_, i) => i !== positionOf(5) && i !== positionOf(6));
-    expect(kinds(verify(cut).findings)).toEqual(['deleted 5..6']);
+    expect(kinds(verifyLines(cut).findings)).toEqual(['deleted 5..6']);
   });
 
   it('names events that changed places', () => {
     const swapped = [...lines];
     const [a, b] = [positionOf(3), positionOf(4)];
     [swapped[a], swapped[b]] = [swapped[b] ?? '', swapped[a] ?? ''];
-    expect(kinds(verify(swapped).findings)).toContain('reordered 3..3');
+    expect(kinds(verifyLines(swapped).findings)).toContain('reordered 3..3');
   });
 
   it('names a tail that was cut off, hashes and all', () => {
-    const size = verify(lines).events;
+    const size = verifyLines(lines).events;
     const eventsOnly = lines.slice(0, positionOf(size - 3));
-    expect(kinds(verify(eventsOnly).findings)).toEqual([`cut_tail ${size - 3}..${size - 1}`]);
+    expect(kinds(verifyLines(eventsOnly).findings)).toEqual([`cut_tail ${size - 3}..${size - 1}`]);
   });
 
   it('names a tail cut off together with every head that speaks of it, by a checkpoint kept outside', () => {
-    const size = verify(lines).events;
+    const size = verifyLines(lines).events;
     const header = JSON.parse(lines[0] ?? '') as { size: number };
     const end = positionOf(6);
     const shorter = [
       JSON.stringify({ ...header, size: 6 }),
       ...lines.slice(1, end).filter((line) => !line.includes('"checkpoint"')),
     ];
-    expect(verify(shorter).ok).toBe(true);
-    expect(kinds(verify(shorter, { checkpoints: [late] }).findings)).toEqual([`rolled_back 6..${size - 1}`]);
+    expect(verifyLines(shorter)).toMatchObject({
+      ok: false,
+      verdict: 'incomplete',
+      covered: [],
+      unproven: [{ from: 0, to: 5, why: 'no_signed_head' }],
+      closing: 'missing',
+      findings: [],
+    });
+    expect(kinds(verifyLines(shorter, { checkpoints: [late] }).findings)).toEqual([`rolled_back 6..${size - 1}`]);
   });
 
   it('refuses heads signed by another key and an export of another log', async () => {
     const other = await testTenant();
     const foreign = other.vault.core.audit.verifierKey;
-    expect(verify(lines, { verifierKey: foreign }).findings.map((finding) => finding.kind)).toContain('wrong_log');
+    expect(verifyLines(lines, { verifierKey: foreign }).findings.map((finding) => finding.kind)).toContain('wrong_log');
     expect(
-      verify(await exported(other), { verifierKey: foreign, checkpoints: [late] }).findings.map((finding) => finding.kind),
+      verifyLines(await exportedLines(other), { verifierKey: foreign, checkpoints: [late] }).findings.map(
+        (finding) => finding.kind,
+      ),
     ).toContain('bad_signature');
   });
 
   it('says so when a line is not JSON or the header is missing', () => {
-    expect(verify(lines.slice(1)).findings[0]?.kind).toBeDefined();
-    expect(verify([...lines, '{"action":']).findings.map((finding) => finding.kind)).toContain('malformed');
+    expect(verifyLines(lines.slice(1)).findings.map((finding) => finding.kind)).toContain('malformed');
+    expect(verifyLines([...lines, '{"action":']).findings.map((finding) => finding.kind)).toContain('malformed');
   });
 });
 
 describe('a witnessed checkpoint', () => {
   it('lets the same log open again, and refuses an older or a forked one', async () => {
     expect(tenant.reopen(late).core.audit.size).toBeGreaterThan(15);
+    // Its own log ends before the head that was shown outside.
+    expect(codeOf(() => tenant.reopen(signedAhead(1)))).toBe('rolled_back');
+    // As long as the log is, but another: a fork.
+    expect(codeOf(() => tenant.reopen(signedAhead(0)))).toBe('rolled_back');
     const older = await testTenant();
-    expect(() => older.reopen(late)).toThrow();
+    expect(codeOf(() => older.reopen(late))).toBe('integrity');
   });
 });

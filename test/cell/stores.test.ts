@@ -159,7 +159,7 @@ describe('an edit behind the back of the service', () => {
   it('of a user or of their grants is noticed', async () => {
     const team = await testTeam();
     const owner = () => team.caller(team.owner);
-    const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], tokenTtlMs: 60_000 };
+    const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 60_000 };
     await team.home.submit(() => createUser(team.home, owner(), input));
     const list = () => outcomeOf(team.home.submit(() => listUsers(team.home, owner(), '', 10)));
     const free = ['id', 'created_at', 'created_by'];

@@ -30,7 +30,9 @@ describe('the command line', () => {
     expect(first).toMatchObject({ code: 0 });
     const config = join(owner.config, 'keyturn', 'config.json');
     expect((statSync(config).mode & 0o777).toString(8)).toBe('600');
-    const { token } = JSON.parse(readFileSync(config, 'utf8')) as { token: string };
+    const { tokens } = JSON.parse(readFileSync(config, 'utf8')) as { tokens: Record<string, string> };
+    expect(Object.keys(tokens)).toEqual([keyturn.url]);
+    const token = tokens[keyturn.url] ?? '';
     expect(token).toMatch(/^kt_usr_/);
     expect(first.stdout + first.stderr).not.toContain(token);
     expect(existsSync(join(data, 'bootstrap-secret'))).toBe(false);

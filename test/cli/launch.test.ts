@@ -1,6 +1,6 @@
 // The launcher on made-up projects with a made-up npm: when it installs, what it hands on, and how it ends.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,6 +22,12 @@ const write = (path: string, text: string) => {
   mkdirSync(join(inProject(path), '..'), { recursive: true });
   writeFileSync(inProject(path), text);
 };
+const npmCalls = (): { args: string[]; env: Record<string, string> }[] =>
+  readdirSync(project)
+    .filter((name) => name.startsWith('installed-'))
+    .map((name) => ({ name, at: statSync(inProject(name)).mtimeMs }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ name }) => JSON.parse(readFileSync(inProject(name), 'utf8')));
 const installs = () => readdirSync(project).filter((name) => name.startsWith('installed-')).length;
 
 /** Stands in for npm: notes its call, takes FAKE_NPM_MS, and makes a small node_modules as `npm ci` would. */
@@ -30,18 +36,21 @@ const FAKE_NPM = `
   import { join } from 'node:path';
   const root = process.cwd();
   writeFileSync(join(root, 'installed-' + process.pid), JSON.stringify({ args: process.argv.slice(2), env: process.env }));
-  rmSync(join(root, 'node_modules'), { recursive: true, force: true });
+  if (process.argv[2] === 'ci') rmSync(join(root, 'node_modules'), { recursive: true, force: true });
   mkdirSync(join(root, 'node_modules', 'half'), { recursive: true });
   console.log('npm says something');
   await new Promise((resolve) => setTimeout(resolve, Number(process.env.FAKE_NPM_MS ?? 0)));
   if (process.env.FAKE_NPM_FAILS) { console.error('npm says why'); process.exit(3); }
   mkdirSync(join(root, 'node_modules', 'vitest'), { recursive: true });
   writeFileSync(join(root, 'node_modules', 'vitest', 'vitest.mjs'), process.env.FAKE_VITEST ?? '');
+  mkdirSync(join(root, 'node_modules', 'better-sqlite3'), { recursive: true });
+  writeFileSync(join(root, 'node_modules', 'better-sqlite3', 'index.js'), process.env.FAKE_SQLITE ?? 'module.exports = class { close() {} }');
   rmSync(join(root, 'node_modules', 'half'), { recursive: true });
 `;
 
 const MAIN = `
   console.log(JSON.stringify({ args: process.argv.slice(2), execArgv: process.execArgv, cwd: process.cwd(), path: process.env.PATH, cache: process.env.NODE_COMPILE_CACHE }));
+  if (process.argv[2] === 'serve' && process.argv[3] === 'env') console.log(JSON.stringify(process.env));
   if (process.argv[2] === 'exit') process.exit(Number(process.argv[3]));
   if (process.argv[2] === 'wait') {
     process.on('SIGTERM', () => { console.log('asked to stop'); setTimeout(() => process.exit(7), 50); });
@@ -53,7 +62,7 @@ const MAIN = `
 beforeEach(() => {
   project = mkdtempSync(join(tmpdir(), 'keyturn-launch-'));
   cpSync(join(ROOT, 'src/cli'), inProject('src/cli'), { recursive: true, filter: (path) => !path.endsWith('.ts') });
-  write('package.json', '{"name":"made-up","type":"module"}');
+  write('package.json', '{"name":"made-up","type":"module","dependencies":{"a":"1.0.0"}}');
   write(
     'package-lock.json',
     '{"packages":{"":{},"node_modules/a":{"version":"1.0.0","integrity":"sha512-a"},"node_modules/b":{"version":"1.0.0","dev":true}}}',
@@ -99,7 +108,7 @@ describe('a first start', () => {
     expect(JSON.parse(stdout)).toMatchObject({
       args: ['get', '--json'],
       cwd: tmpdir(),
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: ['--disable-warning=ExperimentalWarning', '--disable-sigusr1'],
     });
     expect(JSON.parse(stdout).path).toMatch(new RegExp(`^${inProject('node_modules/.bin')}`));
     expect(JSON.parse(stdout).cache).toBe(inProject('node_modules/.cache/keyturn'));
@@ -121,8 +130,8 @@ describe('a first start', () => {
       NODE_OPTIONS: '--no-warnings',
       PATH: `${inProject('node_modules/.bin')}:${process.env['PATH']}`,
     });
-    const call = JSON.parse(readFileSync(inProject(readdirSync(project).find((name) => name.startsWith('installed-'))!), 'utf8'));
-    expect(call.args).toEqual(['ci', '--no-audit', '--no-fund', '--include=optional', '--omit=dev']);
+    const call = npmCalls()[0]!;
+    expect(call.args).toEqual(['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--omit=optional', '--omit=dev']);
     expect(call.env.npm_config_registry).toBe('https://registry.example/');
     for (const name of [
       'npm_config_omit',
@@ -157,11 +166,50 @@ describe('a later start', () => {
     expect(installs()).toBe(2);
   });
 
-  test('installs the development tools when a production start left them out', async () => {
-    await launch(['x'], { NODE_ENV: 'production' });
-    await launch(['y'], { NODE_ENV: 'production' });
+  test('installs anew when package.json asks for something else, and not for another change of it', async () => {
+    await launch(['x']);
+    write('package.json', '{"name":"made-up","type":"module","scripts":{},"dependencies":{"a":"1.0.0"}}');
+    await launch(['x']);
     expect(installs()).toBe(1);
+    write('package.json', '{"name":"made-up","type":"module","dependencies":{"a":"1.0.1"}}');
+    await launch(['x']);
+    expect(installs()).toBe(2);
+  });
+
+  test('adds the tools of tests to what a start installed, and leaves the tree that a service may run from', async () => {
+    await launch(['x'], { NODE_ENV: 'development' });
+    await launch(['y']);
+    expect(installs()).toBe(1);
+    write('node_modules/in-use', '');
     await launch(['test']);
+    expect(npmCalls().map(({ args }) => args)).toEqual([
+      ['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--omit=optional', '--omit=dev'],
+      ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts', '--include=optional', '--include=dev'],
+    ]);
+    expect(existsSync(inProject('node_modules/in-use'))).toBe(true);
+    await launch(['z']);
+    expect(installs()).toBe(2);
+  });
+
+  test('makes the tree anew where an install, also one that only adds, did not come to its end', async () => {
+    await launch(['x']);
+    const { child, ended } = begin(['test'], { FAKE_NPM_MS: '20000' });
+    await until(() => existsSync(inProject('node_modules/half')));
+    child.kill('SIGTERM');
+    await ended;
+    // What npm noted of the whole install before does not count any more.
+    write('node_modules/.package-lock.json', JSON.stringify({ packages: { 'node_modules/a': a } }));
+    await launch(['x']);
+    expect(npmCalls().map(({ args }) => args[0])).toEqual(['ci', 'install', 'ci']);
+    expect(existsSync(inProject('node_modules/half'))).toBe(false);
+  });
+
+  test('says so when the database has no binary for this machine, and does not call it installed', async () => {
+    const { code, stderr } = await launch(['x'], { FAKE_SQLITE: 'throw new Error("no prebuild fits")' });
+    expect(code).toBe(78);
+    expect(stderr).toContain('no prebuild fits');
+    expect(stderr).toMatch(/keyturn: better-sqlite3 brings no binary that runs on .*npm rebuild/);
+    expect((await launch(['x'])).code).toBe(0);
     expect(installs()).toBe(2);
   });
 
@@ -307,6 +355,26 @@ describe('npm test', () => {
   });
 });
 
+describe('npm run test:all', () => {
+  test('counts every check that fails as a failure, and the last line says so', async () => {
+    const failing = 'process.exit(1)';
+    const report = { numPassedTests: 3, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
+    const FAKE_VITEST = `
+      import { writeFileSync } from 'node:fs';
+      const file = process.argv.find((arg) => arg.startsWith('--outputFile.json='))?.slice('--outputFile.json='.length);
+      if (file !== undefined) writeFileSync(file, ${JSON.stringify(JSON.stringify(report))});`;
+    await launch(['test'], { FAKE_VITEST });
+    write('node_modules/typescript/bin/tsc', '');
+    write('node_modules/@biomejs/biome/bin/biome', '');
+    expect(await launch(['test:all'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/\n3 passed, 0 failed\n$/) });
+    write('node_modules/@biomejs/biome/bin/biome', failing);
+    const { code, stdout } = await launch(['test:all']);
+    expect(stdout).toContain('FAILED lint and format');
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe('3 passed, 1 failed');
+    expect(code).toBe(1);
+  });
+});
+
 describe('the Node it runs on', () => {
   const pretend = (version: string) => `data:text/javascript,Object.defineProperty(process.versions,'node',{value:'${version}'})`;
   const launchOn = (version: string, ...args: string[]) =>
@@ -335,6 +403,31 @@ describe('the Node it runs on', () => {
     const probe = `import { runForeground } from '${inProject('src/cli/launch-node.mjs')}'; await runForeground('${inProject('odd-node')}', [], {}).catch((e) => console.log(e.exitCode, e.message));`;
     const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', probe], { encoding: 'utf8' });
     expect(stdout).toMatch(/^78 .*loader is missing.*Alpine.*install Node 24/);
+  });
+});
+
+describe('the process of the service', () => {
+  test('gets none of the options and variables that load, print or open something, and says which it did not get', async () => {
+    const { stdout, stderr } = await launch(['serve', 'env'], {
+      NODE_OPTIONS: '--max-old-space-size=256 --trace-deprecation --use-system-ca',
+      NODE_DEBUG: 'none-of-ours',
+      KEYTURN_CALLER_ENVIRONMENT: '{"PATH":"/elsewhere"}',
+    });
+    const env = JSON.parse(stdout.trim().split('\n')[1]!) as Record<string, string>;
+    expect(env['NODE_OPTIONS']).toBe('--max-old-space-size=256 --use-system-ca');
+    expect(env['NODE_DEBUG']).toBeUndefined();
+    expect(JSON.parse(env['KEYTURN_CALLER_ENVIRONMENT']!)).toEqual({
+      NODE_OPTIONS: '--max-old-space-size=256 --trace-deprecation --use-system-ca',
+      NODE_DEBUG: 'none-of-ours',
+    });
+    expect(stderr).toContain('keyturn: NODE_OPTIONS, NODE_DEBUG from the environment is not used: the service holds secrets');
+  });
+
+  test('is told nothing where there is nothing to tell, and may not write a core file', async () => {
+    await launch(['x']);
+    const { stdout, stderr } = await launch(['serve', 'env'], { KEYTURN_CALLER_ENVIRONMENT: '{"PATH":"/elsewhere"}' });
+    expect(JSON.parse(stdout.trim().split('\n')[1]!)['KEYTURN_CALLER_ENVIRONMENT']).toBeUndefined();
+    expect(stderr).toBe('');
   });
 });
 

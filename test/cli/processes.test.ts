@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
+import { writeSelfSigned } from '../kit/certificate.ts';
 import { CommandLine } from '../kit/command.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -14,15 +15,9 @@ const at = (name: string) => join(folder, name);
 let keyturn: RunningKeyturn;
 let owner: CommandLine;
 
-/** A certificate nobody but us trusts. */
-function makeCertificate(): void {
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', at('key.pem')];
-  execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...subject, '-out', at('cert.pem')], { stdio: 'ignore' });
-}
-
 beforeAll(async () => {
-  makeCertificate();
+  // A certificate nobody but us trusts.
+  writeSelfSigned(at('key.pem'), at('cert.pem'), 'localhost', ['localhost', '127.0.0.1']);
   const tls = { certPath: at('cert.pem'), keyPath: at('key.pem') };
   keyturn = await startKeyturn({ dataDirectory: at('data'), host: '127.0.0.1', port: 0, tls, log: () => {} });
   owner = new CommandLine({

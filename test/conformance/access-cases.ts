@@ -1,6 +1,6 @@
 // Roles over operations, second factors, second people, and the team itself.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { apiKey, at, type Json, must, type Reply, type World } from './world.ts';
+import { apiKey, at, enrolled, type Json, makeUser, must, type Reply, type World } from './world.ts';
 
 type Who = 'owner' | 'admin' | 'operator' | 'engineer' | 'stranger' | 'auditor';
 const EVERYONE: readonly Who[] = ['owner', 'admin', 'operator', 'engineer', 'stranger', 'auditor'];
@@ -164,12 +164,9 @@ export function accessCases(world: () => World): void {
 function teamCases(world: () => World): void {
   it('offboarding ends every token of a user everywhere when it answers', async () => {
     const { call, owner } = world();
-    const made = await must(
-      call('POST', '/v1/users', { token: owner, body: { name: 'leaver', grants: [{ role: 'admin' }] } }),
-      201,
-    );
-    const more = await must(call('POST', '/v1/users/leaver/tokens', { token: owner, body: {} }), 201);
-    const tokens = [made.body.token.token, more.body.token];
+    const first = await makeUser(call, owner, 'leaver', [{ role: 'admin' }]);
+    const more = await must(call('POST', '/v1/users/leaver/tokens', { token: first, body: {} }), 201);
+    const tokens = [first, more.body.token];
     const seen = async () =>
       Promise.all(tokens.flatMap((token) => [call('GET', '/v1/tenants', { token }), call('GET', at('acme'), { token })]));
     expect((await seen()).map((reply) => reply.status)).toEqual([200, 200, 200, 200]);
@@ -196,5 +193,60 @@ function teamCases(world: () => World): void {
     expect((await call('DELETE', `/v1/users/${me}`, { token: owner })).status).toBe(409);
     expect((await call('DELETE', `/v1/users/${me}`, { token: admin })).status).toBe(403);
     expect((await call('POST', `/v1/users/${me}/tokens`, { token: admin, body: {} })).status).toBe(403);
+  });
+
+  it('nobody makes or ends a token of another person, whoever they are, and who may not see the team learns nothing', async () => {
+    const { call, owner, admin, engineer, operator, auditor } = world();
+    const tokens = { owner, admin, engineer, operator, auditor };
+    const ids = new Map<string, string>();
+    for (const [who, token] of Object.entries(tokens))
+      ids.set(who, (await must(call('GET', '/v1/whoami', { token }), 200)).body.id as string);
+    for (const [who, token] of Object.entries(tokens)) {
+      const seesTeam = ['owner', 'admin', 'auditor'].includes(who);
+      for (const [whose, id] of ids) {
+        const made = await call('POST', `/v1/users/${id}/tokens`, { token, body: {} });
+        expect({ who, whose, status: made.status }).toEqual({ who, whose, status: who === whose ? 201 : seesTeam ? 403 : 404 });
+        if (who !== whose) continue;
+        for (const [other, one] of Object.entries(tokens)) {
+          if (other === who) continue;
+          const ended = await call('DELETE', `/v1/users/${id}/tokens/${made.body.id}`, { token: one });
+          expect([403, 404], `${other} ends a token of ${who}`).toContain(ended.status);
+        }
+        await must(call('GET', '/v1/whoami', { token: made.body.token }), 200);
+        await must(call('DELETE', `/v1/users/${id}/tokens/${made.body.id}`, { token }), 200);
+        expect((await call('GET', '/v1/whoami', { token: made.body.token })).status).toBe(401);
+      }
+    }
+  });
+
+  it('an enrolment token is spent once, opens nothing else, and what it was spent for is the person’s own', async () => {
+    const { call, admin } = world();
+    const made = await must(
+      call('POST', '/v1/users', { token: admin, body: { name: 'newcomer', grants: [{ role: 'auditor' }] } }),
+      201,
+    );
+    const { token } = made.body.enrolment;
+    expect(token).toMatch(/^kt_enr_/);
+    for (const [method, path] of [
+      ['GET', '/v1/whoami'],
+      ['GET', '/v1/users'],
+      ['GET', '/v1/tenants'],
+      ['GET', '/v1/tenants/acme/whoami'],
+      ['GET', at('acme')],
+      ['POST', '/v1/setup'],
+      ['POST', `/v1/users/${made.body.user.id}/tokens`],
+    ] as const)
+      expect((await call(method, path, { token, ...(method === 'POST' && { body: {} }) })).status, path).not.toBe(201);
+    const own = await enrolled(call, made);
+    expect((await must(call('GET', '/v1/whoami', { token: own }), 200)).body.name).toBe('newcomer');
+    expect((await call('POST', '/v1/enrolments', { token, body: {} })).status).toBe(401);
+    expect((await call('POST', '/v1/enrolments', { token: own, body: {} })).status).toBe(409);
+    const log = await must(call('GET', '/v1/audit/events?limit=20&action=user.enrol', { token: admin }), 200);
+    expect(log.body.items).toContainEqual(
+      expect.objectContaining({
+        outcome: 'success',
+        actor: { type: 'user', id: made.body.user.id, token: made.body.enrolment.id },
+      }),
+    );
   });
 }

@@ -117,9 +117,8 @@ export async function furnish(target: Target): Promise<World> {
   const owner = setUps.find((reply) => reply.status === 201)?.body.token.token as string;
   const acme = await makeTenant(call, owner, 'acme');
   const globex = await makeTenant(call, owner, 'globex');
-  const user = async (name: string, role: string, tenant?: string) =>
-    (await must(call('POST', '/v1/users', { token: owner, body: { name, grants: [{ role, ...(tenant && { tenant }) }] } }), 201))
-      .body.token.token as string;
+  const user = (name: string, role: string, tenant?: string) =>
+    makeUser(call, owner, name, [{ role, ...(tenant && { tenant }) }]);
   return {
     url: target.url,
     call,
@@ -133,6 +132,16 @@ export async function furnish(target: Target): Promise<World> {
     engineer: await user('erin', 'engineer', 'acme'),
     stranger: await user('stan', 'engineer', 'globex'),
   };
+}
+
+/** A new person and the token they got for their enrolment. */
+export async function makeUser(call: Call, token: string, name: string, grants: unknown): Promise<string> {
+  return enrolled(call, await must(call('POST', '/v1/users', { token, body: { name, grants } }), 201));
+}
+
+export async function enrolled(call: Call, made: Reply): Promise<string> {
+  const reply = await must(call('POST', '/v1/enrolments', { token: made.body.enrolment.token, body: {} }), 201);
+  return reply.body.token.token as string;
 }
 
 async function makeTenant(call: Call, owner: string, name: string): Promise<Place> {

@@ -286,6 +286,7 @@ describe('every page', () => {
   const views: ConnectView[] = [
     {
       kind: 'ask',
+      host: 'app.crm.example',
       provider: 'P',
       tenant: 't',
       description: '',

@@ -122,7 +122,10 @@ describe('a note that is not exactly what was signed', () => {
 
   it.each([
     ['a cut newline', note.slice(0, -1)],
+    ['another end than a newline', `${note.slice(0, -1)}x`],
     ['no signature', `${body}\n`],
+    ['a signature shorter than a key id', `${note}— witness.example ${Buffer.alloc(3).toString('base64')}\n`],
+    ['a key id without a signature', `${note}— witness.example ${Buffer.alloc(4).toString('base64')}\n`],
     ['no blank line', `${body}\n${signature}`],
     ['a carriage return', note.replace('\n', '\r\n')],
     ['a hyphen for the dash', note.replace('—', '-')],

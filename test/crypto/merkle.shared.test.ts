@@ -117,6 +117,19 @@ describe('the frontier', () => {
     );
   });
 
+  it('keeps a size past 2^32', () => {
+    const peak = leafHash(utf8('a subtree'));
+    const size = 2 ** 32;
+    const bytes = new Uint8Array(8 + 32);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt(size));
+    bytes.set(peak, 8);
+    const frontier = Frontier.fromBytes(bytes);
+    expect(frontier.size).toBe(size);
+    expect(hex(frontier.toBytes())).toBe(hex(bytes));
+    frontier.append(leafHash(utf8('one more')));
+    expect(frontier.size).toBe(size + 1);
+  });
+
   it('refuses bytes it did not write', () => {
     const frontier = new Frontier();
     frontier.appendAll(leavesUpTo(5));
@@ -128,7 +141,11 @@ describe('the frontier', () => {
     for (const bad of [bytes.subarray(1), bytes.subarray(0, -1), new Uint8Array(0), new Uint8Array(7), otherSize, hugeSize]) {
       expect(refusalOf(() => Frontier.fromBytes(bad))).toBe('integrity: malformed');
     }
-    expect(failureOf(() => frontier.append(new Uint8Array(31))).code).toBe('internal');
+    for (const size of [0, 1, 31, 33, 64]) {
+      expect(failureOf(() => frontier.append(new Uint8Array(size))).code).toBe('internal');
+      expect(failureOf(() => new Frontier().append(new Uint8Array(size))).code).toBe('internal');
+    }
+    expect(frontier.size).toBe(5);
   });
 });
 
@@ -165,6 +182,16 @@ describe('proofs', () => {
         expect(verifyConsistency(oldSize, newSize, [...proof, oldRoot], oldRoot, newRoot)).toBe(false);
       }
     }
+  });
+
+  it('are of no tree for a size that is no count, whatever the hashes', () => {
+    const root = rootOf(leavesUpTo(2));
+    for (const size of [-1, 0, 1.5, Number.NaN, 2 ** 53]) {
+      expect(verifyConsistency(size, size, [], root, root), `consistency of ${size}`).toBe(false);
+      expect(verifyConsistency(1, size, [root], root, root), `consistency up to ${size}`).toBe(false);
+      expect(verifyInclusion(root, 0, size, [], root), `inclusion in ${size}`).toBe(false);
+    }
+    for (const index of [-1, 0.5, Number.NaN]) expect(verifyInclusion(root, index, 1, [], root), `leaf ${index}`).toBe(false);
   });
 
   it('are not made for what is out of range', () => {

@@ -144,6 +144,10 @@ export class Life {
         }
       },
       sizeBytes: () => sql.sizeBytes(),
+      get hasResidue() {
+        return sql.hasResidue;
+      },
+      eraseResidue: () => living().eraseResidue(),
       close: () => {},
     };
   }

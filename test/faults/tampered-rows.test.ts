@@ -94,8 +94,10 @@ async function fillIn(directory: string): Promise<{ beta: string; gamma: string;
   const direct = ids.find(({ type }) => type === 'wlk');
   expect((await owner('DELETE', `/v1/tenants/acme/workloads/token-revoked/tokens/${direct?.id}`)).status).toBe(200);
   expect((await owner('DELETE', '/v1/tenants/acme/workloads/unrevoked')).status).toBe(200);
-  const made = async (name: string) =>
-    (await owner('POST', '/v1/users', { name, grants: [{ role: 'engineer', tenant: 'acme' }] })).body;
+  const made = async (name: string) => {
+    const { body } = await owner('POST', '/v1/users', { name, grants: [{ role: 'engineer', tenant: 'acme' }] });
+    return (await clientOf(service.url, body.enrolment.token)('POST', '/v1/enrolments', {})).body;
+  };
   const [eve, gone] = [await made('eve'), await made('gone')];
   tokens.set('eve', eve.token.token).set('gone', gone.token.token);
   await owner('DELETE', `/v1/users/${gone.user.id}`);

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { crc32 } from '../../src/crypto/crc32.ts';
 import { startKeyturn } from '../../src/node/start.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { apiKey, at, makeWorkload, must, type Reply } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf, median, superiority } from '../kit/attacked.ts';
+import { checksumOf } from '../kit/forged.ts';
 import { eventsOf as events, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
 let world: Attacked;
@@ -124,18 +124,6 @@ describe('random requests of everybody', () => {
     expect(quiet).toBeLessThan(answered.size / 2);
   });
 });
-
-/** As crypto/token.ts writes it. */
-function checksumOf(body: string): string {
-  const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  let rest = crc32(body, body.length);
-  let text = '';
-  for (let i = 0; i < 6; i++) {
-    text = digits.charAt(rest % 62) + text;
-    rest = Math.floor(rest / 62);
-  }
-  return text;
-}
 
 describe('a row that was changed behind the vault’s back', () => {
   it('is an event when someone asks for it, though it cannot be looked at', async () => {

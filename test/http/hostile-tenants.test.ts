@@ -1,7 +1,7 @@
 // What belongs to another: ids, cursors, tags and keys of one tenant, user or program in the hands of another.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ALL_ROUTES } from '../../src/http/app.ts';
-import { apiKey, at, type Call, comparable, type Json, makeWorkload, must, type Reply } from '../conformance/world.ts';
+import { apiKey, at, type Call, comparable, type Json, makeUser, makeWorkload, must, type Reply } from '../conformance/world.ts';
 import { type Attacked, attacked, eventsOf } from '../kit/attacked.ts';
 
 let world: Attacked;
@@ -322,11 +322,7 @@ describe('idempotency keys and conditions', () => {
 
   it('of someone who left are worth nothing', async () => {
     const { call, owner } = world;
-    const made = await must(
-      call('POST', '/v1/users', { token: owner, body: { name: 'leaver', grants: [{ role: 'admin' }] } }),
-      201,
-    );
-    const token = made.body.token.token as string;
+    const token = await makeUser(call, owner, 'leaver', [{ role: 'admin' }]);
     await must(post(call, token, 'k-leaver', { name: 'left', grants: [{ role: 'auditor' }] }, '/v1/users'), 201);
     await must(call('DELETE', '/v1/users/leaver', { token: owner }), 200);
     expect((await post(call, token, 'k-leaver', { name: 'left', grants: [{ role: 'auditor' }] }, '/v1/users')).status).toBe(401);

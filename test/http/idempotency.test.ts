@@ -112,11 +112,25 @@ describe('a key that was used', () => {
 
   it('by one caller says nothing to another: each has keys of their own', async () => {
     const first = await post('k1');
-    const made = await app.call({ method: 'POST', path: '/v1/users', body: { name: 'eve', grants: [{ role: 'admin' }] } });
-    const eve = made.json.token.token as string;
+    // Two of the same revision, so that nothing but who they are tells them apart.
+    const join = async (name: string) => {
+      const made = await app.call({ method: 'POST', path: '/v1/users', body: { name, grants: [{ role: 'admin' }] } });
+      const enrolment = made.json.enrolment.token as string;
+      const enrolled = await app.call({ method: 'POST', path: '/v1/enrolments', body: {}, token: enrolment });
+      return enrolled.json.token.token as string;
+    };
+    const [ann, eve] = [await join('ann'), await join('eve')];
     const hers = await post('k1', { ...sync, name: 'hers' }, { token: eve });
     expect(hers.status).toBe(201);
     expect(hers.json.workload.name).toBe('hers');
+    // The very same request by another: it is made for her, and her answer is her own.
+    const same = await post('k1', { ...sync, name: 'hers' });
+    expect([same.status, same.json.code]).toEqual([422, 'idempotency_mismatch']);
+    const again = await post('k2', { ...sync, name: 'twice' }, { token: ann });
+    const hersAgain = await post('k2', { ...sync, name: 'twice' }, { token: eve });
+    expect([again.status, hersAgain.status, hersAgain.json.code]).toEqual([201, 409, 'conflict']);
+    expect(hersAgain.headers.get('idempotent-replay')).toBeNull();
+    expect(hersAgain.text).not.toContain(again.json.client_secret);
     expect((await post('k1')).json).toEqual(first.json);
     expect((await post('k1', sync, { token: 'kt_usr_bad' })).status).toBe(401);
   });

@@ -1,7 +1,7 @@
 // One exhaustive table from code to problem (RFC 9457): every code has a status and a title, and nothing of what went wrong inside leaves.
 import { describe, expect, it } from 'vitest';
 import { ERROR_CODES, type ErrorCode, KeyturnError } from '../../src/base/errors.ts';
-import { problemHeaders, problemOf, STATUS_OF, toKeyturnError } from '../../src/http/problems.ts';
+import { operatorLine, problemHeaders, problemOf, STATUS_OF, toKeyturnError } from '../../src/http/problems.ts';
 
 const CANARY = 'not-a-real-secret-problem';
 const problem = (code: ErrorCode, detail = 'a detail', options = {}) =>
@@ -19,17 +19,43 @@ describe('the table of problems', () => {
     expect(new Set(ERROR_CODES.map((code) => problem(code).title)).size).toBe(ERROR_CODES.length);
   });
 
-  it('answers a fault of the caller with 4xx and one of ours with 5xx', () => {
-    const ours = new Set<ErrorCode>([
-      'provider_unavailable',
-      'provider_misconfigured',
-      'storage_full',
-      'storage_unavailable',
-      'integrity',
-      'unavailable',
-      'internal',
-    ]);
-    for (const code of ERROR_CODES) expect.soft(Math.floor(STATUS_OF[code] / 100), code).toBe(ours.has(code) ? 5 : 4);
+  // Clients branch on these: a changed one is a change of the interface, and shows here.
+  const CODES_OF: Readonly<Record<number, readonly ErrorCode[]>> = {
+    400: ['invalid_request', 'malformed_json'],
+    401: ['unauthenticated', 'insufficient_user_authentication'],
+    403: ['approval_required', 'forbidden'],
+    404: ['not_found'],
+    405: ['method_not_allowed'],
+    409: ['conflict', 'version_conflict'],
+    410: ['gone', 'key_destroyed'],
+    412: ['precondition_failed'],
+    413: ['payload_too_large'],
+    415: ['unsupported_media_type'],
+    422: ['idempotency_mismatch', 'not_rotatable'],
+    423: ['sealed', 'rolled_back'],
+    424: ['needs_consent'],
+    429: ['rate_limited'],
+    500: ['integrity', 'internal'],
+    502: ['provider_misconfigured'],
+    503: ['provider_unavailable', 'storage_unavailable', 'unavailable'],
+    507: ['storage_full'],
+  };
+
+  it('answers each code with its one status', () => {
+    const expected = Object.entries(CODES_OF).flatMap(([status, codes]) => codes.map((code) => [code, Number(status)] as const));
+    expect(Object.fromEntries(expected)).toEqual(STATUS_OF);
+  });
+});
+
+describe('the operator’s log', () => {
+  it('holds what must be looked into, with its evidence, and no refusal', () => {
+    const logged = ERROR_CODES.filter((code) => operatorLine(new KeyturnError(code, 'x'), 'req_1', 'GET /x') !== undefined);
+    expect(logged.sort()).toEqual(
+      ['integrity', 'internal', 'key_destroyed', 'rolled_back', 'storage_full', 'storage_unavailable'].sort(),
+    );
+    const error = new KeyturnError('integrity', CANARY, { evidence: 'the row of a credential' });
+    expect(operatorLine(error, 'req_1', 'GET /x')).toBe('integrity req_1 GET /x the row of a credential');
+    expect(operatorLine(new KeyturnError('internal', CANARY), 'req_1', 'GET /x')).toBe('internal req_1 GET /x ');
   });
 });
 

@@ -83,7 +83,8 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
         },
         start: () => {},
       };
-      return { vault, rotation, cursorKey, publicUrl: 'https://vault.example' };
+      const userIdsNamed = (name: string) => team.home.userIdsNamed(name);
+      return { vault, rotation, cursorKey, userIdsNamed, publicUrl: 'https://vault.example' };
     },
     home: {
       home: team.home,

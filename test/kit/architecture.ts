@@ -172,10 +172,21 @@ function checkProduct(file: SourceFile, code: string, part: string | undefined):
     return isAmbient ? [] : [[1, 'house: this folder is not part of the house (DESIGN section 2)']];
   }
   const found = [...checkHead(file), ...checkImports(file, code, part), ...checkSql(file, code, part)];
+  if (USES_GRANTS.has(part)) found.push(...checkWayOut(file, code));
   if (!mayTouchMachine(file.path)) {
     for (const [pattern, reason] of FORBIDDEN_GLOBALS) found.push(...matches(file, code, pattern, `global: ${reason}`));
   }
   return found;
+}
+
+const USES_GRANTS = new Set(['grants', 'keys']);
+
+/** The network as it is handed in goes into `boundEgress`, or to discovery, which sends no secret (D14). */
+function checkWayOut(file: SourceFile, code: string): [number, string][] {
+  const taken =
+    /\b(?:ports|options|this\.#o)\.egress\b|\begress\b[^=;(]*\}\s*=\s*(?:ports|options|this\.#o)\b|\{[^}]*\begress\b[^}]*\}\s*:\s*\w*Ports\b/g;
+  const isBound = /\bboundEgress\(/.test(code) || /\bdiscover\(/.test(code);
+  return isBound ? [] : matches(file, code, taken, 'way out: a secret leaves through boundEgress alone');
 }
 
 /** Parts that speak SQL: the cell, the log that is kept in it, and the drivers. */

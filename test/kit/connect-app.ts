@@ -49,6 +49,7 @@ export async function connectApp(changes: Partial<Connector> = {}, publicUrl = P
       open: () => fail('internal', 'no engine in this test'),
       start: () => {},
     },
+    userIdsNamed: () => [],
   };
   const ports: AppPorts = {
     identify: () => undefined,

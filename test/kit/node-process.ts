@@ -45,6 +45,8 @@ export interface ChildOptions {
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
   readonly umask?: number;
+  /** As `ulimit -n` sets it. */
+  readonly descriptors?: number;
   /** Another program that serves and says its URL, with its arguments. Default: serve-child.ts. */
   readonly program?: readonly string[];
 }
@@ -70,8 +72,10 @@ export interface ChildService {
 
 /** Starts the service in a process of its own. @throws with the service's refusal when it does not come up */
 export async function startChild(directory: string, options: ChildOptions = {}): Promise<ChildService> {
-  const { fault, program, ...serve } = options;
-  const child = spawn(process.execPath, [...(program ?? [CHILD, JSON.stringify({ directory, ...serve })])], {
+  const { fault, program, descriptors, ...serve } = options;
+  const command = [process.execPath, ...(program ?? [CHILD, JSON.stringify({ directory, ...serve })])];
+  const limited = descriptors === undefined ? command : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command];
+  const child = spawn(limited[0] as string, limited.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], ...(fault === undefined ? {} : { FAULT: fault, KEYTURN_TEST_BUILD: '1' }) },
   });

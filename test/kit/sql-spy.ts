@@ -67,6 +67,14 @@ export class SqlSpy implements Sql {
     }
   }
 
+  get hasResidue(): boolean {
+    return this.#inner.hasResidue;
+  }
+
+  eraseResidue(): void {
+    this.#inner.eraseResidue();
+  }
+
   sizeBytes(): number {
     return this.#inner.sizeBytes();
   }

@@ -46,8 +46,8 @@ export interface TestTenant {
   /** A user with these roles at this tenant (assigned), or everywhere. */
   user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
   token(text: string | undefined, address?: string): Caller;
-  /** Opens the same database again, as after a restart. */
-  reopen(witnessed?: string): TenantVault;
+  /** Opens the same database again, as after a restart, or a copy of it. */
+  reopen(witnessed?: string, copy?: Sql): TenantVault;
 }
 
 export interface TestTenantOptions {
@@ -55,6 +55,8 @@ export interface TestTenantOptions {
   readonly sql?: Sql;
   readonly clock?: TestClock;
   readonly faults?: Faults;
+  /** How many requests of whom there may be; default: any. @throws rate_limited */
+  readonly admit?: (principalId: string) => void;
 }
 
 export async function testTenant(options: TestTenantOptions = {}): Promise<TestTenant> {
@@ -74,8 +76,17 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   };
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
-  const open = (witnessed?: string) =>
-    new TenantVault({ tenant, sql, erasureKey, around, authorizer, admit: () => {}, witnessed, onDueChanged: () => {} });
+  const open = (witnessed?: string, from: Sql = sql) =>
+    new TenantVault({
+      tenant,
+      sql: from,
+      erasureKey,
+      around,
+      authorizer,
+      admit: options.admit ?? (() => {}),
+      witnessed,
+      onDueChanged: () => {},
+    });
   const vault = open();
   await provisionTenant(vault, ['staging', 'production']);
   const source = (address = '127.0.0.1') => ({ address, userAgent: 'vitest' });

@@ -1,33 +1,13 @@
-// Needs the openssl program to make a certificate; says so loudly when it is not there.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createNodeEgress } from '../../src/node/egress.ts';
+import { selfSigned } from '../kit/certificate.ts';
 import { realClock, requestTo, textOf } from '../rotation/kit.ts';
 
-function makeCertificate(): { key: string; cert: string } | undefined {
-  const directory = mkdtempSync(join(tmpdir(), 'keyturn-tls-'));
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-  const subject = ['-subj', '/CN=provider.test', '-addext', 'subjectAltName=DNS:provider.test'];
-  try {
-    const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-    execFileSync('openssl', ['req', '-x509', ...newKey, ...subject, '-keyout', key, '-out', cert], { stdio: 'ignore' });
-    return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
-  } catch {
-    console.warn('SKIPPED: egress over TLS, because openssl is not available');
-    return undefined;
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
+const certificate = selfSigned('provider.test', ['provider.test']);
 
-const certificate = makeCertificate();
-
-describe.skipIf(certificate === undefined)('the node egress over TLS', () => {
+describe('the node egress over TLS', () => {
   let server: Server;
   let port: number;
   const hosts: unknown[] = [];
@@ -53,7 +33,7 @@ describe.skipIf(certificate === undefined)('the node egress over TLS', () => {
   });
 
   const lookup = async () => ['127.0.0.1'];
-  const trusting = createNodeEgress({ clock: realClock, lookup, trustedRoots: certificate?.cert ?? '' });
+  const trusting = createNodeEgress({ clock: realClock, lookup, trustedRoots: certificate.cert });
 
   it('checks the certificate against the name although it connects to a pinned address', async () => {
     expect(textOf((await trusting.send(requestTo(`https://provider.test:${port}/`))).body)).toBe('over TLS');

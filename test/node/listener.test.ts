@@ -1,6 +1,5 @@
 // The Node listener over real sockets: where it may listen, TLS versions, hostile requests, forwarded addresses and closing.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
@@ -11,6 +10,7 @@ import { connect as tlsConnect } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { type FetchHandler, type Listening, type ListenOptions, listen } from '../../src/node/listener.ts';
+import { writeSelfSigned } from '../kit/certificate.ts';
 
 const opened: Listening[] = [];
 const echo: FetchHandler = (_request, env) => Response.json({ address: env.callerAddress, secure: env.secure });
@@ -146,7 +146,10 @@ describe('the caller address', () => {
 
   test('is the peer when no proxy was announced, whatever the headers claim', async () => {
     expect(await addressSeen('203.0.113.9', {})).toBe('127.0.0.1');
-    expect(await addressSeen('203.0.113.9', { trustedProxies: ['127.0.0.0/8'] })).toBe('127.0.0.1');
+    await expect(addressSeen('203.0.113.9', { trustedProxies: ['127.0.0.0/8'] })).rejects.toMatchObject({
+      code: 'invalid_request',
+      pointer: '/trustedProxies',
+    });
   });
 
   test('is the peer when a proxy was announced but none is trusted, or another one', async () => {
@@ -162,11 +165,29 @@ describe('the caller address', () => {
     expect(await addressSeen('::ffff:203.0.113.9', trusting)).toBe('203.0.113.9');
   });
 
-  test('is the nearest known hop when the rest is garbage or missing', async () => {
-    expect(await addressSeen('203.0.113.9, unknown', trusting)).toBe('127.0.0.1');
-    expect(await addressSeen('not an address, 10.0.0.5', trusting)).toBe('10.0.0.5');
+  test('is the peer when a trusted proxy says nothing, nothing known when it says so, and no request when it cannot be read', async () => {
     expect(await addressSeen('', trusting)).toBe('127.0.0.1');
     expect(await addressSeen(undefined, trusting)).toBe('127.0.0.1');
+    expect(await addressSeen('203.0.113.9, unknown', trusting)).toBe('unknown');
+    const { url } = await open(trusting);
+    expect((await fetch(url, { headers: { 'x-forwarded-for': '203.0.113.9, not an address' } })).status).toBe(400);
+  });
+
+  test('is read over several header lines as over one', async () => {
+    const { url } = await open(trusting);
+    const lines = [
+      'X-Forwarded-For: 198.51.100.1',
+      'X-Forwarded-For: 203.0.113.9:4711',
+      'X-Forwarded-For: "[::ffff:10.0.0.5]:80"',
+    ];
+    const answer = await sendRaw(url, `GET / HTTP/1.1\r\nHost: localhost\r\n${lines.join('\r\n')}\r\nConnection: close\r\n\r\n`);
+    expect(answer).toContain('203.0.113.9');
+    const standard = ['Forwarded: for=198.51.100.1', 'Forwarded: For="[2001:db8::1]:1234";proto=https'];
+    const other = await sendRaw(
+      url,
+      `GET / HTTP/1.1\r\nHost: localhost\r\n${standard.join('\r\n')}\r\nConnection: close\r\n\r\n`,
+    );
+    expect(other).toContain('2001:db8::1');
   });
 });
 
@@ -215,36 +236,8 @@ describe('TLS', () => {
   const path = (name: string) => join(folder, name);
   const files = { certPath: '', keyPath: '' };
 
-  function makeCertificate(name: string): void {
-    const args = [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      `/CN=${name}`,
-    ];
-    execFileSync(
-      'openssl',
-      [
-        ...args,
-        '-addext',
-        'subjectAltName=DNS:localhost,IP:127.0.0.1',
-        '-keyout',
-        path(`${name}.key`),
-        '-out',
-        path(`${name}.crt`),
-      ],
-      {
-        stdio: 'ignore',
-      },
-    );
-  }
+  const makeCertificate = (name: string) =>
+    writeSelfSigned(path(`${name}.key`), path(`${name}.crt`), name, ['localhost', '127.0.0.1']);
 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'keyturn-tls-'));
@@ -297,14 +290,18 @@ describe('TLS', () => {
     expect(failure).toBeInstanceOf(Error);
   });
 
-  test('names the file that is missing, broken or of another pair, and not its path or content', async () => {
+  test('names the file that is missing, broken, of another pair or open to others, and not its path or content', async () => {
     const broken = path('broken.key');
-    writeFileSync(broken, 'not-a-real-secret');
+    writeFileSync(broken, 'not-a-real-secret', { mode: 0o600 });
+    const exposed = path('exposed.key');
+    copyFileSync(path('first.key'), exposed);
+    chmodSync(exposed, 0o644);
     const cases: [Partial<typeof files>, string][] = [
       [{ certPath: path('absent') }, '/tls/certPath'],
       [{ keyPath: path('absent') }, '/tls/keyPath'],
       [{ keyPath: broken }, '/tls'],
       [{ keyPath: path('second.key') }, '/tls'],
+      [{ keyPath: exposed }, '/tls/keyPath'],
     ];
     for (const [wrong, pointer] of cases) {
       const failure = await listen(echo, { host: '127.0.0.1', port: 0, tls: { ...files, ...wrong } }).catch(

@@ -3,9 +3,11 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -65,10 +67,27 @@ describe('the keyfile', () => {
     expect(failureOf(() => createKeyfile(join(directory, 'missing', 'root.key'))).code).toBe('storage_unavailable');
   });
 
-  it.each([0o640, 0o604, 0o620, 0o601, 0o666])('is refused with mode %o', (mode) => {
+  it.each([0o604, 0o644, 0o601, 0o666, 0o662])('is refused with mode %o, which is named and left as it is', (mode) => {
     createKeyfile(path);
     chmodSync(path, mode);
-    expect(failureOf(() => readKeyfile(path)).message).toContain('chmod 600');
+    const { message } = failureOf(() => readKeyfile(path));
+    expect(message).toContain('chmod 600');
+    expect(message).toContain(`has mode 0${mode.toString(8)}`);
+    expect(statSync(path).mode & 0o777).toBe(mode);
+  });
+
+  it.each([0o440, 0o640])('is accepted where its group may read it (%o)', (mode) => {
+    createKeyfile(path);
+    chmodSync(path, mode);
+    expect(readKeyfile(path).rootCheck(INSTALLATION).byteLength).toBe(32);
+    expect(statSync(path).mode & 0o777).toBe(mode);
+  });
+
+  it('loses the write access that a volume gave its group', () => {
+    createKeyfile(path);
+    chmodSync(path, 0o660);
+    expect(readKeyfile(path).rootCheck(INSTALLATION).byteLength).toBe(32);
+    expect(statSync(path).mode & 0o777).toBe(0o640);
   });
 
   it('is accepted read-only', () => {
@@ -77,16 +96,32 @@ describe('the keyfile', () => {
     expect(readKeyfile(path).rootCheck(INSTALLATION).byteLength).toBe(32);
   });
 
-  it('is refused behind a symbolic link', () => {
+  it('is read through the links of a mounted Kubernetes secret', () => {
+    const check = createKeyfile(path).rootCheck(INSTALLATION);
+    mkdirSync(join(directory, '..2026_11_27'), { mode: 0o755 });
+    renameSync(path, join(directory, '..2026_11_27', 'root.key'));
+    chmodSync(join(directory, '..2026_11_27', 'root.key'), 0o440);
+    symlinkSync('..2026_11_27', join(directory, '..data'));
+    symlinkSync('..data/root.key', path);
+    chmodSync(directory, 0o1777);
+    expect(readKeyfile(path).matches(INSTALLATION, check)).toBe(true);
+    chmodSync(join(directory, '..2026_11_27'), 0o777);
+    expect(failureOf(() => readKeyfile(path)).message).toContain('folder');
+  });
+
+  // Only root can give a link away.
+  it.skipIf(process.getuid?.() !== 0)('is refused behind a link that another user made', () => {
     createKeyfile(path);
     symlinkSync(path, `${path}.link`);
-    expect(failureOf(() => readKeyfile(`${path}.link`)).message).toContain('symbolic link');
+    expect(() => readKeyfile(`${path}.link`)).not.toThrow();
+    lchownSync(`${path}.link`, 65534, 65534);
+    expect(failureOf(() => readKeyfile(`${path}.link`)).message).toContain('another user');
   });
 
   it('is refused when it is a folder or a pipe, without waiting for a writer', () => {
     mkdirSync(path, { mode: 0o700 });
     expect(failureOf(() => readKeyfile(path)).message).toContain('regular file');
-    execFileSync('mkfifo', ['-m', '600', `${path}.pipe`]);
+    execFileSync('mkfifo', ['-m', '600', `${path}.pipe`]); // of POSIX, as sh is
     expect(failureOf(() => readKeyfile(`${path}.pipe`)).message).toContain('regular file');
   });
 

@@ -2,7 +2,14 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { AuthorizationContext, AuthorizationPrincipal, AuthorizationResource } from '../../src/access/authorizer.ts';
-import { OPERATIONS, type Operation, ROLES, type Role, WORKLOAD_PERMISSIONS } from '../../src/access/operations.ts';
+import {
+  OPERATIONS,
+  type Operation,
+  PERSONAL_OPERATIONS,
+  ROLES,
+  type Role,
+  WORKLOAD_PERMISSIONS,
+} from '../../src/access/operations.ts';
 import { REQUIRED_POLICIES } from '../../src/access/policy-bundle.ts';
 import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
 
@@ -11,11 +18,15 @@ const except = (...left: Operation[]) => ALL.filter((operation) => !left.include
 
 const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver'] as const;
 
+/** About the caller's own tokens. */
+const OWN = [...PERSONAL_OPERATIONS];
+
 /** In the friendliest circumstances. `team` is a user without any role. */
 const MAY: Record<string, readonly Operation[]> = {
   owner: ALL,
   admin: except('installation.setup', 'tenant.erase', 'token.exchange', ...SYSTEM_ONLY),
   'rotation-operator': [
+    ...OWN,
     'tenant.list',
     'tenant.read',
     'environment.list',
@@ -29,6 +40,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'alert.list',
   ],
   engineer: [
+    ...OWN,
     'tenant.list',
     'tenant.read',
     'environment.list',
@@ -36,6 +48,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'credential.describe',
     'credential.read',
     'credential.put',
+    'credential.redirect',
     'credential.label',
     'credential.rollback',
     'credential.delete',
@@ -56,6 +69,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'token.revoke',
   ],
   auditor: [
+    ...OWN,
     'installation.metrics',
     'installation.audit.read',
     'user.list',
@@ -85,7 +99,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'token.exchange',
   ],
   system: ['credential.rotate', 'credential.destroy', 'key.rotate', ...SYSTEM_ONLY],
-  team: ['tenant.list'],
+  team: ['tenant.list', ...OWN],
 };
 
 const FRIENDLIEST: AuthorizationContext = {
@@ -134,17 +148,29 @@ describe('role by operation', () => {
 
   it('gives an engineer nothing in a tenant that no grant names', () => {
     const engineer: AuthorizationPrincipal = { type: 'User', id: 'p-1', revision: 1, roles: ['engineer'] };
-    expect(allowed(engineer, { ...FRIENDLIEST, assigned: false })).toEqual(['tenant.list']);
+    expect(allowed(engineer, { ...FRIENDLIEST, assigned: false })).toEqual(
+      ALL.filter((operation) => MAY['team']?.includes(operation)),
+    );
   });
 
   it('gives a user no power through the role of programs, and a program none through the roles of people', () => {
-    expect(allowed({ type: 'User', id: 'p-1', revision: 1, roles: ['workload'] }, FRIENDLIEST)).toEqual(['tenant.list']);
+    expect(allowed({ type: 'User', id: 'p-1', revision: 1, roles: ['workload'] }, FRIENDLIEST)).toEqual(
+      ALL.filter((operation) => MAY['team']?.includes(operation)),
+    );
     const people = ROLES.filter((role) => role !== 'workload');
     expect(allowed({ type: 'Workload', id: 'p-1', revision: 1, roles: people }, FRIENDLIEST)).toEqual([]);
   });
 
-  it('lets no auditor do an operation that writes', () => {
-    expect(MAY['auditor']?.filter((operation) => OPERATIONS[operation].writes)).toEqual([]);
+  it('lets no auditor do an operation that writes, but for their own tokens', () => {
+    expect(MAY['auditor']?.filter((operation) => OPERATIONS[operation].writes)).toEqual(OWN);
+  });
+
+  it('lets nobody, with whatever role, touch the tokens of another person', () => {
+    for (const role of ROLES)
+      for (const operation of OWN)
+        expect(
+          allowed({ type: 'User', id: 'p-1', revision: 1, roles: [role] }, { ...FRIENDLIEST, inScope: false }),
+        ).not.toContain(operation);
   });
 
   it('lets a workload do what the permissions of tokens name, and exchange its secret', () => {

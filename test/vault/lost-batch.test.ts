@@ -190,9 +190,9 @@ describe('in the home cell, a lost batch', () => {
   it('leaves an offboarded user in place and a new one unknown, with their tokens', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const team = await testTeam(sql);
-    const eve = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], tokenTtlMs: 3_600_000 };
+    const eve = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 3_600_000 };
     const made = await team.home.submit(() => createUser(team.home, team.caller(team.owner), eve));
-    const token = textOf(made.issued.token);
+    const token = textOf(made.enrolment.token);
     expect(team.home.identify(token)?.name).toBe('eve');
     sql.failCommits();
     expect(await outcomeOf(team.home.submit(() => offboardUser(team.home, team.caller(team.owner), 'eve')))).toBe('storage_full');
@@ -201,11 +201,11 @@ describe('in the home cell, a lost batch', () => {
     sql.failCommits();
     await outcomeOf(
       team.home.submit(() => {
-        lost = textOf(createUser(team.home, team.caller(team.owner), { ...eve, name: 'mallory' }).issued.token);
+        lost = textOf(createUser(team.home, team.caller(team.owner), { ...eve, name: 'mallory' }).enrolment.token);
         expect(team.home.identify(lost)?.name).toBe('mallory');
       }),
     );
-    expect(lost).toMatch(/^kt_usr_/);
+    expect(lost).toMatch(/^kt_enr_/);
     expect(team.home.identify(lost)).toBeUndefined();
   });
 });

@@ -2,9 +2,17 @@
 import { describe, expect, it } from 'vitest';
 import type { Role } from '../../src/access/operations.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { parseToken } from '../../src/crypto/token.ts';
 import { createTenant } from '../../src/vault/manage-tenants.ts';
-import { createUser, createUserToken, type GrantInput, listUsers, offboardUser } from '../../src/vault/manage-users.ts';
-import { bootstrapPending, createBootstrapSecret, setUp } from '../../src/vault/set-up.ts';
+import {
+  createUser,
+  createUserToken,
+  type GrantInput,
+  listUsers,
+  offboardUser,
+  revokeUserToken,
+} from '../../src/vault/manage-users.ts';
+import { bootstrapPending, createBootstrapSecret, enrol, setUp } from '../../src/vault/set-up.ts';
 import { type TestHome, testHome, testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { eventsOf } from '../kit/vaults.ts';
@@ -67,15 +75,23 @@ async function team(...roles: Role[]) {
   const tokens: Record<string, string> = { owner: made.owner };
   for (const role of roles) {
     const tenant = role === 'engineer' ? 'acme' : undefined;
-    tokens[role] = textOf((await add(made, made.owner, `the-${role}`, [{ role, tenant }])).issued.token);
+    tokens[role] = await join(made, `the-${role}`, [{ role, tenant }]);
   }
   return { made, token: (role: Role) => tokens[role] ?? '' };
 }
 
 function add(made: TestHome, token: string, name: string, grants: readonly GrantInput[]) {
-  return made.home.submit(() => createUser(made.home, made.caller(token), { name, grants, tokenTtlMs: 3_600_000 }));
+  return made.home.submit(() => createUser(made.home, made.caller(token), { name, grants, enrolmentTtlMs: 3_600_000 }));
 }
 
+/** A new person's own token, got for their enrolment. */
+async function join(made: TestHome & { owner: string }, name: string, grants: readonly GrantInput[]): Promise<string> {
+  const enrolment = textOf((await add(made, made.owner, name, grants)).enrolment.token);
+  const { issued } = await made.home.submit(() => enrol(made.home, made.caller(enrolment), 3_600_000));
+  return textOf(issued.token);
+}
+
+const tokenIdOf = (text: string) => parseToken(text)?.publicId;
 const everywhere = (role: Role): GrantInput => ({ role, tenant: undefined });
 
 describe('a new user', () => {
@@ -123,7 +139,7 @@ describe('offboarding', () => {
 
   it('kills every token of a user at once, also a cached one, and repeats harmlessly', async () => {
     const { made, token } = await team('admin');
-    const second = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'the-admin', 3_600_000));
+    const second = await made.home.submit(() => createUserToken(made.home, made.caller(token('admin')), 'the-admin', 3_600_000));
     const tokens = [token('admin'), textOf(second.token)];
     for (const one of tokens) expect(made.home.identify(one)?.name).toBe('the-admin');
     expect(await leave(made, made.owner, 'the-admin')).toBe('ok');
@@ -132,7 +148,7 @@ describe('offboarding', () => {
     expect(await leave(made, made.owner, id)).toBe('ok');
     expect(await leave(made, made.owner, 'the-admin')).toBe('not_found');
     const more = made.home.submit(() => createUserToken(made.home, made.caller(made.owner), id, 3_600_000));
-    expect(await outcomeOf(more)).toBe('conflict');
+    expect(await outcomeOf(more)).toBe('forbidden');
   });
 
   it('frees the name, and the new one has nothing of the old one', async () => {
@@ -153,7 +169,7 @@ describe('offboarding', () => {
 
   it('leaves one owner when two throw each other out at the same moment', async () => {
     const { made } = await team();
-    const bob = textOf((await add(made, made.owner, 'bob', [everywhere('owner')])).issued.token);
+    const bob = await join(made, 'bob', [everywhere('owner')]);
     const ends = await Promise.all([leave(made, made.owner, 'bob'), leave(made, bob, 'ada')]);
     expect(ends).toContain('ok');
     expect(ends.filter((end) => end === 'ok')).toHaveLength(1);
@@ -162,15 +178,56 @@ describe('offboarding', () => {
 });
 
 describe('a token of a user', () => {
-  it('ends with its time, and one for an owner is made by an owner only', async () => {
+  it('ends with its time, and is made by that person only: not by an admin for an owner, nor by an owner for an admin', async () => {
     const { made, token } = await team('admin');
-    const forOwner = made.home.submit(() => createUserToken(made.home, made.caller(token('admin')), 'ada', 60_000));
-    expect(await outcomeOf(forOwner)).toBe('forbidden');
-    const issued = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'the-admin', 60_000));
+    const tokenFor = (by: string, name: string) =>
+      made.home.submit(() => createUserToken(made.home, made.caller(by), name, 60_000));
+    expect(await outcomeOf(tokenFor(token('admin'), 'ada'))).toBe('forbidden');
+    expect(await outcomeOf(tokenFor(made.owner, 'the-admin'))).toBe('forbidden');
+    expect(eventsOf(made.sql).at(-1)).toMatchObject({
+      action: 'user.token.create',
+      outcome: 'denied',
+      actor: { token: tokenIdOf(made.owner) },
+    });
+    const issued = await tokenFor(token('admin'), 'the-admin');
     made.clock.pass(59_999);
     expect(made.home.identify(textOf(issued.token))?.name).toBe('the-admin');
     made.clock.pass(1);
     expect(made.home.identify(textOf(issued.token))).toBeUndefined();
+  });
+
+  it('comes first by an enrolment that is spent once, however it is raced for, and dies with its time and its person', async () => {
+    const { made } = await team();
+    const newcomer = async (name: string) => textOf((await add(made, made.owner, name, [everywhere('auditor')])).enrolment.token);
+    const spend = (text: string) => {
+      const caller = made.caller(text);
+      return outcomeOf(made.home.submit(() => enrol(made.home, caller, 60_000)));
+    };
+    const eve = await newcomer('eve');
+    const ends = await Promise.all(Array.from({ length: 20 }, () => spend(eve)));
+    expect(ends.filter((end) => end === 'ok')).toHaveLength(1);
+    expect(await spend(eve)).toBe('unauthenticated');
+    const late = await newcomer('late');
+    made.clock.pass(3_600_000);
+    expect(await spend(late)).toBe('unauthenticated');
+    const gone = await newcomer('gone');
+    await made.home.submit(() => offboardUser(made.home, made.caller(made.owner), 'gone'));
+    expect(await spend(gone)).toBe('unauthenticated');
+    expect(await spend(made.owner)).toBe('conflict');
+  });
+
+  it('is ended by that person, at once, also where it was cached', async () => {
+    const { made, token } = await team('admin');
+    const issued = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'ada', 60_000));
+    const revoke = (by: string, name: string) =>
+      outcomeOf(made.home.submit(() => revokeUserToken(made.home, made.caller(by), name, issued.publicId)));
+    expect(made.home.identify(textOf(issued.token))?.name).toBe('ada');
+    expect(await revoke(token('admin'), 'ada')).toBe('forbidden');
+    expect(await revoke(token('admin'), 'the-admin')).toBe('not_found');
+    expect(made.home.identify(textOf(issued.token))?.name).toBe('ada');
+    expect(await revoke(made.owner, 'ada')).toBe('ok');
+    expect(made.home.identify(textOf(issued.token))).toBeUndefined();
+    expect(made.home.identify(made.owner)?.name).toBe('ada');
   });
 
   it('of a workload, a client or nobody is no user', async () => {

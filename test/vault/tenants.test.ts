@@ -73,7 +73,7 @@ describe('the list of tenants', () => {
     for (const name of names) await create(team, name);
     const grants = ['client-2', 'client-7', 'client-8'].map((tenant) => ({ role: 'engineer' as const, tenant }));
     const eve = await team.home.submit(() =>
-      createUser(team.home, team.caller(team.owner), { name: 'eve', grants, tokenTtlMs: 3_600_000 }),
+      createUser(team.home, team.caller(team.owner), { name: 'eve', grants, enrolmentTtlMs: 3_600_000 }),
     );
     const listed = async (token: string, rows: number) => {
       const found: string[] = [];
@@ -89,7 +89,7 @@ describe('the list of tenants', () => {
     };
     for (const rows of [1, 2, 3, 50]) {
       expect(await listed(team.owner, rows)).toEqual(names);
-      expect(await listed(textOf(eve.issued.token), rows)).toEqual(['client-2', 'client-7', 'client-8']);
+      expect(await listed(textOf(eve.enrolment.token), rows)).toEqual(['client-2', 'client-7', 'client-8']);
     }
   });
 });

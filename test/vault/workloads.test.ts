@@ -1,6 +1,7 @@
 // Workloads, their secrets and tokens: bound in scope, network and time, alive until revoked and not a moment longer.
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
+import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { listCredentials } from '../../src/vault/describe-credential.ts';
 import { type ClientProof, exchangeToken } from '../../src/vault/exchange-token.ts';
@@ -140,6 +141,31 @@ describe('private_key_jwt', () => {
       expect.soft(await attempt({ jti: 'fresh', ...claims }), JSON.stringify(claims)).toBe('unauthenticated');
     }
     expect(await attempt({ jti: 'fresh' }), 'no refused one spent its jti').toBe('ok');
+  });
+
+  it('is single for as long as the assertion would be taken: its mark is not cleaned away before', async () => {
+    const { tenant, vault, make, exchange } = await opened();
+    const { publicKey, privateKey } = await generateKeyPair('EdDSA');
+    const made = await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
+    const { id } = made.row;
+    const iat = Math.floor(tenant.clock.now() / 1_000);
+    const [spent, unspent] = await Promise.all(
+      ['spent', 'unspent'].map((jti) =>
+        new SignJWT({ iss: id, sub: id, aud: AUDIENCE, iat, exp: iat + 60, jti })
+          .setProtectedHeader({ alg: 'EdDSA' })
+          .sign(privateKey),
+      ),
+    );
+    const attempt = (assertion = '') => outcomeOf(exchange({ method: 'private_key_jwt', clientId: undefined, assertion }));
+    expect(await attempt(spent)).toBe('ok');
+    // The last second in which the clock tolerance still takes it.
+    tenant.clock.atMs = (iat + 60) * 1_000 + LIMITS.clockSkewMs - 1_000;
+    await vault.submit(() => purgeExpired(vault));
+    expect(await attempt(spent), 'a replay').toBe('unauthenticated');
+    expect(await attempt(unspent), 'it still lives').toBe('ok');
+    tenant.clock.pass(LIMITS.clockSkewMs);
+    await vault.submit(() => purgeExpired(vault));
+    expect(tenant.sql.get('SELECT count(*) AS n FROM assertion_seen')?.['n']).toBe(0);
   });
 
   it('has no client secret to make', async () => {

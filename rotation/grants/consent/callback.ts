@@ -1,15 +1,18 @@
 // The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
 // It must never act for another browser than the one that began, nor let anybody see a token.
 import type { Caller } from '../../../src/access/principals.ts';
-import { KeyturnError } from '../../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../../src/base/errors.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { ConnectionFacts } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
+import { boundPart, settingsOfVersion } from '../../../src/vault/bound-settings.ts';
+import { retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { ConsentSpec } from '../../connector.ts';
 import type { RefreshOutcome } from '../../oauth2/answer.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
+import { boundEgress } from '../../oauth2/destinations.ts';
 import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
 import { isGuessed, learnExpiry } from '../learn-expiry.ts';
 import { offerChoices } from './choose-account.ts';
@@ -26,11 +29,13 @@ import {
   isUsable,
   loopbackFor,
   noteRefused,
+  openParameters,
   recordRefusal,
+  requireBound,
   settleConsent,
   type Visitor,
 } from './request.ts';
-import { type Consented, consentSecrets, storeConsented } from './store-grant.ts';
+import { type Consented, storeConsented } from './store-grant.ts';
 import { isSameBrowser } from './visit.ts';
 
 /** `<tenant>.<connection>.<random>`. */
@@ -68,7 +73,7 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   faults.at('connect.before-exchange');
   let outcome: RefreshOutcome;
   try {
-    outcome = await exchangeCode(settled, grant, ports.egress, clock);
+    outcome = await exchangeCode(settled, grant, boundEgress(ports.egress, settled), clock);
   } finally {
     for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
   }
@@ -80,13 +85,15 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   }
   const { choice, alwaysScopes = [] } = settled.consent ?? {};
   const { accountId } = settled.oauth2;
-  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, { outcome, alwaysScopes, accountId }, choice));
+  const open = openParameters(consentingConnector(ports.connectors, consent.connector));
+  const consented: Consented = { outcome, alwaysScopes, accountId, open };
+  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, consented, choice));
   faults.at('connect.after-store');
   if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
   // Nobody waits for it; what could not be asked stays guessed.
   if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
   if (choice === undefined) return { kind: 'connected' };
-  return { kind: await offerChoices(ports, caller, consent.connection.id, outcome.accessToken) };
+  return { kind: await offerChoices(ports, caller, consent.connection.id) };
 }
 
 interface TurnedAway {
@@ -157,7 +164,12 @@ function judge(
 function begin(ports: ConsentPorts, caller: Caller, consent: Consent, settled: SettledConnector, code: string): Taken {
   const { vault } = ports;
   return enterConsent(vault, caller, consent, 'exchanging', (access) => {
-    const secrets = consentSecrets(vault, access, consent);
+    const { row } = consent.located;
+    const secrets = retainedOf(vault, access, row, consent.version);
+    const sealed = settingsOfVersion(row, consent.version, secrets);
+    const isTheirs = sealed !== undefined && sealed.connector === consent.connector;
+    if (!isTheirs) fail('invalid_request', 'nobody can tell where the secret of this link was meant to go: make another link');
+    requireBound(consentingConnector(ports.connectors, consent.connector), consent, boundPart(sealed.config));
     vault.connections.save(access, {
       ...factsOf(consent.connection),
       state: 'exchanging',
@@ -181,7 +193,7 @@ function begin(ports: ConsentPorts, caller: Caller, consent: Consent, settled: S
 
 /** @throws invalid_request when the provider names something that cannot be */
 function withCallbackParameters(ports: ConsentPorts, consent: Consent, fields: Readonly<Record<string, string>>): Consent {
-  const connector = consentingConnector(ports.connectors, consent.located.row.connector ?? '');
+  const connector = consentingConnector(ports.connectors, consent.connector);
   const found: Record<string, string> = {};
   for (const [field, name] of Object.entries(connector.consent?.callbackParameters ?? {})) {
     const parameter = connector.parameters?.find((candidate) => candidate.name === name);

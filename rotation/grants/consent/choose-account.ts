@@ -1,17 +1,14 @@
 // One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
 // It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
 import type { Caller } from '../../../src/access/principals.ts';
-import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
-import { fromJsonBytes, type ServedGrant } from '../../../src/vault/credential-kinds.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
-import { prepareVersion } from '../../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { ChoiceSpec, EgressAnswer } from '../../connector.ts';
 import { text } from '../../oauth2/client-request.ts';
-import type { SettledConnector } from '../../oauth2/settings.ts';
+import { type BoundGrant, openGrant, wipeTokens } from '../grant-tokens.ts';
 import { endConnection } from './make-link.ts';
 import {
   type Choice,
@@ -20,9 +17,7 @@ import {
   consentOf,
   enterConsent,
   factsOf,
-  loopbackFor,
   recordRefusal,
-  settleConsent,
   type Visitor,
 } from './request.ts';
 import { storeChosen } from './store-grant.ts';
@@ -32,19 +27,18 @@ const CHOICES_MAX_COUNT = 100;
 const LABEL_MAX_CHARS = 200;
 
 /** Fetches what can be chosen and keeps it for the page. `connected` when nothing is left to ask. */
-export async function offerChoices(
-  ports: ConsentPorts,
-  caller: Caller,
-  connectionId: string,
-  accessToken: SecretValue,
-): Promise<'connected' | 'choosing'> {
+export async function offerChoices(ports: ConsentPorts, caller: Caller, connectionId: string): Promise<'connected' | 'choosing'> {
   const { vault } = ports;
-  const consent = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
-  if (consent === undefined || consent.connection.state !== 'choosing') return 'connected';
-  const settled = settledOrNot(ports, consent);
-  const { choice } = settled?.consent ?? {};
-  if (settled === undefined || choice === undefined) return 'choosing';
-  const choices = await fetchChoices(ports, consent, settled, choice, accessToken);
+  const grant = await vault.submit(() => {
+    const consent = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
+    if (consent === undefined || consent.connection.state !== 'choosing') return undefined;
+    return openForChoices(ports, caller, consent);
+  });
+  if (grant === undefined) return 'connected';
+  if (grant === 'unusable') return 'choosing';
+  const { choice } = grant.settled.consent ?? {};
+  if (choice === undefined) return 'choosing';
+  const choices = await fetchChoices(grant, choice).finally(() => wipeTokens(grant.tokens));
   if (choices === undefined) return 'choosing';
   return vault.submit(() => {
     const now = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
@@ -80,7 +74,7 @@ export async function chooseAccount(
     const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
     const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
     if (choice !== undefined && id !== undefined && offered) return choose(vault, caller, consent, choice, id);
-    return { consent, accessToken: id === undefined ? accessTokenOf(vault, caller, consent) : undefined };
+    return { consent };
   });
   if (chosen === undefined) return { kind: 'nowhere' };
   if (chosen === 'connected') return { kind: 'connected' };
@@ -88,8 +82,8 @@ export async function chooseAccount(
     await recordRefusal(vault, visitor, chosen.refused, 'not_choosing');
     return { kind: 'nowhere' };
   }
-  if (chosen.accessToken === undefined) return { kind: 'choosing' };
-  return { kind: await offerChoices(ports, caller, chosen.consent.connection.id, chosen.accessToken) };
+  if (id !== undefined) return { kind: 'choosing' };
+  return { kind: await offerChoices(ports, caller, chosen.consent.connection.id) };
 }
 
 function choose(vault: TenantVault, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
@@ -154,14 +148,15 @@ function leaveUnchosen(vault: TenantVault, access: WriteAccess, { connection, lo
   vault.dueChanged();
 }
 
-/** The grant is stored by now: settings that do not fit any more leave the question open, and nothing else. */
-function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector | undefined {
-  try {
-    return settleConsent(ports, consent, true);
-  } catch (error) {
-    if (error instanceof KeyturnError) return undefined;
-    throw error;
-  }
+/** Opens the token to ask the provider for the list; the event says that it was. Inside a job. */
+function openForChoices(ports: ConsentPorts, caller: Caller, consent: Consent): BoundGrant | 'unusable' {
+  const { row } = consent.located;
+  return enterConsent(ports.vault, caller, consent, 'choices_asked', (access, details) => {
+    const opened = openGrant(ports, access, row, row.current_version);
+    if (opened.kind === 'unusable') return 'unusable';
+    Object.assign(details, opened.grant.moved);
+    return opened.grant;
+  });
 }
 
 function reread(vault: TenantVault, lookup: Lookup, id: string): Consent | undefined {
@@ -169,38 +164,22 @@ function reread(vault: TenantVault, lookup: Lookup, id: string): Consent | undef
   return connection === undefined ? undefined : consentOf(vault, lookup, connection);
 }
 
-/** Opens it to ask the provider for the list; the event says that it was. Inside a job. */
-function accessTokenOf(vault: TenantVault, caller: Caller, consent: Consent): SecretValue | undefined {
-  const { row } = consent.located;
-  return enterConsent(vault, caller, consent, 'choices_asked', (access) => {
-    const stored = vault.credentials.findVersion(access, row.id, row.current_version);
-    if (stored === undefined) return undefined;
-    const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, row, stored, 'value').open());
-    return served.access_token === undefined ? undefined : SecretValue.fromText(served.access_token);
-  });
-}
-
 /** Undefined when the provider gives no list that can be read: the question stays, the grant is kept. */
-async function fetchChoices(
-  ports: ConsentPorts,
-  consent: Consent,
-  settled: SettledConnector,
-  choice: ChoiceSpec,
-  accessToken: SecretValue,
-): Promise<readonly Choice[] | undefined> {
+async function fetchChoices({ tokens, settled, egress }: BoundGrant, choice: ChoiceSpec): Promise<readonly Choice[] | undefined> {
+  const { accessToken, client } = tokens;
   const host = URL.parse(choice.url)?.host;
-  if (host === undefined) return undefined;
+  if (host === undefined || accessToken === undefined) return undefined;
   const authorization = SecretValue.fromText(`Bearer ${text(accessToken)}`);
   let answer: EgressAnswer;
   try {
-    answer = await ports.egress.send({
+    answer = await egress.send({
       url: choice.url,
       method: 'GET',
       headers: { accept: 'application/json', authorization },
       allowedHosts: settled.hosts.length > 0 ? settled.hosts : [host],
       timeoutMs: LIMITS.providerTimeoutMs,
       maxBytes: LIMITS.providerAnswerMaxBytes,
-      allowLoopback: loopbackFor(ports, consent),
+      allowLoopback: client.allowLoopback,
     });
   } catch {
     return undefined;

@@ -8,15 +8,26 @@ import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import { boundPart, changedSetting, settingsOfVersion, type VersionSettings } from '../../../src/vault/bound-settings.ts';
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import type { Page } from '../../../src/vault/describe-credential.ts';
+import { boundSettings, redirect } from '../../../src/vault/destinations.ts';
 import { storeVersion } from '../../../src/vault/put-credential.ts';
+import { retainedOf } from '../../../src/vault/read-credential.ts';
 import { credentialTarget, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
 import { type Discovered, discover } from '../../oauth2/discovery.ts';
 import { mayReachLoopback } from '../connector-settings.ts';
-import { type AskedScope, type ConnectionRequest, type ConsentPorts, factsOf, isUsable, newLinkToken } from './request.ts';
-import { retainedOf, unconnectedCredential } from './store-grant.ts';
-import { type ConnectionInput, checkWanted, hasSecret, plainlyWanted, requireProof, type Wanted } from './wanted.ts';
+import {
+  type AskedScope,
+  type ConnectionRequest,
+  type ConsentPorts,
+  factsOf,
+  isUsable,
+  newLinkToken,
+  openParameters,
+} from './request.ts';
+import { unconnectedCredential } from './store-grant.ts';
+import { type ConnectionInput, checkWanted, hasSecret, plainlyWanted, requireProof, secretsFor, type Wanted } from './wanted.ts';
 
 export interface MadeConnection {
   readonly connection: ConnectionFacts;
@@ -76,15 +87,14 @@ export function createConnection(
       const wanted = checkWanted(ports, place.row, input, discovered);
       const located =
         place.row === undefined ? firstOf(vault, access, place, input, wanted) : againOf(vault, access, place, input, wanted);
+      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const { token, hash } = newLinkToken(vault);
       const now = vault.around.clock.now();
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
         scopes: wanted.scopes.map(({ scope }) => scope),
-        ...(place.row !== undefined && wanted.changed ? { config: wanted.config } : {}),
-        ...(located.row.pending_version !== null && place.row !== undefined && hasSecret(input)
-          ? { secretVersion: located.row.pending_version }
-          : {}),
+        ...(place.row !== undefined && (wanted.changed || isPending) ? { config: wanted.config } : {}),
+        ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
       const connection: ConnectionFacts = {
@@ -107,6 +117,10 @@ export function createConnection(
       vault.dueChanged();
       details.connection = connection.id;
       details.connector = located.row.connector ?? '';
+      if (place.row !== undefined && isRedirected(place.row, wanted)) {
+        const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
+        redirect(vault, caller, located, { before: boundSettings(vault, place.row), after, takesEffect: false });
+      }
       return { connection, linkToken: token, scopes: wanted.scopes, located };
     },
   );
@@ -217,34 +231,40 @@ function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
     description: input.description,
   });
   vault.credentials.insert(access, facts);
-  storeVersion(vault, access, facts, sealedSecrets(input.secrets), { origin: 'put', runId: null });
+  storeVersion(vault, access, facts, sealedSecrets(vault, facts, given(input.secrets)), { origin: 'put', runId: null });
   return { environment: place.environment, row: facts as CredentialRow };
 }
 
-/** Keeps id, grants, history and the running grant; a new client secret waits in a pending version until consent comes. */
+/**
+ * Keeps id, grants, history and the running grant. New client secrets, and settings that say where secrets go, wait together in a pending
+ * version until consent comes.
+ */
 function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
   const { mac: _mac, mac_key_id: _key, ...facts } = place.row as CredentialRow;
   const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
-  const secrets = { ...clientSecretsOf(retainedOf(vault, access, facts, facts.current_version)), ...given(input.secrets) };
-  requireProof(secrets, wanted.clientAuthentication);
+  const retained = retainedOf(vault, access, facts, facts.current_version);
+  const settings = settingsOfVersion(facts, facts.current_version, retained);
+  const secrets = secretsFor(wanted, given(input.secrets), { secrets: clientSecretsOf(retained), settings });
   const next: CredentialFacts = {
     ...facts,
     labels: input.labels === undefined ? facts.labels : JSON.stringify(input.labels),
     description: input.description ?? facts.description,
   };
-  if (hasSecret(input)) {
+  const isBoundAnew = settings === undefined || needsVersion(settings, wanted);
+  if (hasSecret(input) || isBoundAnew) {
     next.latest_version += 1;
     next.pending_version = next.latest_version;
-    storeVersion(vault, access, next, sealedSecrets(secrets), { origin: 'put', runId: null });
+    const bound = { ...next, config: JSON.stringify(wanted.config) };
+    storeVersion(vault, access, next, sealedSecrets(vault, bound, secrets), { origin: 'put', runId: null });
     // A link that relied on the secret before this one would find it gone.
     for (const older of usable) {
       const relied = (JSON.parse(older.request) as ConnectionRequest).secretVersion !== undefined;
       if (relied) endConnection(vault, access, older, 'cancelled', 'superseded');
     }
   }
-  if (hasSecret(input) || input.labels !== undefined || input.description !== undefined) {
+  if (next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined) {
     next.revision += 1;
     next.updated_at = vault.around.clock.now();
     vault.credentials.save(access, next);
@@ -253,14 +273,30 @@ function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
   return { environment: place.environment, row: next as CredentialRow };
 }
 
-function sealedSecrets(secrets: RetainedGrant) {
-  return { value: jsonBytes({}), retained: jsonBytes(secrets), expiresAtMs: undefined };
+/** Whether consent will send what this credential keeps elsewhere, or as another client. */
+function isRedirected({ config, connector, current_version }: CredentialRow, wanted: Wanted): boolean {
+  const settings = settingsOfVersion({ config, connector, current_version }, current_version, {});
+  return settings === undefined || needsVersion(settings, wanted);
+}
+
+/** Whether the link cannot use the settings that lie with the current version's secrets. */
+function needsVersion(settings: VersionSettings, { connector, config }: Wanted): boolean {
+  return changedSetting(boundPart(settings.config), boundPart(config), openParameters(connector)) !== undefined;
+}
+
+function sealedSecrets(
+  vault: TenantVault,
+  bound: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>,
+  { settings: _of, ...secrets }: RetainedGrant,
+) {
+  const retained: RetainedGrant = { ...secrets, settings: boundSettings(vault, bound) };
+  return { value: jsonBytes({}), retained: jsonBytes(retained), expiresAtMs: undefined };
 }
 
 function given(secrets: RetainedGrant): RetainedGrant {
   return Object.fromEntries(Object.entries(secrets).filter(([, secret]) => secret !== undefined)) as RetainedGrant;
 }
 
-function clientSecretsOf({ refresh_token: _token, ...secrets }: RetainedGrant): RetainedGrant {
+function clientSecretsOf({ refresh_token: _token, settings: _of, ...secrets }: RetainedGrant): RetainedGrant {
   return secrets;
 }

@@ -9,6 +9,7 @@ import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import { FrameWriter } from '../../../src/crypto/framing.ts';
 import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
+import { type BoundConfig, boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
@@ -46,8 +47,13 @@ export interface Consent {
   readonly connection: ConnectionRow;
   readonly located: Located;
   readonly request: ConnectionRequest;
+  /** Whose secrets prove the client; a put that comes meanwhile changes nothing about an attempt that began. */
+  readonly version: number;
+  readonly connector: string;
   /** With what the person filled in. */
   readonly config: OAuth2Config;
+  /** What the secrets of `version` are bound to, as the rows say it; the secrets themselves are asked before any is sent. */
+  readonly bound: BoundConfig;
 }
 
 /** The consent behind a row that was found; undefined once its credential is gone. */
@@ -56,10 +62,18 @@ export function consentOf(vault: TenantVault, lookup: Lookup, connection: Connec
   if (row.state !== 'active') return undefined;
   const environment = vault.credentials.environmentById(lookup, row.environment_id);
   const request = JSON.parse(connection.request) as ConnectionRequest;
-  const stored = request.config ?? (JSON.parse(row.config) as OAuth2Config);
+  const current = JSON.parse(row.config) as OAuth2Config;
+  const stored = request.config ?? current;
   const parameters = { ...stored.parameters, ...request.parameters };
-  const config = Object.keys(parameters).length === 0 ? stored : { ...stored, parameters };
-  return { connection, located: { row, environment }, request, config };
+  return {
+    connection,
+    located: { row, environment },
+    request,
+    version: request.secretVersion ?? row.current_version,
+    connector: row.connector ?? '',
+    config: Object.keys(parameters).length === 0 ? stored : { ...stored, parameters },
+    bound: boundPart(request.secretVersion === undefined ? current : stored),
+  };
 }
 
 /** Whether the link may begin another attempt. */
@@ -83,12 +97,30 @@ export function consentingConnector(connectors: ReadonlyMap<string, Connector>, 
 
 /** The connector with everything filled in that is known so far. @throws invalid_request naming the setting */
 export function settleConsent(ports: ConsentPorts, consent: Consent, finished: boolean): SettledConnector {
-  const connector = consentingConnector(ports.connectors, consent.located.row.connector ?? '');
-  return settleFor(connector, consent.config, finished ? grantFacts(consent.located.row) : {}, !finished);
+  const connector = consentingConnector(ports.connectors, consent.connector);
+  requireBound(connector, consent, consent.bound);
+  const { config, located } = consent;
+  return settleFor(connector, config, finished ? grantFacts(located.row) : {}, !finished);
 }
 
-export function loopbackFor(ports: ConsentPorts, { located, config }: Consent): boolean {
-  return mayReachLoopback(ports.sandboxAllowed, located.row.connector, config);
+/**
+ * SECURITY: a put between the link and the visit must not have the secrets it brought sent where the link says, nor the other way round.
+ * @param bound what the secrets are bound to
+ * @throws invalid_request when the settings of this consent are others
+ */
+export function requireBound(connector: Connector, { config }: Consent, bound: BoundConfig): void {
+  if (changedSetting(bound, boundPart(config), openParameters(connector)) !== undefined)
+    fail('invalid_request', 'the settings of the link are not those of the secrets it would use: make another link');
+}
+
+/** Parameters that are told at each consent, by the person or the provider, within the connector's own hosts. */
+export function openParameters({ parameters = [] }: Connector): ReadonlySet<string> {
+  const told = parameters.filter(({ shape, from }) => shape === 'label' && (from === 'consent' || from === 'callback'));
+  return new Set(told.map(({ name }) => name));
+}
+
+export function loopbackFor(ports: ConsentPorts, { connector, config }: Consent): boolean {
+  return mayReachLoopback(ports.sandboxAllowed, connector, config);
 }
 
 /** Who must have answered, and whether they must say so (RFC 9207). */

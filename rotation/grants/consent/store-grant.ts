@@ -13,13 +13,14 @@ import {
   type RetainedGrant,
   type ServedGrant,
 } from '../../../src/vault/credential-kinds.ts';
+import { boundSettings, redirection, tellRedirected } from '../../../src/vault/destinations.ts';
 import { changeGrantFacts, grantFacts } from '../../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
 import { noteAccount } from '../../../src/vault/note-account.ts';
 import { applyTiming, storeVersion } from '../../../src/vault/put-credential.ts';
-import { prepareVersion } from '../../../src/vault/read-credential.ts';
+import { prepareVersion, retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { Refreshed } from '../../oauth2/answer.ts';
 import { text } from '../../oauth2/client-request.ts';
@@ -73,21 +74,9 @@ export function unconnectedCredential(
   };
 }
 
-/** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
-export function retainedOf(vault: TenantVault, access: WriteAccess, row: CredentialFacts, version: number): RetainedGrant {
-  const stored = vault.credentials.findVersion(access, row.id, version);
-  if (stored === undefined || stored.retained === null) return {};
-  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row as CredentialRow, stored, 'retained').open());
-}
-
-/** What proves the client in this consent: the waiting secret if one came with the link. */
-export function consentSecrets(vault: TenantVault, access: WriteAccess, { located, request }: Consent): RetainedGrant {
-  const { refresh_token: _spent, ...secrets } = retainedOf(
-    vault,
-    access,
-    located.row,
-    request.secretVersion ?? located.row.current_version,
-  );
+/** What proves the client in this consent, as it was bound when the attempt began: never with the settings of another version. */
+export function consentSecrets(vault: TenantVault, access: WriteAccess, { located, version }: Consent): RetainedGrant {
+  const { refresh_token: _spent, settings: _of, ...secrets } = retainedOf(vault, access, located.row, version);
   return secrets;
 }
 
@@ -98,6 +87,8 @@ export interface Consented {
   readonly alwaysScopes: readonly string[];
   /** OAuth2Spec.accountId */
   readonly accountId: string | undefined;
+  /** Parameters that are told anew at each consent. */
+  readonly open: ReadonlySet<string>;
 }
 
 /** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
@@ -105,22 +96,25 @@ export function storeConsented(
   vault: TenantVault,
   access: WriteAccess,
   consent: Consent,
-  { outcome, alwaysScopes, accountId }: Consented,
+  { outcome, alwaysScopes, accountId, open }: Consented,
   details: EventDetails,
 ): CredentialFacts {
-  const { located, request, config } = consent;
+  const { located, request, config, connector } = consent;
   const now = vault.around.clock.now();
   const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
   const version = facts.latest_version + 1;
   const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
   const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
+  const settings = boundSettings(vault, { kind: facts.kind, connector, config: JSON.stringify(config) });
+  const secrets = consentSecrets(vault, access, consent);
   const split = {
     value: jsonBytes(servedOf(outcome, scope)),
-    retained: jsonBytes({ ...consentSecrets(vault, access, consent), refresh_token: refreshToken } satisfies RetainedGrant),
+    retained: jsonBytes({ ...secrets, refresh_token: refreshToken, settings } satisfies RetainedGrant),
     expiresAtMs: outcome.expiresAtMs,
   };
   const next: CredentialFacts = {
     ...facts,
+    connector,
     config: JSON.stringify(config),
     previous_version: facts.current_version,
     current_version: version,
@@ -161,6 +155,12 @@ export function storeConsented(
   cancelOpenRun(vault, access, next.id, 'superseded');
   storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
   save(vault, access, located.environment, next);
+  const before = boundSettings(vault, facts);
+  const moved = before === undefined || settings === undefined ? undefined : redirection(vault, before, settings, open);
+  if (moved !== undefined) {
+    Object.assign(details, moved);
+    tellRedirected(vault, access, { environment: located.environment, row: next as CredentialRow }, moved);
+  }
   return next;
 }
 

@@ -10,7 +10,7 @@ import { equalBytes } from '../../../src/crypto/token.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { Connector, Parameter } from '../../connector.ts';
 import { authorizationUrl, authorizeEndpoint } from '../../oauth2/authorization-code.ts';
-import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
+import { checkParameter, isOwnHost, type SettledConnector } from '../../oauth2/settings.ts';
 import {
   type AskedScope,
   askedScopes,
@@ -33,7 +33,10 @@ import {
 export type ShownConnection =
   | {
       readonly kind: 'ask';
+      /** The connector's title where `host` is its own; else the host. */
       readonly provider: string;
+      /** Where the browser goes next; `*` stands for what the person fills in. */
+      readonly host: string;
       readonly tenant: string;
       readonly description: string;
       readonly scopes: readonly AskedScope[];
@@ -49,7 +52,9 @@ export type ShownConnection =
       readonly title: string;
       readonly choices: readonly Choice[] | undefined;
     }
-  | { readonly kind: 'done'; readonly provider: string; readonly tenant: string };
+  | { readonly kind: 'done'; readonly provider: string; readonly tenant: string }
+  /** Its settings lead nowhere a browser may be sent. */
+  | { readonly kind: 'broken' };
 
 /** The connection of a link, whatever its state. */
 export function findByLink(vault: TenantVault, lookup: Lookup, link: string): Consent | undefined {
@@ -73,26 +78,56 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
     const connector = ports.connectors.get(consent?.located.row.connector ?? '');
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
-    if (isUsable(connection, vault.around.clock.now())) return asked(vault, consent, connector);
+    if (isUsable(connection, vault.around.clock.now())) return asked(ports, consent, connector);
     if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
     if (connection.state === 'choosing') {
       const title = connector.consent?.choice?.title ?? '';
-      return { kind: 'choose', provider: connector.title, title, choices: consent.request.choices };
+      return {
+        kind: 'choose',
+        provider: providerOf(ports, consent, connector).provider,
+        title,
+        choices: consent.request.choices,
+      };
     }
     const justDone = (connection.attempt_expires_at ?? 0) > vault.around.clock.now();
     if (connection.state === 'connected' && justDone)
-      return { kind: 'done', provider: connector.title, tenant: vault.tenant.name };
+      return { kind: 'done', provider: providerOf(ports, consent, connector).provider, tenant: vault.tenant.name };
     return undefined;
   });
 }
 
-function asked(vault: TenantVault, consent: Consent, connector: Connector): ShownConnection | undefined {
+/** By which name a page may call the provider, and where it leads. Settings that lead nowhere have no host. */
+function providerOf(ports: ConsentPorts, consent: Consent, connector: Connector): { provider: string; host: string } {
+  const endpoint = endpointOf(ports, consent);
+  const host = URL.parse(endpoint.replaceAll(/\{[^}]*\}/g, UNFILLED))?.host.replaceAll(UNFILLED, '*') ?? '';
+  const isOwn = isOwnHost(connector, host.replaceAll('*', 'label'));
+  return { provider: isOwn ? connector.title : host, host };
+}
+
+const UNFILLED = 'not--filled--in';
+
+/** May be a template still; empty where the settings of the link cannot be used. */
+function endpointOf(ports: ConsentPorts, consent: Consent): string {
+  try {
+    return settleConsent(ports, consent, false).consent?.authorizeEndpoint ?? '';
+  } catch (error) {
+    if (error instanceof KeyturnError) return '';
+    throw error;
+  }
+}
+
+function asked(ports: ConsentPorts, consent: Consent, connector: Connector): ShownConnection | undefined {
+  const { vault } = ports;
   const { connection, located, config } = consent;
   const { state } = connection;
+  const { provider, host } = providerOf(ports, consent, connector);
+  // Nothing to press a button for: whoever sent the link must look at its settings.
+  if (host === '') return { kind: 'broken' };
   try {
     return {
       kind: 'ask',
-      provider: connector.title,
+      provider,
+      host,
       tenant: vault.tenant.name,
       description: located.row.description,
       scopes: askedScopes(connector, config).filter(({ scope }) => consent.request.scopes.includes(scope)),
@@ -127,6 +162,9 @@ export type Begun =
   | { readonly kind: 'broken' }
   /** What was filled in cannot be: by parameter name, in our words. */
   | { readonly kind: 'again'; readonly problems: Readonly<Record<string, string>> };
+
+/** The form's field that says which host the page showed; no parameter can be named so. */
+export const SHOWN_HOST = 'leads-to';
 
 /** Begins an attempt: a fresh state, a verifier of its own, this browser alone; older attempts are void. */
 export async function beginConsent(
@@ -181,7 +219,12 @@ function begin(
   const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
   if (tooMany || !isUsable(found.connection, vault.around.clock.now()))
     return { kind: 'refused', consent: found, reason: 'link_spent' };
-  const checked = checkFilledIn(ports.connectors.get(found.located.row.connector ?? ''), filledIn);
+  const connector = ports.connectors.get(found.located.row.connector ?? '');
+  const shownHost = filledIn[SHOWN_HOST];
+  // SECURITY: the settings may have changed since the page was shown; the person agreed to go where it said, and nowhere else.
+  if (connector !== undefined && shownHost !== undefined && shownHost !== providerOf(ports, found, connector).host)
+    return { kind: 'again', problems: {} };
+  const checked = checkFilledIn(connector, filledIn);
   if (checked.problems !== undefined) return { kind: 'again', problems: checked.problems };
   const request: ConnectionRequest = { ...found.request, parameters: { ...found.request.parameters, ...checked.parameters } };
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };

@@ -2,13 +2,14 @@
 // It must never let a link be made that could not be used.
 import { fail } from '../../../src/base/errors.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
+import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';
 import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import { requireActive } from '../../../src/vault/tenant-vault.ts';
 import type { ClientAuthentication, Connector } from '../../connector.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import type { Discovered } from '../../oauth2/discovery.ts';
 import { mayReachLoopback, refuseIgnored, settleFor } from '../connector-settings.ts';
-import { type AskedScope, askedScopes, type ConsentPorts, consentingConnector } from './request.ts';
+import { type AskedScope, askedScopes, type ConsentPorts, consentingConnector, openParameters } from './request.ts';
 
 /** A link as it is asked for. */
 export interface ConnectionInput {
@@ -101,6 +102,38 @@ function withEndpoints(config: OAuth2Config, found: Discovered): OAuth2Config {
 export function hasSecret({ secrets }: ConnectionInput): boolean {
   return Object.values(secrets).some((secret) => secret !== undefined);
 }
+
+/**
+ * What proves the client in a link of an existing credential. Secrets that lie in the vault stay with the settings they came with.
+ * @param kept of the current version, with the settings they are bound to
+ * @throws invalid_request naming the setting that changes, or the missing proof
+ */
+export function secretsFor(
+  { connector, config, clientAuthentication }: Wanted,
+  given: RetainedGrant,
+  kept: { readonly secrets: RetainedGrant; readonly settings: VersionSettings | undefined },
+): RetainedGrant {
+  const { settings, secrets } = kept;
+  const changed =
+    settings === undefined || settings.connector !== connector.id
+      ? '/connector'
+      : changedSetting(boundPart(settings.config), boundPart(config), openParameters(connector));
+  // SECURITY: a stored client secret went to the token endpoint of whoever could make a link with a config of their own.
+  if (
+    changed !== undefined &&
+    PROOFS.some((proof) => secrets[proof] !== undefined) &&
+    PROOFS.every((proof) => given[proof] === undefined)
+  ) {
+    const rule =
+      'the stored secrets belong to the settings they came with: to change this one, give the client secret (or private key) anew';
+    fail('invalid_request', rule, { pointer: changed });
+  }
+  const proven = changed === undefined ? { ...secrets, ...given } : given;
+  requireProof(proven, clientAuthentication);
+  return proven;
+}
+
+const PROOFS = ['client_secret', 'client_private_jwk', 'client_private_key_pem'] as const;
 
 /** @throws invalid_request naming the missing proof */
 export function requireProof(secrets: RetainedGrant, authentication: ClientAuthentication): void {

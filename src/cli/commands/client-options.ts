@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import type { WireCredential } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { readSecretFile, readSecrets, readTextFile } from '../typed-in.ts';
+import { readSecretFile, readSecrets } from '../typed-in.ts';
 import { assignment } from './grant-text.ts';
 
 /** What every command takes that says how a connector is used. */
@@ -81,7 +81,7 @@ export function filesOf(options: ClientOptions): Record<string, string> {
   const proof: Record<string, string> = {};
   if (options.clientSecretFile !== undefined) proof['client_secret'] = readSecretFile(options.clientSecretFile);
   if (options.clientKeyFile !== undefined) {
-    const key = readTextFile(options.clientKeyFile);
+    const key = readSecretFile(options.clientKeyFile);
     if (key.trimStart().startsWith('{')) proof['client_private_jwk'] = key;
     else proof['client_private_key_pem'] = key;
   }

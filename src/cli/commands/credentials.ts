@@ -7,7 +7,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, plain, red, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
 import { moment, span } from '../times.ts';
-import { readFileBytes, readStdinBytes } from '../typed-in.ts';
+import { readStdinBytes, readValueFile } from '../typed-in.ts';
 import { describeCredential, describeRun, noteExpired, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
@@ -35,7 +35,7 @@ interface PutOptions {
 
 async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
   const path = options.valueFile ?? options.fromFile;
-  const bytes = path === undefined ? await readStdinBytes(`the ${options.kind} value`) : readFileBytes(path);
+  const bytes = path === undefined ? await readStdinBytes(`the ${options.kind} value`) : readValueFile(path);
   if (bytes.byteLength === 0) throw new CliError('the value is empty: pipe it in, or use --value-file', EXIT.usage);
   const config = {
     token_endpoint: options.tokenEndpoint,

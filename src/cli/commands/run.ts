@@ -1,11 +1,12 @@
 // keyturn run --env NAME=credential -- cmd: a program gets its secrets in its environment and nowhere else.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
 import { bytesOf, mainMember, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { clientOf, missing } from '../session.ts';
 import { type GlobalOptions, settingsFrom } from '../settings.ts';
+import { hold } from '../unsaid.ts';
 import { noteExpired } from './credential-text.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -25,7 +26,7 @@ function wantedFrom(text: string): Wanted {
 
 function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
   const field = wanted.field ?? mainMember(value);
-  if (field === undefined) return JSON.stringify(value);
+  if (field === undefined) return settable(JSON.stringify(value), wanted);
   const text = value[field];
   const bytes = typeof text === 'number' ? String(text) : bytesOf(value, field);
   if (bytes === undefined) {
@@ -35,16 +36,18 @@ function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): str
       `it has ${Object.keys(value).join(', ')}`,
     );
   }
-  const held = typeof bytes === 'string' ? bytes : textIn(bytes);
-  // An environment variable is text up to its first NUL: anything else would arrive as something else.
-  if (held === undefined || held.includes('\0')) {
-    throw new CliError(
-      `${wanted.credential} holds ${held === undefined ? 'bytes that are not UTF-8 text' : 'a NUL byte'}, which no environment variable can hold`,
-      EXIT.failed,
-      `let the program read it: keyturn credential get ${wanted.credential} --raw`,
-    );
-  }
-  return held;
+  return settable(typeof bytes === 'string' ? bytes : textIn(bytes), wanted);
+}
+
+/** SECURITY: the system call would refuse it with a message that quotes the whole value. @param text undefined: bytes that are no text */
+function settable(text: string | undefined, { variable, credential }: Wanted): string {
+  if (text !== undefined) hold(text);
+  if (text !== undefined && !text.includes('\0')) return text;
+  throw new CliError(
+    `${variable} cannot be set: ${credential} holds ${text === undefined ? 'bytes that are not UTF-8 text' : 'a NUL byte'}, which no environment variable can hold`,
+    EXIT.usage,
+    `let the program read it: keyturn credential get ${credential} --raw`,
+  );
 }
 
 export function runCommand(): Command {
@@ -71,18 +74,27 @@ export function runCommand(): Command {
     });
 }
 
-/** The child does not inherit what would let it act as us. */
+/** The child does not inherit what would let it act as us, and gets back what the launcher kept from us. */
 function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const inherited = { ...process.env };
+  const { KEYTURN_CALLER_ENVIRONMENT: kept, ...own } = process.env;
+  const inherited = { ...own, ...callerEnvironment(kept) };
   for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_CLIENT_KEY'])
     for (const one of [name, `${name}_FILE`]) delete inherited[one];
   return { ...inherited, ...secrets };
 }
 
+function callerEnvironment(kept: string | undefined): Record<string, string> {
+  try {
+    return JSON.parse(kept ?? '{}') as Record<string, string>;
+  } catch {
+    return {};
+  }
+}
+
 function runChild(command: readonly string[], secrets: Readonly<Record<string, string>>): Promise<void> {
   const [program = '', ...rest] = command;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, rest, { stdio: 'inherit', env: childEnvironment(secrets) });
+    const child = start(program, rest, secrets);
     for (const signal of SIGNALS) {
       // Ctrl-C reaches the child from the terminal itself; once more would be a second one.
       process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY === true ? true : child.kill(signal)));
@@ -95,4 +107,16 @@ function runChild(command: readonly string[], secrets: Readonly<Record<string, s
       resolve();
     });
   });
+}
+
+/** SECURITY: what is wrong with an argument or a variable is told by quoting it, so that message goes nowhere. @throws CliError */
+function start(program: string, args: readonly string[], secrets: Readonly<Record<string, string>>): ChildProcess {
+  try {
+    return spawn(program, args, { stdio: 'inherit', env: childEnvironment(secrets) });
+  } catch {
+    throw new CliError(
+      `${program} could not be started: a name, an argument or a variable is not one that a program can get`,
+      127,
+    );
+  }
 }

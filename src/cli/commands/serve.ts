@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
+import { closeMemory } from '../protect-process.ts';
 
 type RunningKeyturn = import('../../node/start.ts').RunningKeyturn;
 type ServeOptions = import('../../node/start.ts').ServeOptions;
@@ -33,7 +34,7 @@ export function serveCommand(): Command {
     .option('--tls-key <file>', 'private key, PEM')
     .addOption(new Option('--tls-min <version>', 'oldest TLS to accept').choices(['1.3', '1.2']).default('1.3'))
     .option('--behind-proxy', 'a proxy in front does TLS')
-    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For is believed')
+    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For and Forwarded are believed')
     .option('--public-url <url>', 'where clients reach this service')
     .option('--root-key-file <path>', 'the root key, better on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from a passphrase instead')
@@ -45,13 +46,14 @@ export function serveCommand(): Command {
 
 async function serve(flags: Flags): Promise<void> {
   check(flags);
+  closeMemory();
   const { startKeyturn } = await import('../../node/start.ts');
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
   banner(running);
-  if (flags.tour === true && running.firstStart) {
+  if (flags.tour === true && running.tourIsDue) {
     const { showTour } = await import('../tour.ts');
-    await showTour(running);
+    if (await showTour(running)) running.markShown('tour');
   }
   whatNext(running, flags);
 }
@@ -61,6 +63,8 @@ function check(flags: Flags): void {
   // SECURITY: half a pair must not mean plain text.
   if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
     throw new CliError('TLS takes both --tls-cert and --tls-key', EXIT.usage);
+  if (flags.trustedProxy !== undefined && flags.behindProxy !== true)
+    throw new CliError('--trusted-proxy does nothing without --behind-proxy: say both, or neither', EXIT.usage);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
     throw new CliError('--port takes a number from 0 to 65535', EXIT.usage);
 }
@@ -89,6 +93,7 @@ function banner(running: RunningKeyturn): void {
   note('');
   note(`  ${bold('Keyturn')}  ${cyan(running.url)}   ${dim(`data in ${running.dataDirectory}`)}`);
   for (const text of running.notes) note(`  ${yellow('!')} ${text}`);
+  if (running.notes.length > 0) running.markShown('root_key_note');
   note('');
 }
 

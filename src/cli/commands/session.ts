@@ -3,10 +3,11 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { KeyturnClient } from '../../sdk/client.ts';
+import { isLoopback } from '../../sdk/transport.ts';
 import { CliError, EXIT, sayError } from '../exit.ts';
 import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
 import { clientOf, sessionOf } from '../session.ts';
-import { configPath, readConfig, saveConfig, settingsFrom } from '../settings.ts';
+import { configPath, DEFAULT_ADDRESS, forgetToken, readConfig, saveToken, settingsFrom } from '../settings.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
 
 const CLOCK_SKEW_MS = 60_000;
@@ -18,7 +19,9 @@ export function initCommand(): Command {
     .option('--data <directory>', 'where the service keeps its data', './data')
     .option('--secret-file <path>', 'the bootstrap secret, if it is not in the data directory; - for standard input')
     .action(async (options: { name: string; data: string; secretFile?: string }, self: Command) => {
-      const settings = settingsFrom(self.optsWithGlobals());
+      const globals = self.optsWithGlobals() as { address?: string };
+      const settings = settingsFrom(globals);
+      if (options.secretFile === undefined && globals.address === undefined) requireThisMachine(settings.address);
       const path = options.secretFile ?? join(options.data, 'bootstrap-secret');
       if (path !== '-' && !existsSync(path)) {
         throw new CliError(
@@ -30,7 +33,7 @@ export function initCommand(): Command {
       const secret = path === '-' ? await readStdin('the bootstrap secret') : readSecretFile(path);
       const client = clientOf({ ...settings, tenant: undefined, token: secret });
       const made = await client.setUp(options.name);
-      const config = saveConfig({ address: settings.address, token: made.token.token });
+      const config = saveToken(settings.address, made.token.token);
       out(`${green('✓')} this installation is yours, ${bold(made.user.name)} (${made.user.id})`);
       out(`  your token lies in ${config} (0600) until ${made.token.expires_at}; the bootstrap secret is spent`);
       out(
@@ -39,30 +42,45 @@ export function initCommand(): Command {
     });
 }
 
+/** SECURITY: the secret in a folder here is for the service here, whatever a variable or a former log-in says. @throws CliError */
+function requireThisMachine(address: string): void {
+  if (isLoopback(address)) return;
+  throw new CliError(
+    `the bootstrap secret lies on this machine and is not sent to ${address}, which KEYTURN_ADDR or your config names`,
+    EXIT.usage,
+    `say where: --address ${DEFAULT_ADDRESS}, or --address ${address}`,
+  );
+}
+
 export function loginCommand(): Command {
   return new Command('login')
-    .description('store a token, from standard input')
+    .description('store a token, from standard input; an enrolment token is exchanged for one of your own')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
-      const token = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
+      const given = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
       const settings = settingsFrom({ ...globals, address: (globals as { address?: string }).address } as never);
+      const enrols = given.startsWith('kt_enr_');
+      const token = enrols ? (await clientOf({ ...settings, tenant: undefined, token: given }).enrol()).token.token : given;
       const client = clientOf({ ...settings, token });
       const who = await client.whoAmI();
-      const path = saveConfig({
-        address: settings.address,
-        token,
-        ...(settings.tenant === undefined ? {} : { tenant: settings.tenant }),
-      });
+      const path = saveToken(settings.address, token, settings.tenant === undefined ? {} : { tenant: settings.tenant });
       out(`${green('✓')} logged in as ${bold(who.name)} (${who.roles.join(', ')}); the token lies in ${path}`);
     });
 }
 
 export function logoutCommand(): Command {
-  return new Command('logout').description('forget the stored token').action(() => {
-    const { token: _token, ...rest } = readConfig();
-    saveConfig({ ...rest, token: '' });
-    note('the token is forgotten here; to end it everywhere, an admin revokes it');
-  });
+  return new Command('logout')
+    .description('forget the stored token of this address')
+    .action((_options: unknown, self: Command) => {
+      const { address } = settingsFrom(self.optsWithGlobals());
+      const found = forgetToken(address);
+      const others = Object.keys(readConfig().tokens ?? {});
+      note(
+        found
+          ? 'the token is forgotten here; to end it everywhere, an admin revokes it'
+          : `no token is stored for ${address}${others.length > 0 ? `; there are some for ${others.join(', ')}` : ''}`,
+      );
+    });
 }
 
 export function whoamiCommand(): Command {

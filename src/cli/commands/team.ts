@@ -5,6 +5,8 @@ import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
 import { span } from '../times.ts';
+import { readTextFile } from '../typed-in.ts';
+import { hold } from '../unsaid.ts';
 
 const collect = (value: string, before: string[] = []) => [...before, value];
 
@@ -78,8 +80,8 @@ export function environmentCommand(): Command {
 
 export function userCommand(): Command {
   const command = new Command('user').description('people of your team');
-  withExpiry(command.command('create <name>'), 'how long the first token lives; default 12h')
-    .description('add a user; a first token is printed once')
+  withExpiry(command.command('create <name>'), 'how long the enrolment token lives; default 1d')
+    .description('add a user; the enrolment token to hand on is printed once')
     .requiredOption('--grant <role[@tenant]>', 'repeatable: owner, admin, rotation-operator, engineer@tenant, auditor', collect)
     .action(async (name: string, options: ExpiryOptions & { grant: string[] }, self: Command) => {
       const session = sessionOf(self);
@@ -90,7 +92,7 @@ export function userCommand(): Command {
       const made = await session.client.createUser({ name, grants, expires_in: secondsOf(options) });
       if (session.settings.output === 'json') return session.show(made, () => '');
       note(`${green('created')} user ${made.user.name} (${made.user.id})`);
-      showOnce('token', made.token.token);
+      showOnce('enrolment token, for them to spend with `keyturn login`', made.enrolment.token);
     });
   command.command('list').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
@@ -114,7 +116,7 @@ export function userCommand(): Command {
       session.show(await session.client.offboardUser(user), (gone) => `${yellow('offboarded')} ${gone.name}`);
     });
   withExpiry(command.command('token <user>'), 'how long it lives; default 12h')
-    .description('a further token for a user')
+    .description('a further token for yourself, by your name or id')
     .action(async (user: string, options: ExpiryOptions, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createUserToken(user, secondsOf(options));
@@ -162,7 +164,7 @@ export function workloadCommand(): Command {
         patterns: options.pattern,
         permissions: options.permission,
         networks: options.network,
-        jwks: options.jwksFile === undefined ? undefined : await jwksFrom(options.jwksFile),
+        jwks: options.jwksFile === undefined ? undefined : jwksFrom(options.jwksFile),
         expires_in: secondsOf(options),
       });
       session.show(made, describeCreated);
@@ -244,10 +246,11 @@ export function workloadCommand(): Command {
 
 const TOKEN_TYPES: Readonly<Record<string, string>> = { acc: 'access', wlk: 'direct', cs: 'client secret' };
 
-async function jwksFrom(path: string): Promise<unknown> {
-  const { readFile } = await import('node:fs/promises');
+function jwksFrom(path: string): unknown {
+  // Held: a file with the private keys may be given by mistake.
+  const text = hold(readTextFile(path));
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(text);
   } catch {
     throw new CliError('the key set cannot be read as JSON', EXIT.usage);
   }

@@ -1,5 +1,4 @@
 // The audit log on the wire, the same for a tenant's log and the installation's.
-import type { Caller } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import type { AuditedCell } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
@@ -13,13 +12,16 @@ function auditRoutes<C>(
   base: string,
   fields: Record<string, PathField>,
   cellOf: (context: C) => AuditedCell,
+  /** Ids of whoever has, or had, this name. */
+  idsNamed: (context: C, name: string) => Promise<readonly string[]>,
   operations: AuditedCell['auditOperations'],
 ) {
   return [
     route({
       method: 'GET',
       path: `${base}/audit/events`,
-      summary: 'Search the log, newest first; with `from`, follow it oldest first',
+      summary:
+        'Search the log, newest first; with `from`, follow it oldest first. A short page goes on at next_before or next_from',
       tag,
       operation: operations.read,
       fields,
@@ -27,17 +29,19 @@ function auditRoutes<C>(
       success: { status: 200, description: 'Events', schema: wire.events },
       async handle(context: C, request): Promise<Answer> {
         const cell = cellOf(context);
-        const { query } = request;
-        if (query.from !== undefined) return follow(cell, request.caller, query.from, query.limit);
-        const { since, until, before, limit, from: _from, ...filter } = query;
-        const bounds = {
+        const { since, until, before, from, limit, ...told } = request.query;
+        const filter = {
+          ...told,
+          actorIds: told.actor === undefined ? undefined : await idsNamed(context, told.actor),
           sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)),
           untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
         };
-        const page = await cell.core.cell.submit(() =>
-          searchAudit(cell, request.caller, { ...filter, ...bounds }, before, limit),
-        );
-        return { status: 200, body: { items: page.events, next_before: page.nextBefore ?? null } };
+        if (from !== undefined) {
+          const { events, nextFrom } = await followAudit(cell, request.caller, filter, from, limit);
+          return { status: 200, body: { items: events, next_before: null, next_from: nextFrom } };
+        }
+        const { events, nextBefore } = await searchAudit(cell, request.caller, filter, before, limit);
+        return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null } };
       },
     }),
     route({
@@ -59,13 +63,17 @@ function auditRoutes<C>(
     route({
       method: 'GET',
       path: `${base}/audit/export`,
-      summary: 'The whole log with its signed heads, for verification offline',
+      summary:
+        'The whole log with its signed heads, for verification offline; or the events of a range, and only hashes of the others',
       tag,
       operation: operations.export,
       fields,
+      query: wire.exportQuery,
       success: { status: 200, description: 'One JSON value a line', mediaType: 'application/jsonl' },
       async handle(context: C, request): Promise<Answer> {
-        const source = exportAudit(cellOf(context), request.caller);
+        const { from, to } = request.query;
+        const range = from === undefined || to === undefined ? undefined : { from, to };
+        const source = exportAudit(cellOf(context), request.caller, range);
         const first = await source.next();
         return {
           status: 200,
@@ -77,11 +85,6 @@ function auditRoutes<C>(
   ];
 }
 
-async function follow(cell: AuditedCell, caller: Caller, from: number, limit: number): Promise<Answer> {
-  const events = await cell.core.cell.submit(() => followAudit(cell, caller, from, limit));
-  return { status: 200, body: { items: events, next_before: null } };
-}
-
 // The first slice is produced before the answer starts, so that a refusal is still a problem with its status.
 async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield first;
@@ -91,11 +94,18 @@ async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): As
 export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes(
   '/v1/tenants/{tenant}',
   { tenant: 'tenant' },
-  (context: TenantContext) => context.vault,
+  ({ vault }: TenantContext) => vault,
+  async ({ vault, userIdsNamed }, name) => [
+    ...vault.door.lookup('audit', (lookup) => vault.workloads.idsNamed(lookup, name)),
+    ...(await userIdsNamed(name)),
+  ],
   { read: 'audit.read', export: 'audit.export' },
 );
 
-export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes('/v1', {}, (context: HomeContext) => context.home, {
-  read: 'installation.audit.read',
-  export: 'installation.audit.read',
-});
+export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes(
+  '/v1',
+  {},
+  ({ home }: HomeContext) => home,
+  async ({ home }, name) => home.userIdsNamed(name),
+  { read: 'installation.audit.read', export: 'installation.audit.read' },
+);

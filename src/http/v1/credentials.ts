@@ -7,7 +7,7 @@ import {
   restoreCredential,
   rollBack,
 } from '../../vault/change-credential.ts';
-import { describeCredential, listCredentials, listVersions } from '../../vault/describe-credential.ts';
+import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
 import { type GrantImport, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
 import type { Located, TenantVault } from '../../vault/tenant-vault.ts';
@@ -74,21 +74,20 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
       const environment = request.params['environment'] ?? '';
       const scope = `credentials/${vault.tenant.id}/${environment}`;
       const at = query.label?.indexOf('=') ?? -1;
-      const page = await vault.submit(() => {
+      const filter = {
+        kind: query.kind,
+        health: query.health,
+        label: query.label === undefined ? undefined : { name: query.label.slice(0, at), value: query.label.slice(at + 1) },
+        text: query.search?.toLowerCase(),
+        deleted: query.deleted === 'true',
+      };
+      const inputFrom = (afterName: string) => ({ environment, filter, afterName, maxRows: query.limit });
+      const first = await vault.submit(() => {
         vault.door.authenticate(request.caller);
-        return listCredentials(vault, request.caller, {
-          environment,
-          filter: {
-            kind: query.kind,
-            health: query.health,
-            label: query.label === undefined ? undefined : { name: query.label.slice(0, at), value: query.label.slice(at + 1) },
-            text: query.search?.toLowerCase(),
-            deleted: query.deleted === 'true',
-          },
-          afterName: query.cursor === undefined ? '' : openCursor(cursorKey, scope, query.cursor),
-          maxRows: query.limit,
-        });
+        const afterName = query.cursor === undefined ? '' : openCursor(cursorKey, scope, query.cursor);
+        return listCredentials(vault, request.caller, inputFrom(afterName));
       });
+      const page = await filledPage(vault, first, inputFrom(''));
       return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located, vault.around.clock.now()));
     },
   }),

@@ -5,13 +5,13 @@ import { fail } from '../../base/errors.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import { installationTarget } from '../../vault/home-vault.ts';
 import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../vault/manage-tenants.ts';
-import { createUser, createUserToken, listUsers, offboardUser } from '../../vault/manage-users.ts';
-import { type IssuedUserToken, setUp } from '../../vault/set-up.ts';
+import { createUser, createUserToken, listUsers, offboardUser, revokeUserToken } from '../../vault/manage-users.ts';
+import { enrol, type IssuedUserToken, setUp } from '../../vault/set-up.ts';
 import type { HomeContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
 import { type Route, route } from '../route.ts';
-import { tenantView, userView } from './views.ts';
+import { tenantView, tokenView, userView } from './views.ts';
 import * as wire from './wire.ts';
 import { shown } from './workloads.ts';
 
@@ -29,7 +29,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     fields: {},
     body: wire.setUp,
     secret: true,
-    success: { status: 201, description: 'The owner and a token, shown once', schema: wire.createdUser },
+    success: { status: 201, description: 'The owner and a token, shown once', schema: wire.enrolledUser },
     async handle({ home, onSetUp }: HomeContext, request) {
       const { user, issued } = await home.submit(() => setUp(home, request.caller, request.body.name));
       onSetUp();
@@ -112,7 +112,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/users',
-    summary: 'Add a user with roles; a first token is shown once',
+    summary: 'Add a user with roles; the enrolment token that the person exchanges for their own is shown once',
     tag: 'users',
     operation: 'user.create',
     fields: {},
@@ -120,16 +120,16 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     examples: { engineer: { name: 'erin', grants: [{ role: 'engineer', tenant: 'acme' }], expires_in: 43_200 } },
     secret: true,
     idempotent: true,
-    success: { status: 201, description: 'The user and a token', schema: wire.createdUser },
+    success: { status: 201, description: 'The user and an enrolment token', schema: wire.createdUser },
     handle: ({ home }: HomeContext, request) =>
       once(home, 'user.create', request, () => {
         const { body } = request;
         const created = createUser(home, request.caller, {
           name: body.name,
           grants: body.grants.map((grant) => ({ role: grant.role, tenant: grant.tenant })),
-          tokenTtlMs: body.expires_in * 1_000,
+          enrolmentTtlMs: body.expires_in * 1_000,
         });
-        return { status: 201, body: { user: userView(created), token: issuedView(created.issued) } };
+        return { status: 201, body: { user: userView(created), enrolment: issuedView(created.enrolment) } };
       }),
   }),
   route({
@@ -150,7 +150,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/users/{user}/tokens',
-    summary: 'A further token for a user',
+    summary: 'A further token for yourself: nobody makes one for another person',
     tag: 'users',
     operation: 'user.token.create',
     fields: { user: 'user' },
@@ -163,6 +163,34 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
         status: 201,
         body: issuedView(createUserToken(home, request.caller, request.params['user'] ?? '', request.body.expires_in * 1_000)),
       })),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/users/{user}/tokens/{token}',
+    summary: 'End one of your own tokens, at once',
+    tag: 'users',
+    operation: 'user.token.revoke',
+    fields: { user: 'user', token: 'token' },
+    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    async handle({ home }: HomeContext, request) {
+      const { user = '', token = '' } = request.params;
+      return { status: 200, body: tokenView(await home.submit(() => revokeUserToken(home, request.caller, user, token))) };
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/enrolments',
+    summary: 'Exchange your enrolment token, once, for a first token of your own',
+    tag: 'users',
+    operation: 'user.enrol',
+    fields: {},
+    body: wire.enrol,
+    secret: true,
+    success: { status: 201, description: 'Who you are and a token, shown once', schema: wire.enrolledUser },
+    async handle({ home }: HomeContext, request) {
+      const { user, grants, issued } = await home.submit(() => enrol(home, request.caller, request.body.expires_in * 1_000));
+      return { status: 201, body: { user: userView({ row: user, grants }), token: issuedView(issued) } };
+    },
   }),
   route({
     method: 'GET',

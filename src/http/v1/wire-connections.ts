@@ -78,6 +78,8 @@ export type ConnectView =
   | {
       readonly kind: 'ask';
       readonly provider: string;
+      /** Where the button leads in the end. */
+      readonly host: string;
       readonly tenant: string;
       readonly description: string;
       readonly scopes: readonly ConnectScope[];

@@ -106,6 +106,11 @@ export const setUp = z.strictObject({ name });
 export const createUser = z.strictObject({
   name,
   grants: z.array(grant).min(1).max(64),
+  expires_in: seconds(LIMITS.enrolmentTtlMaxMs)
+    .default(LIMITS.enrolmentTtlDefaultMs / 1_000)
+    .describe('Of the enrolment token'),
+});
+export const enrol = z.strictObject({
   expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
 });
 export const createUserToken = z.strictObject({
@@ -121,8 +126,15 @@ export const user = z
   })
   .meta({ id: 'User' });
 export type WireUser = z.infer<typeof user>;
-export const createdUser = z.object({ user, token: issuedToken }).meta({ id: 'CreatedUser' });
+export const createdUser = z
+  .object({
+    user,
+    enrolment: issuedToken.describe('Handed to the person, who exchanges it once for a token of their own'),
+  })
+  .meta({ id: 'CreatedUser' });
 export type WireCreatedUser = z.infer<typeof createdUser>;
+export const enrolledUser = z.object({ user, token: issuedToken }).meta({ id: 'EnrolledUser' });
+export type WireEnrolledUser = z.infer<typeof enrolledUser>;
 export const whoAmI = z
   .object({
     type: z.string(),
@@ -135,20 +147,31 @@ export const whoAmI = z
   .meta({ id: 'WhoAmI' });
 export type WireWhoAmI = z.infer<typeof whoAmI>;
 
-export const auditQuery = z.strictObject({
-  before: digits(0, Number.MAX_SAFE_INTEGER).optional(),
-  from: digits(0, Number.MAX_SAFE_INTEGER).optional(),
-  limit,
-  action: z.string().max(64).optional(),
-  actor: z.string().max(64).optional(),
-  outcome: z.enum(['success', 'failure', 'denied']).optional(),
-  target: z.string().max(CREDENTIAL_NAME_MAX_CHARS).optional(),
-  environment: name.optional(),
-  workflow: z.string().max(128).optional(),
-  request: z.string().max(64).optional(),
-  since: instant.optional(),
-  until: instant.optional(),
-});
+export const auditQuery = z
+  .strictObject({
+    before: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Only events with a smaller index'),
+    from: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Oldest first from this index on; not with before'),
+    limit,
+    action: z.string().max(64).optional(),
+    actor: z.string().max(64).optional().describe('Id, or name of a person or workload, also of one that is gone'),
+    outcome: z.enum(['success', 'failure', 'denied']).optional(),
+    target: z.string().max(CREDENTIAL_NAME_MAX_CHARS).optional().describe('Id or name of what was touched'),
+    environment: name.optional().describe('Of what was touched; events about no environment are left out'),
+    workflow: z.string().max(128).optional(),
+    request: z.string().max(64).optional(),
+    since: instant.optional().describe('At this instant or later'),
+    until: instant.optional().describe('Before this instant'),
+  })
+  .refine(({ before, from }) => before === undefined || from === undefined, {
+    path: ['from'],
+    message: 'cannot stand with before',
+  });
+const index = digits(0, Number.MAX_SAFE_INTEGER);
+/** Both ends belong to the range; together or not at all. */
+export const exportQuery = z
+  .strictObject({ from: index.optional(), to: index.optional() })
+  .refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], message: 'from and to go together' })
+  .refine(({ from = 0, to = 0 }) => from <= to, { path: ['to'], message: 'must not be less than from' });
 export const event = z
   .looseObject({
     index: z.int(),
@@ -172,7 +195,16 @@ export interface WireEvent {
   readonly details?: Readonly<Record<string, unknown>>;
   readonly origin?: { readonly address: string; readonly userAgent: string };
 }
-export const events = z.object({ items: z.array(event), next_before: z.int().nullable() }).meta({ id: 'EventPage' });
+export const events = z
+  .object({
+    items: z.array(event),
+    next_before: z
+      .int()
+      .nullable()
+      .describe('Older events: pass as before. A page that looked at many events may be short, or empty'),
+    next_from: z.int().nullable().describe('Where following goes on: pass as from'),
+  })
+  .meta({ id: 'EventPage' });
 export const checkpoint = z
   .object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() })
   .meta({ id: 'Checkpoint' });

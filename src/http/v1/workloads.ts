@@ -12,6 +12,7 @@ import {
   listWorkloads,
   revokeToken,
   revokeWorkload,
+  tryKeys,
 } from '../../vault/manage-workloads.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
@@ -72,9 +73,10 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     secret: true,
     idempotent: true,
     success: { status: 201, description: 'The workload and how it proves itself', schema: wire.createdWorkload },
-    handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'workload.create', request, () => {
-        const { body } = request;
+    async handle({ vault }: TenantContext, request) {
+      const { body } = request;
+      if (body.jwks !== undefined) await tryKeys(body.jwks.keys);
+      return once(vault, 'workload.create', request, () => {
         const { row, clientSecret } = createWorkload(vault, request.caller, {
           name: body.name,
           environment: body.environment,
@@ -86,7 +88,8 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
         });
         const secret = clientSecret === undefined ? null : shown(clientSecret.token);
         return { status: 201, body: { workload: workloadView(row), client_id: row.id, client_secret: secret } };
-      }),
+      });
+    },
   }),
   route({
     method: 'GET',
@@ -203,7 +206,11 @@ function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): Clie
   if (body.client_assertion !== undefined) {
     return { method: 'private_key_jwt', clientId: body.client_id, assertion: body.client_assertion };
   }
-  if (basic !== undefined) return { method: 'client_secret', ...basic };
+  if (basic !== undefined) {
+    if (body.client_id !== undefined && body.client_id !== basic.clientId)
+      fail('invalid_request', 'the client_id is not the client of the Authorization header', { pointer: '/client_id' });
+    return { method: 'client_secret', ...basic };
+  }
   if (body.client_secret === undefined) {
     throw refused('no proof');
   }

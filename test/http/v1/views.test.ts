@@ -84,8 +84,10 @@ beforeAll(async () => {
   await good('GET', '/v1/whoami');
   await good('POST', '/v1/tenants', { name: 'acme' });
   await good('GET', '/v1/tenants');
-  await good('POST', '/v1/users', { name: 'eve', grants: [{ role: 'engineer', tenant: 'acme' }] });
-  await good('POST', '/v1/users/eve/tokens', {});
+  const eve = await good('POST', '/v1/users', { name: 'eve', grants: [{ role: 'engineer', tenant: 'acme' }] });
+  await good('POST', '/v1/enrolments', {}, { token: eve.enrolment.token });
+  const more = await good('POST', '/v1/users/ada/tokens', {});
+  await good('DELETE', `/v1/users/ada/tokens/${more.id}`);
   await good('GET', '/v1/users');
   await good('DELETE', '/v1/users/eve');
   await good('GET', '/v1/users');

@@ -1,7 +1,7 @@
 // Token buckets: what a caller may do at once, over time, and what strangers can make the limiter hold.
 import { describe, expect, test } from 'vitest';
+import { RateLimit } from '../../src/access/rate-limit.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
-import { RateLimit } from '../../src/http/rate-limit.ts';
 
 const T0_MS = 1_700_000_000_000;
 

@@ -1,0 +1,112 @@
+// Which settings say where a secret goes and as whom (D14). They are sealed in one blob with the secrets they came with, and no secret is
+// ever used with others. It must never let a setting count as free because nobody thought of it: what is not listed is bound.
+import { canonicalJson } from '../crypto/canonical-json.ts';
+import type { OAuth2Config, RetainedGrant } from './credential-kinds.ts';
+
+/** What may change without the secrets being given anew: none of it names a host, a client or how the client proves itself. */
+export const FREE_SETTINGS = [
+  'workflows',
+  'scope',
+  'scope_separator',
+  'body_format',
+  'refresh',
+  'refresh_token_rotates',
+  'lost_answer',
+  'access_token_ttl_seconds',
+  'idle_limit_days',
+  'absolute_limit_days',
+  'client_secret_expires_at',
+] as const satisfies readonly (keyof OAuth2Config)[];
+type FreeSetting = (typeof FREE_SETTINGS)[number];
+const FREE: ReadonlySet<string> = new Set(FREE_SETTINGS);
+
+export type BoundConfig = Omit<OAuth2Config, FreeSetting>;
+export type FreeConfig = Pick<OAuth2Config, FreeSetting>;
+
+/** Lies sealed in a version's retained part, beside the secrets. */
+export interface BoundSettings {
+  readonly connector: string;
+  readonly config: BoundConfig;
+  /** Where the connector of that day sent secrets with these settings; absent where nobody could tell. */
+  readonly hosts?: readonly string[];
+}
+
+export function boundPart(config: OAuth2Config): BoundConfig {
+  return partOf(config, (name) => !FREE.has(name)) as BoundConfig;
+}
+
+export function freePart(config: OAuth2Config): FreeConfig {
+  return partOf(config, (name) => FREE.has(name)) as FreeConfig;
+}
+
+function partOf(config: OAuth2Config, isIn: (name: string) => boolean): Partial<OAuth2Config> {
+  return Object.fromEntries(Object.entries(config).filter(([name, value]) => value !== undefined && isIn(name)));
+}
+
+/** What a credential's row says of its settings, and which version is current. */
+export interface SettingsRow {
+  readonly connector: string | null;
+  /** JSON of OAuth2Config. */
+  readonly config: string;
+  readonly current_version: number;
+}
+
+export interface VersionSettings {
+  readonly connector: string;
+  /** The bound settings of the version, with the free ones of today. */
+  readonly config: OAuth2Config;
+}
+
+/**
+ * The only settings that the secrets of `version` may be used with. Undefined for an older version that was stored before settings were
+ * sealed with versions: nobody can tell where its secrets were meant to go.
+ */
+export function settingsOfVersion(row: SettingsRow, version: number, retained: RetainedGrant): VersionSettings | undefined {
+  const told = JSON.parse(row.config) as OAuth2Config;
+  const { settings } = retained;
+  if (settings !== undefined) {
+    return { connector: settings.connector, config: { ...settings.config, ...freePart(told) } };
+  }
+  return version === row.current_version && row.connector !== null ? { connector: row.connector, config: told } : undefined;
+}
+
+/**
+ * The first bound setting in which `after` differs from `before`, as a JSON pointer; undefined where none does.
+ * @param open parameters that the person or the provider tells at each consent, which the connector keeps within its own hosts
+ */
+export function changedSetting(
+  before: BoundConfig,
+  after: BoundConfig,
+  open: ReadonlySet<string> = new Set(),
+): string | undefined {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)] as (keyof BoundConfig)[]);
+  for (const name of [...names].sort()) {
+    if (name === 'parameters') {
+      const [was, is] = [before.parameters ?? {}, after.parameters ?? {}];
+      const changed = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort().find((key) => {
+        return !open.has(key) && own(was, key) !== own(is, key);
+      });
+      if (changed !== undefined) return `/config/parameters/${changed}`;
+    } else if (canonicalJson(before[name] ?? null) !== canonicalJson(after[name] ?? null)) {
+      return `/config/${name}`;
+    }
+  }
+  return undefined;
+}
+
+function own(record: Readonly<Record<string, string>>, key: string): string | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+const HOSTS_MAX_CHARS = 500;
+
+/** The hosts of these URLs, sorted, once each. */
+export function hostsOf(urls: readonly string[]): readonly string[] {
+  return [...new Set(urls.flatMap((url) => URL.parse(url)?.host ?? []))].sort();
+}
+
+/** Hosts as an event tells them: bounded. */
+export function hostsAsText(hosts: readonly string[]): string {
+  const text = hosts.join(' ');
+  return text.length <= HOSTS_MAX_CHARS ? text : `${text.slice(0, HOSTS_MAX_CHARS)} ...`;
+}

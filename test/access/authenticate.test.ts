@@ -1,0 +1,219 @@
+// Who is behind a token: only whoever holds its secret, only while everything it rests on lives, whatever was cached.
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { describe, expect, it } from 'vitest';
+import { WorkloadAuthenticator } from '../../src/access/authenticate.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { WorkloadStore } from '../../src/cell/workloads.ts';
+import { publicKeyId } from '../../src/crypto/public-key.ts';
+import { parseToken, type TokenType } from '../../src/crypto/token.ts';
+import { exchangeToken } from '../../src/vault/exchange-token.ts';
+import { createUser } from '../../src/vault/manage-users.ts';
+import {
+  createClientSecret,
+  createDirectToken,
+  createWorkload,
+  revokeToken,
+  revokeWorkload,
+} from '../../src/vault/manage-workloads.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
+import { checksumOf, forgedFrom } from '../kit/forged.ts';
+import { testHome, testTeam, textOf } from '../kit/homes.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+
+const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
+
+/** A workload with a client secret and one with a key, and what is done with their tokens. */
+async function furnished() {
+  const tenant = await testTenant();
+  await putKey(tenant, 'stripe', 'not-a-real-secret');
+  const { vault } = tenant;
+  const admin = () => tenant.user(['admin'], 'everywhere');
+  const keys = await generateKeyPair('EdDSA');
+  const jwk = await exportJWK(keys.publicKey);
+  const make = (name: string, jwks?: string) =>
+    vault.submit(() =>
+      createWorkload(vault, admin(), {
+        name,
+        environment: 'staging',
+        patterns: ['*'],
+        permissions: ['read'],
+        networks: [],
+        jwks,
+        ttlMs: 86_400_000,
+      }),
+    );
+  const made = await make('sync');
+  const signing = await make('signing', JSON.stringify({ keys: [jwk] }));
+  const secret = made.clientSecret === undefined ? '' : textOf(made.clientSecret.token);
+  const exchange = async (clientSecret: string, clientId?: string) =>
+    textOf((await exchangeToken(vault, tenant.token(undefined), { method: 'client_secret', clientId, clientSecret }, [])).token);
+  const assert = async (jti: string) => {
+    const now = Math.floor(tenant.clock.now() / 1_000);
+    const { id } = signing.row;
+    const claims = { iss: id, sub: id, aud: AUDIENCE, iat: now, exp: now + 60, jti };
+    const assertion = await new SignJWT(claims).setProtectedHeader({ alg: 'EdDSA' }).sign(keys.privateKey);
+    const proof = { method: 'private_key_jwt', clientId: undefined, assertion } as const;
+    return textOf((await exchangeToken(vault, tenant.token(undefined), proof, [AUDIENCE])).token);
+  };
+  const read = (token: string) => readAs(tenant, token);
+  const direct = async () =>
+    textOf((await vault.submit(() => createDirectToken(vault, admin(), { workload: 'sync', permissions: undefined, ttlMs: 3_600_000 }))).token); // biome-ignore format: one line
+  return { tenant, vault, admin, secret, exchange, assert, read, direct, jwk, signing: signing.row };
+}
+
+function readAs(tenant: TestTenant, token: string): Promise<string> {
+  const what = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
+  return outcomeOf(tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(token), what)));
+}
+
+const idOf = (token: string) => parseToken(token)?.publicId ?? '';
+
+describe('a forged token with a known public id and a right checksum', () => {
+  const tried = new Set<TokenType>();
+  const forgeries = (token: string) => {
+    tried.add(parseToken(token)?.type as TokenType);
+    const made = [forgedFrom(token), forgedFrom(token, 'one-character')];
+    for (const text of made) {
+      expect(parseToken(text), 'rightly spelled').toMatchObject({ publicId: idOf(token) });
+      expect(text).not.toBe(token);
+    }
+    return made;
+  };
+
+  it('is nobody: of a workload, whether direct, exchanged or its client secret, also when the true one is cached', async () => {
+    const { secret, exchange, read, direct } = await furnished();
+    const [access, wlk] = [await exchange(secret), await direct()];
+    for (const token of [access, wlk]) {
+      for (const text of forgeries(token)) expect(await read(text), text.slice(0, 7)).toBe('unauthenticated');
+      expect(await read(token)).toBe('ok');
+      for (const text of forgeries(token)) expect(await read(text), text.slice(0, 7)).toBe('unauthenticated');
+    }
+    for (const text of forgeries(secret)) expect(await outcomeOf(exchange(text))).toBe('unauthenticated');
+    expect(await outcomeOf(exchange(secret))).toBe('ok');
+  });
+
+  it('is nobody: of a person, of a new person’s enrolment and of the bootstrap secret', async () => {
+    const first = await testHome();
+    for (const text of forgeries(first.bootstrap)) expect(first.home.identify(text)).toBeUndefined();
+    expect(first.home.identify(first.bootstrap)).toBeDefined();
+    const team = await testTeam();
+    const grants = [{ role: 'auditor' as const, tenant: undefined }];
+    const input = { name: 'eve', grants, enrolmentTtlMs: 60_000 };
+    const { enrolment } = await team.home.submit(() => createUser(team.home, team.caller(team.owner), input));
+    for (const token of [team.owner, textOf(enrolment.token)]) {
+      for (const text of forgeries(token)) expect(team.home.identify(text), text.slice(0, 7)).toBeUndefined();
+      expect(team.home.identify(token)).toBeDefined();
+      for (const text of forgeries(token)) expect(team.home.identify(text), text.slice(0, 7)).toBeUndefined();
+    }
+  });
+
+  it('was tried for every type there is', () => {
+    const all: Record<TokenType, true> = { boot: true, enr: true, usr: true, wlk: true, acc: true, cs: true };
+    expect([...tried].sort()).toEqual(Object.keys(all).sort());
+  });
+
+  it('is nobody either when its type is another: a secret of one type opens nothing as another', async () => {
+    const { secret, exchange, read, direct } = await furnished();
+    const as = (token: string, type: string) => {
+      const body = token.replace(/^kt_[a-z]+_/, `kt_${type}_`).slice(0, -6);
+      return body + checksumOf(body);
+    };
+    for (const token of [secret, await exchange(secret), await direct()])
+      for (const type of ['acc', 'wlk', 'usr']) if (!token.startsWith(`kt_${type}_`)) expect(await read(as(token, type))).toBe('unauthenticated'); // biome-ignore format: one line
+    for (const token of [await exchange(secret), await direct()])
+      expect(await outcomeOf(exchange(as(token, 'cs')))).toBe('unauthenticated');
+  });
+});
+
+describe('a client id beside the secret', () => {
+  it('must be the one the secret belongs to', async () => {
+    const { secret, exchange, signing } = await furnished();
+    expect(await outcomeOf(exchange(secret, signing.id))).toBe('unauthenticated');
+    expect(await outcomeOf(exchange(secret, 'wkl_nobody'))).toBe('unauthenticated');
+    expect(await outcomeOf(exchange(secret, ''))).toBe('unauthenticated');
+  });
+});
+
+type Furnished = Awaited<ReturnType<typeof furnished>>;
+
+/** What a workload can lose, each with a token that rests on it. */
+const LOSSES: readonly {
+  readonly what: string;
+  readonly token: (f: Furnished) => Promise<string>;
+  readonly lose: (f: Furnished, token: string) => unknown;
+}[] = [
+  {
+    what: 'the token itself',
+    token: (f) => f.direct(),
+    lose: (f, token) => f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(token))),
+  },
+  {
+    what: 'the client secret it was exchanged for',
+    token: (f) => f.exchange(f.secret),
+    lose: (f) => f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(f.secret))),
+  },
+  {
+    what: 'its workload, of a direct token',
+    token: (f) => f.direct(),
+    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'sync')),
+  },
+  {
+    what: 'its workload, of an exchanged token',
+    token: (f) => f.exchange(f.secret),
+    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'sync')),
+  },
+  {
+    what: 'its workload, of a token for a signed assertion',
+    token: (f) => f.assert('one'),
+    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'signing')),
+  },
+  { what: 'its time', token: (f) => f.exchange(f.secret), lose: (f) => f.tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs) },
+  { what: 'the time of its workload', token: (f) => f.direct(), lose: (f) => f.tenant.clock.pass(86_400_000) },
+];
+
+describe('a principal that loses', () => {
+  it.each(LOSSES)('$what is nobody at once, from the cache and after a restart', async ({ token, lose }) => {
+    const f = await furnished();
+    const held = await token(f);
+    expect([await f.read(held), await f.read(held)]).toEqual(['ok', 'ok']);
+    await lose(f, held);
+    expect(await f.read(held)).toBe('unauthenticated');
+    const again = f.tenant.reopen();
+    const what = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
+    expect(await outcomeOf(again.submit(() => readCredential(again, f.tenant.token(held), what)))).toBe('unauthenticated');
+  });
+
+  it('one client secret keeps what was exchanged for the other, and what was made without one', async () => {
+    const f = await furnished();
+    const further = await f.vault.submit(() => createClientSecret(f.vault, f.admin(), 'sync'));
+    const other = await f.exchange(textOf(further.secret.token));
+    const [old, direct] = [await f.exchange(f.secret), await f.direct()];
+    await f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(f.secret)));
+    expect([await f.read(old), await f.read(other), await f.read(direct)]).toEqual(['unauthenticated', 'ok', 'ok']);
+  });
+
+  it('the key that signed its assertion is nobody, whoever took the key away', async () => {
+    const f = await furnished();
+    const held = await f.assert('one');
+    const { tokens } = f.vault.core;
+    const withKeys = (jwks: string | null) => {
+      const store = { find: () => ({ ...f.signing, last_used_at: null, jwks }), markUsed: () => {}, whenChanged: () => {} };
+      const pepper = f.vault.around.root.subkey('token-pepper');
+      const authenticator = new WorkloadAuthenticator(tokens, store as unknown as WorkloadStore, pepper, f.tenant.clock);
+      return f.vault.door.keepBooks('authentication', (books) => authenticator.byToken(books, held));
+    };
+    const other = await exportJWK((await generateKeyPair('EdDSA')).publicKey);
+    expect(withKeys(JSON.stringify({ keys: [other, f.jwk] }))?.name).toBe('signing');
+    expect(withKeys(JSON.stringify({ keys: [other] }))).toBeUndefined();
+    expect(withKeys(null)).toBeUndefined();
+  });
+
+  it('is named in its events by what it showed: the token, the client secret, or the key', async () => {
+    const f = await furnished();
+    await f.exchange(f.secret);
+    await f.assert('one');
+    const exchanges = eventsOf(f.tenant.sql).filter((event) => event['action'] === 'token.exchange');
+    expect(exchanges.map((event) => (event['actor'] as { token: string }).token)).toEqual([idOf(f.secret), publicKeyId(f.jwk)]);
+  });
+});

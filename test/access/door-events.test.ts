@@ -1,0 +1,233 @@
+// What the door writes down: one event for each answer, with who, what, the reason and nothing that did not happen.
+import { describe, expect, it } from 'vitest';
+import { Authorizer } from '../../src/access/authorizer.ts';
+import type { Found } from '../../src/access/guard.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
+import { cedarEngine, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
+import { testTeam } from '../kit/homes.ts';
+import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
+
+const CREDENTIAL = { type: 'Credential', tenant: 'ten_made-up', environment: 'staging' } as const;
+const found = <S>(subject: S): Found<S> => ({
+  resource: CREDENTIAL,
+  target: { type: 'credential', name: 'stripe', environment: 'staging' },
+  subject,
+});
+const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
+
+/** How `work` ended inside a job of its own, and the events it left. */
+async function left(tenant: TestTenant, work: () => unknown) {
+  const before = eventsOf(tenant.sql).length;
+  const end = await tenant.vault.submit(work).then(
+    () => 'ok',
+    (error: unknown) => (error instanceof KeyturnError ? error.code : String(error)),
+  );
+  return { end, events: eventsOf(tenant.sql).slice(before) };
+}
+
+const throwing = (error: unknown) => () => {
+  throw error;
+};
+
+describe('what cannot be looked up', () => {
+  it.each([
+    [new KeyturnError('integrity', 'a changed row'), 'integrity', 'integrity'],
+    [new TypeError('not-a-real-secret'), 'internal', 'TypeError: not-a-real-secret'],
+  ])('was asked for all the same: %s', async (error, reason, ended) => {
+    const tenant = await testTenant();
+    const { end, events } = await left(tenant, () =>
+      tenant.vault.door.enter(admin(tenant), 'credential.describe', throwing(error), () => {}),
+    );
+    expect(end).toBe(ended);
+    expect(events).toEqual([
+      expect.objectContaining({
+        action: 'credential.describe',
+        actor: { type: 'user', id: 'usr_admin', token: 'token' },
+        outcome: 'failure',
+        reason,
+        target: { type: 'credential' },
+      }),
+    ]);
+    expect(JSON.stringify(events)).not.toContain('not-a-real-secret');
+  });
+});
+
+describe('what failed while it was done', () => {
+  it.each([
+    [new KeyturnError('conflict', 'x'), 'conflict', 'conflict'],
+    [new RangeError('not-a-real-secret'), 'internal', 'RangeError: not-a-real-secret'],
+  ])('is a failure with its code and what was known so far: %s', async (error, reason, ended) => {
+    const tenant = await testTenant();
+    const { end, events } = await left(tenant, () =>
+      tenant.vault.door.enter(
+        admin(tenant),
+        'credential.put',
+        () => found(true),
+        (_access, _subject, details) => {
+          details.version = 7;
+          throw error;
+        },
+      ),
+    );
+    expect(end).toBe(ended);
+    expect(events).toEqual([expect.objectContaining({ outcome: 'failure', reason, details: { version: 7 } })]);
+  });
+
+  it('leaves nothing at all where the storage failed: the batch is lost with it', async () => {
+    for (const code of ['storage_full', 'storage_unavailable'] as const) {
+      const tenant = await testTenant();
+      const error = new KeyturnError(code, 'x');
+      const looking = await left(tenant, () =>
+        tenant.vault.door.enter(admin(tenant), 'credential.put', throwing(error), () => {}),
+      );
+      const doing = await left(tenant, () =>
+        tenant.vault.door.enter(admin(tenant), 'credential.put', () => found(true), throwing(error)),
+      );
+      expect([looking, doing]).toEqual([
+        { end: code, events: [] },
+        { end: code, events: [] },
+      ]);
+    }
+  });
+});
+
+describe('an event', () => {
+  it('of success says that it was allowed, and has details only where there are some', async () => {
+    const tenant = await testTenant();
+    const { events } = await left(tenant, () =>
+      tenant.vault.door.enter(
+        { ...admin(tenant), clientRequest: 'their-id', workflow: 'nightly', workflowRun: 'run-1' },
+        'credential.describe',
+        () => found(true),
+        () => {},
+      ),
+    );
+    expect(events).toEqual([
+      expect.objectContaining({
+        outcome: 'success',
+        reason: 'allowed',
+        client_request: 'their-id',
+        context: { run: 'run-1', workflow: 'nightly' },
+      }),
+    ]);
+    expect(events[0]).not.toHaveProperty('details');
+    expect(events[0]).toHaveProperty('source');
+  });
+
+  it('of the system has no source, and a request id that no other event has', async () => {
+    const tenant = await testTenant();
+    const work = () =>
+      tenant.vault.door.enterAsSystem(
+        'refresh',
+        'credential.rotate',
+        () => found(true),
+        () => {},
+      );
+    const { events } = await left(tenant, () => {
+      work();
+      work();
+    });
+    expect(events).toHaveLength(2);
+    expect(new Set(events.map((event) => event['request'])).size).toBe(2);
+    for (const event of events) {
+      expect(event['request']).toMatch(/^refresh:\d+$/);
+      expect(event).not.toHaveProperty('source');
+    }
+  });
+
+  it('of a refusal has the reason of the policy, which the caller is not told', async () => {
+    const tenant = await testTenant();
+    const auditor = tenant.user(['auditor'], 'everywhere');
+    const { end, events } = await left(tenant, () =>
+      tenant.vault.door.enter(
+        auditor,
+        'credential.put',
+        () => found(true),
+        () => {},
+      ),
+    );
+    expect(end).toBe('forbidden');
+    expect(events).toEqual([
+      expect.objectContaining({ outcome: 'denied', reason: expect.stringMatching(/^guardrails\/auditor#/) }),
+    ]);
+  });
+
+  it('of what is not there is a failure for who may know that, and a denial for who may not', async () => {
+    const tenant = await testTenant();
+    const ask = (caller: Parameters<typeof tenant.vault.door.enter>[0]) =>
+      left(tenant, () =>
+        tenant.vault.door.enter(
+          caller,
+          'credential.describe',
+          () => found(undefined),
+          () => {},
+        ),
+      );
+    const mayKnow = await ask(admin(tenant));
+    expect(mayKnow).toMatchObject({ end: 'not_found', events: [{ outcome: 'failure', reason: 'not_found' }] });
+    const mayNot = await ask(tenant.user(['engineer'], 'elsewhere'));
+    expect(mayNot).toMatchObject({ end: 'not_found', events: [{ outcome: 'denied' }] });
+    expect(mayNot.events[0]?.['reason']).not.toBe('not_found');
+  });
+});
+
+describe('who is turned away', () => {
+  it('leaves an event that says why, naming the tenant at a tenant and none at home', async () => {
+    const tenant = await testTenant();
+    const away = await left(tenant, () => tenant.vault.door.turnAway(admin(tenant), 'tenant.read'));
+    expect(away).toMatchObject({
+      end: 'not_found',
+      events: [{ outcome: 'denied', reason: 'no role at this tenant', target: { type: 'tenant', id: tenant.vault.tenant.id } }],
+    });
+    const team = await testTeam();
+    const before = eventsOf(team.sql).length;
+    const atHome = team.home.submit(() => team.home.door.turnAway(team.caller(team.owner), 'tenant.read'));
+    await expect(atHome).rejects.toMatchObject({ code: 'not_found', message: 'no such tenant' });
+    const [event] = eventsOf(team.sql).slice(before);
+    expect(event).toMatchObject({ outcome: 'denied', reason: 'no such tenant', target: { type: 'tenant' } });
+    expect(event?.['target']).not.toHaveProperty('id');
+  });
+});
+
+describe('what Cedar is told of a thing', () => {
+  const owner = { type: 'User', id: 'usr_made-up', revision: 1, roles: ['owner'] } as const;
+  const context = {
+    assigned: true,
+    inNetwork: true,
+    inScope: true,
+    permitted: true,
+    mfaFresh: true,
+    approved: false,
+    demo: false,
+    contained: false,
+  };
+
+  it.each([
+    ['tenant', 'ten_one', 'ten_two'],
+    ['environment', 'staging', 'production'],
+    ['kind', 'oauth2', 'api_key'],
+    ['connector', 'hubspot', 'stripe'],
+  ])('includes its %s, so that a policy can speak of it', (attribute, one, two) => {
+    const forbid = `@id("extra") forbid (principal, action, resource is Credential) when { ${attribute === 'tenant' ? '' : `resource has ${attribute} && `}resource.${attribute} == "${one}" };`;
+    const authorizer = testAuthorizer({ 'guardrails/extra': forbid });
+    const thing = { type: 'Credential', tenant: 'ten_made-up', environment: 'staging', kind: 'api_key', connector: 'x' } as const;
+    const allows = (value: string) =>
+      authorizer.decide(owner, 'credential.describe', { ...thing, [attribute]: value }, context).allow;
+    expect([allows(one), allows(two)]).toEqual([false, true]);
+  });
+
+  it.each(Object.keys(context) as (keyof typeof context)[])('includes the fact %s of the request', (fact) => {
+    const seen: unknown[] = [];
+    const engine = {
+      ...cedarEngine,
+      statefulIsAuthorized: (request: Parameters<typeof cedarEngine.statefulIsAuthorized>[0]) => {
+        seen.push(request.context[fact]);
+        return cedarEngine.statefulIsAuthorized(request);
+      },
+    };
+    const authorizer = new Authorizer(engine, shippedPolicies());
+    for (const value of [true, false])
+      authorizer.decide(owner, 'credential.describe', { type: 'Credential', tenant: 't' }, { ...context, [fact]: value });
+    expect(seen).toEqual([true, false]);
+  });
+});

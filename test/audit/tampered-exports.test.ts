@@ -1,0 +1,251 @@
+// No removal, doubling, exchange or edit of any lines of an export passes for the whole log: every kind of line, alone and in pairs.
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { ExportVerifier, type VerifyOptions } from '../../src/audit/verify-export.ts';
+import { newSigner, signCheckpoint, signExport, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
+import { RunningSha256 } from '../../src/crypto/primitives.ts';
+import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
+import type { TestTenant } from '../kit/vaults.ts';
+
+interface Tampering {
+  readonly what: string;
+  readonly make: (lines: string[]) => string[];
+}
+
+let tenant: TestTenant;
+let lines: string[];
+let key: string;
+let late: string;
+let tamperings: Tampering[];
+let levels: [string, VerifyOptions][];
+
+const kindOf = (line: string) => (JSON.parse(line) as { export?: string }).export ?? 'event';
+
+/** The first and the last line of each kind, and an event between. */
+function chosen(): string[] {
+  const byKind = Map.groupBy(lines, kindOf);
+  return [...byKind].flatMap(([kind, same]) => [
+    ...new Set([same[0], kind === 'event' ? same[same.length >> 1] : same[0], same.at(-1)]),
+  ]) as string[];
+}
+
+/** Lines are meant by their text, so that two tamperings of one export do not move each other's place. */
+function tamperingsOf(line: string, others: readonly string[], name: string): Tampering[] {
+  const edit = (what: string, change: (text: string) => string): Tampering => ({
+    what: `${what} ${name}`,
+    make: (given) => given.map((one) => (one === line ? change(one) : one)),
+  });
+  return [
+    { what: `remove ${name}`, make: (given) => given.filter((one) => one !== line) },
+    { what: `double ${name}`, make: (given) => given.flatMap((one) => (one === line ? [one, one] : [one])) },
+    { what: `append ${name}`, make: (given) => [...given, line] },
+    { what: `prepend ${name}`, make: (given) => [line, ...given.filter((one) => one !== line)] },
+    edit('put a space into', (text) => text.replace(':', ': ')),
+    edit('put a member into', (text) => text.replace(/}$/, ',"note_":1}')),
+    edit('count up a number in', (text) => text.replace(/:(\d+)/, (_all, count) => `:${Number(count) + 1}`)),
+    edit('change a letter in', (text) => text.replace(/[A-Za-z0-9](?=[^A-Za-z0-9]*$)/, (one) => (one === 'A' ? 'B' : 'A'))),
+    edit('cut', (text) => text.slice(0, -1)),
+    edit('empty', () => ''),
+    ...others.map((other) => ({
+      what: `exchange ${name} with ${kindOf(other)}`,
+      make: (given: string[]) => given.map((one) => (one === line ? other : one === other ? line : one)),
+    })),
+  ];
+}
+
+beforeAll(async () => {
+  tenant = await loggedTenant();
+  lines = await exportedLines(tenant);
+  key = tenant.vault.core.audit.verifierKey;
+  late = tenant.notes.at(-1) ?? '';
+  const picked = chosen();
+  tamperings = picked
+    .flatMap((line, i) => tamperingsOf(line, picked.slice(i + 1), `${kindOf(line)} ${lines.indexOf(line)}`))
+    .filter(({ make }) => make(lines).join('\n') !== lines.join('\n'));
+  levels = [
+    ['alone', {}],
+    ['with the key', { verifierKey: key }],
+    ['with the key and a head kept outside', { verifierKey: key, checkpoints: [late] }],
+  ];
+});
+
+describe('an export that was tampered with', () => {
+  it('has every kind of line, so that every kind is tried', () => {
+    expect([...new Set(lines.map(kindOf))].sort()).toEqual(['checkpoint', 'end', 'event', 'keyturn-audit-v1', 'leaves']);
+    expect(tamperings.length).toBeGreaterThan(100);
+    for (const [, options] of levels) expect(verifyLines(lines, options).verdict).toBe('whole');
+  });
+
+  it('is never whole after one change', () => {
+    for (const { what, make } of tamperings) {
+      const changed = make(lines);
+      for (const [level, options] of levels) expect(verifyLines(changed, options).ok, `${what}, ${level}`).toBe(false);
+    }
+  });
+
+  it('is never whole after any two changes', { timeout: 120_000 }, () => {
+    let tried = 0;
+    const whole: string[] = [];
+    for (const [i, one] of tamperings.entries()) {
+      const once = one.make(lines);
+      for (const other of tamperings.slice(i + 1)) {
+        const changed = other.make(once);
+        if (changed.join('\n') === lines.join('\n')) continue;
+        tried += 1;
+        if (verifyLines(changed).ok) whole.push(`${one.what}, ${other.what}`);
+      }
+    }
+    expect(whole).toEqual([]);
+    expect(tried).toBeGreaterThan(4_000);
+  });
+
+  it('is never whole after any one byte was changed, as bytes', () => {
+    const bytes = Buffer.from(`${lines.join('\n')}\n`);
+    fc.assert(
+      fc.property(fc.nat(bytes.byteLength - 2), fc.integer({ min: 0, max: 255 }), (at, value) => {
+        fc.pre(bytes[at] !== value);
+        const changed = Buffer.from(bytes);
+        changed[at] = value;
+        const verifier = new ExportVerifier();
+        for (let start = 0; start < changed.byteLength; ) {
+          const end = changed.indexOf(0x0a, start);
+          verifier.push(changed.subarray(start, end));
+          start = end + 1;
+        }
+        expect(verifier.finish().ok).toBe(false);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('a log forged from its beginning', () => {
+  /** Every head and the closing line signed again, by a key of the forger's own. */
+  function forged(): string[] {
+    const header = JSON.parse(lines[0] ?? '') as { origin: string; verifier_key: string };
+    const signer = newSigner(header.origin);
+    const out = lines.slice(0, -1).map((line) => {
+      const value = JSON.parse(line) as { export?: string; note?: string };
+      if (value.export === 'keyturn-audit-v1') return JSON.stringify({ ...header, verifier_key: signer.vkey });
+      if (value.export !== 'checkpoint') return line;
+      return JSON.stringify({ export: 'checkpoint', note: signCheckpoint(signer, verifyCheckpoint(key, value.note ?? '')) });
+    });
+    const sha256 = new RunningSha256().add(Buffer.from(`${out.join('\n')}\n`)).digest();
+    const events = out.filter((line) => kindOf(line) === 'event').length;
+    const note = signExport(signer, { origin: header.origin, events, lines: out.length, sha256 });
+    return [...out, JSON.stringify({ export: 'end', note })];
+  }
+
+  it('can only be told by a key or a head kept elsewhere: without one, the result says whose key was believed', () => {
+    expect(verifyLines(forged())).toMatchObject({ verdict: 'whole', key: 'export' });
+    expect(verifyLines(forged(), { verifierKey: key })).toMatchObject({ verdict: 'altered', key: 'pinned' });
+    expect(verifyLines(forged(), { checkpoints: [late] })).toMatchObject({ verdict: 'altered', key: 'export' });
+  });
+});
+
+describe('what of an export is covered', () => {
+  const without = (...kinds: string[]) => lines.filter((line) => !kinds.includes(kindOf(line)));
+  const head = (size: number) =>
+    lines.findIndex(
+      (line) => kindOf(line) === 'checkpoint' && (JSON.parse(line) as { note: string }).note.split('\n')[1] === String(size),
+    );
+  const sizes = () =>
+    lines
+      .filter((line) => kindOf(line) === 'checkpoint')
+      .map((line) => Number((JSON.parse(line) as { note: string }).note.split('\n')[1]));
+
+  it('is nothing where heads and hashes were taken out, whatever was edited', () => {
+    const edited = without('checkpoint', 'leaves', 'end').map((line) =>
+      line.replace('"outcome":"success"', '"outcome":"denied"'),
+    );
+    const events = edited.length - 1;
+    expect(verifyLines(edited)).toMatchObject({
+      verdict: 'incomplete',
+      ok: false,
+      covered: [],
+      uncovered: events,
+      unproven: [{ from: 0, to: events - 1, why: 'no_signed_head' }],
+    });
+  });
+
+  it('ends with the newest head that is there', () => {
+    const [beforeLast = 0, last = 0] = sizes().slice(-2);
+    const cut = lines.filter((_, i) => i !== head(last));
+    expect(verifyLines(cut.slice(0, -1))).toMatchObject({
+      ok: false,
+      head: { size: beforeLast, from: 'export' },
+      covered: [{ from: 0, to: beforeLast - 1 }],
+      uncovered: last - beforeLast,
+      unproven: [{ from: beforeLast, to: last - 1, why: 'after_last_head' }],
+    });
+    expect(verifyLines(cut, { checkpoints: [late] })).toMatchObject({ ok: false, head: { size: last, from: 'outside' } });
+  });
+
+  it('is all but the missing line where a leaves line or an older head is gone', () => {
+    for (const gone of [lines.findIndex((line) => kindOf(line) === 'leaves'), head(sizes()[0] ?? 0)]) {
+      const result = verifyLines(lines.filter((_, i) => i !== gone));
+      expect(result).toMatchObject({ verdict: 'altered', uncovered: 0, closing: 'does_not_fit', unproven: [] });
+      expect(result.findings.map(({ kind }) => kind)).toEqual(['altered_lines']);
+    }
+  });
+
+  it('tells an edited hash from an edited event', () => {
+    const at = lines.findIndex((line) => kindOf(line) === 'leaves');
+    const { first, hashes } = JSON.parse(lines[at] ?? '') as { first: number; hashes: string };
+    const bytes = Buffer.from(hashes, 'base64');
+    bytes[0] = (bytes[0] ?? 0) ^ 1;
+    const changed = lines.with(at, JSON.stringify({ export: 'leaves', first, hashes: bytes.toString('base64') }));
+    expect(verifyLines(changed).findings.map(({ kind, from }) => [kind, from])).toEqual([['edited_hash', first]]);
+  });
+
+  it('says when an event stands there twice', () => {
+    const at = lines.findIndex((line) => line.includes('"index":4,'));
+    expect(verifyLines(lines.toSpliced(at, 0, lines[at] ?? '')).findings).toMatchObject([{ kind: 'duplicated', from: 4, to: 4 }]);
+  });
+});
+
+describe('a part of the log', () => {
+  it('is proven by a file cut by hand, if the range is given and its hashes are there; without the range it is not whole', () => {
+    const some = lines.filter((line) => kindOf(line) !== 'event' || /"index":(5|6|7),/.test(line));
+    expect(verifyLines(some, { verifierKey: key, range: { from: 5, to: 7 } })).toMatchObject({
+      ok: true,
+      verdict: 'range',
+      covered: [{ from: 5, to: 7 }],
+      findings: [],
+    });
+    expect(verifyLines(some, { range: { from: 4, to: 7 } })).toMatchObject({ ok: false });
+    expect(verifyLines(some).ok).toBe(false);
+  });
+
+  it('can be exported: hashes of all, events of the range; an edit in it is named', async () => {
+    const range = { from: 3, to: 9 };
+    const part = await exportedLines(tenant, range);
+    expect(part.filter((line) => kindOf(line) === 'event')).toHaveLength(7);
+    expect(verifyLines(part, { verifierKey: key, range })).toMatchObject({ verdict: 'range', closing: 'signed', findings: [] });
+    expect(verifyLines(part, { verifierKey: key })).toMatchObject({ verdict: 'incomplete', ok: false, findings: [] });
+    expect(verifyLines(part, { range: { from: 3, to: 10 } }).ok).toBe(false);
+    const edited = part.map((line) => (line.includes('"index":5,') ? line.replace('"success"', '"denied"') : line));
+    expect(verifyLines(edited, { range }).findings.map(({ kind, from }) => [kind, from])).toEqual([['edited', 5]]);
+    const without = part.filter((line) => !line.includes('"index":6,'));
+    expect(verifyLines(without, { range }).findings.map(({ kind, from }) => [kind, from])).toEqual([['deleted', 6]]);
+  });
+});
+
+describe('a head with the state of the database in it', () => {
+  it('verifies with and without that line, and the result says which', () => {
+    const { audit, keyring } = tenant.vault.core;
+    const plain = verifyCheckpoint(key, late);
+    const anchored = { ...plain, anchor: { epoch: 17, chain: new Uint8Array(32).fill(7) } };
+    const note = signCheckpoint(signerFrom(keyring.current('audit_sign').key.export(), audit.origin), anchored);
+    expect(note).toContain('\nkeyturn-seq ');
+    expect(note.split('\n')[4]).toMatch(/^keyturn-anchor 17 [A-Za-z0-9+/]{43}=$/);
+    expect(verifyCheckpoint(key, note)).toEqual(anchored);
+    expect(verifyLines(lines, { checkpoints: [late] }).head?.anchored).toBe(false);
+    const withAnchor = lines.map((line) =>
+      kindOf(line) === 'checkpoint' && line.includes(`\\n${plain.size}\\n`)
+        ? JSON.stringify({ export: 'checkpoint', note })
+        : line,
+    );
+    expect(verifyLines(withAnchor.slice(0, -1)).head).toMatchObject({ size: plain.size, anchored: true });
+  });
+});

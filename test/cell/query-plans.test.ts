@@ -1,0 +1,168 @@
+// Every statement of the product walks an index: none reads a table that may be large from end to end, nor sorts what it found.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { migrate } from '../../src/cell/migrations.ts';
+import { REGISTER_SCRIPT } from '../../src/cell/register.ts';
+import type { Sql } from '../../src/cell/sql.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
+import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
+import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { exportedLines } from '../kit/exports.ts';
+import { anything, StatementRecorder, statementSites } from '../kit/sql-statements.ts';
+import { putKey, testTenant, workloadToken } from '../kit/vaults.ts';
+
+/** Tables that stay small by what they are about. */
+const SMALL = new Map([
+  ['cell', 'one row'],
+  ['audit_head', 'one row'],
+  ['tenant_key', 'a handful of purposes, a row for each version'],
+  ['key_rotation', 'a row for each rotation of a purpose'],
+  ['environment', 'made by hand'],
+  ['user', 'the team'],
+  ['user_grant', 'the team'],
+  ['schema_step', 'a row for each step'],
+  ['sqlite_master', 'the schema itself'],
+]);
+
+/** An index of few rows, read whole. */
+const BOUNDED = new Set(['SCAN webhook USING INDEX webhook_live']); // at most LIMITS.webhooksMaxCount of them
+
+const STORES = join(import.meta.dirname, '../../src/cell');
+const statements = new Map<string, Set<string>>();
+const databases: Sql[] = [];
+
+function keep(recorder: StatementRecorder): void {
+  for (const [text, sites] of recorder.statements) statements.set(text, new Set([...(statements.get(text) ?? []), ...sites]));
+}
+
+/** All there, all but the first one absent, and between: what a filter adds is asked with it and without. */
+const ARGUMENTS = [0, 1, 2, 3, 4, 5]
+  .map((absent) => (count: number) => Array.from({ length: count }, (_, i) => (i >= 1 && i === absent ? undefined : anything())))
+  .concat([(count) => Array.from({ length: count }, (_, i) => (i === 0 ? anything() : undefined))]);
+
+type Callable = (...given: unknown[]) => unknown;
+
+function call(recorder: StatementRecorder, method: (given: unknown[]) => unknown): void {
+  for (const made of ARGUMENTS) {
+    for (const answers of ['rows', 'rows of nulls', 'nothing at first'] as const) {
+      recorder.begin(answers);
+      try {
+        method(made(8));
+      } catch {
+        // What was asked until then is recorded; whatever is never asked fails the test below.
+      }
+    }
+  }
+}
+
+/** Calls every function and every method of every class of src/cell that takes a database first. */
+async function askStores(): Promise<void> {
+  const recorder = new StatementRecorder();
+  // Made-up rows have made-up MACs: here it is about what is asked, not what is believed.
+  vi.resetModules();
+  vi.doMock('../../src/crypto/row-mac.ts', async (original) => ({
+    ...(await original<object>()),
+    rowMac: () => new Uint8Array(32),
+    checkRowMac: () => {},
+  }));
+  for (const file of readdirSync(STORES).filter((name) => name.endsWith('.ts'))) {
+    const module = (await import(join(STORES, file))) as Record<string, unknown>;
+    for (const value of Object.values(module)) {
+      if (typeof value !== 'function') continue;
+      const isClass = Function.prototype.toString.call(value).startsWith('class ');
+      if (!isClass) call(recorder, (given) => (value as Callable)(recorder, ...given));
+      for (const name of isClass ? Object.getOwnPropertyNames(value.prototype) : []) {
+        const member = Object.getOwnPropertyDescriptor(value.prototype, name)?.value as unknown;
+        if (name === 'constructor' || typeof member !== 'function') continue;
+        call(recorder, (given) => {
+          const store = new (value as new (...made: unknown[]) => Record<string, Callable>)(recorder, ...given.map(anything));
+          return store[name]?.(...given);
+        });
+      }
+    }
+  }
+  vi.doUnmock('../../src/crypto/row-mac.ts');
+  vi.resetModules();
+  keep(recorder);
+}
+
+/** The log, the keys and what belongs to them, as they are used. */
+async function runTenant(): Promise<void> {
+  const recorder = new StatementRecorder(openNodeSql(':memory:'));
+  const tenant = await testTenant({ sql: recorder });
+  const { vault } = tenant;
+  await putKey(tenant, 'crm', 'not-a-real-secret');
+  await workloadToken(tenant);
+  await vault.submit(() => rotateKeys(vault, tenant.user(['admin'], 'everywhere'), undefined));
+  while ((await vault.submit(() => rewrapBatch(vault))) > 0);
+  const auditor = tenant.user(['auditor'], 'everywhere');
+  const filter = { sinceAt: '2020-01-01T00:00:00.000Z', untilAt: '2030-01-01T00:00:00.000Z' };
+  await searchAudit(vault, auditor, filter, undefined, 50);
+  await followAudit(vault, auditor, {}, 3, 50);
+  await readCheckpoint(vault, auditor);
+  await exportedLines(tenant);
+  tenant.reopen();
+  keep(recorder);
+  databases.push(recorder);
+}
+
+beforeAll(async () => {
+  const tenant = openNodeSql(':memory:');
+  migrate(tenant, 'tenant', 0);
+  const home = openNodeSql(':memory:');
+  migrate(home, 'home', 0);
+  home.script(REGISTER_SCRIPT);
+  databases.push(tenant, home);
+  await askStores();
+  await runTenant();
+});
+
+/** Undefined where a table of the statement is not in this database. */
+function planOf(sql: Sql, statement: string): string[] | undefined {
+  const values = [...statement.matchAll(/\?/g)].map(() => null);
+  try {
+    return sql.all<{ detail: string }>(`EXPLAIN QUERY PLAN ${statement}`, ...values).map(({ detail }) => detail);
+  } catch (error) {
+    if (/no such table/.test(String((error as { cause?: unknown }).cause ?? error))) return undefined;
+    throw error;
+  }
+}
+
+/** What of a plan reads more than it needs to, unless all of it is about small tables. */
+function faultsOf(plan: readonly string[]): string[] {
+  const tables = plan.flatMap((step) => /^(?:SCAN|SEARCH) (\w+)/.exec(step)?.[1] ?? []);
+  if (tables.every((table) => SMALL.has(table))) return [];
+  return plan.filter((step) => {
+    const [, table = ''] = /^SCAN (\w+)/.exec(step) ?? [];
+    const isHarmless = SMALL.has(table) || /^SCAN CONSTANT ROW|^SCAN json_each/.test(step) || BOUNDED.has(step);
+    return /TEMP B-TREE/.test(step) || (step.startsWith('SCAN') && !isHarmless);
+  });
+}
+
+describe('the statements of the product', () => {
+  it('are all known here: every place that asks for one was reached', () => {
+    const reached = new Set([...statements.values()].flatMap((sites) => [...sites]));
+    expect(statements.size).toBeGreaterThan(120);
+    expect(statementSites().filter((site) => !reached.has(site))).toEqual([]);
+  });
+
+  it('walk an index each', () => {
+    const faults: string[] = [];
+    for (const [statement, sites] of statements) {
+      const plans = databases.map((sql) => planOf(sql, statement)).filter((plan) => plan !== undefined);
+      expect(plans.length, statement).toBeGreaterThan(0);
+      for (const plan of plans) faults.push(...faultsOf(plan).map((step) => `${[...sites].join(', ')}: ${step}: ${statement}`));
+    }
+    expect([...new Set(faults)]).toEqual([]);
+  });
+
+  it('would not pass if one read a large table from end to end, or sorted it', () => {
+    const faults = (statement: string) => faultsOf(planOf(databases[0] as Sql, statement) ?? []);
+    expect(faults('SELECT * FROM credential WHERE description = ?')).toEqual(['SCAN credential']);
+    expect(faults('SELECT * FROM credential WHERE environment_id = ? AND name > ? ORDER BY name')).toContain('SCAN credential');
+    expect(faults('SELECT * FROM run WHERE credential_id = ? ORDER BY step')).toEqual(['USE TEMP B-TREE FOR ORDER BY']);
+    expect(faults('SELECT * FROM credential WHERE id = ?')).toEqual([]);
+    expect(faults('SELECT * FROM environment ORDER BY name')).toEqual([]);
+  });
+});

@@ -1,0 +1,269 @@
+// npm run test:mutation: changes the program in one place at a time and asks whether a test notices. Options in `usage` below.
+// It must never change the work tree: it works in copies under the system's temporary folder.
+import { createHash, randomInt } from 'node:crypto';
+import { cpSync, existsSync, globSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Copies, type TestRun } from './copies.ts';
+import { type Entries, type Reach, readReach, testsFor } from './reach.ts';
+import { type Mutant, mutantsOf } from './sites.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const EQUIVALENTS = join(import.meta.dirname, 'equivalents.json');
+const REACH = join(ROOT, 'node_modules', '.cache', 'keyturn-reach');
+
+const PATHS = [
+  'src/access',
+  'src/crypto',
+  'src/cell',
+  'src/audit',
+  'src/vault',
+  'rotation/engine',
+  'rotation/grants/refresh*.ts',
+  'rotation/grants/revoke.ts',
+];
+/** Tests that run inside one process; those that start others are too slow to ask a thousand times. */
+const TESTS = [
+  ...['access', 'alerts', 'audit', 'base', 'cell', 'console', 'contracts', 'crypto', 'http', 'policies', 'rotation', 'vault'],
+  ...['docs/webhooks', 'secrecy.test.ts', 'node/sqlite', 'node/egress.test.ts', 'node/database-files'],
+].map((name) => join('test', name));
+const SLOW_TESTS = ['conformance/conformance.node', 'faults/simulated-refresh', 'faults/tampered'].map((name) =>
+  join('test', name),
+);
+/** Too slow to ask so often, or judging by time, which on a busy machine is chance. */
+const LEFT_OUT = ['test/rotation/every-connector.test.ts', 'test/crypto/nonces.test.ts', 'test/http/hostile-evidence.test.ts'];
+
+const TARGET_PERCENT = 95;
+const FIRST_TESTS = 5;
+const FULL_COUNT = 200;
+const QUICK = { count: 40, seconds: 120 };
+const REACH_MAX_MS = 15 * 60_000;
+/** On top of what the tests took without a change: start, and a busy machine. */
+const SLACK_MS = 60_000;
+const SLACK_FACTOR = 4;
+
+type Fate = 'killed' | 'timeout' | 'survived' | 'not reached' | 'broken';
+interface Result {
+  readonly mutant: Mutant;
+  readonly fate: Fate;
+  readonly by: string;
+}
+
+interface Equivalent {
+  readonly file: string;
+  /** The whole line, trimmed, before and after. */
+  readonly before: string;
+  readonly after: string;
+  readonly reason: string;
+}
+
+const { values: given } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    count: { type: 'string' },
+    paths: { type: 'string' },
+    lines: { type: 'string' },
+    workers: { type: 'string', default: '2' },
+    quick: { type: 'boolean', default: false },
+    slow: { type: 'boolean', default: false },
+    'same-reach': { type: 'boolean', default: false },
+    json: { type: 'string' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+
+const usage = `npm run test:mutation -- [options]
+  --quick          about ${QUICK.seconds} seconds, ${QUICK.count} changes at most; reports the score and never fails because of it
+  --seed N         the same choice again; without it a fresh one is printed
+  --count N        how many changes (${FULL_COUNT}); "all" for every one
+  --paths a,b      folders, files or patterns (${PATHS.join(',')})
+  --lines a:1-9    only these lines of a file
+  --workers N      copies of the tree at work at once (2)
+  --slow           asks the conformance suite and the simulator too
+  --same-reach     keep the map of which test enters which function although sources or tests changed
+  --json FILE      every result, for a program`;
+
+class Mutations {
+  readonly texts = new Map<string, string>();
+  readonly #equivalents = JSON.parse(readFileSync(EQUIVALENTS, 'utf8')) as Equivalent[];
+
+  all(paths: readonly string[]): Mutant[] {
+    const files = paths.flatMap((path) => globSync(path.endsWith('.ts') ? path : `${path}/**/*.ts`, { cwd: ROOT }));
+    return [...new Set(files)].sort().flatMap((file) => {
+      const text = readFileSync(join(ROOT, file), 'utf8');
+      this.texts.set(file, text);
+      return mutantsOf(file, text);
+    });
+  }
+
+  changed({ file, start, end, replacement }: Mutant): string {
+    const text = this.texts.get(file)!;
+    return text.slice(0, start) + replacement + text.slice(end);
+  }
+
+  /** The lines it stands on before and after, on one line each. */
+  diff(mutant: Mutant): { before: string; after: string } {
+    const text = this.texts.get(mutant.file)!;
+    const from = text.lastIndexOf('\n', mutant.start) + 1;
+    const to = text.indexOf('\n', mutant.end);
+    const flat = (lines: string) => lines.replace(/\s+/g, ' ').trim();
+    const after = text.slice(from, mutant.start) + mutant.replacement + text.slice(mutant.end, to);
+    return { before: flat(text.slice(from, to)), after: flat(after) };
+  }
+
+  isEquivalent(mutant: Mutant): boolean {
+    const { before, after } = this.diff(mutant);
+    return this.#equivalents.some((known) => known.file === mutant.file && known.before === before && known.after === after);
+  }
+}
+
+/** xorshift32 over a shuffled list: the same seed chooses the same changes of the same sources. */
+function chosen(mutants: readonly Mutant[], count: number, seed: number): Mutant[] {
+  let state = seed | 1;
+  const next = (below: number) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+  const rest = [...mutants];
+  for (let i = rest.length - 1; i > 0; i--) {
+    const j = next(i + 1);
+    [rest[i], rest[j]] = [rest[j]!, rest[i]!];
+  }
+  return rest.slice(0, count);
+}
+
+/** The map of an earlier run where nothing changed since, or a fresh one: the tests run once, unchanged, a share of them in each copy. */
+async function reachOf(copies: Copies, tests: readonly string[]): Promise<Reach> {
+  const last = join(REACH, 'last');
+  const folder = given['same-reach'] && existsSync(last) ? last : join(REACH, digestOfTree(tests));
+  if (!existsSync(folder)) {
+    const fresh = join(REACH, `new-${process.pid}`);
+    const skipped = LEFT_OUT.map((test) => `--exclude=${test}`);
+    const runs = await Promise.all(
+      copies.folders.map((copy, index) => {
+        const share = `--shard=${index + 1}/${copies.folders.length}`;
+        return copies.test(copy, [...tests, ...skipped, share], REACH_MAX_MS, { KEYTURN_REACH: fresh });
+      }),
+    );
+    for (const { failedFiles } of runs) for (const file of failedFiles) dropTest(fresh, file);
+    renameSync(fresh, folder);
+    rmSync(last, { recursive: true, force: true });
+    cpSync(folder, last, { recursive: true });
+  }
+  return readReach(folder);
+}
+
+/** A test that fails without a change would notice everything. */
+function dropTest(folder: string, test: string): void {
+  console.log(`left out, it does not pass unchanged on this machine now: ${test}`);
+  for (const name of readdirSync(folder)) {
+    if ((JSON.parse(readFileSync(join(folder, name), 'utf8')) as Entries).test === test) rmSync(join(folder, name));
+  }
+}
+
+function digestOfTree(tests: readonly string[]): string {
+  const files = globSync('{src,rotation,test,policies}/**/*', { cwd: ROOT, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  const hash = createHash('sha256').update(tests.join());
+  for (const path of files.map((entry) => join(entry.parentPath, entry.name)).sort()) hash.update(readFileSync(path));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Tries the likely tests first: most changes are noticed there, and only the rest pays for all tests that enter the place. */
+async function tried(copies: Copies, folder: string, mutations: Mutations, mutant: Mutant, reach: Reach): Promise<Result> {
+  const all = testsFor(mutant.place, reach);
+  if (all.length === 0) return { mutant, fate: 'not reached', by: 'no test enters it' };
+  const stages = [all.slice(0, FIRST_TESTS), all.slice(FIRST_TESTS)].filter((stage) => stage.length > 0);
+  return copies.changed(folder, mutant.file, mutations.changed(mutant), async () => {
+    for (const stage of stages) {
+      const usualMs = stage.reduce((sum, test) => sum + (reach.millisecondsOf.get(test) ?? 0), 0);
+      const run: TestRun = await copies.test(folder, stage, usualMs * SLACK_FACTOR + SLACK_MS);
+      if (run.outcome === 'failed') return { mutant, fate: 'killed', by: run.first };
+      if (run.outcome !== 'passed') return { mutant, fate: run.outcome, by: run.first };
+    }
+    return { mutant, fate: 'survived', by: `${all.length} test files` };
+  });
+}
+
+async function runAll(copies: Copies, mutations: Mutations, mutants: readonly Mutant[], reach: Reach, endAtMs: number) {
+  const queue = [...mutants];
+  const results: Result[] = [];
+  const work = async (folder: string) => {
+    for (let mutant = queue.shift(); mutant !== undefined && Date.now() < endAtMs; mutant = queue.shift()) {
+      const result = await tried(copies, folder, mutations, mutant, reach);
+      results.push(result);
+      if (result.fate === 'killed') continue;
+      const { before, after } = mutations.diff(mutant);
+      console.log(
+        `${result.fate}: ${mutant.file}:${mutant.line} (${mutant.operator}; ${result.by})\n  - ${before}\n  + ${after}`,
+      );
+    }
+  };
+  await Promise.all(copies.folders.map(work));
+  return results;
+}
+
+function report(results: readonly Result[], asked: number): number {
+  const count = (...fates: Fate[]) => results.filter((result) => fates.includes(result.fate)).length;
+  const noticed = count('killed', 'timeout');
+  const judged = noticed + count('survived', 'not reached');
+  const percent = judged === 0 ? 0 : (100 * noticed) / judged;
+  const fates = (['killed', 'timeout', 'survived', 'not reached', 'broken'] as const).map((fate) => `${count(fate)} ${fate}`);
+  const left = asked > results.length ? `; ${asked - results.length} not tried in the time given` : '';
+  console.log(
+    `mutation score ${percent.toFixed(1)} % of ${judged} changes (target ${TARGET_PERCENT} %): ${fates.join(', ')}${left}`,
+  );
+  return percent;
+}
+
+function isAsked({ file, line }: Mutant): boolean {
+  if (given.lines === undefined) return true;
+  const [, path, from, to] = /^(.*):(\d+)(?:-(\d+))?$/.exec(given.lines) ?? [];
+  if (path === undefined) throw new Error('--lines is written file:from-to');
+  return file === path && line >= Number(from) && line <= Number(to ?? from);
+}
+
+async function main(): Promise<void> {
+  const startedAtMs = Date.now();
+  const seed = given.seed === undefined ? randomInt(1, 2 ** 31) : Number(given.seed);
+  const mutations = new Mutations();
+  const all = mutations.all(given.paths?.split(',') ?? PATHS).filter(isAsked);
+  const open = all.filter((mutant) => !mutations.isEquivalent(mutant));
+  const count = given.count === 'all' ? open.length : Number(given.count ?? (given.quick ? QUICK.count : FULL_COUNT));
+  const mutants = chosen(open, count, seed);
+  console.log(
+    `mutation: seed ${seed}, ${mutants.length} of ${open.length} changes (${all.length - open.length} reviewed as equivalent)`,
+  );
+  const copies = new Copies(ROOT, Number(given.workers));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      copies.remove();
+      process.exit(1);
+    });
+  }
+  try {
+    const reach = await reachOf(copies, given.slow ? [...TESTS, ...SLOW_TESTS] : TESTS);
+    console.log(`${reach.millisecondsOf.size} test files pass unchanged (${Math.round((Date.now() - startedAtMs) / 1000)} s)`);
+    const endAtMs = given.quick ? startedAtMs + QUICK.seconds * 1000 : Number.POSITIVE_INFINITY;
+    const results = await runAll(copies, mutations, mutants, reach, endAtMs);
+    if (given.json !== undefined)
+      writeFileSync(
+        given.json,
+        JSON.stringify(
+          results.map((result) => ({ ...result, ...mutations.diff(result.mutant) })),
+          null,
+          1,
+        ),
+      );
+    const percent = report(results, mutants.length);
+    process.exitCode = !given.quick && percent < TARGET_PERCENT ? 1 : 0;
+  } finally {
+    copies.remove();
+  }
+}
+
+if (given.help) console.log(usage);
+else await main();
