@@ -1,5 +1,6 @@
 // Identifiers: a short type prefix and 120 random bits. They name things; they are never secrets and never derived from names.
 import type { Entropy } from './clock.ts';
+import { LIMITS } from './limits.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford base32, lower case
 
@@ -39,8 +40,7 @@ export function newId<K extends IdKind>(kind: K, entropy: Entropy): Id<K> {
 /** Names of tenants, environments, workloads, users: lower case, digits, `.`, `_`, `-`; 1 to 64; starts with a letter or digit. */
 export type Name = string & { readonly __name: true };
 export const NAME_PATTERN = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-export const NAME_RULE =
-  "a name may contain a-z, 0-9, '.', '_' and '-', at most 64 characters, and begins with a letter or a digit";
+const NAME_RULE = "a name may contain a-z, 0-9, '.', '_' and '-', at most 64 characters, and begins with a letter or a digit";
 
 export function isName(text: string): text is Name {
   return NAME_PATTERN.test(text);
@@ -51,13 +51,12 @@ export function isName(text: string): text is Name {
  * case alone. `.`, `..` and empty parts are no parts, so a name is never another path.
  */
 export type CredentialName = string & { readonly __credentialName: true };
-export const CREDENTIAL_NAME_MAX_CHARS = 128;
 export const CREDENTIAL_NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/;
 const CREDENTIAL_NAME_RULE =
   "a credential name may contain A-Z, a-z, 0-9, '.', '_', '-' and '/', at most 128 characters, and each part between slashes begins with a letter, a digit or '_'";
 
 export function isCredentialName(text: string): text is CredentialName {
-  return text.length <= CREDENTIAL_NAME_MAX_CHARS && CREDENTIAL_NAME_PATTERN.test(text);
+  return text.length <= LIMITS.credentialNameMaxChars && CREDENTIAL_NAME_PATTERN.test(text);
 }
 
 /** As a workload's patterns are written: a credential name in which `*` stands for any run of characters, `/` included. */
@@ -70,11 +69,11 @@ export function nameFault(text: string): string {
 }
 
 export function credentialNameFault(text: string): string {
-  return `${CREDENTIAL_NAME_RULE}; got ${gotIn(text, CREDENTIAL_NAME_MAX_CHARS, /[A-Za-z0-9._/-]/, partFault(text))}`;
+  return `${CREDENTIAL_NAME_RULE}; got ${gotIn(text, LIMITS.credentialNameMaxChars, /[A-Za-z0-9._/-]/, partFault(text))}`;
 }
 
 export function nameGlobFault(text: string): string {
-  return `${NAME_GLOB_RULE}; got ${gotIn(text, CREDENTIAL_NAME_MAX_CHARS, /[A-Za-z0-9._*/-]/, partFault(text))}`;
+  return `${NAME_GLOB_RULE}; got ${gotIn(text, LIMITS.credentialNameMaxChars, /[A-Za-z0-9._*/-]/, partFault(text))}`;
 }
 
 function gotIn(text: string, maxChars: number, allowed: RegExp, otherwise: string): string {

@@ -1,6 +1,7 @@
 // Instants and spans of time as people and programs write them: one parser for every field, filter and flag.
 // It must never guess: what is not one of the forms it names is undefined.
 import { toTimestamp } from './clock.ts';
+import { LIMITS } from './limits.ts';
 
 /** How an instant may be written, for messages. */
 export const INSTANT_FORMS =
@@ -8,11 +9,10 @@ export const INSTANT_FORMS =
 /** How a span of time may be written, for messages. */
 export const DURATION_FORMS = 'a time such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D';
 
-const INSTANT_MAX_CHARS = 48;
 const INSTANT =
   /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
 /** 0000-01-01; Date.UTC would take the year 0 for 1900. */
-const FIRST_MS = -62_167_219_200_000;
+const FIRST_MS = Date.parse('0000-01-01T00:00:00Z');
 const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /**
@@ -20,7 +20,7 @@ const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
  * milliseconds), or of a plain date, which is its first instant in UTC. A space before the offset is a `+` of an unencoded query. Undefined for everything else, and beyond the years 0 to 9999.
  */
 export function parseInstant(text: string): number | undefined {
-  const found = text.length > INSTANT_MAX_CHARS ? null : INSTANT.exec(text);
+  const found = text.length > LIMITS.instantMaxChars ? null : INSTANT.exec(text);
   if (found === null) return undefined;
   const [, year, month, day, hour = '0', minute = '0', second = '0', fraction = '', offset = 'Z'] = found;
   const dayMs = new Date(0).setUTCFullYear(Number(year), Number(month) - 1, Number(day));
@@ -48,7 +48,7 @@ export function canonicalInstant(text: string): string {
   return atMs === undefined ? text : toTimestamp(atMs);
 }
 
-const SECONDS = { w: 604_800, d: 86_400, h: 3_600, m: 60, s: 1 } as const;
+export const SECONDS = { w: 604_800, d: 86_400, h: 3_600, m: 60, s: 1 } as const;
 /** `1w2d3h4m5s`, each part at most once and in this order. */
 const SHORT = /^(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?$/i;
 /** ISO 8601-1 section 5.5.2.2 without years and months, whose length is not one number of seconds. */

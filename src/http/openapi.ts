@@ -3,7 +3,8 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
 import { ERROR_CODES } from '../base/errors.ts';
-import { CREDENTIAL_NAME_MAX_CHARS, CREDENTIAL_NAME_PATTERN, NAME_PATTERN } from '../base/ids.ts';
+import { CREDENTIAL_NAME_PATTERN, NAME_PATTERN } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { PathField, RouteShape } from './route.ts';
 
 const problem = z
@@ -24,7 +25,7 @@ const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
   credential: z
     .string()
     .regex(CREDENTIAL_NAME_PATTERN)
-    .max(CREDENTIAL_NAME_MAX_CHARS)
+    .max(LIMITS.credentialNameMaxChars)
     .describe('Kept as it is spelled; a slash in it is written %2F'),
   tenant: z.string().regex(NAME_PATTERN).describe('Name or id'),
   workload: z.string().regex(NAME_PATTERN).describe('Name or id'),
@@ -122,7 +123,7 @@ const header = (name: string, description: string, schema: unknown) => ({
   schema,
 });
 
-function componentsWith(schemas: Json): Json {
+function problemResponses(): Json {
   const responses = Object.entries(DESCRIPTIONS).map(([status, description]) => [
     `Problem${status}`,
     {
@@ -135,9 +136,13 @@ function componentsWith(schemas: Json): Json {
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
     },
   ]);
+  return Object.fromEntries(responses) as Json;
+}
+
+function componentsWith(schemas: Json): Json {
   return {
     schemas,
-    responses: Object.fromEntries(responses) as Json,
+    responses: problemResponses(),
     headers: {
       RequestId: { description: 'Names the request in the log', schema: { type: 'string' } },
       ETag: {
@@ -178,33 +183,36 @@ const isTokenExchange = (shape: RouteShape) => shape.operation === 'token.exchan
 const isConditional = (shape: RouteShape) => shape.etag === 'write' || shape.etag === 'condition';
 const isWrite = (shape: RouteShape) => shape.method !== 'GET';
 
-/** Every status this route can refuse with; each is a problem. */
-export function problemStatuses(shape: RouteShape): number[] {
-  if (shape.operation === 'public') return [400];
-  const inTenant = shape.path.startsWith('/v1/tenants/{tenant}');
-  const ofCredential = Object.values(shape.fields).includes('credential');
-  const hasBody = shape.body !== undefined;
-  const asksProvider = ofCredential && /\/(value|rotations|connections|disconnections)/.test(shape.path);
-  const all: (number | false)[] = [
-    400,
-    401,
-    403,
-    (inTenant || isWrite(shape)) && 404,
-    isWrite(shape) && 409,
-    (ofCredential || inTenant) && 410,
-    isConditional(shape) && 412,
-    hasBody && 413,
-    hasBody && 415,
-    (shape.idempotent === true || /\/rotations$/.test(shape.path)) && 422,
-    423,
-    (asksProvider || (ofCredential && isWrite(shape))) && 424,
-    429,
-    500,
-    asksProvider && 502,
-    503,
-    507,
-  ];
-  return all.filter((status) => status !== false);
+const inTenant = (shape: RouteShape) => shape.path.startsWith('/v1/tenants/{tenant}');
+const ofCredential = (shape: RouteShape) => Object.values(shape.fields).includes('credential');
+const hasBody = (shape: RouteShape) => shape.body !== undefined;
+const asksProvider = (shape: RouteShape) =>
+  ofCredential(shape) && /\/(value|rotations|connections|disconnections)/.test(shape.path);
+const always = () => true;
+
+/** Which routes can refuse with which status; each is a problem. */
+const REFUSALS: readonly (readonly [number, (shape: RouteShape) => boolean])[] = [
+  [401, always],
+  [403, always],
+  [404, (shape) => inTenant(shape) || isWrite(shape)],
+  [409, isWrite],
+  [410, inTenant],
+  [412, isConditional],
+  [413, hasBody],
+  [415, hasBody],
+  [422, (shape) => shape.idempotent === true],
+  [423, always],
+  [424, (shape) => asksProvider(shape) || (ofCredential(shape) && isWrite(shape))],
+  [429, always],
+  [500, always],
+  [502, asksProvider],
+  [503, always],
+  [507, always],
+];
+
+function problemStatuses(shape: RouteShape): number[] {
+  const refusals = shape.operation === 'public' ? [] : REFUSALS.filter(([, applies]) => applies(shape));
+  return [400, ...refusals.map(([status]) => status)];
 }
 
 function register(registry: OpenAPIRegistry, shape: RouteShape): void {

@@ -75,11 +75,8 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
     (lookup) => putTarget(vault, lookup, input),
     (access, subject, details, principal) => {
       const { environment } = subject;
-      const deleted = subject.row?.state === 'deleted' && input.replaceDeleted === true ? subject.row : undefined;
-      const isWorkload = principal.type === 'Workload';
-      const aside = deleted === undefined ? undefined : setAside(vault, access, { environment, row: deleted }, isWorkload);
-      const row = deleted === undefined ? subject.row : undefined;
-      if (aside !== undefined) details.cause = 'deleted_set_aside';
+      const aside = input.replaceDeleted === true ? setAside(vault, access, subject, principal.type, details) : undefined;
+      const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
       const now = vault.around.clock.now();
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);

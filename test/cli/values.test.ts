@@ -119,12 +119,12 @@ describe('a program that gets values in its environment', () => {
     await owner.run(['cred', 'put', 'nul', '--kind', 'api_key'], 'a\0b');
     await owner.run(['cred', 'put', 'bytes', '--kind', 'api_key'], Uint8Array.of(0xff));
     expect(await ran('nul')).toMatchObject({
-      code: 1,
+      code: 2,
       stdout: '',
       stderr: expect.stringContaining('nul holds a NUL byte, which no environment variable can hold'),
     });
     expect(await ran('bytes')).toMatchObject({
-      code: 1,
+      code: 2,
       stdout: '',
       stderr: expect.stringContaining('bytes that are not UTF-8 text'),
     });

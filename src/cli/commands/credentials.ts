@@ -1,6 +1,7 @@
 // keyturn credential ...
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
+import { SECONDS } from '../../base/instants.ts';
 import type { ReadValue } from '../../sdk/secret.ts';
 import { bytesOf, JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
@@ -12,8 +13,6 @@ import { describeCredential, describeRun, noteExpired, pairs } from './credentia
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
-const WAIT_SECONDS = 120;
-const DAY_SECONDS = 86_400;
 
 interface PutOptions {
   kind: string;
@@ -216,7 +215,7 @@ export function credentialCommand(): Command {
     .command('rotate <name>')
     .description('rotate or refresh now')
     .option('--wait', 'until the run ended; exit code 1 when it failed, 9 when time was over')
-    .option('--timeout <time>', 'how long --wait waits; default 2m', span(), WAIT_SECONDS)
+    .option('--timeout <time>', 'how long --wait waits; default 2m', span(), 2 * SECONDS.m)
     .action(async (name: string, options: { wait?: boolean; timeout: number }, self: Command) => {
       const session = sessionOf(self);
       const untilMs = Date.now() + options.timeout * 1_000;
@@ -266,7 +265,7 @@ export function credentialCommand(): Command {
     .option('--recovery-window <time>', 'in whole days, 7d to 90d; default 30d', span('d'))
     .action(async (name: string, options: { recoveryWindow?: number }, self: Command) => {
       const session = sessionOf(self);
-      const days = options.recoveryWindow === undefined ? undefined : options.recoveryWindow / DAY_SECONDS;
+      const days = options.recoveryWindow === undefined ? undefined : options.recoveryWindow / SECONDS.d;
       const gone = await session.client.delete(session.environment(), name, days);
       session.show(
         gone,

@@ -1,14 +1,6 @@
 // Pieces of wire shapes that several resources share.
 import { z } from 'zod';
-import {
-  CREDENTIAL_NAME_MAX_CHARS,
-  CREDENTIAL_NAME_PATTERN,
-  credentialNameFault,
-  NAME_GLOB_PATTERN,
-  NAME_PATTERN,
-  nameFault,
-  nameGlobFault,
-} from '../../base/ids.ts';
+import { NAME_GLOB_PATTERN, NAME_PATTERN, nameFault, nameGlobFault } from '../../base/ids.ts';
 import { LIMITS } from '../../base/limits.ts';
 
 export { instant } from '../../vault/credential-kinds.ts';
@@ -23,14 +15,10 @@ export const cursor = z.string().regex(/^[A-Za-z0-9_-]{1,512}$/, 'must be the ne
 /** The rule and which kind of character broke it; never the text itself. */
 const told = (fault: (text: string) => string) => (issue: { readonly input?: unknown }) => fault(String(issue.input));
 export const name = z.string().regex(NAME_PATTERN, { error: told(nameFault) });
-export const credentialName = z
-  .string()
-  .regex(CREDENTIAL_NAME_PATTERN, { error: told(credentialNameFault) })
-  .max(CREDENTIAL_NAME_MAX_CHARS);
 export const namePattern = z
   .string()
   .regex(NAME_GLOB_PATTERN, { error: told(nameGlobFault) })
-  .max(CREDENTIAL_NAME_MAX_CHARS);
+  .max(LIMITS.credentialNameMaxChars);
 export const timestamp = z.iso.datetime({ precision: 3 }).describe('RFC 3339, UTC');
 export const nullableTime = timestamp.nullable();
 /** A whole number of a query, in digits alone. */

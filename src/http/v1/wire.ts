@@ -1,7 +1,6 @@
 // The shapes on the wire beside credentials, and the one place to import any of them from.
 import { z } from 'zod';
 import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
-import { CREDENTIAL_NAME_MAX_CHARS } from '../../base/ids.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { digits, instant, limit, name, namePattern, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
@@ -155,7 +154,7 @@ export const auditQuery = z
     action: z.string().max(64).optional(),
     actor: z.string().max(64).optional().describe('Id, or name of a person or workload, also of one that is gone'),
     outcome: z.enum(['success', 'failure', 'denied']).optional(),
-    target: z.string().max(CREDENTIAL_NAME_MAX_CHARS).optional().describe('Id or name of what was touched'),
+    target: z.string().max(LIMITS.credentialNameMaxChars).optional().describe('Id or name of what was touched'),
     environment: name.optional().describe('Of what was touched; events about no environment are left out'),
     workflow: z.string().max(128).optional(),
     request: z.string().max(64).optional(),
