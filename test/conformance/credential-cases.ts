@@ -202,7 +202,7 @@ export function credentialCases(world: () => World): void {
     expect((await call('PUT', path, { body: again })).status, 'a program').toBe(403);
     const made = await must(call('PUT', path, { token: owner, body: { ...again, cas: 0 } }), 201);
     expect(made.body).toMatchObject({
-      name: 'again',
+      name: 'made-again',
       kind: 'api_key',
       version: 1,
       set_aside: `made-again.deleted-${first.body.id.slice(4)}`,
