@@ -123,12 +123,26 @@ export function runCaptured(node, args, options) {
   });
 }
 
-/** Ends this process the way the child ended: same code, or same signal. */
+/** Signals that end a process with a core file. */
+const DUMPING = new Set([
+  'SIGQUIT',
+  'SIGILL',
+  'SIGTRAP',
+  'SIGABRT',
+  'SIGBUS',
+  'SIGFPE',
+  'SIGSEGV',
+  'SIGXCPU',
+  'SIGXFSZ',
+  'SIGSYS',
+]);
+
+/** Ends this process the way the child ended: same code, or same signal unless that would write a core file of this process, too. */
 export function endLike({ code, signal }) {
   if (signal === null) {
     process.exitCode = code;
     return;
   }
   process.exitCode = 128 + (constants.signals[signal] ?? 0);
-  process.kill(process.pid, signal);
+  if (!DUMPING.has(signal)) process.kill(process.pid, signal);
 }

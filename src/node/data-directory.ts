@@ -21,7 +21,7 @@ import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { newId } from '../base/ids.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import type { RootKey } from '../crypto/root-key.ts';
-import { keepFilesPrivate, prepareDataDirectory } from './database-files.ts';
+import { keepContentPrivate, prepareDataDirectory } from './database-files.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
 
 /** Beside the databases: enough to refuse a wrong root key before any of them is opened. Not secret. */
@@ -148,7 +148,7 @@ function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInst
   if (!root.matches(file.installation_id, Buffer.from(file.root_check, 'base64url'))) {
     fail('sealed', `the root key does not belong to the installation in ${paths.directory}; nothing was changed`);
   }
-  keepFilesPrivate(paths.directory);
+  keepContentPrivate(paths.directory);
   return { installationId: file.installation_id, root, created: false, notes: notesOf(paths, file) };
 }
 

@@ -5,6 +5,7 @@ import {
   chmodSync,
   closeSync,
   constants,
+  existsSync,
   fchmodSync,
   fsyncSync,
   lstatSync,
@@ -30,7 +31,7 @@ const SIDE_FILES = ['-wal', '-shm', '-journal'] as const;
  */
 export function prepareDataDirectory(path: string): void {
   const directory = resolve(path);
-  const created = onDisk(directory, () => mkdirSync(directory, { recursive: true, mode: 0o700 }));
+  const created = onDisk(directory, () => makeDirectories(directory));
   const stats = onDisk(directory, () => lstatSync(directory));
   const where = { evidence: directory };
   if (stats.isSymbolicLink()) fail('storage_unavailable', 'the data directory is a symbolic link: name what it points to', where);
@@ -41,15 +42,16 @@ export function prepareDataDirectory(path: string): void {
 }
 
 /**
- * Takes the rights of group and others from every file of this account that lies in the directory itself: where the directory is a
- * group's volume, its files are not hidden by it, and at every mount the group is given rights on all of them.
+ * Takes the rights of group and others from every file and folder of this account that lies in the directory itself: where it is a
+ * group's volume, it does not hide them, and at every mount the group is given rights on all of them.
  */
-export function keepFilesPrivate(path: string): void {
+export function keepContentPrivate(path: string): void {
   for (const entry of onDisk(path, () => readdirSync(path, { withFileTypes: true }))) {
-    const file = join(path, entry.name);
-    const stats = entry.isFile() ? lstatSync(file, { throwIfNoEntry: false }) : undefined;
+    if (!entry.isFile() && !entry.isDirectory()) continue;
+    const inside = join(path, entry.name);
+    const stats = lstatSync(inside, { throwIfNoEntry: false });
     if (stats === undefined || isAnothers(stats) || (stats.mode & GROUP_OR_OTHERS) === 0) continue;
-    onDisk(file, () => chmodSync(file, 0o600));
+    onDisk(inside, () => chmodSync(inside, entry.isFile() ? 0o600 : 0o700));
   }
 }
 
@@ -100,6 +102,16 @@ function keepPrivate(path: string): void {
 function isAnothers(stats: Stats): boolean {
   const own = process.getuid?.();
   return own !== undefined && stats.uid !== own;
+}
+
+/** Each missing part of the path, 0700 whatever the umask; returns the outermost that was made. */
+function makeDirectories(directory: string): string | undefined {
+  if (existsSync(directory)) return undefined;
+  const outermost = makeDirectories(dirname(directory));
+  // Not an error when another start made it in between.
+  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (made !== undefined) chmodSync(directory, 0o700);
+  return outermost ?? made;
 }
 
 /** Without this a power cut right after the first start may take the new directory with it. */

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -159,7 +159,16 @@ describe('the command line', () => {
     expect((await owner.run(args as string[], '', { KEYTURN_MAX_RETRIES: '0' })).code).toBe(code);
   });
 
-  it('completes in bash, zsh and fish', async () => {
+  it('completes in zsh and fish', async () => {
+    expect((await owner.run(['completion', 'fish'])).stdout).toContain('__fish_seen_subcommand_from audit');
+    expect((await owner.run(['completion', 'zsh'])).stdout).toContain('#compdef keyturn');
+  });
+
+  it('completes in bash', async ({ skip }) => {
+    if (spawnSync('bash', ['-c', 'true']).status !== 0) {
+      console.warn('SKIPPED the completion in bash: it is not on this machine');
+      skip();
+    }
     const bash = (await owner.run(['completion', 'bash'])).stdout;
     execFileSync('bash', ['-n'], { input: bash });
     const words = execFileSync(
@@ -168,7 +177,5 @@ describe('the command line', () => {
       { encoding: 'utf8' },
     );
     expect(words.trim().split(' ').sort()).toEqual(['rollback', 'rotate']);
-    expect((await owner.run(['completion', 'fish'])).stdout).toContain('__fish_seen_subcommand_from audit');
-    expect((await owner.run(['completion', 'zsh'])).stdout).toContain('#compdef keyturn');
   });
 });

@@ -73,10 +73,8 @@ async function commandLines(): Promise<string[][]> {
   const typed: string[][] = [];
   const visit = (command: Command, before: readonly string[]): void => {
     const path = [...before, command.name()];
-    if (command.commands.length > 0) {
-      for (const child of command.commands) visit(child, path);
-      return;
-    }
+    for (const child of command.commands) visit(child, path);
+    if (command.commands.length > 0) return;
     const options = command.options.filter((option) => option.mandatory || /file/.test(option.long ?? ''));
     const flags = options.flatMap((option) => [option.long ?? '', valueFor(option.long ?? '', option.argChoices)]);
     const places = command.registeredArguments.filter((argument) => argument.required).map(() => 'word');
