@@ -15,7 +15,7 @@ const DAY_SECONDS = 86_400;
 
 export function forecastCommand(): Command {
   return new Command('forecast')
-    .description('what ended, what ends when, and what to do')
+    .description('what ended or ends soon, and what to do')
     .option('--within <time>', 'only what ends so soon; default 30d', span('d'), 30 * DAY_SECONDS)
     .option('--all', 'however far away')
     .action(async (options: { within: number; all?: boolean }, self: Command) => {

@@ -52,7 +52,7 @@ function settable(text: string | undefined, { variable, credential }: Wanted): s
 
 export function runCommand(): Command {
   return new Command('run')
-    .description('a program with credentials in its variables')
+    .description('run a program with credentials in its environment')
     .option('--env <NAME=credential[:field]>', 'repeatable', collect)
     .option('--environment <name>', 'the environment to read from (or KEYTURN_ENVIRONMENT)')
     .argument('<command...>', 'after --')

@@ -100,6 +100,12 @@ describe('the bytes of a value', () => {
     );
   });
 
+  it('of texts in a document are any text: line breaks, marks of direction, NUL', async () => {
+    const document = { pem: '-----BEGIN X-----\nbm90LWEtcmVhbC1zZWNyZXQ=\r\n', nul: 'a\0b', mark: '\ufeff\u202e\ufffd', ' ': '' };
+    expect((await put('texts', 'json', document)).status).toBe(201);
+    expect(await read('texts')).toEqual(document);
+  });
+
   it('of a number are kept or refused, never rounded', async () => {
     const sent = (number: string) =>
       app.call({ method: 'PUT', path: `${BASE}/number`, raw: `{"kind":"json","value":{"n":${number}}}` });
