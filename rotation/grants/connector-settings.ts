@@ -1,5 +1,6 @@
 // From what a credential says (snake_case, stored) to what a connector is settled with.
 import { LRUCache } from 'lru-cache';
+import { fail } from '../../src/base/errors.ts';
 import { growingTo } from '../../src/base/growing-to.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
@@ -11,6 +12,53 @@ import { type OAuth2Settings, type SettledConnector, settleConnector } from '../
 /** @throws invalid_request naming the setting | not_rotatable */
 export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
   return settleConnector(connector, settingsOf(config, facts, unfinished));
+}
+
+/**
+ * Refuses a setting that this connector would do nothing with, so that nobody believes it counts. Asked when settings are given, never of
+ * what is stored: a grant that works goes on working. @throws invalid_request naming the setting
+ */
+export function refuseIgnored(connector: Connector, config: OAuth2Config, { oauth2, consent }: SettledConnector): void {
+  const refuse = (fields: readonly (keyof OAuth2Config)[], why: string): void => {
+    const field = fields.find((one) => config[one] !== undefined);
+    if (field !== undefined) fail('invalid_request', why, { pointer: `/config/${field}` });
+  };
+  const kind = oauth2.renewal?.kind ?? 'refresh_token';
+  if (config.sandbox !== undefined) refuse(['base_urls'], 'is not used beside sandbox, which plays all hosts');
+  const unknown = Object.keys(config.base_urls ?? {}).some((host) => !callsHost(connector, config, host));
+  if (unknown) refuse(['base_urls'], 'names a host that neither this connector nor an endpoint of this credential has');
+  if (consent === undefined || connector.consent === undefined)
+    refuse(['authorization_endpoint', 'issuer'], 'no person can connect this connector by a link');
+  if (kind === 'none')
+    refuse(
+      ['scope', 'refresh', 'client_secret_expires_at'],
+      'nothing refreshes a token of this connector, so this would change nothing',
+    );
+  if (kind === 'app_jwt') refuse(['scope'], 'this connector asks for its token without a scope');
+}
+
+/** Whether some call for this credential goes to the host: one the connector declares, or one of its own endpoints. */
+function callsHost(connector: Connector, config: OAuth2Config, host: string): boolean {
+  const own = [
+    config.token_endpoint,
+    config.authorization_endpoint,
+    config.revocation_endpoint,
+    config.introspection_endpoint,
+    config.issuer,
+  ];
+  if (own.some((url) => url !== undefined && URL.parse(url)?.host === host)) return true;
+  const known = new Map(
+    (connector.parameters ?? []).map(({ name, default: value }) => [name, config.parameters?.[name] ?? value]),
+  );
+  const filled = (declared: string) =>
+    declared.replaceAll(/\{([a-z0-9_]+)\}/g, (whole, name: string) => known.get(name) ?? whole);
+  return (connector.oauth2?.hosts ?? []).some((declared) => hostShape(filled(declared)).test(host));
+}
+
+/** `*.example.com` and `{my_domain}.example.com` stand for any label or labels. */
+function hostShape(declared: string): RegExp {
+  const parts = declared.split(/\*|\{[a-z0-9_.]+\}/).map((text) => text.replaceAll(/[.:]/g, '\\$&'));
+  return new RegExp(`^${parts.join('[A-Za-z0-9.:-]+')}$`);
 }
 
 const KEPT_MAX = 500;

@@ -10,7 +10,8 @@ export type EndCause =
   | 'access_token_expiry'
   | 'client_secret_expiry'
   | 'token_cap'
-  | 'provider_change';
+  | 'provider_change'
+  | 'end_date';
 
 /** What is known of one live grant. All instants in milliseconds. */
 export interface ForecastSubject {
@@ -48,6 +49,13 @@ export interface End {
 export interface Forecast extends End {
   /** Every end that is known, the soonest first; this one is the first of them. */
   readonly all: readonly End[];
+}
+
+/** Of a key, password or document that was put with an end date. */
+export function endDateForecast(endsAt: number): Forecast {
+  const remedy = `Put a new value with a later end date before ${day(endsAt)}; past it the value is still served, and the provider may refuse it.`;
+  const end: End = { endsAt, cause: 'end_date', certain: true, remedy, isMovedByRefresh: false };
+  return { ...end, all: [end] };
 }
 
 export type Ended = Pick<End, 'endsAt' | 'certain' | 'remedy'> & { readonly cause: 'ended' };

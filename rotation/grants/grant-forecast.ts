@@ -3,11 +3,12 @@ import type { Lookup } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import type { AccountCount } from '../../src/cell/forecasts.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { endDateOf } from '../../src/vault/end-date.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, LifetimeSpec, OAuth2Spec } from '../connector.ts';
 import { rulesOf, settleFor } from './connector-settings.ts';
-import { type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
+import { endDateForecast, type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
 
 export interface GrantForecast {
   readonly forecast: Forecast | undefined;
@@ -17,9 +18,13 @@ export interface GrantForecast {
 
 type Figures = Pick<ForecastSubject, 'lifetimes' | 'refreshTokenRotates' | 'renews' | 'idleMs'>;
 
-/** Whether anything is left that could end. */
 export function isLiveGrant(row: Pick<CredentialFacts, 'kind' | 'state' | 'health'>): boolean {
   return row.kind === 'oauth2' && row.state === 'active' && (row.health === 'ready' || row.health === 'degraded');
+}
+
+/** Whether anything is left that could end: a live grant, or any credential that was put with an end date. */
+export function mayEnd(row: Pick<CredentialFacts, 'kind' | 'state' | 'health' | 'value_expires_at'>): boolean {
+  return isLiveGrant(row) || (row.state === 'active' && endDateOf(row) !== undefined);
 }
 
 /** Forecasts of one pass or page: what is counted over all grants is counted once. */
@@ -35,6 +40,8 @@ export class GrantForecasts {
 
   /** No forecast of a grant that is dead, disconnected or deleted. */
   of(access: Lookup, row: CredentialFacts, nowMs: number): GrantForecast {
+    const endDate = endDateOf(row);
+    if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
     const config = JSON.parse(row.config) as OAuth2Config;
     const facts = grantFacts(row);

@@ -22,7 +22,7 @@ import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
 import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2/refresh.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
+import { mayReachLoopback, refuseIgnored, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
 import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
@@ -285,7 +285,9 @@ export class RunEngine implements Refresher {
   #settle(connectorId: string, config: OAuth2Config): SettledConnector {
     const connector =
       this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
-    return settleFor(connector, config, {}, true);
+    const settled = settleFor(connector, config, {}, true);
+    refuseIgnored(connector, config, settled);
+    return settled;
   }
 }
 

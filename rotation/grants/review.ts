@@ -9,7 +9,7 @@ import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/g
 import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { daysLeft, type End, type Forecast } from './forecast.ts';
-import { type GrantForecast, GrantForecasts, isLiveGrant } from './grant-forecast.ts';
+import { type GrantForecast, GrantForecasts, mayEnd } from './grant-forecast.ts';
 import { readGrantedScopesOf } from './scope-check.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -37,26 +37,32 @@ function forgetOldAlerts(vault: TenantVault, now: number): void {
 /** Inside a job. */
 function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void {
   const now = vault.around.clock.now();
-  const { located, next, notices } = vault.door.keepBooks('review', (access) => {
+  const { located, next, notices, isBack } = vault.door.keepBooks('review', (access) => {
     const row = vault.credentials.byId(access, id);
     const environment = vault.credentials.environmentById(access, row.environment_id);
     const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
-    if (reviewed.notices.length === 0) vault.credentials.save(access, reviewed.next);
-    return { located: { row, environment }, ...reviewed };
+    const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
+    if (reviewed.notices.length === 0 && !isBack) vault.credentials.save(access, reviewed.next);
+    return { located: { row, environment }, isBack, ...reviewed };
   });
   vault.dueChanged();
-  if (notices.length === 0) return;
+  if (notices.length === 0 && !isBack) return;
   const environment = located.environment.name;
   vault.door.enterAsSystem(
     'review',
     'credential.review',
     () => foundCredential(vault, located.environment, located.row),
     (access, _subject, details) => {
+      if (isBack) {
+        const facts = { before: 'expired', cause: null, since: toTimestamp(now) };
+        details.alert = raiseAlert(vault, access, next, environment, 'credential.ready', facts);
+      }
       for (const { endsAt, cause, certain, remedy } of notices) {
         const ends_at = toTimestamp(endsAt);
         const facts = { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy };
-        details.alert = raiseAlert(vault, access, next, environment, 'credential.ends_soon', facts);
+        const kind = cause === 'end_date' && endsAt <= now ? 'credential.expired' : 'credential.ends_soon';
+        details.alert = raiseAlert(vault, access, next, environment, kind, facts);
         details.cause = cause;
         details.ends_at = ends_at;
       }
@@ -76,7 +82,7 @@ export function reviewedRow(row: CredentialFacts, found: GrantForecast, now: num
   const next: CredentialFacts = { ...row };
   const before = grantFacts(row);
   const { forecast } = found;
-  if (!isLiveGrant(row)) {
+  if (!mayEnd(row)) {
     // What brings it back to life plans the next review.
     forget(next, before);
     return { next: { ...next, review_due_at: null }, notices: [] };
@@ -92,13 +98,18 @@ export function reviewedRow(row: CredentialFacts, found: GrantForecast, now: num
   // A risk is dated from when it was first seen, and not anew with each look.
   next.grant_ends_at = forecast.cause === 'token_cap' && isCapKnown ? row.grant_ends_at : forecast.endsAt;
   const threat = forecast.all.find((end) => end.cause !== 'token_cap' && !isPutOff(row, end));
-  const reached = LIMITS.noticeDays.findLast((days) => threat !== undefined && threat.endsAt - now <= days * DAY_MS);
+  const reached = noticeDaysOf(threat).findLast((days) => threat !== undefined && threat.endsAt - now <= days * DAY_MS);
   if (threat !== undefined && reached !== undefined && reached < (before.noticedDays ?? Number.POSITIVE_INFINITY))
     notices.push(threat);
   const end = { cause: forecast.cause, certain: forecast.certain };
   if (before.noticedDays !== reached || before.end?.cause !== end.cause || before.end.certain !== end.certain)
     changeGrantFacts(next, { end, noticedDays: reached });
   return { next, notices };
+}
+
+/** What ends by a date of its own is told on the day itself, too; the end of a grant shows in its health. */
+function noticeDaysOf(threat: End | undefined): readonly number[] {
+  return threat?.cause === 'end_date' ? [...LIMITS.noticeDays, 0] : LIMITS.noticeDays;
 }
 
 function forget(next: CredentialFacts, before: GrantFacts): void {
@@ -114,7 +125,7 @@ function isPutOff(row: CredentialFacts, end: End): boolean {
 
 /** Daily, and on the very days that are told of. @param fraction spreads what began together */
 function nextReviewAt(forecast: Forecast | undefined, now: number, fraction: number): number {
-  const notices = (forecast?.all ?? []).flatMap(({ endsAt }) => LIMITS.noticeDays.map((days) => endsAt - days * DAY_MS));
+  const notices = (forecast?.all ?? []).flatMap(({ endsAt }) => noticeDaysOf(forecast).map((days) => endsAt - days * DAY_MS));
   const daily = now + LIMITS.reviewEveryMs * (1 - fraction / 10);
   return Math.round(Math.min(daily, ...notices.filter((at) => at > now)));
 }

@@ -33,7 +33,6 @@ const OF_THE_PROTOCOL = new Set([
   'grant_type',
   'scope',
   'code',
-  'redirect_uri',
   'code_verifier',
   'token',
 ]);
@@ -46,9 +45,8 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
   const url = URL.parse(call.url);
   if (url === null) throw new Unusable('request_refused');
   const fields = new URLSearchParams();
-  const mayName = call.authentication === 'client_secret_as_user';
   for (const [name, value] of Object.entries(call.extraFields ?? {})) {
-    if (!OF_THE_PROTOCOL.has(name) || (mayName && name === 'client_id')) fields.set(name, value);
+    if (mayBeSent(call, client, name, value)) fields.set(name, value);
   }
   for (const [name, value] of Object.entries(call.fields)) fields.set(name, value);
 
@@ -73,6 +71,12 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
     maxBytes: LIMITS.providerAnswerMaxBytes,
     allowLoopback: client.allowLoopback,
   };
+}
+
+/** Some providers want the client named in the body beside Basic, as itself; one that takes the secret as a user name says by itself which. */
+function mayBeSent({ authentication }: ClientCall, client: ClientIdentity, name: string, value: string): boolean {
+  if (name === 'client_id') return authentication === 'client_secret_as_user' || value === client.clientId;
+  return !OF_THE_PROTOCOL.has(name);
 }
 
 async function clientAuthentication(call: ClientCall, client: ClientIdentity, clock: Clock): Promise<oauth.ClientAuth> {

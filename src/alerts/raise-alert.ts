@@ -12,6 +12,7 @@ export const ALERT_KINDS = [
   'credential.needs_consent',
   'credential.disconnected',
   'credential.ends_soon', // forecast: 30, 7, 1 days
+  'credential.expired', // the end date that was put with it has passed
   'credential.scopes_changed', // wider or narrower than asked for
   'credential.account_changed', // the grant is for another account than before
   'credential.used_elsewhere', // import guard

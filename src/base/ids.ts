@@ -1,5 +1,6 @@
 // Identifiers: a short type prefix and 120 random bits. They name things; they are never secrets and never derived from names.
 import type { Entropy } from './clock.ts';
+import { LIMITS } from './limits.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford base32, lower case
 
@@ -36,10 +37,60 @@ export function newId<K extends IdKind>(kind: K, entropy: Entropy): Id<K> {
   return `${ID_PREFIXES[kind]}_${body}` as Id<K>;
 }
 
-/** Names of tenants, environments, credentials, workloads: lower case, digits, `.`, `_`, `-`; 1 to 64; starts with a letter or digit. */
+/** Names of tenants, environments, workloads, users: lower case, digits, `.`, `_`, `-`; 1 to 64; starts with a letter or digit. */
 export type Name = string & { readonly __name: true };
-const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+export const NAME_PATTERN = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+const NAME_RULE = "a name may contain a-z, 0-9, '.', '_' and '-', at most 64 characters, and begins with a letter or a digit";
 
 export function isName(text: string): text is Name {
-  return NAME.test(text);
+  return NAME_PATTERN.test(text);
+}
+
+/**
+ * Names of credentials, kept as they are spelled: parts between single slashes. No two of one environment differ in upper and lower
+ * case alone. `.`, `..` and empty parts are no parts, so a name is never another path.
+ */
+export type CredentialName = string & { readonly __credentialName: true };
+export const CREDENTIAL_NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/;
+const CREDENTIAL_NAME_RULE =
+  "a credential name may contain A-Z, a-z, 0-9, '.', '_', '-' and '/', at most 128 characters, and each part between slashes begins with a letter, a digit or '_'";
+
+export function isCredentialName(text: string): text is CredentialName {
+  return text.length <= LIMITS.credentialNameMaxChars && CREDENTIAL_NAME_PATTERN.test(text);
+}
+
+/** As a workload's patterns are written: a credential name in which `*` stands for any run of characters, `/` included. */
+export const NAME_GLOB_PATTERN = /^(?=.{1,128}$)[A-Za-z0-9_*][A-Za-z0-9._*-]*(?:\/[A-Za-z0-9_*][A-Za-z0-9._*-]*)*$/;
+const NAME_GLOB_RULE = `a pattern is a credential name in which * stands for any run of characters; ${CREDENTIAL_NAME_RULE}`;
+
+/** The rule and which kind of character broke it; never the text itself. */
+export function nameFault(text: string): string {
+  return `${NAME_RULE}; got ${gotIn(text, 64, /[a-z0-9._-]/, 'a name that begins with another character')}`;
+}
+
+export function credentialNameFault(text: string): string {
+  return `${CREDENTIAL_NAME_RULE}; got ${gotIn(text, LIMITS.credentialNameMaxChars, /[A-Za-z0-9._/-]/, partFault(text))}`;
+}
+
+export function nameGlobFault(text: string): string {
+  return `${NAME_GLOB_RULE}; got ${gotIn(text, LIMITS.credentialNameMaxChars, /[A-Za-z0-9._*/-]/, partFault(text))}`;
+}
+
+function gotIn(text: string, maxChars: number, allowed: RegExp, otherwise: string): string {
+  if (text === '') return 'nothing';
+  const odd = [...text].find((char) => !allowed.test(char));
+  if (odd !== undefined) return kindOf(odd);
+  return text.length > maxChars ? `${text.length} characters` : otherwise;
+}
+
+function partFault(text: string): string {
+  return text.split('/').includes('') ? 'an empty part' : "a part that begins with '.' or '-'";
+}
+
+function kindOf(char: string): string {
+  if (char === ' ') return 'a space';
+  if (char === '/') return 'a slash';
+  if (/[A-Z]/.test(char)) return 'an upper-case letter';
+  if (/\p{Cc}/u.test(char)) return 'a control character';
+  return /[^\x20-\x7e]/.test(char) ? 'a character outside ASCII' : 'a character that is none of these';
 }

@@ -22,6 +22,7 @@ export const LIMITS = {
   /** Kept free for cells and calls to providers, or a quarter of all if that is more. */
   descriptorsFreeMin: 24,
   idempotencyKeepMs: DAY,
+  instantMaxChars: 48,
   pageDefaultRows: 50,
   pageMaxRows: 500,
   /** What one turn of a list looks at before others have theirs, and how many turns one request takes for a page that stays short. */
@@ -30,6 +31,7 @@ export const LIMITS = {
 
   // credentials
   valueMaxBytes: 64 * 1024,
+  credentialNameMaxChars: 128,
   labelsMaxCount: 32,
   labelMaxChars: 256,
   descriptionMaxChars: 1_024,

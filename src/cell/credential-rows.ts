@@ -102,7 +102,9 @@ export const LATER_COLUMNS = [
 export interface CredentialFilter {
   readonly environmentId: string;
   readonly kind?: string | undefined;
+  /** `expired`: of the kinds that end by a date of their own, past `nowMs`; they are never `ready`. */
   readonly health?: string | undefined;
+  readonly nowMs: number;
   readonly label?: { readonly name: string; readonly value: string } | undefined;
   /** Part of the name or description, matched literally. */
   readonly text?: string | undefined;

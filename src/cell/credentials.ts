@@ -1,6 +1,6 @@
 // Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an access.
 // It must never return a row whose MAC does not fit, nor change a version after it was written.
-import { notFound } from '../base/errors.ts';
+import { fail, notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
 import {
@@ -41,8 +41,13 @@ export interface CredentialList {
 }
 
 /** The index in which the rows that fit lie closest together, in the order of their names. */
-function walkOf({ deleted, health, kind }: CredentialFilter): { index: string; where: string; values: SqlValue[] } {
+/** What ends by a date of its own, and not as an OAuth grant does. */
+const DATED = "kind <> 'oauth2' AND value_expires_at IS NOT NULL";
+
+function walkOf({ deleted, health, kind, nowMs }: CredentialFilter): { index: string; where: string; values: SqlValue[] } {
   if (deleted) return { index: 'credential_deleted', where: "state = 'deleted'", values: [] };
+  if (health === 'expired')
+    return { index: 'credential_dated', where: `state = 'active' AND ${DATED} AND value_expires_at <= ?`, values: [nowMs] };
   if (health !== undefined && health !== 'ready')
     return { index: 'credential_not_ready', where: "state = 'active' AND health <> 'ready' AND health = ?", values: [health] };
   if (kind !== undefined) return { index: 'credential_of_kind', where: "state = 'active' AND kind = ?", values: [kind] };
@@ -58,10 +63,12 @@ function restOf(filter: CredentialFilter, bound: string | undefined): { where: s
   };
   if (bound !== undefined) add('name <= ?', bound);
   if (filter.kind !== undefined) add('kind = ?', filter.kind);
-  if (filter.health !== undefined) add('health = ?', filter.health);
+  if (filter.health === 'expired') add(`${DATED} AND value_expires_at <= ?`, filter.nowMs);
+  else if (filter.health !== undefined)
+    add(`health = ? AND NOT (${DATED} AND value_expires_at <= ?)`, filter.health, filter.nowMs);
   if (filter.label !== undefined)
     add('EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)', filter.label.name, filter.label.value);
-  if (filter.text !== undefined) add('(instr(name, ?) > 0 OR instr(lower(description), ?) > 0)', filter.text, filter.text);
+  if (filter.text !== undefined) add('(instr(lower(name), ?) > 0 OR instr(lower(description), ?) > 0)', filter.text, filter.text);
   return { where, values };
 }
 
@@ -134,10 +141,25 @@ export class CredentialStore {
     return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
   }
 
+  /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
   insert(access: WriteAccess, row: CredentialFacts): void {
     access.check();
+    this.#refuseTwin(row);
     const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
     this.#sql.run(INSERT, row.id, ...written(row), mac, mac_key_id);
+  }
+
+  #refuseTwin({ environment_id, name }: CredentialFacts): void {
+    const twin = this.#sql.get(
+      "SELECT 1 AS present FROM credential WHERE environment_id = ? AND lower(name) = ? AND name <> ? AND state <> 'destroyed'",
+      environment_id,
+      name.toLowerCase(),
+      name,
+    );
+    if (twin !== undefined)
+      fail('conflict', 'a credential of this environment has the same name with other upper and lower case letters', {
+        pointer: ':credential',
+      });
   }
 
   save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialFacts): void {

@@ -35,7 +35,12 @@ export class ForecastStore {
     access.check();
     const query =
       'SELECT id FROM credential WHERE review_due_at IS NOT NULL AND review_due_at <= ? ORDER BY review_due_at LIMIT ?';
-    return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
+    // End dates that nobody planned a review of, as an older build put them: an index that is empty once they were looked at.
+    const unplanned =
+      'SELECT id FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
+      "AND kind <> 'oauth2' AND state = 'active' LIMIT ?";
+    const due = this.#sql.all<{ id: string }>(query, nowMs, maxRows);
+    return [...due, ...this.#sql.all<{ id: string }>(unplanned, maxRows - due.length)].map(({ id }) => id);
   }
 
   /** Soonest first, as last reviewed; `environmentId` undefined: of all. */

@@ -222,6 +222,9 @@ const DUE_QUESTIONS: readonly string[] = [
   'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
     "(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT 1",
   'SELECT review_due_at AS at FROM credential WHERE review_due_at IS NOT NULL ORDER BY review_due_at LIMIT 1',
+  // End dates that an older build put without planning to look at them (cell/forecasts.ts): now.
+  'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
+    "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
   'SELECT revoke_due_at AS at FROM credential WHERE revoke_due_at IS NOT NULL ORDER BY revoke_due_at LIMIT 1',
   "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
   'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',

@@ -113,10 +113,10 @@ function since({ extra }: KeyturnProblem): string {
 /** The command that makes a link for the credential meant. */
 function reconnectHint({ extra }: KeyturnProblem): string | undefined {
   const path = typeof extra['reconnect'] === 'string' ? extra['reconnect'] : '';
-  const [, environment, name] = /\/environments\/([a-z0-9._-]+)\/credentials\/([a-z0-9._-]+)\/connections$/.exec(path) ?? [];
+  const [, environment, name] = /\/environments\/([a-z0-9._-]+)\/credentials\/([A-Za-z0-9._%-]+)\/connections$/.exec(path) ?? [];
   return environment === undefined || name === undefined
     ? undefined
-    : `connect the account again: \`keyturn connect --name ${name} --env ${environment}\` makes a link for its owner`;
+    : `connect the account again: \`keyturn connect --name ${name.replaceAll('%2F', '/')} --env ${environment}\` makes a link for its owner`;
 }
 
 function withHint(line: string, hint: string | undefined): string[] {

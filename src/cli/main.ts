@@ -112,7 +112,7 @@ async function main(argv: readonly string[]): Promise<void> {
     note(
       `${red('error:')} ${leaked.split('=')[0]} would put a secret on the command line, where every user of this machine can read it`,
     );
-    note('hint:  pipe it in, or use --from-file / --token-file');
+    note('hint:  pipe it in, or use --value-file / --token-file');
     process.exitCode = EXIT.usage;
     return;
   }

@@ -3,10 +3,12 @@ import { randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as tls from 'node:tls';
 import type { Command } from 'commander';
+import { DURATION_FORMS } from '../base/instants.ts';
 import { KeyturnClient, type Runtime } from '../sdk/client.ts';
 import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
 import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
+import { span } from './times.ts';
 import { readSecretFile, readTextFile } from './typed-in.ts';
 
 export const NODE_RUNTIME: Runtime = {
@@ -75,6 +77,14 @@ function trustAuthority(): void {
   }
 }
 
+function timeoutSeconds(): number {
+  try {
+    return span()(process.env['KEYTURN_CLIENT_TIMEOUT'] ?? '30');
+  } catch {
+    throw new CliError(`KEYTURN_CLIENT_TIMEOUT must be ${DURATION_FORMS}`, EXIT.usage);
+  }
+}
+
 export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
   trustAuthority();
   return new KeyturnClient(
@@ -89,7 +99,7 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
       workflow: workflow ?? process.env['KEYTURN_WORKFLOW'],
       workflowRun: process.env['KEYTURN_RUN'],
       maxRetries: Number(process.env['KEYTURN_MAX_RETRIES'] ?? 3),
-      timeoutMs: Number(process.env['KEYTURN_CLIENT_TIMEOUT'] ?? 30) * 1_000,
+      timeoutMs: timeoutSeconds() * 1_000,
     },
     NODE_RUNTIME,
   );

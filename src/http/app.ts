@@ -44,7 +44,12 @@ const HEALTH: RouteShape = {
   tag: 'installation',
   operation: 'public',
   fields: {},
-  success: { status: 200, description: 'Healthy', schema: wire.healthAnswer },
+  success: {
+    status: 200,
+    description: 'Healthy',
+    schema: wire.healthAnswer,
+    also: { 501: 'Not initialised', 503: 'Sealed' },
+  },
 };
 /** Every route there is, for the document and for tests that walk them all. */
 export const ALL_ROUTES: readonly RouteShape[] = [HEALTH, ...HOME_ROUTES, ...TENANT_ROUTES];

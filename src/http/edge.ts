@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
-import { isName } from '../base/ids.ts';
+import { credentialNameFault, isCredentialName, isName, nameFault } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { asPlainText, isPlainText } from '../base/text.ts';
 import { sha256 } from '../crypto/primitives.ts';
@@ -24,7 +24,9 @@ export interface EdgeInfo {
   readonly origin?: string | undefined;
 }
 
-const PLAIN_PATH = /^[A-Za-z0-9/._:~-]*$/;
+/** What needs no encoding is not encoded, and hexadecimal digits are upper case: one spelling a path (RFC 3986 section 6.2.2). */
+const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-F]{2})*$/;
+const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/;
 const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
 /** A Keyturn token in the wrong header. */
 const TOKEN_TEXT = /kt_[a-z]{2,4}_[0-9A-Za-z]{12}/;
@@ -34,6 +36,7 @@ const KEY_TEXT = /^[\x21-\x7e]{1,128}$/;
 
 const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
   name: isName,
+  credential: isCredentialName,
   tenant: isIdOrName,
   workload: isIdOrName,
   user: isIdOrName,
@@ -47,9 +50,15 @@ function isIdOrName(text: string): boolean {
   return isName(text);
 }
 
+function fieldFault(kind: PathField, text: string): string {
+  if (kind === 'credential') return credentialNameFault(text);
+  if (kind === 'name' || kind === 'tenant' || kind === 'workload' || kind === 'user') return nameFault(text);
+  return 'the path names something by an id that is not written as such an id is';
+}
+
 /** @throws invalid_request for anything but one canonical spelling (AZ-06) */
 export function checkPath(path: string): void {
-  if (path.length > LIMITS.urlMaxBytes || !PLAIN_PATH.test(path) || path.includes('//')) {
+  if (path.length > LIMITS.urlMaxBytes || !PLAIN_PATH.test(path) || NEEDLESS_ESCAPE.test(path) || path.includes('//')) {
     fail('invalid_request', 'the path is not in canonical form');
   }
 }
@@ -92,8 +101,9 @@ export function parseRequest(
   info: EdgeInfo,
 ): RouteRequest | Promise<RouteRequest> {
   for (const field in shape.fields) {
-    if (!FIELDS[shape.fields[field] as PathField](params[field] ?? ''))
-      fail('invalid_request', 'is not written as such a name or id may be', { pointer: `:${field}` });
+    const kind = shape.fields[field] as PathField;
+    const text = params[field] ?? '';
+    if (!FIELDS[kind](text)) fail('invalid_request', fieldFault(kind, text), { pointer: `:${field}` });
   }
   const idempotencyKey = headerOf(request, info, 'idempotency-key');
   if (idempotencyKey !== undefined && !KEY_TEXT.test(idempotencyKey)) {
@@ -287,7 +297,8 @@ function fromIssue(issue: Issue, prefix: string): KeyturnError {
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
   const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
-  return new KeyturnError('invalid_request', `the field ${describe(issue)}`, { pointer });
+  const said = describe(issue);
+  return new KeyturnError('invalid_request', /^an? /.test(said) ? said : `the field ${said}`, { pointer });
 }
 
 function describe(issue: Issue): string {
@@ -303,10 +314,17 @@ function describe(issue: Issue): string {
     case 'invalid_value':
       return `must be one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     case 'invalid_format':
-      return `is not written as a ${issue.format === 'regex' ? 'valid text' : issue.format} may be`;
+      return ownRule(issue) ?? `is not written as a ${issue.format === 'regex' ? 'valid text' : issue.format} may be`;
+    case 'custom':
+      return ownRule(issue) ?? 'is not valid';
     default:
       return 'is not valid';
   }
+}
+
+/** A rule of our schemas: a fixed sentence, or one made from the kind of character that broke it. zod's own begin with "Invalid". */
+function ownRule({ message }: Issue): string | undefined {
+  return message.startsWith('Invalid') ? undefined : message;
 }
 
 function toPointer(path: readonly PropertyKey[]): string {

@@ -1,14 +1,18 @@
-// The OpenAPI 3.1 document, generated from the same route list the router uses, so it cannot drift.
+// The OpenAPI 3.1 document, generated from the same route list the router uses, so it cannot drift: what each route takes, and every status
+// and header it can answer with (test/conformance holds real answers to it).
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
+import { ERROR_CODES } from '../base/errors.ts';
+import { CREDENTIAL_NAME_PATTERN, NAME_PATTERN } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { PathField, RouteShape } from './route.ts';
 
 const problem = z
-  .object({
+  .looseObject({
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    code: z.string().describe('Stable; one of the closed list in src/base/errors.ts'),
+    code: z.enum(ERROR_CODES).describe('Stable: a program decides by it'),
     detail: z.string(),
     request_id: z.string(),
     pointer: z.string().optional().describe('RFC 6901 into the body, ?name for a query field, :name for a path field'),
@@ -17,22 +21,43 @@ const problem = z
   .describe('RFC 9457 problem');
 
 const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
-  name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
-  tenant: z.string().describe('Name or id'),
-  workload: z.string().describe('Name or id'),
-  user: z.string().describe('Name or id'),
+  name: z.string().regex(NAME_PATTERN),
+  credential: z
+    .string()
+    .regex(CREDENTIAL_NAME_PATTERN)
+    .max(LIMITS.credentialNameMaxChars)
+    .describe('Kept as it is spelled; a slash in it is written %2F'),
+  tenant: z.string().regex(NAME_PATTERN).describe('Name or id'),
+  workload: z.string().regex(NAME_PATTERN).describe('Name or id'),
+  user: z.string().regex(NAME_PATTERN).describe('Name or id'),
   run: z.string().regex(/^run_[0-9a-z]{24}$/),
   connection: z.string().regex(/^con_[0-9a-z]{24}$/),
   token: z.string().regex(/^[0-9A-Za-z]{12}$/),
   webhook: z.string().regex(/^whk_[0-9a-z]{24}$/),
 };
 
+const TAGS: Readonly<Record<string, string>> = {
+  installation: 'The installation: set-up, health, figures',
+  tenants: 'Clients of the operator, each with its own database and keys',
+  users: 'People of the team',
+  environments: 'Environments of a tenant',
+  credentials: 'Credentials, their values and versions',
+  rotation: 'Refreshes and rotations as resources',
+  connections: 'Links by which a person connects an account',
+  connectors: 'The systems it knows',
+  workloads: 'Programs that fetch credentials, their secrets and tokens',
+  alerts: 'What got worse or better, what is going to end, and where it is told',
+  audit: 'The log of every access, and its proofs',
+  keys: "A tenant's keys and their rotation",
+};
+
+type Json = Record<string, unknown>;
+
 /** `/v1/tenants/{tenant}` and so on, as plain JSON. */
 export function openApiDocument(routes: readonly RouteShape[], version: string): unknown {
   const registry = new OpenAPIRegistry();
-  registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   for (const shape of routes) register(registry, shape);
-  return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+  const document = new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: {
       title: 'Keyturn',
@@ -41,7 +66,153 @@ export function openApiDocument(routes: readonly RouteShape[], version: string):
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
+    tags: [...new Set(routes.map((shape) => shape.tag))].map((name) => ({ name, description: TAGS[name] ?? name })),
   });
+  const made = document as unknown as Json;
+  const schemas = document.components?.schemas as Json | undefined;
+  made['components'] = componentsWith({ ...schemas, Problem: problemSchema() });
+  return made;
+}
+
+/** The schema of a problem as the generator writes it. */
+function problemSchema(): unknown {
+  const registry = new OpenAPIRegistry();
+  registry.registerPath({
+    method: 'get',
+    path: '/problem',
+    responses: { 200: { description: '', content: { 'application/problem+json': { schema: problem } } } },
+  });
+  const made = new OpenApiGeneratorV31(registry.definitions).generateDocument({
+    openapi: '3.1.0',
+    info: { title: '', version: '' },
+  });
+  const answers = made.paths?.['/problem']?.get?.responses as Record<string, { content: Record<string, { schema: unknown }> }>;
+  return answers['200']?.content['application/problem+json']?.schema;
+}
+
+const DESCRIPTIONS: Readonly<Record<number, string>> = {
+  400: 'The request is not valid; `pointer` names the field',
+  401: 'No valid token, or a fresh second factor is needed',
+  403: 'Not allowed, or a second person must approve',
+  404: 'There is none, or none that the caller may know of',
+  409: 'The state refuses this, or the version is another one',
+  410: 'Deleted, or its key was destroyed',
+  412: 'The precondition does not hold',
+  413: 'The body or the value is too large',
+  415: 'The body has another type than this route takes',
+  422: 'The idempotency key was used for another request, or this cannot be rotated',
+  423: 'Sealed',
+  424: 'The grant is dead: the account must be connected again',
+  429: 'Too many requests',
+  500: 'Something went wrong; the request id names the log entry',
+  502: 'The provider refuses the client or its settings',
+  503: 'Not available now',
+  507: 'The storage is full',
+};
+
+const REQUEST_ID = { 'X-Request-Id': { $ref: '#/components/headers/RequestId' } };
+const ETAG = { ETag: { $ref: '#/components/headers/ETag' } };
+/** What text stands in the log as it is may hold. */
+const LOGGED_TEXT = { type: 'string', pattern: '^[A-Za-z0-9._:@/-]{1,128}$' };
+
+const header = (name: string, description: string, schema: unknown) => ({
+  name,
+  in: 'header',
+  required: false,
+  description,
+  schema,
+});
+
+function problemResponses(): Json {
+  const responses = Object.entries(DESCRIPTIONS).map(([status, description]) => [
+    `Problem${status}`,
+    {
+      description,
+      headers: {
+        ...REQUEST_ID,
+        ...(status === '429' || status === '503' ? { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } } : {}),
+        ...(status === '401' ? { 'WWW-Authenticate': { $ref: '#/components/headers/WwwAuthenticate' } } : {}),
+      },
+      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+    },
+  ]);
+  return Object.fromEntries(responses) as Json;
+}
+
+function componentsWith(schemas: Json): Json {
+  return {
+    schemas,
+    responses: problemResponses(),
+    headers: {
+      RequestId: { description: 'Names the request in the log', schema: { type: 'string' } },
+      ETag: {
+        description: 'The revision of the credential, for If-Match; of a value its id and version',
+        schema: { type: 'string' },
+      },
+      RetryAfter: { description: 'Seconds until a retry makes sense', schema: { type: 'string', pattern: '^[0-9]+$' } },
+      WwwAuthenticate: { description: 'RFC 6750, RFC 9470', schema: { type: 'string' } },
+    },
+    parameters: {
+      IdempotencyKey: header('Idempotency-Key', 'The same POST again with the same key is answered as the first one, for a day', {
+        type: 'string',
+        pattern: '^[\\x21-\\x7e]{1,128}$',
+      }),
+      IfMatch: header('If-Match', 'Only if the credential still has this ETag', {
+        type: 'string',
+        pattern: '^"r[0-9]{1,15}"$',
+        examples: ['"r3"'],
+      }),
+      IfNoneMatchAny: header('If-None-Match', 'Only if there is none of this name yet', { type: 'string', enum: ['*'] }),
+      IfNoneMatch: header('If-None-Match', 'An ETag that is known already: 304 where it is still the one', { type: 'string' }),
+      ClientRequestId: header('X-Request-Id', "The caller's own id of the request; stands in the log", LOGGED_TEXT),
+      Workflow: header('X-Keyturn-Workflow', 'Which automation asks; stands in the log', LOGGED_TEXT),
+      WorkflowRun: header('X-Keyturn-Run', 'Which run of it asks; stands in the log', LOGGED_TEXT),
+    },
+    securitySchemes: {
+      bearer: { type: 'http', scheme: 'bearer', description: "A user's or a workload's token" },
+      client: {
+        type: 'http',
+        scheme: 'basic',
+        description: 'Client id and secret of a workload, each percent-encoded (RFC 6749 section 2.3.1)',
+      },
+    },
+  };
+}
+
+const isTokenExchange = (shape: RouteShape) => shape.operation === 'token.exchange';
+const isConditional = (shape: RouteShape) => shape.etag === 'write' || shape.etag === 'condition';
+const isWrite = (shape: RouteShape) => shape.method !== 'GET';
+
+const inTenant = (shape: RouteShape) => shape.path.startsWith('/v1/tenants/{tenant}');
+const ofCredential = (shape: RouteShape) => Object.values(shape.fields).includes('credential');
+const hasBody = (shape: RouteShape) => shape.body !== undefined;
+const asksProvider = (shape: RouteShape) =>
+  ofCredential(shape) && /\/(value|rotations|connections|disconnections)/.test(shape.path);
+const always = () => true;
+
+/** Which routes can refuse with which status; each is a problem. */
+const REFUSALS: readonly (readonly [number, (shape: RouteShape) => boolean])[] = [
+  [401, always],
+  [403, always],
+  [404, (shape) => inTenant(shape) || isWrite(shape)],
+  [409, isWrite],
+  [410, inTenant],
+  [412, isConditional],
+  [413, hasBody],
+  [415, hasBody],
+  [422, (shape) => shape.idempotent === true],
+  [423, always],
+  [424, (shape) => asksProvider(shape) || (ofCredential(shape) && isWrite(shape))],
+  [429, always],
+  [500, always],
+  [502, asksProvider],
+  [503, always],
+  [507, always],
+];
+
+function problemStatuses(shape: RouteShape): number[] {
+  const refusals = shape.operation === 'public' ? [] : REFUSALS.filter(([, applies]) => applies(shape));
+  return [400, ...refusals.map(([status]) => status)];
 }
 
 function register(registry: OpenAPIRegistry, shape: RouteShape): void {
@@ -52,13 +223,19 @@ function register(registry: OpenAPIRegistry, shape: RouteShape): void {
       : success.mediaType === undefined
         ? {}
         : { content: { [success.mediaType]: { schema: z.string() } } };
-  registry.registerPath({
+  const headers = { ...REQUEST_ID, ...(shape.etag === 'read' || shape.etag === 'write' ? ETAG : {}) };
+  const problems = problemStatuses(shape).map((status) => [status, { $ref: `#/components/responses/Problem${status}` }]);
+  const others = Object.entries(success.also ?? {}).map(([status, description]) => [
+    status,
+    status === '304' ? { description, headers } : { description, headers, ...content },
+  ]);
+  const path = {
     method: shape.method.toLowerCase() as 'get',
     path: shape.path,
     operationId: operationId(shape),
     summary: shape.summary,
     tags: [shape.tag],
-    ...(shape.operation === 'public' || shape.operation === 'token.exchange' ? {} : { security: [{ bearer: [] }] }),
+    security: securityOf(shape),
     request: {
       ...(Object.keys(shape.fields).length === 0
         ? {}
@@ -69,25 +246,55 @@ function register(registry: OpenAPIRegistry, shape: RouteShape): void {
           }),
       ...(shape.query === undefined ? {} : { query: shape.query as z.ZodObject }),
       ...(shape.body === undefined ? {} : { body: { required: true, content: bodyContent(shape) } }),
-      ...(shape.idempotent === true ? { headers: z.object({ 'Idempotency-Key': z.string().max(128).optional() }) } : {}),
     },
+    parameters: headersOf(shape).map((name) => ({ $ref: `#/components/parameters/${name}` })),
     responses: {
-      [success.status]: { description: success.description, ...content },
-      default: { description: 'A problem', content: { 'application/problem+json': { schema: problem } } },
+      [success.status]: { description: success.description, headers, ...content },
+      ...(Object.fromEntries(others) as object),
+      ...(Object.fromEntries(problems) as object),
+      default: {
+        description: 'A problem',
+        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      },
     },
-  });
+  };
+  registry.registerPath(path as Parameters<OpenAPIRegistry['registerPath']>[0]);
+}
+
+/** Who asks: nobody needs to, a workload by its own proof (in the body, too), or whoever has a token. */
+function securityOf(shape: RouteShape): Record<string, string[]>[] {
+  if (shape.operation === 'public') return [];
+  return isTokenExchange(shape) ? [{ client: [] }, {}] : [{ bearer: [] }];
+}
+
+function headersOf(shape: RouteShape): string[] {
+  if (shape.operation === 'public') return [];
+  const conditions = shape.etag === 'read' ? ['IfNoneMatch'] : isConditional(shape) ? ['IfMatch', 'IfNoneMatchAny'] : [];
+  return [...conditions, ...(shape.idempotent === true ? ['IdempotencyKey'] : []), 'ClientRequestId', 'Workflow', 'WorkflowRun'];
 }
 
 function bodyContent(shape: RouteShape) {
   const schema = shape.body as z.ZodType;
+  const named = Object.entries(shape.examples ?? {}).map(([name, value]) => [name, { value }]);
+  const examples = named.length === 0 ? {} : { examples: Object.fromEntries(named) as Json };
   return {
-    'application/json': { schema },
-    ...(shape.form === true ? { 'application/x-www-form-urlencoded': { schema } } : {}),
+    'application/json': { schema, ...examples },
+    ...(shape.form === true ? { 'application/x-www-form-urlencoded': { schema, ...examples } } : {}),
   };
 }
 
-function operationId(shape: RouteShape): string {
-  const words = shape.path.split('/').filter((part) => part !== '' && part !== 'v1');
-  const name = words.map((word) => word.replace(/[{}]/g, '')).map((word) => word.charAt(0).toUpperCase() + word.slice(1));
-  return `${shape.method.toLowerCase()}${name.join('')}`;
+/** First words of paths that stand both under a tenant and beside it. */
+const ALSO_AT_HOME = new Set(['audit', 'whoami', 'token']);
+
+/** `putCredential`, `getCredentialVersions`, `getTenantAuditEvents`: the method and what it is about, one of a list in the singular. */
+function operationId({ method, path }: RouteShape): string {
+  const inTenant = path.replace(/^\/v1\/tenants\/\{tenant\}\/(?:environments\/\{environment\}\/)?/, '');
+  const segments = inTenant.replace(/^\/(?:v1\/)?/, '').split('/');
+  const isShared = inTenant !== path && ALSO_AT_HOME.has(segments[0] ?? '');
+  const words = segments.flatMap((segment, i) => {
+    if (segment.startsWith('{')) return [];
+    const singular = segments[i + 1]?.startsWith('{') === true ? segment.replace(/s$/, '') : segment;
+    return [singular.charAt(0).toUpperCase() + singular.slice(1)];
+  });
+  return `${method.toLowerCase()}${isShared ? 'Tenant' : ''}${words.join('')}`;
 }

@@ -7,7 +7,7 @@ import type { Caller } from '../access/principals.ts';
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** How a path field is written; each has one grammar (edge.ts) and one schema (openapi.ts). */
-export type PathField = 'name' | 'tenant' | 'workload' | 'user' | 'run' | 'token' | 'webhook' | 'connection';
+export type PathField = 'name' | 'credential' | 'tenant' | 'workload' | 'user' | 'run' | 'token' | 'webhook' | 'connection';
 
 export interface RouteRequest<B = unknown, Q = unknown> {
   readonly caller: Caller;
@@ -52,10 +52,16 @@ export interface RouteShape {
     readonly status: number;
     readonly description: string;
     readonly schema?: z.ZodType;
+    /** Other good answers by status: 201 with the same body, 304 with none. */
+    readonly also?: Readonly<Record<number, string>>;
     readonly mediaType?: string;
   };
   /** The answer carries a secret. */
   readonly secret?: boolean;
+  /** The answer has an ETag. `read`: If-None-Match is answered with 304; `write`: If-Match and If-None-Match hold the write to what was seen; `condition`: as `write`, and the answer has none. */
+  readonly etag?: 'read' | 'write' | 'condition';
+  /** Bodies by name, for the document; a test parses each. */
+  readonly examples?: Readonly<Record<string, unknown>>;
   /** Honours Idempotency-Key. */
   readonly idempotent?: boolean;
 }

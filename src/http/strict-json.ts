@@ -32,7 +32,7 @@ interface OpenArray {
 
 /**
  * The parsed body. Beyond RFC 8259: no byte order mark, no duplicate names, no `__proto__`, `constructor` or `prototype` member, no
- * lone surrogates, no number that a double cannot hold (beyond 2^53-1, or that would become 0 or infinite). RFC 7493 (I-JSON) section 2.
+ * lone surrogates, no number that a double cannot hold exactly as it is written (beyond 2^53-1, too many digits, or that would become 0 or infinite). RFC 7493 (I-JSON) section 2.
  * @throws payload_too_large | malformed_json (not JSON) | invalid_request (JSON we refuse); `pointer` is the place (RFC 6901)
  */
 export function parseStrictJson(bytes: Uint8Array, limits: JsonLimits): unknown {
@@ -48,6 +48,24 @@ function decode(bytes: Uint8Array): string {
   } catch {
     return fail('malformed_json', 'the body is not valid UTF-8', { pointer: '' });
   }
+}
+
+/** Whether a double says exactly what was written; up to 15 digits always come back (IEEE 754, DBL_DIG). */
+function isKept(literal: string, value: number): boolean {
+  return literal.length <= 15 || plainDigits(literal) === plainDigits(String(value));
+}
+
+/** The digits without leading and trailing zeros, and where the point stands before them: one text for each number. */
+function plainDigits(literal: string): string {
+  const [mantissa = '', exponent = '0'] = literal.toLowerCase().split('e');
+  const [whole = '', fraction = ''] = mantissa.replace('-', '').split('.');
+  const digits = `${whole}${fraction}`;
+  let start = 0;
+  let end = digits.length;
+  // SECURITY: a loop, since /0+$/ takes quadratic time over a long run of zeros (DS-05).
+  while (digits[start] === '0') start++;
+  while (end > start && digits[end - 1] === '0') end--;
+  return `${digits.slice(start, end)}e${Number(exponent) - fraction.length + (digits.length - end)}`;
 }
 
 class Scanner {
@@ -210,7 +228,8 @@ class Scanner {
     if (next !== undefined && BEYOND_NUMBER.test(next))
       this.#refuse('malformed_json', 'a number is not written as JSON writes it');
     const value = Number(literal);
-    const isLost = Math.abs(value) > Number.MAX_SAFE_INTEGER || (value === 0 && NONZERO_DIGIT.test(literal));
+    const isLost =
+      Math.abs(value) > Number.MAX_SAFE_INTEGER || (value === 0 && NONZERO_DIGIT.test(literal)) || !isKept(literal, value);
     if (isLost) this.#refuse('invalid_request', 'a number is outside what can be kept exactly');
     this.#at += literal.length;
   }

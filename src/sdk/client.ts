@@ -24,12 +24,14 @@ import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
 import { type ReadValue, Secret } from './secret.ts';
-import type { Call, Query } from './transport.ts';
+import { type Call, type Query, segment } from './transport.ts';
+import { bodyText } from './value-bytes.ts';
 
 export type { KeyturnOptions, Runtime } from './logged-in.ts';
 export { KeyturnProblem } from './problem.ts';
 export { type ReadValue, Secret } from './secret.ts';
 export type { Query } from './transport.ts';
+export { bytesOf, JsonText, mainMember, memberOf } from './value-bytes.ts';
 
 interface Cached {
   readonly read: ReadValue;
@@ -62,7 +64,7 @@ export class KeyturnClient {
 
   /** The current value (or a version of it); of an OAuth grant a valid access token. */
   async read(environment: string, name: string, wanted: { version?: number; stage?: string } = {}): Promise<ReadValue> {
-    const path = `${this.#credentials(environment)}/${name}/value`;
+    const path = `${this.#credential(environment, name)}/value`;
     const plain = wanted.version === undefined && wanted.stage === undefined;
     const cached = plain ? this.#cache.get(path) : undefined;
     if (cached !== undefined && cached.untilMs > this.#runtime.nowMs()) return cached.read;
@@ -86,9 +88,10 @@ export class KeyturnClient {
 
   /** Drops a value from the cache: call it when a provider answered 401 to the token. */
   forget(environment: string, name: string): void {
-    this.#cache.delete(`${this.#credentials(environment)}/${name}/value`);
+    this.#cache.delete(`${this.#credential(environment, name)}/value`);
   }
 
+  /** A `value` that is JsonText goes out as it stands. Bytes: `value: memberOf('key', bytes)`. */
   put(
     environment: string,
     name: string,
@@ -96,11 +99,11 @@ export class KeyturnClient {
     headers: Record<string, string> = {},
   ): Promise<WireCredential> {
     this.forget(environment, name);
-    return this.#json({ method: 'PUT', path: `${this.#credentials(environment)}/${name}`, body, headers });
+    return this.#json({ method: 'PUT', path: this.#credential(environment, name), text: bodyText(body), headers });
   }
 
   describe(environment: string, name: string): Promise<WireCredential> {
-    return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}` });
+    return this.#json({ method: 'GET', path: this.#credential(environment, name) });
   }
 
   list(environment: string, query: Query = {}): Promise<WirePage<WireCredential>> {
@@ -108,7 +111,7 @@ export class KeyturnClient {
   }
 
   versions(environment: string, name: string, query: Query = {}): Promise<WirePage<WireVersion>> {
-    return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}/versions`, query });
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/versions`, query });
   }
 
   label(
@@ -116,14 +119,14 @@ export class KeyturnClient {
     name: string,
     body: { labels?: Record<string, string>; description?: string },
   ): Promise<WireCredential> {
-    return this.#json({ method: 'PATCH', path: `${this.#credentials(environment)}/${name}`, body });
+    return this.#json({ method: 'PATCH', path: this.#credential(environment, name), body });
   }
 
   rollBack(environment: string, name: string, version?: number): Promise<WireCredential> {
     this.forget(environment, name);
     return this.#json({
       method: 'POST',
-      path: `${this.#credentials(environment)}/${name}/rollbacks`,
+      path: `${this.#credential(environment, name)}/rollbacks`,
       body: version === undefined ? {} : { version },
     });
   }
@@ -132,30 +135,30 @@ export class KeyturnClient {
     this.forget(environment, name);
     return this.#json({
       method: 'DELETE',
-      path: `${this.#credentials(environment)}/${name}`,
+      path: this.#credential(environment, name),
       query: { recovery_window_days: recoveryWindowDays },
     });
   }
 
   restore(environment: string, name: string): Promise<WireCredential> {
-    return this.#json({ method: 'POST', path: `${this.#credentials(environment)}/${name}/restorations`, body: {} });
+    return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/restorations`, body: {} });
   }
 
   destroy(environment: string, name: string): Promise<{ destroyed: true }> {
-    return this.#json({ method: 'POST', path: `${this.#credentials(environment)}/${name}/destructions`, body: {} });
+    return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/destructions`, body: {} });
   }
 
   rotate(environment: string, name: string): Promise<WireRun> {
     this.forget(environment, name);
-    return this.#json({ method: 'POST', path: `${this.#credentials(environment)}/${name}/rotations`, body: {} });
+    return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/rotations`, body: {} });
   }
 
   run(environment: string, name: string, run: string): Promise<WireRun> {
-    return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}/rotations/${run}` });
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/rotations/${segment(run)}` });
   }
 
   runs(environment: string, name: string): Promise<WirePage<WireRun>> {
-    return this.#json({ method: 'GET', path: `${this.#credentials(environment)}/${name}/rotations` });
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/rotations` });
   }
 
   // ---- the tenant ----
@@ -173,7 +176,7 @@ export class KeyturnClient {
   }
 
   workload(idOrName: string): Promise<WireWorkload & { tokens: readonly Record<string, unknown>[] }> {
-    return this.#json({ method: 'GET', path: `${this.#tenant()}/workloads/${idOrName}` });
+    return this.#json({ method: 'GET', path: `${this.#tenant()}/workloads/${segment(idOrName)}` });
   }
 
   createWorkload(body: Readonly<Record<string, unknown>>): Promise<WireCreatedWorkload> {
@@ -181,19 +184,19 @@ export class KeyturnClient {
   }
 
   revokeWorkload(idOrName: string): Promise<WireWorkload> {
-    return this.#json({ method: 'DELETE', path: `${this.#tenant()}/workloads/${idOrName}` });
+    return this.#json({ method: 'DELETE', path: `${this.#tenant()}/workloads/${segment(idOrName)}` });
   }
 
   createClientSecret(idOrName: string): Promise<WireIssuedToken> {
-    return this.#json({ method: 'POST', path: `${this.#tenant()}/workloads/${idOrName}/secrets`, body: {} });
+    return this.#json({ method: 'POST', path: `${this.#tenant()}/workloads/${segment(idOrName)}/secrets`, body: {} });
   }
 
   createToken(idOrName: string, body: Readonly<Record<string, unknown>> = {}): Promise<WireIssuedToken> {
-    return this.#json({ method: 'POST', path: `${this.#tenant()}/workloads/${idOrName}/tokens`, body });
+    return this.#json({ method: 'POST', path: `${this.#tenant()}/workloads/${segment(idOrName)}/tokens`, body });
   }
 
   revokeToken(idOrName: string, tokenId: string): Promise<Record<string, unknown>> {
-    return this.#json({ method: 'DELETE', path: `${this.#tenant()}/workloads/${idOrName}/tokens/${tokenId}` });
+    return this.#json({ method: 'DELETE', path: `${this.#tenant()}/workloads/${segment(idOrName)}/tokens/${segment(tokenId)}` });
   }
 
   keys(): Promise<WireKeys> {
@@ -264,13 +267,13 @@ export class KeyturnClient {
   }
 
   offboardUser(idOrName: string): Promise<WireUser> {
-    return this.#json({ method: 'DELETE', path: `/v1/users/${idOrName}` });
+    return this.#json({ method: 'DELETE', path: `/v1/users/${segment(idOrName)}` });
   }
 
   /** Of the caller's own. */
   createUserToken(idOrName: string, expiresInSeconds?: number): Promise<WireIssuedToken> {
     const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
-    return this.#json({ method: 'POST', path: `/v1/users/${idOrName}/tokens`, body });
+    return this.#json({ method: 'POST', path: `/v1/users/${segment(idOrName)}/tokens`, body });
   }
 
   /** Status and the server's clock, without a token. */
@@ -291,7 +294,7 @@ export class KeyturnClient {
   #tenant(): string {
     const { tenant } = this.#options;
     if (tenant === undefined) throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: 'no tenant was named' });
-    return `/v1/tenants/${tenant}`;
+    return `/v1/tenants/${segment(tenant)}`;
   }
 
   #log(): string {
@@ -299,7 +302,11 @@ export class KeyturnClient {
   }
 
   #credentials(environment: string): string {
-    return `${this.#tenant()}/environments/${environment}/credentials`;
+    return `${this.#tenant()}/environments/${segment(environment)}/credentials`;
+  }
+
+  #credential(environment: string, name: string): string {
+    return `${this.#credentials(environment)}/${segment(name)}`;
   }
 
   #cacheUntil(read: ReadValue): number {

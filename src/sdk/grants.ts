@@ -11,7 +11,7 @@ import type {
   WirePage,
   WireWebhook,
 } from '../http/v1/wire.ts';
-import type { Call, Query } from './transport.ts';
+import { type Call, type Query, segment } from './transport.ts';
 
 /** One call whose answer is JSON. @throws KeyturnProblem */
 export type Ask = <T>(call: Call) => Promise<T>;
@@ -39,7 +39,7 @@ export class Grants {
   }
 
   cancelConnection(environment: string, name: string, connection: string): Promise<WireConnection> {
-    return this.#ask({ method: 'DELETE', path: `${this.#credential(environment, name)}/connections/${connection}` });
+    return this.#ask({ method: 'DELETE', path: `${this.#credential(environment, name)}/connections/${segment(connection)}` });
   }
 
   /** `revoke` false: the grant stays alive at the provider. */
@@ -67,14 +67,14 @@ export class Grants {
   }
 
   deleteWebhook(webhook: string): Promise<WireWebhook> {
-    return this.#ask({ method: 'DELETE', path: `${this.#tenant()}/webhooks/${webhook}` });
+    return this.#ask({ method: 'DELETE', path: `${this.#tenant()}/webhooks/${segment(webhook)}` });
   }
 
   deliveries(webhook: string, query: Query = {}): Promise<WirePage<WireDelivery>> {
-    return this.#ask({ method: 'GET', path: `${this.#tenant()}/webhooks/${webhook}/deliveries`, query });
+    return this.#ask({ method: 'GET', path: `${this.#tenant()}/webhooks/${segment(webhook)}/deliveries`, query });
   }
 
   #credential(environment: string, name: string): string {
-    return `${this.#tenant()}/environments/${environment}/credentials/${name}`;
+    return `${this.#tenant()}/environments/${segment(environment)}/credentials/${segment(name)}`;
   }
 }

@@ -2,7 +2,7 @@
 // It must never keep a token past its end, nor repeat a log-in that was refused.
 import type { WireTokenResponse } from '../http/v1/wire.ts';
 import { KeyturnProblem } from './problem.ts';
-import { type Call, type Fetch, Transport } from './transport.ts';
+import { type Call, type Fetch, segment, Transport } from './transport.ts';
 
 export interface KeyturnOptions {
   readonly address: string;
@@ -99,7 +99,7 @@ export class LoggedIn {
       });
     }
     if (tenant === undefined) throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: 'no tenant was named' });
-    const path = `/v1/tenants/${tenant}/token`;
+    const path = `/v1/tenants/${segment(tenant)}/token`;
     const proof =
       clientSecret === undefined
         ? {

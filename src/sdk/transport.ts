@@ -29,10 +29,19 @@ export interface Call {
   readonly path: string;
   readonly token?: string | undefined;
   readonly body?: unknown;
+  /** Sent as it stands instead of `body`. */
+  readonly text?: string | undefined;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
   /** Statuses that are an answer, too, and not a problem. */
   readonly accepts?: readonly number[];
+}
+
+/** A name as one part of a path. @throws KeyturnProblem for what a path reads as something else */
+export function segment(text: string): string {
+  if (text === '' || text === '.' || text === '..')
+    throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: "a name is not empty, '.' or '..'" });
+  return encodeURIComponent(text).replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
@@ -110,10 +119,11 @@ export class Transport {
     const query = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined);
     const search =
       query.length === 0 ? '' : `?${new URLSearchParams(query.map(([name, value]): [string, string] => [name, String(value)]))}`;
+    const text = call.text ?? (call.body === undefined ? undefined : JSON.stringify(call.body));
     const headers: Record<string, string> = {
       accept: 'application/json',
       ...(call.token === undefined ? {} : { authorization: `Bearer ${call.token}` }),
-      ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(text === undefined ? {} : { 'content-type': 'application/json' }),
       ...(key === undefined ? {} : { 'idempotency-key': key }),
       ...(this.#o.workflow === undefined ? {} : { 'x-keyturn-workflow': this.#o.workflow }),
       ...(this.#o.workflowRun === undefined ? {} : { 'x-keyturn-run': this.#o.workflowRun }),
@@ -127,7 +137,7 @@ export class Transport {
         // SECURITY: a redirect could name another host, and the token with it (OP-01).
         redirect: 'manual',
         signal: this.#o.deadline(this.#o.timeoutMs),
-        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+        ...(text === undefined ? {} : { body: text }),
       });
     } catch (error) {
       throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#base}${reasonOf(error)}` });

@@ -7,6 +7,7 @@ import { isStorageFailure } from '../cell/cell.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
+import { reviewDueAt } from './review-schedule.ts';
 import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 interface Named {
@@ -68,10 +69,12 @@ export function rollBack(vault: TenantVault, caller: Caller, input: RollBackInpu
         vault.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
       details.from_version = row.current_version;
       details.version = target;
+      const dated = { ...row, value_expires_at: version.value_expires_at };
       return save(vault, access, located, {
         current_version: target,
         previous_version: row.current_version,
         value_expires_at: version.value_expires_at,
+        review_due_at: reviewDueAt(dated, vault.around.clock.now()),
       });
     },
   );
@@ -119,7 +122,7 @@ export function restoreCredential(vault: TenantVault, caller: Caller, input: Nam
         deleted_at: null,
         destroy_after_at: null,
         refresh_due_at: refreshable ? (located.row.value_expires_at ?? vault.around.clock.now()) : null,
-        review_due_at: refreshable ? vault.around.clock.now() : null,
+        review_due_at: refreshable ? vault.around.clock.now() : reviewDueAt(located.row, vault.around.clock.now()),
       });
     },
   );

@@ -1,29 +1,84 @@
 // The kinds of credential: what their value looks like, what a reader gets of it and what never leaves the vault.
 import { z } from 'zod';
+import { canonicalInstant, INSTANT_FORMS, isInstant } from '../base/instants.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import type { BoundSettings } from './bound-settings.ts';
 
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
+/** RFC 4648 section 4, with its padding: any bytes. */
+const secretBytes = z
+  .base64('must be base64 of RFC 4648 section 4, with its padding')
+  .min(1)
+  .max(87_384)
+  .meta({ contentEncoding: 'base64', pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' });
+
+/** An instant as people write it, kept as this service writes it (base/instants.ts). */
+export const instant = z
+  .string()
+  .max(64)
+  .refine(isInstant, `must be ${INSTANT_FORMS}`)
+  .overwrite(canonicalInstant)
+  .meta({ format: 'date-time', description: 'RFC 3339 with any offset, or a date, which is 00:00 UTC' });
 
 function holdsMore(url: URL | null): boolean {
   return url !== null && (url.username !== '' || url.password !== '' || url.hash !== '');
 }
 
-export const apiKeyValue = z.strictObject({ key: secretText, key_id: text(512).optional() });
-export const basicValue = z.strictObject({ username: text(512), password: secretText });
-export const databaseValue = z.strictObject({
-  engine: z.enum(['postgresql', 'mysql', 'mariadb', 'redis', 'mongodb', 'other']),
-  host: text(255),
-  port: z.int().min(1).max(65_535),
-  username: text(512).optional(),
-  password: secretText,
+/**
+ * A value that is used by one secret: as text, or as base64 where its bytes are not UTF-8; never both.
+ * INVARIANT: what is put is what is read, unchanged, in the form it was put (test/http/v1/values.test.ts).
+ */
+export const apiKeyValue = z.union([
+  z.strictObject({ key: secretText, key_id: text(512).optional() }),
+  z.strictObject({ key_base64: secretBytes, key_id: text(512).optional() }),
+]);
+/** RFC 7617 section 2: the user name or the password may be empty; services take a key as either. */
+const username = z.string().max(65_536);
+export const basicValue = z
+  .union([
+    z.strictObject({ username, password: z.string().max(65_536) }),
+    z.strictObject({ username, password_base64: secretBytes }),
+  ])
+  .refine(
+    (value) => value.username !== '' || !('password' in value) || value.password !== '',
+    'must hold a user name or a password',
+  );
+
+const port = z.union([z.int().min(1).max(65_535), z.string().regex(/^[1-9][0-9]{0,4}$/, 'must be a port number')]);
+const databaseParts = {
+  username: z.string().max(512).optional(),
+  password: z.string().max(65_536).optional(),
+  password_base64: secretBytes.optional(),
+  /** Absent where the engine finds it by itself, as with mongodb+srv. */
+  port: port.optional(),
   database: text(255).optional(),
-});
+  /** What the driver is told beside that, e.g. `{ "sslmode": "require" }`. */
+  options: z.record(text(128), z.union([z.string().max(1_024), z.number(), z.boolean()])).optional(),
+  dbname: text(255).optional(),
+  dbInstanceIdentifier: text(255).optional(),
+  dbClusterIdentifier: text(255).optional(),
+};
+const engine = z
+  .string()
+  .regex(/^[a-z][a-z0-9+._-]{0,63}$/, 'must be the name of an engine such as postgresql, mysql, mongodb, redis or sqlserver');
+/** One host, several with commas, or the folder of a Unix socket. */
+const host = text(2_048);
+/** As drivers and services hand them out: parts, or a whole connection string; names of Amazon RDS are kept as they are. */
+export const databaseValue = z
+  .union([
+    z.strictObject({ engine, host, url: secretText.optional(), ...databaseParts }),
+    z.strictObject({ url: secretText, engine: engine.optional(), ...databaseParts }),
+  ])
+  .refine((value) => value.password === undefined || value.password_base64 === undefined, {
+    path: ['password_base64'],
+    message: 'must not stand beside password',
+  });
 export const jsonValue = z
   .record(z.string().max(256), z.unknown())
-  .refine((value) => Object.keys(value).length > 0, 'must not be empty');
+  .refine((value) => Object.keys(value).length > 0, 'must not be empty')
+  .meta({ minProperties: 1 });
 
 /** An OAuth grant as it is put in. Only the access token, its type, scope and expiry are ever served. */
 export const oauth2Value = z.strictObject({
@@ -64,44 +119,72 @@ export const workflowNeed = z.strictObject({
 });
 export type WorkflowNeed = z.infer<typeof workflowNeed>;
 
+/** Fields of a token request that have a field of their own here or are nobody's to set. */
+const OF_THE_PROTOCOL = new Set([
+  'grant_type',
+  'refresh_token',
+  'scope',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'code',
+  'code_verifier',
+  'token',
+]);
+const OF_THE_PROTOCOL_LIST = [...OF_THE_PROTOCOL].join(', ');
+
 /** How to connect and refresh an OAuth grant; nothing here is secret. What is not set is the connector's. */
-export const oauth2Config = z.strictObject({
-  /** Needed where the connector names none (generic-oauth2). */
-  token_endpoint: endpoint.optional(),
-  authorization_endpoint: endpoint.optional(),
-  revocation_endpoint: endpoint.optional(),
-  introspection_endpoint: endpoint.optional(),
-  /** For generic-oidc: where discovery starts; elsewhere the `iss` an answer must carry. */
-  issuer: endpoint.optional(),
-  /** What the connector calls `{parameter}`: My Domain, region, slug ... */
-  parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
-  /** Other places for the hosts a connector declares, e.g. `{ "api.hubapi.com": "https://proxy.example/hubspot" }`. */
-  base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
-  /** All hosts of the connector are played by the sandbox at this origin. Only where the installation allows it. */
-  sandbox: endpoint.optional(),
-  workflows: z
-    .array(workflowNeed)
-    .max(LIMITS.workflowsMaxCount)
-    .refine((list) => new Set(list.map((entry) => entry.name)).size === list.length, 'names a workflow twice')
-    .optional(),
-  client_id: text(512),
-  client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
-  body_format: z.enum(['form', 'json']).optional(),
-  refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
-  lost_answer: z.union([z.enum(['safe', 'unsafe']), z.strictObject({ window_seconds: z.int().min(1).max(86_400) })]).optional(),
-  access_token_ttl_seconds: z.union([z.int().min(1).max(31_536_000), z.literal('never')]).optional(),
-  extra_parameters: z.record(z.string().min(1).max(64), z.string().max(1_024)).optional(),
-  scope_separator: z.enum([' ', ',']).optional(),
-  assertion_audience: text(1_024).optional(),
-  /** Sent with every refresh, for the few providers that want it. */
-  scope: z.string().max(4_096).optional(),
-  /** `ahead` (default): before each expiry. `on_read`: when someone reads, and often enough to keep an idle grant alive. */
-  refresh: z.enum(['ahead', 'on_read']).optional(),
-  /** For the forecast, where the connector does not know. */
-  idle_limit_days: z.int().min(1).max(3_650).optional(),
-  absolute_limit_days: z.int().min(1).max(3_650).optional(),
-  client_secret_expires_at: z.iso.datetime({ offset: true }).optional(),
-});
+export const oauth2Config = z
+  .strictObject({
+    /** Needed where the connector names none (generic-oauth2). */
+    token_endpoint: endpoint.optional(),
+    authorization_endpoint: endpoint.optional(),
+    revocation_endpoint: endpoint.optional(),
+    introspection_endpoint: endpoint.optional(),
+    /** For generic-oidc: where discovery starts; elsewhere the `iss` an answer must carry. */
+    issuer: endpoint.optional(),
+    /** What the connector calls `{parameter}`: My Domain, region, slug ... */
+    parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
+    /** Other places for the hosts a connector declares, e.g. `{ "api.hubapi.com": "https://proxy.example/hubspot" }`. */
+    base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
+    /** All hosts of the connector are played by the sandbox at this origin. Only where the installation allows it. */
+    sandbox: endpoint.optional(),
+    workflows: z
+      .array(workflowNeed)
+      .max(LIMITS.workflowsMaxCount)
+      .refine((list) => new Set(list.map((entry) => entry.name)).size === list.length, 'names a workflow twice')
+      .optional(),
+    client_id: text(512),
+    client_authentication: z.enum(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']).optional(),
+    body_format: z.enum(['form', 'json']).optional(),
+    refresh_token_rotates: z.enum(['always', 'sometimes', 'never']).optional(),
+    lost_answer: z.union([z.enum(['safe', 'unsafe']), z.strictObject({ window_seconds: z.int().min(1).max(86_400) })]).optional(),
+    access_token_ttl_seconds: z.union([z.int().min(1).max(31_536_000), z.literal('never')]).optional(),
+    /** Sent with every refresh beside the fields of the protocol, which it never replaces; `client_id` only as it is above. */
+    extra_parameters: z
+      .record(
+        z.string().regex(/^[\x21-\x7e]{1,64}$/, 'must be a parameter name of visible ASCII characters'),
+        z.string().max(1_024),
+      )
+      .refine((given) => !Object.keys(given).some((name) => OF_THE_PROTOCOL.has(name)), {
+        message: `must not set ${OF_THE_PROTOCOL_LIST}: they are set by the fields of their own or by the vault`,
+      })
+      .optional(),
+    scope_separator: z.enum([' ', ',']).optional(),
+    assertion_audience: text(1_024).optional(),
+    /** Sent with every refresh, for the few providers that want it. */
+    scope: z.string().max(4_096).optional(),
+    /** `ahead` (default): before each expiry. `on_read`: when someone reads, and often enough to keep an idle grant alive. */
+    refresh: z.enum(['ahead', 'on_read']).optional(),
+    /** For the forecast, where the connector does not know. */
+    idle_limit_days: z.int().min(1).max(3_650).optional(),
+    absolute_limit_days: z.int().min(1).max(3_650).optional(),
+    client_secret_expires_at: instant.optional(),
+  })
+  .refine((config) => (config.extra_parameters?.['client_id'] ?? config.client_id) === config.client_id, {
+    path: ['extra_parameters', 'client_id'],
+    message: 'must be the client_id of this credential, or absent',
+  });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 
 export const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;

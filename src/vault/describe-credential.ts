@@ -17,7 +17,7 @@ export function describeCredential(vault: TenantVault, caller: Caller, environme
 
 export interface ListCredentialsInput {
   readonly environment: string;
-  readonly filter: Omit<CredentialFilter, 'environmentId'>;
+  readonly filter: Omit<CredentialFilter, 'environmentId' | 'nowMs'>;
   readonly afterName: string;
   readonly maxRows: number;
 }
@@ -73,7 +73,8 @@ function pageOf(
 ): Page<Located> {
   // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
   const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
-  const found = vault.credentials.list(access, { ...filter, environmentId: environment.id }, afterName, asked);
+  const whole = { ...filter, environmentId: environment.id, nowMs: vault.around.clock.now() };
+  const found = vault.credentials.list(access, whole, afterName, asked);
   const fitting = visible === undefined ? found.rows : found.rows.filter((row) => visible(row.name));
   const rows = fitting.slice(0, maxRows).map((row) => ({ environment, row }));
   return { rows, next: fitting.length > maxRows ? rows.at(-1)?.row.name : found.scannedTo };

@@ -55,7 +55,8 @@ export type EndCause =
   | 'access_token_expiry'
   | 'client_secret_expiry'
   | 'token_cap'
-  | 'provider_change';
+  | 'provider_change'
+  | 'end_date';
 
 export function grantFacts(row: Pick<CredentialFacts, 'grant_facts'>): GrantFacts {
   return JSON.parse(row.grant_facts) as GrantFacts;

@@ -64,5 +64,5 @@ export function reconnectPath(
 }
 
 export function connectionsPath(tenantId: string, environment: string, name: string): string {
-  return `/v1/tenants/${tenantId}/environments/${environment}/credentials/${name}/connections`;
+  return `/v1/tenants/${tenantId}/environments/${environment}/credentials/${encodeURIComponent(name)}/connections`;
 }

@@ -23,6 +23,7 @@ import { grantFacts } from './grant-facts.ts';
 import { notePutGrant } from './put-grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
+import { setAside } from './set-aside.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 /** What must hold for the write to happen: all that is given. */
@@ -46,6 +47,8 @@ export interface PutCredentialInput {
   readonly description: string | undefined;
   readonly expiresAtMs: number | undefined;
   readonly precondition: WritePrecondition;
+  /** A deleted credential of this name is set aside under another one instead of standing in the way. */
+  readonly replaceDeleted?: boolean | undefined;
   /** The grant was made elsewhere. */
   readonly imported?: GrantImport | undefined;
 }
@@ -60,6 +63,8 @@ export interface GrantImport {
 export interface PutResult {
   readonly created: boolean;
   readonly located: Located;
+  /** The name a deleted credential of this one has from now on. */
+  readonly setAside: string | undefined;
 }
 
 /** @throws not_found | version_conflict | precondition_failed | conflict | payload_too_large | gone */
@@ -68,8 +73,10 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
     caller,
     'credential.put',
     (lookup) => putTarget(vault, lookup, input),
-    (access, subject, details) => {
-      const { environment, row } = subject;
+    (access, subject, details, principal) => {
+      const { environment } = subject;
+      const aside = input.replaceDeleted === true ? setAside(vault, access, subject, principal.type, details) : undefined;
+      const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
       const now = vault.around.clock.now();
       const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
@@ -94,7 +101,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const located: Located = { environment, row: facts as CredentialRow };
       if (row !== undefined)
         redirect(vault, caller, located, { before: boundSettings(vault, row), after: settings, takesEffect: true });
-      return { created: row === undefined, located };
+      return { created: row === undefined, located, setAside: aside };
     },
   );
 }
@@ -203,7 +210,7 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
   if (row.state !== 'active') {
     throw new KeyturnError(
       'conflict',
-      'a deleted credential of this name is in its recovery window: restore or destroy it first',
+      'a deleted credential of this name is in its recovery window: restore it, or put with replace_deleted, which sets it aside under another name',
     );
   }
   requireActive(row);

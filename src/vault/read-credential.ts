@@ -11,6 +11,7 @@ import { prepareField, prepareFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { fromJsonBytes, purposeOf, type RetainedGrant } from './credential-kinds.ts';
+import { hasEnded } from './end-date.ts';
 import { ANSWER_LOST } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
 import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
@@ -53,9 +54,10 @@ export function readCredential(vault: TenantVault, caller: Caller, input: ReadCr
     (access, wanted, details) => {
       const row = requireActive(wanted.row);
       const version = versionWanted(row, input);
-      details.version = version;
-      if (input.stage !== undefined) details.stage = input.stage;
       const current = version === row.current_version;
+      details.version = version;
+      if (current && hasEnded(row, vault.around.clock.now())) details.health = 'expired';
+      if (input.stage !== undefined) details.stage = input.stage;
       if (current || row.health === 'disconnected') refuseUnusable(vault, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(vault, access, wanted, version, current);
       return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
@@ -118,12 +120,15 @@ export function whyDead(row: CredentialRow): string {
 function open(vault: TenantVault, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {
   const { row, environment } = wanted;
   const stored = vault.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
+  const now = vault.around.clock.now();
+  const { value_expires_at: endsAt } = row;
   const opened: OpenedCredential = {
     environment,
     row,
-    head: headOf(row, environment, stored),
+    head: headOf(row, environment, stored, now),
     prepared: prepareVersion(vault, row, stored, 'value'),
-    expiresAtMs: vault.around.clock.now() + LIMITS.dataKeyCacheTtlMs,
+    // What is kept says whether the value has expired: not beyond the instant at which that changes.
+    expiresAtMs: Math.min(now + LIMITS.dataKeyCacheTtlMs, endsAt !== null && endsAt > now ? endsAt : Number.POSITIVE_INFINITY),
   };
   if (current) vault.cache.keep({ ...foundCredential(vault, environment, row), subject: opened, memo: {} });
   return opened;
@@ -168,7 +173,7 @@ function keyAndPlace(vault: TenantVault, row: CredentialRow, stored: VersionRow)
 const encoder = new TextEncoder();
 const CLOSE = 125; // }
 
-function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow): Uint8Array {
+function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow, nowMs: number): Uint8Array {
   // Of the current version more may have been learnt since it was stored (rotation/grants/learn-expiry.ts).
   const endsAt = stored.version === row.current_version ? row.value_expires_at : stored.value_expires_at;
   const facts = JSON.stringify({
@@ -179,6 +184,7 @@ function headOf(row: CredentialRow, environment: EnvironmentRow, stored: Version
     version: stored.version,
     version_created_at: toTimestamp(stored.created_at),
     expires_at: endsAt === null ? null : toTimestamp(endsAt),
+    expired: endsAt !== null && endsAt <= nowMs,
   });
   return encoder.encode(`${facts.slice(0, -1)},"value":`);
 }

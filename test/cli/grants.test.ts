@@ -111,15 +111,18 @@ describe('the command line over grants', () => {
       code: 0,
       stdout: expect.stringContaining('imported old version 1 in staging, from nango') as string,
     });
-    const members = JSON.stringify({ refresh_token: `${REFRESH_TOKEN}-2`, client_secret: CLIENT_SECRET });
-    expect(await run(['import', 'generic-oauth2', '--name', 'older', ...place, '--still-used-there'], members)).toMatchObject({
-      code: 0,
-    });
+    const members = JSON.stringify({ refresh_token: `${REFRESH_TOKEN}-2`, client_secret: CLIENT_SECRET, scope: 'a b' });
+    const object = ['import', 'generic-oauth2', '--name', 'older', ...place, '--still-used-there', '--json-value'];
+    expect(await run(object, members)).toMatchObject({ code: 0 });
+    expect((await run(['credential', 'show', 'older'])).stdout).toMatch(/scopes granted +a b/);
     expect((await run(['credential', 'show', 'old'])).stdout).toMatch(/imported +\S+ from nango/);
     expect((await run(['import', 'generic-oauth2', '--name', 'none', ...place], '')).stderr).toContain(
       'no refresh token came in',
     );
-    const broken = await run(['import', 'generic-oauth2', '--name', 'none', ...place], '{"refresh_token": "not-a-real-secret');
+    const broken = await run(
+      ['import', 'generic-oauth2', '--name', 'none', '--json-value', ...place],
+      '{"refresh_token": "not-a-real-secret',
+    );
     expect(broken).toMatchObject({ code: 2 });
     expect((await run(['import', 'generic-oauth2', '--refresh-token=x', ...place])).stderr).toContain('command line');
   });

@@ -189,6 +189,32 @@ export function credentialCases(world: () => World): void {
     expect((await call('POST', `${path}/restorations`, { token: owner, body: {} })).status).toBe(409);
   });
 
+  it('makes a credential again after a deletion, also of another kind, and keeps the deleted one restorable beside it', async () => {
+    const { owner } = world();
+    const path = at('acme', 'made-again');
+    const first = await must(call('PUT', path, { body: { kind: 'json', value: { key: 'old-not-a-real-secret' } } }), 201);
+    const again = { ...apiKey('new-not-a-real-secret'), replace_deleted: true };
+    expect((await call('PUT', path, { token: owner, body: again })).status, 'it stands').toBe(409);
+    await must(call('DELETE', path, { token: owner }), 200);
+    const refused = await call('PUT', path, { token: owner, body: apiKey() });
+    expect(refused.status).toBe(409);
+    expect(refused.body.detail).toContain('replace_deleted');
+    expect((await call('PUT', path, { body: again })).status, 'a program').toBe(403);
+    const made = await must(call('PUT', path, { token: owner, body: { ...again, cas: 0 } }), 201);
+    expect(made.body).toMatchObject({
+      name: 'made-again',
+      kind: 'api_key',
+      version: 1,
+      set_aside: `made-again.deleted-${first.body.id.slice(4)}`,
+    });
+    expect(made.body.id).not.toBe(first.body.id);
+    expect((await must(call('GET', `${path}/value`), 200)).body.value.key).toBe('new-not-a-real-secret');
+    const aside = at('acme', made.body.set_aside);
+    expect((await must(call('GET', aside, { token: owner }), 200)).body).toMatchObject({ id: first.body.id, state: 'deleted' });
+    await must(call('POST', `${aside}/restorations`, { token: owner, body: {} }), 200);
+    expect((await must(call('GET', `${aside}/value`), 200)).body.value).toEqual({ key: 'old-not-a-real-secret' });
+  });
+
   it('replaces labels and description without a new version', async () => {
     const { owner } = world();
     const path = at('acme', 'labelled');

@@ -1,5 +1,7 @@
 // What every Keyturn answers over HTTP, whatever runtime serves it. One world a target; the cases share it and run in this order.
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ALL_ROUTES } from '../../src/http/app.ts';
+import { answered } from '../kit/documented.ts';
 import { accessCases } from './access-cases.ts';
 import { alertCases } from './alert-cases.ts';
 import { auditCases } from './audit-cases.ts';
@@ -12,6 +14,9 @@ import { proofCases } from './proof-cases.ts';
 import { rateCases } from './rate-cases.ts';
 import { rotationCases } from './rotation-cases.ts';
 import { furnish, type Target, type World } from './world.ts';
+
+/** What no case can do well: a second person's consent is not there yet. */
+const NEVER_WELL = ['POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/destructions'];
 
 export function conformance(name: string, startTarget: () => Promise<Target>): void {
   describe(name, () => {
@@ -39,6 +44,15 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('alerts and the forecast', () => alertCases(world));
     describe('disconnecting and imports', () => disconnectCases(world));
     describe('evidence', () => auditCases(world));
+    it('has answered on every documented route with success and with a refusal, as the OpenAPI document says', () => {
+      const answers = ALL_ROUTES.map(
+        (route) => [`${route.method} ${route.path}`, [...(answered.get(`${route.method} ${route.path}`) ?? [])]] as const,
+      );
+      const silent = answers.filter(([, statuses]) => !statuses.some((status) => status < 400)).map(([place]) => place);
+      expect(silent).toEqual(NEVER_WELL);
+      const unrefused = answers.filter(([, statuses]) => !statuses.some((status) => status >= 400)).map(([place]) => place);
+      expect(unrefused).toEqual(['GET /health']);
+    });
     // Last: it uses up what a source may fail.
     describe('floods', () => rateCases(world));
   });

@@ -1,5 +1,6 @@
-// What the conformance cases see of a Keyturn: a base URL, and what they put there themselves. Nothing here imports the product's insides.
+// What the conformance cases see of a Keyturn: a base URL, and what they put there themselves. Nothing here imports the product's insides but its document.
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { undocumented } from '../kit/documented.ts';
 
 export interface Target {
   readonly url: string;
@@ -39,7 +40,10 @@ export function callerOf(url: string): Call {
       ...(body === undefined ? {} : { body: (isText ? body : JSON.stringify(body)) as string }),
     });
     const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, text, body: parsed(text) };
+    const reply = { status: answer.status, headers: answer.headers, text, body: parsed(text) };
+    const wrong = undocumented(method, path, reply);
+    if (wrong.length > 0) throw new Error(`not as the OpenAPI document says: ${wrong.join('; ')}`);
+    return reply;
   };
 }
 

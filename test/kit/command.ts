@@ -10,6 +10,8 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 export interface Finished {
   readonly code: number | null;
   readonly stdout: string;
+  /** Standard output as it came. */
+  readonly bytes: Buffer;
   readonly stderr: string;
 }
 
@@ -21,7 +23,7 @@ export class CommandLine {
     this.#environment = environment;
   }
 
-  run(args: readonly string[], input = '', environment: Record<string, string> = {}): Promise<Finished> {
+  run(args: readonly string[], input: string | Uint8Array = '', environment: Record<string, string> = {}): Promise<Finished> {
     return new Promise((resolve) => {
       const child = spawn(process.execPath, [MAIN, ...args], {
         env: {
@@ -33,17 +35,20 @@ export class CommandLine {
           ...environment,
         },
       });
-      let stdout = '';
+      const parts: Buffer[] = [];
       let stderr = '';
       child.stdout.on('data', (part: Buffer) => {
-        stdout += part.toString();
+        parts.push(part);
       });
       child.stderr.on('data', (part: Buffer) => {
         stderr += part.toString();
       });
       child.stdin.on('error', () => {});
       child.stdin.end(input);
-      child.on('close', (code) => resolve({ code, stdout, stderr }));
+      child.on('close', (code) => {
+        const bytes = Buffer.concat(parts);
+        resolve({ code, stdout: bytes.toString(), bytes, stderr });
+      });
     });
   }
 }

@@ -1,8 +1,10 @@
 // Deleting, restoring and destroying: unreadable at once, restorable within the window, and then gone from every table.
 import { describe, expect, it } from 'vitest';
+import { isCredentialName } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { deleteCredential, destroyCredential, destroyExpired, restoreCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { getRun } from '../../src/vault/read-runs.ts';
 import { outcomeOf } from '../kit/outcome.ts';
@@ -30,6 +32,32 @@ async function withStripe() {
 }
 
 const sealedRows = (tenant: TestTenant) => Number(tenant.sql.get('SELECT count(*) AS n FROM credential_version')?.['n']);
+
+describe('a deleted credential that stands in the way', () => {
+  it('is set aside under a name of its own that is a name, however long the first was, and is destroyed when its window ends', async () => {
+    const tenant = await testTenant();
+    const admin = () => tenant.user(['admin'], 'everywhere');
+    const names = ['stripe', `${'a'.repeat(94)}/${'b'.repeat(33)}`, `team/${'c'.repeat(123)}`];
+    for (const name of names) {
+      for (let round = 0; round < 3; round++) {
+        const put = { environment: 'staging', name, kind: 'api_key' as const, value: { key: SECRET }, connector: undefined };
+        const rest = { config: undefined, labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
+        const made = await tenant.vault.submit(() =>
+          putCredential(tenant.vault, admin(), { ...put, ...rest, replaceDeleted: true }),
+        );
+        expect(made.created).toBe(true);
+        expect(made.setAside === undefined).toBe(round === 0);
+        if (made.setAside !== undefined) expect(isCredentialName(made.setAside), made.setAside).toBe(true);
+        const named = { environment: 'staging', name, precondition: {} };
+        await tenant.vault.submit(() => deleteCredential(tenant.vault, admin(), { ...named, recoveryWindowMs: 7 * DAY }));
+      }
+    }
+    expect(sealedRows(tenant)).toBe(9);
+    tenant.clock.pass(7 * DAY);
+    await tenant.vault.submit(() => destroyExpired(tenant.vault, 100));
+    expect(sealedRows(tenant)).toBe(0);
+  });
+});
 
 describe('a deleted credential', () => {
   it('is unreadable at once, also where it was cached, but still described', async () => {

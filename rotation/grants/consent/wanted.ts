@@ -8,7 +8,7 @@ import { requireActive } from '../../../src/vault/tenant-vault.ts';
 import type { ClientAuthentication, Connector } from '../../connector.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import type { Discovered } from '../../oauth2/discovery.ts';
-import { mayReachLoopback, settleFor } from '../connector-settings.ts';
+import { mayReachLoopback, refuseIgnored, settleFor } from '../connector-settings.ts';
 import { type AskedScope, askedScopes, type ConsentPorts, consentingConnector, openParameters } from './request.ts';
 
 /** A link as it is asked for. */
@@ -62,6 +62,7 @@ export function checkWanted(
     fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
   const config = discovered === undefined ? told : withEndpoints(told, discovered);
   const settled = settleFor(connector, config, {}, true);
+  if (input.config !== undefined) refuseIgnored(connector, config, settled);
   if (connector.consent?.openid === true && settled.consent?.issuer === undefined)
     fail('invalid_request', 'names who signs the identity', { pointer: '/config/issuer' });
   checkAuthorizeEndpoint(ports, connector, settled.consent, config);

@@ -5,7 +5,8 @@ import { LIMITS } from '../../base/limits.ts';
 import type { WireAlert, WireForecastEntry } from '../../http/v1/wire.ts';
 import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
-import { describeForecast, durationSeconds, instant } from './grant-text.ts';
+import { span } from '../times.ts';
+import { describeForecast, instant } from './grant-text.ts';
 
 const FOLLOW_MS = 3_000;
 const FOLLOW_ROWS = LIMITS.pageMaxRows;
@@ -15,11 +16,11 @@ const DAY_SECONDS = 86_400;
 export function forecastCommand(): Command {
   return new Command('forecast')
     .description('what ended or ends soon, and what to do')
-    .option('--within <time>', 'only what ends so soon: 30d', '30d')
+    .option('--within <time>', 'only what ends so soon; default 30d', span('d'), 30 * DAY_SECONDS)
     .option('--all', 'however far away')
-    .action(async (options: { within: string; all?: boolean }, self: Command) => {
+    .action(async (options: { within: number; all?: boolean }, self: Command) => {
       const session = sessionOf(self);
-      const days = options.all === true ? undefined : Math.floor(durationSeconds(options.within, '--within', 'd') / DAY_SECONDS);
+      const days = options.all === true ? undefined : Math.floor(options.within / DAY_SECONDS);
       const { environment } = session.settings;
       const items: WireForecastEntry[] = [];
       let cursor: string | undefined;

@@ -10,6 +10,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { readConfig, saveConfig } from '../settings.ts';
+import { moment } from '../times.ts';
 import { readTextFile } from '../typed-in.ts';
 
 const FILTERS = {
@@ -22,8 +23,8 @@ const FILTERS = {
   target: ['<what>', 'what was touched, by name or id'],
   workflow: ['<name>', 'the automation that asked, as it named itself'],
   request: ['<id>', 'one request, by the x-request-id of its answer'],
-  since: ['<instant>', 'at this instant or later: RFC 3339, e.g. 2026-01-31T00:00:00Z'],
-  until: ['<instant>', 'before this instant: RFC 3339'],
+  since: ['<instant>', 'at this instant or later: 2026-01-31T00:00:00Z, 2026-01-31, or how long ago: 24h'],
+  until: ['<instant>', 'before this instant, written likewise'],
 } as const;
 
 function targetOf(event: WireEvent): string {
@@ -166,7 +167,10 @@ function notes(paths: readonly string[] | undefined): string[] {
 
 function listCommand(): Command {
   const list = new Command('list').description('events, newest first; filters narrow each other');
-  for (const [name, [value, text]] of Object.entries(FILTERS)) list.option(`--${name} ${value}`, text);
+  for (const [name, [value, text]] of Object.entries(FILTERS)) {
+    if (value === '<instant>') list.option(`--${name} ${value}`, text, moment('back'));
+    else list.option(`--${name} ${value}`, text);
+  }
   list.option('--limit <n>', 'at most so many', '50');
   list.option('--env <environment>', 'what was touched was in it; KEYTURN_ENVIRONMENT does not narrow the log');
   return list.action(async (options: Record<string, string>, self: Command) => {

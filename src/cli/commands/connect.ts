@@ -6,20 +6,22 @@ import { KeyturnProblem } from '../../sdk/problem.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, green, note, plain, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
-import { readSecrets } from '../typed-in.ts';
+import { span } from '../times.ts';
+import { readSecretObject, readSecrets } from '../typed-in.ts';
 import { type ClientOptions, configOf, filesOf, proofOf, withClientOptions } from './client-options.ts';
 import { pairs } from './credential-text.ts';
-import { chosenConnector, describeConnector, describeLink, durationSeconds, instant } from './grant-text.ts';
+import { chosenConnector, describeConnector, describeLink, instant } from './grant-text.ts';
 
 const POLL_MS = 1_000;
 
 interface ConnectOptions extends ClientOptions {
-  expiresIn?: string;
+  expiresIn?: number;
   wait?: boolean;
 }
 interface ImportOptions extends ClientOptions {
   from: string;
   stillUsedThere?: boolean;
+  jsonValue?: boolean;
 }
 
 export function connectorsCommand(): Command {
@@ -45,7 +47,7 @@ export function connectCommand(): Command {
       .description('a link to connect an account, or again')
       .argument('[connector]', 'e.g. hubspot; not needed to connect again'),
   )
-    .option('--expires-in <time>', 'how long the link lives: 30m, 12h, 7d')
+    .option('--expires-in <time>', 'how long the link lives: 30m, 12h, 7d', span())
     .option('--wait', 'until the account is connected')
     .action(async (wanted: string | undefined, options: ConnectOptions, self: Command) => {
       const session = sessionOf(self);
@@ -55,7 +57,7 @@ export function connectCommand(): Command {
         ...(existing === undefined ? { connector: connector?.id } : {}),
         config: configOf(options, existing),
         ...(await proofOf(options, existing)),
-        expires_in: options.expiresIn === undefined ? undefined : durationSeconds(options.expiresIn, '--expires-in'),
+        expires_in: options.expiresIn,
         labels: pairs(options.label),
         description: options.description,
       };
@@ -96,11 +98,12 @@ export function connectionsCommand(): Command {
 export function importCommand(): Command {
   return withClientOptions(new Command('import').description('take over a grant that was made elsewhere').argument('<connector>'))
     .requiredOption('--from <system>', 'where it comes from, e.g. nango')
+    .option('--json-value', 'standard input is one JSON object instead of lines')
     .option('--still-used-there', 'the other system goes on refreshing it for now')
     .addHelpText(
       'after',
-      '\nStandard input: the refresh token on the first line and the client secret on the second, or one JSON object with refresh_token,' +
-        '\nclient_secret and, if you have them, access_token, expires_in and scope. At a terminal each is asked for and not shown.',
+      '\nStandard input: the refresh token on the first line and the client secret on the second; with --json-value one JSON object with' +
+        '\nrefresh_token, client_secret and, if you have them, access_token, expires_in and scope. At a terminal each is asked for and not shown.',
     )
     .action(async (wanted: string, options: ImportOptions, self: Command) => {
       const session = sessionOf(self);
@@ -111,7 +114,7 @@ export function importCommand(): Command {
           ? [{ name: 'client_secret', what: 'client secret' }]
           : []),
       ] as const;
-      const typed: Record<string, string | undefined> = await readSecrets(asked);
+      const typed: Record<string, unknown> = options.jsonValue === true ? await readSecretObject() : await readSecrets(asked);
       if (typed['refresh_token'] === undefined)
         throw new CliError('no refresh token came in', EXIT.usage, 'see keyturn import --help');
       const body = {

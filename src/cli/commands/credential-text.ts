@@ -1,7 +1,7 @@
 // How credentials and runs read on a terminal, and how labels are written on the command line.
 import type { WireCredential, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, facts } from '../print.ts';
+import { dim, facts, note, plain, yellow } from '../print.ts';
 
 export function describeCredential(credential: WireCredential): string {
   const { grant, reconnect } = credential;
@@ -68,6 +68,16 @@ export function describeRun(run: WireRun): string {
     ['new version', run.new_version],
   ]);
   return [head, ...steps].join('\n');
+}
+
+/** On standard error, so that what is piped on is the value alone. */
+export function noteExpired(read: {
+  readonly name: string;
+  readonly expires_at: string | null;
+  readonly expired: boolean;
+}): void {
+  if (read.expired)
+    note(yellow(`the end date of ${plain(read.name)} has passed (${read.expires_at}): the provider may refuse it`));
 }
 
 export function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {

@@ -1,23 +1,31 @@
 // keyturn credential ...
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
+import { SECONDS } from '../../base/instants.ts';
+import type { ReadValue } from '../../sdk/secret.ts';
+import { bytesOf, JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, green, json, note, out, red, table, yellow } from '../print.ts';
+import { dim, green, json, note, plain, red, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
-import { readStdin, readValueFile } from '../typed-in.ts';
-import { describeCredential, describeRun, pairs } from './credential-text.ts';
-import { durationSeconds } from './grant-text.ts';
+import { moment, span } from '../times.ts';
+import { readStdinBytes, readValueFile } from '../typed-in.ts';
+import { describeCredential, describeRun, noteExpired, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
 
 interface PutOptions {
   kind: string;
+  valueFile?: string;
   fromFile?: string;
+  jsonValue?: boolean;
+  stripNewline?: boolean;
+  username?: string;
   label?: string[];
   description?: string;
   expiresAt?: string;
   cas?: string;
+  replaceDeleted?: boolean;
   connector?: string;
   tokenEndpoint?: string;
   clientId?: string;
@@ -25,9 +33,9 @@ interface PutOptions {
 }
 
 async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
-  const text = options.fromFile === undefined ? await readStdin(`the ${options.kind} value`) : readValueFile(options.fromFile);
-  if (text === '') throw new CliError('the value is empty: pipe it in, or use --from-file', EXIT.usage);
-  const value = options.kind === 'api_key' && !text.trimStart().startsWith('{') ? { key: text } : parsed(text);
+  const path = options.valueFile ?? options.fromFile;
+  const bytes = path === undefined ? await readStdinBytes(`the ${options.kind} value`) : readValueFile(path);
+  if (bytes.byteLength === 0) throw new CliError('the value is empty: pipe it in, or use --value-file', EXIT.usage);
   const config = {
     token_endpoint: options.tokenEndpoint,
     client_id: options.clientId,
@@ -35,34 +43,75 @@ async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
   };
   return {
     kind: options.kind,
-    value,
+    value: putValueOf(options, bytes),
     ...(options.kind === 'oauth2' ? { config, connector: options.connector } : {}),
     labels: pairs(options.label),
     description: options.description,
     expires_at: options.expiresAt,
-    cas: options.cas === undefined ? undefined : Number(options.cas),
+    cas: options.cas === undefined ? undefined : wholeNumber(options.cas, '--cas'),
+    replace_deleted: options.replaceDeleted,
   };
 }
 
-function parsed(text: string): unknown {
+/** A key or password is the bytes that came in, whatever they look like; everything else is the JSON of the value. */
+function putValueOf(options: PutOptions, bytes: Uint8Array): unknown {
+  const { kind, username } = options;
+  const isBytes = options.jsonValue !== true && (kind === 'api_key' || (kind === 'basic' && username !== undefined));
+  if (!isBytes) return jsonValueOf(bytes, kind);
+  const kept = options.stripNewline === true ? withoutLastBreak(bytes) : bytes;
+  if (endsWithBreak(kept))
+    note(dim(`kept all ${kept.byteLength} bytes, with the line break at their end; --strip-newline leaves it out`));
+  return kind === 'basic' ? { username, ...memberOf('password', kept) } : memberOf('key', kept);
+}
+
+function jsonValueOf(bytes: Uint8Array, kind: string): JsonText {
   try {
-    return JSON.parse(text);
+    return new JsonText(textIn(bytes) ?? '');
   } catch {
-    throw new CliError('the value must be JSON for this kind', EXIT.usage, 'only --kind api_key takes plain text');
+    throw new CliError(
+      'the value must be JSON for this kind',
+      EXIT.usage,
+      kind === 'basic'
+        ? 'or name the user with --username and pipe in the password'
+        : 'only api_key, and basic with --username, take bytes',
+    );
   }
+}
+
+const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
+
+function endsWithBreak(bytes: Uint8Array): boolean {
+  return bytes.at(-1) === LINE_FEED;
+}
+
+function withoutLastBreak(bytes: Uint8Array): Uint8Array {
+  if (!endsWithBreak(bytes)) return bytes;
+  return bytes.subarray(0, bytes.at(-2) === CARRIAGE_RETURN ? -2 : -1);
+}
+
+/** @throws CliError */
+function wholeNumber(text: string, flag: string): number {
+  if (!/^[0-9]{1,15}$/.test(text)) throw new CliError(`${flag} takes a whole number`, EXIT.usage);
+  return Number(text);
 }
 
 export function credentialCommand(): Command {
   const command = new Command('credential').alias('cred').description('put, read, rotate and delete credentials');
   command
     .command('put <name>')
-    .description('store a credential or a new version of it; the value comes from standard input or --from-file')
+    .description('store a credential or a new version of it; the value comes from standard input or --value-file')
     .addOption(new Option('--kind <kind>', 'what it is').choices(KINDS).makeOptionMandatory())
-    .option('--from-file <path>', 'read the value from a file')
+    .option('--value-file <path>', 'read the value from a file')
+    .addOption(new Option('--from-file <path>', 'the same as --value-file').hideHelp())
+    .option('--json-value', 'what comes in is the JSON of the whole value, e.g. {"key": ..., "key_id": ...}')
+    .option('--username <name>', 'basic: the user name; what comes in is the password')
+    .option('--strip-newline', 'leave out one line break at the end of what comes in')
     .option('--label <name=value...>', 'labels')
     .option('--description <text>')
-    .option('--expires-at <instant>', 'RFC 3339')
+    .option('--expires-at <instant>', 'an instant, a date, or a time from now such as 90d', moment('ahead'))
     .option('--cas <version>', 'only if this is the current version; 0: only if it does not exist')
+    .option('--replace-deleted', 'a deleted credential of this name is set aside under another name until its window ends')
     .option('--connector <id>', 'oauth2: which connector refreshes it (default generic-oauth2)')
     .option('--token-endpoint <url>', 'oauth2')
     .option('--client-id <id>', 'oauth2')
@@ -70,6 +119,8 @@ export function credentialCommand(): Command {
     .action(async (name: string, options: PutOptions, self: Command) => {
       const session = sessionOf(self);
       const stored = await session.client.put(session.environment(), name, await bodyOf(options));
+      if (stored.set_aside !== undefined)
+        note(`the deleted one is ${plain(stored.set_aside)} from now on; keyturn credential restore takes it back`);
       session.show(
         stored,
         (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,
@@ -80,20 +131,17 @@ export function credentialCommand(): Command {
     .description('print the value (as a workload); never written anywhere else')
     .option('--version <n>', 'a version other than the current one')
     .option('--stage <stage>', 'current, previous or pending')
-    .option('--field <name>', 'only this field of the value')
-    .action(async (name: string, options: { version?: string; stage?: string; field?: string }, self: Command) => {
+    .option('--field <name>', 'only this field of the value, as a line')
+    .option('--raw', 'exactly the bytes of the key, password, token or --field, and nothing else')
+    .action(async (name: string, options: GetOptions, self: Command) => {
       const session = sessionOf(self);
       const wanted = {
-        ...(options.version === undefined ? {} : { version: Number(options.version) }),
+        ...(options.version === undefined ? {} : { version: wholeNumber(options.version, '--version') }),
         ...(options.stage === undefined ? {} : { stage: options.stage }),
       };
       const read = await session.client.read(session.environment(), name, wanted);
-      const value = read.value.reveal();
-      const field = options.field ?? (session.settings.output === 'raw' ? mainField(value) : undefined);
-      if (field === undefined) out(json({ ...read, value }));
-      else if (typeof value[field] === 'string') out(value[field]);
-      else
-        throw new CliError(`the value has no text field of this name`, EXIT.notFound, `it has ${Object.keys(value).join(', ')}`);
+      noteExpired(read);
+      printValue(read, options, session.settings.output === 'raw');
     });
   command
     .command('list')
@@ -155,7 +203,7 @@ export function credentialCommand(): Command {
       const back = await session.client.rollBack(
         session.environment(),
         name,
-        options.to === undefined ? undefined : Number(options.to),
+        options.to === undefined ? undefined : wholeNumber(options.to, '--to'),
       );
       session.show(
         back,
@@ -167,16 +215,16 @@ export function credentialCommand(): Command {
     .command('rotate <name>')
     .description('rotate or refresh now')
     .option('--wait', 'until the run ended; exit code 1 when it failed, 9 when time was over')
-    .option('--timeout <time>', 'how long --wait waits', '2m')
-    .action(async (name: string, options: { wait?: boolean; timeout: string }, self: Command) => {
+    .option('--timeout <time>', 'how long --wait waits; default 2m', span(), 2 * SECONDS.m)
+    .action(async (name: string, options: { wait?: boolean; timeout: number }, self: Command) => {
       const session = sessionOf(self);
-      const untilMs = Date.now() + durationSeconds(options.timeout, '--timeout') * 1_000;
+      const untilMs = Date.now() + options.timeout * 1_000;
       let run = await session.client.rotate(session.environment(), name);
       if (options.wait === true && run.state === 'open' && process.stderr.isTTY) note(dim(`waiting for ${run.id} ...`));
       while (options.wait === true && run.state === 'open') {
         if (Date.now() >= untilMs) {
           const look = `see how it goes: keyturn credential runs ${name} ${run.id}`;
-          throw new CliError(`the run had not ended after ${options.timeout}; it goes on by itself`, EXIT.notYet, look);
+          throw new CliError(`the run had not ended after ${options.timeout}s; it goes on by itself`, EXIT.notYet, look);
         }
         await sleep(POLL_MS);
         run = await session.client.run(session.environment(), name, run.id);
@@ -214,10 +262,10 @@ export function credentialCommand(): Command {
   command
     .command('delete <name>')
     .description('delete: unreadable at once, restorable within the window')
-    .option('--recovery-window <days>', '7 to 90; default 30')
-    .action(async (name: string, options: { recoveryWindow?: string }, self: Command) => {
+    .option('--recovery-window <time>', 'in whole days, 7d to 90d; default 30d', span('d'))
+    .action(async (name: string, options: { recoveryWindow?: number }, self: Command) => {
       const session = sessionOf(self);
-      const days = options.recoveryWindow === undefined ? undefined : Number(options.recoveryWindow);
+      const days = options.recoveryWindow === undefined ? undefined : options.recoveryWindow / SECONDS.d;
       const gone = await session.client.delete(session.environment(), name, days);
       session.show(
         gone,
@@ -246,6 +294,29 @@ export function credentialCommand(): Command {
   return command;
 }
 
-function mainField(value: Readonly<Record<string, unknown>>): string | undefined {
-  return ['key', 'access_token', 'password'].find((field) => typeof value[field] === 'string');
+interface GetOptions {
+  version?: string;
+  stage?: string;
+  field?: string;
+  raw?: boolean;
+}
+
+/** The whole answer as JSON; of one field a line of text, or with --raw its bytes as they were put. */
+function printValue(read: ReadValue, options: GetOptions, asLine: boolean): void {
+  const raw = options.raw === true;
+  process.stdout.write(raw || asLine || options.field !== undefined ? oneField(read.value.reveal(), options.field) : whole(read));
+  if (!raw) process.stdout.write('\n');
+}
+
+function whole(read: ReadValue): string {
+  return json({ ...read, value: read.value.reveal() });
+}
+
+/** A value that has no one field to be used by is its document. */
+function oneField(value: Readonly<Record<string, unknown>>, wanted: string | undefined): Uint8Array | string {
+  const field = wanted ?? mainMember(value);
+  if (field === undefined) return JSON.stringify(value);
+  const bytes = bytesOf(value, field);
+  if (bytes !== undefined) return bytes;
+  throw new CliError(`the value has no text field of this name`, EXIT.notFound, `it has ${Object.keys(value).join(', ')}`);
 }

@@ -3,15 +3,6 @@ import type { WireConnector, WireCreatedConnection, WireForecastEntry } from '..
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, green, plain, red, table, yellow } from '../print.ts';
 
-const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
-
-/** `90s`, `30m`, `12h`, `7d`; a bare number counts `unit`. In seconds. @throws CliError */
-export function durationSeconds(text: string, flag: string, unit: 's' | 'd' = 's'): number {
-  const found = /^(\d{1,9})([smhd]?)$/.exec(text);
-  if (found === null) throw new CliError(`${flag} takes a time such as 90s, 30m, 12h or 7d`, EXIT.usage);
-  return Number(found[1]) * (UNITS[found[2] || unit] ?? 1);
-}
-
 /** `name=value` into its parts. @throws CliError */
 export function assignment(text: string, flag: string): readonly [string, string] {
   const at = text.indexOf('=');
@@ -112,15 +103,15 @@ export function describeForecast(entries: readonly WireForecastEntry[], days: nu
   const near = (left: number) => (left <= 1 ? red : left <= 7 ? yellow : (text: string) => text);
   return entries
     .map((entry) => {
-      const hasEnded = entry.cause === 'ended';
+      const hasEnded = entry.cause === 'ended' || entry.health === 'expired';
       const left = hasEnded ? 'ended' : inDays(entry.days_left);
       const doubt = entry.certain ? '' : dim(' (perhaps)');
       const typed = `keyturn connect --name ${plain(entry.name)} --env ${plain(entry.environment)}`;
       return [
-        `${near(entry.days_left)(left.padEnd(12))} ${entry.ends_at.slice(0, 10)}  ${bold(plain(entry.name))} ${dim(`${plain(entry.environment)}, ${plain(entry.connector)}`)}`,
+        `${near(entry.days_left)(left.padEnd(12))} ${entry.ends_at.slice(0, 10)}  ${bold(plain(entry.name))} ${dim(`${plain(entry.environment)}, ${plain(entry.connector ?? entry.kind)}`)}`,
         `${' '.repeat(13)}${CAUSES[entry.cause] ?? plain(entry.cause)}${doubt}`,
         `${' '.repeat(13)}${dim(plain(entry.remedy))}`,
-        ...(hasEnded ? [`${' '.repeat(13)}${dim(typed)}`] : []),
+        ...(entry.cause === 'ended' ? [`${' '.repeat(13)}${dim(typed)}`] : []),
       ].join('\n');
     })
     .join('\n\n');
@@ -139,6 +130,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   client_secret_expiry: 'the client secret expires',
   token_cap: 'the provider keeps only so many grants of one account',
   provider_change: 'the provider changes something',
+  end_date: 'the end date that was put with it',
 };
 
 /** `2026-11-25 10:00 UTC`. */

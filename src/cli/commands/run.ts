@@ -2,10 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
+import { bytesOf, mainMember, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { clientOf, missing } from '../session.ts';
 import { type GlobalOptions, settingsFrom } from '../settings.ts';
 import { hold } from '../unsaid.ts';
+import { noteExpired } from './credential-text.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const collect = (value: string, before: string[] = []) => [...before, value];
@@ -17,33 +19,34 @@ interface Wanted {
 }
 
 function wantedFrom(text: string): Wanted {
-  const match = /^([A-Za-z_][A-Za-z0-9_]*)=([a-z0-9][a-z0-9._-]*?)(?::([A-Za-z0-9_]+))?$/.exec(text);
+  const match = /^([A-Za-z_][A-Za-z0-9_]*)=([A-Za-z0-9_][A-Za-z0-9._/-]*?)(?::([A-Za-z0-9_]+))?$/.exec(text);
   if (match === null) throw new CliError('write --env NAME=credential or NAME=credential:field', EXIT.usage);
   return { variable: match[1] ?? '', credential: match[2] ?? '', field: match[3] };
 }
 
-function textOf(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
-  const field = wanted.field ?? ['key', 'access_token', 'password'].find((name) => typeof value[name] === 'string');
+function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
+  const field = wanted.field ?? mainMember(value);
   if (field === undefined) return settable(JSON.stringify(value), wanted);
   const text = value[field];
-  if (typeof text !== 'string' && typeof text !== 'number') {
+  const bytes = typeof text === 'number' ? String(text) : bytesOf(value, field);
+  if (bytes === undefined) {
     throw new CliError(
       `${wanted.credential} has no text field of this name`,
       EXIT.notFound,
       `it has ${Object.keys(value).join(', ')}`,
     );
   }
-  return settable(String(text), wanted);
+  return settable(typeof bytes === 'string' ? bytes : textIn(bytes), wanted);
 }
 
-/** SECURITY: the system call would refuse it with a message that quotes the whole value. */
-function settable(text: string, { variable, credential }: Wanted): string {
-  hold(text);
-  if (!text.includes('\0')) return text;
+/** SECURITY: the system call would refuse it with a message that quotes the whole value. @param text undefined: bytes that are no text */
+function settable(text: string | undefined, { variable, credential }: Wanted): string {
+  if (text !== undefined) hold(text);
+  if (text !== undefined && !text.includes('\0')) return text;
   throw new CliError(
-    `${variable} cannot be set: the value of ${credential} holds a NUL character, and an environment variable cannot`,
+    `${variable} cannot be set: ${credential} holds ${text === undefined ? 'bytes that are not UTF-8 text' : 'a NUL byte'}, which no environment variable can hold`,
     EXIT.usage,
-    'read it with `keyturn credential get`, or store it in another encoding',
+    `let the program read it: keyturn credential get ${credential} --raw`,
   );
 }
 
@@ -62,8 +65,11 @@ export function runCommand(): Command {
       const client = clientOf(settings);
       const wanted = (options.env ?? []).map(wantedFrom);
       const secrets: Record<string, string> = {};
-      for (const one of wanted)
-        secrets[one.variable] = textOf((await client.read(environment, one.credential)).value.reveal(), one);
+      for (const one of wanted) {
+        const read = await client.read(environment, one.credential);
+        noteExpired(read);
+        secrets[one.variable] = textFrom(read.value.reveal(), one);
+      }
       await runChild(command, secrets);
     });
 }

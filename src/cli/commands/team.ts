@@ -1,14 +1,28 @@
 // keyturn tenant, environment, user, workload ...
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { WireCreatedWorkload, WireWorkload } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
 import { sessionOf } from '../session.ts';
+import { span } from '../times.ts';
 import { readTextFile } from '../typed-in.ts';
 import { hold } from '../unsaid.ts';
 
 const collect = (value: string, before: string[] = []) => [...before, value];
-const seconds = (days: string | undefined) => (days === undefined ? undefined : Math.round(Number(days) * 86_400));
+
+/** `--expires-in 30d`; the older flag counts days. */
+function withExpiry(command: Command, what: string): Command {
+  return command
+    .option('--expires-in <time>', `${what}, e.g. 12h or 30d`, span('s'))
+    .addOption(new Option('--expires-in-days <days>', 'the same in days').argParser(span('d')).hideHelp());
+}
+
+interface ExpiryOptions {
+  expiresIn?: number;
+  expiresInDays?: number;
+}
+
+const secondsOf = ({ expiresIn, expiresInDays }: ExpiryOptions) => expiresIn ?? expiresInDays;
 
 /** Tokens are shown once: the token alone on standard output, everything else beside it. */
 function showOnce(what: string, token: string): void {
@@ -66,18 +80,16 @@ export function environmentCommand(): Command {
 
 export function userCommand(): Command {
   const command = new Command('user').description('people of your team');
-  command
-    .command('create <name>')
+  withExpiry(command.command('create <name>'), 'how long the enrolment token lives; default 1d')
     .description('add a user; the enrolment token to hand on is printed once')
     .requiredOption('--grant <role[@tenant]>', 'repeatable: owner, admin, rotation-operator, engineer@tenant, auditor', collect)
-    .option('--expires-in-days <n>', 'of the enrolment token; default 1')
-    .action(async (name: string, options: { grant: string[]; expiresInDays?: string }, self: Command) => {
+    .action(async (name: string, options: ExpiryOptions & { grant: string[] }, self: Command) => {
       const session = sessionOf(self);
       const grants = options.grant.map((grant) => {
         const [role, tenant] = grant.split('@');
         return tenant === undefined ? { role } : { role, tenant };
       });
-      const made = await session.client.createUser({ name, grants, expires_in: seconds(options.expiresInDays) });
+      const made = await session.client.createUser({ name, grants, expires_in: secondsOf(options) });
       if (session.settings.output === 'json') return session.show(made, () => '');
       note(`${green('created')} user ${made.user.name} (${made.user.id})`);
       showOnce('enrolment token, for them to spend with `keyturn login`', made.enrolment.token);
@@ -103,13 +115,11 @@ export function userCommand(): Command {
       const session = sessionOf(self);
       session.show(await session.client.offboardUser(user), (gone) => `${yellow('offboarded')} ${gone.name}`);
     });
-  command
-    .command('token <user>')
+  withExpiry(command.command('token <user>'), 'how long it lives; default 12h')
     .description('a further token for yourself, by your name or id')
-    .option('--expires-in-days <n>')
-    .action(async (user: string, options: { expiresInDays?: string }, self: Command) => {
+    .action(async (user: string, options: ExpiryOptions, self: Command) => {
       const session = sessionOf(self);
-      const issued = await session.client.createUserToken(user, seconds(options.expiresInDays));
+      const issued = await session.client.createUserToken(user, secondsOf(options));
       if (session.settings.output === 'json') return session.show(issued, () => '');
       showOnce(`token until ${issued.expires_at}`, issued.token);
     });
@@ -131,24 +141,21 @@ function describeWorkload(workload: WireWorkload): string {
   ]);
 }
 
-interface CreateOptions {
+interface CreateOptions extends ExpiryOptions {
   pattern: string[];
   permission?: string[];
   network?: string[];
   jwksFile?: string;
-  expiresInDays?: string;
 }
 
 export function workloadCommand(): Command {
   const command = new Command('workload').description('programs that fetch credentials');
-  command
-    .command('create <name>')
+  withExpiry(command.command('create <name>'), 'how long it may be used; default 365d')
     .description('create a workload in --env; its client secret is printed once')
     .requiredOption('--pattern <glob>', 'repeatable: names of credentials, * matches any run of characters', collect)
     .option('--permission <name>', 'repeatable: read (default), put, rotate', collect)
     .option('--network <cidr>', 'repeatable: where it may call from; default anywhere', collect)
     .option('--jwks-file <path>', 'public keys: it then proves itself with private_key_jwt')
-    .option('--expires-in-days <n>', 'default 365')
     .action(async (name: string, options: CreateOptions, self: Command) => {
       const session = sessionOf(self);
       const made = await session.client.createWorkload({
@@ -158,7 +165,7 @@ export function workloadCommand(): Command {
         permissions: options.permission,
         networks: options.network,
         jwks: options.jwksFile === undefined ? undefined : jwksFrom(options.jwksFile),
-        expires_in: seconds(options.expiresInDays),
+        expires_in: secondsOf(options),
       });
       session.show(made, describeCreated);
     });
@@ -214,16 +221,14 @@ export function workloadCommand(): Command {
       if (session.settings.output === 'json') return session.show(issued, () => '');
       showOnce('client secret', issued.token);
     });
-  command
-    .command('token <workload>')
+  withExpiry(command.command('token <workload>'), 'how long it lives; default 30d')
     .description('a direct token for a program that cannot do the exchange')
     .option('--permission <name>', 'repeatable', collect)
-    .option('--expires-in-days <n>', 'default 30')
-    .action(async (workload: string, options: { permission?: string[]; expiresInDays?: string }, self: Command) => {
+    .action(async (workload: string, options: ExpiryOptions & { permission?: string[] }, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createToken(workload, {
         permissions: options.permission,
-        expires_in: seconds(options.expiresInDays),
+        expires_in: secondsOf(options),
       });
       if (session.settings.output === 'json') return session.show(issued, () => '');
       showOnce(`token until ${issued.expires_at}`, issued.token);

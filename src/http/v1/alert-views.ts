@@ -5,6 +5,7 @@ import type { ForecastEntry } from '../../../rotation/grants/read-forecast.ts';
 import { toldAlert } from '../../alerts/raise-alert.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import type { AlertRow, DeliveryRow, WebhookFacts } from '../../cell/alerts.ts';
+import { healthNow } from '../../vault/end-date.ts';
 import { reconnectPath } from '../../vault/grant-view.ts';
 import type { WireAlert, WireDelivery, WireForecastEntry, WireWebhook } from './wire.ts';
 
@@ -43,8 +44,9 @@ export function forecastView(tenantId: string, { environment, row, forecast }: F
     id: row.id,
     environment: environment.name,
     name: row.name,
+    kind: row.kind,
     connector: row.connector,
-    health: row.health as WireForecastEntry['health'],
+    health: healthNow(row, nowMs).state as WireForecastEntry['health'],
     ends_at: toTimestamp(forecast.endsAt),
     days_left: daysLeft(forecast.endsAt, nowMs),
     cause: forecast.cause,

@@ -18,7 +18,7 @@ import * as wire from './wire.ts';
 import * as connections from './wire-connections.ts';
 
 const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/connections';
-const fields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'connections';
 
 /** The one address providers send people back to, to the letter. */
@@ -57,7 +57,7 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
             title,
             workflows: workflows.map((workflow) => workflow.name),
           })),
-          credential: credentialView(vault.tenant.id, made.located),
+          credential: credentialView(vault.tenant.id, made.located, vault.around.clock.now()),
         };
         return { status: 201, body };
       });

@@ -21,8 +21,24 @@ import * as wire from './wire.ts';
 
 const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials';
 const ONE = `${BASE}/{credential}`;
-const fields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'credentials';
+
+const NOT_MODIFIED = { 304: 'It is still what If-None-Match names' };
+const PUT_EXAMPLES = {
+  api_key: { kind: 'api_key', value: { key: 'example-key' }, expires_at: '2027-01-31T09:00:00Z' },
+  bytes: { kind: 'api_key', value: { key_base64: '//79/A==' } },
+  basic: { kind: 'basic', value: { username: 'ada', password: 'example-password' }, labels: { owner: 'ops' } },
+  database: {
+    kind: 'database',
+    value: { engine: 'postgresql', host: 'db.example', port: 5432, username: 'app', password: 'example' },
+  },
+  oauth2: {
+    kind: 'oauth2',
+    value: { refresh_token: 'example-refresh-token', client_secret: 'example-secret' },
+    config: { client_id: 'example-client', token_endpoint: 'https://provider.example/token' },
+  },
+};
 
 function names(request: RouteRequest): { environment: string; name: string } {
   return { environment: request.params['environment'] ?? '', name: request.params['credential'] ?? '' };
@@ -39,8 +55,8 @@ function importOf(told: { from: string; still_used_there?: boolean | undefined }
   return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
 }
 
-function described({ tenant }: TenantVault, located: Located, status = 200): Answer {
-  return { status, body: credentialView(tenant.id, located), headers: { etag: revisionTag(located) } };
+function described({ tenant, around }: TenantVault, located: Located, status = 200): Answer {
+  return { status, body: credentialView(tenant.id, located, around.clock.now()), headers: { etag: revisionTag(located) } };
 }
 
 export const credentialRoutes: readonly Route<TenantContext>[] = [
@@ -72,7 +88,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         return listCredentials(vault, request.caller, inputFrom(afterName));
       });
       const page = await filledPage(vault, first, inputFrom(''));
-      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located));
+      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located, vault.around.clock.now()));
     },
   }),
   route({
@@ -82,7 +98,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.describe',
     fields,
-    success: { status: 200, description: 'The credential', schema: wire.credential },
+    etag: 'read',
+    success: { status: 200, description: 'The credential', schema: wire.credential, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { environment, name } = names(request);
       const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
@@ -99,7 +116,14 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     operation: 'credential.put',
     fields,
     body: wire.putCredential,
-    success: { status: 200, description: 'The credential; 201 when it was created', schema: wire.credential },
+    etag: 'write',
+    examples: PUT_EXAMPLES,
+    success: {
+      status: 200,
+      description: 'The credential with its new version',
+      schema: wire.credential,
+      also: { 201: 'The credential, which was created' },
+    },
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
       const result = await vault.submit(() =>
@@ -112,11 +136,15 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
           labels: body.labels,
           description: body.description,
+          replaceDeleted: body.replace_deleted,
           expiresAtMs: body.kind === 'oauth2' || body.expires_at === undefined ? undefined : Date.parse(body.expires_at),
           precondition: preconditionOf(request, body.cas),
         }),
       );
-      return described(vault, result.located, result.created ? 201 : 200);
+      const answer = described(vault, result.located, result.created ? 201 : 200);
+      return result.setAside === undefined
+        ? answer
+        : { ...answer, body: { ...(answer.body as object), set_aside: result.setAside } };
     },
   }),
   route({
@@ -126,6 +154,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.label',
     fields,
+    etag: 'write',
     body: wire.patchCredential,
     success: { status: 200, description: 'The credential', schema: wire.credential },
     async handle({ vault }: TenantContext, request) {
@@ -149,6 +178,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.delete',
     fields,
+    etag: 'write',
     query: wire.deleteQuery,
     success: { status: 200, description: 'The deleted credential and when it will be destroyed', schema: wire.credential },
     async handle({ vault }: TenantContext, request) {
@@ -174,7 +204,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     fields,
     query: wire.readValue,
     secret: true,
-    success: { status: 200, description: 'The value', schema: wire.credentialValue },
+    etag: 'read',
+    success: { status: 200, description: 'The value', schema: wire.credentialValue, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { query } = request;
       const result = await readFreshCredential(vault, request.caller, {
@@ -219,6 +250,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.rollback',
     fields,
+    etag: 'write',
     body: wire.rollBack,
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
@@ -241,6 +273,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.restore',
     fields,
+    etag: 'write',
     body: wire.empty,
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
@@ -256,6 +289,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'credential.destroy',
     fields,
+    etag: 'condition',
     body: wire.empty,
     idempotent: true,
     success: { status: 200, description: 'It is gone', schema: z.object({ destroyed: z.literal(true) }) },

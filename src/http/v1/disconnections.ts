@@ -14,8 +14,9 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
     summary: 'Disconnect an account: unreadable at once, and revoked at the provider where it has a way',
     tag: 'connections',
     operation: 'credential.disconnect',
-    fields: { tenant: 'tenant', environment: 'name', credential: 'name' },
+    fields: { tenant: 'tenant', environment: 'name', credential: 'credential' },
     body: wire.disconnect,
+    etag: 'write',
     idempotent: true,
     success: {
       status: 200,
@@ -32,7 +33,7 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
         });
         return {
           status: 200,
-          body: { ...credentialView(vault.tenant.id, located), manual_steps: [...manualSteps] },
+          body: { ...credentialView(vault.tenant.id, located, vault.around.clock.now()), manual_steps: [...manualSteps] },
           headers: { etag: revisionTag(located) },
         };
       }),

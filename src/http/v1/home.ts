@@ -78,6 +78,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     operation: 'tenant.create',
     fields: {},
     body: wire.createTenant,
+    examples: { acme: { name: 'acme', environments: ['staging', 'production'] } },
     idempotent: true,
     success: { status: 201, description: 'The tenant', schema: wire.tenant },
     async handle({ home, provision }: HomeContext, request) {
@@ -118,6 +119,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     operation: 'user.create',
     fields: {},
     body: wire.createUser,
+    examples: { engineer: { name: 'erin', grants: [{ role: 'engineer', tenant: 'acme' }], expires_in: 43_200 } },
     secret: true,
     idempotent: true,
     success: { status: 201, description: 'The user and an enrolment token', schema: wire.createdUser },

@@ -1,7 +1,6 @@
 // The rest of a tenant on the wire: environments, its keys, and the runs that refresh and rotate.
 
 import { z } from 'zod';
-import { fail } from '../../base/errors.ts';
 import { createEnvironment, listEnvironments } from '../../vault/create-environment.ts';
 import { getRun, listRuns } from '../../vault/read-runs.ts';
 import { listKeys, rotateKeys } from '../../vault/rotate-keys.ts';
@@ -15,7 +14,7 @@ import * as wire from './wire.ts';
 const TENANT = '/v1/tenants/{tenant}';
 const ROTATIONS = `${TENANT}/environments/{environment}/credentials/{credential}/rotations`;
 const tenantField = { tenant: 'tenant' } as const;
-const credentialFields = { tenant: 'tenant', environment: 'name', credential: 'name' } as const;
+const credentialFields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 
 export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
@@ -149,8 +148,6 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'key.rotate', request, () => {
         const { purposes } = request.body;
-        if (purposes !== undefined && new Set(purposes).size !== purposes.length)
-          fail('invalid_request', 'names a purpose twice', { pointer: '/purposes' });
         return { status: 202, body: { rotations: rotateKeys(vault, request.caller, purposes).map(progressView) } };
       }),
   }),

@@ -8,6 +8,7 @@ import type { TenantRow } from '../../cell/tenants.ts';
 import type { TokenRow } from '../../cell/tokens.ts';
 import type { WorkloadFacts } from '../../cell/workloads.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
+import { healthNow } from '../../vault/end-date.ts';
 import { grantView, reconnectPath } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { Located } from '../../vault/tenant-vault.ts';
@@ -25,7 +26,8 @@ import type {
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
-export function credentialView(tenantId: string, { environment, row }: Located): WireCredential {
+export function credentialView(tenantId: string, { environment, row }: Located, nowMs: number): WireCredential {
+  const health = healthNow(row, nowMs);
   const reconnect = reconnectPath(tenantId, environment.name, row);
   return {
     id: row.id,
@@ -35,9 +37,9 @@ export function credentialView(tenantId: string, { environment, row }: Located):
     connector: row.connector,
     state: row.state as WireCredential['state'],
     health: {
-      state: row.health as WireCredential['health']['state'],
-      since: toTimestamp(row.health_since),
-      cause: row.health_cause,
+      state: health.state as WireCredential['health']['state'],
+      since: toTimestamp(health.sinceMs),
+      cause: health.cause,
     },
     version: row.current_version,
     previous_version: row.previous_version,

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ALERT_KINDS } from '../../alerts/raise-alert.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { cursor, limit, name, nullableTime, timestamp } from './wire-parts.ts';
+import { cursor, digits, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const alertKind = z.enum(ALERT_KINDS);
 const fact = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -15,73 +15,88 @@ export const listAlerts = z.strictObject({
     .regex(/^crd_[0-9a-z]{24}$/, 'must be the id of a credential')
     .optional(),
 });
-export const alert = z.object({
-  id: z.string(),
-  kind: z.string().describe('More kinds may come: ignore those you do not know'),
-  at: timestamp,
-  credential: z.object({ id: z.string(), environment: z.string(), name: z.string() }),
-  facts: z.record(z.string(), fact).describe('Words, numbers and instants; never a value'),
-});
+export const alert = z
+  .object({
+    id: z.string(),
+    kind: z.string().describe('More kinds may come: ignore those you do not know'),
+    at: timestamp,
+    credential: z.object({ id: z.string(), environment: z.string(), name: z.string() }),
+    facts: z.record(z.string(), fact).describe('Words, numbers and instants; never a value'),
+  })
+  .meta({ id: 'Alert' });
 export type WireAlert = z.infer<typeof alert>;
 
 export const createWebhook = z.strictObject({
-  url: z.string().min(1).max(1_024).describe('https, without user name, password or fragment'),
+  url: z
+    .string()
+    .min(1)
+    .max(1_024)
+    .describe('https, without user name, password or fragment')
+    .meta({ format: 'uri', examples: ['https://ops.example/keyturn'] }),
   kinds: z.array(alertKind).max(ALERT_KINDS.length).default([]).describe('Empty: all there are and will be'),
 });
-export const webhook = z.object({
-  id: z.string(),
-  url: z.string(),
-  kinds: z.array(z.string()),
-  created_at: timestamp,
-  created_by: z.string(),
-});
+export const webhook = z
+  .object({
+    id: z.string(),
+    url: z.string(),
+    kinds: z.array(z.string()),
+    created_at: timestamp,
+    created_by: z.string(),
+  })
+  .meta({ id: 'Webhook' });
 export type WireWebhook = z.infer<typeof webhook>;
 export const createdWebhook = webhook.extend({
   secret: z.string().describe('Shown once: whsec_ and the key in base64, as Standard Webhooks has it'),
 });
 export type WireCreatedWebhook = z.infer<typeof createdWebhook>;
 
-export const delivery = z.object({
-  id: z.string(),
-  alert: z.string().describe('What webhook-id is: the same in every attempt'),
-  state: z.enum(['waiting', 'delivered', 'given_up']),
-  attempts: z.int(),
-  next_attempt_at: nullableTime,
-  cause: z.string().nullable().describe('Why the last attempt failed'),
-  created_at: timestamp,
-  finished_at: nullableTime,
-});
+export const delivery = z
+  .object({
+    id: z.string(),
+    alert: z.string().describe('What webhook-id is: the same in every attempt'),
+    state: z.enum(['waiting', 'delivered', 'given_up']),
+    attempts: z.int(),
+    next_attempt_at: nullableTime,
+    cause: z.string().nullable().describe('Why the last attempt failed'),
+    created_at: timestamp,
+    finished_at: nullableTime,
+  })
+  .meta({ id: 'Delivery' });
 export type WireDelivery = z.infer<typeof delivery>;
 
 export const listForecast = z.strictObject({
   cursor: cursor.optional(),
   limit,
-  within_days: z.coerce.number().int().min(0).max(3_650).optional(),
+  within_days: digits(0, 3_650).optional(),
   environment: name.optional(),
 });
-export const forecastEntry = z.object({
-  id: z.string(),
-  environment: z.string(),
-  name: z.string(),
-  connector: z.string().nullable(),
-  health: z.enum(['ready', 'degraded', 'needs_consent']),
-  ends_at: timestamp.describe('The day it ends if nothing happens, or ended'),
-  days_left: z
-    .int()
-    .min(0)
-    .describe(`Whole days; told as an alert at ${LIMITS.noticeDays.join(', ')}`),
-  cause: z.enum([
-    'ended',
-    'idle_limit',
-    'absolute_limit',
-    'refresh_token_expiry',
-    'access_token_expiry',
-    'client_secret_expiry',
-    'token_cap',
-    'provider_change',
-  ]),
-  certain: z.boolean().describe('False: it may come later, or not at all'),
-  remedy: z.string(),
-  reconnect: z.string().nullable().describe('Where a link to connect it again is made, once it ended'),
-});
+export const forecastEntry = z
+  .object({
+    id: z.string(),
+    environment: z.string(),
+    name: z.string(),
+    kind: z.string(),
+    connector: z.string().nullable(),
+    health: z.enum(['ready', 'degraded', 'needs_consent', 'expired']),
+    ends_at: timestamp.describe('The day it ends if nothing happens, or ended'),
+    days_left: z
+      .int()
+      .min(0)
+      .describe(`Whole days; told as an alert at ${LIMITS.noticeDays.join(', ')}`),
+    cause: z.enum([
+      'ended',
+      'idle_limit',
+      'absolute_limit',
+      'refresh_token_expiry',
+      'access_token_expiry',
+      'client_secret_expiry',
+      'token_cap',
+      'provider_change',
+      'end_date',
+    ]),
+    certain: z.boolean().describe('False: it may come later, or not at all'),
+    remedy: z.string(),
+    reconnect: z.string().nullable().describe('Where a link to connect it again is made, once it ended'),
+  })
+  .meta({ id: 'ForecastEntry' });
 export type WireForecastEntry = z.infer<typeof forecastEntry>;

@@ -22,48 +22,54 @@ const connectionState = z
   .enum(['open', 'exchanging', 'choosing', 'connected', 'declined', 'failed', 'cancelled', 'expired'])
   .describe('declined and failed: how the last attempt ended; the link goes on until it expires');
 
-export const createdConnection = z.object({
-  id: z.string(),
-  state: connectionState,
-  link: z.string().describe('For the person who connects the account; shown once'),
-  expires_at: timestamp,
-  redirect_uri: z.string().describe('What the OAuth client must be registered with, to the letter'),
-  scopes: z.array(z.object({ scope: z.string(), title: z.string(), workflows: z.array(z.string()) })),
-  credential,
-});
+export const createdConnection = z
+  .object({
+    id: z.string(),
+    state: connectionState,
+    link: z.string().describe('For the person who connects the account; shown once'),
+    expires_at: timestamp,
+    redirect_uri: z.string().describe('What the OAuth client must be registered with, to the letter'),
+    scopes: z.array(z.object({ scope: z.string(), title: z.string(), workflows: z.array(z.string()) })),
+    credential,
+  })
+  .meta({ id: 'CreatedConnection' });
 export type WireCreatedConnection = z.infer<typeof createdConnection>;
 
-export const connection = z.object({
-  id: z.string(),
-  state: connectionState,
-  cause: z.string().nullable(),
-  created_at: timestamp,
-  created_by: z.string(),
-  expires_at: timestamp,
-  finished_at: nullableTime,
-});
+export const connection = z
+  .object({
+    id: z.string(),
+    state: connectionState,
+    cause: z.string().nullable(),
+    created_at: timestamp,
+    created_by: z.string(),
+    expires_at: timestamp,
+    finished_at: nullableTime,
+  })
+  .meta({ id: 'Connection' });
 export type WireConnection = z.infer<typeof connection>;
 
-export const connector = z.object({
-  id: z.string(),
-  title: z.string(),
-  kind: z.enum(['oauth2', 'api_key', 'basic', 'database', 'json']),
-  consent: z.boolean().describe('A person can connect an account by a link'),
-  renewal: z.enum(['refresh_token', 'client_credentials', 'jwt_bearer', 'app_jwt', 'none']).nullable(),
-  lost_answer: z.union([z.enum(['safe', 'unsafe']), z.object({ window_seconds: z.int() })]).nullable(),
-  parameters: z.array(
-    z.object({
-      name: z.string(),
-      title: z.string(),
-      shape: z.enum(['label', 'host']),
-      default: z.string().nullable(),
-      from: z.enum(['credential', 'consent', 'callback']),
-      values: z.array(z.string()).nullable(),
-    }),
-  ),
-  scopes: z.array(z.object({ scope: z.string(), title: z.string() })),
-  manual_steps: z.array(z.string()),
-});
+export const connector = z
+  .object({
+    id: z.string(),
+    title: z.string(),
+    kind: z.enum(['oauth2', 'api_key', 'basic', 'database', 'json']),
+    consent: z.boolean().describe('A person can connect an account by a link'),
+    renewal: z.enum(['refresh_token', 'client_credentials', 'jwt_bearer', 'app_jwt', 'none']).nullable(),
+    lost_answer: z.union([z.enum(['safe', 'unsafe']), z.object({ window_seconds: z.int() })]).nullable(),
+    parameters: z.array(
+      z.object({
+        name: z.string(),
+        title: z.string(),
+        shape: z.enum(['label', 'host']),
+        default: z.string().nullable(),
+        from: z.enum(['credential', 'consent', 'callback']),
+        values: z.array(z.string()).nullable(),
+      }),
+    ),
+    scopes: z.array(z.object({ scope: z.string(), title: z.string() })),
+    manual_steps: z.array(z.string()),
+  })
+  .meta({ id: 'Connector' });
 export type WireConnector = z.infer<typeof connector>;
 export const connectorList = z.object({ items: z.array(connector) });
 

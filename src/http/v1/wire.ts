@@ -2,18 +2,20 @@
 import { z } from 'zod';
 import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { limit, name, nullableTime, seconds, timestamp } from './wire-parts.ts';
+import { digits, instant, limit, name, namePattern, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
 export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 
-export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp });
+export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp }).meta({ id: 'Environment' });
 export type WireEnvironment = z.infer<typeof environment>;
 export const createEnvironment = z.strictObject({ name });
 
-export const tenant = z.object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp });
+export const tenant = z
+  .object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp })
+  .meta({ id: 'Tenant' });
 export type WireTenant = z.infer<typeof tenant>;
 export const createTenant = z.strictObject({
   name,
@@ -21,70 +23,83 @@ export const createTenant = z.strictObject({
 });
 
 const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
-const pattern = z.string().regex(/^[a-z0-9*][a-z0-9._*-]{0,63}$/, 'must be a name pattern; * matches any run of characters');
 const jwk = z
   .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
-  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' });
+  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' })
+  .meta({ not: { required: ['d'], properties: { d: {} } } });
 export const createWorkload = z.strictObject({
   name,
   environment: name,
-  patterns: z.array(pattern).min(1).max(LIMITS.patternsMaxCount),
+  patterns: z.array(namePattern).min(1).max(LIMITS.patternsMaxCount),
   permissions: z.array(permission).min(1).default(['read']),
   networks: z.array(z.string().min(1).max(64)).max(LIMITS.networksMaxCount).default([]),
   jwks: z.strictObject({ keys: z.array(jwk).min(1).max(8) }).optional(),
   expires_in: seconds(LIMITS.workloadTtlDefaultMs * 3).default(LIMITS.workloadTtlDefaultMs / 1_000),
 });
-export const workload = z.object({
-  id: z.string(),
-  name: z.string(),
-  environment: z.string(),
-  patterns: z.array(z.string()),
-  permissions: z.array(permission),
-  networks: z.array(z.string()),
-  authentication: z.enum(['client_secret', 'private_key_jwt']),
-  created_at: timestamp,
-  created_by: z.string(),
-  expires_at: timestamp,
-  revoked_at: nullableTime,
-  last_used_at: nullableTime,
-});
+export const workload = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    environment: z.string(),
+    patterns: z.array(z.string()),
+    permissions: z.array(permission),
+    networks: z.array(z.string()),
+    authentication: z.enum(['client_secret', 'private_key_jwt']),
+    created_at: timestamp,
+    created_by: z.string(),
+    expires_at: timestamp,
+    revoked_at: nullableTime,
+    last_used_at: nullableTime,
+  })
+  .meta({ id: 'Workload' });
 export type WireWorkload = z.infer<typeof workload>;
-export const createdWorkload = z.object({
-  workload,
-  client_id: z.string(),
-  client_secret: z.string().nullable().describe('Shown once'),
-});
+export const createdWorkload = z
+  .object({
+    workload,
+    client_id: z.string(),
+    client_secret: z.string().nullable().describe('Shown once'),
+  })
+  .meta({ id: 'CreatedWorkload' });
 export type WireCreatedWorkload = z.infer<typeof createdWorkload>;
-export const tokenFacts = z.object({
-  id: z.string(),
-  type: z.string(),
-  created_at: timestamp,
-  created_by: z.string(),
-  expires_at: timestamp,
-  revoked_at: nullableTime,
-  last_used_at: nullableTime,
-});
+export const tokenFacts = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    created_at: timestamp,
+    created_by: z.string(),
+    expires_at: timestamp,
+    revoked_at: nullableTime,
+    last_used_at: nullableTime,
+  })
+  .meta({ id: 'Token' });
 export const workloadWithTokens = workload.extend({ tokens: z.array(tokenFacts) });
 export const createToken = z.strictObject({
   permissions: z.array(permission).min(1).optional(),
   expires_in: seconds(LIMITS.directTokenTtlMaxMs).default(LIMITS.directTokenTtlDefaultMs / 1_000),
 });
-export const issuedToken = z.object({ id: z.string(), token: z.string().describe('Shown once'), expires_at: timestamp });
+export const issuedToken = z
+  .object({ id: z.string(), token: z.string().describe('Shown once'), expires_at: timestamp })
+  .meta({ id: 'IssuedToken' });
 export type WireIssuedToken = z.infer<typeof issuedToken>;
 
 /** RFC 6749 section 4.4.2, RFC 7523 section 2.2. */
-export const tokenRequest = z.strictObject({
-  grant_type: z.literal('client_credentials'),
-  client_id: z.string().min(1).max(64).optional(),
-  client_secret: z.string().min(1).max(256).optional(),
-  client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer').optional(),
-  client_assertion: z.string().min(1).max(8_192).optional(),
-  scope: z.string().max(256).optional(),
-});
-export const tokenResponse = z.object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() });
+export const tokenRequest = z
+  .strictObject({
+    grant_type: z.literal('client_credentials'),
+    client_id: z.string().min(1).max(64).optional(),
+    client_secret: z.string().min(1).max(256).optional(),
+    client_assertion_type: z.literal('urn:ietf:params:oauth:client-assertion-type:jwt-bearer').optional(),
+    client_assertion: z.string().min(1).max(8_192).optional(),
+    scope: z.string().max(256).optional(),
+  })
+  .meta({ not: { required: ['client_secret', 'client_assertion'], properties: { client_secret: {}, client_assertion: {} } } });
+export const tokenResponse = z
+  .object({ access_token: z.string(), token_type: z.literal('Bearer'), expires_in: z.int() })
+  .meta({ id: 'AccessToken' });
 export type WireTokenResponse = z.infer<typeof tokenResponse>;
 
-const role = z.enum(ROLES);
+/** What a person can be; the role of programs is theirs alone. */
+const role = z.enum(ROLES).exclude(['workload']);
 const grant = z.strictObject({ role, tenant: name.optional() });
 export const setUp = z.strictObject({ name });
 export const createUser = z.strictObject({
@@ -100,63 +115,71 @@ export const enrol = z.strictObject({
 export const createUserToken = z.strictObject({
   expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
 });
-export const user = z.object({
-  id: z.string(),
-  name: z.string(),
-  grants: z.array(z.object({ role: z.string(), tenant: z.string() })),
-  created_at: timestamp,
-  offboarded_at: nullableTime,
-});
+export const user = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    grants: z.array(z.object({ role: z.string(), tenant: z.string() })),
+    created_at: timestamp,
+    offboarded_at: nullableTime,
+  })
+  .meta({ id: 'User' });
 export type WireUser = z.infer<typeof user>;
-export const createdUser = z.object({
-  user,
-  enrolment: issuedToken.describe('Handed to the person, who exchanges it once for a token of their own'),
-});
+export const createdUser = z
+  .object({
+    user,
+    enrolment: issuedToken.describe('Handed to the person, who exchanges it once for a token of their own'),
+  })
+  .meta({ id: 'CreatedUser' });
 export type WireCreatedUser = z.infer<typeof createdUser>;
-export const enrolledUser = z.object({ user, token: issuedToken });
+export const enrolledUser = z.object({ user, token: issuedToken }).meta({ id: 'EnrolledUser' });
 export type WireEnrolledUser = z.infer<typeof enrolledUser>;
-export const whoAmI = z.object({
-  type: z.string(),
-  id: z.string(),
-  name: z.string(),
-  roles: z.array(z.string()),
-  tenants: z.array(z.string()).optional(),
-  environment: z.string().optional(),
-});
+export const whoAmI = z
+  .object({
+    type: z.string(),
+    id: z.string(),
+    name: z.string(),
+    roles: z.array(z.string()),
+    tenants: z.array(z.string()).optional(),
+    environment: z.string().optional(),
+  })
+  .meta({ id: 'WhoAmI' });
 export type WireWhoAmI = z.infer<typeof whoAmI>;
 
 export const auditQuery = z
   .strictObject({
-    before: z.coerce.number().int().min(0).optional().describe('Only events with a smaller index'),
-    from: z.coerce.number().int().min(0).optional().describe('Oldest first from this index on; not with before'),
+    before: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Only events with a smaller index'),
+    from: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Oldest first from this index on; not with before'),
     limit,
     action: z.string().max(64).optional(),
     actor: z.string().max(64).optional().describe('Id, or name of a person or workload, also of one that is gone'),
     outcome: z.enum(['success', 'failure', 'denied']).optional(),
-    target: z.string().max(64).optional().describe('Id or name of what was touched'),
+    target: z.string().max(LIMITS.credentialNameMaxChars).optional().describe('Id or name of what was touched'),
     environment: name.optional().describe('Of what was touched; events about no environment are left out'),
     workflow: z.string().max(128).optional(),
     request: z.string().max(64).optional(),
-    since: z.iso.datetime().optional().describe('At this instant or later'),
-    until: z.iso.datetime().optional().describe('Before this instant'),
+    since: instant.optional().describe('At this instant or later'),
+    until: instant.optional().describe('Before this instant'),
   })
   .refine(({ before, from }) => before === undefined || from === undefined, {
     path: ['from'],
     message: 'cannot stand with before',
   });
-const index = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const index = digits(0, Number.MAX_SAFE_INTEGER);
 /** Both ends belong to the range; together or not at all. */
 export const exportQuery = z
   .strictObject({ from: index.optional(), to: index.optional() })
   .refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], message: 'from and to go together' })
   .refine(({ from = 0, to = 0 }) => from <= to, { path: ['to'], message: 'must not be less than from' });
-export const event = z.looseObject({
-  index: z.int(),
-  at: timestamp,
-  action: z.string(),
-  outcome: z.string(),
-  reason: z.string(),
-});
+export const event = z
+  .looseObject({
+    index: z.int(),
+    at: timestamp,
+    action: z.string(),
+    outcome: z.string(),
+    reason: z.string(),
+  })
+  .meta({ id: 'Event' });
 export interface WireEvent {
   readonly index: number;
   readonly at: string;
@@ -171,46 +194,56 @@ export interface WireEvent {
   readonly details?: Readonly<Record<string, unknown>>;
   readonly origin?: { readonly address: string; readonly userAgent: string };
 }
-export const events = z.object({
-  items: z.array(event),
-  next_before: z
-    .int()
-    .nullable()
-    .describe('Older events: pass as before. A page that looked at many events may be short, or empty'),
-  next_from: z.int().nullable().describe('Where following goes on: pass as from'),
-});
-export const checkpoint = z.object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() });
+export const events = z
+  .object({
+    items: z.array(event),
+    next_before: z
+      .int()
+      .nullable()
+      .describe('Older events: pass as before. A page that looked at many events may be short, or empty'),
+    next_from: z.int().nullable().describe('Where following goes on: pass as from'),
+  })
+  .meta({ id: 'EventPage' });
+export const checkpoint = z
+  .object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() })
+  .meta({ id: 'Checkpoint' });
 export type WireCheckpoint = z.infer<typeof checkpoint>;
 
 export const rotateKeys = z.strictObject({
   purposes: z
     .array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac']))
     .min(1)
+    .refine((purposes) => new Set(purposes).size === purposes.length, 'must not name a purpose twice')
+    .meta({ uniqueItems: true })
     .optional(),
 });
-export const keyProgress = z.object({
-  purpose: z.string(),
-  to_version: z.int(),
-  total: z.int(),
-  done: z.int(),
-  started_at: timestamp,
-  finished_at: nullableTime,
-});
-export const keys = z.object({
-  keys: z.array(
-    z.object({
-      id: z.string(),
-      purpose: z.string(),
-      version: z.int(),
-      state: z.enum(['active', 'decrypt_only', 'destroyed']),
-      wraps: z.int(),
-      created_at: timestamp,
-      destroy_after_at: nullableTime,
-      destroyed_at: nullableTime,
-    }),
-  ),
-  rotations: z.array(keyProgress),
-});
+export const keyProgress = z
+  .object({
+    purpose: z.string(),
+    to_version: z.int(),
+    total: z.int(),
+    done: z.int(),
+    started_at: timestamp,
+    finished_at: nullableTime,
+  })
+  .meta({ id: 'KeyProgress' });
+export const keys = z
+  .object({
+    keys: z.array(
+      z.object({
+        id: z.string(),
+        purpose: z.string(),
+        version: z.int(),
+        state: z.enum(['active', 'decrypt_only', 'destroyed']),
+        wraps: z.int(),
+        created_at: timestamp,
+        destroy_after_at: nullableTime,
+        destroyed_at: nullableTime,
+      }),
+    ),
+    rotations: z.array(keyProgress),
+  })
+  .meta({ id: 'Keys' });
 export type WireKeys = z.infer<typeof keys>;
 
 const part = z.enum(['ok', 'degraded', 'failing']);
@@ -218,7 +251,7 @@ const healthState = z.enum(['ok', 'degraded', 'failing', 'sealed', 'not_initiali
 const parts = z
   .object({ storage: part.optional(), witness: part.optional(), scheduler: part.optional(), tenants: part.optional() })
   .describe('What is looked at, where the platform lets it be looked at');
-export const healthAnswer = z.object({ status: healthState, version: z.string(), parts });
+export const healthAnswer = z.object({ status: healthState, version: z.string(), parts }).meta({ id: 'Health' });
 export type WireHealth = z.infer<typeof healthAnswer>;
 export const healthDetail = z.object({
   status: healthState,

@@ -59,6 +59,17 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     operation: 'workload.create',
     fields: { tenant: 'tenant' },
     body: wire.createWorkload,
+    examples: {
+      reader: { name: 'nightly-sync', environment: 'staging', patterns: ['stripe', 'team/*'] },
+      narrow: {
+        name: 'rotator',
+        environment: 'production',
+        patterns: ['*'],
+        permissions: ['rotate'],
+        networks: ['10.0.0.0/8'],
+        expires_in: 86_400,
+      },
+    },
     secret: true,
     idempotent: true,
     success: { status: 201, description: 'The workload and how it proves itself', schema: wire.createdWorkload },
@@ -171,6 +182,9 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     operation: 'token.exchange',
     fields: { tenant: 'tenant' },
     body: wire.tokenRequest,
+    examples: {
+      client_credentials: { grant_type: 'client_credentials', client_id: 'wkl_example', client_secret: 'example-secret' },
+    },
     form: true,
     secret: true,
     success: { status: 200, description: 'The access token', schema: wire.tokenResponse },

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { OPERATIONS } from '../../../src/access/operations.ts';
 import { ALL_ROUTES } from '../../../src/http/app.ts';
 import { openApiDocument } from '../../../src/http/openapi.ts';
+import { STATUS_OF } from '../../../src/http/problems.ts';
 import { testApp } from '../../kit/app.ts';
 
 type Json = { [key: string]: Json } & Json[];
@@ -30,6 +31,12 @@ function resolve(reference: string): unknown {
   return node;
 }
 
+/** What a reference means, or the thing itself. */
+function resolved(node: Json): Json {
+  const reference = node['$ref'] as unknown;
+  return typeof reference === 'string' ? (resolve(reference) as Json) : node;
+}
+
 const METHODS = ['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace'];
 const operations = () =>
   Object.entries(document['paths'] as Json).flatMap(([path, item]) =>
@@ -37,6 +44,47 @@ const operations = () =>
   );
 
 describe('the OpenAPI document', () => {
+  it('names every status of a problem, and for each route those it can refuse with', () => {
+    const components = document['components'] as Json;
+    const described = Object.keys(components['responses'] as Json).map((name) => Number(name.replace('Problem', '')));
+    const raised = new Set(Object.values(STATUS_OF));
+    expect([...raised].filter((status) => !described.includes(status) && status !== 405)).toEqual([]);
+    for (const route of ALL_ROUTES) {
+      const operation = ((document['paths'] as Json)[route.path] as Json)[route.method.toLowerCase()] as Json;
+      const told = Object.keys(operation['responses'] as Json);
+      const needed = route.operation === 'public' ? [400] : [400, 401, 403, 423, 429, 500, 503, 507];
+      const more = [
+        ...(route.body === undefined ? [] : [413, 415]),
+        ...(route.idempotent === true ? [422] : []),
+        ...(['write', 'condition'].includes(route.etag ?? '') ? [412] : []),
+      ];
+      for (const status of [...needed, ...more]) expect(told, `${route.method} ${route.path}`).toContain(String(status));
+    }
+  });
+
+  it('says how an Idempotency-Key, a condition and a cursor are written, as the edge reads them', () => {
+    const parameters = (document['components'] as Json)['parameters'] as Json;
+    const pattern = (name: string) => new RegExp(String(((parameters[name] as Json)['schema'] as Json)['pattern']));
+    for (const good of ['a', '!~', 'x'.repeat(128)]) expect(pattern('IdempotencyKey').test(good)).toBe(true);
+    for (const bad of ['', 'a b', 'é', 'x'.repeat(129)]) expect(pattern('IdempotencyKey').test(bad)).toBe(false);
+    expect(pattern('IfMatch').test('"r12"')).toBe(true);
+    for (const route of ALL_ROUTES) {
+      const operation = ((document['paths'] as Json)[route.path] as Json)[route.method.toLowerCase()] as Json;
+      const names = ((operation['parameters'] ?? []) as Json[]).map(resolved).map((one) => String(one['name']));
+      expect(names.includes('Idempotency-Key'), `${route.method} ${route.path}`).toBe(route.idempotent === true);
+      expect(names.includes('If-Match'), `${route.method} ${route.path}`).toBe(['write', 'condition'].includes(route.etag ?? ''));
+      const wantsCursor =
+        route.success.schema !== undefined && JSON.stringify(operation).includes('next_cursor') && route.query !== undefined;
+      expect(names.includes('cursor'), `${route.method} ${route.path}`).toBe(wantsCursor);
+    }
+  });
+
+  it('shows examples that the service itself takes', () => {
+    const shown = ALL_ROUTES.flatMap((route) => Object.values(route.examples ?? {}).map((example) => [route, example] as const));
+    expect(shown.length).toBeGreaterThan(7);
+    for (const [route, example] of shown) expect(route.body?.safeParse(example).error, route.path).toBeUndefined();
+  });
+
   it('is what it says: version 3.1 with title, version and licence, and plain JSON', () => {
     expect(document).toMatchObject({
       openapi: expect.stringMatching(/^3\.1\.\d+$/),
@@ -90,7 +138,8 @@ describe('the OpenAPI document', () => {
       const responses = operation['responses'] as Json;
       expect(Object.keys(responses), place).toContain('default');
       expect(responses['default'], place).toMatchObject({ content: { 'application/problem+json': {} } });
-      for (const response of Object.values(responses)) expect((response as Json)['description'], place).toBeTypeOf('string');
+      for (const response of Object.values(responses))
+        expect((resolved(response) as Json)['description'], place).toBeTypeOf('string');
     }
   });
 
@@ -104,7 +153,7 @@ describe('the OpenAPI document', () => {
         declared.every((one) => String(one['required']) === 'true'),
         place,
       ).toBe(true);
-      const names = ((operation['parameters'] ?? []) as Json[]).map((one) => `${one['in']}:${one['name']}`);
+      const names = ((operation['parameters'] ?? []) as Json[]).map(resolved).map((one) => `${one['in']}:${one['name']}`);
       expect(new Set(names).size, place).toBe(names.length);
     }
   });
@@ -116,7 +165,8 @@ describe('the OpenAPI document', () => {
       expect(operation['requestBody'] !== undefined, place).toBe(route.body !== undefined);
       if (route.method === 'GET') expect(route.body, place).toBeUndefined();
       const open = route.operation === 'public' || route.operation === 'token.exchange';
-      expect(operation['security'] !== undefined, place).toBe(!open);
+      const schemes = ((operation['security'] ?? []) as Json[]).flatMap((one) => Object.keys(one));
+      expect(schemes, place).toEqual(route.operation === 'token.exchange' ? ['client'] : open ? [] : ['bearer']);
       if (!open && route.operation !== 'self') expect(Object.keys(OPERATIONS), place).toContain(route.operation);
     }
   });
@@ -127,7 +177,7 @@ describe('the OpenAPI document', () => {
       for (const content of Object.values(bodies)) {
         const schema = (content as Json)['schema'] as Json;
         const variants = (schema['oneOf'] ?? schema['anyOf'] ?? [schema]) as Json[];
-        for (const variant of variants) expect(variant['additionalProperties'], `${method} ${path}`).toBe(false);
+        for (const variant of variants) expect(resolved(variant)['additionalProperties'], `${method} ${path}`).toBe(false);
       }
     }
   });

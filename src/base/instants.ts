@@ -1,0 +1,69 @@
+// Instants and spans of time as people and programs write them: one parser for every field, filter and flag.
+// It must never guess: what is not one of the forms it names is undefined.
+import { toTimestamp } from './clock.ts';
+import { LIMITS } from './limits.ts';
+
+/** How an instant may be written, for messages. */
+export const INSTANT_FORMS =
+  'an instant of RFC 3339 such as 2027-01-31T09:00:00Z or 2027-01-31T10:00:00.000+01:00, or a date such as 2027-01-31, which is 00:00 UTC';
+/** How a span of time may be written, for messages. */
+export const DURATION_FORMS = 'a time such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D';
+
+const INSTANT =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
+/** 0000-01-01; Date.UTC would take the year 0 for 1900. */
+const FIRST_MS = Date.parse('0000-01-01T00:00:00Z');
+const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
+/**
+ * Milliseconds of an instant of RFC 3339 with any offset, `T`, `t` or a space, with or without seconds and fractions (cut to
+ * milliseconds), or of a plain date, which is its first instant in UTC. A space before the offset is a `+` of an unencoded query. Undefined for everything else, and beyond the years 0 to 9999.
+ */
+export function parseInstant(text: string): number | undefined {
+  const found = text.length > LIMITS.instantMaxChars ? null : INSTANT.exec(text);
+  if (found === null) return undefined;
+  const [, year, month, day, hour = '0', minute = '0', second = '0', fraction = '', offset = 'Z'] = found;
+  const dayMs = new Date(0).setUTCFullYear(Number(year), Number(month) - 1, Number(day));
+  // Date rolls 30 February over to March.
+  if (new Date(dayMs).getUTCDate() !== Number(day) || new Date(dayMs).getUTCMonth() !== Number(month) - 1) return undefined;
+  const ofDayMs =
+    ((Number(hour) * 60 + Number(minute)) * 60 + Number(second)) * 1_000 + Number(fraction.padEnd(3, '0').slice(0, 3));
+  const atMs = dayMs + ofDayMs - offsetMs(offset);
+  return atMs < FIRST_MS || atMs > LAST_MS ? undefined : atMs;
+}
+
+function offsetMs(offset: string): number {
+  if (offset === 'Z' || offset === 'z') return 0;
+  const minutes = Number(offset.slice(1, 3)) * 60 + Number(offset.slice(4, 6));
+  return (offset.startsWith('-') ? -minutes : minutes) * 60_000;
+}
+
+export function isInstant(text: string): boolean {
+  return parseInstant(text) !== undefined;
+}
+
+/** The same instant as this service writes it: UTC, milliseconds. What is no instant stays as it is. */
+export function canonicalInstant(text: string): string {
+  const atMs = parseInstant(text);
+  return atMs === undefined ? text : toTimestamp(atMs);
+}
+
+export const SECONDS = { w: 604_800, d: 86_400, h: 3_600, m: 60, s: 1 } as const;
+/** `1w2d3h4m5s`, each part at most once and in this order. */
+const SHORT = /^(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?$/i;
+/** ISO 8601-1 section 5.5.2.2 without years and months, whose length is not one number of seconds. */
+const ISO = /^P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?$/i;
+
+/** Seconds of `90s`, `30m`, `12h`, `30d`, `2w`, `1h30m` or `P30D`; undefined for everything else. */
+export function parseDurationSeconds(text: string): number | undefined {
+  const found = SHORT.exec(text) ?? ISO.exec(text);
+  if (found === null || !/\d/.test(text)) return undefined;
+  const [, weeks = '0', days = '0', hours = '0', minutes = '0', seconds = '0'] = found;
+  const total =
+    Number(weeks) * SECONDS.w +
+    Number(days) * SECONDS.d +
+    Number(hours) * SECONDS.h +
+    Number(minutes) * SECONDS.m +
+    Number(seconds) * SECONDS.s;
+  return Number.isSafeInteger(total) ? total : undefined;
+}

@@ -1,0 +1,32 @@
+// The end date that was put with a key, password or document: past it the credential is `expired`, everywhere it is shown.
+// It must never keep a value back: whether it still works is the provider's word, and a wrong date must not stop a workflow.
+import type { CredentialFacts } from '../cell/credentials.ts';
+
+type Dated = Pick<CredentialFacts, 'kind' | 'value_expires_at'>;
+
+/** An OAuth grant's own date is that of its access token, which is renewed. */
+export function endDateOf({ kind, value_expires_at }: Dated): number | undefined {
+  return kind === 'oauth2' ? undefined : (value_expires_at ?? undefined);
+}
+
+export function hasEnded(row: Dated, nowMs: number): boolean {
+  const endsAt = endDateOf(row);
+  return endsAt !== undefined && endsAt <= nowMs;
+}
+
+export interface HealthNow {
+  readonly state: string;
+  readonly sinceMs: number;
+  readonly cause: string | null;
+}
+
+/** What is kept of its health, or `expired` since its end date. */
+export function healthNow(
+  row: Dated & Pick<CredentialFacts, 'health' | 'health_since' | 'health_cause'>,
+  nowMs: number,
+): HealthNow {
+  const endsAt = endDateOf(row);
+  return endsAt !== undefined && endsAt <= nowMs
+    ? { state: 'expired', sinceMs: endsAt, cause: 'end_date' }
+    : { state: row.health, sinceMs: row.health_since, cause: row.health_cause };
+}
