@@ -4,6 +4,7 @@ import { CORE_SCRIPT } from './schema-core.ts';
 import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
+import { RUNS_STEP } from './schema-tenant-runs.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
@@ -131,4 +132,5 @@ CREATE TABLE run_step (
   FORECAST_STEP,
   { version: 4, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
   { version: 5, name: 'lists', script: TENANT_LISTS_SCRIPT },
+  RUNS_STEP,
 ];

@@ -1,7 +1,7 @@
 // How credentials and runs read on a terminal, and how labels are written on the command line.
-import type { WireCredential, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import type { WireCredential, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, facts } from '../print.ts';
+import { dim, facts, plain } from '../print.ts';
 
 export function describeCredential(credential: WireCredential): string {
   const { grant, reconnect } = credential;
@@ -59,7 +59,10 @@ function describeGrant(grant: WireGrant): [string, string][] {
 }
 
 export function describeRun(run: WireRun): string {
-  const steps = (run.steps ?? []).map((step) => `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`);
+  const steps = (run.steps ?? []).flatMap((step) => [
+    `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`,
+    ...(step.evidence === undefined ? [] : [`${' '.repeat(14)}${dim('provider:')} ${evidenceText(step.evidence)}`]),
+  ]);
   const head = facts([
     ['run', run.id],
     ['kind', `${run.kind}, by ${run.trigger}`],
@@ -68,6 +71,11 @@ export function describeRun(run: WireRun): string {
     ['new version', run.new_version],
   ]);
   return [head, ...steps].join('\n');
+}
+
+function evidenceText({ status, content_type, words = [], excerpt, system_code }: WireEvidence): string {
+  const parts = [status, content_type, words.join(', '), excerpt === undefined ? '' : `"${excerpt}"`, system_code];
+  return plain(parts.filter((part) => part !== undefined && part !== '').join(' · '));
 }
 
 export function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {
