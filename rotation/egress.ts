@@ -54,21 +54,31 @@ export const NOT_SENT_REASONS = [
   'withdrawn', // `mayLeave` said no
 ] as const;
 /** The provider may have acted on the request. */
-export const UNKNOWN_REASONS = ['timeout', 'connection_lost', 'answer_too_large', 'answer_undecodable', 'egress_failed'] as const;
+export const UNKNOWN_REASONS = [
+  'timeout',
+  'connection_lost',
+  'answer_too_large',
+  'answer_undecodable',
+  'fetch_failed', // no answer began, and the platform does not tell whether a connection ever stood
+  'egress_failed',
+] as const;
 export type EgressReason = (typeof NOT_SENT_REASONS)[number] | (typeof UNKNOWN_REASONS)[number];
 
 /** No whole answer. Carries a closed reason only: never a URL, an address, a header or a byte of either body. */
 export class EgressFailure extends KeyturnError {
   readonly sent: 'not_sent' | 'unknown';
   readonly reason: EgressReason;
+  /** True where `sent` is unknown and the platform cannot even tell whether a connection stood: it may as well never have left. */
+  readonly maybeUnsent: boolean;
 
   /** @param systemCode e.g. `ECONNREFUSED`; for the operator's log, dropped unless it looks like one */
-  constructor(reason: EgressReason, systemCode?: unknown) {
+  constructor(reason: EgressReason, systemCode?: unknown, maybeUnsent = false) {
     super('provider_unavailable', `the provider could not be reached: ${reason}`, {
       evidence: typeof systemCode === 'string' && /^[A-Z0-9_]{1,64}$/.test(systemCode) ? systemCode : reason,
     });
     this.name = 'EgressFailure';
     this.reason = reason;
+    this.maybeUnsent = maybeUnsent;
     this.sent = (NOT_SENT_REASONS as readonly string[]).includes(reason) ? 'not_sent' : 'unknown';
   }
 }

@@ -1,11 +1,18 @@
-// Holds back requests to a provider that is down, throttles or has had its share: a breaker and a budget for each host, shared by all
-// tenants of a process. It lives in memory, knows no credential, and must never hold one provider because of another.
+// Holds back requests to a provider that is down, throttles or has had its share: a breaker for each endpoint, a budget for each host,
+// shared by all tenants of a process. It lives in memory, knows no credential, and must never hold one provider because of another.
 import type { Clock } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { OAuth2Spec } from '../connector.ts';
-import type { RefreshOutcome } from '../oauth2/refresh.ts';
 
-/** What came of a request. `alive`: the provider answered in its right mind. `none`: nothing left, so nothing was learnt. */
+/** Requests that a provider allows; absent: our own figure. */
+export type RateBudget = { readonly requests: number; readonly perSeconds: number } | undefined;
+
+/**
+ * Who waits for it. `schedule`: nobody. `read`: a workflow without a live token, which probes a provider that fails every few seconds.
+ * `request`: somebody asked for this call, which goes even to a provider that fails or throttles.
+ */
+export type Urgency = 'schedule' | 'read' | 'request';
+
+/** What came of a request. `alive`: the provider gave a well-formed answer, even a refusal. `none`: nothing left, so nothing was learnt. */
 export type GateReport =
   | { readonly kind: 'alive' | 'failed' | 'none' }
   | { readonly kind: 'throttled'; readonly retryAfterMs: number };
@@ -16,38 +23,46 @@ export type Admission = { readonly kind: 'go'; readonly afterMs: number } | { re
 interface Host {
   tokens: number;
   filledAtMs: number;
-  failures: number;
-  /** How often in a row the breaker opened. */
-  opened: number;
-  heldUntilMs: number;
+  /** The provider asked to be left alone until then. */
+  throttledUntilMs: number;
   /** When that was said; a clock that shows less was put back since. */
-  heldAtMs: number;
+  throttledAtMs: number;
+}
+
+interface Breaker {
+  failures: number;
+  /** How often in a row it opened. */
+  opened: number;
+  openUntilMs: number;
+  openedAtMs: number;
   /** One request may find out whether the provider is back. */
   probing: boolean;
   probeUntilMs: number;
+  /** When the last failure was told; readers probe so long after it. */
+  failedAtMs: number;
 }
 
 /** A tenth of a second's worth may come at once, so that no span of time sees more than the budget. */
 const BURST_SECONDS = 0.1;
-const HOSTS_MAX_COUNT = 10_000;
+const KEPT_MAX_COUNT = 10_000;
 
 export class ProviderGate {
   readonly #clock: Clock;
   readonly #hosts = new Map<string, Host>();
+  readonly #breakers = new Map<string, Breaker>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   /** Asks for one request. @param maxWaitMs a longer wait is not taken */
-  admit(endpoint: string, budget: OAuth2Spec['rateBudget'], maxWaitMs: number): Admission {
+  admit(endpoint: string, budget: RateBudget, maxWaitMs: number, urgency: Urgency = 'schedule'): Admission {
     const now = this.#clock.now();
     const host = this.#host(endpoint, budget, now);
-    if (isHeld(host, now)) return { kind: 'held', forMs: host.heldUntilMs - now };
-    if (host.probing) {
-      if (isAhead(host.probeUntilMs, now, PROBE_MAX_MS)) return { kind: 'held', forMs: LIMITS.breakerOpenMs / 10 };
-      host.probeUntilMs = now + PROBE_MAX_MS;
-    }
+    const breaker = this.#breaker(endpoint);
+    const forMs = urgency === 'request' ? 0 : Math.max(throttledFor(host, now), heldFor(breaker, now, urgency));
+    if (forMs > 0) return { kind: 'held', forMs };
+    if (breaker.probing) breaker.probeUntilMs = now + PROBE_MAX_MS;
     const perMs = perMsOf(budget);
     const burst = burstOf(budget);
     host.tokens = Math.min(burst, host.tokens + Math.max(0, now - host.filledAtMs) * perMs);
@@ -60,48 +75,85 @@ export class ProviderGate {
 
   report(endpoint: string, report: GateReport): void {
     const host = this.#hosts.get(hostOf(endpoint));
-    if (host === undefined) return;
+    const breaker = this.#breakers.get(endpoint);
+    if (host === undefined || breaker === undefined) return;
     const now = this.#clock.now();
     if (report.kind === 'none') {
-      host.probeUntilMs = 0;
+      breaker.probeUntilMs = 0;
     } else if (report.kind === 'failed') {
-      host.failures += 1;
-      // What was under way when it opened says nothing new.
-      if (isHeld(host, now) || (!host.probing && host.failures < LIMITS.breakerFailures)) return;
-      host.heldAtMs = now;
-      host.heldUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** Math.min(host.opened, 20), LIMITS.breakerOpenMaxMs);
-      host.opened += 1;
-      host.probing = true;
-      host.probeUntilMs = 0;
+      noteFailure(breaker, now);
     } else {
-      host.failures = 0;
-      host.opened = 0;
-      host.probing = false;
+      this.#breakers.delete(endpoint);
       // INVARIANT: an answer of another credential does not cut a throttle short (test/rotation/engine/provider-gate.test.ts).
       if (report.kind !== 'throttled') return;
-      host.heldUntilMs = Math.max(isHeld(host, now) ? host.heldUntilMs : 0, now + report.retryAfterMs);
-      host.heldAtMs = now;
+      host.throttledUntilMs = Math.max(now + throttledFor(host, now), now + report.retryAfterMs);
+      host.throttledAtMs = now;
     }
   }
 
-  #host(endpoint: string, budget: OAuth2Spec['rateBudget'], now: number): Host {
-    const name = hostOf(endpoint);
-    const known = this.#hosts.get(name);
-    if (known !== undefined) return known;
-    if (this.#hosts.size >= HOSTS_MAX_COUNT) this.#hosts.clear();
-    const host: Host = {
+  #host(endpoint: string, budget: RateBudget, now: number): Host {
+    return kept(this.#hosts, hostOf(endpoint), () => ({
       tokens: burstOf(budget),
       filledAtMs: now,
+      throttledUntilMs: 0,
+      throttledAtMs: 0,
+    }));
+  }
+
+  #breaker(endpoint: string): Breaker {
+    return kept(this.#breakers, endpoint, () => ({
       failures: 0,
       opened: 0,
-      heldUntilMs: 0,
-      heldAtMs: 0,
+      openUntilMs: 0,
+      openedAtMs: 0,
       probing: false,
       probeUntilMs: 0,
-    };
-    this.#hosts.set(name, host);
-    return host;
+      failedAtMs: 0,
+    }));
   }
+}
+
+function kept<T>(map: Map<string, T>, name: string, make: () => T): T {
+  const known = map.get(name);
+  if (known !== undefined) return known;
+  if (map.size >= KEPT_MAX_COUNT) map.clear();
+  const made = make();
+  map.set(name, made);
+  return made;
+}
+
+function noteFailure(breaker: Breaker, now: number): void {
+  breaker.failures += 1;
+  breaker.failedAtMs = now;
+  breaker.probeUntilMs = 0;
+  // What was under way when it opened, and what a reader found out meanwhile, says nothing new.
+  if (isOpen(breaker, now) || (!breaker.probing && breaker.failures < LIMITS.breakerFailures)) return;
+  breaker.openedAtMs = now;
+  breaker.openUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** Math.min(breaker.opened, 20), LIMITS.breakerOpenMaxMs);
+  breaker.opened += 1;
+  breaker.probing = true;
+}
+
+function throttledFor({ throttledUntilMs, throttledAtMs }: Host, now: number): number {
+  return isSet(throttledAtMs, now) && isAhead(throttledUntilMs, now, LIMITS.refreshWaitMaxMs) ? throttledUntilMs - now : 0;
+}
+
+function heldFor(breaker: Breaker, now: number, urgency: Urgency): number {
+  // One probe at a time, whoever sends it.
+  if (breaker.probing && isAhead(breaker.probeUntilMs, now, PROBE_MAX_MS)) return LIMITS.breakerOpenMs / 10;
+  if (!isOpen(breaker, now)) return 0;
+  const forMs = breaker.openUntilMs - now;
+  const probeAtMs = isSet(breaker.failedAtMs, now) ? breaker.failedAtMs + LIMITS.breakerProbeMs : now;
+  return urgency === 'read' ? Math.min(forMs, Math.max(0, probeAtMs - now)) : forMs;
+}
+
+function isOpen({ openUntilMs, openedAtMs }: Breaker, now: number): boolean {
+  return isSet(openedAtMs, now) && isAhead(openUntilMs, now, LIMITS.refreshWaitMaxMs);
+}
+
+/** Not set by a clock that was ahead of this one. */
+function isSet(atMs: number, now: number): boolean {
+  return now >= atMs - LIMITS.clockSkewMs;
 }
 
 /** A probe that never reported back does not keep the gate shut. */
@@ -117,39 +169,25 @@ export function togetherAfter(nowMs: number, afterMs: number): number {
   return afterMs + spanMs - ((nowMs + afterMs) % spanMs);
 }
 
-function isHeld({ heldUntilMs, heldAtMs }: Host, nowMs: number): boolean {
-  return nowMs >= heldAtMs - LIMITS.clockSkewMs && isAhead(heldUntilMs, nowMs, LIMITS.refreshWaitMaxMs);
-}
-
 /** An instant further ahead than any that is ever set was set by a clock that went astray. */
 function isAhead(atMs: number, nowMs: number, maxMs: number): boolean {
   return atMs > nowMs && atMs <= nowMs + maxMs;
 }
 
-function perSecondOf(budget: OAuth2Spec['rateBudget']): number {
+function perSecondOf(budget: RateBudget): number {
   return budget === undefined ? LIMITS.providerRequestsPerSecond : budget.requests / budget.perSeconds;
 }
 
-function burstOf(budget: OAuth2Spec['rateBudget']): number {
+function burstOf(budget: RateBudget): number {
   return Math.max(1, Math.floor(perSecondOf(budget) * BURST_SECONDS));
 }
 
 /** The burst is taken off the rate, so that even the span that begins with it stays within the budget. */
-function perMsOf(budget: OAuth2Spec['rateBudget']): number {
+function perMsOf(budget: RateBudget): number {
   const { requests, perSeconds } = budget ?? { requests: LIMITS.providerRequestsPerSecond, perSeconds: 1 };
   return Math.max(requests - burstOf(budget), requests / 2) / perSeconds / 1_000;
 }
 
 function hostOf(endpoint: string): string {
   return URL.parse(endpoint)?.host ?? '';
-}
-
-/** What an outcome says of the provider. A grant that is dead says that it is alive. */
-export function reportOf(outcome: RefreshOutcome): GateReport {
-  if (outcome.kind === 'unknown') return { kind: 'failed' };
-  if (outcome.kind === 'refreshed') return { kind: 'alive' };
-  const { status, retryAfterSeconds } = outcome;
-  if (status === 429 && retryAfterSeconds !== undefined) return { kind: 'throttled', retryAfterMs: retryAfterSeconds * 1_000 };
-  if (outcome.kind === 'transient') return { kind: outcome.cause === 'withdrawn' ? 'none' : 'failed' };
-  return { kind: status === undefined ? 'none' : 'alive' };
 }

@@ -38,15 +38,21 @@ export function openRun(
     finished_at: null,
   };
   vault.runs.insert(access, run);
-  vault.runs.journal(access, run.id, 'queued', trigger, now);
+  vault.runs.journal(access, run.id, { step: 'queued', status: trigger, at: now });
   vault.dueChanged();
   return run;
 }
 
-/** Ends a run and its lease. */
-export function finishRun(vault: TenantVault, access: WriteAccess, run: RunRow, end: Partial<RunRow>): void {
+/** Ends a run and its lease. @param evidence JSON of what the provider said */
+export function finishRun(
+  vault: TenantVault,
+  access: WriteAccess,
+  run: RunRow,
+  end: Partial<RunRow>,
+  evidence: string | null = null,
+): void {
   const now = vault.around.clock.now();
   vault.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
-  vault.runs.journal(access, run.id, end.step ?? 'finished', end.outcome ?? '', now);
+  vault.runs.journal(access, run.id, { step: end.step ?? 'finished', status: end.outcome ?? '', at: now, evidence });
   vault.dueChanged();
 }

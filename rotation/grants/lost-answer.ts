@@ -50,8 +50,14 @@ export function lostAnswersOf(
   };
 }
 
-/** Gives the grant up without the provider's word. Inside a job. */
-export function endAsLost(vault: TenantVault, access: WriteAccess, run: RunRow, { row, environment }: Located): void {
+/** Gives the grant up without the provider's word. Inside a job. @param evidence JSON of what the provider said */
+export function endAsLost(
+  vault: TenantVault,
+  access: WriteAccess,
+  run: RunRow,
+  { row, environment }: Located,
+  evidence: string | null = null,
+): void {
   const { mac: _mac, mac_key_id: _key, ...next } = row;
   if (next.health !== 'disconnected') {
     changeHealth(vault, access, next, environment.name, 'needs_consent', ANSWER_LOST);
@@ -60,5 +66,5 @@ export function endAsLost(vault: TenantVault, access: WriteAccess, run: RunRow, 
     vault.credentials.save(access, next);
     vault.cache.forget(environment.name, row.name);
   }
-  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST });
+  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST }, evidence);
 }

@@ -1,5 +1,6 @@
 // The lease of a refresh (D6): who may spend a generation, under which fence, and what one attempt works with.
 // It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
+import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -10,9 +11,9 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { boundPart, changedSetting, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
-import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
-import { isFromTheFuture } from '../../src/vault/refresh-schedule.ts';
+import { isFromTheFuture, readerTriesAt } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
@@ -32,6 +33,8 @@ export interface Attempt {
   readonly settled: SettledConnector | undefined;
   /** An earlier attempt may have spent this generation already. */
   readonly doubted: boolean;
+  /** When the version whose token this spends was stored. */
+  readonly storedAtMs: number;
 }
 
 export type Lease =
@@ -110,6 +113,7 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
         details.step = 'failed';
         details.run = run.id;
         details.cause = ANSWER_LOST;
+        recordFailure(details, 'needs_consent');
         endAsLost(vault, access, run, located);
         return { kind: 'idle' };
       }
@@ -125,7 +129,7 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
       };
       vault.runs.save(access, leased);
       vault.around.faults.at('refresh.after-lease');
-      vault.runs.journal(access, run.id, 'intent', doubted ? 'again' : 'first', now);
+      vault.runs.journal(access, run.id, { step: 'intent', status: doubted ? 'again' : 'first', at: now });
       vault.dueChanged();
       const attempt = openAttempt(vault, access, leased, located, wanted, settled, doubted);
       if (attempt.settled !== undefined)
@@ -148,8 +152,8 @@ function isWorthwhile(vault: TenantVault, lookup: Lookup, row: CredentialRow, wa
   const now = vault.around.clock.now();
   if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
   const run = vault.runs.findOpen(lookup, row.id);
-  if (row.health === 'needs_consent' && !(run?.trigger === 'request' && row.health_cause === ANSWER_LOST)) return false;
-  if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted.force) : !isHeldByAnother(run, now, wanted);
+  if (row.health === 'needs_consent' && !(run?.trigger === 'request' && mayBeTriedAgain(row.health_cause))) return false;
+  if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted) : !isHeldByAnother(run, now, wanted);
   if (wanted.force) return true;
   if (row.refresh_due_at === null) return false;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now && !hasJustEnded(row, now);
@@ -168,15 +172,11 @@ function isHeldByAnother(run: RunRow, now: number, { owner }: LeaseRequest): boo
   return run.lease_owner !== owner && run.lease_until > now && run.lease_until <= now + LIMITS.leaseMs;
 }
 
-/**
- * INVARIANT: however many readers find the token stale, they do not cut a wait short, and a request does so only once the failure before it
- * has cooled down (test/rotation/grants/refresh-failures.test.ts).
- */
-function isWaiting(run: RunRow, now: number, force: boolean): boolean {
+/** A request cuts any wait, a reader without a live token all but those that the provider asked for; the schedule keeps to it. */
+function isWaiting(run: RunRow, now: number, { trigger, force }: LeaseRequest): boolean {
   const until = run.next_attempt_at ?? 0;
-  if (until <= now || until > now + LIMITS.refreshWaitMaxMs) return false;
-  // While nobody holds it, `lease_until` is when the last attempt ended.
-  return !force || (run.attempts > 0 && now >= run.lease_until && now < run.lease_until + LIMITS.refreshCoolDownMs);
+  if (force || until <= now || until > now + LIMITS.refreshWaitMaxMs) return false;
+  return trigger !== 'read' || now < readerTriesAt(run);
 }
 
 function isStoredInTheFuture(vault: TenantVault, lookup: Lookup, row: CredentialRow, now: number): boolean {
@@ -212,6 +212,7 @@ function openAttempt(
     // INVARIANT: what is sealed with the secrets decides where they go, whatever the row says (test/secrecy-destinations.test.ts).
     settled: isAsTheRowSays ? settled : wanted.settle({ ...row, connector, config: JSON.stringify(config) }),
     doubted,
+    storedAtMs: version.created_at,
     grant: {
       clientId: config.client_id,
       clientSecret: secretOf(retained.client_secret),
@@ -247,6 +248,20 @@ export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
     if (error instanceof KeyturnError) return false;
     throw error;
   }
+}
+
+/**
+ * Ends the leases of owners that are proven dead, so that what they had under way goes on at once. Their runs keep the intent: it may
+ * have been sent. Inside a job; no event: nothing was done yet.
+ */
+export function freeLeasesOfDead(vault: TenantVault, isDead: (owner: string) => boolean): void {
+  vault.door.keepBooks('lease', (access) => {
+    const now = vault.around.clock.now();
+    for (const run of vault.runs.leased(access, now)) {
+      if (isDead(run.lease_owner)) vault.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
+    }
+    vault.dueChanged();
+  });
 }
 
 /** Prolongs the lease while the provider thinks. False when it was lost. Inside a job; no event: nothing changed but time. */

@@ -1,6 +1,8 @@
 // What one attempt led to (D6), booked in one synchronous transaction: the new pair stored before anyone uses it, or what went wrong.
 // It must never let a late or foreign writer overwrite a newer grant, nor mark a grant dead that has moved on.
+import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
+import type { ErrorCode } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
@@ -9,49 +11,52 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { jsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
-import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
+import { ANSWER_LOST, changeHealth, type Health, REFUSED_TOO_LONG } from '../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { noteAccount } from '../../src/vault/note-account.ts';
 import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { finishRun } from '../engine/run-record.ts';
-import { isUnrecognised } from '../oauth2/errors.ts';
-import type { Refreshed, RefreshOutcome } from '../oauth2/refresh.ts';
+import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';
+import { type FailureFacts, type Judgement, judgeFailure } from './judge-failure.ts';
 import { isGuessed } from './learn-expiry.ts';
-import { endAsLost, type LostAnswers, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
+import { endAsLost, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
 import { moveRevocation } from './revoke.ts';
+
+/** The transaction in which an outcome is written down. */
+interface Booking {
+  readonly vault: TenantVault;
+  readonly access: WriteAccess;
+  readonly run: RunRow;
+  readonly located: Located;
+  readonly details: EventDetails;
+}
 
 /** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). Inside a job. */
 export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Refreshed): 'stored' | 'superseded' {
   return enterRun(
     vault,
     attempt.run.credential_id,
-    (access, { row, environment }, details) => {
+    (access, located, details) => {
       const now = vault.around.clock.now();
       const run = vault.runs.get(access, attempt.run.id);
+      const { row, environment } = located;
+      const booking: Booking = { vault, access, run, located, details };
       // INVARIANT: compare-and-set on the generation that was spent. A fence that moved on while nobody stored a newer grant still
       // stores: this pair is then the only one the provider honours (test/rotation/grants/refresh-races.test.ts). A credential deleted
       // meanwhile stays deleted, but its grant moves on, or a restore would bring back a spent one.
       if (row.state === 'destroyed' || row.current_version !== attempt.run.generation) {
-        if (run.state === 'open') supersede(vault, access, run);
-        details.step = 'superseded';
-        return 'superseded';
+        return supersede(booking, run.state === 'open');
       }
-      const { mac: _mac, mac_key_id: _key, ...facts } = row;
-      const next: CredentialFacts = {
-        ...facts,
-        previous_version: row.current_version,
-        current_version: row.latest_version + 1,
-        latest_version: row.latest_version + 1,
-        revision: row.revision + 1,
-        updated_at: now,
-      };
-      learn(vault, access, next, environment.name, attempt, outcome, details);
-      if (row.health !== 'disconnected') changeHealth(vault, access, next, environment.name, 'ready', null);
+      const next = nextVersion(row, now);
+      learn(booking, next, attempt, outcome);
+      const { oddity } = outcome;
+      const health = oddity === undefined ? 'ready' : 'degraded';
+      if (row.health !== 'disconnected') changeHealth(vault, access, next, environment.name, health, oddity ?? null);
       const split = splitOf(attempt, outcome, next);
       const { settled } = attempt;
       applyTiming(vault, next, split, now, settled === undefined ? undefined : rulesOf(settled, JSON.parse(next.config)));
@@ -65,7 +70,7 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       vault.cache.forget(environment.name, row.name);
       const done = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: next.current_version };
       if (run.state === 'open') finishRun(vault, access, run, done);
-      else vault.runs.journal(access, run.id, 'stored', 'after_the_run', now);
+      else vault.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
       return 'stored';
     },
     'stored',
@@ -73,16 +78,28 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
   );
 }
 
+/** The facts of the version that follows; what is in it is for whoever stores it. */
+function nextVersion(row: CredentialRow, now: number): CredentialFacts {
+  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+  const version = row.latest_version + 1;
+  return {
+    ...facts,
+    previous_version: row.current_version,
+    current_version: version,
+    latest_version: version,
+    revision: row.revision + 1,
+    updated_at: now,
+  };
+}
+
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
 function learn(
-  vault: TenantVault,
-  access: WriteAccess,
+  { vault, access, located, details }: Booking,
   next: CredentialFacts,
-  environment: string,
   { grant, retained, settled }: Attempt,
   outcome: Refreshed,
-  details: EventDetails,
 ): void {
+  const environment = located.environment.name;
   const known = grantFacts(next);
   const answered = outcome.refreshToken === undefined ? undefined : textOf(outcome.refreshToken);
   const token = answered ?? retained.refresh_token;
@@ -131,149 +148,180 @@ function textOf(secret: SecretValue): string {
 export type Booked = 'at_once' | 'later' | 'dead' | 'superseded';
 
 /** Books anything but success; a stale fence or generation books nothing against the grant. Inside a job. */
-export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: Exclude<RefreshOutcome, Refreshed>): Booked {
+export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: RefreshFailure): Booked {
   return enterRun(
     vault,
     attempt.run.credential_id,
     (access, located, details) => {
-      const { row, environment } = located;
-      const run = vault.runs.get(access, attempt.run.id);
       details.cause = outcome.cause;
-      if (run.fence !== attempt.run.fence || run.state !== 'open' || row.current_version !== attempt.run.generation) {
-        if (run.fence === attempt.run.fence && run.state === 'open') supersede(vault, access, run);
-        details.step = 'superseded';
-        return 'superseded';
-      }
-      if (outcome.cause === 'withdrawn' && outcome.kind === 'transient' && outcome.nothingSpent) {
-        withdraw(vault, access, run, attempt);
-        return 'at_once';
-      }
-      if (outcome.kind === 'dead') {
-        bookDead(vault, access, run, attempt, row, environment.name, outcome.cause, details);
-        return 'dead';
-      }
-      // Only a send without a whole answer is a lost answer: one that says 5xx is the provider's word that it failed (decision 0003).
-      const isLost = outcome.kind === 'unknown' || (attempt.doubted && isUnexplained(outcome));
-      const count = run.lost_answers + (isLost ? 1 : 0);
-      const counted = { ...run, lost_answers: count };
-      const lost = lostAnswersOf(vault, access, counted, located, count);
-      const { settled } = attempt;
-      if (isLost && settled !== undefined && !maySendAgain(settled.oauth2, lost, vault.around.clock.now())) {
-        vault.runs.journal(access, run.id, 'answer_lost', outcome.cause, vault.around.clock.now());
-        endAsLost(vault, access, counted, located);
-        return 'dead';
-      }
-      const atOnce = isLost && count === 1;
-      retryLater(vault, access, counted, attempt, outcome, lost);
-      if (!atOnce) degrade(vault, access, row, environment.name, run, outcome);
-      return atOnce ? 'at_once' : 'later';
+      recordFailure(details, codeOf(outcome));
+      const found: Booking = { vault, access, run: vault.runs.get(access, attempt.run.id), located, details };
+      const booking = keepRefreshToken(found, attempt, outcome);
+      const { run } = booking;
+      const isOurs = run.fence === attempt.run.fence && run.state === 'open';
+      if (!isOurs || booking.located.row.current_version !== run.generation) return supersede(booking, isOurs);
+      return settle(booking, attempt, outcome);
     },
     'failed',
     attempt.run.id,
   );
 }
 
-/** A refusal in no known words: of a token that may be spent it does not say that it is not. */
-function isUnexplained(outcome: Exclude<RefreshOutcome, Refreshed>): boolean {
-  return outcome.kind === 'configuration' && outcome.status !== undefined && isUnrecognised(outcome.cause);
+/** Writes down what the failure is judged to mean. */
+function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
+  const { vault, access, run, located, details } = booking;
+  const facts = factsOf(booking, attempt);
+  const evidence = evidenceOf(outcome);
+  const at = vault.around.clock.now();
+  if (outcome.kind === 'refused' && !outcome.recognised)
+    vault.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
+  const judged = judgeFailure(outcome, facts);
+  switch (judged.kind) {
+    case 'withdrawn':
+      withdraw(booking, facts.doubted);
+      return 'at_once';
+    case 'again':
+      retryLater(booking, judged, outcome.cause, evidence);
+      return judged.afterMs === 0 ? 'at_once' : 'later';
+    case 'ended':
+      details.cause = judged.lost ? ANSWER_LOST : judged.cause;
+      if (judged.lost) {
+        vault.runs.journal(access, run.id, { step: 'answer_lost', status: outcome.cause, at });
+        endAsLost(vault, access, { ...run, lost_answers: facts.lostBefore + 1 }, located, evidence);
+      } else endAsDead(booking, judged.cause, facts.doubted, evidence);
+      return 'dead';
+  }
 }
 
-function supersede(vault: TenantVault, access: WriteAccess, run: RunRow): void {
-  finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
+/** The step of a journal at which a provider refused in words that no table knows. */
+const UNKNOWN_WORDS = 'unknown_words';
+
+function factsOf({ vault, access, run, located }: Booking, { settled, served, doubted, ...attempt }: Attempt): FailureFacts {
+  const now = vault.around.clock.now();
+  const { value_expires_at: endsAt } = located.row;
+  const lost = (count: number) => lostAnswersOf(vault, access, run, located, count);
+  const refusedAt = vault.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
+  const windowEnds = settled === undefined ? undefined : windowEndsAt(settled.oauth2, lost(Math.max(run.lost_answers, 1)), now);
+  return {
+    attempts: run.attempts,
+    lostBefore: run.lost_answers,
+    // A token that came meanwhile was not sent yet.
+    doubted: doubted && run.generation === attempt.run.generation,
+    leftMs: served.access_token === undefined ? 0 : Math.max(0, (endsAt ?? Number.POSITIVE_INFINITY) - now),
+    lifeMs: endsAt === null ? LIMITS.refreshDefaultTtlMs : Math.max(0, endsAt - attempt.storedAtMs),
+    failingForMs: Math.max(0, now - run.started_at),
+    refusedForMs: refusedAt === undefined ? undefined : now - refusedAt,
+    maySendAgain: (count) => settled === undefined || maySendAgain(settled.oauth2, lost(count), now),
+    windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
+    fraction: vault.around.entropy.fraction(),
+  };
+}
+
+/**
+ * INVARIANT: what arrived is stored before it is judged: a refresh token that came with an answer that is no use otherwise takes the place
+ * of the one that was sent, beside the access token there is (test/rotation/grants/odd-answers.test.ts). Returns where things stand then.
+ */
+function keepRefreshToken(booking: Booking, { run: leased, retained, served }: Attempt, outcome: RefreshFailure): Booking {
+  const { vault, access, run, located, details } = booking;
+  const { row, environment } = located;
+  if (outcome.kind !== 'answered_oddly' || outcome.refreshToken === undefined) return booking;
+  if (row.current_version !== leased.generation || row.state === 'destroyed') return booking;
+  const refreshToken = textOf(outcome.refreshToken);
+  if (refreshToken === retained.refresh_token) return booking;
+  const now = vault.around.clock.now();
+  const next = nextVersion(row, now);
+  changeGrantFacts(next, {
+    refreshedAt: now,
+    fingerprint: grantFingerprint(vault, refreshToken),
+    refreshTokenExpiresAt: undefined,
+  });
+  if (row.health === 'disconnected') moveRevocation(vault, next);
+  const split = {
+    value: jsonBytes(served),
+    retained: jsonBytes({ ...retained, refresh_token: refreshToken }),
+    expiresAtMs: row.value_expires_at ?? undefined,
+  };
+  storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
+  vault.credentials.save(access, next);
+  vault.cache.forget(environment.name, row.name);
+  details.version = next.current_version;
+  const moved: RunRow = {
+    ...run,
+    lost_answers: 0,
+    ...(run.generation === leased.generation ? { generation: next.current_version } : {}),
+  };
+  if (run.state === 'open') vault.runs.save(access, moved);
+  vault.runs.journal(access, run.id, { step: 'kept', status: 'refresh_token', at: now });
+  return { ...booking, run: moved, located: { environment, row: vault.credentials.byId(access, row.id) } };
+}
+
+function evidenceOf({ said }: RefreshFailure): string | null {
+  if (said === undefined) return null;
+  const { status, contentType, words, excerpt, systemCode } = said;
+  return JSON.stringify({ status, content_type: contentType, words, excerpt, system_code: systemCode });
+}
+
+/** The error a caller would have had, for the log. */
+function codeOf(outcome: RefreshFailure): ErrorCode {
+  const means = outcome.kind === 'refused' || outcome.kind === 'not_sent' ? outcome.means : 'transient';
+  if (means === 'dead') return 'needs_consent';
+  return means === 'configuration' ? 'provider_misconfigured' : 'provider_unavailable';
+}
+
+/** The grant moved on without this attempt. @param ends whether its run goes with it */
+function supersede({ vault, access, run, details }: Booking, ends: boolean): 'superseded' {
+  if (ends) finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
+  details.step = 'superseded';
+  return 'superseded';
 }
 
 /** The lease had lapsed before anything left: as if the attempt had never been. */
-function withdraw(vault: TenantVault, access: WriteAccess, run: RunRow, attempt: Attempt): void {
+function withdraw({ vault, access, run }: Booking, doubted: boolean): void {
   const now = vault.around.clock.now();
-  const step = attempt.doubted ? 'answer_lost' : 'waiting';
+  const step = doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
   vault.runs.save(access, { ...run, step, attempts, lease_until: now, lease_owner: '', next_attempt_at: now });
-  vault.runs.journal(access, run.id, 'withdrawn', 'lease_lapsed', now);
+  vault.runs.journal(access, run.id, { step: 'withdrawn', status: 'lease_lapsed', at: now });
   vault.dueChanged();
 }
 
-function bookDead(
-  vault: TenantVault,
-  access: WriteAccess,
-  run: RunRow,
-  attempt: Attempt,
-  row: CredentialRow,
-  environment: string,
-  said: string,
-  details: EventDetails,
-): void {
-  const cause = attempt.doubted ? `answer_lost_then_${said}` : said;
-  const known = grantFacts(row);
-  // A token that one of our own sends may have spent is no sign of anybody else.
-  const sign = attempt.doubted ? undefined : signOnRefused(known, vault.around.clock.now());
-  change(vault, access, row, environment, 'needs_consent', cause, (next) => {
-    if (sign !== undefined) noteSign(vault, access, next, environment, sign, details);
+function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: string | null): void {
+  const { vault, access, run, located, details } = booking;
+  // A token that one of our own sends may have spent, or a refusal that nobody understands, is no sign of anybody else.
+  const unclear = doubted || cause === REFUSED_TOO_LONG;
+  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), vault.around.clock.now());
+  change(booking, 'needs_consent', cause, (next) => {
+    if (sign !== undefined) noteSign(vault, access, next, located.environment.name, sign, details);
   });
-  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause });
+  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause }, evidence);
 }
 
 function retryLater(
-  vault: TenantVault,
-  access: WriteAccess,
-  run: RunRow,
-  attempt: Attempt,
-  outcome: Exclude<RefreshOutcome, Refreshed>,
-  lost: LostAnswers,
+  booking: Booking,
+  { afterMs, lostAnswers, mayBeSpent, classed, degraded }: Extract<Judgement, { kind: 'again' }>,
+  cause: string,
+  evidence: string | null,
 ): void {
+  const { vault, access, run, located } = booking;
   const now = vault.around.clock.now();
-  const mayBeSpent = outcome.kind === 'unknown' || (outcome.kind === 'transient' && !outcome.nothingSpent);
-  const step = mayBeSpent || attempt.doubted ? 'answer_lost' : 'waiting';
+  const step = mayBeSpent ? 'answer_lost' : 'waiting';
   vault.runs.save(access, {
     ...run,
     step,
+    lost_answers: lostAnswers,
     lease_until: now,
     lease_owner: '',
-    next_attempt_at: Math.round(now + waitMs(vault, attempt, outcome, lost, now)),
-    outcome: outcome.kind,
-    cause: outcome.cause,
+    next_attempt_at: Math.round(now + afterMs),
+    outcome: classed,
+    cause,
   });
-  vault.runs.journal(access, run.id, step, outcome.cause, now);
+  vault.runs.journal(access, run.id, { step, status: cause, at: now, evidence });
   vault.dueChanged();
-}
-
-function waitMs(
-  vault: TenantVault,
-  attempt: Attempt,
-  outcome: Exclude<RefreshOutcome, Refreshed>,
-  lost: LostAnswers,
-  now: number,
-): number {
-  if (outcome.kind === 'configuration') return Math.max(LIMITS.refreshBackoffMaxMs, (outcome.retryAfterSeconds ?? 0) * 1_000);
-  const doubled = LIMITS.refreshBackoffBaseMs * 2 ** Math.min(attempt.run.attempts - 1, 20);
-  const jittered = Math.min(doubled, LIMITS.refreshBackoffMaxMs) * (0.5 + vault.around.entropy.fraction() / 2);
-  if (outcome.kind !== 'unknown') return Math.max(jittered, (outcome.retryAfterSeconds ?? 0) * 1_000);
-  // An answer lost on the way is asked for again at once: a reuse window, where there is one, is short (rule 7).
-  if (lost.count === 1) return 0;
-  const endsAt = attempt.settled === undefined ? undefined : windowEndsAt(attempt.settled.oauth2, lost, now);
-  const leftMs = (endsAt ?? now) - now;
-  // One more try just before the window closes is worth more than one that comes too late.
-  return leftMs > LIMITS.refreshBackoffBaseMs ? Math.min(jittered, leftMs - 1_000) : jittered;
-}
-
-function degrade(
-  vault: TenantVault,
-  access: WriteAccess,
-  row: CredentialRow,
-  environment: string,
-  run: RunRow,
-  outcome: Exclude<RefreshOutcome, Refreshed>,
-): void {
-  if (row.health === 'needs_consent' || row.health === 'disconnected') return;
-  const alive = row.value_expires_at === null || row.value_expires_at > vault.around.clock.now();
-  if (outcome.kind !== 'configuration' && alive && run.attempts <= 2) return;
-  change(vault, access, row, environment, 'degraded', outcome.cause);
+  if (degraded && located.row.health !== 'needs_consent') change(booking, 'degraded', cause);
 }
 
 function change(
-  vault: TenantVault,
-  access: WriteAccess,
-  row: CredentialRow,
-  environment: string,
+  { vault, access, located: { row, environment } }: Booking,
   health: Health,
   cause: string,
   also: (next: CredentialFacts) => void = () => {},
@@ -282,10 +330,10 @@ function change(
   if (row.health === 'disconnected') return;
   const { mac: _mac, mac_key_id: _key, ...next } = row;
   also(next);
-  changeHealth(vault, access, next, environment, health, cause);
+  changeHealth(vault, access, next, environment.name, health, cause);
   next.revision += 1;
   next.updated_at = vault.around.clock.now();
   vault.credentials.save(access, next);
-  vault.cache.forget(environment, row.name);
+  vault.cache.forget(environment.name, row.name);
   vault.dueChanged();
 }

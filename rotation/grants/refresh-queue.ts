@@ -4,8 +4,8 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { DueForRefresh } from '../../src/cell/runs.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 
-/** `held`: the provider is to be left alone for now, the rest of its queue too. */
-export type Turn = 'done' | 'held';
+/** Held: the provider is to be left alone for so long, by the rest of its queue too. */
+export type Turn = 'done' | { readonly heldForMs: number };
 
 /** Looked through in one pass; ids only. */
 const DUE_MAX_ROWS = 20 * LIMITS.dueWorkBatchRows;
@@ -70,7 +70,7 @@ async function drain(queue: readonly DueForRefresh[], run: (id: string) => Promi
   const worker = async () => {
     for (let due = queue[next++]; due !== undefined; due = queue[next++]) {
       try {
-        if ((await run(due.id)) === 'held') return;
+        if ((await run(due.id)) !== 'done') return;
         done += 1;
       } catch (error) {
         failures.push(error);

@@ -8,7 +8,7 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
+import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { whyDead } from '../../src/vault/read-credential.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
@@ -16,16 +16,26 @@ import { credentialTarget, type Refresher, requireActive, type TenantVault } fro
 import type { Connector, Egress } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
-import { ProviderGate, reportOf, togetherAfter } from '../engine/provider-gate.ts';
+import { ProviderGate, togetherAfter } from '../engine/provider-gate.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
-import { notSent, type Refreshed, type RefreshOutcome } from '../oauth2/refresh.ts';
+import { notSent, type RefreshOutcome } from '../oauth2/refresh.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
 import { mayReachLoopback, refuseIgnored, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
+import { reportOf } from './gate-report.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
-import { type Attempt, findWork, heartbeat, holdsLease, type LeaseRequest, takeLease, wipeGrant } from './refresh-lease.ts';
+import {
+  type Attempt,
+  findWork,
+  freeLeasesOfDead,
+  heartbeat,
+  holdsLease,
+  type LeaseRequest,
+  takeLease,
+  wipeGrant,
+} from './refresh-lease.ts';
 import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { DueRefreshes, type Turn } from './refresh-queue.ts';
 
@@ -33,8 +43,13 @@ export interface EngineOptions {
   readonly vault: TenantVault;
   readonly egress: Egress;
   readonly connectors: ReadonlyMap<string, Connector>;
-  /** Names this process or object among lease owners. */
+  /** Names this incarnation of the process or object among lease owners: another one of the same has another name. */
   readonly owner: string;
+  /**
+   * Whether this owner of a lease is proven to be dead, so that what it had under way may go on at once: on a platform where a cell has one
+   * owner, everybody but `owner`. Default: nobody is; a lease is waited out.
+   */
+  readonly isDead?: (owner: string) => boolean;
   /** Whether connectors declared for the local sandbox may reach loopback. */
   readonly sandboxAllowed: boolean;
   /** Calls `beat` every `everyMs` until the returned function is called. */
@@ -44,10 +59,7 @@ export interface EngineOptions {
 }
 
 /** How long a refresh waits in line at its provider: a person or workflow waits for an answer, due work comes again. */
-const LINE_MAX_MS = { schedule: 1_000, read: 5_000, request: 5_000 } as const;
-/** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
-const TRIES_MAX = 3;
-
+const LINE_MAX_MS = { schedule: 1_000, read: LIMITS.breakerProbeMs, request: 5_000 } as const;
 /** What one pass of due work did. */
 export interface DueWork {
   readonly refreshed: number;
@@ -60,6 +72,8 @@ export class RunEngine implements Refresher {
   readonly #gate: ProviderGate;
   readonly #settled: SettledConnectors;
   readonly #inFlight = new Map<string, Promise<Turn>>();
+  /** The leases of dead owners are free. */
+  readonly #recovered: Promise<void>;
   /** What goes on after a pair was stored, that nobody waits for. */
   readonly #learning = new Set<Promise<void>>();
   #stopping = false;
@@ -70,11 +84,18 @@ export class RunEngine implements Refresher {
     this.#due = new DueRefreshes(options.vault);
     this.#settled = new SettledConnectors(options.connectors);
     this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
+    this.#recovered = this.#recover();
   }
 
   /** What routes and due work need of it. */
   get ports(): DueWorkPorts {
     return this.#o;
+  }
+
+  /** A cell that cannot be written to yet keeps its leases until they lapse. */
+  async #recover(): Promise<void> {
+    const { vault, isDead } = this.#o;
+    if (isDead !== undefined) await vault.submit(() => freeLeasesOfDead(vault, isDead)).catch(() => {});
   }
 
   /** No refresh is under way. */
@@ -83,14 +104,15 @@ export class RunEngine implements Refresher {
   }
 
   /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
-  async refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<void> {
-    await this.#refreshOnce(credentialId, trigger, force);
+  async refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<number | undefined> {
+    const turn = await this.#refreshOnce(credentialId, trigger, force);
+    return turn === 'done' ? undefined : turn.heldForMs;
   }
 
   #refreshOnce(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
     const running = this.#inFlight.get(credentialId);
     if (running !== undefined) return running;
-    if (this.#stopping) return Promise.resolve('held');
+    if (this.#stopping) return Promise.resolve({ heldForMs: LIMITS.stoppingAgainMs });
     const started = this.#refresh(credentialId, trigger, force).finally(() => this.#inFlight.delete(credentialId));
     this.#inFlight.set(credentialId, started);
     return started;
@@ -125,11 +147,11 @@ export class RunEngine implements Refresher {
   /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
   #refuseDead(access: WriteAccess, row: CredentialRow): void {
     const { vault } = this.#o;
-    if (row.health_cause !== ANSWER_LOST) fail('needs_consent', whyDead(row));
+    if (!mayBeTriedAgain(row.health_cause)) fail('needs_consent', whyDead(row));
     const endedAt = vault.runs.requestEndedAt(access, row.id);
     const since = endedAt === undefined ? undefined : vault.around.clock.now() - endedAt;
     if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
-      fail('needs_consent', 'an answer of the provider was lost again: connect it again, or try once more in half a minute');
+      fail('needs_consent', 'the kept tokens were tried less than half a minute ago: connect the account again, or try later');
   }
 
   /** Sets an opened run going in the background; its journal tells the rest. */
@@ -170,13 +192,15 @@ export class RunEngine implements Refresher {
       allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
       settle: (row) => this.#settled.of(row),
     };
+    await this.#recovered;
     try {
-      for (let tries = 0; tries < TRIES_MAX; tries++) {
+      for (let tries = 0; tries < LIMITS.refreshTriesMax; tries++) {
         const work = findWork(vault, credentialId, wanted);
         if (work === undefined) return 'done';
         // Held back here, before the lease: neither an attempt nor an event for a wait.
         const settled = this.#settled.of(work.row);
-        if (!(await this.#admitted(settled, trigger))) return 'held';
+        const held = await this.#line(settled, trigger);
+        if (held !== undefined) return held;
         const take = () => takeLease(vault, credentialId, wanted);
         const lease = await (trigger === 'schedule' ? vault.submitUnhurried(take) : vault.submit(take));
         if (lease.kind !== 'attempt') {
@@ -194,15 +218,24 @@ export class RunEngine implements Refresher {
     return 'done';
   }
 
-  async #admitted(settled: SettledConnector | undefined, trigger: Trigger): Promise<boolean> {
-    if (settled === undefined) return true;
+  /** Waits for its turn at the provider; held where that takes longer than its trigger may wait. */
+  async #line(settled: SettledConnector | undefined, trigger: Trigger): Promise<{ readonly heldForMs: number } | undefined> {
+    if (settled === undefined) return undefined;
     const { tokenEndpoint, rateBudget } = settled.oauth2;
-    const admission = this.#gate.admit(tokenEndpoint, rateBudget, LINE_MAX_MS[trigger]);
-    if (admission.kind === 'held') return false;
-    const { afterMs } = admission;
-    if (afterMs > 0)
-      await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.around.clock.now(), afterMs) : afterMs);
-    return !this.#stopping;
+    let patienceMs = LINE_MAX_MS[trigger];
+    for (;;) {
+      const admission = this.#gate.admit(tokenEndpoint, rateBudget, patienceMs, trigger);
+      if (admission.kind === 'go') {
+        const { afterMs } = admission;
+        if (afterMs > 0)
+          await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.around.clock.now(), afterMs) : afterMs);
+        return this.#stopping ? { heldForMs: LIMITS.stoppingAgainMs } : undefined;
+      }
+      // A reader waits for the next moment at which the provider may be back; nobody waits with the schedule.
+      if (trigger === 'schedule' || admission.forMs > patienceMs || this.#stopping) return { heldForMs: admission.forMs };
+      patienceMs -= admission.forMs;
+      await this.#wait(admission.forMs);
+    }
   }
 
   /** True when it may be made again at once: an answer was lost for the first time, or the request was withdrawn. */
@@ -218,12 +251,14 @@ export class RunEngine implements Refresher {
       faults.at('refresh.after-call');
       if (outcome.kind === 'refreshed') {
         faults.at('refresh.before-store');
-        await this.#storeSurely(attempt, outcome);
+        await this.#surely(() => storeRefreshed(vault, attempt, outcome));
         faults.at('refresh.after-store');
         if (isGuessed(outcome)) this.#learn(attempt.run.credential_id);
         return false;
       }
-      return (await vault.submit(() => bookFailure(vault, attempt, outcome))) === 'at_once';
+      const book = () => bookFailure(vault, attempt, outcome);
+      const booked = keepsTokens(outcome) ? await this.#surely(book) : await vault.submit(book);
+      return booked === 'at_once';
     } finally {
       stop();
       wipeGrant(attempt);
@@ -259,13 +294,11 @@ export class RunEngine implements Refresher {
     });
   }
 
-  /** The new pair exists nowhere else: a full disk is waited out while the process lives. */
-  async #storeSurely(attempt: Attempt, outcome: Refreshed): Promise<void> {
-    const { vault } = this.#o;
+  /** What came exists nowhere else: a full disk is waited out while the process lives. */
+  async #surely<T>(store: () => T): Promise<T> {
     for (let tries = 0; ; tries++) {
       try {
-        await vault.submit(() => storeRefreshed(vault, attempt, outcome));
-        return;
+        return await this.#o.vault.submit(store);
       } catch (error) {
         const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
         if (!storage || this.#stopping || tries >= 600) throw error;
@@ -289,6 +322,10 @@ export class RunEngine implements Refresher {
     refuseIgnored(connector, config, settled);
     return settled;
   }
+}
+
+function keepsTokens(outcome: RefreshOutcome): boolean {
+  return outcome.kind === 'answered_oddly' && outcome.refreshToken !== undefined;
 }
 
 function tokenEndpointOf(settled: SettledConnector | undefined): string {

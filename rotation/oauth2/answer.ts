@@ -2,12 +2,15 @@
 // It must never throw on what a provider sends, and never let a byte of it reach a cause.
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { AnswerFields, EgressAnswer, FailureKind, OAuth2Spec } from '../connector.ts';
+import type { AnswerFields, EgressAnswer, OAuth2Spec } from '../connector.ts';
 import { readScopes } from './answer-body.ts';
-import { type ReadBody, readRefusal, saysRefusal } from './errors.ts';
+import { errorWords, type ReadBody, readRefusal, saysRefusal } from './errors.ts';
+import { type ProviderWords, providerWords, secretsReceived } from './provider-words.ts';
 import { type ExpirySource, tokenExpiry } from './token-expiry.ts';
 
-export type RefreshOutcome = Refreshed | RefreshRefused | RefreshUnknown;
+/** Every way a call to a token endpoint can end. What it means for the grant is for whoever asked to decide. */
+export type RefreshOutcome = Refreshed | RefreshFailure;
+export type RefreshFailure = Refused | Transient | Throttled | AnsweredOddly | SentAndLost | NotSent;
 
 export interface Refreshed {
   readonly kind: 'refreshed';
@@ -24,23 +27,64 @@ export interface Refreshed {
   readonly refreshTokenExpiresAtMs: number | undefined;
   /** What `accountFields` names, as far as the answer has it and it can be shown: never over-long, never a control character. */
   readonly account: Readonly<Record<string, string>>;
+  /** Set where the access token is good and something else of the answer is not: the grant may not renew any more. */
+  readonly oddity?: 'refresh_token_unusable';
 }
 
-export interface RefreshRefused {
-  readonly kind: FailureKind;
+interface Failed {
   /** A word of our own or of the connector's table; safe to store, log and show. */
   readonly cause: string;
-  /** Undefined: no answer, the request never left. */
-  readonly status: number | undefined;
-  readonly retryAfterSeconds: number | undefined;
-  /** True: the refresh token was provably not used up. False (5xx): the provider may have turned it before it failed. */
-  readonly nothingSpent: boolean;
+  /** For the operator. Absent: nothing came that could be read. */
+  readonly said?: ProviderWords;
 }
 
-/** The request left and no usable answer came back: go by the connector's `lostAnswer`. */
-export interface RefreshUnknown {
-  readonly kind: 'unknown';
-  readonly cause: string;
+interface Answered extends Failed {
+  readonly status: number;
+  readonly retryAfterSeconds: number | undefined;
+}
+
+/** The provider's word. `dead`: the person must consent again. `configuration`: the operator must act, the grant lives. */
+export interface Refused extends Answered {
+  readonly kind: 'refused';
+  readonly means: 'dead' | 'configuration';
+  /** False: in words that no table knows, so that nobody can say what is wrong. */
+  readonly recognised: boolean;
+}
+
+/** The provider says that it cannot now. */
+export interface Transient extends Answered {
+  readonly kind: 'transient';
+  /** It may have turned the token before it failed (5xx). */
+  readonly mayBeSpent: boolean;
+}
+
+/** The provider says that there were too many requests; nothing was spent. */
+export interface Throttled extends Answered {
+  readonly kind: 'throttled';
+}
+
+/**
+ * A whole answer that is none of a token endpoint: a page, an empty body, somebody else's JSON, a redirect, a token that cannot be used.
+ * It is neither a lost answer nor the end of a grant.
+ */
+export interface AnsweredOddly extends Answered {
+  readonly kind: 'answered_oddly';
+  readonly mayBeSpent: boolean;
+  /** Came with it and must be kept: it takes the place of the one that was sent. */
+  readonly refreshToken: SecretValue | undefined;
+}
+
+/** The request left and no whole answer came back: go by the connector's `lostAnswer`. */
+export interface SentAndLost extends Failed {
+  readonly kind: 'sent_and_lost';
+  /** False: it may as well never have left, and this platform cannot tell. */
+  readonly certain: boolean;
+}
+
+/** The call was not made, or provably never left. `withdrawn`: its caller took it back. */
+export interface NotSent extends Failed {
+  readonly kind: 'not_sent';
+  readonly means: 'dead' | 'configuration' | 'transient' | 'withdrawn';
 }
 
 /** RFC 6749 appendix A.12 (VSCHAR), so that a token can stand in a header. */
@@ -58,54 +102,128 @@ const STANDARD_FIELDS: AnswerFields = {
   refreshTokenExpiresIn: 'refresh_token_expires_in',
 };
 
+/** What is known of the call whose answer is read. */
+export interface Asked {
+  /** What was sent and must not be kept; see `secretsSent`. */
+  readonly secrets?: readonly string[];
+  /** False: an answer without a refresh token is a grant that nothing renews. Default: true. */
+  readonly renewable?: boolean;
+}
+
+interface Answer {
+  readonly spec: OAuth2Spec;
+  readonly status: number;
+  readonly retryAfterSeconds: number | undefined;
+  readonly body: ReadBody;
+  /** Lifetimes count from here. */
+  readonly sentAtMs: number;
+  readonly asked: Asked;
+  readonly said: ProviderWords;
+}
+
 /** Wipes `answer.body`. A member that occurs twice counts as its last occurrence (RFC 8259 section 4 leaves it open). */
-export function readTokenAnswer(spec: OAuth2Spec, answer: EgressAnswer, nowMs: number): RefreshOutcome {
+export function readTokenAnswer(spec: OAuth2Spec, answer: EgressAnswer, nowMs: number, asked: Asked = {}): RefreshOutcome {
+  const { status, headers } = answer;
   const body = readBody(answer);
-  const { members } = body;
-  const ok = answer.status >= 200 && answer.status < 300;
-  if (ok && members !== undefined) {
-    const fields = { ...STANDARD_FIELDS, ...spec.answerFields };
-    const accessToken = at(members, fields.accessToken);
+  const contentType = headers['content-type'];
+  const secrets = [...(asked.secrets ?? []), ...secretsReceived(body.members)];
+  const read: Answer = {
+    spec,
+    status,
+    retryAfterSeconds: retryAfterSeconds(headers['retry-after'], nowMs),
+    body,
     // A clock that was put back while the provider thought: lifetimes count from what it shows now, or they would be a day too long.
-    if (accessToken !== undefined) return readTokens(spec, members, fields, accessToken, Math.min(answer.sentAtMs, nowMs));
-    if (!saysRefusal(members)) return { kind: 'unknown', cause: 'unreadable_answer' };
-  } else if (ok) {
-    return { kind: 'unknown', cause: 'unreadable_answer' };
+    sentAtMs: Math.min(answer.sentAtMs, nowMs),
+    asked,
+    get said() {
+      return providerWords({ status, contentType, text: body.text }, errorWords(body.members), secrets);
+    },
+  };
+  return isSuccess(status) ? readSuccess(read) : readFailure(read);
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300;
+}
+
+function readSuccess(read: Answer): RefreshOutcome {
+  const { members, text } = read.body;
+  if (members === undefined) {
+    // The beginning of an object that does not end: the provider answered, and the answer was cut or damaged on its way.
+    if (/^\s*\{/.test(text)) return { kind: 'sent_and_lost', cause: 'unreadable_answer', certain: true, said: read.said };
+    return oddly(read, text.trim() === '' ? 'empty_answer' : 'no_token_answer');
   }
+  const fields = { ...STANDARD_FIELDS, ...read.spec.answerFields };
+  const accessToken = at(members, fields.accessToken);
+  const refreshToken = at(members, fields.refreshToken);
+  const kept = isToken(refreshToken, LIMITS.providerAnswerMaxBytes) ? refreshToken : undefined;
+  if (isToken(accessToken, LIMITS.valueMaxBytes)) return readTokens(read, members, fields, accessToken, kept);
+  if (accessToken === undefined && saysRefusal(members)) return readFailure(read);
+  const cause =
+    accessToken === undefined ? 'no_token_answer' : isToken(accessToken) ? 'access_token_too_large' : 'malformed_token';
+  return oddly(read, cause, kept);
+}
+
+function oddly(read: Answer, cause: string, refreshToken?: string): AnsweredOddly {
+  const { status, retryAfterSeconds, said } = read;
   return {
-    ...readRefusal(answer.status, body, spec.errorTable),
-    status: answer.status,
-    retryAfterSeconds: retryAfterSeconds(answer.headers['retry-after'], nowMs),
-    nothingSpent: answer.status < 500 && answer.status !== 408,
+    kind: 'answered_oddly',
+    cause,
+    status,
+    retryAfterSeconds,
+    mayBeSpent: isSuccess(status),
+    refreshToken: refreshToken === undefined ? undefined : SecretValue.fromText(refreshToken),
+    said,
   };
 }
 
+/**
+ * What an edge network answers when it could not reach the provider's own server, so that nothing was spent (developers.cloudflare.com
+ * /support/troubleshooting/cloudflare-errors, 2026-11: web server is down, unreachable, no TLS handshake, wrong certificate, no address).
+ */
+const NEVER_REACHED: readonly number[] = [521, 523, 525, 526, 530];
+
+function readFailure(read: Answer): RefreshFailure {
+  const { spec, status, retryAfterSeconds, body, said } = read;
+  const refusal = readRefusal(status, body, spec.errorTable);
+  if (refusal.kind === 'oddly') return oddly(read, refusal.cause);
+  const { kind, cause, recognised } = refusal;
+  if (kind !== 'transient') return { kind: 'refused', means: kind, recognised, cause, status, retryAfterSeconds, said };
+  if (status === 429) return { kind: 'throttled', cause, status, retryAfterSeconds, said };
+  const mayBeSpent = (status >= 500 && !NEVER_REACHED.includes(status)) || status === 408;
+  return { kind: 'transient', cause, status, retryAfterSeconds, mayBeSpent, said };
+}
+
 function readTokens(
-  spec: OAuth2Spec,
+  { spec, sentAtMs, asked }: Answer,
   members: Readonly<Record<string, unknown>>,
   fields: AnswerFields,
-  accessToken: unknown,
-  sentAtMs: number,
-): RefreshOutcome {
-  const refreshToken = at(members, fields.refreshToken);
-  const replaces = refreshToken !== undefined && refreshToken !== '';
-  // A 2xx means the old token may be spent; without a usable pair the grant's state is in doubt, not dead.
-  if (!isToken(accessToken) || (replaces && !isToken(refreshToken))) return { kind: 'unknown', cause: 'malformed_token' };
+  accessToken: string,
+  refreshToken: string | undefined,
+): Refreshed {
   const tokenType = at(members, fields.tokenType);
+  const brought = at(members, fields.refreshToken);
+  // The access token is good for its life, whatever becomes of the grant: it is kept.
+  const isOdd = brought !== undefined && brought !== '' && refreshToken === undefined;
   return {
     kind: 'refreshed',
     accessToken: SecretValue.fromText(accessToken),
-    refreshToken: replaces && isToken(refreshToken) ? SecretValue.fromText(refreshToken) : undefined,
+    refreshToken: refreshToken === undefined ? undefined : SecretValue.fromText(refreshToken),
     tokenType: typeof tokenType === 'string' && TOKEN_TYPE.test(tokenType) ? tokenType : 'Bearer',
     ...tokenExpiry(
       spec,
       accessToken,
-      { expiresIn: at(members, fields.expiresIn), expiresAt: at(members, fields.expiresAt) },
+      {
+        expiresIn: at(members, fields.expiresIn),
+        expiresAt: at(members, fields.expiresAt),
+        renewable: asked.renewable !== false || refreshToken !== undefined,
+      },
       sentAtMs,
     ),
     scope: readScopes(at(members, fields.scope), spec.scopeSeparator),
     refreshTokenExpiresAtMs: secondsFrom(sentAtMs, at(members, fields.refreshTokenExpiresIn)),
     account: readAccount(members, spec.accountFields ?? {}),
+    ...(isOdd ? { oddity: 'refresh_token_unusable' as const } : {}),
   };
 }
 
@@ -134,8 +252,8 @@ function isPlain(text: string): boolean {
   return text !== '' && text.length <= LIMITS.accountValueMaxChars && !/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/u.test(text);
 }
 
-function isToken(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= LIMITS.valueMaxBytes && TOKEN.test(value);
+function isToken(value: unknown, maxChars = Number.POSITIVE_INFINITY): value is string {
+  return typeof value === 'string' && value.length <= maxChars && TOKEN.test(value);
 }
 
 function readBody(answer: EgressAnswer): ReadBody {

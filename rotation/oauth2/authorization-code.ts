@@ -144,11 +144,20 @@ export async function exchangeCode(
       grant,
       clock,
     );
-  if (consent?.openid !== true) return askForToken(oauth2, build, egress, clock);
+  // A grant by refresh token that comes without one is renewed by nobody.
+  const renewable = oauth2.renewal !== undefined && oauth2.renewal.kind !== 'refresh_token' && oauth2.renewal.kind !== 'none';
+  if (consent?.openid !== true) return askForToken(oauth2, build, egress, clock, renewable);
   const tap = new Tap(egress);
-  const outcome = await askForToken(oauth2, build, tap, clock);
+  const outcome = await askForToken(oauth2, build, tap, clock, renewable);
   if (outcome.kind !== 'refreshed' || (await identityHolds(tap.text, consent, grant))) return outcome;
-  return { kind: 'configuration', cause: 'id_token_refused', status: 200, retryAfterSeconds: undefined, nothingSpent: false };
+  return {
+    kind: 'refused',
+    means: 'configuration',
+    recognised: true,
+    cause: 'id_token_refused',
+    status: 200,
+    retryAfterSeconds: undefined,
+  };
 }
 
 /** Keeps the text of the one answer that passes, so that its ID token can be checked after its tokens were read. */

@@ -1,11 +1,14 @@
-// What a refusal means: dead, configuration or transient. Provider rows first, then the general table.
+// What an answer without tokens means: provider rows first, then the general table, then what its form says.
 // A cause is a word written here or in a connector; not one byte of a provider's answer may become part of it.
 import type { ErrorRow, FailureKind } from '../connector.ts';
 
-export interface Refusal {
-  readonly kind: FailureKind;
-  readonly cause: string;
-}
+/**
+ * `oddly`: a whole answer that is no answer of a token endpoint, such as a page, an empty body or a redirect: it says nothing of the grant
+ * or the client. `recognised`: false where the provider refused in words that no table knows.
+ */
+export type Refusal =
+  | { readonly kind: FailureKind; readonly cause: string; readonly recognised: boolean }
+  | { readonly kind: 'oddly'; readonly cause: string };
 
 const row = (means: FailureKind, code: string): ErrorRow => ({ code, means, cause: code });
 
@@ -41,24 +44,28 @@ export interface ReadBody {
 
 const UNRECOGNISED = 'unrecognised_error';
 const TEXT_SEARCHED_CHARS = 8_192;
+/** With these a token endpoint refuses (RFC 6749 section 5.2, and what providers make of it), whatever the body says. */
+const REFUSING_STATUSES: readonly number[] = [400, 401];
+/** With these it refuses only where the body says so: a gateway or firewall in front of it uses them, too. */
+const MAYBE_REFUSING_STATUSES: readonly number[] = [402, 403, 409, 412, 422, 423, 424, 451];
 
 /** An unknown refusal is `configuration`: it alerts the operator and leaves the grant alone. */
 export function readRefusal(status: number, body: ReadBody, providerTable: readonly ErrorRow[] = []): Refusal {
   const codes = errorCodes(body.members);
   const text = body.text.slice(0, TEXT_SEARCHED_CHARS).toLowerCase();
   for (const entry of [...providerTable, ...GENERAL_TABLE]) {
-    if (matches(entry, status, codes, text)) return { kind: entry.means, cause: entry.cause };
+    if (matches(entry, status, codes, text)) return { kind: entry.means, cause: entry.cause, recognised: true };
   }
-  if (status >= 300 && status < 400) return { kind: 'configuration', cause: 'redirect_refused' };
-  // A challenge page of a firewall in front of the provider says nothing about the grant or the client.
-  if (status === 403 && body.members === undefined) return { kind: 'transient', cause: 'http_403' };
-  if (status >= 400) return { kind: 'configuration', cause: codes.size > 0 ? UNRECOGNISED : `http_${status}` };
-  return { kind: 'configuration', cause: UNRECOGNISED };
+  if (status >= 300 && status < 400) return { kind: 'oddly', cause: 'redirect_refused' };
+  const says = body.members !== undefined && saysRefusal(body.members);
+  const refuses = status < 300 || MAYBE_REFUSING_STATUSES.includes(status) ? says : REFUSING_STATUSES.includes(status);
+  if (!refuses) return { kind: 'oddly', cause: status < 300 ? 'no_token_answer' : `http_${status}` };
+  return { kind: 'configuration', cause: codes.size > 0 || status < 300 ? UNRECOGNISED : `http_${status}`, recognised: false };
 }
 
-/** Whether a refusal of kind `configuration` was in no words that any table knows. */
-export function isUnrecognised(cause: string): boolean {
-  return cause === UNRECOGNISED || cause.startsWith('http_');
+/** The answer's error codes as it wrote them; for the operator's eyes, after they were scrubbed. */
+export function errorWords(members: ReadBody['members']): readonly string[] {
+  return collectCodes(members);
 }
 
 /** True when the answer says it is a refusal, whatever its status (some providers refuse with 200). */
@@ -81,6 +88,7 @@ function matches(entry: ErrorRow, status: number, codes: ReadonlySet<string>, te
 
 const CODE_FIELDS = [
   'error',
+  'errors',
   'error_code',
   'errorCode',
   'error_type',
@@ -94,14 +102,18 @@ const CODE_FIELDS = [
 const CODES_MAX = 32;
 
 /** Every word of the answer that may be its error code, in lower case; used for comparing only. */
-function errorCodes(members: Readonly<Record<string, unknown>> | undefined): ReadonlySet<string> {
-  const codes = new Set<string>();
+function errorCodes(members: ReadBody['members']): ReadonlySet<string> {
+  return new Set(collectCodes(members).map((code) => code.toLowerCase()));
+}
+
+function collectCodes(members: ReadBody['members']): string[] {
+  const codes: string[] = [];
   const collect = (source: object, depth: number): void => {
     for (const field of CODE_FIELDS) {
       const value: unknown = Object.hasOwn(source, field) ? (source as Record<string, unknown>)[field] : undefined;
       const candidates: readonly unknown[] = Array.isArray(value) ? value.slice(0, CODES_MAX) : [value];
       for (const candidate of candidates) {
-        if (typeof candidate === 'string' || typeof candidate === 'number') codes.add(String(candidate).toLowerCase());
+        if (typeof candidate === 'string' || typeof candidate === 'number') codes.push(String(candidate));
         else if (typeof candidate === 'object' && candidate !== null && depth === 0) collect(candidate, 1);
       }
     }

@@ -10,10 +10,11 @@ import {
   type EgressRequest,
   type OAuth2Spec,
 } from '../connector.ts';
-import { type RefreshOutcome, type RefreshRefused, readTokenAnswer } from './answer.ts';
+import { type NotSent, type RefreshOutcome, readTokenAnswer, type SentAndLost } from './answer.ts';
 import { type ClientIdentity, clientRequest, text, Unusable } from './client-request.ts';
+import { secretsSent } from './provider-words.ts';
 
-export type { Refreshed, RefreshOutcome, RefreshRefused, RefreshUnknown } from './answer.ts';
+export type { NotSent, Refreshed, RefreshFailure, RefreshOutcome } from './answer.ts';
 
 export interface RefreshGrant extends ClientIdentity {
   readonly refreshToken: SecretValue;
@@ -26,12 +27,16 @@ export function refreshGrant(spec: OAuth2Spec, grant: RefreshGrant, egress: Egre
   return askForToken(spec, () => buildRequest(spec, grant, clock), egress, clock);
 }
 
-/** Sends one request to a token endpoint and reads its answer; `build` may throw `Unusable`. Resolves as `refreshGrant` does. */
+/**
+ * Sends one request to a token endpoint and reads its answer; `build` may throw `Unusable`. Resolves as `refreshGrant` does.
+ * @param renewable false: without a refresh token in the answer nothing can renew the grant
+ */
 export async function askForToken(
   spec: OAuth2Spec,
   build: () => Promise<EgressRequest>,
   egress: Egress,
   clock: Clock,
+  renewable = true,
 ): Promise<RefreshOutcome> {
   let request: EgressRequest;
   try {
@@ -39,26 +44,35 @@ export async function askForToken(
   } catch (error) {
     return notSent('configuration', error instanceof Unusable ? error.word : 'request_unbuildable');
   }
+  const secrets = secretsSent(request);
   let answer: EgressAnswer;
   try {
     answer = await egress.send(request);
   } catch (error) {
-    if (error instanceof EgressFailure && error.sent === 'not_sent') return notSent(kindOfNotSent(error.reason), error.reason);
-    // Anything else, even a defect of our own, may have happened after the token was spent.
-    return { kind: 'unknown', cause: error instanceof EgressFailure ? error.reason : 'egress_failed' };
+    return unanswered(error);
   } finally {
     if (request.body instanceof SecretValue) request.body.wipe();
     for (const value of Object.values(request.headers)) if (value instanceof SecretValue) value.wipe();
   }
-  return readTokenAnswer(spec, answer, clock.now());
+  return readTokenAnswer(spec, answer, clock.now(), { secrets, renewable });
 }
 
 /** The outcome of a call that was not made, or provably never left. */
-export function notSent(kind: RefreshRefused['kind'], cause: string): RefreshRefused {
-  return { kind, cause, status: undefined, retryAfterSeconds: undefined, nothingSpent: true };
+export function notSent(means: NotSent['means'], cause: string): NotSent {
+  return { kind: 'not_sent', means, cause };
 }
 
-function kindOfNotSent(reason: EgressReason): RefreshRefused['kind'] {
+function unanswered(error: unknown): NotSent | SentAndLost {
+  // Anything else, even a defect of our own, may have happened after the token was spent.
+  if (!(error instanceof EgressFailure)) return { kind: 'sent_and_lost', cause: 'egress_failed', certain: true };
+  const { sent, reason, evidence, maybeUnsent } = error;
+  const said = evidence === undefined || evidence === reason ? {} : { said: { systemCode: evidence } };
+  if (sent === 'not_sent') return { ...notSent(meaningOf(reason), reason), ...said };
+  return { kind: 'sent_and_lost', cause: reason, certain: !maybeUnsent, ...said };
+}
+
+function meaningOf(reason: EgressReason): NotSent['means'] {
+  if (reason === 'withdrawn') return 'withdrawn';
   return reason === 'request_refused' || reason === 'host_not_allowed' || reason === 'address_blocked'
     ? 'configuration'
     : 'transient';

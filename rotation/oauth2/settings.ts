@@ -83,7 +83,14 @@ export function settleConnector(connector: Connector, settings: OAuth2Settings =
   return {
     id: connector.id,
     ...settled,
-    oauth2: { ...declared, ...adjust, tokenEndpoint, hosts, ...filling.renewal(declared.renewal) },
+    oauth2: {
+      ...declared,
+      ...adjust,
+      ...(adjust.accessTokenTtlSeconds === undefined ? {} : { accessTokenTtlIsSet: true }),
+      tokenEndpoint,
+      hosts,
+      ...filling.renewal(declared.renewal),
+    },
     lifetimes: lifetimesAt(connector.lifetimes ?? {}, tokenEndpoint),
     hosts,
   };

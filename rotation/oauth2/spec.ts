@@ -38,6 +38,8 @@ export interface OAuth2Spec {
   readonly lostAnswer: LostAnswer;
   /** Used when neither the answer nor the token itself tells; `never` means the token has no end. Default: one hour. */
   readonly accessTokenTtlSeconds?: number | 'never';
+  /** True: the credential set that figure, and it holds whatever an answer or a token tells. No connector declares it. */
+  readonly accessTokenTtlIsSet?: boolean;
   /** Requests to the token endpoint that the provider allows one client; counted over all tenants of a process. Absent: unknown, our own figure. */
   readonly rateBudget?: { readonly requests: number; readonly perSeconds: number };
   /** Added to the exchange of an authorization code only. */

@@ -1,11 +1,11 @@
-// When an access token ends, from what the provider says, what the token says, or what the connector says, in that order.
-// It counts from the moment the request was sent and never from a provider's clock, unless the token carries nothing else.
+// When an access token ends, from what the credential sets, the provider says, the token says, or the connector says, in that order.
+// It counts from the moment the request was sent. It must never believe a figure that no provider can mean.
 import { decodeJwt } from 'jose';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { OAuth2Spec } from '../connector.ts';
 
-/** `default`: neither the answer nor the token told; the figure is the connector's or ours. */
-export type ExpirySource = 'expires_in' | 'expires_at' | 'jwt' | 'default';
+/** `set`: the credential's own figure. `default`: neither the answer nor the token told; the figure is the connector's or ours. */
+export type ExpirySource = 'set' | 'expires_in' | 'expires_at' | 'jwt' | 'default';
 
 export interface TokenExpiry {
   /** Undefined: the token has no end. */
@@ -13,29 +13,84 @@ export interface TokenExpiry {
   readonly expirySource: ExpirySource;
 }
 
-const FARTHEST_MS = 10 * 365 * 24 * 60 * 60 * 1_000;
+const A_SECOND = 1_000;
+const A_MINUTE = 60_000;
+const A_DAY = 86_400;
+const YEAR_IN_DAYS = 365;
+/** From here on a number of seconds is an instant (2001-09-09), from here on one of milliseconds (1973-03-03). */
+const SECONDS_OF_AN_INSTANT = 1e9;
+const MILLISECONDS_OF_AN_INSTANT = 1e11;
 
-/** Zero or less means it has ended already; nonsense counts as absent; anything past ten years is ten years. */
+export interface ToldExpiry {
+  readonly expiresIn?: unknown;
+  readonly expiresAt?: unknown;
+  /** False: nothing can bring another token, and a figure that means "no end" is taken for that. Default: true. */
+  readonly renewable?: boolean;
+}
+
+/**
+ * What is not believed counts as not told: a life of less than a second (0 and negative figures mean "no end" to some) and one of more
+ * than 366 days. An instant is believed, but for no more than ten years. A life in milliseconds, or an instant where a life belongs, is read as what it is.
+ */
 export function tokenExpiry(
-  spec: Pick<OAuth2Spec, 'accessTokenTtlSeconds'>,
+  spec: Pick<OAuth2Spec, 'accessTokenTtlSeconds' | 'accessTokenTtlIsSet'>,
   accessToken: string,
-  answered: { readonly expiresIn?: unknown; readonly expiresAt?: unknown },
+  told: ToldExpiry,
   sentAtMs: number,
 ): TokenExpiry {
-  const bounded = (atMs: number): number => Math.min(Math.max(Math.floor(atMs), sentAtMs), sentAtMs + FARTHEST_MS);
-
-  const seconds = toNumber(answered.expiresIn);
-  if (seconds !== undefined) return { expiresAtMs: bounded(sentAtMs + seconds * 1_000), expirySource: 'expires_in' };
-
-  const instant = toInstantMs(answered.expiresAt);
-  if (instant !== undefined) return { expiresAtMs: bounded(instant), expirySource: 'expires_at' };
-
-  const exp = jwtExpirySeconds(accessToken);
-  if (exp !== undefined) return { expiresAtMs: bounded(exp * 1_000), expirySource: 'jwt' };
-
   const ttl = spec.accessTokenTtlSeconds;
-  if (ttl === 'never') return { expiresAtMs: undefined, expirySource: 'default' };
-  return { expiresAtMs: sentAtMs + (ttl === undefined ? LIMITS.refreshDefaultTtlMs : ttl * 1_000), expirySource: 'default' };
+  if (spec.accessTokenTtlIsSet === true && ttl !== undefined)
+    return { expiresAtMs: ttl === 'never' ? undefined : sentAtMs + ttl * A_SECOND, expirySource: 'set' };
+  const sources = [
+    ['expires_in', () => endOfLife(told.expiresIn, sentAtMs)],
+    ['expires_at', () => namedEnd(told.expiresAt, sentAtMs)],
+    ['jwt', () => believedInstant(jwtExpiryMs(accessToken), sentAtMs)],
+  ] as const;
+  for (const [expirySource, read] of sources) {
+    const expiresAtMs = read();
+    if (expiresAtMs !== undefined) return { expiresAtMs, expirySource };
+  }
+  if (ttl === 'never' || (ttl === undefined && told.renewable === false && meansNoEnd(told.expiresIn)))
+    return { expiresAtMs: undefined, expirySource: 'default' };
+  return { expiresAtMs: sentAtMs + (ttl === undefined ? LIMITS.refreshDefaultTtlMs : ttl * A_SECOND), expirySource: 'default' };
+}
+
+/** The instant at which a told life ends; undefined where it is not believed. */
+function endOfLife(told: unknown, sentAtMs: number): number | undefined {
+  const figure = toNumber(told);
+  if (figure === undefined) return undefined;
+  if (figure >= SECONDS_OF_AN_INSTANT) {
+    const instant = believedInstant(fromEpoch(figure), sentAtMs);
+    return instant !== undefined && instant <= sentAtMs + LIMITS.tokenLifeMaxSeconds * A_SECOND ? instant : undefined;
+  }
+  const seconds = isInMilliseconds(figure) ? figure / A_SECOND : figure;
+  const isPlausible = seconds * A_SECOND >= LIMITS.usefulLifetimeMinMs && seconds <= LIMITS.tokenLifeMaxSeconds;
+  return isPlausible ? Math.floor(sentAtMs + seconds * A_SECOND) : undefined;
+}
+
+function meansNoEnd(told: unknown): boolean {
+  const figure = toNumber(told);
+  return figure !== undefined && (figure === 0 || figure > LIMITS.tokenLifeMaxSeconds);
+}
+
+/** A number too small for an instant is a life. */
+function namedEnd(told: unknown, sentAtMs: number): number | undefined {
+  const figure = toNumber(told);
+  if (figure === undefined) return believedInstant(writtenOutMs(told), sentAtMs);
+  const isInstant = figure >= SECONDS_OF_AN_INSTANT || figure * A_SECOND > sentAtMs;
+  return isInstant ? believedInstant(fromEpoch(figure), sentAtMs) : endOfLife(figure, sentAtMs);
+}
+
+function isInMilliseconds(figure: number): boolean {
+  if (figure < LIMITS.tokenLifeInMillisecondsFrom || figure % A_MINUTE !== 0) return false;
+  const days = figure / A_DAY;
+  return !(Number.isInteger(days) && (days <= LIMITS.tokenLifeWholeDaysMax || days % YEAR_IN_DAYS === 0));
+}
+
+/** One in the past is believed: the provider names it. It is never before the sending. */
+function believedInstant(atMs: number | undefined, sentAtMs: number): number | undefined {
+  if (atMs === undefined || atMs > LIMITS.lastInstantMs) return undefined;
+  return Math.min(Math.max(Math.floor(atMs), sentAtMs), sentAtMs + LIMITS.tokenEndMaxMs);
 }
 
 /** A finite number, or text that is one; providers send both. */
@@ -44,19 +99,28 @@ function toNumber(value: unknown): number | undefined {
   return typeof number === 'number' && Number.isFinite(number) ? number : undefined;
 }
 
-function toInstantMs(value: unknown): number | undefined {
-  const seconds = toNumber(value);
-  if (seconds !== undefined) return seconds * 1_000;
-  if (typeof value !== 'string' || !/^[0-9]{4}-[0-9]{2}-[0-9]{2}T/.test(value)) return undefined;
-  const atMs = Date.parse(value);
+function fromEpoch(figure: number): number {
+  return figure >= MILLISECONDS_OF_AN_INSTANT ? figure : figure * A_SECOND;
+}
+
+/** `YYYY-MM-DD hh:mm:ss` without a zone is UTC, as the servers that write it mean it. */
+const WRITTEN_OUT =
+  /^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?) ?(Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})?$/i;
+
+function writtenOutMs(value: unknown): number | undefined {
+  const [, day, time, zone = 'Z'] = typeof value === 'string' ? (WRITTEN_OUT.exec(value.trim()) ?? []) : [];
+  if (day === undefined) return undefined;
+  const offset = /^(UTC|GMT|Z)$/i.test(zone) ? 'Z' : zone.replace(/^([+-][0-9]{2}):?([0-9]{2})$/, '$1:$2');
+  const atMs = Date.parse(`${day}T${time}${offset}`);
   return Number.isFinite(atMs) ? atMs : undefined;
 }
 
 /** Read without checking the signature: it only decides when to refresh, never what to trust. */
-function jwtExpirySeconds(accessToken: string): number | undefined {
+function jwtExpiryMs(accessToken: string): number | undefined {
   if (accessToken.split('.').length !== 3) return undefined;
   try {
-    return toNumber(decodeJwt(accessToken).exp);
+    const exp = toNumber(decodeJwt(accessToken).exp);
+    return exp === undefined ? undefined : fromEpoch(exp);
   } catch {
     return undefined;
   }

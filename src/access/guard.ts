@@ -77,6 +77,13 @@ class Replay {
   }
 }
 
+const failures = new WeakMap<EventDetails, ErrorCode>();
+
+/** Says that what the effect books is a failure: its event has the outcome `failure` and this reason, and what it wrote is kept. */
+export function recordFailure(details: EventDetails, code: ErrorCode): void {
+  failures.set(details, code);
+}
+
 /** How long a second factor counts as fresh (security-review 1.1: step-up max_age 300 s). */
 const SECOND_FACTOR_FRESH_MS = 300_000;
 
@@ -258,7 +265,9 @@ export class Door {
       // INVARIANT: the event is in the effect's own savepoint: one that cannot be recorded takes the effect with it (test/vault/lost-batch.test.ts).
       const run = () => {
         const result = effect(access, subject, details, principal);
-        this.#record(principal, caller, operation, found.target, 'success', 'allowed', details);
+        const failure = failures.get(details);
+        const outcome = failure === undefined ? 'success' : 'failure';
+        this.#record(principal, caller, operation, found.target, outcome, failure ?? 'allowed', details);
         return result;
       };
       return writes ? this.#o.cell.savepoint(run) : run();

@@ -145,6 +145,21 @@ export const LIMITS = {
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,
+  /** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
+  refreshTriesMax: 3,
+  /** When to come again while a refresh is under way, or to a process that ends. */
+  refreshUnderWayAgainMs: 2 * SECOND,
+  stoppingAgainMs: 5 * SECOND,
+  /** After a refusal that is not of the grant, such as of the client's secret. */
+  refreshRefusedBackoffBaseMs: MINUTE,
+  /** The shortest wait where the token that is left ends sooner. */
+  refreshWaitMinMs: SECOND,
+  /** So long after a failure a reader without a live token has it tried again; doubles up to the bound with each failure. */
+  readerRetryMs: 5 * SECOND,
+  readerRetryMaxMs: 10 * SECOND,
+  readerRetryRefusedMaxMs: 5 * MINUTE,
+  /** A grant refused in unknown words for longer than its token lived, at most so long, is a matter for a person. */
+  refusedTooLongMaxMs: DAY,
   /** The longest a provider may have us wait; an instant further away was written by a clock that went astray. */
   refreshWaitMaxMs: DAY,
   accountValueMaxChars: 512,
@@ -153,6 +168,22 @@ export const LIMITS = {
   breakerFailures: 8,
   breakerOpenMs: 30 * SECOND,
   breakerOpenMaxMs: 10 * MINUTE,
+  /** A reader who waits for a token finds out so often whether the provider is back. */
+  breakerProbeMs: 5 * SECOND,
+  /** No access token is handed out for longer with a count of seconds; a longer one is meant as "no end". */
+  tokenLifeMaxSeconds: 366 * 86_400,
+  /** An instant is believed, but for no longer than this; one past the year 9999 is none. */
+  tokenEndMaxMs: 3_650 * DAY,
+  lastInstantMs: 253_402_300_799_999,
+  /** From here on, and in whole minutes, a life is a count of milliseconds: nobody means 3 days, 11 hours and 20 minutes. */
+  tokenLifeInMillisecondsFrom: 300_000,
+  /** Up to here a whole number of days is believed as seconds (30, 60, 90 days). */
+  tokenLifeWholeDaysMax: 100,
+  /** What is kept of a provider's words, and how much of its text is read for it. */
+  excerptMaxChars: 400,
+  excerptReadMaxChars: 8_192,
+  errorWordsMaxCount: 8,
+  answerDepthMax: 6,
   keepAliveFraction: 0.75,
   importWatchMs: 7 * DAY,
   importRecentMs: DAY,

@@ -47,6 +47,17 @@ export interface RunStepRow {
   step: string;
   status: string;
   at: number;
+  /** JSON of what the provider said, scrubbed of every secret; null where it said nothing or did as it was asked. */
+  evidence: string | null;
+}
+
+/** One line of a run's journal. */
+export interface JournalLine {
+  readonly step: string;
+  readonly status: string;
+  readonly at: number;
+  /** As `RunStepRow.evidence`. */
+  readonly evidence?: string | null;
 }
 
 export class RunStore {
@@ -170,22 +181,46 @@ export class RunStore {
     );
   }
 
-  journal(access: WriteAccess, runId: string, step: string, status: string, atMs: number): void {
+  journal(access: WriteAccess, runId: string, line: JournalLine): void {
     access.check();
     // Steps are only ever added, so their count numbers them; max() would have SQLite plan the statement anew for each run.
     this.#sql.run(
-      'INSERT INTO run_step (run_id, sequence, step, status, at) VALUES (?, (SELECT count(*) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?)',
+      'INSERT INTO run_step (run_id, sequence, step, status, at, evidence) ' +
+        'VALUES (?, (SELECT count(*) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?, ?)',
       runId,
       runId,
-      step,
-      status,
-      atMs,
+      line.step,
+      line.status,
+      line.at,
+      line.evidence ?? null,
     );
   }
 
   steps(access: Lookup, runId: string): RunStepRow[] {
     access.check();
-    return this.#sql.all<RunStepRow>('SELECT sequence, step, status, at FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
+    return this.#sql.all<RunStepRow>(
+      'SELECT sequence, step, status, at, evidence FROM run_step WHERE run_id = ? ORDER BY sequence',
+      runId,
+    );
+  }
+
+  /** When the run first came to this step. */
+  firstStepAt(access: Lookup, runId: string, step: string): number | undefined {
+    access.check();
+    return this.#sql.get<{ at: number }>(
+      'SELECT at FROM run_step WHERE run_id = ? AND step = ? ORDER BY sequence LIMIT 1',
+      runId,
+      step,
+    )?.at;
+  }
+
+  /** Open runs under a lease, whoever holds it; while it holds, the next attempt is its end. */
+  leased(access: Lookup, nowMs: number): RunRow[] {
+    access.check();
+    return this.#sql.all<RunRow>(
+      "SELECT * FROM run WHERE state = 'open' AND next_attempt_at <= ? AND lease_owner <> ''",
+      nowMs + LIMITS.leaseMs,
+    );
   }
 
   /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. */

@@ -5,6 +5,7 @@ import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
+import { RUNS_STEP } from './schema-tenant-runs.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
@@ -133,4 +134,5 @@ CREATE TABLE run_step (
   { version: 4, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
   { version: 5, name: 'lists', script: TENANT_LISTS_SCRIPT },
   NAMES_STEP,
+  RUNS_STEP,
 ];

@@ -196,6 +196,8 @@ export class NodeTenants {
       egress: this.#egress,
       connectors: this.#o.connectors,
       owner: this.#owner,
+      // The lock on the data directory proves it: whoever else wrote here is no longer running.
+      isDead: (owner) => owner !== this.#owner,
       gate: this.#gate,
       sandboxAllowed: this.#o.sandboxAllowed,
       every: (everyMs, beat) => {

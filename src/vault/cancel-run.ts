@@ -21,5 +21,5 @@ export function cancelOpenRun(
     lease_until: 0,
     lease_owner: '',
   });
-  vault.runs.journal(access, run.id, 'cancelled', why, now);
+  vault.runs.journal(access, run.id, { step: 'cancelled', status: why, at: now });
 }

@@ -12,8 +12,9 @@ import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { fromJsonBytes, purposeOf, type RetainedGrant } from './credential-kinds.ts';
 import { hasEnded } from './end-date.ts';
-import { ANSWER_LOST } from './grant-health.ts';
+import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
+import { readerTriesAt } from './refresh-schedule.ts';
 import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';
@@ -33,13 +34,37 @@ export interface ReadResult {
   readonly expiresAtMs: number | null;
 }
 
-/** The grant's access token is past its expiry: a refresh must come first. */
+/** No live access token is left: a refresh must come first. Says what keeps it from coming. */
 export class StaleGrant extends KeyturnError {
   readonly credentialId: string;
 
-  constructor(credentialId: string) {
-    super('provider_unavailable', 'the access token has expired and is being refreshed', { retryAfterSeconds: 5 });
+  constructor(credentialId: string, why: Staleness) {
+    const seconds = Math.max(1, Math.ceil(why.againInMs / 1_000));
+    super('provider_unavailable', `the access token has expired: ${textOf(why, seconds)}`, {
+      retryAfterSeconds: seconds,
+      extra: why.cause === undefined ? {} : { cause: why.cause },
+    });
     this.credentialId = credentialId;
+  }
+}
+
+interface Staleness {
+  /** `due`: nothing was sent yet. `under_way`: somebody is at it. `failed`: the last refresh was. `held`: the provider fails or throttles. */
+  readonly kind: 'due' | 'under_way' | 'failed' | 'held';
+  readonly againInMs: number;
+  readonly cause?: string;
+}
+
+function textOf({ kind, cause }: Staleness, seconds: number): string {
+  switch (kind) {
+    case 'due':
+      return 'a refresh is due';
+    case 'under_way':
+      return 'a refresh is under way';
+    case 'failed':
+      return `the last refresh failed (${cause}); a read in ${seconds} s or later tries again, a rotation on request tries at once`;
+    case 'held':
+      return `the provider fails or throttles requests; none is sent for ${seconds} s`;
   }
 }
 
@@ -58,7 +83,7 @@ export function readCredential(vault: TenantVault, caller: Caller, input: ReadCr
       details.version = version;
       if (current && hasEnded(row, vault.around.clock.now())) details.health = 'expired';
       if (input.stage !== undefined) details.stage = input.stage;
-      if (current || row.health === 'disconnected') refuseUnusable(vault, row, wanted.environment.name);
+      if (current || row.health === 'disconnected') refuseUnusable(vault, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(vault, access, wanted, version, current);
       return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
     },
@@ -71,8 +96,13 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
     return await vault.submit(() => readCredential(vault, caller, input));
   } catch (error) {
     if (!(error instanceof StaleGrant) || vault.refresher === undefined) throw error;
-    await vault.refresher.refreshNow(error.credentialId);
-    return vault.submit(() => readCredential(vault, caller, input));
+    const heldForMs = await vault.refresher.refreshNow(error.credentialId);
+    try {
+      return await vault.submit(() => readCredential(vault, caller, input));
+    } catch (again) {
+      if (!(again instanceof StaleGrant) || heldForMs === undefined) throw again;
+      throw new StaleGrant(again.credentialId, { kind: 'held', againInMs: heldForMs });
+    }
   }
 }
 
@@ -88,23 +118,36 @@ function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
   return row.current_version;
 }
 
-function refuseUnusable(vault: TenantVault, row: CredentialRow, environment: string): void {
+/**
+ * INVARIANT: a live access token is served whatever became of its renewal; only a disconnected account is refused at once
+ * (test/rotation/grants/odd-answers.test.ts).
+ */
+function refuseUnusable(vault: TenantVault, access: Lookup, row: CredentialRow, environment: string): void {
   if (row.kind !== 'oauth2') return;
+  const now = vault.around.clock.now();
+  const { health, value_expires_at: endsAt } = row;
+  const isLive = endsAt !== null && endsAt > now;
   const reconnect = connectionsPath(vault.tenant.id, environment, row.name);
-  if (row.health === 'needs_consent' || row.health === 'disconnected') {
+  if (health === 'disconnected' || (health === 'needs_consent' && !isLive)) {
     fail('needs_consent', whyDead(row), {
-      extra: { health: row.health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
+      extra: { health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
     });
   }
-  const expired = row.value_expires_at !== null && row.value_expires_at <= vault.around.clock.now();
+  // A token without an end that is due for a refresh was never fetched.
+  if (isLive || (endsAt === null && row.refresh_due_at === null)) return;
+  if (row.refresh_due_at !== null) throw new StaleGrant(row.id, staleness(vault, access, row, now));
   // Nothing can bring a fresh one: saying "wait" would have the caller wait for ever.
-  if (expired && row.refresh_due_at === null) {
-    fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
-      extra: { health: row.health, since: toTimestamp(row.value_expires_at ?? 0), cause: 'no_refresh_token', reconnect },
-    });
-  }
-  const neverFetched = row.value_expires_at === null && row.refresh_due_at !== null;
-  if (expired || neverFetched) throw new StaleGrant(row.id);
+  fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
+    extra: { health, since: toTimestamp(endsAt ?? 0), cause: 'no_refresh_token', reconnect },
+  });
+}
+
+function staleness(vault: TenantVault, access: Lookup, row: CredentialRow, now: number): Staleness {
+  const run = vault.runs.findOpen(access, row.id);
+  if (run === undefined) return { kind: 'due', againInMs: LIMITS.readerRetryMs };
+  if (run.lease_owner !== '') return { kind: 'under_way', againInMs: LIMITS.refreshUnderWayAgainMs };
+  if (run.cause === null) return { kind: 'due', againInMs: LIMITS.refreshUnderWayAgainMs };
+  return { kind: 'failed', againInMs: readerTriesAt(run) - now, cause: run.cause };
 }
 
 /** Why a credential that needs consent cannot be used, and what helps. */
@@ -114,7 +157,10 @@ export function whyDead(row: CredentialRow): string {
     return 'nobody has connected the account yet: it takes a link, and a person who agrees';
   return row.health_cause === ANSWER_LOST
     ? 'an answer of the provider was lost: connect it again, or ask for a rotation, which tries the kept tokens once more'
-    : 'the grant is dead at the provider: connect it again';
+    : row.health_cause === REFUSED_TOO_LONG
+      ? 'the provider has refused for longer than a token lives, in words that no error table knows (its runs show them): ' +
+        'connect it again, or ask for a rotation, which tries the kept tokens once more'
+      : 'the grant is dead at the provider: connect it again';
 }
 
 function open(vault: TenantVault, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {

@@ -1,5 +1,6 @@
 // When to refresh a grant: ahead of its expiry, or often enough to keep it alive. Pure arithmetic.
 import { LIMITS } from '../base/limits.ts';
+import type { RunRow } from '../cell/runs.ts';
 
 /** What a connector and a credential's settings say of how fresh access tokens are got. */
 export interface RenewalRules {
@@ -43,4 +44,18 @@ export function endsAtOnce(handedOutAtMs: number, expiresAtMs: number): boolean 
 /** An instant that this clock cannot have written: it was ahead, or it has been put back since. */
 export function isFromTheFuture(atMs: number, nowMs: number): boolean {
   return atMs > nowMs + LIMITS.clockSkewMs;
+}
+
+/**
+ * When somebody who reads and finds no live token has a waiting run tried again, ahead of its schedule: soon, since the provider may be
+ * back, and never before the time that the provider itself named (outcome `told_when`).
+ * INVARIANT: however many readers come, they have it tried no more often (test/rotation/grants/refresh-failures.test.ts).
+ */
+export function readerTriesAt(run: Pick<RunRow, 'attempts' | 'outcome' | 'lease_until' | 'next_attempt_at'>): number {
+  const plannedAt = run.next_attempt_at ?? 0;
+  if (run.outcome === 'told_when') return plannedAt;
+  const maxMs = run.outcome === 'configuration' ? LIMITS.readerRetryRefusedMaxMs : LIMITS.readerRetryMaxMs;
+  const spacingMs = Math.min(LIMITS.readerRetryMs * 2 ** Math.min(Math.max(run.attempts, 1) - 1, 20), maxMs);
+  // While nobody holds a run, its lease says when the last attempt ended.
+  return Math.min(plannedAt, run.lease_until + spacingMs);
 }

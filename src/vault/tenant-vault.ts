@@ -28,8 +28,11 @@ export interface TenantIdentity {
 
 /** What the run engine does for the vault; the composition root plugs it in. */
 export interface Refresher {
-  /** Settles when the credential's one shared refresh did; never throws for a refresh that failed. */
-  refreshNow(credentialId: string): Promise<void>;
+  /**
+   * Settles when the credential's one shared refresh did; never throws for a refresh that failed.
+   * @returns milliseconds for which none is sent, where the provider fails or throttles; undefined where one was, or was not needed
+   */
+  refreshNow(credentialId: string): Promise<number | undefined>;
   /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
   /** Where the connector sends secrets under these settings, and browsers: origins with paths. @throws as `checkSettings` */

@@ -1,5 +1,5 @@
 // Egress on the global fetch of a Worker. It checks the URL and the host's name only: it cannot see what a name resolves to
-// (the runtime keeps Workers off private networks) nor tell "not sent" from "sent", so every failed fetch counts as unknown.
+// (the runtime keeps Workers off private networks). Until an answer begins nobody can tell a refused connection from a lost one.
 
 import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import { checkTarget, literalAddress, readBounded } from '../../rotation/engine/egress-rules.ts';
@@ -32,6 +32,7 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
   const deadline = new AbortController();
   const forget = afterRunningFor(timer, request.timeoutMs, () => deadline.abort());
   const sentAtMs = options.clock.now();
+  let hasAnswered = false;
   try {
     const fetch = options.fetch ?? globalThis.fetch;
     const body = copyBody(request.body);
@@ -42,12 +43,15 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
       signal: deadline.signal,
       ...(body === undefined ? {} : { body }),
     });
+    hasAnswered = true;
     // The runtime has decompressed already, so a bomb stops at `maxBytes` too.
     const bytes = answer.body === null ? new Uint8Array() : await readBounded(answer.body, request.maxBytes);
     return { status: answer.status, headers: flatten(answer.headers), body: SecretValue.adopt(bytes), sentAtMs };
   } catch (error) {
     if (error instanceof EgressFailure) throw error;
-    throw new EgressFailure(deadline.signal.aborted ? 'timeout' : 'connection_lost');
+    if (deadline.signal.aborted) throw new EgressFailure('timeout', undefined, !hasAnswered);
+    // A refused connection, a name that does not resolve and a connection that was cut look the same here.
+    throw hasAnswered ? new EgressFailure('connection_lost') : new EgressFailure('fetch_failed', undefined, true);
   } finally {
     forget();
   }

@@ -52,11 +52,14 @@ export class WorkerTenant {
       witnessed: opening.witnessed,
       onDueChanged: () => this.arm(),
     });
+    const owner = `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`;
     this.engine = new RunEngine({
       vault: this.vault,
       egress: createWorkerEgress({ clock: around.clock }),
       connectors: options.connectors,
-      owner: `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`,
+      owner,
+      // An object runs once in all the world, and only its newest start can write: whoever else stands in a lease was before it.
+      isDead: (other) => other !== owner,
       sandboxAllowed: options.sandboxAllowed,
       every: (everyMs, beat) => {
         const timer = setInterval(beat, everyMs);

@@ -85,13 +85,14 @@ export function rotationCases(world: () => World): void {
     await sandbox.revokeGrant(refreshToken);
     const started = await must(call('POST', `${path}/rotations`, { body: {} }), 202);
     expect(await finished(path, started.body.id)).toMatchObject({ state: 'failed' });
-    const read = await call('GET', `${path}/value`);
-    expect({ status: read.status, code: read.body.code, health: read.body.health }).toEqual({
-      status: 424,
-      code: 'needs_consent',
-      health: 'needs_consent',
+    expect((await must(call('GET', path), 200)).body).toMatchObject({
+      health: { state: 'needs_consent', cause: 'invalid_grant' },
+      reconnect: expect.any(String),
     });
-    expect((await call('POST', `${path}/rotations`, { body: {} })).status).toBe(424);
+    // The access token still has its life, and is served for it; nothing renews it any more.
+    expect((await call('GET', `${path}/value`)).status).toBe(200);
+    const again = await call('POST', `${path}/rotations`, { body: {} });
+    expect({ status: again.status, code: again.body.code }).toEqual({ status: 424, code: 'needs_consent' });
     await connect('dead', 3600);
     expect((await call('GET', `${path}/value`)).status).toBe(200);
   });

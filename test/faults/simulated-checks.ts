@@ -8,7 +8,7 @@ import { exportAudit } from '../../src/vault/read-audit.ts';
 import { readFreshCredential } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Family, SimulatedProvider } from '../kit/simulated-provider.ts';
-import type { Ledger } from './simulated-ledger.ts';
+import { isOfEarlierLife, type Ledger } from './simulated-ledger.ts';
 
 export interface Held {
   readonly name: string;
@@ -86,6 +86,14 @@ export async function readAndUse(
   }
 }
 
+/** What a dead process held is free as soon as the next one looks at what is due. */
+export function judgeLeases(sql: Sql, owner: string, broken: (what: string) => void): void {
+  const held = sql.all<{ owner: string }>("SELECT lease_owner AS owner FROM run WHERE state = 'open' AND lease_owner <> ''");
+  for (const lease of held) {
+    if (isOfEarlierLife(lease.owner, owner)) broken(`${owner} waits for the lease of the dead ${lease.owner}`);
+  }
+}
+
 /** One alert for one change of state, never two in a row that say the same. */
 export function judgeAlerts(sql: Sql, broken: (what: string) => void): number {
   const alerts = sql.all<{ credential_id: string; kind: string }>(
@@ -119,7 +127,8 @@ export async function judgeLog(vault: TenantVault, sql: Sql, auditor: Caller, br
       verifier.push(text);
       if (!text.includes('"credential.rotate"')) continue;
       const { outcome, target, details } = JSON.parse(text) as LoggedStep;
-      if (outcome !== 'success' || details?.step === undefined) continue;
+      // A failure that was booked has a step; one that was not has none.
+      if (details?.step === undefined || outcome === 'denied') continue;
       const key = `${target.id} ${details.step === 'intent' ? 'intent' : 'outcome'}`;
       steps.set(key, (steps.get(key) ?? 0) + 1);
     }

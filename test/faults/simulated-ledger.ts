@@ -6,7 +6,7 @@ import type { Sql } from '../../src/cell/sql.ts';
 import type { Family } from '../kit/simulated-provider.ts';
 import type { Actor } from './simulated-time.ts';
 
-/** `failed`: a whole 5xx. `lost`: it was sent and no whole answer came. `cut`: the process ended while it was under way. */
+/** `failed`: a whole answer without a token and without a word on the grant, such as a 5xx or a page. `lost`: it was sent and no whole answer came. `cut`: the process ended while it was under way. */
 export type CallEnd = 'under_way' | 'answered' | 'refused' | 'failed' | 'lost' | 'cut';
 
 export interface Call {
@@ -54,6 +54,8 @@ export class Ledger {
   readonly #calls = new Map<number, Call[]>();
   /** The intents that calls were made on, with the owner of each. */
   readonly #intents = new Map<string, string>();
+  /** Intents whose process died with them. */
+  readonly #ofDead = new Set<string>();
   /** By credential name: the generation that somebody meant to spend, perhaps once more, when he died or was stopped. */
   readonly #doubted = new Map<string, number>();
 
@@ -128,8 +130,10 @@ export class Ledger {
     );
     if (last === undefined || before?.step !== 'intent') return false;
     const apartMs = last.at - before.at;
-    const isOwn = this.#intents.get(`${run.id}/${before.sequence}`) === run.lease_owner;
-    return !isOwn && apartMs >= 0 && apartMs < LIMITS.leaseMs;
+    const intent = `${run.id}/${before.sequence}`;
+    // For a process that is dead nobody need wait.
+    const isFree = this.#intents.get(intent) === run.lease_owner || this.#ofDead.has(intent);
+    return !isFree && apartMs >= 0 && apartMs < LIMITS.leaseMs;
   }
 
   /**
@@ -138,6 +142,10 @@ export class Ledger {
    */
   cutAll(sql: Sql): void {
     this.#doubtOpen(sql);
+    const left = sql.all<{ intent: string }>(
+      "SELECT id || '/' || (SELECT max(sequence) FROM run_step WHERE run_id = run.id) AS intent FROM run WHERE state = 'open'",
+    );
+    for (const { intent } of left) this.#ofDead.add(intent);
     for (const call of [...this.#calls.values()].flat()) {
       const unstored = call.end === 'answered' && call.generation === generationOf(sql, call.name);
       if (call.end === 'under_way' || unstored) call.end = 'cut';
@@ -206,6 +214,15 @@ export class Ledger {
         rows.reverse().map(({ id, step, status, at }) => `${new Date(at).toISOString()} ${id.slice(-6)} ${step} ${status}`),
       );
   }
+}
+
+/** Owners are named `<engine>-<number of the process>`. */
+export function isOfEarlierLife(owner: string, of: string): boolean {
+  return lifeOf(owner) < lifeOf(of);
+}
+
+function lifeOf(owner: string): number {
+  return Number(owner.split('-')[1] ?? Number.NaN);
 }
 
 function generationOf(sql: Sql, name: string): number {

@@ -9,6 +9,7 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import type { RootKey } from '../../src/crypto/root-key.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { isOfEarlierLife } from './simulated-ledger.ts';
 import type { Actor, Agenda, Chance } from './simulated-time.ts';
 
 /** The process is gone: whoever sees it was part of it. */
@@ -85,6 +86,7 @@ export class Life {
       egress: this.#ground.egressFor(this, actor),
       connectors: this.#ground.connectors,
       owner,
+      isDead: (other) => isOfEarlierLife(other, owner),
       sandboxAllowed: false,
       every: (everyMs, beat) => this.#ground.agenda.every(everyMs, () => this.#alive(beat), actor),
     });

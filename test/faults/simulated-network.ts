@@ -8,6 +8,7 @@ import {
   type EgressRequest,
   type LostAnswer,
 } from '../../rotation/connector.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { PROVIDER_KINDS, type ProviderKind, REUSE_SECONDS, type SimulatedProvider } from '../kit/simulated-provider.ts';
@@ -22,6 +23,11 @@ export const NETWORK_FAULTS = [
   'failing_before', // 503, nothing happened
   'failing_after', // 502, the token was turned
   'throttled',
+  'unknown_words', // refused in words that no table knows, nothing happened
+  'moved', // 404, nothing happened
+  'page_before', // 200 with a page, nothing happened
+  'page_after', // 200 with a page, the token was turned
+  'too_large', // the access token is longer than any that is taken; the refresh token beside it is good
   'truncated',
   'slow', // done, and answered too late
   'overtaken', // reaches the provider after the caller gave it up
@@ -76,6 +82,7 @@ export interface NetworkPorts {
 }
 
 const LEASE_SURELY_LAPSED_MS = 50_000;
+const PAGE = '<!doctype html><h1>Down for maintenance</h1>';
 
 export class Network {
   /** What the next calls meet, one each; afterwards all goes well. */
@@ -178,6 +185,15 @@ class Journey {
       case 'throttled':
         this.#answer(429, '{"error":"slow_down"}', 'refused');
         break;
+      case 'unknown_words':
+        this.#answer(400, '{"error":"somebody_invented_this"}', 'refused');
+        break;
+      case 'moved':
+        this.#answer(404, 'no such page', 'failed');
+        break;
+      case 'page_before':
+        this.#answer(200, PAGE, 'failed');
+        break;
       default:
         this.#takeEffect();
     }
@@ -198,6 +214,12 @@ class Journey {
       case 'failing_after':
         this.#answer(502, 'bad gateway', 'failed');
         break;
+      case 'page_after':
+        this.#answer(200, PAGE, 'failed');
+        break;
+      case 'too_large':
+        this.#answerTooLarge(status, body);
+        break;
       case 'truncated':
         this.#answer(status, text.slice(0, text.length / 2), status === 200 ? 'lost' : 'refused');
         break;
@@ -214,6 +236,14 @@ class Journey {
       const headers: Record<string, string> = status === 429 ? { 'retry-after': '2' } : {};
       this.#waiting.resolve({ status, headers, body: SecretValue.fromText(body), sentAtMs: this.#sentAtMs });
     });
+  }
+
+  /** Where another refresh token came, it counts as an answer: it must be kept. */
+  #answerTooLarge(status: number, body: Readonly<Record<string, unknown>>): void {
+    const isKept = body['refresh_token'] !== undefined;
+    const end = status !== 200 ? 'refused' : isKept ? 'answered' : 'failed';
+    const large = status === 200 ? { ...body, access_token: 'x'.repeat(LIMITS.valueMaxBytes + 1) } : body;
+    this.#answer(status, JSON.stringify(large), end);
   }
 
   #fail(reason: EgressReason, delayMs = 1): void {

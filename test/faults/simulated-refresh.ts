@@ -5,7 +5,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { PROVIDER_KINDS } from '../kit/simulated-provider.ts';
-import { type Held, judge, judgeAlerts, judgeLog, readAndUse, rowOf } from './simulated-checks.ts';
+import { type Held, judge, judgeAlerts, judgeLeases, judgeLog, readAndUse, rowOf } from './simulated-checks.ts';
 import { connectorId, NETWORK_FAULTS } from './simulated-network.ts';
 import { LONGEST_TTL_MS, type Scene, World } from './simulated-world.ts';
 
@@ -164,6 +164,7 @@ class Story {
     if (world.chance.once(6)) world.armCrash();
     for (let pass = 0; pass < 80; pass++) {
       if (await world.runOrDie([world.life.first.runDueWork()])) continue;
+      judgeLeases(world.sql, `first-${world.lives}`, world.broken);
       if (pass > 2) world.disarm();
       const open = world.sql.get<{ at: number | null; runs: number }>(
         "SELECT min(next_attempt_at) AS at, count(*) AS runs FROM run WHERE state = 'open'",

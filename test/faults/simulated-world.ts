@@ -92,6 +92,11 @@ export class World {
     this.life = new Life(this.#ground, this.sql, this.#lives);
   }
 
+  /** How many processes there were. */
+  get lives(): number {
+    return this.#lives;
+  }
+
   /** The process will die at one of the points of a refresh or a commit. */
   armCrash(): void {
     const point = this.chance.pick(CRASH_POINTS);

@@ -117,7 +117,8 @@ describe.each(drivers)('the %s egress', (name, egress) => {
     for (const path of ['/silent', '/trickle']) {
       const started = Date.now();
       const failure = await failureOf(egress.send(requestTo(server.origin + path, { timeoutMs: 200 })));
-      expect(failure).toMatchObject({ reason: 'timeout', sent: 'unknown' });
+      const maybeUnsent = name === 'worker' && path === '/silent';
+      expect(failure).toMatchObject({ reason: 'timeout', sent: 'unknown', maybeUnsent });
       expect(Date.now() - started).toBeLessThan(1_500);
     }
   });
@@ -129,9 +130,15 @@ describe.each(drivers)('the %s egress', (name, egress) => {
       (res: import('node:http').ServerResponse) =>
         void res.writeHead(200, { 'content-length': 100 }).write('half', () => res.destroy()),
     ],
-  ])('cannot know when the connection dies %s', async (_, die) => {
+  ])('cannot know when the connection dies %s', async (when, die) => {
     const server = await serve((_req, res) => die(res));
-    expect(await failureOf(egress.send(requestTo(server.origin)))).toMatchObject({ reason: 'connection_lost', sent: 'unknown' });
+    // Until an answer begins, the Worker's platform does not tell a lost connection from a refused one.
+    const maybeUnsent = name === 'worker' && when === 'before the answer';
+    expect(await failureOf(egress.send(requestTo(server.origin)))).toMatchObject({
+      reason: maybeUnsent ? 'fetch_failed' : 'connection_lost',
+      sent: 'unknown',
+      maybeUnsent,
+    });
     expect(server.requests).toHaveLength(1);
   });
 
@@ -176,7 +183,7 @@ describe.each(drivers)('the %s egress', (name, egress) => {
     ].join('\n');
     expect(told).not.toContain('canary');
     expect(told).not.toContain(closed.host);
-    expect(failure.sent).toBe(name === 'worker' ? 'unknown' : 'not_sent');
+    expect([failure.sent, failure.maybeUnsent]).toEqual(name === 'worker' ? ['unknown', true] : ['not_sent', false]);
   });
 });
 

@@ -12,7 +12,7 @@ import { renewGrant } from '../../rotation/oauth2/mint-token.ts';
 import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
 import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import { answerOf, textOf } from './kit.ts';
+import { answerOf, meaningOf, textOf } from './kit.ts';
 
 const clock = { now: () => 1_800_000_000_000 };
 const secret = (text: string) => SecretValue.fromText(`${text}-not-a-real-secret`);
@@ -47,7 +47,7 @@ function capture(answer: unknown = { access_token: 'at' }): { egress: Egress; se
 
 const read = (id: string, status: number, body: unknown) => {
   const outcome = readTokenAnswer(find(id).oauth2 as NonNullable<Connector['oauth2']>, answerOf(status, body), clock.now());
-  return outcome.kind === 'refreshed' ? 'refreshed' : `${outcome.kind} ${outcome.cause}`;
+  return outcome.kind === 'refreshed' ? 'refreshed' : `${meaningOf(outcome)} ${outcome.cause}`;
 };
 
 async function exchange(id: string, settings: OAuth2Settings, answer?: unknown) {
@@ -73,7 +73,7 @@ describe('what only looks like the end of a grant', () => {
       'transient concurrent_refresh',
     ],
     ['salesforce-oauth', 400, { error: 'invalid_grant', error_description: 'ip restricted' }, 'configuration ip_restricted'],
-    ['atlassian-oauth', 403, '<html>blocked</html>', 'transient http_403'],
+    ['atlassian-oauth', 403, '<html>blocked</html>', 'answered_oddly http_403'],
     ['atlassian-oauth', 403, { error: 'access_denied' }, 'configuration access_denied'],
     ['atlassian-oauth', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'configuration access_denied'],
     ['atlassian-oauth', 403, { error: 'unauthorized_client' }, 'configuration unauthorized_client'],
@@ -266,7 +266,7 @@ describe('the example of rotation/README.md', () => {
     expect(settled.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
     for (const kind of ['dead', 'configuration', 'transient'] as const) {
       const refusal = connector.persona?.refusals[kind];
-      expect(readTokenAnswer(settled.oauth2, answerOf(refusal?.status ?? 0, refusal?.body), clock.now()).kind).toBe(kind);
+      expect(meaningOf(readTokenAnswer(settled.oauth2, answerOf(refusal?.status ?? 0, refusal?.body), clock.now()))).toBe(kind);
     }
   });
 });

@@ -6,7 +6,7 @@ import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { readRefusal } from '../../rotation/oauth2/errors.ts';
 import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
 import { connectorPage } from './connector-page.ts';
-import { answerOf, textOf } from './kit.ts';
+import { answerOf, meaningOf, textOf } from './kit.ts';
 import { personaAnswer } from './persona-answer.ts';
 
 const DIRECTORY = new URL('../../rotation/connectors/', import.meta.url);
@@ -138,7 +138,7 @@ describe.each(ids)('connector %s', (id) => {
     const refusals = connector.persona?.refusals;
     if (isReal) expect(refusals).toBeDefined();
     const read = (refusal: PersonaRefusal) =>
-      readTokenAnswer(oauth2, answerOf(refusal.status, refusal.body, { ...refusal.headers }), NOW).kind;
+      meaningOf(readTokenAnswer(oauth2, answerOf(refusal.status, refusal.body, { ...refusal.headers }), NOW));
     for (const kind of ['dead', 'configuration', 'transient'] as const) {
       const refusal = refusals?.[kind];
       if (refusal === undefined) continue;
@@ -159,7 +159,7 @@ describe.each(ids)('connector %s', (id) => {
   // Skipped where a person consents.
   it.skipIf(!keyed)('never asks a person to consent again where nobody did', () => {
     const outcome = readTokenAnswer(oauth2, answerOf(400, { error: 'invalid_grant' }), NOW);
-    expect(outcome.kind).toBe('configuration');
+    expect(meaningOf(outcome)).toBe('configuration');
     expect(connector.persona?.refusals.dead).toBeUndefined();
   });
 

@@ -139,12 +139,15 @@ describe.each(connectable.map((connector) => [connector.id, connector] as const)
 
       personas.withdraw(grant);
       expect(await refreshNow(id)).toMatchObject({ state: 'failed' });
-      const dead = await problemOf(workload.read(ENVIRONMENT, id));
-      expect(dead).toMatchObject({ status: 424, code: 'needs_consent' });
-      expect(dead.extra).toMatchObject({
-        health: 'needs_consent',
+      // What a person is told at once; a token that its answer gave a life is served for that life.
+      expect(await owner.describe(ENVIRONMENT, id)).toMatchObject({
+        health: { state: 'needs_consent' },
         reconnect: expect.stringContaining(`/${id}/connections`) as string,
       });
+      const endsAt = (await owner.describe(ENVIRONMENT, id)).expires_at;
+      if (endsAt === null)
+        expect(await problemOf(workload.read(ENVIRONMENT, id))).toMatchObject({ status: 424, code: 'needs_consent' });
+      else expect(await tokenOf(id)).toBeDefined();
     }
 
     const again = await owner.grants.connect(ENVIRONMENT, id, {});

@@ -2,6 +2,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { EgressAnswer, EgressRequest, OAuth2Spec } from '../../rotation/connector.ts';
+import type { RefreshOutcome } from '../../rotation/oauth2/answer.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 
 export const realClock = { now: () => Date.now() };
@@ -69,4 +70,10 @@ export function requestTo(url: string, overrides: Partial<EgressRequest> = {}): 
 
 export function textOf(secret: SecretValue | undefined): string | undefined {
   return secret?.reveal((bytes) => new TextDecoder().decode(bytes));
+}
+
+/** The word on it, where one was spoken, as an error table means it; else how the call ended. */
+export function meaningOf(outcome: RefreshOutcome): string {
+  if (outcome.kind === 'refused' || outcome.kind === 'not_sent') return outcome.means;
+  return outcome.kind === 'throttled' ? 'transient' : outcome.kind;
 }

@@ -8,7 +8,7 @@ import { askProbe } from '../../rotation/oauth2/probe.ts';
 import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
 import { settleConnector } from '../../rotation/oauth2/settings.ts';
 import { type Personas, startPersonas } from '../../rotation/sandbox/personas.ts';
-import { realClock } from './kit.ts';
+import { meaningOf, realClock } from './kit.ts';
 import {
   callbackOf,
   clientOf,
@@ -59,7 +59,7 @@ describe.each(connectable)('%s: consent', (_, connector) => {
       expect(first.scope?.split(' ')).toEqual(someScopes(connector));
     const grant = personas.grantOf(first.access) ?? '';
     expect(personas.isAlive(grant)).toBe(true);
-    expect((await exchange(consented, issued)).kind).toBe('dead');
+    expect(meaningOf(await exchange(consented, issued))).toBe('dead');
     expect(personas.isAlive(grant), 'a code that comes twice ends what it brought').toBe(false);
   });
 
@@ -76,7 +76,7 @@ describe.each(connectable)('%s: consent', (_, connector) => {
     const issued = await issue(connector);
     const consented = await consent(connector, issued, 'allow');
     const outcome = await exchange(consented, issued, 'another-verifier-that-is-not-a-real-secret-0123456789');
-    expect(outcome.kind).toBe(connector.consent?.pkce === 'S256' ? 'dead' : 'refreshed');
+    expect(meaningOf(outcome)).toBe(connector.consent?.pkce === 'S256' ? 'dead' : 'refreshed');
   });
 
   it('stays on its page when the client or the redirect URI is none', async () => {
@@ -114,7 +114,7 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
     personas.revoke(issued.grant);
     const { persona } = connector;
     const dies = persona === undefined || persona.refusals.dead !== undefined;
-    expect((await renew(connector, issued)).kind).toBe(dies ? 'dead' : 'configuration');
+    expect(meaningOf(await renew(connector, issued))).toBe(dies ? 'dead' : 'configuration');
     expect(personas.isAlive(issued.grant)).toBe(false);
   });
 
@@ -122,10 +122,10 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
     const issued = await issue(connector);
     const keyless = connector.oauth2?.clientAuthentication === 'none';
     personas.misbehave({ kind: 'refuse', as: 'configuration' }, { connector: connector.id });
-    expect((await renew(connector, issued)).kind).toBe('configuration');
+    expect(meaningOf(await renew(connector, issued))).toBe('configuration');
     if (!keyless && issued.clientPrivateKeyJwk === undefined) {
       const outcome = await renew(connector, { ...issued, clientSecret: 'a-wrong-one-that-is-not-a-real-secret' });
-      expect(outcome.kind).toBe('configuration');
+      expect(meaningOf(outcome)).toBe('configuration');
     }
     expect(personas.isAlive(issued.grant)).toBe(true);
   });
@@ -133,7 +133,7 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
   it('is transient when the provider says so, and works afterwards', async () => {
     const issued = await issue(connector);
     personas.misbehave({ kind: 'refuse', as: 'transient' }, { connector: connector.id });
-    expect((await renew(connector, issued)).kind).toBe('transient');
+    expect(meaningOf(await renew(connector, issued))).toBe('transient');
     expect((await renew(connector, issued)).kind).toBe('refreshed');
   });
 });
@@ -155,13 +155,13 @@ describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
     const issued = await issue(connector);
     if (rotates === 'sometimes') await renew(connector, issued);
     personas.misbehave({ kind: 'drop' }, { connector: connector.id });
-    expect(await renew(connector, issued)).toMatchObject({ kind: 'unknown', cause: 'connection_lost' });
+    expect(await renew(connector, issued)).toMatchObject({ kind: 'sent_and_lost', cause: 'connection_lost' });
     const again = await renew(connector, issued, issued.refreshToken, true);
     const lost = connector.oauth2?.lostAnswer.kind;
     const { oauth2 } = settle(connector, issued);
     const survives =
       rotates === 'never' || lost !== 'unsafe' || spendsNothing(oauth2) || (connector.persona?.graceSeconds ?? 0) > 0;
-    expect(again.kind).toBe(survives ? 'refreshed' : 'dead');
+    expect(meaningOf(again)).toBe(survives ? 'refreshed' : 'dead');
     expect(personas.familyRevoked(issued.grant)).toBe(!survives);
   });
 
@@ -171,7 +171,7 @@ describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
     const shortest = Math.min(...limits.filter((limit) => limit !== undefined));
     const issued = await issue(connector);
     personas.setClockOffset(shortest === Number.POSITIVE_INFINITY ? HOUR_MS : shortest * 1_000 + HOUR_MS);
-    expect((await renew(connector, issued)).kind).toBe(shortest === Number.POSITIVE_INFINITY ? 'refreshed' : 'dead');
+    expect(meaningOf(await renew(connector, issued))).toBe(shortest === Number.POSITIVE_INFINITY ? 'refreshed' : 'dead');
   });
 });
 
@@ -193,7 +193,7 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
     const twice = await revokeGrant(revocation, hosts, tokens(), clientOf(issued), egress, realClock);
     expect(twice.kind).toBe('revoked');
     if ((connector.oauth2?.renewal?.kind ?? 'refresh_token') === 'refresh_token')
-      expect((await renew(connector, issued)).kind).toBe('dead');
+      expect(meaningOf(await renew(connector, issued))).toBe('dead');
   });
 
   it('tells of a live token what it may do, and of a dead one that it is dead', async () => {
@@ -233,7 +233,7 @@ describe('clients without a shared secret', () => {
     const stranger = await startPersonas({ connectors: [] });
     const { jwk: foreign } = await stranger.clientKey(algorithm);
     await stranger.stop();
-    expect((await renew(connector, { ...signed, clientPrivateKeyJwk: foreign })).kind).toBe('configuration');
+    expect(meaningOf(await renew(connector, { ...signed, clientPrivateKeyJwk: foreign }))).toBe('configuration');
     expect(personas.isAlive(issued.grant)).toBe(true);
     const { d: _private, p, q, dp, dq, qi, ...publicJwk } = foreign;
     await personas.registerClientKey(publicJwk);

@@ -1,5 +1,6 @@
 // The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
 // It must never act for another browser than the one that began, nor let anybody see a token.
+import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
@@ -80,7 +81,9 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   faults.at('connect.after-exchange');
   if (outcome.kind !== 'refreshed') {
     const { cause } = outcome;
-    await vault.submit(() => finishAttempt(vault, caller, consent, 'failed', outcome.kind === 'unknown' ? 'answer_lost' : cause));
+    await vault.submit(() =>
+      finishAttempt(vault, caller, consent, 'failed', outcome.kind === 'sent_and_lost' ? 'answer_lost' : cause),
+    );
     return { kind: 'failed' };
   }
   const { choice, alwaysScopes = [] } = settled.consent ?? {};
@@ -210,6 +213,7 @@ function withCallbackParameters(ports: ConsentPorts, consent: Consent, fields: R
 function finishAttempt(vault: TenantVault, caller: Caller, consent: Consent, state: 'declined' | 'failed', cause: string): void {
   enterConsent(vault, caller, consent, state, (access, details) => {
     details.cause = cause;
+    if (state === 'failed') recordFailure(details, 'provider_unavailable');
     const connection = vault.connections.find(access, consent.connection.id);
     // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
     if (connection === undefined || connection.attempt !== consent.connection.attempt) return;

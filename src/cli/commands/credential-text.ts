@@ -1,5 +1,5 @@
 // How credentials and runs read on a terminal, and how labels are written on the command line.
-import type { WireCredential, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import type { WireCredential, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts, note, plain, yellow } from '../print.ts';
 
@@ -59,7 +59,10 @@ function describeGrant(grant: WireGrant): [string, string][] {
 }
 
 export function describeRun(run: WireRun): string {
-  const steps = (run.steps ?? []).map((step) => `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`);
+  const steps = (run.steps ?? []).flatMap((step) => [
+    `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`,
+    ...(step.evidence === undefined ? [] : [`${' '.repeat(14)}${dim('provider:')} ${evidenceText(step.evidence)}`]),
+  ]);
   const head = facts([
     ['run', run.id],
     ['kind', `${run.kind}, by ${run.trigger}`],
@@ -78,6 +81,11 @@ export function noteExpired(read: {
 }): void {
   if (read.expired)
     note(yellow(`the end date of ${plain(read.name)} has passed (${read.expires_at}): the provider may refuse it`));
+}
+
+function evidenceText({ status, content_type, words = [], excerpt, system_code }: WireEvidence): string {
+  const parts = [status, content_type, words.join(', '), excerpt === undefined ? '' : `"${excerpt}"`, system_code];
+  return plain(parts.filter((part) => part !== undefined && part !== '').join(' · '));
 }
 
 export function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {

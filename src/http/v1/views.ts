@@ -15,6 +15,7 @@ import type { Located } from '../../vault/tenant-vault.ts';
 import type {
   WireCredential,
   WireEnvironment,
+  WireEvidence,
   WireGrant,
   WireKeys,
   WireRun,
@@ -91,10 +92,13 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     started_at: toTimestamp(row.started_at),
     finished_at: time(row.finished_at),
     next_attempt_at: time(row.next_attempt_at),
-    ...(steps === undefined
-      ? {}
-      : { steps: steps.map((step) => ({ step: step.step, status: step.status, at: toTimestamp(step.at) })) }),
+    ...(steps === undefined ? {} : { steps: steps.map(stepView) }),
   };
+}
+
+function stepView({ step, status, at, evidence }: RunStepRow): NonNullable<WireRun['steps']>[number] {
+  const told = evidence === null ? {} : { evidence: JSON.parse(evidence) as WireEvidence };
+  return { step, status, at: toTimestamp(at), ...told };
 }
 
 export function environmentView(row: EnvironmentRow): WireEnvironment {

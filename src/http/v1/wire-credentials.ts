@@ -185,6 +185,17 @@ export const deleteQuery = z.strictObject({
   recovery_window_days: digits(LIMITS.recoveryWindowMinMs / 86_400_000, LIMITS.recoveryWindowMaxMs / 86_400_000).optional(),
 });
 
+export const evidence = z
+  .object({
+    status: z.int().optional(),
+    content_type: z.string().optional(),
+    words: z.array(z.string()).optional().describe('Error codes as the provider wrote them'),
+    excerpt: z.string().optional().describe('Plain words of its answer; … stands where something was left out'),
+    system_code: z.string().optional().describe('Of a connection that failed, e.g. ECONNREFUSED'),
+  })
+  .describe('What the provider said when it did not do what it was asked, without any secret');
+export type WireEvidence = z.infer<typeof evidence>;
+
 export const run = z
   .object({
     id: z.string(),
@@ -201,7 +212,7 @@ export const run = z
     started_at: timestamp,
     finished_at: nullableTime,
     next_attempt_at: nullableTime,
-    steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp })).optional(),
+    steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp, evidence: evidence.optional() })).optional(),
   })
   .meta({ id: 'Run' });
 export type WireRun = z.infer<typeof run>;

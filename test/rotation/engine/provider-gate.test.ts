@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ProviderGate, reportOf, togetherAfter } from '../../../rotation/engine/provider-gate.ts';
-import { notSent, type RefreshOutcome } from '../../../rotation/oauth2/refresh.ts';
+import { ProviderGate, togetherAfter } from '../../../rotation/engine/provider-gate.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 
 const A = 'https://a.example/token';
@@ -89,6 +88,64 @@ describe('the breaker of a provider', () => {
   });
 });
 
+describe('somebody who waits for a token', () => {
+  const open = () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+  };
+
+  it('by a read finds out every few seconds whether the provider is back, one at a time, however long it was away', () => {
+    open();
+    for (let i = 0; i < 100; i++) {
+      nowMs += LIMITS.breakerOpenMaxMs;
+      if (admit() === 'go') fail(1);
+    }
+    expect(admit()).toBe('held');
+    const probedAt: number[] = [];
+    for (const end = nowMs + 60_000; nowMs < end; nowMs += 1_000) {
+      const readers = [1, 2, 3].map(() => gate.admit(A, undefined, 0, 'read').kind);
+      if (!readers.includes('go')) continue;
+      expect(readers.filter((kind) => kind === 'go')).toHaveLength(1);
+      probedAt.push(nowMs);
+      fail(1);
+    }
+    expect(probedAt).toHaveLength(60_000 / LIMITS.breakerProbeMs - 1);
+    nowMs += LIMITS.breakerProbeMs;
+    expect(gate.admit(A, undefined, 0, 'read').kind).toBe('go');
+    gate.report(A, { kind: 'alive' });
+    expect([admit(), admit()]).toEqual(['go', 'go']);
+  });
+
+  it('by a read is told when to come again, and does not cut short what the provider asked for', () => {
+    open();
+    nowMs += 2_000;
+    expect(gate.admit(A, undefined, 0, 'read')).toEqual({ kind: 'held', forMs: LIMITS.breakerProbeMs - 2_000 });
+    nowMs += LIMITS.breakerProbeMs;
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    expect(gate.admit(A, undefined, 0, 'read')).toEqual({ kind: 'held', forMs: 60_000 });
+  });
+
+  it('by a request is never held, for it is one call that somebody asked for', () => {
+    open();
+    expect(gate.admit(A, undefined, 0, 'request').kind).toBe('go');
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    expect(gate.admit(A, undefined, 0, 'request').kind).toBe('go');
+  });
+});
+
+describe('two endpoints of one host', () => {
+  it('fail one by one, and share what the host allows', () => {
+    const [one, two] = ['https://a.example/one/token', 'https://a.example/two/token'];
+    admit(one);
+    admit(two);
+    fail(LIMITS.breakerFailures, one);
+    expect([admit(one), admit(two)]).toEqual(['held', 'go']);
+    gate.report(two, { kind: 'throttled', retryAfterMs: 60_000 });
+    nowMs += LIMITS.breakerOpenMs;
+    expect([admit(one), admit(two)]).toEqual(['held', 'held']);
+  });
+});
+
 describe('a provider that throttles', () => {
   it('is left alone by everybody as long as it asked, whatever another credential was answered', () => {
     admit();
@@ -153,29 +210,5 @@ describe('the budget of a provider', () => {
     expect(waits[0]).toBe(0);
     expect(waits.at(-1)).toBeLessThanOrEqual(1_000);
     expect(waits).toEqual([...waits].sort((a, b) => a - b));
-  });
-});
-
-describe('what an outcome says of the provider', () => {
-  const refused = (kind: 'dead' | 'transient' | 'configuration', status: number, retryAfterSeconds?: number): RefreshOutcome => ({
-    kind,
-    cause: 'any',
-    status,
-    retryAfterSeconds,
-    nothingSpent: true,
-  });
-
-  it.each([
-    ['a dead grant', refused('dead', 400), { kind: 'alive' }],
-    ['a wrong client secret', refused('configuration', 401), { kind: 'alive' }],
-    ['500', refused('transient', 500), { kind: 'failed' }],
-    ['503 with Retry-After', refused('transient', 503, 9), { kind: 'failed' }],
-    ['429 with Retry-After', refused('transient', 429, 9), { kind: 'throttled', retryAfterMs: 9_000 }],
-    ['no connection', notSent('transient', 'connect_failed'), { kind: 'failed' }],
-    ['an answer that was lost', { kind: 'unknown', cause: 'timeout' } as const, { kind: 'failed' }],
-    ['a withdrawn request', notSent('transient', 'withdrawn'), { kind: 'none' }],
-    ['a request that could not be built', notSent('configuration', 'client_secret_missing'), { kind: 'none' }],
-  ])('%s', (_, outcome, report) => {
-    expect(reportOf(outcome)).toEqual(report);
   });
 });

@@ -8,8 +8,8 @@ import { putCredential } from '../../../src/vault/put-credential.ts';
 import { readFreshCredential } from '../../../src/vault/read-credential.ts';
 import { testTenant } from '../../kit/vaults.ts';
 
-/** A grant whose provider hands out tokens of `expiresIn` seconds; the first one it holds has ended. */
-async function grantOf(expiresIn: number) {
+/** A grant whose provider says so of the tokens it hands out; the first one it holds has ended. */
+async function grantOf(told: (nowMs: number) => object) {
   const tenant = await testTenant({ demo: true });
   const { vault, clock, user } = tenant;
   const sent: number[] = [];
@@ -20,7 +20,7 @@ async function grantOf(expiresIn: number) {
         access_token: `at-not-a-real-secret-${sent.length}`,
         refresh_token: `rt-not-a-real-secret-${sent.length}`,
       };
-      const body = SecretValue.fromText(JSON.stringify({ ...tokens, expires_in: expiresIn }));
+      const body = SecretValue.fromText(JSON.stringify({ ...tokens, ...told(clock.now()) }));
       return { status: 200, headers: {}, sentAtMs: clock.now(), body };
     },
   };
@@ -52,9 +52,12 @@ async function grantOf(expiresIn: number) {
   return { clock, engine, sent, read };
 }
 
+/** An instant is believed, even one that has passed; a life of nothing is not. */
+const endsAfter = (seconds: number) => (nowMs: number) => ({ expires_at: new Date(nowMs + seconds * 1_000).toISOString() });
+
 describe('tokens that have ended when the provider hands them out', () => {
-  it.each([0, -5, 0.4])('twice over are asked for once in a cool-down, however many read (expires_in %s)', async (expiresIn) => {
-    const { clock, sent, read } = await grantOf(expiresIn);
+  it.each([0, -5, 0.4])('twice over are asked for once in a cool-down, however many read (%s s from now)', async (seconds) => {
+    const { clock, sent, read } = await grantOf(endsAfter(seconds));
     await read().catch(() => {});
     clock.pass(2_000);
     await read().catch(() => {});
@@ -71,7 +74,7 @@ describe('tokens that have ended when the provider hands them out', () => {
   });
 
   it('are asked for once in a cool-down by the scheduler, too', async () => {
-    const { clock, engine, sent } = await grantOf(0);
+    const { clock, engine, sent } = await grantOf(endsAfter(0));
     for (let second = 0; second < 120; second++) {
       await engine.runDueWork();
       clock.pass(1_000);
@@ -83,7 +86,7 @@ describe('tokens that have ended when the provider hands them out', () => {
 
 describe('tokens that live for seconds', () => {
   it('are refreshed at half of their life, and at a read that finds them ended', async () => {
-    const { clock, engine, sent, read } = await grantOf(12);
+    const { clock, engine, sent, read } = await grantOf(() => ({ expires_in: 12 }));
     await read();
     const startedAt = clock.now();
     clock.pass(6_001);

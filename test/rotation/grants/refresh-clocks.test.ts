@@ -168,21 +168,23 @@ describe('what a refresh teaches', () => {
   });
 });
 
-describe('a request while a failure cools down', () => {
-  it('joins the run and sends nothing; afterwards it does not wait for the schedule', async () => {
+describe('a request while a failed refresh waits', () => {
+  it('tries at once, whatever the provider asked for, in the same run', async () => {
     const { tenant, sandbox, rotate, row, runs } = await connected();
     const idle = () => vi.waitFor(() => expect(bench.engine.idle).toBe(true));
     sandbox.alwaysToken({ kind: 'answer', status: 503, headers: { 'retry-after': '600' } });
     await rotate('crm');
     await idle();
+    tenant.clock.pass(1_000);
     await rotate('crm');
     await idle();
-    expect(sandbox.counters.tokenCalls).toBe(1);
+    expect(sandbox.counters.tokenCalls).toBe(2);
     expect(runs('crm')).toHaveLength(1);
-    tenant.clock.pass(LIMITS.refreshCoolDownMs);
+    tenant.clock.pass(1_000);
     sandbox.alwaysToken({ kind: 'normal' });
     await rotate('crm');
     await idle();
     expect(row('crm').current_version).toBe(2);
+    expect(runs('crm')).toMatchObject([{ state: 'succeeded', attempts: 3 }]);
   });
 });

@@ -5,6 +5,8 @@ import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 
 const TTL_MS = 600_000;
+/** An object that begins and does not end: the answer was cut on its way. */
+const CUT = '{"access_token": "cut';
 let bench: RefreshBench;
 afterEach(async () => {
   await bench.stop();
@@ -30,7 +32,11 @@ describe('a provider that fails', () => {
   it('with 500 is asked again later and later, the credential is degraded, then ready again', async () => {
     const { tenant, sandbox, refused, read, row, runs } = await stale();
     sandbox.alwaysToken({ kind: 'answer', status: 500 });
-    expect(await refused('crm')).toMatchObject({ code: 'provider_unavailable', retryAfterSeconds: 5 });
+    expect(await refused('crm')).toMatchObject({
+      code: 'provider_unavailable',
+      retryAfterSeconds: 4,
+      message: expect.stringContaining('the last refresh failed (http_5xx)'),
+    });
     expect(row('crm')).toMatchObject({ health: 'degraded', health_cause: 'http_5xx' });
     const waits: number[] = [];
     for (let turn = 0; turn < 6; turn++) {
@@ -168,16 +174,16 @@ describe('an answer that was lost', () => {
     expect(row('crm').health).toBe('needs_consent');
   });
 
-  it.each(['truncate', 'garble'] as const)('half or garbled (%s) counts as lost, not as refused', async (kind) => {
+  it('in half counts as lost, not as refused', async () => {
     const { sandbox, refused } = await stale();
-    sandbox.nextToken({ kind });
+    sandbox.nextToken({ kind: 'truncate' });
     expect(await refused('crm')).toMatchObject({ extra: { cause: 'answer_lost_then_invalid_grant' } });
     expect(sandbox.counters.tokenCalls).toBe(2);
   });
 
   it('before the provider acted on it costs nothing: the second try brings the token, within one read', async () => {
     const { sandbox, read, journal } = await stale();
-    sandbox.nextToken({ kind: 'answer', status: 200, body: '<!doctype html><title>Gateway</title>' });
+    sandbox.nextToken({ kind: 'answer', status: 200, body: CUT });
     expect((await read('crm')).version).toBe(2);
     expect(sandbox.counters).toEqual({ tokenCalls: 2, refreshes: 1, refusals: 0 });
     expect(journal('crm')).toEqual([
@@ -191,7 +197,7 @@ describe('an answer that was lost', () => {
 
   it('again and again at a provider whose tokens stay good: waits grow, and the first good answer settles it', async () => {
     const { tenant, sandbox, refused, row } = await stale({ lost_answer: 'safe' });
-    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: CUT });
     await refused('crm');
     expect(sandbox.counters.tokenCalls).toBe(2);
     expect(row('crm')).toMatchObject({ health: 'degraded', health_cause: 'unreadable_answer' });
@@ -207,7 +213,7 @@ describe('an answer that was lost', () => {
 
   it('twice at a provider that turns its tokens ends in consent although nobody called the grant dead, and nothing is sent any more', async () => {
     const { tenant, sandbox, refused, row, runs } = await stale({ lost_answer: 'unsafe' });
-    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: CUT });
     expect(await refused('crm')).toMatchObject({ code: 'needs_consent', extra: { cause: 'answer_lost' } });
     expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'answer_lost', refresh_due_at: null });
     expect(runs('crm')).toMatchObject([{ state: 'failed', outcome: 'dead', cause: 'answer_lost', lost_answers: 2 }]);
@@ -222,7 +228,7 @@ describe('an answer that was lost', () => {
   it('is tried once more for each request, with the tokens that were kept', async () => {
     const { tenant, sandbox, refused, rotate, read, row, runs } = await stale({ lost_answer: 'unsafe' });
     const idle = () => vi.waitFor(() => expect(bench.engine.idle).toBe(true));
-    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: CUT });
     await refused('crm');
     await rotate('crm');
     await idle();
@@ -243,7 +249,7 @@ describe('an answer that was lost', () => {
     const { tenant, sandbox, refused, row } = await stale({ lost_answer: { window_seconds: 60 } });
     const began = tenant.clock.now();
     const sentAt: number[] = [];
-    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: CUT });
     await refused('crm');
     for (let turn = 0; turn < 20 && row('crm').health === 'degraded'; turn++) {
       const calls = sandbox.counters.tokenCalls;
@@ -270,11 +276,11 @@ describe('an answer that was lost', () => {
   it('raises one alert for one change of state: none where the second try brought the token, one each for lost and found', async () => {
     const { tenant, sandbox, refused, rotate, read } = await stale({ lost_answer: 'unsafe' });
     const alerts = () => tenant.sql.all<{ kind: string }>('SELECT kind FROM alert ORDER BY at, rowid').map(({ kind }) => kind);
-    sandbox.nextToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.nextToken({ kind: 'answer', status: 200, body: CUT });
     await read('crm');
     expect(alerts()).toEqual([]);
     tenant.clock.pass(TTL_MS + 1);
-    sandbox.alwaysToken({ kind: 'answer', status: 200, body: 'not json' });
+    sandbox.alwaysToken({ kind: 'answer', status: 200, body: CUT });
     for (let i = 0; i < 3; i++) await refused('crm');
     expect(alerts()).toEqual(['credential.needs_consent']);
     sandbox.alwaysToken({ kind: 'normal' });

@@ -132,7 +132,7 @@ describe('the turns of providers', () => {
       due,
       async (id) => {
         ran.push(id);
-        return id === 'quick' ? 'done' : 'held';
+        return id === 'quick' ? 'done' : { heldForMs: 1_000 };
       },
       500,
     );

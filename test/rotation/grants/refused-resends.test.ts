@@ -2,6 +2,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 
 const TTL_MS = 600_000;
+/** An object that begins and does not end: the answer was cut on its way. */
+const CUT = '{"access_token": "cut';
 let bench: RefreshBench;
 afterEach(async () => {
   await bench.stop();
@@ -10,7 +12,7 @@ afterEach(async () => {
 /** One answer is lost, and the one to the send that follows it is `body` with `status`. */
 async function lostThen(status: number, body: string): Promise<RefreshBench> {
   const { sandbox } = await stale();
-  sandbox.nextToken({ kind: 'answer', status: 200, body: 'not json' });
+  sandbox.nextToken({ kind: 'answer', status: 200, body: CUT });
   sandbox.alwaysToken({ kind: 'answer', status, body });
   return bench;
 }
@@ -32,7 +34,7 @@ describe('the send that follows a lost answer, at a provider that turns its toke
   it.each([
     ['a page', 400, '<html>Bad Request</html>'],
     ['an error nobody knows', 400, '{"error":"somebody_invented_this"}'],
-    ['nothing', 404, ''],
+    ['nothing', 400, ''],
   ])('ends in consent when it is refused with %s, and is not made again hour by hour', async (_, status, body) => {
     const { sandbox, refused, row, runs } = await lostThen(status, body);
     expect(await refused('crm')).toMatchObject({ code: 'needs_consent', extra: { cause: 'answer_lost' } });

@@ -5,6 +5,7 @@ import { readTokenAnswer, retryAfterSeconds } from '../../../rotation/oauth2/ans
 import { answerOf, GENERIC, textOf } from '../kit.ts';
 
 const NOW = 1_500_000;
+const DEAD = { kind: 'refused', means: 'dead' };
 
 function read(status: number, body: unknown, headers: Record<string, string> = {}, spec: Partial<OAuth2Spec> = {}) {
   return readTokenAnswer({ ...GENERIC, ...spec }, answerOf(status, body, headers), NOW);
@@ -118,60 +119,133 @@ describe('what an answer tells beside the tokens', () => {
 
 describe('an answer that says 2xx and brings nothing usable', () => {
   it.each([
-    ['a page', '<!doctype html><h1>ok</h1>'],
-    ['half of it', '{"access_token":"at","refr'],
-    ['nothing', ''],
-    ['a list', '[{"access_token":"at"}]'],
-    ['text', '"at"'],
-    ['null', 'null'],
-    ['no token', '{"token_type":"Bearer"}'],
-    ['an inherited token', '{"__proto__":{"access_token":"at"}}'],
-    ['very deep', '['.repeat(100_000)],
-  ])('leaves the grant in doubt, not dead: %s', (_, body) => {
-    expect(read(200, body)).toEqual({ kind: 'unknown', cause: 'unreadable_answer' });
+    ['a page', '<!doctype html><h1>ok</h1>', 'no_token_answer'],
+    ['nothing', '', 'empty_answer'],
+    ['blanks', ' \r\n', 'empty_answer'],
+    ['a list', '[{"access_token":"at"}]', 'no_token_answer'],
+    ['text', '"at"', 'no_token_answer'],
+    ['null', 'null', 'no_token_answer'],
+    ['no token', '{"token_type":"Bearer"}', 'no_token_answer'],
+    ['an empty object', '{"data":{}}', 'no_token_answer'],
+    ['an inherited token', '{"__proto__":{"access_token":"at"}}', 'no_token_answer'],
+    ['very deep', '['.repeat(100_000), 'no_token_answer'],
+  ])('is an odd one, neither lost nor the end of the grant: %s', (_, body, cause) => {
+    expect(read(200, body)).toMatchObject({
+      kind: 'answered_oddly',
+      cause,
+      status: 200,
+      mayBeSpent: true,
+      refreshToken: undefined,
+    });
+  });
+
+  it('is a lost one where the object that began does not end', () => {
+    expect(read(200, '{"access_token":"at","refr')).toMatchObject({
+      kind: 'sent_and_lost',
+      cause: 'unreadable_answer',
+      certain: true,
+    });
   });
 
   it.each([
-    ['number', { access_token: 7 }],
-    ['empty', { access_token: '' }],
-    ['control characters', { access_token: 'a\nb' }],
-    ['not ASCII', { access_token: 'ä' }],
-    ['too long', { access_token: 'x'.repeat(70_000) }],
-    ['refresh token is an object', { access_token: 'at', refresh_token: {} }],
-    ['refresh token has a line break', { access_token: 'at', refresh_token: 'a\r\nb' }],
-  ])('leaves the grant in doubt when a token is malformed: %s', (_, body) => {
-    expect(read(200, body)).toEqual({ kind: 'unknown', cause: 'malformed_token' });
+    ['number', { access_token: 7 }, 'malformed_token'],
+    ['empty', { access_token: '' }, 'malformed_token'],
+    ['control characters', { access_token: 'a\nb' }, 'malformed_token'],
+    ['not ASCII', { access_token: 'ä' }, 'malformed_token'],
+    ['too long', { access_token: 'x'.repeat(70_000) }, 'access_token_too_large'],
+  ])('is an odd one when the access token cannot be used, and loses no refresh token: %s', (_, body, cause) => {
+    expect(read(200, body)).toMatchObject({ kind: 'answered_oddly', cause, refreshToken: undefined });
+    const with2 = read(200, { ...body, refresh_token: 'rt2' });
+    if (with2.kind !== 'answered_oddly') throw new Error(with2.kind);
+    expect(textOf(with2.refreshToken)).toBe('rt2');
+  });
+
+  it('keeps a refresh token that comes alone', () => {
+    const outcome = read(200, { refresh_token: 'rt2' });
+    expect(outcome.kind === 'answered_oddly' && textOf(outcome.refreshToken)).toBe('rt2');
+  });
+
+  it.each([
+    ['is an object', {}],
+    ['has a line break', 'a\r\nb'],
+    ['is a number', 5],
+  ])('serves a good access token whose refresh token %s, and says so', (_, refresh_token) => {
+    expect(read(200, { access_token: 'at', refresh_token })).toMatchObject({
+      kind: 'refreshed',
+      refreshToken: undefined,
+      oddity: 'refresh_token_unusable',
+    });
+  });
+
+  it('keeps a refresh token of any length that an answer can hold', () => {
+    expect(tokens({ access_token: 'at', refresh_token: 'r'.repeat(200_000) }).refreshToken).toHaveLength(200_000);
   });
 });
 
 describe('a refusal', () => {
   it.each([
-    [400, { error: 'invalid_grant' }, 'dead', 'invalid_grant'],
-    [401, { error: 'invalid_grant' }, 'dead', 'invalid_grant'],
-    [403, { error: 'INVALID_GRANT' }, 'dead', 'invalid_grant'],
-    [200, { error: 'invalid_grant' }, 'dead', 'invalid_grant'],
-    [400, { error: { code: 'invalid_grant' } }, 'dead', 'invalid_grant'],
-    [400, { error: 'interaction_required' }, 'dead', 'interaction_required'],
-    [401, { error: 'invalid_client' }, 'configuration', 'invalid_client'],
-    [400, { error: 'unauthorized_client' }, 'configuration', 'unauthorized_client'],
-    [400, { error: 'invalid_scope' }, 'configuration', 'invalid_scope'],
-    [400, { error: 'somebody_invented_this' }, 'configuration', 'unrecognised_error'],
-    [400, '', 'configuration', 'http_400'],
-    [401, '<html>', 'configuration', 'http_401'],
-    [404, 'no such page: invalid_grant', 'configuration', 'http_404'],
-    [200, { ok: false, error: 'unheard_of' }, 'configuration', 'unrecognised_error'],
-    [200, { ok: false }, 'configuration', 'unrecognised_error'],
-    [302, '', 'configuration', 'redirect_refused'],
-    [403, '<html>Checking your browser</html>', 'transient', 'http_403'],
-    [408, '', 'transient', 'http_408'],
-    [429, { error: 'invalid_grant' }, 'transient', 'http_429'],
-    [500, { error: 'invalid_grant' }, 'transient', 'http_5xx'],
-    [502, '<html>Bad gateway</html>', 'transient', 'http_5xx'],
-    [599, '', 'transient', 'http_5xx'],
-    [400, { error: 'temporarily_unavailable' }, 'transient', 'temporarily_unavailable'],
-    [400, { error: 'slow_down' }, 'transient', 'slow_down'],
-  ])('%i %j is %s: %s', (status, body, kind, cause) => {
-    expect(read(status, body)).toMatchObject({ kind, cause, status, nothingSpent: status < 500 && status !== 408 });
+    [400, { error: 'invalid_grant' }, 'invalid_grant'],
+    [401, { error: 'invalid_grant' }, 'invalid_grant'],
+    [403, { error: 'INVALID_GRANT' }, 'invalid_grant'],
+    [200, { error: 'invalid_grant' }, 'invalid_grant'],
+    [400, { error: { code: 'invalid_grant' } }, 'invalid_grant'],
+    [400, { errors: [{ code: 'invalid_grant' }] }, 'invalid_grant'],
+    [400, { errors: ['invalid_grant'] }, 'invalid_grant'],
+    [400, { error: 'interaction_required' }, 'interaction_required'],
+  ])('%i %j ends the grant: %s', (status, body, cause) => {
+    expect(read(status, body)).toMatchObject({ kind: 'refused', means: 'dead', recognised: true, cause, status });
+  });
+
+  it.each([
+    [401, { error: 'invalid_client' }, 'invalid_client', true],
+    [400, { error: 'unauthorized_client' }, 'unauthorized_client', true],
+    [400, { error: 'invalid_scope' }, 'invalid_scope', true],
+    [400, { error: 'somebody_invented_this' }, 'unrecognised_error', false],
+    [403, { error: 'somebody_invented_this' }, 'unrecognised_error', false],
+    [400, '', 'http_400', false],
+    [401, '<html>', 'http_401', false],
+    [200, { ok: false, error: 'unheard_of' }, 'unrecognised_error', false],
+    [200, { ok: false }, 'unrecognised_error', false],
+  ])('%i %j is a matter for the operator: %s', (status, body, cause, recognised) => {
+    expect(read(status, body)).toMatchObject({ kind: 'refused', means: 'configuration', recognised, cause, status });
+  });
+
+  it.each([
+    [404, 'no such page: invalid_grant', 'http_404'],
+    [404, { message: 'no Route matched' }, 'http_404'],
+    [404, { status: 404, error: 'Not Found', path: '/token' }, 'http_404'],
+    [405, '', 'http_405'],
+    [302, '', 'redirect_refused'],
+    [403, '<html>Checking your browser</html>', 'http_403'],
+    [403, { message: 'Forbidden' }, 'http_403'],
+  ])('%i %j is none of a token endpoint, and nothing was spent: %s', (status, body, cause) => {
+    expect(read(status, body)).toMatchObject({
+      kind: 'answered_oddly',
+      cause,
+      status,
+      mayBeSpent: false,
+      refreshToken: undefined,
+    });
+  });
+
+  it.each([
+    [408, '', 'http_408', true],
+    [500, { error: 'invalid_grant' }, 'http_5xx', true],
+    [502, '<html>Bad gateway</html>', 'http_5xx', true],
+    [521, 'error code: 521', 'http_5xx', false],
+    [530, 'error code: 1016', 'http_5xx', false],
+    [599, '', 'http_5xx', true],
+    [400, { error: 'temporarily_unavailable' }, 'temporarily_unavailable', false],
+    [400, { error: 'slow_down' }, 'slow_down', false],
+  ])('%i %j passes by itself: %s', (status, body, cause, mayBeSpent) => {
+    expect(read(status, body)).toMatchObject({ kind: 'transient', cause, status, mayBeSpent });
+  });
+
+  it('for too many requests is told apart, whatever the body says', () => {
+    expect(read(429, { error: 'invalid_grant' }, { 'retry-after': '9' })).toMatchObject({
+      kind: 'throttled',
+      retryAfterSeconds: 9,
+    });
   });
 
   it('is read by the provider’s rows first: a passing condition under invalid_grant, a dead token under another code', () => {
@@ -192,14 +266,16 @@ describe('a refusal', () => {
       'transient',
     );
     expect(say(400, { error: 'invalid_grant', error_description: 'expired' })).toMatchObject({
-      kind: 'dead',
+      means: 'dead',
       cause: 'invalid_grant',
     });
-    expect(say(403, { error: 'unauthorized_client', error_description: 'refresh_token is invalid' }).kind).toBe('dead');
-    expect(say(400, { error: 'unauthorized_client', error_description: 'refresh_token is invalid' }).kind).toBe('configuration');
-    expect(say(200, { error: 'bad_refresh_token' }).kind).toBe('dead');
+    expect(say(403, { error: 'unauthorized_client', error_description: 'refresh_token is invalid' })).toMatchObject(DEAD);
+    expect(say(400, { error: 'unauthorized_client', error_description: 'refresh_token is invalid' })).toMatchObject({
+      means: 'configuration',
+    });
+    expect(say(200, { error: 'bad_refresh_token' })).toMatchObject(DEAD);
     expect(say(200, { error: 'incorrect_client_credentials' })).toMatchObject({
-      kind: 'configuration',
+      means: 'configuration',
       cause: 'unrecognised_error',
     });
   });
@@ -216,7 +292,8 @@ describe('a refusal', () => {
         (status, body) => {
           const outcome = read(status, body);
           if (outcome.kind !== 'refreshed') expect(outcome.cause).toMatch(/^[a-z0-9_]{1,64}$/);
-          if (outcome.kind === 'dead') expect(body.toLowerCase()).toMatch(/invalid_grant|_required/);
+          if (outcome.kind === 'refused' && outcome.means === 'dead')
+            expect(body.toLowerCase()).toMatch(/invalid_grant|_required/);
         },
       ),
       { numRuns: 500 },
@@ -229,12 +306,12 @@ describe('error codes in a list', () => {
 
   it('are compared one by one (Entra puts numbers into error_codes)', () => {
     const body = { error: 'invalid_request', error_codes: [50_000, 700_082] };
-    expect(read(400, body, {}, { errorTable })).toMatchObject({ kind: 'dead', cause: 'idle_too_long' });
-    expect(read(400, { error_codes: { 0: 700_082 } }, {}, { errorTable })).toMatchObject({ kind: 'configuration' });
+    expect(read(400, body, {}, { errorTable })).toMatchObject({ means: 'dead', cause: 'idle_too_long' });
+    expect(read(400, { error_codes: { 0: 700_082 } }, {}, { errorTable })).toMatchObject({ means: 'configuration' });
   });
 
   it('are read in a list of objects, as JSON:API has them', () => {
-    expect(read(400, { error: [{ code: '700082' }, null, [[]]] }, {}, { errorTable })).toMatchObject({ kind: 'dead' });
+    expect(read(400, { error: [{ code: '700082' }, null, [[]]] }, {}, { errorTable })).toMatchObject(DEAD);
   });
 });
 

@@ -108,7 +108,7 @@ describe('a token got without a refresh token', () => {
     const { egress, sent } = provider();
     const asked = spec({ kind: 'jwt_bearer', assertion: BEARER });
     const outcome = await renewGrant(asked, grantOf(overrides), egress, clock, false);
-    expect(outcome).toMatchObject({ kind: 'configuration', cause, nothingSpent: true });
+    expect(outcome).toMatchObject({ kind: 'not_sent', means: 'configuration', cause });
     expect(sent).toHaveLength(0);
   });
 });

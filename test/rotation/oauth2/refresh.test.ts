@@ -4,7 +4,7 @@ import { type RefreshGrant, type RefreshOutcome, refreshGrant } from '../../../r
 import { type Sandbox, type SandboxGrant, startSandbox } from '../../../rotation/sandbox/authorization-server.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
-import { GENERIC, realClock, startServer, textOf } from '../kit.ts';
+import { GENERIC, meaningOf, realClock, startServer, textOf } from '../kit.ts';
 
 const egress = createNodeEgress({ clock: realClock });
 let sandbox: Sandbox;
@@ -58,13 +58,8 @@ describe('a refresh at a real authorization server', () => {
   it('kills the whole family when an old refresh token is used again', async () => {
     const grant = await sandbox.issueGrant();
     const first = await succeed(grant.refreshToken);
-    expect(await refresh(grant.refreshToken)).toMatchObject({
-      kind: 'dead',
-      cause: 'invalid_grant',
-      status: 400,
-      nothingSpent: true,
-    });
-    expect(await refresh(textOf(first.refreshToken) ?? '')).toMatchObject({ kind: 'dead', cause: 'invalid_grant' });
+    expect(await refresh(grant.refreshToken)).toMatchObject({ means: 'dead', cause: 'invalid_grant', status: 400 });
+    expect(await refresh(textOf(first.refreshToken) ?? '')).toMatchObject({ means: 'dead', cause: 'invalid_grant' });
     expect(await isAlive(textOf(first.accessToken) ?? '')).toBe(false);
   });
 
@@ -72,26 +67,26 @@ describe('a refresh at a real authorization server', () => {
     const grant = await sandbox.issueGrant();
     const outcomes = await Promise.all([1, 2, 3, 4].map(() => refresh(grant.refreshToken)));
     expect(outcomes.filter(({ kind }) => kind === 'refreshed')).toHaveLength(1);
-    expect(outcomes.filter(({ kind }) => kind === 'dead')).toHaveLength(3);
+    expect(outcomes.filter((outcome) => meaningOf(outcome) === 'dead')).toHaveLength(3);
   });
 
   it('is dead after the person withdrew consent', async () => {
     const grant = await sandbox.issueGrant();
     await sandbox.revokeGrant(grant.refreshToken);
     expect(await isAlive(grant.accessToken)).toBe(false);
-    expect(await refresh(grant.refreshToken)).toMatchObject({ kind: 'dead', cause: 'invalid_grant' });
+    expect(await refresh(grant.refreshToken)).toMatchObject({ means: 'dead', cause: 'invalid_grant' });
   });
 
   it('tells a wrong client secret from a dead grant, and the grant survives it', async () => {
     const grant = await sandbox.issueGrant();
     const wrong = { clientSecret: SecretValue.fromText('wrong-not-a-real-secret') };
     expect(await refresh(grant.refreshToken, wrong)).toMatchObject({
-      kind: 'configuration',
+      means: 'configuration',
       cause: 'invalid_client',
       status: 401,
     });
     expect(await refresh(grant.refreshToken, { clientId: 'unknown' })).toMatchObject({
-      kind: 'configuration',
+      means: 'configuration',
       cause: 'invalid_client',
     });
     expect((await refresh(grant.refreshToken)).kind).toBe('refreshed');
@@ -102,7 +97,7 @@ describe('a refresh at a real authorization server', () => {
     const narrowed = await refresh(grant.refreshToken, { scope: 'openid' });
     expect(narrowed).toMatchObject({ kind: 'refreshed', scope: 'openid' });
     const next = narrowed.kind === 'refreshed' ? (textOf(narrowed.refreshToken) ?? '') : '';
-    expect(await refresh(next, { scope: 'openid phone' })).toMatchObject({ kind: 'configuration', cause: 'invalid_scope' });
+    expect(await refresh(next, { scope: 'openid phone' })).toMatchObject({ means: 'configuration', cause: 'invalid_scope' });
   });
 
   it('honours Retry-After of 429 and treats 500 as passing, with the grant unharmed', async () => {
@@ -113,12 +108,11 @@ describe('a refresh at a real authorization server', () => {
       { kind: 'answer', status: 503, headers: { 'retry-after': new Date(Date.now() + 90_000).toUTCString() } },
     );
     expect(await refresh(grant.refreshToken)).toMatchObject({
-      kind: 'transient',
+      kind: 'throttled',
       cause: 'http_429',
       retryAfterSeconds: 17,
-      nothingSpent: true,
     });
-    expect(await refresh(grant.refreshToken)).toMatchObject({ kind: 'transient', cause: 'http_5xx', nothingSpent: false });
+    expect(await refresh(grant.refreshToken)).toMatchObject({ kind: 'transient', cause: 'http_5xx', mayBeSpent: true });
     const busy = await refresh(grant.refreshToken);
     expect(busy).toMatchObject({ kind: 'transient', status: 503 });
     expect('retryAfterSeconds' in busy && busy.retryAfterSeconds).toBeGreaterThan(85);
@@ -126,18 +120,18 @@ describe('a refresh at a real authorization server', () => {
   });
 
   it.each([
-    ['drop', 'connection_lost'],
-    ['truncate', 'connection_lost'],
-    ['garble', 'unreadable_answer'],
+    ['drop', 'sent_and_lost', 'connection_lost'],
+    ['truncate', 'sent_and_lost', 'connection_lost'],
+    ['garble', 'answered_oddly', 'no_token_answer'],
   ] as const)(
     'does not know what became of the grant when the answer is lost (%s), and the token is in fact spent',
-    async (kind, cause) => {
+    async (kind, outcome, cause) => {
       const grant = await sandbox.issueGrant();
       const turnedBefore = sandbox.counters.refreshes;
       sandbox.nextToken({ kind });
-      expect(await refresh(grant.refreshToken)).toEqual({ kind: 'unknown', cause });
+      expect(await refresh(grant.refreshToken)).toMatchObject({ kind: outcome, cause });
       expect(sandbox.counters.refreshes).toBe(turnedBefore + 1);
-      expect(await refresh(grant.refreshToken)).toMatchObject({ kind: 'dead' });
+      expect(await refresh(grant.refreshToken)).toMatchObject({ means: 'dead' });
     },
   );
 
@@ -146,11 +140,10 @@ describe('a refresh at a real authorization server', () => {
     const closed = await startServer(() => {});
     await closed.stop();
     expect(await refresh(grant.refreshToken, { tokenEndpoint: `${closed.origin}/token` })).toEqual({
-      kind: 'transient',
+      kind: 'not_sent',
+      means: 'transient',
       cause: 'connect_failed',
-      status: undefined,
-      retryAfterSeconds: undefined,
-      nothingSpent: true,
+      said: { systemCode: 'ECONNREFUSED' },
     });
     expect((await refresh(grant.refreshToken)).kind).toBe('refreshed');
   });
@@ -188,7 +181,7 @@ describe('what leaves and what stays', () => {
         { send },
         realClock,
       );
-      expect(outcome).toMatchObject({ kind: 'configuration', cause, nothingSpent: true });
+      expect(outcome).toMatchObject({ kind: 'not_sent', means: 'configuration', cause });
       expect(send).not.toHaveBeenCalled();
     },
   );
@@ -226,15 +219,16 @@ describe('what leaves and what stays', () => {
     const server = await startServer((_, res) => res.writeHead(307, { location: `${thief.origin}/token` }).end());
     const outcome = await refresh('rt-not-a-real-secret', { tokenEndpoint: `${server.origin}/token` });
     await Promise.all([server.stop(), thief.stop()]);
-    expect(outcome).toMatchObject({ kind: 'configuration', cause: 'redirect_refused', status: 307 });
+    expect(outcome).toMatchObject({ kind: 'answered_oddly', cause: 'redirect_refused', status: 307 });
     expect(thief.requests).toHaveLength(0);
   });
 
   it('calls a defect of the egress unknown, never harmless', async () => {
     const broken: Egress = { send: () => Promise.reject(new TypeError('defect with canary-not-a-real-secret inside')) };
     expect(await refreshGrant(GENERIC, grantWith('rt-not-a-real-secret'), broken, realClock)).toEqual({
-      kind: 'unknown',
+      kind: 'sent_and_lost',
       cause: 'egress_failed',
+      certain: true,
     });
   });
 

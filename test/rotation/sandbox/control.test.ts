@@ -37,7 +37,7 @@ describe('the control of the sandbox', () => {
     const connector = connectors.get('generic-oauth2')!;
     const issued = await personas.issueGrant(connector.id);
     expect((await order('POST', '/misbehave', { kind: 'throttle', retry_after: '9', connector: connector.id })).status).toBe(200);
-    expect(await renew(connector, issued)).toMatchObject({ kind: 'transient', retryAfterSeconds: 9 });
+    expect(await renew(connector, issued)).toMatchObject({ kind: 'throttled', retryAfterSeconds: 9 });
     await order('POST', '/misbehave', { kind: 'reset', times: 0 });
     expect((await order('DELETE', '/misbehave')).status).toBe(200);
     expect((await renew(connector, issued)).kind).toBe('refreshed');

@@ -164,7 +164,7 @@ describe('an answer of the provider', () => {
     ['an answer lost on the way', { fails: 'connection_lost' }, 'answer_lost'],
     ['no answer in time', { fails: 'timeout' }, 'answer_lost'],
     ['no way there', { fails: 'dns_failed' }, 'dns_failed'],
-    ['a page instead of tokens', { status: 200, body: '<html>hello</html>' }, 'answer_lost'],
+    ['a page instead of tokens', { status: 200, body: '<html>hello</html>' }, 'no_token_answer'],
   ])('%s: no grant, the cause recorded, the link usable', async (_, reply, cause) => {
     const { bench, made, attempt } = await begun();
     bench.replies.push(reply);

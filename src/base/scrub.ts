@@ -1,0 +1,92 @@
+// Makes foreign text fit to keep: an excerpt of plain words in which no part of a known secret stands, in whatever form it was sent back.
+// It must never let through what is not a plain word or a small number, nor anything that contains a piece of a secret.
+
+import { LIMITS } from './limits.ts';
+
+const GAP = '…';
+/** So many letters and digits of a secret in a row give it away; a shorter secret counts whole. */
+const PIECE_CHARS = 8;
+/** A shorter secret cannot be told from ordinary letters. */
+const TELLING_CHARS = 3;
+
+/**
+ * A lower-case, upper-case, capitalised or camelCase word, or several joined by `_`, `-`, `.`, `/` or an apostrophe; a number of at most
+ * six digits; an upper-case code such as AADSTS700082. Tokens, encodings (base64, hex, percent, JSON escapes) and addresses are none.
+ */
+const LETTERS = '(?:[a-z]{1,24}|[A-Z]{1,24}|[A-Z]?[a-z]{2,16}(?:[A-Z][a-z]{2,16}){0,3})';
+const PLAIN = new RegExp(`^(?:${LETTERS}(?:[_\\-./'’]${LETTERS}){0,7}|[0-9]{1,6}|[A-Z]{2,10}[-_]?[0-9]{1,6})$`);
+
+/**
+ * The plain words of `text`, at most `maxChars`; `…` stands where something was left out.
+ * @param secrets every secret of the call; found also in another case, reversed, in base64, base64url, hex, escaped or split by other signs
+ */
+export function excerptOf(text: string, secrets: Iterable<string>, maxChars: number): string {
+  const visible = text.slice(0, LIMITS.excerptReadMaxChars).replaceAll(/<(script|style)\b[\s\S]*?<\/\1\s*>|<[^>]{0,500}>/gi, ' ');
+  const pieces = visible.split(/[\s"“”„<>()[\]{},;:=|&?!]+/).map((piece) => piece.replaceAll(/^[.'’\-_/]+|[.'’\-_/]+$/g, ''));
+  const words = pieces.flatMap((piece) => (piece === '' ? [] : [PLAIN.test(piece) ? piece : GAP]));
+  const kept = withoutSecrets(words, secrets);
+  let excerpt = '';
+  for (const word of kept) {
+    if (word === GAP && (excerpt === '' || excerpt.endsWith(GAP))) continue;
+    const next = excerpt === '' ? word : `${excerpt} ${word}`;
+    if (next.length > maxChars) break;
+    excerpt = next;
+  }
+  return excerpt;
+}
+
+/** The words of a list that are plain and no part of a secret, each once. */
+export function plainWords(words: Iterable<string>, secrets: readonly string[], maxCount: number): string[] {
+  const plain = [...new Set(words)].filter((word) => word.length <= 64 && PLAIN.test(word));
+  return plain.filter((word) => withoutSecrets([word], secrets)[0] !== GAP).slice(0, maxCount);
+}
+
+/** INVARIANT: letters and digits alone are compared, across the borders of words (test/base/scrub.test.ts). */
+function withoutSecrets(words: readonly string[], secrets: Iterable<string>): string[] {
+  const owners: number[] = [];
+  let letters = '';
+  words.forEach((word, index) => {
+    const normal = normalised(word);
+    letters += normal;
+    for (let i = 0; i < normal.length; i++) owners.push(index);
+  });
+  const kept = [...words];
+  for (const secret of secrets) {
+    for (const needle of needlesOf(secret)) {
+      for (let at = letters.indexOf(needle); at >= 0; at = letters.indexOf(needle, at + 1)) {
+        for (let i = at; i < at + needle.length; i++) kept[owners[i] ?? 0] = GAP;
+      }
+    }
+  }
+  return kept;
+}
+
+function normalised(text: string): string {
+  return text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+}
+
+/** Every form of a secret, cut into pieces that must not occur. */
+function needlesOf(secret: string): Set<string> {
+  const needles = new Set<string>();
+  for (const form of formsOf(secret)) {
+    const normal = normalised(form);
+    if (normal.length < TELLING_CHARS) continue;
+    const size = Math.min(PIECE_CHARS, normal.length);
+    for (let at = 0; at + size <= normal.length; at++) needles.add(normal.slice(at, at + size));
+  }
+  return needles;
+}
+
+function formsOf(secret: string): string[] {
+  const bytes = new TextEncoder().encode(secret);
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  // The same bytes read otherwise in base64 after one or two others; the first and last signs depend on the neighbours.
+  const encoded = [0, 1, 2].map((before) =>
+    base64(Uint8Array.from([...new Uint8Array(before), ...bytes])).slice(before === 0 ? 0 : 4),
+  );
+  return [secret, [...secret].reverse().join(''), hex, ...encoded];
+}
+
+function base64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes)).replaceAll('=', '');
+}

@@ -1,0 +1,10 @@
+// The sixth step of a tenant's cell: the journal of a run keeps what the provider said.
+import type { SchemaStep } from './migrations.ts';
+
+export const RUNS_STEP: SchemaStep = {
+  version: 7,
+  name: 'what providers said',
+  script: `
+ALTER TABLE run_step ADD COLUMN evidence TEXT;
+`,
+};

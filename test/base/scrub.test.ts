@@ -1,0 +1,113 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { excerptOf, plainWords } from '../../src/base/scrub.ts';
+
+const SECRET = 'Zm9-xQ2_hunter.two/not+a=real secret';
+const LETTERS = 'correcthorsebatterystaple';
+const hex = (text: string) => Buffer.from(text).toString('hex');
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+const escaped = (text: string) =>
+  [...text].map((sign) => `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`).join('');
+const percent = (text: string) => [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+
+/** How a provider, or a proxy in front of it, may send back what it was sent. */
+const FORMS: readonly (readonly [string, (secret: string) => string])[] = [
+  ['as it is', (secret) => secret],
+  ['in upper case', (secret) => secret.toUpperCase()],
+  ['in lower case', (secret) => secret.toLowerCase()],
+  ['percent-encoded', (secret) => encodeURIComponent(secret)],
+  ['percent-encoded to the last sign', percent],
+  ['in base64', base64],
+  ['in base64 after a client id', (secret) => base64(`client:${secret}`)],
+  ['in base64 after two signs', (secret) => base64(`ab${secret}`)],
+  ['in base64url', (secret) => Buffer.from(secret).toString('base64url')],
+  ['in hex', hex],
+  ['in upper-case hex', (secret) => hex(secret).toUpperCase()],
+  ['escaped as JSON can', escaped],
+  ['as a JSON string', (secret) => JSON.stringify(JSON.stringify(secret))],
+  ['as HTML entities', (secret) => [...secret].map((sign) => `&#${sign.codePointAt(0)};`).join('')],
+  ['backwards', (secret) => [...secret].reverse().join('')],
+  ['letter by letter', (secret) => [...secret].join(' ')],
+  ['in lines', (secret) => secret.replaceAll(/(.{5})/g, '$1\r\n')],
+  ['without its end', (secret) => secret.slice(0, -5)],
+  ['without its beginning', (secret) => secret.slice(5)],
+  ['marked up', (secret) => secret.replaceAll(/(.{4})/g, '$1<wbr>')],
+];
+
+const normal = (text: string) => text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+
+function isGivenAway(excerpt: string, secret: string): boolean {
+  const letters = normal(excerpt);
+  const forms = [secret, base64(secret), hex(secret), [...secret].reverse().join('')].map(normal);
+  return forms.some((form) => {
+    const size = Math.min(8, form.length);
+    return Array.from({ length: form.length - size + 1 }, (_, at) => form.slice(at, at + size)).some((piece) =>
+      letters.includes(piece),
+    );
+  });
+}
+
+describe('an excerpt of foreign text', () => {
+  it.each(FORMS.flatMap(([name, form]) => [SECRET, LETTERS, 'hunter2'].map((secret) => [name, secret, form(secret)] as const)))(
+    'holds no piece of a secret that comes back %s (%s)',
+    (_, secret, sent) => {
+      const excerpt = excerptOf(
+        `{"error":"invalid_client","error_description":"Secret ${sent} was refused by policy"}`,
+        [secret],
+        400,
+      );
+      expect(isGivenAway(excerpt, secret), excerpt).toBe(false);
+      expect(excerpt).toContain('invalid_client');
+    },
+  );
+
+  it('holds no secret, whatever stands around it', () => {
+    const secrets = fc
+      .string({ minLength: 8, maxLength: 60, unit: 'grapheme-ascii' })
+      .filter((secret) => normal(secret).length >= 8);
+    fc.assert(
+      fc.property(secrets, fc.constantFrom(...FORMS), fc.string(), fc.string(), (secret, [, form], before, after) => {
+        expect(isGivenAway(excerptOf(before + form(secret) + after, [secret], 400), secret)).toBe(false);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it.each([
+    ['a token', 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl'],
+    ['a key', 'sk_live_4eC39HqLyjWDarjtT1zdp7dc'],
+    ['base64 of letters', 'QWxhZGRpbkFuZE9wZW5TZXNhbWU'],
+    ['an address', 'someone@customer.example'],
+    ['a ticket', 'kQ9x77Lw2'],
+    ['a long number', '4111111111111111'],
+  ])('leaves out what is no plain word although nobody named it: %s', (_, foreign) => {
+    expect(excerptOf(`refused for ${foreign} today`, [], 400)).toMatch(/^refused for (… ?)+(\w+ … ?)*today$|^refused for …/);
+    expect(excerptOf(`refused for ${foreign} today`, [], 400)).not.toContain(foreign);
+  });
+
+  it('keeps what an operator needs: words, codes and small numbers, in their order', () => {
+    const said =
+      '{"error":"licence_expired","error_description":"Plan does not include API access. Upgrade at the billing page."}';
+    expect(excerptOf(said, [SECRET], 400)).toBe(
+      'error licence_expired error_description Plan does not include API access Upgrade at the billing page',
+    );
+    expect(excerptOf('AADSTS700082: The refresh token has expired due to inactivity after 90 days', [SECRET], 400)).toBe(
+      'AADSTS700082 The refresh token has expired due to inactivity after 90 days',
+    );
+    expect(excerptOf('<html><style>p{x:y}</style><h1>Down for <b>maintenance</b></h1></html>', [], 400)).toBe(
+      'Down for maintenance',
+    );
+  });
+
+  it('is bounded, and reads no further than it must', () => {
+    expect(excerptOf('word '.repeat(100_000), [], 400).length).toBeLessThanOrEqual(400);
+    expect(excerptOf(`${'<'.repeat(50_000)}`, [], 400)).toBe('');
+  });
+});
+
+describe('words that may be kept', () => {
+  it('are the plain ones that are no part of a secret, each once', () => {
+    const words = ['invalid_grant', 'invalid_grant', 'correcthorse', 'https://x.example', 'a\nb', '50000', 'x'.repeat(70)];
+    expect(plainWords(words, [LETTERS], 8)).toEqual(['invalid_grant', '50000']);
+  });
+});
