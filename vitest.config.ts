@@ -1,9 +1,21 @@
 // Two projects: `node`, and `workerd` (the Workers runtime itself). A *.shared.test.ts runs in both, a *.workers.test.ts in workerd only.
+import { randomInt } from 'node:crypto';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { policyText } from './test/kit/policy-text.ts';
 
 const LIMITS = { testTimeout: 30_000, hookTimeout: 30_000 };
+
+/** Of the property tests and the simulator of this run; this file is read once a project, so the choice is kept in the environment. */
+function chosenSeed(): number {
+  const { SEED, KEYTURN_TEST_SEED } = process.env;
+  const seed = SEED ?? KEYTURN_TEST_SEED ?? String(randomInt(1, 2 ** 31));
+  if (KEYTURN_TEST_SEED !== seed) console.info(`seed ${seed} (the same again: SEED=${seed} npm test -- <file>)`);
+  process.env['KEYTURN_TEST_SEED'] = seed;
+  return Number(seed);
+}
+
+const SEEDED = { setupFiles: ['./test/kit/seed.ts'], provide: { seed: chosenSeed() } };
 
 export default defineConfig({
   test: {
@@ -18,6 +30,7 @@ export default defineConfig({
           // restores what it changes.
           pool: 'forks',
           isolate: false,
+          ...SEEDED,
           ...LIMITS,
         },
       },
@@ -34,6 +47,7 @@ export default defineConfig({
           name: 'workerd',
           include: ['test/**/*.shared.test.ts', 'test/**/*.workers.test.ts'],
           isolate: false,
+          ...SEEDED,
           ...LIMITS,
         },
       },
