@@ -1,7 +1,9 @@
 // Two projects: `node`, and `workerd` (the Workers runtime itself). A *.shared.test.ts runs in both, a *.workers.test.ts in workerd only.
 import { randomInt } from 'node:crypto';
+import { dirname, join, relative, resolve } from 'node:path';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type Plugin } from 'vitest/config';
+import { IN_OBJECTS } from './test/kit/in-workerd.ts';
 import { policyText } from './test/kit/policy-text.ts';
 
 const LIMITS = { testTimeout: 30_000, hookTimeout: 30_000 };
@@ -16,6 +18,21 @@ function chosenSeed(): number {
 }
 
 const SEEDED = { setupFiles: ['./test/kit/seed.ts'], provide: { seed: chosenSeed() } };
+
+/** What a test opens by the kit, its database and its policies, it gets another way in workerd. */
+const IN_WORKERD: Readonly<Record<string, string>> = {
+  'src/node/sqlite.ts': 'test/kit/in-object.ts',
+  'test/kit/cedar.ts': 'test/kit/bundled-cedar.ts',
+};
+const kitInObjects: Plugin = {
+  name: 'kit-in-objects',
+  enforce: 'pre',
+  resolveId(source, importer) {
+    if (importer === undefined || !source.startsWith('.')) return undefined;
+    const other = IN_WORKERD[relative(import.meta.dirname, resolve(dirname(importer), source))];
+    return other === undefined ? undefined : join(import.meta.dirname, other);
+  },
+};
 
 export default defineConfig({
   test: {
@@ -36,6 +53,7 @@ export default defineConfig({
       },
       {
         plugins: [
+          kitInObjects,
           cloudflareTest({
             // Tests bring their own Worker and one empty object class; dates, flags and rules come from the real configuration.
             main: './test/kit/worker-test-object.ts',
@@ -45,9 +63,10 @@ export default defineConfig({
         ],
         test: {
           name: 'workerd',
-          include: ['test/**/*.shared.test.ts', 'test/**/*.workers.test.ts'],
+          include: ['test/**/*.shared.test.ts', 'test/**/*.workers.test.ts', ...IN_OBJECTS],
           isolate: false,
           ...SEEDED,
+          setupFiles: [...SEEDED.setupFiles, './test/kit/in-object.ts'],
           ...LIMITS,
         },
       },
