@@ -36,8 +36,6 @@ export const REQUIRED_POLICIES: readonly string[] = [
   'guardrails/token',
 ];
 
-/** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
-const OPERATORS_MAX = 128;
 const POLICY_NAME = /^(roles|guardrails)\/[a-z0-9][a-z0-9-]{0,63}$/;
 const POLICY_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
 
@@ -84,7 +82,7 @@ function requireFlat(what: string, text: string): void {
     if (depth > LIMITS.bodyMaxDepth) refuse(`${what} is nested too deeply`);
   }
   const operators = code.match(/[[.+\-*<&|!]|\b(?:if|when|unless)\b/g)?.length ?? 0;
-  if (operators > OPERATORS_MAX) refuse(`${what} chains too many operators`);
+  if (operators > LIMITS.policyOperatorsMaxCount) refuse(`${what} chains too many operators`);
 }
 
 /** An operation without an action could never be allowed; an action without an operation is a door nobody guards. */

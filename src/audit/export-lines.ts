@@ -2,7 +2,7 @@
 // A line has one spelling: what is not exactly what would be written is malformed.
 import { HASH_BYTES, RunningSha256 } from '../crypto/primitives.ts';
 
-export const EXPORT_FORMAT = 'keyturn-audit-v1';
+const EXPORT_FORMAT = 'keyturn-audit-v1';
 
 /** Both ends belong to it. */
 export interface IndexRange {
@@ -47,7 +47,7 @@ export interface EventLine {
 export type ExportLine = HeaderLine | LeavesLine | CheckpointLine | EndLine | EventLine;
 
 /** Without its newline. */
-export function lineText(line: Exclude<ExportLine, EventLine>): string {
+function lineText(line: Exclude<ExportLine, EventLine>): string {
   switch (line.kind) {
     case 'header':
       return JSON.stringify({

@@ -3,7 +3,7 @@ import type { Entropy } from './clock.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford base32, lower case
 
-export const ID_PREFIXES = {
+const ID_PREFIXES = {
   installation: 'ins',
   tenant: 'ten',
   environment: 'env',

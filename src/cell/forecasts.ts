@@ -20,7 +20,7 @@ export interface AccountCount {
 
 /** As in the index credential_of_client: a row that was damaged must not stop the others. */
 export const CLIENT = "CASE WHEN json_valid(config) THEN json_extract(config, '$.client_id') END";
-export const ACCOUNT = "CASE WHEN json_valid(grant_facts) THEN json_extract(grant_facts, '$.account') END";
+const ACCOUNT = "CASE WHEN json_valid(grant_facts) THEN json_extract(grant_facts, '$.account') END";
 export const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded')";
 
 export class ForecastStore {

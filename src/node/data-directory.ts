@@ -203,7 +203,7 @@ export function readPassphrase(path: string): SecretValue {
 }
 
 /** What a person has to see once, each until a start that came up has shown it. */
-export const SHOWINGS = ['root_key_note', 'tour'] as const;
+const SHOWINGS = ['root_key_note', 'tour'] as const;
 export type Showing = (typeof SHOWINGS)[number];
 
 /** When each was shown; a damaged file shows all again. */

@@ -33,7 +33,7 @@ export interface ReadResult {
 }
 
 /** The grant's access token is past its expiry: a refresh must come first. */
-export class StaleGrant extends KeyturnError {
+class StaleGrant extends KeyturnError {
   readonly credentialId: string;
 
   constructor(credentialId: string) {
