@@ -9,6 +9,8 @@ export const IN_OBJECTS: readonly string[] = [
   ...files('alerts', 'alerts'),
   ...files('audit', 'audit-log', 'sources'),
   ...files('cell', 'cell', 'connections', 'keyring', 'migrations', 'register'),
+  ...files('rotation/engine', 'provider-gate'),
+  ...files('rotation/oauth2', 'token-expiry'),
   ...files('rotation/grants', 'account-change', 'disconnect', 'ended-tokens', 'refresh-keys', 'review', 'scope-check'),
   ...files('rotation/grants/consent', 'callback', 'choose-account', 'connectors', 'make-link', 'openid'),
   ...files('vault', 'credentials', 'list-credentials', 'lost-batch', 'remove-credential', 'rotate-keys', 'workloads'),
