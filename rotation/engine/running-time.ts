@@ -1,7 +1,5 @@
 // Counts the time this process was running, not the time that went by: what waits for a stopped process must not be thrown away by a late timer.
-
-/** Bounds how much one stop of the process may count. */
-const TICK_MAX_MS = 1_000;
+import { LIMITS } from '../../src/base/limits.ts';
 
 /** Calls `task` once after `ms`; the returned function cancels it. */
 export type Timer = (ms: number, task: () => void) => () => void;
@@ -16,7 +14,7 @@ export function afterRunningFor(timer: Timer, ms: number, expire: () => void): (
       cancel = timer(0, expire);
       return;
     }
-    const tickMs = Math.min(TICK_MAX_MS, leftMs);
+    const tickMs = Math.min(LIMITS.runningTickMaxMs, leftMs);
     leftMs -= tickMs;
     cancel = timer(tickMs, next);
   };

@@ -78,7 +78,7 @@ interface Reviewed {
 }
 
 /** The row after a look at it. Its revision stays: nothing changed that a reader had from it. */
-export function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fraction: number): Reviewed {
+function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fraction: number): Reviewed {
   const next: CredentialFacts = { ...row };
   const before = grantFacts(row);
   const { forecast } = found;

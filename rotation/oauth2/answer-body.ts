@@ -1,5 +1,6 @@
 // Reads the JSON of an answer that carries no token, and finds members in it.
 // It must never throw on what a provider sends.
+import { LIMITS } from '../../src/base/limits.ts';
 import type { EgressAnswer } from '../connector.ts';
 
 /** The parsed body, undefined where it is no JSON; wipes its bytes. */
@@ -23,7 +24,6 @@ export function memberAt(body: unknown, path: string): unknown {
   return value ?? undefined;
 }
 
-const SCOPE_MAX_CHARS = 4_096;
 /** RFC 6749 section 3.3. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
 
@@ -33,5 +33,5 @@ export function readScopes(value: unknown, separator: ' ' | ','): string | undef
   const parts = texts.flatMap((text) => (typeof text === 'string' ? text.split(separator) : []));
   const scopes = parts.flatMap((part) => (SCOPE_TOKEN.test(part.trim()) ? [part.trim()] : []));
   const scope = [...new Set(scopes)].join(' ');
-  return scope === '' || scope.length > SCOPE_MAX_CHARS ? undefined : scope;
+  return scope === '' || scope.length > LIMITS.providerScopeMaxChars ? undefined : scope;
 }

@@ -1,15 +1,13 @@
 // A JWT made for one request: the assertion of RFC 7523 section 2.1, or the token by which an app speaks for itself.
 // It lives for minutes at most, is made anew for every request and leaves only inside a SecretValue.
+
 import { SignJWT } from 'jose';
 import { generateRandomState } from 'oauth4webapi';
 import type { Clock } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { AssertionSpec } from '../connector.ts';
 import { type ClientIdentity, importClientKey, Unusable } from './client-key.ts';
-
-const LIFETIME_MAX_SECONDS = 300;
-/** A provider whose clock is behind must not see an assertion from its future; taken off the lifetime, so that caps hold. */
-const BACKDATE_MAX_SECONDS = 30;
 
 /** @throws Unusable when the secret or key is missing or no such key */
 export async function signAssertion(
@@ -20,8 +18,8 @@ export async function signAssertion(
   clock: Clock,
 ): Promise<SecretValue> {
   const { key, header } = await signingKey(spec, client);
-  const lifetime = Math.min(spec.lifetimeSeconds, LIFETIME_MAX_SECONDS);
-  const iat = Math.floor(clock.now() / 1_000) - Math.min(BACKDATE_MAX_SECONDS, Math.floor(lifetime / 2));
+  const lifetime = Math.min(spec.lifetimeSeconds, LIMITS.sentAssertionTtlMaxSeconds);
+  const iat = Math.floor(clock.now() / 1_000) - Math.min(LIMITS.sentAssertionBackdateMaxSeconds, Math.floor(lifetime / 2));
   const claims = {
     iss: client.clientId,
     ...(spec.subject === undefined ? {} : { sub: spec.subject }),

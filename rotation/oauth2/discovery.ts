@@ -23,7 +23,6 @@ export interface DiscoveryRequest {
 }
 
 const POINTER = { pointer: '/config/issuer' };
-const ENDPOINT_MAX_CHARS = 1_024;
 
 /** @throws invalid_request at /config/issuer when it is none | provider_unavailable */
 export async function discover(request: DiscoveryRequest, egress: Egress): Promise<Discovered> {
@@ -84,7 +83,7 @@ async function read(issuer: URL, request: DiscoveryRequest, answer: EgressAnswer
 
 /** As it will be stored and called. */
 function usableEndpoint(value: unknown, allowLoopback: boolean): string | undefined {
-  if (typeof value !== 'string' || value.length > ENDPOINT_MAX_CHARS) return undefined;
+  if (typeof value !== 'string' || value.length > LIMITS.providerEndpointMaxChars) return undefined;
   const url = URL.parse(value);
   if (url === null || (url.protocol !== 'https:' && !(url.protocol === 'http:' && allowLoopback && isLoopback(url))))
     return undefined;

@@ -43,7 +43,7 @@ export async function issueGrant(house: House, declared: Connector, played: Conn
 }
 
 /** What makes a credential of this connector go to the sandbox, without a client. */
-export function sandboxSettings(declared: Connector, played: Connector, origin: string): OAuth2Settings {
+function sandboxSettings(declared: Connector, played: Connector, origin: string): OAuth2Settings {
   const nameless = declared.oauth2?.tokenEndpoint === '';
   const { consent, oauth2, revocation, introspection } = played;
   return {

@@ -53,7 +53,9 @@ export interface CedarEngine {
     | { type: 'failure'; errors: EngineError[] };
   schemaToJson(
     schema: string,
-  ): { type: 'success'; json: Record<string, { actions: Record<string, unknown> }> } | { type: 'failure'; errors: EngineError[] };
+  ):
+    | { type: 'success'; json: Record<string, { actions: Record<string, { appliesTo?: { resourceTypes: string[] } }> }> }
+    | { type: 'failure'; errors: EngineError[] };
   validate(call: { schema: string; policies: PolicySet; validationSettings: { mode: 'strict' } }):
     | {
         type: 'success';

@@ -425,7 +425,7 @@ function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
   return type === 'environment' || (name !== undefined && workload.matches(name));
 }
 
-export function actorOf(principal: Principal): EventActor {
+function actorOf(principal: Principal): EventActor {
   const token = tokenIdOf(principal);
   return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id, ...(token === '' ? {} : { token }) };
 }

@@ -10,8 +10,6 @@ interface Network {
   readonly prefixBits: number;
 }
 
-const ADDRESS_MAX_CHARS = 64;
-const CACHED_ANSWERS_MAX = 1_024;
 const PREFIX = /^(0|[1-9][0-9]{0,2})$/;
 /** Providers hand out whole /64 networks: one household must count as one source. */
 const LIMITED_IPV6_BITS = 64;
@@ -60,7 +58,7 @@ export class Networks {
     const address = parseAddress(ip);
     if (address === undefined) return false;
     const answer = this.#networks.some((network) => isInside(address, network));
-    if (this.#answers.size >= CACHED_ANSWERS_MAX) this.#answers.clear();
+    if (this.#answers.size >= LIMITS.networkCacheEntries) this.#answers.clear();
     this.#answers.set(ip, answer);
     return answer;
   }
@@ -84,7 +82,7 @@ function isInside(address: Address, network: Network): boolean {
 
 function parseAddress(text: string): Address | undefined {
   // SECURITY: 010.0.0.1, 0x0a000001 and 10.1 are other addresses to other parsers, so they are no address here.
-  if (text.length > ADDRESS_MAX_CHARS) return undefined;
+  if (text.length > LIMITS.addressMaxChars) return undefined;
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
   const bare = text.split('%', 1)[0] ?? '';
   if (!ipaddr.IPv6.isValid(bare)) return undefined;
@@ -93,7 +91,7 @@ function parseAddress(text: string): Address | undefined {
 }
 
 function parseNetwork(text: string): Network | undefined {
-  if (text.length > ADDRESS_MAX_CHARS || text.includes('%')) return undefined;
+  if (text.length > LIMITS.addressMaxChars || text.includes('%')) return undefined;
   const [base = '', prefix, ...rest] = text.split('/');
   const address = parseAddress(base);
   if (address === undefined || rest.length > 0 || (prefix !== undefined && !PREFIX.test(prefix))) return undefined;

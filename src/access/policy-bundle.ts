@@ -36,8 +36,6 @@ export const REQUIRED_POLICIES: readonly string[] = [
   'guardrails/token',
 ];
 
-/** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
-const OPERATORS_MAX = 128;
 const POLICY_NAME = /^(roles|guardrails)\/[a-z0-9][a-z0-9-]{0,63}$/;
 const POLICY_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
 
@@ -84,13 +82,16 @@ function requireFlat(what: string, text: string): void {
     if (depth > LIMITS.bodyMaxDepth) refuse(`${what} is nested too deeply`);
   }
   const operators = code.match(/[[.+\-*<&|!]|\b(?:if|when|unless)\b/g)?.length ?? 0;
-  if (operators > OPERATORS_MAX) refuse(`${what} chains too many operators`);
+  if (operators > LIMITS.policyOperatorsMaxCount) refuse(`${what} chains too many operators`);
 }
 
 /** An operation without an action could never be allowed; an action without an operation is a door nobody guards. */
 function requireOperations(engine: CedarEngine, schema: string): void {
   const parsed = requireSuccess(engine.schemaToJson(schema), 'the policy schema');
-  const declared = Object.values(parsed.json).flatMap((namespace) => Object.keys(namespace.actions));
+  // What applies to nothing is a group of actions.
+  const declared = Object.values(parsed.json).flatMap(({ actions }) =>
+    Object.keys(actions).filter((name) => actions[name]?.appliesTo?.resourceTypes.length !== 0),
+  );
   const expected = Object.keys(OPERATIONS);
   const differing = [
     ...expected.filter((name) => !declared.includes(name)),

@@ -100,7 +100,7 @@ function timestamp(atMs: number): string {
 
 /**
  * The canonical text of an event, UTF-8 when stored: RFC 8785, one line, no newline inside.
- * INVARIANT: members are written in code-unit order, so the text equals canonicalJson() of its parse (test/audit/event.test.ts).
+ * INVARIANT: members are written in code-unit order, so the text equals canonicalJson() of its parse (test/audit/event.shared.test.ts).
  */
 export function eventText(input: EventInput, index: number, atMs: number): string {
   const { actor, target } = input;

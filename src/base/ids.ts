@@ -4,7 +4,7 @@ import { LIMITS } from './limits.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford base32, lower case
 
-export const ID_PREFIXES = {
+const ID_PREFIXES = {
   installation: 'ins',
   tenant: 'ten',
   environment: 'env',

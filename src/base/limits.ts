@@ -77,6 +77,23 @@ export const LIMITS = {
   denialSummaryEveryMs: MINUTE,
   batchMaxJobs: 512,
 
+  // reading what others wrote
+  /** Bounds how much one stop of the process may count. */
+  runningTickMaxMs: 1_000,
+  providerScopeMaxChars: 4_096,
+  sentAssertionTtlMaxSeconds: 300,
+  /** A provider whose clock is behind must not see an assertion from its future; taken off the lifetime, so that caps hold. */
+  sentAssertionBackdateMaxSeconds: 30,
+  providerEndpointMaxChars: 1_024,
+  addressMaxChars: 64,
+  networkCacheEntries: 1_024,
+  /** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
+  policyOperatorsMaxCount: 128,
+  progressPollMs: 300,
+  connectTimeoutMaxMs: 10_000,
+  wireMinBytes: 65_536,
+  faultStallMs: 5_000,
+
   // audit
   checkpointIntervalMs: SECOND,
   /** Of one search. */

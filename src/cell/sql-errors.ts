@@ -5,7 +5,7 @@ import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
 export type ConstraintKind = 'unique' | 'foreign_key' | 'not_null' | 'check' | 'other';
 
 /** A write that a constraint of the schema refused; only the statement is undone. `unique` has code `conflict`, the rest `internal`. */
-export class ConstraintError extends KeyturnError {
+class ConstraintError extends KeyturnError {
   readonly kind: ConstraintKind;
 
   constructor(kind: ConstraintKind, cause: unknown) {

@@ -43,7 +43,7 @@ const EXITS = `
 Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in, 4 not allowed, 5 not found, 6 conflict, 7 not available, 8 verification failed, 9 not over in time.
 Secrets are read from standard input or a file, never from the command line.`;
 
-export function program(): Command {
+function program(): Command {
   const root = new Command('keyturn')
     .description('A secrets vault that turns its keys.')
     .version(VERSION)

@@ -69,7 +69,7 @@ function byAddress({ token, ...config }: StoredConfig & { token?: string }): Sto
 }
 
 /** What a token is bound to: origin and path base. @throws KeyturnProblem refused_address */
-export function placeOf(address: string): string {
+function placeOf(address: string): string {
   return checkAddress(address, true);
 }
 

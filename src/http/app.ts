@@ -26,8 +26,8 @@ import * as wire from './v1/wire.ts';
 import type { ConnectRenderer } from './v1/wire-connections.ts';
 import { workloadRoutes } from './v1/workloads.ts';
 
-export const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes, ...connectorRoutes];
-export const TENANT_ROUTES: readonly Route<TenantContext>[] = [
+const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes, ...connectorRoutes];
+const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...credentialRoutes,
   ...tenantRoutes,
   ...workloadRoutes,

@@ -1,5 +1,6 @@
 // Egress on Node: https to declared hosts at addresses that were looked up once, judged and pinned. One connection per request,
 // so that "not sent" is provable. It never follows a redirect, uses a proxy from the environment or reads without a bound.
+
 import { lookup as systemLookup } from 'node:dns/promises';
 import { isIPv6, type Socket } from 'node:net';
 import { brotliDecompress, gunzip, inflate } from 'node:zlib';
@@ -15,6 +16,7 @@ import { checkAddresses, checkTarget, literalAddress, readBounded } from '../../
 import { afterRunningFor, type Timer } from '../../rotation/engine/running-time.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
+import { LIMITS } from '../base/limits.ts';
 
 const timer: Timer = (ms, task) => {
   const started = setTimeout(task, ms);
@@ -28,8 +30,6 @@ export interface NodeEgressOptions {
   /** PEM of roots to trust instead of Node's own, for providers inside a company. */
   readonly trustedRoots?: string;
 }
-
-const CONNECT_TIMEOUT_MAX_MS = 10_000;
 
 /** As an EgressRequest; whoever is asked may need a moment. */
 export interface NodeEgressRequest extends Omit<EgressRequest, 'mayLeave'> {
@@ -162,11 +162,10 @@ async function whyNotToSend(socket: Socket, { mayLeave }: NodeEgressRequest): Pr
 class Flood extends Error {}
 /** Of what is no body: headers, hints, the frames of chunks of one byte. */
 const WIRE_BYTES_PER_BODY_BYTE = 8;
-const WIRE_BYTES_MIN = 65_536;
 
 /** SECURITY: hints, status lines and chunk sizes without an end are no body, and would keep the thread of all tenants busy until the deadline. */
 function cutOff(socket: Socket, maxBytes: number): void {
-  const mostBytes = WIRE_BYTES_MIN + WIRE_BYTES_PER_BODY_BYTE * maxBytes;
+  const mostBytes = LIMITS.wireMinBytes + WIRE_BYTES_PER_BODY_BYTE * maxBytes;
   socket.on('readable', () => {
     if (socket.bytesRead > mostBytes) socket.destroy(new Flood());
   });
@@ -181,7 +180,7 @@ function pinnedConnector(
   return buildConnector({
     allowH2: false,
     maxCachedSessions: 0,
-    timeout: Math.min(CONNECT_TIMEOUT_MAX_MS, timeoutMs),
+    timeout: Math.min(LIMITS.connectTimeoutMaxMs, timeoutMs),
     ...(trustedRoots === undefined ? {} : { ca: trustedRoots }),
     // SECURITY: the socket connects to the addresses that were judged; a second look-up could answer otherwise (rebinding).
     lookup: (_hostname: string, { all }: { all?: boolean }, done: (error: null, ...found: unknown[]) => void) =>

@@ -1,8 +1,8 @@
 // Fault points of a test build on Node: `FAULT=<point>[:kill|error|stall][:<nth>]`, heard only with KEYTURN_TEST_BUILD=1 (D11).
+
 import { KeyturnError } from '../base/errors.ts';
 import { FAULT_POINTS, type FaultPoint, type Faults, NO_FAULTS } from '../base/faults.ts';
-
-const STALL_MS = 5_000;
+import { LIMITS } from '../base/limits.ts';
 
 /** @throws RangeError for a point that does not exist, so that a misspelt test cannot pass by testing nothing */
 export function faultsFromEnvironment(environment: Readonly<Record<string, string | undefined>>): Faults {
@@ -17,7 +17,7 @@ export function faultsFromEnvironment(environment: Readonly<Record<string, strin
     at(here) {
       if (here !== point || --left !== 0) return;
       if (mode === 'kill') process.kill(process.pid, 'SIGKILL');
-      if (mode === 'stall') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STALL_MS);
+      if (mode === 'stall') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LIMITS.faultStallMs);
       if (mode === 'error') throw new KeyturnError('unavailable', 'a fault point was hit', { evidence: here });
     },
   };

@@ -35,7 +35,7 @@ export function boundPart(config: OAuth2Config): BoundConfig {
   return partOf(config, (name) => !FREE.has(name)) as BoundConfig;
 }
 
-export function freePart(config: OAuth2Config): FreeConfig {
+function freePart(config: OAuth2Config): FreeConfig {
   return partOf(config, (name) => FREE.has(name)) as FreeConfig;
 }
 

@@ -109,7 +109,7 @@ const scopeToken = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/, 'must b
 const MISLEADS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/u;
 
 /** What one automation needs of the account; consent asks for exactly the union of these (commitment X2). */
-export const workflowNeed = z.strictObject({
+const workflowNeed = z.strictObject({
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}$/, 'must be a name'),
   scopes: z.array(scopeToken).max(LIMITS.scopesMaxCount),
   /** Shown to the person who is asked. */
@@ -187,7 +187,7 @@ export const oauth2Config = z
   });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 
-export const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
+const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** Separate keys for OAuth tokens and everything else (commitment E3). */

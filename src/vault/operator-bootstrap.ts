@@ -9,7 +9,7 @@ import type { HomeVault } from './home-vault.ts';
 const SECRET = /^kt_boot_[A-Za-z0-9_-]{32,256}$/;
 
 /** Whether the operator's choice may serve as a bootstrap secret at all. */
-export function isBootstrapSecret(text: string): boolean {
+function isBootstrapSecret(text: string): boolean {
   return SECRET.test(text);
 }
 

@@ -238,7 +238,7 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
 const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
 
 /** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
-export function renewalRules(vault: TenantVault, facts: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>): RenewalRules {
+function renewalRules(vault: TenantVault, facts: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>): RenewalRules {
   if (facts.kind !== 'oauth2' || vault.refresher === undefined) return BY_REFRESH_TOKEN;
   return vault.refresher.checkSettings(facts.connector ?? '', JSON.parse(facts.config) as OAuth2Config);
 }

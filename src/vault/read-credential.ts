@@ -35,7 +35,7 @@ export interface ReadResult {
 }
 
 /** No live access token is left: a refresh must come first. Says what keeps it from coming. */
-export class StaleGrant extends KeyturnError {
+class StaleGrant extends KeyturnError {
   readonly credentialId: string;
 
   constructor(credentialId: string, why: Staleness) {

@@ -2,13 +2,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import { CELL_PURPOSES } from '../../src/cell/keyring.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { Frontier, leafHash, rootOf } from '../../src/crypto/merkle.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { eventsOf, putKey, type TestTenant, testEntropy, testTenant } from '../kit/vaults.ts';
 
 /** Leaves of the log from nothing but the stored event bytes. */
 function leavesFromBytes(sql: Sql): Uint8Array[] {
@@ -96,6 +97,27 @@ describe('checkpoints', () => {
       expect(sequence).toBeGreaterThan(before[1]);
     }
     expect(tenant.sql.all('SELECT note FROM checkpoint ORDER BY size').map((row) => row['note'])).toEqual(tenant.notes);
+  });
+
+  it('carry the lowest key version that opens anything, so that a keyring put back shows', async () => {
+    const tenant = await testTenant();
+    const { keyring, audit, cell } = tenant.vault.core;
+    const lowest = () => verifyCheckpoint(audit.verifierKey, tenant.notes.at(-1) ?? '').lowestKeyVersion;
+    const signed = async () => {
+      tenant.clock.pass(LIMITS.checkpointIntervalMs);
+      await note(tenant, 1);
+    };
+    await signed();
+    expect([keyring.lowestVersion(), lowest()]).toEqual([1, 1]);
+    await cell.submit(() => {
+      for (const purpose of CELL_PURPOSES) {
+        const { id } = keyring.current(purpose);
+        keyring.addVersion(purpose, 7, tenant.clock, testEntropy);
+        keyring.destroy(id, tenant.clock.now());
+      }
+    });
+    await signed();
+    expect([keyring.lowestVersion(), lowest()]).toEqual([7, 7]);
   });
 
   it('cover the last events of a burst without a further request: the log asks once to be woken', async () => {

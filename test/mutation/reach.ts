@@ -59,7 +59,7 @@ export function testsFor(place: string, { testsOf, millisecondsOf }: Reach): str
   const mirror = file.replace(/^src\//, '').replace(/\.ts$/, '');
   const folder = mirror.slice(0, mirror.lastIndexOf('/'));
   const near = (test: string) => (test.startsWith(`test/${mirror}.`) ? 0 : test.startsWith(`test/${folder}/`) ? 1 : 2);
-  return [...(testsOf.get(place) ?? [])].sort(
-    (a, b) => near(a) - near(b) || (millisecondsOf.get(a) ?? 0) - (millisecondsOf.get(b) ?? 0),
-  );
+  // A file without functions is entered by nobody and used by its folder.
+  const entering = testsOf.get(place) ?? [...millisecondsOf.keys()].filter((test) => place.endsWith('#') && near(test) < 2);
+  return [...entering].sort((a, b) => near(a) - near(b) || (millisecondsOf.get(a) ?? 0) - (millisecondsOf.get(b) ?? 0));
 }

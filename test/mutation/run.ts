@@ -35,6 +35,7 @@ const LEFT_OUT = ['test/rotation/every-connector.test.ts', 'test/crypto/nonces.t
 
 const TARGET_PERCENT = 95;
 const FIRST_TESTS = 5;
+const PROGRESS_EVERY = 20;
 const FULL_COUNT = 200;
 const QUICK = { count: 40, seconds: 120 };
 const REACH_MAX_MS = 15 * 60_000;
@@ -42,7 +43,8 @@ const REACH_MAX_MS = 15 * 60_000;
 const SLACK_MS = 60_000;
 const SLACK_FACTOR = 4;
 
-type Fate = 'killed' | 'timeout' | 'survived' | 'not reached' | 'broken';
+const FATES = ['killed', 'timeout', 'survived', 'not reached', 'broken'] as const;
+type Fate = (typeof FATES)[number];
 interface Result {
   readonly mutant: Mutant;
   readonly fate: Fate;
@@ -188,35 +190,50 @@ async function tried(copies: Copies, folder: string, mutations: Mutations, mutan
   });
 }
 
-async function runAll(copies: Copies, mutations: Mutations, mutants: readonly Mutant[], reach: Reach, endAtMs: number) {
-  const queue = [...mutants];
-  const results: Result[] = [];
-  const work = async (folder: string) => {
-    for (let mutant = queue.shift(); mutant !== undefined && Date.now() < endAtMs; mutant = queue.shift()) {
-      const result = await tried(copies, folder, mutations, mutant, reach);
-      results.push(result);
-      if (result.fate === 'killed') continue;
-      const { before, after } = mutations.diff(mutant);
-      console.log(
-        `${result.fate}: ${mutant.file}:${mutant.line} (${mutant.operator}; ${result.by})\n  - ${before}\n  + ${after}`,
-      );
-    }
-  };
-  await Promise.all(copies.folders.map(work));
-  return results;
-}
+class Run {
+  readonly #results: Result[] = [];
+  readonly #queue: Mutant[];
+  readonly #asked: number;
+  readonly #mutations: Mutations;
 
-function report(results: readonly Result[], asked: number): number {
-  const count = (...fates: Fate[]) => results.filter((result) => fates.includes(result.fate)).length;
-  const noticed = count('killed', 'timeout');
-  const judged = noticed + count('survived', 'not reached');
-  const percent = judged === 0 ? 0 : (100 * noticed) / judged;
-  const fates = (['killed', 'timeout', 'survived', 'not reached', 'broken'] as const).map((fate) => `${count(fate)} ${fate}`);
-  const left = asked > results.length ? `; ${asked - results.length} not tried in the time given` : '';
-  console.log(
-    `mutation score ${percent.toFixed(1)} % of ${judged} changes (target ${TARGET_PERCENT} %): ${fates.join(', ')}${left}`,
-  );
-  return percent;
+  constructor(mutants: readonly Mutant[], mutations: Mutations) {
+    this.#queue = [...mutants];
+    this.#asked = mutants.length;
+    this.#mutations = mutations;
+  }
+
+  async all(copies: Copies, reach: Reach): Promise<void> {
+    await Promise.all(
+      copies.folders.map(async (folder) => {
+        for (let mutant = this.#queue.shift(); mutant !== undefined; mutant = this.#queue.shift()) {
+          this.#note(await tried(copies, folder, this.#mutations, mutant, reach));
+        }
+      }),
+    );
+  }
+
+  #note(result: Result): void {
+    this.#results.push(result);
+    if (this.#results.length % PROGRESS_EVERY === 0) console.log(`${this.#results.length} of ${this.#asked} tried`);
+    if (result.fate === 'killed') return;
+    const { mutant, fate, by } = result;
+    const { before, after } = this.#mutations.diff(mutant);
+    console.log(`${fate}: ${mutant.file}:${mutant.line} (${mutant.operator}; ${by})\n  - ${before}\n  + ${after}`);
+  }
+
+  /** Says how far it came, which after a full run is everywhere. */
+  finish(): void {
+    const all = this.#results.map((result) => ({ ...result, ...this.#mutations.diff(result.mutant) }));
+    if (given.json !== undefined) writeFileSync(given.json, JSON.stringify(all, null, 1));
+    const count = (...fates: Fate[]) => all.filter((result) => fates.includes(result.fate)).length;
+    const noticed = count('killed', 'timeout');
+    const judged = noticed + count('survived', 'not reached');
+    const percent = judged === 0 ? 0 : (100 * noticed) / judged;
+    const fates = FATES.map((fate) => `${count(fate)} ${fate}`).join(', ');
+    const left = this.#asked > all.length ? `; ${this.#asked - all.length} not tried in the time given` : '';
+    console.log(`mutation score ${percent.toFixed(1)} % of ${judged} changes (target ${TARGET_PERCENT} %): ${fates}${left}`);
+    process.exitCode = !given.quick && percent < TARGET_PERCENT ? 1 : 0;
+  }
 }
 
 function isAsked({ file, line }: Mutant): boolean {
@@ -226,43 +243,39 @@ function isAsked({ file, line }: Mutant): boolean {
   return file === path && line >= Number(from) && line <= Number(to ?? from);
 }
 
-async function main(): Promise<void> {
-  const startedAtMs = Date.now();
+/** What this run tries, by seed, and the first line of its report. */
+function drawn(mutations: Mutations): Mutant[] {
   const seed = given.seed === undefined ? randomInt(1, 2 ** 31) : Number(given.seed);
-  const mutations = new Mutations();
   const all = mutations.all(given.paths?.split(',') ?? PATHS).filter(isAsked);
   const open = all.filter((mutant) => !mutations.isEquivalent(mutant));
   const count = given.count === 'all' ? open.length : Number(given.count ?? (given.quick ? QUICK.count : FULL_COUNT));
   const mutants = chosen(open, count, seed);
-  console.log(
-    `mutation: seed ${seed}, ${mutants.length} of ${open.length} changes (${all.length - open.length} reviewed as equivalent)`,
-  );
+  const equivalent = all.length - open.length;
+  console.log(`mutation: seed ${seed}, ${mutants.length} of ${open.length} changes (${equivalent} reviewed as equivalent)`);
+  return mutants;
+}
+
+async function main(): Promise<void> {
+  const startedAtMs = Date.now();
+  const secondsPassed = () => Math.round((Date.now() - startedAtMs) / 1000);
+  const mutations = new Mutations();
+  const run = new Run(drawn(mutations), mutations);
   const copies = new Copies(ROOT, Number(given.workers));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      copies.remove();
-      process.exit(1);
-    });
-  }
+  const end = () => {
+    copies.remove();
+    run.finish();
+    process.exit();
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  if (given.quick) setTimeout(end, QUICK.seconds * 1000).unref();
   try {
     const reach = await reachOf(copies, given.slow ? [...TESTS, ...SLOW_TESTS] : TESTS);
-    console.log(`${reach.millisecondsOf.size} test files pass unchanged (${Math.round((Date.now() - startedAtMs) / 1000)} s)`);
-    const endAtMs = given.quick ? startedAtMs + QUICK.seconds * 1000 : Number.POSITIVE_INFINITY;
-    const results = await runAll(copies, mutations, mutants, reach, endAtMs);
-    if (given.json !== undefined)
-      writeFileSync(
-        given.json,
-        JSON.stringify(
-          results.map((result) => ({ ...result, ...mutations.diff(result.mutant) })),
-          null,
-          1,
-        ),
-      );
-    const percent = report(results, mutants.length);
-    process.exitCode = !given.quick && percent < TARGET_PERCENT ? 1 : 0;
+    console.log(`${reach.millisecondsOf.size} test files pass unchanged (${secondsPassed()} s)`);
+    await run.all(copies, reach);
   } finally {
     copies.remove();
   }
+  run.finish();
 }
 
 if (given.help) console.log(usage);

@@ -27,7 +27,7 @@ const COUNTS_MAX = 16;
 export function mutantsOf(file: string, text: string): Mutant[] {
   const mutants: Mutant[] = [];
   walk(parse(text), (node, ancestors) => {
-    if (isTypeOnly(node) || node.type === 'ImportDeclaration') return false;
+    if (isTypeOnly(node) || node.type === 'ImportDeclaration' || isWipe(text.slice(node.start, node.end))) return false;
     const place = placeOf(file, [...ancestors, node]);
     for (const [operator, { start, end }, replacement] of changesOf(node, ancestors, text)) {
       mutants.push({ file, line: lineAt(text, start), operator, start, end, replacement, place });
@@ -81,12 +81,12 @@ function changesOf(node: Node, ancestors: readonly Node[], text: string): Change
   }
 }
 
-/**
- * `this.#x = x` of a constructor, without which nothing runs, so that it says nothing about the tests; and a buffer overwritten
- * after use, which nothing outside can see: SECURITY.md promises no more than that it is tried.
- */
+/** A buffer overwritten after use, which nothing outside can see: SECURITY.md promises no more than that it is tried. */
+const isWipe = (source: string): boolean => /^[\w.#]+\.fill\(0\);$/.test(source);
+
+/** `this.#x = x` of a constructor, without which nothing runs: it says nothing about the tests. */
 function isUnseen(node: Node, ancestors: readonly Node[], source: string): boolean {
-  if (typeof node['directive'] === 'string' || /^[\w.#]+\.fill\(0\);$/.test(source)) return true;
+  if (typeof node['directive'] === 'string' || isWipe(source)) return true;
   const around = ancestors.findLast((ancestor) => ancestor.type === 'MethodDefinition');
   return around?.['kind'] === 'constructor' && (node['expression'] as Node).type === 'AssignmentExpression';
 }

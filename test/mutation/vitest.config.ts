@@ -31,6 +31,8 @@ export default defineConfig({
     maxWorkers: 1,
     testTimeout: TIMEOUT_MS,
     hookTimeout: TIMEOUT_MS,
-    setupFiles: isReach ? ['test/mutation/reach-setup.ts'] : [],
+    setupFiles: ['test/kit/seed.ts', ...(isReach ? ['test/mutation/reach-setup.ts'] : [])],
+    // Always the same questions here: what one change survives must not depend on the draw.
+    provide: { seed: 1 },
   },
 });

@@ -243,9 +243,28 @@ describe('the schema', () => {
   it('declares exactly the operations, each about the type that operations.ts says', () => {
     const parsed = cedarEngine.schemaToJson(shippedPolicies().schema);
     if (parsed.type !== 'success') throw new Error('the schema does not parse');
-    const actions = parsed.json['']?.actions as Record<string, { appliesTo: { resourceTypes: string[] } }>;
-    const declared = Object.fromEntries(Object.entries(actions).map(([name, action]) => [name, action.appliesTo.resourceTypes]));
+    const actions = parsed.json['']?.actions as Record<
+      string,
+      { appliesTo?: { resourceTypes: string[] }; memberOf?: { id: string }[] }
+    >;
+    const operations = Object.entries(actions).filter(([, action]) => action.appliesTo?.resourceTypes.length !== 0);
+    const declared = Object.fromEntries(operations.map(([name, action]) => [name, action.appliesTo?.resourceTypes]));
     expect(declared).toEqual(Object.fromEntries(ALL.map((operation) => [operation, [OPERATIONS[operation].resource]])));
+  });
+
+  it('has no group without members, nor one that no policy speaks of', () => {
+    const { schema, policies } = shippedPolicies();
+    const parsed = cedarEngine.schemaToJson(schema);
+    if (parsed.type !== 'success') throw new Error('the schema does not parse');
+    const actions = (parsed.json['']?.actions ?? {}) as Record<
+      string,
+      { appliesTo: { resourceTypes: string[] }; memberOf?: { id: string }[] }
+    >;
+    const groups = Object.keys(actions).filter((name) => actions[name]?.appliesTo.resourceTypes.length === 0);
+    const joined = new Set(Object.values(actions).flatMap(({ memberOf = [] }) => memberOf.map(({ id }) => id)));
+    expect([...joined].sort()).toEqual([...groups].sort());
+    const text = Object.values(policies).join('\n');
+    for (const group of groups) expect(text, group).toContain(`Action::"${group}"`);
   });
 
   it('names exactly the roles', () => {

@@ -75,7 +75,7 @@ export function unconnectedCredential(
 }
 
 /** What proves the client in this consent, as it was bound when the attempt began: never with the settings of another version. */
-export function consentSecrets(vault: TenantVault, access: WriteAccess, { located, version }: Consent): RetainedGrant {
+function consentSecrets(vault: TenantVault, access: WriteAccess, { located, version }: Consent): RetainedGrant {
   const { refresh_token: _spent, settings: _of, ...secrets } = retainedOf(vault, access, located.row, version);
   return secrets;
 }

@@ -164,7 +164,7 @@ export type Begun =
   | { readonly kind: 'again'; readonly problems: Readonly<Record<string, string>> };
 
 /** The form's field that says which host the page showed; no parameter can be named so. */
-export const SHOWN_HOST = 'leads-to';
+const SHOWN_HOST = 'leads-to';
 
 /** Begins an attempt: a fresh state, a verifier of its own, this browser alone; older attempts are void. */
 export async function beginConsent(

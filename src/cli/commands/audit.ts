@@ -84,7 +84,7 @@ const CLOSINGS: Readonly<Record<VerifyResult['closing'], string>> = {
 const span = ({ from, to }: IndexRange) => (from === to ? `${from}` : `${from}..${to}`);
 
 /** What was covered by which head, what was not and why, and the verdict. */
-export function sayVerification(result: VerifyResult): string {
+function sayVerification(result: VerifyResult): string {
   const { head } = result;
   const by =
     head === undefined

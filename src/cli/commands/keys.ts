@@ -1,11 +1,11 @@
 // keyturn keys ... : the tenant's own keys.
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { LIMITS } from '../../base/limits.ts';
 import type { WireKeys } from '../../http/v1/wire.ts';
 import { bar, dim, green, note, table } from '../print.ts';
 import { sessionOf } from '../session.ts';
-
-const POLL_MS = 300;
 
 function openOnes(rotations: WireKeys['rotations']): WireKeys['rotations'] {
   return rotations.filter((rotation) => rotation.finished_at === null);
@@ -67,7 +67,7 @@ export function keysCommand(): Command {
       const ours = () => rotations.filter((rotation) => mine.has(`${rotation.purpose}/${rotation.to_version}`));
       while (options.wait === true && openOnes(ours()).length > 0) {
         if (process.stderr.isTTY === true) process.stderr.write(`\r${progress(ours())}`);
-        await sleep(POLL_MS);
+        await sleep(LIMITS.progressPollMs);
         ({ rotations } = await session.client.keys());
       }
       if (options.wait === true && process.stderr.isTTY === true) process.stderr.write(`\r${progress(ours())}\n`);

@@ -7,7 +7,9 @@ import { revokeDue } from '../../../rotation/grants/revoke.ts';
 import type { Faults } from '../../../src/base/faults.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
+import { readCredential } from '../../../src/vault/read-credential.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench, tokens } from '../../kit/consent-bench.ts';
+import { outcomeOf } from '../../kit/outcome.ts';
 
 const RFC_7009: RevocationSpec = {
   url: 'https://api.crm.example/revoke',
@@ -67,6 +69,32 @@ describe('disconnecting', () => {
       extra: { health: 'disconnected', cause: 'on_request', reconnect: path },
     });
     expect(alerts(bench, 'credential.disconnected')).toHaveLength(1);
+  });
+
+  it('gives no version of it to anybody any more, by number or by stage', async () => {
+    const bench = await benchWith();
+    await bench.connect('crm');
+    await putGrant(bench, 'crm', 'second-not-a-real-secret');
+    const reader = bench.tenant.user(['owner'], 'everywhere', { bootstrap: true });
+    const read = (version: number | undefined, stage: 'current' | 'previous' | undefined) =>
+      outcomeOf(
+        bench.tenant.vault.submit(() =>
+          readCredential(bench.tenant.vault, reader, { environment: 'staging', name: 'crm', version, stage }),
+        ),
+      );
+    const { current_version: current, previous_version: previous } = bench.row('crm');
+    expect(previous).not.toBeNull();
+    const each = [
+      [undefined, undefined],
+      [undefined, 'current'],
+      [undefined, 'previous'],
+      [current, undefined],
+      [previous ?? 0, undefined],
+      [1, undefined],
+    ] as const;
+    for (const [version, stage] of each) expect(await read(version, stage), `${version} ${stage} before`).toBe('ok');
+    await disconnect(bench, 'crm');
+    for (const [version, stage] of each) expect(await read(version, stage), `${version} ${stage} after`).toBe('needs_consent');
   });
 
   it('done twice changes nothing and tells nobody again', async () => {
