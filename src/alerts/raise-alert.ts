@@ -17,6 +17,7 @@ export const ALERT_KINDS = [
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
   'credential.destination_changed', // its secrets go to other hosts than before
+  'state.damaged', // a stored object is not what was last written; about no credential
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
@@ -32,16 +33,22 @@ export function raiseAlert(
   kind: AlertKind,
   facts: AlertFacts,
 ): string {
+  const told = { environment, name: row.name, connector: row.connector, ...facts };
+  return storeAlert(vault, access, { kind, credential_id: row.id, facts: JSON.stringify(told) });
+}
+
+/** As `raiseAlert`, about a damaged object of the tenant; once for the same one. */
+export function raiseDamageAlert(vault: TenantVault, access: WriteAccess, facts: AlertFacts): void {
+  const kind = 'state.damaged';
+  const text = JSON.stringify(facts);
+  if (!vault.alerts.hasOf(access, kind, text)) storeAlert(vault, access, { kind, credential_id: null, facts: text });
+}
+
+function storeAlert(vault: TenantVault, access: WriteAccess, alert: Pick<AlertRow, 'kind' | 'credential_id' | 'facts'>): string {
   const now = vault.around.clock.now();
   const id = newId('alert', vault.around.entropy);
-  vault.alerts.insert(access, {
-    id,
-    kind,
-    credential_id: row.id,
-    at: now,
-    facts: JSON.stringify({ environment, name: row.name, connector: row.connector, ...facts }),
-  });
-  for (const webhookId of vault.alerts.webhooksFor(access, kind)) {
+  vault.alerts.insert(access, { id, at: now, ...alert });
+  for (const webhookId of vault.alerts.webhooksFor(access, alert.kind)) {
     vault.alerts.insertDelivery(access, {
       id: newId('delivery', vault.around.entropy),
       webhook_id: webhookId,
@@ -63,12 +70,15 @@ export interface ToldAlert {
   readonly id: string;
   readonly kind: string;
   readonly at: number;
-  readonly credential: { readonly id: string; readonly environment: string; readonly name: string };
+  /** Null for an alert that is about no credential. */
+  readonly credential: { readonly id: string; readonly environment: string; readonly name: string } | null;
   readonly facts: AlertFacts;
 }
 
 export function toldAlert(row: AlertRow): ToldAlert {
+  const { id: alertId, kind, at } = row;
+  if (row.credential_id === null) return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertFacts };
   const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
   const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
-  return { id: row.id, kind: row.kind, at: row.at, credential, facts };
+  return { id: alertId, kind, at, credential, facts };
 }

@@ -88,6 +88,12 @@ export const LIMITS = {
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,
 
+  // anchored state
+  /** Of changes that the witness does not keep yet: past this the journal is cut, and continuity rests on the log's tree alone. */
+  anchorJournalMaxBytes: 32 * 1024 * 1024,
+  /** Damaged objects told one by one while a cell is open; past this the scrub has the list. */
+  damageToldMax: 1_000,
+
   // keys
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
   rewrapBatchRows: 200,

@@ -2,6 +2,7 @@
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
+import { ANCHOR_STEP } from './schema-tenant-anchor.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
@@ -131,4 +132,5 @@ CREATE TABLE run_step (
   FORECAST_STEP,
   { version: 4, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
   { version: 5, name: 'lists', script: TENANT_LISTS_SCRIPT },
+  ANCHOR_STEP,
 ];

@@ -50,6 +50,7 @@ export class WorkerTenant {
       authorizer,
       admit,
       witnessed: opening.witnessed,
+      opening: { mustExist: !options.mayCreate, anchored: opening.anchored },
       onDueChanged: () => this.arm(),
     });
     this.engine = new RunEngine({

@@ -92,7 +92,7 @@ describe('alerts', () => {
     const { raise, alerts } = await bench();
     await raise('crm');
     const id = await raise('erp');
-    const credentialId = (await alerts()).rows.find((row) => row.id === id)?.credential_id;
+    const credentialId = (await alerts()).rows.find((row) => row.id === id)?.credential_id ?? undefined;
     expect((await alerts({ credentialId })).rows.map((row) => row.id)).toEqual([id]);
     expect((await alerts({ credentialId: 'crd_none' })).rows).toEqual([]);
   });
