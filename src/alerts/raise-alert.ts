@@ -4,6 +4,7 @@ import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { AlertRow } from '../cell/alerts.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
+import { sha256OfText } from '../crypto/primitives.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
 
 export const ALERT_KINDS = [
@@ -34,20 +35,22 @@ export function raiseAlert(
   facts: AlertFacts,
 ): string {
   const told = { environment, name: row.name, connector: row.connector, ...facts };
-  return storeAlert(vault, access, { kind, credential_id: row.id, facts: JSON.stringify(told) });
-}
-
-/** As `raiseAlert`, about a damaged object of the tenant; once for the same one. */
-export function raiseDamageAlert(vault: TenantVault, access: WriteAccess, facts: AlertFacts): void {
-  const kind = 'state.damaged';
-  const text = JSON.stringify(facts);
-  if (!vault.alerts.hasOf(access, kind, text)) storeAlert(vault, access, { kind, credential_id: null, facts: text });
-}
-
-function storeAlert(vault: TenantVault, access: WriteAccess, alert: Pick<AlertRow, 'kind' | 'credential_id' | 'facts'>): string {
-  const now = vault.around.clock.now();
   const id = newId('alert', vault.around.entropy);
-  vault.alerts.insert(access, { id, at: now, ...alert });
+  return storeAlert(vault, access, { id, kind, credential_id: row.id, facts: JSON.stringify(told) });
+}
+
+/** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */
+export function raiseDamageAlert(vault: TenantVault, access: WriteAccess, facts: AlertFacts): void {
+  const text = JSON.stringify(facts);
+  const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
+  if (vault.alerts.has(access, id)) return;
+  storeAlert(vault, access, { id, kind: 'state.damaged', credential_id: null, facts: text });
+}
+
+function storeAlert(vault: TenantVault, access: WriteAccess, alert: Omit<AlertRow, 'at'>): string {
+  const now = vault.around.clock.now();
+  const { id } = alert;
+  vault.alerts.insert(access, { at: now, ...alert });
   for (const webhookId of vault.alerts.webhooksFor(access, alert.kind)) {
     vault.alerts.insertDelivery(access, {
       id: newId('delivery', vault.around.entropy),

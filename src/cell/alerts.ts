@@ -93,10 +93,10 @@ export class AlertStore {
     );
   }
 
-  /** Whether there is one of this kind with exactly these facts. Reads all of them: only for what is rare. */
-  hasOf(access: Lookup, kind: string, facts: string): boolean {
+  /** Whether there is one of this id, damaged or not. */
+  has(access: Lookup, id: string): boolean {
     access.check();
-    return this.#sql.get('SELECT 1 AS present FROM alert WHERE kind = ? AND facts = ? LIMIT 1', kind, facts) !== undefined;
+    return this.#sql.get('SELECT 1 AS present FROM alert WHERE id = ?', id) !== undefined;
   }
 
   hasAlertBefore(access: Lookup, atMs: number): boolean {

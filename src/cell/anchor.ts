@@ -620,8 +620,10 @@ export class Anchor {
   /** Chunks and head under another MAC key than the active one, or under exactly `keyId`. */
   countUnder(keyId?: string): number {
     const active = this.#keyring.macKey().keyId;
-    const [where, ids] = keyId === undefined ? ['mac_key_id < ? OR mac_key_id > ?', [active, active]] : ['mac_key_id = ?', [keyId]];
-    const count = (table: string) => Number(this.#sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids)?.['n'] ?? 0);
+    const [where, ids] =
+      keyId === undefined ? ['mac_key_id < ? OR mac_key_id > ?', [active, active]] : ['mac_key_id = ?', [keyId]];
+    const count = (table: string) =>
+      Number(this.#sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids)?.['n'] ?? 0);
     return count('anchor_chunk') + count('anchor_head');
   }
 
@@ -629,7 +631,8 @@ export class Anchor {
   reseal(maxRows: number): number {
     const { keyId, key } = this.#keyring.macKey();
     const stale = this.#sql.all<{ start: number }>(
-      'SELECT start FROM anchor_chunk WHERE mac_key_id <> ? LIMIT ?',
+      'SELECT start FROM anchor_chunk WHERE mac_key_id < ? OR mac_key_id > ? LIMIT ?',
+      keyId,
       keyId,
       maxRows,
     );

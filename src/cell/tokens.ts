@@ -64,7 +64,9 @@ export class TokenStore {
   /** A damaged row is left out. None is promised to be missing: that a subject is gone is said by its own row. */
   listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
-    return this.#rows.intact(this.#sql.all<TokenRow>(`${this.#rows.select} WHERE subject_id = ? ORDER BY created_at, public_id`, subjectId));
+    return this.#rows.intact(
+      this.#sql.all<TokenRow>(`${this.#rows.select} WHERE subject_id = ? ORDER BY created_at, public_id`, subjectId),
+    );
   }
 
   countLive(access: Lookup, type: string, nowMs: number): number {

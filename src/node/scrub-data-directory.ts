@@ -2,8 +2,8 @@
 // It must never change a file, nor make one.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { NO_FAULTS } from '../base/faults.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
+import { NO_FAULTS } from '../base/faults.ts';
 import { KeyRegister } from '../cell/register.ts';
 import { type ScrubPart, scrub } from '../cell/scrub.ts';
 import type { TenantRow } from '../cell/tenants.ts';
@@ -73,7 +73,14 @@ function lookerOf(
       const sql = openNodeSql(path, { readonly: true });
       try {
         const opening = { witnessed: witness.latest(id), mustExist: true, anchored };
-        const rows = openForReading({ kind, sql, cellId: id, erasureKey: register.open(id), around: { ...IDLE, ...around }, opening });
+        const rows = openForReading({
+          kind,
+          sql,
+          cellId: id,
+          erasureKey: register.open(id),
+          around: { ...IDLE, ...around },
+          opening,
+        });
         also?.(rows);
         return { name, id, parts: [...scrub(rows)].filter((part) => part !== undefined), refused: undefined };
       } finally {

@@ -4,7 +4,7 @@ import { Anchor } from '../../src/cell/anchor.ts';
 import type { Keyring } from '../../src/cell/keyring.ts';
 import type { CellKind } from '../../src/cell/migrations.ts';
 import { CellRows } from '../../src/cell/rows.ts';
-import type { Sql } from '../../src/cell/sql.ts';
+import type { Row, Sql } from '../../src/cell/sql.ts';
 import { Frontier } from '../../src/crypto/merkle.ts';
 
 export const EMPTY_LOG = { size: 0, stateSequence: 0, frontier: new Frontier().toBytes() };
@@ -21,4 +21,10 @@ export function anchored(kind: CellKind, sql: Sql, keyring: Keyring): CellRows {
   anchor.afterCommit();
   keyring.bind(rows.of('tenant_key'));
   return rows;
+}
+
+/** Changes rows as the service would: sealed, and in the map. */
+export function changeRows(rows: CellRows, table: string, where: string, change: (row: Row) => Row): void {
+  const own = rows.of<Row>(table);
+  for (const row of rows.sql.all<Row>(`${own.select} WHERE ${where}`)) own.update({ ...row, ...change(row) });
 }

@@ -1,14 +1,14 @@
 // A stored object that is not what was last written fails alone: it is refused, told once, and the rest of the tenant works.
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import { scrub } from '../../src/cell/scrub.ts';
 import type { Row } from '../../src/cell/sql.ts';
 import { verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listCredentials } from '../../src/vault/describe-credential.ts';
 import { revokeWorkload } from '../../src/vault/manage-workloads.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
-import { openNodeSql } from '../../src/node/sqlite.ts';
-import { LIMITS } from '../../src/base/limits.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
@@ -44,8 +44,12 @@ describe('a row that was put back as it was', () => {
     for (let i = 0; i < 3; i++) expect(await describeKey(tenant, 'a')).toBe('integrity');
     await settled(tenant);
     expect(await describeKey(tenant, 'b')).toBe('ok');
-    expect(damages(tenant).map(({ reason, target }) => [reason, target])).toEqual([['stale', { id: old?.['id'], type: 'credential' }]]);
-    expect(alerts(tenant).map(({ facts }) => JSON.parse(facts))).toEqual([{ table: 'credential', object: old?.['id'], damage: 'stale' }]);
+    expect(damages(tenant).map(({ reason, target }) => [reason, target])).toEqual([
+      ['stale', { id: old?.['id'], type: 'credential' }],
+    ]);
+    expect(alerts(tenant).map(({ facts }) => JSON.parse(facts))).toEqual([
+      { table: 'credential', object: old?.['id'], damage: 'stale' },
+    ]);
     // Also after a restart: the alert that was raised is the one there is.
     const vault = tenant.reopen();
     expect(await describeKey(tenant, 'a', vault)).toBe('integrity');
@@ -76,7 +80,12 @@ describe('a row that was taken away', () => {
     expect(await describeKey(tenant, 'b')).toBe('integrity');
     expect(await describeKey(tenant, 'never-there')).toBe('not_found');
     const page = await tenant.vault.submit(() =>
-      listCredentials(tenant.vault, admin(tenant), { environment: 'staging', filter: { deleted: false }, afterName: '', maxRows: 9 }),
+      listCredentials(tenant.vault, admin(tenant), {
+        environment: 'staging',
+        filter: { deleted: false },
+        afterName: '',
+        maxRows: 9,
+      }),
     );
     expect(page.rows.map(({ row }) => row.name)).toEqual(['a', 'c']);
     const parts = [...scrub(tenant.vault.core.rows)].filter((part) => part !== undefined && part.missing > 0);
@@ -129,7 +138,8 @@ describe('a key whose row was changed', () => {
     // Its version is behind the witnessed one: this is an older state, whatever the row says.
     const code = caughtCode(() => tenant.reopen());
     expect(['rolled_back', 'ok']).toContain(code);
-    if (code === 'ok') expect(caughtCode(() => tenant.reopen().core.keyring.byId('api_key', String(api?.['key_id'])))).not.toBe('ok');
+    if (code === 'ok')
+      expect(caughtCode(() => tenant.reopen().core.keyring.byId('api_key', String(api?.['key_id'])))).not.toBe('ok');
   });
 });
 
@@ -155,12 +165,15 @@ describe('what was undone', () => {
     const tenant = await filled();
     const { vault } = tenant;
     const fails = vault.submit(() =>
-      vault.door.record({ action: 'test', actor: { type: 'system', id: 'test' }, reason: 'test', request: 'r', target: { type: 'test' } }, (access) => {
-        const environment = vault.credentials.findEnvironment(access, 'staging');
-        const row = vault.credentials.find(access, environment?.id ?? '', 'a');
-        if (row !== undefined) vault.credentials.save(access, { ...row, description: 'undone' });
-        throw new RangeError('in the middle');
-      }),
+      vault.door.record(
+        { action: 'test', actor: { type: 'system', id: 'test' }, reason: 'test', request: 'r', target: { type: 'test' } },
+        (access) => {
+          const environment = vault.credentials.findEnvironment(access, 'staging');
+          const row = vault.credentials.find(access, environment?.id ?? '', 'a');
+          if (row !== undefined) vault.credentials.save(access, { ...row, description: 'undone' });
+          throw new RangeError('in the middle');
+        },
+      ),
     );
     const same = describeKey(tenant, 'a');
     await expect(fails).rejects.toThrow('in the middle');
@@ -200,7 +213,9 @@ describe('a witness that is gone', () => {
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ action: 'witness.accept_missing' });
     // The copy that was left behind no longer fits what the witness keeps now.
     expect(caughtCode(() => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-1) } }))).toBe('ok');
-    expect(caughtCode(() => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-2) } }))).toBe('rolled_back');
+    expect(caughtCode(() => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-2) } }))).toBe(
+      'rolled_back',
+    );
   });
 });
 

@@ -31,7 +31,11 @@ export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     if (code === undefined) throw error;
-    throw new CliError(message, EXIT.failed, code === 'conflict' ? 'stop the service first: its databases have one owner' : undefined);
+    throw new CliError(
+      message,
+      EXIT.failed,
+      code === 'conflict' ? 'stop the service first: its databases have one owner' : undefined,
+    );
   }
 }
 
