@@ -1,10 +1,11 @@
 // One alert for one change of state, recovery included (commitment: never one per attempt), in the transaction of the change itself.
 // It must never carry a value, a token or a byte of a provider's answer.
+import type { Clock, Entropy } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { AlertRow } from '../cell/alerts.ts';
+import type { AlertRow, AlertStore } from '../cell/alerts.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
-import type { TenantVault } from '../vault/tenant-vault.ts';
+import { sha256OfText } from '../crypto/primitives.ts';
 
 export const ALERT_KINDS = [
   'credential.ready', // recovered, or connected
@@ -18,31 +19,47 @@ export const ALERT_KINDS = [
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
   'credential.destination_changed', // its secrets go to other hosts than before
+  'state.damaged', // a stored object is not what was last written; about no credential
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
 /** Facts of an alert: words of ours, numbers and instants. */
 export type AlertFacts = Readonly<Record<string, string | number | boolean | null>>;
 
+/** What of a tenant's vault an alert needs. */
+export interface AlertingVault {
+  readonly alerts: AlertStore;
+  readonly around: { readonly clock: Clock; readonly entropy: Entropy };
+  dueChanged(): void;
+}
+
 /** Stores the alert and a delivery for each webhook that wants its kind. Inside a job. */
 export function raiseAlert(
-  vault: TenantVault,
+  vault: AlertingVault,
   access: WriteAccess,
   row: Pick<CredentialFacts, 'id' | 'name' | 'connector'>,
   environment: string,
   kind: AlertKind,
   facts: AlertFacts,
 ): string {
-  const now = vault.around.clock.now();
+  const told = { environment, name: row.name, connector: row.connector, ...facts };
   const id = newId('alert', vault.around.entropy);
-  vault.alerts.insert(access, {
-    id,
-    kind,
-    credential_id: row.id,
-    at: now,
-    facts: JSON.stringify({ environment, name: row.name, connector: row.connector, ...facts }),
-  });
-  for (const webhookId of vault.alerts.webhooksFor(access, kind)) {
+  return storeAlert(vault, access, { id, kind, credential_id: row.id, facts: JSON.stringify(told) });
+}
+
+/** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */
+export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
+  const text = JSON.stringify(facts);
+  const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
+  if (vault.alerts.has(access, id)) return;
+  storeAlert(vault, access, { id, kind: 'state.damaged', credential_id: null, facts: text });
+}
+
+function storeAlert(vault: AlertingVault, access: WriteAccess, alert: Omit<AlertRow, 'at'>): string {
+  const now = vault.around.clock.now();
+  const { id } = alert;
+  vault.alerts.insert(access, { at: now, ...alert });
+  for (const webhookId of vault.alerts.webhooksFor(access, alert.kind)) {
     vault.alerts.insertDelivery(access, {
       id: newId('delivery', vault.around.entropy),
       webhook_id: webhookId,
@@ -64,12 +81,15 @@ export interface ToldAlert {
   readonly id: string;
   readonly kind: string;
   readonly at: number;
-  readonly credential: { readonly id: string; readonly environment: string; readonly name: string };
+  /** Null for an alert that is about no credential. */
+  readonly credential: { readonly id: string; readonly environment: string; readonly name: string } | null;
   readonly facts: AlertFacts;
 }
 
 export function toldAlert(row: AlertRow): ToldAlert {
+  const { id: alertId, kind, at } = row;
+  if (row.credential_id === null) return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertFacts };
   const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
   const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
-  return { id: row.id, kind: row.kind, at: row.at, credential, facts };
+  return { id: alertId, kind, at, credential, facts };
 }

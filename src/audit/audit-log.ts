@@ -1,10 +1,13 @@
 // The audit log of one cell: events of a batch become one block row and leaves of an RFC 6962 tree in the transaction of the change
 // they describe (D4). It must never sign a head that is not the committed one, nor lose an event that was answered.
 import type { Clock } from '../base/clock.ts';
+import { fail } from '../base/errors.ts';
 import { type Faults, NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { Anchor, AnchorPosition } from '../cell/anchor.ts';
 import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
+import type { CellRows } from '../cell/rows.ts';
 import type { Sql } from '../cell/sql.ts';
 import { type Checkpoint, type ExportStatement, signCheckpoint, signExport, signerFrom } from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
@@ -14,21 +17,18 @@ import { AuditSources } from './sources.ts';
 
 /** Receives every signed checkpoint once it is durable; a place outside the cell. Must not throw. */
 export interface Witness {
-  publish(cellId: string, note: string): void;
-}
-
-interface HeadRow {
-  size: number;
-  state_sequence: number;
-  frontier: Uint8Array;
+  /**
+   * `urgent`: answers wait for it, so it must be kept durably. True when it was kept where the cell will be asked for it at its next open;
+   * anything else: nowhere, or nobody knows.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: a place that keeps nothing has nothing to say
+  publish(cellId: string, note: string, urgent?: boolean): void | boolean | Promise<boolean>;
 }
 
 export interface AuditLogOptions {
   readonly cell: Cell;
-  readonly sql: Sql;
-  readonly keyring: Keyring;
+  readonly rows: CellRows;
   readonly clock: Clock;
-  readonly incarnationId: string;
   readonly witness: Witness;
   /** Asks for `signDue()` to be submitted after a delay; the composition root owns the timer. */
   readonly later: (delayMs: number, task: () => void) => void;
@@ -44,6 +44,9 @@ export class AuditLog implements CellHooks {
   readonly origin: string;
   readonly #options: AuditLogOptions;
   readonly #signer: ReturnType<typeof signerFrom>;
+  readonly #sql: Sql;
+  readonly #keyring: Keyring;
+  readonly #anchor: Anchor;
   #frontier = new Frontier();
   #stateSequence = 0;
   #pending: string[] = [];
@@ -51,15 +54,22 @@ export class AuditLog implements CellHooks {
   #leaves: Uint8Array[] = [];
   #signedSize = -1;
   #signedAtMs = 0;
-  #unpublished: string | undefined;
+  #unpublished: { readonly note: string; readonly position: AnchorPosition } | undefined;
+  /** The batch that runs answers only when the witness has its checkpoint. */
+  #urgent = false;
+  #held: Promise<void> | undefined;
   #wakeSet = false;
 
   constructor(options: AuditLogOptions) {
     this.#options = options;
-    const { installationId, cellId } = options.keyring.identity;
+    const { sql, keyring, anchor } = options.rows;
+    this.#sql = sql;
+    this.#keyring = keyring;
+    this.#anchor = anchor;
+    const { installationId, cellId } = keyring.identity;
     this.origin = `keyturn/${installationId}/${cellId}`;
-    this.sources = new AuditSources(options.sql, options.keyring);
-    this.#signer = signerFrom(options.keyring.current('audit_sign').key.export(), this.origin);
+    this.sources = new AuditSources(options.rows);
+    this.#signer = signerFrom(keyring.current('audit_sign').key.export(), this.origin);
     this.#readHead();
     options.cell.use(this);
   }
@@ -99,10 +109,16 @@ export class AuditLog implements CellHooks {
   }
 
   beforeCommit(): void {
-    const { clock, keyring } = this.#options;
-    const now = clock.now();
-    if (this.#pending.length > 0) this.#append(now);
-    keyring.flushWraps();
+    const now = this.#options.clock.now();
+    const isPending = this.#pending.length > 0;
+    if (isPending) this.#append(now);
+    this.#keyring.flushWraps();
+    this.#anchor.raiseTime(now);
+    this.#anchor.flush({
+      size: this.#frontier.size,
+      stateSequence: this.#stateSequence,
+      frontier: isPending ? this.#frontier.toBytes() : this.#anchor.log.frontier,
+    });
     // A clock set back must not silence the log until it has caught up: hence the distance, not the difference.
     const young = Math.abs(now - this.#signedAtMs) < LIMITS.checkpointIntervalMs;
     if (this.#frontier.size > this.#signedSize && !young) this.#sign(now);
@@ -114,7 +130,12 @@ export class AuditLog implements CellHooks {
     this.#recorded = [];
     this.#pending = [];
     this.#leaves = [];
-    if (this.#unpublished !== undefined) this.#publish(this.#unpublished);
+    this.#anchor.afterCommit();
+    this.sources.afterCommit();
+    const isUrgent = this.#urgent;
+    this.#urgent = false;
+    const kept = this.#unpublished === undefined ? undefined : this.#publish(this.#unpublished, isUrgent);
+    this.#held = isUrgent ? kept : undefined;
     if (this.#frontier.size > this.#signedSize && !this.#wakeSet) {
       this.#wakeSet = true;
       this.#options.later(LIMITS.checkpointIntervalMs, () => {
@@ -124,14 +145,28 @@ export class AuditLog implements CellHooks {
     }
   }
 
+  holdAnswers(): Promise<void> | undefined {
+    return this.#held;
+  }
+
+  mark(): () => void {
+    const [changes, sources] = [this.#anchor.mark(), this.sources.mark()];
+    return () => {
+      this.#anchor.undoTo(changes);
+      this.sources.undoTo(sources);
+    };
+  }
+
   afterRollback(): void {
     this.#recorded = [];
     this.#pending = [];
     this.#leaves = [];
     this.#unpublished = undefined;
+    this.#urgent = false;
     this.#signedAtMs = 0;
     this.sources.forget();
-    this.#options.keyring.reload();
+    this.#anchor.afterRollback();
+    this.#keyring.reload();
     this.#readHead();
   }
 
@@ -146,21 +181,36 @@ export class AuditLog implements CellHooks {
     if (this.#pending.length === 0 && this.#signedSize === this.#frontier.size) this.#signedSize = -1;
   }
 
-  #publish(note: string): void {
+  /**
+   * As `signNow`, and the answers of the running batch wait until the witness has that head. Call inside a job.
+   * SECURITY: for what must not be undone by a copy of a second ago: a revocation, an offboarding, the destruction of a key.
+   */
+  publishNow(): void {
+    this.signNow();
+    this.#urgent = true;
+  }
+
+  #publish({ note, position }: { note: string; position: AnchorPosition }, urgent: boolean): Promise<void> | undefined {
     this.#unpublished = undefined;
     try {
       (this.#options.faults ?? NO_FAULTS).at('witness.before-write');
-      this.#options.witness.publish(this.#options.keyring.identity.cellId, note);
+      const kept = this.#options.witness.publish(this.#keyring.identity.cellId, note, urgent);
+      if (kept === true) this.#anchor.notePublished(position);
+      if (typeof kept !== 'object') return undefined;
+      return kept.then(
+        (is) => (is ? this.#anchor.notePublished(position) : undefined),
+        () => undefined,
+      );
     } catch {
       // The batch is durable and its callers wait: a witness that fails delays detection, never an answer (AU-01).
+      return undefined;
     }
   }
 
   /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */
   #append(nowMs: number): void {
-    const { sql } = this.#options;
     this.#stateSequence += 1;
-    sql.run(
+    this.#sql.run(
       'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
       this.#frontier.size - this.#pending.length,
       this.#pending.length,
@@ -168,43 +218,42 @@ export class AuditLog implements CellHooks {
       encoder.encode(`${this.#pending.join('\n')}\n`),
       concatenated(this.#leaves),
     );
-    sql.run(
-      'INSERT INTO audit_head (id, size, state_sequence, frontier) VALUES (1, ?, ?, ?) ' +
-        'ON CONFLICT (id) DO UPDATE SET size = excluded.size, state_sequence = excluded.state_sequence, frontier = excluded.frontier',
-      this.#frontier.size,
-      this.#stateSequence,
-      this.#frontier.toBytes(),
-    );
   }
 
   #sign(nowMs: number): void {
+    const position = this.#anchor.staged;
     const checkpoint: Checkpoint = {
       origin: this.origin,
       size: this.#frontier.size,
       root: this.#frontier.root(),
       stateSequence: this.#stateSequence,
-      lowestKeyVersion: this.#options.keyring.lowestVersion(),
-      incarnation: this.#options.incarnationId,
+      anchor: position,
+      lowestKeyVersion: this.#keyring.lowestVersion(),
+      incarnation: this.#anchor.incarnationId,
       at: nowMs,
     };
     const note = signCheckpoint(this.#signer, checkpoint);
-    this.#options.sql.run(
-      'INSERT INTO checkpoint (size, at, note) VALUES (?, ?, ?) ON CONFLICT (size) DO UPDATE SET at = excluded.at, note = excluded.note',
+    this.#sql.run(
+      'INSERT INTO checkpoint (size, at, note, frontier) VALUES (?, ?, ?, ?) ' +
+        'ON CONFLICT (size) DO UPDATE SET at = excluded.at, note = excluded.note, frontier = excluded.frontier',
       checkpoint.size,
       nowMs,
       note,
+      this.#frontier.toBytes(),
     );
     this.#signedSize = checkpoint.size;
     this.#signedAtMs = nowMs;
-    this.#unpublished = note;
+    this.#unpublished = { note, position };
   }
 
   #readHead(): void {
-    const { sql } = this.#options;
-    const head = sql.get<HeadRow>('SELECT size, state_sequence, frontier FROM audit_head WHERE id = 1');
-    this.#frontier = head === undefined ? new Frontier() : Frontier.fromBytes(head.frontier);
-    this.#stateSequence = head?.state_sequence ?? 0;
-    this.#signedSize = Number(sql.get('SELECT max(size) AS size FROM checkpoint')?.['size'] ?? -1);
+    const { size, stateSequence, frontier } = this.#anchor.log;
+    this.#frontier = Frontier.fromBytes(frontier);
+    // SECURITY: the head is under a MAC, but a frontier of another size would sign another log.
+    if (this.#frontier.size !== size)
+      fail('integrity', 'stored data failed its check', { evidence: 'anchor: frontier and size' });
+    this.#stateSequence = stateSequence;
+    this.#signedSize = Number(this.#sql.get('SELECT max(size) AS size FROM checkpoint WHERE size <= ?', size)?.['size'] ?? -1);
   }
 }
 

@@ -4,6 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import { growingTo } from '../base/growing-to.ts';
 import type { Keyring } from '../cell/keyring.ts';
+import type { CellRows, TableRows } from '../cell/rows.ts';
 import type { Sql } from '../cell/sql.ts';
 import { dataKeyOf, prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
 import { sha256 } from '../crypto/primitives.ts';
@@ -16,6 +17,7 @@ export interface RequestSource {
 interface SourceRow {
   source_id: string;
   wrapped_key: Uint8Array;
+  key_id: string;
   value: Uint8Array;
 }
 
@@ -24,11 +26,15 @@ const encoder = new TextEncoder();
 export class AuditSources {
   readonly #sql: Sql;
   readonly #keyring: Keyring;
+  readonly #rows: TableRows<SourceRow>;
+  /** Since the last commit, in order. */
+  readonly #added: string[] = [];
   readonly #known = new LRUCache<string, string>(growingTo(5_000));
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#keyring = rows.keyring;
+    this.#rows = rows.of('audit_source');
   }
 
   /** The id for this source; writes its sealed row the first time. Call inside a batch. */
@@ -40,22 +46,20 @@ export class AuditSources {
     const context = this.#keyring.context('audit_pii', 'audit_source.value', 'source', 0);
     const { wrappedKey, sealed } = sealUnderDataKey(tenantKey, context, encoder.encode(JSON.stringify(source)));
     this.#keyring.countWrap('audit_pii');
-    const id = `src_${Buffer.from(sha256(sealed)).toString('base64url').slice(0, 22)}`;
-    this.#sql.run(
-      'INSERT INTO audit_source (source_id, wrapped_key, key_id, value) VALUES (?, ?, ?, ?)',
-      id,
-      wrappedKey,
-      tenantKey.id,
-      sealed,
-    );
+    const id = idOf(sealed);
+    this.#rows.insert({ source_id: id, wrapped_key: wrappedKey, key_id: tenantKey.id, value: sealed });
     this.#known.set(memo, id);
+    this.#added.push(memo);
     return id;
   }
 
-  /** Undefined when the row is gone or its key was destroyed: the event still stands without it. */
+  /**
+   * Undefined when the row is gone, is damaged or its key was destroyed: the event still stands without it.
+   * SECURITY: the id is a hash of the sealed bytes, so the address of one event cannot be put under another.
+   */
   find(sourceId: string): RequestSource | undefined {
-    const row = this.#sql.get<SourceRow>('SELECT source_id, wrapped_key, value FROM audit_source WHERE source_id = ?', sourceId);
-    if (row === undefined) return undefined;
+    const [row] = this.#rows.intact(this.#sql.all<SourceRow>(`${this.#rows.select} WHERE source_id = ?`, sourceId));
+    if (row === undefined || idOf(row.value) !== sourceId) return undefined;
     try {
       const tenantKey = this.#keyring.byId('audit_pii', dataKeyOf(row.wrapped_key).keyId);
       const context = this.#keyring.context('audit_pii', 'audit_source.value', 'source', 0);
@@ -65,8 +69,26 @@ export class AuditSources {
     }
   }
 
+  /** How many were written since the last commit; `undoTo` forgets those that came after. */
+  mark(): number {
+    return this.#added.length;
+  }
+
+  undoTo(mark: number): void {
+    for (const memo of this.#added.splice(mark)) this.#known.delete(memo);
+  }
+
+  afterCommit(): void {
+    this.#added.length = 0;
+  }
+
   /** After an undone batch or a key rotation nothing remembered may be trusted. */
   forget(): void {
     this.#known.clear();
+    this.#added.length = 0;
   }
+}
+
+function idOf(sealed: Uint8Array): string {
+  return `src_${Buffer.from(sha256(sealed)).toString('base64url').slice(0, 22)}`;
 }

@@ -127,6 +127,12 @@ export const LIMITS = {
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,
 
+  // anchored state
+  /** Of changes that the witness does not keep yet: past this the journal is cut, and continuity rests on the log's tree alone. */
+  anchorJournalMaxBytes: 32 * 1024 * 1024,
+  /** Damaged objects told one by one while a cell is open; past this the scrub has the list. */
+  damageToldMax: 1_000,
+
   // keys
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
   rewrapBatchRows: 200,
@@ -141,6 +147,12 @@ export const LIMITS = {
   auditShortPagesMax: 200,
   /** Secrets shorter than this are not looked for in messages: they would hide parts of ordinary words. */
   heldSecretMinChars: 8,
+
+  // anchored state
+  /** A chunk of the map with more entries than this is split when it is written. */
+  anchorChunkMaxEntries: 512,
+  /** What a scrub tells in words of each table; the rest is counted. */
+  scrubFindingsMax: 10,
 
   // time
   /** A clock that differs more than this from the time the process was running has jumped. */

@@ -1,14 +1,14 @@
 // Alerts, webhooks and deliveries: all SQL about them. A webhook's row decides where a tenant's news goes, so it carries a MAC.
 // It must never hand out a webhook whose row was changed behind our back.
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, type Sealed, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, Sealed, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 export interface AlertRow {
   id: string;
   kind: string;
-  credential_id: string;
+  /** Null for one that is about no credential. */
+  credential_id: string | null;
   /** JSON object of words, numbers and instants. */
   facts: string;
   at: number;
@@ -51,50 +51,52 @@ function inOrder(a: DueDelivery, b: DueDelivery): number {
   return byTime || (a.id < b.id ? -1 : 1);
 }
 
-function decisive(row: WebhookFacts): SqlValue[] {
-  const { url, kinds, created_at, created_by, deleted_at } = row;
-  return [url, kinds, created_at, created_by, deleted_at];
-}
+const DELIVERY = ['state', 'attempts', 'next_attempt_at', 'cause', 'finished_at'] as const;
+const DELETED = ['deleted_at'] as const;
+/** How many deliveries of one webhook move in one turn; the others are still due, and come the next time. */
+const POSTPONE_ROWS = 500;
 
 export class AlertStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #alerts: TableRows<AlertRow>;
+  readonly #webhooks: TableRows<WebhookRow>;
+  readonly #deliveries: TableRows<DeliveryRow>;
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#alerts = rows.of('alert');
+    this.#webhooks = rows.of('webhook');
+    this.#deliveries = rows.of('delivery');
   }
 
   // ---- alerts
 
   insert(access: WriteAccess, row: AlertRow): void {
     access.check();
-    this.#sql.run(
-      'INSERT INTO alert (id, kind, credential_id, facts, at) VALUES (?, ?, ?, ?, ?)',
-      row.id,
-      row.kind,
-      row.credential_id,
-      row.facts,
-      row.at,
-    );
+    this.#alerts.insert(row);
   }
 
+  /** @throws integrity */
   find(access: Lookup, id: string): AlertRow | undefined {
     access.check();
-    return this.#sql.get<AlertRow>('SELECT * FROM alert WHERE id = ?', id);
+    const row = this.#sql.get<AlertRow>('SELECT * FROM alert WHERE id = ?', id);
+    return this.#alerts.checked(row) ?? this.#alerts.absentById(id);
   }
 
-  /** Newest first. */
+  /** Newest first. A damaged row is left out. */
   list(access: Lookup, credentialId: string | undefined, before: Before, maxRows: number): AlertRow[] {
     access.check();
     const [where, values] = credentialId === undefined ? ['', []] : ['credential_id = ? AND', [credentialId]];
-    return this.#sql.all<AlertRow>(
-      `SELECT * FROM alert WHERE ${where} (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?`,
-      ...values,
-      before.at,
-      before.id,
-      maxRows,
+    const query = `SELECT * FROM alert WHERE ${where} (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?`;
+    return this.#alerts.page(maxRows, (last, rows) =>
+      this.#sql.all<AlertRow>(query, ...values, last?.at ?? before.at, last?.id ?? before.id, rows),
     );
+  }
+
+  /** Whether there is one of this id, damaged or not. */
+  has(access: Lookup, id: string): boolean {
+    access.check();
+    return this.#sql.get('SELECT 1 AS present FROM alert WHERE id = ?', id) !== undefined;
   }
 
   hasAlertBefore(access: Lookup, atMs: number): boolean {
@@ -105,32 +107,23 @@ export class AlertStore {
   /** Forgets alerts of before `atMs` and their deliveries, oldest first; returns how many alerts. */
   purge(access: Bookkeeping<'purge'>, atMs: number, maxRows: number): number {
     access.check();
-    const old = 'SELECT id FROM alert WHERE at < ? ORDER BY at, id LIMIT ?';
-    this.#sql.run(`DELETE FROM delivery WHERE alert_id IN (${old})`, atMs, maxRows);
-    return this.#sql.all(`DELETE FROM alert WHERE id IN (${old}) RETURNING id`, atMs, maxRows).length;
+    const old = this.#sql.all<AlertRow>('SELECT id FROM alert WHERE at < ? ORDER BY at, id LIMIT ?', atMs, maxRows);
+    for (const { id } of old)
+      this.#deliveries.remove(this.#sql.all<DeliveryRow>('SELECT id FROM delivery WHERE alert_id = ?', id));
+    this.#alerts.remove(old);
+    return old.length;
   }
 
   // ---- webhooks
 
   insertWebhook(access: WriteAccess, row: WebhookFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
-    this.#sql.run(
-      'INSERT INTO webhook (id, url, kinds, created_at, created_by, deleted_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      row.url,
-      row.kinds,
-      row.created_at,
-      row.created_by,
-      row.deleted_at,
-      mac,
-      mac_key_id,
-    );
+    this.#webhooks.insert(row);
   }
 
-  /** Not the deleted ones, oldest first. @throws integrity */
+  /** Not the deleted ones, oldest first. A damaged row is left out. */
   webhooks(access: Lookup): WebhookRow[] {
-    return this.#live(access).map((row) => this.#checked(row));
+    return this.#webhooks.intact(this.#live(access));
   }
 
   /**
@@ -139,7 +132,7 @@ export class AlertStore {
    */
   webhooksFor(access: Lookup, kind: string): string[] {
     const wanting = this.#live(access).filter((row) => {
-      const isIntact = eachIntact([row], (one) => this.#checked(one)) === 1;
+      const isIntact = this.#webhooks.intact([row]).length === 1;
       const kinds = isIntact ? (JSON.parse(row.kinds) as string[]) : [];
       return kinds.length === 0 || kinds.includes(kind);
     });
@@ -150,62 +143,32 @@ export class AlertStore {
   findWebhook(access: Lookup, id: string): WebhookRow | undefined {
     access.check();
     const row = this.#sql.get<WebhookRow>('SELECT * FROM webhook WHERE id = ?', id);
-    return row === undefined || this.#checked(row).deleted_at !== null ? undefined : row;
+    const known = this.#webhooks.checked(row) ?? this.#webhooks.absentById(id);
+    return known?.deleted_at === null ? known : undefined;
   }
 
   deleteWebhook(access: WriteAccess, row: WebhookRow, nowMs: number): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive({ ...row, deleted_at: nowMs }));
-    this.#sql.run('UPDATE webhook SET deleted_at = ?, mac = ?, mac_key_id = ? WHERE id = ?', nowMs, mac, mac_key_id, row.id);
-  }
-
-  /** Re-seals rows whose MAC carries an old key; returns how many. */
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<WebhookRow>(`SELECT * FROM webhook WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    return eachIntact(rows, (row) => {
-      this.#checked(row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'webhook', row.id, decisive(row));
-      this.#sql.run('UPDATE webhook SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    });
+    this.#webhooks.update({ ...row, deleted_at: nowMs }, DELETED);
   }
 
   // ---- deliveries
 
   insertDelivery(access: WriteAccess, row: DeliveryRow): void {
     access.check();
-    this.#sql.run(
-      'INSERT INTO delivery (id, webhook_id, alert_id, state, attempts, next_attempt_at, cause, created_at, finished_at) ' +
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      row.webhook_id,
-      row.alert_id,
-      row.state,
-      row.attempts,
-      row.next_attempt_at,
-      row.cause,
-      row.created_at,
-      row.finished_at,
-    );
+    this.#deliveries.insert(row);
   }
 
+  /** @throws integrity */
   findDelivery(access: Lookup, id: string): DeliveryRow | undefined {
     access.check();
-    return this.#sql.get<DeliveryRow>('SELECT * FROM delivery WHERE id = ?', id);
+    const row = this.#sql.get<DeliveryRow>('SELECT * FROM delivery WHERE id = ?', id);
+    return this.#deliveries.checked(row) ?? this.#deliveries.absentById(id);
   }
 
   saveDelivery(access: WriteAccess | Bookkeeping<'delivery'>, row: DeliveryRow): void {
     access.check();
-    this.#sql.run(
-      'UPDATE delivery SET state = ?, attempts = ?, next_attempt_at = ?, cause = ?, finished_at = ? WHERE id = ?',
-      row.state,
-      row.attempts,
-      row.next_attempt_at,
-      row.cause,
-      row.finished_at,
-      row.id,
-    );
+    this.#deliveries.update(row, DELIVERY);
   }
 
   /** Longest due first, in turns: however much waits for one webhook, each other one has its share. */
@@ -232,12 +195,9 @@ export class AlertStore {
   /** What is due at one webhook waits until `untilMs` without an attempt. */
   postpone(access: Bookkeeping<'delivery'>, webhookId: string, nowMs: number, untilMs: number): void {
     access.check();
-    this.#sql.run(
-      "UPDATE delivery SET next_attempt_at = ? WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ?",
-      untilMs,
-      webhookId,
-      nowMs,
-    );
+    const query = "SELECT * FROM delivery WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ? LIMIT ?";
+    for (const row of this.#deliveries.intact(this.#sql.all<DeliveryRow>(query, webhookId, nowMs, POSTPONE_ROWS)))
+      this.#deliveries.update({ ...row, next_attempt_at: untilMs }, DELIVERY);
   }
 
   /** Gives up what waits at one webhook, if made before `createdBeforeMs`; returns how many. */
@@ -249,14 +209,11 @@ export class AlertStore {
     createdBeforeMs = Number.MAX_SAFE_INTEGER,
   ): number {
     access.check();
-    return this.#sql.all(
-      "UPDATE delivery SET state = 'given_up', cause = ?, next_attempt_at = NULL, finished_at = ? " +
-        "WHERE webhook_id = ? AND state = 'waiting' AND created_at < ? RETURNING id",
-      cause,
-      nowMs,
-      webhookId,
-      createdBeforeMs,
-    ).length;
+    const query = "SELECT * FROM delivery WHERE webhook_id = ? AND state = 'waiting' AND created_at < ?";
+    const waiting = this.#deliveries.intact(this.#sql.all<DeliveryRow>(query, webhookId, createdBeforeMs));
+    for (const row of waiting)
+      this.#deliveries.update({ ...row, state: 'given_up', cause, next_attempt_at: null, finished_at: nowMs }, DELIVERY);
+    return waiting.length;
   }
 
   /** Deliveries that are still to be made. */
@@ -266,15 +223,13 @@ export class AlertStore {
     return Number(this.#sql.get(counted)?.['n'] ?? 0);
   }
 
-  /** Newest first. */
+  /** Newest first. A damaged row is left out. */
   deliveries(access: Lookup, webhookId: string, before: Before, maxRows: number): DeliveryRow[] {
     access.check();
-    return this.#sql.all<DeliveryRow>(
-      'SELECT * FROM delivery WHERE webhook_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?',
-      webhookId,
-      before.at,
-      before.id,
-      maxRows,
+    const query =
+      'SELECT * FROM delivery WHERE webhook_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?';
+    return this.#deliveries.page(maxRows, (last, rows) =>
+      this.#sql.all<DeliveryRow>(query, webhookId, last?.created_at ?? before.at, last?.id ?? before.id, rows),
     );
   }
 
@@ -292,14 +247,9 @@ export class AlertStore {
     }
   }
 
-  /** Known hole: who can write the database can hide a webhook by its `deleted_at`, as they could by taking the row away. */
+  /** Known hole: who can write the database can hide a webhook from this list; the scrub tells. */
   #live(access: Lookup): WebhookRow[] {
     access.check();
     return this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE deleted_at IS NULL ORDER BY created_at, id');
-  }
-
-  #checked(row: WebhookRow): WebhookRow {
-    checkRow(this.#keyring, 'webhook', row.id, decisive(row), row);
-    return row;
   }
 }

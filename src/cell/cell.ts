@@ -25,6 +25,10 @@ export interface CellHooks {
   beforeCommit?(): void;
   /** The batch is durable; must not throw. */
   afterCommit?(): void;
+  /** After `afterCommit`: what the answers of this batch wait for, however it ends. */
+  holdAnswers?(): Promise<unknown> | undefined;
+  /** A savepoint begins; what is returned takes back what memory was told since, when the savepoint is undone. */
+  mark?(): () => void;
   /** The batch was undone: drop whatever memory still believes in it. Runs again before the next batch if it throws (a failing disk). */
   afterRollback?(): void;
 }
@@ -127,11 +131,9 @@ export class Cell {
     this.#faults.at('cell.after-commit');
     for (const hooks of this.#hooks) hooks.afterCommit?.();
     const left = jobs.some((job) => job.erases === true) ? this.#eraseNow() : undefined;
-    for (const job of jobs) {
-      if (job.failed) job.reject(job.error);
-      else if (job.erases === true && left !== undefined) job.reject(left);
-      else job.resolve(job.value);
-    }
+    const waits = this.#hooks.flatMap((hooks) => hooks.holdAnswers?.() ?? []);
+    if (waits.length === 0) settle(jobs, left);
+    else void Promise.allSettled(waits).then(() => settle(jobs, left));
   }
 
   /**
@@ -191,7 +193,13 @@ export class Cell {
 
   /** Inside a job: what `work` changed is undone, and nothing else, when it throws. */
   savepoint<T>(work: () => T): T {
-    return this.#sql.transaction(work);
+    const undo = this.#hooks.flatMap((hooks) => hooks.mark?.() ?? []);
+    try {
+      return this.#sql.transaction(work);
+    } catch (error) {
+      for (const takeBack of undo.reverse()) takeBack();
+      throw error;
+    }
   }
 
   /** Nothing is queued. */
@@ -205,6 +213,15 @@ export class Cell {
     while (this.#queue.length > 0) this.#commitBatch();
     this.#closed = true;
     this.#sql.close();
+  }
+}
+
+/** @param left why what was deleted may still lie in a file */
+function settle(jobs: readonly Job[], left: unknown): void {
+  for (const job of jobs) {
+    if (job.failed) job.reject(job.error);
+    else if (job.erases === true && left !== undefined) job.reject(left);
+    else job.resolve(job.value);
   }
 }
 

@@ -1,9 +1,8 @@
 // Connections: one consent asked of a person each (decision 0007). Link, state and browser are kept as hashes; nothing here is a secret.
 // It must never hand out a row whose MAC does not fit: its state decides whether a stranger's account may come in.
 import type { Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 /**
  * `open`: nobody came back yet. `exchanging`: the code is on its way to the provider. `choosing`: the grant is stored, the person picks
@@ -37,28 +36,6 @@ export interface ConnectionRow {
 
 export type ConnectionFacts = Omit<ConnectionRow, 'mac' | 'mac_key_id'>;
 
-const COLUMNS = [
-  'credential_id',
-  'state',
-  'link_hash',
-  'state_hash',
-  'browser_hash',
-  'attempt',
-  'request',
-  'cause',
-  'created_at',
-  'created_by',
-  'expires_at',
-  'attempt_expires_at',
-  'finished_at',
-] as const;
-const INSERT = `INSERT INTO connection (id, ${COLUMNS.join(', ')}, mac, mac_key_id) VALUES (?, ${COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
-const UPDATE = `UPDATE connection SET ${COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
-
-function decisive(row: ConnectionFacts): SqlValue[] {
-  return COLUMNS.map((column) => row[column]);
-}
-
 /** Where a page of a list ended. */
 export interface ConnectionMark {
   readonly createdAt: number;
@@ -67,50 +44,48 @@ export interface ConnectionMark {
 
 export class ConnectionStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #rows: TableRows<ConnectionRow>;
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('connection');
   }
 
   insert(access: WriteAccess, row: ConnectionFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));
-    this.#sql.run(INSERT, row.id, ...decisive(row), mac, mac_key_id);
+    this.#rows.insert(row);
   }
 
   save(access: WriteAccess, row: ConnectionFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));
-    this.#sql.run(UPDATE, ...decisive(row), mac, mac_key_id, row.id);
+    this.#rows.update(row);
   }
 
   /** @throws integrity */
   find(access: Lookup, id: string): ConnectionRow | undefined {
     access.check();
-    return this.#checked(this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id));
+    const row = this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id);
+    return this.#rows.checked(row) ?? this.#rows.absentById(id);
   }
 
   /** @throws integrity */
   findByLink(access: Lookup, linkHash: Uint8Array): ConnectionRow | undefined {
     access.check();
-    return this.#checked(this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE link_hash = ?', linkHash));
+    const row = this.#sql.get<ConnectionRow>('SELECT * FROM connection WHERE link_hash = ?', linkHash);
+    return this.#rows.checked(row) ?? this.#rows.absentByName(linkHash);
   }
 
-  /** Newest first, after `mark` (exclusive). */
+  /** Newest first, after `mark` (exclusive). A damaged row is left out. */
   list(access: Lookup, credentialId: string, mark: ConnectionMark, maxRows: number): ConnectionRow[] {
     access.check();
-    return this.#sql.all<ConnectionRow>(
-      'SELECT * FROM connection WHERE credential_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?',
-      credentialId,
-      mark.createdAt,
-      mark.id,
-      maxRows,
+    const query =
+      'SELECT * FROM connection WHERE credential_id = ? AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?';
+    return this.#rows.page(maxRows, (last, rows) =>
+      this.#sql.all<ConnectionRow>(query, credentialId, last?.created_at ?? mark.createdAt, last?.id ?? mark.id, rows),
     );
   }
 
-  /** Those of a credential whose link still leads somewhere. @throws integrity */
+  /** Those of a credential whose link still leads somewhere. A damaged one leads nowhere and is left out. */
   usable(access: Lookup, credentialId: string, nowMs: number): ConnectionRow[] {
     access.check();
     const rows = this.#sql.all<ConnectionRow>(
@@ -118,8 +93,7 @@ export class ConnectionStore {
       credentialId,
       nowMs,
     );
-    for (const row of rows) this.#checked(row);
-    return rows;
+    return this.#rows.intact(rows);
   }
 
   /** Ids only, unchecked: whoever works on one reads its checked row first. */
@@ -132,21 +106,5 @@ export class ConnectionStore {
         maxRows,
       )
       .map(({ id }) => id);
-  }
-
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<ConnectionRow>(`SELECT * FROM connection WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    return eachIntact(rows, (row) => {
-      this.#checked(row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'connection', row.id, decisive(row));
-      this.#sql.run('UPDATE connection SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    });
-  }
-
-  #checked(row: ConnectionRow | undefined): ConnectionRow | undefined {
-    if (row !== undefined) checkRow(this.#keyring, 'connection', row.id, decisive(row), row);
-    return row;
   }
 }

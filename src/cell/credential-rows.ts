@@ -64,41 +64,6 @@ export interface VersionRow {
 /** Everything of a version but its sealed bytes. */
 export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
 
-/** Every column but id and MAC: what is written and what the MAC covers. */
-export const CREDENTIAL_COLUMNS = [
-  'environment_id',
-  'name',
-  'kind',
-  'connector',
-  'state',
-  'health',
-  'health_since',
-  'health_cause',
-  'current_version',
-  'previous_version',
-  'pending_version',
-  'latest_version',
-  'revision',
-  'description',
-  'labels',
-  'config',
-  'value_expires_at',
-  'refresh_due_at',
-  'created_at',
-  'created_by',
-  'updated_at',
-  'deleted_at',
-  'destroy_after_at',
-] as const;
-
-/** Columns of a later schema step, each with the value it had before anyone set it. */
-export const LATER_COLUMNS = [
-  ['grant_facts', '{}'],
-  ['grant_ends_at', null],
-  ['review_due_at', null],
-  ['revoke_due_at', null],
-] as const;
-
 export interface CredentialFilter {
   readonly environmentId: string;
   readonly kind?: string | undefined;

@@ -3,36 +3,18 @@
 import { fail, notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
-import {
-  CREDENTIAL_COLUMNS,
-  type CredentialFacts,
-  type CredentialFilter,
-  type CredentialRow,
-  type EnvironmentRow,
-  LATER_COLUMNS,
-  type VersionFacts,
-  type VersionRow,
+import type {
+  CredentialFacts,
+  CredentialFilter,
+  CredentialRow,
+  EnvironmentRow,
+  VersionFacts,
+  VersionRow,
 } from './credential-rows.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, type Sealed, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
+import type { CellRows, TableRows } from './rows.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
 export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
-
-const WRITTEN = [...CREDENTIAL_COLUMNS, ...LATER_COLUMNS.map(([column]) => column)];
-const INSERT = `INSERT INTO credential (id, ${WRITTEN.join(', ')}, mac, mac_key_id) VALUES (?, ${WRITTEN.map(() => '?').join(', ')}, ?, ?)`;
-const UPDATE = `UPDATE credential SET ${WRITTEN.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = ?`;
-
-function written(row: CredentialFacts): SqlValue[] {
-  return WRITTEN.map((column) => row[column] ?? null);
-}
-
-/** What the MAC covers. Columns of later steps count once one of them says anything, so that rows of an older build still pass. */
-function decisive(row: CredentialFacts): SqlValue[] {
-  const first = CREDENTIAL_COLUMNS.map((column) => row[column] ?? null);
-  const untouched = LATER_COLUMNS.every(([column, initial]) => (row[column] ?? null) === initial);
-  return untouched ? first : [...first, ...LATER_COLUMNS.map(([column]) => row[column] ?? null)];
-}
 
 export interface CredentialList {
   readonly rows: CredentialRow[];
@@ -74,43 +56,40 @@ function restOf(filter: CredentialFilter, bound: string | undefined): { where: s
 
 export class CredentialStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #environments: TableRows<EnvironmentRow>;
+  readonly #rows: TableRows<CredentialRow>;
+  readonly #versions: TableRows<VersionRow>;
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#environments = rows.of('environment');
+    this.#rows = rows.of('credential');
+    this.#versions = rows.of('credential_version');
   }
 
   insertEnvironment(access: WriteAccess, row: EnvironmentRow): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
-    this.#sql.run(
-      'INSERT INTO environment (id, name, created_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?)',
-      row.id,
-      row.name,
-      row.created_at,
-      mac,
-      mac_key_id,
-    );
+    this.#environments.insert(row);
   }
 
+  /** A damaged row is left out. */
   environments(access: Lookup): EnvironmentRow[] {
     access.check();
-    return this.#sql
-      .all<EnvironmentRow & Sealed>('SELECT * FROM environment ORDER BY name')
-      .map((row) => this.#checkedEnvironment(row));
+    return this.#environments.intact(this.#sql.all<EnvironmentRow>('SELECT * FROM environment ORDER BY name'));
   }
 
+  /** SECURITY: two names exchanged would hand production's values to a workload of staging (CR-01). @throws integrity */
   findEnvironment(access: Lookup, name: string): EnvironmentRow | undefined {
     access.check();
-    const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE name = ?', name);
-    return row === undefined ? undefined : this.#checkedEnvironment(row);
+    const row = this.#sql.get<EnvironmentRow>('SELECT * FROM environment WHERE name = ?', name);
+    return this.#environments.checked(row) ?? this.#environments.absentByName(name);
   }
 
+  /** @throws not_found | integrity */
   environmentById(access: Lookup, id: string): EnvironmentRow {
     access.check();
-    const row = this.#sql.get<EnvironmentRow & Sealed>('SELECT * FROM environment WHERE id = ?', id);
-    return row === undefined ? notFound('environment') : this.#checkedEnvironment(row);
+    const row = this.#sql.get<EnvironmentRow>('SELECT * FROM environment WHERE id = ?', id);
+    return this.#environments.checked(row) ?? this.#environments.absentById(id) ?? notFound('environment');
   }
 
   /** Grants that are dead at their provider; the index holds no others. */
@@ -126,27 +105,23 @@ export class CredentialStore {
   /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
   find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();
-    return this.#checked(
-      this.#sql.get<CredentialRow>(
-        "SELECT * FROM credential WHERE environment_id = ? AND name = ? AND state <> 'destroyed'",
-        environmentId,
-        name,
-      ),
-    );
+    const query = "SELECT * FROM credential WHERE environment_id = ? AND name = ? AND state <> 'destroyed'";
+    const row = this.#sql.get<CredentialRow>(query, environmentId, name);
+    return this.#rows.checked(row) ?? this.#rows.absentByName(environmentId, name);
   }
 
   /** @throws not_found | integrity */
   byId(access: Lookup, id: string): CredentialRow {
     access.check();
-    return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
+    const row = this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id);
+    return this.#rows.checked(row) ?? this.#rows.absentById(id) ?? notFound('credential');
   }
 
   /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
   insert(access: WriteAccess, row: CredentialFacts): void {
     access.check();
     this.#refuseTwin(row);
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
-    this.#sql.run(INSERT, row.id, ...written(row), mac, mac_key_id);
+    this.#rows.insert(row);
   }
 
   #refuseTwin({ environment_id, name }: CredentialFacts): void {
@@ -164,88 +139,67 @@ export class CredentialStore {
 
   save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
-    this.#sql.run(UPDATE, ...written(row), mac, mac_key_id, row.id);
+    this.#rows.update(row);
   }
 
-  /** By name from `afterName` on (exclusive). Looks at so many rows and no more, whatever the filter. @throws integrity */
+  /** By name from `afterName` on (exclusive). Looks at so many rows and no more, whatever the filter. A damaged row is left out. */
   list(access: Lookup, filter: CredentialFilter, afterName: string, maxRows: number): CredentialList {
     access.check();
     const walk = walkOf(filter);
     const from = `FROM credential INDEXED BY ${walk.index} WHERE environment_id = ? AND ${walk.where} AND name > ?`;
-    const start = [filter.environmentId, ...walk.values, afterName];
+    const start = (after: string) => [filter.environmentId, ...walk.values, after];
     const bound = this.#sql.get<{ name: string }>(
       `SELECT name ${from} ORDER BY name LIMIT 1 OFFSET ?`,
-      ...start,
+      ...start(afterName),
       LIMITS.listScanMaxRows - 1,
     )?.name;
     const { where, values } = restOf(filter, bound);
-    const rows = this.#sql.all<CredentialRow>(
-      `SELECT * ${from}${where.map((one) => ` AND ${one}`).join('')} ORDER BY name LIMIT ?`,
-      ...start,
-      ...values,
-      maxRows,
+    const query = `SELECT * ${from}${where.map((one) => ` AND ${one}`).join('')} ORDER BY name LIMIT ?`;
+    const rows = this.#rows.page(maxRows, (last, count) =>
+      this.#sql.all<CredentialRow>(query, ...start(last?.name ?? afterName), ...values, count),
     );
-    for (const row of rows) this.#checked(row);
     return { rows, scannedTo: bound };
   }
 
   insertVersion(access: WriteAccess, row: VersionRow): void {
     access.check();
-    this.#sql.run(
-      'INSERT INTO credential_version (credential_id, version, key_id, wrapped_key, value, retained, value_expires_at, created_at, ' +
-        'created_by, origin, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.credential_id,
-      row.version,
-      row.key_id,
-      row.wrapped_key,
-      row.value,
-      row.retained,
-      row.value_expires_at,
-      row.created_at,
-      row.created_by,
-      row.origin,
-      row.run_id,
-    );
+    this.#versions.insert(row);
   }
 
+  /** @throws integrity */
   findVersion(access: ReadAccess, credentialId: string, version: number): VersionRow | undefined {
     access.check();
-    return this.#sql.get<VersionRow>(
-      'SELECT * FROM credential_version WHERE credential_id = ? AND version = ?',
-      credentialId,
-      version,
-    );
+    return this.#checkedVersion(credentialId, version);
   }
 
-  /** What is known of a version, without its sealed bytes. */
+  /** What is known of a version, without its sealed bytes. @throws integrity */
   findVersionFacts(access: Lookup, credentialId: string, version: number): VersionFacts | undefined {
     access.check();
-    return this.#sql.get<VersionRow>(
-      'SELECT credential_id, version, key_id, value_expires_at, created_at, created_by, origin, run_id FROM credential_version ' +
-        'WHERE credential_id = ? AND version = ?',
-      credentialId,
-      version,
-    ) as VersionFacts | undefined;
+    const row = this.#checkedVersion(credentialId, version);
+    return row === undefined ? undefined : factsOf(row);
   }
 
+  #checkedVersion(credentialId: string, version: number): VersionRow | undefined {
+    const query = 'SELECT * FROM credential_version WHERE credential_id = ? AND version = ?';
+    const row = this.#sql.get<VersionRow>(query, credentialId, version);
+    return this.#versions.checked(row) ?? this.#versions.absentById(credentialId, version);
+  }
+
+  /** Newest first. A damaged row is left out. */
   versions(access: Lookup, credentialId: string, beforeVersion: number, maxRows: number): VersionFacts[] {
     access.check();
-    return this.#sql.all<VersionRow>(
-      'SELECT credential_id, version, key_id, value_expires_at, created_at, created_by, origin, run_id FROM credential_version ' +
-        'WHERE credential_id = ? AND version < ? ORDER BY version DESC LIMIT ?',
-      credentialId,
-      beforeVersion,
-      maxRows,
-    ) as VersionFacts[];
+    const query = 'SELECT * FROM credential_version WHERE credential_id = ? AND version < ? ORDER BY version DESC LIMIT ?';
+    const read = (last: VersionRow | undefined, rows: number) =>
+      this.#sql.all<VersionRow>(query, credentialId, last?.version ?? beforeVersion, rows);
+    return this.#versions.page(maxRows, read).map(factsOf);
   }
 
   /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
   pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
     access.check();
     const { revocation } = JSON.parse(row.grant_facts) as { revocation?: { state: string; version?: number } };
-    this.#sql.run(
-      'DELETE FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?, ?)',
+    const old = this.#sql.all<VersionRow>(
+      'SELECT credential_id, version FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?, ?)',
       row.id,
       row.latest_version - keep,
       row.current_version,
@@ -253,54 +207,27 @@ export class CredentialStore {
       row.pending_version ?? -1,
       revocation?.state === 'waiting' ? (revocation.version ?? -1) : -1,
     );
+    this.#versions.remove(old);
   }
 
   /** Removes every sealed byte of a credential; its row stays as a tombstone. */
   dropVersions(access: WriteAccess, credentialId: string): number {
     access.check();
-    return this.#sql.all('DELETE FROM credential_version WHERE credential_id = ? RETURNING version', credentialId).length;
+    const query = 'SELECT credential_id, version FROM credential_version WHERE credential_id = ?';
+    const all = this.#sql.all<VersionRow>(query, credentialId);
+    this.#versions.remove(all);
+    return all.length;
   }
 
+  /** Unchecked: whoever destroys one reads its checked row first. */
   dueForDestruction(access: Lookup, nowMs: number, maxRows: number): CredentialRow[] {
     access.check();
-    return this.#sql.all<CredentialRow>(
-      "SELECT * FROM credential WHERE destroy_after_at IS NOT NULL AND destroy_after_at <= ? AND state = 'deleted' LIMIT ?",
-      nowMs,
-      maxRows,
-    );
+    const query =
+      "SELECT * FROM credential WHERE destroy_after_at IS NOT NULL AND destroy_after_at <= ? AND state = 'deleted' LIMIT ?";
+    return this.#sql.all<CredentialRow>(query, nowMs, maxRows);
   }
+}
 
-  /** Re-seals up to `maxRows` rows that carry another MAC key than the active one. */
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<CredentialRow>(`SELECT * FROM credential WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    const done = eachIntact(rows, (row) => {
-      this.#checked(row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
-      this.#sql.run('UPDATE credential SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    });
-    return done + this.#resealEnvironments(keyId);
-  }
-
-  /** Few by nature, so all at once. */
-  #resealEnvironments(keyId: string): number {
-    const rows = this.#sql.all<EnvironmentRow & Sealed>(`SELECT * FROM environment WHERE ${UNDER_OTHER_KEY}`, keyId, keyId);
-    return eachIntact(rows, (row) => {
-      this.#checkedEnvironment(row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'environment', row.id, [row.name, row.created_at]);
-      this.#sql.run('UPDATE environment SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    });
-  }
-
-  /** SECURITY: two names exchanged would hand production's values to a workload of staging (CR-01). */
-  #checkedEnvironment(row: EnvironmentRow & Sealed): EnvironmentRow {
-    checkRow(this.#keyring, 'environment', row.id, [row.name, row.created_at], row);
-    return row;
-  }
-
-  #checked(row: CredentialRow | undefined): CredentialRow | undefined {
-    if (row !== undefined) checkRow(this.#keyring, 'credential', row.id, decisive(row), row);
-    return row;
-  }
+function factsOf({ wrapped_key: _wrapped, value: _value, retained: _retained, ...facts }: VersionRow): VersionFacts {
+  return facts;
 }

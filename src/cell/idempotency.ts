@@ -1,5 +1,6 @@
 // Answers kept for a repeated Idempotency-Key, sealed, for a day. It must never give one caller's answer to another.
 import type { Bookkeeping, Lookup } from './access.ts';
+import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 export interface IdempotencyRow {
@@ -15,42 +16,33 @@ export interface IdempotencyRow {
 
 export class IdempotencyStore {
   readonly #sql: Sql;
+  readonly #rows: TableRows<IdempotencyRow>;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('idempotency');
   }
 
   find(access: Lookup, principalId: string, key: string): IdempotencyRow | undefined {
     access.check();
-    return this.#sql.get<IdempotencyRow>(
-      'SELECT * FROM idempotency WHERE principal_id = ? AND idempotency_key = ?',
-      principalId,
-      key,
-    );
+    return this.#rows.checked(this.#read(principalId, key)) ?? this.#rows.absentById(principalId, key);
+  }
+
+  #read(principalId: string, key: string): IdempotencyRow | undefined {
+    const query = `${this.#rows.select} WHERE principal_id = ? AND idempotency_key = ?`;
+    return this.#sql.get<IdempotencyRow>(query, principalId, key);
   }
 
   /** Takes the place of an expired answer under the same key. */
   save(access: Bookkeeping<'idempotency'>, row: IdempotencyRow): void {
     access.check();
-    this.#sql.run(
-      'INSERT OR REPLACE INTO idempotency (principal_id, idempotency_key, request_hash, status, wrapped_key, key_id, value, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-      row.principal_id,
-      row.idempotency_key,
-      row.request_hash,
-      row.status,
-      row.wrapped_key,
-      row.key_id,
-      row.value,
-      row.expires_at,
-    );
+    if (this.#read(row.principal_id, row.idempotency_key) === undefined) this.#rows.insert(row);
+    else this.#rows.update(row);
   }
 
   purgeExpired(access: Bookkeeping<'purge' | 'idempotency'>, beforeMs: number, maxRows: number): void {
     access.check();
-    this.#sql.run(
-      'DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE expires_at < ? LIMIT ?)',
-      beforeMs,
-      maxRows,
-    );
+    const query = `${this.#rows.select} WHERE expires_at < ? LIMIT ?`;
+    this.#rows.remove(this.#sql.all<IdempotencyRow>(query, beforeMs, maxRows));
   }
 }

@@ -16,10 +16,15 @@ interface IdentityRow {
 }
 
 /**
- * Answers the incarnation's id, making it when the database is new.
- * @throws integrity when the database belongs to another installation or cell
+ * Answers the incarnation's id, making it when the database is new; without `newIncarnation` it must be there.
+ * @throws rolled_back when it is not; integrity when the database belongs to another installation or cell
  */
-export function ensureIdentity(sql: Sql, identity: CellIdentity, newIncarnation: () => string, nowMs: number): string {
+export function ensureIdentity(
+  sql: Sql,
+  identity: CellIdentity,
+  newIncarnation: (() => string) | undefined,
+  nowMs: number,
+): string {
   const present = sql.get<IdentityRow>('SELECT installation_id, cell_id, kind, incarnation_id FROM cell WHERE id = 1');
   const { kind, installationId, cellId } = identity;
   if (present !== undefined) {
@@ -27,6 +32,7 @@ export function ensureIdentity(sql: Sql, identity: CellIdentity, newIncarnation:
       fail('integrity', 'this database belongs to another cell', { evidence: 'cell identity mismatch' });
     return present.incarnation_id;
   }
+  if (newIncarnation === undefined) fail('rolled_back', 'the database of this cell is empty: restore it from a copy');
   const incarnation = newIncarnation();
   sql.run(
     'INSERT INTO cell (id, kind, installation_id, cell_id, incarnation_id, created_at) VALUES (1, ?, ?, ?, ?, ?)',
@@ -37,4 +43,9 @@ export function ensureIdentity(sql: Sql, identity: CellIdentity, newIncarnation:
     nowMs,
   );
   return incarnation;
+}
+
+/** The database goes on as another incarnation than the copies of it. */
+export function changeIncarnation(sql: Sql, incarnationId: string): void {
+  sql.run('UPDATE cell SET incarnation_id = ? WHERE id = 1', incarnationId);
 }

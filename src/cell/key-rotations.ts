@@ -2,9 +2,8 @@
 // It must never let a key be destroyed while a row refers to it.
 import type { Purpose } from '../crypto/envelope.ts';
 import type { Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { countStale, REWRAP_TABLES, rewrapRows } from './rewrap.ts';
-import type { Sql } from './sql.ts';
+import { countStale, resealRows, rewrapRows } from './rewrap.ts';
+import type { CellRows, TableRows } from './rows.ts';
 
 export interface KeyProgress {
   readonly purpose: string;
@@ -24,18 +23,22 @@ interface ProgressRow {
   finished_at: number | null;
 }
 
-export class KeyRotationStore {
-  readonly #sql: Sql;
-  readonly #keyring: Keyring;
+const DONE = ['done'] as const;
+const FINISHED = ['done', 'finished_at'] as const;
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+export class KeyRotationStore {
+  readonly #cell: CellRows;
+  readonly #rows: TableRows<ProgressRow>;
+
+  constructor(rows: CellRows) {
+    this.#cell = rows;
+    this.#rows = rows.of('key_rotation');
   }
 
+  /** A damaged row is left out. */
   progress(access: Lookup): KeyProgress[] {
     access.check();
-    return this.#sql.all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose').map((row) => ({
+    return this.#intact().map((row) => ({
       purpose: row.purpose,
       toVersion: row.to_version,
       total: row.total,
@@ -45,55 +48,39 @@ export class KeyRotationStore {
     }));
   }
 
+  #intact(): ProgressRow[] {
+    return this.#rows.intact(this.#cell.sql.all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose'));
+  }
+
   begin(access: WriteAccess, purpose: Purpose, toVersion: number, nowMs: number): void {
     access.check();
-    this.#sql.run(
-      'INSERT INTO key_rotation (purpose, to_version, total, done, started_at) VALUES (?, ?, ?, 0, ?)',
-      purpose,
-      toVersion,
-      countStale(this.#sql, purpose, this.#keyring),
-      nowMs,
-    );
+    const total = countStale(this.#cell, purpose);
+    this.#rows.insert({ purpose, to_version: toVersion, total, done: 0, started_at: nowMs, finished_at: null });
   }
 
   advance(access: WriteAccess, progress: KeyProgress, rows: number): void {
     access.check();
-    this.#sql.run(
-      'UPDATE key_rotation SET done = min(done + ?, total) WHERE purpose = ? AND to_version = ?',
-      rows,
-      progress.purpose,
-      progress.toVersion,
-    );
+    const row = this.#intact().find((one) => one.purpose === progress.purpose && one.to_version === progress.toVersion);
+    if (row !== undefined) this.#rows.update({ ...row, done: Math.min(row.done + rows, row.total) }, DONE);
   }
 
   /** The purpose has nothing left under an old key; those keys may be destroyed from `destroyAfterMs` on. */
   finish(access: WriteAccess, purpose: string, nowMs: number, destroyAfterMs: number): void {
     access.check();
-    this.#sql.run(
-      'UPDATE key_rotation SET done = total, finished_at = ? WHERE purpose = ? AND finished_at IS NULL',
-      nowMs,
-      purpose,
-    );
-    this.#sql.run(
-      "UPDATE tenant_key SET destroy_after_at = ? WHERE purpose = ? AND state = 'decrypt_only' AND destroy_after_at IS NULL",
-      destroyAfterMs,
-      purpose,
-    );
+    for (const row of this.#intact().filter((one) => one.purpose === purpose && one.finished_at === null))
+      this.#rows.update({ ...row, done: row.total, finished_at: nowMs }, FINISHED);
+    this.#cell.keyring.planDestruction(purpose, destroyAfterMs);
   }
 
   /** Rows under any key of the purpose but the active one, or under exactly `keyId`. */
   countStale(access: Lookup, purpose: Purpose, keyId?: string): number {
     access.check();
-    return countStale(this.#sql, purpose, this.#keyring, keyId);
+    return countStale(this.#cell, purpose, keyId);
   }
 
   /** Moves up to `maxRows` sealed rows of the purpose to its active key. Inside a job. */
   rewrap(access: WriteAccess, purpose: Purpose, maxRows: number): number {
     access.check();
-    let moved = 0;
-    for (const table of REWRAP_TABLES) {
-      if (moved < maxRows) moved += rewrapRows(this.#sql, table, purpose, this.#keyring, maxRows - moved);
-    }
-    return moved;
+    return purpose === 'metadata_mac' ? resealRows(this.#cell, maxRows) : rewrapRows(this.#cell, purpose, maxRows);
   }
 }

@@ -9,6 +9,7 @@ import type { SecretValue } from '../base/secret-value.ts';
 import { PURPOSES, type Purpose, type SealContext, type SealingKey } from '../crypto/envelope.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
+import type { TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 /** Purposes of one cell's keys that are in use; a new purpose gets its key at the next open. */
@@ -50,6 +51,10 @@ export class Keyring {
   /** Wraps by key id as the last batch left them. */
   readonly #wraps = new Map<string, number>();
   #pendingWraps = new Map<string, number>();
+  /** The rows as the cell's map has them; until they are bound, the keys may check the map and nothing else. */
+  #rows: TableRows<KeyRow> | undefined;
+  /** Ids of keys whose row failed its check. */
+  readonly #damaged = new Set<string>();
 
   constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
     this.#sql = sql;
@@ -61,17 +66,38 @@ export class Keyring {
   /** Unwraps every key that is not destroyed. @throws integrity | sealed when root or erasure key do not fit */
   load(): this {
     const rows = this.rows();
+    // The map is read with the keys as they were: its chunks carry MACs.
+    const intact = new Set(this.#rows?.intact(rows) ?? rows);
     this.#byId.clear();
     this.#active.clear();
     this.#wraps.clear();
-    for (const row of rows) this.#hold(row);
+    this.#damaged.clear();
+    for (const row of rows) {
+      if (intact.has(row)) this.#hold(row);
+      else this.#damaged.add(row.key_id);
+    }
     return this;
+  }
+
+  /**
+   * From now on a key is what the map says it is, and every change of one is in the map.
+   * SECURITY: a retired key made active again would seal new values; a destroyed one put back would open old ones (D12).
+   */
+  bind(rows: TableRows<KeyRow>): this {
+    this.#rows = rows;
+    return this.load();
+  }
+
+  /** Tags rows that carry no MAC of their own; the same for the life of the installation. */
+  tagKey(): KeyObject {
+    return this.#root.rowTagKey();
   }
 
   /** Makes version 1 of every purpose that has no key yet, all or none. */
   createMissing(clock: Clock, entropy: Entropy): void {
     this.#sql.transaction(() => {
-      for (const purpose of CELL_PURPOSES) if (!this.#active.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
+      const known = new Set(this.rows().map(({ purpose }) => purpose));
+      for (const purpose of CELL_PURPOSES) if (!known.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
     });
   }
 
@@ -86,31 +112,69 @@ export class Keyring {
     const wrapped = this.#root.sealTenantKey(this.#erasureKey, this.#context(purpose, keyId, version), bytes);
     bytes.fill(0);
     const now = clock.now();
-    this.#sql.run(
-      "UPDATE tenant_key SET state = 'decrypt_only', retired_at = ? WHERE purpose = ? AND state = 'active'",
-      now,
-      purpose,
-    );
-    this.#sql.run(
-      "INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, created_at) VALUES (?, ?, ?, 'active', ?, ?)",
-      keyId,
+    for (const row of this.#intactRows().filter((one) => one.purpose === purpose && one.state === 'active'))
+      this.#save({ ...row, state: 'decrypt_only', retired_at: now }, ['state', 'retired_at']);
+    this.#insert({
+      key_id: keyId,
       purpose,
       version,
+      state: 'active',
       wrapped,
-      now,
-    );
+      wraps: 0,
+      created_at: now,
+      retired_at: null,
+      destroy_after_at: null,
+      destroyed_at: null,
+    });
     this.load();
     return this.current(purpose);
   }
 
+  /** Rows that pass their check. */
+  #intactRows(): KeyRow[] {
+    const rows = this.rows();
+    return this.#rows?.intact(rows) ?? rows;
+  }
+
+  #insert(row: KeyRow): void {
+    if (this.#rows !== undefined) this.#rows.insert(row);
+    else
+      this.#sql.run(
+        'INSERT INTO tenant_key (key_id, purpose, version, state, wrapped, created_at) VALUES (?, ?, ?, ?, ?, ?)',
+        row.key_id,
+        row.purpose,
+        row.version,
+        row.state,
+        row.wrapped,
+        row.created_at,
+      );
+  }
+
+  #save(row: KeyRow, changed: readonly string[]): void {
+    this.#bound().update(row, changed);
+  }
+
+  #bound(): TableRows<KeyRow> {
+    return this.#rows ?? fail('internal', 'the keyring is not bound to its rows yet');
+  }
+
   /** The one key of this purpose that may seal. */
   current(purpose: Purpose): SealingKey {
-    return this.#active.get(purpose) ?? fail('sealed', 'the keys of this cell are not open');
+    return this.#active.get(purpose) ?? this.#noneActive(purpose);
+  }
+
+  #noneActive(purpose: Purpose): never {
+    const isDamaged = this.rows().some((row) => row.purpose === purpose && this.#damaged.has(row.key_id));
+    return isDamaged
+      ? fail('integrity', 'stored data failed its check', { evidence: `tenant_key: no intact active key for ${purpose}` })
+      : fail('sealed', 'the keys of this cell are not open');
   }
 
   /** @throws key_destroyed when the key is gone */
   byId(purpose: Purpose, keyId: string): SealingKey {
     const key = this.#byId.get(keyId);
+    if (this.#damaged.has(keyId))
+      fail('integrity', 'stored data failed its check', { evidence: 'tenant_key: the row of this key' });
     if (key === undefined) fail('key_destroyed', 'the key of this value was destroyed');
     if (key.purpose !== purpose) fail('integrity', 'stored data failed its check', { evidence: 'key of another purpose' });
     return key;
@@ -150,21 +214,27 @@ export class Keyring {
     this.load();
   }
 
-  /** The lowest key version still able to open anything (D13). */
+  /** The lowest key version still able to open anything (D13). The signing key of the log never rotates, so it does not count. */
   lowestVersion(): number {
     let lowest = Number.POSITIVE_INFINITY;
-    for (const key of this.#byId.values()) lowest = Math.min(lowest, key.version);
+    for (const key of this.#byId.values()) if (key.purpose !== 'audit_sign') lowest = Math.min(lowest, key.version);
     return Number.isFinite(lowest) ? lowest : 0;
   }
 
   /** Destroys a decrypt_only key (any other is left): its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
   destroy(keyId: string, nowMs: number): void {
-    const gone = this.#sql.get(
-      "UPDATE tenant_key SET state = 'destroyed', wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND state = 'decrypt_only' RETURNING 1 AS gone",
-      nowMs,
-      keyId,
+    const row = this.#intactRows().find((one) => one.key_id === keyId);
+    if (row?.state !== 'decrypt_only') return;
+    this.#save({ ...row, state: 'destroyed', wrapped: null, destroyed_at: nowMs }, ['state', 'wrapped', 'destroyed_at']);
+    this.#byId.delete(keyId);
+  }
+
+  /** Retired keys of the purpose may be destroyed from this time on. Call inside a transaction. */
+  planDestruction(purpose: string, destroyAfterMs: number): void {
+    const retired = this.#intactRows().filter(
+      (row) => row.purpose === purpose && row.state === 'decrypt_only' && row.destroy_after_at === null,
     );
-    if (gone !== undefined) this.#byId.delete(keyId);
+    for (const row of retired) this.#save({ ...row, destroy_after_at: destroyAfterMs }, ['destroy_after_at']);
   }
 
   context(purpose: Purpose, field: string, objectId: string, version: number): SealContext {

@@ -1,108 +1,99 @@
-// Moving sealed rows from retired key versions to the active one. Only the wrap of the data key changes; values are not opened.
+// Moving rows from retired key versions to the active one: the wraps of data keys, and the MACs of rows and of the map. Values are not opened.
 import { rewrapDataKey } from '../crypto/data-key.ts';
 import type { Purpose } from '../crypto/envelope.ts';
-import type { Keyring } from './keyring.ts';
-import { eachIntact } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import { type CellRows, eachIntact } from './rows.ts';
+import type { SqlValue } from './sql.ts';
+import { anchoredTablesOf, tableOf } from './tables.ts';
+
+type AnyRow = Record<string, SqlValue>;
 
 /** A table with `key_id` and `wrapped_key`, and how to name the sealed object of a row. */
-export interface RewrapTable {
+interface RewrapTable {
   readonly table: string;
   readonly purposes: readonly Purpose[];
-  readonly columns: string;
   readonly field: string;
-  objectId(row: Record<string, SqlValue>): string;
-  version(row: Record<string, SqlValue>): number;
-  /** Finds the row again. */
-  readonly where: string;
-  keyOf(row: Record<string, SqlValue>): SqlValue[];
+  objectId(row: AnyRow): string;
+  version(row: AnyRow): number;
 }
 
-export const REWRAP_TABLES: readonly RewrapTable[] = [
+const REWRAP_TABLES: readonly RewrapTable[] = [
   {
     table: 'credential_version',
     purposes: ['oauth_token', 'api_key'],
-    columns: 'credential_id, version',
     field: 'credential_version',
     objectId: (row) => String(row['credential_id']),
     version: (row) => Number(row['version']),
-    where: 'credential_id = ? AND version = ?',
-    keyOf: (row) => [row['credential_id'] ?? null, row['version'] ?? null],
   },
   {
     table: 'idempotency',
     purposes: ['api_key'],
-    columns: 'principal_id, idempotency_key',
     field: 'idempotency.value',
     objectId: (row) => `${row['principal_id']}/${row['idempotency_key']}`,
     version: () => 0,
-    where: 'principal_id = ? AND idempotency_key = ?',
-    keyOf: (row) => [row['principal_id'] ?? null, row['idempotency_key'] ?? null],
   },
   {
     table: 'audit_source',
     purposes: ['audit_pii'],
-    columns: 'source_id',
     field: 'audit_source.value',
     objectId: () => 'source',
     version: () => 0,
-    where: 'source_id = ?',
-    keyOf: (row) => [row['source_id'] ?? null],
   },
 ];
 
-const MAC_TABLES = ['credential', 'environment', 'workload', 'token', 'connection', 'webhook', 'user', 'tenant'];
+const REWRAPPED = ['wrapped_key', 'key_id'] as const;
 
-function present(sql: Sql, table: string): boolean {
-  return sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = ?", table) !== undefined;
+/** The tables of this cell whose rows lie under keys of this purpose. */
+function rewrapTablesOf({ kind }: CellRows, purpose: Purpose): RewrapTable[] {
+  return REWRAP_TABLES.filter((one) => one.purposes.includes(purpose) && tableOf(one.table).cells.includes(kind));
 }
 
 /** Rows under any key of the purpose but the active one, or under exactly `keyId`. */
-export function countStale(sql: Sql, purpose: Purpose, keyring: Keyring, keyId?: string): number {
+export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): number {
+  const { sql, keyring } = rows;
   const active = keyring.current(purpose).id;
-  const stale =
-    keyId === undefined
-      ? keyring
-          .rows()
-          .filter((row) => row.purpose === purpose && row.key_id !== active)
-          .map((row) => row.key_id)
-      : [keyId];
-  const [tables, column] =
-    purpose === 'metadata_mac'
-      ? [MAC_TABLES, 'mac_key_id']
-      : [REWRAP_TABLES.filter((table) => table.purposes.includes(purpose)).map((table) => table.table), 'key_id'];
-  let count = 0;
-  for (const table of tables) {
-    if (!present(sql, table)) continue;
+  const others = keyring.rows().filter((row) => row.purpose === purpose && row.key_id !== active);
+  const stale = keyId === undefined ? others.map((row) => row.key_id) : [keyId];
+  const isMac = purpose === 'metadata_mac';
+  const tables = isMac ? anchoredTablesOf(rows.kind).filter(({ mac }) => mac === 'row') : rewrapTablesOf(rows, purpose);
+  const column = isMac ? 'mac_key_id' : 'key_id';
+  let count = isMac ? rows.anchor.countUnder(keyId) : 0;
+  for (const { table } of tables) {
     for (const id of stale) count += Number(sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id)?.['n'] ?? 0);
   }
   return count;
 }
 
-/** Rewraps up to `maxRows` rows of one table; a damaged one stays under its key. Call inside a transaction. */
-export function rewrapRows(sql: Sql, table: RewrapTable, purpose: Purpose, keyring: Keyring, maxRows: number): number {
-  if (!table.purposes.includes(purpose) || !present(sql, table.table)) return 0;
+/** Rewraps up to `maxRows` rows; a damaged one stays under its key. Call inside a transaction. */
+export function rewrapRows(rows: CellRows, purpose: Purpose, maxRows: number): number {
+  let moved = 0;
+  for (const table of rewrapTablesOf(rows, purpose))
+    if (moved < maxRows) moved += rewrapTable(rows, table, purpose, maxRows - moved);
+  return moved;
+}
+
+function rewrapTable(rows: CellRows, table: RewrapTable, purpose: Purpose, maxRows: number): number {
+  const { sql, keyring } = rows;
+  const own = rows.of<AnyRow>(table.table);
   const active = keyring.current(purpose);
   const stale = keyring.rows().filter((row) => row.purpose === purpose && row.state === 'decrypt_only');
   let moved = 0;
   for (const { key_id } of stale) {
     if (moved >= maxRows) break;
-    const rows = sql.all(
-      `SELECT ${table.columns}, wrapped_key FROM ${table.table} WHERE key_id = ? LIMIT ?`,
-      key_id,
-      maxRows - moved,
-    );
-    moved += eachIntact(rows, (row) => {
+    const batch = sql.all<AnyRow>(`${own.select} WHERE key_id = ? LIMIT ?`, key_id, maxRows - moved);
+    moved += eachIntact(own.intact(batch), (row) => {
       const context = keyring.context(purpose, table.field, table.objectId(row), table.version(row));
       const wrapped = rewrapDataKey(keyring.byId(purpose, key_id), active, context, row['wrapped_key'] as Uint8Array);
       keyring.countWrap(purpose);
-      sql.run(
-        `UPDATE ${table.table} SET wrapped_key = ?, key_id = ? WHERE ${table.where}`,
-        wrapped,
-        active.id,
-        ...table.keyOf(row),
-      );
+      own.update({ ...row, wrapped_key: wrapped, key_id: active.id }, REWRAPPED);
     });
   }
+  return moved;
+}
+
+/** Seals up to `maxRows` rows and chunks under the active MAC key; a damaged one stays under its key. Call inside a transaction. */
+export function resealRows(rows: CellRows, maxRows: number): number {
+  let moved = 0;
+  for (const { table } of anchoredTablesOf(rows.kind)) if (moved < maxRows) moved += rows.of(table).reseal(maxRows - moved);
+  if (moved < maxRows) moved += rows.anchor.reseal(maxRows - moved);
   return moved;
 }

@@ -2,6 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
+import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 export interface RunRow {
@@ -60,85 +61,73 @@ export interface JournalLine {
   readonly evidence?: string | null;
 }
 
+interface StoredStep extends RunStepRow {
+  run_id: string;
+}
+
+/** A run's progress; what it is about never changes. */
+const PROGRESS = [
+  'state',
+  'step',
+  'generation',
+  'attempts',
+  'lost_answers',
+  'fence',
+  'lease_until',
+  'lease_owner',
+  'next_attempt_at',
+  'outcome',
+  'cause',
+  'new_version',
+  'finished_at',
+] as const;
+
 export class RunStore {
   readonly #sql: Sql;
+  readonly #rows: TableRows<RunRow>;
+  readonly #steps: TableRows<StoredStep>;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('run');
+    this.#steps = rows.of('run_step');
   }
 
   insert(access: WriteAccess, row: RunRow): void {
     access.check();
-    this.#sql.run(
-      'INSERT INTO run (id, credential_id, kind, trigger, requested_by, state, step, generation, attempts, lost_answers, fence, lease_until, lease_owner, ' +
-        'next_attempt_at, outcome, cause, new_version, started_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      row.credential_id,
-      row.kind,
-      row.trigger,
-      row.requested_by,
-      row.state,
-      row.step,
-      row.generation,
-      row.attempts,
-      row.lost_answers,
-      row.fence,
-      row.lease_until,
-      row.lease_owner,
-      row.next_attempt_at,
-      row.outcome,
-      row.cause,
-      row.new_version,
-      row.started_at,
-      row.finished_at,
-    );
+    this.#rows.insert(row);
   }
 
   /** Overwrites a run's progress; what it is about never changes. */
   save(access: WriteAccess | Bookkeeping<'lease'>, row: RunRow): void {
     access.check();
-    this.#sql.run(
-      'UPDATE run SET state = ?, step = ?, generation = ?, attempts = ?, lost_answers = ?, fence = ?, lease_until = ?, lease_owner = ?, next_attempt_at = ?, ' +
-        'outcome = ?, cause = ?, new_version = ?, finished_at = ? WHERE id = ?',
-      row.state,
-      row.step,
-      row.generation,
-      row.attempts,
-      row.lost_answers,
-      row.fence,
-      row.lease_until,
-      row.lease_owner,
-      row.next_attempt_at,
-      row.outcome,
-      row.cause,
-      row.new_version,
-      row.finished_at,
-      row.id,
-    );
+    this.#rows.update(row, PROGRESS);
   }
 
+  /** @throws integrity */
   find(access: Lookup, id: string): RunRow | undefined {
     access.check();
-    return this.#sql.get<RunRow>('SELECT * FROM run WHERE id = ?', id);
+    const row = this.#sql.get<RunRow>('SELECT * FROM run WHERE id = ?', id);
+    return this.#rows.checked(row) ?? this.#rows.absentById(id);
   }
 
   get(access: Lookup, id: string): RunRow {
     return this.find(access, id) ?? notFound('run');
   }
 
+  /** SECURITY: a run that was taken away or closed behind our back would let its refresh token be spent twice. @throws integrity */
   findOpen(access: Lookup, credentialId: string): RunRow | undefined {
     access.check();
-    return this.#sql.get<RunRow>("SELECT * FROM run WHERE credential_id = ? AND state = 'open'", credentialId);
+    const row = this.#sql.get<RunRow>("SELECT * FROM run WHERE credential_id = ? AND state = 'open'", credentialId);
+    return this.#rows.checked(row) ?? this.#rows.absentByName(credentialId);
   }
 
-  /** Newest first; `beforeStartedAt` is exclusive. */
+  /** Newest first; `beforeStartedAt` is exclusive. A damaged row is left out. */
   list(access: Lookup, credentialId: string, beforeStartedAt: number, maxRows: number): RunRow[] {
     access.check();
-    return this.#sql.all<RunRow>(
-      'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, rowid DESC LIMIT ?',
-      credentialId,
-      beforeStartedAt,
-      maxRows,
+    const query = 'SELECT * FROM run WHERE credential_id = ? AND started_at < ? ORDER BY started_at DESC, rowid DESC LIMIT ?';
+    return this.#rows.page(maxRows, (last, rows) =>
+      this.#sql.all<RunRow>(query, credentialId, last?.started_at ?? beforeStartedAt, rows),
     );
   }
 
@@ -184,24 +173,19 @@ export class RunStore {
   journal(access: WriteAccess, runId: string, line: JournalLine): void {
     access.check();
     // Steps are only ever added, so their count numbers them; max() would have SQLite plan the statement anew for each run.
-    this.#sql.run(
-      'INSERT INTO run_step (run_id, sequence, step, status, at, evidence) ' +
-        'VALUES (?, (SELECT count(*) + 1 FROM run_step WHERE run_id = ?), ?, ?, ?, ?)',
-      runId,
-      runId,
-      line.step,
-      line.status,
-      line.at,
-      line.evidence ?? null,
-    );
+    const { step, status, at, evidence = null } = line;
+    this.#steps.insert({ run_id: runId, sequence: this.#countSteps(runId) + 1, step, status, at, evidence });
   }
 
+  #countSteps(runId: string): number {
+    return Number(this.#sql.get('SELECT count(*) AS n FROM run_step WHERE run_id = ?', runId)?.['n'] ?? 0);
+  }
+
+  /** A damaged row is left out. */
   steps(access: Lookup, runId: string): RunStepRow[] {
     access.check();
-    return this.#sql.all<RunStepRow>(
-      'SELECT sequence, step, status, at, evidence FROM run_step WHERE run_id = ? ORDER BY sequence',
-      runId,
-    );
+    const rows = this.#sql.all<StoredStep>('SELECT * FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
+    return this.#steps.intact(rows).map(({ sequence, step, status, at, evidence }) => ({ sequence, step, status, at, evidence }));
   }
 
   /** When the run first came to this step. */
@@ -223,23 +207,26 @@ export class RunStore {
     );
   }
 
-  /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. */
+  /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. @throws integrity */
   firstIntentAt(access: Lookup, runId: string): number | undefined {
     access.check();
-    return this.#sql.get<{ at: number }>(
-      "SELECT at FROM run_step WHERE run_id = ? AND step = 'intent' AND status = 'first' ORDER BY sequence DESC LIMIT 1",
+    const row = this.#sql.get<StoredStep>(
+      "SELECT * FROM run_step WHERE run_id = ? AND step = 'intent' AND status = 'first' ORDER BY sequence DESC LIMIT 1",
       runId,
-    )?.at;
+    );
+    // SECURITY: numbers have no gap, so a step that was taken away is the one after the last, or the last is further on.
+    this.#steps.absentById(runId, this.#countSteps(runId) + 1);
+    return this.#steps.checked(row)?.at;
   }
 
   /** When the credential's last finished run ended, if somebody had asked for it. */
   requestEndedAt(access: Lookup, credentialId: string): number | undefined {
     access.check();
-    const last = this.#sql.get<{ trigger: string; finished_at: number | null }>(
-      "SELECT trigger, finished_at FROM run WHERE credential_id = ? AND state <> 'open' ORDER BY started_at DESC, rowid DESC LIMIT 1",
+    const last = this.#sql.get<RunRow>(
+      "SELECT * FROM run WHERE credential_id = ? AND state <> 'open' ORDER BY started_at DESC, rowid DESC LIMIT 1",
       credentialId,
     );
-    return last?.trigger === 'request' ? (last.finished_at ?? undefined) : undefined;
+    return this.#rows.checked(last)?.trigger === 'request' ? (last?.finished_at ?? undefined) : undefined;
   }
 
   /** Milliseconds of the earliest thing this cell has to do; undefined when nothing waits. Each question is answered by an index. */

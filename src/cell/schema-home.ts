@@ -1,5 +1,6 @@
 // The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
 import type { SchemaStep } from './migrations.ts';
+import { ANCHOR_SCRIPT } from './schema-anchor.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { HOME_LISTS_SCRIPT } from './schema-lists.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
@@ -47,4 +48,12 @@ CREATE TABLE user_grant (
   },
   { version: 2, name: 'origin of tokens', script: TOKEN_ORIGIN_SCRIPT },
   { version: 3, name: 'lists', script: HOME_LISTS_SCRIPT },
+  {
+    version: 4,
+    name: 'anchored state',
+    script: `${ANCHOR_SCRIPT}
+-- 1: the tenant's own cell is anchored, so it is never opened without its head, nor made anew.
+ALTER TABLE tenant ADD COLUMN anchored INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

@@ -1,4 +1,4 @@
-// The sixth step of a tenant's cell: the journal of a run keeps what the provider said.
+// The seventh step of a tenant's cell: the journal of a run keeps what the provider said.
 import type { SchemaStep } from './migrations.ts';
 
 export const RUNS_STEP: SchemaStep = {

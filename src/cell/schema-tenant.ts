@@ -2,6 +2,7 @@
 import type { SchemaStep } from './migrations.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
+import { ANCHOR_STEP } from './schema-tenant-anchor.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
@@ -135,4 +136,5 @@ CREATE TABLE run_step (
   { version: 5, name: 'lists', script: TENANT_LISTS_SCRIPT },
   NAMES_STEP,
   RUNS_STEP,
+  ANCHOR_STEP,
 ];

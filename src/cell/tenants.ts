@@ -1,10 +1,9 @@
 // The list of tenants (home cell only): names, states, and the last checkpoint each tenant's log was seen at.
 // It must never return a row whose MAC does not fit: a name decides which database is meant, `demo` which proofs are asked for.
-import { KeyturnError, notFound } from '../base/errors.ts';
+import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, type Sealed, sealRow } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 export interface TenantRow {
   id: string;
@@ -15,87 +14,67 @@ export interface TenantRow {
   environments: string;
   created_at: number;
   created_by: string;
+  /** The last checkpoint note of its log that the home cell was shown; null where a file keeps it. */
   witnessed: string | null;
+  /** 1: its cell is anchored. It is never opened without its head then, nor made anew. */
+  anchored: number;
 }
 
-export type TenantFacts = Omit<TenantRow, 'witnessed'>;
+export type TenantFacts = Omit<TenantRow, 'witnessed' | 'anchored'>;
 
-function decisive(row: TenantFacts): SqlValue[] {
-  return [row.name, row.state, row.demo, row.environments, row.created_at, row.created_by];
-}
+const STATE = ['state'] as const;
+const WITNESSED = ['witnessed'] as const;
+const ANCHORED = ['anchored'] as const;
 
 export class TenantStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #rows: TableRows<TenantRow>;
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('tenant');
   }
 
   insert(access: WriteAccess, row: TenantFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'tenant', row.id, decisive(row));
-    this.#sql.run(
-      'INSERT INTO tenant (id, name, state, demo, environments, created_at, created_by, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      ...decisive(row),
-      mac,
-      mac_key_id,
-    );
+    this.#rows.insert(row);
   }
 
   /** By id or by the name of a tenant that is not erased. @throws integrity */
   find(access: Lookup, idOrName: string): TenantRow | undefined {
     access.check();
+    const { select } = this.#rows;
     const row =
-      this.#sql.get<TenantRow & Sealed>("SELECT * FROM tenant WHERE name = ? AND state <> 'erased'", idOrName) ??
-      this.#sql.get<TenantRow & Sealed>('SELECT * FROM tenant WHERE id = ?', idOrName);
-    return row === undefined ? undefined : this.#checked(row);
+      this.#sql.get<TenantRow>(`${select} WHERE name = ? AND state <> 'erased'`, idOrName) ??
+      this.#sql.get<TenantRow>(`${select} WHERE id = ?`, idOrName);
+    return this.#rows.checked(row) ?? this.#rows.absentById(idOrName) ?? this.#rows.absentByName(idOrName);
   }
 
   setState(access: WriteAccess | Bookkeeping<'provision'>, id: string, state: string): void {
-    const row = { ...(this.find(access, id) ?? notFound('tenant')), state };
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'tenant', id, decisive(row));
-    this.#sql.run('UPDATE tenant SET state = ?, mac = ?, mac_key_id = ? WHERE id = ?', state, mac, mac_key_id, id);
+    this.#rows.update({ ...(this.find(access, id) ?? notFound('tenant')), state }, STATE);
   }
 
+  /** A damaged row is left out. */
   list(access: Lookup, afterName: string, maxRows: number): TenantRow[] {
     access.check();
-    return this.#sql
-      .all<TenantRow & Sealed>(
-        "SELECT * FROM tenant WHERE name > ? AND state <> 'erased' ORDER BY name LIMIT ?",
-        afterName,
-        maxRows,
-      )
-      .map((row) => this.#checked(row));
+    const query = `${this.#rows.select} WHERE name > ? AND state <> 'erased' ORDER BY name LIMIT ?`;
+    return this.#rows.page(maxRows, (last, rows) => this.#sql.all<TenantRow>(query, last?.name ?? afterName, rows));
   }
 
   /** For the start of a process: a damaged row is left out, so that it costs its own tenant only; `find` says what is wrong with it. */
   inState(access: Lookup, state: string): TenantRow[] {
     access.check();
-    return this.#sql
-      .all<TenantRow & Sealed>('SELECT * FROM tenant WHERE state = ? ORDER BY created_at', state)
-      .filter((row) => this.#fits(row));
+    return this.#rows.intact(this.#sql.all<TenantRow>(`${this.#rows.select} WHERE state = ? ORDER BY created_at`, state));
   }
 
   /** The last checkpoint note of a tenant's log that the home cell was shown. */
   setWitnessed(access: Bookkeeping<'witness'>, id: string, note: string): void {
-    access.check();
-    this.#sql.run('UPDATE tenant SET witnessed = ? WHERE id = ?', note, id);
+    this.#rows.update({ ...(this.find(access, id) ?? notFound('tenant')), witnessed: note }, WITNESSED);
   }
 
-  #checked(row: TenantRow & Sealed): TenantRow {
-    checkRow(this.#keyring, 'tenant', row.id, decisive(row), row);
-    return row;
-  }
-
-  #fits(row: TenantRow & Sealed): boolean {
-    try {
-      return this.#checked(row) === row;
-    } catch (error) {
-      if (error instanceof KeyturnError && error.code === 'integrity') return false;
-      throw error;
-    }
+  /** The tenant's cell has a head from now on. Idempotent. */
+  setAnchored(access: Bookkeeping<'provision' | 'witness'>, id: string): void {
+    const row = this.find(access, id) ?? notFound('tenant');
+    if (row.anchored === 0) this.#rows.update({ ...row, anchored: 1 }, ANCHORED);
   }
 }

@@ -1,9 +1,8 @@
 // Tokens and client secrets, hashed (D9). It must never see a token's text after minting.
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 export interface TokenRow {
   public_id: string;
@@ -32,21 +31,17 @@ export type NewToken = Pick<
   readonly origin?: string | null;
 };
 
-function decisive(row: NewToken & Pick<TokenRow, 'revoked_at'>): SqlValue[] {
-  const columns = [row.type, row.hash, row.subject_id, row.permissions, row.created_at, row.expires_at, row.revoked_at];
-  // A later column: rows from before it, and rows without it, are sealed without it.
-  return row.origin == null ? columns : [...columns, row.origin];
-}
+const REVOKED = ['revoked_at'] as const;
 
 export class TokenStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #rows: TableRows<TokenRow>;
 
   #whenRevoked: () => void = () => {};
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('token');
   }
 
   /** SECURITY: whoever remembers tokens forgets them when one is revoked, whichever use case does it. One listener. */
@@ -56,35 +51,22 @@ export class TokenStore {
 
   insert(access: WriteAccess, token: NewToken): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'token', token.public_id, decisive({ ...token, revoked_at: null }));
-    this.#sql.run(
-      'INSERT INTO token (public_id, type, hash, subject_id, permissions, created_at, created_by, expires_at, origin, mac, mac_key_id) ' +
-        'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      token.public_id,
-      token.type,
-      token.hash,
-      token.subject_id,
-      token.permissions,
-      token.created_at,
-      access.principalId,
-      token.expires_at,
-      token.origin ?? null,
-      mac,
-      mac_key_id,
-    );
+    this.#rows.insert({ ...token, created_by: access.principalId });
   }
 
   /** @throws integrity */
   find(access: Lookup, publicId: string): TokenRow | undefined {
     access.check();
-    const row = this.#sql.get<TokenRow>('SELECT * FROM token WHERE public_id = ?', publicId);
-    if (row !== undefined) checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
-    return row;
+    const row = this.#sql.get<TokenRow>(`${this.#rows.select} WHERE public_id = ?`, publicId);
+    return this.#rows.checked(row) ?? this.#rows.absentById(publicId);
   }
 
+  /** A damaged row is left out. None is promised to be missing: that a subject is gone is said by its own row. */
   listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
-    return this.#sql.all<TokenRow>('SELECT * FROM token WHERE subject_id = ? ORDER BY created_at, public_id', subjectId);
+    return this.#rows.intact(
+      this.#sql.all<TokenRow>(`${this.#rows.select} WHERE subject_id = ? ORDER BY created_at, public_id`, subjectId),
+    );
   }
 
   countLive(access: Lookup, type: string, nowMs: number): number {
@@ -101,16 +83,10 @@ export class TokenStore {
   revoke(access: WriteAccess, publicId: string, nowMs: number): TokenRow {
     const row = this.find(access, publicId) ?? notFound('token');
     if (row.revoked_at !== null) return row;
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'token', publicId, decisive({ ...row, revoked_at: nowMs }));
-    this.#sql.run(
-      'UPDATE token SET revoked_at = ?, mac = ?, mac_key_id = ? WHERE public_id = ?',
-      nowMs,
-      mac,
-      mac_key_id,
-      publicId,
-    );
+    const revoked = { ...row, revoked_at: nowMs };
+    this.#rows.update(revoked, REVOKED);
     this.#whenRevoked();
-    return { ...row, revoked_at: nowMs };
+    return revoked;
   }
 
   /** Of a subject all, or those that were exchanged for `origin`. Returns how many were alive. */
@@ -130,23 +106,8 @@ export class TokenStore {
 
   purgeExpired(access: Bookkeeping<'purge'>, beforeMs: number, maxRows: number): number {
     access.check();
-    const gone = this.#sql.all(
-      'DELETE FROM token WHERE public_id IN (SELECT public_id FROM token WHERE expires_at < ? LIMIT ?) RETURNING public_id',
-      beforeMs,
-      maxRows,
-    );
+    const gone = this.#sql.all<TokenRow>(`${this.#rows.select} WHERE expires_at < ? LIMIT ?`, beforeMs, maxRows);
+    this.#rows.remove(gone);
     return gone.length;
-  }
-
-  /** Re-seals up to `maxRows` rows that carry another MAC key than the active one. */
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<TokenRow>(`SELECT * FROM token WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    return eachIntact(rows, (row) => {
-      checkRow(this.#keyring, 'token', row.public_id, decisive(row), row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'token', row.public_id, decisive(row));
-      this.#sql.run('UPDATE token SET mac = ?, mac_key_id = ? WHERE public_id = ?', mac, mac_key_id, row.public_id);
-    });
   }
 }

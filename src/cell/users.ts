@@ -1,9 +1,8 @@
 // The team: users and what they were granted where (home cell only).
 import { notFound } from '../base/errors.ts';
 import type { Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 export interface UserRow {
   id: string;
@@ -24,21 +23,28 @@ export interface GrantRow {
 
 export type UserFacts = Omit<UserRow, 'mac' | 'mac_key_id'>;
 
-/** A user's MAC covers their grants, so a role cannot be slipped in beside it. */
-function decisive(row: UserFacts, grants: readonly GrantRow[]): SqlValue[] {
-  const granted = grants.map((grant) => `${grant.role}@${grant.tenant_id}`).sort();
-  return [row.name, row.revision, row.bootstrap, row.offboarded_at, ...granted];
+export interface UserWithRoles {
+  readonly row: UserRow;
+  readonly grants: GrantRow[];
+}
+
+/** A user's MAC covers their grants, so a role cannot be slipped in beside it: as tables.ts reads them with the row. */
+type JoinedRow = UserRow & { grants: string };
+
+function grantsText(grants: readonly GrantRow[]): string {
+  const pairs = grants.map(({ role, tenant_id }) => [role, tenant_id] as const);
+  return JSON.stringify(pairs.sort(([a, x], [b, y]) => (a < b || (a === b && x < y) ? -1 : 1)));
 }
 
 export class UserStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #rows: TableRows<JoinedRow>;
 
   #whenChanged: () => void = () => {};
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('user');
   }
 
   /** SECURITY: whoever remembers people forgets them when one changes, whichever use case does it. One listener. */
@@ -48,57 +54,42 @@ export class UserStore {
 
   insert(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'user', row.id, decisive(row, grants));
-    this.#sql.run(
-      'INSERT INTO user (id, name, revision, bootstrap, created_at, created_by, offboarded_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      row.name,
-      row.revision,
-      row.bootstrap,
-      row.created_at,
-      row.created_by,
-      row.offboarded_at,
-      mac,
-      mac_key_id,
-    );
+    this.#rows.insert({ ...row, grants: grantsText(grants) });
     this.#insertGrants(row.id, grants);
   }
 
   /** Overwrites a user's facts and grants. */
   save(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'user', row.id, decisive(row, grants));
-    this.#sql.run(
-      'UPDATE user SET name = ?, revision = ?, bootstrap = ?, offboarded_at = ?, mac = ?, mac_key_id = ? WHERE id = ?',
-      row.name,
-      row.revision,
-      row.bootstrap,
-      row.offboarded_at,
-      mac,
-      mac_key_id,
-      row.id,
-    );
+    const was = this.#sql.get<JoinedRow>(`${this.#rows.select} WHERE id = ?`, row.id);
+    if (was !== undefined && was.name !== row.name) this.#rows.freeName(was);
+    this.#rows.update({ ...row, grants: grantsText(grants) });
     this.#sql.run('DELETE FROM user_grant WHERE user_id = ?', row.id);
     this.#insertGrants(row.id, grants);
     this.#whenChanged();
   }
 
-  /** Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out. */
+  /**
+   * Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out.
+   * SECURITY: a table that was emptied is not one that nobody was ever in: it would make a new owner.
+   */
   isEmpty(access: Lookup): boolean {
     access.check();
-    return this.#sql.get('SELECT 1 AS present FROM user LIMIT 1') === undefined;
+    return this.#rows.count === 0 && this.#sql.get('SELECT 1 AS present FROM user LIMIT 1') === undefined;
   }
 
   /** @throws integrity */
-  find(access: Lookup, idOrName: string): { row: UserRow; grants: GrantRow[] } | undefined {
+  find(access: Lookup, idOrName: string): UserWithRoles | undefined {
     access.check();
+    const { select } = this.#rows;
     const row =
-      this.#sql.get<UserRow>('SELECT * FROM user WHERE id = ?', idOrName) ??
-      this.#sql.get<UserRow>('SELECT * FROM user WHERE name = ? AND offboarded_at IS NULL', idOrName);
-    return row === undefined ? undefined : { row, grants: this.#checkedGrants(row) };
+      this.#sql.get<JoinedRow>(`${select} WHERE id = ?`, idOrName) ??
+      this.#sql.get<JoinedRow>(`${select} WHERE name = ? AND offboarded_at IS NULL`, idOrName);
+    const checked = this.#rows.checked(row) ?? this.#rows.absentById(idOrName) ?? this.#rows.absentByName(idOrName);
+    return checked === undefined ? undefined : withRoles(checked);
   }
 
-  get(access: Lookup, idOrName: string): { row: UserRow; grants: GrantRow[] } {
+  get(access: Lookup, idOrName: string): UserWithRoles {
     return this.find(access, idOrName) ?? notFound('user');
   }
 
@@ -108,27 +99,11 @@ export class UserStore {
     return this.#sql.all<{ id: string }>('SELECT id FROM user WHERE name = ?', name).map(({ id }) => id);
   }
 
-  list(access: Lookup, afterId: string, maxRows: number): { row: UserRow; grants: GrantRow[] }[] {
+  /** A damaged row is left out. */
+  list(access: Lookup, afterId: string, maxRows: number): UserWithRoles[] {
     access.check();
-    return this.#sql
-      .all<UserRow>('SELECT * FROM user WHERE id > ? ORDER BY id LIMIT ?', afterId, maxRows)
-      .map((row) => ({ row, grants: this.#checkedGrants(row) }));
-  }
-
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<UserRow>(`SELECT * FROM user WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    return eachIntact(rows, (row) => this.save(access, row, this.#checkedGrants(row)));
-  }
-
-  #checkedGrants(row: UserRow): GrantRow[] {
-    const grants = this.#sql.all<GrantRow>(
-      'SELECT role, tenant_id FROM user_grant WHERE user_id = ? ORDER BY role, tenant_id',
-      row.id,
-    );
-    checkRow(this.#keyring, 'user', row.id, decisive(row, grants), row);
-    return grants;
+    const query = `${this.#rows.select} WHERE id > ? ORDER BY id LIMIT ?`;
+    return this.#rows.page(maxRows, (last, rows) => this.#sql.all<JoinedRow>(query, last?.id ?? afterId, rows)).map(withRoles);
   }
 
   #insertGrants(userId: string, grants: readonly GrantRow[]): void {
@@ -136,4 +111,9 @@ export class UserStore {
       this.#sql.run('INSERT INTO user_grant (user_id, role, tenant_id) VALUES (?, ?, ?)', userId, grant.role, grant.tenant_id);
     }
   }
+}
+
+function withRoles({ grants, ...row }: JoinedRow): UserWithRoles {
+  const pairs = JSON.parse(grants) as [string, string][];
+  return { row, grants: pairs.map(([role, tenant_id]) => ({ role, tenant_id })) };
 }

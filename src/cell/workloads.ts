@@ -1,8 +1,7 @@
 // Workloads: programs that fetch credentials, each bound to one environment, name patterns, networks and an expiry (D9).
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
-import type { Keyring } from './keyring.ts';
-import { checkRow, eachIntact, sealRow, UNDER_OTHER_KEY } from './row-integrity.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { CellRows, TableRows } from './rows.ts';
+import type { Sql } from './sql.ts';
 
 export interface WorkloadRow {
   id: string;
@@ -29,20 +28,25 @@ export interface WorkloadRow {
 
 export type WorkloadFacts = Omit<WorkloadRow, 'mac' | 'mac_key_id' | 'last_used_at'>;
 
-function decisive(row: WorkloadFacts): SqlValue[] {
-  const { name, environment, patterns, permissions, networks, jwks, revision, expires_at, revoked_at } = row;
-  return [name, environment, patterns, permissions, networks, jwks, revision, expires_at, revoked_at];
+interface AssertionRow {
+  jti_hash: Uint8Array;
+  expires_at: number;
 }
+
+const REVOKED = ['revoked_at', 'revision'] as const;
+const PURGE_ROWS = 5_000;
 
 export class WorkloadStore {
   readonly #sql: Sql;
-  readonly #keyring: Keyring;
+  readonly #rows: TableRows<WorkloadRow>;
+  readonly #assertions: TableRows<AssertionRow>;
 
   #whenChanged: () => void = () => {};
 
-  constructor(sql: Sql, keyring: Keyring) {
-    this.#sql = sql;
-    this.#keyring = keyring;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('workload');
+    this.#assertions = rows.of('assertion_seen');
   }
 
   /** SECURITY: whoever remembers a workload forgets it when it changes, whichever use case does it. One listener. */
@@ -52,35 +56,17 @@ export class WorkloadStore {
 
   insert(access: WriteAccess, row: WorkloadFacts): void {
     access.check();
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));
-    this.#sql.run(
-      'INSERT INTO workload (id, name, environment, patterns, permissions, networks, jwks, revision, created_at, created_by, ' +
-        'expires_at, revoked_at, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      row.id,
-      row.name,
-      row.environment,
-      row.patterns,
-      row.permissions,
-      row.networks,
-      row.jwks,
-      row.revision,
-      row.created_at,
-      row.created_by,
-      row.expires_at,
-      row.revoked_at,
-      mac,
-      mac_key_id,
-    );
+    this.#rows.insert(row);
   }
 
   /** By id or by the name of a workload that is not revoked. @throws integrity */
   find(access: Lookup, idOrName: string): WorkloadRow | undefined {
     access.check();
+    const { select } = this.#rows;
     const row =
-      this.#sql.get<WorkloadRow>('SELECT * FROM workload WHERE id = ?', idOrName) ??
-      this.#sql.get<WorkloadRow>('SELECT * FROM workload WHERE name = ? AND revoked_at IS NULL', idOrName);
-    if (row !== undefined) checkRow(this.#keyring, 'workload', row.id, decisive(row), row);
-    return row;
+      this.#sql.get<WorkloadRow>(`${select} WHERE id = ?`, idOrName) ??
+      this.#sql.get<WorkloadRow>(`${select} WHERE name = ? AND revoked_at IS NULL`, idOrName);
+    return this.#rows.checked(row) ?? this.#rows.absentById(idOrName) ?? this.#rows.absentByName(idOrName);
   }
 
   /** Of revoked ones, too; unchecked, for names in a log. */
@@ -89,28 +75,18 @@ export class WorkloadStore {
     return this.#sql.all<{ id: string }>('SELECT id FROM workload WHERE name = ?', name).map(({ id }) => id);
   }
 
+  /** A damaged row is left out. */
   list(access: Lookup, afterName: string, maxRows: number): WorkloadRow[] {
     access.check();
-    return this.#sql.all<WorkloadRow>(
-      'SELECT * FROM workload WHERE (name, id) > (?, ?) ORDER BY name, id LIMIT ?',
-      afterName.split('\n')[0] ?? '',
-      afterName.split('\n')[1] ?? '',
-      maxRows,
-    );
+    const [name = '', id = ''] = afterName.split('\n');
+    const query = `${this.#rows.select} WHERE (name, id) > (?, ?) ORDER BY name, id LIMIT ?`;
+    return this.#rows.page(maxRows, (last, rows) => this.#sql.all<WorkloadRow>(query, last?.name ?? name, last?.id ?? id, rows));
   }
 
   revoke(access: WriteAccess, row: WorkloadRow, nowMs: number): WorkloadRow {
     access.check();
     const next = { ...row, revoked_at: nowMs, revision: row.revision + 1 };
-    const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(next));
-    this.#sql.run(
-      'UPDATE workload SET revoked_at = ?, revision = ?, mac = ?, mac_key_id = ? WHERE id = ?',
-      nowMs,
-      next.revision,
-      mac,
-      mac_key_id,
-      row.id,
-    );
+    this.#rows.update(next, REVOKED);
     this.#whenChanged();
     return next;
   }
@@ -123,28 +99,16 @@ export class WorkloadStore {
   /** Single use of a client assertion (RFC 7523 section 3, jti). False when it was seen before. */
   claimAssertion(access: Bookkeeping<'authentication'>, jtiHash: Uint8Array, expiresAtMs: number): boolean {
     access.check();
-    return (
-      this.#sql.get(
-        'INSERT INTO assertion_seen (jti_hash, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1 AS claimed',
-        jtiHash,
-        expiresAtMs,
-      ) !== undefined
-    );
+    const seen = this.#sql.get('SELECT 1 AS seen FROM assertion_seen WHERE jti_hash = ?', jtiHash);
+    if (seen !== undefined) return false;
+    this.#assertions.absentById(jtiHash);
+    this.#assertions.insert({ jti_hash: jtiHash, expires_at: expiresAtMs });
+    return true;
   }
 
   purgeAssertions(access: Bookkeeping<'purge'>, beforeMs: number): void {
     access.check();
-    this.#sql.run('DELETE FROM assertion_seen WHERE expires_at < ?', beforeMs);
-  }
-
-  resealBatch(access: WriteAccess, maxRows: number): number {
-    access.check();
-    const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<WorkloadRow>(`SELECT * FROM workload WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
-    return eachIntact(rows, (row) => {
-      checkRow(this.#keyring, 'workload', row.id, decisive(row), row);
-      const { mac, mac_key_id } = sealRow(this.#keyring, 'workload', row.id, decisive(row));
-      this.#sql.run('UPDATE workload SET mac = ?, mac_key_id = ? WHERE id = ?', mac, mac_key_id, row.id);
-    });
+    const query = `${this.#assertions.select} WHERE expires_at < ? LIMIT ?`;
+    this.#assertions.remove(this.#sql.all<AssertionRow>(query, beforeMs, PURGE_ROWS));
   }
 }

@@ -11,7 +11,7 @@ import { adoptKey, equalBytes, hkdf, hmacSha256, KEY_BYTES, randomBytes, secretK
 /** Subkeys others may ask for; each is one key for one algorithm in one place. */
 export const SUBKEYS = ['home-wrap', 'token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook', 'connect'] as const;
 export type SubkeyLabel = (typeof SUBKEYS)[number];
-type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap';
+type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap' | 'row-tag';
 
 /** Whose entry of the key register it is. */
 export interface RegisterContext {
@@ -56,6 +56,11 @@ export class RootKey {
   /** The same KeyObject for the same label. */
   subkey(label: SubkeyLabel): KeyObject {
     return this.#labelled(label);
+  }
+
+  /** The key of the tags of rows that carry no MAC of their own. */
+  rowTagKey(): KeyObject {
+    return this.#labelled('row-tag');
   }
 
   /** 32 bytes to keep at init: they tell a wrong root key at start and reveal nothing about the right one. */

@@ -273,17 +273,22 @@ export function fileWitness(
 ): Witness & { latest(cellId: string): string | undefined } {
   const made = new Set<string>();
   return {
-    publish(cellId, note) {
+    publish(cellId, note, urgent = false) {
       const path = paths.witness(cellId);
       try {
         const directory = dirname(path);
         if (!made.has(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 });
         made.add(directory);
-        writeFileSync(`${path}.new`, note, { mode: 0o600 });
-        renameSync(`${path}.new`, path);
+        if (urgent) writeDurably(path, note);
+        else {
+          writeFileSync(`${path}.new`, note, { mode: 0o600 });
+          renameSync(`${path}.new`, path);
+        }
+        return true;
       } catch {
         // SECURITY: a witness that cannot be written delays detection, not the log; the operator is told, readers are served (AU-01).
         onFailure(cellId);
+        return false;
       }
     },
     latest(cellId) {

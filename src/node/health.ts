@@ -86,10 +86,11 @@ export function watchedWitness(
   let writtenAtMs: number | undefined;
   const witness = make((cellId) => void failing.add(cellId));
   return {
-    publish(cellId, note) {
+    publish(cellId, note, urgent) {
       failing.delete(cellId);
-      witness.publish(cellId, note);
+      const kept = witness.publish(cellId, note, urgent);
       if (!failing.has(cellId)) writtenAtMs = performance.now();
+      return kept;
     },
     latest: (cellId) => witness.latest(cellId),
     get fails() {

@@ -1,8 +1,8 @@
 // The composition root on Node: environment in, running service out. What the rest of the tree is lent (clock, chance, disk, timers)
 // is made here and in the drivers, and nowhere else.
 import { randomBytes, randomInt } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { Cron } from 'croner';
 import { connectors } from '../../rotation/catalog.ts';
@@ -61,6 +61,8 @@ export interface ServeOptions {
   readonly rootKeyFile?: string | undefined;
   readonly passphraseFile?: string | undefined;
   readonly witnessDirectory?: string | undefined;
+  /** Cells (a tenant's id, or the installation's for the home cell) whose lost witness the operator declares: opened without it, once. */
+  readonly acceptMissingWitness?: readonly string[] | undefined;
   /** Lets credentials of the connector `local-sandbox` reach loopback addresses. Default: only without TLS and without a proxy. */
   readonly allowLocalSandbox?: boolean | undefined;
   /** The operator's log, one line each; never holds a secret. */
@@ -170,6 +172,7 @@ async function openCells(
   const around = surroundingsOf(witness, { root, installationId }, eventCounter(metrics));
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
+  const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
   // The home cell first: its exclusive lock keeps a second process out of the whole directory.
   const homeSql = openNodeSql(paths.home);
   const registerSql = openNodeSql(paths.register);
@@ -184,6 +187,7 @@ async function openCells(
       authorizer,
       admit,
       witnessed: witness.latest(installationId),
+      opening: { mustExist: holdsTenants(paths), acceptMissingWitness: accepts(installationId) },
     });
     const tenants = new NodeTenants({
       home,
@@ -194,6 +198,7 @@ async function openCells(
       admit,
       pathOf: paths.tenant,
       witnessedAt: witness.latest,
+      acceptsMissingWitness: accepts,
       sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
       log: options.log,
     });
@@ -209,6 +214,12 @@ async function openCells(
     registerSql.close();
     throw error;
   }
+}
+
+/** SECURITY: tenants that are there were made by a home cell that was: an empty one in its place is not a first start (CR-03). */
+function holdsTenants(paths: DataPaths): boolean {
+  const directory = dirname(paths.tenant(''));
+  return existsSync(directory) && readdirSync(directory).some((name) => name.endsWith('.db'));
 }
 
 async function serve(

@@ -28,6 +28,8 @@ export interface NodeTenantsOptions {
   readonly admit: (principalId: string) => void;
   readonly pathOf: (tenantId: string) => string;
   readonly witnessedAt: (tenantId: string) => string | undefined;
+  /** The operator says that the witness of this tenant was lost. */
+  readonly acceptsMissingWitness?: ((tenantId: string) => boolean) | undefined;
   readonly sandboxAllowed: boolean;
   readonly log: (line: string) => void;
 }
@@ -58,7 +60,7 @@ export class NodeTenants {
       try {
         if (!existsSync(options.pathOf(id)))
           fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
-        const opened = this.#openTenant(row);
+        const opened = this.#openTenant(row, true);
         this.#troubles.delete(id);
         return opened;
       } catch (error) {
@@ -131,12 +133,13 @@ export class NodeTenants {
 
   async #provision(row: TenantRow, environments: readonly string[]): Promise<void> {
     this.#o.register.ensure(row.id, this.#o.around.clock.now());
-    const tenant = this.#openTenant(row);
+    const tenant = this.#openTenant(row, false);
     try {
       await provisionTenant(tenant.vault, environments);
     } finally {
       tenant.close();
     }
+    await this.#noteAnchored(row);
   }
 
   /** Finishes tenants that a crash left half made. */
@@ -160,7 +163,15 @@ export class NodeTenants {
     }
   }
 
-  #openTenant(row: TenantRow): NodeTenant {
+  /** From now on its database is never opened without its head, nor made anew: the home cell, itself anchored, says so. */
+  async #noteAnchored(row: TenantRow): Promise<void> {
+    const { home } = this.#o;
+    if (row.anchored === 1) return;
+    await home.submit(() => home.door.keepBooks('provision', (books) => home.tenants.setAnchored(books, row.id)));
+    home.routes.clear();
+  }
+
+  #openTenant(row: TenantRow, mustExist: boolean): NodeTenant {
     const { around, authorizer, admit, register } = this.#o;
     const sql = openNodeSql(this.#o.pathOf(row.id));
     try {
@@ -172,10 +183,16 @@ export class NodeTenants {
         authorizer,
         admit,
         witnessed: this.#o.witnessedAt(row.id),
+        opening: {
+          mustExist,
+          anchored: row.anchored === 1,
+          acceptMissingWitness: this.#o.acceptsMissingWitness?.(row.id) ?? false,
+        },
         onDueChanged: (id) => this.#open.noteDue(id),
       });
       const engine = this.#engineOf(vault);
       vault.refresher = engine;
+      if (mustExist && row.anchored === 0) void this.#noteAnchored(row).catch(() => {});
       return {
         vault,
         engine,

@@ -15,7 +15,8 @@ import type { Sql } from '../cell/sql.ts';
 import { type TenantRow, TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
 import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/token.ts';
-import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+import type { FoundDamage } from './damage-book.ts';
+import { closeCell, type OpenCell, type Opening, openCell, type Surroundings } from './open-cell.ts';
 
 export interface HomeVaultOptions {
   readonly sql: Sql;
@@ -24,6 +25,8 @@ export interface HomeVaultOptions {
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   readonly witnessed?: string | undefined;
+  /** What else is known of its cell from outside it. */
+  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
 }
 
 /** What the log says of whoever proved to be nobody. */
@@ -49,9 +52,16 @@ export class HomeVault {
   constructor(options: HomeVaultOptions) {
     const { around, sql } = options;
     this.around = around;
-    this.core = openCell('home', sql, around.installationId, options.erasureKey, around, options.witnessed);
-    this.users = new UserStore(sql, this.core.keyring);
-    this.tenants = new TenantStore(sql, this.core.keyring);
+    this.core = openCell({
+      kind: 'home',
+      sql,
+      cellId: around.installationId,
+      erasureKey: options.erasureKey,
+      around,
+      opening: { ...options.opening, witnessed: options.witnessed },
+    });
+    this.users = new UserStore(this.core.rows);
+    this.tenants = new TenantStore(this.core.rows);
     this.door = new Door({
       cell: this.core.cell,
       audit: this.core.audit,
@@ -69,6 +79,7 @@ export class HomeVault {
     });
     this.core.tokens.whenRevoked(() => this.forgetIdentities());
     this.users.whenChanged(() => this.forgetIdentities());
+    this.core.damage.tell = (found) => this.#tellDamage(found);
     this.core.cell.use({
       afterRollback: () => {
         this.forgetIdentities();
@@ -109,6 +120,17 @@ export class HomeVault {
   #noteRejections(count: number): void {
     const request = `flood:${this.core.audit.size}`;
     this.door.note({ ...REFUSED, reason: 'rate_limited', request, target: { type: 'routes' }, details: { count } });
+  }
+
+  #tellDamage({ table, id, damage }: FoundDamage): void {
+    this.door.note({
+      action: 'state.damaged',
+      actor: { type: 'system', id: 'integrity' },
+      outcome: 'failure',
+      reason: damage,
+      request: `integrity:${this.core.audit.size}`,
+      target: { type: table, ...(id === undefined ? {} : { id }) },
+    });
   }
 
   #findIdentity(lookup: Lookup, text: string, nowMs: number): UserIdentity | undefined {

@@ -33,7 +33,7 @@ export function claimTenant(home: HomeVault, caller: Caller, input: CreateTenant
     };
     home.tenants.insert(access, tenant);
     details.tenant = tenant.id;
-    return { ...tenant, witnessed: null };
+    return { ...tenant, witnessed: null, anchored: 0 };
   });
 }
 

@@ -116,6 +116,7 @@ export function offboardUser(home: HomeVault, caller: Caller, idOrName: string):
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
     home.users.save(access, row, user.grants);
     details.count = home.core.tokens.revokeAllOf(access, row.id, now);
+    home.core.audit.publishNow();
     return { row: row as UserRow, grants: user.grants };
   });
 }

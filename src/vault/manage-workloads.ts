@@ -164,6 +164,7 @@ export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: str
     (access, row, details) => {
       const now = vault.around.clock.now();
       details.count = vault.core.tokens.revokeAllOf(access, row.id, now);
+      vault.core.audit.publishNow();
       return row.revoked_at === null ? vault.workloads.revoke(access, row, now) : row;
     },
   );
@@ -225,6 +226,7 @@ export function revokeToken(vault: TenantVault, caller: Caller, workload: string
       const token = vault.core.tokens.find(access, publicId);
       if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
       details.token = publicId;
+      vault.core.audit.publishNow();
       const now = vault.around.clock.now();
       const ended = vault.core.tokens.revokeAllOf(access, row.id, now, publicId);
       if (token.type === 'cs') details.count = ended;

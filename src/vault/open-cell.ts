@@ -4,23 +4,29 @@
 import { AuditLog, type Witness } from '../audit/audit-log.ts';
 import { AuditReader } from '../audit/audit-reader.ts';
 import type { EventOutcome } from '../audit/event.ts';
+import { refuseOtherLog } from '../audit/log-consistency.ts';
 import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
+import { type AdoptedRows, formerHead, isUnanchored } from '../cell/adopt-rows.ts';
+import { Anchor, type LogHead } from '../cell/anchor.ts';
 import { Cell, type CellHooks, type NextTick } from '../cell/cell.ts';
 import { IdempotencyStore } from '../cell/idempotency.ts';
 import { ensureIdentity } from '../cell/identity.ts';
 import { KeyRotationStore } from '../cell/key-rotations.ts';
 import { Keyring } from '../cell/keyring.ts';
-import { type CellKind, migrate } from '../cell/migrations.ts';
+import { type CellKind, latestSchemaVersion, migrate, schemaVersion } from '../cell/migrations.ts';
+import { beginState, completeState } from '../cell/open-state.ts';
+import { CellRows } from '../cell/rows.ts';
 import type { Sql } from '../cell/sql.ts';
 import { TokenStore } from '../cell/tokens.ts';
-import { verifyCheckpoint } from '../crypto/checkpoint.ts';
+import { type Checkpoint, signerFrom, verifyCheckpoint } from '../crypto/checkpoint.ts';
 import type { RootKey } from '../crypto/root-key.ts';
 import { equalBytes } from '../crypto/token.ts';
+import { DamageBook } from './damage-book.ts';
 
 /** What the composition root lends to every cell. */
 export interface Surroundings {
@@ -41,6 +47,8 @@ export interface Surroundings {
 export interface OpenCell {
   readonly cell: Cell;
   readonly keyring: Keyring;
+  readonly rows: CellRows;
+  readonly damage: DamageBook;
   readonly audit: AuditLog;
   readonly tokens: TokenStore;
   readonly idempotency: IdempotencyStore;
@@ -48,49 +56,88 @@ export interface OpenCell {
   readonly events: AuditReader;
 }
 
+/** What is known of a cell from outside it. */
+export interface Opening {
+  /** The last checkpoint seen outside it. */
+  readonly witnessed?: string | undefined;
+  /** It was finished before: it is never made anew. Default: it may be made. */
+  readonly mustExist?: boolean | undefined;
+  /** It had a head before: rows without one are never taken over. Default: those of an older build are. */
+  readonly anchored?: boolean | undefined;
+  /** The operator says that the witness was lost, and that this database is the newest one. Default: refused. */
+  readonly acceptMissingWitness?: boolean | undefined;
+}
+
+export interface CellOptions {
+  readonly kind: CellKind;
+  readonly sql: Sql;
+  readonly cellId: string;
+  readonly erasureKey: SecretValue;
+  readonly around: Surroundings;
+  readonly opening: Opening;
+}
+
 /**
  * Opens (creating what is missing) one cell.
- * @throws integrity when it belongs to another installation or cell; rolled_back when it is older than `witnessed`
+ * @throws integrity when it belongs to another installation or cell, or its head, journal or map fail their check;
+ *   rolled_back when it is older than `witnessed`, emptied, or its witness is gone
  */
-export function openCell(
-  kind: CellKind,
-  sql: Sql,
-  cellId: string,
-  erasureKey: SecretValue,
-  around: Surroundings,
-  witnessed: string | undefined,
-): OpenCell {
+export function openCell(options: CellOptions): OpenCell {
+  const { kind, sql, cellId, around, opening } = options;
   const { clock, entropy, installationId } = around;
-  const now = clock.now();
-  migrate(sql, kind, now);
-  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, () => newId('incarnation', entropy), now);
-  const keyring = new Keyring(sql, around.root, erasureKey, { installationId, cellId }).load();
-  keyring.createMissing(clock, entropy);
+  const mayCreate = opening.mustExist !== true && opening.witnessed === undefined;
+  // SECURITY: an empty database in the place of a lost one would hide that it was lost (CR-03).
+  if (!mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this cell is empty: restore it from a copy');
+  migrate(sql, kind, clock.now());
+  const newIncarnation = mayCreate ? () => newId('incarnation', entropy) : undefined;
+  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, newIncarnation, clock.now());
+  const keyring = new Keyring(sql, around.root, options.erasureKey, { installationId, cellId }).load();
+  const anchor = new Anchor(sql, keyring);
+  const rows = new CellRows(kind, sql, keyring, anchor);
+  const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
+  const damage = new DamageBook(cell);
+  rows.onDamage = (table, id, found) => damage.note({ table, id, damage: found });
+  const adoption = Anchor.exists(sql) ? openAnchored(rows, options, incarnationId) : adopt(rows, options, incarnationId);
   // What a process that was killed had deleted.
   sql.eraseResidue();
-  const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
   cell.use(eraseInTime(cell, around));
   const audit = new AuditLog({
     cell,
-    sql,
-    keyring,
+    rows,
     clock,
-    incarnationId,
     witness: around.witness,
     later: around.later,
     faults: around.faults,
     told: around.told,
   });
-  if (witnessed !== undefined) refuseRollback(audit, witnessed);
+  noteOpening(cell, audit, opening, adoption);
   return {
     cell,
     keyring,
+    rows,
+    damage,
     audit,
-    tokens: new TokenStore(sql, keyring),
-    idempotency: new IdempotencyStore(sql),
-    keyRotations: new KeyRotationStore(sql, keyring),
+    tokens: new TokenStore(rows),
+    idempotency: new IdempotencyStore(rows),
+    keyRotations: new KeyRotationStore(rows),
     events: new AuditReader(sql),
   };
+}
+
+/**
+ * Opens a cell to look at it, with every check of an opening, and changes nothing.
+ * @throws conflict when its schema is not this build's or its rows were never taken into a map: start the service once; else as `openCell`
+ */
+export function openForReading(options: CellOptions): CellRows {
+  const { kind, sql, cellId, around, opening } = options;
+  if (schemaVersion(sql) !== latestSchemaVersion(kind) || isUnanchored(sql))
+    fail('conflict', 'this database was not opened by this build yet: start the service once');
+  const { installationId } = around;
+  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, around.clock.now());
+  const keyring = new Keyring(sql, around.root, options.erasureKey, { installationId, cellId }).load();
+  const rows = new CellRows(kind, sql, keyring, new Anchor(sql, keyring));
+  openMap(rows, opening, incarnationId);
+  return rows;
 }
 
 /** What was deleted without anybody waiting for it to be gone (pruned versions, expired answers and tokens) is gone a minute later. */
@@ -115,14 +162,104 @@ export function closeCell({ cell, audit }: OpenCell): void {
   cell.close();
 }
 
-/** SECURITY: a database put back from yesterday is older than what was already shown outside (CR-03, D13). */
-function refuseRollback(audit: AuditLog, witnessedNote: string): void {
-  const witnessed = verifyCheckpoint(audit.verifierKey, witnessedNote);
-  const behind = audit.size < witnessed.size || audit.stateSequence < witnessed.stateSequence;
-  const forked = audit.size === witnessed.size && !equalBytes(audit.root(), witnessed.root);
-  if (behind || forked) {
-    fail('rolled_back', 'the database is older than its last witnessed checkpoint', {
-      extra: { size: audit.size, witnessed_size: witnessed.size },
+/** True when its witness is gone, and the operator said so. */
+function openMap(rows: CellRows, opening: Opening, incarnationId: string): boolean {
+  const { anchor, keyring } = rows;
+  const witnessed = readWitnessed(keyring, opening.witnessed);
+  const chain = anchor.open(witnessed?.anchor?.epoch);
+  if (anchor.incarnationId !== incarnationId)
+    fail('integrity', 'stored data failed its check', { evidence: 'anchor: another incarnation' });
+  keyring.bind(rows.of('tenant_key'));
+  const isLost = witnessed === undefined && anchor.publishedEpoch > 0;
+  if (witnessed !== undefined) refuseRollback(rows, witnessed, chain);
+  // SECURITY: without its witness the newest database and yesterday's look the same (D15).
+  if (isLost && opening.acceptMissingWitness !== true) refuseMissingWitness(keyring.identity.cellId);
+  return isLost;
+}
+
+function openAnchored(rows: CellRows, { opening, around }: CellOptions, incarnationId: string): undefined {
+  const isLost = openMap(rows, opening, incarnationId);
+  completeState(rows, around.clock, around.entropy, isLost ? newId('incarnation', around.entropy) : undefined);
+  return undefined;
+}
+
+/** A new cell, or one of a build that kept no map: its rows are taken over once, as they are. */
+function adopt(rows: CellRows, { opening, around, sql }: CellOptions, incarnationId: string): Adoption {
+  const { keyring } = rows;
+  const log = formerHead(sql);
+  const witnessed = opening.witnessed === undefined ? undefined : readWitnessed(keyring, opening.witnessed);
+  if (opening.anchored === true || witnessed?.anchor !== undefined || !isUnanchored(sql))
+    fail('integrity', 'stored data failed its check', { evidence: 'anchor: the head is missing' });
+  if (witnessed !== undefined) refuseOlder(sql, log, witnessed, keyring);
+  const adoption = beginState(rows, incarnationId, log, around.clock, around.entropy);
+  return { ...adoption, isNew: log.size === 0 };
+}
+
+interface Adoption extends AdoptedRows {
+  readonly isNew: boolean;
+}
+
+/** What an operator must be able to find later: that a witness was given up, that rows were taken over. */
+function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, adoption: Adoption | undefined): void {
+  const note = (action: string, reason: string, count?: number) =>
+    audit.record({
+      action,
+      actor: { type: 'system', id: 'open' },
+      outcome: 'success',
+      reason,
+      request: `open:${audit.size}`,
+      target: { type: 'cell' },
+      details: count === undefined ? undefined : { count },
     });
+  // Told at every such opening, also where there was nothing to accept.
+  const isAccepted = opening.acceptMissingWitness === true && opening.witnessed === undefined && adoption === undefined;
+  const isAdopted = adoption !== undefined && !adoption.isNew;
+  if (!isAccepted && !isAdopted) return;
+  cell
+    .submit(() => {
+      if (isAccepted) note('witness.accept_missing', 'declared by the operator');
+      if (isAdopted) note('state.adopt', 'rows of an older build', adoption.adopted);
+      if (isAdopted && adoption.refused > 0) note('state.refuse', 'rows that failed their old check', adoption.refused);
+      audit.signNow();
+    })
+    .catch(() => {});
+}
+
+function readWitnessed(keyring: Keyring, note: string | undefined): Checkpoint | undefined {
+  if (note === undefined) return undefined;
+  const { installationId, cellId } = keyring.identity;
+  const seed = keyring.current('audit_sign').key.export();
+  return verifyCheckpoint(signerFrom(seed, `keyturn/${installationId}/${cellId}`).vkey, note);
+}
+
+/** SECURITY: a database put back from yesterday, or one that went another way, does not continue what was shown outside (CR-03, D13, D15). */
+function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array | undefined): void {
+  const { anchor, keyring, sql } = rows;
+  const { position, log } = anchor;
+  const seen = witnessed.anchor;
+  if (seen !== undefined) {
+    const isBehind = position.epoch < seen.epoch;
+    // A journal that was cut for its size no longer reaches back: then the log's tree alone shows the continuity.
+    const isOther = chain !== undefined && !equalBytes(chain, seen.chain);
+    if (isBehind || isOther) behind('the state is older than its last witnessed checkpoint, or went another way since');
   }
+  if (anchor.incarnationId !== witnessed.incarnation) behind('the database is another incarnation than the witnessed one');
+  refuseOlder(sql, log, witnessed, keyring);
+}
+
+function refuseOlder(sql: Sql, log: LogHead, witnessed: Checkpoint, keyring: Keyring): void {
+  if (log.stateSequence < witnessed.stateSequence) behind('the database is older than its last witnessed checkpoint');
+  refuseOtherLog(sql, log, witnessed.size, witnessed.root);
+  if (keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
+}
+
+function refuseMissingWitness(cellId: string): never {
+  fail(
+    'rolled_back',
+    `the witness of ${cellId} is missing: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${cellId}`,
+  );
+}
+
+function behind(detail: string): never {
+  fail('rolled_back', detail);
 }

@@ -21,8 +21,6 @@ export interface KeyedCell {
   readonly door: Door;
   readonly around: Surroundings;
   readonly keyResource: AuthorizationResource;
-  /** Re-seals row MACs that carry an old key; returns how many rows it did. */
-  resealRows(access: WriteAccess, maxRows: number): number;
   /** Forget derived keys and rows read under old ones. */
   forgetKeys(): void;
   dueChanged(): void;
@@ -81,8 +79,7 @@ export function rewrapBatch(cell: KeyedCell, maxRows: number = LIMITS.rewrapBatc
     let ended = 0;
     for (const progress of open) {
       const purpose = progress.purpose as Purpose;
-      moved =
-        purpose === 'metadata_mac' ? cell.resealRows(access, maxRows) : cell.core.keyRotations.rewrap(access, purpose, maxRows);
+      moved = cell.core.keyRotations.rewrap(access, purpose, maxRows);
       details.purpose = progress.purpose;
       ended += bookProgress(cell, access, progress, moved) ? 1 : 0;
       if (moved > 0) break;
@@ -124,6 +121,7 @@ export function destroyRetiredKeys(cell: KeyedCell): number {
       cell.around.faults.at('keys.before-destroy');
       cell.core.keyring.destroy(row.key_id, now);
       cell.core.cell.eraseResidue();
+      cell.core.audit.publishNow();
       details.purpose = row.purpose;
       details.key_version = row.version;
     });

@@ -6,7 +6,7 @@ import { Door, type Found } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Lookup, WriteAccess } from '../cell/access.ts';
+import type { Lookup } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
@@ -17,8 +17,9 @@ import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import { closeCell, type OpenCell, openCell, type Surroundings } from './open-cell.ts';
+import { closeCell, type OpenCell, type Opening, openCell, type Surroundings } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
+import { tellDamage } from './tell-damage.ts';
 
 export interface TenantIdentity {
   readonly id: string;
@@ -48,6 +49,8 @@ export interface TenantVaultOptions {
   readonly admit: (principalId: string) => void;
   /** The last checkpoint of this tenant seen outside it. */
   readonly witnessed?: string | undefined;
+  /** What else is known of its cell from outside it. */
+  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
   /** Something of this tenant became due at another time than before. */
   readonly onDueChanged: (tenantId: string) => void;
 }
@@ -80,12 +83,19 @@ export class TenantVault {
     this.around = around;
     this.auditResource = { type: 'AuditLog', tenant: tenant.id };
     this.keyResource = { type: 'TenantKey', tenant: tenant.id };
-    this.core = openCell('tenant', sql, tenant.id, options.erasureKey, around, options.witnessed);
-    this.credentials = new CredentialStore(sql, this.core.keyring);
-    this.workloads = new WorkloadStore(sql, this.core.keyring);
-    this.runs = new RunStore(sql);
-    this.alerts = new AlertStore(sql, this.core.keyring);
-    this.connections = new ConnectionStore(sql, this.core.keyring);
+    this.core = openCell({
+      kind: 'tenant',
+      sql,
+      cellId: tenant.id,
+      erasureKey: options.erasureKey,
+      around,
+      opening: { ...options.opening, witnessed: options.witnessed },
+    });
+    this.credentials = new CredentialStore(this.core.rows);
+    this.workloads = new WorkloadStore(this.core.rows);
+    this.runs = new RunStore(this.core.rows);
+    this.alerts = new AlertStore(this.core.rows);
+    this.connections = new ConnectionStore(this.core.rows);
     this.forecasts = new ForecastStore(sql);
     this.revocations = new RevocationStore(sql);
     this.authenticator = new WorkloadAuthenticator(
@@ -106,6 +116,7 @@ export class TenantVault {
       admit: options.admit,
       answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
     });
+    this.core.damage.tell = (found) => tellDamage(this, found);
     this.core.cell.use({
       afterCommit: () => this.#tellDue(),
       afterRollback: () => {
@@ -151,16 +162,6 @@ export class TenantVault {
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
     return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup));
-  }
-
-  /** Re-seals rows whose MAC carries an old key; returns how many. */
-  resealRows(access: WriteAccess, maxRows: number): number {
-    let moved = this.credentials.resealBatch(access, maxRows);
-    if (moved < maxRows) moved += this.workloads.resealBatch(access, maxRows - moved);
-    if (moved < maxRows) moved += this.core.tokens.resealBatch(access, maxRows - moved);
-    if (moved < maxRows) moved += this.alerts.resealBatch(access, maxRows - moved);
-    if (moved < maxRows) moved += this.connections.resealBatch(access, maxRows - moved);
-    return moved;
   }
 
   /** Drops everything derived under old keys. */

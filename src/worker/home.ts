@@ -31,6 +31,8 @@ export interface TenantOpeningFacts {
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
   readonly witnessed: string | undefined;
+  /** Its cell was anchored when the home cell last heard of it. */
+  readonly anchored: boolean;
 }
 
 export class WorkerHome {
@@ -96,7 +98,9 @@ export class WorkerHome {
       this.home.door.keepBooks('witness', (lookup) => {
         const row = this.home.tenants.find(lookup, tenantId);
         const known = row?.witnessed ?? undefined;
-        if (known === undefined || sequenceOf(known) < sequenceOf(note)) this.home.tenants.setWitnessed(lookup, tenantId, note);
+        if (known !== undefined && !isNewer(note, known)) return;
+        this.home.tenants.setWitnessed(lookup, tenantId, note);
+        if (ANCHORED.test(note)) this.home.tenants.setAnchored(lookup, tenantId);
       }),
     );
   }
@@ -107,6 +111,7 @@ export class WorkerHome {
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       entry: this.#register.wrappedEntry(row.id),
       witnessed: row.witnessed ?? undefined,
+      anchored: row.anchored === 1,
     };
   }
 }
@@ -123,7 +128,15 @@ function findInstallation(sql: Sql): InstallationRow | undefined {
   return sql.get<InstallationRow>('SELECT id, root_check FROM installation WHERE only_one = 1');
 }
 
-/** The state sequence a checkpoint note states; -1 when it states none. Not verified here: the tenant's own object does when it opens. */
-function sequenceOf(note: string): number {
-  return Number(/^keyturn-seq (\d+)$/m.exec(note)?.[1] ?? -1);
+/** A note of a cell that is anchored. */
+const ANCHORED = /^keyturn-anchor \d+ /m;
+
+/** By state sequence, then by epoch. Not verified here: the tenant's own object does when it opens. */
+function isNewer(note: string, known: string): boolean {
+  const by = numberIn(note, /^keyturn-seq (\d+)$/m) - numberIn(known, /^keyturn-seq (\d+)$/m);
+  return by > 0 || (by === 0 && numberIn(note, /^keyturn-anchor (\d+) /m) > numberIn(known, /^keyturn-anchor (\d+) /m));
+}
+
+function numberIn(note: string, line: RegExp): number {
+  return Number(line.exec(note)?.[1] ?? -1);
 }

@@ -230,7 +230,14 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     selfTestOnce();
     const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
     const home = homeOf(this.env);
-    const around = surroundings((cellId, note) => this.ctx.waitUntil(home.witness(cellId, note).catch(() => {})));
+    const around = surroundings((cellId, note) => {
+      const kept = home.witness(cellId, note).then(
+        () => true,
+        () => false,
+      );
+      this.ctx.waitUntil(kept);
+      return kept;
+    });
     return new WorkerTenant(opening, {
       storage: this.ctx.storage,
       around: { ...around, root, installationId: opening.installationId },

@@ -4,6 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Caller, UserIdentity } from '../access/principals.ts';
 import { RateLimit } from '../access/rate-limit.ts';
+import type { Witness } from '../audit/audit-log.ts';
 import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -91,7 +92,7 @@ export function selfTestOnce(): void {
 
 type Around = Omit<Surroundings, 'root' | 'installationId'>;
 
-export function surroundings(publish: (cellId: string, note: string) => void): Around {
+export function surroundings(publish: Witness['publish']): Around {
   return {
     clock: { now: () => Date.now() },
     entropy: { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 },

@@ -50,6 +50,7 @@ export class WorkerTenant {
       authorizer,
       admit,
       witnessed: opening.witnessed,
+      opening: { mustExist: !options.mayCreate, anchored: opening.anchored },
       onDueChanged: () => this.arm(),
     });
     const owner = `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`;

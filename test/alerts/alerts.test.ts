@@ -92,7 +92,7 @@ describe('alerts', () => {
     const { raise, alerts } = await bench();
     await raise('crm');
     const id = await raise('erp');
-    const credentialId = (await alerts()).rows.find((row) => row.id === id)?.credential_id;
+    const credentialId = (await alerts()).rows.find((row) => row.id === id)?.credential_id ?? undefined;
     expect((await alerts({ credentialId })).rows.map((row) => row.id)).toEqual([id]);
     expect((await alerts({ credentialId: 'crd_none' })).rows).toEqual([]);
   });
@@ -195,7 +195,7 @@ describe('webhooks', () => {
     for (const change of ["url = 'https://evil.example/'", "kinds = '[]'", 'deleted_at = 5', "created_by = 'usr_x'"]) {
       const before = sql.get('SELECT * FROM webhook WHERE id = ?', row.id);
       sql.run(`UPDATE webhook SET ${change} WHERE id = ?`, row.id);
-      if (change !== 'deleted_at = 5') expect(await outcomeOf(webhooks()), change).toBe('integrity');
+      expect(await webhooks(), change).toEqual([]);
       await raise('crm');
       sql.run(
         'UPDATE webhook SET url = ?, kinds = ?, deleted_at = NULL, created_by = ? WHERE id = ?',
@@ -205,8 +205,10 @@ describe('webhooks', () => {
         row.id,
       );
     }
-    expect((await alerts()).rows).toHaveLength(4);
-    expect(await outcomeOf(webhooks())).toBe('ok');
+    const kinds = (await alerts()).rows.map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind !== 'state.damaged')).toHaveLength(4);
+    expect(kinds.filter((kind) => kind === 'state.damaged')).toHaveLength(1);
+    expect(await webhooks()).toHaveLength(1);
   });
 
   it('move with the keys: every row under the new one, readable before and after, their secrets the same', async () => {

@@ -364,6 +364,8 @@ describe('a webhook whose row was changed behind our back', () => {
     await deliver();
     expect(sent).toEqual([]);
     expect(tenant.sql.get('SELECT count(*) AS n FROM alert WHERE id = ?', id)?.['n']).toBe(1);
-    expect(tenant.sql.all('SELECT state, cause FROM delivery')).toEqual([{ state: 'waiting', cause: 'integrity' }]);
+    expect(tenant.sql.all('SELECT state, cause FROM delivery WHERE alert_id = ?', id)).toEqual([
+      { state: 'waiting', cause: 'integrity' },
+    ]);
   });
 });

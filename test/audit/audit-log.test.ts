@@ -27,7 +27,7 @@ function note(tenant: TestTenant, count: number): Promise<unknown> {
   });
 }
 
-const sequenceOf = (sql: Sql) => Number(sql.get('SELECT state_sequence FROM audit_head')?.['state_sequence']);
+const sequenceOf = (sql: Sql) => Number(sql.get('SELECT state_sequence FROM anchor_head')?.['state_sequence']);
 
 describe('the head of the log', () => {
   it('is, after any batches, lost ones and restarts among them, the one recomputed from the stored events', async () => {
@@ -47,7 +47,7 @@ describe('the head of the log', () => {
             const leaves = leavesFromBytes(sql);
             expect(vault.core.audit.size).toBe(leaves.length);
             expect(Buffer.from(vault.core.audit.root()).equals(rootOf(leaves))).toBe(true);
-            const head = sql.get<{ size: number; frontier: Uint8Array }>('SELECT size, frontier FROM audit_head');
+            const head = sql.get<{ size: number; frontier: Uint8Array }>('SELECT size, frontier FROM anchor_head');
             expect(head?.size).toBe(leaves.length);
             expect(Buffer.from(Frontier.fromBytes(head?.frontier as Uint8Array).root()).equals(rootOf(leaves))).toBe(true);
             expect(eventsOf(sql).map((event) => event['index'])).toEqual(leaves.map((_, i) => i));
@@ -162,7 +162,7 @@ describe('checkpoints', () => {
     expect(head.size).toBe(leavesFromBytes(sql).length);
   });
 
-  it('refuse, once witnessed, a database that was put back or that went another way', async () => {
+  it('refuse a head that was forged, whatever it says of the log', async () => {
     const tenant = await testTenant();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     await putKey(tenant, 'stripe', 'not-a-real-secret');
@@ -172,10 +172,10 @@ describe('checkpoints', () => {
     const shorter = new Frontier();
     shorter.appendAll(leavesFromBytes(tenant.sql).slice(0, last?.first_index));
     tenant.sql.run('DELETE FROM audit_block WHERE first_index = ?', last?.first_index ?? -1);
-    tenant.sql.run('UPDATE audit_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
-    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'rolled_back' }));
+    tenant.sql.run('UPDATE anchor_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
+    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'integrity' }));
     shorter.append(leafHash(new TextEncoder().encode('another event')));
-    tenant.sql.run('UPDATE audit_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
-    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'rolled_back' }));
+    tenant.sql.run('UPDATE anchor_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
+    expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'integrity' }));
   });
 });

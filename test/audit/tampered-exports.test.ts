@@ -234,18 +234,21 @@ describe('a part of the log', () => {
 describe('a head with the state of the database in it', () => {
   it('verifies with and without that line, and the result says which', () => {
     const { audit, keyring } = tenant.vault.core;
-    const plain = verifyCheckpoint(key, late);
+    const { anchor, ...plain } = verifyCheckpoint(key, late);
+    expect(anchor?.chain.byteLength).toBe(32);
     const anchored = { ...plain, anchor: { epoch: 17, chain: new Uint8Array(32).fill(7) } };
     const note = signCheckpoint(signerFrom(keyring.current('audit_sign').key.export(), audit.origin), anchored);
     expect(note).toContain('\nkeyturn-seq ');
     expect(note.split('\n')[4]).toMatch(/^keyturn-anchor 17 [A-Za-z0-9+/]{43}=$/);
     expect(verifyCheckpoint(key, note)).toEqual(anchored);
-    expect(verifyLines(lines, { checkpoints: [late] }).head?.anchored).toBe(false);
-    const withAnchor = lines.map((line) =>
+    expect(verifyLines(lines, { checkpoints: [late] }).head?.anchored).toBe(true);
+    // As an older build signed it.
+    const bare = signCheckpoint(signerFrom(keyring.current('audit_sign').key.export(), audit.origin), plain);
+    const without = lines.map((line) =>
       kindOf(line) === 'checkpoint' && line.includes(`\\n${plain.size}\\n`)
-        ? JSON.stringify({ export: 'checkpoint', note })
+        ? JSON.stringify({ export: 'checkpoint', note: bare })
         : line,
     );
-    expect(verifyLines(withAnchor.slice(0, -1)).head).toMatchObject({ size: plain.size, anchored: true });
+    expect(verifyLines(without.slice(0, -1)).head).toMatchObject({ size: plain.size, anchored: false });
   });
 });

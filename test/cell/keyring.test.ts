@@ -8,6 +8,7 @@ import { migrate } from '../../src/cell/migrations.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
+import { anchored } from '../kit/anchored.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
 
@@ -25,6 +26,7 @@ beforeEach(() => {
   migrate(sql, 'tenant', START_MS);
   keyring = opened();
   keyring.createMissing(clock, testEntropy);
+  anchored('tenant', sql, keyring);
 });
 
 function wrapsOf(keyId: string): unknown {

@@ -4,18 +4,23 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { migrate } from '../../src/cell/migrations.ts';
 import { REGISTER_SCRIPT } from '../../src/cell/register.ts';
+import { scrub } from '../../src/cell/scrub.ts';
 import type { Sql } from '../../src/cell/sql.ts';
+import { tableOf } from '../../src/cell/tables.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { exportedLines } from '../kit/exports.ts';
-import { anything, StatementRecorder, statementSites } from '../kit/sql-statements.ts';
+import { anything, madeUpRow, StatementRecorder, statementSites } from '../kit/sql-statements.ts';
 import { putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
 /** Tables that stay small by what they are about. */
 const SMALL = new Map([
   ['cell', 'one row'],
   ['audit_head', 'one row'],
+  ['anchor_head', 'one row'],
+  ['anchor_chunk', 'one for some hundred rows of all tables; its directory is read whole at open'],
+  ['anchor_journal', 'what no chunk has yet; read whole at open'],
   ['tenant_key', 'a handful of purposes, a row for each version'],
   ['key_rotation', 'a row for each rotation of a purpose'],
   ['environment', 'made by hand'],
@@ -56,9 +61,32 @@ function call(recorder: StatementRecorder, method: (given: unknown[]) => unknown
   }
 }
 
+/** What a store is given: the database, and rows of which each is believed and none written. */
+function lent(recorder: StatementRecorder): unknown {
+  const of = (table: string) => ({
+    select: tableOf(table).select,
+    count: 0,
+    checked: (row: unknown) => row,
+    intact: (rows: unknown) => rows,
+    page: (maxRows: number, read: (last: unknown, rows: number) => unknown[]) => [
+      ...read(undefined, maxRows),
+      ...read(madeUpRow(), maxRows),
+    ],
+    absentById: () => undefined,
+    absentByName: () => undefined,
+    insert: () => {},
+    update: () => {},
+    remove: () => {},
+    freeName: () => {},
+    reseal: () => 0,
+  });
+  return Object.assign(recorder, { sql: recorder, kind: 'tenant', keyring: anything(), anchor: anything(), of });
+}
+
 /** Calls every function and every method of every class of src/cell that takes a database first. */
 async function askStores(): Promise<void> {
   const recorder = new StatementRecorder();
+  lent(recorder);
   // Made-up rows have made-up MACs: here it is about what is asked, not what is believed.
   vi.resetModules();
   vi.doMock('../../src/crypto/row-mac.ts', async (original) => ({
@@ -94,8 +122,16 @@ async function runTenant(): Promise<void> {
   const { vault } = tenant;
   await putKey(tenant, 'crm', 'not-a-real-secret');
   await workloadToken(tenant);
+  await vault.submit(() => {
+    rotateKeys(vault, tenant.user(['admin'], 'everywhere'), ['metadata_mac']);
+    vault.core.rows.anchor.reseal(9);
+  });
   await vault.submit(() => rotateKeys(vault, tenant.user(['admin'], 'everywhere'), undefined));
-  while ((await vault.submit(() => rewrapBatch(vault))) > 0);
+  for (let turn = 0; turn < 40; turn++) await vault.submit(() => rewrapBatch(vault));
+  await vault.submit(() =>
+    vault.door.keepBooks('purge', (books) => vault.core.tokens.purgeExpired(books, Number.MAX_SAFE_INTEGER, 9)),
+  );
+  for (const _ of scrub(vault.core.rows));
   const auditor = tenant.user(['auditor'], 'everywhere');
   const filter = { sinceAt: '2020-01-01T00:00:00.000Z', untilAt: '2030-01-01T00:00:00.000Z' };
   await searchAudit(vault, auditor, filter, undefined, 50);
@@ -103,7 +139,11 @@ async function runTenant(): Promise<void> {
   await readCheckpoint(vault, auditor);
   await exportedLines(tenant);
   await vault.core.cell.probe();
+  const [first] = tenant.notes;
   tenant.reopen();
+  tenant.reopen(first);
+  tenant.sql.run('UPDATE checkpoint SET frontier = NULL');
+  tenant.reopen(first);
   keep(recorder);
   databases.push(recorder);
 }
@@ -141,16 +181,20 @@ function faultsOf(plan: readonly string[]): string[] {
   });
 }
 
+/** They look at everything: that is what they are for, and they do it a slice at a time. */
+const LOOKS_AT_ALL = ['src/cell/scrub.ts', 'src/cell/adopt-rows.ts'];
+
 describe('the statements of the product', () => {
   it('are all known here: every place that asks for one was reached', () => {
     const reached = new Set([...statements.values()].flatMap((sites) => [...sites]));
-    expect(statements.size).toBeGreaterThan(120);
+    expect(statements.size).toBeGreaterThan(110);
     expect(statementSites().filter((site) => !reached.has(site))).toEqual([]);
   });
 
   it('walk an index each', () => {
     const faults: string[] = [];
     for (const [statement, sites] of statements) {
+      if ([...sites].every((site) => LOOKS_AT_ALL.some((path) => site.startsWith(path)))) continue;
       const plans = databases.map((sql) => planOf(sql, statement)).filter((plan) => plan !== undefined);
       expect(plans.length, statement).toBeGreaterThan(0);
       for (const plan of plans) faults.push(...faultsOf(plan).map((step) => `${[...sites].join(', ')}: ${step}: ${statement}`));

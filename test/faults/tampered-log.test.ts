@@ -158,7 +158,7 @@ describe('the exported log, verified offline', () => {
   it('names the tail that was cut off, although the log went on after it', async () => {
     const { planted, findings } = await findingsAfter((database) => {
       const last = database.prepare('SELECT max(first_index) AS at FROM audit_block').get() as { at: number };
-      const end = database.prepare('SELECT size FROM audit_head').get() as { size: number };
+      const end = database.prepare('SELECT size FROM anchor_head').get() as { size: number };
       database.prepare('DELETE FROM audit_block WHERE first_index = ?').run(last.at);
       return [last.at, end.size - 1] as const;
     });

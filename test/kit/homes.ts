@@ -10,7 +10,7 @@ import { RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import type { Provision } from '../../src/vault/manage-tenants.ts';
-import type { Surroundings } from '../../src/vault/open-cell.ts';
+import type { CellOptions, Surroundings } from '../../src/vault/open-cell.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { createBootstrapSecret, setUp } from '../../src/vault/set-up.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -36,6 +36,8 @@ export interface TestHome {
   caller(token: string): Caller;
   /** The home database opened again, as after a restart. */
   reopen(): HomeVault;
+  /** What an opening needs, for tests that look at the database alone. */
+  readonly opening: CellOptions;
 }
 
 export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<TestHome> {
@@ -94,6 +96,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
     },
     caller: (token) => callerOf(token, home.identify(token)),
     reopen: open,
+    opening: { kind: 'home', sql, cellId: installationId, erasureKey: register.open(installationId), around, opening: {} },
   };
 }
 

@@ -14,7 +14,7 @@ import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
 import { createWorkload } from '../../src/vault/manage-workloads.ts';
-import type { Surroundings } from '../../src/vault/open-cell.ts';
+import type { CellOptions, Surroundings } from '../../src/vault/open-cell.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -46,8 +46,10 @@ export interface TestTenant {
   /** A user with these roles at this tenant (assigned), or everywhere. */
   user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
   token(text: string | undefined, address?: string): Caller;
-  /** Opens the same database again, as after a restart, or a copy of it. */
+  /** Opens the same database again, as after a restart, or a copy of it; default: with the last note that the witness was given. */
   reopen(witnessed?: string, copy?: Sql): TenantVault;
+  /** What an opening needs, for tests that look at the database alone. */
+  readonly opening: CellOptions;
 }
 
 export interface TestTenantOptions {
@@ -70,7 +72,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
     faults: options.faults ?? NO_FAULTS,
     nextTick: (task) => void setImmediate(task),
     later: (_delayMs, task) => void wakes.push(task),
-    witness: { publish: (_cell, note) => void notes.push(note) },
+    witness: { publish: (_cell, note) => notes.push(note) > 0 },
     root: RootKey.of(randomBytes(32)),
     installationId: newId('installation', testEntropy),
   };
@@ -110,7 +112,8 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
       return { token: undefined, source: source(), request: `req_${++requests}`, user };
     },
     token: (text, address) => ({ token: text, source: source(address), request: `req_${++requests}` }),
-    reopen: open,
+    opening: { kind: 'tenant', sql, cellId: tenant.id, erasureKey, around, opening: {} },
+    reopen: (witnessed = notes.at(-1), copy = sql) => open(witnessed, copy),
   };
 }
 

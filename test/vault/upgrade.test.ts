@@ -1,44 +1,74 @@
 // A database that an earlier build wrote is brought up to date with everything in it: values, row checks, log.
 import { readFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ExportVerifier } from '../../src/audit/verify-export.ts';
 import { NO_FAULTS } from '../../src/base/faults.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { latestSchemaVersion, schemaVersion } from '../../src/cell/migrations.ts';
+import { type ScrubPart, scrub } from '../../src/cell/scrub.ts';
+import type { Row, Sql } from '../../src/cell/sql.ts';
+import { ANCHORED_TABLES } from '../../src/cell/tables.ts';
 import { RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listVersions } from '../../src/vault/describe-credential.ts';
-import { exportAudit } from '../../src/vault/read-audit.ts';
+import { HomeVault } from '../../src/vault/home-vault.ts';
+import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
-import { outcomeOf } from '../kit/outcome.ts';
+import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { TestClock, testEntropy } from '../kit/vaults.ts';
 
-const FROZEN = readFileSync(new URL('../vectors/tenant-schema-1.sql', import.meta.url), 'utf8');
+const vector = (name: string) => readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8');
+const FROZEN = vector('tenant-schema-1.sql');
+const FROZEN_3 = vector('tenant-schema-3.sql');
 const TENANT = { id: 'ten_0frozen0frozen0frozen0fro', name: 'acme', demo: true };
 let requests = 0;
 
-function openFrozen() {
+/** Databases as each landed schema step left them. The third step only made an index. */
+const LANDED: Readonly<Record<string, (sql: Sql) => void>> = {
+  'schema 1': (sql) => sql.script(FROZEN),
+  'schema 2': (sql) => {
+    sql.script(FROZEN_3);
+    sql.script('DROP INDEX credential_ended; DELETE FROM schema_step WHERE version = 3;');
+  },
+  'schema 3': (sql) => sql.script(FROZEN_3),
+};
+
+const AROUND = {
+  entropy: testEntropy,
+  faults: NO_FAULTS,
+  nextTick: (task: () => void) => void setImmediate(task),
+  later: () => {},
+  witness: { publish: () => {} },
+  root: RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256)),
+  installationId: 'ins_0frozen0frozen0frozen0fro',
+};
+const ERASURE_KEY = Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256);
+
+interface FrozenOptions {
+  readonly change?: ((sql: Sql) => void) | undefined;
+  readonly witnessed?: string | undefined;
+  readonly anchored?: boolean | undefined;
+}
+
+function openFrozen(schema = 'schema 1', { change, witnessed, anchored }: FrozenOptions = {}) {
   const sql = openNodeSql(':memory:');
-  sql.script(FROZEN);
-  expect(schemaVersion(sql)).toBe(1);
+  LANDED[schema]?.(sql);
+  change?.(sql);
+  return { sql, ...openOver(sql, { witnessed, anchored }) };
+}
+
+function openOver(sql: Sql, { witnessed, anchored }: Omit<FrozenOptions, 'change'> = {}) {
   const clock = new TestClock();
   clock.pass(60_000);
   const vault = new TenantVault({
     tenant: TENANT,
     sql,
-    erasureKey: SecretValue.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256)),
-    around: {
-      clock,
-      entropy: testEntropy,
-      faults: NO_FAULTS,
-      nextTick: (task) => void setImmediate(task),
-      later: () => {},
-      witness: { publish: () => {} },
-      root: RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256)),
-      installationId: 'ins_0frozen0frozen0frozen0fro',
-    },
+    erasureKey: SecretValue.of(ERASURE_KEY),
+    around: { ...AROUND, clock },
+    witnessed,
+    opening: { mustExist: true, anchored },
     authorizer: testAuthorizer(),
     admit: () => {},
     onDueChanged: () => {},
@@ -56,7 +86,7 @@ function openFrozen() {
       tokenId: 'token',
     },
   });
-  return { sql, vault, owner };
+  return { vault, owner };
 }
 
 it('opens a database of the first schema step and serves what it holds', async () => {
@@ -87,4 +117,118 @@ it('notices a later column that was changed behind its back, also in a row no la
   const { sql, vault, owner } = openFrozen();
   sql.run(`UPDATE credential SET grant_facts = '{"consentedAt":1}' WHERE name = 'crm'`);
   expect(await outcomeOf(vault.submit(() => describeCredential(vault, owner(), 'staging', 'crm')))).toBe('integrity');
+});
+
+function partsOf(vault: TenantVault): ScrubPart[] {
+  return [...scrub(vault.core.rows)].filter((part) => part !== undefined);
+}
+
+const damagedIn = (vault: TenantVault) =>
+  partsOf(vault)
+    .filter(({ failed, missing }) => failed + missing > 0)
+    .map(({ part }) => part);
+const lastNote = (sql: Sql) => String(sql.get('SELECT note FROM checkpoint ORDER BY size DESC')?.['note']);
+
+describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
+  it('is taken into the map with every row it holds, in whatever state, once', async () => {
+    const { sql, vault } = openFrozen(schema);
+    expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
+    await vault.submit(() => {});
+    expect(damagedIn(vault)).toEqual([]);
+    const counts = new Map(partsOf(vault).map(({ part, looked }) => [part, looked]));
+    for (const { table } of ANCHORED_TABLES.filter(({ cells }) => cells.includes('tenant'))) {
+      expect(counts.get(table), table).toBe(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n']);
+      if (schema !== 'schema 1' && table !== 'audit_source') expect(counts.get(table), table).toBeGreaterThan(0);
+    }
+    expect(sql.get("SELECT 1 AS there FROM sqlite_master WHERE name = 'audit_head'")).toBeUndefined();
+    const again = openOver(sql, { anchored: true });
+    expect(damagedIn(again.vault)).toEqual([]);
+  });
+
+  it('is compared with its witnessed checkpoint of before, and goes on with one that names the map', async () => {
+    const frozen = openNodeSql(':memory:');
+    LANDED[schema]?.(frozen);
+    const note = lastNote(frozen);
+    expect(note).not.toContain('keyturn-anchor');
+    const { sql, vault } = openFrozen(schema, { witnessed: note });
+    await vault.submit(() => vault.core.audit.signNow());
+    const next = lastNote(sql);
+    expect(next).toContain('keyturn-anchor');
+    expect(caughtCode(() => openOver(sql, { witnessed: next }))).toBe('ok');
+    const cut = (older: Sql) => older.run('UPDATE audit_head SET state_sequence = 0');
+    expect(caughtCode(() => openFrozen(schema, { change: cut, witnessed: note }))).toBe('rolled_back');
+    // A witness that knows of the map is not that of a database without one.
+    expect(caughtCode(() => openFrozen(schema, { witnessed: next }))).not.toBe('ok');
+    expect(caughtCode(() => openFrozen(schema, { anchored: true }))).toBe('integrity');
+  });
+
+  it('leaves out what failed its old check, and says so', async () => {
+    const change = (sql: Sql) =>
+      sql.run('UPDATE token SET expires_at = expires_at + 1 WHERE public_id = (SELECT min(public_id) FROM token)');
+    const { vault, owner } = openFrozen(schema, { change });
+    await vault.submit(() => {});
+    expect(damagedIn(vault)).toEqual(['token']);
+    const events = await vault.submit(() => searchAudit(vault, owner(), { action: 'state.refuse' }, undefined, 10));
+    expect(events.events.map(({ details }) => details?.count)).toEqual([1]);
+  });
+
+  it('is never taken over twice: without its map it is refused, whatever else was put back to before', () => {
+    const TABLES = ['anchor_head', 'anchor_journal', 'anchor_chunk'];
+    const empty = (sql: Sql) => {
+      for (const table of TABLES) sql.run(`DELETE FROM ${table}`);
+    };
+    const drop = (sql: Sql) => {
+      for (const table of TABLES) sql.run(`DROP TABLE ${table}`);
+      sql.run('DELETE FROM schema_step WHERE version >= 4');
+    };
+    const undo = (sql: Sql) => {
+      drop(sql);
+      sql.script('ALTER TABLE checkpoint DROP COLUMN frontier');
+    };
+    const forged = (sql: Sql) => {
+      undo(sql);
+      sql.script('CREATE TABLE audit_head (id INTEGER PRIMARY KEY, size INTEGER, state_sequence INTEGER, frontier BLOB) STRICT');
+      sql.run('INSERT INTO audit_head VALUES (1, 0, 0, zeroblob(8))');
+    };
+    for (const attack of [empty, drop, undo, forged]) {
+      const { sql } = openFrozen(schema);
+      const before = sql.all<Row>('SELECT * FROM token');
+      attack(sql);
+      expect(
+        caughtCode(() => openOver(sql)),
+        attack.name,
+      ).not.toBe('ok');
+      expect(sql.all<Row>('SELECT * FROM token')).toEqual(before);
+    }
+  });
+});
+
+it('a home database of schema 1 is taken into the map with users, roles and tenants', async () => {
+  const sql = openNodeSql(':memory:');
+  sql.script(vector('home-schema-1.sql'));
+  const open = (anchored: boolean) =>
+    new HomeVault({
+      sql,
+      erasureKey: SecretValue.of(ERASURE_KEY),
+      around: { ...AROUND, clock: new TestClock() },
+      authorizer: testAuthorizer(),
+      admit: () => {},
+      opening: { mustExist: true, anchored },
+    });
+  const home = open(false);
+  expect(schemaVersion(sql)).toBe(latestSchemaVersion('home'));
+  expect([...scrub(home.core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
+  const users = home.door.lookup('test', (lookup) => home.users.list(lookup, '', 10));
+  expect(users.map(({ row, grants }) => [row.name, grants.map(({ role }) => role), row.offboarded_at !== null]).sort()).toEqual([
+    ['ada', ['owner'], false],
+    ['bob', ['admin'], false],
+    ['eve', ['auditor'], false],
+    ['gone', ['admin'], true],
+  ]);
+  const tenants = home.door.lookup('test', (lookup) => home.tenants.list(lookup, '', 10));
+  expect(tenants.map(({ name, demo, witnessed, anchored }) => [name, demo, witnessed, anchored])).toEqual([
+    ['acme', 0, null, 0],
+    ['beta', 1, 'a note', 0],
+  ]);
+  expect(caughtCode(() => open(true))).toBe('ok');
 });

@@ -69,7 +69,8 @@ async function follow(session: Session, credential: string | undefined, first: n
   }
 }
 
-const placeOf = ({ credential }: WireAlert) => `${plain(credential.name)} ${plain(credential.environment)}`;
+const placeOf = ({ credential }: WireAlert) =>
+  credential === null ? 'this tenant' : `${plain(credential.name)} ${plain(credential.environment)}`;
 const widthOf = (alerts: readonly WireAlert[]) => Math.max(0, ...alerts.map((alert) => placeOf(alert).length));
 
 function line(alert: WireAlert, width: number): string {
@@ -80,7 +81,8 @@ function line(alert: WireAlert, width: number): string {
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${plain(value)}`)
     .join(', ');
-  const where = `${plain(credential.name)} ${dim(plain(credential.environment))}${' '.repeat(width - placeOf(alert).length)}`;
+  const place = credential === null ? placeOf(alert) : `${plain(credential.name)} ${dim(plain(credential.environment))}`;
+  const where = `${place}${' '.repeat(width - placeOf(alert).length)}`;
   return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${told === '' ? '' : `  ${dim(told)}`}`;
 }
 

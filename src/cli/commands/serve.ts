@@ -20,6 +20,7 @@ interface Flags {
   rootKeyFile?: string;
   passphraseFile?: string;
   witnessDir?: string;
+  acceptMissingWitness?: string[];
   allowLocalSandbox?: boolean;
   tour?: boolean;
 }
@@ -39,6 +40,10 @@ export function serveCommand(): Command {
     .option('--root-key-file <path>', 'the root key, better on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from a passphrase instead')
     .option('--witness-dir <path>', 'where signed heads of the logs are kept, better on another volume')
+    .option(
+      '--accept-missing-witness <cell...>',
+      'open these cells (ids) although their witness is gone: you say that this copy is the newest',
+    )
     .option('--allow-local-sandbox', 'let the connector local-sandbox reach this machine')
     .option('--tour', 'on the first start, show what it does in a demo tenant')
     .action(serve);
@@ -84,6 +89,7 @@ function optionsOf(flags: Flags): ServeOptions {
     rootKeyFile: flags.rootKeyFile,
     passphraseFile: flags.passphraseFile,
     witnessDirectory: flags.witnessDir,
+    acceptMissingWitness: flags.acceptMissingWitness,
     allowLocalSandbox: flags.allowLocalSandbox,
     log: (line) => note(`${dim(new Date().toISOString())} ${line}`),
   };

@@ -10,6 +10,7 @@ import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
 import { clientOf, sessionOf } from '../session.ts';
 import { configPath, DEFAULT_ADDRESS, forgetToken, readConfig, saveToken, settingsFrom } from '../settings.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
+import { type DeepFlags, deepText, lookDeep } from './doctor-deep.ts';
 
 const CLOCK_SKEW_MS = 60_000;
 
@@ -123,8 +124,18 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('check machine, settings and service')
     .option('--data <directory>', 'a local data directory to look at', './data')
-    .action(async (options: { data: string }, self: Command) => {
+    .option('--deep', 'look at everything in it, with its keys, while nobody serves it; exit 8 when something fails its check')
+    .option('--root-key-file <path>', 'with --deep: as for serve')
+    .option('--passphrase-file <path>', 'with --deep: as for serve')
+    .option('--witness-dir <path>', 'with --deep: as for serve')
+    .action(async (options: DeepFlags & { deep?: boolean }, self: Command) => {
       const session = sessionOf(self);
+      if (options.deep === true) {
+        const report = await lookDeep(options);
+        session.show(report, deepText);
+        if (!report.ok) process.exitCode = EXIT.verification;
+        return;
+      }
       const findings: Finding[] = [
         runtime(),
         config(),

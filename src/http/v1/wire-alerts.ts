@@ -20,7 +20,10 @@ export const alert = z
     id: z.string(),
     kind: z.string().describe('More kinds may come: ignore those you do not know'),
     at: timestamp,
-    credential: z.object({ id: z.string(), environment: z.string(), name: z.string() }),
+    credential: z
+      .object({ id: z.string(), environment: z.string(), name: z.string() })
+      .nullable()
+      .describe('Null for an alert that is about no credential'),
     facts: z.record(z.string(), fact).describe('Words, numbers and instants; never a value'),
   })
   .meta({ id: 'Alert' });

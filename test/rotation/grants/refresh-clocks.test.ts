@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { changeRows } from '../../kit/anchored.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 
 const TTL_MS = 600_000;
@@ -44,14 +45,24 @@ describe('a clock that jumps', () => {
     tenant.clock.pass(TTL_MS + 1);
     sandbox.nextToken({ kind: 'answer', status: 503 });
     await engine.runDueWork();
-    tenant.sql.run('UPDATE run SET next_attempt_at = next_attempt_at + ?', 2 * DAY_MS);
+    await tenant.vault.submit(() =>
+      changeRows(tenant.vault.core.rows, 'run', 'next_attempt_at IS NOT NULL', (row) => ({
+        next_attempt_at: Number(row['next_attempt_at']) + 2 * DAY_MS,
+      })),
+    );
     await engine.runDueWork();
     expect(row('crm')).toMatchObject({ current_version: 2, health: 'ready' });
     tenant.clock.pass(TTL_MS + 1);
     sandbox.nextToken({ kind: 'answer', status: 503 });
     await engine.runDueWork();
     const lease = tenant.clock.now() + LIMITS.leaseMs + 1;
-    tenant.sql.run("UPDATE run SET lease_owner = 'gone', lease_until = ?, next_attempt_at = 0 WHERE state = 'open'", lease);
+    await tenant.vault.submit(() =>
+      changeRows(tenant.vault.core.rows, 'run', "state = 'open'", () => ({
+        lease_owner: 'gone',
+        lease_until: lease,
+        next_attempt_at: 0,
+      })),
+    );
     await engine.runDueWork();
     expect(row('crm')).toMatchObject({ current_version: 3, health: 'ready' });
   });

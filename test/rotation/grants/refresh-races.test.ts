@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
+import { changeRows } from '../../kit/anchored.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 import { changing } from '../../kit/vaults.ts';
 
@@ -139,7 +140,14 @@ describe('an engine that was stopped in its tracks (RO-11)', () => {
     const sleeper = bench.engine.runDueWork();
     await vi.waitFor(() => expect(gate.waiting()).toBe(1));
     // Its heartbeats stop with it: the lease is as old as its last one.
-    tenant.sql.run("UPDATE run SET lease_until = 0, next_attempt_at = 0, fence = fence + 1, lease_owner = 'second'");
+    await tenant.vault.submit(() =>
+      changeRows(tenant.vault.core.rows, 'run', '1', (row) => ({
+        lease_until: 0,
+        next_attempt_at: 0,
+        fence: Number(row['fence']) + 1,
+        lease_owner: 'second',
+      })),
+    );
     return { ...bench, sandbox, wake: () => released(gate, sleeper) };
   }
 
@@ -152,7 +160,9 @@ describe('an engine that was stopped in its tracks (RO-11)', () => {
 
   it('proves at once a pair that came after the grant was called dead', async () => {
     const { wake, row, sandbox, tenant } = await takenOver();
-    tenant.sql.run("UPDATE run SET state = 'failed', step = 'failed', lease_owner = ''");
+    await tenant.vault.submit(() =>
+      changeRows(tenant.vault.core.rows, 'run', '1', () => ({ state: 'failed', step: 'failed', lease_owner: '' })),
+    );
     await calledDead(tenant, row('crm').id);
     await wake();
     expect(row('crm')).toMatchObject({ current_version: 2, health: 'ready', refresh_due_at: tenant.clock.now() });

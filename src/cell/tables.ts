@@ -1,0 +1,428 @@
+// Every table of a cell, declared once: its columns by schema step, what names a row, what a row's MAC covers, and why a column or a table is
+// left out where it decides nothing. It must never fall behind the schema: test/cell/tables.test.ts walks both against each other.
+import { fail } from '../base/errors.ts';
+import { type LayoutColumn, type RowLayout, rowLayout } from '../crypto/row-mac.ts';
+import type { CellKind } from './migrations.ts';
+import type { SqlValue } from './sql.ts';
+
+/** A column that a later schema step added. While it has its initial value it is not part of the MAC, so adding it changes no row. */
+export interface LaterColumn {
+  readonly name: string;
+  /** The schema step that added it, by kind of cell where they differ. */
+  readonly step: number | Readonly<Record<CellKind, number>>;
+  readonly initial: SqlValue;
+}
+
+/** A second name of a row: what is looked up by it is known to be there, or not to be there. */
+export interface SecondName {
+  readonly name: string;
+  /** They change only by `TableRows.freeName`. */
+  readonly columns: readonly string[];
+  /** Whether the row holds its name now; at most one row does. */
+  held(row: Readonly<Record<string, unknown>>): boolean;
+}
+
+/** A table whose rows decide something: each row is covered by its MAC and is in the cell's map (anchor.ts). */
+export interface AnchoredTable {
+  readonly table: string;
+  readonly cells: readonly CellKind[];
+  /** The schema step that made it. */
+  readonly step: number;
+  readonly id: readonly string[];
+  /** `row`: the MAC lies in the columns mac and mac_key_id. `map`: only its first bytes, in the cell's map. */
+  readonly mac: 'row' | 'map';
+  /** Covered from the first step of the table on. */
+  readonly columns: readonly string[];
+  readonly later?: readonly LaterColumn[];
+  /** Outside of the MAC, each with the reason. */
+  readonly open?: Readonly<Record<string, string>>;
+  readonly secondName?: SecondName;
+  /** Rows of another table that belong to each row, as one more covered column: an SQL expression. */
+  readonly joined?: { readonly column: string; readonly sql: string };
+}
+
+/** A table whose rows are not in the map, with the reason. */
+export interface OtherTable {
+  readonly table: string;
+  readonly cells: readonly CellKind[];
+  readonly columns: readonly string[];
+  readonly why: string;
+}
+
+const BOTH = ['home', 'tenant'] as const;
+const TENANT = ['tenant'] as const;
+const HOME = ['home'] as const;
+const SHOWN_ONLY = 'when it was last used: shown, decides nothing, written at most once a minute';
+
+export const ANCHORED_TABLES: readonly AnchoredTable[] = [
+  {
+    table: 'tenant_key',
+    cells: BOTH,
+    step: 1,
+    id: ['key_id'],
+    mac: 'map',
+    columns: ['purpose', 'version', 'state', 'wrapped', 'created_at', 'retired_at', 'destroy_after_at', 'destroyed_at'],
+    open: {
+      wraps: 'counts wraps towards a bound with a wide margin; each wrap has a fresh salt, so a lower count repeats no nonce',
+    },
+  },
+  {
+    table: 'key_rotation',
+    cells: BOTH,
+    step: 1,
+    id: ['purpose', 'to_version'],
+    mac: 'map',
+    columns: ['total', 'done', 'started_at', 'finished_at'],
+  },
+  {
+    table: 'audit_source',
+    cells: BOTH,
+    step: 1,
+    id: ['source_id'],
+    mac: 'map',
+    columns: ['wrapped_key', 'key_id', 'value'],
+  },
+  {
+    table: 'token',
+    cells: BOTH,
+    step: 1,
+    id: ['public_id'],
+    mac: 'row',
+    columns: ['type', 'hash', 'subject_id', 'permissions', 'created_at', 'created_by', 'expires_at', 'revoked_at'],
+    later: [{ name: 'origin', step: { home: 2, tenant: 4 }, initial: null }],
+    open: { last_used_at: SHOWN_ONLY },
+  },
+  {
+    table: 'idempotency',
+    cells: BOTH,
+    step: 1,
+    id: ['principal_id', 'idempotency_key'],
+    mac: 'map',
+    columns: ['request_hash', 'status', 'wrapped_key', 'key_id', 'value', 'expires_at'],
+  },
+  {
+    table: 'environment',
+    cells: TENANT,
+    step: 1,
+    id: ['id'],
+    mac: 'row',
+    columns: ['name', 'created_at'],
+    secondName: { name: 'environment.name', columns: ['name'], held: () => true },
+  },
+  {
+    table: 'credential',
+    cells: TENANT,
+    step: 1,
+    id: ['id'],
+    mac: 'row',
+    columns: [
+      'environment_id',
+      'name',
+      'kind',
+      'connector',
+      'state',
+      'health',
+      'health_since',
+      'health_cause',
+      'current_version',
+      'previous_version',
+      'pending_version',
+      'latest_version',
+      'revision',
+      'description',
+      'labels',
+      'config',
+      'value_expires_at',
+      'refresh_due_at',
+      'created_at',
+      'created_by',
+      'updated_at',
+      'deleted_at',
+      'destroy_after_at',
+    ],
+    later: [
+      { name: 'grant_facts', step: 2, initial: '{}' },
+      { name: 'grant_ends_at', step: 2, initial: null },
+      { name: 'review_due_at', step: 2, initial: null },
+      { name: 'revoke_due_at', step: 2, initial: null },
+    ],
+    secondName: { name: 'credential.name', columns: ['environment_id', 'name'], held: (row) => row['state'] !== 'destroyed' },
+  },
+  {
+    table: 'credential_version',
+    cells: TENANT,
+    step: 1,
+    id: ['credential_id', 'version'],
+    mac: 'map',
+    columns: ['key_id', 'wrapped_key', 'value', 'retained', 'value_expires_at', 'created_at', 'created_by', 'origin', 'run_id'],
+  },
+  {
+    table: 'workload',
+    cells: TENANT,
+    step: 1,
+    id: ['id'],
+    mac: 'row',
+    columns: [
+      'name',
+      'environment',
+      'patterns',
+      'permissions',
+      'networks',
+      'jwks',
+      'revision',
+      'created_at',
+      'created_by',
+      'expires_at',
+      'revoked_at',
+    ],
+    open: { last_used_at: SHOWN_ONLY },
+    secondName: { name: 'workload.name', columns: ['name'], held: (row) => row['revoked_at'] === null },
+  },
+  {
+    table: 'assertion_seen',
+    cells: TENANT,
+    step: 1,
+    id: ['jti_hash'],
+    mac: 'map',
+    columns: ['expires_at'],
+  },
+  {
+    table: 'run',
+    cells: TENANT,
+    step: 1,
+    id: ['id'],
+    mac: 'map',
+    columns: [
+      'credential_id',
+      'kind',
+      'trigger',
+      'requested_by',
+      'state',
+      'step',
+      'generation',
+      'attempts',
+      'fence',
+      'lease_until',
+      'lease_owner',
+      'next_attempt_at',
+      'outcome',
+      'cause',
+      'new_version',
+      'started_at',
+      'finished_at',
+    ],
+    later: [{ name: 'lost_answers', step: 2, initial: 0 }],
+    secondName: { name: 'run.open', columns: ['credential_id'], held: (row) => row['state'] === 'open' },
+  },
+  {
+    table: 'run_step',
+    cells: TENANT,
+    step: 1,
+    id: ['run_id', 'sequence'],
+    mac: 'map',
+    columns: ['step', 'status', 'at'],
+    later: [{ name: 'evidence', step: 7, initial: null }],
+  },
+  {
+    table: 'connection',
+    cells: TENANT,
+    step: 2,
+    id: ['id'],
+    mac: 'row',
+    columns: [
+      'credential_id',
+      'state',
+      'link_hash',
+      'state_hash',
+      'browser_hash',
+      'attempt',
+      'request',
+      'cause',
+      'created_at',
+      'created_by',
+      'expires_at',
+      'attempt_expires_at',
+      'finished_at',
+    ],
+    secondName: { name: 'connection.link', columns: ['link_hash'], held: () => true },
+  },
+  {
+    table: 'alert',
+    cells: TENANT,
+    step: 2,
+    id: ['id'],
+    mac: 'map',
+    columns: ['kind', 'credential_id', 'facts', 'at'],
+  },
+  {
+    table: 'webhook',
+    cells: TENANT,
+    step: 2,
+    id: ['id'],
+    mac: 'row',
+    columns: ['url', 'kinds', 'created_at', 'created_by', 'deleted_at'],
+  },
+  {
+    table: 'delivery',
+    cells: TENANT,
+    step: 2,
+    id: ['id'],
+    mac: 'map',
+    columns: ['webhook_id', 'alert_id', 'state', 'attempts', 'next_attempt_at', 'cause', 'created_at', 'finished_at'],
+  },
+  {
+    table: 'tenant',
+    cells: HOME,
+    step: 1,
+    id: ['id'],
+    mac: 'row',
+    columns: ['name', 'state', 'demo', 'environments', 'created_at', 'created_by'],
+    later: [
+      { name: 'witnessed', step: 1, initial: null },
+      { name: 'anchored', step: 4, initial: 0 },
+    ],
+    secondName: { name: 'tenant.name', columns: ['name'], held: (row) => row['state'] !== 'erased' },
+  },
+  {
+    table: 'user',
+    cells: HOME,
+    step: 1,
+    id: ['id'],
+    mac: 'row',
+    columns: ['name', 'revision', 'bootstrap', 'created_at', 'created_by', 'offboarded_at'],
+    secondName: { name: 'user.name', columns: ['name'], held: (row) => row['offboarded_at'] === null },
+    joined: {
+      column: 'grants',
+      sql: '(SELECT json_group_array(json_array(role, tenant_id)) FROM (SELECT role, tenant_id FROM user_grant WHERE user_id = user.id ORDER BY role, tenant_id))',
+    },
+  },
+];
+
+export const OTHER_TABLES: readonly OtherTable[] = [
+  {
+    table: 'anchor_head',
+    cells: BOTH,
+    columns: [
+      'id',
+      'size',
+      'state_sequence',
+      'frontier',
+      'epoch',
+      'start',
+      'start_chain',
+      'chain',
+      'entries',
+      'salt',
+      'incarnation_id',
+      'published',
+      'time_at',
+      'mac',
+      'mac_key_id',
+    ],
+    why: 'the root of everything else: under a MAC of its own, and compared with the witnessed checkpoint at open',
+  },
+  {
+    table: 'anchor_journal',
+    cells: BOTH,
+    columns: ['epoch', 'ops'],
+    why: 'leads from start_chain to chain of the head by a hash chain',
+  },
+  {
+    table: 'anchor_chunk',
+    cells: BOTH,
+    columns: ['start', 'bits', 'epoch', 'bytes', 'mac', 'mac_key_id'],
+    why: 'under a MAC of its own that names its place in the chain of the head',
+  },
+  {
+    table: 'cell',
+    cells: BOTH,
+    columns: ['id', 'kind', 'installation_id', 'cell_id', 'incarnation_id', 'created_at'],
+    why: 'compared with what the caller wants to open and with the head at every open; created_at is shown only',
+  },
+  {
+    table: 'audit_head',
+    cells: BOTH,
+    columns: ['id', 'size', 'state_sequence', 'frontier'],
+    why: 'the head of older builds: read once, when the cell is anchored, and then dropped',
+  },
+  {
+    table: 'audit_block',
+    cells: BOTH,
+    columns: ['first_index', 'events', 'last_at', 'bytes', 'leaves'],
+    why: 'the events are leaves of the tree whose frontier is in the head; the counts beside them are found again from the bytes',
+  },
+  {
+    table: 'checkpoint',
+    cells: BOTH,
+    columns: ['size', 'at', 'note', 'frontier'],
+    why: 'each note carries its own signature; a frontier is believed only if it gives the signed root',
+  },
+  {
+    table: 'schema_step',
+    cells: BOTH,
+    columns: ['version', 'name', 'applied_at'],
+    why: 'says which steps ran; a lower number makes a step fail on what is there, and no step makes an anchored cell anew',
+  },
+  {
+    table: 'user_grant',
+    cells: HOME,
+    columns: ['user_id', 'role', 'tenant_id'],
+    why: "all of a user's rows are one column of the user's MAC",
+  },
+  {
+    table: 'installation',
+    cells: HOME,
+    columns: ['only_one', 'id', 'root_check'],
+    why: 'in a Worker only: a commitment to the root key, of no use with any other',
+  },
+  {
+    table: 'erasure_key',
+    cells: HOME,
+    columns: ['cell_id', 'wrapped', 'created_at', 'destroyed_at'],
+    why: 'in a Worker only: the key register, sealed under the root key for one cell each; what a copy of it may bring back is in SECURITY.md',
+  },
+];
+
+/** A declared table with what the code needs of it ready to use. */
+export interface PreparedTable extends AnchoredTable {
+  readonly layout: RowLayout;
+  /** What is written: every column but the id, `mac` and `mac_key_id`. */
+  readonly written: readonly string[];
+  /** Reads whole rows; ends where a WHERE may follow. */
+  readonly select: string;
+  readonly insert: string;
+  /** `<id> = ? AND ...` */
+  readonly whereId: string;
+}
+
+const prepared = new Map(ANCHORED_TABLES.map((declared) => [declared.table, prepare(declared)]));
+
+/** @throws internal for a table that is not declared as anchored */
+export function tableOf(table: string): PreparedTable {
+  return prepared.get(table) ?? fail('internal', `the table ${table} is not declared`);
+}
+
+/** The anchored tables of one kind of cell. */
+export function anchoredTablesOf(kind: CellKind): PreparedTable[] {
+  return [...prepared.values()].filter((table) => table.cells.includes(kind));
+}
+
+function prepare(declared: AnchoredTable): PreparedTable {
+  const { table, id, columns, later = [], open = {}, joined, mac } = declared;
+  const covered: LayoutColumn[] = [
+    ...columns.map((name) => ({ name })),
+    ...(joined === undefined ? [] : [{ name: joined.column }]),
+    ...later.map(({ name, initial }) => ({ name, initial })),
+  ];
+  const written = [...columns, ...later.map(({ name }) => name), ...Object.keys(open)];
+  const all = [...id, ...written, ...(mac === 'row' ? ['mac', 'mac_key_id'] : [])];
+  const more = joined === undefined ? '' : `, ${joined.sql} AS ${joined.column}`;
+  return {
+    ...declared,
+    layout: rowLayout(table, id, covered),
+    written,
+    select: `SELECT ${all.map((name) => `${table}.${name}`).join(', ')}${more} FROM ${table}`,
+    insert: `INSERT INTO ${table} (${all.join(', ')}) VALUES (${all.map(() => '?').join(', ')})`,
+    whereId: id.map((name) => `${name} = ?`).join(' AND '),
+  };
+}
