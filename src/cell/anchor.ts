@@ -309,9 +309,8 @@ export class Anchor {
   /** The row that is valid from now on. `tag`: at least 16 bytes, of which the first 16 count. Call inside a batch. */
   set(table: string, fingerprint: Fingerprint, tag: Uint8Array): void {
     const present = this.#tagAt(fingerprint);
-    const kept = tag.slice(0, TAG_BYTES);
-    if (present !== undefined && equalBytes(present, kept)) return;
-    this.#change({ ...fingerprint, tag: kept, table }, present === undefined ? 1 : 0);
+    if (present !== undefined && isSameTag(present, tag)) return;
+    this.#change({ ...fingerprint, tag: tag.slice(0, TAG_BYTES), table }, present === undefined ? 1 : 0);
   }
 
   /** There is no such row from now on. Idempotent. Call inside a batch. */
@@ -322,7 +321,7 @@ export class Anchor {
   /** @throws integrity when the chunk that would say it is damaged */
   isValid(fingerprint: Fingerprint, tag: Uint8Array): boolean {
     const present = this.#tagAt(fingerprint);
-    return present !== undefined && equalBytes(present, tag.subarray(0, TAG_BYTES));
+    return present !== undefined && isSameTag(present, tag);
   }
 
   /** @throws integrity when the chunk that would say it is damaged */
@@ -543,13 +542,8 @@ export class Anchor {
       mac_key_id: keyId,
     };
     const mac = this.#headMac(key, row);
-    this.#sql.run(
-      'INSERT OR REPLACE INTO anchor_head (id, size, state_sequence, frontier, epoch, start, start_chain, chain, entries, salt, ' +
-        'incarnation_id, published, time_at, mac, mac_key_id) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      ...HEAD_COLUMNS.map((column) => row[column]),
-      mac,
-      keyId,
-    );
+    const values = [...HEAD_COLUMNS.map((column) => row[column]), mac, keyId];
+    this.#sql.run(this.#adopting ? INSERT_HEAD : UPDATE_HEAD, ...values);
     this.#nextLog = log;
   }
 
@@ -707,6 +701,14 @@ const HEAD_COLUMNS = [
   'published',
   'time_at',
 ] as const;
+const INSERT_HEAD = `INSERT OR REPLACE INTO anchor_head (id, ${HEAD_COLUMNS.join(', ')}, mac, mac_key_id) VALUES (1, ${HEAD_COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
+const UPDATE_HEAD = `UPDATE anchor_head SET ${HEAD_COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = 1`;
+
+/** Tags lie in the file for all to see: nothing is to be hidden by the time this takes. */
+function isSameTag(present: Uint8Array, tag: Uint8Array): boolean {
+  for (let i = 0; i < TAG_BYTES; i++) if (present[i] !== tag[i]) return false;
+  return true;
+}
 
 function keyOf({ high, low }: Fingerprint): string {
   return `${high}.${low}`;

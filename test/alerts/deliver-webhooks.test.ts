@@ -364,8 +364,9 @@ describe('a webhook whose row was changed behind our back', () => {
     await deliver();
     expect(sent).toEqual([]);
     expect(tenant.sql.get('SELECT count(*) AS n FROM alert WHERE id = ?', id)?.['n']).toBe(1);
-    expect(tenant.sql.all('SELECT state, cause FROM delivery WHERE alert_id = ?', id)).toEqual([
-      { state: 'waiting', cause: 'integrity' },
-    ]);
+    // What tells the damage itself waits behind it.
+    const waiting = tenant.sql.all('SELECT state, cause FROM delivery');
+    expect(new Set(waiting.map((one) => one['state']))).toEqual(new Set(['waiting']));
+    expect(waiting.map((one) => one['cause'])).toContain('integrity');
   });
 });

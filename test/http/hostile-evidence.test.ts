@@ -133,7 +133,8 @@ describe('a row that was changed behind the vault’s back', () => {
     tenant.sql.run("UPDATE credential SET description = 'changed' WHERE name = 'swapped'");
     const asked = tenant.vault.submit(() => describeCredential(tenant.vault, reader, 'staging', 'swapped'));
     await expect(asked).rejects.toMatchObject({ code: 'integrity' });
-    const last = events(tenant.sql).at(-1);
+    const [last, told] = events(tenant.sql).slice(-2);
+    expect(told).toMatchObject({ action: 'state.damaged', reason: 'changed' });
     expect(last).toMatchObject({
       action: 'credential.describe',
       outcome: 'failure',
