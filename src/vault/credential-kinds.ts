@@ -212,6 +212,10 @@ export interface RetainedGrant {
   settings?: BoundSettings | undefined;
 }
 
+/** What nobody can read back: a put that leaves one out says that it means to. */
+export const RETAINED_PARTS = ['refresh_token', 'client_secret', 'client_private_jwk', 'client_private_key_pem'] as const;
+export type RetainedPart = (typeof RETAINED_PARTS)[number];
+
 export interface ServedGrant {
   access_token?: string | undefined;
   token_type?: string | undefined;

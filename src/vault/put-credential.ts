@@ -15,12 +15,13 @@ import {
   type OAuth2Config,
   oauth2Value,
   purposeOf,
+  type RetainedPart,
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
 import { boundSettings, redirect } from './destinations.ts';
 import { grantFacts } from './grant-facts.ts';
-import { notePutGrant } from './put-grant.ts';
+import { notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { setAside } from './set-aside.ts';
@@ -49,6 +50,8 @@ export interface PutCredentialInput {
   readonly precondition: WritePrecondition;
   /** A deleted credential of this name is set aside under another one instead of standing in the way. */
   readonly replaceDeleted?: boolean | undefined;
+  /** Parts of the stored value that go away although nobody can read them back. */
+  readonly discard?: readonly RetainedPart[] | undefined;
   /** The grant was made elsewhere. */
   readonly imported?: GrantImport | undefined;
 }
@@ -86,8 +89,11 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
         if (row === undefined) vault.credentials.insert(access, facts);
-        const grant = { value: oauth2Value.parse(input.value), imported: input.imported, alwaysScopes: rules.alwaysScopes };
-        notePutGrant(vault, access, { facts, before: row, environment: environment.name }, grant, details);
+        const value = oauth2Value.parse(input.value);
+        const stored = row === undefined ? {} : replacedParts(vault, access, row);
+        if (row !== undefined) refuseLoss(row, stored, value, input.discard ?? []);
+        const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
+        notePutGrant(vault, access, { facts, before: row, stored, environment: environment.name }, grant, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
