@@ -8,6 +8,7 @@ import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Verdict } from '../connector.ts';
@@ -214,11 +215,8 @@ function note(details: EventDetails, step: string, { version, attempts }: Revoca
 }
 
 function save(vault: TenantVault, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
-  const now = vault.around.clock.now();
-  const next: CredentialFacts = { ...facts, revoke_due_at: dueAt, revision: facts.revision + 1, updated_at: now };
-  changeGrantFacts(next, { revocation });
-  vault.credentials.save(access, next);
-  vault.cache.forget(located.environment.name, next.name);
-  vault.dueChanged();
+  changeCredential(vault, access, located, (draft) => {
+    draft.revoke_due_at = dueAt;
+    changeGrantFacts(draft, { revocation });
+  });
 }

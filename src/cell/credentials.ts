@@ -10,6 +10,7 @@ import {
   type CredentialRow,
   type EnvironmentRow,
   LATER_COLUMNS,
+  type StoredCredential,
   type VersionFacts,
   type VersionRow,
 } from './credential-rows.ts';
@@ -127,7 +128,7 @@ export class CredentialStore {
   find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();
     return this.#checked(
-      this.#sql.get<CredentialRow>(
+      this.#sql.get<StoredCredential>(
         "SELECT * FROM credential WHERE environment_id = ? AND name = ? AND state <> 'destroyed'",
         environmentId,
         name,
@@ -138,7 +139,7 @@ export class CredentialStore {
   /** @throws not_found | integrity */
   byId(access: Lookup, id: string): CredentialRow {
     access.check();
-    return this.#checked(this.#sql.get<CredentialRow>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
+    return this.#checked(this.#sql.get<StoredCredential>('SELECT * FROM credential WHERE id = ?', id)) ?? notFound('credential');
   }
 
   /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
@@ -180,7 +181,7 @@ export class CredentialStore {
       LIMITS.listScanMaxRows - 1,
     )?.name;
     const { where, values } = restOf(filter, bound);
-    const rows = this.#sql.all<CredentialRow>(
+    const rows = this.#sql.all<StoredCredential>(
       `SELECT * ${from}${where.map((one) => ` AND ${one}`).join('')} ORDER BY name LIMIT ?`,
       ...start,
       ...values,
@@ -263,7 +264,7 @@ export class CredentialStore {
 
   dueForDestruction(access: Lookup, nowMs: number, maxRows: number): CredentialRow[] {
     access.check();
-    return this.#sql.all<CredentialRow>(
+    return this.#sql.all<StoredCredential>(
       "SELECT * FROM credential WHERE destroy_after_at IS NOT NULL AND destroy_after_at <= ? AND state = 'deleted' LIMIT ?",
       nowMs,
       maxRows,
@@ -274,7 +275,12 @@ export class CredentialStore {
   resealBatch(access: WriteAccess, maxRows: number): number {
     access.check();
     const { keyId } = this.#keyring.macKey();
-    const rows = this.#sql.all<CredentialRow>(`SELECT * FROM credential WHERE ${UNDER_OTHER_KEY} LIMIT ?`, keyId, keyId, maxRows);
+    const rows = this.#sql.all<StoredCredential>(
+      `SELECT * FROM credential WHERE ${UNDER_OTHER_KEY} LIMIT ?`,
+      keyId,
+      keyId,
+      maxRows,
+    );
     const done = eachIntact(rows, (row) => {
       this.#checked(row);
       const { mac, mac_key_id } = sealRow(this.#keyring, 'credential', row.id, decisive(row));
@@ -299,7 +305,7 @@ export class CredentialStore {
     return row;
   }
 
-  #checked(row: CredentialRow | undefined): CredentialRow | undefined {
+  #checked(row: StoredCredential | undefined): CredentialRow | undefined {
     if (row !== undefined) checkRow(this.#keyring, 'credential', row.id, decisive(row), row);
     return row;
   }

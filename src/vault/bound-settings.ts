@@ -1,6 +1,7 @@
 // Which settings say where a secret goes and as whom (D14). They are sealed in one blob with the secrets they came with, and no secret is
 // ever used with others. It must never let a setting count as free because nobody thought of it: what is not listed is bound.
 import { canonicalJson } from '../crypto/canonical-json.ts';
+import { configOf } from './credential.ts';
 import type { OAuth2Config, RetainedGrant } from './credential-kinds.ts';
 
 /** What may change without the secrets being given anew: none of it names a host, a client or how the client proves itself. */
@@ -62,7 +63,7 @@ export interface VersionSettings {
  * sealed with versions: nobody can tell where its secrets were meant to go.
  */
 export function settingsOfVersion(row: SettingsRow, version: number, retained: RetainedGrant): VersionSettings | undefined {
-  const told = JSON.parse(row.config) as OAuth2Config;
+  const told = configOf(row);
   const { settings } = retained;
   if (settings !== undefined) {
     return { connector: settings.connector, config: { ...settings.config, ...freePart(told) } };

@@ -9,6 +9,7 @@ import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, settingsOfVersion, type VersionSettings } from '../../../src/vault/bound-settings.ts';
+import { changeCredential, createCredential, saveDraft } from '../../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import type { Page } from '../../../src/vault/describe-credential.ts';
 import { boundSettings, redirect } from '../../../src/vault/destinations.ts';
@@ -86,7 +87,9 @@ export function createConnection(
     (access, place, details) => {
       const wanted = checkWanted(ports, place.row, input, discovered);
       const located =
-        place.row === undefined ? firstOf(vault, access, place, input, wanted) : againOf(vault, access, place, input, wanted);
+        place.row === undefined
+          ? firstOf(vault, access, place, input, wanted)
+          : againOf(vault, access, { environment: place.environment, row: place.row }, input, wanted);
       const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const { token, hash } = newLinkToken(vault);
       const now = vault.around.clock.now();
@@ -192,11 +195,10 @@ function releaseSecret(vault: TenantVault, access: WriteAccess, { credential_id,
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = vault.credentials.byId(access, credential_id);
   if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
   const environment = vault.credentials.environmentById(access, row.environment_id);
-  const now = vault.around.clock.now();
-  vault.credentials.save(access, { ...facts, pending_version: null, revision: facts.revision + 1, updated_at: now });
-  vault.cache.forget(environment.name, facts.name);
+  changeCredential(vault, access, { environment, row }, (draft) => {
+    draft.pending_version = null;
+  });
 }
 
 function target(vault: TenantVault, lookup: Lookup, input: ConnectionInput): Found<Place> {
@@ -230,17 +232,22 @@ function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
     labels: input.labels,
     description: input.description,
   });
-  vault.credentials.insert(access, facts);
+  const located = createCredential(vault, access, place.environment, facts);
   storeVersion(vault, access, facts, sealedSecrets(vault, facts, given(input.secrets)), { origin: 'put', runId: null });
-  return { environment: place.environment, row: facts as CredentialRow };
+  return located;
 }
 
 /**
  * Keeps id, grants, history and the running grant. New client secrets, and settings that say where secrets go, wait together in a pending
  * version until consent comes.
  */
-function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
-  const { mac: _mac, mac_key_id: _key, ...facts } = place.row as CredentialRow;
+function againOf(
+  vault: TenantVault,
+  access: WriteAccess,
+  { environment, row: facts }: Located,
+  input: ConnectionInput,
+  wanted: Wanted,
+): Located {
   const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
@@ -264,13 +271,9 @@ function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
       if (relied) endConnection(vault, access, older, 'cancelled', 'superseded');
     }
   }
-  if (next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined) {
-    next.revision += 1;
-    next.updated_at = vault.around.clock.now();
-    vault.credentials.save(access, next);
-    vault.cache.forget(place.environment.name, next.name);
-  }
-  return { environment: place.environment, row: next as CredentialRow };
+  const isChanged =
+    next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined;
+  return isChanged ? saveDraft(vault, access, environment, next) : { environment, row: facts };
 }
 
 /** Whether consent will send what this credential keeps elsewhere, or as another client. */
