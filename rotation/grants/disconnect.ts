@@ -98,7 +98,7 @@ function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revo
   const spec = settledOrNot(ports, row)?.revocation;
   if (spec === undefined) return of('not_possible', 'no_way_to_revoke');
   const { client_id: clientId } = configOf(row);
-  return isShared(vault, access, row, row.current_version, spec, clientId) ? of('shared') : of('waiting');
+  return isShared(vault, access, row, row.current_version, { ends: spec.ends, clientId }) ? of('shared') : of('waiting');
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */

@@ -128,7 +128,8 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
       return end(state, cause);
     };
     if (settled.revocation === undefined) return refuse('not_possible', 'no_way_to_revoke');
-    if (isShared(vault, access, row, version, settled.revocation, tokens.client.clientId))
+    const { ends } = settled.revocation;
+    if (isShared(vault, access, row, version, { ends, clientId: tokens.client.clientId }))
       return refuse('shared', 'used_by_another');
     Object.assign(details, moved);
     note(details, 'intent', attempted);

@@ -5,8 +5,9 @@ import { raiseAlert } from '../alerts/raise-alert.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
-import { type BoundSettings, boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
+import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
+import type { BoundSettings } from './credential-kinds.ts';
 import { foundCredential, type Located, type TenantVault } from './tenant-vault.ts';
 
 type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;

@@ -7,10 +7,10 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
-import type { BoundSettings } from './bound-settings.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, saveDraft } from './credential.ts';
 import {
+  type BoundSettings,
   jsonBytes,
   type Kind,
   type OAuth2Config,

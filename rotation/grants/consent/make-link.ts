@@ -90,9 +90,8 @@ export function createConnection(
         place.row === undefined
           ? firstOf(vault, access, place, input, wanted)
           : againOf(vault, access, { environment: place.environment, row: place.row }, input, wanted);
-      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const { token, hash } = newLinkToken(vault);
-      const now = vault.around.clock.now();
+      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
         scopes: wanted.scopes.map(({ scope }) => scope),
@@ -100,33 +99,47 @@ export function createConnection(
         ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
-      const connection: ConnectionFacts = {
-        id: newId('connection', vault.around.entropy),
-        credential_id: located.row.id,
-        state: 'open',
-        link_hash: hash,
-        state_hash: null,
-        browser_hash: null,
-        attempt: 0,
-        request: JSON.stringify(request),
-        cause: null,
-        created_at: now,
-        created_by: access.principalId,
-        expires_at: now + input.ttlMs,
-        attempt_expires_at: null,
-        finished_at: null,
-      };
+      const connection = newConnection(vault, access, {
+        credentialId: located.row.id,
+        linkHash: hash,
+        request,
+        ttlMs: input.ttlMs,
+      });
       vault.connections.insert(access, connection);
       vault.dueChanged();
       details.connection = connection.id;
       details.connector = located.row.connector ?? '';
-      if (place.row !== undefined && isRedirected(place.row, wanted)) {
-        const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
-        redirect(vault, caller, located, { before: boundSettings(vault, place.row), after, takesEffect: false });
-      }
+      if (place.row !== undefined) askToRedirect(vault, caller, located, place.row, wanted);
       return { connection, linkToken: token, scopes: wanted.scopes, located };
     },
   );
+}
+
+function newConnection(vault: TenantVault, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
+  const now = vault.around.clock.now();
+  return {
+    id: newId('connection', vault.around.entropy),
+    credential_id: wanted.credentialId,
+    state: 'open',
+    link_hash: wanted.linkHash,
+    state_hash: null,
+    browser_hash: null,
+    attempt: 0,
+    request: JSON.stringify(wanted.request),
+    cause: null,
+    created_at: now,
+    created_by: access.principalId,
+    expires_at: now + wanted.ttlMs,
+    attempt_expires_at: null,
+    finished_at: null,
+  };
+}
+
+interface NewConnection {
+  readonly credentialId: string;
+  readonly linkHash: Uint8Array;
+  readonly request: ConnectionRequest;
+  readonly ttlMs: number;
 }
 
 /** Newest first; `mark` as the page before ended. @throws not_found */
@@ -276,10 +289,12 @@ function againOf(
   return isChanged ? saveDraft(vault, access, environment, next) : { environment, row: facts };
 }
 
-/** Whether consent will send what this credential keeps elsewhere, or as another client. */
-function isRedirected({ config, connector, current_version }: CredentialRow, wanted: Wanted): boolean {
-  const settings = settingsOfVersion({ config, connector, current_version }, current_version, {});
-  return settings === undefined || needsVersion(settings, wanted);
+/** Where consent will send what this credential keeps elsewhere, or as another client. */
+function askToRedirect(vault: TenantVault, caller: Caller, located: Located, before: CredentialRow, wanted: Wanted): void {
+  const settings = settingsOfVersion(before, before.current_version, {});
+  if (settings !== undefined && !needsVersion(settings, wanted)) return;
+  const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
+  redirect(vault, caller, located, { before: boundSettings(vault, before), after, takesEffect: false });
 }
 
 /** Whether the link cannot use the settings that lie with the current version's secrets. */

@@ -11,8 +11,9 @@ import type { Caller } from '../../../src/access/principals.ts';
 import type { KeyturnError } from '../../../src/base/errors.ts';
 import type { VersionRow } from '../../../src/cell/credentials.ts';
 import { sealFields } from '../../../src/crypto/data-key.ts';
-import { boundPart, changedSetting, FREE_SETTINGS } from '../../../src/vault/bound-settings.ts';
+import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
 import {
+  FREE_SETTINGS,
   fromJsonBytes,
   jsonBytes,
   oauth2Config,
