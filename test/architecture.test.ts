@@ -323,3 +323,15 @@ describe('the way out', () => {
     expect(planted(path, `${line}\nconst out = boundEgress(one, settled);`)).toEqual([]);
   });
 });
+
+describe('a credential', () => {
+  test.each([
+    'vault.credentials.save(access, { ...row });',
+    'vault.credentials.insert(access, row);',
+    'const next = row as CredentialRow;',
+    'const config = JSON.parse(row.config);',
+    'const config = JSON.parse(located.row.grant_facts);',
+  ])('has one way to be read and changed: %s', (line) => {
+    expect(planted('src/vault/x.ts', line)).toEqual([expect.stringMatching(/^src\/vault\/x\.ts:2 credential: /)]);
+  });
+});

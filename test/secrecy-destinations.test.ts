@@ -14,7 +14,7 @@ import { revokeDue } from '../rotation/grants/revoke.ts';
 import type { Caller } from '../src/access/principals.ts';
 import { KeyturnError } from '../src/base/errors.ts';
 import { LIMITS } from '../src/base/limits.ts';
-import type { OAuth2Config } from '../src/vault/credential-kinds.ts';
+import { type OAuth2Config, RETAINED_PARTS } from '../src/vault/credential-kinds.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
 import { astray, goodConfig, parametersOf } from './kit/astray-settings.ts';
 import { CANARY, CANARY_JWK, CANARY_PEM, EVIL_HOST, type EvilNetwork, evilNetwork } from './kit/evil-receiver.ts';
@@ -66,7 +66,8 @@ const stored = { client_secret: `client-${CANARY}`, client_private_key_pem: CANA
 const tokens = (mark: string) => ({ access_token: `access-${mark}`, refresh_token: `refresh-${mark}`, expires_in: 3_600 });
 
 function put(caller: Caller, name: string, of: Connector, config: OAuth2Config, value: object, imported = false) {
-  const { vault } = tenant;
+  const { vault, sql } = tenant;
+  const isNew = sql.get('SELECT 1 AS present FROM credential WHERE name = ?', name) === undefined;
   return vault.submit(() =>
     putCredential(vault, caller, {
       environment: ENVIRONMENT,
@@ -79,6 +80,7 @@ function put(caller: Caller, name: string, of: Connector, config: OAuth2Config, 
       description: undefined,
       expiresAtMs: undefined,
       precondition: {},
+      discard: RETAINED_PARTS.filter((part) => !isNew && !Object.hasOwn(value, part)),
       ...(imported ? { imported: { from: 'elsewhere', stillUsedThere: true } } : {}),
     }),
   );

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { fail } from '../../src/base/errors.ts';
 import { growingTo } from '../../src/base/growing-to.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
+import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
@@ -87,7 +88,7 @@ export class SettledConnectors {
     const connector = this.#connectors.get(row.connector ?? '');
     if (connector === undefined) return undefined;
     try {
-      return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
+      return settleFor(connector, configOf(row), grantFacts(row));
     } catch {
       return undefined;
     }

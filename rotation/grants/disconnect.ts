@@ -7,7 +7,7 @@ import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
-import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeCredential, configOf } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
@@ -70,21 +70,18 @@ function disconnect(
     endConnection(vault, access, connection, 'cancelled', 'disconnected');
   }
   // A link that ends may have given up a client secret that waited: the row as it is now.
-  const { mac: _mac, mac_key_id: _key, ...facts } = vault.credentials.byId(access, row.id);
-  const { revocation: before } = grantFacts(facts);
+  const latest = vault.credentials.byId(access, row.id);
+  const { revocation: before } = grantFacts(latest);
   // Known hole: one revocation is kept. An older grant that still waited for its own is told as exposed and not tried any more.
-  if (before?.state === 'waiting' && before.version !== facts.current_version && before.cause === undefined) {
+  if (before?.state === 'waiting' && before.version !== latest.current_version && before.cause === undefined) {
     const since = toTimestamp(before.at);
-    raiseAlert(vault, access, facts, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
+    raiseAlert(vault, access, latest, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
   }
-  const next: CredentialFacts = { ...facts, refresh_due_at: null, revision: facts.revision + 1, updated_at: now };
-  changeHealth(vault, access, next, environment.name, 'disconnected', 'on_request');
-  changeGrantFacts(next, { revocation });
-  next.revoke_due_at = revocation.state === 'waiting' ? now : null;
-  vault.credentials.save(access, next);
-  vault.cache.forget(environment.name, next.name);
-  vault.dueChanged();
-  return next as CredentialRow;
+  return changeCredential(vault, access, { environment, row: latest }, (draft) => {
+    changeHealth(vault, access, draft, environment.name, 'disconnected', 'on_request');
+    changeGrantFacts(draft, { revocation });
+    draft.revoke_due_at = now;
+  }).row;
 }
 
 function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Revocation {
@@ -100,8 +97,8 @@ function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revo
   if (fingerprintOf(vault, access, row, row.current_version) === undefined) return of('not_asked', 'nothing_to_revoke');
   const spec = settledOrNot(ports, row)?.revocation;
   if (spec === undefined) return of('not_possible', 'no_way_to_revoke');
-  const { client_id: clientId } = JSON.parse(row.config) as OAuth2Config;
-  return isShared(vault, access, row, row.current_version, spec, clientId) ? of('shared') : of('waiting');
+  const { client_id: clientId } = configOf(row);
+  return isShared(vault, access, row, row.current_version, { ends: spec.ends, clientId }) ? of('shared') : of('waiting');
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
@@ -109,7 +106,7 @@ export function settledOrNot(ports: DueWorkPorts, row: CredentialFacts): Settled
   const connector = ports.connectors.get(row.connector ?? '');
   if (connector === undefined) return undefined;
   try {
-    return settleFor(connector, JSON.parse(row.config) as OAuth2Config, grantFacts(row));
+    return settleFor(connector, configOf(row), grantFacts(row));
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;

@@ -2,6 +2,7 @@
 import type { Lookup } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import type { AccountCount } from '../../src/cell/forecasts.ts';
+import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { endDateOf } from '../../src/vault/end-date.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
@@ -43,7 +44,7 @@ export class GrantForecasts {
     const endDate = endDateOf(row);
     if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
-    const config = JSON.parse(row.config) as OAuth2Config;
+    const config = configOf(row);
     const facts = grantFacts(row);
     const figures = this.#figures(row, config, facts);
     const account = this.#account(access, row, config, facts, figures.lifetimes);

@@ -125,9 +125,8 @@ export function isShared(
   access: WriteAccess,
   row: CredentialRow,
   version: number,
-  spec: Pick<RevocationSpec, 'ends'>,
   /** Of the version's own settings. */
-  clientId: string,
+  { ends, clientId }: Pick<RevocationSpec, 'ends'> & { readonly clientId: string },
 ): boolean {
   const mine = fingerprintOf(vault, access, row, version);
   const others = vault.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
@@ -137,7 +136,7 @@ export function isShared(
   return others.some(
     (other) =>
       (mine !== undefined && intact(() => fingerprintOf(vault, access, other, other.current_version)) === mine) ||
-      (spec.ends === 'account' && other.connector === row.connector && maybeSameAccount(row, other)),
+      (ends === 'account' && other.connector === row.connector && maybeSameAccount(row, other)),
   );
 }
 

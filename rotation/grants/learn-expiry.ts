@@ -1,8 +1,10 @@
 // When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
 import { LIMITS } from '../../src/base/limits.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
+import { applyLearntEnd } from '../../src/vault/due.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
-import { endsAtOnce, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
+import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import type { Refreshed } from '../oauth2/answer.ts';
 import { introspectExpiry } from '../oauth2/introspection.ts';
@@ -57,23 +59,10 @@ function book(ports: DueWorkPorts, credentialId: string, version: number, endsAt
   if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
   enterReview(ports, { row, environment }, (access, details) => {
     details.step = 'expiry_read';
-    const { mac: _mac, mac_key_id: _key, ...facts } = row;
-    const ended = endsAtOnce(now, endsAtMs);
-    changeGrantFacts(facts, { endedAtOnce: ended ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined });
-    vault.credentials.save(access, {
-      ...facts,
-      value_expires_at: endsAtMs,
-      // What is planned by the token's end moves with it; a keep-alive stays where it is.
-      refresh_due_at:
-        row.refresh_due_at !== null && row.refresh_due_at <= (row.value_expires_at ?? 0)
-          ? ended
-            ? now + LIMITS.refreshCoolDownMs
-            : refreshDueAt(now, endsAtMs, vault.around.entropy.fraction())
-          : row.refresh_due_at,
-      revision: row.revision + 1,
-      updated_at: now,
+    const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined;
+    changeCredential(vault, access, { environment, row }, (draft) => {
+      changeGrantFacts(draft, { endedAtOnce });
+      applyLearntEnd(vault, draft, endsAtMs, now);
     });
-    vault.cache.forget(environment.name, row.name);
-    vault.dueChanged();
   });
 }

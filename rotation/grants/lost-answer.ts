@@ -2,6 +2,7 @@
 // It must never let a token that may be spent be sent for ever, nor end a grant whose provider said that it is safe.
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
 import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { OAuth2Spec } from '../connector.ts';
@@ -58,13 +59,10 @@ export function endAsLost(
   { row, environment }: Located,
   evidence: string | null = null,
 ): void {
-  const { mac: _mac, mac_key_id: _key, ...next } = row;
-  if (next.health !== 'disconnected') {
-    changeHealth(vault, access, next, environment.name, 'needs_consent', ANSWER_LOST);
-    next.revision += 1;
-    next.updated_at = vault.around.clock.now();
-    vault.credentials.save(access, next);
-    vault.cache.forget(environment.name, row.name);
+  if (row.health !== 'disconnected') {
+    changeCredential(vault, access, { row, environment }, (draft) => {
+      changeHealth(vault, access, draft, environment.name, 'needs_consent', ANSWER_LOST);
+    });
   }
   finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST }, evidence);
 }

@@ -9,6 +9,7 @@ import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { boundPart, changedSetting, settingsOfVersion } from '../../src/vault/bound-settings.ts';
+import { configOf } from '../../src/vault/credential.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
@@ -202,7 +203,7 @@ function openAttempt(
   const settings = settingsOfVersion(row, version.version, retained) ?? fail('internal', 'a current version has settings');
   const { config, connector } = settings;
   const bound = retained.settings ?? { connector, config: boundPart(config) };
-  const isAsTheRowSays = connector === row.connector && changedSetting(JSON.parse(row.config), config) === undefined;
+  const isAsTheRowSays = connector === row.connector && changedSetting(configOf(row), config) === undefined;
   const jwk = retained.client_private_jwk;
   return {
     run,

@@ -8,14 +8,16 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { changeCredential, configOf, type Draft, draftOf, saveDraft } from '../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
+import { applyTiming } from '../../src/vault/due.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { ANSWER_LOST, changeHealth, type Health, REFUSED_TOO_LONG } from '../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { noteAccount } from '../../src/vault/note-account.ts';
-import { applyTiming, storeVersion } from '../../src/vault/put-credential.ts';
+import { storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
 import { finishRun } from '../engine/run-record.ts';
@@ -52,22 +54,21 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       if (row.state === 'destroyed' || row.current_version !== attempt.run.generation) {
         return supersede(booking, run.state === 'open');
       }
-      const next = nextVersion(row, now);
+      const next = nextVersion(row);
       learn(booking, next, attempt, outcome);
       const { oddity } = outcome;
       const health = oddity === undefined ? 'ready' : 'degraded';
       if (row.health !== 'disconnected') changeHealth(vault, access, next, environment.name, health, oddity ?? null);
       const split = splitOf(attempt, outcome, next);
       const { settled } = attempt;
-      applyTiming(vault, next, split, now, settled === undefined ? undefined : rulesOf(settled, JSON.parse(next.config)));
+      applyTiming(vault, next, split, now, settled === undefined ? undefined : rulesOf(settled, configOf(next)));
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
       // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
       else if (row.health === 'needs_consent') next.refresh_due_at = now;
       // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
       if (row.health === 'disconnected') moveRevocation(vault, next);
       storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
-      vault.credentials.save(access, next);
-      vault.cache.forget(environment.name, row.name);
+      saveDraft(vault, access, environment, next);
       const done = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: next.current_version };
       if (run.state === 'open') finishRun(vault, access, run, done);
       else vault.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
@@ -79,17 +80,9 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
 }
 
 /** The facts of the version that follows; what is in it is for whoever stores it. */
-function nextVersion(row: CredentialRow, now: number): CredentialFacts {
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
+function nextVersion(row: CredentialRow): Draft {
   const version = row.latest_version + 1;
-  return {
-    ...facts,
-    previous_version: row.current_version,
-    current_version: version,
-    latest_version: version,
-    revision: row.revision + 1,
-    updated_at: now,
-  };
+  return { ...draftOf(row), previous_version: row.current_version, current_version: version, latest_version: version };
 }
 
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
@@ -229,7 +222,7 @@ function keepRefreshToken(booking: Booking, { run: leased, retained, served }: A
   const refreshToken = textOf(outcome.refreshToken);
   if (refreshToken === retained.refresh_token) return booking;
   const now = vault.around.clock.now();
-  const next = nextVersion(row, now);
+  const next = nextVersion(row);
   changeGrantFacts(next, {
     refreshedAt: now,
     fingerprint: grantFingerprint(vault, refreshToken),
@@ -242,17 +235,16 @@ function keepRefreshToken(booking: Booking, { run: leased, retained, served }: A
     expiresAtMs: row.value_expires_at ?? undefined,
   };
   storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
-  vault.credentials.save(access, next);
-  vault.cache.forget(environment.name, row.name);
+  const moved = saveDraft(vault, access, environment, next);
   details.version = next.current_version;
-  const moved: RunRow = {
+  const onward: RunRow = {
     ...run,
     lost_answers: 0,
     ...(run.generation === leased.generation ? { generation: next.current_version } : {}),
   };
-  if (run.state === 'open') vault.runs.save(access, moved);
+  if (run.state === 'open') vault.runs.save(access, onward);
   vault.runs.journal(access, run.id, { step: 'kept', status: 'refresh_token', at: now });
-  return { ...booking, run: moved, located: { environment, row: vault.credentials.byId(access, row.id) } };
+  return { ...booking, run: onward, located: moved };
 }
 
 function evidenceOf({ said }: RefreshFailure): string | null {
@@ -328,12 +320,8 @@ function change(
 ): void {
   if (row.health === health && row.health_cause === cause) return;
   if (row.health === 'disconnected') return;
-  const { mac: _mac, mac_key_id: _key, ...next } = row;
-  also(next);
-  changeHealth(vault, access, next, environment.name, health, cause);
-  next.revision += 1;
-  next.updated_at = vault.around.clock.now();
-  vault.credentials.save(access, next);
-  vault.cache.forget(environment.name, row.name);
-  vault.dueChanged();
+  changeCredential(vault, access, { environment, row }, (draft) => {
+    also(draft);
+    changeHealth(vault, access, draft, environment.name, health, cause);
+  });
 }

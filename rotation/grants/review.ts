@@ -5,6 +5,7 @@ import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { saveUnseen } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
@@ -43,10 +44,9 @@ function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void
     const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
     const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
-    if (reviewed.notices.length === 0 && !isBack) vault.credentials.save(access, reviewed.next);
+    if (reviewed.notices.length === 0 && !isBack) saveUnseen(vault, access, environment, reviewed.next);
     return { located: { row, environment }, isBack, ...reviewed };
   });
-  vault.dueChanged();
   if (notices.length === 0 && !isBack) return;
   const environment = located.environment.name;
   vault.door.enterAsSystem(
@@ -66,7 +66,7 @@ function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void
         details.cause = cause;
         details.ends_at = ends_at;
       }
-      vault.credentials.save(access, next);
+      saveUnseen(vault, access, located.environment, next);
     },
   );
 }

@@ -8,6 +8,7 @@ import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Verdict } from '../connector.ts';
@@ -127,7 +128,8 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
       return end(state, cause);
     };
     if (settled.revocation === undefined) return refuse('not_possible', 'no_way_to_revoke');
-    if (isShared(vault, access, row, version, settled.revocation, tokens.client.clientId))
+    const { ends } = settled.revocation;
+    if (isShared(vault, access, row, version, { ends, clientId: tokens.client.clientId }))
       return refuse('shared', 'used_by_another');
     Object.assign(details, moved);
     note(details, 'intent', attempted);
@@ -214,11 +216,8 @@ function note(details: EventDetails, step: string, { version, attempts }: Revoca
 }
 
 function save(vault: TenantVault, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
-  const now = vault.around.clock.now();
-  const next: CredentialFacts = { ...facts, revoke_due_at: dueAt, revision: facts.revision + 1, updated_at: now };
-  changeGrantFacts(next, { revocation });
-  vault.credentials.save(access, next);
-  vault.cache.forget(located.environment.name, next.name);
-  vault.dueChanged();
+  changeCredential(vault, access, located, (draft) => {
+    draft.revoke_due_at = dueAt;
+    changeGrantFacts(draft, { revocation });
+  });
 }

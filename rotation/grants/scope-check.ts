@@ -2,9 +2,9 @@
 // It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
 import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { Bookkeeping, WriteAccess } from '../../src/cell/access.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
-import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
+import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/credential.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
@@ -77,7 +77,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
 
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
 function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Connector | undefined): boolean {
-  const { workflows = [] } = JSON.parse(row.config) as OAuth2Config;
+  const { workflows = [] } = configOf(row);
   const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
   const settled = settledOrNot(ports, row);
@@ -103,20 +103,15 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
   const { vault } = ports;
   const { row, environment } = locate(ports, look.located.row.id);
   if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
   const now = vault.around.clock.now();
   const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
-  const next: CredentialFacts = { ...facts };
+  const next = draftOf(row);
   changeGrantFacts(next, { lookedAt: now });
-  const save = (access: WriteAccess | Bookkeeping<'review'>) => {
-    vault.credentials.save(access, next);
-    vault.cache.forget(environment.name, next.name);
-  };
   const known = grantFacts(row);
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
     // Nothing that anyone could see changed: no event.
-    vault.door.keepBooks('review', save);
+    vault.door.keepBooks('review', (books) => saveUnseen(vault, books, environment, next));
     return;
   }
   enterReview(ports, { row, environment }, (access, details) => {
@@ -126,9 +121,7 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
       const noted = { ...granted, alwaysScopes: look.settled.consent?.alwaysScopes };
       noteGrantedScope(vault, access, next, environment.name, noted, details);
     }
-    next.revision += 1;
-    next.updated_at = now;
-    save(access);
+    saveDraft(vault, access, environment, next);
   });
 }
 

@@ -192,6 +192,8 @@ export const LIMITS = {
   /** The longest a provider may have us wait; an instant further away was written by a clock that went astray. */
   refreshWaitMaxMs: DAY,
   accountValueMaxChars: 512,
+  /** Hosts as one event tells them. */
+  hostsTextMaxChars: 500,
   /** Where a provider's own figure is unknown. */
   providerRequestsPerSecond: 200,
   breakerFailures: 8,

@@ -41,11 +41,15 @@ export interface CredentialRow {
   review_due_at: number | null;
   /** When the next attempt to revoke a disconnected grant at the provider is due. */
   revoke_due_at: number | null;
+}
+
+/** As it lies in the database; what makes it authentic stays in src/cell. */
+export interface StoredCredential extends CredentialRow {
   mac: Uint8Array;
   mac_key_id: string;
 }
 
-export type CredentialFacts = Omit<CredentialRow, 'mac' | 'mac_key_id'>;
+export type CredentialFacts = CredentialRow;
 
 export interface VersionRow {
   credential_id: string;

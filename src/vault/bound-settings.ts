@@ -1,35 +1,11 @@
 // Which settings say where a secret goes and as whom (D14). They are sealed in one blob with the secrets they came with, and no secret is
 // ever used with others. It must never let a setting count as free because nobody thought of it: what is not listed is bound.
+import { LIMITS } from '../base/limits.ts';
 import { canonicalJson } from '../crypto/canonical-json.ts';
-import type { OAuth2Config, RetainedGrant } from './credential-kinds.ts';
+import { configOf } from './credential.ts';
+import { type BoundConfig, FREE_SETTINGS, type FreeConfig, type OAuth2Config, type RetainedGrant } from './credential-kinds.ts';
 
-/** What may change without the secrets being given anew: none of it names a host, a client or how the client proves itself. */
-export const FREE_SETTINGS = [
-  'workflows',
-  'scope',
-  'scope_separator',
-  'body_format',
-  'refresh',
-  'refresh_token_rotates',
-  'lost_answer',
-  'access_token_ttl_seconds',
-  'idle_limit_days',
-  'absolute_limit_days',
-  'client_secret_expires_at',
-] as const satisfies readonly (keyof OAuth2Config)[];
-type FreeSetting = (typeof FREE_SETTINGS)[number];
 const FREE: ReadonlySet<string> = new Set(FREE_SETTINGS);
-
-export type BoundConfig = Omit<OAuth2Config, FreeSetting>;
-export type FreeConfig = Pick<OAuth2Config, FreeSetting>;
-
-/** Lies sealed in a version's retained part, beside the secrets. */
-export interface BoundSettings {
-  readonly connector: string;
-  readonly config: BoundConfig;
-  /** Where the connector of that day sent secrets with these settings; absent where nobody could tell. */
-  readonly hosts?: readonly string[];
-}
 
 export function boundPart(config: OAuth2Config): BoundConfig {
   return partOf(config, (name) => !FREE.has(name)) as BoundConfig;
@@ -62,7 +38,7 @@ export interface VersionSettings {
  * sealed with versions: nobody can tell where its secrets were meant to go.
  */
 export function settingsOfVersion(row: SettingsRow, version: number, retained: RetainedGrant): VersionSettings | undefined {
-  const told = JSON.parse(row.config) as OAuth2Config;
+  const told = configOf(row);
   const { settings } = retained;
   if (settings !== undefined) {
     return { connector: settings.connector, config: { ...settings.config, ...freePart(told) } };
@@ -98,8 +74,6 @@ function own(record: Readonly<Record<string, string>>, key: string): string | un
   return Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
-const HOSTS_MAX_CHARS = 500;
-
 /** The hosts of these URLs, sorted, once each. */
 export function hostsOf(urls: readonly string[]): readonly string[] {
   return [...new Set(urls.flatMap((url) => URL.parse(url)?.host ?? []))].sort();
@@ -108,5 +82,5 @@ export function hostsOf(urls: readonly string[]): readonly string[] {
 /** Hosts as an event tells them: bounded. */
 export function hostsAsText(hosts: readonly string[]): string {
   const text = hosts.join(' ');
-  return text.length <= HOSTS_MAX_CHARS ? text : `${text.slice(0, HOSTS_MAX_CHARS)} ...`;
+  return text.length <= LIMITS.hostsTextMaxChars ? text : `${text.slice(0, LIMITS.hostsTextMaxChars)} ...`;
 }

@@ -4,9 +4,13 @@ import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
-import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
+import type { CredentialFacts } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
+import { changeCredential, type Draft } from './credential.ts';
+import { jsonBytes } from './credential-kinds.ts';
+import { applyTiming } from './due.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
+import { replacedParts } from './put-grant.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -16,14 +20,8 @@ interface Named {
   readonly precondition: WritePrecondition;
 }
 
-/** Saves `change` of an existing row under the next revision and forgets what was cached of it. */
 function save(vault: TenantVault, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
-  const row = { ...facts, ...change, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
-  vault.credentials.save(access, row);
-  vault.cache.forget(located.environment.name, row.name);
-  vault.dueChanged();
-  return { environment: located.environment, row: row as CredentialRow };
+  return changeCredential(vault, access, located, (draft) => Object.assign(draft, change));
 }
 
 export interface LabelInput extends Named {
@@ -115,17 +113,27 @@ export function restoreCredential(vault: TenantVault, caller: Caller, input: Nam
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
       if ((located.row.destroy_after_at ?? 0) <= vault.around.clock.now()) fail('gone', 'the recovery window has ended');
       checkPrecondition(located.row, input.precondition);
-      const alive = located.row.health === 'ready' || located.row.health === 'degraded';
-      const refreshable = located.row.kind === 'oauth2' && alive;
-      return save(vault, access, located, {
-        state: 'active',
-        deleted_at: null,
-        destroy_after_at: null,
-        refresh_due_at: refreshable ? (located.row.value_expires_at ?? vault.around.clock.now()) : null,
-        review_due_at: refreshable ? vault.around.clock.now() : reviewDueAt(located.row, vault.around.clock.now()),
+      return changeCredential(vault, access, located, (draft) => {
+        draft.state = 'active';
+        draft.deleted_at = null;
+        planAnew(vault, access, draft);
       });
     },
   );
+}
+
+/** What lay still while it was deleted is planned as after a put of the same value. */
+function planAnew(vault: TenantVault, access: WriteAccess, draft: Draft): void {
+  const now = vault.around.clock.now();
+  if (draft.kind !== 'oauth2') {
+    draft.review_due_at = reviewDueAt(draft, now);
+    return;
+  }
+  const retained = jsonBytes(replacedParts(vault, access, draft));
+  applyTiming(vault, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
+  retained.fill(0);
+  const isAlive = draft.health === 'ready' || draft.health === 'degraded';
+  draft.review_due_at = isAlive ? now : null;
 }
 
 /** Destroys every sealed byte now, without a window. Needs a second person (guard.ts). */

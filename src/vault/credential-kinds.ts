@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { canonicalInstant, INSTANT_FORMS, isInstant } from '../base/instants.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
-import type { BoundSettings } from './bound-settings.ts';
 
 const text = (maxChars: number) => z.string().min(1).max(maxChars);
 const secretText = text(65_536);
@@ -187,6 +186,32 @@ export const oauth2Config = z
   });
 export type OAuth2Config = z.infer<typeof oauth2Config>;
 
+/** What may change without the secrets being given anew: none of it names a host, a client or how the client proves itself. */
+export const FREE_SETTINGS = [
+  'workflows',
+  'scope',
+  'scope_separator',
+  'body_format',
+  'refresh',
+  'refresh_token_rotates',
+  'lost_answer',
+  'access_token_ttl_seconds',
+  'idle_limit_days',
+  'absolute_limit_days',
+  'client_secret_expires_at',
+] as const satisfies readonly (keyof OAuth2Config)[];
+type FreeSetting = (typeof FREE_SETTINGS)[number];
+export type BoundConfig = Omit<OAuth2Config, FreeSetting>;
+export type FreeConfig = Pick<OAuth2Config, FreeSetting>;
+
+/** Lies sealed in a version's retained part, beside the secrets. */
+export interface BoundSettings {
+  readonly connector: string;
+  readonly config: BoundConfig;
+  /** Where the connector of that day sent secrets with these settings; absent where nobody could tell. */
+  readonly hosts?: readonly string[];
+}
+
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -211,6 +236,10 @@ export interface RetainedGrant {
   /** The only settings these secrets are used with; absent in versions older than this member. */
   settings?: BoundSettings | undefined;
 }
+
+/** What nobody can read back: a put that leaves one out says that it means to. */
+export const RETAINED_PARTS = ['refresh_token', 'client_secret', 'client_private_jwk', 'client_private_key_pem'] as const;
+export type RetainedPart = (typeof RETAINED_PARTS)[number];
 
 export interface ServedGrant {
   access_token?: string | undefined;

@@ -5,8 +5,9 @@ import { raiseAlert } from '../alerts/raise-alert.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
-import { type BoundSettings, boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
-import type { OAuth2Config } from './credential-kinds.ts';
+import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
+import { configOf } from './credential.ts';
+import type { BoundSettings } from './credential-kinds.ts';
 import { foundCredential, type Located, type TenantVault } from './tenant-vault.ts';
 
 type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
@@ -14,7 +15,7 @@ type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
 /** What is sealed with the secrets of an OAuth grant that has these settings; undefined for another kind of credential. */
 export function boundSettings(vault: TenantVault, { kind, connector, config }: Settled): BoundSettings | undefined {
   if (kind !== 'oauth2' || connector === null) return undefined;
-  const bound = boundPart(JSON.parse(config) as OAuth2Config);
+  const bound = boundPart(configOf({ config }));
   const places = destinationsOf(vault, { connector, config: bound });
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };
 }

@@ -5,6 +5,7 @@ import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
+import { configOf } from './credential.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from './grant-facts.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -25,7 +26,7 @@ const listOf = (scope: string | undefined): string[] => (scope ?? '').split(' ')
 /** Exact and in the provider's own case (RFC 6749 section 3.3). */
 export function compareScopes(row: Pick<CredentialFacts, 'config' | 'grant_facts'>): ScopeComparison {
   const facts = grantFacts(row);
-  const { workflows } = JSON.parse(row.config) as Partial<OAuth2Config>;
+  const { workflows } = configOf(row) as Partial<OAuth2Config>;
   const always = listOf(facts.alwaysScope);
   const declared = (workflows ?? []).flatMap(({ scopes }) => scopes);
   const wanted = [...new Set([...always, ...declared])].sort();

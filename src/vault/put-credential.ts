@@ -7,22 +7,23 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
-import type { BoundSettings } from './bound-settings.ts';
 import { cancelOpenRun } from './cancel-run.ts';
+import { createCredential, saveDraft } from './credential.ts';
 import {
+  type BoundSettings,
   jsonBytes,
   type Kind,
   type OAuth2Config,
   oauth2Value,
   purposeOf,
+  type RetainedPart,
   type SplitValue,
   splitGrant,
 } from './credential-kinds.ts';
 import { boundSettings, redirect } from './destinations.ts';
-import { grantFacts } from './grant-facts.ts';
-import { notePutGrant } from './put-grant.ts';
-import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
-import { reviewDueAt } from './review-schedule.ts';
+import { applyTiming, renewalRules } from './due.ts';
+import { notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
+import type { RenewalRules } from './refresh-schedule.ts';
 import { setAside } from './set-aside.ts';
 import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
 
@@ -49,6 +50,8 @@ export interface PutCredentialInput {
   readonly precondition: WritePrecondition;
   /** A deleted credential of this name is set aside under another one instead of standing in the way. */
   readonly replaceDeleted?: boolean | undefined;
+  /** Parts of the stored value that go away although nobody can read them back. */
+  readonly discard?: readonly RetainedPart[] | undefined;
   /** The grant was made elsewhere. */
   readonly imported?: GrantImport | undefined;
 }
@@ -85,20 +88,22 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const split = splitValue(input, rules, settings, now);
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
-        if (row === undefined) vault.credentials.insert(access, facts);
-        const grant = { value: oauth2Value.parse(input.value), imported: input.imported, alwaysScopes: rules.alwaysScopes };
-        notePutGrant(vault, access, { facts, before: row, environment: environment.name }, grant, details);
+        if (row === undefined) createCredential(vault, access, environment, facts);
+        const value = oauth2Value.parse(input.value);
+        const stored = row === undefined ? {} : replacedParts(vault, access, row);
+        if (row !== undefined) refuseLoss(row, stored, value, input.discard ?? []);
+        const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
+        notePutGrant(vault, access, { facts, before: row, stored, environment: environment.name }, grant, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
-      if (row === undefined && facts.kind !== 'oauth2') vault.credentials.insert(access, facts);
-      else vault.credentials.save(access, facts);
+      const located =
+        row === undefined && facts.kind !== 'oauth2'
+          ? createCredential(vault, access, environment, { ...facts, revision: 1 })
+          : saveDraft(vault, access, environment, facts);
       if (row !== undefined) cancelOpenRun(vault, access, row.id, 'superseded');
       storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
-      vault.cache.forget(environment.name, facts.name);
-      vault.dueChanged();
-      const located: Located = { environment, row: facts as CredentialRow };
       if (row !== undefined)
         redirect(vault, caller, located, { before: boundSettings(vault, row), after: settings, takesEffect: true });
       return { created: row === undefined, located, setAside: aside };
@@ -187,7 +192,7 @@ function newFacts(
     previous_version: null,
     pending_version: null,
     latest_version: 1,
-    revision: 1,
+    revision: 0,
     description: input.description ?? '',
     labels: JSON.stringify(input.labels ?? {}),
     config: JSON.stringify(input.config ?? {}),
@@ -216,67 +221,20 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
   requireActive(row);
   if (row.kind !== input.kind) fail('conflict', 'the credential exists with another kind', { pointer: '/kind' });
   const version = row.latest_version + 1;
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
   return {
-    ...facts,
+    ...row,
     connector: input.connector ?? row.connector,
     previous_version: row.current_version,
     current_version: version,
     latest_version: version,
-    revision: row.revision + 1,
     description: input.description ?? row.description,
     labels: input.labels === undefined ? row.labels : JSON.stringify(input.labels),
     config: input.config === undefined ? row.config : JSON.stringify(input.config),
     health: 'ready',
     health_since: row.health === 'ready' ? row.health_since : now,
     health_cause: null,
-    updated_at: now,
     review_due_at: null, // another grant: its forecast begins anew
   };
-}
-
-const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
-
-/** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
-function renewalRules(vault: TenantVault, facts: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>): RenewalRules {
-  if (facts.kind !== 'oauth2' || vault.refresher === undefined) return BY_REFRESH_TOKEN;
-  return vault.refresher.checkSettings(facts.connector ?? '', JSON.parse(facts.config) as OAuth2Config);
-}
-
-/** Sets expiry and the next refresh from a new value; `rules` default to what can be found out without refusing anything. */
-export function applyTiming(
-  vault: TenantVault,
-  facts: CredentialFacts,
-  split: SplitValue,
-  now: number,
-  rules: RenewalRules = rulesOrDefault(vault, facts),
-): void {
-  facts.value_expires_at = split.expiresAtMs ?? null;
-  facts.refresh_due_at = null;
-  facts.review_due_at = reviewDueAt(facts, now);
-  if (facts.kind !== 'oauth2' || split.retained === undefined) return;
-  if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(split.retained))) return;
-  const fraction = vault.around.entropy.fraction();
-  if (split.expiresAtMs === undefined) facts.refresh_due_at = now;
-  else if ((JSON.parse(facts.config) as OAuth2Config).refresh === 'on_read') {
-    facts.refresh_due_at = keepAliveAt(now, rules.idleMs, fraction);
-  } else {
-    const brought = grantFacts(facts).refreshedAt === now;
-    const due = refreshDueAt(now, split.expiresAtMs, fraction);
-    facts.refresh_due_at = brought && endsAtOnce(now, split.expiresAtMs) ? now + LIMITS.refreshCoolDownMs : due;
-  }
-}
-
-function rulesOrDefault(vault: TenantVault, facts: CredentialFacts): RenewalRules {
-  try {
-    return renewalRules(vault, facts);
-  } catch {
-    return BY_REFRESH_TOKEN;
-  }
-}
-
-function hasRefreshToken(retained: Uint8Array): boolean {
-  return (JSON.parse(new TextDecoder().decode(retained)) as { refresh_token?: string }).refresh_token !== undefined;
 }
 
 /** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */

@@ -1,17 +1,17 @@
 // What a put of an OAuth grant says of it beside its tokens: whether it is the grant that was here, where it comes from, what it may do.
 // It must never keep what was learnt of another grant.
 import type { EventDetails } from '../audit/event.ts';
-import { KeyturnError } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
-import { fromJsonBytes, type RetainedGrant } from './credential-kinds.ts';
+import { RETAINED_PARTS, type RetainedGrant, type RetainedPart } from './credential-kinds.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
 import { grantFingerprint } from './grant-fingerprint.ts';
 import { changeHealth } from './grant-health.ts';
 import { noteGrantedScope } from './grant-scopes.ts';
 import { noteSign, signOnPut } from './import-guard.ts';
 import type { GrantImport } from './put-credential.ts';
-import { prepareVersion } from './read-credential.ts';
+import { retainedOf } from './read-credential.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 interface PutTarget {
@@ -19,6 +19,8 @@ interface PutTarget {
   readonly facts: CredentialFacts;
   /** As it was; undefined for a new credential. */
   readonly before: CredentialRow | undefined;
+  /** What `before` kept for the vault alone. */
+  readonly stored: RetainedGrant;
   readonly environment: string;
 }
 
@@ -32,12 +34,12 @@ interface PutGrant {
 export function notePutGrant(
   vault: TenantVault,
   access: WriteAccess,
-  { facts, before, environment }: PutTarget,
+  { facts, before, stored, environment }: PutTarget,
   { value, imported, alwaysScopes }: PutGrant,
   details: EventDetails,
 ): void {
   const now = vault.around.clock.now();
-  const old = before === undefined ? undefined : refreshTokenOf(vault, access, before);
+  const old = stored.refresh_token;
   const isSame = old !== undefined && old === value.refresh_token;
   if (before !== undefined && !isSame) forgetGrant(facts);
   const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(vault, value.refresh_token);
@@ -78,14 +80,40 @@ function forgetGrant(facts: CredentialFacts): void {
   });
 }
 
-function refreshTokenOf(vault: TenantVault, access: WriteAccess, row: CredentialRow): string | undefined {
-  const stored = vault.credentials.findVersion(access, row.id, row.current_version);
-  if (stored === undefined || stored.retained === null) return undefined;
+/** What lies in the vault of the grant that a put replaces; nothing of a damaged version, which must not stand in the way of its mending. */
+export function replacedParts(vault: TenantVault, access: WriteAccess, row: CredentialRow): RetainedGrant {
   try {
-    return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row, stored, 'retained').open()).refresh_token;
+    return retainedOf(vault, access, row, row.current_version);
   } catch (error) {
-    // A damaged version must not stand in the way of the put that mends it.
-    if (error instanceof KeyturnError) return undefined;
+    if (error instanceof KeyturnError) return {};
     throw error;
   }
+}
+
+/**
+ * A part that the put leaves out would be gone for good: nobody can read it back.
+ * @throws invalid_request naming the part, and what to do
+ */
+export function refuseLoss(
+  before: Pick<CredentialRow, 'health'>,
+  stored: RetainedGrant,
+  value: Pick<RetainedGrant, RetainedPart>,
+  discard: readonly RetainedPart[],
+): void {
+  const contradicted = discard.find((part) => value[part] !== undefined);
+  if (contradicted !== undefined) fail('invalid_request', 'a part that is given cannot be discarded', { pointer: '/discard' });
+  // The refresh token of a grant that is dead or disconnected is of no use to anybody.
+  const isDead = before.health === 'needs_consent' || before.health === 'disconnected';
+  const lost = RETAINED_PARTS.find(
+    (part) =>
+      stored[part] !== undefined && value[part] === undefined && !discard.includes(part) && !(isDead && part === 'refresh_token'),
+  );
+  if (lost === undefined) return;
+  fail(
+    'invalid_request',
+    `the stored value has a ${lost} and this one has none: give it again, or list it in discard to lose it`,
+    {
+      pointer: `/value/${lost}`,
+    },
+  );
 }

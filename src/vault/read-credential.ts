@@ -206,7 +206,7 @@ export function prepareWholeVersion(
 export function retainedOf(vault: TenantVault, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
   const stored = vault.credentials.findVersion(access, row.id, version);
   if (stored === undefined || stored.retained === null) return {};
-  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row as CredentialRow, stored, 'retained').open());
+  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row, stored, 'retained').open());
 }
 
 function keyAndPlace(vault: TenantVault, row: CredentialRow, stored: VersionRow) {

@@ -6,6 +6,7 @@ import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import { changeCredential } from './credential.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 /** e.g. `team/stripe.deleted-0123456789abcdefghjkmnpq`: the id makes it one of its own. */
@@ -28,10 +29,10 @@ export function setAside(
   if (row === undefined || row.state !== 'deleted') return undefined;
   if (asked === 'Workload')
     fail('forbidden', 'a deleted credential is set aside by a person, never by a program', { pointer: '/replace_deleted' });
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
   const name = nameAside(row);
-  vault.credentials.save(access, { ...facts, name, revision: facts.revision + 1, updated_at: vault.around.clock.now() });
-  vault.cache.forget(environment.name, row.name);
+  changeCredential(vault, access, { environment, row }, (draft) => {
+    draft.name = name;
+  });
   details.cause = 'deleted_set_aside';
   return name;
 }

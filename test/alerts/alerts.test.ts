@@ -23,7 +23,7 @@ async function bench() {
         const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
         const row = vault.credentials.find(access, staging, name);
         if (row === undefined) throw new Error('no credential');
-        const { mac: _mac, mac_key_id: _key, ...facts } = row;
+        const facts = row;
         const result = effect(facts);
         vault.credentials.save(access, facts);
         return result;

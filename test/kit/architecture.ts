@@ -172,11 +172,26 @@ function checkProduct(file: SourceFile, code: string, part: string | undefined):
     return isAmbient ? [] : [[1, 'house: this folder is not part of the house (DESIGN section 2)']];
   }
   const found = [...checkHead(file), ...checkImports(file, code, part), ...checkSql(file, code, part)];
+  found.push(...checkCredential(file, code, part));
   if (USES_GRANTS.has(part)) found.push(...checkWayOut(file, code));
   if (!mayTouchMachine(file.path)) {
     for (const [pattern, reason] of FORBIDDEN_GLOBALS) found.push(...matches(file, code, pattern, `global: ${reason}`));
   }
   return found;
+}
+
+/** A credential is one thing with one way to change it: src/vault/credential.ts (what the rows say is read there, too). */
+const CREDENTIAL_RULES: readonly (readonly [RegExp, string])[] = [
+  [/\bcredentials\s*\.\s*(?:save|insert)\s*\(/g, 'a credential is made and changed by src/vault/credential.ts alone'],
+  [/\bas\s+(?:CredentialRow|CredentialFacts|StoredCredential)\b/g, 'a credential is never made by a cast'],
+  [/\bJSON\.parse\(\s*[\w.]+\.(?:config|labels)\s*\)/g, 'settings and labels are read by configOf and labelsOf'],
+  [/\bJSON\.parse\(\s*[\w.]+\.grant_facts\s*\)/g, 'what is known of a grant is read by grantFacts'],
+];
+const IS_THE_CREDENTIAL = new Set(['src/vault/credential.ts', 'src/vault/grant-facts.ts']);
+
+function checkCredential(file: SourceFile, code: string, part: string): [number, string][] {
+  if (part === 'cell' || IS_THE_CREDENTIAL.has(file.path)) return [];
+  return CREDENTIAL_RULES.flatMap(([pattern, reason]) => matches(file, code, pattern, `credential: ${reason}`));
 }
 
 const USES_GRANTS = new Set(['grants', 'keys']);

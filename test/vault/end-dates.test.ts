@@ -154,7 +154,7 @@ describe('an end date', () => {
     const { id } = tenant.sql.get('SELECT id FROM credential') as { id: string };
     await vault.submit(() =>
       vault.door.keepBooks('review', (books) => {
-        const { mac: _mac, mac_key_id: _key, ...facts } = vault.credentials.byId(books, id);
+        const facts = vault.credentials.byId(books, id);
         vault.credentials.save(books, { ...facts, review_due_at: null });
       }),
     );

@@ -4,6 +4,7 @@ import type { Caller } from '../../../src/access/principals.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
+import { changeCredential } from '../../../src/vault/credential.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { ChoiceSpec, EgressAnswer } from '../../connector.ts';
@@ -132,12 +133,10 @@ function expire(vault: TenantVault, id: string, now: number): void {
 }
 
 function leaveUnchosen(vault: TenantVault, access: WriteAccess, { connection, located }: Consent): void {
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
-  const next = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
-  if (next.health === 'ready') {
-    changeHealth(vault, access, next, located.environment.name, 'degraded', 'account_not_chosen');
-    vault.credentials.save(access, next);
-    vault.cache.forget(located.environment.name, next.name);
+  if (located.row.health === 'ready') {
+    changeCredential(vault, access, located, (draft) => {
+      changeHealth(vault, access, draft, located.environment.name, 'degraded', 'account_not_chosen');
+    });
   }
   vault.connections.save(access, {
     ...factsOf(connection),

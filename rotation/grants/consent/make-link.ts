@@ -9,6 +9,7 @@ import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, settingsOfVersion, type VersionSettings } from '../../../src/vault/bound-settings.ts';
+import { changeCredential, createCredential, saveDraft } from '../../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import type { Page } from '../../../src/vault/describe-credential.ts';
 import { boundSettings, redirect } from '../../../src/vault/destinations.ts';
@@ -86,10 +87,11 @@ export function createConnection(
     (access, place, details) => {
       const wanted = checkWanted(ports, place.row, input, discovered);
       const located =
-        place.row === undefined ? firstOf(vault, access, place, input, wanted) : againOf(vault, access, place, input, wanted);
-      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
+        place.row === undefined
+          ? firstOf(vault, access, place, input, wanted)
+          : againOf(vault, access, { environment: place.environment, row: place.row }, input, wanted);
       const { token, hash } = newLinkToken(vault);
-      const now = vault.around.clock.now();
+      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
         scopes: wanted.scopes.map(({ scope }) => scope),
@@ -97,33 +99,47 @@ export function createConnection(
         ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
-      const connection: ConnectionFacts = {
-        id: newId('connection', vault.around.entropy),
-        credential_id: located.row.id,
-        state: 'open',
-        link_hash: hash,
-        state_hash: null,
-        browser_hash: null,
-        attempt: 0,
-        request: JSON.stringify(request),
-        cause: null,
-        created_at: now,
-        created_by: access.principalId,
-        expires_at: now + input.ttlMs,
-        attempt_expires_at: null,
-        finished_at: null,
-      };
+      const connection = newConnection(vault, access, {
+        credentialId: located.row.id,
+        linkHash: hash,
+        request,
+        ttlMs: input.ttlMs,
+      });
       vault.connections.insert(access, connection);
       vault.dueChanged();
       details.connection = connection.id;
       details.connector = located.row.connector ?? '';
-      if (place.row !== undefined && isRedirected(place.row, wanted)) {
-        const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
-        redirect(vault, caller, located, { before: boundSettings(vault, place.row), after, takesEffect: false });
-      }
+      if (place.row !== undefined) askToRedirect(vault, caller, located, place.row, wanted);
       return { connection, linkToken: token, scopes: wanted.scopes, located };
     },
   );
+}
+
+function newConnection(vault: TenantVault, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
+  const now = vault.around.clock.now();
+  return {
+    id: newId('connection', vault.around.entropy),
+    credential_id: wanted.credentialId,
+    state: 'open',
+    link_hash: wanted.linkHash,
+    state_hash: null,
+    browser_hash: null,
+    attempt: 0,
+    request: JSON.stringify(wanted.request),
+    cause: null,
+    created_at: now,
+    created_by: access.principalId,
+    expires_at: now + wanted.ttlMs,
+    attempt_expires_at: null,
+    finished_at: null,
+  };
+}
+
+interface NewConnection {
+  readonly credentialId: string;
+  readonly linkHash: Uint8Array;
+  readonly request: ConnectionRequest;
+  readonly ttlMs: number;
 }
 
 /** Newest first; `mark` as the page before ended. @throws not_found */
@@ -192,11 +208,10 @@ function releaseSecret(vault: TenantVault, access: WriteAccess, { credential_id,
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = vault.credentials.byId(access, credential_id);
   if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
-  const { mac: _mac, mac_key_id: _key, ...facts } = row;
   const environment = vault.credentials.environmentById(access, row.environment_id);
-  const now = vault.around.clock.now();
-  vault.credentials.save(access, { ...facts, pending_version: null, revision: facts.revision + 1, updated_at: now });
-  vault.cache.forget(environment.name, facts.name);
+  changeCredential(vault, access, { environment, row }, (draft) => {
+    draft.pending_version = null;
+  });
 }
 
 function target(vault: TenantVault, lookup: Lookup, input: ConnectionInput): Found<Place> {
@@ -230,17 +245,22 @@ function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
     labels: input.labels,
     description: input.description,
   });
-  vault.credentials.insert(access, facts);
+  const located = createCredential(vault, access, place.environment, facts);
   storeVersion(vault, access, facts, sealedSecrets(vault, facts, given(input.secrets)), { origin: 'put', runId: null });
-  return { environment: place.environment, row: facts as CredentialRow };
+  return located;
 }
 
 /**
  * Keeps id, grants, history and the running grant. New client secrets, and settings that say where secrets go, wait together in a pending
  * version until consent comes.
  */
-function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
-  const { mac: _mac, mac_key_id: _key, ...facts } = place.row as CredentialRow;
+function againOf(
+  vault: TenantVault,
+  access: WriteAccess,
+  { environment, row: facts }: Located,
+  input: ConnectionInput,
+  wanted: Wanted,
+): Located {
   const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
@@ -264,19 +284,17 @@ function againOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
       if (relied) endConnection(vault, access, older, 'cancelled', 'superseded');
     }
   }
-  if (next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined) {
-    next.revision += 1;
-    next.updated_at = vault.around.clock.now();
-    vault.credentials.save(access, next);
-    vault.cache.forget(place.environment.name, next.name);
-  }
-  return { environment: place.environment, row: next as CredentialRow };
+  const isChanged =
+    next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined;
+  return isChanged ? saveDraft(vault, access, environment, next) : { environment, row: facts };
 }
 
-/** Whether consent will send what this credential keeps elsewhere, or as another client. */
-function isRedirected({ config, connector, current_version }: CredentialRow, wanted: Wanted): boolean {
-  const settings = settingsOfVersion({ config, connector, current_version }, current_version, {});
-  return settings === undefined || needsVersion(settings, wanted);
+/** Where consent will send what this credential keeps elsewhere, or as another client. */
+function askToRedirect(vault: TenantVault, caller: Caller, located: Located, before: CredentialRow, wanted: Wanted): void {
+  const settings = settingsOfVersion(before, before.current_version, {});
+  if (settings !== undefined && !needsVersion(settings, wanted)) return;
+  const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
+  redirect(vault, caller, located, { before: boundSettings(vault, before), after, takesEffect: false });
 }
 
 /** Whether the link cannot use the settings that lie with the current version's secrets. */

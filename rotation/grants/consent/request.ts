@@ -9,8 +9,9 @@ import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
 import { FrameWriter } from '../../../src/crypto/framing.ts';
 import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
-import { type BoundConfig, boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
-import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
+import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
+import { configOf } from '../../../src/vault/credential.ts';
+import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { Connector } from '../../connector.ts';
@@ -62,7 +63,7 @@ export function consentOf(vault: TenantVault, lookup: Lookup, connection: Connec
   if (row.state !== 'active') return undefined;
   const environment = vault.credentials.environmentById(lookup, row.environment_id);
   const request = JSON.parse(connection.request) as ConnectionRequest;
-  const current = JSON.parse(row.config) as OAuth2Config;
+  const current = configOf(row);
   const stored = request.config ?? current;
   const parameters = { ...stored.parameters, ...request.parameters };
   return {

@@ -4,8 +4,9 @@ import type { EventDetails } from '../../../src/audit/event.ts';
 import { newId } from '../../../src/base/ids.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../../src/cell/access.ts';
-import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import type { CredentialFacts, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
+import { changeCredential, saveDraft } from '../../../src/vault/credential.ts';
 import {
   fromJsonBytes,
   jsonBytes,
@@ -14,12 +15,13 @@ import {
   type ServedGrant,
 } from '../../../src/vault/credential-kinds.ts';
 import { boundSettings, redirection, tellRedirected } from '../../../src/vault/destinations.ts';
+import { applyTiming } from '../../../src/vault/due.ts';
 import { changeGrantFacts, grantFacts } from '../../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
 import { noteAccount } from '../../../src/vault/note-account.ts';
-import { applyTiming, storeVersion } from '../../../src/vault/put-credential.ts';
+import { storeVersion } from '../../../src/vault/put-credential.ts';
 import { prepareVersion, retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { Refreshed } from '../../oauth2/answer.ts';
@@ -101,7 +103,7 @@ export function storeConsented(
 ): CredentialFacts {
   const { located, request, config, connector } = consent;
   const now = vault.around.clock.now();
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
+  const facts = located.row;
   const version = facts.latest_version + 1;
   const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
   const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
@@ -120,8 +122,6 @@ export function storeConsented(
     current_version: version,
     latest_version: version,
     pending_version: facts.pending_version === request.secretVersion ? null : facts.pending_version,
-    revision: facts.revision + 1,
-    updated_at: now,
     grant_ends_at: null,
     review_due_at: now,
   };
@@ -154,12 +154,12 @@ export function storeConsented(
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
   cancelOpenRun(vault, access, next.id, 'superseded');
   storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
-  save(vault, access, located.environment, next);
+  const stored = saveDraft(vault, access, located.environment, next);
   const before = boundSettings(vault, facts);
   const moved = before === undefined || settings === undefined ? undefined : redirection(vault, before, settings, open);
   if (moved !== undefined) {
     Object.assign(details, moved);
-    tellRedirected(vault, access, { environment: located.environment, row: next as CredentialRow }, moved);
+    tellRedirected(vault, access, stored, moved);
   }
   return next;
 }
@@ -173,17 +173,16 @@ export function storeChosen(
   id: string,
   details: EventDetails,
 ): void {
-  const { located } = consent;
-  const { mac: _mac, mac_key_id: _key, ...facts } = located.row;
-  const account = { ...grantFacts(facts).account, [field]: id };
-  const next: CredentialFacts = { ...facts, revision: facts.revision + 1, updated_at: vault.around.clock.now() };
-  changeGrantFacts(next, { account });
-  noteAccount(vault, access, next, located.environment.name, field, account, details);
-  if (next.health_cause === 'account_not_chosen') changeHealth(vault, access, next, located.environment.name, 'ready', null);
-  // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
-  // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
-  if (vault.runs.findOpen(access, next.id) === undefined) serveAccount(vault, access, next, account);
-  save(vault, access, located.environment, next);
+  const { environment, row } = consent.located;
+  const account = { ...grantFacts(row).account, [field]: id };
+  changeCredential(vault, access, { environment, row }, (draft) => {
+    changeGrantFacts(draft, { account });
+    noteAccount(vault, access, draft, environment.name, field, account, details);
+    if (draft.health_cause === 'account_not_chosen') changeHealth(vault, access, draft, environment.name, 'ready', null);
+    // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
+    // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
+    if (vault.runs.findOpen(access, draft.id) === undefined) serveAccount(vault, access, draft, account);
+  });
 }
 
 function serveAccount(
@@ -194,7 +193,7 @@ function serveAccount(
 ): void {
   const stored = vault.credentials.findVersion(access, next.id, next.current_version);
   if (stored === undefined) return;
-  const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, next as CredentialRow, stored, 'value').open());
+  const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, next, stored, 'value').open());
   const retained = retainedOf(vault, access, next, next.current_version);
   next.previous_version = next.current_version;
   next.latest_version += 1;
@@ -205,12 +204,6 @@ function serveAccount(
     expiresAtMs: stored.value_expires_at ?? undefined,
   };
   storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
-}
-
-function save(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, next: CredentialFacts): void {
-  vault.credentials.save(access, next);
-  vault.cache.forget(environment.name, next.name);
-  vault.dueChanged();
 }
 
 function servedOf(outcome: Refreshed, scope: string | undefined): ServedGrant {

@@ -3,6 +3,7 @@
 import { fail } from '../../../src/base/errors.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';
+import { configOf } from '../../../src/vault/credential.ts';
 import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import { requireActive } from '../../../src/vault/tenant-vault.ts';
 import type { ClientAuthentication, Connector } from '../../connector.ts';
@@ -38,7 +39,7 @@ export interface Wanted {
 /** Connector and settings as they are told, not judged yet. */
 export function plainlyWanted(ports: ConsentPorts, row: CredentialRow | undefined, input: ConnectionInput) {
   const id = row?.connector ?? input.connector ?? '';
-  const config = input.config ?? (row?.kind === 'oauth2' ? (JSON.parse(row.config) as OAuth2Config) : undefined);
+  const config = input.config ?? (row?.kind === 'oauth2' ? configOf(row) : undefined);
   return { connector: ports.connectors.get(id), config };
 }
 

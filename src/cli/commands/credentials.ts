@@ -30,6 +30,7 @@ interface PutOptions {
   tokenEndpoint?: string;
   clientId?: string;
   clientAuthentication?: string;
+  discard?: string[];
 }
 
 async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
@@ -44,7 +45,7 @@ async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
   return {
     kind: options.kind,
     value: putValueOf(options, bytes),
-    ...(options.kind === 'oauth2' ? { config, connector: options.connector } : {}),
+    ...(options.kind === 'oauth2' ? { config, connector: options.connector, discard: options.discard } : {}),
     labels: pairs(options.label),
     description: options.description,
     expires_at: options.expiresAt,
@@ -116,6 +117,10 @@ export function credentialCommand(): Command {
     .option('--token-endpoint <url>', 'oauth2')
     .option('--client-id <id>', 'oauth2')
     .option('--client-authentication <method>', 'oauth2: client_secret_basic, client_secret_post, private_key_jwt, none')
+    .option(
+      '--discard <part...>',
+      'oauth2: parts of the stored value to lose, e.g. refresh_token; without it leaving one out is refused',
+    )
     .action(async (name: string, options: PutOptions, self: Command) => {
       const session = sessionOf(self);
       const stored = await session.client.put(session.environment(), name, await bodyOf(options));

@@ -133,6 +133,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           value: body.value,
           connector: body.kind === 'oauth2' ? body.connector : undefined,
           config: body.kind === 'oauth2' ? body.config : undefined,
+          discard: body.kind === 'oauth2' ? body.discard : undefined,
           imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
           labels: body.labels,
           description: body.description,

@@ -7,6 +7,7 @@ import type { RunRow, RunStepRow } from '../../cell/runs.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import type { TokenRow } from '../../cell/tokens.ts';
 import type { WorkloadFacts } from '../../cell/workloads.ts';
+import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
 import { grantView, reconnectPath } from '../../vault/grant-view.ts';
@@ -46,8 +47,8 @@ export function credentialView(tenantId: string, { environment, row }: Located, 
     previous_version: row.previous_version,
     revision: row.revision,
     description: row.description,
-    labels: JSON.parse(row.labels) as Record<string, string>,
-    config: JSON.parse(row.config) as Record<string, unknown>,
+    labels: labelsOf(row),
+    config: configOf(row),
     expires_at: time(row.value_expires_at),
     refresh_due_at: time(row.refresh_due_at),
     created_at: toTimestamp(row.created_at),

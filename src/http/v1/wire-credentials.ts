@@ -1,7 +1,15 @@
 // Credentials and runs on the wire: what is accepted and what is answered. Names are snake_case; unknown fields are refused.
 import { z } from 'zod';
 import { LIMITS } from '../../base/limits.ts';
-import { apiKeyValue, basicValue, databaseValue, jsonValue, oauth2Config, oauth2Value } from '../../vault/credential-kinds.ts';
+import {
+  apiKeyValue,
+  basicValue,
+  databaseValue,
+  jsonValue,
+  oauth2Config,
+  oauth2Value,
+  RETAINED_PARTS,
+} from '../../vault/credential-kinds.ts';
 import { cursor, digits, instant, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const label = z.string().min(1).max(LIMITS.labelMaxChars);
@@ -38,6 +46,11 @@ export const putCredential = z.discriminatedUnion('kind', [
       config: oauth2Config,
       connector: name.optional(),
       import: importOf.optional(),
+      discard: z
+        .array(z.enum(RETAINED_PARTS))
+        .max(RETAINED_PARTS.length)
+        .optional()
+        .describe('Parts of the stored value to lose: nobody can read them back, so leaving one out is refused'),
       ...putCommon,
     })
     .meta({ id: 'PutGrant' }),

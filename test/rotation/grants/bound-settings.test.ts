@@ -11,8 +11,16 @@ import type { Caller } from '../../../src/access/principals.ts';
 import type { KeyturnError } from '../../../src/base/errors.ts';
 import type { VersionRow } from '../../../src/cell/credentials.ts';
 import { sealFields } from '../../../src/crypto/data-key.ts';
-import { boundPart, changedSetting, FREE_SETTINGS } from '../../../src/vault/bound-settings.ts';
-import { fromJsonBytes, jsonBytes, oauth2Config, purposeOf, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
+import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
+import {
+  FREE_SETTINGS,
+  fromJsonBytes,
+  jsonBytes,
+  oauth2Config,
+  purposeOf,
+  type RetainedGrant,
+  type RetainedPart,
+} from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { prepareWholeVersion } from '../../../src/vault/read-credential.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench } from '../../kit/consent-bench.ts';
@@ -46,15 +54,27 @@ const refusal = (work: Promise<unknown>): Promise<KeyturnError> =>
     (error: KeyturnError) => error,
   );
 
-function put(b: ConsentBench, config = elsewhere, caller: Caller = b.admin(), refreshToken = 'put-refresh-not-a-real-secret') {
+const WHOLE = {
+  access_token: 'put-not-a-real-secret',
+  refresh_token: 'put-refresh-not-a-real-secret',
+  client_secret: 'put-not-a-real-secret',
+};
+
+function put(
+  b: ConsentBench,
+  config = elsewhere,
+  caller: Caller = b.admin(),
+  value: object = WHOLE,
+  discard: readonly RetainedPart[] = [],
+) {
   const { vault } = b.tenant;
-  const value = { access_token: 'put-not-a-real-secret', refresh_token: refreshToken, client_secret: 'put-not-a-real-secret' };
   return vault.submit(() =>
     putCredential(vault, caller, {
       environment: 'staging',
       name: 'crm',
       kind: 'oauth2',
       value,
+      discard,
       connector: CRM.id,
       config,
       labels: undefined,
@@ -164,6 +184,38 @@ describe('a put with other settings', () => {
     expect(b.row('crm')).toEqual(before);
     await put(b, oauth2Config.parse(CONFIG), b.tenant.token(text));
     expect(b.row('crm').current_version).toBe(before.latest_version + 1);
+  });
+});
+
+describe('a put that leaves out what nobody can read back', () => {
+  const bare = { access_token: 'put-not-a-real-secret', client_secret: 'put-not-a-real-secret' };
+
+  it('is refused, naming the part and both ways on, and changes nothing', async () => {
+    const b = await bench();
+    await b.connect('crm');
+    const before = b.row('crm');
+    const error = await refusal(put(b, oauth2Config.parse(CONFIG), b.admin(), bare));
+    expect([error.code, error.pointer]).toEqual(['invalid_request', '/value/refresh_token']);
+    expect(error.message).toContain('give it again, or list it in discard');
+    expect(b.row('crm')).toEqual(before);
+    const { client_secret: _left, ...rest } = { ...bare, refresh_token: 'put-refresh-not-a-real-secret' };
+    expect((await refusal(put(b, oauth2Config.parse(CONFIG), b.admin(), rest))).pointer).toBe('/value/client_secret');
+  });
+
+  it('is done when it says so, but not about a part that it gives', async () => {
+    const b = await bench();
+    await b.connect('crm');
+    await put(b, oauth2Config.parse(CONFIG), b.admin(), bare, ['refresh_token']);
+    expect(b.row('crm').refresh_due_at).toBeNull();
+    expect((await refusal(put(b, oauth2Config.parse(CONFIG), b.admin(), bare, ['client_secret']))).pointer).toBe('/discard');
+  });
+
+  it('may leave out the refresh token of a grant that is disconnected', async () => {
+    const b = await bench();
+    await b.connect('crm');
+    await disconnect(b);
+    await put(b, oauth2Config.parse(CONFIG), b.admin(), bare);
+    expect(b.row('crm').health).toBe('ready');
   });
 });
 

@@ -20,7 +20,7 @@ async function released(gate: { release(): void }, work: Promise<unknown>): Prom
 async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
   await vault.submit(() =>
     changing(vault, (access) => {
-      const { mac: _mac, mac_key_id: _key, ...next } = vault.credentials.byId(access, id);
+      const next = vault.credentials.byId(access, id);
       changeHealth(vault, access, next, 'staging', 'needs_consent', 'invalid_grant');
       vault.credentials.save(access, next);
     }),

@@ -7,9 +7,10 @@ import { LIMITS } from '../../../src/base/limits.ts';
 import type { CredentialFacts } from '../../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
+import { applyTiming } from '../../../src/vault/due.ts';
 import { changeGrantFacts, type GrantFacts } from '../../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, changeHealth, type Health } from '../../../src/vault/grant-health.ts';
-import { applyTiming, putCredential } from '../../../src/vault/put-credential.ts';
+import { putCredential } from '../../../src/vault/put-credential.ts';
 import { changing, eventsOf, testTenant } from '../../kit/vaults.ts';
 import { GENERIC } from '../kit.ts';
 
@@ -45,7 +46,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
         const id = vault.credentials.findEnvironment(access, environment)?.id ?? '';
         const row = vault.credentials.find(access, id, name);
         if (row === undefined) throw new Error('no credential');
-        const { mac: _mac, mac_key_id: _key, ...facts } = row;
+        const facts = row;
         effect(facts, environment);
         vault.credentials.save(access, facts);
       }),

@@ -1,0 +1,83 @@
+// The credential itself: how it is read, made and changed. A change is one draft, saved once: the next revision, what is due, what was cached.
+// It must never be saved anywhere else (the architecture check holds everyone to it), nor leave a plan that its state contradicts.
+import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
+import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import type { OAuth2Config } from './credential-kinds.ts';
+import { grantFacts } from './grant-facts.ts';
+import type { Located, TenantVault } from './tenant-vault.ts';
+
+/** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
+export type Draft = CredentialRow;
+
+export function draftOf(row: CredentialRow): Draft {
+  return { ...row };
+}
+
+/** The settings of an OAuth grant; of another kind there are none. */
+export function configOf({ config }: Pick<CredentialRow, 'config'>): OAuth2Config {
+  return JSON.parse(config) as OAuth2Config;
+}
+
+export function labelsOf({ labels }: Pick<CredentialRow, 'labels'>): Readonly<Record<string, string>> {
+  return JSON.parse(labels) as Record<string, string>;
+}
+
+/** Changes a credential in one step. Inside a job. */
+export function changeCredential(
+  vault: TenantVault,
+  access: WriteAccess,
+  { environment, row }: Located,
+  change: (draft: Draft) => void,
+): Located {
+  const draft = draftOf(row);
+  change(draft);
+  // It may have another name from now on.
+  vault.cache.forget(environment.name, row.name);
+  return saveDraft(vault, access, environment, draft);
+}
+
+/** Inserts a credential as it is given; its version follows. Inside a job. */
+export function createCredential(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
+  planByState(draft);
+  vault.credentials.insert(access, draft);
+  return told(vault, environment, draft);
+}
+
+/** Saves a draft of an existing credential under the next revision. Inside a job. */
+export function saveDraft(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
+  draft.revision += 1;
+  draft.updated_at = vault.around.clock.now();
+  planByState(draft);
+  vault.credentials.save(access, draft);
+  return told(vault, environment, draft);
+}
+
+/** As `saveDraft` for what changes nothing that a reader has from it: days worked out anew, when it was last looked at. Inside a job. */
+export function saveUnseen(
+  vault: TenantVault,
+  access: WriteAccess | Bookkeeping<'review'>,
+  environment: EnvironmentRow,
+  draft: Draft,
+): void {
+  planByState(draft);
+  vault.credentials.save(access, draft);
+  told(vault, environment, draft);
+}
+
+function told(vault: TenantVault, environment: EnvironmentRow, row: CredentialRow): Located {
+  vault.cache.forget(environment.name, row.name);
+  vault.dueChanged();
+  return { environment, row };
+}
+
+/**
+ * Takes away what the state of the credential rules out; the figures themselves are planned in due.ts.
+ * INVARIANT: nothing is due of a credential that is not there, and no refresh of a grant that a person must bring back
+ * (test/vault/credential.test.ts).
+ */
+function planByState(draft: Draft): void {
+  const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';
+  if (draft.kind !== 'oauth2' || !isLive) draft.refresh_due_at = null;
+  if (draft.state !== 'deleted') draft.destroy_after_at = null;
+  if (grantFacts(draft).revocation?.state !== 'waiting') draft.revoke_due_at = null;
+}

@@ -1,0 +1,73 @@
+// When a grant is to be refreshed and looked at: planned here for a put, a refresh, a consent, a learnt end and a restoration alike.
+// It must never plan a refresh that nothing could be sent for, nor one in a loop at a provider that hands out ended tokens.
+import { LIMITS } from '../base/limits.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
+import { configOf, type Draft } from './credential.ts';
+import type { RetainedGrant } from './credential-kinds.ts';
+import { grantFacts } from './grant-facts.ts';
+import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
+import { reviewDueAt } from './review-schedule.ts';
+import type { TenantVault } from './tenant-vault.ts';
+
+const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
+
+/** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
+export function renewalRules(vault: TenantVault, facts: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RenewalRules {
+  if (facts.kind !== 'oauth2' || vault.refresher === undefined) return BY_REFRESH_TOKEN;
+  return vault.refresher.checkSettings(facts.connector ?? '', configOf(facts));
+}
+
+function rulesOrDefault(vault: TenantVault, facts: CredentialRow): RenewalRules {
+  try {
+    return renewalRules(vault, facts);
+  } catch {
+    return BY_REFRESH_TOKEN;
+  }
+}
+
+export interface Timed {
+  readonly expiresAtMs: number | undefined;
+  /** JSON of RetainedGrant; undefined for another kind of credential. */
+  readonly retained: Uint8Array | undefined;
+}
+
+/** Plans from a value that is current from now on; `rules` default to what can be found out without refusing anything. */
+export function applyTiming(
+  vault: TenantVault,
+  draft: Draft,
+  { expiresAtMs, retained }: Timed,
+  now: number,
+  rules: RenewalRules = rulesOrDefault(vault, draft),
+): void {
+  draft.value_expires_at = expiresAtMs ?? null;
+  draft.refresh_due_at = null;
+  draft.review_due_at = reviewDueAt(draft, now);
+  if (draft.kind !== 'oauth2' || retained === undefined) return;
+  if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(retained))) return;
+  if (expiresAtMs === undefined) draft.refresh_due_at = now;
+  else if (configOf(draft).refresh === 'on_read') {
+    draft.refresh_due_at = keepAliveAt(now, rules.idleMs, vault.around.entropy.fraction());
+  } else {
+    const brought = grantFacts(draft).refreshedAt === now;
+    draft.refresh_due_at = brought ? afterHandOut(vault, now, expiresAtMs) : aheadOf(vault, now, expiresAtMs);
+  }
+}
+
+/** Plans from an end that was learnt of a token which is current already: a keep-alive stays where it is. */
+export function applyLearntEnd(vault: TenantVault, draft: Draft, endsAtMs: number, now: number): void {
+  const { refresh_due_at: planned, value_expires_at: before } = draft;
+  draft.value_expires_at = endsAtMs;
+  if (planned !== null && planned <= (before ?? 0)) draft.refresh_due_at = afterHandOut(vault, now, endsAtMs);
+}
+
+function aheadOf(vault: TenantVault, now: number, expiresAtMs: number): number {
+  return refreshDueAt(now, expiresAtMs, vault.around.entropy.fraction());
+}
+
+function afterHandOut(vault: TenantVault, now: number, expiresAtMs: number): number {
+  return endsAtOnce(now, expiresAtMs) ? now + LIMITS.refreshCoolDownMs : aheadOf(vault, now, expiresAtMs);
+}
+
+function hasRefreshToken(retained: Uint8Array): boolean {
+  return (JSON.parse(new TextDecoder().decode(retained)) as RetainedGrant).refresh_token !== undefined;
+}

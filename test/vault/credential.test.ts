@@ -1,0 +1,131 @@
+// One way to change a credential, and one place that plans what is due of it. Every value is made up; not-a-real-secret.
+import { describe, expect, it } from 'vitest';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import { deleteCredential, restoreCredential } from '../../src/vault/change-credential.ts';
+import { changeCredential, type Draft } from '../../src/vault/credential.ts';
+import { oauth2Config } from '../../src/vault/credential-kinds.ts';
+import { changeGrantFacts } from '../../src/vault/grant-facts.ts';
+import { putCredential } from '../../src/vault/put-credential.ts';
+import { foundCredential } from '../../src/vault/tenant-vault.ts';
+import { type TestTenant, testTenant } from '../kit/vaults.ts';
+
+const HOUR_MS = 3_600_000;
+const WHOLE = {
+  access_token: 'access-not-a-real-secret',
+  refresh_token: 'refresh-not-a-real-secret',
+  client_secret: 'client-not-a-real-secret',
+  expires_in: 7_200,
+};
+const place = { environment: 'staging', name: 'crm' };
+const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
+const row = ({ sql }: TestTenant) => sql.get<CredentialRow>("SELECT * FROM credential WHERE name = 'crm'") as CredentialRow;
+
+const put = (tenant: TestTenant, value: object = WHOLE, config: object = {}) =>
+  tenant.vault.submit(() =>
+    putCredential(tenant.vault, admin(tenant), {
+      ...place,
+      kind: 'oauth2',
+      value,
+      connector: 'generic-oauth2',
+      config: oauth2Config.parse({ client_id: 'made-up', token_endpoint: 'https://good.example/token', ...config }),
+      labels: undefined,
+      description: undefined,
+      expiresAtMs: undefined,
+      precondition: {},
+    }),
+  );
+
+async function removeAndRestore(tenant: TestTenant, afterMs: number) {
+  const { vault } = tenant;
+  await vault.submit(() => deleteCredential(vault, admin(tenant), { ...place, precondition: {}, recoveryWindowMs: undefined }));
+  expect(row(tenant).refresh_due_at).toBeNull();
+  tenant.clock.pass(afterMs);
+  await vault.submit(() => restoreCredential(vault, admin(tenant), { ...place, precondition: {} }));
+}
+
+/** Any change, as the scheduler may make one. */
+const change = (tenant: TestTenant, by: (draft: Draft) => void) =>
+  tenant.vault.submit(() => {
+    const { vault } = tenant;
+    const environment = vault.door.lookup('test', (lookup) => vault.credentials.findEnvironment(lookup, 'staging'));
+    const found = vault.door.lookup('test', (lookup) => vault.credentials.find(lookup, environment?.id ?? '', 'crm'));
+    if (environment === undefined || found === undefined) throw new Error('not there');
+    return vault.door.enterAsSystem(
+      'review',
+      'credential.review',
+      () => foundCredential(vault, environment, found),
+      (access, located) => changeCredential(vault, access, located, by),
+    );
+  });
+
+describe('restoring a deleted grant', () => {
+  it('plans its refresh as a put of the same value would, ahead of the expiry', async () => {
+    const [restored, putAgain] = [await testTenant(), await testTenant()];
+    await put(restored);
+    await removeAndRestore(restored, HOUR_MS);
+    putAgain.clock.pass(HOUR_MS);
+    await put(putAgain, { ...WHOLE, expires_in: 3_600 });
+    expect(row(restored).refresh_due_at).toBe(row(putAgain).refresh_due_at);
+    expect(row(restored).refresh_due_at).toBeLessThan(row(restored).value_expires_at ?? 0);
+  });
+
+  it('refreshes at once what expired meanwhile', async () => {
+    const tenant = await testTenant();
+    await put(tenant);
+    await removeAndRestore(tenant, 3 * HOUR_MS);
+    expect(row(tenant).refresh_due_at).toBeLessThanOrEqual(tenant.clock.now());
+  });
+
+  it('keeps a grant alive that is refreshed when someone reads', async () => {
+    const tenant = await testTenant();
+    await put(tenant, WHOLE, { refresh: 'on_read' });
+    await removeAndRestore(tenant, HOUR_MS);
+    expect(row(tenant).refresh_due_at).toBeGreaterThan(row(tenant).value_expires_at ?? 0);
+  });
+
+  it('plans no refresh of what has nothing to be refreshed with', async () => {
+    const tenant = await testTenant();
+    const { refresh_token: _none, ...bare } = WHOLE;
+    await put(tenant, bare);
+    await removeAndRestore(tenant, HOUR_MS);
+    expect(row(tenant).refresh_due_at).toBeNull();
+  });
+});
+
+describe('a change', () => {
+  it('is one revision at one instant, and leaves what was read as it was', async () => {
+    const tenant = await testTenant();
+    await put(tenant);
+    const before = row(tenant);
+    tenant.clock.pass(1_000);
+    const { row: after } = await change(tenant, (draft) => {
+      draft.description = 'changed';
+    });
+    expect(after).toMatchObject({ description: 'changed', revision: before.revision + 1, updated_at: tenant.clock.now() });
+    expect(row(tenant)).toMatchObject({ description: 'changed', revision: before.revision + 1 });
+  });
+
+  it.each([
+    ['deleted', { state: 'deleted' }],
+    ['in need of consent', { health: 'needs_consent' }],
+    ['disconnected', { health: 'disconnected' }],
+  ])('leaves no refresh planned of a grant that is %s', async (_what, changes) => {
+    const tenant = await testTenant();
+    await put(tenant);
+    await change(tenant, (draft) => Object.assign(draft, changes, { refresh_due_at: tenant.clock.now() }));
+    expect(row(tenant).refresh_due_at).toBeNull();
+  });
+
+  it('leaves a revocation planned only while one waits, and a destruction only of what is deleted', async () => {
+    const tenant = await testTenant();
+    await put(tenant);
+    const due = { revoke_due_at: tenant.clock.now(), destroy_after_at: tenant.clock.now() };
+    await change(tenant, (draft) => Object.assign(draft, due));
+    expect(row(tenant)).toMatchObject({ revoke_due_at: null, destroy_after_at: null });
+    await change(tenant, (draft) => {
+      Object.assign(draft, due);
+      changeGrantFacts(draft, { revocation: { state: 'waiting', at: tenant.clock.now(), attempts: 0 } });
+    });
+    expect(row(tenant).revoke_due_at).toBe(tenant.clock.now());
+  });
+});
