@@ -131,6 +131,61 @@ describe('the command line', () => {
     expect(found.stdout).toMatch(/edited: event \d+ is not what was logged/);
   });
 
+  it('says which events a signed head covers, and exits with 8 unless that is all that was asked for', async () => {
+    const file = join(owner.config, 'export.jsonl');
+    const { stdout } = await owner.run(['audit', 'export']);
+    const verify = async (text: string, ...options: string[]) => {
+      writeFileSync(file, text);
+      return owner.run(['audit', 'verify', file, ...options]);
+    };
+    const whole = await verify(stdout);
+    expect(whole.stdout).toMatch(/the log is whole/);
+    expect(whole.stdout).toMatch(/verifier key +the export’s own/);
+    const key = (await owner.run(['audit', 'key'])).stdout.trim();
+    expect((await verify(stdout, '--key', key)).stdout).toMatch(/verifier key +the one given/);
+    const events = stdout
+      .split('\n')
+      .filter((line) => !/^{"export":"(leaves|checkpoint|end)"/.test(line))
+      .join('\n');
+    const bare = await verify(events.replaceAll('"outcome":"denied"', '"outcome":"success"'));
+    expect(bare.code).toBe(8);
+    expect(bare.stdout).toMatch(/covered +nothing/);
+    expect(bare.stdout).toMatch(/not covered 0\.\.\d+: no signed head is there/);
+    const part = (await owner.run(['audit', 'export', '--range', '2..4'])).stdout;
+    expect(await verify(part)).toMatchObject({ code: 8 });
+    expect(await verify(part, '--range', '2..4')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/covered +2\.\.4/),
+    });
+    expect(await verify(part, '--range', '2..5')).toMatchObject({ code: 8 });
+    expect(await verify(part, '--range', '5')).toMatchObject({ code: 2 });
+    expect(await owner.run(['audit', 'verify', '--range', '2..4'])).toMatchObject({ code: 0 });
+  });
+
+  it('lists what a person or a workload did, by name, and what happened in an environment', async () => {
+    type Listed = { items: { actor: { id: string; type: string }; target: { environment?: string } }[] };
+    const listed = async (...options: string[]) =>
+      (JSON.parse((await owner.run(['audit', 'list', '--limit', '1000', ...options, '-o', 'json'])).stdout) as Listed).items;
+    await owner.run(['credential', 'put', 'elsewhere', '--kind', 'api_key', '--env', 'production'], SECRET);
+    const all = await listed();
+    for (const [name, type] of [
+      ['ada', 'user'],
+      ['sync', 'workload'],
+    ] as const) {
+      const some = await listed('--actor', name);
+      expect(some.length, name).toBeGreaterThan(0);
+      expect(some.length, name).toBeLessThan(all.length);
+      expect(new Set(some.map(({ actor }) => actor.id)).size, name).toBe(1);
+      expect(new Set(some.map(({ actor }) => actor.type)), name).toEqual(new Set([type]));
+    }
+    const there = await listed('--env', 'production');
+    expect(there.length).toBeGreaterThan(0);
+    expect(new Set(there.map(({ target }) => target.environment))).toEqual(new Set(['production']));
+    expect(await owner.run(['alerts', '--env', 'production'])).toMatchObject({ code: 2 });
+    const { stdout } = await owner.run(['audit', 'list', '--help']);
+    for (const word of ['denied', 'failure', 'or later', 'before this instant']) expect(stdout).toContain(word);
+  });
+
   it('never takes a secret from its arguments, and says why', async () => {
     for (const flag of ['--password=x', '--token', '--client-secret', '--value=x']) {
       const refused = await owner.run(['credential', 'put', 'x', '--kind', 'api_key', flag]);

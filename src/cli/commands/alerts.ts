@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireAlert, WireForecastEntry } from '../../http/v1/wire.ts';
+import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
@@ -40,7 +41,9 @@ export function alertsCommand(): Command {
     .option('--credential <name>', 'of this one, in --env')
     .option('--limit <n>', '', '30')
     .option('--follow', 'and every new one as it comes')
-    .action(async (options: { credential?: string; limit: string; follow?: boolean }, self: Command) => {
+    .action(async (options: { credential?: string; limit: string; follow?: boolean; env?: string }, self: Command) => {
+      if (options.env !== undefined && options.credential === undefined)
+        throw new CliError('--env says where a --credential is: name one, too', EXIT.usage);
       const session = sessionOf(self);
       const credential =
         options.credential === undefined
