@@ -55,7 +55,7 @@ function requireThisMachine(address: string): void {
 
 export function loginCommand(): Command {
   return new Command('login')
-    .description('store a token, from standard input; an enrolment token is exchanged for one of your own')
+    .description('store a token, from standard input')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
       const given = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
