@@ -97,6 +97,21 @@ describe('disconnecting', () => {
     for (const [version, stage] of each) expect(await read(version, stage), `${version} ${stage} after`).toBe('needs_consent');
   });
 
+  it('is what ends older versions: while it is only stale, an older one is served as it was', async () => {
+    const bench = await benchWith();
+    await bench.connect('crm');
+    await putGrant(bench, 'crm', 'second-not-a-real-secret');
+    bench.tenant.clock.pass(2 * 3_600_000);
+    const reader = bench.tenant.user(['owner'], 'everywhere', { bootstrap: true });
+    const read = (stage: 'current' | 'previous') =>
+      outcomeOf(
+        bench.tenant.vault.submit(() =>
+          readCredential(bench.tenant.vault, reader, { environment: 'staging', name: 'crm', version: undefined, stage }),
+        ),
+      );
+    expect([await read('current'), await read('previous')]).toEqual(['provider_unavailable', 'ok']);
+  });
+
   it('done twice changes nothing and tells nobody again', async () => {
     const bench = await benchWith();
     await bench.connect('crm');
