@@ -1,6 +1,7 @@
 // Revokes at the provider what was disconnected: journalled before the call, tried until it is done or a week is over, and then proved.
 // It must never send a token that a live credential uses, nor call a grant revoked without the provider's word.
 
+import { recordFailure } from '../../src/access/guard.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
@@ -209,6 +210,7 @@ export function moveRevocation(vault: TenantVault, next: CredentialFacts): void 
 function note(details: EventDetails, step: string, { version, attempts }: Revocation, cause?: string): void {
   details.step = step;
   details.attempts = attempts;
+  if (step === 'failed' || step === 'given_up') recordFailure(details, 'provider_unavailable');
   if (version !== undefined) details.version = version;
   if (cause !== undefined) details.cause = cause;
 }

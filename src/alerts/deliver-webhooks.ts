@@ -3,6 +3,7 @@
 
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
+import { recordFailure } from '../../src/access/guard.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -165,7 +166,10 @@ function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): voi
       details.webhook = attempted.webhook_id;
       details.alert = attempted.alert_id;
       details.attempts = attempted.attempts;
-      if (outcome.kind === 'failed') details.cause = outcome.cause;
+      if (outcome.kind === 'failed') {
+        details.cause = outcome.cause;
+        recordFailure(details, 'provider_unavailable');
+      }
       details.count = finish(vault, access, attempted, outcome, now);
     },
   );
