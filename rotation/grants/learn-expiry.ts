@@ -1,17 +1,19 @@
 // When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
 import { LIMITS } from '../../src/base/limits.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { applyLearntEnd } from '../../src/vault/due.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
+import { callPorts, makeCall } from '../engine/outside-call.ts';
 import type { Refreshed } from '../oauth2/answer.ts';
 import { introspectExpiry } from '../oauth2/introspection.ts';
 import { settledOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
-import { openGrant, wipeTokens } from './grant-tokens.ts';
-import { enterReview, locate } from './scope-check.ts';
+import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
+import { enterReview, locate, REVIEW_POINTS } from './scope-check.ts';
 
 /** Whether the end that was stored is a guess that introspection may replace. */
 export function isGuessed({ expirySource }: Pick<Refreshed, 'expirySource'>): boolean {
@@ -19,22 +21,30 @@ export function isGuessed({ expirySource }: Pick<Refreshed, 'expirySource'>): bo
 }
 
 /** Asks and books the end of the current access token; does nothing where the connector has no introspection that tells it. */
-export async function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<void> {
+export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<void> {
   const { vault } = ports;
-  const look = await vault.submit(() => begin(ports, credentialId));
-  if (look === undefined) return;
-  const { tokens, settled, egress, version } = look;
-  try {
-    if (tokens.accessToken === undefined) return;
-    const endsAt = await introspectExpiry(settled, tokens.accessToken, tokens.client, egress, vault.around.clock);
-    if (endsAt !== undefined) await vault.submit(() => book(ports, credentialId, version, endsAt));
-  } finally {
-    wipeTokens(tokens);
-  }
+  return makeCall<Question, number | undefined, void>(callPorts(vault), {
+    points: REVIEW_POINTS,
+    begin: () => {
+      const question = begin(ports, credentialId);
+      return question === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: question };
+    },
+    call: ({ settled, accessToken, tokens, egress }) =>
+      introspectExpiry(settled, accessToken, tokens.client, egress, vault.around.clock),
+    settle: ({ version }, endsAtMs) => {
+      if (endsAtMs !== undefined) book(ports, credentialId, version, endsAtMs);
+    },
+    release: ({ tokens }) => wipeTokens(tokens),
+  });
+}
+
+interface Question extends BoundGrant {
+  readonly accessToken: SecretValue;
+  readonly version: number;
 }
 
 /** Opens the token for a question about itself; the event says that it was. Inside a job. */
-function begin(ports: DueWorkPorts, credentialId: string) {
+function begin(ports: DueWorkPorts, credentialId: string): Question | undefined {
   const located = locate(ports, credentialId);
   const { row } = located;
   // A token that the connector calls endless needs no end.
@@ -46,7 +56,8 @@ function begin(ports: DueWorkPorts, credentialId: string) {
     const opened = openGrant(ports, access, row, row.current_version);
     if (opened.kind === 'unusable') return undefined;
     Object.assign(details, opened.grant.moved);
-    return { ...opened.grant, version: row.current_version };
+    const { accessToken } = opened.grant.tokens;
+    return accessToken === undefined ? undefined : { ...opened.grant, accessToken, version: row.current_version };
   });
 }
 

@@ -3,6 +3,7 @@
 import { LIMITS } from '../../src/base/limits.ts';
 import type { DueForRefresh } from '../../src/cell/runs.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { inPool, sumOf } from '../engine/pool.ts';
 
 /** Held: the provider is to be left alone for so long, by the rest of its queue too. */
 export type Turn = 'done' | { readonly heldForMs: number };
@@ -58,25 +59,12 @@ export async function inTurns(
   maxRows: number,
 ): Promise<number> {
   const queues = [...Map.groupBy(due, ({ provider }) => provider).values()];
-  const failures: unknown[] = [];
-  const done = await Promise.all(queues.map((queue) => drain(queue.slice(0, maxRows), run, failures)));
-  if (failures.length > 0) throw failures[0];
-  return done.reduce((sum, count) => sum + count, 0);
-}
-
-async function drain(queue: readonly DueForRefresh[], run: (id: string) => Promise<Turn>, failures: unknown[]): Promise<number> {
-  let next = 0;
-  let done = 0;
-  const worker = async () => {
-    for (let due = queue[next++]; due !== undefined; due = queue[next++]) {
-      try {
-        if ((await run(due.id)) !== 'done') return;
-        done += 1;
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(LIMITS.dueWorkConcurrency, queue.length) }, worker));
-  return done;
+  const ends = await Promise.allSettled(
+    queues.map((queue) =>
+      inPool(queue.slice(0, maxRows), LIMITS.dueWorkConcurrency, async ({ id }) =>
+        (await run(id)) === 'done' ? 'done' : 'stop',
+      ),
+    ),
+  );
+  return sumOf(ends);
 }

@@ -16,6 +16,7 @@ import { credentialTarget, type Refresher, requireActive, type TenantVault } fro
 import type { Connector, Egress } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
+import { type CallPoints, makeCall } from '../engine/outside-call.ts';
 import { ProviderGate, togetherAfter } from '../engine/provider-gate.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
@@ -36,7 +37,7 @@ import {
   takeLease,
   wipeGrant,
 } from './refresh-lease.ts';
-import { bookFailure, storeRefreshed } from './refresh-outcome.ts';
+import { type Booked, bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { DueRefreshes, type Turn } from './refresh-queue.ts';
 
 export interface EngineOptions {
@@ -201,15 +202,7 @@ export class RunEngine implements Refresher {
         const settled = this.#settled.of(work.row);
         const held = await this.#line(settled, trigger);
         if (held !== undefined) return held;
-        const take = () => takeLease(vault, credentialId, wanted);
-        const lease = await (trigger === 'schedule' ? vault.submitUnhurried(take) : vault.submit(take));
-        if (lease.kind !== 'attempt') {
-          this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
-          return 'done';
-        }
-        vault.around.faults.at('refresh.after-intent');
-        const again = await this.#attempt(lease.attempt);
-        if (!again) return 'done';
+        if ((await this.#send(credentialId, wanted, settled)) !== 'at_once') return 'done';
       }
     } catch (error) {
       // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
@@ -238,31 +231,39 @@ export class RunEngine implements Refresher {
     }
   }
 
-  /** True when it may be made again at once: an answer was lost for the first time, or the request was withdrawn. */
-  async #attempt(attempt: Attempt): Promise<boolean> {
+  /** One attempt; `at_once`: an answer was lost for the first time, or the request was withdrawn. */
+  async #send(id: string, wanted: LeaseRequest, settled: SettledConnector | undefined): Promise<Booked | 'stored' | 'idle'> {
     const { vault, every } = this.#o;
-    const { faults } = vault.around;
-    const stop = every(LIMITS.leaseHeartbeatMs, () => {
-      void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
+    let guessed = false;
+    const ports = {
+      vault,
+      wait: (ms: number) => this.#wait(ms),
+      isStopping: () => this.#stopping,
+      isUnhurried: wanted.trigger === 'schedule',
+    };
+    const sent = await makeCall<Attempt, RefreshOutcome, Booked | 'stored' | 'idle'>(ports, {
+      points: POINTS,
+      begin: () => {
+        const lease = takeLease(vault, id, wanted);
+        if (lease.kind === 'attempt') return { kind: 'go', attempt: lease.attempt };
+        this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
+        return { kind: 'stop', as: 'idle' };
+      },
+      hold: (attempt) =>
+        every(LIMITS.leaseHeartbeatMs, () => {
+          void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
+        }),
+      call: (attempt) => this.#call(attempt),
+      mustBeKept: holdsTokens,
+      settle: (attempt, outcome) => {
+        if (outcome.kind !== 'refreshed') return bookFailure(vault, attempt, outcome);
+        guessed = isGuessed(outcome);
+        return storeRefreshed(vault, attempt, outcome);
+      },
+      release: wipeGrant,
     });
-    try {
-      faults.at('refresh.before-call');
-      const outcome = await this.#call(attempt);
-      faults.at('refresh.after-call');
-      if (outcome.kind === 'refreshed') {
-        faults.at('refresh.before-store');
-        await this.#surely(() => storeRefreshed(vault, attempt, outcome));
-        faults.at('refresh.after-store');
-        if (isGuessed(outcome)) this.#learn(attempt.run.credential_id);
-        return false;
-      }
-      const book = () => bookFailure(vault, attempt, outcome);
-      const booked = keepsTokens(outcome) ? await this.#surely(book) : await vault.submit(book);
-      return booked === 'at_once';
-    } finally {
-      stop();
-      wipeGrant(attempt);
-    }
+    if (guessed) this.#learn(id);
+    return sent;
   }
 
   async #call(attempt: Attempt): Promise<RefreshOutcome> {
@@ -294,19 +295,6 @@ export class RunEngine implements Refresher {
     });
   }
 
-  /** What came exists nowhere else: a full disk is waited out while the process lives. */
-  async #surely<T>(store: () => T): Promise<T> {
-    for (let tries = 0; ; tries++) {
-      try {
-        return await this.#o.vault.submit(store);
-      } catch (error) {
-        const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
-        if (!storage || this.#stopping || tries >= 600) throw error;
-        await this.#wait(1_000);
-      }
-    }
-  }
-
   checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
     return rulesOf(this.#settle(connectorId, config), config);
   }
@@ -324,8 +312,16 @@ export class RunEngine implements Refresher {
   }
 }
 
-function keepsTokens(outcome: RefreshOutcome): boolean {
-  return outcome.kind === 'answered_oddly' && outcome.refreshToken !== undefined;
+const POINTS: CallPoints = {
+  begun: 'refresh.after-intent',
+  before: 'refresh.before-call',
+  after: 'refresh.after-call',
+  settling: 'refresh.before-store',
+  settled: 'refresh.after-store',
+};
+
+function holdsTokens(outcome: RefreshOutcome): boolean {
+  return outcome.kind === 'refreshed' || (outcome.kind === 'answered_oddly' && outcome.refreshToken !== undefined);
 }
 
 function tokenEndpointOf(settled: SettledConnector | undefined): string {

@@ -1,18 +1,21 @@
 // Revokes at the provider what was disconnected: journalled before the call, tried until it is done or a week is over, and then proved.
 // It must never send a token that a live credential uses, nor call a grant revoked without the provider's word.
 
+import { recordFailure } from '../../src/access/guard.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
-import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { Verdict } from '../connector.ts';
+import type { RevocationSpec, Verdict } from '../connector.ts';
+import { type BackOff, backOffMs } from '../engine/back-off.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
+import { callPorts, makeCall } from '../engine/outside-call.ts';
+import { inPool } from '../engine/pool.ts';
 import { askProbe } from '../oauth2/probe.ts';
 import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
 import { type BoundGrant, isShared, openGrant, wipeTokens } from './grant-tokens.ts';
@@ -22,46 +25,42 @@ type Revocation = NonNullable<GrantFacts['revocation']>;
 interface Attempt extends BoundGrant {
   readonly id: string;
   readonly revocation: Revocation;
+  readonly spec: RevocationSpec;
 }
-
-const CALLS_AT_ONCE = 8;
 
 /** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
 export async function revokeDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
   const due = vault.door.lookup('revoke', (lookup) => vault.revocations.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
-  const queue = due.toReversed();
-  const failures: unknown[] = [];
-  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
-    for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
-      await revokeOne(ports, id).catch((error: unknown) => failures.push(error));
-    }
-  });
-  await Promise.all(workers);
-  // A vault that closes meanwhile leaves the attempt journalled: it is made again.
-  const isClosing = (reason: unknown) => reason instanceof KeyturnError && reason.code === 'unavailable';
-  const worst = failures.find((reason) => !isClosing(reason));
-  if (worst !== undefined) throw worst;
+  await inPool(due, LIMITS.providerCallsAtOnce, (id) => revokeOne(ports, id));
   return due.length;
 }
 
-async function revokeOne(ports: DueWorkPorts, id: string): Promise<void> {
+interface Called {
+  readonly outcome: RevocationOutcome;
+  readonly proof: Verdict | undefined;
+}
+
+function revokeOne(ports: DueWorkPorts, id: string): Promise<'done'> {
   const { vault } = ports;
-  const { faults, clock } = vault.around;
-  const attempt = await vault.submit(() => begin(ports, id));
-  if (attempt === undefined) return;
-  const { settled, tokens, egress } = attempt;
-  try {
-    if (settled.revocation === undefined) return;
-    faults.at('revoke.before-call');
-    const outcome = await revokeGrant(settled.revocation, settled.hosts, tokens, tokens.client, egress, clock);
-    faults.at('revoke.after-call');
-    const proof = outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined;
-    await vault.submit(() => book(vault, attempt, outcome, proof));
-  } finally {
-    wipeTokens(tokens);
-  }
+  return makeCall<Attempt, Called, 'done'>(callPorts(vault), {
+    points: { before: 'revoke.before-call', after: 'revoke.after-call' },
+    begin: () => {
+      const attempt = begin(ports, id);
+      return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
+    },
+    call: async (attempt) => {
+      const { spec, settled, tokens, egress } = attempt;
+      const outcome = await revokeGrant(spec, settled.hosts, tokens, tokens.client, egress, vault.around.clock);
+      return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
+    },
+    settle: (attempt, { outcome, proof }) => {
+      book(vault, attempt, outcome, proof);
+      return 'done';
+    },
+    release: ({ tokens }) => wipeTokens(tokens),
+  });
 }
 
 /** Uses the access token once more: only its refusal proves that it is dead (D5). Undefined where it cannot or need not be asked. */
@@ -135,7 +134,7 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
     note(details, 'intent', attempted);
     // After a crash in the middle it is tried again once the call must have ended.
     save(vault, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
-    return { id, revocation: attempted, ...opened.grant };
+    return { id, revocation: attempted, spec: settled.revocation, ...opened.grant };
   });
 }
 
@@ -167,6 +166,8 @@ const PROOFS: Readonly<Record<Verdict, string | undefined>> = {
   unknown: undefined,
 };
 
+const BACK_OFF: BackOff = { baseMs: LIMITS.revokeBackoffBaseMs, maxMs: LIMITS.revokeBackoffMaxMs };
+
 function bookFailure(
   vault: TenantVault,
   access: WriteAccess,
@@ -185,9 +186,8 @@ function bookFailure(
     save(vault, access, located, { ...revocation, state: 'given_up', cause, at: now }, null);
     return;
   }
-  const doubled = LIMITS.revokeBackoffBaseMs * 2 ** Math.min(revocation.attempts - 1, 20);
-  const jittered = Math.min(doubled, LIMITS.revokeBackoffMaxMs) * (0.5 + vault.around.entropy.fraction() / 2);
-  const waitMs = Math.max(jittered, (failure.retryAfterSeconds ?? 0) * 1_000);
+  const grown = backOffMs(BACK_OFF, revocation.attempts, vault.around.entropy.fraction());
+  const waitMs = Math.max(grown, (failure.retryAfterSeconds ?? 0) * 1_000);
   save(vault, access, located, { ...revocation, cause }, Math.round(Math.min(now + waitMs, giveUpAt)));
 }
 
@@ -211,6 +211,7 @@ export function moveRevocation(vault: TenantVault, next: CredentialFacts): void 
 function note(details: EventDetails, step: string, { version, attempts }: Revocation, cause?: string): void {
   details.step = step;
   details.attempts = attempts;
+  if (step === 'failed' || step === 'given_up') recordFailure(details, 'provider_unavailable');
   if (version !== undefined) details.version = version;
   if (cause !== undefined) details.cause = cause;
 }

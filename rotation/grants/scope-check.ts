@@ -2,6 +2,7 @@
 // It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
 import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/credential.ts';
@@ -11,13 +12,14 @@ import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-gua
 import { foundCredential, type Located } from '../../src/vault/tenant-vault.ts';
 import type { Connector } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
+import { type CallPoints, callPorts, makeCall } from '../engine/outside-call.ts';
+import { inPool } from '../engine/pool.ts';
 import { canTell, readGrantedScopes, type ScopeReading } from '../oauth2/granted-scope.ts';
 import { askProbe } from '../oauth2/probe.ts';
 import { settledOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
 import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
 
-const CALLS_AT_ONCE = 8;
 /** A little less than the time between two daily reviews. */
 const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
 
@@ -25,44 +27,48 @@ const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
 export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: readonly string[]): Promise<void> {
   const { clock } = ports.vault.around;
   const stopAtMs = clock.now() + LIMITS.providerTimeoutMs;
-  const queue = credentialIds.toReversed();
-  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
-    for (let id = queue.pop(); id !== undefined && clock.now() < stopAtMs; id = queue.pop()) {
-      // A damaged row is the review's to tell; a vault that closes has no one to tell.
-      await readGrantedScope(ports, id).catch(() => {});
-    }
+  await inPool(credentialIds, LIMITS.providerCallsAtOnce, async (id) => {
+    if (clock.now() >= stopAtMs) return 'stop';
+    // A damaged row is the review's to tell; a vault that closes has no one to tell.
+    await readGrantedScope(ports, id).catch(() => {});
+    return 'done';
   });
-  await Promise.all(workers);
 }
 
 interface Look extends BoundGrant {
   readonly located: Located;
+  readonly accessToken: SecretValue;
 }
 
 /** Reads back what the grant may do, where its connector knows more than the token answer told, and probes an import that is watched. */
 export async function readGrantedScope(ports: DueWorkPorts, credentialId: string): Promise<void> {
   const { vault } = ports;
-  const { clock } = vault.around;
   if (!vault.door.lookup('review', (lookup) => isWorthALook(ports, vault.credentials.byId(lookup, credentialId)))) return;
-  const look = await vault.submit(() => begin(ports, credentialId));
-  if (look === undefined) return;
-  const { settled, connector, tokens, egress } = look;
-  const { accessToken, client } = tokens;
-  try {
-    if (accessToken === undefined) return;
-    let reading: ScopeReading = await readGrantedScopes(settled, connector.scopes ?? [], accessToken, client, egress, clock);
-    if (reading.verdict === undefined && settled.probe !== undefined && isGuarded(look)) {
-      const { verdict } = await askProbe(settled.probe, settled.hosts, accessToken, egress, client.allowLoopback);
-      reading = { ...reading, verdict };
-    }
-    await vault.submit(() => book(ports, look, reading));
-  } finally {
-    wipeTokens(tokens);
-  }
+  await makeCall<Look, ScopeReading, void>(callPorts(vault), {
+    points: REVIEW_POINTS,
+    begin: () => {
+      const look = begin(ports, credentialId);
+      return look === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: look };
+    },
+    call: (look) => read(ports, look),
+    settle: (look, reading) => book(ports, look, reading),
+    release: ({ tokens }) => wipeTokens(tokens),
+  });
 }
 
-const isGuarded = ({ located, tokens }: Look): boolean =>
-  grantFacts(located.row).importedAt !== undefined && tokens.accessToken !== undefined;
+export const REVIEW_POINTS: CallPoints = { before: 'review.before-call', after: 'review.after-call' };
+
+async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> {
+  const { settled, connector, tokens, egress, accessToken } = look;
+  const { client } = tokens;
+  const { clock } = vault.around;
+  const reading = await readGrantedScopes(settled, connector.scopes ?? [], accessToken, client, egress, clock);
+  if (reading.verdict !== undefined || settled.probe === undefined || !isGuarded(look)) return reading;
+  const { verdict } = await askProbe(settled.probe, settled.hosts, accessToken, egress, client.allowLoopback);
+  return { ...reading, verdict };
+}
+
+const isGuarded = ({ located }: Look): boolean => grantFacts(located.row).importedAt !== undefined;
 
 function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   if (!isLiveGrant(row)) return false;
@@ -94,7 +100,8 @@ function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
     const opened = openGrant(ports, access, row, row.current_version);
     if (opened.kind === 'unusable') return undefined;
     Object.assign(details, opened.grant.moved);
-    return { located, ...opened.grant };
+    const { accessToken } = opened.grant.tokens;
+    return accessToken === undefined ? undefined : { located, accessToken, ...opened.grant };
   });
 }
 

@@ -54,13 +54,20 @@ export function readRefusal(status: number, body: ReadBody, providerTable: reado
   const codes = errorCodes(body.members);
   const text = body.text.slice(0, TEXT_SEARCHED_CHARS).toLowerCase();
   for (const entry of [...providerTable, ...GENERAL_TABLE]) {
-    if (matches(entry, status, codes, text)) return { kind: entry.means, cause: entry.cause, recognised: true };
+    if (matches(entry, status, codes, text)) return { kind: entry.means, cause: entry.cause, recognised: !isVague(entry, text) };
   }
   if (status >= 300 && status < 400) return { kind: 'oddly', cause: 'redirect_refused' };
   const says = body.members !== undefined && saysRefusal(body.members);
   const refuses = status < 300 || MAYBE_REFUSING_STATUSES.includes(status) ? says : REFUSING_STATUSES.includes(status);
   if (!refuses) return { kind: 'oddly', cause: status < 300 ? 'no_token_answer' : `http_${status}` };
   return { kind: 'configuration', cause: codes.size > 0 || status < 300 ? UNRECOGNISED : `http_${status}`, recognised: false };
+}
+
+/** Of the general table these say that the request or the client is wrong; a text that speaks of the refresh token means the grant. */
+const SAID_OF_ANYTHING: ReadonlySet<string | undefined> = new Set(['invalid_request', 'unauthorized_client']);
+
+function isVague(entry: ErrorRow, text: string): boolean {
+  return GENERAL_TABLE.includes(entry) && SAID_OF_ANYTHING.has(entry.code) && /refresh[ _-]?token/.test(text);
 }
 
 /** The answer's error codes as it wrote them; for the operator's eyes, after they were scrubbed. */

@@ -2,7 +2,11 @@
 // It must never send a value or follow a redirect, nor let a dead endpoint hold up another one or the tenant's refreshes.
 
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
+import { type BackOff, backOffMs } from '../../rotation/engine/back-off.ts';
 import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
+import { callPorts, makeCall } from '../../rotation/engine/outside-call.ts';
+import { inPool, sumOf, type Turn } from '../../rotation/engine/pool.ts';
+import { recordFailure } from '../../src/access/guard.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -36,26 +40,34 @@ export async function deliverDue(ports: DueWorkPorts): Promise<number> {
   const now = vault.around.clock.now();
   const due = vault.door.lookup('webhooks', (lookup) => vault.alerts.dueDeliveries(lookup, now, LIMITS.dueWorkBatchRows));
   const queues = [...Map.groupBy(due, ({ webhook_id }) => webhook_id).values()];
-  const ends = await Promise.allSettled(queues.map((queue) => deliverQueue(ports, queue, now + LIMITS.webhookTimeoutMs)));
-  // A vault that closes meanwhile leaves the attempt journalled: it is made again under the same id.
-  const isClosing = (reason: unknown) => reason instanceof KeyturnError && reason.code === 'unavailable';
-  for (const end of ends) if (end.status === 'rejected' && !isClosing(end.reason)) throw end.reason;
+  sumOf(await Promise.allSettled(queues.map((queue) => deliverQueue(ports, queue, now + LIMITS.webhookTimeoutMs))));
   return due.length;
 }
 
-/** What was tried least goes first, so that no alert its receiver chokes on stands before the others for ever. */
-async function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], stopAtMs: number): Promise<void> {
-  const { vault } = ports;
+/** One after the other, what was tried least first, so that one rejected alert cannot block the rest. */
+function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], stopAtMs: number): Promise<number> {
+  const { clock } = ports.vault.around;
   const tries = Math.max(...queue.map(({ attempts }) => attempts)) + 1;
-  for (const { id } of queue.toSorted((a, b) => a.attempts - b.attempts)) {
-    // A slow receiver must not keep this tenant's refreshes waiting: the rest is still due, and those come first then (RO-16).
-    if (vault.around.clock.now() > stopAtMs) return;
-    const attempt = await vault.submit(() => begin(ports, id));
-    if (attempt === undefined) continue;
-    const outcome = await call(ports, attempt, tries);
-    await vault.submit(() => book(vault, attempt.delivery, outcome));
-    if (outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown)) return;
-  }
+  const fewestFirst = queue.toSorted((a, b) => a.attempts - b.attempts);
+  // A slow receiver must not keep this tenant's refreshes waiting: the rest is still due, and those come first then (RO-16).
+  return inPool(fewestFirst, 1, async ({ id }) => (clock.now() > stopAtMs ? 'stop' : deliver(ports, id, tries)));
+}
+
+/** `stop`: what else waits for this receiver need not be tried now. */
+function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> {
+  const { vault } = ports;
+  return makeCall<Attempt, Outcome, Turn>(callPorts(vault), {
+    points: { before: 'webhook.before-call', after: 'webhook.after-call' },
+    begin: () => {
+      const attempt = begin(ports, id);
+      return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
+    },
+    call: (attempt) => call(ports, attempt, tries),
+    settle: ({ delivery }, outcome) => {
+      book(vault, delivery, outcome);
+      return outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown) ? 'stop' : 'done';
+    },
+  });
 }
 
 /** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. Inside a job. */
@@ -116,14 +128,11 @@ export function signMessage(key: KeyObject, id: string, atSeconds: number, body:
 }
 
 async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: number): Promise<Outcome> {
-  const { faults, entropy } = ports.vault.around;
-  const waitMs = backoffMs(Math.max(tries, delivery.attempts), entropy.fraction());
+  const waitMs = Math.round(backOffMs(BACK_OFF, Math.max(tries, delivery.attempts), ports.vault.around.entropy.fraction()));
   if (request === undefined) return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: true };
-  faults.at('webhook.before-call');
   try {
     const { status, headers, body } = await ports.egress.send(request);
     body.wipe();
-    faults.at('webhook.after-call');
     if (status >= 200 && status < 300) return { kind: 'delivered' };
     if (status === 410) return { kind: 'gone' };
     const asked = /^[0-9]{1,6}$/.test(headers['retry-after'] ?? '') ? Number(headers['retry-after']) * 1_000 : 0;
@@ -137,11 +146,7 @@ async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: 
   }
 }
 
-/** Doubles with every try up to an hour, less up to half of it by chance. */
-function backoffMs(tries: number, fraction: number): number {
-  const exponential = Math.min(LIMITS.webhookBackoffBaseMs * 2 ** Math.min(tries - 1, 20), LIMITS.webhookBackoffMaxMs);
-  return Math.round(exponential * (0.5 + fraction / 2));
-}
+const BACK_OFF: BackOff = { baseMs: LIMITS.webhookBackoffBaseMs, maxMs: LIMITS.webhookBackoffMaxMs };
 
 /** One event for a final outcome, none for an attempt that will be repeated. Inside a job. */
 function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): void {
@@ -165,7 +170,10 @@ function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): voi
       details.webhook = attempted.webhook_id;
       details.alert = attempted.alert_id;
       details.attempts = attempted.attempts;
-      if (outcome.kind === 'failed') details.cause = outcome.cause;
+      if (outcome.kind === 'failed') {
+        details.cause = outcome.cause;
+        recordFailure(details, 'provider_unavailable');
+      }
       details.count = finish(vault, access, attempted, outcome, now);
     },
   );

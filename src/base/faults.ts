@@ -17,6 +17,8 @@ export const FAULT_POINTS = [
   'connect.before-exchange',
   'connect.after-exchange',
   'connect.after-store',
+  'review.before-call',
+  'review.after-call',
   'revoke.before-call',
   'revoke.after-call',
   'webhook.before-call',

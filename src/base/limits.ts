@@ -165,6 +165,11 @@ export const LIMITS = {
   providerAnswerMaxBytes: 256 * 1024,
   leaseMs: 45 * SECOND,
   leaseHeartbeatMs: 10 * SECOND,
+  /** What exists nowhere else is stored again and again while the disk is full. */
+  storeTriesMax: 600,
+  storePauseMs: SECOND,
+  /** Revocations, and questions about grants, at once. */
+  providerCallsAtOnce: 8,
   refreshMarginMinMs: 5 * MINUTE,
   refreshMarginFraction: 0.1,
   refreshMarginMaxFraction: 0.5,

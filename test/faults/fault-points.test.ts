@@ -14,7 +14,9 @@ function placed(): string[] {
       .map((path) => join(ROOT, folder, path)),
   );
   return files.flatMap((path) =>
-    [...readFileSync(path, 'utf8').matchAll(/\.at\('([a-z]+\.[a-z-]+)'\)/g)].map((match) => match[1] ?? ''),
+    [...readFileSync(path, 'utf8').matchAll(/(?:\.at\(|\b(?:begun|before|after|settling|settled): )'([a-z]+\.[a-z-]+)'/g)].map(
+      (match) => match[1] ?? '',
+    ),
   );
 }
 

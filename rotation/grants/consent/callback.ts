@@ -11,7 +11,8 @@ import { boundPart, settingsOfVersion } from '../../../src/vault/bound-settings.
 import { retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { ConsentSpec } from '../../connector.ts';
-import type { RefreshOutcome } from '../../oauth2/answer.ts';
+import { callPorts, makeCall } from '../../engine/outside-call.ts';
+import type { Refreshed, RefreshOutcome } from '../../oauth2/answer.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
 import { boundEgress } from '../../oauth2/destinations.ts';
 import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
@@ -63,40 +64,57 @@ export function completeConsent(ports: ConsentPorts, visitor: Visitor, input: Ca
 async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
   const { vault } = ports;
   const { caller } = visitor;
-  const { faults, clock } = vault.around;
-  const taken = await vault.submit(() => takeState(ports, caller, input));
-  if (taken.kind === 'turned_away') {
-    await recordRefusal(vault, visitor, taken.consent, taken.reason);
-    return { kind: 'refused', reason: taken.reason };
+  const exchanged = await makeCall<Taken, RefreshOutcome, TurnedAway | Exchanged | Completed>(callPorts(vault), {
+    points: { before: 'connect.before-exchange', after: 'connect.after-exchange', settled: 'connect.after-store' },
+    begin: () => {
+      const taken = takeState(ports, caller, input);
+      return taken.kind === 'taken' ? { kind: 'go', attempt: taken } : { kind: 'stop', as: taken };
+    },
+    call: ({ settled, grant }) => exchangeCode(settled, grant, boundEgress(ports.egress, settled), vault.around.clock),
+    mustBeKept: ({ kind }) => kind === 'refreshed',
+    settle: (taken, outcome) => settleExchange(ports, caller, taken, outcome),
+    release: ({ grant }) => {
+      for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
+    },
+  });
+  if (exchanged.kind === 'turned_away') {
+    await recordRefusal(vault, visitor, exchanged.consent, exchanged.reason);
+    return { kind: 'refused', reason: exchanged.reason };
   }
-  if (taken.kind !== 'taken') return taken;
-  const { consent, settled, grant } = taken;
-  faults.at('connect.before-exchange');
-  let outcome: RefreshOutcome;
-  try {
-    outcome = await exchangeCode(settled, grant, boundEgress(ports.egress, settled), clock);
-  } finally {
-    for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
-  }
-  faults.at('connect.after-exchange');
+  if (exchanged.kind !== 'exchanged') return exchanged;
+  const { consent, settled, outcome } = exchanged;
+  // Nobody waits for it; what could not be asked stays guessed.
+  if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
+  if (settled.consent?.choice === undefined) return { kind: 'connected' };
+  return { kind: await offerChoices(ports, caller, consent.connection.id) };
+}
+
+interface Exchanged {
+  readonly kind: 'exchanged';
+  readonly consent: Consent;
+  readonly settled: SettledConnector;
+  readonly outcome: Refreshed;
+}
+
+/** Stores what came, or books that nothing did. Inside a job. */
+function settleExchange(
+  ports: ConsentPorts,
+  caller: Caller,
+  { consent, settled }: Taken,
+  outcome: RefreshOutcome,
+): Exchanged | Completed {
+  const { vault } = ports;
   if (outcome.kind !== 'refreshed') {
-    const { cause } = outcome;
-    await vault.submit(() =>
-      finishAttempt(vault, caller, consent, 'failed', outcome.kind === 'sent_and_lost' ? 'answer_lost' : cause),
-    );
+    const cause = outcome.kind === 'sent_and_lost' ? 'answer_lost' : outcome.cause;
+    finishAttempt(vault, caller, consent, 'failed', cause);
     return { kind: 'failed' };
   }
   const { choice, alwaysScopes = [] } = settled.consent ?? {};
   const { accountId } = settled.oauth2;
   const open = openParameters(consentingConnector(ports.connectors, consent.connector));
   const consented: Consented = { outcome, alwaysScopes, accountId, open };
-  const stored = await storeSurely(vault, () => storeGrant(vault, caller, consent, consented, choice));
-  faults.at('connect.after-store');
-  if (!stored) return { kind: 'refused', reason: 'link_ended_meanwhile' };
-  // Nobody waits for it; what could not be asked stays guessed.
-  if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
-  if (choice === undefined) return { kind: 'connected' };
-  return { kind: await offerChoices(ports, caller, consent.connection.id) };
+  const isStored = storeGrant(vault, caller, consent, consented, choice);
+  return isStored ? { kind: 'exchanged', consent, settled, outcome } : { kind: 'refused', reason: 'link_ended_meanwhile' };
 }
 
 interface TurnedAway {
@@ -258,20 +276,4 @@ function storeGrant(
     details.version = stored.current_version;
   });
   return true;
-}
-
-const STORE_TRIES = 600;
-const STORE_PAUSE_MS = 1_000;
-
-/** The tokens exist nowhere else: a full disk is waited out while the process lives. */
-async function storeSurely<T>(vault: TenantVault, store: () => T): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await vault.submit(store);
-    } catch (error) {
-      const storage = error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
-      if (!storage || tries >= STORE_TRIES) throw error;
-      await new Promise<void>((resolve) => vault.around.later(STORE_PAUSE_MS, resolve));
-    }
-  }
 }

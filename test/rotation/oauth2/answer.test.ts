@@ -200,6 +200,10 @@ describe('a refusal', () => {
     [401, { error: 'invalid_client' }, 'invalid_client', true],
     [400, { error: 'unauthorized_client' }, 'unauthorized_client', true],
     [400, { error: 'invalid_scope' }, 'invalid_scope', true],
+    [400, { error: 'invalid_request', error_description: 'a field is missing' }, 'invalid_request', true],
+    // In words of the client or the request, and yet about the grant: nobody can tell what is wrong.
+    [400, { error: 'invalid_request', error_description: 'The refresh token is invalid or expired.' }, 'invalid_request', false],
+    [403, { error: 'unauthorized_client', error_description: 'refresh_token is invalid' }, 'unauthorized_client', false],
     [400, { error: 'somebody_invented_this' }, 'unrecognised_error', false],
     [403, { error: 'somebody_invented_this' }, 'unrecognised_error', false],
     [400, '', 'http_400', false],
