@@ -43,12 +43,6 @@ export interface CredentialRow {
   revoke_due_at: number | null;
 }
 
-/** As it lies in the database; what makes it authentic stays in src/cell. */
-export interface StoredCredential extends CredentialRow {
-  mac: Uint8Array;
-  mac_key_id: string;
-}
-
 export type CredentialFacts = CredentialRow;
 
 export interface VersionRow {

@@ -16,6 +16,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { VERSION } from '../base/version.ts';
 import { KeyRegister } from '../cell/register.ts';
+import type { Sql } from '../cell/sql.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import { type AppPorts, createApp } from '../http/app.ts';
@@ -177,9 +178,7 @@ async function openCells(
   const homeSql = openNodeSql(paths.home);
   const registerSql = openNodeSql(paths.register);
   try {
-    const register = new KeyRegister(registerSql, root, installationId);
-    register.ensure(installationId, clock.now());
-    const erasureKey = register.open(installationId);
+    const { register, erasureKey } = registerOf(registerSql, { root, installationId });
     const home = new HomeVault({
       sql: homeSql,
       erasureKey,
@@ -202,18 +201,24 @@ async function openCells(
       sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
       log: options.log,
     });
+    const health = new NodeHealth({ home, tenants, witness });
     const close = () => {
       tenants.closeAll();
       home.close();
       registerSql.close();
     };
-    const health = new NodeHealth({ home, tenants, witness });
     return { home, tenants, authorizer, around, witness, health, metrics, close };
   } catch (error) {
     homeSql.close();
     registerSql.close();
     throw error;
   }
+}
+
+function registerOf(sql: Sql, { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>) {
+  const register = new KeyRegister(sql, root, installationId);
+  register.ensure(installationId, clock.now());
+  return { register, erasureKey: register.open(installationId) };
 }
 
 /** SECURITY: tenants that are there were made by a home cell that was: an empty one in its place is not a first start (CR-03). */

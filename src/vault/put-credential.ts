@@ -1,6 +1,7 @@
 // Puts a credential: the first time it is made, after that a new immutable version becomes current (R5).
 // It must never overwrite a version, nor accept a write whose precondition does not hold.
 import type { Caller } from '../access/principals.ts';
+import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -89,11 +90,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
         if (row === undefined) createCredential(vault, access, environment, facts);
-        const value = oauth2Value.parse(input.value);
-        const stored = row === undefined ? {} : replacedParts(vault, access, row);
-        if (row !== undefined) refuseLoss(row, stored, value, input.discard ?? []);
-        const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
-        notePutGrant(vault, access, { facts, before: row, stored, environment: environment.name }, grant, details);
+        notePut(vault, access, { facts, before: row, environment: environment.name }, { input, rules }, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
@@ -109,6 +106,21 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       return { created: row === undefined, located, setAside: aside };
     },
   );
+}
+
+function notePut(
+  vault: TenantVault,
+  access: WriteAccess,
+  target: { readonly facts: CredentialFacts; readonly before: CredentialRow | undefined; readonly environment: string },
+  { input, rules }: { readonly input: PutCredentialInput; readonly rules: RenewalRules },
+  details: EventDetails,
+): void {
+  const { before } = target;
+  const value = oauth2Value.parse(input.value);
+  const stored = before === undefined ? {} : replacedParts(vault, access, before);
+  if (before !== undefined) refuseLoss(before, stored, value, input.discard ?? []);
+  const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
+  notePutGrant(vault, access, { ...target, stored }, grant, details);
 }
 
 function putTarget(vault: TenantVault, lookup: Lookup, input: PutCredentialInput) {
