@@ -25,6 +25,7 @@ async function serve(name: string): Promise<string> {
     answer.setHeader('content-type', 'application/json');
     if (request.url?.endsWith('/v1/setup'))
       answer.writeHead(201).end(JSON.stringify({ user: USER, token: { token: TOKEN, expires_at: 'then' } }));
+    else if (request.url?.endsWith('/health')) answer.end(JSON.stringify({ status: 'ok', version: '0.0.0', parts: {} }));
     else answer.end(JSON.stringify(USER));
   });
   servers.push(server);
