@@ -13,8 +13,8 @@ export interface HealthFacts {
   readonly witnessFails?: boolean;
   /** Nothing that is due is done; undefined where the platform keeps the time. */
   readonly schedulerStopped?: boolean;
-  /** Tenants that cannot be served, or cannot store anything, with why. */
-  readonly tenants: readonly { readonly id: string; readonly code: ErrorCode }[];
+  /** Tenants that cannot be served, or cannot store anything, with why; undefined where the place cannot know. */
+  readonly tenants?: readonly { readonly id: string; readonly code: ErrorCode }[];
 }
 
 export interface Health {
@@ -31,7 +31,7 @@ export function healthOf(facts: HealthFacts): Health {
     storage: storage === undefined ? 'ok' : 'failing',
     ...(witnessFails === undefined ? {} : { witness: witnessFails ? ('failing' as const) : ('ok' as const) }),
     ...(schedulerStopped === undefined ? {} : { scheduler: schedulerStopped ? ('failing' as const) : ('ok' as const) }),
-    tenants: tenants.length === 0 ? 'ok' : 'degraded',
+    ...(tenants === undefined ? {} : { tenants: tenants.length === 0 ? ('ok' as const) : ('degraded' as const) }),
   };
   if (storage !== undefined) return { status: 'failing', httpStatus: STATUS_OF[storage], parts };
   const isWhole = Object.values(parts).every((state) => state === 'ok');

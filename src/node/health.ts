@@ -6,11 +6,13 @@ import { LIMITS } from '../base/limits.ts';
 import type { HealthFacts } from '../http/health.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 
+type Troubles = NonNullable<HealthFacts['tenants']>;
+
 interface Watched {
   readonly home: HomeVault;
   readonly tenants: {
     readonly size: number;
-    troubles(): HealthFacts['tenants'];
+    troubles(): Troubles;
     /** Tries again whether those can store that could not. */
     probeFailing(): Promise<void>;
   };
@@ -64,7 +66,7 @@ export class NodeHealth {
 }
 
 /** Cells share a disk: where half of those that are open cannot store, the disk cannot, though the home cell may have had room left. */
-function storageFailure(troubles: HealthFacts['tenants'], open: number): ErrorCode | undefined {
+function storageFailure(troubles: Troubles, open: number): ErrorCode | undefined {
   const failing = troubles.filter(({ code }) => code === 'storage_full' || code === 'storage_unavailable');
   return failing.length > 0 && failing.length * 2 >= open ? failing[0]?.code : undefined;
 }

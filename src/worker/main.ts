@@ -136,9 +136,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     const isNew = (this.env.KEYTURN_ROOT_KEY ?? '') === '';
     const metrics = this.#metrics;
     const health = (): HealthFacts =>
-      isOpen
-        ? { storage: opened.home.core.cell.failure?.code, tenants: [] }
-        : { closed: isNew ? 'not_initialised' : 'sealed', tenants: [] };
+      isOpen ? { storage: opened.home.core.cell.failure?.code } : { closed: isNew ? 'not_initialised' : 'sealed' };
     return {
       identify: (token) => this.#identify(this.#use(), token),
       // The front sends a tenant's own requests to the tenant's object; what arrives here concerns no tenant there is.
@@ -263,7 +261,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       home: undefined,
       // SECURITY: the refused token itself stays here.
       rejected: async (caller, route) => received(await homeOf(this.env).reject({ ...caller, token: undefined }, route)),
-      health: () => ({ tenants: [] }),
+      health: () => ({}),
       report,
       metrics: this.#metrics,
       nowMs: () => performance.now(),

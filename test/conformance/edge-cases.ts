@@ -3,10 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { apiKey, at, CANARY, type Json, must, rawCall, type World } from './world.ts';
 
 export function edgeCases(world: () => World): void {
-  it('is healthy, says its version and no more', async () => {
+  it('is healthy, says its version and of which parts it knows, and no more', async () => {
     const reply = await world().call('GET', '/health');
     expect(reply.status).toBe(200);
-    expect(reply.body).toEqual({ status: 'ok', version: expect.stringMatching(/^\d+\.\d+\.\d+$/) });
+    const { parts, ...rest } = reply.body;
+    expect(rest).toEqual({ status: 'ok', version: expect.stringMatching(/^\d+\.\d+\.\d+$/) });
+    expect(parts.storage).toBe('ok');
+    for (const [part, state] of Object.entries(parts)) {
+      expect(['storage', 'witness', 'scheduler', 'tenants']).toContain(part);
+      expect(state, part).toBe('ok');
+    }
   });
 
   it('describes itself in OpenAPI 3.1: every reference resolves, every path field is declared, every operation has its name', async () => {

@@ -209,7 +209,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       const facts = await health();
       const { status, parts } = healthOf(facts);
       const tenants = home.door.lookup('health', (lookup) =>
-        facts.tenants.map(({ id, code }) => ({ id, name: home.tenants.find(lookup, id)?.name ?? null, code })),
+        (facts.tenants ?? []).map(({ id, code }) => ({ id, name: home.tenants.find(lookup, id)?.name ?? null, code })),
       );
       return { status: 200, body: { status, parts, storage: facts.storage ?? null, tenants } satisfies wire.WireHealthDetail };
     },
