@@ -1,6 +1,7 @@
 // Puts a credential: the first time it is made, after that a new immutable version becomes current (R5).
 // It must never overwrite a version, nor accept a write whose precondition does not hold.
 import type { Caller } from '../access/principals.ts';
+import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -89,11 +90,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
         if (row === undefined) createCredential(vault, access, environment, facts);
-        const value = oauth2Value.parse(input.value);
-        const stored = row === undefined ? {} : replacedParts(vault, access, row);
-        if (row !== undefined) refuseLoss(row, stored, value, input.discard ?? []);
-        const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
-        notePutGrant(vault, access, { facts, before: row, stored, environment: environment.name }, grant, details);
+        noteGrant(vault, access, { facts, before: row, environment, input, alwaysScopes: rules.alwaysScopes }, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
@@ -109,6 +106,30 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       return { created: row === undefined, located, setAside: aside };
     },
   );
+}
+
+interface PutOfGrant {
+  readonly alwaysScopes: readonly string[] | undefined;
+  readonly facts: CredentialFacts;
+  readonly before: CredentialRow | undefined;
+  readonly environment: EnvironmentRow;
+  readonly input: PutCredentialInput;
+}
+
+/** @throws invalid_request naming the part of the stored value that would be lost */
+function noteGrant(
+  vault: TenantVault,
+  access: WriteAccess,
+  { facts, before, environment, input, alwaysScopes }: PutOfGrant,
+  details: EventDetails,
+): void {
+  const { imported, discard = [] } = input;
+  const value = oauth2Value.parse(input.value);
+  const stored = before === undefined ? {} : replacedParts(vault, access, before);
+  if (before !== undefined) refuseLoss(before, stored, value, discard);
+  else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
+  const target = { facts, before, stored, environment: environment.name };
+  notePutGrant(vault, access, target, { value, imported, alwaysScopes }, details);
 }
 
 function putTarget(vault: TenantVault, lookup: Lookup, input: PutCredentialInput) {
