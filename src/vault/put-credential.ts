@@ -90,7 +90,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
         if (row === undefined) createCredential(vault, access, environment, facts);
-        notePut(vault, access, { facts, before: row, environment: environment.name }, { input, rules }, details);
+        noteGrant(vault, access, { facts, before: row, environment, input, alwaysScopes: rules.alwaysScopes }, details);
       }
       applyTiming(vault, facts, split, now, rules);
       details.version = facts.latest_version;
@@ -108,19 +108,28 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
   );
 }
 
-function notePut(
+interface PutOfGrant {
+  readonly alwaysScopes: readonly string[] | undefined;
+  readonly facts: CredentialFacts;
+  readonly before: CredentialRow | undefined;
+  readonly environment: EnvironmentRow;
+  readonly input: PutCredentialInput;
+}
+
+/** @throws invalid_request naming the part of the stored value that would be lost */
+function noteGrant(
   vault: TenantVault,
   access: WriteAccess,
-  target: { readonly facts: CredentialFacts; readonly before: CredentialRow | undefined; readonly environment: string },
-  { input, rules }: { readonly input: PutCredentialInput; readonly rules: RenewalRules },
+  { facts, before, environment, input, alwaysScopes }: PutOfGrant,
   details: EventDetails,
 ): void {
-  const { before } = target;
+  const { imported, discard = [] } = input;
   const value = oauth2Value.parse(input.value);
   const stored = before === undefined ? {} : replacedParts(vault, access, before);
-  if (before !== undefined) refuseLoss(before, stored, value, input.discard ?? []);
-  const grant = { value, imported: input.imported, alwaysScopes: rules.alwaysScopes };
-  notePutGrant(vault, access, { ...target, stored }, grant, details);
+  if (before !== undefined) refuseLoss(before, stored, value, discard);
+  else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
+  const target = { facts, before, stored, environment: environment.name };
+  notePutGrant(vault, access, target, { value, imported, alwaysScopes }, details);
 }
 
 function putTarget(vault: TenantVault, lookup: Lookup, input: PutCredentialInput) {
