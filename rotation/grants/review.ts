@@ -31,7 +31,8 @@ export async function reviewDue(ports: DueWorkPorts): Promise<number> {
 function forgetOldAlerts(vault: TenantVault, now: number): void {
   vault.door.keepBooks('purge', (access) => {
     const before = now - LIMITS.alertsKeepMs;
-    if (vault.alerts.hasAlertBefore(access, before)) vault.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
+    if (vault.around.clock.isSteady() && vault.alerts.hasAlertBefore(access, before))
+      vault.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
   });
 }
 

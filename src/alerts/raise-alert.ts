@@ -19,6 +19,7 @@ export const ALERT_KINDS = [
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
   'credential.destination_changed', // its secrets go to other hosts than before
+  'clock.jumped', // the machine's clock went ahead or back; about no credential
   'state.damaged', // a stored object is not what was last written; about no credential
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
@@ -53,6 +54,12 @@ export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, fact
   const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
   if (vault.alerts.has(access, id)) return;
   storeAlert(vault, access, { id, kind: 'state.damaged', credential_id: null, facts: text });
+}
+
+/** As `raiseAlert`, about the machine's clock. */
+export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
+  const id = newId('alert', vault.around.entropy);
+  storeAlert(vault, access, { id, kind: 'clock.jumped', credential_id: null, facts: JSON.stringify(facts) });
 }
 
 function storeAlert(vault: AlertingVault, access: WriteAccess, alert: Omit<AlertRow, 'at'>): string {

@@ -36,6 +36,8 @@ export interface EventDetails {
   permission?: string;
   purpose?: string;
   role?: string;
+  /** How far a clock jumped. */
+  seconds?: number;
   run?: string;
   /** Whose account it is changed: the connector's name of the field that tells. */
   account_changed?: string;

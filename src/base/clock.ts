@@ -5,6 +5,16 @@ export interface Clock {
   now(): number;
 }
 
+/** The time that a cell goes by. */
+export interface InstallationClock extends Clock {
+  /** A cell committed this time: nothing that expired by then lives again. */
+  atLeast(committedMs: number): void;
+  /** Whether what cannot be undone (destroying, purging) may be done on the word of this clock now. */
+  isSteady(): boolean;
+  /** From when on it may, as it looks now. */
+  steadyFrom(): number;
+}
+
 /** What a platform knows of time. */
 export interface MachineClock extends Clock {
   /** Milliseconds this process has been running, from any beginning; not moved when somebody sets the clock. */

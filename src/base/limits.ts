@@ -157,8 +157,8 @@ export const LIMITS = {
   // time
   /** A clock that differs more than this from the time the process was running has jumped. */
   clockJumpMaxMs: 10 * MINUTE,
-  /** How long a clock must go steadily after a jump before anything is destroyed on its word. */
-  clockSteadyMs: DAY,
+  /** How long a clock must go steadily, since the start or since a jump, before anything is destroyed on its word. */
+  clockSteadyMs: HOUR,
 
   // refresh
   providerTimeoutMs: 20 * SECOND,

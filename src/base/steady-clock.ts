@@ -1,47 +1,33 @@
 // The time of an installation: the machine's clock, but never behind a time that was committed, and watched for jumps (D17).
 // It must never let what has expired live again, nor let one reading of a clock be enough for what cannot be undone.
-import type { Clock, MachineClock } from './clock.ts';
+import type { InstallationClock, MachineClock } from './clock.ts';
 import { LIMITS } from './limits.ts';
-
-/** What a cell keeps of the time, in its head. */
-export interface TimeMark {
-  /** The highest time committed. Milliseconds, as all here. */
-  readonly timeAt: number;
-  /** Since when the clock went as the process did, without a jump. */
-  readonly steadyAt: number;
-}
 
 export interface ClockAnomaly {
   /** `ahead`: further than the process was running. `behind`: before a time that was committed. */
   readonly kind: 'ahead' | 'behind';
   readonly byMs: number;
-  /** Found at a start. How long nothing was running cannot be known then: `ahead` may be just that. */
-  readonly atStart: boolean;
 }
 
-export class SteadyClock implements Clock {
+export class SteadyClock implements InstallationClock {
   readonly #machine: MachineClock;
-  #tell: ((anomaly: ClockAnomaly) => void) | undefined;
+  readonly #steadyMs: number;
   readonly #untold: ClockAnomaly[] = [];
+  #tell: ((anomaly: ClockAnomaly) => void) | undefined;
   #highest: number;
   #steadyAt: number;
   #wall: number;
   #ran: number;
   #isBehind = false;
 
-  /** @param mark what was committed last; undefined for a new installation, or to begin anew with what the machine says now */
-  constructor(machine: MachineClock, mark?: TimeMark) {
+  /** @param steadyMs how long it must go without a jump before anything is destroyed on its word; 0 where the platform keeps the time */
+  constructor(machine: MachineClock, steadyMs: number = LIMITS.clockSteadyMs) {
     this.#machine = machine;
+    this.#steadyMs = steadyMs;
     this.#wall = machine.now();
     this.#ran = machine.ran();
     this.#highest = this.#wall;
     this.#steadyAt = this.#wall;
-    if (mark === undefined) return;
-    this.#highest = Math.max(this.#wall, mark.timeAt);
-    const aheadMs = this.#wall - mark.timeAt;
-    if (aheadMs > LIMITS.clockJumpMaxMs) this.#report({ kind: 'ahead', byMs: aheadMs, atStart: true });
-    else this.#steadyAt = mark.steadyAt;
-    this.#noteBehind(true);
   }
 
   /** Milliseconds since 1970; never less than it was, whatever the machine's clock does. */
@@ -56,30 +42,23 @@ export class SteadyClock implements Clock {
     this.#highest = Math.max(wall, this.#highest + ranMs);
     if (aheadMs > LIMITS.clockJumpMaxMs) {
       this.#steadyAt = this.#highest;
-      this.#report({ kind: 'ahead', byMs: aheadMs, atStart: false });
+      this.#report({ kind: 'ahead', byMs: aheadMs });
     }
-    this.#noteBehind(false);
+    this.#noteBehind();
     return this.#highest;
   }
 
-  /** A cell committed this time: nothing that expired by then lives again. */
   atLeast(committedMs: number): void {
     if (committedMs <= this.#highest) return;
     this.#highest = committedMs;
-    this.#noteBehind(true);
+    this.#steadyAt = Math.max(this.#steadyAt, committedMs);
+    this.#noteBehind();
   }
 
-  /** What is to be committed. */
-  mark(): TimeMark {
-    return { timeAt: this.now(), steadyAt: this.#steadyAt };
-  }
-
-  /** From when on what cannot be undone may be done: only once the clock went steadily for `LIMITS.clockSteadyMs`. */
   steadyFrom(): number {
-    return this.#steadyAt + LIMITS.clockSteadyMs;
+    return this.#steadyAt + this.#steadyMs;
   }
 
-  /** Whether what cannot be undone may be done on the word of this clock. */
   isSteady(): boolean {
     return this.now() >= this.steadyFrom();
   }
@@ -101,10 +80,10 @@ export class SteadyClock implements Clock {
   }
 
   /** Told once for each time the clock falls behind. */
-  #noteBehind(atStart: boolean): void {
+  #noteBehind(): void {
     const byMs = this.#highest - this.#wall;
     const isBehind = byMs > LIMITS.clockJumpMaxMs;
-    if (isBehind && !this.#isBehind) this.#report({ kind: 'behind', byMs, atStart });
+    if (isBehind && !this.#isBehind) this.#report({ kind: 'behind', byMs });
     this.#isBehind = isBehind;
   }
 }

@@ -169,6 +169,11 @@ export class Anchor {
     if (atMs > this.#timeAt) this.#timeAt = atMs;
   }
 
+  /** The operator said that the highest time was wrong. */
+  resetTime(atMs: number): void {
+    this.#timeAt = atMs;
+  }
+
   // ---- opening
 
   /** Whether the database has a head at all. */

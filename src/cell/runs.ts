@@ -229,15 +229,17 @@ export class RunStore {
     return this.#rows.checked(last)?.trigger === 'request' ? (last?.finished_at ?? undefined) : undefined;
   }
 
-  /** Milliseconds of the earliest thing this cell has to do; undefined when nothing waits. Each question is answered by an index. */
-  nextDueAt(access: Lookup): number | undefined {
+  /** Milliseconds of the earliest thing this cell has to do, what cannot be undone not before `steadyFromMs`; undefined when nothing waits. Each question is answered by an index. */
+  nextDueAt(access: Lookup, steadyFromMs: number): number | undefined {
     access.check();
-    const instants = DUE_QUESTIONS.map((question) => this.#sql.get<{ at: number | null }>(question)?.at ?? undefined);
-    const known = instants.filter((at) => at !== undefined);
+    const ask = (question: string) => this.#sql.get<{ at: number | null }>(question)?.at ?? undefined;
+    const known = DUE_QUESTIONS.map(ask).filter((at) => at !== undefined);
+    for (const at of FINAL_QUESTIONS.map(ask)) if (at !== undefined) known.push(Math.max(at, steadyFromMs));
     return known.length === 0 ? undefined : Math.min(...known);
   }
 }
 
+/** What waits for nothing but its time. */
 const DUE_QUESTIONS: readonly string[] = [
   "SELECT next_attempt_at AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
   // A credential with an open run is that run's business. ORDER BY walks the partial index; min() would read all of it.
@@ -249,10 +251,14 @@ const DUE_QUESTIONS: readonly string[] = [
     "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
   'SELECT revoke_due_at AS at FROM credential WHERE revoke_due_at IS NOT NULL ORDER BY revoke_due_at LIMIT 1',
   "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
-  'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
-  "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
   'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
   "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') AND expires_at > 0 ORDER BY expires_at LIMIT 1",
+];
+
+/** What cannot be undone: it waits for a steady clock, too. */
+const FINAL_QUESTIONS: readonly string[] = [
+  'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
+  "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
   // Expired tokens are kept a day, so that a reviewer can still see them, and then purged.
   'SELECT expires_at + 86400000 AS at FROM token WHERE expires_at > 0 ORDER BY expires_at LIMIT 1',
 ];

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
+import { SteadyClock } from '../base/steady-clock.ts';
 import { KeyRegister } from '../cell/register.ts';
 import { type ScrubPart, scrub } from '../cell/scrub.ts';
 import type { TenantRow } from '../cell/tenants.ts';
@@ -103,7 +104,7 @@ const NO_ENTROPY = { bytes: () => fail('internal', 'nothing is made here'), frac
 
 /** Nothing runs while a cell is only looked at. */
 const IDLE = {
-  clock: { now: () => Date.now() },
+  clock: new SteadyClock({ now: () => Date.now(), ran: () => performance.now() }),
   entropy: NO_ENTROPY,
   faults: NO_FAULTS,
   nextTick: () => {},

@@ -10,10 +10,11 @@ import { Authorizer } from '../access/authorizer.ts';
 import { limitedSource } from '../access/networks.ts';
 import type { Caller } from '../access/principals.ts';
 import { RateLimit } from '../access/rate-limit.ts';
-import type { Clock, Entropy } from '../base/clock.ts';
+import type { Entropy, MachineClock } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
+import { SteadyClock } from '../base/steady-clock.ts';
 import { VERSION } from '../base/version.ts';
 import { KeyRegister } from '../cell/register.ts';
 import type { Sql } from '../cell/sql.ts';
@@ -29,6 +30,7 @@ import { createUserToken } from '../vault/manage-users.ts';
 import type { Surroundings } from '../vault/open-cell.ts';
 import { rejectionRecorder } from '../vault/record-rejection.ts';
 import { bootstrapPending, createBootstrapSecret } from '../vault/set-up.ts';
+import { noteClock, tellClock } from '../vault/tell-clock.ts';
 import {
   type DataPaths,
   dataPaths,
@@ -64,6 +66,8 @@ export interface ServeOptions {
   readonly witnessDirectory?: string | undefined;
   /** Cells (a tenant's id, or the installation's for the home cell) whose lost witness the operator declares: opened without it, once. */
   readonly acceptMissingWitness?: readonly string[] | undefined;
+  /** The machine's clock is right, though a cell committed a later time. Default: what was committed is believed. */
+  readonly acceptClock?: boolean | undefined;
   /** Lets credentials of the connector `local-sandbox` reach loopback addresses. Default: only without TLS and without a proxy. */
   readonly allowLocalSandbox?: boolean | undefined;
   /** The operator's log, one line each; never holds a secret. */
@@ -92,7 +96,7 @@ export interface RunningKeyturn {
 
 const TOUR_TOKEN_TTL_MS = 120_000;
 
-const clock: Clock = { now: () => Date.now() };
+const machine: MachineClock = { now: () => Date.now(), ran: () => performance.now() };
 const entropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
 
 /** @throws sealed | conflict | storage_* | invalid_request, each with one sentence an operator can act on */
@@ -135,12 +139,14 @@ function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
 }
 
 function surroundingsOf(
+  options: ServeOptions,
   witness: WatchedWitness,
   { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>,
   told: NonNullable<Surroundings['told']>,
-): Surroundings {
+): Surroundings & { readonly clock: SteadyClock } {
   return {
-    clock,
+    clock: new SteadyClock(machine),
+    acceptsClock: options.acceptClock === true,
     entropy,
     faults: faultsFromEnvironment(process.env),
     nextTick: (task) => void setImmediate(task),
@@ -158,7 +164,7 @@ function admission(): (principalId: string) => void {
   const perSecond = LIMITS.requestsPerSecondPerPrincipal;
   const limit = new RateLimit({ burst: perSecond, perSecond, maxKeys: 10_000 });
   return (principalId) => {
-    const answer = limit.take(principalId, clock.now());
+    const answer = limit.take(principalId, machine.now());
     if (!answer.ok) fail('rate_limited', 'too many requests', { retryAfterSeconds: answer.retryAfterSeconds });
   };
 }
@@ -170,7 +176,7 @@ async function openCells(
 ): Promise<OpenCells> {
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
-  const around = surroundingsOf(witness, { root, installationId }, eventCounter(metrics));
+  const around = surroundingsOf(options, witness, { root, installationId }, eventCounter(metrics));
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
@@ -201,6 +207,7 @@ async function openCells(
       sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
       log: options.log,
     });
+    watchClock(around.clock, { home, tenants, log: options.log });
     const health = new NodeHealth({ home, tenants, witness });
     const close = () => {
       tenants.closeAll();
@@ -215,9 +222,23 @@ async function openCells(
   }
 }
 
+/** A jump of the clock is an event of the home cell, and an event and an alert of each tenant; those found at a start once all are open. */
+function watchClock(
+  clock: SteadyClock,
+  { home, tenants, log }: { readonly home: HomeVault; readonly tenants: NodeTenants; readonly log: (line: string) => void },
+): void {
+  clock.onAnomaly((anomaly) => {
+    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word for now`);
+    void home.submit(() => noteClock(home, anomaly)).catch(() => {});
+    void tenants.allOpen.then(() => {
+      for (const vault of tenants.open()) void vault.submit(() => tellClock(vault, anomaly)).catch(() => {});
+    });
+  });
+}
+
 function registerOf(sql: Sql, { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>) {
   const register = new KeyRegister(sql, root, installationId);
-  register.ensure(installationId, clock.now());
+  register.ensure(installationId, machine.now());
   return { register, erasureKey: register.open(installationId) };
 }
 
@@ -248,7 +269,7 @@ async function serve(
     { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
     () => {
       cells.health.ticked();
-      return tenants.tick(clock.now());
+      return tenants.tick(cells.around.clock.now());
     },
   );
   void tenants.openAll();
@@ -265,7 +286,7 @@ async function serve(
     notes: installation.notes,
     bootstrapSecretFile: existsSync(paths.bootstrapSecret) ? paths.bootstrapSecret : undefined,
     tourIsDue: shownAt(paths).tour === undefined && isFresh(home),
-    markShown: (what) => markShown(paths, what, new Date(clock.now()).toISOString()),
+    markShown: (what) => markShown(paths, what, new Date(machine.now()).toISOString()),
     createDemoTenant: (name) => createDemoTenant(home, tenants, name, nextRequestId()),
     close: () => {
       closed ??= close();
@@ -283,7 +304,7 @@ interface Place {
 function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: Readonly<Place>): AppPorts {
   const { home, tenants, around } = cells;
   const { metrics } = cells;
-  measure(metrics, { ...cells, nowMs: () => clock.now(), connections: () => place.connections() });
+  measure(metrics, { ...cells, nowMs: () => cells.around.clock.now(), connections: () => place.connections() });
   const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
   const cursorKey = around.root.subkey('cursor-mac');
   return {

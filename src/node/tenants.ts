@@ -48,6 +48,9 @@ export class NodeTenants {
   readonly #egress: EgressThread;
   readonly #troubles = new Map<string, ErrorCode>();
   readonly #provisioning = new Map<string, Promise<void>>();
+  readonly #opened = Promise.withResolvers<void>();
+  /** Settles when `openAll` did. */
+  readonly allOpen = this.#opened.promise;
 
   constructor(options: NodeTenantsOptions) {
     this.#o = options;
@@ -161,6 +164,7 @@ export class NodeTenants {
         log(`tenant ${row.id}: ${error instanceof KeyturnError ? `${error.code}: ${error.message}` : 'could not be opened'}`);
       }
     }
+    this.#opened.resolve();
   }
 
   /** From now on its database is never opened without its head, nor made anew: the home cell, itself anchored, says so. */

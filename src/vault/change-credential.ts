@@ -150,8 +150,10 @@ export function destroyCredential(vault: TenantVault, caller: Caller, input: Nam
   );
 }
 
-/** The scheduler's half: destroys what outlived its recovery window. Returns how many. */
+/** The scheduler's half: destroys what outlived its recovery window. Returns how many; none while the clock is not steady. */
 export function destroyExpired(vault: TenantVault, maxRows: number): number {
+  // SECURITY: a clock that jumped must not destroy what its owner may still want back (D17).
+  if (!vault.around.clock.isSteady()) return 0;
   const now = vault.around.clock.now();
   const due = vault.door.lookup('scheduler', (lookup) =>
     vault.credentials.dueForDestruction(lookup, now, maxRows).map((row) => ({

@@ -5,7 +5,7 @@ import { AuditLog, type Witness } from '../audit/audit-log.ts';
 import { AuditReader } from '../audit/audit-reader.ts';
 import type { EventOutcome } from '../audit/event.ts';
 import { refuseOtherLog } from '../audit/log-consistency.ts';
-import type { Clock, Entropy } from '../base/clock.ts';
+import type { Entropy, InstallationClock } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
 import { newId } from '../base/ids.ts';
@@ -30,7 +30,7 @@ import { DamageBook } from './damage-book.ts';
 
 /** What the composition root lends to every cell. */
 export interface Surroundings {
-  readonly clock: Clock;
+  readonly clock: InstallationClock;
   readonly entropy: Entropy;
   readonly faults: Faults;
   readonly nextTick: NextTick;
@@ -40,6 +40,8 @@ export interface Surroundings {
   readonly witness: Witness;
   /** Told of every durable event of every cell, for figures. */
   readonly told?: (action: string, outcome: EventOutcome) => void;
+  /** The operator says that the machine's clock is right, though a cell committed a later time. Default: nobody does. */
+  readonly acceptsClock?: boolean;
   readonly root: RootKey;
   readonly installationId: string;
 }
@@ -98,6 +100,10 @@ export function openCell(options: CellOptions): OpenCell {
   const damage = new DamageBook(cell);
   rows.onDamage = (table, id, found) => damage.note({ table, id, damage: found });
   const adoption = Anchor.exists(sql) ? openAnchored(rows, options, incarnationId) : adopt(rows, options, incarnationId);
+  // SECURITY: a clock that was set back while nothing ran must not let live again what had expired (D17).
+  const isClockAccepted = around.acceptsClock === true && anchor.timeAt > clock.now();
+  if (isClockAccepted) anchor.resetTime(clock.now());
+  else clock.atLeast(anchor.timeAt);
   // What a process that was killed had deleted.
   sql.eraseResidue();
   cell.use(eraseInTime(cell, around));
@@ -110,7 +116,7 @@ export function openCell(options: CellOptions): OpenCell {
     faults: around.faults,
     told: around.told,
   });
-  noteOpening(cell, audit, opening, adoption);
+  noteOpening(cell, audit, opening, { adoption, isClockAccepted });
   return {
     cell,
     keyring,
@@ -200,7 +206,12 @@ interface Adoption extends AdoptedRows {
 }
 
 /** What an operator must be able to find later: that a witness was given up, that rows were taken over. */
-function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, adoption: Adoption | undefined): void {
+function noteOpening(
+  cell: Cell,
+  audit: AuditLog,
+  opening: Opening,
+  { adoption, isClockAccepted }: { readonly adoption: Adoption | undefined; readonly isClockAccepted: boolean },
+): void {
   const note = (action: string, reason: string, count?: number) =>
     audit.record({
       action,
@@ -214,10 +225,11 @@ function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, adoption: Ad
   // Told at every such opening, also where there was nothing to accept.
   const isAccepted = opening.acceptMissingWitness === true && opening.witnessed === undefined && adoption === undefined;
   const isAdopted = adoption !== undefined && !adoption.isNew;
-  if (!isAccepted && !isAdopted) return;
+  if (!isAccepted && !isAdopted && !isClockAccepted) return;
   cell
     .submit(() => {
       if (isAccepted) note('witness.accept_missing', 'declared by the operator');
+      if (isClockAccepted) note('clock.accept', 'declared by the operator');
       if (isAdopted) note('state.adopt', 'rows of an older build', adoption.adopted);
       if (isAdopted && adoption.refused > 0) note('state.refuse', 'rows that failed their old check', adoption.refused);
       audit.signNow();

@@ -105,8 +105,9 @@ function bookProgress(cell: KeyedCell, access: WriteAccess, progress: KeyProgres
   return true;
 }
 
-/** Destroys retired keys past their delay to which nothing refers. Returns how many. Call inside a job. */
+/** Destroys retired keys past their delay to which nothing refers, once the clock is steady (D17). Returns how many. Call inside a job. */
 export function destroyRetiredKeys(cell: KeyedCell): number {
+  if (!cell.around.clock.isSteady()) return 0;
   const now = cell.around.clock.now();
   const due = cell.core.keyring
     .rows()

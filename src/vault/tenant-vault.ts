@@ -161,7 +161,7 @@ export class TenantVault {
 
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
-    return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup));
+    return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup, this.around.clock.steadyFrom()));
   }
 
   /** Drops everything derived under old keys. */

@@ -8,6 +8,7 @@ import type { Witness } from '../audit/audit-log.ts';
 import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
+import { SteadyClock } from '../base/steady-clock.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import { operatorLine, toKeyturnError } from '../http/problems.ts';
 import type { Surroundings } from '../vault/open-cell.ts';
@@ -94,7 +95,8 @@ type Around = Omit<Surroundings, 'root' | 'installationId'>;
 
 export function surroundings(publish: Witness['publish']): Around {
   return {
-    clock: { now: () => Date.now() },
+    // The platform keeps the time, and an object sleeps for as long as it likes: a gap says nothing.
+    clock: new SteadyClock({ now: () => Date.now(), ran: () => Date.now() }, 0),
     entropy: { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 },
     faults: NO_FAULTS,
     // The output gate holds every answer until the batch is on disk; the timer only gathers the batch.

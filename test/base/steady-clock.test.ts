@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
-import { type ClockAnomaly, SteadyClock, type TimeMark } from '../../src/base/steady-clock.ts';
+import { type ClockAnomaly, SteadyClock } from '../../src/base/steady-clock.ts';
 
 const START = Date.UTC(2026, 0, 2);
 const HOUR = 3_600_000;
@@ -24,9 +24,10 @@ function machine(startMs = START) {
   };
 }
 
-function started(mark?: TimeMark, startMs = START) {
-  const { clock, pass, set } = machine(startMs);
-  const time = new SteadyClock(clock, mark);
+function started(committedMs?: number) {
+  const { clock, pass, set } = machine();
+  const time = new SteadyClock(clock);
+  if (committedMs !== undefined) time.atLeast(committedMs);
   const told: ClockAnomaly[] = [];
   time.onAnomaly((anomaly) => told.push(anomaly));
   return { time, told, pass, set };
@@ -41,7 +42,7 @@ describe('a clock that was set back', () => {
     expect(time.now()).toBe(START + HOUR);
     pass(60_000);
     expect(time.now()).toBe(START + HOUR + 60_000);
-    expect(told).toEqual([{ kind: 'behind', byMs: 2 * HOUR, atStart: false }]);
+    expect(told).toEqual([{ kind: 'behind', byMs: 2 * HOUR }]);
     expect(time.behindMs()).toBe(2 * HOUR);
     set(2 * HOUR);
     expect([time.now(), time.behindMs()]).toEqual([START + HOUR + 60_000, 0]);
@@ -50,14 +51,14 @@ describe('a clock that was set back', () => {
     expect(told).toHaveLength(2);
   });
 
-  it('before a start is not before what was committed', () => {
-    const { time, told } = started({ timeAt: START + HOUR, steadyAt: START - YEAR });
+  it('before a start is not before what was committed, by any cell', () => {
+    const { time, told } = started(START + HOUR);
     expect(time.now()).toBe(START + HOUR);
-    expect(told).toEqual([{ kind: 'behind', byMs: HOUR, atStart: true }]);
-    const other = started({ timeAt: START, steadyAt: START });
-    other.time.atLeast(START + DAY);
-    expect(other.time.now()).toBe(START + DAY);
-    expect(other.told).toEqual([{ kind: 'behind', byMs: DAY, atStart: true }]);
+    expect(told).toEqual([{ kind: 'behind', byMs: HOUR }]);
+    time.atLeast(START);
+    expect(time.now()).toBe(START + HOUR);
+    time.atLeast(START + DAY);
+    expect(time.now()).toBe(START + DAY);
   });
 
   it("by less than the bound is nobody's news", () => {
@@ -69,13 +70,15 @@ describe('a clock that was set back', () => {
 });
 
 describe('a clock that jumped ahead', () => {
-  it('is believed for what expires, and for nothing that cannot be undone until it went steadily for a day', () => {
-    const { time, told, pass, set } = started({ timeAt: START, steadyAt: START - YEAR });
+  it('is believed for what expires, and for nothing that cannot be undone until it went steadily for an hour', () => {
+    const { time, told, pass, set } = started();
+    expect(time.isSteady()).toBe(false);
+    pass(LIMITS.clockSteadyMs);
     expect(time.isSteady()).toBe(true);
     set(YEAR);
-    expect(time.now()).toBe(START + YEAR);
+    expect(time.now()).toBe(START + LIMITS.clockSteadyMs + YEAR);
     expect(time.isSteady()).toBe(false);
-    expect(told).toEqual([{ kind: 'ahead', byMs: YEAR, atStart: false }]);
+    expect(told).toEqual([{ kind: 'ahead', byMs: YEAR }]);
     pass(LIMITS.clockSteadyMs - 1);
     expect(time.isSteady()).toBe(false);
     pass(1);
@@ -83,26 +86,24 @@ describe('a clock that jumped ahead', () => {
   });
 
   it('and back again leaves what expired expired, and is steady no earlier', () => {
-    const { time, pass, set } = started({ timeAt: START, steadyAt: START - YEAR });
+    const { time, pass, set } = started();
     set(YEAR);
     time.now();
     set(-YEAR);
     expect(time.now()).toBe(START + YEAR);
-    pass(HOUR);
+    pass(LIMITS.clockSteadyMs - 1);
     expect(time.isSteady()).toBe(false);
   });
 
-  it('while nothing was running is told as such, and is not steady either', () => {
-    const { time, told } = started({ timeAt: START - 30 * DAY, steadyAt: START - YEAR });
+  it('while nothing was running is not steady either: a start proves nothing', () => {
+    const { time, pass } = started(START - 30 * DAY);
     expect(time.isSteady()).toBe(false);
-    expect(told).toEqual([{ kind: 'ahead', byMs: 30 * DAY, atStart: true }]);
-    const restarted = started({ timeAt: START - 60_000, steadyAt: START - YEAR });
-    expect([restarted.time.isSteady(), restarted.told]).toEqual([true, []]);
+    pass(LIMITS.clockSteadyMs);
+    expect(time.isSteady()).toBe(true);
   });
 
-  it('in a new installation has nothing to be compared with', () => {
-    expect(started().time.isSteady()).toBe(false);
-    expect(started().told).toEqual([]);
+  it('is steady at once where the platform keeps the time', () => {
+    expect(new SteadyClock(machine().clock, 0).isSteady()).toBe(true);
   });
 });
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { Door } from '../../src/access/guard.ts';
 import type { Role } from '../../src/access/operations.ts';
 import type { Caller, UserIdentity } from '../../src/access/principals.ts';
-import type { Clock, Entropy } from '../../src/base/clock.ts';
+import type { Entropy, InstallationClock } from '../../src/base/clock.ts';
 import { type Faults, NO_FAULTS } from '../../src/base/faults.ts';
 import { newId } from '../../src/base/ids.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
@@ -22,13 +22,22 @@ import { testAuthorizer } from './cedar.ts';
 
 export const START_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 
-export class TestClock implements Clock {
+/** Passes as a test says. Like a platform's own it is steady, unless a test says otherwise, and may be set back. */
+export class TestClock implements InstallationClock {
   atMs = START_MS;
+  steadyAtMs = 0;
   now(): number {
     return this.atMs;
   }
   pass(ms: number): void {
     this.atMs += ms;
+  }
+  atLeast(): void {}
+  isSteady(): boolean {
+    return this.atMs >= this.steadyAtMs;
+  }
+  steadyFrom(): number {
+    return this.steadyAtMs;
   }
 }
 
@@ -48,6 +57,8 @@ export interface TestTenant {
   token(text: string | undefined, address?: string): Caller;
   /** Opens the same database again, as after a restart, or a copy of it; default: with the last note that the witness was given. */
   reopen(witnessed?: string, copy?: Sql): TenantVault;
+  /** As `reopen`, on a machine that differs in this. */
+  reopenWith(other: Partial<Surroundings>): TenantVault;
   /** What an opening needs, for tests that look at the database alone. */
   readonly opening: CellOptions;
 }
@@ -78,12 +89,12 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   };
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
-  const open = (witnessed?: string, from: Sql = sql) =>
+  const open = (witnessed?: string, from: Sql = sql, other: Partial<Surroundings> = {}) =>
     new TenantVault({
       tenant,
       sql: from,
       erasureKey,
-      around,
+      around: { ...around, ...other },
       authorizer,
       admit: options.admit ?? (() => {}),
       witnessed,
@@ -114,6 +125,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
     token: (text, address) => ({ token: text, source: source(address), request: `req_${++requests}` }),
     opening: { kind: 'tenant', sql, cellId: tenant.id, erasureKey, around, opening: {} },
     reopen: (witnessed = notes.at(-1), copy = sql) => open(witnessed, copy),
+    reopenWith: (other) => open(notes.at(-1), sql, other),
   };
 }
 

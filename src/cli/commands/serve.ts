@@ -21,6 +21,7 @@ interface Flags {
   passphraseFile?: string;
   witnessDir?: string;
   acceptMissingWitness?: string[];
+  acceptClock?: boolean;
   allowLocalSandbox?: boolean;
   tour?: boolean;
 }
@@ -44,6 +45,7 @@ export function serveCommand(): Command {
       '--accept-missing-witness <cell...>',
       'open these cells (ids) although their witness is gone: you say that this copy is the newest',
     )
+    .option('--accept-clock', 'believe the clock of this machine although a later time was committed: you say that it is right')
     .option('--allow-local-sandbox', 'let the connector local-sandbox reach this machine')
     .option('--tour', 'on the first start, show what it does in a demo tenant')
     .action(serve);
@@ -90,6 +92,7 @@ function optionsOf(flags: Flags): ServeOptions {
     passphraseFile: flags.passphraseFile,
     witnessDirectory: flags.witnessDir,
     acceptMissingWitness: flags.acceptMissingWitness,
+    acceptClock: flags.acceptClock,
     allowLocalSandbox: flags.allowLocalSandbox,
     log: (line) => note(`${dim(new Date().toISOString())} ${line}`),
   };
