@@ -45,7 +45,7 @@ export class SteadyClock implements InstallationClock {
       this.#report({ kind: 'ahead', byMs: aheadMs });
     }
     this.#noteBehind();
-    return this.#highest;
+    return Math.floor(this.#highest);
   }
 
   atLeast(committedMs: number): void {
@@ -56,7 +56,7 @@ export class SteadyClock implements InstallationClock {
   }
 
   steadyFrom(): number {
-    return this.#steadyAt + this.#steadyMs;
+    return Math.ceil(this.#steadyAt + this.#steadyMs);
   }
 
   isSteady(): boolean {

@@ -209,17 +209,20 @@ async function openCells(
     });
     watchClock(around.clock, { home, tenants, log: options.log });
     const health = new NodeHealth({ home, tenants, witness });
-    const close = () => {
-      tenants.closeAll();
-      home.close();
-      registerSql.close();
-    };
+    const close = closing(tenants, home, registerSql);
     return { home, tenants, authorizer, around, witness, health, metrics, close };
   } catch (error) {
-    homeSql.close();
-    registerSql.close();
+    for (const sql of [homeSql, registerSql]) sql.close();
     throw error;
   }
+}
+
+function closing(tenants: NodeTenants, home: HomeVault, registerSql: Sql): () => void {
+  return () => {
+    tenants.closeAll();
+    home.close();
+    registerSql.close();
+  };
 }
 
 /** A jump of the clock is an event of the home cell, and an event and an alert of each tenant; those found at a start once all are open. */

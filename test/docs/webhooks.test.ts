@@ -13,7 +13,7 @@ const page = readFileSync(join(import.meta.dirname, '../../docs/webhooks.md'), '
 const scratch = mkdtempSync(join(tmpdir(), 'keyturn-webhooks-'));
 
 it('lists exactly the kinds of alert there are', () => {
-  const listed = page.slice(0, page.indexOf('```')).match(/`(?:credential|state)\.[a-z_]+`/g) ?? [];
+  const listed = page.slice(0, page.indexOf('```')).match(/`(?:clock|credential|state)\.[a-z_]+`/g) ?? [];
   expect(listed.map((kind) => kind.slice(1, -1)).sort()).toEqual([...ALERT_KINDS].sort());
 });
 

@@ -97,13 +97,13 @@ class Story {
 
   /** Long enough that there is something to refresh, seldom long enough that everything is stale. */
   #waitFor(focus: Held, asks: Asks): number {
-    const { chance, sql, agenda } = this.#world;
+    const { chance, sql, life } = this.#world;
     if (asks === 'request') return chance.between(0, 5 * 60_000);
     const ends = 'SELECT value_expires_at AS at FROM credential WHERE name = ?';
     const due =
       'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL OR name = ? ORDER BY refresh_due_at LIMIT 1';
     const at = sql.get<{ at: number | null }>(asks === 'read' ? ends : due, focus.name)?.at ?? 0;
-    return Math.min(Math.max(at - agenda.now(), 0), LONGEST_TTL_MS) + chance.between(0, 30_000);
+    return Math.min(Math.max(at - life.vault.around.clock.now(), 0), LONGEST_TTL_MS) + chance.between(0, 30_000);
   }
 
   /** Chooses what goes wrong. */
@@ -173,7 +173,7 @@ class Story {
         world.disarm();
         return;
       }
-      await world.agenda.pass(Math.min(Math.max((open.at ?? 0) - world.agenda.now(), 1_000), 600_000));
+      await world.agenda.pass(Math.min(Math.max((open.at ?? 0) - world.life.vault.around.clock.now(), 1_000), 600_000));
     }
     world.broken('a run stays open for ever');
   }

@@ -1,5 +1,6 @@
 // Secrets are bound to the settings they came with: what is refused, what is told, and what becomes of versions older than the binding.
 // Every value is made up; not-a-real-secret.
+
 import { describe, expect, it } from 'vitest';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
@@ -23,6 +24,7 @@ import {
 } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { prepareWholeVersion } from '../../../src/vault/read-credential.ts';
+import { changeRows } from '../../kit/anchored.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench } from '../../kit/consent-bench.ts';
 import { workloadToken } from '../../kit/vaults.ts';
 import { requestTo } from '../kit.ts';
@@ -91,7 +93,7 @@ const disconnect = (b: ConsentBench) =>
   );
 
 /** As a build before the binding stored it. */
-function forgetSettings(b: ConsentBench, version: number): void {
+async function forgetSettings(b: ConsentBench, version: number): Promise<void> {
   const { vault, sql } = b.tenant;
   const row = b.row('crm');
   const stored = sql.get<VersionRow>('SELECT * FROM credential_version WHERE credential_id = ? AND version = ?', row.id, version);
@@ -104,14 +106,13 @@ function forgetSettings(b: ConsentBench, version: number): void {
     value: value.open(),
     retained: jsonBytes(secrets),
   });
-  sql.run(
-    'UPDATE credential_version SET wrapped_key = ?, value = ?, retained = ? WHERE credential_id = ? AND version = ?',
-    wrappedKey,
-    sealed['value'] as Uint8Array,
-    sealed['retained'] as Uint8Array,
-    row.id,
-    version,
-  );
+  const older = {
+    wrapped_key: wrappedKey,
+    value: sealed['value'] as Uint8Array,
+    retained: sealed['retained'] as Uint8Array,
+  };
+  const where = `credential_id = '${row.id}' AND version = ${version}`;
+  await vault.submit(() => changeRows(vault.core.rows, 'credential_version', where, () => older));
 }
 
 describe('a link with other settings', () => {
@@ -235,7 +236,7 @@ describe('an older version', () => {
   it('that was stored without its settings is never used at a provider, and somebody is told', async () => {
     const b = await bench();
     await b.connect('crm');
-    forgetSettings(b, b.row('crm').current_version);
+    await forgetSettings(b, b.row('crm').current_version);
     await disconnect(b);
     await put(b);
     b.sent.length = 0;
@@ -248,7 +249,7 @@ describe('an older version', () => {
   it('is used with the settings of its credential while it is the current one', async () => {
     const b = await bench();
     await b.connect('crm');
-    forgetSettings(b, b.row('crm').current_version);
+    await forgetSettings(b, b.row('crm').current_version);
     await disconnect(b);
     b.replies.push({ status: 200, body: {} });
     await revokeDue(b.ports);
