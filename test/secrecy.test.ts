@@ -168,6 +168,8 @@ describe('no value leaves but by the one read that was allowed', () => {
       { path: `${BASE}?cursor=${CANARY}` },
       { path: `${BASE}?label=${CANARY}` },
       { path: `${BASE}/${CANARY}!/value`, token: workload },
+      { path: `${BASE}/${CANARY}/value`, token: workload },
+      { method: 'PUT', path: `${BASE}/${CANARY}`, body: { kind: 'api_key', value: {} }, token: workload },
       { path: `${BASE}/api/value`, token: CANARY },
       { path: `${BASE}/api/value`, token: `kt_acc_${CANARY}` },
       { path: `${BASE}/api/value`, headers: { 'x-request-id': `{${CANARY}}` } },

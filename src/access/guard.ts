@@ -14,6 +14,7 @@ import {
   type WriteAccess,
 } from '../cell/access.ts';
 import { type Cell, isStorageFailure } from '../cell/cell.ts';
+import { sha256OfText } from '../crypto/primitives.ts';
 import type { AuthorizationContext, AuthorizationResource, Authorizer, DecisionMemo } from './authorizer.ts';
 import { Denials } from './denials.ts';
 import type { IdempotentAnswers, Repeatable, StoredAnswer } from './idempotent-answers.ts';
@@ -395,12 +396,19 @@ export class Door {
       request: caller?.request ?? `${principal.id}:${this.#o.audit.size}`,
       clientRequest: caller?.clientRequest,
       source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source),
-      target,
+      target: outcome === 'success' ? target : withoutForeignText(target),
       details: details !== undefined && Object.keys(details).length > 0 ? details : undefined,
       workflow: caller?.workflow,
       workflowRun: caller?.workflowRun,
     });
   }
+}
+
+/** SECURITY: the name of a credential that is not there is whatever a caller wrote, a value pasted into the wrong field included (LK-16). */
+function withoutForeignText({ name, ...target }: EventTarget): EventTarget {
+  if (name === undefined || target.type !== 'credential' || target.id !== undefined)
+    return { ...target, ...(name === undefined ? {} : { name }) };
+  return { ...target, name_sha256: Buffer.from(sha256OfText(name)).toString('hex') };
 }
 
 /** The operation whose permission means "may know that it exists". */

@@ -16,6 +16,8 @@ export interface EventTarget {
   readonly id?: string;
   readonly environment?: string;
   readonly name?: string;
+  /** In place of the name of what is not there: hexadecimal SHA-256 of it. Somebody may have typed a secret there. */
+  readonly name_sha256?: string;
 }
 
 /** The only further facts an event may state. */
@@ -122,7 +124,13 @@ export function eventText(input: EventInput, index: number, atMs: number): strin
     reason: input.reason,
     request: input.request,
     source: input.source,
-    target: { environment: target.environment, id: target.id, name: target.name, type: target.type },
+    target: {
+      environment: target.environment,
+      id: target.id,
+      name: target.name,
+      name_sha256: target.name_sha256,
+      type: target.type,
+    },
     v: 1,
   });
 }
