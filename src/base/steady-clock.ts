@@ -45,7 +45,8 @@ export class SteadyClock implements InstallationClock {
       this.#report({ kind: 'ahead', byMs: aheadMs });
     }
     this.#noteBehind();
-    return this.#highest;
+    // What a process has been running has fractions; an instant of ours is a whole number, and columns take no other.
+    return Math.floor(this.#highest);
   }
 
   atLeast(committedMs: number): void {
@@ -56,7 +57,7 @@ export class SteadyClock implements InstallationClock {
   }
 
   steadyFrom(): number {
-    return this.#steadyAt + this.#steadyMs;
+    return Math.ceil(this.#steadyAt + this.#steadyMs);
   }
 
   isSteady(): boolean {

@@ -23,7 +23,9 @@ describe('a clock that jumped by a year', () => {
     const { vault, clock, sql } = tenant;
     await putKey(tenant, 'stripe', 'not-a-real-secret');
     const where = { environment: 'staging', name: 'stripe' };
-    await vault.submit(() => deleteCredential(vault, tenant.user(['admin'], 'everywhere'), { ...where, recoveryWindowMs: 30 * DAY, precondition: {} }));
+    await vault.submit(() =>
+      deleteCredential(vault, tenant.user(['admin'], 'everywhere'), { ...where, recoveryWindowMs: 30 * DAY, precondition: {} }),
+    );
     jump(tenant);
     expect(await vault.submit(() => destroyExpired(vault, 10))).toBe(0);
     expect(sql.get('SELECT count(*) AS n FROM credential_version')?.['n']).toBe(1);
