@@ -45,6 +45,7 @@ export class SteadyClock implements InstallationClock {
       this.#report({ kind: 'ahead', byMs: aheadMs });
     }
     this.#noteBehind();
+    // What a process has been running has fractions; an instant of ours is a whole number, and columns take no other.
     return Math.floor(this.#highest);
   }
 

@@ -6,11 +6,11 @@ import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
 import { pagesOf } from './adopt-rows.ts';
 import type { CellRows, Damage } from './rows.ts';
 import type { Sql } from './sql.ts';
-import { anchoredTablesOf } from './tables.ts';
+import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES } from './tables.ts';
 
 /** One kind of thing that was looked at. */
 export interface ScrubPart {
-  /** A table, or `map`, `log`, `pages`. */
+  /** A table, or `tables`, `map`, `log`, `pages`. */
   readonly part: string;
   readonly looked: number;
   readonly failed: number;
@@ -39,6 +39,7 @@ class Findings {
  */
 export function* scrub(rows: CellRows): Generator<ScrubPart | undefined> {
   for (const { table } of anchoredTablesOf(rows.kind)) yield* scrubTable(rows, table);
+  yield scrubNames(rows.sql);
   const { chunks, failed } = rows.anchor.checkChunks();
   yield part('map', chunks, failed, 0, failed === 0 ? [] : [`${failed} chunks failed their check`]);
   yield* scrubLog(rows);
@@ -64,6 +65,14 @@ function* scrubTable(rows: CellRows, table: string): Generator<ScrubPart | undef
   const missing = Math.abs(own.count - present);
   if (missing > 0) found.list.push(`the map has ${own.count} rows, the table ${present}`);
   yield part(table, looked, found.failed, missing, found.list);
+}
+
+/** Tables that nobody declared: of a newer build, or put in. The runtime's own begin with `sqlite_` or `_cf_`. */
+function scrubNames(sql: Sql): ScrubPart {
+  const declared = new Set([...ANCHORED_TABLES, ...OTHER_TABLES].map(({ table }) => table));
+  const names = sql.all<{ name: string }>("SELECT name FROM sqlite_master WHERE type = 'table'").map(({ name }) => name);
+  const unknown = names.filter((name) => !declared.has(name) && !/^(sqlite|_cf)_/.test(name));
+  return part('tables', names.length, unknown.length, 0, unknown.slice(0, LIMITS.scrubFindingsMax));
 }
 
 interface Block {

@@ -169,14 +169,11 @@ function admission(): (principalId: string) => void {
   };
 }
 
-async function openCells(
-  options: ServeOptions,
-  paths: DataPaths,
-  { root, installationId }: OpenInstallation,
-): Promise<OpenCells> {
+async function openCells(options: ServeOptions, paths: DataPaths, installation: OpenInstallation): Promise<OpenCells> {
+  const { installationId } = installation;
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
-  const around = surroundingsOf(options, witness, { root, installationId }, eventCounter(metrics));
+  const around = surroundingsOf(options, witness, installation, eventCounter(metrics));
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
@@ -184,7 +181,7 @@ async function openCells(
   const homeSql = openNodeSql(paths.home);
   const registerSql = openNodeSql(paths.register);
   try {
-    const { register, erasureKey } = registerOf(registerSql, { root, installationId });
+    const { register, erasureKey } = registerOf(registerSql, installation);
     const home = new HomeVault({
       sql: homeSql,
       erasureKey,

@@ -33,6 +33,16 @@ function started(committedMs?: number) {
   return { time, told, pass, set };
 }
 
+it('says whole milliseconds, though what a process has been running has fractions', () => {
+  const state = { wall: START, ran: 0.25 };
+  const time = new SteadyClock({ now: () => state.wall, ran: () => state.ran });
+  for (let i = 0; i < 5; i++) {
+    state.ran += 1.3;
+    expect(Number.isInteger(time.now())).toBe(true);
+    expect(Number.isInteger(time.steadyFrom())).toBe(true);
+  }
+});
+
 describe('a clock that was set back', () => {
   it('does not make time go back: it goes on as the process does, and that is told once', () => {
     const { time, told, pass, set } = started();
