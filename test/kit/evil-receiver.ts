@@ -114,7 +114,8 @@ function isStolen(whole: string): boolean {
   return forms.some((form) => decoded(form).includes(CANARY)) || isSigned(whole);
 }
 
-function decoded(text: string): string {
+/** Percent-encoding undone, where there is any. */
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {

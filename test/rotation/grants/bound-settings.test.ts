@@ -1,6 +1,5 @@
 // Secrets are bound to the settings they came with: what is refused, what is told, and what becomes of versions older than the binding.
 // Every value is made up; not-a-real-secret.
-
 import { describe, expect, it } from 'vitest';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
@@ -10,23 +9,19 @@ import { boundEgress } from '../../../rotation/oauth2/destinations.ts';
 import { settleConnector } from '../../../rotation/oauth2/settings.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import type { KeyturnError } from '../../../src/base/errors.ts';
-import type { VersionRow } from '../../../src/cell/credentials.ts';
-import { sealFields } from '../../../src/crypto/data-key.ts';
 import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
 import {
   FREE_SETTINGS,
   fromJsonBytes,
   jsonBytes,
   oauth2Config,
-  purposeOf,
   type RetainedGrant,
   type RetainedPart,
 } from '../../../src/vault/credential-kinds.ts';
-import { putCredential } from '../../../src/vault/put-credential.ts';
+import { putCredential, storeVersion } from '../../../src/vault/put-credential.ts';
 import { prepareWholeVersion } from '../../../src/vault/read-credential.ts';
-import { changeRows } from '../../kit/anchored.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench } from '../../kit/consent-bench.ts';
-import { workloadToken } from '../../kit/vaults.ts';
+import { changing, workloadToken } from '../../kit/vaults.ts';
 import { requestTo } from '../kit.ts';
 
 const REVOCATION = {
@@ -92,27 +87,23 @@ const disconnect = (b: ConsentBench) =>
     disconnectCredential(b.ports, b.admin(), { environment: 'staging', name: 'crm', revoke: true, precondition: {} }),
   );
 
-/** As a build before the binding stored it. */
-async function forgetSettings(b: ConsentBench, version: number): Promise<void> {
-  const { vault, sql } = b.tenant;
-  const row = b.row('crm');
-  const stored = sql.get<VersionRow>('SELECT * FROM credential_version WHERE credential_id = ? AND version = ?', row.id, version);
-  const { value, retained } = prepareWholeVersion(vault, row, stored as VersionRow);
-  const { settings: _none, ...secrets } = fromJsonBytes<RetainedGrant>(retained.open());
-  const { keyring } = vault.core;
-  const purpose = purposeOf('oauth2');
-  const context = keyring.context(purpose, 'credential_version', row.id, version);
-  const { wrappedKey, sealed } = sealFields(keyring.current(purpose), context, {
-    value: value.open(),
-    retained: jsonBytes(secrets),
-  });
-  const older = {
-    wrapped_key: wrappedKey,
-    value: sealed['value'] as Uint8Array,
-    retained: sealed['retained'] as Uint8Array,
-  };
-  const where = `credential_id = '${row.id}' AND version = ${version}`;
-  await vault.submit(() => changeRows(vault.core.rows, 'credential_version', where, () => older));
+/** Stores the current value once more as a build before the binding did, and makes it current. */
+async function storeAsBefore(b: ConsentBench): Promise<void> {
+  const { vault } = b.tenant;
+  await vault.submit(() =>
+    changing(vault, (access) => {
+      const row = vault.credentials.byId(access, b.row('crm').id);
+      const stored = vault.credentials.findVersion(access, row.id, row.current_version);
+      if (stored === undefined) throw new Error('no version');
+      const { value, retained } = prepareWholeVersion(vault, row, stored);
+      const { settings: _none, ...secrets } = fromJsonBytes<RetainedGrant>(retained.open());
+      const version = row.latest_version + 1;
+      const next = { ...row, previous_version: row.current_version, current_version: version, latest_version: version };
+      const split = { value: value.open(), retained: jsonBytes(secrets), expiresAtMs: stored.value_expires_at ?? undefined };
+      storeVersion(vault, access, next, split, { origin: 'refresh', runId: null });
+      vault.credentials.save(access, next);
+    }),
+  );
 }
 
 describe('a link with other settings', () => {
@@ -236,7 +227,7 @@ describe('an older version', () => {
   it('that was stored without its settings is never used at a provider, and somebody is told', async () => {
     const b = await bench();
     await b.connect('crm');
-    await forgetSettings(b, b.row('crm').current_version);
+    await storeAsBefore(b);
     await disconnect(b);
     await put(b);
     b.sent.length = 0;
@@ -249,7 +240,7 @@ describe('an older version', () => {
   it('is used with the settings of its credential while it is the current one', async () => {
     const b = await bench();
     await b.connect('crm');
-    await forgetSettings(b, b.row('crm').current_version);
+    await storeAsBefore(b);
     await disconnect(b);
     b.replies.push({ status: 200, body: {} });
     await revokeDue(b.ports);
