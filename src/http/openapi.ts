@@ -220,9 +220,9 @@ function register(registry: OpenAPIRegistry, shape: RouteShape): void {
   const content =
     success.schema !== undefined
       ? { content: { 'application/json': { schema: success.schema } } }
-      : success.mediaType === undefined
+      : success.mediaTypes === undefined
         ? {}
-        : { content: { [success.mediaType]: { schema: z.string() } } };
+        : { content: Object.fromEntries(success.mediaTypes.map((type) => [type, { schema: z.string() }])) };
   const headers = { ...REQUEST_ID, ...(shape.etag === 'read' || shape.etag === 'write' ? ETAG : {}) };
   const problems = problemStatuses(shape).map((status) => [status, { $ref: `#/components/responses/Problem${status}` }]);
   const others = Object.entries(success.also ?? {}).map(([status, description]) => [

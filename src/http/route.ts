@@ -54,7 +54,8 @@ export interface RouteShape {
     readonly schema?: z.ZodType;
     /** Other good answers by status: 201 with the same body, 304 with none. */
     readonly also?: Readonly<Record<number, string>>;
-    readonly mediaType?: string;
+    /** What it may be as, when it is not JSON; the caller's Accept chooses among several. */
+    readonly mediaTypes?: readonly string[];
   };
   /** The answer carries a secret. */
   readonly secret?: boolean;

@@ -67,22 +67,6 @@ export function auditCases(world: () => World): void {
     expect(ids.filter((id) => logged.filter((other: string) => other === id).length !== 1)).toEqual([]);
   });
 
-  it('keeps a refused token in the log of the installation', async () => {
-    const { call, auditor } = world();
-    const refused = [
-      await call('GET', at('acme'), { token: 'kt_acc_not-a-real-secret' }),
-      await call('GET', '/v1/tenants', { token: 'kt_usr_x' }),
-      await call('GET', at('nowhere')),
-    ];
-    const { body } = await must(call('GET', '/v1/audit/events?limit=100&action=authentication', { token: auditor }), 200);
-    for (const reply of refused) {
-      expect(reply.status).toBe(401);
-      const events = body.items.filter((event: Json) => event.request === reply.headers.get('x-request-id'));
-      expect(events.map((event: Json) => event.outcome)).toEqual(['denied']);
-    }
-    expect(JSON.stringify(body)).not.toContain('not-a-real-secret');
-  });
-
   it('can be searched and followed without a gap', async () => {
     const { call, auditor, acme } = world();
     const all: number[] = [];
@@ -156,5 +140,30 @@ export function auditCases(world: () => World): void {
       'one',
     );
     expect((await verifyLog(call, owner, '/v1/tenants/acme')).ok).toBe(true);
+  });
+}
+
+/** Before a source has been refused so often that its refusals are only counted. */
+export function rejectionCases(world: () => World): void {
+  it('keeps a refused token in the log of the installation', async () => {
+    const { call, auditor } = world();
+    const refused = [
+      await call('GET', at('acme'), { token: 'kt_acc_not-a-real-secret' }),
+      await call('GET', '/v1/tenants', { token: 'kt_usr_x' }),
+      await call('GET', at('nowhere')),
+    ];
+    const { body } = await must(call('GET', '/v1/audit/events?limit=100&action=authentication', { token: auditor }), 200);
+    for (const reply of refused) {
+      expect(reply.status).toBe(401);
+      const events = body.items.filter((event: Json) => event.request === reply.headers.get('x-request-id'));
+      expect(events.map((event: Json) => event.outcome)).toEqual(['denied']);
+    }
+    expect(JSON.stringify(body)).not.toContain('not-a-real-secret');
+  });
+
+  it('tells an auditor of its parts, and nobody without a token', async () => {
+    const { call, auditor } = world();
+    expect((await must(call('GET', '/v1/health/parts', { token: auditor }), 200)).body.status).toBe('ok');
+    expect((await call('GET', '/v1/health/parts')).status).toBe(401);
   });
 }

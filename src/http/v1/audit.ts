@@ -69,7 +69,7 @@ function auditRoutes<C>(
       operation: operations.export,
       fields,
       query: wire.exportQuery,
-      success: { status: 200, description: 'One JSON value a line', mediaType: 'application/jsonl' },
+      success: { status: 200, description: 'One JSON value a line', mediaTypes: ['application/jsonl'] },
       async handle(context: C, request): Promise<Answer> {
         const { from, to } = request.query;
         const range = from === undefined || to === undefined ? undefined : { from, to };

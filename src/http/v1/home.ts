@@ -221,7 +221,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     tag: 'installation',
     operation: 'installation.metrics',
     fields: {},
-    success: { status: 200, description: 'Metrics', mediaType: 'text/plain' },
+    success: { status: 200, description: 'Metrics', mediaTypes: ['text/plain', 'application/openmetrics-text'] },
     async handle({ home, metrics }: HomeContext, request) {
       await home.submit(() =>
         home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
