@@ -1,4 +1,4 @@
-// What a failed refresh means for its grant: the end, one more send at once, or a wait, and how long (D6, decisions 0003 and 0009).
+// What a failed refresh means for its grant: the end, one more send at once, or a wait, and how long (D6, decisions 0003 and 0011).
 // Pure. It must never end a grant on anything but the provider's word, a token that may be spent, or a refusal that outlasts the token.
 import { LIMITS } from '../../src/base/limits.ts';
 import { REFUSED_TOO_LONG } from '../../src/vault/grant-health.ts';

@@ -11,7 +11,7 @@ export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
 
 /** The cause of a grant that nobody called dead: its tokens are kept, and a request may try them once more (decision 0003). */
 export const ANSWER_LOST = 'answer_lost';
-/** As `ANSWER_LOST`: refused in words that no table knows, for longer than its token lived (decision 0009). */
+/** As `ANSWER_LOST`: refused in words that no table knows, for longer than its token lived (decision 0011). */
 export const REFUSED_TOO_LONG = 'refused_too_long';
 
 /** Whether the tokens of a grant that needs consent may be tried once more when somebody asks. */
