@@ -68,6 +68,9 @@ export interface ServeOptions {
   readonly acceptMissingWitness?: readonly string[] | undefined;
   /** The machine's clock is right, though a cell committed a later time. Default: what was committed is believed. */
   readonly acceptClock?: boolean | undefined;
+  /** Where the time comes from, and how long it must go steadily before anything is destroyed. Default: this machine, an hour. */
+  readonly machine?: MachineClock | undefined;
+  readonly clockSteadyMs?: number | undefined;
   /** Lets credentials of the connector `local-sandbox` reach loopback addresses. Default: only without TLS and without a proxy. */
   readonly allowLocalSandbox?: boolean | undefined;
   /** The operator's log, one line each; never holds a secret. */
@@ -145,7 +148,7 @@ function surroundingsOf(
   told: NonNullable<Surroundings['told']>,
 ): Surroundings & { readonly clock: SteadyClock } {
   return {
-    clock: new SteadyClock(machine),
+    clock: new SteadyClock(options.machine ?? machine, options.clockSteadyMs),
     acceptsClock: options.acceptClock === true,
     entropy,
     faults: faultsFromEnvironment(process.env),

@@ -1,5 +1,6 @@
 // D11: the process dies at a named point, is started again, and the invariant of that point holds.
 import { afterAll, describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import {
   apiKey,
   type ChildService,
@@ -162,13 +163,13 @@ describe('a rotation of the tenant’s keys', () => {
           )
           .get();
         expect(old).toEqual({ n: 0 });
-        // The delay is over: the next start destroys them.
-        database.prepare("UPDATE tenant_key SET destroy_after_at = 1 WHERE state = 'decrypt_only'").run();
       });
 
-      const third = await startChild(directory, { fault: 'keys.before-destroy:kill:2' });
+      // The delay is over: the next start destroys them.
+      const aheadMs = LIMITS.keyDestroyDelayMs + 60_000;
+      const third = await startChild(directory, { fault: 'keys.before-destroy:kill:2', aheadMs });
       await diesOf(third);
-      const fourth = await startChild(directory);
+      const fourth = await startChild(directory, { aheadMs });
       const last = clientOf(fourth.url, place.owner);
       const states = await eventually(async () => {
         const { body } = await last('GET', '/v1/tenants/acme/keys');
@@ -178,7 +179,7 @@ describe('a rotation of the tenant’s keys', () => {
         return old.every((key: { state: string }) => key.state === 'destroyed') ? old.length : undefined;
       }, 20_000);
       expect(states).toBe(6);
-      const read = clientOf(fourth.url, place.workload);
+      const read = clientOf(fourth.url, await workloadToken(last, 'acme', { name: 'after' }));
       expect((await read('GET', `${CREDENTIALS}/c7/value`)).body.value.key).toBe(keyOf(7));
       expect((await verifyLog(last, '/v1/tenants/acme')).findings).toEqual([]);
       await fourth.stop();

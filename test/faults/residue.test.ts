@@ -1,4 +1,5 @@
 // What is deleted is gone from every file of the data directory: carved for, byte by byte, in databases, write-ahead logs and all else.
+
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { createDirectToken } from '../../src/vault/manage-workloads.ts';
+import { changeRows } from '../kit/anchored.ts';
 import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const made: string[] = [];
@@ -142,7 +144,9 @@ describe('a minute after they went', () => {
     const key = sql.get<{ key_id: string; wrapped: Uint8Array }>(
       "SELECT key_id, wrapped FROM tenant_key WHERE purpose = 'backup'",
     );
-    sql.run("UPDATE tenant_key SET state = 'decrypt_only' WHERE key_id = ?", key?.key_id ?? '');
+    await vault.submit(() =>
+      changeRows(vault.core.rows, 'tenant_key', `key_id = '${key?.key_id}'`, () => ({ state: 'decrypt_only' })),
+    );
     const wanted = { 'wrapped key': key?.wrapped as Uint8Array };
     expect(carve(tenant.directory, wanted)).not.toEqual([]);
     await vault.submit(() => {

@@ -49,6 +49,8 @@ export interface ChildOptions {
   readonly descriptors?: number;
   /** Another program that serves and says its URL, with its arguments. Default: serve-child.ts. */
   readonly program?: readonly string[];
+  /** The service's clock is so far ahead, and believed at once. */
+  readonly aheadMs?: number;
 }
 
 export interface Exit {

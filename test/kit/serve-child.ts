@@ -6,9 +6,12 @@ interface Asked {
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
   readonly umask?: number;
+  /** The clock is so far ahead, and believed at once. */
+  readonly aheadMs?: number;
 }
 
 const asked = JSON.parse(process.argv[2] ?? '{}') as Asked;
+const { aheadMs } = asked;
 if (asked.umask !== undefined) process.umask(asked.umask);
 try {
   const keyturn = await startKeyturn({
@@ -17,6 +20,9 @@ try {
     port: 0,
     passphraseFile: asked.passphraseFile,
     rootKeyFile: asked.rootKeyFile,
+    ...(aheadMs === undefined
+      ? {}
+      : { machine: { now: () => Date.now() + aheadMs, ran: () => performance.now() }, clockSteadyMs: 0 }),
     log: (line) => console.error(line),
   });
   process.on('SIGTERM', () => {
