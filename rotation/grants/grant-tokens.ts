@@ -156,7 +156,8 @@ function partsOf(vault: TenantVault, row: CredentialRow, stored: VersionRow): { 
   };
 }
 
-function secretOf(text: string | undefined): SecretValue | undefined {
+/** Undefined where there is none. */
+export function secretOf(text: string | undefined): SecretValue | undefined {
   return text === undefined || text === '' ? undefined : SecretValue.fromText(text);
 }
 

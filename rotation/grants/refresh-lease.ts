@@ -4,7 +4,6 @@ import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
@@ -20,7 +19,7 @@ import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
-import { movedHosts } from './grant-tokens.ts';
+import { movedHosts, secretOf } from './grant-tokens.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 
 /** What one attempt works with, between its two transactions. */
@@ -224,10 +223,6 @@ function openAttempt(
       allowLoopback: wanted.allowLoopback(connector, config),
     },
   };
-}
-
-function secretOf(text: string | undefined): SecretValue | undefined {
-  return text === undefined || text === '' ? undefined : SecretValue.fromText(text);
 }
 
 export function wipeGrant({ grant }: Attempt): void {

@@ -405,10 +405,10 @@ export class Door {
 }
 
 /** SECURITY: the name of a credential that is not there is whatever a caller wrote, a value pasted into the wrong field included (LK-16). */
-function withoutForeignText({ name, ...target }: EventTarget): EventTarget {
-  if (name === undefined || target.type !== 'credential' || target.id !== undefined)
-    return { ...target, ...(name === undefined ? {} : { name }) };
-  return { ...target, name_sha256: Buffer.from(sha256OfText(name)).toString('hex') };
+function withoutForeignText(target: EventTarget): EventTarget {
+  const { name, ...rest } = target;
+  if (name === undefined || target.type !== 'credential' || target.id !== undefined) return target;
+  return { ...rest, name_sha256: Buffer.from(sha256OfText(name)).toString('hex') };
 }
 
 /** The operation whose permission means "may know that it exists". */

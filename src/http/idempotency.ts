@@ -1,8 +1,8 @@
 // Idempotency-Key on the wire: which request may be a repetition, and how a kept answer goes out. What may be answered is the door's to say.
 import type { Door } from '../access/guard.ts';
 import type { Operation } from '../access/operations.ts';
+import { jsonBytes } from '../vault/credential-kinds.ts';
 import type { OpenCell } from '../vault/open-cell.ts';
-import { jsonBytes } from './response.ts';
 import type { Answer, RouteRequest } from './route.ts';
 
 interface IdempotentCell {

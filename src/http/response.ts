@@ -29,10 +29,6 @@ export function toResponse(answer: Answer, requestId: string, info: EdgeInfo): R
   return new Response(content as string, { status: answer.status, headers });
 }
 
-export function jsonBytes(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value));
-}
-
 function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
   return new ReadableStream({
     async pull(controller) {
