@@ -1,5 +1,6 @@
 // The credential itself: how it is read, made and changed. A change is one draft, saved once: the next revision, what is due, what was cached.
 // It must never be saved anywhere else (the architecture check holds everyone to it), nor leave a plan that its state contradicts.
+import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
@@ -11,6 +12,56 @@ export type Draft = CredentialRow;
 
 export function draftOf(row: CredentialRow): Draft {
   return { ...row };
+}
+
+/** What is said of a credential that is not there yet. */
+export interface NewCredential {
+  readonly name: string;
+  readonly kind: string;
+  readonly connector: string | null;
+  readonly config: OAuth2Config | undefined;
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly description: string | undefined;
+}
+
+/** A credential with its first version to come, not inserted yet; nothing of it is due. */
+export function newDraft(
+  vault: TenantVault,
+  access: WriteAccess,
+  environment: EnvironmentRow,
+  { name, kind, connector, config, labels, description }: NewCredential,
+): CredentialRow {
+  const now = vault.around.clock.now();
+  return {
+    id: newId('credential', vault.around.entropy),
+    environment_id: environment.id,
+    name,
+    kind,
+    connector,
+    state: 'active',
+    health: 'ready',
+    health_since: now,
+    health_cause: null,
+    current_version: 1,
+    previous_version: null,
+    pending_version: null,
+    latest_version: 1,
+    revision: 0,
+    description: description ?? '',
+    labels: JSON.stringify(labels ?? {}),
+    config: JSON.stringify(config ?? {}),
+    value_expires_at: null,
+    refresh_due_at: null,
+    created_at: now,
+    created_by: access.principalId,
+    updated_at: now,
+    deleted_at: null,
+    destroy_after_at: null,
+    grant_facts: '{}',
+    grant_ends_at: null,
+    review_due_at: null,
+    revoke_due_at: null,
+  };
 }
 
 /** The settings of an OAuth grant; of another kind there are none. */

@@ -3,13 +3,12 @@
 import type { Caller } from '../access/principals.ts';
 import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
-import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { sealFields } from '../crypto/data-key.ts';
 import { cancelOpenRun } from './cancel-run.ts';
-import { createCredential, saveDraft } from './credential.ts';
+import { createCredential, newDraft, saveDraft } from './credential.ts';
 import {
   type BoundSettings,
   jsonBytes,
@@ -83,7 +82,7 @@ export function putCredential(vault: TenantVault, caller: Caller, input: PutCred
       const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
       const now = vault.around.clock.now();
-      const facts = row === undefined ? newFacts(vault, access, environment, input, now) : nextFacts(row, access, input, now);
+      const facts = row === undefined ? newFacts(vault, access, environment, input) : nextFacts(row, access, input, now);
       const rules = renewalRules(vault, facts);
       const settings = boundSettings(vault, facts);
       const split = splitValue(input, rules, settings, now);
@@ -197,38 +196,9 @@ function newFacts(
   access: WriteAccess,
   environment: EnvironmentRow,
   input: PutCredentialInput,
-  now: number,
 ): CredentialFacts {
-  return {
-    id: newId('credential', vault.around.entropy),
-    environment_id: environment.id,
-    name: input.name,
-    kind: input.kind,
-    connector: input.connector ?? (input.kind === 'oauth2' ? 'generic-oauth2' : null),
-    state: 'active',
-    health: 'ready',
-    health_since: now,
-    health_cause: null,
-    current_version: 1,
-    previous_version: null,
-    pending_version: null,
-    latest_version: 1,
-    revision: 0,
-    description: input.description ?? '',
-    labels: JSON.stringify(input.labels ?? {}),
-    config: JSON.stringify(input.config ?? {}),
-    value_expires_at: null,
-    refresh_due_at: null,
-    created_at: now,
-    created_by: access.principalId,
-    updated_at: now,
-    deleted_at: null,
-    destroy_after_at: null,
-    grant_facts: '{}',
-    grant_ends_at: null,
-    review_due_at: null,
-    revoke_due_at: null,
-  };
+  const connector = input.connector ?? (input.kind === 'oauth2' ? 'generic-oauth2' : null);
+  return newDraft(vault, access, environment, { ...input, connector });
 }
 
 function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialFacts {

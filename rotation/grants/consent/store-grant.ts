@@ -1,12 +1,11 @@
 // How a grant that a person consented to comes to lie in its credential: the same id, the same history, a new version, current at once.
 // It must never be shown to anyone before it is stored, nor let an answer to an older grant overwrite it.
 import type { EventDetails } from '../../../src/audit/event.ts';
-import { newId } from '../../../src/base/ids.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../../src/cell/access.ts';
 import type { CredentialFacts, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
-import { changeCredential, saveDraft } from '../../../src/vault/credential.ts';
+import { changeCredential, newDraft, saveDraft } from '../../../src/vault/credential.ts';
 import {
   fromJsonBytes,
   jsonBytes,
@@ -41,39 +40,10 @@ export function unconnectedCredential(
   vault: TenantVault,
   access: WriteAccess,
   environment: EnvironmentRow,
-  { name, connector, config, labels, description }: NewCredential,
+  asked: NewCredential,
 ): CredentialFacts {
-  const now = vault.around.clock.now();
-  return {
-    id: newId('credential', vault.around.entropy),
-    environment_id: environment.id,
-    name,
-    kind: 'oauth2',
-    connector,
-    state: 'active',
-    health: 'needs_consent',
-    health_since: now,
-    health_cause: 'not_connected_yet',
-    current_version: 1,
-    previous_version: null,
-    pending_version: null,
-    latest_version: 1,
-    revision: 1,
-    description: description ?? '',
-    labels: JSON.stringify(labels ?? {}),
-    config: JSON.stringify(config),
-    value_expires_at: null,
-    refresh_due_at: null,
-    created_at: now,
-    created_by: access.principalId,
-    updated_at: now,
-    deleted_at: null,
-    destroy_after_at: null,
-    grant_facts: '{}',
-    grant_ends_at: null,
-    review_due_at: null,
-    revoke_due_at: null,
-  };
+  const draft = newDraft(vault, access, environment, { ...asked, kind: 'oauth2' });
+  return { ...draft, revision: 1, health: 'needs_consent', health_cause: 'not_connected_yet' };
 }
 
 /** What proves the client in this consent, as it was bound when the attempt began: never with the settings of another version. */
