@@ -1,7 +1,7 @@
 // What anchored state costs: CPU of one cell over a database in memory, without HTTP and without a disk. Prints microseconds a call as JSON;
 // run it on two checkouts in turns to compare them: node bench/anchored-state.ts
 import { readCredential } from '../src/vault/read-credential.ts';
-import { putKey, testTenant, workloadToken } from '../test/kit/vaults.ts';
+import { inside, putKey, testTenant, workloadToken } from '../test/kit/vaults.ts';
 
 const KEYS = 400;
 const tenant = await testTenant();
@@ -11,7 +11,7 @@ const { text } = await workloadToken(tenant);
 
 function read(i: number) {
   const input = { environment: 'staging', name: `key-${i % KEYS}`, version: undefined, stage: undefined };
-  return vault.submit(() => readCredential(vault, tenant.token(text), input));
+  return vault.submit((job) => readCredential(job, tenant.token(text), input));
 }
 
 async function cpuOf(calls: number, work: () => Promise<unknown>): Promise<number> {
@@ -28,8 +28,8 @@ const together = async (rounds: number, size: number, one: (i: number) => Promis
   for (let round = 0; round < rounds; round++) await Promise.all(Array.from({ length: size }, (_, i) => one(round * size + i)));
 };
 const cold = (i: number) => {
-  vault.cache.clear();
-  vault.authenticator.forget();
+  inside(vault).cache.clear();
+  inside(vault).authenticator.forget();
   return read(i);
 };
 const put = (i: number) => putKey(tenant, `key-${i % KEYS}`, 'not-a-real-secret');

@@ -1,5 +1,6 @@
 // Works on tenants of a data directory that nobody serves, with the vault's own code: fills them, times reads and rewraps, and drives
 // the refresh engine. What a caller of the service would wait for is waited for here, too: nothing is switched off.
+
 import { randomBytes, randomInt } from 'node:crypto';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { connectors } from '../rotation/catalog.ts';
@@ -22,6 +23,7 @@ import { putCredential, storeVersion } from '../src/vault/put-credential.ts';
 import { readCredential } from '../src/vault/read-credential.ts';
 import { rotateKeys } from '../src/vault/rotate-keys.ts';
 import { TenantVault } from '../src/vault/tenant-vault.ts';
+import { inside } from '../test/kit/vaults.ts';
 import { answerWith, givenInput } from './child.ts';
 import { API_KEY, ENVIRONMENT, type Tenant } from './installation.ts';
 import { percentile } from './statistics.ts';
@@ -97,13 +99,13 @@ async function fill({ tenant, from, count }: { tenant: string; from: number; cou
   const vault = vaultOf(tenant);
   for (let at = from; at < from + count; at += FILL_BATCH_ROWS) {
     const end = Math.min(at + FILL_BATCH_ROWS, from + count);
-    await vault.submit(() =>
-      vault.door.record(FILLING, (access) => {
-        const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
+    await vault.submit((job) =>
+      job.door.record(FILLING, (access) => {
+        const environmentId = job.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
         for (let i = at; i < end; i++) {
           const facts = factsOf(access, environmentId, `c${i}`);
-          vault.credentials.insert(access, facts);
-          storeVersion(vault, access, facts, SPLIT, { origin: 'put', runId: null });
+          job.credentials.insert(access, facts);
+          storeVersion(job, access, facts, SPLIT, { origin: 'put', runId: null });
         }
       }),
     );
@@ -160,7 +162,7 @@ async function timeReads({ tenant, among, reads, cold }: ReadAsk): Promise<{ wal
   const cpuBefore = process.cpuUsage();
   const startedAt = performance.now();
   for (let done = 0; done < reads; done += READ_BATCH) {
-    if (cold) vault.cache.clear();
+    if (cold) inside(vault).cache.clear();
     const batch = Array.from({ length: READ_BATCH }, () => {
       const caller: Caller = { token, source, request: `req_${requests++}` };
       const input = {
@@ -169,7 +171,7 @@ async function timeReads({ tenant, among, reads, cold }: ReadAsk): Promise<{ wal
         version: undefined,
         stage: undefined,
       };
-      return vault.submit(() => readCredential(vault, caller, input));
+      return vault.submit((job) => readCredential(job, caller, input));
     });
     await Promise.all(batch);
   }
@@ -181,7 +183,7 @@ async function timeReads({ tenant, among, reads, cold }: ReadAsk): Promise<{ wal
 /** Rotates the key of all API keys and rewraps until nothing is left. */
 async function rewrap({ tenant }: { tenant: string }): Promise<{ rows: number; seconds: number }> {
   const vault = vaultOf(tenant);
-  await vault.submit(() => rotateKeys(vault, asAdmin(), ['api_key']));
+  await vault.submit((job) => rotateKeys(job, asAdmin(), ['api_key']));
   const startedAt = performance.now();
   const { rewrapped } = await engineOf(vault).runDueWork();
   return { rows: rewrapped, seconds: (performance.now() - startedAt) / 1e3 };
@@ -206,8 +208,8 @@ interface GrantAsk {
 async function putGrants({ tenant, prefix, provider, grants }: GrantAsk): Promise<void> {
   const vault = vaultOf(tenant);
   const puts = grants.map((grant, i) =>
-    vault.submit(() =>
-      putCredential(vault, asAdmin(), {
+    vault.submit((job) =>
+      putCredential(job, asAdmin(), {
         environment: ENVIRONMENT,
         name: `${prefix}${i}`,
         kind: 'oauth2',
@@ -247,13 +249,15 @@ async function timeRefreshes(
 ): Promise<{ requests: number; perSecond: number; p50Ms: number; p99Ms: number; failures: number }> {
   const vault = vaultOf(ask.tenant);
   const engine = engineOf(vault);
-  const ids = vault.door.record(FILLING, (access) => {
-    const environmentId = vault.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
-    return Array.from(
-      { length: ask.grants },
-      (_, i) => vault.credentials.find(access, environmentId, `${ask.prefix}${i}`)?.id ?? '',
-    );
-  });
+  const ids = await vault.submit((job) =>
+    job.door.record(FILLING, (access) => {
+      const environmentId = job.credentials.findEnvironment(access, ENVIRONMENT)?.id ?? '';
+      return Array.from(
+        { length: ask.grants },
+        (_, i) => job.credentials.find(access, environmentId, `${ask.prefix}${i}`)?.id ?? '',
+      );
+    }),
+  );
   const before = refreshedVersions(vault);
   const tookMs: number[] = [];
   const startedAt = performance.now();

@@ -68,8 +68,8 @@ const tokens = (mark: string) => ({ access_token: `access-${mark}`, refresh_toke
 function put(caller: Caller, name: string, of: Connector, config: OAuth2Config, value: object, imported = false) {
   const { vault, sql } = tenant;
   const isNew = sql.get('SELECT 1 AS present FROM credential WHERE name = ?', name) === undefined;
-  return vault.submit(() =>
-    putCredential(vault, caller, {
+  return vault.submit((job) =>
+    putCredential(job, caller, {
       environment: ENVIRONMENT,
       name,
       kind: 'oauth2',
@@ -101,7 +101,7 @@ async function link(caller: Caller, name: string, config: OAuth2Config | undefin
     redirectUri: REDIRECT_URI,
   };
   const discovered = await discoverEndpoints(engine.ports, caller, input);
-  const made = await tenant.vault.submit(() => createConnection(engine.ports, caller, input, discovered));
+  const made = await tenant.vault.submit((job) => createConnection({ ...engine.ports, job }, caller, input, discovered));
   return made.linkToken;
 }
 
@@ -117,8 +117,8 @@ async function walk(linkToken: string, meanwhile: () => Promise<unknown> = async
 }
 
 const disconnect = (caller: Caller, name: string) =>
-  tenant.vault.submit(() =>
-    disconnectCredential(engine.ports, caller, { environment: ENVIRONMENT, name, revoke: true, precondition: {} }),
+  tenant.vault.submit((job) =>
+    disconnectCredential({ ...engine.ports, job }, caller, { environment: ENVIRONMENT, name, revoke: true, precondition: {} }),
   );
 
 interface Attack {

@@ -3,6 +3,7 @@
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { FaultPoint } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 
 /** Where a test build may end the process. */
@@ -24,12 +25,12 @@ export type Begun<A, T> = { readonly kind: 'go'; readonly attempt: A } | { reado
  */
 export interface OutsideCall<A, O, T> {
   readonly points: CallPoints;
-  /** Inside a job: looks once more whether it is to be made, journals that it begins, opens what it needs. */
-  begin(): Begun<A, T>;
+  /** Looks once more whether it is to be made, journals that it begins, opens what it needs. */
+  begin(job: TenantJob): Begun<A, T>;
   /** Resolves for everything that can happen outside; what it rejects with is a defect of our own, and leaves the intent. */
   call(attempt: A): Promise<O>;
-  /** Inside a job: writes down what the outcome means. */
-  settle(attempt: A, outcome: O): T;
+  /** Writes down what the outcome means. */
+  settle(job: TenantJob, attempt: A, outcome: O): T;
   /** Whether something came that exists nowhere else: a full disk is then waited out while the process lives. Default: nothing did. */
   mustBeKept?(outcome: O): boolean;
   /** Keeps the attempt its own while the call takes its time; the returned function ends that. */
@@ -57,7 +58,7 @@ export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A
   const { vault } = ports;
   const { faults } = vault.around;
   const { points } = outside;
-  const begin = () => outside.begin();
+  const begin = (job: TenantJob) => outside.begin(job);
   const begun = await (ports.isUnhurried === true ? vault.submitUnhurried(begin) : vault.submit(begin));
   if (begun.kind === 'stop') return begun.as;
   const { attempt } = begun;
@@ -67,7 +68,7 @@ export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A
     faults.at(points.before);
     const outcome = await outside.call(attempt);
     faults.at(points.after);
-    const settle = () => outside.settle(attempt, outcome);
+    const settle = (job: TenantJob) => outside.settle(job, attempt, outcome);
     if (points.settling !== undefined) faults.at(points.settling);
     const result = await (outside.mustBeKept?.(outcome) === true ? surely(ports, settle) : vault.submit(settle));
     if (points.settled !== undefined) faults.at(points.settled);
@@ -79,7 +80,7 @@ export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A
 }
 
 /** What came exists nowhere else. */
-async function surely<T>({ vault, wait, isStopping }: CallPorts, store: () => T): Promise<T> {
+async function surely<T>({ vault, wait, isStopping }: CallPorts, store: (job: TenantJob) => T): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await vault.submit(store);

@@ -3,21 +3,21 @@ import { newId } from '../../src/base/ids.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 
 export type Trigger = 'schedule' | 'request' | 'read';
 
 /** A new run, not yet leased. */
 export function openRun(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   row: CredentialRow,
   trigger: Trigger,
   kind: 'refresh' | 'rotation',
 ): RunRow {
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const run: RunRow = {
-    id: newId('run', vault.around.entropy),
+    id: newId('run', job.around.entropy),
     credential_id: row.id,
     kind,
     trigger,
@@ -37,22 +37,22 @@ export function openRun(
     started_at: now,
     finished_at: null,
   };
-  vault.runs.insert(access, run);
-  vault.runs.journal(access, run.id, { step: 'queued', status: trigger, at: now });
-  vault.dueChanged();
+  job.runs.insert(access, run);
+  job.runs.journal(access, run.id, { step: 'queued', status: trigger, at: now });
+  job.dueChanged();
   return run;
 }
 
 /** Ends a run and its lease. @param evidence JSON of what the provider said */
 export function finishRun(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   run: RunRow,
   end: Partial<RunRow>,
   evidence: string | null = null,
 ): void {
-  const now = vault.around.clock.now();
-  vault.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
-  vault.runs.journal(access, run.id, { step: end.step ?? 'finished', status: end.outcome ?? '', at: now, evidence });
-  vault.dueChanged();
+  const now = job.around.clock.now();
+  job.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
+  job.runs.journal(access, run.id, { step: end.step ?? 'finished', status: end.outcome ?? '', at: now, evidence });
+  job.dueChanged();
 }

@@ -11,8 +11,8 @@ import { changeCredential, configOf } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
-import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-vault.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-job.ts';
+import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
 import { settleFor } from './connector-settings.ts';
 import { endConnection } from './consent/make-link.ts';
@@ -32,13 +32,13 @@ export interface Disconnected {
   readonly manualSteps: readonly string[];
 }
 
-/** Inside a job. Repeating it changes nothing, but that a revocation not asked for before can be. @throws not_found | gone | conflict */
-export function disconnectCredential(ports: DueWorkPorts, caller: Caller, input: DisconnectInput): Disconnected {
-  const { vault } = ports;
-  return vault.door.enter(
+/** Repeating it changes nothing, but that a revocation not asked for before can be. @throws not_found | gone | conflict */
+export function disconnectCredential(ports: JobPorts, caller: Caller, input: DisconnectInput): Disconnected {
+  const { job } = ports;
+  return job.door.enter(
     caller,
     'credential.disconnect',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located, details) => {
       const row = requireActive(located.row);
       if (row.kind !== 'oauth2') fail('conflict', 'only an account connected by OAuth can be disconnected');
@@ -59,50 +59,50 @@ export function disconnectCredential(ports: DueWorkPorts, caller: Caller, input:
 type Revocation = NonNullable<GrantFacts['revocation']>;
 
 function disconnect(
-  { vault }: DueWorkPorts,
+  { job }: JobPorts,
   access: WriteAccess,
   { environment, row }: Located,
   revocation: Revocation,
 ): CredentialRow {
-  const now = vault.around.clock.now();
-  cancelOpenRun(vault, access, row.id, 'disconnected');
-  for (const connection of vault.connections.usable(access, row.id, now)) {
-    endConnection(vault, access, connection, 'cancelled', 'disconnected');
+  const now = job.around.clock.now();
+  cancelOpenRun(job, access, row.id, 'disconnected');
+  for (const connection of job.connections.usable(access, row.id, now)) {
+    endConnection(job, access, connection, 'cancelled', 'disconnected');
   }
   // A link that ends may have given up a client secret that waited: the row as it is now.
-  const latest = vault.credentials.byId(access, row.id);
+  const latest = job.credentials.byId(access, row.id);
   const { revocation: before } = grantFacts(latest);
   // Known hole: one revocation is kept. An older grant that still waited for its own is told as exposed and not tried any more.
   if (before?.state === 'waiting' && before.version !== latest.current_version && before.cause === undefined) {
     const since = toTimestamp(before.at);
-    raiseAlert(vault, access, latest, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
+    raiseAlert(job, access, latest, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
   }
-  return changeCredential(vault, access, { environment, row: latest }, (draft) => {
-    changeHealth(vault, access, draft, environment.name, 'disconnected', 'on_request');
+  return changeCredential(job, access, { environment, row: latest }, (draft) => {
+    changeHealth(job, access, draft, environment.name, 'disconnected', 'on_request');
     changeGrantFacts(draft, { revocation });
     draft.revoke_due_at = now;
   }).row;
 }
 
-function plan(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Revocation {
-  const { vault } = ports;
+function plan(ports: JobPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Revocation {
+  const { job } = ports;
   const of = (state: Revocation['state'], cause?: string): Revocation => ({
     state,
-    at: vault.around.clock.now(),
+    at: job.around.clock.now(),
     attempts: 0,
     version: row.current_version,
     ...(cause === undefined ? {} : { cause }),
   });
   if (!revoke) return of('not_asked');
-  if (fingerprintOf(vault, access, row, row.current_version) === undefined) return of('not_asked', 'nothing_to_revoke');
+  if (fingerprintOf(job, access, row, row.current_version) === undefined) return of('not_asked', 'nothing_to_revoke');
   const spec = settledOrNot(ports, row)?.revocation;
   if (spec === undefined) return of('not_possible', 'no_way_to_revoke');
   const { client_id: clientId } = configOf(row);
-  return isShared(vault, access, row, row.current_version, { ends: spec.ends, clientId }) ? of('shared') : of('waiting');
+  return isShared(job, access, row, row.current_version, { ends: spec.ends, clientId }) ? of('shared') : of('waiting');
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
-export function settledOrNot(ports: DueWorkPorts, row: CredentialFacts): SettledConnector | undefined {
+export function settledOrNot(ports: EnginePorts, row: CredentialFacts): SettledConnector | undefined {
   const connector = ports.connectors.get(row.connector ?? '');
   if (connector === undefined) return undefined;
   try {
@@ -114,7 +114,7 @@ export function settledOrNot(ports: DueWorkPorts, row: CredentialFacts): Settled
 }
 
 /** None where the provider was or will be told, or where others still use the grant. */
-function stepsFor(ports: DueWorkPorts, row: CredentialRow): readonly string[] {
+function stepsFor(ports: EnginePorts, row: CredentialRow): readonly string[] {
   const { state } = grantFacts(row).revocation ?? {};
   if (state !== 'not_possible' && state !== 'given_up') return [];
   const steps = ports.connectors.get(row.connector ?? '')?.manualSteps ?? [];

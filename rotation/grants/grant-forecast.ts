@@ -6,7 +6,7 @@ import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { endDateOf } from '../../src/vault/end-date.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { TenantView } from '../../src/vault/tenant-job.ts';
 import type { Connector, LifetimeSpec, OAuth2Spec } from '../connector.ts';
 import { rulesOf, settleFor } from './connector-settings.ts';
 import { endDateForecast, type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
@@ -30,12 +30,12 @@ export function mayEnd(row: Pick<CredentialFacts, 'kind' | 'state' | 'health' | 
 
 /** Forecasts of one pass or page: what is counted over all grants is counted once. */
 export class GrantForecasts {
-  readonly #vault: TenantVault;
+  readonly #view: TenantView;
   readonly #connectors: ReadonlyMap<string, Connector>;
   readonly #counts = new Map<string, ReadonlyMap<string, AccountCount>>();
 
-  constructor(vault: TenantVault, connectors: ReadonlyMap<string, Connector>) {
-    this.#vault = vault;
+  constructor(view: TenantView, connectors: ReadonlyMap<string, Connector>) {
+    this.#view = view;
     this.#connectors = connectors;
   }
 
@@ -90,7 +90,7 @@ export class GrantForecasts {
     if (cap === undefined || account === undefined) return undefined;
     let counts = this.#counts.get(connector);
     if (counts === undefined) {
-      const rows = this.#vault.forecasts.grantsByAccount(access, connector, cap.count);
+      const rows = this.#view.forecasts.grantsByAccount(access, connector, cap.count);
       counts = new Map(rows.map((one) => [`${one.client_id}\n${one.account}`, one]));
       this.#counts.set(connector, counts);
     }

@@ -10,9 +10,9 @@ import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant 
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { Connector, Egress, RevocationSpec } from '../connector.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { JobPorts } from '../engine/due-work.ts';
 import type { ClientIdentity } from '../oauth2/client-request.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
@@ -43,12 +43,12 @@ export type OpenedGrant =
   | { readonly kind: 'unusable'; readonly cause: 'value_destroyed' | 'settings_unknown' | 'connector_unusable' };
 
 /** @throws integrity | key_destroyed */
-export function openGrant(ports: DueWorkPorts, access: WriteAccess, row: CredentialRow, version: number): OpenedGrant {
+export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialRow, version: number): OpenedGrant {
   const unusable = (cause: (OpenedGrant & { kind: 'unusable' })['cause']): OpenedGrant => ({ kind: 'unusable', cause });
-  const { vault } = ports;
-  const stored = vault.credentials.findVersion(access, row.id, version);
+  const { job } = ports;
+  const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return unusable('value_destroyed');
-  const { retained, served } = partsOf(vault, row, stored);
+  const { retained, served } = partsOf(job, row, stored);
   const settings = settingsOfVersion(row, version, retained);
   if (settings === undefined) return unusable('settings_unknown');
   const connector = ports.connectors.get(settings.connector);
@@ -107,12 +107,12 @@ export function wipeTokens({ refreshToken, accessToken, client }: GrantTokens): 
 }
 
 /** Undefined where a version holds neither token, or is gone. */
-export function fingerprintOf(vault: TenantVault, access: WriteAccess, row: CredentialRow, version: number): string | undefined {
-  const stored = vault.credentials.findVersion(access, row.id, version);
+export function fingerprintOf(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): string | undefined {
+  const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return undefined;
-  const { retained, served } = partsOf(vault, row, stored);
+  const { retained, served } = partsOf(job, row, stored);
   const token = retained.refresh_token ?? served.access_token;
-  return token === undefined ? undefined : grantFingerprint(vault, token);
+  return token === undefined ? undefined : grantFingerprint(job, token);
 }
 
 /**
@@ -121,21 +121,21 @@ export function fingerprintOf(vault: TenantVault, access: WriteAccess, row: Cred
  * told. Known hole: credentials of other tenants are not looked at.
  */
 export function isShared(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   row: CredentialRow,
   version: number,
   /** Of the version's own settings. */
   { ends, clientId }: Pick<RevocationSpec, 'ends'> & { readonly clientId: string },
 ): boolean {
-  const mine = fingerprintOf(vault, access, row, version);
-  const others = vault.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
-    const other = intact(() => vault.credentials.byId(access, id));
+  const mine = fingerprintOf(job, access, row, version);
+  const others = job.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
+    const other = intact(() => job.credentials.byId(access, id));
     return other === undefined || (id === row.id && other.current_version === version) ? [] : [other];
   });
   return others.some(
     (other) =>
-      (mine !== undefined && intact(() => fingerprintOf(vault, access, other, other.current_version)) === mine) ||
+      (mine !== undefined && intact(() => fingerprintOf(job, access, other, other.current_version)) === mine) ||
       (ends === 'account' && other.connector === row.connector && maybeSameAccount(row, other)),
   );
 }
@@ -148,8 +148,8 @@ function maybeSameAccount(row: CredentialRow, other: CredentialRow): boolean {
   return Object.keys({ ...mine, ...theirs }).every((name) => mine[name] === theirs[name]);
 }
 
-function partsOf(vault: TenantVault, row: CredentialRow, stored: VersionRow): { retained: RetainedGrant; served: ServedGrant } {
-  const open = <T>(field: 'retained' | 'value') => fromJsonBytes<T>(prepareVersion(vault, row, stored, field).open());
+function partsOf(job: TenantJob, row: CredentialRow, stored: VersionRow): { retained: RetainedGrant; served: ServedGrant } {
+  const open = <T>(field: 'retained' | 'value') => fromJsonBytes<T>(prepareVersion(job, row, stored, field).open());
   return {
     retained: stored.retained === null ? {} : open<RetainedGrant>('retained'),
     served: open<ServedGrant>('value'),

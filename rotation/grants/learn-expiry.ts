@@ -1,12 +1,14 @@
 // When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
+
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { applyLearntEnd } from '../../src/vault/due.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import type { Refreshed } from '../oauth2/answer.ts';
 import { introspectExpiry } from '../oauth2/introspection.ts';
@@ -25,14 +27,14 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
   const { vault } = ports;
   return makeCall<Question, number | undefined, void>(callPorts(vault), {
     points: REVIEW_POINTS,
-    begin: () => {
-      const question = begin(ports, credentialId);
+    begin: (job) => {
+      const question = begin({ ...ports, job }, credentialId);
       return question === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: question };
     },
     call: ({ settled, accessToken, tokens, egress }) =>
       introspectExpiry(settled, accessToken, tokens.client, egress, vault.around.clock),
-    settle: ({ version }, endsAtMs) => {
-      if (endsAtMs !== undefined) book(ports, credentialId, version, endsAtMs);
+    settle: (job, { version }, endsAtMs) => {
+      if (endsAtMs !== undefined) book(job, credentialId, version, endsAtMs);
     },
     release: ({ tokens }) => wipeTokens(tokens),
   });
@@ -43,15 +45,15 @@ interface Question extends BoundGrant {
   readonly version: number;
 }
 
-/** Opens the token for a question about itself; the event says that it was. Inside a job. */
-function begin(ports: DueWorkPorts, credentialId: string): Question | undefined {
-  const located = locate(ports, credentialId);
+/** Opens the token for a question about itself; the event says that it was. */
+function begin(ports: JobPorts, credentialId: string): Question | undefined {
+  const located = locate(ports.job, credentialId);
   const { row } = located;
   // A token that the connector calls endless needs no end.
   const settled = isLiveGrant(row) && row.value_expires_at !== null ? settledOrNot(ports, row) : undefined;
   const { expiresAt, expiresIn } = settled?.introspection?.fields ?? {};
   if (settled === undefined || (expiresAt === undefined && expiresIn === undefined)) return undefined;
-  return enterReview(ports, located, (access, details) => {
+  return enterReview(ports.job, located, (access, details) => {
     details.step = 'looked_at';
     const opened = openGrant(ports, access, row, row.current_version);
     if (opened.kind === 'unusable') return undefined;
@@ -61,19 +63,18 @@ function begin(ports: DueWorkPorts, credentialId: string): Question | undefined 
   });
 }
 
-/** Inside a job. A grant that moved on meanwhile keeps its own end. */
-function book(ports: DueWorkPorts, credentialId: string, version: number, endsAtMs: number): void {
-  const { vault } = ports;
-  const { row, environment } = locate(ports, credentialId);
-  const now = vault.around.clock.now();
+/** A grant that moved on meanwhile keeps its own end. */
+function book(job: TenantJob, credentialId: string, version: number, endsAtMs: number): void {
+  const { row, environment } = locate(job, credentialId);
+  const now = job.around.clock.now();
   const moved = row.value_expires_at === null || Math.abs(row.value_expires_at - endsAtMs) > LIMITS.clockSkewMs;
   if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
-  enterReview(ports, { row, environment }, (access, details) => {
+  enterReview(job, { row, environment }, (access, details) => {
     details.step = 'expiry_read';
     const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined;
-    changeCredential(vault, access, { environment, row }, (draft) => {
+    changeCredential(job, access, { environment, row }, (draft) => {
       changeGrantFacts(draft, { endedAtOnce });
-      applyLearntEnd(vault, draft, endsAtMs, now);
+      applyLearntEnd(job, draft, endsAtMs, now);
     });
   });
 }

@@ -4,7 +4,7 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
-import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Located, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { OAuth2Spec } from '../connector.ts';
 import { finishRun } from '../engine/run-record.ts';
 import { spendsNothing } from '../oauth2/mint-token.ts';
@@ -37,32 +37,26 @@ export function maySendAgain(spec: OAuth2Spec, lost: LostAnswers, nowMs: number)
 }
 
 /** What is known of the run's lost answers. @param count as it will be booked */
-export function lostAnswersOf(
-  vault: TenantVault,
-  access: WriteAccess,
-  run: RunRow,
-  located: Located,
-  count: number,
-): LostAnswers {
+export function lostAnswersOf(job: TenantJob, access: WriteAccess, run: RunRow, located: Located, count: number): LostAnswers {
   return {
     count,
-    firstSentAtMs: count === 0 ? undefined : vault.runs.firstIntentAt(access, run.id),
+    firstSentAtMs: count === 0 ? undefined : job.runs.firstIntentAt(access, run.id),
     givenUp: located.row.health === 'needs_consent',
   };
 }
 
-/** Gives the grant up without the provider's word. Inside a job. @param evidence JSON of what the provider said */
+/** Gives the grant up without the provider's word. @param evidence JSON of what the provider said */
 export function endAsLost(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   run: RunRow,
   { row, environment }: Located,
   evidence: string | null = null,
 ): void {
   if (row.health !== 'disconnected') {
-    changeCredential(vault, access, { row, environment }, (draft) => {
-      changeHealth(vault, access, draft, environment.name, 'needs_consent', ANSWER_LOST);
+    changeCredential(job, access, { row, environment }, (draft) => {
+      changeHealth(job, access, draft, environment.name, 'needs_consent', ANSWER_LOST);
     });
   }
-  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST }, evidence);
+  finishRun(job, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST }, evidence);
 }

@@ -7,7 +7,7 @@ import type { ReadAccess } from '../../src/cell/access.ts';
 import type { EndKey } from '../../src/cell/forecasts.ts';
 import type { Page } from '../../src/vault/describe-credential.ts';
 import { ANSWER_LOST } from '../../src/vault/grant-health.ts';
-import { type Located, type TenantVault, tenantTarget } from '../../src/vault/tenant-vault.ts';
+import { type Located, type TenantJob, tenantTarget } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { type Ended, endedGrant, type Forecast } from './forecast.ts';
 import { GrantForecasts } from './grant-forecast.ts';
@@ -34,17 +34,17 @@ interface Candidate extends ForecastEntry {
  * @throws not_found for an environment that is not there
  */
 export function readForecast(
-  vault: TenantVault,
+  job: TenantJob,
   connectors: DueWorkPorts['connectors'],
   caller: Caller,
   input: ReadForecastInput,
 ): Page<ForecastEntry> {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'forecast.read',
-    () => ({ ...tenantTarget(vault), target: { type: 'forecast' } }),
+    () => ({ ...tenantTarget(job), target: { type: 'forecast' } }),
     (access, _subject, details) => {
-      const found = new Reading(vault, connectors, access, input).candidates();
+      const found = new Reading(job, connectors, access, input).candidates();
       const page = found.slice(0, input.maxRows);
       const last = page.at(-1);
       details.count = page.length;
@@ -69,7 +69,7 @@ function cursorOf(last: Candidate): string {
 }
 
 class Reading {
-  readonly #vault: TenantVault;
+  readonly #job: TenantJob;
   readonly #access: ReadAccess;
   readonly #input: ReadForecastInput;
   readonly #forecasts: GrantForecasts;
@@ -77,16 +77,16 @@ class Reading {
   readonly #throughMs: number;
   readonly #environmentId: string | undefined;
 
-  constructor(vault: TenantVault, connectors: DueWorkPorts['connectors'], access: ReadAccess, input: ReadForecastInput) {
-    this.#vault = vault;
+  constructor(job: TenantJob, connectors: DueWorkPorts['connectors'], access: ReadAccess, input: ReadForecastInput) {
+    this.#job = job;
     this.#access = access;
     this.#input = input;
-    this.#forecasts = new GrantForecasts(vault, connectors);
-    this.#now = vault.around.clock.now();
+    this.#forecasts = new GrantForecasts(job, connectors);
+    this.#now = job.around.clock.now();
     this.#throughMs =
       input.withinDays === undefined ? Number.MAX_SAFE_INTEGER : this.#now + input.withinDays * 24 * 60 * 60 * 1_000;
     if (input.environment !== undefined)
-      this.#environmentId = (vault.credentials.findEnvironment(access, input.environment) ?? notFound('environment')).id;
+      this.#environmentId = (job.credentials.findEnvironment(access, input.environment) ?? notFound('environment')).id;
   }
 
   /** One more than fits on the page, if there is one. */
@@ -100,7 +100,7 @@ class Reading {
   }
 
   #ended(after: EndKey, maxRows: number): Candidate[] {
-    const { credentials, forecasts } = this.#vault;
+    const { credentials, forecasts } = this.#job;
     return forecasts.endedAlready(this.#access, this.#environmentId, after, maxRows).map((key) => {
       const row = credentials.byId(this.#access, key.id);
       const environment = credentials.environmentById(this.#access, row.environment_id);
@@ -111,7 +111,7 @@ class Reading {
   #ending(after: EndKey, batchRows: number): Candidate[] {
     const fresh = this.#unreviewed();
     const found = [...fresh.values()].filter((one) => one !== undefined).filter(({ key }) => compare(key, after) > 0);
-    const { forecasts } = this.#vault;
+    const { forecasts } = this.#job;
     const reviewed: Candidate[] = [];
     for (let from = after; reviewed.length < batchRows; ) {
       const keys = forecasts.endingSoonest(this.#access, this.#environmentId, from, this.#throughMs, batchRows);
@@ -127,12 +127,12 @@ class Reading {
 
   /** Grants whose review is due, by id; as many as one pass of it takes. */
   #unreviewed(): ReadonlyMap<string, Candidate | undefined> {
-    const ids = this.#vault.forecasts.dueForReview(this.#access, this.#now, LIMITS.dueWorkBatchRows);
+    const ids = this.#job.forecasts.dueForReview(this.#access, this.#now, LIMITS.dueWorkBatchRows);
     return new Map(ids.map((id) => [id, this.#candidate(id)]));
   }
 
   #candidate(id: string, key?: EndKey): Candidate | undefined {
-    const { credentials } = this.#vault;
+    const { credentials } = this.#job;
     const row = credentials.byId(this.#access, id);
     const { forecast } = this.#forecasts.of(this.#access, row, this.#now);
     if (forecast === undefined || forecast.endsAt > this.#throughMs) return undefined;

@@ -14,7 +14,8 @@ import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
 import { isFromTheFuture, readerTriesAt } from '../../src/vault/refresh-schedule.ts';
-import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Located, TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { openRun, type Trigger } from '../engine/run-record.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
@@ -51,14 +52,14 @@ export interface LeaseRequest {
   readonly settle: (row: CredentialRow) => SettledConnector | undefined;
 }
 
-function locate(vault: TenantVault, lookup: Lookup, credentialId: string): Located {
-  const row = vault.credentials.byId(lookup, credentialId);
-  return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+function locate(view: TenantView, lookup: Lookup, credentialId: string): Located {
+  const row = view.credentials.byId(lookup, credentialId);
+  return { row, environment: view.credentials.environmentById(lookup, row.environment_id) };
 }
 
 /** Enters as the scheduler for one credential, found by id: its name may be another's by now (RO-15). The event names step and run. */
 export function enterRun<T>(
-  vault: TenantVault,
+  job: TenantJob,
   credentialId: string,
   effect: (access: WriteAccess, located: Located, details: EventDetails) => T,
   step: string,
@@ -66,16 +67,16 @@ export function enterRun<T>(
   /** As it was read in this very job. */
   found?: Located,
 ): T {
-  return vault.door.enterAsSystem(
+  return job.door.enterAsSystem(
     'refresh',
     'credential.rotate',
     (lookup) => {
-      const located = found ?? locate(vault, lookup, credentialId);
+      const located = found ?? locate(job, lookup, credentialId);
       const { row } = located;
       const environment = located.environment.name;
       const connector = row.connector === null ? {} : { connector: row.connector };
       return {
-        resource: { type: 'Credential', tenant: vault.tenant.id, environment, kind: row.kind, ...connector },
+        resource: { type: 'Credential', tenant: job.tenant.id, environment, kind: row.kind, ...connector },
         target: { type: 'credential', environment, name: row.name, id: row.id },
         subject: located,
       };
@@ -89,32 +90,30 @@ export function enterRun<T>(
 }
 
 /** The credential if a refresh of it is worth a lease now; undefined if there is nothing to do. */
-export function findWork(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Located | undefined {
-  return vault.door.lookup('scheduler', (lookup) => {
-    const located = locate(vault, lookup, credentialId);
-    return isWorthwhile(vault, lookup, located.row, wanted) ? located : undefined;
-  });
+export function findWork(view: TenantView, lookup: Lookup, credentialId: string, wanted: LeaseRequest): Located | undefined {
+  const located = locate(view, lookup, credentialId);
+  return isWorthwhile(view, lookup, located.row, wanted) ? located : undefined;
 }
 
-/** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. Inside a job. */
-export function takeLease(vault: TenantVault, credentialId: string, wanted: LeaseRequest): Lease {
-  const work = findWork(vault, credentialId, wanted);
+/** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. */
+export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseRequest): Lease {
+  const work = job.door.lookup('scheduler', (lookup) => findWork(job, lookup, credentialId, wanted));
   if (work === undefined) return { kind: 'idle' };
   return enterRun(
-    vault,
+    job,
     credentialId,
     (access, located, details): Lease => {
-      const now = vault.around.clock.now();
-      const found = vault.runs.findOpen(access, located.row.id) ?? openRun(vault, access, located.row, wanted.trigger, 'refresh');
+      const now = job.around.clock.now();
+      const found = job.runs.findOpen(access, located.row.id) ?? openRun(job, access, located.row, wanted.trigger, 'refresh');
       const run = ofGeneration(found, located.row.current_version);
       const settled = wanted.settle(located.row);
-      const lost = lostAnswersOf(vault, access, run, located, run.lost_answers);
+      const lost = lostAnswersOf(job, access, run, located, run.lost_answers);
       if (settled !== undefined && !maySendAgain(settled.oauth2, lost, now)) {
         details.step = 'failed';
         details.run = run.id;
         details.cause = ANSWER_LOST;
         recordFailure(details, 'needs_consent');
-        endAsLost(vault, access, run, located);
+        endAsLost(job, access, run, located);
         return { kind: 'idle' };
       }
       const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
@@ -127,11 +126,11 @@ export function takeLease(vault: TenantVault, credentialId: string, wanted: Leas
         lease_until: now + LIMITS.leaseMs,
         next_attempt_at: now + LIMITS.leaseMs,
       };
-      vault.runs.save(access, leased);
-      vault.around.faults.at('refresh.after-lease');
-      vault.runs.journal(access, run.id, { step: 'intent', status: doubted ? 'again' : 'first', at: now });
-      vault.dueChanged();
-      const attempt = openAttempt(vault, access, leased, located, wanted, settled, doubted);
+      job.runs.save(access, leased);
+      job.around.faults.at('refresh.after-lease');
+      job.runs.journal(access, run.id, { step: 'intent', status: doubted ? 'again' : 'first', at: now });
+      job.dueChanged();
+      const attempt = openAttempt(job, access, leased, located, wanted, settled, doubted);
       if (attempt.settled !== undefined)
         Object.assign(details, movedHosts(attempt.retained, attempt.settled, grantFacts(located.row).account));
       return { kind: 'attempt', attempt };
@@ -148,16 +147,16 @@ function ofGeneration(run: RunRow, generation: number): RunRow {
   return run.step === 'intent' ? { ...run, lost_answers: run.lost_answers + 1 } : run;
 }
 
-function isWorthwhile(vault: TenantVault, lookup: Lookup, row: CredentialRow, wanted: LeaseRequest): boolean {
-  const now = vault.around.clock.now();
+function isWorthwhile(view: TenantView, lookup: Lookup, row: CredentialRow, wanted: LeaseRequest): boolean {
+  const now = view.around.clock.now();
   if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
-  const run = vault.runs.findOpen(lookup, row.id);
+  const run = view.runs.findOpen(lookup, row.id);
   if (row.health === 'needs_consent' && !(run?.trigger === 'request' && mayBeTriedAgain(row.health_cause))) return false;
   if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted) : !isHeldByAnother(run, now, wanted);
   if (wanted.force) return true;
   if (row.refresh_due_at === null) return false;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now && !hasJustEnded(row, now);
-  return expired || row.refresh_due_at <= now || isStoredInTheFuture(vault, lookup, row, now);
+  return expired || row.refresh_due_at <= now || isStoredInTheFuture(view, lookup, row, now);
 }
 
 /** It had ended when the provider handed it out, moments ago, and the one before it, too: another would not be any better. */
@@ -179,13 +178,13 @@ function isWaiting(run: RunRow, now: number, { trigger, force }: LeaseRequest): 
   return trigger !== 'read' || now < readerTriesAt(run);
 }
 
-function isStoredInTheFuture(vault: TenantVault, lookup: Lookup, row: CredentialRow, now: number): boolean {
-  const stored = vault.credentials.findVersionFacts(lookup, row.id, row.current_version);
+function isStoredInTheFuture(view: TenantView, lookup: Lookup, row: CredentialRow, now: number): boolean {
+  const stored = view.credentials.findVersionFacts(lookup, row.id, row.current_version);
   return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 
 function openAttempt(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   run: RunRow,
   located: Located,
@@ -195,8 +194,8 @@ function openAttempt(
 ): Attempt {
   const { row } = located;
   const version =
-    vault.credentials.findVersion(access, row.id, row.current_version) ?? fail('internal', 'a current version is missing');
-  const prepared = prepareWholeVersion(vault, row, version);
+    job.credentials.findVersion(access, row.id, row.current_version) ?? fail('internal', 'a current version is missing');
+  const prepared = prepareWholeVersion(job, row, version);
   const retained = fromJsonBytes<RetainedGrant>(prepared.retained.open());
   const served = fromJsonBytes<ServedGrant>(prepared.value.open());
   const settings = settingsOfVersion(row, version.version, retained) ?? fail('internal', 'a current version has settings');
@@ -232,12 +231,12 @@ export function wipeGrant({ grant }: Attempt): void {
 /** Whether the attempt may still spend its generation: asked right before the first byte leaves, for a process may have been stopped. */
 export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
   try {
-    return vault.door.lookup('refresh', (lookup) => {
-      const run = vault.runs.find(lookup, attempt.run.id);
+    return vault.lookup('refresh', (lookup, view) => {
+      const run = view.runs.find(lookup, attempt.run.id);
       const now = vault.around.clock.now();
       if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence) return false;
       if (run.lease_until <= now + LEAVES_WITHIN_MS) return false;
-      const row = vault.credentials.byId(lookup, run.credential_id);
+      const row = view.credentials.byId(lookup, run.credential_id);
       return row.state === 'active' && row.health !== 'disconnected' && row.current_version === run.generation;
     });
   } catch (error) {
@@ -248,26 +247,26 @@ export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
 
 /**
  * Ends the leases of owners that are proven dead, so that what they had under way goes on at once. Their runs keep the intent: it may
- * have been sent. Inside a job; no event: nothing was done yet.
+ * have been sent. No event: nothing was done yet.
  */
-export function freeLeasesOfDead(vault: TenantVault, isDead: (owner: string) => boolean): void {
-  vault.door.keepBooks('lease', (access) => {
-    const now = vault.around.clock.now();
-    for (const run of vault.runs.leased(access, now)) {
-      if (isDead(run.lease_owner)) vault.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
+export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => boolean): void {
+  job.door.keepBooks('lease', (access) => {
+    const now = job.around.clock.now();
+    for (const run of job.runs.leased(access, now)) {
+      if (isDead(run.lease_owner)) job.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
     }
-    vault.dueChanged();
+    job.dueChanged();
   });
 }
 
-/** Prolongs the lease while the provider thinks. False when it was lost. Inside a job; no event: nothing changed but time. */
-export function heartbeat(vault: TenantVault, attempt: Attempt): boolean {
-  return vault.door.keepBooks('lease', (access) => {
-    const run = vault.runs.find(access, attempt.run.id);
+/** Prolongs the lease while the provider thinks. False when it was lost. No event: nothing changed but time. */
+export function heartbeat(job: TenantJob, attempt: Attempt): boolean {
+  return job.door.keepBooks('lease', (access) => {
+    const run = job.runs.find(access, attempt.run.id);
     // Once its failure was booked, a run waits as long as it was told to.
     if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open' || run.lease_owner === '') return false;
-    const until = vault.around.clock.now() + LIMITS.leaseMs;
-    vault.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
+    const until = job.around.clock.now() + LIMITS.leaseMs;
+    job.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
     return true;
   });
 }

@@ -19,7 +19,7 @@ import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-
 import { noteAccount } from '../../src/vault/note-account.ts';
 import { storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
-import type { Located, TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { Located, TenantJob } from '../../src/vault/tenant-job.ts';
 import { finishRun } from '../engine/run-record.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';
@@ -31,23 +31,23 @@ import { moveRevocation } from './revoke.ts';
 
 /** The transaction in which an outcome is written down. */
 interface Booking {
-  readonly vault: TenantVault;
+  readonly job: TenantJob;
   readonly access: WriteAccess;
   readonly run: RunRow;
   readonly located: Located;
   readonly details: EventDetails;
 }
 
-/** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). Inside a job. */
-export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Refreshed): 'stored' | 'superseded' {
+/** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). */
+export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refreshed): 'stored' | 'superseded' {
   return enterRun(
-    vault,
+    job,
     attempt.run.credential_id,
     (access, located, details) => {
-      const now = vault.around.clock.now();
-      const run = vault.runs.get(access, attempt.run.id);
+      const now = job.around.clock.now();
+      const run = job.runs.get(access, attempt.run.id);
       const { row, environment } = located;
-      const booking: Booking = { vault, access, run, located, details };
+      const booking: Booking = { job, access, run, located, details };
       // INVARIANT: compare-and-set on the generation that was spent. A fence that moved on while nobody stored a newer grant still
       // stores: this pair is then the only one the provider honours (test/rotation/grants/refresh-races.test.ts). A credential deleted
       // meanwhile stays deleted, but its grant moves on, or a restore would bring back a spent one.
@@ -58,20 +58,20 @@ export function storeRefreshed(vault: TenantVault, attempt: Attempt, outcome: Re
       learn(booking, next, attempt, outcome);
       const { oddity } = outcome;
       const health = oddity === undefined ? 'ready' : 'degraded';
-      if (row.health !== 'disconnected') changeHealth(vault, access, next, environment.name, health, oddity ?? null);
+      if (row.health !== 'disconnected') changeHealth(job, access, next, environment.name, health, oddity ?? null);
       const split = splitOf(attempt, outcome, next);
       const { settled } = attempt;
-      applyTiming(vault, next, split, now, settled === undefined ? undefined : rulesOf(settled, configOf(next)));
+      applyTiming(job, next, split, now, settled === undefined ? undefined : rulesOf(settled, configOf(next)));
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
       // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
       else if (row.health === 'needs_consent') next.refresh_due_at = now;
       // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
-      if (row.health === 'disconnected') moveRevocation(vault, next);
-      storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
-      saveDraft(vault, access, environment, next);
+      if (row.health === 'disconnected') moveRevocation(job, next);
+      storeVersion(job, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
+      saveDraft(job, access, environment, next);
       const done = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: next.current_version };
-      if (run.state === 'open') finishRun(vault, access, run, done);
-      else vault.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
+      if (run.state === 'open') finishRun(job, access, run, done);
+      else job.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
       return 'stored';
     },
     'stored',
@@ -87,7 +87,7 @@ function nextVersion(row: CredentialRow): Draft {
 
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
 function learn(
-  { vault, access, located, details }: Booking,
+  { job, access, located, details }: Booking,
   next: CredentialFacts,
   { grant, retained, settled }: Attempt,
   outcome: Refreshed,
@@ -98,19 +98,19 @@ function learn(
   const token = answered ?? retained.refresh_token;
   const replaced = answered !== undefined && grant.refreshToken !== undefined && answered !== retained.refresh_token;
   const account = { ...known.account, ...outcome.account };
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   changeGrantFacts(next, {
     refreshedAt: now,
     endedAtOnce: endedAtOnce(known.endedAtOnce, outcome, now),
     // Another token lives by its own end; where the answer tells none, nobody knows it.
     refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs ?? (replaced ? undefined : known.refreshTokenExpiresAt),
     account: Object.keys(account).length === 0 ? undefined : account,
-    fingerprint: token === undefined ? undefined : grantFingerprint(vault, token),
+    fingerprint: token === undefined ? undefined : grantFingerprint(job, token),
   });
-  noteAccount(vault, access, next, environment, settled?.oauth2.accountId, outcome.account, details);
+  noteAccount(job, access, next, environment, settled?.oauth2.accountId, outcome.account, details);
   const sign = settled === undefined ? undefined : signOnReplaced(settled.oauth2, known, replaced);
-  if (sign !== undefined) noteSign(vault, access, next, environment, sign, details);
-  noteGrantedScope(vault, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);
+  if (sign !== undefined) noteSign(job, access, next, environment, sign, details);
+  noteGrantedScope(job, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);
 }
 
 /** A guess tells nothing: whether that one has ended is yet to be asked. */
@@ -140,15 +140,15 @@ function textOf(secret: SecretValue): string {
 /** What a failed attempt leads to; `at_once`: it may be made again without a wait. */
 export type Booked = 'at_once' | 'later' | 'dead' | 'superseded';
 
-/** Books anything but success; a stale fence or generation books nothing against the grant. Inside a job. */
-export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: RefreshFailure): Booked {
+/** Books anything but success; a stale fence or generation books nothing against the grant. */
+export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFailure): Booked {
   return enterRun(
-    vault,
+    job,
     attempt.run.credential_id,
     (access, located, details) => {
       details.cause = outcome.cause;
       recordFailure(details, codeOf(outcome));
-      const found: Booking = { vault, access, run: vault.runs.get(access, attempt.run.id), located, details };
+      const found: Booking = { job, access, run: job.runs.get(access, attempt.run.id), located, details };
       const booking = keepRefreshToken(found, attempt, outcome);
       const { run } = booking;
       const isOurs = run.fence === attempt.run.fence && run.state === 'open';
@@ -162,12 +162,12 @@ export function bookFailure(vault: TenantVault, attempt: Attempt, outcome: Refre
 
 /** Writes down what the failure is judged to mean. */
 function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
-  const { vault, access, run, located, details } = booking;
+  const { job, access, run, located, details } = booking;
   const facts = factsOf(booking, attempt);
   const evidence = evidenceOf(outcome);
-  const at = vault.around.clock.now();
+  const at = job.around.clock.now();
   if (outcome.kind === 'refused' && !outcome.recognised)
-    vault.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
+    job.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
   const judged = judgeFailure(outcome, facts);
   switch (judged.kind) {
     case 'withdrawn':
@@ -179,8 +179,8 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
     case 'ended':
       details.cause = judged.lost ? ANSWER_LOST : judged.cause;
       if (judged.lost) {
-        vault.runs.journal(access, run.id, { step: 'answer_lost', status: outcome.cause, at });
-        endAsLost(vault, access, { ...run, lost_answers: facts.lostBefore + 1 }, located, evidence);
+        job.runs.journal(access, run.id, { step: 'answer_lost', status: outcome.cause, at });
+        endAsLost(job, access, { ...run, lost_answers: facts.lostBefore + 1 }, located, evidence);
       } else endAsDead(booking, judged.cause, facts.doubted, evidence);
       return 'dead';
   }
@@ -189,11 +189,11 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
 /** The step of a journal at which a provider refused in words that no table knows. */
 const UNKNOWN_WORDS = 'unknown_words';
 
-function factsOf({ vault, access, run, located }: Booking, { settled, served, doubted, ...attempt }: Attempt): FailureFacts {
-  const now = vault.around.clock.now();
+function factsOf({ job, access, run, located }: Booking, { settled, served, doubted, ...attempt }: Attempt): FailureFacts {
+  const now = job.around.clock.now();
   const { value_expires_at: endsAt } = located.row;
-  const lost = (count: number) => lostAnswersOf(vault, access, run, located, count);
-  const refusedAt = vault.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
+  const lost = (count: number) => lostAnswersOf(job, access, run, located, count);
+  const refusedAt = job.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
   const windowEnds = settled === undefined ? undefined : windowEndsAt(settled.oauth2, lost(Math.max(run.lost_answers, 1)), now);
   return {
     attempts: run.attempts,
@@ -206,7 +206,7 @@ function factsOf({ vault, access, run, located }: Booking, { settled, served, do
     refusedForMs: refusedAt === undefined ? undefined : now - refusedAt,
     maySendAgain: (count) => settled === undefined || maySendAgain(settled.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
-    fraction: vault.around.entropy.fraction(),
+    fraction: job.around.entropy.fraction(),
   };
 }
 
@@ -215,35 +215,35 @@ function factsOf({ vault, access, run, located }: Booking, { settled, served, do
  * of the one that was sent, beside the access token there is (test/rotation/grants/odd-answers.test.ts). Returns where things stand then.
  */
 function keepRefreshToken(booking: Booking, { run: leased, retained, served }: Attempt, outcome: RefreshFailure): Booking {
-  const { vault, access, run, located, details } = booking;
+  const { job, access, run, located, details } = booking;
   const { row, environment } = located;
   if (outcome.kind !== 'answered_oddly' || outcome.refreshToken === undefined) return booking;
   if (row.current_version !== leased.generation || row.state === 'destroyed') return booking;
   const refreshToken = textOf(outcome.refreshToken);
   if (refreshToken === retained.refresh_token) return booking;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const next = nextVersion(row);
   changeGrantFacts(next, {
     refreshedAt: now,
-    fingerprint: grantFingerprint(vault, refreshToken),
+    fingerprint: grantFingerprint(job, refreshToken),
     refreshTokenExpiresAt: undefined,
   });
-  if (row.health === 'disconnected') moveRevocation(vault, next);
+  if (row.health === 'disconnected') moveRevocation(job, next);
   const split = {
     value: jsonBytes(served),
     retained: jsonBytes({ ...retained, refresh_token: refreshToken }),
     expiresAtMs: row.value_expires_at ?? undefined,
   };
-  storeVersion(vault, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
-  const moved = saveDraft(vault, access, environment, next);
+  storeVersion(job, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
+  const moved = saveDraft(job, access, environment, next);
   details.version = next.current_version;
   const onward: RunRow = {
     ...run,
     lost_answers: 0,
     ...(run.generation === leased.generation ? { generation: next.current_version } : {}),
   };
-  if (run.state === 'open') vault.runs.save(access, onward);
-  vault.runs.journal(access, run.id, { step: 'kept', status: 'refresh_token', at: now });
+  if (run.state === 'open') job.runs.save(access, onward);
+  job.runs.journal(access, run.id, { step: 'kept', status: 'refresh_token', at: now });
   return { ...booking, run: onward, located: moved };
 }
 
@@ -261,31 +261,31 @@ function codeOf(outcome: RefreshFailure): ErrorCode {
 }
 
 /** The grant moved on without this attempt. @param ends whether its run goes with it */
-function supersede({ vault, access, run, details }: Booking, ends: boolean): 'superseded' {
-  if (ends) finishRun(vault, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
+function supersede({ job, access, run, details }: Booking, ends: boolean): 'superseded' {
+  if (ends) finishRun(job, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
   details.step = 'superseded';
   return 'superseded';
 }
 
 /** The lease had lapsed before anything left: as if the attempt had never been. */
-function withdraw({ vault, access, run }: Booking, doubted: boolean): void {
-  const now = vault.around.clock.now();
+function withdraw({ job, access, run }: Booking, doubted: boolean): void {
+  const now = job.around.clock.now();
   const step = doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
-  vault.runs.save(access, { ...run, step, attempts, lease_until: now, lease_owner: '', next_attempt_at: now });
-  vault.runs.journal(access, run.id, { step: 'withdrawn', status: 'lease_lapsed', at: now });
-  vault.dueChanged();
+  job.runs.save(access, { ...run, step, attempts, lease_until: now, lease_owner: '', next_attempt_at: now });
+  job.runs.journal(access, run.id, { step: 'withdrawn', status: 'lease_lapsed', at: now });
+  job.dueChanged();
 }
 
 function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: string | null): void {
-  const { vault, access, run, located, details } = booking;
+  const { job, access, run, located, details } = booking;
   // A token that one of our own sends may have spent, or a refusal that nobody understands, is no sign of anybody else.
   const unclear = doubted || cause === REFUSED_TOO_LONG;
-  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), vault.around.clock.now());
+  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), job.around.clock.now());
   change(booking, 'needs_consent', cause, (next) => {
-    if (sign !== undefined) noteSign(vault, access, next, located.environment.name, sign, details);
+    if (sign !== undefined) noteSign(job, access, next, located.environment.name, sign, details);
   });
-  finishRun(vault, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause }, evidence);
+  finishRun(job, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause }, evidence);
 }
 
 function retryLater(
@@ -294,10 +294,10 @@ function retryLater(
   cause: string,
   evidence: string | null,
 ): void {
-  const { vault, access, run, located } = booking;
-  const now = vault.around.clock.now();
+  const { job, access, run, located } = booking;
+  const now = job.around.clock.now();
   const step = mayBeSpent ? 'answer_lost' : 'waiting';
-  vault.runs.save(access, {
+  job.runs.save(access, {
     ...run,
     step,
     lost_answers: lostAnswers,
@@ -307,21 +307,21 @@ function retryLater(
     outcome: classed,
     cause,
   });
-  vault.runs.journal(access, run.id, { step, status: cause, at: now, evidence });
-  vault.dueChanged();
+  job.runs.journal(access, run.id, { step, status: cause, at: now, evidence });
+  job.dueChanged();
   if (degraded && located.row.health !== 'needs_consent') change(booking, 'degraded', cause);
 }
 
 function change(
-  { vault, access, located: { row, environment } }: Booking,
+  { job, access, located: { row, environment } }: Booking,
   health: Health,
   cause: string,
   also: (next: CredentialFacts) => void = () => {},
 ): void {
   if (row.health === health && row.health_cause === cause) return;
   if (row.health === 'disconnected') return;
-  changeCredential(vault, access, { environment, row }, (draft) => {
+  changeCredential(job, access, { environment, row }, (draft) => {
     also(draft);
-    changeHealth(vault, access, draft, environment.name, health, cause);
+    changeHealth(job, access, draft, environment.name, health, cause);
   });
 }

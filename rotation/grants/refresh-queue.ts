@@ -25,12 +25,12 @@ export class DueRefreshes {
 
   /** Bounded; answers how many there were. Rejects with the first failure when all had their turn. */
   async run(refresh: (id: string) => Promise<Turn>): Promise<number> {
-    const { door, runs, around } = this.#vault;
+    const vault = this.#vault;
     let refreshed = await this.#storedAhead(refresh);
     // Each pass looks anew, so that what became due at another provider meanwhile has its turn; the next tick is a second away.
     for (let passes = 0; passes < PASSES_MAX; passes++) {
-      const now = around.clock.now();
-      const due = door.lookup('scheduler', (lookup) => runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
+      const now = vault.around.clock.now();
+      const due = vault.lookup('scheduler', (lookup, { runs }) => runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
       const done = await inTurns(due, refresh, LIMITS.dueWorkBatchRows);
       refreshed += done;
       if (done < LIMITS.dueWorkBatchRows) break;
@@ -40,13 +40,13 @@ export class DueRefreshes {
 
   /** What the clock was before the first pass nobody knows; afterwards only one that was put back makes every grant worth a look. */
   #storedAhead(refresh: (id: string) => Promise<Turn>): Promise<number> {
-    const { door, runs, around } = this.#vault;
-    const now = around.clock.now();
+    const vault = this.#vault;
+    const now = vault.around.clock.now();
     if (now < this.#latestMs - LIMITS.clockSkewMs) this.#putBack = true;
     this.#latestMs = now;
     if (!this.#putBack) return Promise.resolve(0);
     const until = now + LIMITS.clockSkewMs;
-    const ahead = door.lookup('scheduler', (lookup) => runs.storedAfter(lookup, until, DUE_MAX_ROWS));
+    const ahead = vault.lookup('scheduler', (lookup, { runs }) => runs.storedAfter(lookup, until, DUE_MAX_ROWS));
     this.#putBack = ahead.length > 0;
     return inTurns(ahead, refresh, DUE_MAX_ROWS);
   }

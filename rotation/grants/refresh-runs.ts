@@ -12,7 +12,8 @@ import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { whyDead } from '../../src/vault/read-credential.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
-import { credentialTarget, type Refresher, requireActive, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import { credentialTarget, type Refresher, requireActive, type TenantJob } from '../../src/vault/tenant-job.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
@@ -96,7 +97,7 @@ export class RunEngine implements Refresher {
   /** A cell that cannot be written to yet keeps its leases until they lapse. */
   async #recover(): Promise<void> {
     const { vault, isDead } = this.#o;
-    if (isDead !== undefined) await vault.submit(() => freeLeasesOfDead(vault, isDead)).catch(() => {});
+    if (isDead !== undefined) await vault.submit((job) => freeLeasesOfDead(job, isDead)).catch(() => {});
   }
 
   /** No refresh is under way. */
@@ -125,19 +126,18 @@ export class RunEngine implements Refresher {
     await Promise.allSettled([...this.#inFlight.values(), ...this.#learning]);
   }
 
-  /** Opens (or joins) a run for the caller, inside a job; `start` sets it going. @throws not_rotatable | gone | needs_consent */
-  open(caller: Caller, environment: string, name: string): RunRow {
-    const { vault } = this.#o;
-    return vault.door.enter(
+  /** Opens (or joins) a run for the caller; `start` sets it going. @throws not_rotatable | gone | needs_consent */
+  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+    return job.door.enter(
       caller,
       'credential.rotate',
-      (lookup) => credentialTarget(vault, lookup, environment, name),
+      (lookup) => credentialTarget(job, lookup, environment, name),
       (access, located, details) => {
         const row = requireActive(located.row);
         if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
-        if (row.health === 'needs_consent') this.#refuseDead(access, row);
+        if (row.health === 'needs_consent') this.#refuseDead(job, access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
-        const run = vault.runs.findOpen(access, row.id) ?? openRun(vault, access, row, 'request', 'rotation');
+        const run = job.runs.findOpen(access, row.id) ?? openRun(job, access, row, 'request', 'rotation');
         details.trigger = 'request';
         details.run = run.id;
         return run;
@@ -146,11 +146,10 @@ export class RunEngine implements Refresher {
   }
 
   /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
-  #refuseDead(access: WriteAccess, row: CredentialRow): void {
-    const { vault } = this.#o;
+  #refuseDead(job: TenantJob, access: WriteAccess, row: CredentialRow): void {
     if (!mayBeTriedAgain(row.health_cause)) fail('needs_consent', whyDead(row));
-    const endedAt = vault.runs.requestEndedAt(access, row.id);
-    const since = endedAt === undefined ? undefined : vault.around.clock.now() - endedAt;
+    const endedAt = job.runs.requestEndedAt(access, row.id);
+    const since = endedAt === undefined ? undefined : job.around.clock.now() - endedAt;
     if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
       fail('needs_consent', 'the kept tokens were tried less than half a minute ago: connect the account again, or try later');
   }
@@ -176,10 +175,10 @@ export class RunEngine implements Refresher {
     };
     const refreshed = await part(() => this.#due.run((id) => this.#refreshOnce(id, 'schedule', false)));
     for (const due of DUE_PARTS) await part(() => due(this.#o));
-    const destroyed = await part(() => vault.submit(() => destroyExpired(vault, LIMITS.dueWorkBatchRows)));
+    const destroyed = await part(() => vault.submit((job) => destroyExpired(job, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => rewrapAll(vault));
-    await part(() => vault.submit(() => destroyRetiredKeys(vault)));
-    await part(() => vault.submit(() => purgeExpired(vault)));
+    await part(() => vault.submit((job) => destroyRetiredKeys(job)));
+    await part(() => vault.submit((job) => purgeExpired(job)));
     if (failures.length > 0) throw failures[0];
     return { refreshed, destroyed, rewrapped };
   }
@@ -196,7 +195,7 @@ export class RunEngine implements Refresher {
     await this.#recovered;
     try {
       for (let tries = 0; tries < LIMITS.refreshTriesMax; tries++) {
-        const work = findWork(vault, credentialId, wanted);
+        const work = vault.lookup('scheduler', (lookup, view) => findWork(view, lookup, credentialId, wanted));
         if (work === undefined) return 'done';
         // Held back here, before the lease: neither an attempt nor an event for a wait.
         const settled = this.#settled.of(work.row);
@@ -243,22 +242,22 @@ export class RunEngine implements Refresher {
     };
     const sent = await makeCall<Attempt, RefreshOutcome, Booked | 'stored' | 'idle'>(ports, {
       points: POINTS,
-      begin: () => {
-        const lease = takeLease(vault, id, wanted);
+      begin: (job) => {
+        const lease = takeLease(job, id, wanted);
         if (lease.kind === 'attempt') return { kind: 'go', attempt: lease.attempt };
         this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
         return { kind: 'stop', as: 'idle' };
       },
       hold: (attempt) =>
         every(LIMITS.leaseHeartbeatMs, () => {
-          void vault.submit(() => heartbeat(vault, attempt)).catch(() => {});
+          void vault.submit((job) => heartbeat(job, attempt)).catch(() => {});
         }),
       call: (attempt) => this.#call(attempt),
       mustBeKept: holdsTokens,
-      settle: (attempt, outcome) => {
-        if (outcome.kind !== 'refreshed') return bookFailure(vault, attempt, outcome);
+      settle: (job, attempt, outcome) => {
+        if (outcome.kind !== 'refreshed') return bookFailure(job, attempt, outcome);
         guessed = isGuessed(outcome);
-        return storeRefreshed(vault, attempt, outcome);
+        return storeRefreshed(job, attempt, outcome);
       },
       release: wipeGrant,
     });

@@ -7,7 +7,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { saveUnseen } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
-import { foundCredential, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import { foundCredential, type TenantJob } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { daysLeft, type End, type Forecast } from './forecast.ts';
 import { type GrantForecast, GrantForecasts, mayEnd } from './grant-forecast.ts';
@@ -19,55 +19,56 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 export async function reviewDue(ports: DueWorkPorts): Promise<number> {
   const { vault, connectors } = ports;
   const now = vault.around.clock.now();
-  const due = vault.door.lookup('review', (lookup) => vault.forecasts.dueForReview(lookup, now, LIMITS.dueWorkBatchRows));
-  const forecasts = new GrantForecasts(vault, connectors);
-  const ends = await Promise.allSettled(due.map((id) => vault.submit(() => review(vault, forecasts, id))));
-  if (due.length > 0) await vault.submit(() => forgetOldAlerts(vault, now));
+  const { due, forecasts } = vault.lookup('review', (lookup, view) => ({
+    due: view.forecasts.dueForReview(lookup, now, LIMITS.dueWorkBatchRows),
+    forecasts: new GrantForecasts(view, connectors),
+  }));
+  const ends = await Promise.allSettled(due.map((id) => vault.submit((job) => review(job, forecasts, id))));
+  if (due.length > 0) await vault.submit((job) => forgetOldAlerts(job, now));
   await readGrantedScopesOf(ports, due);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
   return due.length;
 }
 
-function forgetOldAlerts(vault: TenantVault, now: number): void {
-  vault.door.keepBooks('purge', (access) => {
+function forgetOldAlerts(job: TenantJob, now: number): void {
+  job.door.keepBooks('purge', (access) => {
     const before = now - LIMITS.alertsKeepMs;
-    if (vault.around.clock.isSteady() && vault.alerts.hasAlertBefore(access, before))
-      vault.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
+    if (job.around.clock.isSteady() && job.alerts.hasAlertBefore(access, before))
+      job.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
   });
 }
 
-/** Inside a job. */
-function review(vault: TenantVault, forecasts: GrantForecasts, id: string): void {
-  const now = vault.around.clock.now();
-  const { located, next, notices, isBack } = vault.door.keepBooks('review', (access) => {
-    const row = vault.credentials.byId(access, id);
-    const environment = vault.credentials.environmentById(access, row.environment_id);
-    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, vault.around.entropy.fraction());
+function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
+  const now = job.around.clock.now();
+  const { located, next, notices, isBack } = job.door.keepBooks('review', (access) => {
+    const row = job.credentials.byId(access, id);
+    const environment = job.credentials.environmentById(access, row.environment_id);
+    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.around.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
     const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
-    if (reviewed.notices.length === 0 && !isBack) saveUnseen(vault, access, environment, reviewed.next);
+    if (reviewed.notices.length === 0 && !isBack) saveUnseen(job, access, environment, reviewed.next);
     return { located: { row, environment }, isBack, ...reviewed };
   });
   if (notices.length === 0 && !isBack) return;
   const environment = located.environment.name;
-  vault.door.enterAsSystem(
+  job.door.enterAsSystem(
     'review',
     'credential.review',
-    () => foundCredential(vault, located.environment, located.row),
+    () => foundCredential(job, located.environment, located.row),
     (access, _subject, details) => {
       if (isBack) {
         const facts = { before: 'expired', cause: null, since: toTimestamp(now) };
-        details.alert = raiseAlert(vault, access, next, environment, 'credential.ready', facts);
+        details.alert = raiseAlert(job, access, next, environment, 'credential.ready', facts);
       }
       for (const { endsAt, cause, certain, remedy } of notices) {
         const ends_at = toTimestamp(endsAt);
         const facts = { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy };
         const kind = cause === 'end_date' && endsAt <= now ? 'credential.expired' : 'credential.ends_soon';
-        details.alert = raiseAlert(vault, access, next, environment, kind, facts);
+        details.alert = raiseAlert(job, access, next, environment, kind, facts);
         details.cause = cause;
         details.ends_at = ends_at;
       }
-      saveUnseen(vault, access, located.environment, next);
+      saveUnseen(job, access, located.environment, next);
     },
   );
 }

@@ -10,10 +10,11 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
-import { foundCredential, type Located, type TenantVault } from '../../src/vault/tenant-vault.ts';
+import { foundCredential, type Located, type TenantJob } from '../../src/vault/tenant-job.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RevocationSpec, Verdict } from '../connector.ts';
 import { type BackOff, backOffMs } from '../engine/back-off.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
 import { askProbe } from '../oauth2/probe.ts';
@@ -32,7 +33,7 @@ interface Attempt extends BoundGrant {
 export async function revokeDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
-  const due = vault.door.lookup('revoke', (lookup) => vault.revocations.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
+  const due = vault.lookup('revoke', (lookup, view) => view.revocations.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
   await inPool(due, LIMITS.providerCallsAtOnce, (id) => revokeOne(ports, id));
   return due.length;
 }
@@ -46,8 +47,8 @@ function revokeOne(ports: DueWorkPorts, id: string): Promise<'done'> {
   const { vault } = ports;
   return makeCall<Attempt, Called, 'done'>(callPorts(vault), {
     points: { before: 'revoke.before-call', after: 'revoke.after-call' },
-    begin: () => {
-      const attempt = begin(ports, id);
+    begin: (job) => {
+      const attempt = begin({ ...ports, job }, id);
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async (attempt) => {
@@ -55,8 +56,8 @@ function revokeOne(ports: DueWorkPorts, id: string): Promise<'done'> {
       const outcome = await revokeGrant(spec, settled.hosts, tokens, tokens.client, egress, vault.around.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
-    settle: (attempt, { outcome, proof }) => {
-      book(vault, attempt, outcome, proof);
+    settle: (job, attempt, { outcome, proof }) => {
+      book(job, attempt, outcome, proof);
       return 'done';
     },
     release: ({ tokens }) => wipeTokens(tokens),
@@ -76,40 +77,40 @@ interface Due {
   readonly revocation: Revocation & { readonly version: number };
 }
 
-function findDue(vault: TenantVault, id: string): Due | undefined {
-  return vault.door.lookup('revoke', (lookup) => {
-    const row = vault.credentials.byId(lookup, id);
+function findDue(job: TenantJob, id: string): Due | undefined {
+  return job.door.lookup('revoke', (lookup) => {
+    const row = job.credentials.byId(lookup, id);
     const { revocation } = grantFacts(row);
-    if (row.revoke_due_at === null || row.revoke_due_at > vault.around.clock.now()) return undefined;
+    if (row.revoke_due_at === null || row.revoke_due_at > job.around.clock.now()) return undefined;
     if (revocation?.state !== 'waiting') return undefined;
-    const environment = vault.credentials.environmentById(lookup, row.environment_id);
+    const environment = job.credentials.environmentById(lookup, row.environment_id);
     return { located: { row, environment }, revocation: { ...revocation, version: revocation.version ?? row.current_version } };
   });
 }
 
-function enterRevoke<T>(vault: TenantVault, { environment, row }: Located, effect: (a: WriteAccess, d: EventDetails) => T): T {
-  return vault.door.enterAsSystem(
+function enterRevoke<T>(job: TenantJob, { environment, row }: Located, effect: (a: WriteAccess, d: EventDetails) => T): T {
+  return job.door.enterAsSystem(
     'revoke',
     'credential.revoke',
-    () => foundCredential(vault, environment, row),
+    () => foundCredential(job, environment, row),
     (access, _subject, details) => effect(access, details),
   );
 }
 
-/** Looks once more whether it may be sent, journals the attempt and opens the tokens. Inside a job. */
-function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
-  const { vault } = ports;
-  const due = findDue(vault, id);
+/** Looks once more whether it may be sent, journals the attempt and opens the tokens. */
+function begin(ports: JobPorts, id: string): Attempt | undefined {
+  const { job } = ports;
+  const due = findDue(job, id);
   if (due === undefined) return undefined;
   const { located, revocation } = due;
   const { row } = located;
-  const now = vault.around.clock.now();
-  return enterRevoke(vault, located, (access, details) => {
+  const now = job.around.clock.now();
+  return enterRevoke(job, located, (access, details) => {
     const end = (state: Revocation['state'], cause: string) => {
       const isExposed = state === 'given_up' && revocation.cause === undefined;
-      if (isExposed) alertExposed(vault, access, located, cause);
+      if (isExposed) alertExposed(job, access, located, cause);
       note(details, state, revocation, cause);
-      save(vault, access, located, { ...revocation, state, cause, at: now }, null);
+      save(job, access, located, { ...revocation, state, cause, at: now }, null);
       return undefined;
     };
     const { version } = revocation;
@@ -118,7 +119,7 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
     const opened = openGrant(ports, access, row, version);
     if (opened.kind === 'unusable') {
       if (opened.cause !== 'connector_unusable') return end('given_up', opened.cause);
-      bookFailure(vault, access, located, details, attempted, { cause: opened.cause, retryAfterSeconds: undefined });
+      bookFailure(job, access, located, details, attempted, { cause: opened.cause, retryAfterSeconds: undefined });
       return undefined;
     }
     const { settled, tokens, moved } = opened.grant;
@@ -128,35 +129,35 @@ function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
     };
     if (settled.revocation === undefined) return refuse('not_possible', 'no_way_to_revoke');
     const { ends } = settled.revocation;
-    if (isShared(vault, access, row, version, { ends, clientId: tokens.client.clientId }))
+    if (isShared(job, access, row, version, { ends, clientId: tokens.client.clientId }))
       return refuse('shared', 'used_by_another');
     Object.assign(details, moved);
     note(details, 'intent', attempted);
     // After a crash in the middle it is tried again once the call must have ended.
-    save(vault, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
+    save(job, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
     return { id, revocation: attempted, spec: settled.revocation, ...opened.grant };
   });
 }
 
-/** Inside a job. What changed meanwhile (disconnected anew, another attempt) makes the answer one of yesterday. */
-function book(vault: TenantVault, attempt: Attempt, outcome: RevocationOutcome, proof: Verdict | undefined): void {
-  const located = vault.door.lookup('revoke', (lookup) => {
-    const row = vault.credentials.byId(lookup, attempt.id);
-    return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+/** What changed meanwhile (disconnected anew, another attempt) makes the answer one of yesterday. */
+function book(job: TenantJob, attempt: Attempt, outcome: RevocationOutcome, proof: Verdict | undefined): void {
+  const located = job.door.lookup('revoke', (lookup) => {
+    const row = job.credentials.byId(lookup, attempt.id);
+    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
   });
   const { revocation: now } = grantFacts(located.row);
   const { revocation: then } = attempt;
   if (now?.state !== 'waiting' || now.attempts !== then.attempts || (now.version ?? then.version) !== then.version) return;
-  enterRevoke(vault, located, (access, details) => {
+  enterRevoke(job, located, (access, details) => {
     if (outcome.kind === 'failed') {
-      bookFailure(vault, access, located, details, then, outcome);
+      bookFailure(job, access, located, details, then, outcome);
       return;
     }
     const { cause: _failure, ...rest } = then;
     const cause = outcome.alreadyGone ? 'already_gone' : proof === undefined ? undefined : PROOFS[proof];
     note(details, 'revoked', then, cause);
-    const at = vault.around.clock.now();
-    save(vault, access, located, { ...rest, state: 'revoked', at, ...(cause === undefined ? {} : { cause }) }, null);
+    const at = job.around.clock.now();
+    save(job, access, located, { ...rest, state: 'revoked', at, ...(cause === undefined ? {} : { cause }) }, null);
   });
 }
 
@@ -169,43 +170,43 @@ const PROOFS: Readonly<Record<Verdict, string | undefined>> = {
 const BACK_OFF: BackOff = { baseMs: LIMITS.revokeBackoffBaseMs, maxMs: LIMITS.revokeBackoffMaxMs };
 
 function bookFailure(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   located: Located,
   details: EventDetails,
   revocation: Revocation,
   failure: { readonly cause: string; readonly retryAfterSeconds: number | undefined },
 ): void {
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const { cause } = failure;
-  if (revocation.cause === undefined) alertExposed(vault, access, located, cause);
+  if (revocation.cause === undefined) alertExposed(job, access, located, cause);
   const giveUpAt = revocation.at + LIMITS.revokeGiveUpMs;
   const isLast = now >= giveUpAt;
   note(details, isLast ? 'given_up' : 'failed', revocation, cause);
   if (isLast) {
-    save(vault, access, located, { ...revocation, state: 'given_up', cause, at: now }, null);
+    save(job, access, located, { ...revocation, state: 'given_up', cause, at: now }, null);
     return;
   }
-  const grown = backOffMs(BACK_OFF, revocation.attempts, vault.around.entropy.fraction());
+  const grown = backOffMs(BACK_OFF, revocation.attempts, job.around.entropy.fraction());
   const waitMs = Math.max(grown, (failure.retryAfterSeconds ?? 0) * 1_000);
-  save(vault, access, located, { ...revocation, cause }, Math.round(Math.min(now + waitMs, giveUpAt)));
+  save(job, access, located, { ...revocation, cause }, Math.round(Math.min(now + waitMs, giveUpAt)));
 }
 
 /** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
-function alertExposed(vault: TenantVault, access: WriteAccess, { environment, row }: Located, cause: string): void {
+function alertExposed(job: TenantJob, access: WriteAccess, { environment, row }: Located, cause: string): void {
   const since = toTimestamp(row.health_since);
-  raiseAlert(vault, access, row, environment.name, 'credential.exposed', { cause, since });
+  raiseAlert(job, access, row, environment.name, 'credential.exposed', { cause, since });
 }
 
-/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves the row. Inside a job. */
-export function moveRevocation(vault: TenantVault, next: CredentialFacts): void {
+/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves the row. */
+export function moveRevocation(job: TenantJob, next: CredentialFacts): void {
   next.refresh_due_at = null;
   const { revocation } = grantFacts(next);
   if (revocation?.state !== 'waiting' && revocation?.state !== 'revoked') return;
-  const at = vault.around.clock.now();
+  const at = job.around.clock.now();
   changeGrantFacts(next, { revocation: { state: 'waiting', at, attempts: revocation.attempts, version: next.current_version } });
   next.revoke_due_at = at;
-  vault.dueChanged();
+  job.dueChanged();
 }
 
 function note(details: EventDetails, step: string, { version, attempts }: Revocation, cause?: string): void {
@@ -216,8 +217,8 @@ function note(details: EventDetails, step: string, { version, attempts }: Revoca
   if (cause !== undefined) details.cause = cause;
 }
 
-function save(vault: TenantVault, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
-  changeCredential(vault, access, located, (draft) => {
+function save(job: TenantJob, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
+  changeCredential(job, access, located, (draft) => {
     draft.revoke_due_at = dueAt;
     changeGrantFacts(draft, { revocation });
   });

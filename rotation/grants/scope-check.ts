@@ -9,9 +9,9 @@ import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/creden
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
-import { foundCredential, type Located } from '../../src/vault/tenant-vault.ts';
+import { foundCredential, type Located, type TenantJob } from '../../src/vault/tenant-job.ts';
 import type { Connector } from '../connector.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { DueWorkPorts, EnginePorts, JobPorts } from '../engine/due-work.ts';
 import { type CallPoints, callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
 import { canTell, readGrantedScopes, type ScopeReading } from '../oauth2/granted-scope.ts';
@@ -43,15 +43,15 @@ interface Look extends BoundGrant {
 /** Reads back what the grant may do, where its connector knows more than the token answer told, and probes an import that is watched. */
 export async function readGrantedScope(ports: DueWorkPorts, credentialId: string): Promise<void> {
   const { vault } = ports;
-  if (!vault.door.lookup('review', (lookup) => isWorthALook(ports, vault.credentials.byId(lookup, credentialId)))) return;
+  if (!vault.lookup('review', (lookup, view) => isWorthALook(ports, view.credentials.byId(lookup, credentialId)))) return;
   await makeCall<Look, ScopeReading, void>(callPorts(vault), {
     points: REVIEW_POINTS,
-    begin: () => {
-      const look = begin(ports, credentialId);
+    begin: (job) => {
+      const look = begin({ ...ports, job }, credentialId);
       return look === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: look };
     },
     call: (look) => read(ports, look),
-    settle: (look, reading) => book(ports, look, reading),
+    settle: (job, look, reading) => book(job, look, reading),
     release: ({ tokens }) => wipeTokens(tokens),
   });
 }
@@ -82,7 +82,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
 }
 
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
-function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Connector | undefined): boolean {
+function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: Connector | undefined): boolean {
   const { workflows = [] } = configOf(row);
   const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
@@ -90,12 +90,12 @@ function readsScopes(ports: DueWorkPorts, row: CredentialFacts, connector: Conne
   return settled !== undefined && connector.scopes.some((source) => canTell(settled, source));
 }
 
-/** Opens the access token for a question about itself; the event says that it was. Inside a job. */
-function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
-  const located = locate(ports, credentialId);
+/** Opens the access token for a question about itself; the event says that it was. */
+function begin(ports: JobPorts, credentialId: string): Look | undefined {
+  const located = locate(ports.job, credentialId);
   const { row } = located;
   if (!isLiveGrant(row) || settledOrNot(ports, row) === undefined) return undefined;
-  return enterReview(ports, located, (access, details) => {
+  return enterReview(ports.job, located, (access, details) => {
     details.step = 'looked_at';
     const opened = openGrant(ports, access, row, row.current_version);
     if (opened.kind === 'unusable') return undefined;
@@ -105,12 +105,11 @@ function begin(ports: DueWorkPorts, credentialId: string): Look | undefined {
   });
 }
 
-/** Inside a job. A grant that moved on meanwhile is looked at another time. */
-function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReading): void {
-  const { vault } = ports;
-  const { row, environment } = locate(ports, look.located.row.id);
+/** A grant that moved on meanwhile is looked at another time. */
+function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): void {
+  const { row, environment } = locate(job, look.located.row.id);
   if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
   const next = draftOf(row);
   changeGrantFacts(next, { lookedAt: now });
@@ -118,38 +117,34 @@ function book(ports: DueWorkPorts, look: Look, { granted, verdict }: ScopeReadin
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
     // Nothing that anyone could see changed: no event.
-    vault.door.keepBooks('review', (books) => saveUnseen(vault, books, environment, next));
+    job.door.keepBooks('review', (books) => saveUnseen(job, books, environment, next));
     return;
   }
-  enterReview(ports, { row, environment }, (access, details) => {
+  enterReview(job, { row, environment }, (access, details) => {
     details.step = isNew ? 'scopes_read' : 'token_refused';
-    if (sign !== undefined) noteSign(vault, access, next, environment.name, sign, details);
+    if (sign !== undefined) noteSign(job, access, next, environment.name, sign, details);
     if (granted !== undefined) {
       const noted = { ...granted, alwaysScopes: look.settled.consent?.alwaysScopes };
-      noteGrantedScope(vault, access, next, environment.name, noted, details);
+      noteGrantedScope(job, access, next, environment.name, noted, details);
     }
-    saveDraft(vault, access, environment, next);
+    saveDraft(job, access, environment, next);
   });
 }
 
-/** Inside a job. @throws not_found | integrity */
-export function locate({ vault }: DueWorkPorts, id: string): Located {
-  return vault.door.lookup('review', (lookup) => {
-    const row = vault.credentials.byId(lookup, id);
-    return { row, environment: vault.credentials.environmentById(lookup, row.environment_id) };
+/** @throws not_found | integrity */
+export function locate(job: TenantJob, id: string): Located {
+  return job.door.lookup('review', (lookup) => {
+    const row = job.credentials.byId(lookup, id);
+    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
   });
 }
 
-/** Enters as the review of grants. Inside a job. */
-export function enterReview<T>(
-  { vault }: DueWorkPorts,
-  { row, environment }: Located,
-  effect: (a: WriteAccess, d: EventDetails) => T,
-): T {
-  return vault.door.enterAsSystem(
+/** Enters as the review of grants. */
+export function enterReview<T>(job: TenantJob, { row, environment }: Located, effect: (a: WriteAccess, d: EventDetails) => T): T {
+  return job.door.enterAsSystem(
     'review',
     'credential.review',
-    () => foundCredential(vault, environment, row),
+    () => foundCredential(job, environment, row),
     (access, _subject, details) => effect(access, details),
   );
 }

@@ -107,7 +107,7 @@ export class Door {
   }
 
   /**
-   * Runs `effect` for the caller, or throws; either way the event is in this batch. Call only inside a job of the cell.
+   * Runs `effect` for the caller, or throws; either way the event is in this batch.
    * @throws unauthenticated | forbidden | not_found | insufficient_user_authentication | approval_required | rate_limited
    */
   enter<O extends Operation, S, T>(caller: Caller, operation: O, find: (lookup: Lookup) => Found<S>, effect: Effect<O, S, T>): T {
@@ -122,6 +122,7 @@ export class Door {
     find: (lookup: Lookup) => Found<S>,
     effect: Effect<O, S, T>,
   ): T {
+    this.#o.cell.requireBatch();
     this.#o.admit(principal.id);
     const found = this.#find(principal, caller, operation, find);
     const refusal = this.#refusal(principal, caller, operation, found);
@@ -135,7 +136,7 @@ export class Door {
 
   /**
    * SECURITY: for a user without any role here, whatever they ask: the answer of a tenant that is not there, and the attempt in its log
-   * (AZ-01, X4); at the home cell, for one that really is not. Call only inside a job. @throws not_found always
+   * (AZ-01, X4); at the home cell, for one that really is not. @throws not_found always
    */
   turnAway(caller: Caller, operation: Operation): never {
     const { tenantId } = this.#o.place;
@@ -145,7 +146,7 @@ export class Door {
     throw new KeyturnError('not_found', 'no such tenant');
   }
 
-  /** Records that the caller was refused before anything was asked of the policies. Call only inside a job. */
+  /** Records that the caller was refused before anything was asked of the policies. */
   refuse(principal: Principal, caller: Caller, operation: Operation, target: EventTarget, reason: string): void {
     this.#record(principal, caller, operation, target, 'denied', reason);
   }
@@ -175,14 +176,15 @@ export class Door {
     return this.#during(mint.lookup({ principalId: purpose, purpose }), use);
   }
 
-  /** For changes of one named kind that are no event (cell/access.ts lists them); ends when `use` returns. Call only inside a job. */
+  /** For changes of one named kind that are no event (cell/access.ts lists them); ends when `use` returns. */
   keepBooks<B extends BookkeepingTask, T>(task: B, use: (books: Bookkeeping<B>) => T): T {
+    this.#o.cell.requireBatch();
     return this.#during(mint.bookkeeping(task), use);
   }
 
   /**
    * What the installation does by itself, without a caller and without a policy to ask: it makes its first owner, a tenant's environments.
-   * The event is in the effect's own savepoint. Call only inside a job.
+   * The event is in the effect's own savepoint.
    */
   record<T>(input: Omit<EventInput, 'source' | 'outcome'>, effect: (access: WriteAccess) => T): T {
     const access = mint.write({ principalId: input.actor.id, purpose: input.action });
@@ -195,9 +197,10 @@ export class Door {
 
   /**
    * Runs a use case once per key of the caller's: a repetition gets the answer of the first time, after the same questions as ever (who,
-   * how often, may they). Call only inside a job. @throws idempotency_mismatch when the key was used for another request
+   * how often, may they). @throws idempotency_mismatch when the key was used for another request
    */
   once<T>(caller: Caller, operation: Operation, repeat: Repeatable, useCase: () => FirstAnswer<T>): OnceAnswered<T> {
+    this.#o.cell.requireBatch();
     const principal = this.authenticate(caller);
     this.#repeatable = { ...repeat, operation };
     try {
@@ -220,7 +223,7 @@ export class Door {
     }
   }
 
-  /** Records something that happened outside any use case (a refused token, a start, a witness gap). Inside a job. */
+  /** Records something that happened outside any use case (a refused token, a start, a witness gap). */
   note(input: Omit<EventInput, 'source'>, caller?: Caller): void {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
   }

@@ -3,7 +3,7 @@
 
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import { type BackOff, backOffMs } from '../../rotation/engine/back-off.ts';
-import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
+import type { DueWorkPorts, JobPorts } from '../../rotation/engine/due-work.ts';
 import { callPorts, makeCall } from '../../rotation/engine/outside-call.ts';
 import { inPool, sumOf, type Turn } from '../../rotation/engine/pool.ts';
 import { recordFailure } from '../../src/access/guard.ts';
@@ -14,7 +14,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { AlertRow, DeliveryRow, DueDelivery, WebhookRow } from '../../src/cell/alerts.ts';
 import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { endWebhook, isLoopback, webhookKey } from './manage-webhooks.ts';
 import { toldAlert } from './raise-alert.ts';
 
@@ -38,7 +38,7 @@ interface Attempt {
 export async function deliverDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
-  const due = vault.door.lookup('webhooks', (lookup) => vault.alerts.dueDeliveries(lookup, now, LIMITS.dueWorkBatchRows));
+  const due = vault.lookup('webhooks', (lookup, view) => view.alerts.dueDeliveries(lookup, now, LIMITS.dueWorkBatchRows));
   const queues = [...Map.groupBy(due, ({ webhook_id }) => webhook_id).values()];
   sumOf(await Promise.allSettled(queues.map((queue) => deliverQueue(ports, queue, now + LIMITS.webhookTimeoutMs))));
   return due.length;
@@ -58,46 +58,46 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
   const { vault } = ports;
   return makeCall<Attempt, Outcome, Turn>(callPorts(vault), {
     points: { before: 'webhook.before-call', after: 'webhook.after-call' },
-    begin: () => {
-      const attempt = begin(ports, id);
+    begin: (job) => {
+      const attempt = begin({ ...ports, job }, id);
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: (attempt) => call(ports, attempt, tries),
-    settle: ({ delivery }, outcome) => {
-      book(vault, delivery, outcome);
+    settle: (job, { delivery }, outcome) => {
+      book(job, delivery, outcome);
       return outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown) ? 'stop' : 'done';
     },
   });
 }
 
-/** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. Inside a job. */
-function begin(ports: DueWorkPorts, id: string): Attempt | undefined {
-  const { vault } = ports;
-  return vault.door.keepBooks('delivery', (access) => {
-    const now = vault.around.clock.now();
-    const row = vault.alerts.findDelivery(access, id);
+/** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. */
+function begin(ports: JobPorts, id: string): Attempt | undefined {
+  const { job } = ports;
+  return job.door.keepBooks('delivery', (access) => {
+    const now = job.around.clock.now();
+    const row = job.alerts.findDelivery(access, id);
     if (row?.state !== 'waiting' || row.next_attempt_at === null || row.next_attempt_at > now) return undefined;
     const delivery = { ...row, attempts: row.attempts + 1, next_attempt_at: now + 2 * LIMITS.webhookTimeoutMs };
-    vault.alerts.saveDelivery(access, delivery);
-    vault.dueChanged();
+    job.alerts.saveDelivery(access, delivery);
+    job.dueChanged();
     return { delivery, request: requestFor(ports, access, delivery) };
   });
 }
 
-function requestFor(ports: DueWorkPorts, access: Lookup, delivery: DeliveryRow): EgressRequest | undefined {
-  const { vault } = ports;
-  const alert = vault.alerts.find(access, delivery.alert_id);
+function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): EgressRequest | undefined {
+  const { job } = ports;
+  const alert = job.alerts.find(access, delivery.alert_id);
   let webhook: WebhookRow | undefined;
   try {
-    webhook = vault.alerts.findWebhook(access, delivery.webhook_id);
+    webhook = job.alerts.findWebhook(access, delivery.webhook_id);
   } catch (error) {
     // SECURITY: a changed row could lead anywhere; nothing is sent there (CR-01).
     if (!(error instanceof KeyturnError)) throw error;
   }
   const url = URL.parse(webhook?.url ?? '');
   if (alert === undefined || webhook === undefined || url === null) return undefined;
-  const body = new TextEncoder().encode(JSON.stringify(messageOf(vault, alert)));
-  const seconds = Math.floor(vault.around.clock.now() / 1_000);
+  const body = new TextEncoder().encode(JSON.stringify(messageOf(job, alert)));
+  const seconds = Math.floor(job.around.clock.now() / 1_000);
   return {
     url: webhook.url,
     method: 'POST',
@@ -106,7 +106,7 @@ function requestFor(ports: DueWorkPorts, access: Lookup, delivery: DeliveryRow):
       'user-agent': 'keyturn',
       'webhook-id': alert.id,
       'webhook-timestamp': String(seconds),
-      'webhook-signature': SecretValue.fromText(signMessage(webhookKey(vault, webhook.id), alert.id, seconds, body)),
+      'webhook-signature': SecretValue.fromText(signMessage(webhookKey(job, webhook.id), alert.id, seconds, body)),
     },
     body,
     allowedHosts: [url.host],
@@ -116,9 +116,9 @@ function requestFor(ports: DueWorkPorts, access: Lookup, delivery: DeliveryRow):
   };
 }
 
-function messageOf(vault: TenantVault, alert: AlertRow) {
+function messageOf(job: TenantJob, alert: AlertRow) {
   const { id, kind, at, credential, facts } = toldAlert(alert);
-  return { id, kind, at: toTimestamp(at), tenant: vault.tenant.id, credential, facts };
+  return { id, kind, at: toTimestamp(at), tenant: job.tenant.id, credential, facts };
 }
 
 /** `webhook-signature`: Standard Webhooks 1.0.0, symmetric scheme: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`. */
@@ -148,23 +148,23 @@ async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: 
 
 const BACK_OFF: BackOff = { baseMs: LIMITS.webhookBackoffBaseMs, maxMs: LIMITS.webhookBackoffMaxMs };
 
-/** One event for a final outcome, none for an attempt that will be repeated. Inside a job. */
-function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): void {
-  const now = vault.around.clock.now();
-  const found = vault.door.lookup('webhooks', (access) => vault.alerts.findDelivery(access, attempted.id));
+/** One event for a final outcome, none for an attempt that will be repeated. */
+function book(job: TenantJob, attempted: DeliveryRow, outcome: Outcome): void {
+  const now = job.around.clock.now();
+  const found = job.door.lookup('webhooks', (access) => job.alerts.findDelivery(access, attempted.id));
   // Its webhook may have been deleted, or another attempt begun, while the receiver thought.
   if (found?.state !== 'waiting' || found.attempts !== attempted.attempts) return;
-  vault.dueChanged();
+  job.dueChanged();
   const isLast = attempted.created_at <= now - LIMITS.webhookGiveUpMs;
   if (outcome.kind === 'failed' && !isLast) {
-    retryLater(vault, attempted, outcome, now);
+    retryLater(job, attempted, outcome, now);
     return;
   }
   const step = { delivered: 'delivered', gone: 'webhook_gone', failed: 'given_up' }[outcome.kind];
-  vault.door.enterAsSystem(
+  job.door.enterAsSystem(
     'webhooks',
     'webhook.deliver',
-    () => webhookSubject(vault, attempted.webhook_id),
+    () => webhookSubject(job, attempted.webhook_id),
     (access, _subject, details) => {
       details.step = step;
       details.webhook = attempted.webhook_id;
@@ -174,38 +174,38 @@ function book(vault: TenantVault, attempted: DeliveryRow, outcome: Outcome): voi
         details.cause = outcome.cause;
         recordFailure(details, 'provider_unavailable');
       }
-      details.count = finish(vault, access, attempted, outcome, now);
+      details.count = finish(job, access, attempted, outcome, now);
     },
   );
 }
 
-function webhookSubject(vault: TenantVault, id: string) {
+function webhookSubject(job: TenantJob, id: string) {
   return {
-    resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
+    resource: { type: 'Tenant' as const, tenant: job.tenant.id },
     target: { type: 'webhook', id },
     subject: true,
   };
 }
 
 /** Returns how many deliveries end with it: those that waited as long at a dead endpoint, or at a deleted webhook, too. */
-function finish(vault: TenantVault, access: WriteAccess, attempted: DeliveryRow, outcome: Outcome, now: number): number {
+function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, outcome: Outcome, now: number): number {
   const { webhook_id } = attempted;
   if (outcome.kind === 'gone') {
-    const webhook = vault.alerts.findWebhook(access, webhook_id);
-    return webhook === undefined ? 0 : endWebhook(vault, access, webhook, 'http_410');
+    const webhook = job.alerts.findWebhook(access, webhook_id);
+    return webhook === undefined ? 0 : endWebhook(job, access, webhook, 'http_410');
   }
   const state = outcome.kind === 'delivered' ? ('delivered' as const) : ('given_up' as const);
   const cause = outcome.kind === 'delivered' ? null : outcome.cause;
-  vault.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
+  job.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
   if (outcome.kind === 'delivered' || !outcome.endpointDown) return 1;
-  return 1 + vault.alerts.giveUp(access, webhook_id, outcome.cause, now, now - LIMITS.webhookGiveUpMs + 1);
+  return 1 + job.alerts.giveUp(access, webhook_id, outcome.cause, now, now - LIMITS.webhookGiveUpMs + 1);
 }
 
-function retryLater(vault: TenantVault, attempted: DeliveryRow, outcome: Failed, now: number): void {
-  vault.door.keepBooks('delivery', (access) => {
+function retryLater(job: TenantJob, attempted: DeliveryRow, outcome: Failed, now: number): void {
+  job.door.keepBooks('delivery', (access) => {
     // The last try is made when its time is up, not an hour after.
     const nextAtMs = Math.min(now + outcome.waitMs, attempted.created_at + LIMITS.webhookGiveUpMs);
-    vault.alerts.saveDelivery(access, { ...attempted, next_attempt_at: nextAtMs, cause: outcome.cause });
-    if (outcome.endpointDown) vault.alerts.postpone(access, attempted.webhook_id, now, now + outcome.waitMs);
+    job.alerts.saveDelivery(access, { ...attempted, next_attempt_at: nextAtMs, cause: outcome.cause });
+    if (outcome.endpointDown) job.alerts.postpone(access, attempted.webhook_id, now, now + outcome.waitMs);
   });
 }

@@ -9,7 +9,7 @@ import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
-import { type TenantVault, tenantTarget } from '../vault/tenant-vault.ts';
+import { type TenantJob, tenantTarget } from '../vault/tenant-job.ts';
 import type { AlertKind } from './raise-alert.ts';
 
 export interface CreateWebhookInput {
@@ -27,26 +27,26 @@ export interface CreatedWebhook {
 }
 
 /** @throws invalid_request | conflict when there are as many as there may be */
-export function createWebhook(vault: TenantVault, caller: Caller, input: CreateWebhookInput): CreatedWebhook {
-  return vault.door.enter(
+export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebhookInput): CreatedWebhook {
+  return job.door.enter(
     caller,
     'webhook.create',
-    () => ({ ...tenantTarget(vault), target: { type: 'webhook' } }),
+    () => ({ ...tenantTarget(job), target: { type: 'webhook' } }),
     (access, _subject, details) => {
       const url = checkedUrl(input.url, input.allowLoopback);
-      if (vault.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
+      if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
         fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
       const row: WebhookFacts = {
-        id: newId('webhook', vault.around.entropy),
+        id: newId('webhook', job.around.entropy),
         url,
         kinds: JSON.stringify([...new Set(input.kinds)]),
-        created_at: vault.around.clock.now(),
+        created_at: job.around.clock.now(),
         created_by: access.principalId,
         deleted_at: null,
       };
-      vault.alerts.insertWebhook(access, row);
+      job.alerts.insertWebhook(access, row);
       details.webhook = row.id;
-      return { row, secret: shownSecret(vault, row.id) };
+      return { row, secret: shownSecret(job, row.id) };
     },
   );
 }
@@ -70,64 +70,64 @@ export function isLoopback(url: URL): boolean {
 }
 
 /** Not the deleted ones, oldest first. */
-export function listWebhooks(vault: TenantVault, caller: Caller): WebhookRow[] {
-  return vault.door.enter(
+export function listWebhooks(job: TenantJob, caller: Caller): WebhookRow[] {
+  return job.door.enter(
     caller,
     'webhook.list',
-    () => ({ ...tenantTarget(vault), target: { type: 'webhooks' } }),
+    () => ({ ...tenantTarget(job), target: { type: 'webhooks' } }),
     (access, _subject, details) => {
-      const rows = vault.alerts.webhooks(access);
+      const rows = job.alerts.webhooks(access);
       details.count = rows.length;
       return rows;
     },
   );
 }
 
-export function webhookTarget(vault: TenantVault, lookup: Lookup, id: string) {
+export function webhookTarget(job: TenantJob, lookup: Lookup, id: string) {
   return {
-    resource: { type: 'Tenant' as const, tenant: vault.tenant.id },
+    resource: { type: 'Tenant' as const, tenant: job.tenant.id },
     target: { type: 'webhook', id },
-    subject: vault.alerts.findWebhook(lookup, id),
+    subject: job.alerts.findWebhook(lookup, id),
   };
 }
 
 /** Ends what waits to be delivered to it. @throws not_found also for a deleted one */
-export function deleteWebhook(vault: TenantVault, caller: Caller, id: string): WebhookRow {
-  return vault.door.enter(
+export function deleteWebhook(job: TenantJob, caller: Caller, id: string): WebhookRow {
+  return job.door.enter(
     caller,
     'webhook.delete',
-    (lookup) => webhookTarget(vault, lookup, id),
+    (lookup) => webhookTarget(job, lookup, id),
     (access, row, details) => {
       details.webhook = row.id;
-      details.count = endWebhook(vault, access, row, 'webhook_deleted');
+      details.count = endWebhook(job, access, row, 'webhook_deleted');
       return row;
     },
   );
 }
 
 /** Returns how many deliveries were waiting. Inside a use case. */
-export function endWebhook(vault: TenantVault, access: WriteAccess, row: WebhookRow, cause: string): number {
-  const now = vault.around.clock.now();
-  vault.alerts.deleteWebhook(access, row, now);
-  vault.dueChanged();
-  return vault.alerts.giveUp(access, row.id, cause, now);
+export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow, cause: string): number {
+  const now = job.around.clock.now();
+  job.alerts.deleteWebhook(access, row, now);
+  job.dueChanged();
+  return job.alerts.giveUp(access, row.id, cause, now);
 }
 
 /** The 32 bytes that sign what is sent to one webhook. Derived, so that no copy of a database holds them. */
-export function webhookKey(vault: TenantVault, webhookId: string): KeyObject {
-  const bytes = keyBytes(vault, webhookId);
+export function webhookKey(job: TenantJob, webhookId: string): KeyObject {
+  const bytes = keyBytes(job, webhookId);
   const key = secretKey(bytes);
   bytes.fill(0);
   return key;
 }
 
-function keyBytes(vault: TenantVault, webhookId: string): Uint8Array {
-  const context = new FrameWriter().text('keyturn-webhook-v1').text(vault.tenant.id).text(webhookId);
-  return hmacSha256(vault.around.root.subkey('webhook'), context.peek());
+function keyBytes(job: TenantJob, webhookId: string): Uint8Array {
+  const context = new FrameWriter().text('keyturn-webhook-v1').text(job.tenant.id).text(webhookId);
+  return hmacSha256(job.around.root.subkey('webhook'), context.peek());
 }
 
-function shownSecret(vault: TenantVault, webhookId: string): SecretValue {
-  const bytes = keyBytes(vault, webhookId);
+function shownSecret(job: TenantJob, webhookId: string): SecretValue {
+  const bytes = keyBytes(job, webhookId);
   const secret = SecretValue.fromText(`whsec_${Buffer.from(bytes).toString('base64')}`);
   bytes.fill(0);
   return secret;

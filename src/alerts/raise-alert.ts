@@ -34,7 +34,7 @@ export interface AlertingVault {
   dueChanged(): void;
 }
 
-/** Stores the alert and a delivery for each webhook that wants its kind. Inside a job. */
+/** Stores the alert and a delivery for each webhook that wants its kind. */
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,

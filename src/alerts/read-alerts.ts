@@ -2,7 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
 import type { Page } from '../vault/describe-credential.ts';
-import { type TenantVault, tenantTarget } from '../vault/tenant-vault.ts';
+import { type TenantJob, tenantTarget } from '../vault/tenant-job.ts';
 import { webhookTarget } from './manage-webhooks.ts';
 
 export interface ListAlertsInput {
@@ -14,13 +14,13 @@ export interface ListAlertsInput {
 }
 
 /** Newest first. */
-export function listAlerts(vault: TenantVault, caller: Caller, input: ListAlertsInput): Page<AlertRow> {
-  return vault.door.enter(
+export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInput): Page<AlertRow> {
+  return job.door.enter(
     caller,
     'alert.list',
-    () => ({ ...tenantTarget(vault), target: { type: 'alerts' } }),
+    () => ({ ...tenantTarget(job), target: { type: 'alerts' } }),
     (access, _subject, details) => {
-      const found = vault.alerts.list(access, input.credentialId, beforeOf(input.after), input.maxRows + 1);
+      const found = job.alerts.list(access, input.credentialId, beforeOf(input.after), input.maxRows + 1);
       details.count = Math.min(found.length, input.maxRows);
       return pageOf(found, input.maxRows, (row) => row.at);
     },
@@ -29,18 +29,18 @@ export function listAlerts(vault: TenantVault, caller: Caller, input: ListAlerts
 
 /** Of one webhook, newest first. @throws not_found also for a deleted webhook */
 export function listDeliveries(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   webhookId: string,
   after: string,
   maxRows: number,
 ): Page<DeliveryRow> {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'webhook.list',
-    (lookup) => webhookTarget(vault, lookup, webhookId),
+    (lookup) => webhookTarget(job, lookup, webhookId),
     (access, webhook, details) => {
-      const found = vault.alerts.deliveries(access, webhook.id, beforeOf(after), maxRows + 1);
+      const found = job.alerts.deliveries(access, webhook.id, beforeOf(after), maxRows + 1);
       details.webhook = webhook.id;
       details.count = Math.min(found.length, maxRows);
       return pageOf(found, maxRows, (row) => row.created_at);

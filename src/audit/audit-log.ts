@@ -96,8 +96,9 @@ export class AuditLog implements CellHooks {
     return this.#frontier.root();
   }
 
-  /** Adds an event to the running batch; returns its index. Call only inside a job of the cell. */
+  /** Adds an event to the running batch; returns its index. @throws internal outside a batch of the cell */
   record(input: EventInput): number {
+    this.#options.cell.requireBatch();
     this.#recorded.push(input);
     const index = this.#frontier.size;
     const text = eventText(input, index, this.#options.clock.now());
@@ -175,14 +176,15 @@ export class AuditLog implements CellHooks {
     return this.#frontier.size > this.#signedSize;
   }
 
-  /** Makes the running batch sign its head even if the last one is young. Call inside a job. */
+  /** Makes the running batch sign its head even if the last one is young. @throws internal outside a batch */
   signNow(): void {
+    this.#options.cell.requireBatch();
     this.#signedAtMs = 0;
     if (this.#pending.length === 0 && this.#signedSize === this.#frontier.size) this.#signedSize = -1;
   }
 
   /**
-   * As `signNow`, and the answers of the running batch wait until the witness has that head. Call inside a job.
+   * As `signNow`, and the answers of the running batch wait until the witness has that head.
    * SECURITY: for what must not be undone by a copy of a second ago: a revocation, an offboarding, the destruction of a key.
    */
   publishNow(): void {

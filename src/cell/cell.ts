@@ -1,6 +1,6 @@
 // A cell: one database and its single writer. Work handed in during one tick commits together, and nobody gets an
 // answer before that commit is durable (D1, D4). It must never let a job await, or release an answer that was not committed.
-import { KeyturnError } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import { type Faults, NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Sql } from './sql.ts';
@@ -9,7 +9,8 @@ import type { Sql } from './sql.ts';
 export type NextTick = (task: () => void) => void;
 
 interface Job {
-  work: () => unknown;
+  work: (given: unknown) => unknown;
+  given: unknown;
   resolve: (value: unknown) => void;
   reject: (error: unknown) => void;
   value?: unknown;
@@ -52,6 +53,7 @@ export class Cell {
   #closed = false;
   #memoryInDoubt = false;
   #running: Job | undefined;
+  #inBatch = false;
   #failure: KeyturnError | undefined;
 
   /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
@@ -71,19 +73,23 @@ export class Cell {
    * An error thrown by `work` undoes only what it did in its own savepoint (guard.ts) and is delivered after the commit, too.
    * @throws storage_full | storage_unavailable when the batch could not be committed; nothing of it took effect then
    */
-  submit<T>(work: () => T): Promise<T> {
-    return this.#enqueue(work, () => this.#schedule());
+  submit<T>(work: () => T): Promise<T>;
+  submit<T, G>(work: (given: G) => T, given: G): Promise<T>;
+  submit<T, G>(work: (given?: G) => T, given?: G): Promise<T> {
+    return this.#enqueue(work, given, () => this.#schedule());
   }
 
   /** As `submit`, for work that nobody waits for: it joins the next batch, so that it costs those who do wait no commit of its own. */
-  submitUnhurried<T>(work: () => T): Promise<T> {
-    return this.#enqueue(work, () => this.#scheduleUnhurried());
+  submitUnhurried<T>(work: () => T): Promise<T>;
+  submitUnhurried<T, G>(work: (given: G) => T, given: G): Promise<T>;
+  submitUnhurried<T, G>(work: (given?: G) => T, given?: G): Promise<T> {
+    return this.#enqueue(work, given, () => this.#scheduleUnhurried());
   }
 
-  #enqueue<T>(work: () => T, schedule: () => void): Promise<T> {
+  #enqueue<T, G>(work: (given: G) => T, given: G, schedule: () => void): Promise<T> {
     if (this.#closed) return Promise.reject(new KeyturnError('unavailable', 'this cell is closed'));
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({ work: work as Job['work'], given, resolve: resolve as (value: unknown) => void, reject });
       schedule();
     });
   }
@@ -136,11 +142,17 @@ export class Cell {
     else void Promise.allSettled(waits).then(() => settle(jobs, left));
   }
 
+  /** SECURITY: what changes rows or records an event outside a batch would be neither undone with one nor in its head. @throws internal */
+  requireBatch(): void {
+    if (!this.#inBatch) fail('internal', 'no batch of this cell is running: submit the work to it');
+  }
+
   /**
-   * What the running job deletes is in no file when the job is answered. Call only inside a job.
+   * What the running job deletes is in no file when the job is answered.
    * The job fails with storage_full or storage_unavailable when the files cannot be cleaned, though what it did is committed.
    */
   eraseResidue(): void {
+    this.requireBatch();
     if (this.#running !== undefined) this.#running.erases = true;
   }
 
@@ -175,24 +187,32 @@ export class Cell {
   }
 
   #runJobs(jobs: Job[]): void {
-    for (const job of jobs) {
-      this.#running = job;
-      try {
-        job.value = job.work();
-      } catch (error) {
-        if (isStorageFailure(error)) throw error;
-        job.failed = true;
-        job.error = error;
-      } finally {
-        this.#running = undefined;
-      }
+    this.#inBatch = true;
+    try {
+      for (const job of jobs) this.#runJob(job);
+      for (const hooks of this.#hooks) hooks.beforeCommit?.();
+      this.#faults.at('cell.before-commit');
+    } finally {
+      this.#inBatch = false;
     }
-    for (const hooks of this.#hooks) hooks.beforeCommit?.();
-    this.#faults.at('cell.before-commit');
   }
 
-  /** Inside a job: what `work` changed is undone, and nothing else, when it throws. */
+  #runJob(job: Job): void {
+    this.#running = job;
+    try {
+      job.value = job.work(job.given);
+    } catch (error) {
+      if (isStorageFailure(error)) throw error;
+      job.failed = true;
+      job.error = error;
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  /** What `work` changed is undone, and nothing else, when it throws. @throws internal outside a batch */
   savepoint<T>(work: () => T): T {
+    this.requireBatch();
     const undo = this.#hooks.flatMap((hooks) => hooks.mark?.() ?? []);
     try {
       return this.#sql.transaction(work);

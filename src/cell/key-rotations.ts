@@ -78,7 +78,7 @@ export class KeyRotationStore {
     return countStale(this.#cell, purpose, keyId);
   }
 
-  /** Moves up to `maxRows` sealed rows of the purpose to its active key. Inside a job. */
+  /** Moves up to `maxRows` sealed rows of the purpose to its active key. */
   rewrap(access: WriteAccess, purpose: Purpose, maxRows: number): number {
     access.check();
     return purpose === 'metadata_mac' ? resealRows(this.#cell, maxRows) : rewrapRows(this.#cell, purpose, maxRows);

@@ -246,12 +246,12 @@ function entered(
     const home = ports.home?.home;
     if (home === undefined) return refuse();
     const isStranger = caller.user === undefined || operation === 'token.exchange';
-    return home.submit(() => (isStranger ? refuse() : home.door.turnAway(caller, asked)));
+    return home.submit((job) => (isStranger ? refuse() : job.door.turnAway(caller, asked)));
   }
   if (operation === 'token.exchange') return context;
   const { vault } = context;
   if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
-    return vault.submit(() => vault.door.turnAway(caller, asked));
+    return vault.submit((job) => job.door.turnAway(caller, asked));
   }
   return context;
 }

@@ -1,20 +1,21 @@
 // What route handlers are given: one tenant or the home cell, and the few things both need.
 
-import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
+import type { EnginePorts } from '../../rotation/engine/due-work.ts';
 import type { Caller } from '../access/principals.ts';
 import type { RunRow } from '../cell/runs.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
+import type { TenantJob } from '../vault/tenant-job.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
 import type { HealthFacts } from './health.ts';
 import type { MetricsFormat } from './metrics.ts';
 
 /** The run engine as routes see it. */
 export interface RotationDoor {
-  readonly ports: Omit<DueWorkPorts, 'vault'>;
-  /** Opens (or joins) a run for the credential; inside a job. */
-  open(caller: Caller, environment: string, name: string): RunRow;
+  readonly ports: EnginePorts;
+  /** Opens (or joins) a run for the credential; `start` sets it going. */
+  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow;
   /** Sets it going in the background. */
   start(credentialId: string): void;
 }
@@ -37,5 +38,5 @@ export interface HomeContext {
   readonly onSetUp: () => void;
   readonly metrics: (format: MetricsFormat) => string;
   readonly health: () => HealthFacts | Promise<HealthFacts>;
-  readonly connectors: DueWorkPorts['connectors'];
+  readonly connectors: EnginePorts['connectors'];
 }

@@ -43,7 +43,7 @@ export class NodeHealth {
     await this.#probe();
     const troubles = tenants.troubles();
     return {
-      storage: home.core.cell.failure?.code ?? storageFailure(troubles, tenants.size),
+      storage: home.failure?.code ?? storageFailure(troubles, tenants.size),
       witnessFails: witness.fails,
       schedulerStopped: this.sinceTickMs > LIMITS.schedulerStoppedMs,
       tenants: troubles,
@@ -57,7 +57,7 @@ export class NodeHealth {
       this.#probedAtMs = performance.now();
       const { home, tenants } = this.#watched;
       // A cell keeps why it failed; the rejection says nothing more.
-      this.#probing = Promise.allSettled([home.core.cell.probe(), tenants.probeFailing()]).then(() => {
+      this.#probing = Promise.allSettled([home.probe(), tenants.probeFailing()]).then(() => {
         this.#probing = undefined;
       });
     }

@@ -3,7 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Authorizer } from '../access/authorizer.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { Labels, Metrics, Sample } from '../http/metrics.ts';
-import type { TenantVault } from '../vault/tenant-vault.ts';
+import type { TenantView } from '../vault/tenant-job.ts';
 import type { NodeHealth, WatchedWitness } from './health.ts';
 import type { NodeTenants } from './tenants.ts';
 
@@ -58,10 +58,10 @@ export function measure(metrics: Metrics, measured: Measured): void {
     () => health.sinceTickMs / 1_000,
   );
   gauge('keyturn_grants_needing_consent', 'Grants of open tenants that are dead at their provider and need a person.', () =>
-    sum(tenants, (vault, lookup) => vault.credentials.countNeedingConsent(lookup)),
+    sum(tenants, ({ credentials }, lookup) => credentials.countNeedingConsent(lookup)),
   );
   gauge('keyturn_webhook_deliveries_waiting', 'Deliveries of open tenants that are not made yet.', () =>
-    sum(tenants, (vault, lookup) => vault.alerts.countWaiting(lookup)),
+    sum(tenants, ({ alerts }, lookup) => alerts.countWaiting(lookup)),
   );
   gauge('keyturn_witness_failing', 'One when the last head of some cell could not be written to the witness.', () =>
     witness.fails ? 1 : 0,
@@ -113,11 +113,11 @@ function tally(codes: readonly string[]): Sample[] {
 }
 
 /** A tenant that cannot be looked into is told by `keyturn_tenants_failing`, and does not hide the others. */
-function sum(tenants: NodeTenants, count: (vault: TenantVault, lookup: Lookup) => number): number {
+function sum(tenants: NodeTenants, count: (view: TenantView, lookup: Lookup) => number): number {
   let total = 0;
   for (const vault of tenants.open()) {
     try {
-      total += vault.door.lookup('metrics', (lookup) => count(vault, lookup));
+      total += vault.lookup('metrics', (lookup, view) => count(view, lookup));
     } catch {
       // counted where it fails
     }

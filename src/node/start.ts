@@ -232,9 +232,9 @@ function watchClock(
 ): void {
   clock.onAnomaly((anomaly) => {
     log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word for now`);
-    void home.submit(() => noteClock(home, anomaly)).catch(() => {});
+    void home.submit((job) => noteClock(job, anomaly)).catch(() => {});
     void tenants.allOpen.then(() => {
-      for (const vault of tenants.open()) void vault.submit(() => tellClock(vault, anomaly)).catch(() => {});
+      for (const vault of tenants.open()) void vault.submit((job) => tellClock(job, anomaly)).catch(() => {});
     });
   });
 }
@@ -361,7 +361,7 @@ function tenantContexts(
 function isFresh(home: HomeVault): boolean {
   return (
     bootstrapPending(home) &&
-    home.door.lookup('status', (lookup) => home.tenants.list(lookup, '', 2).every(({ demo }) => demo === 1))
+    home.lookup('status', (lookup, view) => view.tenants.list(lookup, '', 2).every(({ demo }) => demo === 1))
   );
 }
 
@@ -378,7 +378,7 @@ async function createDemoTenant(
   name: string,
   request: string,
 ): Promise<SecretValue | undefined> {
-  const owner = home.door.lookup('start', (lookup) => home.users.list(lookup, '', 1)[0]?.row);
+  const owner = home.lookup('start', (lookup, view) => view.users.list(lookup, '', 1)[0]?.row);
   const existing = resolveTenant(home, name);
   if (owner === undefined || (existing !== undefined && existing.demo !== 1)) return undefined;
   const grants = [{ role: 'owner' as const, tenantId: '*' }];
@@ -386,7 +386,7 @@ async function createDemoTenant(
   const caller: Caller = { token: undefined, source: { address: '127.0.0.1', userAgent: 'first start' }, request, user };
   if (existing === undefined)
     await createTenant(home, caller, { name, environments: ['staging', 'production'], demo: true }, tenants.provision);
-  const issued = await home.submit(() => createUserToken(home, caller, owner.id, TOUR_TOKEN_TTL_MS));
+  const issued = await home.submit((job) => createUserToken(job, caller, owner.id, TOUR_TOKEN_TTL_MS));
   return issued.token;
 }
 

@@ -80,7 +80,7 @@ export class NodeTenants {
   /** Tenants that could not be opened when they last were to be, and open ones whose last batch could not be stored. */
   troubles(): { readonly id: string; readonly code: ErrorCode }[] {
     const open = this.#open.all().flatMap(({ vault }) => {
-      const code = vault.core.cell.failure?.code;
+      const code = vault.failure?.code;
       return code === undefined ? [] : [{ id: vault.tenant.id, code }];
     });
     return [...[...this.#troubles].map(([id, code]) => ({ id, code })), ...open];
@@ -88,8 +88,8 @@ export class NodeTenants {
 
   /** A few at a time: where a disk is full, all of them fail alike. */
   async probeFailing(): Promise<void> {
-    const failing = this.open().filter(({ core }) => core.cell.failure !== undefined);
-    await Promise.allSettled(failing.slice(0, LIMITS.storageProbesMax).map(({ core }) => core.cell.probe()));
+    const failing = this.open().filter(({ failure }) => failure !== undefined);
+    await Promise.allSettled(failing.slice(0, LIMITS.storageProbesMax).map((vault) => vault.probe()));
   }
 
   open(): TenantVault[] {
@@ -148,14 +148,14 @@ export class NodeTenants {
   /** Finishes tenants that a crash left half made. */
   async finishHalfMade(): Promise<void> {
     const { home } = this.#o;
-    const half = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'creating'));
+    const half = home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'creating'));
     for (const row of half) await finishTenant(home, row, this.provision);
   }
 
   /** Opens every tenant once, in the background, so that the scheduler learns when each is due. */
   async openAll(): Promise<void> {
     const { home, log } = this.#o;
-    const rows = home.door.lookup('start', (lookup) => home.tenants.inState(lookup, 'active'));
+    const rows = home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'active'));
     for (const row of rows) {
       await new Promise((resume) => setImmediate(resume));
       try {
@@ -171,7 +171,7 @@ export class NodeTenants {
   async #noteAnchored(row: TenantRow): Promise<void> {
     const { home } = this.#o;
     if (row.anchored === 1) return;
-    await home.submit(() => home.door.keepBooks('provision', (books) => home.tenants.setAnchored(books, row.id)));
+    await home.submit((job) => job.door.keepBooks('provision', (books) => job.tenants.setAnchored(books, row.id)));
     home.routes.clear();
   }
 
@@ -201,7 +201,7 @@ export class NodeTenants {
         vault,
         engine,
         nextDueAt: () => vault.nextDueAt(),
-        idle: () => engine.idle && vault.idle && vault.core.cell.idle,
+        idle: () => engine.idle && vault.idle,
         close: () => vault.close(),
         runDueWork: () => engine.runDueWork(),
       };

@@ -1,18 +1,18 @@
 // Closes a credential's open run because the credential itself changed. A run that is under way stops by itself (compare-and-set);
 // this closes the record at once, so that its waits do not hold for what came after it.
 import type { WriteAccess } from '../cell/access.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 export function cancelOpenRun(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   credentialId: string,
   why: 'credential_removed' | 'superseded' | 'disconnected',
 ): void {
-  const run = vault.runs.findOpen(access, credentialId);
+  const run = job.runs.findOpen(access, credentialId);
   if (run === undefined) return;
-  const now = vault.around.clock.now();
-  vault.runs.save(access, {
+  const now = job.around.clock.now();
+  job.runs.save(access, {
     ...run,
     state: 'cancelled',
     outcome: why,
@@ -21,5 +21,5 @@ export function cancelOpenRun(
     lease_until: 0,
     lease_owner: '',
   });
-  vault.runs.journal(access, run.id, { step: 'cancelled', status: why, at: now });
+  job.runs.journal(access, run.id, { step: 'cancelled', status: why, at: now });
 }

@@ -12,7 +12,7 @@ import { applyTiming } from './due.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
 import { replacedParts } from './put-grant.ts';
 import { reviewDueAt } from './review-schedule.ts';
-import { credentialTarget, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+import { credentialTarget, type Located, requireActive, type TenantJob } from './tenant-job.ts';
 
 interface Named {
   readonly environment: string;
@@ -20,8 +20,8 @@ interface Named {
   readonly precondition: WritePrecondition;
 }
 
-function save(vault: TenantVault, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
-  return changeCredential(vault, access, located, (draft) => Object.assign(draft, change));
+function save(job: TenantJob, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
+  return changeCredential(job, access, located, (draft) => Object.assign(draft, change));
 }
 
 export interface LabelInput extends Named {
@@ -30,14 +30,14 @@ export interface LabelInput extends Named {
 }
 
 /** Replaces labels and/or description. @throws not_found | precondition_failed | gone */
-export function labelCredential(vault: TenantVault, caller: Caller, input: LabelInput): Located {
-  return vault.door.enter(
+export function labelCredential(job: TenantJob, caller: Caller, input: LabelInput): Located {
+  return job.door.enter(
     caller,
     'credential.label',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       checkPrecondition(requireActive(located.row), input.precondition);
-      return save(vault, access, located, {
+      return save(job, access, located, {
         labels: input.labels === undefined ? located.row.labels : JSON.stringify(input.labels),
         description: input.description ?? located.row.description,
       });
@@ -51,11 +51,11 @@ export interface RollBackInput extends Named {
 }
 
 /** Moves `current` to an older version at once (R5); `previous` then names the one left. @throws conflict for OAuth grants */
-export function rollBack(vault: TenantVault, caller: Caller, input: RollBackInput): Located {
-  return vault.door.enter(
+export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): Located {
+  return job.door.enter(
     caller,
     'credential.rollback',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located, details) => {
       const row = requireActive(located.row);
       checkPrecondition(row, input.precondition);
@@ -64,15 +64,15 @@ export function rollBack(vault: TenantVault, caller: Caller, input: RollBackInpu
       const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'there is no previous version');
       if (target === row.current_version) fail('conflict', 'this version is current already', { pointer: '/version' });
       const version =
-        vault.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
+        job.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
       details.from_version = row.current_version;
       details.version = target;
       const dated = { ...row, value_expires_at: version.value_expires_at };
-      return save(vault, access, located, {
+      return save(job, access, located, {
         current_version: target,
         previous_version: row.current_version,
         value_expires_at: version.value_expires_at,
-        review_due_at: reviewDueAt(dated, vault.around.clock.now()),
+        review_due_at: reviewDueAt(dated, job.around.clock.now()),
       });
     },
   );
@@ -83,17 +83,17 @@ export interface DeleteInput extends Named {
 }
 
 /** Unreadable at once, restorable until the window ends, then destroyed (ER-06). Repeating it changes nothing. */
-export function deleteCredential(vault: TenantVault, caller: Caller, input: DeleteInput): Located {
-  return vault.door.enter(
+export function deleteCredential(job: TenantJob, caller: Caller, input: DeleteInput): Located {
+  return job.door.enter(
     caller,
     'credential.delete',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state === 'deleted') return located;
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(vault, access, located.row.id, 'credential_removed');
-      const now = vault.around.clock.now();
-      return save(vault, access, located, {
+      cancelOpenRun(job, access, located.row.id, 'credential_removed');
+      const now = job.around.clock.now();
+      return save(job, access, located, {
         state: 'deleted',
         deleted_at: now,
         destroy_after_at: now + (input.recoveryWindowMs ?? LIMITS.recoveryWindowDefaultMs),
@@ -104,67 +104,67 @@ export function deleteCredential(vault: TenantVault, caller: Caller, input: Dele
 }
 
 /** Takes a deletion back within its window. @throws conflict when it is not deleted | gone when the window has ended */
-export function restoreCredential(vault: TenantVault, caller: Caller, input: Named): Located {
-  return vault.door.enter(
+export function restoreCredential(job: TenantJob, caller: Caller, input: Named): Located {
+  return job.door.enter(
     caller,
     'credential.restore',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
-      if ((located.row.destroy_after_at ?? 0) <= vault.around.clock.now()) fail('gone', 'the recovery window has ended');
+      if ((located.row.destroy_after_at ?? 0) <= job.around.clock.now()) fail('gone', 'the recovery window has ended');
       checkPrecondition(located.row, input.precondition);
-      return changeCredential(vault, access, located, (draft) => {
+      return changeCredential(job, access, located, (draft) => {
         draft.state = 'active';
         draft.deleted_at = null;
-        planAnew(vault, access, draft);
+        planAnew(job, access, draft);
       });
     },
   );
 }
 
 /** What lay still while it was deleted is planned as after a put of the same value. */
-function planAnew(vault: TenantVault, access: WriteAccess, draft: Draft): void {
-  const now = vault.around.clock.now();
+function planAnew(job: TenantJob, access: WriteAccess, draft: Draft): void {
+  const now = job.around.clock.now();
   if (draft.kind !== 'oauth2') {
     draft.review_due_at = reviewDueAt(draft, now);
     return;
   }
-  const retained = jsonBytes(replacedParts(vault, access, draft));
-  applyTiming(vault, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
+  const retained = jsonBytes(replacedParts(job, access, draft));
+  applyTiming(job, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
   retained.fill(0);
   const isAlive = draft.health === 'ready' || draft.health === 'degraded';
   draft.review_due_at = isAlive ? now : null;
 }
 
 /** Destroys every sealed byte now, without a window. Needs a second person (guard.ts). */
-export function destroyCredential(vault: TenantVault, caller: Caller, input: Named): void {
-  vault.door.enter(
+export function destroyCredential(job: TenantJob, caller: Caller, input: Named): void {
+  job.door.enter(
     caller,
     'credential.destroy',
-    (lookup) => credentialTarget(vault, lookup, input.environment, input.name),
+    (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located, details) => {
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(vault, access, located.row.id, 'credential_removed');
-      details.count = destroyNow(vault, access, located);
+      cancelOpenRun(job, access, located.row.id, 'credential_removed');
+      details.count = destroyNow(job, access, located);
     },
   );
 }
 
 /** The scheduler's half: destroys what outlived its recovery window. Returns how many; none while the clock is not steady. */
-export function destroyExpired(vault: TenantVault, maxRows: number): number {
+export function destroyExpired(job: TenantJob, maxRows: number): number {
   // SECURITY: a clock that jumped must not destroy what its owner may still want back (D17).
-  if (!vault.around.clock.isSteady()) return 0;
-  const now = vault.around.clock.now();
-  const due = vault.door.lookup('scheduler', (lookup) =>
-    vault.credentials.dueForDestruction(lookup, now, maxRows).map((row) => ({
+  if (!job.around.clock.isSteady()) return 0;
+  const now = job.around.clock.now();
+  const due = job.door.lookup('scheduler', (lookup) =>
+    job.credentials.dueForDestruction(lookup, now, maxRows).map((row) => ({
       row,
-      environment: vault.credentials.environmentById(lookup, row.environment_id),
+      environment: job.credentials.environmentById(lookup, row.environment_id),
     })),
   );
   const failures: unknown[] = [];
   for (const located of due) {
     try {
-      destroyOne(vault, located);
+      destroyOne(job, located);
     } catch (error) {
       // A damaged row stays and is reported; the others' time is up all the same. A failing disk undoes the whole batch.
       if (isStorageFailure(error)) throw error;
@@ -175,21 +175,21 @@ export function destroyExpired(vault: TenantVault, maxRows: number): number {
   return due.length;
 }
 
-function destroyOne(vault: TenantVault, { environment, row }: Located): void {
-  vault.door.enterAsSystem(
+function destroyOne(job: TenantJob, { environment, row }: Located): void {
+  job.door.enterAsSystem(
     'recovery-window',
     'credential.destroy',
-    (lookup) => credentialTarget(vault, lookup, environment.name, row.name),
+    (lookup) => credentialTarget(job, lookup, environment.name, row.name),
     (access, subject, details) => {
-      details.count = destroyNow(vault, access, subject);
+      details.count = destroyNow(job, access, subject);
     },
   );
 }
 
-function destroyNow(vault: TenantVault, access: WriteAccess, located: Located): number {
-  const versions = vault.credentials.dropVersions(access, located.row.id);
+function destroyNow(job: TenantJob, access: WriteAccess, located: Located): number {
+  const versions = job.credentials.dropVersions(access, located.row.id);
   // INVARIANT: gone when the answer says so, from the write-ahead log, too (test/faults/residue.test.ts).
-  vault.core.cell.eraseResidue();
-  save(vault, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
+  job.core.cell.eraseResidue();
+  save(job, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;
 }

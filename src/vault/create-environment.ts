@@ -3,29 +3,29 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { EnvironmentRow } from '../cell/credentials.ts';
-import { type TenantVault, tenantTarget } from './tenant-vault.ts';
+import { type TenantJob, tenantTarget } from './tenant-job.ts';
 
 /** @throws conflict when the name is taken */
-export function createEnvironment(vault: TenantVault, caller: Caller, name: string): EnvironmentRow {
-  return vault.door.enter(
+export function createEnvironment(job: TenantJob, caller: Caller, name: string): EnvironmentRow {
+  return job.door.enter(
     caller,
     'environment.create',
-    () => ({ ...tenantTarget(vault), target: { type: 'environment', environment: name, name } }),
+    () => ({ ...tenantTarget(job), target: { type: 'environment', environment: name, name } }),
     (access) => {
-      if (vault.credentials.findEnvironment(access, name) !== undefined)
+      if (job.credentials.findEnvironment(access, name) !== undefined)
         fail('conflict', 'the environment exists already', { pointer: '/name' });
-      const row = { id: newId('environment', vault.around.entropy), name, created_at: vault.around.clock.now() };
-      vault.credentials.insertEnvironment(access, row);
+      const row = { id: newId('environment', job.around.entropy), name, created_at: job.around.clock.now() };
+      job.credentials.insertEnvironment(access, row);
       return row;
     },
   );
 }
 
-export function listEnvironments(vault: TenantVault, caller: Caller): EnvironmentRow[] {
-  return vault.door.enter(
+export function listEnvironments(job: TenantJob, caller: Caller): EnvironmentRow[] {
+  return job.door.enter(
     caller,
     'environment.list',
-    () => tenantTarget(vault),
-    (access) => vault.credentials.environments(access),
+    () => tenantTarget(job),
+    (access) => job.credentials.environments(access),
   );
 }

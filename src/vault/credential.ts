@@ -5,7 +5,7 @@ import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { grantFacts } from './grant-facts.ts';
-import type { Located, TenantVault } from './tenant-vault.ts';
+import type { Located, TenantJob } from './tenant-job.ts';
 
 /** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
 export type Draft = CredentialRow;
@@ -26,14 +26,14 @@ export interface NewCredential {
 
 /** A credential with its first version to come, not inserted yet; nothing of it is due. */
 export function newDraft(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   environment: EnvironmentRow,
   { name, kind, connector, config, labels, description }: NewCredential,
 ): CredentialRow {
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   return {
-    id: newId('credential', vault.around.entropy),
+    id: newId('credential', job.around.entropy),
     environment_id: environment.id,
     name,
     kind,
@@ -73,9 +73,9 @@ export function labelsOf({ labels }: Pick<CredentialRow, 'labels'>): Readonly<Re
   return JSON.parse(labels) as Record<string, string>;
 }
 
-/** Changes a credential in one step. Inside a job. */
+/** Changes a credential in one step. */
 export function changeCredential(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   { environment, row }: Located,
   change: (draft: Draft) => void,
@@ -83,41 +83,41 @@ export function changeCredential(
   const draft = draftOf(row);
   change(draft);
   // It may have another name from now on.
-  vault.cache.forget(environment.name, row.name);
-  return saveDraft(vault, access, environment, draft);
+  job.cache.forget(environment.name, row.name);
+  return saveDraft(job, access, environment, draft);
 }
 
-/** Inserts a credential as it is given; its version follows. Inside a job. */
-export function createCredential(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
+/** Inserts a credential as it is given; its version follows. */
+export function createCredential(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   planByState(draft);
-  vault.credentials.insert(access, draft);
-  return told(vault, environment, draft);
+  job.credentials.insert(access, draft);
+  return told(job, environment, draft);
 }
 
-/** Saves a draft of an existing credential under the next revision. Inside a job. */
-export function saveDraft(vault: TenantVault, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
+/** Saves a draft of an existing credential under the next revision. */
+export function saveDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   draft.revision += 1;
-  draft.updated_at = vault.around.clock.now();
+  draft.updated_at = job.around.clock.now();
   planByState(draft);
-  vault.credentials.save(access, draft);
-  return told(vault, environment, draft);
+  job.credentials.save(access, draft);
+  return told(job, environment, draft);
 }
 
-/** As `saveDraft` for what changes nothing that a reader has from it: days worked out anew, when it was last looked at. Inside a job. */
+/** As `saveDraft` for what changes nothing that a reader has from it: days worked out anew, when it was last looked at. */
 export function saveUnseen(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess | Bookkeeping<'review'>,
   environment: EnvironmentRow,
   draft: Draft,
 ): void {
   planByState(draft);
-  vault.credentials.save(access, draft);
-  told(vault, environment, draft);
+  job.credentials.save(access, draft);
+  told(job, environment, draft);
 }
 
-function told(vault: TenantVault, environment: EnvironmentRow, row: CredentialRow): Located {
-  vault.cache.forget(environment.name, row.name);
-  vault.dueChanged();
+function told(job: TenantJob, environment: EnvironmentRow, row: CredentialRow): Located {
+  job.cache.forget(environment.name, row.name);
+  job.dueChanged();
   return { environment, row };
 }
 

@@ -3,14 +3,15 @@ import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialFilter, EnvironmentRow, VersionFacts } from '../cell/credentials.ts';
-import { credentialTarget, environmentTarget, type Located, type TenantVault } from './tenant-vault.ts';
+import { credentialTarget, environmentTarget, type Located, type TenantJob } from './tenant-job.ts';
+import type { TenantVault } from './tenant-vault.ts';
 
 /** Also finds a deleted credential in its recovery window. @throws not_found */
-export function describeCredential(vault: TenantVault, caller: Caller, environment: string, name: string): Located {
-  return vault.door.enter(
+export function describeCredential(job: TenantJob, caller: Caller, environment: string, name: string): Located {
+  return job.door.enter(
     caller,
     'credential.describe',
-    (lookup) => credentialTarget(vault, lookup, environment, name),
+    (lookup) => credentialTarget(job, lookup, environment, name),
     (_access, located) => located,
   );
 }
@@ -34,15 +35,15 @@ interface ListTurn extends Page<Located> {
   readonly visible: (name: string) => boolean;
 }
 
-/** One turn of a list, inside a job. Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
-export function listCredentials(vault: TenantVault, caller: Caller, input: ListCredentialsInput): ListTurn {
-  return vault.door.enter(
+/** One turn of a list. Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
+export function listCredentials(job: TenantJob, caller: Caller, input: ListCredentialsInput): ListTurn {
+  return job.door.enter(
     caller,
     'credential.list',
-    (lookup) => environmentTarget(vault, lookup, input.environment),
+    (lookup) => environmentTarget(job, lookup, input.environment),
     (access, environment, details, principal) => {
       const visible = principal.type === 'Workload' ? principal.matches : undefined;
-      const page = pageOf(vault, access, environment, visible, input);
+      const page = pageOf(job, access, environment, visible, input);
       if (page.next === undefined || page.rows.length === input.maxRows) details.count = page.rows.length;
       return { ...page, environment, visible: visible ?? (() => true) };
     },
@@ -55,8 +56,8 @@ export async function filledPage(vault: TenantVault, first: ListTurn, input: Lis
   let { next } = first;
   for (let turn = 1; turn < LIMITS.listTurnsMax && next !== undefined && rows.length < input.maxRows; turn++) {
     const rest = { ...input, afterName: next, maxRows: input.maxRows - rows.length };
-    const more = await vault.submit(() =>
-      vault.door.lookup('list', (lookup) => pageOf(vault, lookup, first.environment, first.visible, rest)),
+    const more = await vault.submit((job) =>
+      job.door.lookup('list', (lookup) => pageOf(job, lookup, first.environment, first.visible, rest)),
     );
     rows.push(...more.rows);
     next = more.next;
@@ -65,7 +66,7 @@ export async function filledPage(vault: TenantVault, first: ListTurn, input: Lis
 }
 
 function pageOf(
-  vault: TenantVault,
+  job: TenantJob,
   access: Lookup,
   environment: EnvironmentRow,
   visible: ((name: string) => boolean) | undefined,
@@ -73,8 +74,8 @@ function pageOf(
 ): Page<Located> {
   // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
   const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
-  const whole = { ...filter, environmentId: environment.id, nowMs: vault.around.clock.now() };
-  const found = vault.credentials.list(access, whole, afterName, asked);
+  const whole = { ...filter, environmentId: environment.id, nowMs: job.around.clock.now() };
+  const found = job.credentials.list(access, whole, afterName, asked);
   const fitting = visible === undefined ? found.rows : found.rows.filter((row) => visible(row.name));
   const rows = fitting.slice(0, maxRows).map((row) => ({ environment, row }));
   return { rows, next: fitting.length > maxRows ? rows.at(-1)?.row.name : found.scannedTo };
@@ -86,19 +87,19 @@ export interface HistoryEntry extends VersionFacts {
 
 /** Newest version first. */
 export function listVersions(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   environment: string,
   name: string,
   beforeVersion: number,
   maxRows: number,
 ): Page<HistoryEntry> {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'credential.describe',
-    (lookup) => credentialTarget(vault, lookup, environment, name),
+    (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = vault.credentials.versions(access, row.id, beforeVersion, maxRows + 1);
+      const found = job.credentials.versions(access, row.id, beforeVersion, maxRows + 1);
       const page = found.slice(0, maxRows);
       const rows = page.map((facts) => ({
         ...facts,

@@ -8,22 +8,22 @@ import type { CredentialFacts } from '../cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
 import type { BoundSettings } from './credential-kinds.ts';
-import { foundCredential, type Located, type TenantVault } from './tenant-vault.ts';
+import { foundCredential, type Located, type TenantJob } from './tenant-job.ts';
 
 type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
 
 /** What is sealed with the secrets of an OAuth grant that has these settings; undefined for another kind of credential. */
-export function boundSettings(vault: TenantVault, { kind, connector, config }: Settled): BoundSettings | undefined {
+export function boundSettings(job: TenantJob, { kind, connector, config }: Settled): BoundSettings | undefined {
   if (kind !== 'oauth2' || connector === null) return undefined;
   const bound = boundPart(configOf({ config }));
-  const places = destinationsOf(vault, { connector, config: bound });
+  const places = destinationsOf(job, { connector, config: bound });
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };
 }
 
 /** Undefined where nobody can tell: there is no engine here, or the connector is gone. */
-function destinationsOf(vault: TenantVault, { connector, config }: BoundSettings): readonly string[] | undefined {
+function destinationsOf(job: TenantJob, { connector, config }: BoundSettings): readonly string[] | undefined {
   try {
-    return vault.refresher?.destinationsOf(connector, config);
+    return job.refresher?.destinationsOf(connector, config);
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;
@@ -40,13 +40,13 @@ export interface Redirection {
  * @param open parameters that are told anew at each consent, within the connector's own hosts
  */
 export function redirection(
-  vault: TenantVault,
+  job: TenantJob,
   before: BoundSettings,
   after: BoundSettings,
   open: ReadonlySet<string> = new Set(),
 ): Redirection | undefined {
   if (before.connector === after.connector && changedSetting(before.config, after.config, open) === undefined) return undefined;
-  const [was, is] = [destinationsOf(vault, before), destinationsOf(vault, after)];
+  const [was, is] = [destinationsOf(job, before), destinationsOf(job, after)];
   if (was === undefined || is === undefined || was.join(' ') === is.join(' ')) return undefined;
   return { from_hosts: hostsAsText(hostsOf(was)), to_hosts: hostsAsText(hostsOf(is)) };
 }
@@ -63,27 +63,21 @@ export interface Redirecting {
  * it refuses undoes the whole, and an event of something undone must not stay.
  * @throws forbidden
  */
-export function redirect(
-  vault: TenantVault,
-  caller: Caller,
-  located: Located,
-  { before, after, takesEffect }: Redirecting,
-): void {
-  const moved = before === undefined || after === undefined ? undefined : redirection(vault, before, after);
+export function redirect(job: TenantJob, caller: Caller, located: Located, { before, after, takesEffect }: Redirecting): void {
+  const moved = before === undefined || after === undefined ? undefined : redirection(job, before, after);
   if (moved === undefined) return;
   const { environment, row } = located;
-  vault.door.enter(
+  job.door.enter(
     caller,
     'credential.redirect',
-    () => foundCredential(vault, environment, row),
+    () => foundCredential(job, environment, row),
     (access, _subject, details) => {
       Object.assign(details, moved);
-      if (takesEffect) tellRedirected(vault, access, located, moved);
+      if (takesEffect) tellRedirected(job, access, located, moved);
     },
   );
 }
 
-/** Inside a job. */
-export function tellRedirected(vault: TenantVault, access: WriteAccess, { environment, row }: Located, moved: Redirection): void {
-  raiseAlert(vault, access, row, environment.name, 'credential.destination_changed', { ...moved });
+export function tellRedirected(job: TenantJob, access: WriteAccess, { environment, row }: Located, moved: Redirection): void {
+  raiseAlert(job, access, row, environment.name, 'credential.destination_changed', { ...moved });
 }

@@ -7,19 +7,19 @@ import type { RetainedGrant } from './credential-kinds.ts';
 import { grantFacts } from './grant-facts.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
 
 /** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
-export function renewalRules(vault: TenantVault, facts: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RenewalRules {
-  if (facts.kind !== 'oauth2' || vault.refresher === undefined) return BY_REFRESH_TOKEN;
-  return vault.refresher.checkSettings(facts.connector ?? '', configOf(facts));
+export function renewalRules(job: TenantJob, facts: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RenewalRules {
+  if (facts.kind !== 'oauth2' || job.refresher === undefined) return BY_REFRESH_TOKEN;
+  return job.refresher.checkSettings(facts.connector ?? '', configOf(facts));
 }
 
-function rulesOrDefault(vault: TenantVault, facts: CredentialRow): RenewalRules {
+function rulesOrDefault(job: TenantJob, facts: CredentialRow): RenewalRules {
   try {
-    return renewalRules(vault, facts);
+    return renewalRules(job, facts);
   } catch {
     return BY_REFRESH_TOKEN;
   }
@@ -33,11 +33,11 @@ export interface Timed {
 
 /** Plans from a value that is current from now on; `rules` default to what can be found out without refusing anything. */
 export function applyTiming(
-  vault: TenantVault,
+  job: TenantJob,
   draft: Draft,
   { expiresAtMs, retained }: Timed,
   now: number,
-  rules: RenewalRules = rulesOrDefault(vault, draft),
+  rules: RenewalRules = rulesOrDefault(job, draft),
 ): void {
   draft.value_expires_at = expiresAtMs ?? null;
   draft.refresh_due_at = null;
@@ -46,26 +46,26 @@ export function applyTiming(
   if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(retained))) return;
   if (expiresAtMs === undefined) draft.refresh_due_at = now;
   else if (configOf(draft).refresh === 'on_read') {
-    draft.refresh_due_at = keepAliveAt(now, rules.idleMs, vault.around.entropy.fraction());
+    draft.refresh_due_at = keepAliveAt(now, rules.idleMs, job.around.entropy.fraction());
   } else {
     const brought = grantFacts(draft).refreshedAt === now;
-    draft.refresh_due_at = brought ? afterHandOut(vault, now, expiresAtMs) : aheadOf(vault, now, expiresAtMs);
+    draft.refresh_due_at = brought ? afterHandOut(job, now, expiresAtMs) : aheadOf(job, now, expiresAtMs);
   }
 }
 
 /** Plans from an end that was learnt of a token which is current already: a keep-alive stays where it is. */
-export function applyLearntEnd(vault: TenantVault, draft: Draft, endsAtMs: number, now: number): void {
+export function applyLearntEnd(job: TenantJob, draft: Draft, endsAtMs: number, now: number): void {
   const { refresh_due_at: planned, value_expires_at: before } = draft;
   draft.value_expires_at = endsAtMs;
-  if (planned !== null && planned <= (before ?? 0)) draft.refresh_due_at = afterHandOut(vault, now, endsAtMs);
+  if (planned !== null && planned <= (before ?? 0)) draft.refresh_due_at = afterHandOut(job, now, endsAtMs);
 }
 
-function aheadOf(vault: TenantVault, now: number, expiresAtMs: number): number {
-  return refreshDueAt(now, expiresAtMs, vault.around.entropy.fraction());
+function aheadOf(job: TenantJob, now: number, expiresAtMs: number): number {
+  return refreshDueAt(now, expiresAtMs, job.around.entropy.fraction());
 }
 
-function afterHandOut(vault: TenantVault, now: number, expiresAtMs: number): number {
-  return endsAtOnce(now, expiresAtMs) ? now + LIMITS.refreshCoolDownMs : aheadOf(vault, now, expiresAtMs);
+function afterHandOut(job: TenantJob, now: number, expiresAtMs: number): number {
+  return endsAtOnce(now, expiresAtMs) ? now + LIMITS.refreshCoolDownMs : aheadOf(job, now, expiresAtMs);
 }
 
 function hasRefreshToken(retained: Uint8Array): boolean {

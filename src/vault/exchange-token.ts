@@ -9,6 +9,7 @@ import type { WorkloadRow } from '../cell/workloads.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import { publicKeyId } from '../crypto/public-key.ts';
 import { type IssuedToken, issueToken } from './manage-workloads.ts';
+import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export type ClientProof =
@@ -36,11 +37,11 @@ export async function exchangeToken(
   audiences: readonly string[],
 ): Promise<IssuedToken & { readonly workload: string }> {
   const claims = proof.method === 'private_key_jwt' ? await verifyAssertion(vault, proof.assertion, audiences) : undefined;
-  return vault.submit(() => {
-    const principal = vault.door.keepBooks('authentication', (books) =>
+  return vault.submit((job) => {
+    const principal = job.door.keepBooks('authentication', (books) =>
       proof.method === 'client_secret'
-        ? vault.authenticator.byClientSecret(books, proof.clientSecret)
-        : provenBy(vault, books, claims as VerifiedAssertion),
+        ? job.authenticator.byClientSecret(books, proof.clientSecret)
+        : provenBy(job, books, claims as VerifiedAssertion),
     );
     if (principal === undefined || (proof.clientId !== undefined && proof.clientId !== principal.id))
       throw refused('bad client proof');
@@ -48,8 +49,8 @@ export async function exchangeToken(
       noteForeignNetwork(vault, caller, principal);
       throw refused('foreign network');
     }
-    vault.door.keepBooks('authentication', (books) => vault.authenticator.markProven(books, principal));
-    return issue(vault, caller, principal);
+    job.door.keepBooks('authentication', (books) => job.authenticator.markProven(books, principal));
+    return issue(job, caller, principal);
   });
 }
 
@@ -59,29 +60,29 @@ export async function exchangeToken(
  * would tell a right proof from a wrong one.
  */
 function noteForeignNetwork(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): void {
-  const note = () =>
-    vault.door.refuse(principal, caller, 'token.exchange', exchangeTarget(vault, principal).target, 'foreign network');
+  const note = (job: TenantJob) =>
+    job.door.refuse(principal, caller, 'token.exchange', exchangeTarget(job, principal).target, 'foreign network');
   vault.submitUnhurried(note).catch(() => {});
 }
 
-function exchangeTarget(vault: TenantVault, principal: WorkloadPrincipal) {
+function exchangeTarget(job: TenantJob, principal: WorkloadPrincipal) {
   const { id, name, environment } = principal;
   return {
-    resource: { type: 'Workload' as const, tenant: vault.tenant.id, environment },
+    resource: { type: 'Workload' as const, tenant: job.tenant.id, environment },
     target: { type: 'workload', id, name, environment },
     subject: true as const,
   };
 }
 
-function issue(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): IssuedToken & { readonly workload: string } {
-  return vault.door.enterAs(
+function issue(job: TenantJob, caller: Caller, principal: WorkloadPrincipal): IssuedToken & { readonly workload: string } {
+  return job.door.enterAs(
     principal,
     caller,
     'token.exchange',
-    () => exchangeTarget(vault, principal),
+    () => exchangeTarget(job, principal),
     (access, _subject, details) => {
-      const expiresAtMs = Math.min(vault.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
-      const issued = issueToken(vault, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });
+      const expiresAtMs = Math.min(job.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
+      const issued = issueToken(job, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });
       details.token = issued.publicId;
       return { ...issued, workload: principal.id };
     },
@@ -97,21 +98,20 @@ interface VerifiedAssertion {
 }
 
 function provenBy(
-  vault: TenantVault,
+  job: TenantJob,
   books: Bookkeeping<'authentication'>,
   claims: VerifiedAssertion,
 ): WorkloadPrincipal | undefined {
-  const row = vault.workloads.find(books, claims.workloadId);
+  const row = job.workloads.find(books, claims.workloadId);
   if (row === undefined) return undefined;
   const jtiHash = sha256(new TextEncoder().encode(`${row.id}\n${claims.jti}`));
-  if (!vault.workloads.claimAssertion(books, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs))
-    throw refused('assertion replayed');
-  return vault.authenticator.byProof(row, claims.keyId);
+  if (!job.workloads.claimAssertion(books, jtiHash, claims.expiresAtMs + LIMITS.clockSkewMs)) throw refused('assertion replayed');
+  return job.authenticator.byProof(row, claims.keyId);
 }
 
 async function verifyAssertion(vault: TenantVault, assertion: string, audiences: readonly string[]): Promise<VerifiedAssertion> {
   const subject = unverifiedSubject(assertion);
-  const row = vault.door.lookup('authentication', (lookup): WorkloadRow | undefined => vault.workloads.find(lookup, subject));
+  const row = vault.lookup('authentication', (lookup, view): WorkloadRow | undefined => view.workloads.find(lookup, subject));
   if (row === undefined || row.id !== subject || row.jwks === null) throw refused('unknown client');
   try {
     const { payload, key } = await jwtVerify(assertion, createLocalJWKSet(JSON.parse(row.jwks) as JSONWebKeySet), {

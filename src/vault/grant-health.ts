@@ -5,7 +5,7 @@ import { raiseAlert } from '../alerts/raise-alert.ts';
 import { toTimestamp } from '../base/clock.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
 
@@ -21,7 +21,7 @@ export function mayBeTriedAgain(cause: string | null): boolean {
 
 /** Changes `facts` in place and raises the alert; the caller saves the row and forgets it from the cache. True when the state changed. */
 export function changeHealth(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
@@ -29,14 +29,14 @@ export function changeHealth(
   cause: string | null,
 ): boolean {
   const before = facts.health;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   facts.health_cause = cause;
   if (health === 'needs_consent' || health === 'disconnected') facts.refresh_due_at = null;
   if (before === health) return false;
   facts.health = health;
   facts.health_since = now;
   facts.review_due_at = now; // what ends it, and whether that must be told, may be another thing now
-  raiseAlert(vault, access, facts, environment, `credential.${health}`, { before, cause, since: toTimestamp(now) });
-  vault.dueChanged();
+  raiseAlert(job, access, facts, environment, `credential.${health}`, { before, cause, since: toTimestamp(now) });
+  job.dueChanged();
   return true;
 }

@@ -8,7 +8,7 @@ import type { CredentialFacts } from '../cell/credentials.ts';
 import { configOf } from './credential.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from './grant-facts.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 export interface ScopeComparison {
   /** The union of what the workflows need and what the connector cannot do without. */
@@ -52,10 +52,10 @@ export interface NotedScope {
 
 /**
  * Keeps what was granted in `facts` (the caller saves the row) and raises one alert when what is missing or too much became another set.
- * Inside a job. True when it did.
+ * True when it did.
  */
 export function noteGrantedScope(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
@@ -74,6 +74,6 @@ export function noteGrantedScope(
   details.scopes_extra = extra.length;
   // What is missing are our own words; what is too much are the provider's, so only their number is told.
   const alert = { missing: missing.join(' '), scopes_missing: missing.length, scopes_extra: extra.length };
-  raiseAlert(vault, access, facts, environment, 'credential.scopes_changed', alert);
+  raiseAlert(job, access, facts, environment, 'credential.scopes_changed', alert);
   return true;
 }

@@ -8,7 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, type GrantFacts, type GuardSign, grantFacts } from './grant-facts.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** Whether an imported grant is watched still: a week, or for as long as the other system is said to use it. */
 export function isWatched(facts: GrantFacts, nowMs: number): boolean {
@@ -50,10 +50,10 @@ export function signOnPut(before: CredentialFacts, sameGrant: boolean, nowMs: nu
 
 /**
  * Keeps the sign in `facts` (the caller saves the row) and raises one alert for the grant's first sign; later ones change nothing until a
- * consent clears it. Inside a job. True when it was the first.
+ * consent clears it. True when it was the first.
  */
 export function noteSign(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
@@ -61,10 +61,10 @@ export function noteSign(
   details: EventDetails,
 ): boolean {
   if (grantFacts(facts).guard !== undefined) return false;
-  const at = vault.around.clock.now();
+  const at = job.around.clock.now();
   changeGrantFacts(facts, { guard: { sign, at } });
   details.sign = sign;
-  raiseAlert(vault, access, facts, environment, 'credential.used_elsewhere', { sign, since: toTimestamp(at) });
+  raiseAlert(job, access, facts, environment, 'credential.used_elsewhere', { sign, since: toTimestamp(at) });
   return true;
 }
 

@@ -3,10 +3,10 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Lookup } from '../cell/access.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import type { Page } from './describe-credential.ts';
-import { type HomeVault, installationTarget } from './home-vault.ts';
+import { type HomeJob, installationTarget } from './home-job.ts';
+import type { HomeVault } from './home-vault.ts';
 
 export interface CreateTenantInput {
   readonly name: string;
@@ -17,21 +17,21 @@ export interface CreateTenantInput {
 /** Makes the tenant's own cell; idempotent, so that a crash between the steps is repaired by doing it again. */
 export type Provision = (tenant: TenantRow, environments: readonly string[]) => Promise<void>;
 
-/** The first half, inside a job of the home cell: the row that claims the name. @throws conflict when the name is taken */
-export function claimTenant(home: HomeVault, caller: Caller, input: CreateTenantInput): TenantRow {
-  return home.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
-    if (home.tenants.find(access, input.name) !== undefined)
+/** The first half: the row that claims the name. @throws conflict when the name is taken */
+export function claimTenant(job: HomeJob, caller: Caller, input: CreateTenantInput): TenantRow {
+  return job.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
+    if (job.tenants.find(access, input.name) !== undefined)
       fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
     const tenant = {
-      id: newId('tenant', home.around.entropy),
+      id: newId('tenant', job.around.entropy),
       name: input.name,
       state: 'creating',
       demo: input.demo ? 1 : 0,
       environments: JSON.stringify(input.environments),
-      created_at: home.around.clock.now(),
+      created_at: job.around.clock.now(),
       created_by: access.principalId,
     };
-    home.tenants.insert(access, tenant);
+    job.tenants.insert(access, tenant);
     details.tenant = tenant.id;
     return { ...tenant, witnessed: null, anchored: 0 };
   });
@@ -44,7 +44,7 @@ export async function createTenant(
   input: CreateTenantInput,
   provision: Provision,
 ): Promise<TenantRow> {
-  const row = await home.submit(() => claimTenant(home, caller, input));
+  const row = await home.submit((job) => claimTenant(job, caller, input));
   home.around.faults.at('tenant.after-row');
   await finishTenant(home, row, provision);
   return { ...row, state: 'active' };
@@ -52,7 +52,7 @@ export async function createTenant(
 
 /** The tenant of this name whose second half failed or is still running. */
 export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undefined {
-  const row = home.door.lookup('provision', (lookup) => home.tenants.find(lookup, name));
+  const row = home.lookup('provision', (lookup, view) => view.tenants.find(lookup, name));
   return row?.state === 'creating' ? row : undefined;
 }
 
@@ -60,7 +60,7 @@ export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undef
 export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
   await provision(row, JSON.parse(row.environments) as string[]);
   home.around.faults.at('tenant.after-cell');
-  await home.submit(() => home.door.keepBooks('provision', (access) => home.tenants.setState(access, row.id, 'active')));
+  await home.submit((job) => job.door.keepBooks('provision', (access) => job.tenants.setState(access, row.id, 'active')));
 }
 
 function visibleTo(caller: Caller): (row: TenantRow) => boolean {
@@ -69,8 +69,8 @@ function visibleTo(caller: Caller): (row: TenantRow) => boolean {
 }
 
 /** Only tenants at which the caller has a role (X4). */
-export function listTenants(home: HomeVault, caller: Caller, afterName: string, maxRows: number): Page<TenantRow> {
-  return home.door.enter(caller, 'tenant.list', installationTarget('tenants'), (access, _subject, details) => {
+export function listTenants(job: HomeJob, caller: Caller, afterName: string, maxRows: number): Page<TenantRow> {
+  return job.door.enter(caller, 'tenant.list', installationTarget('tenants'), (access, _subject, details) => {
     const visible = visibleTo(caller);
     // As in describe-credential.ts: a small page must not mean many queries for tenants that are not the caller's.
     const seesAll = caller.user?.grants.some((grant) => grant.tenantId === '*') === true;
@@ -78,7 +78,7 @@ export function listTenants(home: HomeVault, caller: Caller, afterName: string, 
     const rows: TenantRow[] = [];
     let after = afterName;
     for (;;) {
-      const batch = home.tenants.list(access, after, batchRows);
+      const batch = job.tenants.list(access, after, batchRows);
       for (const row of batch) {
         if (visible(row)) rows.push(row);
         after = row.name;
@@ -96,7 +96,7 @@ export function listTenants(home: HomeVault, caller: Caller, afterName: string, 
 export function resolveTenant(home: HomeVault, idOrName: string): TenantRow | undefined {
   const known = home.routes.get(idOrName);
   if (known !== undefined) return known;
-  const row = home.door.lookup('routing', (lookup: Lookup) => home.tenants.find(lookup, idOrName));
+  const row = home.lookup('routing', (lookup, view) => view.tenants.find(lookup, idOrName));
   if (row?.state !== 'active') return undefined;
   home.routes.set(idOrName, row);
   return row;

@@ -7,7 +7,7 @@ import type { WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
-import { type HomeVault, installationTarget, userTarget } from './home-vault.ts';
+import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
 
 export interface GrantInput {
@@ -33,35 +33,30 @@ export interface UserWithGrants {
  * @throws conflict | forbidden when a grant exceeds the caller's own | not_found
  */
 export function createUser(
-  home: HomeVault,
+  job: HomeJob,
   caller: Caller,
   input: CreateUserInput,
 ): UserWithGrants & { enrolment: IssuedUserToken } {
-  return home.door.enter(
-    caller,
-    'user.create',
-    installationTarget('user', input.name),
-    (access, _subject, details, principal) => {
-      if (home.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
-      refuseMixedAuditor(input.grants);
-      const grants = input.grants.map((grant, index) => toGrant(home, access, principal, grant, index));
-      refuseRepeated(grants);
-      const row: UserFacts = {
-        id: newId('user', home.around.entropy),
-        name: input.name,
-        revision: 1,
-        bootstrap: 0,
-        created_at: home.around.clock.now(),
-        created_by: access.principalId,
-        offboarded_at: null,
-      };
-      home.users.insert(access, row, grants);
-      const enrolment = issueUserToken(home, access, 'enr', row.id, input.enrolmentTtlMs);
-      details.role = input.grants.map((grant) => grant.role).join(' ');
-      details.token = enrolment.publicId;
-      return { row: row as UserRow, grants, enrolment };
-    },
-  );
+  return job.door.enter(caller, 'user.create', installationTarget('user', input.name), (access, _subject, details, principal) => {
+    if (job.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
+    refuseMixedAuditor(input.grants);
+    const grants = input.grants.map((grant, index) => toGrant(job, access, principal, grant, index));
+    refuseRepeated(grants);
+    const row: UserFacts = {
+      id: newId('user', job.around.entropy),
+      name: input.name,
+      revision: 1,
+      bootstrap: 0,
+      created_at: job.around.clock.now(),
+      created_by: access.principalId,
+      offboarded_at: null,
+    };
+    job.users.insert(access, row, grants);
+    const enrolment = issueUserToken(job, access, 'enr', row.id, input.enrolmentTtlMs);
+    details.role = input.grants.map((grant) => grant.role).join(' ');
+    details.token = enrolment.publicId;
+    return { row: row as UserRow, grants, enrolment };
+  });
 }
 
 /** The guardrails take values and writes from whoever is auditor: beside another role that would only lock a person out. */
@@ -80,7 +75,7 @@ function refuseRepeated(grants: readonly GrantRow[]): void {
 }
 
 /** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */
-function toGrant(home: HomeVault, access: WriteAccess, principal: Principal, grant: GrantInput, index: number): GrantRow {
+function toGrant(job: HomeJob, access: WriteAccess, principal: Principal, grant: GrantInput, index: number): GrantRow {
   if (grant.role === 'workload')
     fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
   if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes an owner');
@@ -90,14 +85,14 @@ function toGrant(home: HomeVault, access: WriteAccess, principal: Principal, gra
     }
     return { role: grant.role, tenant_id: EVERYWHERE };
   }
-  const tenant = home.tenants.find(access, grant.tenant);
+  const tenant = job.tenants.find(access, grant.tenant);
   if (tenant === undefined) fail('not_found', 'no such tenant', { pointer: `/grants/${index}/tenant` });
   return { role: grant.role, tenant_id: tenant.id };
 }
 
-export function listUsers(home: HomeVault, caller: Caller, afterId: string, maxRows: number): Page<UserWithGrants> {
-  return home.door.enter(caller, 'user.list', installationTarget('users'), (access, _subject, details) => {
-    const found = home.users.list(access, afterId, maxRows + 1);
+export function listUsers(job: HomeJob, caller: Caller, afterId: string, maxRows: number): Page<UserWithGrants> {
+  return job.door.enter(caller, 'user.list', installationTarget('users'), (access, _subject, details) => {
+    const found = job.users.list(access, afterId, maxRows + 1);
     const rows = found.slice(0, maxRows);
     details.count = rows.length;
     return { rows, next: found.length > maxRows ? rows.at(-1)?.row.id : undefined };
@@ -105,38 +100,38 @@ export function listUsers(home: HomeVault, caller: Caller, afterId: string, maxR
 }
 
 /** Every token of the user is dead when this returns. Idempotent. @throws conflict for the last owner */
-export function offboardUser(home: HomeVault, caller: Caller, idOrName: string): UserWithGrants {
-  return home.door.enter(caller, 'user.offboard', userTarget(home, idOrName), (access, user, details, principal) => {
+export function offboardUser(job: HomeJob, caller: Caller, idOrName: string): UserWithGrants {
+  return job.door.enter(caller, 'user.offboard', userTarget(job, idOrName), (access, user, details, principal) => {
     if (user.row.offboarded_at !== null) return user;
     if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
-    if (ownsInstallation(user) && countOwners(home, access) < 2)
+    if (ownsInstallation(user) && countOwners(job, access) < 2)
       fail('conflict', 'the last owner cannot leave: make another owner first');
-    const now = home.around.clock.now();
+    const now = job.around.clock.now();
     const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
-    home.users.save(access, row, user.grants);
-    details.count = home.core.tokens.revokeAllOf(access, row.id, now);
-    home.core.audit.publishNow();
+    job.users.save(access, row, user.grants);
+    details.count = job.core.tokens.revokeAllOf(access, row.id, now);
+    job.core.audit.publishNow();
     return { row: row as UserRow, grants: user.grants };
   });
 }
 
 /** A further token for the caller: nobody makes one for another person. @throws not_found | forbidden */
-export function createUserToken(home: HomeVault, caller: Caller, idOrName: string, ttlMs: number): IssuedUserToken {
-  return home.door.enter(caller, 'user.token.create', userTarget(home, idOrName), (access, user, details) => {
-    const issued = issueUserToken(home, access, 'usr', user.row.id, ttlMs);
+export function createUserToken(job: HomeJob, caller: Caller, idOrName: string, ttlMs: number): IssuedUserToken {
+  return job.door.enter(caller, 'user.token.create', userTarget(job, idOrName), (access, user, details) => {
+    const issued = issueUserToken(job, access, 'usr', user.row.id, ttlMs);
     details.token = issued.publicId;
     return issued;
   });
 }
 
 /** Ends one of the caller's own tokens, at once. Idempotent. @throws not_found | forbidden */
-export function revokeUserToken(home: HomeVault, caller: Caller, idOrName: string, publicId: string): TokenRow {
-  return home.door.enter(caller, 'user.token.revoke', userTarget(home, idOrName), (access, user, details) => {
-    const token = home.core.tokens.find(access, publicId);
+export function revokeUserToken(job: HomeJob, caller: Caller, idOrName: string, publicId: string): TokenRow {
+  return job.door.enter(caller, 'user.token.revoke', userTarget(job, idOrName), (access, user, details) => {
+    const token = job.core.tokens.find(access, publicId);
     if (token === undefined || token.subject_id !== user.row.id) fail('not_found', 'no such token');
     details.token = publicId;
-    return home.core.tokens.revoke(access, publicId, home.around.clock.now());
+    return job.core.tokens.revoke(access, publicId, job.around.clock.now());
   });
 }
 
@@ -149,11 +144,11 @@ function ownsInstallation(user: UserWithGrants): boolean {
   return user.grants.some((grant) => grant.role === 'owner' && grant.tenant_id === EVERYWHERE);
 }
 
-function countOwners(home: HomeVault, access: WriteAccess): number {
+function countOwners(job: HomeJob, access: WriteAccess): number {
   let owners = 0;
   let after = '';
   for (;;) {
-    const page = home.users.list(access, after, 500);
+    const page = job.users.list(access, after, 500);
     owners += page.filter((user) => user.row.offboarded_at === null && ownsInstallation(user)).length;
     const last = page.at(-1);
     if (last === undefined || page.length < 500) return owners;

@@ -12,7 +12,7 @@ import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
 import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
 import type { Page } from './describe-credential.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 export interface IssuedToken {
   readonly token: SecretValue;
@@ -22,7 +22,7 @@ export interface IssuedToken {
 
 /** Mints, hashes and stores a token of `subjectId`. */
 export function issueToken(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   type: TokenType,
   subjectId: string,
@@ -30,11 +30,11 @@ export function issueToken(
   { permissions, origin }: { readonly permissions?: readonly WorkloadPermission[] | undefined; readonly origin?: string } = {},
 ): IssuedToken {
   const { publicId, token } = mintToken(type);
-  const now = vault.around.clock.now();
-  vault.core.tokens.insert(access, {
+  const now = job.around.clock.now();
+  job.core.tokens.insert(access, {
     public_id: publicId,
     type,
-    hash: token.reveal((bytes) => hashToken(vault.around.root.subkey('token-pepper'), bytes)),
+    hash: token.reveal((bytes) => hashToken(job.around.root.subkey('token-pepper'), bytes)),
     subject_id: subjectId,
     permissions: permissions === undefined ? null : JSON.stringify(permissions),
     created_at: now,
@@ -61,23 +61,23 @@ export interface CreatedWorkload {
 }
 
 /** @throws conflict | not_found when the environment does not exist | invalid_request */
-export function createWorkload(vault: TenantVault, caller: Caller, input: CreateWorkloadInput): CreatedWorkload {
-  return vault.door.enter(
+export function createWorkload(job: TenantJob, caller: Caller, input: CreateWorkloadInput): CreatedWorkload {
+  return job.door.enter(
     caller,
     'workload.create',
     (lookup) => ({
-      resource: { type: 'Workload', tenant: vault.tenant.id, environment: input.environment },
+      resource: { type: 'Workload', tenant: job.tenant.id, environment: input.environment },
       target: { type: 'workload', name: input.name, environment: input.environment },
-      subject: vault.credentials.findEnvironment(lookup, input.environment),
+      subject: job.credentials.findEnvironment(lookup, input.environment),
     }),
     (access) => {
       Networks.parse([...input.networks], '/networks');
       if (input.jwks !== undefined) checkKeys(input.jwks);
-      if (vault.workloads.find(access, input.name) !== undefined)
+      if (job.workloads.find(access, input.name) !== undefined)
         fail('conflict', 'a workload of this name exists', { pointer: '/name' });
-      const now = vault.around.clock.now();
+      const now = job.around.clock.now();
       const row: WorkloadFacts = {
-        id: newId('workload', vault.around.entropy),
+        id: newId('workload', job.around.entropy),
         name: input.name,
         environment: input.environment,
         patterns: JSON.stringify(input.patterns),
@@ -90,8 +90,8 @@ export function createWorkload(vault: TenantVault, caller: Caller, input: Create
         expires_at: now + input.ttlMs,
         revoked_at: null,
       };
-      vault.workloads.insert(access, row);
-      const clientSecret = input.jwks === undefined ? issueToken(vault, access, 'cs', row.id, row.expires_at) : undefined;
+      job.workloads.insert(access, row);
+      const clientSecret = input.jwks === undefined ? issueToken(job, access, 'cs', row.id, row.expires_at) : undefined;
       return { row, clientSecret };
     },
   );
@@ -118,12 +118,12 @@ export async function tryKeys(keys: readonly JWK[]): Promise<void> {
 /** Any that the key type takes: it is only tried. */
 const ALGORITHM_OF: Readonly<Record<string, string>> = { RSA: 'PS256', OKP: 'EdDSA' };
 
-function workloadTarget(vault: TenantVault, lookup: Lookup, idOrName: string) {
-  const row = vault.workloads.find(lookup, idOrName);
+function workloadTarget(job: TenantJob, lookup: Lookup, idOrName: string) {
+  const row = job.workloads.find(lookup, idOrName);
   return {
     resource: {
       type: 'Workload' as const,
-      tenant: vault.tenant.id,
+      tenant: job.tenant.id,
       ...(row === undefined ? {} : { environment: row.environment }),
     },
     target: { type: 'workload', ...(row === undefined ? {} : { id: row.id, name: row.name, environment: row.environment }) },
@@ -131,22 +131,22 @@ function workloadTarget(vault: TenantVault, lookup: Lookup, idOrName: string) {
   };
 }
 
-export function getWorkload(vault: TenantVault, caller: Caller, idOrName: string): { row: WorkloadRow; tokens: TokenRow[] } {
-  return vault.door.enter(
+export function getWorkload(job: TenantJob, caller: Caller, idOrName: string): { row: WorkloadRow; tokens: TokenRow[] } {
+  return job.door.enter(
     caller,
     'workload.list',
-    (lookup) => workloadTarget(vault, lookup, idOrName),
-    (access, row) => ({ row, tokens: vault.core.tokens.listBySubject(access, row.id) }),
+    (lookup) => workloadTarget(job, lookup, idOrName),
+    (access, row) => ({ row, tokens: job.core.tokens.listBySubject(access, row.id) }),
   );
 }
 
-export function listWorkloads(vault: TenantVault, caller: Caller, after: string, maxRows: number): Page<WorkloadRow> {
-  return vault.door.enter(
+export function listWorkloads(job: TenantJob, caller: Caller, after: string, maxRows: number): Page<WorkloadRow> {
+  return job.door.enter(
     caller,
     'workload.list',
-    () => ({ resource: { type: 'Workload', tenant: vault.tenant.id }, target: { type: 'workloads' }, subject: true as const }),
+    () => ({ resource: { type: 'Workload', tenant: job.tenant.id }, target: { type: 'workloads' }, subject: true as const }),
     (access, _subject, details) => {
-      const found = vault.workloads.list(access, after, maxRows + 1);
+      const found = job.workloads.list(access, after, maxRows + 1);
       const rows = found.slice(0, maxRows);
       const last = rows.at(-1);
       details.count = rows.length;
@@ -156,34 +156,30 @@ export function listWorkloads(vault: TenantVault, caller: Caller, after: string,
 }
 
 /** All its tokens die in the same batch (AZ-13). Idempotent. */
-export function revokeWorkload(vault: TenantVault, caller: Caller, idOrName: string): WorkloadRow {
-  return vault.door.enter(
+export function revokeWorkload(job: TenantJob, caller: Caller, idOrName: string): WorkloadRow {
+  return job.door.enter(
     caller,
     'workload.revoke',
-    (lookup) => workloadTarget(vault, lookup, idOrName),
+    (lookup) => workloadTarget(job, lookup, idOrName),
     (access, row, details) => {
-      const now = vault.around.clock.now();
-      details.count = vault.core.tokens.revokeAllOf(access, row.id, now);
-      vault.core.audit.publishNow();
-      return row.revoked_at === null ? vault.workloads.revoke(access, row, now) : row;
+      const now = job.around.clock.now();
+      details.count = job.core.tokens.revokeAllOf(access, row.id, now);
+      job.core.audit.publishNow();
+      return row.revoked_at === null ? job.workloads.revoke(access, row, now) : row;
     },
   );
 }
 
 /** A further client secret, so that the old one can be replaced without a gap. @throws conflict for private_key_jwt workloads */
-export function createClientSecret(
-  vault: TenantVault,
-  caller: Caller,
-  idOrName: string,
-): { row: WorkloadRow; secret: IssuedToken } {
-  return vault.door.enter(
+export function createClientSecret(job: TenantJob, caller: Caller, idOrName: string): { row: WorkloadRow; secret: IssuedToken } {
+  return job.door.enter(
     caller,
     'workload.secret.create',
-    (lookup) => workloadTarget(vault, lookup, idOrName),
+    (lookup) => workloadTarget(job, lookup, idOrName),
     (access, row, details) => {
-      requireLive(vault, row);
+      requireLive(job, row);
       if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
-      const secret = issueToken(vault, access, 'cs', row.id, row.expires_at);
+      const secret = issueToken(job, access, 'cs', row.id, row.expires_at);
       details.token = secret.publicId;
       return { row, secret };
     },
@@ -197,19 +193,19 @@ export interface CreateTokenInput {
 }
 
 /** A direct token for a program that cannot do the exchange. @throws not_found | invalid_request */
-export function createDirectToken(vault: TenantVault, caller: Caller, input: CreateTokenInput): IssuedToken {
-  return vault.door.enter(
+export function createDirectToken(job: TenantJob, caller: Caller, input: CreateTokenInput): IssuedToken {
+  return job.door.enter(
     caller,
     'token.create',
-    (lookup) => workloadTarget(vault, lookup, input.workload),
+    (lookup) => workloadTarget(job, lookup, input.workload),
     (access, row, details) => {
-      requireLive(vault, row);
+      requireLive(job, row);
       const own = JSON.parse(row.permissions) as WorkloadPermission[];
       if (input.permissions?.some((permission) => !own.includes(permission)) === true) {
         fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
       }
-      const expiresAtMs = Math.min(vault.around.clock.now() + input.ttlMs, row.expires_at);
-      const issued = issueToken(vault, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
+      const expiresAtMs = Math.min(job.around.clock.now() + input.ttlMs, row.expires_at);
+      const issued = issueToken(job, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
       details.token = issued.publicId;
       return issued;
     },
@@ -217,25 +213,24 @@ export function createDirectToken(vault: TenantVault, caller: Caller, input: Cre
 }
 
 /** Dead at once, and of a client secret every access token it was exchanged for. @throws not_found */
-export function revokeToken(vault: TenantVault, caller: Caller, workload: string, publicId: string): TokenRow {
-  return vault.door.enter(
+export function revokeToken(job: TenantJob, caller: Caller, workload: string, publicId: string): TokenRow {
+  return job.door.enter(
     caller,
     'token.revoke',
-    (lookup) => workloadTarget(vault, lookup, workload),
+    (lookup) => workloadTarget(job, lookup, workload),
     (access, row, details) => {
-      const token = vault.core.tokens.find(access, publicId);
+      const token = job.core.tokens.find(access, publicId);
       if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
       details.token = publicId;
-      vault.core.audit.publishNow();
-      const now = vault.around.clock.now();
-      const ended = vault.core.tokens.revokeAllOf(access, row.id, now, publicId);
+      job.core.audit.publishNow();
+      const now = job.around.clock.now();
+      const ended = job.core.tokens.revokeAllOf(access, row.id, now, publicId);
       if (token.type === 'cs') details.count = ended;
-      return vault.core.tokens.revoke(access, publicId, now);
+      return job.core.tokens.revoke(access, publicId, now);
     },
   );
 }
 
-function requireLive(vault: TenantVault, row: WorkloadRow): void {
-  if (row.revoked_at !== null || row.expires_at <= vault.around.clock.now())
-    fail('conflict', 'the workload is revoked or expired');
+function requireLive(job: TenantJob, row: WorkloadRow): void {
+  if (row.revoked_at !== null || row.expires_at <= job.around.clock.now()) fail('conflict', 'the workload is revoked or expired');
 }

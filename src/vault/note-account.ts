@@ -6,14 +6,14 @@ import type { EventDetails } from '../audit/event.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /**
- * Keeps whose account it is in `facts` (the caller saves the row); another than before raises one alert. Inside a job.
+ * Keeps whose account it is in `facts` (the caller saves the row); another than before raises one alert.
  * @param field which of the account's facts tells; undefined: none does at this provider
  */
 export function noteAccount(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   facts: CredentialFacts,
   environment: string,
@@ -27,5 +27,5 @@ export function noteAccount(
   changeGrantFacts(facts, { accountId: now });
   if (before === undefined || before === now) return;
   details.account_changed = field;
-  raiseAlert(vault, access, facts, environment, 'credential.account_changed', { field });
+  raiseAlert(job, access, facts, environment, 'credential.account_changed', { field });
 }

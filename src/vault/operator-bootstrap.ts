@@ -16,10 +16,10 @@ function isBootstrapSecret(text: string): boolean {
 /** The bootstrap owner, for whoever presents the operator's secret while the bootstrap token is unspent; else undefined. */
 export function identifyOperator(home: HomeVault, presented: string, secret: string | undefined): UserIdentity | undefined {
   if (secret === undefined || !isBootstrapSecret(secret) || !equalTexts(presented, secret)) return undefined;
-  return home.door.lookup('authentication', (lookup) => {
+  return home.lookup('authentication', (lookup, view) => {
     const now = home.around.clock.now();
-    const owner = home.users.list(lookup, '', 500).find((user) => user.row.bootstrap === 1 && user.row.offboarded_at === null);
-    const facts = owner === undefined ? [] : home.core.tokens.listBySubject(lookup, owner.row.id);
+    const owner = view.users.list(lookup, '', 500).find((user) => user.row.bootstrap === 1 && user.row.offboarded_at === null);
+    const facts = owner === undefined ? [] : view.core.tokens.listBySubject(lookup, owner.row.id);
     const token = facts.find((row) => row.type === 'boot' && row.revoked_at === null && row.expires_at > now);
     if (owner === undefined || token === undefined) return undefined;
     const { id, name, revision } = owner.row;

@@ -1,16 +1,17 @@
 // The first contents of a new tenant's cell. Idempotent: a crash halfway is repaired by running it again.
 import { newId } from '../base/ids.ts';
+import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export async function provisionTenant(vault: TenantVault, environments: readonly string[]): Promise<void> {
-  await vault.submit(() => {
-    for (const name of environments) addEnvironment(vault, name);
+  await vault.submit((job) => {
+    for (const name of environments) addEnvironment(job, name);
   });
 }
 
-function addEnvironment(vault: TenantVault, name: string): void {
-  if (vault.door.lookup('provision', (lookup) => vault.credentials.findEnvironment(lookup, name)) !== undefined) return;
-  const row = { id: newId('environment', vault.around.entropy), name, created_at: vault.around.clock.now() };
+function addEnvironment(job: TenantJob, name: string): void {
+  if (job.door.lookup('provision', (lookup) => job.credentials.findEnvironment(lookup, name)) !== undefined) return;
+  const row = { id: newId('environment', job.around.entropy), name, created_at: job.around.clock.now() };
   const event = {
     action: 'environment.create',
     actor: { type: 'system', id: 'provision' },
@@ -18,5 +19,5 @@ function addEnvironment(vault: TenantVault, name: string): void {
     request: 'provision',
     target: { type: 'environment', id: row.id, environment: name, name },
   } as const;
-  vault.door.record(event, (access) => vault.credentials.insertEnvironment(access, row));
+  job.door.record(event, (access) => job.credentials.insertEnvironment(access, row));
 }

@@ -25,7 +25,7 @@ import { applyTiming, renewalRules } from './due.ts';
 import { notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 import { setAside } from './set-aside.ts';
-import { type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+import { type Located, requireActive, type TenantJob } from './tenant-job.ts';
 
 /** What must hold for the write to happen: all that is given. */
 export interface WritePrecondition {
@@ -71,37 +71,37 @@ export interface PutResult {
 }
 
 /** @throws not_found | version_conflict | precondition_failed | conflict | payload_too_large | gone */
-export function putCredential(vault: TenantVault, caller: Caller, input: PutCredentialInput): PutResult {
-  return vault.door.enter(
+export function putCredential(job: TenantJob, caller: Caller, input: PutCredentialInput): PutResult {
+  return job.door.enter(
     caller,
     'credential.put',
-    (lookup) => putTarget(vault, lookup, input),
+    (lookup) => putTarget(job, lookup, input),
     (access, subject, details, principal) => {
       const { environment } = subject;
-      const aside = input.replaceDeleted === true ? setAside(vault, access, subject, principal.type, details) : undefined;
+      const aside = input.replaceDeleted === true ? setAside(job, access, subject, principal.type, details) : undefined;
       const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
-      const now = vault.around.clock.now();
-      const facts = row === undefined ? newFacts(vault, access, environment, input) : nextFacts(row, access, input, now);
-      const rules = renewalRules(vault, facts);
-      const settings = boundSettings(vault, facts);
+      const now = job.around.clock.now();
+      const facts = row === undefined ? newFacts(job, access, environment, input) : nextFacts(row, access, input, now);
+      const rules = renewalRules(job, facts);
+      const settings = boundSettings(job, facts);
       const split = splitValue(input, rules, settings, now);
       if (facts.kind === 'oauth2') {
         // What is told of a grant refers to its row.
-        if (row === undefined) createCredential(vault, access, environment, facts);
-        noteGrant(vault, access, { facts, before: row, environment, input, alwaysScopes: rules.alwaysScopes }, details);
+        if (row === undefined) createCredential(job, access, environment, facts);
+        noteGrant(job, access, { facts, before: row, environment, input, alwaysScopes: rules.alwaysScopes }, details);
       }
-      applyTiming(vault, facts, split, now, rules);
+      applyTiming(job, facts, split, now, rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
       const located =
         row === undefined && facts.kind !== 'oauth2'
-          ? createCredential(vault, access, environment, { ...facts, revision: 1 })
-          : saveDraft(vault, access, environment, facts);
-      if (row !== undefined) cancelOpenRun(vault, access, row.id, 'superseded');
-      storeVersion(vault, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
+          ? createCredential(job, access, environment, { ...facts, revision: 1 })
+          : saveDraft(job, access, environment, facts);
+      if (row !== undefined) cancelOpenRun(job, access, row.id, 'superseded');
+      storeVersion(job, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       if (row !== undefined)
-        redirect(vault, caller, located, { before: boundSettings(vault, row), after: settings, takesEffect: true });
+        redirect(job, caller, located, { before: boundSettings(job, row), after: settings, takesEffect: true });
       return { created: row === undefined, located, setAside: aside };
     },
   );
@@ -117,27 +117,27 @@ interface PutOfGrant {
 
 /** @throws invalid_request naming the part of the stored value that would be lost */
 function noteGrant(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   { facts, before, environment, input, alwaysScopes }: PutOfGrant,
   details: EventDetails,
 ): void {
   const { imported, discard = [] } = input;
   const value = oauth2Value.parse(input.value);
-  const stored = before === undefined ? {} : replacedParts(vault, access, before);
+  const stored = before === undefined ? {} : replacedParts(job, access, before);
   if (before !== undefined) refuseLoss(before, stored, value, discard);
   else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
   const target = { facts, before, stored, environment: environment.name };
-  notePutGrant(vault, access, target, { value, imported, alwaysScopes }, details);
+  notePutGrant(job, access, target, { value, imported, alwaysScopes }, details);
 }
 
-function putTarget(vault: TenantVault, lookup: Lookup, input: PutCredentialInput) {
-  const environment = vault.credentials.findEnvironment(lookup, input.environment);
-  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
+function putTarget(job: TenantJob, lookup: Lookup, input: PutCredentialInput) {
+  const environment = job.credentials.findEnvironment(lookup, input.environment);
+  const row = environment === undefined ? undefined : job.credentials.find(lookup, environment.id, input.name);
   return {
     resource: {
       type: 'Credential' as const,
-      tenant: vault.tenant.id,
+      tenant: job.tenant.id,
       environment: input.environment,
       kind: row?.kind ?? input.kind,
     },
@@ -191,14 +191,9 @@ function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
   return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
 }
 
-function newFacts(
-  vault: TenantVault,
-  access: WriteAccess,
-  environment: EnvironmentRow,
-  input: PutCredentialInput,
-): CredentialFacts {
+function newFacts(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialFacts {
   const connector = input.connector ?? (input.kind === 'oauth2' ? 'generic-oauth2' : null);
-  return newDraft(vault, access, environment, { ...input, connector });
+  return newDraft(job, access, environment, { ...input, connector });
 }
 
 function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialFacts {
@@ -230,13 +225,13 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
 
 /** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
 export function storeVersion(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   facts: CredentialFacts,
   split: SplitValue,
   how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },
 ): void {
-  const { keyring } = vault.core;
+  const { keyring } = job.core;
   const purpose = purposeOf(facts.kind);
   const tenantKey = keyring.current(purpose);
   const context = keyring.context(purpose, 'credential_version', facts.id, facts.latest_version);
@@ -245,7 +240,7 @@ export function storeVersion(
     ...(split.retained === undefined ? {} : { retained: split.retained }),
   });
   keyring.countWrap(purpose);
-  vault.credentials.insertVersion(access, {
+  job.credentials.insertVersion(access, {
     credential_id: facts.id,
     version: facts.latest_version,
     key_id: tenantKey.id,
@@ -253,10 +248,10 @@ export function storeVersion(
     value: sealed['value'] as Uint8Array,
     retained: sealed['retained'] ?? null,
     value_expires_at: split.expiresAtMs ?? null,
-    created_at: vault.around.clock.now(),
+    created_at: job.around.clock.now(),
     created_by: access.principalId,
     origin: how.origin,
     run_id: how.runId,
   });
-  vault.credentials.pruneVersions(access, facts, LIMITS.versionsKept);
+  job.credentials.pruneVersions(access, facts, LIMITS.versionsKept);
 }

@@ -12,7 +12,7 @@ import { noteGrantedScope } from './grant-scopes.ts';
 import { noteSign, signOnPut } from './import-guard.ts';
 import type { GrantImport } from './put-credential.ts';
 import { retainedOf } from './read-credential.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 interface PutTarget {
   /** To be saved; its version is the new one already. */
@@ -30,26 +30,26 @@ interface PutGrant {
   readonly alwaysScopes: readonly string[] | undefined;
 }
 
-/** Changes `facts` in place and raises what must be told. Inside a job. */
+/** Changes `facts` in place and raises what must be told. */
 export function notePutGrant(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   { facts, before, stored, environment }: PutTarget,
   { value, imported, alwaysScopes }: PutGrant,
   details: EventDetails,
 ): void {
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const old = stored.refresh_token;
   const isSame = old !== undefined && old === value.refresh_token;
   if (before !== undefined && !isSame) forgetGrant(facts);
-  const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(vault, value.refresh_token);
+  const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(job, value.refresh_token);
   if (!isSame) changeGrantFacts(facts, { fingerprint });
   if (before !== undefined) {
     const { revocation } = grantFacts(before);
     // A waiting revocation is about the version that was disconnected: it goes on, unless these are its very tokens.
     changeGrantFacts(facts, { revocation: revocation?.state === 'waiting' ? revocation : undefined });
     facts.health = before.health;
-    changeHealth(vault, access, facts, environment, 'ready', null);
+    changeHealth(job, access, facts, environment, 'ready', null);
   }
   if (imported !== undefined) {
     changeGrantFacts(facts, {
@@ -59,8 +59,8 @@ export function notePutGrant(
     });
   }
   const sign = before === undefined || old === undefined ? undefined : signOnPut(before, isSame, now);
-  if (sign !== undefined) noteSign(vault, access, facts, environment, sign, details);
-  noteGrantedScope(vault, access, facts, environment, { scope: value.scope, source: 'answer', alwaysScopes }, details);
+  if (sign !== undefined) noteSign(job, access, facts, environment, sign, details);
+  noteGrantedScope(job, access, facts, environment, { scope: value.scope, source: 'answer', alwaysScopes }, details);
 }
 
 /** A sign of another refresher stays until a person consents. */
@@ -81,9 +81,9 @@ function forgetGrant(facts: CredentialFacts): void {
 }
 
 /** What lies in the vault of the grant that a put replaces; nothing of a damaged version, which must not stand in the way of its mending. */
-export function replacedParts(vault: TenantVault, access: WriteAccess, row: CredentialRow): RetainedGrant {
+export function replacedParts(job: TenantJob, access: WriteAccess, row: CredentialRow): RetainedGrant {
   try {
-    return retainedOf(vault, access, row, row.current_version);
+    return retainedOf(job, access, row, row.current_version);
   } catch (error) {
     if (error instanceof KeyturnError) return {};
     throw error;

@@ -1,7 +1,6 @@
 // The security reviewer's use cases: search, follow and export the log. Reading the log is itself logged.
 
 import type { AuthorizationResource } from '../access/authorizer.ts';
-import type { Door } from '../access/guard.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
 import type { CheckpointRow, EventFilter } from '../audit/audit-reader.ts';
@@ -10,12 +9,10 @@ import { ExportText, type IndexRange, lineBytes } from '../audit/export-lines.ts
 import type { RequestSource } from '../audit/sources.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { OpenCell } from './open-cell.ts';
+import type { CellHandle, CellJob } from './cell-handle.ts';
 
-/** A cell whose log can be read: a tenant's or the home cell's. */
-export interface AuditedCell {
-  readonly core: OpenCell;
-  readonly door: Door;
+/** A job of a cell whose log can be read: a tenant's or the home cell's. */
+export interface AuditedJob extends CellJob {
   readonly auditResource: AuthorizationResource;
   readonly auditOperations: { readonly read: Operation; readonly export: Operation };
 }
@@ -30,8 +27,10 @@ export interface EventsPage {
   readonly nextBefore: number | undefined;
 }
 
-function auditTarget(cell: AuditedCell) {
-  return () => ({ resource: cell.auditResource, target: { type: 'audit log' }, subject: true as const });
+export type AuditedCell = CellHandle<unknown, AuditedJob>;
+
+function auditTarget(job: AuditedJob) {
+  return () => ({ resource: job.auditResource, target: { type: 'audit log' }, subject: true as const });
 }
 
 /**
@@ -45,14 +44,13 @@ export async function searchAudit(
   before: number | undefined,
   maxRows: number,
 ): Promise<EventsPage> {
-  const reader = cell.core.events;
-  const opened = await cell.core.cell.submit(() =>
-    cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-      const { floor, ceiling } = reader.bounds(access, filter);
+  const opened = await cell.submit((job) =>
+    job.door.enter(caller, job.auditOperations.read, auditTarget(job), (access, _subject, details) => {
+      const { floor, ceiling } = job.core.events.bounds(access, filter);
       const at = { before: Math.min(before ?? Number.MAX_SAFE_INTEGER, ceiling), floor };
-      const slice = reader.search(access, filter, at, maxRows);
+      const slice = job.core.events.search(access, filter, at, maxRows);
       if (slice.nextBefore === undefined || slice.events.length === maxRows) details.count = slice.events.length;
-      return { slice, floor, events: withOrigins(cell, slice.events) };
+      return { slice, floor, events: withOrigins(job, slice.events) };
     }),
   );
   const events = [...opened.events];
@@ -60,10 +58,10 @@ export async function searchAudit(
   while (nextBefore !== undefined && events.length < maxRows && looked < LIMITS.auditScanMaxEvents) {
     const at = { before: nextBefore, floor: opened.floor };
     const rows = maxRows - events.length;
-    const turn = await cell.core.cell.submit(() =>
-      cell.door.lookup('audit', (lookup) => {
-        const slice = reader.search(lookup, filter, at, rows);
-        return { ...slice, events: withOrigins(cell, slice.events) };
+    const turn = await cell.submit((job) =>
+      job.door.lookup('audit', (lookup) => {
+        const slice = job.core.events.search(lookup, filter, at, rows);
+        return { ...slice, events: withOrigins(job, slice.events) };
       }),
     );
     events.push(...turn.events);
@@ -87,16 +85,15 @@ export async function followAudit(
   fromIndex: number,
   maxRows: number,
 ): Promise<FollowedEvents> {
-  const reader = cell.core.events;
   const events: ReadableEvent[] = [];
-  const take = (access: Lookup, from: number) => {
-    const slice = reader.follow(access, filter, from, maxRows - events.length);
-    events.push(...withOrigins(cell, slice.events));
+  const take = (job: AuditedJob, access: Lookup, from: number) => {
+    const slice = job.core.events.follow(access, filter, from, maxRows - events.length);
+    events.push(...withOrigins(job, slice.events));
     return slice;
   };
-  let turn = await cell.core.cell.submit(() =>
-    cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), (access, _subject, details) => {
-      const slice = take(access, fromIndex);
+  let turn = await cell.submit((job) =>
+    job.door.enter(caller, job.auditOperations.read, auditTarget(job), (access, _subject, details) => {
+      const slice = take(job, access, fromIndex);
       if (slice.atEnd || slice.events.length === maxRows) details.count = slice.events.length;
       return slice;
     }),
@@ -104,7 +101,7 @@ export async function followAudit(
   let { looked } = turn;
   while (!turn.atEnd && events.length < maxRows && looked < LIMITS.auditScanMaxEvents) {
     const from = turn.nextFrom;
-    turn = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => take(lookup, from)));
+    turn = await cell.submit((job) => job.door.lookup('audit', (lookup) => take(job, lookup, from)));
     looked += turn.looked;
   }
   return { events, nextFrom: turn.nextFrom };
@@ -116,11 +113,11 @@ export interface SignedHead extends CheckpointRow {
 
 /** Signs the present head if it is newer than the last signed one, and returns the newest. Two steps: the signature must be durable first. */
 export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise<SignedHead> {
-  await cell.core.cell.submit(() => {
-    cell.door.enter(caller, cell.auditOperations.read, auditTarget(cell), () => cell.core.audit.signNow());
+  await cell.submit((job) => {
+    job.door.enter(caller, job.auditOperations.read, auditTarget(job), () => job.core.audit.signNow());
   });
-  const row = await cell.core.cell.submit(() => cell.door.lookup('audit', (lookup) => cell.core.events.latestCheckpoint(lookup)));
-  return { ...row, verifierKey: cell.core.audit.verifierKey };
+  const row = await cell.submit((job) => job.door.lookup('audit', (lookup) => job.core.events.latestCheckpoint(lookup)));
+  return { ...row, verifierKey: cell.verifierKey };
 }
 
 /**
@@ -128,37 +125,36 @@ export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise
  * others their hashes only. The last line is signed over all before it.
  */
 export async function* exportAudit(cell: AuditedCell, caller: Caller, wanted?: IndexRange): AsyncGenerator<Uint8Array> {
-  await cell.core.cell.submit(() => {
-    cell.door.enter(caller, cell.auditOperations.export, auditTarget(cell), () => cell.core.audit.signNow());
+  await cell.submit((job) => {
+    job.door.enter(caller, job.auditOperations.export, auditTarget(job), () => job.core.audit.signNow());
   });
-  const head = await cell.core.cell.submit(() =>
-    cell.door.lookup('audit', (lookup) => cell.core.events.latestCheckpoint(lookup)),
-  );
-  const { audit } = cell.core;
+  const { head, origin } = await cell.submit((job) => ({
+    head: job.door.lookup('audit', (lookup) => job.core.events.latestCheckpoint(lookup)),
+    origin: job.core.audit.origin,
+  }));
+  const { verifierKey } = cell;
   const written = new ExportText();
-  yield written.take([
-    lineBytes({ kind: 'header', origin: audit.origin, size: head.size, verifierKey: audit.verifierKey, range: wanted }),
-  ]);
+  yield written.take([lineBytes({ kind: 'header', origin, size: head.size, verifierKey, range: wanted })]);
   let from = 0;
   while (from < head.size) {
     // One job a slice: other requests have their turn between two of them.
     const at = from;
-    const slice = await cell.core.cell.submit(() =>
-      cell.door.lookup('audit', (lookup) => cell.core.events.exportSlice(lookup, at, head.size, wanted)),
+    const slice = await cell.submit((job) =>
+      job.door.lookup('audit', (lookup) => job.core.events.exportSlice(lookup, at, head.size, wanted)),
     );
     yield written.take(slice.lines, slice.events);
     from = slice.nextIndex;
   }
-  yield written.close((statement) => audit.closingNote(statement));
+  yield await cell.submit((job) => written.close((statement) => job.core.audit.closingNote(statement)));
 }
 
 /** Many events share few origins, and each is sealed. */
-function withOrigins(cell: AuditedCell, events: readonly AuditEvent[]): ReadableEvent[] {
+function withOrigins(job: AuditedJob, events: readonly AuditEvent[]): ReadableEvent[] {
   const known = new Map<string, RequestSource | undefined>();
   return events.map((event) => {
     const { source } = event;
     if (source === undefined) return event;
-    if (!known.has(source)) known.set(source, cell.core.audit.sources.find(source));
+    if (!known.has(source)) known.set(source, job.core.audit.sources.find(source));
     const origin = known.get(source);
     return origin === undefined ? event : { ...event, origin };
   });

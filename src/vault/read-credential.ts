@@ -15,7 +15,8 @@ import { hasEnded } from './end-date.ts';
 import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
 import { readerTriesAt } from './refresh-schedule.ts';
-import { credentialTarget, foundCredential, type Located, requireActive, type TenantVault } from './tenant-vault.ts';
+import { credentialTarget, foundCredential, type Located, requireActive, type TenantJob } from './tenant-job.ts';
+import type { TenantVault } from './tenant-vault.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';
 
@@ -71,20 +72,20 @@ function textOf({ kind, cause }: Staleness, seconds: number): string {
 type Wanted = Located | OpenedCredential;
 
 /** @throws not_found | forbidden | gone | needs_consent | StaleGrant */
-export function readCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): ReadResult {
-  return vault.door.enter(
+export function readCredential(job: TenantJob, caller: Caller, input: ReadCredentialInput): ReadResult {
+  return job.door.enter(
     caller,
     'credential.read',
-    (lookup) => readTarget(vault, lookup, input),
+    (lookup) => readTarget(job, lookup, input),
     (access, wanted, details) => {
       const row = requireActive(wanted.row);
       const version = versionWanted(row, input);
       const current = version === row.current_version;
       details.version = version;
-      if (current && hasEnded(row, vault.around.clock.now())) details.health = 'expired';
+      if (current && hasEnded(row, job.around.clock.now())) details.health = 'expired';
       if (input.stage !== undefined) details.stage = input.stage;
-      if (current || row.health === 'disconnected') refuseUnusable(vault, access, row, wanted.environment.name);
-      const opened = current && 'prepared' in wanted ? wanted : open(vault, access, wanted, version, current);
+      if (current || row.health === 'disconnected') refuseUnusable(job, access, row, wanted.environment.name);
+      const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
       return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
     },
   );
@@ -93,12 +94,12 @@ export function readCredential(vault: TenantVault, caller: Caller, input: ReadCr
 /** As `readCredential`, waiting for the one shared refresh when the token is stale. The refused first try is in the log, too. */
 export async function readFreshCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): Promise<ReadResult> {
   try {
-    return await vault.submit(() => readCredential(vault, caller, input));
+    return await vault.submit((job) => readCredential(job, caller, input));
   } catch (error) {
     if (!(error instanceof StaleGrant) || vault.refresher === undefined) throw error;
     const heldForMs = await vault.refresher.refreshNow(error.credentialId);
     try {
-      return await vault.submit(() => readCredential(vault, caller, input));
+      return await vault.submit((job) => readCredential(job, caller, input));
     } catch (again) {
       if (!(again instanceof StaleGrant) || heldForMs === undefined) throw again;
       throw new StaleGrant(again.credentialId, { kind: 'held', againInMs: heldForMs });
@@ -106,9 +107,9 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
   }
 }
 
-function readTarget(vault: TenantVault, lookup: Lookup, input: ReadCredentialInput): Found<Wanted> {
-  const cached = vault.cache.find(input.environment, input.name, vault.around.clock.now());
-  return cached ?? credentialTarget(vault, lookup, input.environment, input.name);
+function readTarget(job: TenantJob, lookup: Lookup, input: ReadCredentialInput): Found<Wanted> {
+  const cached = job.cache.find(input.environment, input.name, job.around.clock.now());
+  return cached ?? credentialTarget(job, lookup, input.environment, input.name);
 }
 
 function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
@@ -122,12 +123,12 @@ function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
  * INVARIANT: a live access token is served whatever became of its renewal; only a disconnected account is refused at once
  * (test/rotation/grants/odd-answers.test.ts).
  */
-function refuseUnusable(vault: TenantVault, access: Lookup, row: CredentialRow, environment: string): void {
+function refuseUnusable(job: TenantJob, access: Lookup, row: CredentialRow, environment: string): void {
   if (row.kind !== 'oauth2') return;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const { health, value_expires_at: endsAt } = row;
   const isLive = endsAt !== null && endsAt > now;
-  const reconnect = connectionsPath(vault.tenant.id, environment, row.name);
+  const reconnect = connectionsPath(job.tenant.id, environment, row.name);
   if (health === 'disconnected' || (health === 'needs_consent' && !isLive)) {
     fail('needs_consent', whyDead(row), {
       extra: { health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
@@ -135,15 +136,15 @@ function refuseUnusable(vault: TenantVault, access: Lookup, row: CredentialRow, 
   }
   // A token without an end that is due for a refresh was never fetched.
   if (isLive || (endsAt === null && row.refresh_due_at === null)) return;
-  if (row.refresh_due_at !== null) throw new StaleGrant(row.id, staleness(vault, access, row, now));
+  if (row.refresh_due_at !== null) throw new StaleGrant(row.id, staleness(job, access, row, now));
   // Nothing can bring a fresh one: saying "wait" would have the caller wait for ever.
   fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
     extra: { health, since: toTimestamp(endsAt ?? 0), cause: 'no_refresh_token', reconnect },
   });
 }
 
-function staleness(vault: TenantVault, access: Lookup, row: CredentialRow, now: number): Staleness {
-  const run = vault.runs.findOpen(access, row.id);
+function staleness(job: TenantJob, access: Lookup, row: CredentialRow, now: number): Staleness {
+  const run = job.runs.findOpen(access, row.id);
   if (run === undefined) return { kind: 'due', againInMs: LIMITS.readerRetryMs };
   if (run.lease_owner !== '') return { kind: 'under_way', againInMs: LIMITS.refreshUnderWayAgainMs };
   if (run.cause === null) return { kind: 'due', againInMs: LIMITS.refreshUnderWayAgainMs };
@@ -163,54 +164,54 @@ export function whyDead(row: CredentialRow): string {
       : 'the grant is dead at the provider: connect it again';
 }
 
-function open(vault: TenantVault, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {
+function open(job: TenantJob, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {
   const { row, environment } = wanted;
-  const stored = vault.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
-  const now = vault.around.clock.now();
+  const stored = job.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
+  const now = job.around.clock.now();
   const { value_expires_at: endsAt } = row;
   const opened: OpenedCredential = {
     environment,
     row,
     head: headOf(row, environment, stored, now),
-    prepared: prepareVersion(vault, row, stored, 'value'),
+    prepared: prepareVersion(job, row, stored, 'value'),
     // What is kept says whether the value has expired: not beyond the instant at which that changes.
     expiresAtMs: Math.min(now + LIMITS.dataKeyCacheTtlMs, endsAt !== null && endsAt > now ? endsAt : Number.POSITIVE_INFINITY),
   };
-  if (current) vault.cache.keep({ ...foundCredential(vault, environment, row), subject: opened, memo: {} });
+  if (current) job.cache.keep({ ...foundCredential(job, environment, row), subject: opened, memo: {} });
   return opened;
 }
 
 /** Unwraps a version's data key for one of its fields. @throws integrity | key_destroyed | not_found */
 export function prepareVersion(
-  vault: TenantVault,
+  job: TenantJob,
   row: CredentialRow,
   stored: VersionRow,
   field: 'value' | 'retained',
 ): PreparedOpen {
   const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
-  return prepareField(...keyAndPlace(vault, row, stored), field, stored.wrapped_key, sealed);
+  return prepareField(...keyAndPlace(job, row, stored), field, stored.wrapped_key, sealed);
 }
 
 /** As `prepareVersion` for both of its fields. @throws integrity | key_destroyed | not_found */
 export function prepareWholeVersion(
-  vault: TenantVault,
+  job: TenantJob,
   row: CredentialRow,
   stored: VersionRow,
 ): Record<'value' | 'retained', PreparedOpen> {
   const { value, retained } = stored;
   if (value === null || retained === null) fail('not_found', 'this version has no such part');
-  return prepareFields(...keyAndPlace(vault, row, stored), stored.wrapped_key, { value, retained });
+  return prepareFields(...keyAndPlace(job, row, stored), stored.wrapped_key, { value, retained });
 }
 
 /** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
-export function retainedOf(vault: TenantVault, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
-  const stored = vault.credentials.findVersion(access, row.id, version);
+export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
+  const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined || stored.retained === null) return {};
-  return fromJsonBytes<RetainedGrant>(prepareVersion(vault, row, stored, 'retained').open());
+  return fromJsonBytes<RetainedGrant>(prepareVersion(job, row, stored, 'retained').open());
 }
 
-function keyAndPlace(vault: TenantVault, row: CredentialRow, stored: VersionRow) {
-  const { keyring } = vault.core;
+function keyAndPlace(job: TenantJob, row: CredentialRow, stored: VersionRow) {
+  const { keyring } = job.core;
   const purpose = purposeOf(row.kind);
   const context = keyring.context(purpose, 'credential_version', row.id, stored.version);
   return [keyring.byId(purpose, stored.key_id), context] as const;

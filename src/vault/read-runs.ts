@@ -3,23 +3,23 @@ import type { Caller } from '../access/principals.ts';
 import { notFound } from '../base/errors.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
 import type { Page } from './describe-credential.ts';
-import { credentialTarget, type TenantVault } from './tenant-vault.ts';
+import { credentialTarget, type TenantJob } from './tenant-job.ts';
 
 /** Newest first. */
 export function listRuns(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   environment: string,
   name: string,
   beforeStartedAt: number,
   maxRows: number,
 ): Page<RunRow> {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'run.read',
-    (lookup) => credentialTarget(vault, lookup, environment, name),
+    (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = vault.runs.list(access, row.id, beforeStartedAt, maxRows + 1);
+      const found = job.runs.list(access, row.id, beforeStartedAt, maxRows + 1);
       const rows = found.slice(0, maxRows);
       return { rows, next: found.length > maxRows ? String(rows.at(-1)?.started_at) : undefined };
     },
@@ -28,21 +28,21 @@ export function listRuns(
 
 /** @throws not_found also for a run of another credential */
 export function getRun(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   environment: string,
   name: string,
   runId: string,
 ): { row: RunRow; steps: RunStepRow[] } {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'run.read',
-    (lookup) => credentialTarget(vault, lookup, environment, name),
+    (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }, details) => {
-      const run = vault.runs.find(access, runId);
+      const run = job.runs.find(access, runId);
       if (run === undefined || run.credential_id !== row.id) notFound('run');
       details.run = run.id;
-      return { row: run, steps: vault.runs.steps(access, run.id) };
+      return { row: run, steps: job.runs.steps(access, run.id) };
     },
   );
 }

@@ -22,6 +22,6 @@ export function rejectionRecorder(home: HomeVault, limit: FailureLimit, sourceOf
     if (!home.rejections.take(source)) return;
     const target = { type: 'route', name: route };
     const { request, clientRequest } = caller;
-    await home.submit(() => home.door.note({ ...REFUSED, reason: 'unauthenticated', request, clientRequest, target }, caller));
+    await home.submit((job) => job.door.note({ ...REFUSED, reason: 'unauthenticated', request, clientRequest, target }, caller));
   };
 }

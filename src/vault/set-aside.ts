@@ -7,7 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { changeCredential } from './credential.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** e.g. `team/stripe.deleted-0123456789abcdefghjkmnpq`: the id makes it one of its own. */
 function nameAside({ id, name }: Pick<CredentialRow, 'id' | 'name'>): string {
@@ -20,7 +20,7 @@ function nameAside({ id, name }: Pick<CredentialRow, 'id' | 'name'>): string {
  * wants it gone. @throws forbidden for programs
  */
 export function setAside(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   { environment, row }: { readonly environment: EnvironmentRow; readonly row: CredentialRow | undefined },
   asked: Principal['type'],
@@ -30,7 +30,7 @@ export function setAside(
   if (asked === 'Workload')
     fail('forbidden', 'a deleted credential is set aside by a person, never by a program', { pointer: '/replace_deleted' });
   const name = nameAside(row);
-  changeCredential(vault, access, { environment, row }, (draft) => {
+  changeCredential(job, access, { environment, row }, (draft) => {
     draft.name = name;
   });
   details.cause = 'deleted_set_aside';

@@ -8,21 +8,22 @@ import type { SecretValue } from '../base/secret-value.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
-import { type HomeVault, installationTarget, userTarget } from './home-vault.ts';
+import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
+import type { HomeVault } from './home-vault.ts';
 
 /** As the tenant of a grant: all tenants, and the installation itself. */
 export const EVERYWHERE = '*';
 
 /** Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before. */
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
-  return home.submit(() => {
-    if (!home.door.lookup('first-start', (lookup) => home.users.isEmpty(lookup))) return undefined;
+  return home.submit((job) => {
+    if (!job.door.lookup('first-start', (lookup) => job.users.isEmpty(lookup))) return undefined;
     const owner: UserFacts = {
-      id: newId('user', home.around.entropy),
+      id: newId('user', job.around.entropy),
       name: 'owner',
       revision: 1,
       bootstrap: 1,
-      created_at: home.around.clock.now(),
+      created_at: job.around.clock.now(),
       created_by: 'first-start',
       offboarded_at: null,
     };
@@ -33,16 +34,16 @@ export async function createBootstrapSecret(home: HomeVault): Promise<SecretValu
       request: 'first-start',
       target: { type: 'user', id: owner.id },
     } as const;
-    return home.door.record(event, (access) => {
-      home.users.insert(access, owner, [{ role: 'owner', tenant_id: EVERYWHERE }]);
-      return issueUserToken(home, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs).token;
+    return job.door.record(event, (access) => {
+      job.users.insert(access, owner, [{ role: 'owner', tenant_id: EVERYWHERE }]);
+      return issueUserToken(job, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs).token;
     });
   });
 }
 
 /** Whether the bootstrap secret still waits to be exchanged. */
 export function bootstrapPending(home: HomeVault): boolean {
-  return home.door.lookup('status', (access) => home.core.tokens.countLive(access, 'boot', home.around.clock.now()) > 0);
+  return home.lookup('status', (access, view) => view.core.tokens.countLive(access, 'boot', home.around.clock.now()) > 0);
 }
 
 export interface IssuedUserToken {
@@ -52,18 +53,18 @@ export interface IssuedUserToken {
 }
 
 export function issueUserToken(
-  home: HomeVault,
+  job: HomeJob,
   access: WriteAccess,
   type: 'usr' | 'boot' | 'enr',
   userId: string,
   ttlMs: number,
 ): IssuedUserToken {
   const { publicId, token } = mintToken(type);
-  const now = home.around.clock.now();
-  home.core.tokens.insert(access, {
+  const now = job.around.clock.now();
+  job.core.tokens.insert(access, {
     public_id: publicId,
     type,
-    hash: token.reveal((bytes) => hashToken(home.around.root.subkey('token-pepper'), bytes)),
+    hash: token.reveal((bytes) => hashToken(job.around.root.subkey('token-pepper'), bytes)),
     subject_id: userId,
     permissions: null,
     created_at: now,
@@ -76,19 +77,19 @@ export function issueUserToken(
  * Turns the bootstrap owner into a named one and spends the bootstrap secret. Works once, whoever races (AN-31).
  * @throws unauthenticated | forbidden unless the caller came with the bootstrap secret
  */
-export function setUp(home: HomeVault, caller: Caller, name: string): { user: UserRow; issued: IssuedUserToken } {
-  return home.door.enter(caller, 'installation.setup', installationTarget('installation'), (access, _subject, details) => {
+export function setUp(job: HomeJob, caller: Caller, name: string): { user: UserRow; issued: IssuedUserToken } {
+  return job.door.enter(caller, 'installation.setup', installationTarget('installation'), (access, _subject, details) => {
     const tokenId = caller.user?.tokenId ?? '';
-    const token = home.core.tokens.find(access, tokenId);
+    const token = job.core.tokens.find(access, tokenId);
     if (token === undefined || token.type !== 'boot' || token.revoked_at !== null) {
       fail('conflict', 'this installation is set up already');
     }
-    const { row, grants } = home.users.get(access, token.subject_id);
+    const { row, grants } = job.users.get(access, token.subject_id);
     const { mac: _mac, mac_key_id: _key, ...facts } = row;
     const named = { ...facts, name, revision: row.revision + 1 };
-    home.users.save(access, named, grants);
-    home.core.tokens.revoke(access, tokenId, home.around.clock.now());
-    const issued = issueUserToken(home, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
+    job.users.save(access, named, grants);
+    job.core.tokens.revoke(access, tokenId, job.around.clock.now());
+    const issued = issueUserToken(job, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
     details.token = issued.publicId;
     return { user: named as UserRow, issued };
   });
@@ -100,18 +101,18 @@ export function setUp(home: HomeVault, caller: Caller, name: string): { user: Us
  * @throws conflict when it was spent
  */
 export function enrol(
-  home: HomeVault,
+  job: HomeJob,
   caller: Caller,
   ttlMs: number,
 ): { user: UserRow; grants: GrantRow[]; issued: IssuedUserToken } {
   const self = caller.user?.id ?? '';
-  return home.door.enter(caller, 'user.enrol', userTarget(home, self), (access, { row, grants }, details) => {
+  return job.door.enter(caller, 'user.enrol', userTarget(job, self), (access, { row, grants }, details) => {
     const tokenId = caller.user?.tokenId ?? '';
-    const token = home.core.tokens.find(access, tokenId);
+    const token = job.core.tokens.find(access, tokenId);
     if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
       fail('conflict', 'this enrolment token is spent');
-    home.core.tokens.revoke(access, tokenId, home.around.clock.now());
-    const issued = issueUserToken(home, access, 'usr', row.id, ttlMs);
+    job.core.tokens.revoke(access, tokenId, job.around.clock.now());
+    const issued = issueUserToken(job, access, 'usr', row.id, ttlMs);
     details.token = issued.publicId;
     return { user: row, grants, issued };
   });

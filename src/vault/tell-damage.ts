@@ -1,18 +1,18 @@
 // A damaged object of a tenant, told: an event in its log and one alert. It must never carry what is in the object.
 import { raiseDamageAlert } from '../alerts/raise-alert.ts';
 import type { FoundDamage } from './damage-book.ts';
-import type { TenantVault } from './tenant-vault.ts';
+import type { TenantJob } from './tenant-job.ts';
 
-/** Inside a batch. */
-export function tellDamage(vault: TenantVault, { table, id, damage }: FoundDamage): void {
-  vault.door.record(
+/** */
+export function tellDamage(job: TenantJob, { table, id, damage }: FoundDamage): void {
+  job.door.record(
     {
       action: 'state.damaged',
       actor: { type: 'system', id: 'integrity' },
       reason: damage,
-      request: `integrity:${vault.core.audit.size}`,
+      request: `integrity:${job.core.audit.size}`,
       target: { type: table, ...(id === undefined ? {} : { id }) },
     },
-    (access) => raiseDamageAlert(vault, access, { table, object: id ?? null, damage }),
+    (access) => raiseDamageAlert(job, access, { table, object: id ?? null, damage }),
   );
 }

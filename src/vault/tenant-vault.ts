@@ -1,140 +1,32 @@
-// One tenant, open: its cell, its stores and its door. Use cases (one file each beside this) take it as their first argument.
+// One tenant, open, as whoever is outside its jobs has it: work is submitted to it, and it is closed.
 
-import { WorkloadAuthenticator } from '../access/authenticate.ts';
-import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
-import { Door, type Found } from '../access/guard.ts';
-import { IdempotentAnswers } from '../access/idempotent-answers.ts';
-import { KeyturnError } from '../base/errors.ts';
-import type { SecretValue } from '../base/secret-value.ts';
-import type { Lookup } from '../cell/access.ts';
-import { AlertStore } from '../cell/alerts.ts';
-import { ConnectionStore } from '../cell/connections.ts';
-import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
-import { ForecastStore } from '../cell/forecasts.ts';
-import { RevocationStore } from '../cell/revocations.ts';
-import { RunStore } from '../cell/runs.ts';
-import type { Sql } from '../cell/sql.ts';
-import { WorkloadStore } from '../cell/workloads.ts';
-import { CredentialCache } from './credential-cache.ts';
-import type { OAuth2Config } from './credential-kinds.ts';
-import { closeCell, type OpenCell, type Opening, openCell, type Surroundings } from './open-cell.ts';
-import type { RenewalRules } from './refresh-schedule.ts';
+import { CellHandle } from './cell-handle.ts';
+import { closeCell, type Surroundings } from './open-cell.ts';
 import { tellDamage } from './tell-damage.ts';
+import { type Refresher, type TenantIdentity, TenantJob, type TenantVaultOptions, type TenantView } from './tenant-job.ts';
 
-export interface TenantIdentity {
-  readonly id: string;
-  readonly name: string;
-  readonly demo: boolean;
-}
-
-/** What the run engine does for the vault; the composition root plugs it in. */
-export interface Refresher {
-  /**
-   * Settles when the credential's one shared refresh did; never throws for a refresh that failed.
-   * @returns milliseconds for which none is sent, where the provider fails or throttles; undefined where one was, or was not needed
-   */
-  refreshNow(credentialId: string): Promise<number | undefined>;
-  /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
-  checkSettings(connector: string, config: OAuth2Config): RenewalRules;
-  /** Where the connector sends secrets under these settings, and browsers: origins with paths. @throws as `checkSettings` */
-  destinationsOf(connector: string, config: OAuth2Config): readonly string[];
-}
-
-export interface TenantVaultOptions {
-  readonly tenant: TenantIdentity;
-  readonly sql: Sql;
-  readonly erasureKey: SecretValue;
-  readonly around: Surroundings;
-  readonly authorizer: Authorizer;
-  readonly admit: (principalId: string) => void;
-  /** The last checkpoint of this tenant seen outside it. */
-  readonly witnessed?: string | undefined;
-  /** What else is known of its cell from outside it. */
-  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
-  /** Something of this tenant became due at another time than before. */
-  readonly onDueChanged: (tenantId: string) => void;
-}
-
-export class TenantVault {
+export class TenantVault extends CellHandle<TenantView, TenantJob> {
   readonly tenant: TenantIdentity;
   readonly around: Surroundings;
-  readonly core: OpenCell;
-  readonly door: Door;
-  readonly credentials: CredentialStore;
-  readonly workloads: WorkloadStore;
-  readonly runs: RunStore;
-  readonly alerts: AlertStore;
-  readonly connections: ConnectionStore;
-  readonly forecasts: ForecastStore;
-  readonly revocations: RevocationStore;
-  readonly authenticator: WorkloadAuthenticator;
-  readonly cache = new CredentialCache();
-  refresher: Refresher | undefined;
-  readonly auditResource: AuthorizationResource;
-  readonly keyResource: AuthorizationResource;
-  readonly auditOperations = { read: 'audit.read', export: 'audit.export' } as const;
-  readonly #onDueChanged: (tenantId: string) => void;
-  #dueChanged = false;
+  readonly #job: TenantJob;
   readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: TenantVaultOptions) {
-    const { tenant, sql, around } = options;
-    this.tenant = tenant;
-    this.around = around;
-    this.auditResource = { type: 'AuditLog', tenant: tenant.id };
-    this.keyResource = { type: 'TenantKey', tenant: tenant.id };
-    this.core = openCell({
-      kind: 'tenant',
-      sql,
-      cellId: tenant.id,
-      erasureKey: options.erasureKey,
-      around,
-      opening: { ...options.opening, witnessed: options.witnessed },
-    });
-    this.credentials = new CredentialStore(this.core.rows);
-    this.workloads = new WorkloadStore(this.core.rows);
-    this.runs = new RunStore(this.core.rows);
-    this.alerts = new AlertStore(this.core.rows);
-    this.connections = new ConnectionStore(this.core.rows);
-    this.forecasts = new ForecastStore(sql);
-    this.revocations = new RevocationStore(sql);
-    this.authenticator = new WorkloadAuthenticator(
-      this.core.tokens,
-      this.workloads,
-      around.root.subkey('token-pepper'),
-      around.clock,
-    );
-    this.#onDueChanged = options.onDueChanged;
-    this.door = new Door({
-      cell: this.core.cell,
-      audit: this.core.audit,
-      authorizer: options.authorizer,
-      clock: around.clock,
-      place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
-      workload: (books, token) => this.authenticator.byToken(books, token),
-      later: around.later,
-      admit: options.admit,
-      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
-    });
-    this.core.damage.tell = (found) => tellDamage(this, found);
-    this.core.cell.use({
-      afterCommit: () => this.#tellDue(),
-      afterRollback: () => {
-        this.cache.clear();
-        this.authenticator.forget();
-        this.#dueChanged = false;
-      },
-    });
+    const job = new TenantJob(options);
+    super(job);
+    this.#job = job;
+    this.tenant = job.tenant;
+    this.around = job.around;
+    job.core.damage.tell = (found) => tellDamage(job, found);
   }
 
-  /** Runs a use case inside the next batch; settles when it is durable. */
-  submit<T>(useCase: () => T): Promise<T> {
-    return this.core.cell.submit(useCase);
+  get refresher(): Refresher | undefined {
+    return this.#job.refresher;
   }
 
-  /** As `submit`, for use cases that nobody waits for (Cell.submitUnhurried). */
-  submitUnhurried<T>(useCase: () => T): Promise<T> {
-    return this.core.cell.submitUnhurried(useCase);
+  /** Plugged in by the composition root. */
+  set refresher(refresher: Refresher) {
+    this.#job.refresher = refresher;
   }
 
   /** Work at a provider whose answer exists nowhere else until it is stored: while it lasts, the cell stays open. */
@@ -144,9 +36,9 @@ export class TenantVault {
     return settled;
   }
 
-  /** Nothing that `keepOpenFor` was told of is under way. */
+  /** Nothing is queued, and nothing that `keepOpenFor` was told of is under way. */
   get idle(): boolean {
-    return this.#underWay.size === 0;
+    return this.#underWay.size === 0 && this.#job.core.cell.idle;
   }
 
   /** Waits for what is under way, however it ends. */
@@ -154,79 +46,13 @@ export class TenantVault {
     await Promise.allSettled(this.#underWay);
   }
 
-  /** The batch changed when something is due; the owner of the timer is told after the commit. */
-  dueChanged(): void {
-    this.#dueChanged = true;
-  }
-
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
-    return this.door.lookup('scheduler', (lookup) => this.runs.nextDueAt(lookup, this.around.clock.steadyFrom()));
-  }
-
-  /** Drops everything derived under old keys. */
-  forgetKeys(): void {
-    this.cache.clear();
-    this.core.audit.sources.forget();
+    return this.lookup('scheduler', (lookup, { runs, around }) => runs.nextDueAt(lookup, around.clock.steadyFrom()));
   }
 
   close(): void {
-    this.door.close();
-    closeCell(this.core);
+    this.#job.door.close();
+    closeCell(this.#job.core);
   }
-
-  #tellDue(): void {
-    if (!this.#dueChanged) return;
-    this.#dueChanged = false;
-    this.#onDueChanged(this.tenant.id);
-  }
-}
-
-/** A credential with its environment, as use cases need it. */
-export interface Located {
-  readonly environment: EnvironmentRow;
-  readonly row: CredentialRow;
-}
-
-export function environmentTarget(vault: TenantVault, lookup: Lookup, name: string): Found<EnvironmentRow> {
-  return {
-    resource: { type: 'Environment', tenant: vault.tenant.id, environment: name },
-    target: { type: 'environment', environment: name, name },
-    subject: vault.credentials.findEnvironment(lookup, name),
-  };
-}
-
-/** Missing environment and missing credential look the same. */
-export function credentialTarget(vault: TenantVault, lookup: Lookup, environmentName: string, name: string): Found<Located> {
-  const environment = vault.credentials.findEnvironment(lookup, environmentName);
-  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, name);
-  if (environment !== undefined && row !== undefined) return foundCredential(vault, environment, row);
-  return {
-    resource: { type: 'Credential', tenant: vault.tenant.id, environment: environmentName },
-    target: { type: 'credential', environment: environmentName, name },
-    subject: undefined,
-  };
-}
-
-export function foundCredential(vault: TenantVault, environment: EnvironmentRow, row: CredentialRow): Found<Located> {
-  const connector = row.connector === null ? {} : { connector: row.connector };
-  return {
-    resource: { type: 'Credential', tenant: vault.tenant.id, environment: environment.name, kind: row.kind, ...connector },
-    target: { type: 'credential', environment: environment.name, name: row.name, id: row.id },
-    subject: { environment, row },
-  };
-}
-
-export function tenantTarget(vault: TenantVault): Found<true> {
-  return {
-    resource: { type: 'Tenant', tenant: vault.tenant.id },
-    target: { type: 'tenant', id: vault.tenant.id },
-    subject: true,
-  };
-}
-
-/** @throws gone when it is deleted and only restorable */
-export function requireActive(row: CredentialRow): CredentialRow {
-  if (row.state !== 'active') throw new KeyturnError('gone', 'the credential is deleted; restore it within its recovery window');
-  return row;
 }

@@ -72,7 +72,7 @@ export class WorkerHome {
 
   /** Finishes tenants that a restart left half made. */
   async finishHalfMade(): Promise<void> {
-    const half = this.home.door.lookup('start', (lookup) => this.home.tenants.inState(lookup, 'creating'));
+    const half = this.home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'creating'));
     for (const row of half) await finishTenant(this.home, row, this.provision);
   }
 
@@ -88,19 +88,19 @@ export class WorkerHome {
 
   /** Undefined for a tenant that is not, or no longer. @throws key_destroyed */
   opening(tenantId: string): TenantOpeningFacts | undefined {
-    const row = this.home.door.lookup('opening', (lookup) => this.home.tenants.find(lookup, tenantId));
+    const row = this.home.lookup('opening', (lookup, view) => view.tenants.find(lookup, tenantId));
     return row === undefined || row.id !== tenantId || row.state !== 'active' ? undefined : this.#openingOf(row);
   }
 
   /** Keeps the newest signed head of a tenant's log; an older one that comes late changes nothing. */
   async witness(tenantId: string, note: string): Promise<void> {
-    await this.home.submit(() =>
-      this.home.door.keepBooks('witness', (lookup) => {
-        const row = this.home.tenants.find(lookup, tenantId);
+    await this.home.submit((job) =>
+      job.door.keepBooks('witness', (lookup) => {
+        const row = job.tenants.find(lookup, tenantId);
         const known = row?.witnessed ?? undefined;
         if (known !== undefined && !isNewer(note, known)) return;
-        this.home.tenants.setWitnessed(lookup, tenantId, note);
-        if (ANCHORED.test(note)) this.home.tenants.setAnchored(lookup, tenantId);
+        job.tenants.setWitnessed(lookup, tenantId, note);
+        if (ANCHORED.test(note)) job.tenants.setAnchored(lookup, tenantId);
       }),
     );
   }

@@ -136,7 +136,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     const isNew = (this.env.KEYTURN_ROOT_KEY ?? '') === '';
     const metrics = this.#metrics;
     const health = (): HealthFacts =>
-      isOpen ? { storage: opened.home.core.cell.failure?.code } : { closed: isNew ? 'not_initialised' : 'sealed' };
+      isOpen ? { storage: opened.home.failure?.code } : { closed: isNew ? 'not_initialised' : 'sealed' };
     return {
       identify: (token) => this.#identify(this.#use(), token),
       // The front sends a tenant's own requests to the tenant's object; what arrives here concerns no tenant there is.

@@ -19,7 +19,7 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import { checksumOf, forgedFrom } from '../kit/forged.ts';
 import { testHome, testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
 
@@ -32,8 +32,8 @@ async function furnished() {
   const keys = await generateKeyPair('EdDSA');
   const jwk = await exportJWK(keys.publicKey);
   const make = (name: string, jwks?: string) =>
-    vault.submit(() =>
-      createWorkload(vault, admin(), {
+    vault.submit((job) =>
+      createWorkload(job, admin(), {
         name,
         environment: 'staging',
         patterns: ['*'],
@@ -58,13 +58,13 @@ async function furnished() {
   };
   const read = (token: string) => readAs(tenant, token);
   const direct = async () =>
-    textOf((await vault.submit(() => createDirectToken(vault, admin(), { workload: 'sync', permissions: undefined, ttlMs: 3_600_000 }))).token); // biome-ignore format: one line
+    textOf((await vault.submit((job) => createDirectToken(job, admin(), { workload: 'sync', permissions: undefined, ttlMs: 3_600_000 }))).token); // biome-ignore format: one line
   return { tenant, vault, admin, secret, exchange, assert, read, direct, jwk, signing: signing.row };
 }
 
 function readAs(tenant: TestTenant, token: string): Promise<string> {
   const what = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
-  return outcomeOf(tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(token), what)));
+  return outcomeOf(tenant.vault.submit((job) => readCredential(job, tenant.token(token), what)));
 }
 
 const idOf = (token: string) => parseToken(token)?.publicId ?? '';
@@ -100,7 +100,7 @@ describe('a forged token with a known public id and a right checksum', () => {
     const team = await testTeam();
     const grants = [{ role: 'auditor' as const, tenant: undefined }];
     const input = { name: 'eve', grants, enrolmentTtlMs: 60_000 };
-    const { enrolment } = await team.home.submit(() => createUser(team.home, team.caller(team.owner), input));
+    const { enrolment } = await team.home.submit((job) => createUser(job, team.caller(team.owner), input));
     for (const token of [team.owner, textOf(enrolment.token)]) {
       for (const text of forgeries(token)) expect(team.home.identify(text), text.slice(0, 7)).toBeUndefined();
       expect(team.home.identify(token)).toBeDefined();
@@ -146,27 +146,27 @@ const LOSSES: readonly {
   {
     what: 'the token itself',
     token: (f) => f.direct(),
-    lose: (f, token) => f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(token))),
+    lose: (f, token) => f.vault.submit((job) => revokeToken(job, f.admin(), 'sync', idOf(token))),
   },
   {
     what: 'the client secret it was exchanged for',
     token: (f) => f.exchange(f.secret),
-    lose: (f) => f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(f.secret))),
+    lose: (f) => f.vault.submit((job) => revokeToken(job, f.admin(), 'sync', idOf(f.secret))),
   },
   {
     what: 'its workload, of a direct token',
     token: (f) => f.direct(),
-    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'sync')),
+    lose: (f) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'sync')),
   },
   {
     what: 'its workload, of an exchanged token',
     token: (f) => f.exchange(f.secret),
-    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'sync')),
+    lose: (f) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'sync')),
   },
   {
     what: 'its workload, of a token for a signed assertion',
     token: (f) => f.assert('one'),
-    lose: (f) => f.vault.submit(() => revokeWorkload(f.vault, f.admin(), 'signing')),
+    lose: (f) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'signing')),
   },
   { what: 'its time', token: (f) => f.exchange(f.secret), lose: (f) => f.tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs) },
   { what: 'the time of its workload', token: (f) => f.direct(), lose: (f) => f.tenant.clock.pass(86_400_000) },
@@ -181,32 +181,32 @@ describe('a principal that loses', () => {
     expect(await f.read(held)).toBe('unauthenticated');
     const again = f.tenant.reopen();
     const what = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
-    expect(await outcomeOf(again.submit(() => readCredential(again, f.tenant.token(held), what)))).toBe('unauthenticated');
+    expect(await outcomeOf(again.submit((job) => readCredential(job, f.tenant.token(held), what)))).toBe('unauthenticated');
   });
 
   it('one client secret keeps what was exchanged for the other, and what was made without one', async () => {
     const f = await furnished();
-    const further = await f.vault.submit(() => createClientSecret(f.vault, f.admin(), 'sync'));
+    const further = await f.vault.submit((job) => createClientSecret(job, f.admin(), 'sync'));
     const other = await f.exchange(textOf(further.secret.token));
     const [old, direct] = [await f.exchange(f.secret), await f.direct()];
-    await f.vault.submit(() => revokeToken(f.vault, f.admin(), 'sync', idOf(f.secret)));
+    await f.vault.submit((job) => revokeToken(job, f.admin(), 'sync', idOf(f.secret)));
     expect([await f.read(old), await f.read(other), await f.read(direct)]).toEqual(['unauthenticated', 'ok', 'ok']);
   });
 
   it('the key that signed its assertion is nobody, whoever took the key away', async () => {
     const f = await furnished();
     const held = await f.assert('one');
-    const { tokens } = f.vault.core;
+    const { tokens } = inside(f.vault).core;
     const withKeys = (jwks: string | null) => {
       const store = { find: () => ({ ...f.signing, last_used_at: null, jwks }), markUsed: () => {}, whenChanged: () => {} };
       const pepper = f.vault.around.root.subkey('token-pepper');
       const authenticator = new WorkloadAuthenticator(tokens, store as unknown as WorkloadStore, pepper, f.tenant.clock);
-      return f.vault.door.keepBooks('authentication', (books) => authenticator.byToken(books, held));
+      return f.vault.submit((job) => job.door.keepBooks('authentication', (books) => authenticator.byToken(books, held)));
     };
     const other = await exportJWK((await generateKeyPair('EdDSA')).publicKey);
-    expect(withKeys(JSON.stringify({ keys: [other, f.jwk] }))?.name).toBe('signing');
-    expect(withKeys(JSON.stringify({ keys: [other] }))).toBeUndefined();
-    expect(withKeys(null)).toBeUndefined();
+    expect((await withKeys(JSON.stringify({ keys: [other, f.jwk] })))?.name).toBe('signing');
+    expect(await withKeys(JSON.stringify({ keys: [other] }))).toBeUndefined();
+    expect(await withKeys(null)).toBeUndefined();
   });
 
   it('is named in its events by what it showed: the token, the client secret, or the key', async () => {

@@ -4,11 +4,11 @@ import { Denials } from '../../src/access/denials.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { eventsOf, putKey, TestClock, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, TestClock, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 function read(tenant: TestTenant, token: string, name: string): Promise<string> {
   const what = { environment: 'staging', name, version: undefined, stage: undefined };
-  return outcomeOf(tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(token), what)));
+  return outcomeOf(tenant.vault.submit((job) => readCredential(job, tenant.token(token), what)));
 }
 
 const denied = (tenant: TestTenant, from: number) =>
@@ -46,7 +46,7 @@ describe('a principal that is denied again and again', () => {
     const total = LIMITS.denialEventsBurst + 50;
     for (let i = 0; i < total; i++) await read(tenant, narrow.text, 'stripe');
     const { sql } = tenant;
-    tenant.vault.door.close();
+    inside(tenant.vault).door.close();
     await tenant.vault.submit(() => {});
     expect(counted(denied({ ...tenant, sql }, from))).toBe(total);
   });

@@ -2,7 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { Authorizer } from '../../src/access/authorizer.ts';
 import type { Found } from '../../src/access/guard.ts';
+import type { Caller } from '../../src/access/principals.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { cedarEngine, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
 import { testTeam } from '../kit/homes.ts';
 import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
@@ -16,7 +18,7 @@ const found = <S>(subject: S): Found<S> => ({
 const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
 
 /** How `work` ended inside a job of its own, and the events it left. */
-async function left(tenant: TestTenant, work: () => unknown) {
+async function left(tenant: TestTenant, work: (job: TenantJob) => unknown) {
   const before = eventsOf(tenant.sql).length;
   const end = await tenant.vault.submit(work).then(
     () => 'ok',
@@ -35,8 +37,8 @@ describe('what cannot be looked up', () => {
     [new TypeError('not-a-real-secret'), 'internal', 'TypeError: not-a-real-secret'],
   ])('was asked for all the same: %s', async (error, reason, ended) => {
     const tenant = await testTenant();
-    const { end, events } = await left(tenant, () =>
-      tenant.vault.door.enter(admin(tenant), 'credential.describe', throwing(error), () => {}),
+    const { end, events } = await left(tenant, (job) =>
+      job.door.enter(admin(tenant), 'credential.describe', throwing(error), () => {}),
     );
     expect(end).toBe(ended);
     expect(events).toEqual([
@@ -58,8 +60,8 @@ describe('what failed while it was done', () => {
     [new RangeError('not-a-real-secret'), 'internal', 'RangeError: not-a-real-secret'],
   ])('is a failure with its code and what was known so far: %s', async (error, reason, ended) => {
     const tenant = await testTenant();
-    const { end, events } = await left(tenant, () =>
-      tenant.vault.door.enter(
+    const { end, events } = await left(tenant, (job) =>
+      job.door.enter(
         admin(tenant),
         'credential.put',
         () => found(true),
@@ -77,11 +79,9 @@ describe('what failed while it was done', () => {
     for (const code of ['storage_full', 'storage_unavailable'] as const) {
       const tenant = await testTenant();
       const error = new KeyturnError(code, 'x');
-      const looking = await left(tenant, () =>
-        tenant.vault.door.enter(admin(tenant), 'credential.put', throwing(error), () => {}),
-      );
-      const doing = await left(tenant, () =>
-        tenant.vault.door.enter(admin(tenant), 'credential.put', () => found(true), throwing(error)),
+      const looking = await left(tenant, (job) => job.door.enter(admin(tenant), 'credential.put', throwing(error), () => {}));
+      const doing = await left(tenant, (job) =>
+        job.door.enter(admin(tenant), 'credential.put', () => found(true), throwing(error)),
       );
       expect([looking, doing]).toEqual([
         { end: code, events: [] },
@@ -94,8 +94,8 @@ describe('what failed while it was done', () => {
 describe('an event', () => {
   it('of success says that it was allowed, and has details only where there are some', async () => {
     const tenant = await testTenant();
-    const { events } = await left(tenant, () =>
-      tenant.vault.door.enter(
+    const { events } = await left(tenant, (job) =>
+      job.door.enter(
         { ...admin(tenant), clientRequest: 'their-id', workflow: 'nightly', workflowRun: 'run-1' },
         'credential.describe',
         () => found(true),
@@ -116,16 +116,16 @@ describe('an event', () => {
 
   it('of the system has no source, and a request id that no other event has', async () => {
     const tenant = await testTenant();
-    const work = () =>
-      tenant.vault.door.enterAsSystem(
+    const work = (job: TenantJob) =>
+      job.door.enterAsSystem(
         'refresh',
         'credential.rotate',
         () => found(true),
         () => {},
       );
-    const { events } = await left(tenant, () => {
-      work();
-      work();
+    const { events } = await left(tenant, (job) => {
+      work(job);
+      work(job);
     });
     expect(events).toHaveLength(2);
     expect(new Set(events.map((event) => event['request'])).size).toBe(2);
@@ -138,8 +138,8 @@ describe('an event', () => {
   it('of a refusal has the reason of the policy, which the caller is not told', async () => {
     const tenant = await testTenant();
     const auditor = tenant.user(['auditor'], 'everywhere');
-    const { end, events } = await left(tenant, () =>
-      tenant.vault.door.enter(
+    const { end, events } = await left(tenant, (job) =>
+      job.door.enter(
         auditor,
         'credential.put',
         () => found(true),
@@ -154,9 +154,9 @@ describe('an event', () => {
 
   it('of what is not there is a failure for who may know that, and a denial for who may not', async () => {
     const tenant = await testTenant();
-    const ask = (caller: Parameters<typeof tenant.vault.door.enter>[0]) =>
-      left(tenant, () =>
-        tenant.vault.door.enter(
+    const ask = (caller: Caller) =>
+      left(tenant, (job) =>
+        job.door.enter(
           caller,
           'credential.describe',
           () => found(undefined),
@@ -174,14 +174,14 @@ describe('an event', () => {
 describe('who is turned away', () => {
   it('leaves an event that says why, naming the tenant at a tenant and none at home', async () => {
     const tenant = await testTenant();
-    const away = await left(tenant, () => tenant.vault.door.turnAway(admin(tenant), 'tenant.read'));
+    const away = await left(tenant, (job) => job.door.turnAway(admin(tenant), 'tenant.read'));
     expect(away).toMatchObject({
       end: 'not_found',
       events: [{ outcome: 'denied', reason: 'no role at this tenant', target: { type: 'tenant', id: tenant.vault.tenant.id } }],
     });
     const team = await testTeam();
     const before = eventsOf(team.sql).length;
-    const atHome = team.home.submit(() => team.home.door.turnAway(team.caller(team.owner), 'tenant.read'));
+    const atHome = team.home.submit((job) => job.door.turnAway(team.caller(team.owner), 'tenant.read'));
     await expect(atHome).rejects.toMatchObject({ code: 'not_found', message: 'no such tenant' });
     const [event] = eventsOf(team.sql).slice(before);
     expect(event).toMatchObject({ outcome: 'denied', reason: 'no such tenant', target: { type: 'tenant' } });

@@ -10,7 +10,8 @@ import type { WorkloadRow } from '../../src/cell/workloads.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
-import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { eventsOf, inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const CANARY = 'not-a-real-secret-guard';
 
@@ -22,9 +23,7 @@ async function outcome(work: Promise<unknown>): Promise<string> {
 }
 
 function read(tenant: TestTenant, caller: Parameters<typeof readCredential>[1], name = 'stripe', environment = 'staging') {
-  return tenant.vault.submit(() =>
-    readCredential(tenant.vault, caller, { environment, name, version: undefined, stage: undefined }),
-  );
+  return tenant.vault.submit((job) => readCredential(job, caller, { environment, name, version: undefined, stage: undefined }));
 }
 
 describe('the door', () => {
@@ -84,8 +83,8 @@ describe('the door', () => {
   it('refuses what needs a second person', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
-    const destroy = tenant.vault.submit(() =>
-      destroyCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+    const destroy = tenant.vault.submit((job) =>
+      destroyCredential(job, tenant.user(['admin'], 'everywhere'), {
         environment: 'staging',
         name: 'stripe',
         precondition: {},
@@ -122,7 +121,7 @@ describe('the door', () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const describeAs = (where: 'here' | 'elsewhere' | 'everywhere') =>
-      outcome(tenant.vault.submit(() => describeCredential(tenant.vault, tenant.user(['engineer'], where), 'staging', 'stripe')));
+      outcome(tenant.vault.submit((job) => describeCredential(job, tenant.user(['engineer'], where), 'staging', 'stripe')));
     expect(await describeAs('here')).toBe('ok');
     expect(await describeAs('elsewhere')).toBe('not_found');
     expect(await describeAs('everywhere')).toBe('not_found');
@@ -190,63 +189,118 @@ describe('an access', () => {
   it('is worthless once the use case it was made for has returned', async () => {
     const tenant = await testTenant();
     let kept: Lookup | undefined;
-    await tenant.vault.submit(() =>
-      tenant.vault.door.enter(
+    await tenant.vault.submit((job) =>
+      job.door.enter(
         tenant.user(['admin'], 'everywhere'),
         'environment.list',
         () => ({
-          resource: { type: 'Tenant', tenant: tenant.vault.tenant.id },
+          resource: { type: 'Tenant', tenant: job.tenant.id },
           target: { type: 'tenant' },
           subject: true as const,
         }),
         (access) => {
           kept = access;
-          expect(tenant.vault.credentials.environments(access)).toHaveLength(2);
+          expect(job.credentials.environments(access)).toHaveLength(2);
         },
       ),
     );
-    expect(() => tenant.vault.credentials.environments(kept as Lookup)).toThrow('this access has ended');
+    expect(() => inside(tenant.vault).credentials.environments(kept as Lookup)).toThrow('this access has ended');
+  });
+});
+
+describe('a job', () => {
+  it('that was kept is refused outside a batch, whatever of its door is used, and leaves nothing', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    const { vault } = tenant;
+    const job = await vault.submit((given) => given);
+    const caller = tenant.user(['admin'], 'everywhere');
+    const find = () => ({ resource: job.auditResource, target: { type: 'x' }, subject: true as const });
+    const repeat = { key: 'x', hash: new Uint8Array(32) };
+    const written = {
+      action: 'x',
+      actor: { type: 'system', id: 'x' },
+      reason: 'x',
+      request: 'x',
+      target: { type: 'x' },
+    } as const;
+    const uses: Record<string, () => unknown> = {
+      'a use case': () => destroyCredential(job, caller, { environment: 'staging', name: 'stripe', precondition: {} }),
+      enter: () => job.door.enter(caller, 'audit.read', find, () => {}),
+      enterAsSystem: () => job.door.enterAsSystem('x', 'credential.review', find, () => {}),
+      turnAway: () => job.door.turnAway(caller, 'tenant.read'),
+      keepBooks: () => job.door.keepBooks('purge', () => {}),
+      record: () => job.door.record(written, () => {}),
+      note: () => job.door.note({ ...written, outcome: 'success' }),
+      once: () => job.door.once(caller, 'key.rotate', repeat, () => expect.unreachable()),
+      'authenticate by token': () => job.door.authenticate(tenant.token('kt_acc_x')),
+      'the log': () => job.core.audit.record({ ...written, outcome: 'success' }),
+      'signing the head': () => job.core.audit.publishNow(),
+      'a savepoint': () => job.core.cell.savepoint(() => {}),
+      'cleaning the files': () => job.core.cell.eraseResidue(),
+    };
+    const [events, size] = [eventsOf(tenant.sql).length, job.core.audit.size];
+    for (const [name, use] of Object.entries(uses))
+      expect(use, name).toThrow('no batch of this cell is running: submit the work to it');
+    await vault.submit(() => {});
+    expect([eventsOf(tenant.sql).length, job.core.audit.size]).toEqual([events, size]);
+    // Inside a batch the kept one is as good as the one that is given: there is one a vault.
+    await vault.submit((given) => expect(given).toBe(job));
   });
 });
 
 // Negative compile tests: `npm run check` fails when one of these lines begins to compile. None of it runs.
-function whatDoesNotCompile({ vault }: TestTenant, row: CredentialFacts, caller: Caller): void {
-  const find = () => ({ resource: vault.auditResource, target: { type: 'x' }, subject: true as const });
-  vault.door.lookup('test', (lookup) => {
+function whatDoesNotCompile({ vault }: TestTenant, job: TenantJob, row: CredentialFacts, caller: Caller): void {
+  const find = () => ({ resource: job.auditResource, target: { type: 'x' }, subject: true as const });
+  job.door.lookup('test', (lookup) => {
     // @ts-expect-error a lookup changes no row
-    vault.credentials.save(lookup, row);
+    job.credentials.save(lookup, row);
     // @ts-expect-error a lookup reads no sealed value
-    vault.credentials.findVersion(lookup, row.id, 1);
+    job.credentials.findVersion(lookup, row.id, 1);
     // @ts-expect-error a lookup revokes nothing
-    vault.core.tokens.revoke(lookup, 'x', 0);
+    job.core.tokens.revoke(lookup, 'x', 0);
     // @ts-expect-error a lookup begins no run
-    vault.runs.insert(lookup, {} as RunRow);
+    job.runs.insert(lookup, {} as RunRow);
   });
-  vault.door.enter(caller, 'credential.read', find, (access) => {
+  job.door.enter(caller, 'credential.read', find, (access) => {
     // @ts-expect-error an operation that reads changes no row
-    vault.credentials.save(access, row);
+    job.credentials.save(access, row);
     // @ts-expect-error an operation that reads changes no row
-    vault.workloads.revoke(access, {} as WorkloadRow, 0);
-    return vault.credentials.findVersion(access, row.id, 1);
+    job.workloads.revoke(access, {} as WorkloadRow, 0);
+    return job.credentials.findVersion(access, row.id, 1);
   });
-  vault.door.keepBooks('purge', (books) => {
+  job.door.keepBooks('purge', (books) => {
     // @ts-expect-error what purges changes no credential
-    vault.credentials.save(books, row);
+    job.credentials.save(books, row);
     // @ts-expect-error what purges reads no sealed value
-    vault.credentials.findVersion(books, row.id, 1);
+    job.credentials.findVersion(books, row.id, 1);
     // @ts-expect-error what purges prolongs no lease
-    vault.runs.save(books, {} as RunRow);
+    job.runs.save(books, {} as RunRow);
   });
-  vault.door.keepBooks('lease', (books) => {
+  job.door.keepBooks('lease', (books) => {
     // @ts-expect-error what prolongs a lease purges nothing
-    vault.core.tokens.purgeExpired(books, 0, 1);
+    job.core.tokens.purgeExpired(books, 0, 1);
   });
   // @ts-expect-error only what cell/access.ts lists is bookkeeping
-  vault.door.keepBooks('anything', () => {});
+  job.door.keepBooks('anything', () => {});
   // @ts-expect-error no object literal stands in for an access
-  vault.credentials.environments({ principalId: 'x', purpose: 'x', check: () => {} });
+  job.credentials.environments({ principalId: 'x', purpose: 'x', check: () => {} });
   // @ts-expect-error the database of a cell is reachable from src/cell only
-  vault.core.cell.sql.all('SELECT * FROM credential_version');
+  job.core.cell.sql.all('SELECT * FROM credential_version');
+  // @ts-expect-error a use case runs inside a job: outside it nothing has a job to give it
+  readCredential(vault, caller, { environment: 'staging', name: 'x', version: undefined, stage: undefined });
+  // @ts-expect-error the door is inside
+  vault.door.enter(caller, 'credential.read', find, () => {});
+  // @ts-expect-error the stores are inside
+  vault.credentials.environments({} as Lookup);
+  // @ts-expect-error so are log, keys and the cell itself
+  vault.core.audit.signNow();
+  vault.lookup('test', (_lookup, view) => {
+    // @ts-expect-error a lookup without a job does not get to the door
+    view.door.note({});
+    // @ts-expect-error nor does it do for a use case
+    readCredential(view, caller, { environment: 'staging', name: 'x', version: undefined, stage: undefined });
+  });
 }
 void whatDoesNotCompile;
 
@@ -269,14 +323,13 @@ describe('how often somebody may ask', () => {
     for (let i = 0; i < 4; i++) ends.push(await outcome(read(tenant, tenant.token(one.text))));
     expect(ends).toEqual(['ok', 'ok', 'ok', 'rate_limited']);
     const events = eventsOf(tenant.sql).length;
-    const describeOnce = tenant.vault.submit(() => describeCredential(tenant.vault, tenant.token(one.text), 'staging', 'stripe'));
+    const describeOnce = tenant.vault.submit((job) => describeCredential(job, tenant.token(one.text), 'staging', 'stripe'));
     expect(await outcome(describeOnce)).toBe('rate_limited');
     expect(eventsOf(tenant.sql)).toHaveLength(events);
     expect(await outcome(read(tenant, tenant.token(two.text)))).toBe('ok');
     expect(new Set(asked)).toEqual(new Set([one.id, two.id]));
     const user = tenant.user(['engineer'], 'here', { id: 'usr_busy' });
-    for (let i = 0; i < 4; i++)
-      await outcome(tenant.vault.submit(() => describeCredential(tenant.vault, user, 'staging', 'stripe')));
+    for (let i = 0; i < 4; i++) await outcome(tenant.vault.submit((job) => describeCredential(job, user, 'staging', 'stripe')));
     expect(asked.filter((id) => id === 'usr_busy')).toHaveLength(4);
     tenant.clock.pass(1_000);
     expect(await outcome(read(tenant, tenant.token(one.text)))).toBe('ok');

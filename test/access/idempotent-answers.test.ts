@@ -4,7 +4,7 @@ import { Door } from '../../src/access/guard.ts';
 import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
-import { authorizer, eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { authorizer, eventsOf, inside, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const REPEAT = { key: 'k1', hash: new Uint8Array(32) };
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -13,8 +13,8 @@ async function doorOf(tenant: TestTenant) {
   const { vault, clock } = tenant;
   const state = { contained: false, admitted: 0, admissionsMax: Number.POSITIVE_INFINITY, made: 0 };
   const door = new Door({
-    cell: vault.core.cell,
-    audit: vault.core.audit,
+    cell: inside(vault).core.cell,
+    audit: inside(vault).core.audit,
     authorizer,
     clock,
     place: { cellId: vault.tenant.id, tenantId: vault.tenant.id, demo: false, contained: () => state.contained },
@@ -23,7 +23,7 @@ async function doorOf(tenant: TestTenant) {
       state.admitted += 1;
       if (state.admitted > state.admissionsMax) fail('rate_limited', 'too many requests');
     },
-    answers: new IdempotentAnswers(vault.core.idempotency, vault.core.keyring, clock),
+    answers: new IdempotentAnswers(inside(vault).core.idempotency, inside(vault).core.keyring, clock),
   });
   const find = () => ({
     resource: { type: 'Tenant' as const, tenant: vault.tenant.id },

@@ -1,4 +1,5 @@
 // Alerts and webhooks as the tenant keeps them: paged, bounded, under a MAC, and only for those who may.
+
 import { describe, expect, it } from 'vitest';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
 import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';
@@ -7,6 +8,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
 import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { changing, eventsOf, putKey, testTenant } from '../kit/vaults.ts';
 
@@ -17,15 +19,15 @@ async function bench() {
   const { vault, clock, sql } = tenant;
   for (const name of ['crm', 'erp']) await putKey(tenant, name, SECRET);
   const admin = () => tenant.user(['admin'], 'everywhere');
-  const change = <T>(name: string, effect: (facts: CredentialFacts) => T): Promise<T> =>
-    vault.submit(() =>
-      changing(vault, (access) => {
-        const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-        const row = vault.credentials.find(access, staging, name);
+  const change = <T>(name: string, effect: (facts: CredentialFacts, job: TenantJob) => T): Promise<T> =>
+    vault.submit((job) =>
+      changing(job, (access) => {
+        const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
+        const row = job.credentials.find(access, staging, name);
         if (row === undefined) throw new Error('no credential');
         const facts = row;
-        const result = effect(facts);
-        vault.credentials.save(access, facts);
+        const result = effect(facts, job);
+        job.credentials.save(access, facts);
         return result;
       }),
     );
@@ -33,15 +35,15 @@ async function bench() {
     tenant,
     admin,
     raise: (name: string, kind: AlertKind = 'credential.degraded') =>
-      change(name, (row) => changing(vault, (access) => raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx' }))),
+      change(name, (row, job) => changing(job, (access) => raiseAlert(job, access, row, 'staging', kind, { cause: 'http_5xx' }))),
     become: (name: string, health: Health, cause: string | null = null) =>
-      change(name, (row) => changing(vault, (access) => changeHealth(vault, access, row, 'staging', health, cause))),
+      change(name, (row, job) => changing(job, (access) => changeHealth(job, access, row, 'staging', health, cause))),
     alerts: async (input: Partial<Parameters<typeof listAlerts>[2]> = {}) =>
-      vault.submit(() => listAlerts(vault, admin(), { credentialId: undefined, after: '', maxRows: 50, ...input })),
+      vault.submit((job) => listAlerts(job, admin(), { credentialId: undefined, after: '', maxRows: 50, ...input })),
     create: (url = 'https://hooks.example/', kinds: AlertKind[] = []) =>
-      vault.submit(() => createWebhook(vault, admin(), { url, kinds, allowLoopback: false })),
-    webhooks: () => vault.submit(() => listWebhooks(vault, admin())),
-    remove: (id: string) => vault.submit(() => deleteWebhook(vault, admin(), id)),
+      vault.submit((job) => createWebhook(job, admin(), { url, kinds, allowLoopback: false })),
+    webhooks: () => vault.submit((job) => listWebhooks(job, admin())),
+    remove: (id: string) => vault.submit((job) => deleteWebhook(job, admin(), id)),
     rows: (table: string) => sql.all(`SELECT * FROM ${table}`),
     sql,
     clock,
@@ -105,7 +107,7 @@ describe('alerts', () => {
       clock.pass(1_000);
     }
     const before = clock.now() - 1_000;
-    const purge = () => vault.submit(() => vault.door.keepBooks('purge', (access) => vault.alerts.purge(access, before, 3)));
+    const purge = () => vault.submit((job) => job.door.keepBooks('purge', (access) => job.alerts.purge(access, before, 3)));
     expect([await purge(), await purge(), await purge()]).toEqual([3, 1, 0]);
     expect(rows('alert')).toHaveLength(1);
     expect(rows('delivery')).toHaveLength(1);
@@ -114,14 +116,14 @@ describe('alerts', () => {
   it('are undone with the change that they tell', async () => {
     const { vault, tenant, rows, create } = await bench();
     await create();
-    const failed = vault.submit(() =>
-      vault.door.enter(
+    const failed = vault.submit((job) =>
+      job.door.enter(
         tenant.user(['admin'], 'everywhere'),
         'environment.create',
-        () => ({ resource: { type: 'Tenant', tenant: vault.tenant.id }, target: { type: 'test' }, subject: true }),
+        () => ({ resource: { type: 'Tenant', tenant: job.tenant.id }, target: { type: 'test' }, subject: true }),
         (access) => {
           const id = String(tenant.sql.get("SELECT id FROM credential WHERE name = 'crm'")?.['id']);
-          raiseAlert(vault, access, { id, name: 'crm', connector: null }, 'staging', 'credential.degraded', {});
+          raiseAlert(job, access, { id, name: 'crm', connector: null }, 'staging', 'credential.degraded', {});
           throw new Error('the change fails');
         },
       ),
@@ -217,14 +219,14 @@ describe('webhooks', () => {
     for (let i = 0; i < 5; i++) made.push(await create(`https://${i}.example/`));
     await remove(made[4]?.row.id ?? '');
     const old = new Set(sql.all('SELECT DISTINCT mac_key_id AS id FROM webhook').map((row) => row['id']));
-    await vault.submit(() => rotateKeys(vault, admin(), ['metadata_mac']));
+    await vault.submit((job) => rotateKeys(job, admin(), ['metadata_mac']));
     expect(await webhooks()).toHaveLength(4);
-    for (let turn = 0; turn < 50 && (await vault.submit(() => rewrapBatch(vault, 3))) > 0; turn++)
+    for (let turn = 0; turn < 50 && (await vault.submit((job) => rewrapBatch(job, 3))) > 0; turn++)
       expect(await webhooks()).toHaveLength(4);
     for (const { id } of sql.all<{ id: string }>('SELECT DISTINCT mac_key_id AS id FROM webhook'))
       expect(old.has(id)).toBe(false);
     const reopened = tenant.reopen();
-    expect(await reopened.submit(() => listWebhooks(reopened, admin()))).toHaveLength(4);
+    expect(await reopened.submit((job) => listWebhooks(job, admin()))).toHaveLength(4);
   });
 
   it('are for owners and admins to make, for auditors to see, for nobody else', async () => {
@@ -233,9 +235,9 @@ describe('webhooks', () => {
     const outcomes = async (roles: Parameters<typeof tenant.user>[0]) => {
       const user = () => tenant.user(roles);
       return [
-        await outcomeOf(vault.submit(() => listWebhooks(vault, user()))),
-        await outcomeOf(vault.submit(() => listDeliveries(vault, user(), row.id, '', 10))),
-        await outcomeOf(vault.submit(() => createWebhook(vault, user(), { url: 'https://x.example/', kinds: [], allowLoopback: false }))), // biome-ignore format: one line
+        await outcomeOf(vault.submit((job) => listWebhooks(job, user()))),
+        await outcomeOf(vault.submit((job) => listDeliveries(job, user(), row.id, '', 10))),
+        await outcomeOf(vault.submit((job) => createWebhook(job, user(), { url: 'https://x.example/', kinds: [], allowLoopback: false }))), // biome-ignore format: one line
       ];
     };
     expect(await outcomes(['owner'])).toEqual(['ok', 'ok', 'ok']);
@@ -247,7 +249,7 @@ describe('webhooks', () => {
   it('may lead to this machine by http only where a sandbox may', async () => {
     const { vault, admin } = await bench();
     const outcome = (url: string, allowLoopback: boolean) =>
-      outcomeOf(vault.submit(() => createWebhook(vault, admin(), { url, kinds: [], allowLoopback })));
+      outcomeOf(vault.submit((job) => createWebhook(job, admin(), { url, kinds: [], allowLoopback })));
     for (const url of ['http://127.0.0.1:9/', 'http://localhost/', 'http://[::1]/', 'http://2130706433/']) {
       expect(await outcome(url, false), url).toBe('invalid_request');
       expect(await outcome(url, true), url).toBe('ok');

@@ -41,14 +41,14 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
       answer = next;
     },
     webhook: (url = 'https://hooks.example/keyturn', kinds: AlertKind[] = []) =>
-      vault.submit(() => createWebhook(vault, admin(), { url, kinds, allowLoopback: false })),
+      vault.submit((job) => createWebhook(job, admin(), { url, kinds, allowLoopback: false })),
     alert: (kind: AlertKind = 'credential.degraded') =>
-      vault.submit(() =>
-        changing(vault, (access) => {
-          const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-          const row = vault.credentials.find(access, staging, 'crm');
+      vault.submit((job) =>
+        changing(job, (access) => {
+          const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
+          const row = job.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');
-          return raiseAlert(vault, access, row, 'staging', kind, { cause: 'http_5xx', before: 'ready' });
+          return raiseAlert(job, access, row, 'staging', kind, { cause: 'http_5xx', before: 'ready' });
         }),
       ),
     deliver: () => deliverDue(ports),
@@ -66,7 +66,7 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
       }
       throw new Error('it never ends');
     },
-    deliveries: (id: string) => vault.submit(() => listDeliveries(vault, admin(), id, '', 100).rows),
+    deliveries: (id: string) => vault.submit((job) => listDeliveries(job, admin(), id, '', 100).rows),
     outcomes: () => eventsOf(sql).filter((event) => event['action'] === 'webhook.deliver'),
     nextDueAt: at,
   };
@@ -254,7 +254,7 @@ describe('a webhook that ends', () => {
     expect(sent).toHaveLength(1);
     expect(outcomes()).toMatchObject([{ details: { step: 'webhook_gone', webhook: row.id, count: 3 } }]);
     expect(tenant.sql.all("SELECT state, cause FROM delivery WHERE state <> 'given_up' OR cause <> 'http_410'")).toEqual([]);
-    await expect(tenant.vault.submit(() => deleteWebhook(tenant.vault, admin(), row.id))).rejects.toMatchObject({
+    await expect(tenant.vault.submit((job) => deleteWebhook(job, admin(), row.id))).rejects.toMatchObject({
       code: 'not_found',
     });
     await alert();
@@ -266,7 +266,7 @@ describe('a webhook that ends', () => {
     const { row } = await webhook();
     await alert();
     answerWith(async () => {
-      await tenant.vault.submit(() => deleteWebhook(tenant.vault, admin(), row.id));
+      await tenant.vault.submit((job) => deleteWebhook(job, admin(), row.id));
       return answerOf(500, '');
     });
     await deliver();

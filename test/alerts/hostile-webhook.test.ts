@@ -32,16 +32,16 @@ async function bench(sandboxAllowed = true, lookup?: (name: string) => Promise<r
     tenant,
     ports,
     create: (url: string, allowLoopback = sandboxAllowed) =>
-      vault.submit(() => createWebhook(vault, admin(), { url, kinds: [], allowLoopback })),
-    remove: (id: string) => vault.submit(() => deleteWebhook(vault, admin(), id)),
-    list: () => vault.submit(() => listWebhooks(vault, admin())),
+      vault.submit((job) => createWebhook(job, admin(), { url, kinds: [], allowLoopback })),
+    remove: (id: string) => vault.submit((job) => deleteWebhook(job, admin(), id)),
+    list: () => vault.submit((job) => listWebhooks(job, admin())),
     alert: (times = 1) =>
-      vault.submit(() =>
-        changing(vault, (access) => {
-          const staging = vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-          const row = vault.credentials.find(access, staging, 'crm');
+      vault.submit((job) =>
+        changing(job, (access) => {
+          const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
+          const row = job.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');
-          for (let i = 0; i < times; i++) raiseAlert(vault, access, row, 'staging', 'credential.degraded', { cause: `c${i}` });
+          for (let i = 0; i < times; i++) raiseAlert(job, access, row, 'staging', 'credential.degraded', { cause: `c${i}` });
         }),
       ),
     deliver: () => deliverDue(ports),

@@ -9,7 +9,7 @@ import { Frontier, leafHash, rootOf } from '../../src/crypto/merkle.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { eventsOf, putKey, type TestTenant, testEntropy, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, type TestTenant, testEntropy, testTenant } from '../kit/vaults.ts';
 
 /** Leaves of the log from nothing but the stored event bytes. */
 function leavesFromBytes(sql: Sql): Uint8Array[] {
@@ -20,10 +20,9 @@ function leavesFromBytes(sql: Sql): Uint8Array[] {
 }
 
 function note(tenant: TestTenant, count: number): Promise<unknown> {
-  const { door } = tenant.vault;
   const input = { actor: { type: 'system', id: 'test' }, outcome: 'success', target: { type: 'test' } } as const;
-  return tenant.vault.submit(() => {
-    for (let i = 0; i < count; i++) door.note({ ...input, action: 'test', reason: 'test', request: `req_${i}` });
+  return tenant.vault.submit((job) => {
+    for (let i = 0; i < count; i++) job.door.note({ ...input, action: 'test', reason: 'test', request: `req_${i}` });
   });
 }
 
@@ -45,8 +44,8 @@ describe('the head of the log', () => {
             if (end === 'lose' && ends.length > 0) expect(new Set(ends)).toEqual(new Set(['storage_full']));
             sql.failCommits(0);
             const leaves = leavesFromBytes(sql);
-            expect(vault.core.audit.size).toBe(leaves.length);
-            expect(Buffer.from(vault.core.audit.root()).equals(rootOf(leaves))).toBe(true);
+            expect(inside(vault).core.audit.size).toBe(leaves.length);
+            expect(Buffer.from(inside(vault).core.audit.root()).equals(rootOf(leaves))).toBe(true);
             const head = sql.get<{ size: number; frontier: Uint8Array }>('SELECT size, frontier FROM anchor_head');
             expect(head?.size).toBe(leaves.length);
             expect(Buffer.from(Frontier.fromBytes(head?.frontier as Uint8Array).root()).equals(rootOf(leaves))).toBe(true);
@@ -68,7 +67,7 @@ describe('the head of the log', () => {
     expect(sequenceOf(sql)).toBe(start + 2);
     sql.failCommits();
     expect(await outcomeOf(note(tenant, 1))).toBe('storage_full');
-    expect(tenant.vault.core.audit.stateSequence).toBe(start + 2);
+    expect(inside(tenant.vault).core.audit.stateSequence).toBe(start + 2);
     await note({ ...tenant, vault: tenant.reopen() }, 1);
     expect(sequenceOf(sql)).toBe(start + 3);
   });
@@ -84,9 +83,9 @@ describe('checkpoints', () => {
     }
     const leaves = leavesFromBytes(tenant.sql);
     for (const text of tenant.notes) {
-      const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, text);
+      const head = verifyCheckpoint(inside(tenant.vault).core.audit.verifierKey, text);
       expect(Buffer.from(head.root).equals(rootOf(leaves.slice(0, head.size)))).toBe(true);
-      expect(head.origin).toBe(tenant.vault.core.audit.origin);
+      expect(head.origin).toBe(inside(tenant.vault).core.audit.origin);
       seen.push([head.at, head.stateSequence]);
     }
     expect(seen.length).toBeGreaterThan(8);
@@ -101,7 +100,7 @@ describe('checkpoints', () => {
 
   it('carry the lowest key version that opens anything, so that a keyring put back shows', async () => {
     const tenant = await testTenant();
-    const { keyring, audit, cell } = tenant.vault.core;
+    const { keyring, audit, cell } = inside(tenant.vault).core;
     const lowest = () => verifyCheckpoint(audit.verifierKey, tenant.notes.at(-1) ?? '').lowestKeyVersion;
     const signed = async () => {
       tenant.clock.pass(LIMITS.checkpointIntervalMs);
@@ -133,8 +132,8 @@ describe('checkpoints', () => {
     tenant.wakes.at(-1)?.();
     await tenant.vault.submit(() => {});
     expect(tenant.notes.length).toBe(signed + 1);
-    const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '');
-    expect(head.size).toBe(tenant.vault.core.audit.size);
+    const head = verifyCheckpoint(inside(tenant.vault).core.audit.verifierKey, tenant.notes.at(-1) ?? '');
+    expect(head.size).toBe(inside(tenant.vault).core.audit.size);
   });
 
   it('go on being signed when the clock is set back', async () => {
@@ -158,7 +157,7 @@ describe('checkpoints', () => {
     expect(tenant.notes).toEqual(published);
     await note(tenant, 2);
     expect(tenant.notes.length).toBe(published.length + 1);
-    const head = verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '');
+    const head = verifyCheckpoint(inside(tenant.vault).core.audit.verifierKey, tenant.notes.at(-1) ?? '');
     expect(head.size).toBe(leavesFromBytes(sql).length);
   });
 

@@ -8,7 +8,7 @@ import type { Lookup } from '../../src/cell/access.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 let tenant: TestTenant;
 let all: AuditEvent[];
@@ -18,9 +18,9 @@ beforeAll(async () => {
   tenant = await testTenant();
   for (let batch = 0; batch < 60; batch++) {
     const size = 1 + ((batch * 5) % 7);
-    await tenant.vault.submit(() => {
+    await tenant.vault.submit((job) => {
       for (let i = 0; i < size; i++) {
-        tenant.vault.door.note({
+        job.door.note({
           action: i % 2 === 0 ? 'credential.read' : 'credential.put',
           actor: { type: 'workload', id: `wkl_${batch % 4}` },
           outcome: i % 3 === 0 ? 'denied' : 'success',
@@ -37,7 +37,7 @@ beforeAll(async () => {
 });
 
 const look = <T>(use: (reader: AuditReader, access: Lookup) => T): T =>
-  tenant.vault.door.lookup('test', (access) => use(new AuditReader(tenant.sql), access));
+  tenant.vault.lookup('test', (access) => use(new AuditReader(tenant.sql), access));
 
 /** Turn by turn to the beginning, or to where `filter` begins. */
 function searchAll(filter: EventFilter, pageSize: number, from = Number.MAX_SAFE_INTEGER): AuditEvent[] {
@@ -124,7 +124,7 @@ describe('following the log', () => {
 describe('readers of the log', () => {
   it('are auditors, owners and admins; reading is an event of its own', async () => {
     const may = async (role: 'owner' | 'admin' | 'auditor' | 'engineer' | 'rotation-operator') =>
-      outcomeOf(tenant.vault.submit(() => searchAudit(tenant.vault, tenant.user([role], 'everywhere'), {}, undefined, 10)));
+      outcomeOf(searchAudit(tenant.vault, tenant.user([role], 'everywhere'), {}, undefined, 10));
     expect(await may('auditor')).toBe('ok');
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ action: 'audit.read', outcome: 'success', details: { count: 10 } });
     expect(await may('engineer')).not.toBe('ok');
@@ -133,12 +133,12 @@ describe('readers of the log', () => {
 
   it('see the address behind an event, which the event itself does not hold', async () => {
     const auditor = { ...tenant.user(['auditor'], 'everywhere'), source: { address: '192.0.2.77', userAgent: 'reviewer/1' } };
-    await tenant.vault.submit(() => searchAudit(tenant.vault, auditor, {}, undefined, 1));
-    const { events } = await tenant.vault.submit(() => searchAudit(tenant.vault, auditor, {}, undefined, 1));
+    await searchAudit(tenant.vault, auditor, {}, undefined, 1);
+    const { events } = await searchAudit(tenant.vault, auditor, {}, undefined, 1);
     expect(events[0]?.origin).toEqual({ address: '192.0.2.77', userAgent: 'reviewer/1' });
     const stored = tenant.sql.all<{ bytes: Uint8Array }>('SELECT bytes FROM audit_block');
     expect(stored.some((block) => Buffer.from(block.bytes).includes('192.0.2.77'))).toBe(false);
-    const followed = await tenant.vault.submit(() => followAudit(tenant.vault, auditor, {}, tenant.vault.core.audit.size - 1, 1));
+    const followed = await followAudit(tenant.vault, auditor, {}, inside(tenant.vault).core.audit.size - 1, 1);
     expect(followed.events[0]?.origin?.address).toBe('192.0.2.77');
   });
 
@@ -161,12 +161,12 @@ describe('a search that matches little', () => {
     const batches = Math.ceil(LIMITS.auditScanMaxEvents / batch) + 30;
     const input = { actor: { type: 'system', id: 'x' }, outcome: 'success', reason: 'x', target: { type: 'x' } } as const;
     for (let i = 0; i < batches; i++) {
-      await long.vault.submit(() => {
-        for (let n = 0; n < batch; n++) long.vault.door.note({ ...input, action: 'x', request: 'x' });
+      await long.vault.submit((job) => {
+        for (let n = 0; n < batch; n++) job.door.note({ ...input, action: 'x', request: 'x' });
       });
       long.clock.pass(7_200_000);
     }
-    events = long.vault.core.audit.size;
+    events = inside(long.vault).core.audit.size;
   });
 
   const search = (filter: EventFilter, before?: number) =>
@@ -196,9 +196,7 @@ describe('a search that matches little', () => {
       const turns: number[] = [];
       while (before !== undefined) {
         const at: { before: number; floor: number } = { before, floor: 0 };
-        const turn: EventSlice = long.vault.door.lookup('test', (access) =>
-          new AuditReader(long.sql).search(access, filter, at, 10),
-        );
+        const turn: EventSlice = long.vault.lookup('test', (access) => new AuditReader(long.sql).search(access, filter, at, 10));
         turns.push(turn.looked);
         before = turn.nextBefore;
       }
@@ -223,9 +221,9 @@ describe('a search that matches little', () => {
     const at = (hours: number) => new Date(Date.parse('2026-01-02T03:04:05.000Z') + hours * 3_600_000).toISOString();
     for (const filter of [{ untilAt: at(-48) }, { sinceAt: at(1_000) }, { sinceAt: at(60), untilAt: at(60) }]) {
       const spy = new SqlSpy(long.sql);
-      const { floor, ceiling } = long.vault.door.lookup('test', (access) => new AuditReader(spy).bounds(access, filter));
+      const { floor, ceiling } = long.vault.lookup('test', (access) => new AuditReader(spy).bounds(access, filter));
       expect(spy.log.length).toBeLessThan(60);
-      const slice = long.vault.door.lookup('test', (access) =>
+      const slice = long.vault.lookup('test', (access) =>
         new AuditReader(long.sql).search(access, filter, { before: ceiling, floor }, 10),
       );
       expect(slice.events).toEqual([]);
@@ -240,8 +238,8 @@ describe('a search that matches little', () => {
   it('finds what was written while the clock was set back by less than a day', async () => {
     const set = await testTenant();
     const note = (request: string) =>
-      set.vault.submit(() =>
-        set.vault.door.note({
+      set.vault.submit((job) =>
+        job.door.note({
           action: 'x',
           actor: { type: 'system', id: 'x' },
           outcome: 'success',

@@ -1,5 +1,6 @@
 // docs/audit-format.md is enough to verify by: its example has the bytes it says, and a verifier in another language, written from the page,
 // agrees with ours about exports that are whole and exports that are not.
+
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
+import { inside } from '../kit/vaults.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/audit-format.md'), 'utf8');
 const example = (/```jsonl\n(.*?)```/s.exec(page)?.[1] ?? '').trimEnd().split('\n');
@@ -59,7 +61,7 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
   beforeAll(async () => {
     const tenant = await loggedTenant();
     lines = await exportedLines(tenant);
-    options = { verifierKey: tenant.vault.core.audit.verifierKey, checkpoints: [tenant.notes.at(-1) ?? ''] };
+    options = { verifierKey: inside(tenant.vault).core.audit.verifierKey, checkpoints: [tenant.notes.at(-1) ?? ''] };
   });
 
   function python(given: readonly string[], pinned?: typeof options): { status: number | null; text: string } {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { testTenant } from '../kit/vaults.ts';
+import { inside, testTenant } from '../kit/vaults.ts';
 
 const SOURCE = { address: '192.0.2.1', userAgent: 'curl/8' };
 
@@ -11,7 +11,7 @@ async function withSources() {
   const sql = new SqlSpy(openNodeSql(':memory:'));
   const tenant = await testTenant({ sql });
   const rows = () => sql.all<{ source_id: string; value: Uint8Array }>('SELECT source_id, value FROM audit_source');
-  const idFor = (source = SOURCE) => tenant.vault.submit(() => tenant.vault.core.audit.sources.idFor(source));
+  const idFor = (source = SOURCE) => tenant.vault.submit((job) => job.core.audit.sources.idFor(source));
   return { sql, tenant, rows, idFor };
 }
 
@@ -23,7 +23,7 @@ describe('a source', () => {
     expect(await idFor({ ...SOURCE })).toBe(id);
     expect(rows().length).toBe(before + 1);
     expect(rows().some((row) => Buffer.from(row.value).includes(SOURCE.address))).toBe(false);
-    expect(tenant.vault.core.audit.sources.find(id)).toEqual(SOURCE);
+    expect(inside(tenant.vault).core.audit.sources.find(id)).toEqual(SOURCE);
   });
 
   it('is another one with another address or another agent', async () => {
@@ -38,13 +38,13 @@ describe('a source', () => {
     expect(await outcomeOf(idFor())).toBe('storage_full');
     const id = await idFor();
     expect(rows().map((row) => row.source_id)).toContain(id);
-    expect(tenant.vault.core.audit.sources.find(id)).toEqual(SOURCE);
+    expect(inside(tenant.vault).core.audit.sources.find(id)).toEqual(SOURCE);
   });
 
   it('that is gone, damaged or under a destroyed key is simply not known, and the event stands', async () => {
     const { sql, tenant, idFor } = await withSources();
     const id = await idFor();
-    const { sources } = tenant.vault.core.audit;
+    const { sources } = inside(tenant.vault).core.audit;
     expect(sources.find('src_unknown')).toBeUndefined();
     sql.run('UPDATE audit_source SET value = zeroblob(length(value)) WHERE source_id = ?', id);
     expect(sources.find(id)).toBeUndefined();

@@ -1,4 +1,5 @@
 // No removal, doubling, exchange or edit of any lines of an export passes for the whole log: every kind of line, alone and in pairs.
+
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ExportVerifier, type VerifyOptions } from '../../src/audit/verify-export.ts';
@@ -6,6 +7,7 @@ import { newSigner, signCheckpoint, signExport, signerFrom, verifyCheckpoint } f
 import { RunningSha256 } from '../../src/crypto/primitives.ts';
 import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
 import type { TestTenant } from '../kit/vaults.ts';
+import { inside } from '../kit/vaults.ts';
 
 interface Tampering {
   readonly what: string;
@@ -56,7 +58,7 @@ function tamperingsOf(line: string, others: readonly string[], name: string): Ta
 beforeAll(async () => {
   tenant = await loggedTenant();
   lines = await exportedLines(tenant);
-  key = tenant.vault.core.audit.verifierKey;
+  key = inside(tenant.vault).core.audit.verifierKey;
   late = tenant.notes.at(-1) ?? '';
   const picked = chosen();
   tamperings = picked
@@ -233,7 +235,7 @@ describe('a part of the log', () => {
 
 describe('a head with the state of the database in it', () => {
   it('verifies with and without that line, and the result says which', () => {
-    const { audit, keyring } = tenant.vault.core;
+    const { audit, keyring } = inside(tenant.vault).core;
     const { anchor, ...plain } = verifyCheckpoint(key, late);
     expect(anchor?.chain.byteLength).toBe(32);
     const anchored = { ...plain, anchor: { epoch: 17, chain: new Uint8Array(32).fill(7) } };

@@ -4,7 +4,7 @@ import type { Finding } from '../../src/audit/verify-export.ts';
 import { signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { leafHash } from '../../src/crypto/merkle.ts';
 import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
-import { type TestTenant, testTenant } from '../kit/vaults.ts';
+import { inside, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 let lines: string[];
 let key: string;
@@ -26,7 +26,7 @@ function codeOf(attempt: () => unknown): string {
 
 /** A head of this log's own key over `by` more events than there are, or over as many others. */
 function signedAhead(by: number): string {
-  const { audit, keyring } = tenant.vault.core;
+  const { audit, keyring } = inside(tenant.vault).core;
   const signer = signerFrom(keyring.current('audit_sign').key.export(), audit.origin);
   return signCheckpoint(signer, {
     ...verifyCheckpoint(key, late),
@@ -41,7 +41,7 @@ beforeAll(async () => {
   early = tenant.notes[0] ?? '';
   lines = await exportedLines(tenant);
   late = tenant.notes.at(-1) ?? '';
-  key = tenant.vault.core.audit.verifierKey;
+  key = inside(tenant.vault).core.audit.verifierKey;
 });
 
 describe('the offline verifier', () => {
@@ -122,7 +122,7 @@ describe('the offline verifier', () => {
 
   it('refuses heads signed by another key and an export of another log', async () => {
     const other = await testTenant();
-    const foreign = other.vault.core.audit.verifierKey;
+    const foreign = inside(other.vault).core.audit.verifierKey;
     expect(verifyLines(lines, { verifierKey: foreign }).findings.map((finding) => finding.kind)).toContain('wrong_log');
     expect(
       verifyLines(await exportedLines(other), { verifierKey: foreign, checkpoints: [late] }).findings.map(
@@ -139,7 +139,7 @@ describe('the offline verifier', () => {
 
 describe('a witnessed checkpoint', () => {
   it('lets the same log open again, and refuses an older or a forked one', async () => {
-    expect(tenant.reopen(late).core.audit.size).toBeGreaterThan(15);
+    expect(inside(tenant.reopen(late)).core.audit.size).toBeGreaterThan(15);
     // Its own log ends before the head that was shown outside.
     expect(codeOf(() => tenant.reopen(signedAhead(1)))).toBe('rolled_back');
     // As long as the log is, but another: a fork.

@@ -64,8 +64,8 @@ describe('a connection row', () => {
     const { vault } = bench.tenant;
     const made = await bench.make('crm');
     const before = bench.connection(made.connection.id).mac_key_id;
-    await vault.submit(() => rotateKeys(vault, bench.admin(), ['metadata_mac']));
-    await vault.submit(() => rewrapBatch(vault, 1_000));
+    await vault.submit((job) => rotateKeys(job, bench.admin(), ['metadata_mac']));
+    await vault.submit((job) => rewrapBatch(job, 1_000));
     expect(bench.connection(made.connection.id).mac_key_id).not.toBe(before);
     expect(showConnection(bench.ports, made.linkToken, () => undefined)).toMatchObject({ kind: 'ask' });
   });

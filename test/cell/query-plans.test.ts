@@ -12,7 +12,7 @@ import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-a
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { exportedLines } from '../kit/exports.ts';
 import { anything, madeUpRow, StatementRecorder, statementSites } from '../kit/sql-statements.ts';
-import { putKey, testTenant, workloadToken } from '../kit/vaults.ts';
+import { inside, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
 /** Tables that stay small by what they are about. */
 const SMALL = new Map([
@@ -122,23 +122,23 @@ async function runTenant(): Promise<void> {
   const { vault } = tenant;
   await putKey(tenant, 'crm', 'not-a-real-secret');
   await workloadToken(tenant);
-  await vault.submit(() => {
-    rotateKeys(vault, tenant.user(['admin'], 'everywhere'), ['metadata_mac']);
-    vault.core.rows.anchor.reseal(9);
+  await vault.submit((job) => {
+    rotateKeys(job, tenant.user(['admin'], 'everywhere'), ['metadata_mac']);
+    job.core.rows.anchor.reseal(9);
   });
-  await vault.submit(() => rotateKeys(vault, tenant.user(['admin'], 'everywhere'), undefined));
-  for (let turn = 0; turn < 40; turn++) await vault.submit(() => rewrapBatch(vault));
-  await vault.submit(() =>
-    vault.door.keepBooks('purge', (books) => vault.core.tokens.purgeExpired(books, Number.MAX_SAFE_INTEGER, 9)),
+  await vault.submit((job) => rotateKeys(job, tenant.user(['admin'], 'everywhere'), undefined));
+  for (let turn = 0; turn < 40; turn++) await vault.submit((job) => rewrapBatch(job));
+  await vault.submit((job) =>
+    job.door.keepBooks('purge', (books) => job.core.tokens.purgeExpired(books, Number.MAX_SAFE_INTEGER, 9)),
   );
-  for (const _ of scrub(vault.core.rows));
+  for (const _ of scrub(inside(vault).core.rows));
   const auditor = tenant.user(['auditor'], 'everywhere');
   const filter = { sinceAt: '2020-01-01T00:00:00.000Z', untilAt: '2030-01-01T00:00:00.000Z' };
   await searchAudit(vault, auditor, filter, undefined, 50);
   await followAudit(vault, auditor, {}, 3, 50);
   await readCheckpoint(vault, auditor);
   await exportedLines(tenant);
-  await vault.core.cell.probe();
+  await inside(vault).core.cell.probe();
   const [first] = tenant.notes;
   tenant.reopen();
   tenant.reopen(first);

@@ -8,7 +8,7 @@ import { getWorkload } from '../../src/vault/manage-workloads.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { testTeam } from '../kit/homes.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
-import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 interface Column {
   readonly name: string;
@@ -46,18 +46,16 @@ async function underEdit(sql: Sql, table: string, change: string, attempt: () =>
 
 const CANARY = 'not-a-real-secret-stores';
 const describeStripe = (tenant: TestTenant) =>
-  outcomeOf(
-    tenant.vault.submit(() => describeCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe')),
-  );
+  outcomeOf(tenant.vault.submit((job) => describeCredential(job, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe')));
 
 function read(tenant: TestTenant, token: string): Promise<string> {
   const input = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined };
-  return outcomeOf(tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(token), input)));
+  return outcomeOf(tenant.vault.submit((job) => readCredential(job, tenant.token(token), input)));
 }
 
 function dropMemory(tenant: TestTenant): void {
-  tenant.vault.cache.clear();
-  tenant.vault.authenticator.forget();
+  inside(tenant.vault).cache.clear();
+  inside(tenant.vault).authenticator.forget();
 }
 
 describe('an edit behind the back of the service', () => {
@@ -84,8 +82,8 @@ describe('an edit behind the back of the service', () => {
     const tenant = await testTenant();
     for (const name of ['stripe', 'a', 'b', 'c']) await putKey(tenant, name, CANARY);
     const list = async () => {
-      const page = await tenant.vault.submit(() =>
-        listCredentials(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+      const page = await tenant.vault.submit((job) =>
+        listCredentials(job, tenant.user(['admin'], 'everywhere'), {
           environment: 'staging',
           filter: { deleted: false },
           afterName: '',
@@ -118,7 +116,7 @@ describe('an edit behind the back of the service', () => {
       }
     }
     expect(await attempt()).toBe('ok');
-    const found = () => outcomeOf(tenant.vault.submit(() => getWorkload(tenant.vault, tenant.user(['admin'], 'everywhere'), id)));
+    const found = () => outcomeOf(tenant.vault.submit((job) => getWorkload(job, tenant.user(['admin'], 'everywhere'), id)));
     expect(await underEdit(tenant.sql, 'workload', 'patterns = \'["*","x"]\'', found)).toBe('integrity');
   });
 
@@ -163,10 +161,10 @@ describe('an edit behind the back of the service', () => {
     const team = await testTeam();
     const owner = () => team.caller(team.owner);
     const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 60_000 };
-    await team.home.submit(() => createUser(team.home, owner(), input));
+    await team.home.submit((job) => createUser(job, owner(), input));
     const caller = owner();
     const list = async () => {
-      const { rows } = await team.home.submit(() => listUsers(team.home, caller, '', 10));
+      const { rows } = await team.home.submit((job) => listUsers(job, caller, '', 10));
       return rows
         .map(({ row }) => row.name)
         .sort()
@@ -180,7 +178,7 @@ describe('an edit behind the back of the service', () => {
     expect(await underEdit(team.sql, 'user_grant', "role = 'admin'", list)).toBe('');
     team.sql.run("INSERT INTO user_grant SELECT id, 'admin', '*' FROM user WHERE name = 'eve'");
     expect(await list()).toBe('ada');
-    expect(caughtCode(() => team.home.door.lookup('test', (lookup) => team.home.users.find(lookup, 'eve')))).toBe('integrity');
+    expect(caughtCode(() => team.home.lookup('test', (lookup, view) => view.users.find(lookup, 'eve')))).toBe('integrity');
   });
 
   it('of what a tenant is called, where it stands or whether it is the demo is noticed', async () => {
@@ -190,7 +188,7 @@ describe('an edit behind the back of the service', () => {
     const list = async () => {
       team.home.routes.clear();
       expect.soft(caughtCode(() => resolveTenant(team.home, made.id))).toBe('integrity');
-      const { rows } = await team.home.submit(() => listTenants(team.home, owner(), '', 10));
+      const { rows } = await team.home.submit((job) => listTenants(job, owner(), '', 10));
       return String(rows.length);
     };
     for (const change of ["name = 'evil'", 'demo = 1', "state = 'creating'", "environments = '[]'", "witnessed = 'x'"]) {

@@ -64,8 +64,8 @@ describe('a page that was shown before the settings changed', () => {
     const path = await app.link();
     const { html } = await app.browser().get(path);
     expect(shownHost(html)).toBe('app.crm.example');
-    await tenant.vault.submit(() =>
-      putCredential(tenant.vault, admin(), {
+    await tenant.vault.submit((job) =>
+      putCredential(job, admin(), {
         environment: 'staging',
         name: 'crm',
         kind: 'oauth2',

@@ -9,7 +9,7 @@ import { openForReading } from '../../src/vault/open-cell.ts';
 import { rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { testHome } from '../kit/homes.ts';
 import { caughtCode } from '../kit/outcome.ts';
-import { testTenant } from '../kit/vaults.ts';
+import { inside, testTenant } from '../kit/vaults.ts';
 
 type Bytes = Uint8Array;
 
@@ -28,17 +28,17 @@ const places = new Map<string, Place>();
 beforeAll(async () => {
   const tenant = await testTenant();
   const admin = tenant.user(['admin'], 'everywhere');
-  for (const _ of [1, 2]) await tenant.vault.submit(() => rotateKeys(tenant.vault, admin, ['mfa_seed', 'backup']));
+  for (const _ of [1, 2]) await tenant.vault.submit((job) => rotateKeys(job, admin, ['mfa_seed', 'backup']));
   places.set('tenant', {
     sql: tenant.sql,
-    running: tenant.vault.core.rows,
+    running: inside(tenant.vault).core.rows,
     atRest: () => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-1), mustExist: true } }),
     submit: (work) => tenant.vault.submit(work),
   });
   const home = await testHome();
   places.set('home', {
     sql: home.sql,
-    running: home.home.core.rows,
+    running: inside(home.home).core.rows,
     atRest: () => openForReading(home.opening),
     submit: (work) => home.home.submit(work),
   });

@@ -67,8 +67,8 @@ function versionsOf(tenant: TestTenant, name: string): Record<string, Uint8Array
 }
 
 const destroy = (tenant: TestTenant, name: string) =>
-  tenant.vault.submit(() =>
-    destroyCredential(tenant.vault, tenant.user(['owner'], 'everywhere', { bootstrap: true }), {
+  tenant.vault.submit((job) =>
+    destroyCredential(job, tenant.user(['owner'], 'everywhere', { bootstrap: true }), {
       environment: 'staging',
       name,
       precondition: {},
@@ -122,15 +122,15 @@ describe('a minute after they went', () => {
     expect(Object.keys(versionsOf(tenant, 'often'))).not.toContain('value 1 of often');
     const { id } = await workloadToken(tenant, { name: 'sync' });
     const admin = tenant.user(['admin'], 'everywhere');
-    await vault.submit(() => createDirectToken(vault, admin, { workload: id, permissions: undefined, ttlMs: 60_000 }));
+    await vault.submit((job) => createDirectToken(job, admin, { workload: id, permissions: undefined, ttlMs: 60_000 }));
     const kept = { status: 201, body: new TextEncoder().encode('{"token":"not-a-real-secret"}') };
     const repeat = { key: 'k', hash: new Uint8Array(32) };
-    await vault.submit(() => vault.door.once(admin, 'token.create', repeat, () => ({ kept, value: 1 })));
+    await vault.submit((job) => job.door.once(admin, 'token.create', repeat, () => ({ kept, value: 1 })));
     const hashes = sql.all<{ hash: Uint8Array }>("SELECT hash FROM token WHERE type = 'wlk'").map((row) => row.hash);
     const [answer] = sql.all<{ wrapped_key: Uint8Array; value: Uint8Array }>('SELECT wrapped_key, value FROM idempotency');
     const wanted = { ...pruned, 'token hash': hashes[0] as Uint8Array, 'kept answer': answer?.value as Uint8Array, 'its key': answer?.wrapped_key as Uint8Array }; // biome-ignore format: one line
     clock.pass(60_000 + 2 * LIMITS.idempotencyKeepMs);
-    await vault.submit(() => purgeExpired(vault));
+    await vault.submit((job) => purgeExpired(job));
     expect(sql.get("SELECT count(*) AS n FROM token WHERE type = 'wlk'")?.['n']).toBe(0);
     expect(sql.get('SELECT count(*) AS n FROM idempotency')?.['n']).toBe(0);
     expect(carve(tenant.directory, wanted).length, 'the carving finds them before').toBeGreaterThan(0);
@@ -144,14 +144,14 @@ describe('a minute after they went', () => {
     const key = sql.get<{ key_id: string; wrapped: Uint8Array }>(
       "SELECT key_id, wrapped FROM tenant_key WHERE purpose = 'backup'",
     );
-    await vault.submit(() =>
-      changeRows(vault.core.rows, 'tenant_key', `key_id = '${key?.key_id}'`, () => ({ state: 'decrypt_only' })),
+    await vault.submit((job) =>
+      changeRows(job.core.rows, 'tenant_key', `key_id = '${key?.key_id}'`, () => ({ state: 'decrypt_only' })),
     );
     const wanted = { 'wrapped key': key?.wrapped as Uint8Array };
     expect(carve(tenant.directory, wanted)).not.toEqual([]);
-    await vault.submit(() => {
-      vault.core.keyring.destroy(key?.key_id ?? '', tenant.clock.now());
-      vault.core.cell.eraseResidue();
+    await vault.submit((job) => {
+      job.core.keyring.destroy(key?.key_id ?? '', tenant.clock.now());
+      job.core.cell.eraseResidue();
     });
     expect(carve(tenant.directory, wanted)).toEqual([]);
   });

@@ -8,6 +8,7 @@ import { exportAudit } from '../../src/vault/read-audit.ts';
 import { readFreshCredential } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Family, SimulatedProvider } from '../kit/simulated-provider.ts';
+import { inside } from '../kit/vaults.ts';
 import { isOfEarlierLife, type Ledger } from './simulated-ledger.ts';
 
 export interface Held {
@@ -116,7 +117,7 @@ interface LoggedStep {
 
 /** The log verifies as an outsider would verify it, and says as many intents and outcomes as the journals do. */
 export async function judgeLog(vault: TenantVault, sql: Sql, auditor: Caller, broken: (what: string) => void): Promise<number> {
-  const verifier = new ExportVerifier({ verifierKey: vault.core.audit.verifierKey });
+  const verifier = new ExportVerifier({ verifierKey: inside(vault).core.audit.verifierKey });
   const decoder = new TextDecoder();
   const steps = new Map<string, number>();
   let rest = '';

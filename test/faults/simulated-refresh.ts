@@ -153,7 +153,7 @@ class Story {
 
   async #request(held: Held): Promise<void> {
     const { vault, first } = this.#world.life;
-    const run = await vault.submit(() => first.open(this.#caller('admin'), 'staging', held.name));
+    const run = await vault.submit((job) => first.open(job, this.#caller('admin'), 'staging', held.name));
     first.start(run.credential_id);
     await first.refreshNow(run.credential_id);
   }
@@ -216,8 +216,8 @@ class Story {
     const { life, provider, sql, holders, broken } = this.#world;
     const grant = provider.issue(held.family.kind);
     holders.set(grant.family.id, held.name);
-    const put = life.vault.submit(() => {
-      return putCredential(life.vault, this.#caller('admin'), {
+    const put = life.vault.submit((job) => {
+      return putCredential(job, this.#caller('admin'), {
         environment: 'staging',
         name: held.name,
         kind: 'oauth2',

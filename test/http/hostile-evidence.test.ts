@@ -131,7 +131,7 @@ describe('a row that was changed behind the vault’s back', () => {
     await putKey(tenant, 'swapped', 'not-a-real-secret');
     const reader = tenant.token((await workloadToken(tenant)).text);
     tenant.sql.run("UPDATE credential SET description = 'changed' WHERE name = 'swapped'");
-    const asked = tenant.vault.submit(() => describeCredential(tenant.vault, reader, 'staging', 'swapped'));
+    const asked = tenant.vault.submit((job) => describeCredential(job, reader, 'staging', 'swapped'));
     await expect(asked).rejects.toMatchObject({ code: 'integrity' });
     const [last, told] = events(tenant.sql).slice(-2);
     expect(told).toMatchObject({ action: 'state.damaged', reason: 'changed' });

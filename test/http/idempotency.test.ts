@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import { type TestAnswer, type TestApp, testApp } from '../kit/app.ts';
-import { eventsOf } from '../kit/vaults.ts';
+import { eventsOf, inside } from '../kit/vaults.ts';
 
 const WORKLOADS = '/v1/tenants/acme/workloads';
 const sync = { name: 'sync', environment: 'staging', patterns: ['*'] };
@@ -91,9 +91,9 @@ describe('a repeated request', () => {
     const first = await post('k1');
     await app.call({ method: 'POST', path: '/v1/tenants/acme/keys/rotations', body: {} });
     const { vault, sql } = tenant();
-    for (let i = 0; i < 20; i++) await vault.submit(() => rewrapBatch(vault, 50));
+    for (let i = 0; i < 20; i++) await vault.submit((job) => rewrapBatch(job, 50));
     sql.run("UPDATE tenant_key SET state = 'destroyed', wrapped = NULL WHERE state = 'decrypt_only'");
-    vault.core.keyring.reload();
+    inside(vault).core.keyring.reload();
     expect((await post('k1')).json).toEqual(first.json);
   });
 });

@@ -53,8 +53,8 @@ describe('a wrong secret, a right one from a foreign network and an unknown clie
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const tenant = await testTenant({ sql });
     const { vault } = tenant;
-    const made = await vault.submit(() =>
-      createWorkload(vault, tenant.user(['admin'], 'everywhere'), {
+    const made = await vault.submit((job) =>
+      createWorkload(job, tenant.user(['admin'], 'everywhere'), {
         name: 'away',
         environment: 'staging',
         patterns: ['*'],

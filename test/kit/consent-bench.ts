@@ -157,7 +157,7 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     };
     const caller = admin();
     const discovered = await discoverEndpoints(ports, caller, whole);
-    return vault.submit(() => createConnection(ports, caller, whole, discovered));
+    return vault.submit((job) => createConnection({ ...ports, job }, caller, whole, discovered));
   };
   const begin = async (link: string, filledIn: Readonly<Record<string, string>> = {}) => {
     const begun = await beginConsent(ports, visitor(), link, filledIn);
@@ -194,8 +194,8 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     facts: (name) => grantFacts(row(name)),
     served: async (name) => {
       const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
-      const { body } = await vault.submit(() =>
-        readCredential(vault, owner, { environment: 'staging', name, version: undefined, stage: undefined }),
+      const { body } = await vault.submit((job) =>
+        readCredential(job, owner, { environment: 'staging', name, version: undefined, stage: undefined }),
       );
       return (JSON.parse(new TextDecoder().decode(body)) as { value: Record<string, unknown> }).value;
     },

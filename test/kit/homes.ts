@@ -103,7 +103,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
 /** The same, set up: with the token of its owner `ada`. */
 export async function testTeam(sql?: Sql): Promise<TestHome & { readonly owner: string }> {
   const made = await testHome(sql);
-  const { issued } = await made.home.submit(() => setUp(made.home, made.caller(made.bootstrap), 'ada'));
+  const { issued } = await made.home.submit((job) => setUp(job, made.caller(made.bootstrap), 'ada'));
   return { ...made, owner: textOf(issued.token) };
 }
 

@@ -118,8 +118,8 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
     anotherEngine,
     connect: async (name, { client_secret = sandbox.clientSecret, ...config } = {}) => {
       const grant = await sandbox.issueGrant();
-      await vault.submit(() =>
-        putCredential(vault, admin(), {
+      await vault.submit((job) =>
+        putCredential(job, admin(), {
           ...place(name),
           kind: 'oauth2',
           value: {
@@ -152,21 +152,21 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
         },
       ),
     rotate: async (name) => {
-      const run = await vault.submit(() => engine.open(admin(), 'staging', name));
+      const run = await vault.submit((job) => engine.open(job, admin(), 'staging', name));
       engine.start(run.credential_id);
       return run;
     },
     remove: async (name) =>
-      void (await vault.submit(() =>
-        deleteCredential(vault, admin(), { ...place(name), precondition: {}, recoveryWindowMs: undefined }),
+      void (await vault.submit((job) =>
+        deleteCredential(job, admin(), { ...place(name), precondition: {}, recoveryWindowMs: undefined }),
       )),
     // The bootstrap owner of a demo tenant needs no second person.
     destroy: async (name) => {
       const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
-      await vault.submit(() => destroyCredential(vault, owner, { ...place(name), precondition: {} }));
+      await vault.submit((job) => destroyCredential(job, owner, { ...place(name), precondition: {} }));
     },
     restore: async (name) => {
-      await vault.submit(() => restoreCredential(vault, admin(), { ...place(name), precondition: {} }));
+      await vault.submit((job) => restoreCredential(job, admin(), { ...place(name), precondition: {} }));
       await reviewed();
     },
     journal: (name) =>

@@ -12,6 +12,7 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
+import type { CellHandle, CellJob } from '../../src/vault/cell-handle.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
 import { createWorkload } from '../../src/vault/manage-workloads.ts';
 import type { CellOptions, Surroundings } from '../../src/vault/open-cell.ts';
@@ -131,8 +132,8 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
 
 /** Puts an api_key credential `name` into staging. */
 export async function putKey(tenant: TestTenant, name: string, key: string, environment = 'staging') {
-  return tenant.vault.submit(() =>
-    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+  return tenant.vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment,
       name,
       kind: 'api_key',
@@ -158,8 +159,8 @@ export interface WorkloadOptions {
 /** A workload with an access token, as text. */
 export async function workloadToken(tenant: TestTenant, options: WorkloadOptions = {}): Promise<{ text: string; id: string }> {
   const { vault } = tenant;
-  const made = await vault.submit(() =>
-    createWorkload(vault, tenant.user(['admin'], 'everywhere'), {
+  const made = await vault.submit((job) =>
+    createWorkload(job, tenant.user(['admin'], 'everywhere'), {
       name: options.name ?? `sync-${++requests}`,
       environment: options.environment ?? 'staging',
       patterns: options.patterns ?? ['*'],
@@ -189,6 +190,11 @@ export function eventsOf(sql: Sql): Record<string, unknown>[] {
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>),
   );
+}
+
+/** What jobs of the vault work with, for tests that look into its cell. Its door refuses to work outside a job. */
+export function inside<View, Job extends CellJob & View>(vault: CellHandle<View, Job>): Job {
+  return vault.lookup('test', (_lookup, view) => view as unknown as Job);
 }
 
 /** Changes rows as a use case would, so that a test can bring about a state that nothing brings about by itself. */

@@ -23,15 +23,15 @@ describe('a clock that jumped by a year', () => {
     const { vault, clock, sql } = tenant;
     await putKey(tenant, 'stripe', 'not-a-real-secret');
     const where = { environment: 'staging', name: 'stripe' };
-    await vault.submit(() =>
-      deleteCredential(vault, tenant.user(['admin'], 'everywhere'), { ...where, recoveryWindowMs: 30 * DAY, precondition: {} }),
+    await vault.submit((job) =>
+      deleteCredential(job, tenant.user(['admin'], 'everywhere'), { ...where, recoveryWindowMs: 30 * DAY, precondition: {} }),
     );
     jump(tenant);
-    expect(await vault.submit(() => destroyExpired(vault, 10))).toBe(0);
+    expect(await vault.submit((job) => destroyExpired(job, 10))).toBe(0);
     expect(sql.get('SELECT count(*) AS n FROM credential_version')?.['n']).toBe(1);
     expect(vault.nextDueAt()).toBe(clock.steadyAtMs);
     clock.pass(LIMITS.clockSteadyMs);
-    expect(await vault.submit(() => destroyExpired(vault, 10))).toBe(1);
+    expect(await vault.submit((job) => destroyExpired(job, 10))).toBe(1);
     expect(sql.get('SELECT count(*) AS n FROM credential_version')?.['n']).toBe(0);
   });
 
@@ -39,22 +39,22 @@ describe('a clock that jumped by a year', () => {
     const tenant = await testTenant();
     const { vault, clock, sql } = tenant;
     const admin = tenant.user(['admin'], 'everywhere');
-    await vault.submit(() => rotateKeys(vault, admin, ['oauth_token']));
-    for (let turn = 0; turn < 5; turn++) await vault.submit(() => rewrapBatch(vault));
+    await vault.submit((job) => rotateKeys(job, admin, ['oauth_token']));
+    for (let turn = 0; turn < 5; turn++) await vault.submit((job) => rewrapBatch(job));
     const destroyed = () => Number(sql.get("SELECT count(*) AS n FROM tenant_key WHERE state = 'destroyed'")?.['n']);
     jump(tenant);
-    await vault.submit(() => destroyRetiredKeys(vault));
-    await vault.submit(() => purgeExpired(vault));
+    await vault.submit((job) => destroyRetiredKeys(job));
+    await vault.submit((job) => purgeExpired(job));
     expect(destroyed()).toBe(0);
     clock.pass(LIMITS.clockSteadyMs);
-    await vault.submit(() => destroyRetiredKeys(vault));
+    await vault.submit((job) => destroyRetiredKeys(job));
     expect(destroyed()).toBe(1);
   });
 
   it('is an event and an alert', async () => {
     const tenant = await testTenant();
     const { vault, sql } = tenant;
-    await vault.submit(() => tellClock(vault, { kind: 'ahead', byMs: YEAR }));
+    await vault.submit((job) => tellClock(job, { kind: 'ahead', byMs: YEAR }));
     expect(eventsOf(sql).at(-1)).toMatchObject({ action: 'clock.jumped', reason: 'ahead', details: { seconds: YEAR / 1_000 } });
     expect(sql.all('SELECT kind, credential_id FROM alert')).toEqual([{ kind: 'clock.jumped', credential_id: null }]);
   });

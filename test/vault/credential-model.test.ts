@@ -81,8 +81,8 @@ function perform(tenant: TestTenant, vault: TenantVault, step: Step, value: stri
   const named = { environment: 'staging', name: step.name, precondition: {} };
   switch (step.do) {
     case 'put':
-      return vault.submit(() =>
-        putCredential(vault, admin, {
+      return vault.submit((job) =>
+        putCredential(job, admin, {
           ...named,
           kind: 'api_key',
           value: { key: value },
@@ -95,13 +95,13 @@ function perform(tenant: TestTenant, vault: TenantVault, step: Step, value: stri
         }),
       );
     case 'rollback':
-      return vault.submit(() => rollBack(vault, admin, { ...named, toVersion: step.to }));
+      return vault.submit((job) => rollBack(job, admin, { ...named, toVersion: step.to }));
     case 'delete':
-      return vault.submit(() => deleteCredential(vault, admin, { ...named, recoveryWindowMs: 7 * DAY }));
+      return vault.submit((job) => deleteCredential(job, admin, { ...named, recoveryWindowMs: 7 * DAY }));
     case 'restore':
-      return vault.submit(() => restoreCredential(vault, admin, named));
+      return vault.submit((job) => restoreCredential(job, admin, named));
     case 'sweep':
-      return vault.submit(() => destroyExpired(vault, 10));
+      return vault.submit((job) => destroyExpired(job, 10));
     default:
       return Promise.resolve();
   }
@@ -112,12 +112,12 @@ async function compare(tenant: TestTenant, vault: TenantVault, model: Map<string
   for (const key of NAMES) {
     const one = model.get(key);
     const read = (version?: number) =>
-      vault.submit(() => readCredential(vault, proven(), { environment: 'staging', name: key, version, stage: undefined }));
+      vault.submit((job) => readCredential(job, proven(), { environment: 'staging', name: key, version, stage: undefined }));
     if (one === undefined || one.deletedAtMs !== undefined) {
       expect(await outcomeOf(read())).toBe(one === undefined ? 'not_found' : 'gone');
       continue;
     }
-    const { row } = await vault.submit(() => describeCredential(vault, proven(), 'staging', key));
+    const { row } = await vault.submit((job) => describeCredential(job, proven(), 'staging', key));
     expect([row.current_version, row.previous_version ?? undefined, row.latest_version]).toEqual([
       one.current,
       one.previous,

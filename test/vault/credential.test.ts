@@ -6,7 +6,7 @@ import { changeCredential, type Draft } from '../../src/vault/credential.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { changeGrantFacts } from '../../src/vault/grant-facts.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
-import { foundCredential } from '../../src/vault/tenant-vault.ts';
+import { foundCredential } from '../../src/vault/tenant-job.ts';
 import { type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const HOUR_MS = 3_600_000;
@@ -21,8 +21,8 @@ const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
 const row = ({ sql }: TestTenant) => sql.get<CredentialRow>("SELECT * FROM credential WHERE name = 'crm'") as CredentialRow;
 
 const put = (tenant: TestTenant, value: object = WHOLE, config: object = {}) =>
-  tenant.vault.submit(() =>
-    putCredential(tenant.vault, admin(tenant), {
+  tenant.vault.submit((job) =>
+    putCredential(job, admin(tenant), {
       ...place,
       kind: 'oauth2',
       value,
@@ -37,24 +37,23 @@ const put = (tenant: TestTenant, value: object = WHOLE, config: object = {}) =>
 
 async function removeAndRestore(tenant: TestTenant, afterMs: number) {
   const { vault } = tenant;
-  await vault.submit(() => deleteCredential(vault, admin(tenant), { ...place, precondition: {}, recoveryWindowMs: undefined }));
+  await vault.submit((job) => deleteCredential(job, admin(tenant), { ...place, precondition: {}, recoveryWindowMs: undefined }));
   expect(row(tenant).refresh_due_at).toBeNull();
   tenant.clock.pass(afterMs);
-  await vault.submit(() => restoreCredential(vault, admin(tenant), { ...place, precondition: {} }));
+  await vault.submit((job) => restoreCredential(job, admin(tenant), { ...place, precondition: {} }));
 }
 
 /** Any change, as the scheduler may make one. */
 const change = (tenant: TestTenant, by: (draft: Draft) => void) =>
-  tenant.vault.submit(() => {
-    const { vault } = tenant;
-    const environment = vault.door.lookup('test', (lookup) => vault.credentials.findEnvironment(lookup, 'staging'));
-    const found = vault.door.lookup('test', (lookup) => vault.credentials.find(lookup, environment?.id ?? '', 'crm'));
+  tenant.vault.submit((job) => {
+    const environment = job.door.lookup('test', (lookup) => job.credentials.findEnvironment(lookup, 'staging'));
+    const found = job.door.lookup('test', (lookup) => job.credentials.find(lookup, environment?.id ?? '', 'crm'));
     if (environment === undefined || found === undefined) throw new Error('not there');
-    return vault.door.enterAsSystem(
+    return job.door.enterAsSystem(
       'review',
       'credential.review',
-      () => foundCredential(vault, environment, found),
-      (access, located) => changeCredential(vault, access, located, by),
+      () => foundCredential(job, environment, found),
+      (access, located) => changeCredential(job, access, located, by),
     );
   });
 

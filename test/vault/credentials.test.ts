@@ -13,8 +13,8 @@ const SECRET = 'not-a-real-secret';
 const GRANT_CONFIG = { token_endpoint: 'https://login.example/token', client_id: 'client' };
 
 const put = (tenant: TestTenant, input: Partial<PutCredentialInput> = {}) =>
-  tenant.vault.submit(() =>
-    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+  tenant.vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name: 'stripe',
       kind: 'api_key',
@@ -33,7 +33,7 @@ async function reader(tenant: TestTenant) {
   const { text } = await workloadToken(tenant);
   return async (input: Partial<ReadCredentialInput> = {}) => {
     const wanted = { environment: 'staging', name: 'stripe', version: undefined, stage: undefined, ...input };
-    const { body, version } = await tenant.vault.submit(() => readCredential(tenant.vault, tenant.token(text), wanted));
+    const { body, version } = await tenant.vault.submit((job) => readCredential(job, tenant.token(text), wanted));
     const parsed = JSON.parse(new TextDecoder().decode(body)) as { version: number; value: Record<string, unknown> };
     expect(parsed.version).toBe(version);
     return parsed;
@@ -41,11 +41,11 @@ async function reader(tenant: TestTenant) {
 }
 
 const describeOne = (tenant: TestTenant, name = 'stripe') =>
-  tenant.vault.submit(() => describeCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', name));
+  tenant.vault.submit((job) => describeCredential(job, tenant.user(['admin'], 'everywhere'), 'staging', name));
 
 const back = (tenant: TestTenant, toVersion?: number, precondition = {}) =>
-  tenant.vault.submit(() =>
-    rollBack(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+  tenant.vault.submit((job) =>
+    rollBack(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name: 'stripe',
       toVersion,
@@ -178,9 +178,7 @@ describe('versions', () => {
     for (let i = 1; i <= 5; i++) await put(tenant);
     await back(tenant, 2);
     const page = (before: number, rows: number) =>
-      tenant.vault.submit(() =>
-        listVersions(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', before, rows),
-      );
+      tenant.vault.submit((job) => listVersions(job, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', before, rows));
     const first = await page(Number.MAX_SAFE_INTEGER, 2);
     expect(first.rows.map((row) => [row.version, row.stages])).toEqual([[5, ['previous']], [4, []]]); // biome-ignore format: pairs
     const rest = await page(Number(first.next), 10);
@@ -234,8 +232,8 @@ describe('what stands beside a value', () => {
     const tenant = await testTenant();
     await put(tenant, { labels: { team: 'a' }, description: 'first' });
     const label = (change: { labels?: Record<string, string>; description?: string; precondition?: { revision: number } }) =>
-      tenant.vault.submit(() =>
-        labelCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+      tenant.vault.submit((job) =>
+        labelCredential(job, tenant.user(['admin'], 'everywhere'), {
           environment: 'staging',
           name: 'stripe',
           labels: change.labels,

@@ -11,11 +11,11 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
 const describeKey = (tenant: TestTenant, name: string, vault = tenant.vault) =>
-  outcomeOf(vault.submit(() => describeCredential(vault, admin(tenant), 'staging', name)));
+  outcomeOf(vault.submit((job) => describeCredential(job, admin(tenant), 'staging', name)));
 const settled = async (tenant: TestTenant, vault = tenant.vault) => {
   for (let i = 0; i < 3; i++) await vault.submit(() => {});
 };
@@ -28,7 +28,7 @@ async function filled() {
 
 function read(tenant: TestTenant, text: string, vault = tenant.vault) {
   const input = { environment: 'staging', name: 'a', version: undefined, stage: undefined };
-  return outcomeOf(vault.submit(() => readCredential(vault, tenant.token(text), input)));
+  return outcomeOf(vault.submit((job) => readCredential(job, tenant.token(text), input)));
 }
 
 const damages = (tenant: TestTenant) => eventsOf(tenant.sql).filter((event) => event['action'] === 'state.damaged');
@@ -62,7 +62,7 @@ describe('a row that was put back as it was', () => {
     const { text, id } = await workloadToken(tenant);
     expect(await read(tenant, text)).toBe('ok');
     const before = ['workload', 'token'].map((table) => [table, tenant.sql.all<Row>(`SELECT * FROM ${table}`)] as const);
-    await tenant.vault.submit(() => revokeWorkload(tenant.vault, admin(tenant), id));
+    await tenant.vault.submit((job) => revokeWorkload(job, admin(tenant), id));
     for (const [table, rows] of before) {
       tenant.sql.run(`DELETE FROM ${table}`);
       for (const row of rows) tenant.sql.run(`INSERT INTO ${table} (${Object.keys(row).join(', ')}) VALUES (${Object.keys(row).map(() => '?').join(', ')})`, ...Object.values(row)); // biome-ignore format: one line
@@ -79,8 +79,8 @@ describe('a row that was taken away', () => {
     tenant.sql.run("DELETE FROM credential WHERE name = 'b'");
     expect(await describeKey(tenant, 'b')).toBe('integrity');
     expect(await describeKey(tenant, 'never-there')).toBe('not_found');
-    const page = await tenant.vault.submit(() =>
-      listCredentials(tenant.vault, admin(tenant), {
+    const page = await tenant.vault.submit((job) =>
+      listCredentials(job, admin(tenant), {
         environment: 'staging',
         filter: { deleted: false },
         afterName: '',
@@ -88,11 +88,11 @@ describe('a row that was taken away', () => {
       }),
     );
     expect(page.rows.map(({ row }) => row.name)).toEqual(['a', 'c']);
-    const parts = [...scrub(tenant.vault.core.rows)].filter((part) => part !== undefined && part.missing > 0);
+    const parts = [...scrub(inside(tenant.vault).core.rows)].filter((part) => part !== undefined && part.missing > 0);
     expect(parts.map((part) => [part?.part, part?.missing])).toEqual([['credential', 1]]);
     const token = await workloadToken(tenant);
     tenant.sql.run('DELETE FROM token');
-    tenant.vault.authenticator.forget();
+    inside(tenant.vault).authenticator.forget();
     expect(await read(tenant, token.text)).toBe('integrity');
   });
 
@@ -109,14 +109,14 @@ describe('a row that was taken away', () => {
 describe('a key whose row was changed', () => {
   it('is used for nothing: a retired one made active again seals no new value', async () => {
     const tenant = await filled();
-    await tenant.vault.submit(() => rotateKeys(tenant.vault, admin(tenant), ['api_key']));
-    for (let i = 0; i < 4; i++) await outcomeOf(tenant.vault.submit(() => rewrapBatch(tenant.vault)));
+    await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['api_key']));
+    for (let i = 0; i < 4; i++) await outcomeOf(tenant.vault.submit((job) => rewrapBatch(job)));
     const retired = tenant.sql.get("SELECT key_id FROM tenant_key WHERE purpose = 'api_key' AND version = 1")?.['key_id'];
     tenant.sql.run("UPDATE tenant_key SET state = 'active', retired_at = NULL WHERE key_id = ?", retired ?? '');
     const vault = tenant.reopen();
-    const good = vault.core.keyring.current('api_key');
+    const good = inside(vault).core.keyring.current('api_key');
     expect(good.version).toBe(2);
-    expect(caughtCode(() => vault.core.keyring.byId('api_key', String(retired)))).toBe('integrity');
+    expect(caughtCode(() => inside(vault).core.keyring.byId('api_key', String(retired)))).toBe('integrity');
     await putKey({ ...tenant, vault }, 'a', 'not-a-real-secret-3');
     expect(tenant.sql.get('SELECT key_id FROM credential_version WHERE version = 2')?.['key_id']).toBe(good.id);
   });
@@ -124,13 +124,14 @@ describe('a key whose row was changed', () => {
   it('and one that was destroyed does not come back', async () => {
     const tenant = await filled();
     const before = tenant.sql.all<Row>('SELECT * FROM tenant_key');
-    await tenant.vault.submit(() => rotateKeys(tenant.vault, admin(tenant), undefined));
-    for (let i = 0; i < 30; i++) await outcomeOf(tenant.vault.submit(() => rewrapBatch(tenant.vault)));
-    const lowest = () => verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '').lowestKeyVersion;
-    await tenant.vault.submit(() => tenant.vault.core.audit.signNow());
+    await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), undefined));
+    for (let i = 0; i < 30; i++) await outcomeOf(tenant.vault.submit((job) => rewrapBatch(job)));
+    const lowest = () =>
+      verifyCheckpoint(inside(tenant.vault).core.audit.verifierKey, tenant.notes.at(-1) ?? '').lowestKeyVersion;
+    await tenant.vault.submit((job) => job.core.audit.signNow());
     expect(lowest()).toBe(1);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 2);
-    await tenant.vault.submit(() => destroyRetiredKeys(tenant.vault));
+    await tenant.vault.submit((job) => destroyRetiredKeys(job));
     // The answer came with a checkpoint that says so.
     expect(lowest()).toBe(2);
     const api = before.find((row) => row['purpose'] === 'api_key');
@@ -139,24 +140,26 @@ describe('a key whose row was changed', () => {
     const code = caughtCode(() => tenant.reopen());
     expect(['rolled_back', 'ok']).toContain(code);
     if (code === 'ok')
-      expect(caughtCode(() => tenant.reopen().core.keyring.byId('api_key', String(api?.['key_id'])))).not.toBe('ok');
+      expect(caughtCode(() => inside(tenant.reopen()).core.keyring.byId('api_key', String(api?.['key_id'])))).not.toBe('ok');
   });
 });
 
 describe('a rotation of the row MACs', () => {
   it('moves rows, chunks and head, so that the old key dies and everything still fits', async () => {
     const tenant = await filled();
-    const old = tenant.vault.core.keyring.current('metadata_mac').id;
-    await tenant.vault.submit(() => rotateKeys(tenant.vault, admin(tenant), ['metadata_mac']));
-    for (let i = 0; i < 40; i++) await outcomeOf(tenant.vault.submit(() => rewrapBatch(tenant.vault, 3)));
+    const old = inside(tenant.vault).core.keyring.current('metadata_mac').id;
+    await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['metadata_mac']));
+    for (let i = 0; i < 40; i++) await outcomeOf(tenant.vault.submit((job) => rewrapBatch(job, 3)));
     for (const table of ['anchor_head', 'anchor_chunk', 'credential', 'environment'])
       expect(tenant.sql.get(`SELECT count(*) AS n FROM ${table} WHERE mac_key_id = ?`, old)?.['n'], table).toBe(0);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 2);
-    await tenant.vault.submit(() => destroyRetiredKeys(tenant.vault));
+    await tenant.vault.submit((job) => destroyRetiredKeys(job));
     expect(tenant.sql.get('SELECT state FROM tenant_key WHERE key_id = ?', old)?.['state']).toBe('destroyed');
     const vault = tenant.reopen();
     expect(await describeKey(tenant, 'a', vault)).toBe('ok');
-    expect([...scrub(vault.core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
+    expect([...scrub(inside(vault).core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual(
+      [],
+    );
   });
 });
 
@@ -164,13 +167,13 @@ describe('what was undone', () => {
   it('by a failing job is undone in the map, too: the row reads as before, in the same batch and after', async () => {
     const tenant = await filled();
     const { vault } = tenant;
-    const fails = vault.submit(() =>
-      vault.door.record(
+    const fails = vault.submit((job) =>
+      job.door.record(
         { action: 'test', actor: { type: 'system', id: 'test' }, reason: 'test', request: 'r', target: { type: 'test' } },
         (access) => {
-          const environment = vault.credentials.findEnvironment(access, 'staging');
-          const row = vault.credentials.find(access, environment?.id ?? '', 'a');
-          if (row !== undefined) vault.credentials.save(access, { ...row, description: 'undone' });
+          const environment = job.credentials.findEnvironment(access, 'staging');
+          const row = job.credentials.find(access, environment?.id ?? '', 'a');
+          if (row !== undefined) job.credentials.save(access, { ...row, description: 'undone' });
           throw new RangeError('in the middle');
         },
       ),
@@ -190,7 +193,9 @@ describe('what was undone', () => {
     expect(await outcomeOf(putKey(tenant, 'a', 'not-a-real-secret-2'))).toBe('storage_full');
     expect(await describeKey(tenant, 'a')).toBe('ok');
     await putKey(tenant, 'a', 'not-a-real-secret-3');
-    expect([...scrub(tenant.vault.core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
+    expect(
+      [...scrub(inside(tenant.vault).core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0),
+    ).toEqual([]);
     expect(await describeKey(tenant, 'a', tenant.reopen())).toBe('ok');
   });
 });
@@ -224,18 +229,18 @@ describe('a revocation', () => {
     const tenant = await filled();
     const { id } = await workloadToken(tenant);
     const published = tenant.notes.length;
-    await tenant.vault.submit(() => revokeWorkload(tenant.vault, admin(tenant), id));
+    await tenant.vault.submit((job) => revokeWorkload(job, admin(tenant), id));
     expect(tenant.notes.length).toBe(published + 1);
-    const note = verifyCheckpoint(tenant.vault.core.audit.verifierKey, tenant.notes.at(-1) ?? '');
-    expect(note.size).toBe(tenant.vault.core.audit.size);
-    expect(note.anchor?.epoch).toBe(tenant.vault.core.rows.anchor.position.epoch);
+    const note = verifyCheckpoint(inside(tenant.vault).core.audit.verifierKey, tenant.notes.at(-1) ?? '');
+    expect(note.size).toBe(inside(tenant.vault).core.audit.size);
+    expect(note.anchor?.epoch).toBe(inside(tenant.vault).core.rows.anchor.position.epoch);
     let keep: (kept: boolean) => void = () => {};
     const around = { ...tenant.vault.around, witness: { publish: () => new Promise<boolean>((done) => { keep = done; }) } }; // biome-ignore format: one line
     const { TenantVault } = await import('../../src/vault/tenant-vault.ts');
     const { authorizer } = await import('../kit/vaults.ts');
     const vault = new TenantVault({ tenant: tenant.vault.tenant, sql: tenant.sql, erasureKey: tenant.opening.erasureKey, around, authorizer, admit: () => {}, witnessed: tenant.notes.at(-1), onDueChanged: () => {} }); // biome-ignore format: one line
     let isAnswered = false;
-    const answer = vault.submit(() => revokeWorkload(vault, admin(tenant), id)).then(() => { isAnswered = true; }); // biome-ignore format: one line
+    const answer = vault.submit((job) => revokeWorkload(job, admin(tenant), id)).then(() => { isAnswered = true; }); // biome-ignore format: one line
     await new Promise((resume) => setTimeout(resume, 30));
     expect(isAnswered).toBe(false);
     keep(false);

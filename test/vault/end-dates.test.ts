@@ -28,8 +28,8 @@ async function bench() {
   const named = { environment: 'staging', precondition: {} };
   const told = async (name: string) => {
     await vault.submit(() => undefined);
-    return vault.door.lookup('test', (access) =>
-      vault.alerts
+    return vault.lookup('test', (access, view) =>
+      view.alerts
         .list(access, undefined, { at: Number.MAX_SAFE_INTEGER, id: '' }, 100)
         .map((row) => ({ kind: row.kind, ...(JSON.parse(row.facts) as { name: string; days_left?: number; cause?: string }) }))
         .filter((alert) => alert.name === name)
@@ -45,8 +45,8 @@ async function bench() {
     admin,
     named,
     put: (name: string, kind: keyof typeof VALUES, days: number | undefined) =>
-      vault.submit(() =>
-        putCredential(vault, admin(), {
+      vault.submit((job) =>
+        putCredential(job, admin(), {
           ...named,
           name,
           kind,
@@ -67,16 +67,16 @@ async function bench() {
     },
     review: () => reviewDue(ports),
     health: async (name: string) => {
-      const located = await vault.submit(() => describeCredential(vault, admin(), 'staging', name));
+      const located = await vault.submit((job) => describeCredential(job, admin(), 'staging', name));
       return credentialView('ten', located, clock.now()).health;
     },
     list: async (health: string) => {
       const input = { environment: 'staging', filter: { deleted: false, health }, afterName: '', maxRows: 50 };
-      return (await vault.submit(() => listCredentials(vault, admin(), input))).rows.map(({ row }) => row.name);
+      return (await vault.submit((job) => listCredentials(job, admin(), input))).rows.map(({ row }) => row.name);
     },
     forecast: async (withinDays?: number) => {
       const input = { environment: undefined, withinDays, after: '', maxRows: 50 };
-      const page = await vault.submit(() => readForecast(vault, connectors, admin(), input));
+      const page = await vault.submit((job) => readForecast(job, connectors, admin(), input));
       return page.rows.map(({ row, forecast }) => [row.name, forecast.cause, forecast.endsAt]);
     },
   };
@@ -91,7 +91,7 @@ describe('an end date', () => {
     const read = async () => {
       const input = { environment: 'staging', name: 'dated', version: undefined, stage: undefined };
       const caller = tenant.token((await workloadToken(tenant, { patterns: ['*'] })).text);
-      const { body } = await vault.submit(() => readCredential(vault, caller, input));
+      const { body } = await vault.submit((job) => readCredential(job, caller, input));
       return JSON.parse(Buffer.from(body).toString()) as { expired: boolean; expires_at: string; value: unknown };
     };
     expect(await read()).toMatchObject({ expired: false, value: VALUES[kind] });
@@ -136,12 +136,12 @@ describe('an end date', () => {
     expect(await forecast(300)).toEqual([]);
     await live(1);
     expect((await told('dated')).at(-1)).toBe('credential.ready undefined');
-    await vault.submit(() => rollBack(vault, admin(), { ...named, name: 'dated', toVersion: 1 }));
+    await vault.submit((job) => rollBack(job, admin(), { ...named, name: 'dated', toVersion: 1 }));
     expect(await health('dated')).toMatchObject({ state: 'expired' });
     expect((await forecast(0)).map(([name]) => name)).toEqual(['dated']);
-    await vault.submit(() => deleteCredential(vault, admin(), { ...named, name: 'dated', recoveryWindowMs: undefined }));
+    await vault.submit((job) => deleteCredential(job, admin(), { ...named, name: 'dated', recoveryWindowMs: undefined }));
     expect(await forecast()).toEqual([]);
-    await vault.submit(() => restoreCredential(vault, admin(), { ...named, name: 'dated' }));
+    await vault.submit((job) => restoreCredential(job, admin(), { ...named, name: 'dated' }));
     expect((await forecast()).map(([name]) => name)).toEqual(['dated']);
     await put('dated', 'api_key', undefined);
     await live(1);
@@ -152,10 +152,10 @@ describe('an end date', () => {
     const { vault, tenant, put, told, review } = await bench();
     await put('dated', 'api_key', 5);
     const { id } = tenant.sql.get('SELECT id FROM credential') as { id: string };
-    await vault.submit(() =>
-      vault.door.keepBooks('review', (books) => {
-        const facts = vault.credentials.byId(books, id);
-        vault.credentials.save(books, { ...facts, review_due_at: null });
+    await vault.submit((job) =>
+      job.door.keepBooks('review', (books) => {
+        const facts = job.credentials.byId(books, id);
+        job.credentials.save(books, { ...facts, review_due_at: null });
       }),
     );
     expect(vault.nextDueAt()).toBe(0);

@@ -14,8 +14,8 @@ interface Facts {
 }
 
 const put = (tenant: TestTenant, name: string, facts: Facts = {}) =>
-  tenant.vault.submit(() =>
-    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+  tenant.vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name,
       kind: facts.kind ?? 'api_key',
@@ -39,8 +39,8 @@ async function list(
   let after: string | undefined = '';
   while (after !== undefined) {
     const afterName: string = after;
-    const page = await tenant.vault.submit(() =>
-      listCredentials(tenant.vault, caller, {
+    const page = await tenant.vault.submit((job) =>
+      listCredentials(job, caller, {
         environment: 'staging',
         filter: { deleted: false, ...filter },
         afterName,
@@ -104,7 +104,7 @@ describe('a search', () => {
     await put(tenant, 'a');
     await put(tenant, 'b');
     const input = { environment: 'staging', name: 'a', precondition: {}, recoveryWindowMs: undefined };
-    await tenant.vault.submit(() => deleteCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), input));
+    await tenant.vault.submit((job) => deleteCredential(job, tenant.user(['admin'], 'everywhere'), input));
     expect(await list(tenant)).toEqual(['b']);
     expect(await list(tenant, { deleted: true })).toEqual(['a']);
   });
@@ -127,8 +127,8 @@ describe('pages', () => {
     let after: string | undefined = '';
     for (let turn = 0; after !== undefined; turn++) {
       const afterName: string = after;
-      const page = await tenant.vault.submit(() =>
-        listCredentials(tenant.vault, admin, { environment: 'staging', filter: { deleted: false }, afterName, maxRows: 3 }),
+      const page = await tenant.vault.submit((job) =>
+        listCredentials(job, admin, { environment: 'staging', filter: { deleted: false }, afterName, maxRows: 3 }),
       );
       seen.push(...page.rows.map(({ row }) => row.name));
       after = page.next;
@@ -148,8 +148,8 @@ describe('pages', () => {
     const { text } = await workloadToken(tenant, { patterns: ['*-1*', 'hub-0*'] });
     const mine = [...Array.from({ length: 12 }, (_, i) => `hub-${String(i).padStart(2, '0')}`), 'other-10', 'other-11'];
     for (const size of [1, 3, 5, 50]) expect(await list(tenant, {}, tenant.token(text), size)).toEqual(mine);
-    const page = await tenant.vault.submit(() =>
-      listCredentials(tenant.vault, tenant.token(text), {
+    const page = await tenant.vault.submit((job) =>
+      listCredentials(job, tenant.token(text), {
         environment: 'staging',
         filter: { deleted: false },
         afterName: '',

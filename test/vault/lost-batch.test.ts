@@ -9,11 +9,11 @@ import { createDirectToken, createWorkload, revokeWorkload } from '../../src/vau
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { rotateKeys } from '../../src/vault/rotate-keys.ts';
-import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { eventsOf, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 const stripe = { environment: 'staging', name: 'stripe', precondition: {} };
@@ -27,13 +27,13 @@ async function opened() {
   const { vault } = tenant;
   const admin = () => tenant.user(['admin'], 'everywhere');
   const read = (token = text) =>
-    vault.submit(() => {
-      const { body } = readCredential(vault, tenant.token(token), { ...stripe, version: undefined, stage: undefined });
+    vault.submit((job) => {
+      const { body } = readCredential(job, tenant.token(token), { ...stripe, version: undefined, stage: undefined });
       return new TextDecoder().decode(body).match(/-(\d+|lost)"/)?.[1] ?? '';
     });
   const put = (key: string, caller = admin()) =>
-    vault.submit(() =>
-      putCredential(vault, caller, {
+    vault.submit((job) =>
+      putCredential(job, caller, {
         ...stripe,
         kind: 'api_key',
         value: { key },
@@ -48,8 +48,8 @@ async function opened() {
 }
 
 /** What memory believes, beside what a fresh opening of the same database believes. */
-function beliefs(vault: TenantVault) {
-  const { audit, keyring } = vault.core;
+function beliefs(job: TenantJob) {
+  const { audit, keyring } = job.core;
   return {
     size: audit.size,
     sequence: audit.stateSequence,
@@ -73,10 +73,10 @@ describe('after a lost batch', () => {
     const { sql, vault, admin, read } = await opened();
     await read();
     sql.failCommits();
-    await outcomeOf(vault.submit(() => rollBack(vault, admin(), { ...stripe, toVersion: undefined })));
+    await outcomeOf(vault.submit((job) => rollBack(job, admin(), { ...stripe, toVersion: undefined })));
     expect(await read()).toBe('2');
     sql.failCommits();
-    await outcomeOf(vault.submit(() => deleteCredential(vault, admin(), { ...stripe, recoveryWindowMs: undefined })));
+    await outcomeOf(vault.submit((job) => deleteCredential(job, admin(), { ...stripe, recoveryWindowMs: undefined })));
     expect(await read()).toBe('2');
   });
 
@@ -84,12 +84,12 @@ describe('after a lost batch', () => {
     const { sql, vault, tenant, admin, id, read } = await opened();
     let lost = '';
     sql.failCommits();
-    const made = vault.submit(() => {
-      const issued = createDirectToken(vault, admin(), { workload: id, permissions: undefined, ttlMs: 60_000 });
+    const made = vault.submit((job) => {
+      const issued = createDirectToken(job, admin(), { workload: id, permissions: undefined, ttlMs: 60_000 });
       lost = textOf(issued.token);
     });
-    const used = vault.submit(() => {
-      readCredential(vault, tenant.token(lost), { ...stripe, version: undefined, stage: undefined });
+    const used = vault.submit((job) => {
+      readCredential(job, tenant.token(lost), { ...stripe, version: undefined, stage: undefined });
     });
     expect([await outcomeOf(made), await outcomeOf(used)]).toEqual(['storage_full', 'storage_full']);
     expect(lost).toMatch(/^kt_wlk_/);
@@ -98,7 +98,7 @@ describe('after a lost batch', () => {
 
   it('a workload that was revoked in it works on, and one whose revocation was stored does not', async () => {
     const { sql, vault, admin, id, read } = await opened();
-    const revoke = () => outcomeOf(vault.submit(() => revokeWorkload(vault, admin(), id)));
+    const revoke = () => outcomeOf(vault.submit((job) => revokeWorkload(job, admin(), id)));
     sql.failCommits();
     expect(await revoke()).toBe('storage_full');
     expect(await read()).toBe('2');
@@ -110,18 +110,18 @@ describe('after a lost batch', () => {
     const { sql, tenant, vault, admin, read, put } = await opened();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     const notes = [...tenant.notes];
-    const before = beliefs(vault);
+    const before = beliefs(inside(vault));
     const events = eventsOf(sql).length;
     sql.failCommits();
     const work = [
       put(`${SECRET}-lost`),
-      vault.submit(() => rotateKeys(vault, admin(), undefined)),
+      vault.submit((job) => rotateKeys(job, admin(), undefined)),
       put(`${SECRET}-lost`, { ...admin(), source: { address: '192.0.2.9', userAgent: 'new' } }),
       read(),
     ];
     expect(new Set(await Promise.all(work.map(outcomeOf)))).toEqual(new Set(['storage_full']));
-    expect(beliefs(vault)).toEqual(before);
-    expect(beliefs(tenant.reopen())).toEqual(before);
+    expect(beliefs(inside(vault))).toEqual(before);
+    expect(beliefs(inside(tenant.reopen()))).toEqual(before);
     expect(eventsOf(sql).length).toBe(events);
     expect(tenant.notes).toEqual(notes);
     await put(`${SECRET}-3`, { ...admin(), source: { address: '192.0.2.9', userAgent: 'new' } });
@@ -136,7 +136,7 @@ describe('after a lost batch', () => {
     const { sql, tenant, vault, admin } = await opened();
     const due = vault.nextDueAt();
     sql.failCommits();
-    await outcomeOf(vault.submit(() => deleteCredential(vault, admin(), { ...stripe, recoveryWindowMs: 60_000 })));
+    await outcomeOf(vault.submit((job) => deleteCredential(job, admin(), { ...stripe, recoveryWindowMs: 60_000 })));
     expect(vault.nextDueAt()).toBe(due);
     expect(tenant.reopen().nextDueAt()).toBe(due);
   });
@@ -145,9 +145,9 @@ describe('after a lost batch', () => {
 describe('an event that cannot be recorded', () => {
   it('takes its change with it: no effect without its line in the log', async () => {
     const { sql, vault, admin, put, read } = await opened();
-    const pii = vault.core.keyring.current('audit_pii').id;
+    const pii = inside(vault).core.keyring.current('audit_pii').id;
     sql.run('UPDATE tenant_key SET wraps = ? WHERE key_id = ?', LIMITS.wrapsPerKeyMax, pii);
-    vault.core.keyring.reload();
+    inside(vault).core.keyring.reload();
     const stranger = { ...admin(), source: { address: '192.0.2.200', userAgent: 'unseen' } };
     expect(await outcomeOf(put(`${SECRET}-lost`, stranger))).toBe('unavailable');
     expect(await read()).toBe('2');
@@ -159,13 +159,13 @@ describe('an event that cannot be recorded', () => {
 describe('a failed job in a good batch', () => {
   it('leaves nothing of itself in any memory, while the others of the batch stand', async () => {
     const { vault, admin, read, put } = await opened();
-    const fails = vault.submit(() =>
-      vault.door.enter(
+    const fails = vault.submit((job) =>
+      job.door.enter(
         admin(),
         'credential.put',
-        () => ({ resource: { type: 'Credential', tenant: vault.tenant.id, environment: 'staging' }, target: { type: 'credential' }, subject: true as const }), // biome-ignore format: one line
+        () => ({ resource: { type: 'Credential', tenant: job.tenant.id, environment: 'staging' }, target: { type: 'credential' }, subject: true as const }), // biome-ignore format: one line
         (access) => {
-          vault.credentials.dropVersions(access, vault.credentials.find(access, vault.credentials.findEnvironment(access, 'staging')?.id ?? '', 'stripe')?.id ?? ''); // biome-ignore format: one line
+          job.credentials.dropVersions(access, job.credentials.find(access, job.credentials.findEnvironment(access, 'staging')?.id ?? '', 'stripe')?.id ?? ''); // biome-ignore format: one line
           throw new Error('in the middle');
         },
       ),
@@ -173,14 +173,14 @@ describe('a failed job in a good batch', () => {
     const [failed, good] = await Promise.allSettled([fails, put(`${SECRET}-3`)]);
     expect([failed.status, good.status]).toEqual(['rejected', 'fulfilled']);
     expect(await read()).toBe('3');
-    const located = await vault.submit(() => describeCredential(vault, admin(), 'staging', 'stripe'));
+    const located = await vault.submit((job) => describeCredential(job, admin(), 'staging', 'stripe'));
     expect(located.row.latest_version).toBe(3);
   });
 
   it('that is a workload of a taken name changes nothing', async () => {
     const { vault, admin, sql } = await opened();
     const input = { name: 'twice', environment: 'staging', patterns: ['*'], permissions: ['read'] as const, networks: [], jwks: undefined, ttlMs: 60_000 }; // biome-ignore format: one line
-    const ends = [1, 2].map(() => outcomeOf(vault.submit(() => createWorkload(vault, admin(), input))));
+    const ends = [1, 2].map(() => outcomeOf(vault.submit((job) => createWorkload(job, admin(), input))));
     expect(await Promise.all(ends)).toEqual(['ok', 'conflict']);
     expect(sql.get("SELECT count(*) AS n FROM workload WHERE name = 'twice'")?.['n']).toBe(1);
   });
@@ -191,17 +191,17 @@ describe('in the home cell, a lost batch', () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const team = await testTeam(sql);
     const eve = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 3_600_000 };
-    const made = await team.home.submit(() => createUser(team.home, team.caller(team.owner), eve));
+    const made = await team.home.submit((job) => createUser(job, team.caller(team.owner), eve));
     const token = textOf(made.enrolment.token);
     expect(team.home.identify(token)?.name).toBe('eve');
     sql.failCommits();
-    expect(await outcomeOf(team.home.submit(() => offboardUser(team.home, team.caller(team.owner), 'eve')))).toBe('storage_full');
+    expect(await outcomeOf(team.home.submit((job) => offboardUser(job, team.caller(team.owner), 'eve')))).toBe('storage_full');
     expect(team.home.identify(token)?.name).toBe('eve');
     let lost = '';
     sql.failCommits();
     await outcomeOf(
-      team.home.submit(() => {
-        lost = textOf(createUser(team.home, team.caller(team.owner), { ...eve, name: 'mallory' }).enrolment.token);
+      team.home.submit((job) => {
+        lost = textOf(createUser(job, team.caller(team.owner), { ...eve, name: 'mallory' }).enrolment.token);
         expect(team.home.identify(lost)?.name).toBe('mallory');
       }),
     );

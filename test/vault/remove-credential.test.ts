@@ -7,6 +7,7 @@ import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { getRun } from '../../src/vault/read-runs.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
@@ -19,15 +20,15 @@ async function withStripe() {
   await putKey(tenant, 'stripe', SECRET);
   const admin = () => tenant.user(['admin'], 'everywhere');
   const proven = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: tenant.clock.now() });
-  const submit = (work: () => unknown) => outcomeOf(tenant.vault.submit(work));
+  const submit = (work: (job: TenantJob) => unknown) => outcomeOf(tenant.vault.submit(work));
   return {
     tenant,
     submit,
-    read: () => submit(() => readCredential(tenant.vault, proven(), { ...stripe, version: undefined, stage: undefined })),
-    remove: (recoveryWindowMs?: number) => submit(() => deleteCredential(tenant.vault, admin(), { ...stripe, recoveryWindowMs })),
-    restore: (precondition = {}) => submit(() => restoreCredential(tenant.vault, admin(), { ...stripe, precondition })),
-    describe: () => tenant.vault.submit(() => describeCredential(tenant.vault, admin(), 'staging', 'stripe')),
-    sweep: () => tenant.vault.submit(() => destroyExpired(tenant.vault, 100)),
+    read: () => submit((job) => readCredential(job, proven(), { ...stripe, version: undefined, stage: undefined })),
+    remove: (recoveryWindowMs?: number) => submit((job) => deleteCredential(job, admin(), { ...stripe, recoveryWindowMs })),
+    restore: (precondition = {}) => submit((job) => restoreCredential(job, admin(), { ...stripe, precondition })),
+    describe: () => tenant.vault.submit((job) => describeCredential(job, admin(), 'staging', 'stripe')),
+    sweep: () => tenant.vault.submit((job) => destroyExpired(job, 100)),
   };
 }
 
@@ -42,19 +43,17 @@ describe('a deleted credential that stands in the way', () => {
       for (let round = 0; round < 3; round++) {
         const put = { environment: 'staging', name, kind: 'api_key' as const, value: { key: SECRET }, connector: undefined };
         const rest = { config: undefined, labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
-        const made = await tenant.vault.submit(() =>
-          putCredential(tenant.vault, admin(), { ...put, ...rest, replaceDeleted: true }),
-        );
+        const made = await tenant.vault.submit((job) => putCredential(job, admin(), { ...put, ...rest, replaceDeleted: true }));
         expect(made.created).toBe(true);
         expect(made.setAside === undefined).toBe(round === 0);
         if (made.setAside !== undefined) expect(isCredentialName(made.setAside), made.setAside).toBe(true);
         const named = { environment: 'staging', name, precondition: {} };
-        await tenant.vault.submit(() => deleteCredential(tenant.vault, admin(), { ...named, recoveryWindowMs: 7 * DAY }));
+        await tenant.vault.submit((job) => deleteCredential(job, admin(), { ...named, recoveryWindowMs: 7 * DAY }));
       }
     }
     expect(sealedRows(tenant)).toBe(9);
     tenant.clock.pass(7 * DAY);
-    await tenant.vault.submit(() => destroyExpired(tenant.vault, 100));
+    await tenant.vault.submit((job) => destroyExpired(job, 100));
     expect(sealedRows(tenant)).toBe(0);
   });
 });
@@ -133,11 +132,11 @@ describe('the end of the window', () => {
     expect((await look()).row).toMatchObject({ current_version: 1, latest_version: 1, revision: 1 });
     expect((await look()).row.id).not.toBe(old);
     expect(await read()).toBe('ok');
-    tenant.vault.door.lookup('test', (access) => {
-      expect(tenant.vault.credentials.byId(access, old).state).toBe('destroyed');
-      expect(tenant.vault.credentials.findVersionFacts(access, old, 1)).toBeUndefined();
+    tenant.vault.lookup('test', (access, view) => {
+      expect(view.credentials.byId(access, old).state).toBe('destroyed');
+      expect(view.credentials.findVersionFacts(access, old, 1)).toBeUndefined();
     });
-    expect(await submit(() => getRun(tenant.vault, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', 'run_none'))).toBe(
+    expect(await submit((job) => getRun(job, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', 'run_none'))).toBe(
       'not_found',
     );
   });
@@ -147,11 +146,11 @@ describe('the end of the window', () => {
     for (let i = 0; i < 5; i++) {
       await putKey(tenant, `key-${i}`, SECRET);
       const input = { ...stripe, name: `key-${i}`, recoveryWindowMs: (7 + i) * DAY };
-      await tenant.vault.submit(() => deleteCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), input));
+      await tenant.vault.submit((job) => deleteCredential(job, tenant.user(['admin'], 'everywhere'), input));
     }
     tenant.sql.run("UPDATE credential SET description = 'edited' WHERE name = 'key-0'");
     tenant.clock.pass(9 * DAY);
-    expect(await outcomeOf(tenant.vault.submit(() => destroyExpired(tenant.vault, 100)))).toBe('integrity');
+    expect(await outcomeOf(tenant.vault.submit((job) => destroyExpired(job, 100)))).toBe('integrity');
     const left = tenant.sql.all("SELECT name FROM credential WHERE state = 'deleted' ORDER BY name").map((row) => row['name']);
     expect(left).toEqual(['key-0', 'key-3', 'key-4']);
   });
@@ -162,7 +161,7 @@ describe('destroying at once', () => {
     const tenant = await testTenant({ demo: true });
     await putKey(tenant, 'stripe', SECRET);
     const destroy = (caller: Parameters<typeof destroyCredential>[1]) =>
-      outcomeOf(tenant.vault.submit(() => destroyCredential(tenant.vault, caller, stripe)));
+      outcomeOf(tenant.vault.submit((job) => destroyCredential(job, caller, stripe)));
     expect(await destroy(tenant.user(['owner'], 'everywhere'))).toBe('approval_required');
     expect(sealedRows(tenant)).toBe(1);
     expect(await destroy(tenant.user(['owner'], 'everywhere', { bootstrap: true }))).toBe('ok');

@@ -11,7 +11,7 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, listKeys, ROTATABLE, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 const KEYS = 13;
@@ -27,8 +27,8 @@ async function filled(options: Parameters<typeof testTenant>[0] = {}) {
 }
 
 function putGrant(tenant: TestTenant, name: string) {
-  return tenant.vault.submit(() =>
-    putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+  return tenant.vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name,
       kind: 'oauth2',
@@ -49,17 +49,17 @@ const NAMES = [...Array.from({ length: KEYS }, (_, i) => `key-${i}`)];
 async function allReadable(tenant: TestTenant, text: string, vault = tenant.vault): Promise<void> {
   const input = (name: string) => ({ environment: 'staging', name, version: undefined, stage: undefined });
   const bodies = await Promise.all(
-    NAMES.map((name) => vault.submit(() => readCredential(vault, tenant.token(text), input(name)).body)),
+    NAMES.map((name) => vault.submit((job) => readCredential(job, tenant.token(text), input(name)).body)),
   );
   for (const [i, body] of bodies.entries()) expect(new TextDecoder().decode(body)).toContain(`"${SECRET}-key-${i}"`);
-  const grant = await vault.submit(() => readCredential(vault, tenant.token(text), { ...input('grant-0'), version: 1 })).catch((error) => error as { code: string }); // biome-ignore format: one line
+  const grant = await vault.submit((job) => readCredential(job, tenant.token(text), { ...input('grant-0'), version: 1 })).catch((error) => error as { code: string }); // biome-ignore format: one line
   expect('code' in grant ? grant.code : 'ok').toMatch(/^(ok|provider_unavailable)$/);
 }
 
 const rotate = (tenant: TestTenant, purposes?: readonly Purpose[]) =>
-  tenant.vault.submit(() => rotateKeys(tenant.vault, tenant.user(['admin'], 'everywhere'), purposes));
-const rewrap = (tenant: TestTenant, rows: number, vault = tenant.vault) => vault.submit(() => rewrapBatch(vault, rows));
-const keysOf = (tenant: TestTenant) => tenant.vault.submit(() => listKeys(tenant.vault, tenant.user(['admin'], 'everywhere')));
+  tenant.vault.submit((job) => rotateKeys(job, tenant.user(['admin'], 'everywhere'), purposes));
+const rewrap = (tenant: TestTenant, rows: number, vault = tenant.vault) => vault.submit((job) => rewrapBatch(job, rows));
+const keysOf = (tenant: TestTenant) => tenant.vault.submit((job) => listKeys(job, tenant.user(['admin'], 'everywhere')));
 const finished = (progress: readonly { finishedAtMs: number | null }[]) => progress.every((one) => one.finishedAtMs !== null);
 
 /** Every key that any row names, by id. */
@@ -77,7 +77,11 @@ describe('a key rotation', () => {
   it('of all purposes ends with everything under new keys, readable at every step, with true progress', async () => {
     const { tenant, text } = await filled();
     await allReadable(tenant, text);
-    const old = new Set(tenant.vault.core.keyring.rows().map((row) => row.key_id));
+    const old = new Set(
+      inside(tenant.vault)
+        .core.keyring.rows()
+        .map((row) => row.key_id),
+    );
     const started = await rotate(tenant);
     expect(started.map((one) => one.purpose).sort()).toEqual([...ROTATABLE].sort());
     const total = (purpose: string) => started.find((one) => one.purpose === purpose)?.total;
@@ -110,7 +114,7 @@ describe('a key rotation', () => {
     const { tenant, text } = await filled();
     await rotate(tenant, ['api_key']);
     await putKey(tenant, 'key-0', `${SECRET}-key-0`);
-    const newest = tenant.vault.core.keyring.current('api_key').id;
+    const newest = inside(tenant.vault).core.keyring.current('api_key').id;
     const row = tenant.sql.get('SELECT key_id FROM credential_version WHERE version = 2');
     expect(row?.['key_id']).toBe(newest);
     await allReadable(tenant, text);
@@ -150,18 +154,16 @@ describe('a key rotation', () => {
     await rotate(tenant, ['audit_pii']);
     for (let i = 0; i < 5; i++) await rewrap(tenant, 1);
     const auditor = tenant.user(['auditor'], 'everywhere');
-    const { events } = await tenant.vault.submit(() =>
-      searchAudit(tenant.vault, auditor, { action: 'credential.put' }, undefined, 50),
-    );
+    const { events } = await searchAudit(tenant.vault, auditor, { action: 'credential.put' }, undefined, 50);
     expect(events.length).toBe(KEYS + GRANTS);
     expect(events.every((event) => event.origin?.address === '127.0.0.1')).toBe(true);
   });
 
   it('moves nothing that the audit log pins: the signing key stays', async () => {
     const { tenant } = await filled();
-    const verifier = tenant.vault.core.audit.verifierKey;
+    const verifier = inside(tenant.vault).core.audit.verifierKey;
     await rotate(tenant);
-    expect(tenant.reopen().core.audit.verifierKey).toBe(verifier);
+    expect(inside(tenant.reopen()).core.audit.verifierKey).toBe(verifier);
     expect(ROTATABLE).not.toContain('audit_sign');
   });
 });
@@ -169,10 +171,10 @@ describe('a key rotation', () => {
 describe('a retired key', () => {
   async function rotated() {
     const made = await filled();
-    const before = made.tenant.vault.core.keyring.current('api_key').id;
+    const before = inside(made.tenant.vault).core.keyring.current('api_key').id;
     await rotate(made.tenant, ['api_key']);
     for (let i = 0; i < 3; i++) await rewrap(made.tenant, 100);
-    const sweep = () => made.tenant.vault.submit(() => destroyRetiredKeys(made.tenant.vault));
+    const sweep = () => made.tenant.vault.submit((job) => destroyRetiredKeys(job));
     const state = () => made.tenant.sql.get('SELECT state FROM tenant_key WHERE key_id = ?', before)?.['state'];
     return { ...made, before, sweep, state };
   }
@@ -203,7 +205,7 @@ describe('a retired key', () => {
     await rotate(tenant, ['api_key']);
     await rewrap(tenant, 5);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
-    expect(await tenant.vault.submit(() => destroyRetiredKeys(tenant.vault))).toBe(0);
+    expect(await tenant.vault.submit((job) => destroyRetiredKeys(job))).toBe(0);
   });
 });
 
@@ -237,7 +239,7 @@ describe('a rotation that is cut off', () => {
     await expect(rewrap(tenant, 5)).rejects.toThrow('a crash');
     const { progress } = await keysOf(tenant);
     expect(progress[0]?.done).toBe(5);
-    const moved = tenant.sql.get('SELECT count(*) AS n FROM credential_version WHERE key_id = ?', tenant.vault.core.keyring.current('api_key').id); // biome-ignore format: one line
+    const moved = tenant.sql.get('SELECT count(*) AS n FROM credential_version WHERE key_id = ?', inside(tenant.vault).core.keyring.current('api_key').id); // biome-ignore format: one line
     expect(moved?.['n']).toBe(5);
     await allReadable(tenant, text);
   });
@@ -263,14 +265,16 @@ describe('damaged rows', () => {
     const { tenant, text } = await filled();
     tenant.sql.run("UPDATE credential SET description = 'edited' WHERE name = 'grant-1'");
     tenant.sql.run("UPDATE credential_version SET wrapped_key = zeroblob(length(wrapped_key)) WHERE credential_id = (SELECT id FROM credential WHERE name = 'grant-2')"); // biome-ignore format: one line
-    const old = tenant.vault.core.keyring.rows().map((row) => row.key_id);
+    const old = inside(tenant.vault)
+      .core.keyring.rows()
+      .map((row) => row.key_id);
     await rotate(tenant);
     const ends: string[] = [];
     for (let i = 0; i < 30; i++) ends.push(await outcomeOf(rewrap(tenant, 7)));
     expect(ends.at(-1), 'what is left is said, again and again').toBe('integrity');
     const left = [...referredKeys(tenant.sql)].filter((id) => old.includes(String(id)));
-    const purposes = tenant.vault.core.keyring
-      .rows()
+    const purposes = inside(tenant.vault)
+      .core.keyring.rows()
       .filter((row) => left.includes(row.key_id))
       .map((row) => row.purpose);
     expect(purposes.sort()).toEqual(['metadata_mac', 'oauth_token']);

@@ -22,7 +22,7 @@ describe('the first set-up', () => {
     const first = await testHome();
     expect(first.bootstrap).toMatch(/^kt_boot_/);
     expect(bootstrapPending(first.home)).toBe(true);
-    const { user, issued } = await first.home.submit(() => setUp(first.home, first.caller(first.bootstrap), 'ada'));
+    const { user, issued } = await first.home.submit((job) => setUp(job, first.caller(first.bootstrap), 'ada'));
     expect(user.name).toBe('ada');
     expect(first.home.identify(textOf(issued.token))).toMatchObject({ name: 'ada', bootstrap: true });
     expect(first.home.identify(first.bootstrap)).toBeUndefined();
@@ -34,7 +34,7 @@ describe('the first set-up', () => {
     const first = await testHome();
     const callers = Array.from({ length: 50 }, () => first.caller(first.bootstrap));
     const ends = await Promise.all(
-      callers.map((caller, i) => outcomeOf(first.home.submit(() => setUp(first.home, caller, `ada-${i}`)))),
+      callers.map((caller, i) => outcomeOf(first.home.submit((job) => setUp(job, caller, `ada-${i}`)))),
     );
     expect(ends.filter((end) => end === 'ok')).toHaveLength(1);
     expect(first.sql.get('SELECT count(*) AS n FROM user')?.['n']).toBe(1);
@@ -51,8 +51,8 @@ describe('the first set-up', () => {
 
   it('is not for an ordinary token, not even the owner of later days', async () => {
     const team = await testTeam();
-    expect(await outcomeOf(team.home.submit(() => setUp(team.home, team.caller(team.owner), 'eve')))).not.toBe('ok');
-    expect(await outcomeOf(team.home.submit(() => setUp(team.home, team.caller(team.bootstrap), 'eve')))).toBe('unauthenticated');
+    expect(await outcomeOf(team.home.submit((job) => setUp(job, team.caller(team.owner), 'eve')))).not.toBe('ok');
+    expect(await outcomeOf(team.home.submit((job) => setUp(job, team.caller(team.bootstrap), 'eve')))).toBe('unauthenticated');
   });
 
   it('ends with its time', async () => {
@@ -81,13 +81,13 @@ async function team(...roles: Role[]) {
 }
 
 function add(made: TestHome, token: string, name: string, grants: readonly GrantInput[]) {
-  return made.home.submit(() => createUser(made.home, made.caller(token), { name, grants, enrolmentTtlMs: 3_600_000 }));
+  return made.home.submit((job) => createUser(job, made.caller(token), { name, grants, enrolmentTtlMs: 3_600_000 }));
 }
 
 /** A new person's own token, got for their enrolment. */
 async function join(made: TestHome & { owner: string }, name: string, grants: readonly GrantInput[]): Promise<string> {
   const enrolment = textOf((await add(made, made.owner, name, grants)).enrolment.token);
-  const { issued } = await made.home.submit(() => enrol(made.home, made.caller(enrolment), 3_600_000));
+  const { issued } = await made.home.submit((job) => enrol(job, made.caller(enrolment), 3_600_000));
   return textOf(issued.token);
 }
 
@@ -135,11 +135,11 @@ describe('a new user', () => {
 
 describe('offboarding', () => {
   const leave = (made: TestHome, token: string, name: string) =>
-    outcomeOf(made.home.submit(() => offboardUser(made.home, made.caller(token), name)));
+    outcomeOf(made.home.submit((job) => offboardUser(job, made.caller(token), name)));
 
   it('kills every token of a user at once, also a cached one, and repeats harmlessly', async () => {
     const { made, token } = await team('admin');
-    const second = await made.home.submit(() => createUserToken(made.home, made.caller(token('admin')), 'the-admin', 3_600_000));
+    const second = await made.home.submit((job) => createUserToken(job, made.caller(token('admin')), 'the-admin', 3_600_000));
     const tokens = [token('admin'), textOf(second.token)];
     for (const one of tokens) expect(made.home.identify(one)?.name).toBe('the-admin');
     expect(await leave(made, made.owner, 'the-admin')).toBe('ok');
@@ -147,7 +147,7 @@ describe('offboarding', () => {
     const { id } = made.sql.get<{ id: string }>("SELECT id FROM user WHERE name = 'the-admin'") ?? { id: '' };
     expect(await leave(made, made.owner, id)).toBe('ok');
     expect(await leave(made, made.owner, 'the-admin')).toBe('not_found');
-    const more = made.home.submit(() => createUserToken(made.home, made.caller(made.owner), id, 3_600_000));
+    const more = made.home.submit((job) => createUserToken(job, made.caller(made.owner), id, 3_600_000));
     expect(await outcomeOf(more)).toBe('forbidden');
   });
 
@@ -180,8 +180,7 @@ describe('offboarding', () => {
 describe('a token of a user', () => {
   it('ends with its time, and is made by that person only: not by an admin for an owner, nor by an owner for an admin', async () => {
     const { made, token } = await team('admin');
-    const tokenFor = (by: string, name: string) =>
-      made.home.submit(() => createUserToken(made.home, made.caller(by), name, 60_000));
+    const tokenFor = (by: string, name: string) => made.home.submit((job) => createUserToken(job, made.caller(by), name, 60_000));
     expect(await outcomeOf(tokenFor(token('admin'), 'ada'))).toBe('forbidden');
     expect(await outcomeOf(tokenFor(made.owner, 'the-admin'))).toBe('forbidden');
     expect(eventsOf(made.sql).at(-1)).toMatchObject({
@@ -201,7 +200,7 @@ describe('a token of a user', () => {
     const newcomer = async (name: string) => textOf((await add(made, made.owner, name, [everywhere('auditor')])).enrolment.token);
     const spend = (text: string) => {
       const caller = made.caller(text);
-      return outcomeOf(made.home.submit(() => enrol(made.home, caller, 60_000)));
+      return outcomeOf(made.home.submit((job) => enrol(job, caller, 60_000)));
     };
     const eve = await newcomer('eve');
     const ends = await Promise.all(Array.from({ length: 20 }, () => spend(eve)));
@@ -211,16 +210,16 @@ describe('a token of a user', () => {
     made.clock.pass(3_600_000);
     expect(await spend(late)).toBe('unauthenticated');
     const gone = await newcomer('gone');
-    await made.home.submit(() => offboardUser(made.home, made.caller(made.owner), 'gone'));
+    await made.home.submit((job) => offboardUser(job, made.caller(made.owner), 'gone'));
     expect(await spend(gone)).toBe('unauthenticated');
     expect(await spend(made.owner)).toBe('conflict');
   });
 
   it('is ended by that person, at once, also where it was cached', async () => {
     const { made, token } = await team('admin');
-    const issued = await made.home.submit(() => createUserToken(made.home, made.caller(made.owner), 'ada', 60_000));
+    const issued = await made.home.submit((job) => createUserToken(job, made.caller(made.owner), 'ada', 60_000));
     const revoke = (by: string, name: string) =>
-      outcomeOf(made.home.submit(() => revokeUserToken(made.home, made.caller(by), name, issued.publicId)));
+      outcomeOf(made.home.submit((job) => revokeUserToken(job, made.caller(by), name, issued.publicId)));
     expect(made.home.identify(textOf(issued.token))?.name).toBe('ada');
     expect(await revoke(token('admin'), 'ada')).toBe('forbidden');
     expect(await revoke(token('admin'), 'the-admin')).toBe('not_found');
@@ -246,7 +245,7 @@ describe('the list of users', () => {
     let after: string | undefined = '';
     while (after !== undefined) {
       const from: string = after;
-      const page = await made.home.submit(() => listUsers(made.home, made.caller(made.owner), from, 5));
+      const page = await made.home.submit((job) => listUsers(job, made.caller(made.owner), from, 5));
       names.push(...page.rows.map(({ row }) => row.name));
       after = page.next;
     }

@@ -18,7 +18,7 @@ const environmentsOf = (team: TestHome, id: string) =>
 
 /** What a start does for tenants a crash left half made. */
 async function finishAll(team: TestHome): Promise<number> {
-  const half = team.home.door.lookup('start', (access) => team.home.tenants.inState(access, 'creating'));
+  const half = team.home.lookup('start', (access, view) => view.tenants.inState(access, 'creating'));
   for (const row of half) await finishTenant(team.home, row, team.provision);
   return half.length;
 }
@@ -72,15 +72,15 @@ describe('the list of tenants', () => {
     const names = Array.from({ length: 9 }, (_, i) => `client-${i}`);
     for (const name of names) await create(team, name);
     const grants = ['client-2', 'client-7', 'client-8'].map((tenant) => ({ role: 'engineer' as const, tenant }));
-    const eve = await team.home.submit(() =>
-      createUser(team.home, team.caller(team.owner), { name: 'eve', grants, enrolmentTtlMs: 3_600_000 }),
+    const eve = await team.home.submit((job) =>
+      createUser(job, team.caller(team.owner), { name: 'eve', grants, enrolmentTtlMs: 3_600_000 }),
     );
     const listed = async (token: string, rows: number) => {
       const found: string[] = [];
       let after: string | undefined = '';
       while (after !== undefined) {
         const from: string = after;
-        const page = await team.home.submit(() => listTenants(team.home, team.caller(token), from, rows));
+        const page = await team.home.submit((job) => listTenants(job, team.caller(token), from, rows));
         expect(page.rows.length).toBeLessThanOrEqual(rows);
         found.push(...page.rows.map((row) => row.name));
         after = page.next;
@@ -131,7 +131,7 @@ describe('the destroyed register entry of a tenant', () => {
     const row = await create(team, 'acme');
     const vault = team.tenants.get(row.id)?.vault;
     const input = { environment: 'staging', name: 'stripe', kind: 'api_key', value: { key: 'not-a-real-secret' }, connector: undefined, config: undefined, labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} } as const; // biome-ignore format: one line
-    await vault?.submit(() => putCredential(vault, team.caller(team.owner), input));
+    await vault?.submit((job) => putCredential(job, team.caller(team.owner), input));
     expect(await outcomeOf(team.provision(row, []))).toBe('ok');
     team.register.destroy(row.id, team.clock.now());
     expect(caughtCode(() => team.register.open(row.id))).toBe('key_destroyed');

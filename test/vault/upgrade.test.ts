@@ -14,10 +14,11 @@ import { describeCredential, listVersions } from '../../src/vault/describe-crede
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
-import { TestClock, testEntropy } from '../kit/vaults.ts';
+import { inside, TestClock, testEntropy } from '../kit/vaults.ts';
 
 const vector = (name: string) => readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8');
 const FROZEN = vector('tenant-schema-1.sql');
@@ -93,20 +94,20 @@ it('opens a database of the first schema step and serves what it holds', async (
   const { sql, vault, owner } = openFrozen();
   expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
   const read = (name: string, version?: number) =>
-    vault.submit(() => readCredential(vault, owner(), { environment: 'staging', name, version, stage: undefined }));
+    vault.submit((job) => readCredential(job, owner(), { environment: 'staging', name, version, stage: undefined }));
   const text = async (name: string, version?: number) => new TextDecoder().decode((await read(name, version)).body);
   expect(await text('search-key')).toContain('frozen-key-2-not-a-real-secret');
   expect(await text('search-key', 1)).toContain('frozen-key-not-a-real-secret');
   expect(await text('crm')).toContain('frozen-access-not-a-real-secret');
-  const versions = await vault.submit(() => listVersions(vault, owner(), 'staging', 'search-key', Number.MAX_SAFE_INTEGER, 10));
+  const versions = await vault.submit((job) => listVersions(job, owner(), 'staging', 'search-key', Number.MAX_SAFE_INTEGER, 10));
   expect(versions.rows.map(({ version, origin }) => [version, origin])).toEqual([
     [2, 'put'],
     [1, 'put'],
   ]);
-  const deleted = await vault.submit(() => describeCredential(vault, owner(), 'staging', 'gone'));
+  const deleted = await vault.submit((job) => describeCredential(job, owner(), 'staging', 'gone'));
   expect(deleted.row).toMatchObject({ state: 'deleted', grant_facts: '{}', grant_ends_at: null });
   expect(sql.get('SELECT count(*) AS n FROM workload')).toEqual({ n: 1 });
-  const verifier = new ExportVerifier({ verifierKey: vault.core.audit.verifierKey });
+  const verifier = new ExportVerifier({ verifierKey: inside(vault).core.audit.verifierKey });
   let exported = '';
   for await (const slice of exportAudit(vault, owner())) exported += new TextDecoder().decode(slice);
   for (const line of exported.trimEnd().split('\n')) verifier.push(line);
@@ -116,15 +117,15 @@ it('opens a database of the first schema step and serves what it holds', async (
 it('notices a later column that was changed behind its back, also in a row no later build has written', async () => {
   const { sql, vault, owner } = openFrozen();
   sql.run(`UPDATE credential SET grant_facts = '{"consentedAt":1}' WHERE name = 'crm'`);
-  expect(await outcomeOf(vault.submit(() => describeCredential(vault, owner(), 'staging', 'crm')))).toBe('integrity');
+  expect(await outcomeOf(vault.submit((job) => describeCredential(job, owner(), 'staging', 'crm')))).toBe('integrity');
 });
 
-function partsOf(vault: TenantVault): ScrubPart[] {
-  return [...scrub(vault.core.rows)].filter((part) => part !== undefined);
+function partsOf(job: TenantJob): ScrubPart[] {
+  return [...scrub(job.core.rows)].filter((part) => part !== undefined);
 }
 
-const damagedIn = (vault: TenantVault) =>
-  partsOf(vault)
+const damagedIn = (job: TenantJob) =>
+  partsOf(job)
     .filter(({ failed, missing }) => failed + missing > 0)
     .map(({ part }) => part);
 const lastNote = (sql: Sql) => String(sql.get('SELECT note FROM checkpoint ORDER BY size DESC')?.['note']);
@@ -134,15 +135,15 @@ describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
     const { sql, vault } = openFrozen(schema);
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
     await vault.submit(() => {});
-    expect(damagedIn(vault)).toEqual([]);
-    const counts = new Map(partsOf(vault).map(({ part, looked }) => [part, looked]));
+    expect(damagedIn(inside(vault))).toEqual([]);
+    const counts = new Map(partsOf(inside(vault)).map(({ part, looked }) => [part, looked]));
     for (const { table } of ANCHORED_TABLES.filter(({ cells }) => cells.includes('tenant'))) {
       expect(counts.get(table), table).toBe(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n']);
       if (schema !== 'schema 1' && table !== 'audit_source') expect(counts.get(table), table).toBeGreaterThan(0);
     }
     expect(sql.get("SELECT 1 AS there FROM sqlite_master WHERE name = 'audit_head'")).toBeUndefined();
     const again = openOver(sql, { anchored: true });
-    expect(damagedIn(again.vault)).toEqual([]);
+    expect(damagedIn(inside(again.vault))).toEqual([]);
   });
 
   it('is compared with its witnessed checkpoint of before, and goes on with one that names the map', async () => {
@@ -151,7 +152,7 @@ describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
     const note = lastNote(frozen);
     expect(note).not.toContain('keyturn-anchor');
     const { sql, vault } = openFrozen(schema, { witnessed: note });
-    await vault.submit(() => vault.core.audit.signNow());
+    await vault.submit((job) => job.core.audit.signNow());
     const next = lastNote(sql);
     expect(next).toContain('keyturn-anchor');
     expect(caughtCode(() => openOver(sql, { witnessed: next }))).toBe('ok');
@@ -167,8 +168,8 @@ describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
       sql.run('UPDATE token SET expires_at = expires_at + 1 WHERE public_id = (SELECT min(public_id) FROM token)');
     const { vault, owner } = openFrozen(schema, { change });
     await vault.submit(() => {});
-    expect(damagedIn(vault)).toEqual(['token']);
-    const events = await vault.submit(() => searchAudit(vault, owner(), { action: 'state.refuse' }, undefined, 10));
+    expect(damagedIn(inside(vault))).toEqual(['token']);
+    const events = await searchAudit(vault, owner(), { action: 'state.refuse' }, undefined, 10);
     expect(events.events.map(({ details }) => details?.count)).toEqual([1]);
   });
 
@@ -217,15 +218,15 @@ it('a home database of schema 1 is taken into the map with users, roles and tena
     });
   const home = open(false);
   expect(schemaVersion(sql)).toBe(latestSchemaVersion('home'));
-  expect([...scrub(home.core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
-  const users = home.door.lookup('test', (lookup) => home.users.list(lookup, '', 10));
+  expect([...scrub(inside(home).core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
+  const users = home.lookup('test', (lookup, view) => view.users.list(lookup, '', 10));
   expect(users.map(({ row, grants }) => [row.name, grants.map(({ role }) => role), row.offboarded_at !== null]).sort()).toEqual([
     ['ada', ['owner'], false],
     ['bob', ['admin'], false],
     ['eve', ['auditor'], false],
     ['gone', ['admin'], true],
   ]);
-  const tenants = home.door.lookup('test', (lookup) => home.tenants.list(lookup, '', 10));
+  const tenants = home.lookup('test', (lookup, view) => view.tenants.list(lookup, '', 10));
   expect(tenants.map(({ name, demo, witnessed, anchored }) => [name, demo, witnessed, anchored])).toEqual([
     ['acme', 0, null, 0],
     ['beta', 1, 'a note', 0],

@@ -1,4 +1,5 @@
 // Workloads, their secrets and tokens: bound in scope, network and time, alive until revoked and not a moment longer.
+
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
@@ -16,6 +17,7 @@ import {
   revokeWorkload,
 } from '../../src/vault/manage-workloads.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { putKey, testTenant } from '../kit/vaults.ts';
@@ -28,8 +30,8 @@ async function opened() {
   const { vault } = tenant;
   const admin = () => tenant.user(['admin'], 'everywhere');
   const make = (input: Partial<CreateWorkloadInput> = {}) =>
-    vault.submit(() =>
-      createWorkload(vault, admin(), {
+    vault.submit((job) =>
+      createWorkload(job, admin(), {
         name: 'sync',
         environment: 'staging',
         patterns: ['*'],
@@ -49,8 +51,8 @@ async function opened() {
   });
   const read = (token: string, address?: string) =>
     outcomeOf(
-      vault.submit(() =>
-        readCredential(vault, tenant.token(token, address), {
+      vault.submit((job) =>
+        readCredential(job, tenant.token(token, address), {
           environment: 'staging',
           name: 'stripe',
           version: undefined,
@@ -59,7 +61,7 @@ async function opened() {
       ),
     );
   const direct = (workload: string, ttlMs = 60_000, permissions?: CreateWorkloadInput['permissions']) =>
-    vault.submit(() => createDirectToken(vault, admin(), { workload, permissions, ttlMs }));
+    vault.submit((job) => createDirectToken(job, admin(), { workload, permissions, ttlMs }));
   return { tenant, vault, admin, make, exchange, bySecret, read, direct };
 }
 
@@ -160,11 +162,11 @@ describe('private_key_jwt', () => {
     expect(await attempt(spent)).toBe('ok');
     // The last second in which the clock tolerance still takes it.
     tenant.clock.atMs = (iat + 60) * 1_000 + LIMITS.clockSkewMs - 1_000;
-    await vault.submit(() => purgeExpired(vault));
+    await vault.submit((job) => purgeExpired(job));
     expect(await attempt(spent), 'a replay').toBe('unauthenticated');
     expect(await attempt(unspent), 'it still lives').toBe('ok');
     tenant.clock.pass(LIMITS.clockSkewMs);
-    await vault.submit(() => purgeExpired(vault));
+    await vault.submit((job) => purgeExpired(job));
     expect(tenant.sql.get('SELECT count(*) AS n FROM assertion_seen')?.['n']).toBe(0);
   });
 
@@ -172,7 +174,7 @@ describe('private_key_jwt', () => {
     const { vault, admin, make } = await opened();
     const { publicKey } = await generateKeyPair('EdDSA');
     await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
-    expect(await outcomeOf(vault.submit(() => createClientSecret(vault, admin(), 'sync')))).toBe('conflict');
+    expect(await outcomeOf(vault.submit((job) => createClientSecret(job, admin(), 'sync')))).toBe('conflict');
   });
 });
 
@@ -186,7 +188,7 @@ describe('a direct token', () => {
     const narrow = textOf((await direct('sync', 60_000, ['put'])).token);
     expect(await read(narrow)).toBe('forbidden');
     const list = { environment: 'staging', filter: { deleted: false }, afterName: '', maxRows: 5 };
-    expect(await outcomeOf(vault.submit(() => listCredentials(vault, tenant.token(narrow), list)))).toBe('ok');
+    expect(await outcomeOf(vault.submit((job) => listCredentials(job, tenant.token(narrow), list)))).toBe('ok');
     expect(await read(textOf((await direct('sync', 60_000, ['read'])).token))).toBe('ok');
   });
 
@@ -196,7 +198,7 @@ describe('a direct token', () => {
     await make({ name: 'other' });
     const [one, two] = [await direct('sync'), await direct('sync')];
     expect([await read(textOf(one.token)), await read(textOf(two.token))]).toEqual(['ok', 'ok']);
-    const revoke = (workload: string) => outcomeOf(vault.submit(() => revokeToken(vault, admin(), workload, one.publicId)));
+    const revoke = (workload: string) => outcomeOf(vault.submit((job) => revokeToken(job, admin(), workload, one.publicId)));
     expect(await revoke('other'), "not through another workload's name").toBe('not_found');
     expect(await read(textOf(one.token))).toBe('ok');
     expect([await revoke('sync'), await revoke('sync')]).toEqual(['ok', 'ok']);
@@ -209,24 +211,24 @@ describe('a workload', () => {
     const { vault, admin, make, direct, read, exchange, bySecret } = await opened();
     const made = await make();
     const token = textOf((await direct('sync')).token);
-    const further = await vault.submit(() => createClientSecret(vault, admin(), 'sync'));
+    const further = await vault.submit((job) => createClientSecret(job, admin(), 'sync'));
     const access = textOf((await exchange(bySecret(textOf(further.secret.token)))).token);
     expect([await read(token), await read(access)]).toEqual(['ok', 'ok']);
-    await vault.submit(() => revokeWorkload(vault, admin(), 'sync'));
+    await vault.submit((job) => revokeWorkload(job, admin(), 'sync'));
     expect([await read(token), await read(access)]).toEqual(['unauthenticated', 'unauthenticated']);
     for (const secret of [secretOf(made), textOf(further.secret.token)]) {
       expect(await outcomeOf(exchange(bySecret(secret)))).toBe('unauthenticated');
     }
     for (const work of [
-      () => createClientSecret(vault, admin(), made.row.id),
-      () => createDirectToken(vault, admin(), { workload: made.row.id, permissions: undefined, ttlMs: 1 }),
+      (job: TenantJob) => createClientSecret(job, admin(), made.row.id),
+      (job: TenantJob) => createDirectToken(job, admin(), { workload: made.row.id, permissions: undefined, ttlMs: 1 }),
     ]) {
       expect(await outcomeOf(vault.submit<unknown>(work))).toBe('conflict');
     }
     const again = await make();
     expect(again.row.id).not.toBe(made.row.id);
-    expect((await vault.submit(() => getWorkload(vault, admin(), 'sync'))).row.id).toBe(again.row.id);
-    const old = await vault.submit(() => getWorkload(vault, admin(), made.row.id));
+    expect((await vault.submit((job) => getWorkload(job, admin(), 'sync'))).row.id).toBe(again.row.id);
+    const old = await vault.submit((job) => getWorkload(job, admin(), made.row.id));
     expect(old.tokens.every((row) => row.revoked_at !== null)).toBe(true);
     expect(await read(token)).toBe('unauthenticated');
   });
@@ -246,7 +248,7 @@ describe('a workload', () => {
     const { vault, admin, make } = await opened();
     for (let i = 0; i < 7; i++) {
       await make({ name: `w-${i % 3}` });
-      await vault.submit(() => revokeWorkload(vault, admin(), `w-${i % 3}`));
+      await vault.submit((job) => revokeWorkload(job, admin(), `w-${i % 3}`));
     }
     for (let i = 0; i < 3; i++) await make({ name: `w-${i}` });
     for (const rows of [1, 2, 3, 50]) {
@@ -254,7 +256,7 @@ describe('a workload', () => {
       let after: string | undefined = '';
       while (after !== undefined) {
         const from: string = after;
-        const page = await vault.submit(() => listWorkloads(vault, admin(), from, rows));
+        const page = await vault.submit((job) => listWorkloads(job, admin(), from, rows));
         ids.push(...page.rows.map((row) => row.id));
         after = page.next;
       }
@@ -267,7 +269,7 @@ describe('a workload', () => {
     const { tenant, vault, admin, make, direct, read } = await opened();
     await make();
     const token = textOf((await direct('sync', 3_600_000)).token);
-    const used = async () => (await vault.submit(() => getWorkload(vault, admin(), 'sync'))).row.last_used_at;
+    const used = async () => (await vault.submit((job) => getWorkload(job, admin(), 'sync'))).row.last_used_at;
     const start = tenant.clock.now();
     await read(token);
     tenant.clock.pass(LIMITS.lastUsedResolutionMs - 1);

@@ -1,5 +1,6 @@
 // The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
 // It must never act for another browser than the one that began, nor let anybody see a token.
+
 import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
@@ -9,8 +10,9 @@ import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import { boundPart, settingsOfVersion } from '../../../src/vault/bound-settings.ts';
 import { retainedOf } from '../../../src/vault/read-credential.ts';
-import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../../src/vault/tenant-job.ts';
 import type { ConsentSpec } from '../../connector.ts';
+import type { EnginePorts, JobPorts } from '../../engine/due-work.ts';
 import { callPorts, makeCall } from '../../engine/outside-call.ts';
 import type { Refreshed, RefreshOutcome } from '../../oauth2/answer.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
@@ -66,13 +68,13 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   const { caller } = visitor;
   const exchanged = await makeCall<Taken, RefreshOutcome, TurnedAway | Exchanged | Completed>(callPorts(vault), {
     points: { before: 'connect.before-exchange', after: 'connect.after-exchange', settled: 'connect.after-store' },
-    begin: () => {
-      const taken = takeState(ports, caller, input);
+    begin: (job) => {
+      const taken = takeState({ ...ports, job }, caller, input);
       return taken.kind === 'taken' ? { kind: 'go', attempt: taken } : { kind: 'stop', as: taken };
     },
     call: ({ settled, grant }) => exchangeCode(settled, grant, boundEgress(ports.egress, settled), vault.around.clock),
     mustBeKept: ({ kind }) => kind === 'refreshed',
-    settle: (taken, outcome) => settleExchange(ports, caller, taken, outcome),
+    settle: (job, taken, outcome) => settleExchange({ ...ports, job }, caller, taken, outcome),
     release: ({ grant }) => {
       for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
     },
@@ -96,24 +98,24 @@ interface Exchanged {
   readonly outcome: Refreshed;
 }
 
-/** Stores what came, or books that nothing did. Inside a job. */
+/** Stores what came, or books that nothing did. */
 function settleExchange(
-  ports: ConsentPorts,
+  ports: JobPorts,
   caller: Caller,
   { consent, settled }: Taken,
   outcome: RefreshOutcome,
 ): Exchanged | Completed {
-  const { vault } = ports;
+  const { job } = ports;
   if (outcome.kind !== 'refreshed') {
     const cause = outcome.kind === 'sent_and_lost' ? 'answer_lost' : outcome.cause;
-    finishAttempt(vault, caller, consent, 'failed', cause);
+    finishAttempt(job, caller, consent, 'failed', cause);
     return { kind: 'failed' };
   }
   const { choice, alwaysScopes = [] } = settled.consent ?? {};
   const { accountId } = settled.oauth2;
   const open = openParameters(consentingConnector(ports.connectors, consent.connector));
   const consented: Consented = { outcome, alwaysScopes, accountId, open };
-  const isStored = storeGrant(vault, caller, consent, consented, choice);
+  const isStored = storeGrant(job, caller, consent, consented, choice);
   return isStored ? { kind: 'exchanged', consent, settled, outcome } : { kind: 'refused', reason: 'link_ended_meanwhile' };
 }
 
@@ -131,35 +133,35 @@ type Taken = {
 };
 
 /** INVARIANT: one batch judges, takes the state and journals that an exchange begins: a replay finds nothing to take. */
-function takeState(ports: ConsentPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | TurnedAway | Completed {
-  const { vault } = ports;
+function takeState(ports: JobPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | TurnedAway | Completed {
+  const { job } = ports;
   const state = fields['state'] ?? '';
   const [, tenantId, connectionId] = STATE.exec(state) ?? [];
-  if (tenantId !== vault.tenant.id || connectionId === undefined) return { kind: 'unknown' };
-  const consent = vault.door.lookup('consent', (lookup) => {
-    const connection = vault.connections.find(lookup, connectionId);
-    return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+  if (tenantId !== job.tenant.id || connectionId === undefined) return { kind: 'unknown' };
+  const consent = job.door.lookup('consent', (lookup) => {
+    const connection = job.connections.find(lookup, connectionId);
+    return connection === undefined ? undefined : consentOf(job, lookup, connection);
   });
   if (consent === undefined) return { kind: 'unknown' };
   const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
   const { connection } = consent;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
-  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this vault.
+  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this job.
   if (!isSameBrowser(consent, browser)) return refuse('other_browser');
   return judge(ports, caller, consent, fields, refuse);
 }
 
 function judge(
-  ports: ConsentPorts,
+  ports: JobPorts,
   caller: Caller,
   consent: Consent,
   fields: Readonly<Record<string, string>>,
   refuse: (reason: string) => TurnedAway,
 ): Taken | TurnedAway | Completed {
-  const { vault } = ports;
+  const { job } = ports;
   let settled: SettledConnector;
   let completed: Consent;
   try {
@@ -168,7 +170,7 @@ function judge(
     if (callback.kind === 'foreign') return refuse(callback.cause);
     if (callback.kind === 'refused') {
       const kind = callback.declined ? 'declined' : 'failed';
-      finishAttempt(vault, caller, consent, kind, callback.cause);
+      finishAttempt(job, caller, consent, kind, callback.cause);
       return { kind };
     }
     completed = withCallbackParameters(ports, consent, fields);
@@ -177,21 +179,21 @@ function judge(
     return begin(ports, caller, completed, settled, callback.code);
   } catch (error) {
     if (!(error instanceof KeyturnError) || error.code !== 'invalid_request') throw error;
-    finishAttempt(vault, caller, consent, 'failed', 'settings_unusable');
+    finishAttempt(job, caller, consent, 'failed', 'settings_unusable');
     return { kind: 'failed' };
   }
 }
 
-function begin(ports: ConsentPorts, caller: Caller, consent: Consent, settled: SettledConnector, code: string): Taken {
-  const { vault } = ports;
-  return enterConsent(vault, caller, consent, 'exchanging', (access) => {
+function begin(ports: JobPorts, caller: Caller, consent: Consent, settled: SettledConnector, code: string): Taken {
+  const { job } = ports;
+  return enterConsent(job, caller, consent, 'exchanging', (access) => {
     const { row } = consent.located;
-    const secrets = retainedOf(vault, access, row, consent.version);
+    const secrets = retainedOf(job, access, row, consent.version);
     const sealed = settingsOfVersion(row, consent.version, secrets);
     const isTheirs = sealed !== undefined && sealed.connector === consent.connector;
     if (!isTheirs) fail('invalid_request', 'nobody can tell where the secret of this link was meant to go: make another link');
     requireBound(consentingConnector(ports.connectors, consent.connector), consent, boundPart(sealed.config));
-    vault.connections.save(access, {
+    job.connections.save(access, {
       ...factsOf(consent.connection),
       state: 'exchanging',
       state_hash: null,
@@ -206,14 +208,14 @@ function begin(ports: ConsentPorts, caller: Caller, consent: Consent, settled: S
       allowLoopback: loopbackFor(ports, consent),
       code,
       redirectUri: consent.request.redirectUri,
-      ...attemptSecrets(vault, consent.connection.id, consent.connection.attempt),
+      ...attemptSecrets(job, consent.connection.id, consent.connection.attempt),
     };
     return { kind: 'taken', consent, settled, grant };
   });
 }
 
 /** @throws invalid_request when the provider names something that cannot be */
-function withCallbackParameters(ports: ConsentPorts, consent: Consent, fields: Readonly<Record<string, string>>): Consent {
+function withCallbackParameters(ports: EnginePorts, consent: Consent, fields: Readonly<Record<string, string>>): Consent {
   const connector = consentingConnector(ports.connectors, consent.connector);
   const found: Record<string, string> = {};
   for (const [field, name] of Object.entries(connector.consent?.callbackParameters ?? {})) {
@@ -227,45 +229,45 @@ function withCallbackParameters(ports: ConsentPorts, consent: Consent, fields: R
   return { ...consent, request, config };
 }
 
-/** Ends an attempt without a grant; the link stays usable until it expires. Inside a job. */
-function finishAttempt(vault: TenantVault, caller: Caller, consent: Consent, state: 'declined' | 'failed', cause: string): void {
-  enterConsent(vault, caller, consent, state, (access, details) => {
+/** Ends an attempt without a grant; the link stays usable until it expires. */
+function finishAttempt(job: TenantJob, caller: Caller, consent: Consent, state: 'declined' | 'failed', cause: string): void {
+  enterConsent(job, caller, consent, state, (access, details) => {
     details.cause = cause;
     if (state === 'failed') recordFailure(details, 'provider_unavailable');
-    const connection = vault.connections.find(access, consent.connection.id);
+    const connection = job.connections.find(access, consent.connection.id);
     // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
     if (connection === undefined || connection.attempt !== consent.connection.attempt) return;
     if (!['open', 'exchanging', 'declined', 'failed'].includes(connection.state)) return;
-    const now = vault.around.clock.now();
+    const now = job.around.clock.now();
     const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
-    vault.connections.save(access, ended);
-    vault.dueChanged();
+    job.connections.save(access, ended);
+    job.dueChanged();
   });
 }
 
-/** False when the link ended while the provider thought: an admin took it back, or the credential went. Inside a job. */
+/** False when the link ended while the provider thought: an admin took it back, or the credential went. */
 function storeGrant(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   begun: Consent,
   consented: Consented,
   choice: ConsentSpec['choice'],
 ): boolean {
-  const consent = vault.door.lookup('consent', (lookup) => {
-    const connection = vault.connections.find(lookup, begun.connection.id);
-    return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+  const consent = job.door.lookup('consent', (lookup) => {
+    const connection = job.connections.find(lookup, begun.connection.id);
+    return connection === undefined ? undefined : consentOf(job, lookup, connection);
   });
   const ended = consent === undefined || ['connected', 'choosing', 'cancelled'].includes(consent.connection.state);
   if (ended) {
-    noteRefused(vault, caller, begun, 'link_ended_meanwhile');
+    noteRefused(job, caller, begun, 'link_ended_meanwhile');
     return false;
   }
-  enterConsent(vault, caller, consent, 'stored', (access, details) => {
-    const now = vault.around.clock.now();
+  enterConsent(job, caller, consent, 'stored', (access, details) => {
+    const now = job.around.clock.now();
     const { connection, located } = consent;
-    const stored = storeConsented(vault, access, { ...begun, connection, located }, consented, details);
+    const stored = storeConsented(job, access, { ...begun, connection, located }, consented, details);
     const attemptEndsAt = consent.connection.attempt_expires_at ?? now;
-    vault.connections.save(access, {
+    job.connections.save(access, {
       ...factsOf(consent.connection),
       state: choice === undefined ? 'connected' : 'choosing',
       state_hash: null,

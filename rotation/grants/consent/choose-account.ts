@@ -1,13 +1,15 @@
 // One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
 // It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
+
 import type { Caller } from '../../../src/access/principals.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import { changeCredential } from '../../../src/vault/credential.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
-import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import type { ChoiceSpec, EgressAnswer } from '../../connector.ts';
+import type { JobPorts } from '../../engine/due-work.ts';
 import { text } from '../../oauth2/client-request.ts';
 import { type BoundGrant, openGrant, wipeTokens } from '../grant-tokens.ts';
 import { endConnection } from './make-link.ts';
@@ -30,10 +32,10 @@ const LABEL_MAX_CHARS = 200;
 /** Fetches what can be chosen and keeps it for the page. `connected` when nothing is left to ask. */
 export async function offerChoices(ports: ConsentPorts, caller: Caller, connectionId: string): Promise<'connected' | 'choosing'> {
   const { vault } = ports;
-  const grant = await vault.submit(() => {
-    const consent = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
+  const grant = await vault.submit((job) => {
+    const consent = job.door.lookup('consent', (lookup) => reread(job, lookup, connectionId));
     if (consent === undefined || consent.connection.state !== 'choosing') return undefined;
-    return openForChoices(ports, caller, consent);
+    return openForChoices({ ...ports, job }, caller, consent);
   });
   if (grant === undefined) return 'connected';
   if (grant === 'unusable') return 'choosing';
@@ -41,14 +43,14 @@ export async function offerChoices(ports: ConsentPorts, caller: Caller, connecti
   if (choice === undefined) return 'choosing';
   const choices = await fetchChoices(grant, choice).finally(() => wipeTokens(grant.tokens));
   if (choices === undefined) return 'choosing';
-  return vault.submit(() => {
-    const now = vault.door.lookup('consent', (lookup) => reread(vault, lookup, connectionId));
+  return vault.submit((job) => {
+    const now = job.door.lookup('consent', (lookup) => reread(job, lookup, connectionId));
     if (now === undefined || now.connection.state !== 'choosing') return 'connected';
     const [only] = choices;
-    if (choices.length === 1 && only !== undefined) return choose(vault, caller, now, choice, only.id);
-    enterConsent(vault, caller, now, 'choices', (access, details) => {
+    if (choices.length === 1 && only !== undefined) return choose(job, caller, now, choice, only.id);
+    enterConsent(job, caller, now, 'choices', (access, details) => {
       details.count = choices.length;
-      vault.connections.save(access, { ...factsOf(now.connection), request: JSON.stringify({ ...now.request, choices }) });
+      job.connections.save(access, { ...factsOf(now.connection), request: JSON.stringify({ ...now.request, choices }) });
     });
     return 'choosing';
   });
@@ -66,15 +68,15 @@ export async function chooseAccount(
 ): Promise<Chosen> {
   const { vault } = ports;
   const { caller } = visitor;
-  const chosen = await vault.submit(() => {
-    const consent = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
+  const chosen = await vault.submit((job) => {
+    const consent = job.door.lookup('consent', (lookup) => findByLink(job, lookup, link));
     if (consent === undefined) return undefined;
     if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browserOf(consent.connection.id))) {
       return { refused: consent };
     }
     const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
     const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
-    if (choice !== undefined && id !== undefined && offered) return choose(vault, caller, consent, choice, id);
+    if (choice !== undefined && id !== undefined && offered) return choose(job, caller, consent, choice, id);
     return { consent };
   });
   if (chosen === undefined) return { kind: 'nowhere' };
@@ -87,12 +89,12 @@ export async function chooseAccount(
   return { kind: await offerChoices(ports, caller, chosen.consent.connection.id) };
 }
 
-function choose(vault: TenantVault, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
-  return enterConsent(vault, caller, consent, 'chosen', (access, details) => {
-    storeChosen(vault, access, consent, choice.accountField, id, details);
-    const now = vault.around.clock.now();
-    vault.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
-    vault.dueChanged();
+function choose(job: TenantJob, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
+  return enterConsent(job, caller, consent, 'chosen', (access, details) => {
+    storeChosen(job, access, consent, choice.accountField, id, details);
+    const now = job.around.clock.now();
+    job.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
+    job.dueChanged();
     return 'connected';
   });
 }
@@ -101,16 +103,16 @@ function choose(vault: TenantVault, caller: Caller, consent: Consent, choice: Ch
 export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
-  const ids = vault.door.lookup('scheduler', (lookup) => vault.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
-  const ends = await Promise.allSettled(ids.map((id) => vault.submit(() => expire(vault, id, now))));
+  const ids = vault.lookup('scheduler', (lookup, view) => view.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
+  const ends = await Promise.allSettled(ids.map((id) => vault.submit((job) => expire(job, id, now))));
   // A damaged row stays as it is, and the others' time is up all the same; storage that fails is everybody's.
   return ends.filter((end) => end.status === 'fulfilled').length;
 }
 
-function expire(vault: TenantVault, id: string, now: number): void {
-  const found = vault.door.lookup('scheduler', (lookup) => {
-    const connection = vault.connections.find(lookup, id);
-    return connection === undefined ? undefined : { connection, consent: consentOf(vault, lookup, connection) };
+function expire(job: TenantJob, id: string, now: number): void {
+  const found = job.door.lookup('scheduler', (lookup) => {
+    const connection = job.connections.find(lookup, id);
+    return connection === undefined ? undefined : { connection, consent: consentOf(job, lookup, connection) };
   });
   if (found === undefined || found.connection.expires_at > now) return;
   const { connection, consent } = found;
@@ -123,34 +125,34 @@ function expire(vault: TenantVault, id: string, now: number): void {
       request: connection.id,
       target: { type: 'connection', id: connection.id },
     } as const;
-    vault.door.record(event, (access) => endConnection(vault, access, connection, 'expired', 'credential_removed'));
+    job.door.record(event, (access) => endConnection(job, access, connection, 'expired', 'credential_removed'));
     return;
   }
-  enterConsent(vault, undefined, consent, 'expired', (access) => {
-    if (connection.state === 'choosing') leaveUnchosen(vault, access, consent);
-    else endConnection(vault, access, connection, 'expired', connection.state === 'exchanging' ? 'answer_lost' : null);
+  enterConsent(job, undefined, consent, 'expired', (access) => {
+    if (connection.state === 'choosing') leaveUnchosen(job, access, consent);
+    else endConnection(job, access, connection, 'expired', connection.state === 'exchanging' ? 'answer_lost' : null);
   });
 }
 
-function leaveUnchosen(vault: TenantVault, access: WriteAccess, { connection, located }: Consent): void {
+function leaveUnchosen(job: TenantJob, access: WriteAccess, { connection, located }: Consent): void {
   if (located.row.health === 'ready') {
-    changeCredential(vault, access, located, (draft) => {
-      changeHealth(vault, access, draft, located.environment.name, 'degraded', 'account_not_chosen');
+    changeCredential(job, access, located, (draft) => {
+      changeHealth(job, access, draft, located.environment.name, 'degraded', 'account_not_chosen');
     });
   }
-  vault.connections.save(access, {
+  job.connections.save(access, {
     ...factsOf(connection),
     state: 'connected',
     cause: 'account_not_chosen',
-    finished_at: vault.around.clock.now(),
+    finished_at: job.around.clock.now(),
   });
-  vault.dueChanged();
+  job.dueChanged();
 }
 
-/** Opens the token to ask the provider for the list; the event says that it was. Inside a job. */
-function openForChoices(ports: ConsentPorts, caller: Caller, consent: Consent): BoundGrant | 'unusable' {
+/** Opens the token to ask the provider for the list; the event says that it was. */
+function openForChoices(ports: JobPorts, caller: Caller, consent: Consent): BoundGrant | 'unusable' {
   const { row } = consent.located;
-  return enterConsent(ports.vault, caller, consent, 'choices_asked', (access, details) => {
+  return enterConsent(ports.job, caller, consent, 'choices_asked', (access, details) => {
     const opened = openGrant(ports, access, row, row.current_version);
     if (opened.kind === 'unusable') return 'unusable';
     Object.assign(details, opened.grant.moved);
@@ -158,9 +160,9 @@ function openForChoices(ports: ConsentPorts, caller: Caller, consent: Consent): 
   });
 }
 
-function reread(vault: TenantVault, lookup: Lookup, id: string): Consent | undefined {
-  const connection = vault.connections.find(lookup, id);
-  return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+function reread(view: TenantView, lookup: Lookup, id: string): Consent | undefined {
+  const connection = view.connections.find(lookup, id);
+  return connection === undefined ? undefined : consentOf(view, lookup, connection);
 }
 
 /** Undefined when the provider gives no list that can be read: the question stays, the grant is kept. */

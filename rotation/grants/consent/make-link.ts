@@ -1,5 +1,6 @@
 // What the team does about consent: make a link, list links, take one back (decision 0007).
 // It must never change a grant that works: what the link brings takes its place only when the person has consented.
+
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, notFound } from '../../../src/base/errors.ts';
@@ -15,7 +16,8 @@ import type { Page } from '../../../src/vault/describe-credential.ts';
 import { boundSettings, redirect } from '../../../src/vault/destinations.ts';
 import { storeVersion } from '../../../src/vault/put-credential.ts';
 import { retainedOf } from '../../../src/vault/read-credential.ts';
-import { credentialTarget, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
+import { credentialTarget, type Located, type TenantJob, type TenantView } from '../../../src/vault/tenant-job.ts';
+import type { JobPorts } from '../../engine/due-work.ts';
 import { type Discovered, discover } from '../../oauth2/discovery.ts';
 import { mayReachLoopback } from '../connector-settings.ts';
 import {
@@ -54,15 +56,15 @@ export async function discoverEndpoints(
   input: ConnectionInput,
 ): Promise<Discovered | undefined> {
   const { vault } = ports;
-  const place = () => vault.door.lookup('consent', (lookup) => target(vault, lookup, input).subject);
+  const place = () => vault.lookup('consent', (lookup, view) => target(view, lookup, input).subject);
   const { connector, config } = plainlyWanted(ports, place()?.row, input);
   if (connector?.consent?.openid !== true || config?.issuer === undefined) return undefined;
   if (connector.consent.authorizeEndpoint !== '' || config.authorization_endpoint !== undefined) return undefined;
-  await vault.submit(() =>
-    vault.door.enter(
+  await vault.submit((job) =>
+    job.door.enter(
       caller,
       'connection.create',
-      (lookup) => target(vault, lookup, input),
+      (lookup) => target(job, lookup, input),
       (_access, _place, details) => {
         details.step = 'discovery';
       },
@@ -72,25 +74,25 @@ export async function discoverEndpoints(
   return discover({ issuer: config.issuer, sandbox: config.sandbox, allowLoopback }, ports.egress);
 }
 
-/** Makes a link, and the credential if there is none of this name. Inside a job. @throws invalid_request | conflict | gone */
+/** Makes a link, and the credential if there is none of this name. @throws invalid_request | conflict | gone */
 export function createConnection(
-  ports: ConsentPorts,
+  ports: JobPorts,
   caller: Caller,
   input: ConnectionInput,
   discovered: Discovered | undefined,
 ): MadeConnection {
-  const { vault } = ports;
-  return vault.door.enter(
+  const { job } = ports;
+  return job.door.enter(
     caller,
     'connection.create',
-    (lookup) => target(vault, lookup, input),
+    (lookup) => target(job, lookup, input),
     (access, place, details) => {
       const wanted = checkWanted(ports, place.row, input, discovered);
       const located =
         place.row === undefined
-          ? firstOf(vault, access, place, input, wanted)
-          : againOf(vault, access, { environment: place.environment, row: place.row }, input, wanted);
-      const { token, hash } = newLinkToken(vault);
+          ? firstOf(job, access, place, input, wanted)
+          : againOf(job, access, { environment: place.environment, row: place.row }, input, wanted);
+      const { token, hash } = newLinkToken(job);
       const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
@@ -99,26 +101,26 @@ export function createConnection(
         ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
-      const connection = newConnection(vault, access, {
+      const connection = newConnection(job, access, {
         credentialId: located.row.id,
         linkHash: hash,
         request,
         ttlMs: input.ttlMs,
       });
-      vault.connections.insert(access, connection);
-      vault.dueChanged();
+      job.connections.insert(access, connection);
+      job.dueChanged();
       details.connection = connection.id;
       details.connector = located.row.connector ?? '';
-      if (place.row !== undefined) askToRedirect(vault, caller, located, place.row, wanted);
+      if (place.row !== undefined) askToRedirect(job, caller, located, place.row, wanted);
       return { connection, linkToken: token, scopes: wanted.scopes, located };
     },
   );
 }
 
-function newConnection(vault: TenantVault, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
-  const now = vault.around.clock.now();
+function newConnection(job: TenantJob, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
+  const now = job.around.clock.now();
   return {
-    id: newId('connection', vault.around.entropy),
+    id: newId('connection', job.around.entropy),
     credential_id: wanted.credentialId,
     state: 'open',
     link_hash: wanted.linkHash,
@@ -144,19 +146,19 @@ interface NewConnection {
 
 /** Newest first; `mark` as the page before ended. @throws not_found */
 export function listConnections(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   place: { readonly environment: string; readonly name: string },
   mark: string | undefined,
   maxRows: number,
 ): Page<ConnectionFacts> {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'connection.list',
-    (lookup) => credentialTarget(vault, lookup, place.environment, place.name),
+    (lookup) => credentialTarget(job, lookup, place.environment, place.name),
     (access, { row }) => {
       const [createdAt = '', id = ''] = (mark ?? String(Number.MAX_SAFE_INTEGER)).split(' ');
-      const found = vault.connections.list(access, row.id, { createdAt: Number(createdAt), id }, maxRows + 1);
+      const found = job.connections.list(access, row.id, { createdAt: Number(createdAt), id }, maxRows + 1);
       const rows = found.slice(0, maxRows);
       const last = rows.at(-1);
       return { rows, next: found.length > maxRows && last !== undefined ? `${last.created_at} ${last.id}` : undefined };
@@ -166,62 +168,62 @@ export function listConnections(
 
 /** The link leads nowhere from now on. Repeating it changes nothing. @throws not_found | conflict when the account is connected already */
 export function cancelConnection(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller,
   place: { readonly environment: string; readonly name: string },
   id: string,
 ): ConnectionFacts {
-  return vault.door.enter(
+  return job.door.enter(
     caller,
     'connection.cancel',
-    (lookup) => credentialTarget(vault, lookup, place.environment, place.name),
+    (lookup) => credentialTarget(job, lookup, place.environment, place.name),
     (access, { row }, details) => {
-      const connection = vault.connections.find(access, id);
+      const connection = job.connections.find(access, id);
       if (connection === undefined || connection.credential_id !== row.id) return notFound('connection');
       details.connection = id;
       if (connection.state === 'connected' || connection.state === 'choosing')
         fail('conflict', 'the account is connected already: disconnect it instead');
-      if (!isUsable(connection, vault.around.clock.now())) return connection;
-      return endConnection(vault, access, connection, 'cancelled', null);
+      if (!isUsable(connection, job.around.clock.now())) return connection;
+      return endConnection(job, access, connection, 'cancelled', null);
     },
   );
 }
 
 /** Ends a connection that nobody completed. */
 export function endConnection(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   connection: ConnectionRow,
   state: 'cancelled' | 'expired',
   cause: string | null,
 ): ConnectionFacts {
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
-  vault.connections.save(access, ended);
-  releaseSecret(vault, access, connection);
-  vault.dueChanged();
+  job.connections.save(access, ended);
+  releaseSecret(job, access, connection);
+  job.dueChanged();
   return ended;
 }
 
 /** A client secret that came with the link and was never used is no longer what comes next. */
-function releaseSecret(vault: TenantVault, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
+function releaseSecret(job: TenantJob, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
-  const row = vault.credentials.byId(access, credential_id);
+  const row = job.credentials.byId(access, credential_id);
   if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
-  const environment = vault.credentials.environmentById(access, row.environment_id);
-  changeCredential(vault, access, { environment, row }, (draft) => {
+  const environment = job.credentials.environmentById(access, row.environment_id);
+  changeCredential(job, access, { environment, row }, (draft) => {
     draft.pending_version = null;
   });
 }
 
-function target(vault: TenantVault, lookup: Lookup, input: ConnectionInput): Found<Place> {
-  const environment = vault.credentials.findEnvironment(lookup, input.environment);
-  const row = environment === undefined ? undefined : vault.credentials.find(lookup, environment.id, input.name);
+function target(view: TenantView, lookup: Lookup, input: ConnectionInput): Found<Place> {
+  const environment = view.credentials.findEnvironment(lookup, input.environment);
+  const row = environment === undefined ? undefined : view.credentials.find(lookup, environment.id, input.name);
   const connector = row === undefined ? input.connector : (row.connector ?? undefined);
   return {
     resource: {
       type: 'Credential',
-      tenant: vault.tenant.id,
+      tenant: view.tenant.id,
       environment: input.environment,
       kind: row?.kind ?? 'oauth2',
       ...(connector === undefined ? {} : { connector }),
@@ -236,17 +238,17 @@ function target(vault: TenantVault, lookup: Lookup, input: ConnectionInput): Fou
   };
 }
 
-function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
+function firstOf(job: TenantJob, access: WriteAccess, place: Place, input: ConnectionInput, wanted: Wanted): Located {
   requireProof(input.secrets, wanted.clientAuthentication);
-  const facts = unconnectedCredential(vault, access, place.environment, {
+  const facts = unconnectedCredential(job, access, place.environment, {
     name: input.name,
     connector: wanted.connector.id,
     config: wanted.config,
     labels: input.labels,
     description: input.description,
   });
-  const located = createCredential(vault, access, place.environment, facts);
-  storeVersion(vault, access, facts, sealedSecrets(vault, facts, given(input.secrets)), { origin: 'put', runId: null });
+  const located = createCredential(job, access, place.environment, facts);
+  storeVersion(job, access, facts, sealedSecrets(job, facts, given(input.secrets)), { origin: 'put', runId: null });
   return located;
 }
 
@@ -255,16 +257,16 @@ function firstOf(vault: TenantVault, access: WriteAccess, place: Place, input: C
  * version until consent comes.
  */
 function againOf(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   { environment, row: facts }: Located,
   input: ConnectionInput,
   wanted: Wanted,
 ): Located {
-  const usable = vault.connections.usable(access, facts.id, vault.around.clock.now());
+  const usable = job.connections.usable(access, facts.id, job.around.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
-  const retained = retainedOf(vault, access, facts, facts.current_version);
+  const retained = retainedOf(job, access, facts, facts.current_version);
   const settings = settingsOfVersion(facts, facts.current_version, retained);
   const secrets = secretsFor(wanted, given(input.secrets), { secrets: clientSecretsOf(retained), settings });
   const next: CredentialFacts = {
@@ -277,24 +279,24 @@ function againOf(
     next.latest_version += 1;
     next.pending_version = next.latest_version;
     const bound = { ...next, config: JSON.stringify(wanted.config) };
-    storeVersion(vault, access, next, sealedSecrets(vault, bound, secrets), { origin: 'put', runId: null });
+    storeVersion(job, access, next, sealedSecrets(job, bound, secrets), { origin: 'put', runId: null });
     // A link that relied on the secret before this one would find it gone.
     for (const older of usable) {
       const relied = (JSON.parse(older.request) as ConnectionRequest).secretVersion !== undefined;
-      if (relied) endConnection(vault, access, older, 'cancelled', 'superseded');
+      if (relied) endConnection(job, access, older, 'cancelled', 'superseded');
     }
   }
   const isChanged =
     next.pending_version !== facts.pending_version || input.labels !== undefined || input.description !== undefined;
-  return isChanged ? saveDraft(vault, access, environment, next) : { environment, row: facts };
+  return isChanged ? saveDraft(job, access, environment, next) : { environment, row: facts };
 }
 
 /** Where consent will send what this credential keeps elsewhere, or as another client. */
-function askToRedirect(vault: TenantVault, caller: Caller, located: Located, before: CredentialRow, wanted: Wanted): void {
+function askToRedirect(job: TenantJob, caller: Caller, located: Located, before: CredentialRow, wanted: Wanted): void {
   const settings = settingsOfVersion(before, before.current_version, {});
   if (settings !== undefined && !needsVersion(settings, wanted)) return;
-  const after = boundSettings(vault, { ...located.row, config: JSON.stringify(wanted.config) });
-  redirect(vault, caller, located, { before: boundSettings(vault, before), after, takesEffect: false });
+  const after = boundSettings(job, { ...located.row, config: JSON.stringify(wanted.config) });
+  redirect(job, caller, located, { before: boundSettings(job, before), after, takesEffect: false });
 }
 
 /** Whether the link cannot use the settings that lie with the current version's secrets. */
@@ -303,11 +305,11 @@ function needsVersion(settings: VersionSettings, { connector, config }: Wanted):
 }
 
 function sealedSecrets(
-  vault: TenantVault,
+  job: TenantJob,
   bound: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>,
   { settings: _of, ...secrets }: RetainedGrant,
 ) {
-  const retained: RetainedGrant = { ...secrets, settings: boundSettings(vault, bound) };
+  const retained: RetainedGrant = { ...secrets, settings: boundSettings(job, bound) };
   return { value: jsonBytes({}), retained: jsonBytes(retained), expiresAtMs: undefined };
 }
 

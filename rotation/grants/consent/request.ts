@@ -13,9 +13,10 @@ import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts'
 import { configOf } from '../../../src/vault/credential.ts';
 import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
-import { foundCredential, type Located, type TenantVault } from '../../../src/vault/tenant-vault.ts';
+import { foundCredential, type Located, type TenantJob, type TenantView } from '../../../src/vault/tenant-job.ts';
+import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import type { Connector } from '../../connector.ts';
-import type { DueWorkPorts } from '../../engine/due-work.ts';
+import type { DueWorkPorts, EnginePorts } from '../../engine/due-work.ts';
 import type { SettledConnector } from '../../oauth2/settings.ts';
 import { mayReachLoopback, settleFor } from '../connector-settings.ts';
 
@@ -58,10 +59,10 @@ export interface Consent {
 }
 
 /** The consent behind a row that was found; undefined once its credential is gone. */
-export function consentOf(vault: TenantVault, lookup: Lookup, connection: ConnectionRow): Consent | undefined {
-  const row = vault.credentials.byId(lookup, connection.credential_id);
+export function consentOf(view: TenantView, lookup: Lookup, connection: ConnectionRow): Consent | undefined {
+  const row = view.credentials.byId(lookup, connection.credential_id);
   if (row.state !== 'active') return undefined;
-  const environment = vault.credentials.environmentById(lookup, row.environment_id);
+  const environment = view.credentials.environmentById(lookup, row.environment_id);
   const request = JSON.parse(connection.request) as ConnectionRequest;
   const current = configOf(row);
   const stored = request.config ?? current;
@@ -97,7 +98,7 @@ export function consentingConnector(connectors: ReadonlyMap<string, Connector>, 
 }
 
 /** The connector with everything filled in that is known so far. @throws invalid_request naming the setting */
-export function settleConsent(ports: ConsentPorts, consent: Consent, finished: boolean): SettledConnector {
+export function settleConsent(ports: EnginePorts, consent: Consent, finished: boolean): SettledConnector {
   const connector = consentingConnector(ports.connectors, consent.connector);
   requireBound(connector, consent, consent.bound);
   const { config, located } = consent;
@@ -120,7 +121,7 @@ export function openParameters({ parameters = [] }: Connector): ReadonlySet<stri
   return new Set(told.map(({ name }) => name));
 }
 
-export function loopbackFor(ports: ConsentPorts, { connector, config }: Consent): boolean {
+export function loopbackFor(ports: EnginePorts, { connector, config }: Consent): boolean {
   return mayReachLoopback(ports.sandboxAllowed, connector, config);
 }
 
@@ -158,28 +159,28 @@ export function askedScopes(connector: Connector, config: OAuth2Config): AskedSc
 
 /** SECURITY: derived, so that no row and no cookie holds what a stolen code could be exchanged with. */
 export function attemptSecrets(
-  vault: TenantVault,
+  cell: Pick<TenantView, 'tenant' | 'around'>,
   connectionId: string,
   attempt: number,
 ): { codeVerifier: string; nonce: string } {
   const derive = (label: string) => {
-    const frame = new FrameWriter().text('keyturn-connect-v1').text(label).text(vault.tenant.id).text(connectionId).u32(attempt);
-    return Buffer.from(hmacSha256(vault.around.root.subkey('connect'), frame.peek())).toString('base64url');
+    const frame = new FrameWriter().text('keyturn-connect-v1').text(label).text(cell.tenant.id).text(connectionId).u32(attempt);
+    return Buffer.from(hmacSha256(cell.around.root.subkey('connect'), frame.peek())).toString('base64url');
   };
   return { codeVerifier: derive('verifier'), nonce: derive('nonce') };
 }
 
 /** 32 random bytes as 43 characters, and their hash. */
-export function newLinkToken(vault: TenantVault): { token: string; hash: Uint8Array } {
-  const token = Buffer.from(vault.around.entropy.bytes(32)).toString('base64url');
+export function newLinkToken(job: TenantJob): { token: string; hash: Uint8Array } {
+  const token = Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
   return { token, hash: sha256OfText(token) };
 }
 
 const CONSENT: SystemPrincipal = { type: 'System', id: 'consent', revision: 0, roles: [] };
 
-/** Enters as the consent of a person whose browser `caller` is; the event says which connection and which step. Inside a job. */
+/** Enters as the consent of a person whose browser `caller` is; the event says which connection and which step. */
 export function enterConsent<T>(
-  vault: TenantVault,
+  job: TenantJob,
   caller: Caller | undefined,
   consent: Consent,
   step: string,
@@ -187,9 +188,9 @@ export function enterConsent<T>(
 ): T {
   const found = (): Found<true> => {
     const { environment, row } = consent.located;
-    return { ...foundCredential(vault, environment, row), subject: true };
+    return { ...foundCredential(job, environment, row), subject: true };
   };
-  return vault.door.enterAs(CONSENT, caller, 'connection.complete', found, (access, _subject, details, principal) => {
+  return job.door.enterAs(CONSENT, caller, 'connection.complete', found, (access, _subject, details, principal) => {
     details.connection = consent.connection.id;
     details.step = step;
     return effect(access, details, principal);
@@ -205,13 +206,13 @@ export interface Visitor {
 /** SECURITY: counted first, so that a flood of forged answers cannot fill the log of a tenant. @throws rate_limited */
 export async function recordRefusal(vault: TenantVault, visitor: Visitor, consent: Consent, reason: string): Promise<void> {
   await visitor.refused();
-  await vault.submit(() => noteRefused(vault, visitor.caller, consent, reason));
+  await vault.submit((job) => noteRefused(job, visitor.caller, consent, reason));
 }
 
-/** Records what a browser brought and nobody acted on. Inside a job. */
-export function noteRefused(vault: TenantVault, caller: Caller, consent: Consent, reason: string): void {
+/** Records what a browser brought and nobody acted on. */
+export function noteRefused(job: TenantJob, caller: Caller, consent: Consent, reason: string): void {
   const { environment, row } = consent.located;
-  vault.door.note(
+  job.door.note(
     {
       action: 'connection.complete',
       actor: { type: 'anonymous', id: 'unknown' },

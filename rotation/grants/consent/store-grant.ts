@@ -22,7 +22,7 @@ import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
 import { noteAccount } from '../../../src/vault/note-account.ts';
 import { storeVersion } from '../../../src/vault/put-credential.ts';
 import { prepareVersion, retainedOf } from '../../../src/vault/read-credential.ts';
-import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { TenantJob } from '../../../src/vault/tenant-job.ts';
 import type { Refreshed } from '../../oauth2/answer.ts';
 import { text } from '../../oauth2/client-request.ts';
 import type { Consent } from './request.ts';
@@ -37,18 +37,18 @@ export interface NewCredential {
 
 /** A credential that waits for its first consent; the caller inserts it with its first version. */
 export function unconnectedCredential(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   environment: EnvironmentRow,
   asked: NewCredential,
 ): CredentialFacts {
-  const draft = newDraft(vault, access, environment, { ...asked, kind: 'oauth2' });
+  const draft = newDraft(job, access, environment, { ...asked, kind: 'oauth2' });
   return { ...draft, revision: 1, health: 'needs_consent', health_cause: 'not_connected_yet' };
 }
 
 /** What proves the client in this consent, as it was bound when the attempt began: never with the settings of another version. */
-function consentSecrets(vault: TenantVault, access: WriteAccess, { located, version }: Consent): RetainedGrant {
-  const { refresh_token: _spent, settings: _of, ...secrets } = retainedOf(vault, access, located.row, version);
+function consentSecrets(job: TenantJob, access: WriteAccess, { located, version }: Consent): RetainedGrant {
+  const { refresh_token: _spent, settings: _of, ...secrets } = retainedOf(job, access, located.row, version);
   return secrets;
 }
 
@@ -63,22 +63,22 @@ export interface Consented {
   readonly open: ReadonlySet<string>;
 }
 
-/** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. Inside a job. */
+/** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. */
 export function storeConsented(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   consent: Consent,
   { outcome, alwaysScopes, accountId, open }: Consented,
   details: EventDetails,
 ): CredentialFacts {
   const { located, request, config, connector } = consent;
-  const now = vault.around.clock.now();
+  const now = job.around.clock.now();
   const facts = located.row;
   const version = facts.latest_version + 1;
   const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
   const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
-  const settings = boundSettings(vault, { kind: facts.kind, connector, config: JSON.stringify(config) });
-  const secrets = consentSecrets(vault, access, consent);
+  const settings = boundSettings(job, { kind: facts.kind, connector, config: JSON.stringify(config) });
+  const secrets = consentSecrets(job, access, consent);
   const split = {
     value: jsonBytes(servedOf(outcome, scope)),
     retained: jsonBytes({ ...secrets, refresh_token: refreshToken, settings } satisfies RetainedGrant),
@@ -107,7 +107,7 @@ export function storeConsented(
     grantedScope: undefined,
     scopeSource: undefined,
     account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
-    fingerprint: refreshToken === undefined ? undefined : grantFingerprint(vault, refreshToken),
+    fingerprint: refreshToken === undefined ? undefined : grantFingerprint(job, refreshToken),
     guard: undefined,
     scopesTold: undefined,
     revocation: revocation?.state === 'waiting' ? revocation : undefined,
@@ -115,28 +115,28 @@ export function storeConsented(
     noticedDays: undefined,
   });
   const { name: environment } = located.environment;
-  changeHealth(vault, access, next, environment, 'ready', null);
-  noteAccount(vault, access, next, environment, accountId, outcome.account, details);
+  changeHealth(job, access, next, environment, 'ready', null);
+  noteAccount(job, access, next, environment, accountId, outcome.account, details);
   // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
-  noteGrantedScope(vault, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
-  applyTiming(vault, next, split, now);
+  noteGrantedScope(job, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
+  applyTiming(job, next, split, now);
   // A token without an end is due for nothing; refreshing it at once would only spend what just came.
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
-  cancelOpenRun(vault, access, next.id, 'superseded');
-  storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
-  const stored = saveDraft(vault, access, located.environment, next);
-  const before = boundSettings(vault, facts);
-  const moved = before === undefined || settings === undefined ? undefined : redirection(vault, before, settings, open);
+  cancelOpenRun(job, access, next.id, 'superseded');
+  storeVersion(job, access, next, split, { origin: 'consent', runId: null });
+  const stored = saveDraft(job, access, located.environment, next);
+  const before = boundSettings(job, facts);
+  const moved = before === undefined || settings === undefined ? undefined : redirection(job, before, settings, open);
   if (moved !== undefined) {
     Object.assign(details, moved);
-    tellRedirected(vault, access, stored, moved);
+    tellRedirected(job, access, stored, moved);
   }
   return next;
 }
 
-/** Books what the person chose; the grant itself stays as it is. Inside a job. */
+/** Books what the person chose; the grant itself stays as it is. */
 export function storeChosen(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   consent: Consent,
   field: string,
@@ -145,26 +145,26 @@ export function storeChosen(
 ): void {
   const { environment, row } = consent.located;
   const account = { ...grantFacts(row).account, [field]: id };
-  changeCredential(vault, access, { environment, row }, (draft) => {
+  changeCredential(job, access, { environment, row }, (draft) => {
     changeGrantFacts(draft, { account });
-    noteAccount(vault, access, draft, environment.name, field, account, details);
-    if (draft.health_cause === 'account_not_chosen') changeHealth(vault, access, draft, environment.name, 'ready', null);
+    noteAccount(job, access, draft, environment.name, field, account, details);
+    if (draft.health_cause === 'account_not_chosen') changeHealth(job, access, draft, environment.name, 'ready', null);
     // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
     // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
-    if (vault.runs.findOpen(access, draft.id) === undefined) serveAccount(vault, access, draft, account);
+    if (job.runs.findOpen(access, draft.id) === undefined) serveAccount(job, access, draft, account);
   });
 }
 
 function serveAccount(
-  vault: TenantVault,
+  job: TenantJob,
   access: WriteAccess,
   next: CredentialFacts,
   account: Readonly<Record<string, string>>,
 ): void {
-  const stored = vault.credentials.findVersion(access, next.id, next.current_version);
+  const stored = job.credentials.findVersion(access, next.id, next.current_version);
   if (stored === undefined) return;
-  const served = fromJsonBytes<ServedGrant>(prepareVersion(vault, next, stored, 'value').open());
-  const retained = retainedOf(vault, access, next, next.current_version);
+  const served = fromJsonBytes<ServedGrant>(prepareVersion(job, next, stored, 'value').open());
+  const retained = retainedOf(job, access, next, next.current_version);
   next.previous_version = next.current_version;
   next.latest_version += 1;
   next.current_version = next.latest_version;
@@ -173,7 +173,7 @@ function serveAccount(
     retained: jsonBytes(retained),
     expiresAtMs: stored.value_expires_at ?? undefined,
   };
-  storeVersion(vault, access, next, split, { origin: 'consent', runId: null });
+  storeVersion(job, access, next, split, { origin: 'consent', runId: null });
 }
 
 function servedOf(outcome: Refreshed, scope: string | undefined): ServedGrant {

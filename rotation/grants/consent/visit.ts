@@ -1,5 +1,6 @@
 // One person's way through a link: see what is asked, begin, come back from the provider, choose. Looking at a link changes nothing.
 // It must never let a state be used twice or by another browser, nor let a browser that goes away cost a grant (D6).
+
 import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -7,8 +8,9 @@ import type { Lookup } from '../../../src/cell/access.ts';
 import type { ConnectionFacts } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
-import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
+import type { TenantView } from '../../../src/vault/tenant-job.ts';
 import type { Connector, Parameter } from '../../connector.ts';
+import type { EnginePorts, JobPorts } from '../../engine/due-work.ts';
 import { authorizationUrl, authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import { checkParameter, isOwnHost, type SettledConnector } from '../../oauth2/settings.ts';
 import {
@@ -57,9 +59,9 @@ export type ShownConnection =
   | { readonly kind: 'broken' };
 
 /** The connection of a link, whatever its state. */
-export function findByLink(vault: TenantVault, lookup: Lookup, link: string): Consent | undefined {
-  const connection = vault.connections.findByLink(lookup, sha256OfText(link));
-  return connection === undefined ? undefined : consentOf(vault, lookup, connection);
+export function findByLink(view: TenantView, lookup: Lookup, link: string): Consent | undefined {
+  const connection = view.connections.findByLink(lookup, sha256OfText(link));
+  return connection === undefined ? undefined : consentOf(view, lookup, connection);
 }
 
 /** Whether the cookie is that of the browser which began the latest attempt; compared in constant time. */
@@ -73,12 +75,12 @@ export type BrowserOf = (connectionId: string) => string | undefined;
 /** Undefined for every link that leads nowhere (any more). Changes nothing: mail scanners look, too. */
 export function showConnection(ports: ConsentPorts, link: string, browserOf: BrowserOf): ShownConnection | undefined {
   const { vault } = ports;
-  return vault.door.lookup('consent', (lookup) => {
-    const consent = findByLink(vault, lookup, link);
+  return vault.lookup('consent', (lookup, view) => {
+    const consent = findByLink(view, lookup, link);
     const connector = ports.connectors.get(consent?.located.row.connector ?? '');
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
-    if (isUsable(connection, vault.around.clock.now())) return asked(ports, consent, connector);
+    if (isUsable(connection, view.around.clock.now())) return asked(ports, consent, connector);
     if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
     if (connection.state === 'choosing') {
       const title = connector.consent?.choice?.title ?? '';
@@ -89,15 +91,15 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
         choices: consent.request.choices,
       };
     }
-    const justDone = (connection.attempt_expires_at ?? 0) > vault.around.clock.now();
+    const justDone = (connection.attempt_expires_at ?? 0) > view.around.clock.now();
     if (connection.state === 'connected' && justDone)
-      return { kind: 'done', provider: providerOf(ports, consent, connector).provider, tenant: vault.tenant.name };
+      return { kind: 'done', provider: providerOf(ports, consent, connector).provider, tenant: view.tenant.name };
     return undefined;
   });
 }
 
 /** By which name a page may call the provider, and where it leads. Settings that lead nowhere have no host. */
-function providerOf(ports: ConsentPorts, consent: Consent, connector: Connector): { provider: string; host: string } {
+function providerOf(ports: EnginePorts, consent: Consent, connector: Connector): { provider: string; host: string } {
   const endpoint = endpointOf(ports, consent);
   const host = URL.parse(endpoint.replaceAll(/\{[^}]*\}/g, UNFILLED))?.host.replaceAll(UNFILLED, '*') ?? '';
   const isOwn = isOwnHost(connector, host.replaceAll('*', 'label'));
@@ -107,7 +109,7 @@ function providerOf(ports: ConsentPorts, consent: Consent, connector: Connector)
 const UNFILLED = 'not--filled--in';
 
 /** May be a template still; empty where the settings of the link cannot be used. */
-function endpointOf(ports: ConsentPorts, consent: Consent): string {
+function endpointOf(ports: EnginePorts, consent: Consent): string {
   try {
     return settleConsent(ports, consent, false).consent?.authorizeEndpoint ?? '';
   } catch (error) {
@@ -174,7 +176,7 @@ export async function beginConsent(
   filledIn: Readonly<Record<string, string>>,
 ): Promise<Begun> {
   const { vault } = ports;
-  const begun = await vault.submit(() => begin(ports, visitor.caller, link, filledIn));
+  const begun = await vault.submit((job) => begin({ ...ports, job }, visitor.caller, link, filledIn));
   if (begun.kind === 'refused') {
     await recordRefusal(vault, visitor, begun.consent, begun.reason);
     return { kind: begun.reason === 'link_spent' ? 'nowhere' : 'broken' };
@@ -208,16 +210,16 @@ interface Refused {
 }
 
 function begin(
-  ports: ConsentPorts,
+  ports: JobPorts,
   caller: Caller,
   link: string,
   filledIn: Readonly<Record<string, string>>,
 ): Begin | Refused | Exclude<Begun, { kind: 'go' }> {
-  const { vault } = ports;
-  const found = vault.door.lookup('consent', (lookup) => findByLink(vault, lookup, link));
+  const { job } = ports;
+  const found = job.door.lookup('consent', (lookup) => findByLink(job, lookup, link));
   if (found === undefined) return { kind: 'nowhere' };
   const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
-  if (tooMany || !isUsable(found.connection, vault.around.clock.now()))
+  if (tooMany || !isUsable(found.connection, job.around.clock.now()))
     return { kind: 'refused', consent: found, reason: 'link_spent' };
   const connector = ports.connectors.get(found.located.row.connector ?? '');
   const shownHost = filledIn[SHOWN_HOST];
@@ -230,23 +232,23 @@ function begin(
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
   const settled = settledOrNot(ports, consent);
   if (settled === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
-  const random = () => Buffer.from(vault.around.entropy.bytes(32)).toString('base64url');
-  const state = `${vault.tenant.id}.${consent.connection.id}.${random()}`;
+  const random = () => Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
+  const state = `${job.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();
-  return enterConsent(vault, caller, consent, 'begun', (access) => {
+  return enterConsent(job, caller, consent, 'begun', (access) => {
     const next: ConnectionFacts = {
       ...factsOf(consent.connection),
       state: 'open',
       state_hash: sha256OfText(state),
       browser_hash: sha256OfText(browser),
       attempt: consent.connection.attempt + 1,
-      attempt_expires_at: vault.around.clock.now() + LIMITS.connectAttemptTtlMs,
+      attempt_expires_at: job.around.clock.now() + LIMITS.connectAttemptTtlMs,
       request: JSON.stringify(request),
       cause: null,
       finished_at: null,
     };
-    vault.connections.save(access, next);
-    vault.dueChanged();
+    job.connections.save(access, next);
+    job.dueChanged();
     return { kind: 'begun', consent: { ...consent, connection: { ...consent.connection, ...next } }, settled, state, browser };
   });
 }
@@ -257,7 +259,7 @@ function parametersOf({ config }: Consent, filledIn: Readonly<Record<string, str
 }
 
 /** Undefined when the link's settings lead nowhere a browser may be sent. */
-function settledOrNot(ports: ConsentPorts, consent: Consent): SettledConnector | undefined {
+function settledOrNot(ports: EnginePorts, consent: Consent): SettledConnector | undefined {
   try {
     const settled = settleConsent(ports, consent, false);
     if (settled.consent === undefined) return undefined;

@@ -1,16 +1,18 @@
 // What a link is to ask for, judged before it is made: connector, settings, scopes and what proves the client.
 // It must never let a link be made that could not be used.
+
 import { fail } from '../../../src/base/errors.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';
 import { configOf } from '../../../src/vault/credential.ts';
 import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
-import { requireActive } from '../../../src/vault/tenant-vault.ts';
+import { requireActive } from '../../../src/vault/tenant-job.ts';
 import type { ClientAuthentication, Connector } from '../../connector.ts';
+import type { EnginePorts } from '../../engine/due-work.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import type { Discovered } from '../../oauth2/discovery.ts';
 import { mayReachLoopback, refuseIgnored, settleFor } from '../connector-settings.ts';
-import { type AskedScope, askedScopes, type ConsentPorts, consentingConnector, openParameters } from './request.ts';
+import { type AskedScope, askedScopes, consentingConnector, openParameters } from './request.ts';
 
 /** A link as it is asked for. */
 export interface ConnectionInput {
@@ -37,7 +39,7 @@ export interface Wanted {
 }
 
 /** Connector and settings as they are told, not judged yet. */
-export function plainlyWanted(ports: ConsentPorts, row: CredentialRow | undefined, input: ConnectionInput) {
+export function plainlyWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput) {
   const id = row?.connector ?? input.connector ?? '';
   const config = input.config ?? (row?.kind === 'oauth2' ? configOf(row) : undefined);
   return { connector: ports.connectors.get(id), config };
@@ -45,7 +47,7 @@ export function plainlyWanted(ports: ConsentPorts, row: CredentialRow | undefine
 
 /** @throws invalid_request naming the field | conflict | gone */
 export function checkWanted(
-  ports: ConsentPorts,
+  ports: EnginePorts,
   row: CredentialRow | undefined,
   input: ConnectionInput,
   discovered: Discovered | undefined,
@@ -77,7 +79,7 @@ export function checkWanted(
 }
 
 function checkAuthorizeEndpoint(
-  ports: ConsentPorts,
+  ports: EnginePorts,
   connector: Connector,
   consent: ReturnType<typeof settleFor>['consent'],
   config: OAuth2Config,

@@ -28,10 +28,10 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { cursor, limit, credential } = request.query;
       const scope = `alerts/${vault.tenant.id}/${credential ?? ''}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const after = cursor === undefined ? '' : openCursor(cursorKey, scope, cursor);
-        return listAlerts(vault, request.caller, { credentialId: credential, after, maxRows: limit });
+        return listAlerts(job, request.caller, { credentialId: credential, after, maxRows: limit });
       });
       return pageAnswer(cursorKey, scope, page, alertView);
     },
@@ -45,7 +45,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
     fields: tenantField,
     success: { status: 200, description: 'All webhooks of the tenant', schema: wire.listOf(wire.webhook) },
     async handle({ vault }: TenantContext, request) {
-      const rows = await vault.submit(() => listWebhooks(vault, request.caller));
+      const rows = await vault.submit((job) => listWebhooks(job, request.caller));
       return { status: 200, body: { items: rows.map(webhookView), next_cursor: null } };
     },
   }),
@@ -61,10 +61,10 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The webhook and its secret', schema: wire.createdWebhook },
     handle: ({ vault, rotation }: TenantContext, request) =>
-      once(vault, 'webhook.create', request, () => {
+      once(vault, 'webhook.create', request, (job) => {
         const { url, kinds } = request.body;
         const allowLoopback = rotation.ports.sandboxAllowed;
-        const { row, secret } = createWebhook(vault, request.caller, { url, kinds, allowLoopback });
+        const { row, secret } = createWebhook(job, request.caller, { url, kinds, allowLoopback });
         return { status: 201, body: { ...webhookView(row), secret: shown(secret) } };
       }),
   }),
@@ -77,7 +77,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
     fields,
     success: { status: 200, description: 'The deleted webhook', schema: wire.webhook },
     async handle({ vault }: TenantContext, request) {
-      const row = await vault.submit(() => deleteWebhook(vault, request.caller, request.params['webhook'] ?? ''));
+      const row = await vault.submit((job) => deleteWebhook(job, request.caller, request.params['webhook'] ?? ''));
       return { status: 200, body: webhookView(row) };
     },
   }),
@@ -94,10 +94,10 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
       const id = request.params['webhook'] ?? '';
       const { cursor, limit } = request.query;
       const scope = `deliveries/${vault.tenant.id}/${id}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const after = cursor === undefined ? '' : openCursor(cursorKey, scope, cursor);
-        return listDeliveries(vault, request.caller, id, after, limit);
+        return listDeliveries(job, request.caller, id, after, limit);
       });
       return pageAnswer(cursorKey, scope, page, deliveryView);
     },

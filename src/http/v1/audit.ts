@@ -1,6 +1,6 @@
 // The audit log on the wire, the same for a tenant's log and the installation's.
 import { toTimestamp } from '../../base/clock.ts';
-import type { AuditedCell } from '../../vault/read-audit.ts';
+import type { AuditedCell, AuditedJob } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
 import type { HomeContext, TenantContext } from '../context.ts';
 import { type Answer, type PathField, type Route, route } from '../route.ts';
@@ -14,7 +14,7 @@ function auditRoutes<C>(
   cellOf: (context: C) => AuditedCell,
   /** Ids of whoever has, or had, this name. */
   idsNamed: (context: C, name: string) => Promise<readonly string[]>,
-  operations: AuditedCell['auditOperations'],
+  operations: AuditedJob['auditOperations'],
 ) {
   return [
     route({
@@ -96,7 +96,7 @@ export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes(
   { tenant: 'tenant' },
   ({ vault }: TenantContext) => vault,
   async ({ vault, userIdsNamed }, name) => [
-    ...vault.door.lookup('audit', (lookup) => vault.workloads.idsNamed(lookup, name)),
+    ...vault.lookup('audit', (lookup, view) => view.workloads.idsNamed(lookup, name)),
     ...(await userIdsNamed(name)),
   ],
   { read: 'audit.read', export: 'audit.export' },

@@ -44,8 +44,8 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
       const ports = { ...rotation.ports, vault };
       const input = inputOf(request, publicUrl);
       const discovered = await discoverEndpoints(ports, request.caller, input);
-      return once(vault, 'connection.create', request, () => {
-        const made = createConnection(ports, request.caller, input, discovered);
+      return once(vault, 'connection.create', request, (job) => {
+        const made = createConnection({ ...rotation.ports, job }, request.caller, input, discovered);
         const body: connections.WireCreatedConnection = {
           id: made.connection.id,
           state: made.connection.state,
@@ -76,10 +76,10 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
       const place = names(request);
       const scope = `connections/${vault.tenant.id}/${place.environment}/${place.name}`;
       const { cursor, limit } = request.query;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const mark = cursor === undefined ? undefined : openCursor(cursorKey, scope, cursor);
-        return listConnections(vault, request.caller, place, mark, limit);
+        return listConnections(job, request.caller, place, mark, limit);
       });
       return pageAnswer(cursorKey, scope, page, connectionView);
     },
@@ -96,7 +96,7 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
       const id = request.params['connection'] ?? '';
       return {
         status: 200,
-        body: connectionView(await vault.submit(() => cancelConnection(vault, request.caller, names(request), id))),
+        body: connectionView(await vault.submit((job) => cancelConnection(job, request.caller, names(request), id))),
       };
     },
   }),

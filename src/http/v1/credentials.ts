@@ -10,7 +10,8 @@ import {
 import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
 import { type GrantImport, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
-import type { Located, TenantVault } from '../../vault/tenant-vault.ts';
+import type { Located } from '../../vault/tenant-job.ts';
+import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { REVISION_TAG } from '../edge.ts';
@@ -82,10 +83,10 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         deleted: query.deleted === 'true',
       };
       const inputFrom = (afterName: string) => ({ environment, filter, afterName, maxRows: query.limit });
-      const first = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const first = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const afterName = query.cursor === undefined ? '' : openCursor(cursorKey, scope, query.cursor);
-        return listCredentials(vault, request.caller, inputFrom(afterName));
+        return listCredentials(job, request.caller, inputFrom(afterName));
       });
       const page = await filledPage(vault, first, inputFrom(''));
       return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located, vault.around.clock.now()));
@@ -102,7 +103,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The credential', schema: wire.credential, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { environment, name } = names(request);
-      const located = await vault.submit(() => describeCredential(vault, request.caller, environment, name));
+      const located = await vault.submit((job) => describeCredential(job, request.caller, environment, name));
       return request.ifNoneMatch === revisionTag(located)
         ? { status: 304, headers: { etag: revisionTag(located) } }
         : described(vault, located);
@@ -126,8 +127,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     },
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
-      const result = await vault.submit(() =>
-        putCredential(vault, request.caller, {
+      const result = await vault.submit((job) =>
+        putCredential(job, request.caller, {
           ...names(request),
           kind: body.kind,
           value: body.value,
@@ -161,8 +162,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault }: TenantContext, request) {
       return described(
         vault,
-        await vault.submit(() =>
-          labelCredential(vault, request.caller, {
+        await vault.submit((job) =>
+          labelCredential(job, request.caller, {
             ...names(request),
             labels: request.body.labels,
             description: request.body.description,
@@ -186,8 +187,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
       const days = request.query.recovery_window_days;
       return described(
         vault,
-        await vault.submit(() =>
-          deleteCredential(vault, request.caller, {
+        await vault.submit((job) =>
+          deleteCredential(job, request.caller, {
             ...names(request),
             recoveryWindowMs: days === undefined ? undefined : days * 86_400_000,
             precondition: preconditionOf(request),
@@ -235,11 +236,11 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment, name } = names(request);
       const scope = `versions/${vault.tenant.id}/${environment}/${name}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const { cursor, limit } = request.query;
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
-        return listVersions(vault, request.caller, environment, name, before, limit);
+        return listVersions(job, request.caller, environment, name, before, limit);
       });
       return pageAnswer(cursorKey, scope, page, versionView);
     },
@@ -256,10 +257,10 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'credential.rollback', request, () =>
+      once(vault, 'credential.rollback', request, (job) =>
         described(
           vault,
-          rollBack(vault, request.caller, {
+          rollBack(job, request.caller, {
             ...names(request),
             toVersion: request.body.version,
             precondition: preconditionOf(request),
@@ -279,8 +280,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'credential.restore', request, () =>
-        described(vault, restoreCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) })),
+      once(vault, 'credential.restore', request, (job) =>
+        described(vault, restoreCredential(job, request.caller, { ...names(request), precondition: preconditionOf(request) })),
       ),
   }),
   route({
@@ -295,8 +296,8 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 200, description: 'It is gone', schema: z.object({ destroyed: z.literal(true) }) },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'credential.destroy', request, () => {
-        destroyCredential(vault, request.caller, { ...names(request), precondition: preconditionOf(request) });
+      once(vault, 'credential.destroy', request, (job) => {
+        destroyCredential(job, request.caller, { ...names(request), precondition: preconditionOf(request) });
         return { status: 200, body: { destroyed: true } };
       }),
   }),

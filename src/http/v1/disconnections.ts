@@ -24,8 +24,8 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
       schema: wire.disconnected,
     },
     handle: ({ vault, rotation }: TenantContext, request) =>
-      once(vault, 'credential.disconnect', request, () => {
-        const { located, manualSteps } = disconnectCredential({ ...rotation.ports, vault }, request.caller, {
+      once(vault, 'credential.disconnect', request, (job) => {
+        const { located, manualSteps } = disconnectCredential({ ...rotation.ports, job }, request.caller, {
           environment: request.params['environment'] ?? '',
           name: request.params['credential'] ?? '',
           revoke: request.body.revoke,

@@ -19,11 +19,11 @@ export const forecastRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, rotation, cursorKey }: TenantContext, request) {
       const { cursor, limit, environment, within_days: withinDays } = request.query;
       const scope = `forecast/${vault.tenant.id}/${environment ?? ''}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const after = cursor === undefined ? '' : openCursor(cursorKey, scope, cursor);
         const input = { environment, withinDays, after, maxRows: limit };
-        return readForecast(vault, rotation.ports.connectors, request.caller, input);
+        return readForecast(job, rotation.ports.connectors, request.caller, input);
       });
       const now = vault.around.clock.now();
       return pageAnswer(cursorKey, scope, page, (entry) => forecastView(vault.tenant.id, entry, now));

@@ -3,7 +3,7 @@ import type { UserIdentity } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
-import { installationTarget } from '../../vault/home-vault.ts';
+import { installationTarget } from '../../vault/home-job.ts';
 import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../vault/manage-tenants.ts';
 import { createUser, createUserToken, listUsers, offboardUser, revokeUserToken } from '../../vault/manage-users.ts';
 import { enrol, type IssuedUserToken, setUp } from '../../vault/set-up.ts';
@@ -33,7 +33,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     secret: true,
     success: { status: 201, description: 'The owner and a token, shown once', schema: wire.enrolledUser },
     async handle({ home, onSetUp }: HomeContext, request) {
-      const { user, issued } = await home.submit(() => setUp(home, request.caller, request.body.name));
+      const { user, issued } = await home.submit((job) => setUp(job, request.caller, request.body.name));
       onSetUp();
       return {
         status: 201,
@@ -66,7 +66,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     success: { status: 200, description: 'A page of tenants', schema: wire.listOf(wire.tenant) },
     async handle({ home, cursorKey }: HomeContext, request) {
       const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'tenants', request.query.cursor);
-      const page = await home.submit(() => listTenants(home, request.caller, after, request.query.limit));
+      const page = await home.submit((job) => listTenants(job, request.caller, after, request.query.limit));
       return pageAnswer(cursorKey, 'tenants', page, tenantView);
     },
   }),
@@ -83,8 +83,8 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     success: { status: 201, description: 'The tenant', schema: wire.tenant },
     async handle({ home, provision }: HomeContext, request) {
       let claimed: TenantRow | undefined;
-      const answer = await once(home, 'tenant.create', request, () => {
-        claimed = claimTenant(home, request.caller, { ...request.body, demo: false });
+      const answer = await once(home, 'tenant.create', request, (job) => {
+        claimed = claimTenant(job, request.caller, { ...request.body, demo: false });
         return { status: 201, body: tenantView({ ...claimed, state: 'active' }) };
       });
       // A repeated request also finishes what its first try left half made.
@@ -107,7 +107,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     success: { status: 200, description: 'A page of users', schema: wire.listOf(wire.user) },
     async handle({ home, cursorKey }: HomeContext, request) {
       const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, 'users', request.query.cursor);
-      const page = await home.submit(() => listUsers(home, request.caller, after, request.query.limit));
+      const page = await home.submit((job) => listUsers(job, request.caller, after, request.query.limit));
       return pageAnswer(cursorKey, 'users', page, userView);
     },
   }),
@@ -124,9 +124,9 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The user and an enrolment token', schema: wire.createdUser },
     handle: ({ home }: HomeContext, request) =>
-      once(home, 'user.create', request, () => {
+      once(home, 'user.create', request, (job) => {
         const { body } = request;
-        const created = createUser(home, request.caller, {
+        const created = createUser(job, request.caller, {
           name: body.name,
           grants: body.grants.map((grant) => ({ role: grant.role, tenant: grant.tenant })),
           enrolmentTtlMs: body.expires_in * 1_000,
@@ -145,7 +145,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     async handle({ home }: HomeContext, request) {
       return {
         status: 200,
-        body: userView(await home.submit(() => offboardUser(home, request.caller, request.params['user'] ?? ''))),
+        body: userView(await home.submit((job) => offboardUser(job, request.caller, request.params['user'] ?? ''))),
       };
     },
   }),
@@ -161,9 +161,9 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The token, shown once', schema: wire.issuedToken },
     handle: ({ home }: HomeContext, request) =>
-      once(home, 'user.token.create', request, () => ({
+      once(home, 'user.token.create', request, (job) => ({
         status: 201,
-        body: issuedView(createUserToken(home, request.caller, request.params['user'] ?? '', request.body.expires_in * 1_000)),
+        body: issuedView(createUserToken(job, request.caller, request.params['user'] ?? '', request.body.expires_in * 1_000)),
       })),
   }),
   route({
@@ -176,7 +176,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
     async handle({ home }: HomeContext, request) {
       const { user = '', token = '' } = request.params;
-      return { status: 200, body: tokenView(await home.submit(() => revokeUserToken(home, request.caller, user, token))) };
+      return { status: 200, body: tokenView(await home.submit((job) => revokeUserToken(job, request.caller, user, token))) };
     },
   }),
   route({
@@ -190,7 +190,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     secret: true,
     success: { status: 201, description: 'Who you are and a token, shown once', schema: wire.enrolledUser },
     async handle({ home }: HomeContext, request) {
-      const { user, grants, issued } = await home.submit(() => enrol(home, request.caller, request.body.expires_in * 1_000));
+      const { user, grants, issued } = await home.submit((job) => enrol(job, request.caller, request.body.expires_in * 1_000));
       return { status: 201, body: { user: userView({ row: user, grants }), token: issuedView(issued) } };
     },
   }),
@@ -203,13 +203,13 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     fields: {},
     success: { status: 200, description: 'Health in detail', schema: wire.healthDetail },
     async handle({ home, health }: HomeContext, request) {
-      await home.submit(() =>
-        home.door.enter(request.caller, 'installation.metrics', installationTarget('health'), () => undefined),
+      await home.submit((job) =>
+        job.door.enter(request.caller, 'installation.metrics', installationTarget('health'), () => undefined),
       );
       const facts = await health();
       const { status, parts } = healthOf(facts);
-      const tenants = home.door.lookup('health', (lookup) =>
-        (facts.tenants ?? []).map(({ id, code }) => ({ id, name: home.tenants.find(lookup, id)?.name ?? null, code })),
+      const tenants = home.lookup('health', (lookup, view) =>
+        (facts.tenants ?? []).map(({ id, code }) => ({ id, name: view.tenants.find(lookup, id)?.name ?? null, code })),
       );
       return { status: 200, body: { status, parts, storage: facts.storage ?? null, tenants } satisfies wire.WireHealthDetail };
     },
@@ -223,8 +223,8 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     fields: {},
     success: { status: 200, description: 'Metrics', mediaTypes: ['text/plain', 'application/openmetrics-text'] },
     async handle({ home, metrics }: HomeContext, request) {
-      await home.submit(() =>
-        home.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
+      await home.submit((job) =>
+        job.door.enter(request.caller, 'installation.metrics', installationTarget('metrics'), () => undefined),
       );
       const format = formatFor(request.accept);
       return { status: 200, body: metrics(format), headers: { 'content-type': METRICS_TYPES[format] } };

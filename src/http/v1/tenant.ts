@@ -26,7 +26,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     fields: tenantField,
     success: { status: 200, description: 'Identity and roles', schema: wire.whoAmI },
     async handle({ vault }: TenantContext, request) {
-      const principal = await vault.submit(() => vault.door.authenticate(request.caller));
+      const principal = await vault.submit((job) => job.door.authenticate(request.caller));
       const roles = [...principal.roles];
       if (principal.type === 'Workload') {
         const { id, name, environment } = principal;
@@ -45,7 +45,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     fields: tenantField,
     success: { status: 200, description: 'All environments of the tenant', schema: wire.listOf(wire.environment) },
     async handle({ vault }: TenantContext, request) {
-      const rows = await vault.submit(() => listEnvironments(vault, request.caller));
+      const rows = await vault.submit((job) => listEnvironments(job, request.caller));
       return { status: 200, body: { items: rows.map(environmentView), next_cursor: null } };
     },
   }),
@@ -60,9 +60,9 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The environment', schema: wire.environment },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'environment.create', request, () => ({
+      once(vault, 'environment.create', request, (job) => ({
         status: 201,
-        body: environmentView(createEnvironment(vault, request.caller, request.body.name)),
+        body: environmentView(createEnvironment(job, request.caller, request.body.name)),
       })),
   }),
   route({
@@ -78,8 +78,8 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, rotation }: TenantContext, request) {
       const { environment = '', credential = '' } = request.params;
       let opened: string | undefined;
-      const answer = await once(vault, 'credential.rotate', request, () => {
-        const run = rotation.open(request.caller, environment, credential);
+      const answer = await once(vault, 'credential.rotate', request, (job) => {
+        const run = rotation.open(job, request.caller, environment, credential);
         opened = run.credential_id;
         return { status: 202, body: runView(run) };
       });
@@ -99,11 +99,11 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, cursorKey }: TenantContext, request) {
       const { environment = '', credential = '' } = request.params;
       const scope = `runs/${vault.tenant.id}/${environment}/${credential}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const { cursor, limit } = request.query;
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
-        return listRuns(vault, request.caller, environment, credential, before, limit);
+        return listRuns(job, request.caller, environment, credential, before, limit);
       });
       return pageAnswer(cursorKey, scope, page, (row) => runView(row));
     },
@@ -118,7 +118,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The run', schema: wire.run },
     async handle({ vault }: TenantContext, request) {
       const { environment = '', credential = '', run = '' } = request.params;
-      const { row, steps } = await vault.submit(() => getRun(vault, request.caller, environment, credential, run));
+      const { row, steps } = await vault.submit((job) => getRun(job, request.caller, environment, credential, run));
       return { status: 200, body: runView(row, steps) };
     },
   }),
@@ -131,7 +131,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     fields: tenantField,
     success: { status: 200, description: 'Keys and rotations', schema: wire.keys },
     async handle({ vault }: TenantContext, request) {
-      const { keys, progress } = await vault.submit(() => listKeys(vault, request.caller));
+      const { keys, progress } = await vault.submit((job) => listKeys(job, request.caller));
       return { status: 200, body: keysView(keys, progress) };
     },
   }),
@@ -146,9 +146,9 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 202, description: 'Progress by purpose', schema: z.object({ rotations: z.array(wire.keyProgress) }) },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'key.rotate', request, () => {
+      once(vault, 'key.rotate', request, (job) => {
         const { purposes } = request.body;
-        return { status: 202, body: { rotations: rotateKeys(vault, request.caller, purposes).map(progressView) } };
+        return { status: 202, body: { rotations: rotateKeys(job, request.caller, purposes).map(progressView) } };
       }),
   }),
 ];

@@ -43,10 +43,10 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'A page of workloads', schema: wire.listOf(wire.workload) },
     async handle({ vault, cursorKey }: TenantContext, request) {
       const scope = `workloads/${vault.tenant.id}`;
-      const page = await vault.submit(() => {
-        vault.door.authenticate(request.caller);
+      const page = await vault.submit((job) => {
+        job.door.authenticate(request.caller);
         const after = request.query.cursor === undefined ? '' : openCursor(cursorKey, scope, request.query.cursor);
-        return listWorkloads(vault, request.caller, after, request.query.limit);
+        return listWorkloads(job, request.caller, after, request.query.limit);
       });
       return pageAnswer(cursorKey, scope, page, workloadView);
     },
@@ -76,8 +76,8 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
       if (body.jwks !== undefined) await tryKeys(body.jwks.keys);
-      return once(vault, 'workload.create', request, () => {
-        const { row, clientSecret } = createWorkload(vault, request.caller, {
+      return once(vault, 'workload.create', request, (job) => {
+        const { row, clientSecret } = createWorkload(job, request.caller, {
           name: body.name,
           environment: body.environment,
           patterns: body.patterns,
@@ -100,7 +100,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     fields,
     success: { status: 200, description: 'The workload', schema: wire.workloadWithTokens },
     async handle({ vault }: TenantContext, request) {
-      const { row, tokens } = await vault.submit(() => getWorkload(vault, request.caller, request.params['workload'] ?? ''));
+      const { row, tokens } = await vault.submit((job) => getWorkload(job, request.caller, request.params['workload'] ?? ''));
       return { status: 200, body: { ...workloadView(row), tokens: tokens.map(tokenView) } };
     },
   }),
@@ -113,7 +113,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     fields,
     success: { status: 200, description: 'The revoked workload', schema: wire.workload },
     async handle({ vault }: TenantContext, request) {
-      const row = await vault.submit(() => revokeWorkload(vault, request.caller, request.params['workload'] ?? ''));
+      const row = await vault.submit((job) => revokeWorkload(job, request.caller, request.params['workload'] ?? ''));
       return { status: 200, body: workloadView(row) };
     },
   }),
@@ -129,8 +129,8 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The secret, shown once', schema: wire.issuedToken },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'workload.secret.create', request, () => {
-        const { secret } = createClientSecret(vault, request.caller, request.params['workload'] ?? '');
+      once(vault, 'workload.secret.create', request, (job) => {
+        const { secret } = createClientSecret(job, request.caller, request.params['workload'] ?? '');
         return {
           status: 201,
           body: { id: secret.publicId, token: shown(secret.token), expires_at: toTimestamp(secret.expiresAtMs) },
@@ -149,8 +149,8 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 201, description: 'The token, shown once', schema: wire.issuedToken },
     handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'token.create', request, () => {
-        const issued = createDirectToken(vault, request.caller, {
+      once(vault, 'token.create', request, (job) => {
+        const issued = createDirectToken(job, request.caller, {
           workload: request.params['workload'] ?? '',
           permissions: request.body.permissions,
           ttlMs: request.body.expires_in * 1_000,
@@ -171,7 +171,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
     async handle({ vault }: TenantContext, request) {
       const { workload = '', token = '' } = request.params;
-      return { status: 200, body: tokenView(await vault.submit(() => revokeToken(vault, request.caller, workload, token))) };
+      return { status: 200, body: tokenView(await vault.submit((job) => revokeToken(job, request.caller, workload, token))) };
     },
   }),
   route({

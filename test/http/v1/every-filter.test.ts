@@ -71,19 +71,19 @@ async function makeHistory(): Promise<void> {
     ({ vault: { tenant } }) => tenant.name === 'acme',
   );
   const run = { kind: 'refresh', trigger: 'schedule', requested_by: 'x', state: 'succeeded', step: 'stored', generation: 1, attempts: 1, lost_answers: 0, fence: 1, lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: null, cause: null, new_version: 2, finished_at: 1 }; // biome-ignore format: one line
-  await vault.submit(() =>
-    changing(vault, (access) => {
-      const [production = expect.unreachable(), environment = expect.unreachable()] = vault.credentials.environments(access);
-      const of = (name: string) => vault.credentials.find(access, environment.id, name) ?? expect.unreachable();
-      vault.credentials.save(access, { ...of('mail'), health: 'needs_consent', health_cause: 'x' });
+  await vault.submit((job) =>
+    changing(job, (access) => {
+      const [production = expect.unreachable(), environment = expect.unreachable()] = job.credentials.environments(access);
+      const of = (name: string) => job.credentials.find(access, environment.id, name) ?? expect.unreachable();
+      job.credentials.save(access, { ...of('mail'), health: 'needs_consent', health_cause: 'x' });
       for (const row of [
         of('grant'),
         of('grant-late'),
-        vault.credentials.find(access, production.id, 'grant') ?? expect.unreachable(),
+        job.credentials.find(access, production.id, 'grant') ?? expect.unreachable(),
       ]) {
         const now = app.team.clock.now();
         const idleMs = JSON.parse(row.config).idle_limit_days * 86_400_000;
-        vault.credentials.save(access, {
+        job.credentials.save(access, {
           ...row,
           grant_facts: JSON.stringify({ refreshedAt: now }),
           grant_ends_at: now + idleMs,
@@ -91,8 +91,8 @@ async function makeHistory(): Promise<void> {
         });
       }
       for (const at of [1, 2])
-        vault.runs.insert(access, { ...run, id: `run_${'0'.repeat(23)}${at}`, credential_id: of('crm').id, started_at: at });
-      for (const name of ['crm', 'mail']) raiseAlert(vault, access, of(name), 'staging', 'credential.degraded', {});
+        job.runs.insert(access, { ...run, id: `run_${'0'.repeat(23)}${at}`, credential_id: of('crm').id, started_at: at });
+      for (const name of ['crm', 'mail']) raiseAlert(job, access, of(name), 'staging', 'credential.degraded', {});
     }),
   );
 }

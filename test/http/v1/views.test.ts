@@ -49,33 +49,37 @@ function strictly(schema: z.ZodType): z.ZodType {
   return schema;
 }
 
-function insertRun(): void {
+async function insertRun(): Promise<void> {
   const [tenant] = [...app.team.tenants.values()];
   if (tenant !== undefined)
-    changing(tenant.vault, (access) => {
-      const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-      const credential = tenant.vault.credentials.find(access, staging, 'grant')?.id ?? '';
-      tenant.vault.runs.insert(access, {
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
+        const credential = job.credentials.find(access, staging, 'grant')?.id ?? '';
+        job.runs.insert(access, {
       id: run, credential_id: credential, kind: 'refresh', trigger: 'request', requested_by: 'usr_test', state: 'failed', step: 'intent', generation: 1, attempts: 2, lost_answers: 0, fence: 1,
       lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: 'rejected', cause: 'invalid_grant', new_version: null, started_at: START_MS, finished_at: START_MS,
     }); // biome-ignore format: a row
-      tenant.vault.runs.journal(access, run, { step: 'intent', status: 'done', at: START_MS });
-    });
+        job.runs.journal(access, run, { step: 'intent', status: 'done', at: START_MS });
+      }),
+    );
 }
 
-function insertAlert(): void {
+async function insertAlert(): Promise<void> {
   const [tenant] = [...app.team.tenants.values()];
   if (tenant !== undefined)
-    changing(tenant.vault, (access) => {
-      const staging = tenant.vault.credentials.findEnvironment(access, 'staging')?.id ?? '';
-      const row = tenant.vault.credentials.find(access, staging, 'grant');
-      if (row === undefined) throw new Error('no grant');
-      raiseAlert(tenant.vault, access, row, 'staging', 'credential.degraded', {
-        before: 'ready',
-        cause: 'http_5xx',
-        certain: true,
-      });
-    });
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
+        const row = job.credentials.find(access, staging, 'grant');
+        if (row === undefined) throw new Error('no grant');
+        raiseAlert(job, access, row, 'staging', 'credential.degraded', {
+          before: 'ready',
+          cause: 'http_5xx',
+          certain: true,
+        });
+      }),
+    );
 }
 
 beforeAll(async () => {
@@ -128,7 +132,7 @@ async function putAll(): Promise<void> {
   const grant = { access_token: SECRET, refresh_token: SECRET, expires_in: 3_600 };
   await good('PUT', `${BASE}/grant`, { kind: 'oauth2', value: grant, config, connector: 'generic-oauth2' });
   await good('PUT', `${BASE}/ending`, { kind: 'oauth2', value: grant, config: { ...config, ...ending } });
-  insertRun();
+  await insertRun();
 }
 
 async function changeAll(): Promise<void> {
@@ -148,7 +152,7 @@ async function changeAll(): Promise<void> {
 async function alerts(): Promise<void> {
   const webhooks = '/v1/tenants/acme/webhooks';
   const { id } = await good('POST', webhooks, { url: 'https://hooks.example/x', kinds: ['credential.degraded'] });
-  insertAlert();
+  await insertAlert();
   await good('GET', webhooks);
   await good('GET', '/v1/tenants/acme/alerts?limit=1');
   await good('GET', `${webhooks}/${id}/deliveries`);

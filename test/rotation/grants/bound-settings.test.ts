@@ -65,8 +65,8 @@ function put(
   discard: readonly RetainedPart[] = [],
 ) {
   const { vault } = b.tenant;
-  return vault.submit(() =>
-    putCredential(vault, caller, {
+  return vault.submit((job) =>
+    putCredential(job, caller, {
       environment: 'staging',
       name: 'crm',
       kind: 'oauth2',
@@ -83,25 +83,25 @@ function put(
 }
 
 const disconnect = (b: ConsentBench) =>
-  b.tenant.vault.submit(() =>
-    disconnectCredential(b.ports, b.admin(), { environment: 'staging', name: 'crm', revoke: true, precondition: {} }),
+  b.tenant.vault.submit((job) =>
+    disconnectCredential({ ...b.ports, job }, b.admin(), { environment: 'staging', name: 'crm', revoke: true, precondition: {} }),
   );
 
 /** Stores the current value once more as a build before the binding did, and makes it current. */
 async function storeAsBefore(b: ConsentBench): Promise<void> {
   const { vault } = b.tenant;
-  await vault.submit(() =>
-    changing(vault, (access) => {
-      const row = vault.credentials.byId(access, b.row('crm').id);
-      const stored = vault.credentials.findVersion(access, row.id, row.current_version);
+  await vault.submit((job) =>
+    changing(job, (access) => {
+      const row = job.credentials.byId(access, b.row('crm').id);
+      const stored = job.credentials.findVersion(access, row.id, row.current_version);
       if (stored === undefined) throw new Error('no version');
-      const { value, retained } = prepareWholeVersion(vault, row, stored);
+      const { value, retained } = prepareWholeVersion(job, row, stored);
       const { settings: _none, ...secrets } = fromJsonBytes<RetainedGrant>(retained.open());
       const version = row.latest_version + 1;
       const next = { ...row, previous_version: row.current_version, current_version: version, latest_version: version };
       const split = { value: value.open(), retained: jsonBytes(secrets), expiresAtMs: stored.value_expires_at ?? undefined };
-      storeVersion(vault, access, next, split, { origin: 'refresh', runId: null });
-      vault.credentials.save(access, next);
+      storeVersion(job, access, next, split, { origin: 'refresh', runId: null });
+      job.credentials.save(access, next);
     }),
   );
 }

@@ -15,8 +15,8 @@ async function connected() {
   await bench.connect('crm', { revocation_endpoint });
   const { vault } = bench.tenant;
   const disconnect = () =>
-    vault.submit(() =>
-      disconnectCredential(bench.engine.ports, bench.tenant.user(['admin'], 'everywhere'), {
+    vault.submit((job) =>
+      disconnectCredential({ ...bench.engine.ports, job }, bench.tenant.user(['admin'], 'everywhere'), {
         environment: 'staging',
         name: 'crm',
         revoke: true,

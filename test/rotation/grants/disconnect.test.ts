@@ -28,15 +28,15 @@ const benchWith = (changes: Partial<Connector> = {}, faults?: Faults) =>
   consentBench({ revocation: RFC_7009, manualSteps: ['Remove the app by hand.'], ...changes }, faults);
 
 const disconnect = (bench: ConsentBench, name: string, revoke = true) =>
-  bench.tenant.vault.submit(() =>
-    disconnectCredential(bench.ports, bench.admin(), { environment: 'staging', name, revoke, precondition: {} }),
+  bench.tenant.vault.submit((job) =>
+    disconnectCredential({ ...bench.ports, job }, bench.admin(), { environment: 'staging', name, revoke, precondition: {} }),
   );
 const alerts = (bench: ConsentBench, kind: string) =>
   bench.tenant.sql.all<{ facts: string }>('SELECT facts FROM alert WHERE kind = ?', kind);
 const calls = (bench: ConsentBench, path = '/revoke') => bench.sent.filter(({ url }) => new URL(url).pathname === path);
 const putGrant = (bench: ConsentBench, name: string, refreshToken: string, clientId: string = CONFIG.client_id) =>
-  bench.tenant.vault.submit(() =>
-    putCredential(bench.tenant.vault, bench.admin(), {
+  bench.tenant.vault.submit((job) =>
+    putCredential(job, bench.admin(), {
       environment: 'staging',
       name,
       kind: 'oauth2',
@@ -78,9 +78,7 @@ describe('disconnecting', () => {
     const reader = bench.tenant.user(['owner'], 'everywhere', { bootstrap: true });
     const read = (version: number | undefined, stage: 'current' | 'previous' | undefined) =>
       outcomeOf(
-        bench.tenant.vault.submit(() =>
-          readCredential(bench.tenant.vault, reader, { environment: 'staging', name: 'crm', version, stage }),
-        ),
+        bench.tenant.vault.submit((job) => readCredential(job, reader, { environment: 'staging', name: 'crm', version, stage })),
       );
     const { current_version: current, previous_version: previous } = bench.row('crm');
     expect(previous).not.toBeNull();
@@ -105,8 +103,8 @@ describe('disconnecting', () => {
     const reader = bench.tenant.user(['owner'], 'everywhere', { bootstrap: true });
     const read = (stage: 'current' | 'previous') =>
       outcomeOf(
-        bench.tenant.vault.submit(() =>
-          readCredential(bench.tenant.vault, reader, { environment: 'staging', name: 'crm', version: undefined, stage }),
+        bench.tenant.vault.submit((job) =>
+          readCredential(job, reader, { environment: 'staging', name: 'crm', version: undefined, stage }),
         ),
       );
     expect([await read('current'), await read('previous')]).toEqual(['provider_unavailable', 'ok']);
@@ -156,8 +154,13 @@ describe('disconnecting', () => {
     const bench = await benchWith();
     await bench.connect('crm');
     const stranger = bench.tenant.user(['engineer'], 'elsewhere');
-    const attempt = bench.tenant.vault.submit(() =>
-      disconnectCredential(bench.ports, stranger, { environment: 'staging', name: 'crm', revoke: true, precondition: {} }),
+    const attempt = bench.tenant.vault.submit((job) =>
+      disconnectCredential({ ...bench.ports, job }, stranger, {
+        environment: 'staging',
+        name: 'crm',
+        revoke: true,
+        precondition: {},
+      }),
     );
     await expect(attempt).rejects.toMatchObject({ code: 'not_found' });
     expect(bench.row('crm').health).toBe('ready');

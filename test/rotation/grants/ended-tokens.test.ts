@@ -27,8 +27,8 @@ async function grantOf(told: (nowMs: number) => object) {
   const engine = new RunEngine({ vault, egress, connectors, owner: 'one', sandboxAllowed: false, every: () => () => {} });
   vault.refresher = engine;
   const place = { environment: 'staging', name: 'crm' };
-  await vault.submit(() =>
-    putCredential(vault, user(['admin'], 'everywhere'), {
+  await vault.submit((job) =>
+    putCredential(job, user(['admin'], 'everywhere'), {
       ...place,
       kind: 'oauth2',
       value: {

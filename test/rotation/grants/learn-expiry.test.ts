@@ -50,8 +50,8 @@ async function connect(config: Partial<OAuth2Config> = {}): Promise<void> {
   const { vault } = tenant;
   name = `crm-${++count}`;
   issued = await personas.issueGrant('salesforce-oauth', { scope: 'api refresh_token' });
-  await vault.submit(() =>
-    putCredential(vault, tenant.user(['admin'], 'everywhere'), {
+  await vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name,
       kind: 'oauth2',
@@ -67,9 +67,9 @@ async function connect(config: Partial<OAuth2Config> = {}): Promise<void> {
 }
 
 const row = () =>
-  tenant.vault.door.lookup('test', (lookup) => {
-    const environment = tenant.vault.credentials.findEnvironment(lookup, 'staging');
-    const found = tenant.vault.credentials.find(lookup, environment?.id ?? '', name);
+  tenant.vault.lookup('test', (lookup, view) => {
+    const environment = view.credentials.findEnvironment(lookup, 'staging');
+    const found = view.credentials.find(lookup, environment?.id ?? '', name);
     if (found === undefined) throw new Error('no such credential');
     return found;
   });

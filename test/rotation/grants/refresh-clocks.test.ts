@@ -45,8 +45,8 @@ describe('a clock that jumps', () => {
     tenant.clock.pass(TTL_MS + 1);
     sandbox.nextToken({ kind: 'answer', status: 503 });
     await engine.runDueWork();
-    await tenant.vault.submit(() =>
-      changeRows(tenant.vault.core.rows, 'run', 'next_attempt_at IS NOT NULL', (row) => ({
+    await tenant.vault.submit((job) =>
+      changeRows(job.core.rows, 'run', 'next_attempt_at IS NOT NULL', (row) => ({
         next_attempt_at: Number(row['next_attempt_at']) + 2 * DAY_MS,
       })),
     );
@@ -56,8 +56,8 @@ describe('a clock that jumps', () => {
     sandbox.nextToken({ kind: 'answer', status: 503 });
     await engine.runDueWork();
     const lease = tenant.clock.now() + LIMITS.leaseMs + 1;
-    await tenant.vault.submit(() =>
-      changeRows(tenant.vault.core.rows, 'run', "state = 'open'", () => ({
+    await tenant.vault.submit((job) =>
+      changeRows(job.core.rows, 'run', "state = 'open'", () => ({
         lease_owner: 'gone',
         lease_until: lease,
         next_attempt_at: 0,

@@ -141,8 +141,8 @@ describe('a dead grant', () => {
 
   it('without a refresh token needs consent when its token has expired, without any call', async () => {
     const { tenant, sandbox, refused } = await stale();
-    await tenant.vault.submit(() =>
-      putCredential(tenant.vault, tenant.user(['admin'], 'everywhere'), {
+    await tenant.vault.submit((job) =>
+      putCredential(job, tenant.user(['admin'], 'everywhere'), {
         environment: 'staging',
         name: 'bare',
         kind: 'oauth2',

@@ -44,8 +44,8 @@ async function keyedBench(answers: (call: number) => unknown) {
     engine,
     calls,
     put: (connector: string, config: OAuth2Config, value: object) =>
-      vault.submit(() =>
-        putCredential(vault, admin(), {
+      vault.submit((job) =>
+        putCredential(job, admin(), {
           environment: 'staging',
           name: 'app',
           kind: 'oauth2',

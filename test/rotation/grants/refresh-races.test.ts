@@ -18,11 +18,11 @@ async function released(gate: { release(): void }, work: Promise<unknown>): Prom
 
 /** What another owner of the lease was told of the same generation. */
 async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
-  await vault.submit(() =>
-    changing(vault, (access) => {
-      const next = vault.credentials.byId(access, id);
-      changeHealth(vault, access, next, 'staging', 'needs_consent', 'invalid_grant');
-      vault.credentials.save(access, next);
+  await vault.submit((job) =>
+    changing(job, (access) => {
+      const next = job.credentials.byId(access, id);
+      changeHealth(job, access, next, 'staging', 'needs_consent', 'invalid_grant');
+      job.credentials.save(access, next);
     }),
   );
 }
@@ -140,8 +140,8 @@ describe('an engine that was stopped in its tracks (RO-11)', () => {
     const sleeper = bench.engine.runDueWork();
     await vi.waitFor(() => expect(gate.waiting()).toBe(1));
     // Its heartbeats stop with it: the lease is as old as its last one.
-    await tenant.vault.submit(() =>
-      changeRows(tenant.vault.core.rows, 'run', '1', (row) => ({
+    await tenant.vault.submit((job) =>
+      changeRows(job.core.rows, 'run', '1', (row) => ({
         lease_until: 0,
         next_attempt_at: 0,
         fence: Number(row['fence']) + 1,
@@ -160,8 +160,8 @@ describe('an engine that was stopped in its tracks (RO-11)', () => {
 
   it('proves at once a pair that came after the grant was called dead', async () => {
     const { wake, row, sandbox, tenant } = await takenOver();
-    await tenant.vault.submit(() =>
-      changeRows(tenant.vault.core.rows, 'run', '1', () => ({ state: 'failed', step: 'failed', lease_owner: '' })),
+    await tenant.vault.submit((job) =>
+      changeRows(job.core.rows, 'run', '1', () => ({ state: 'failed', step: 'failed', lease_owner: '' })),
     );
     await calledDead(tenant, row('crm').id);
     await wake();

@@ -1,4 +1,5 @@
 // The review of grants: the day is kept, told 30, 7 and 1 days before, once each, and a grant that is refreshed costs next to nothing.
+
 import { describe, expect, it, vi } from 'vitest';
 import type { Connector, LifetimeSpec, OAuth2Spec } from '../../../rotation/connector.ts';
 import { type ForecastEntry, readForecast } from '../../../rotation/grants/read-forecast.ts';
@@ -11,6 +12,7 @@ import { applyTiming } from '../../../src/vault/due.ts';
 import { changeGrantFacts, type GrantFacts } from '../../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, changeHealth, type Health } from '../../../src/vault/grant-health.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
+import type { TenantJob } from '../../../src/vault/tenant-job.ts';
 import { changing, eventsOf, testTenant } from '../../kit/vaults.ts';
 import { GENERIC } from '../kit.ts';
 
@@ -40,15 +42,19 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
   const connectors = new Map([['made-up', connectorOf(lifetimes, oauth2)]]);
   const ports = { vault, egress: { send: () => Promise.reject(new Error('no network')) }, connectors, sandboxAllowed: false };
   const admin = () => tenant.user(['admin'], 'everywhere');
-  const change = (name: string, effect: (facts: CredentialFacts, environment: string) => void, environment = 'staging') =>
-    vault.submit(() =>
-      changing(vault, (access) => {
-        const id = vault.credentials.findEnvironment(access, environment)?.id ?? '';
-        const row = vault.credentials.find(access, id, name);
+  const change = (
+    name: string,
+    effect: (facts: CredentialFacts, environment: string, job: TenantJob) => void,
+    environment = 'staging',
+  ) =>
+    vault.submit((job) =>
+      changing(job, (access) => {
+        const id = job.credentials.findEnvironment(access, environment)?.id ?? '';
+        const row = job.credentials.find(access, id, name);
         if (row === undefined) throw new Error('no credential');
         const facts = row;
-        effect(facts, environment);
-        vault.credentials.save(access, facts);
+        effect(facts, environment, job);
+        job.credentials.save(access, facts);
       }),
     );
   const split = () => ({ value: new Uint8Array(), retained: new TextEncoder().encode('{"refresh_token":"r"}'), expiresAtMs: clock.now() + HOUR }); // biome-ignore format: one line
@@ -58,8 +64,8 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
     ports,
     change,
     put: async (name: string, facts: GrantFacts = {}, config: Partial<OAuth2Config> = {}, environment = 'staging') => {
-      await vault.submit(() =>
-        putCredential(vault, admin(), {
+      await vault.submit((job) =>
+        putCredential(job, admin(), {
           environment,
           name,
           kind: 'oauth2',
@@ -76,15 +82,15 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
     },
     /** As a refresh does it. */
     refresh: (name: string) =>
-      change(name, (row) => {
+      change(name, (row, _environment, job) => {
         changeGrantFacts(row, { refreshedAt: clock.now() });
-        applyTiming(vault, row, split(), clock.now());
+        applyTiming(job, row, split(), clock.now());
       }),
     health: (name: string, health: Health, cause = 'http_5xx', where = 'staging') =>
       change(
         name,
-        (row, environment) => {
-          changing(vault, (access) => changeHealth(vault, access, row, environment, health, cause));
+        (row, environment, job) => {
+          changing(job, (access) => changeHealth(job, access, row, environment, health, cause));
         },
         where,
       ),
@@ -97,8 +103,8 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
         .map(({ at, facts }) => ({ at, ...(JSON.parse(facts) as Told) })),
     events: () => eventsOf(sql).filter((event) => event['action'] === 'credential.review'),
     forecast: (input: Partial<Parameters<typeof readForecast>[3]> = {}) =>
-      vault.submit(() =>
-        readForecast(vault, connectors, admin(), {
+      vault.submit((job) =>
+        readForecast(job, connectors, admin(), {
           environment: undefined,
           withinDays: undefined,
           after: '',
@@ -261,10 +267,10 @@ describe('what reviews cost', () => {
     const { vault } = tenant;
     const admin = tenant.user(['admin'], 'everywhere');
     const name = { environment: 'staging', name: 'deleted', precondition: {} };
-    await vault.submit(() => deleteCredential(vault, admin, { ...name, recoveryWindowMs: undefined }));
+    await vault.submit((job) => deleteCredential(job, admin, { ...name, recoveryWindowMs: undefined }));
     await pass(2);
     for (const one of ['dead', 'deleted']) expect(row(one)).toMatchObject({ grant_ends_at: null, review_due_at: null });
-    await vault.submit(() => restoreCredential(vault, admin, name));
+    await vault.submit((job) => restoreCredential(job, admin, name));
     await pass(0);
     expect(row('deleted').grant_ends_at).not.toBeNull();
   });

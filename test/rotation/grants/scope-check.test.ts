@@ -28,8 +28,8 @@ const alerts = (bench: ConsentBench, kind: string) =>
 const asked = (bench: ConsentBench) => bench.sent.filter(({ url }) => !url.endsWith('/token')).length;
 const scopesOf = (bench: ConsentBench) => compareScopes(bench.row('crm'));
 const put = (bench: ConsentBench, value: object = {}, imported?: GrantImport, config: object = {}) =>
-  bench.tenant.vault.submit(() =>
-    putCredential(bench.tenant.vault, bench.admin(), {
+  bench.tenant.vault.submit((job) =>
+    putCredential(job, bench.admin(), {
       environment: 'staging',
       name: 'crm',
       kind: 'oauth2',

@@ -203,8 +203,8 @@ describe('a provider whose tokens end at once', () => {
       expires_in: 0,
       client_secret: 'not-a-real-secret',
     };
-    await vault.submit(() =>
-      putCredential(vault, user(['admin'], 'everywhere'), {
+    await vault.submit((job) =>
+      putCredential(job, user(['admin'], 'everywhere'), {
         environment: 'staging',
         name: 'crm',
         kind: 'oauth2',

@@ -48,8 +48,8 @@ async function read(name: string): Promise<{ access_token: string }> {
 
 function put(issued: IssuedGrant): Promise<unknown> {
   const { vault } = tenant;
-  return vault.submit(() =>
-    putCredential(vault, tenant.user(['admin'], 'everywhere'), {
+  return vault.submit((job) =>
+    putCredential(job, tenant.user(['admin'], 'everywhere'), {
       environment: 'staging',
       name: issued.connector,
       kind: 'oauth2',

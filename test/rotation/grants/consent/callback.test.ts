@@ -234,7 +234,7 @@ describe('what happens while the provider thinks', () => {
     const release = held(bench);
     const coming = bench.comeBack(attempt);
     await expect.poll(() => bench.sent.length).toBe(1);
-    await vault.submit(() => cancelConnection(vault, bench.admin(), place, made.connection.id));
+    await vault.submit((job) => cancelConnection(job, bench.admin(), place, made.connection.id));
     release();
     expect(await coming).toEqual({ kind: 'refused', reason: 'link_ended_meanwhile' });
     expect(bench.row('crm')).toMatchObject({ health: 'needs_consent', current_version: 1 });
@@ -247,7 +247,9 @@ describe('what happens while the provider thinks', () => {
     const release = held(bench);
     const coming = bench.comeBack(attempt);
     await expect.poll(() => bench.sent.length).toBe(1);
-    await vault.submit(() => deleteCredential(vault, bench.admin(), { ...place, precondition: {}, recoveryWindowMs: undefined }));
+    await vault.submit((job) =>
+      deleteCredential(job, bench.admin(), { ...place, precondition: {}, recoveryWindowMs: undefined }),
+    );
     release();
     expect(await coming).toEqual({ kind: 'refused', reason: 'link_ended_meanwhile' });
     expect(bench.row('crm')).toMatchObject({ state: 'deleted', current_version: 1 });

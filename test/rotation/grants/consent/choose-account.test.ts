@@ -127,10 +127,8 @@ describe('a grant that covers several places', () => {
   it('puts no version between a refresh that is under way and its answer', async () => {
     const { bench, choose } = await arrived(sites(NORTH, SOUTH));
     const { vault } = bench.tenant;
-    await vault.submit(() => {
-      changing(vault, (access) =>
-        openRun(vault, access, vault.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'),
-      );
+    await vault.submit((job) => {
+      changing(job, (access) => openRun(job, access, job.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'));
     });
     const { current_version: before } = bench.row('crm');
     expect(await choose('n-1')).toEqual({ kind: 'connected' });

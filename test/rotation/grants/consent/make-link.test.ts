@@ -92,7 +92,7 @@ describe('a link', () => {
     const bench = await consentBench();
     const [cancelled, expired] = [await bench.make('crm'), await bench.make('crm', { secrets: {}, ttlMs: 300_000 })];
     const { vault } = bench.tenant;
-    const cancel = () => vault.submit(() => cancelConnection(vault, bench.admin(), place, cancelled.connection.id));
+    const cancel = () => vault.submit((job) => cancelConnection(job, bench.admin(), place, cancelled.connection.id));
     expect((await cancel()).state).toBe('cancelled');
     expect((await cancel()).state).toBe('cancelled');
     expect(showConnection(bench.ports, cancelled.linkToken, nobody)).toBeUndefined();
@@ -112,7 +112,7 @@ describe('a link', () => {
     clock.pass(300_000);
     expect(await expireConnectionsDue(bench.ports)).toBe(1);
     expect(await expireConnectionsDue(bench.ports)).toBe(0);
-    const page = await vault.submit(() => listConnections(vault, bench.admin(), place, undefined, 10));
+    const page = await vault.submit((job) => listConnections(job, bench.admin(), place, undefined, 10));
     expect(page.rows.map(({ id, state }) => [id, state])).toEqual([[made.connection.id, 'expired']]);
     expect(bench.events('expired')).toMatchObject([{ actor: { type: 'system', id: 'consent' }, outcome: 'success' }]);
   });
@@ -128,7 +128,7 @@ describe('a link', () => {
     const seen: string[] = [];
     let mark: string | undefined;
     do {
-      const page = await vault.submit(() => listConnections(vault, bench.admin(), place, mark, 2));
+      const page = await vault.submit((job) => listConnections(job, bench.admin(), place, mark, 2));
       seen.push(...page.rows.map(({ id }) => id));
       mark = page.next;
     } while (mark !== undefined);
@@ -273,7 +273,7 @@ describe('a grant that comes in', () => {
     expect(bench.tenant.sql.all('SELECT kind FROM alert').length).toBe(alertsBefore);
     expect(bench.facts('crm')).toMatchObject({ account: { hub_id: '4712' }, grantedScope: 'offline contacts.read deals.read' });
     const { vault } = bench.tenant;
-    const located = await vault.submit(() => describeCredential(vault, bench.admin(), 'staging', 'crm'));
+    const located = await vault.submit((job) => describeCredential(job, bench.admin(), 'staging', 'crm'));
     expect(located.row.health).toBe('ready');
   });
 
@@ -314,7 +314,7 @@ describe('a grant that comes in', () => {
     await bench.connect('crm');
     const made = await bench.make('crm', { secrets: { client_secret: 'another-not-a-real-secret' } });
     const { vault } = bench.tenant;
-    await vault.submit(() => cancelConnection(vault, bench.admin(), place, made.connection.id));
+    await vault.submit((job) => cancelConnection(job, bench.admin(), place, made.connection.id));
     expect(bench.row('crm')).toMatchObject({ current_version: 2, pending_version: null, health: 'ready' });
   });
 });
