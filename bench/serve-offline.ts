@@ -1,6 +1,5 @@
 // Works on tenants of a data directory that nobody serves, with the vault's own code: fills them, times reads and rewraps, and drives
 // the refresh engine. What a caller of the service would wait for is waited for here, too: nothing is switched off.
-
 import { randomBytes, randomInt } from 'node:crypto';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { connectors } from '../rotation/catalog.ts';

@@ -1,6 +1,5 @@
 // When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
 // It must never stand between a pair and its storage, nor make a token end later than the provider says.
-
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { changeCredential } from '../../src/vault/credential.ts';

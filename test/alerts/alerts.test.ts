@@ -1,5 +1,4 @@
 // Alerts and webhooks as the tenant keeps them: paged, bounded, under a MAC, and only for those who may.
-
 import { describe, expect, it } from 'vitest';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
 import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';

@@ -1,6 +1,5 @@
 // docs/audit-format.md is enough to verify by: its example has the bytes it says, and a verifier in another language, written from the page,
 // agrees with ours about exports that are whole and exports that are not.
-
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,4 @@
 // No removal, doubling, exchange or edit of any lines of an export passes for the whole log: every kind of line, alone and in pairs.
-
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ExportVerifier, type VerifyOptions } from '../../src/audit/verify-export.ts';

@@ -1,5 +1,4 @@
 // Workloads, their secrets and tokens: bound in scope, network and time, alive until revoked and not a moment longer.
-
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';

@@ -1,6 +1,5 @@
 // The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
 // It must never act for another browser than the one that began, nor let anybody see a token.
-
 import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
@@ -149,7 +148,7 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
-  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this job.
+  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this vault.
   if (!isSameBrowser(consent, browser)) return refuse('other_browser');
   return judge(ports, caller, consent, fields, refuse);
 }

@@ -1,6 +1,5 @@
 // One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
 // It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
-
 import type { Caller } from '../../../src/access/principals.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';

@@ -1,6 +1,5 @@
 // What the team does about consent: make a link, list links, take one back (decision 0007).
 // It must never change a grant that works: what the link brings takes its place only when the person has consented.
-
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, notFound } from '../../../src/base/errors.ts';

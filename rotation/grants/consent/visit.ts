@@ -1,6 +1,5 @@
 // One person's way through a link: see what is asked, begin, come back from the provider, choose. Looking at a link changes nothing.
 // It must never let a state be used twice or by another browser, nor let a browser that goes away cost a grant (D6).
-
 import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';

@@ -1,6 +1,5 @@
 // What a link is to ask for, judged before it is made: connector, settings, scopes and what proves the client.
 // It must never let a link be made that could not be used.
-
 import { fail } from '../../../src/base/errors.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';

@@ -25,7 +25,7 @@ async function scene(changes: Partial<OutsideCall<string, string, string>> = {},
       told.push(`call ${attempt}`);
       return 'outcome';
     },
-    settle: (attempt, outcome) => {
+    settle: (_job, attempt, outcome) => {
       told.push(`settle ${attempt} ${outcome}`);
       return 'result';
     },

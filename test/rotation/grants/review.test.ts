@@ -1,5 +1,4 @@
 // The review of grants: the day is kept, told 30, 7 and 1 days before, once each, and a grant that is refreshed costs next to nothing.
-
 import { describe, expect, it, vi } from 'vitest';
 import type { Connector, LifetimeSpec, OAuth2Spec } from '../../../rotation/connector.ts';
 import { type ForecastEntry, readForecast } from '../../../rotation/grants/read-forecast.ts';
