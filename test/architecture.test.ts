@@ -225,7 +225,14 @@ describe('the door', () => {
     expect(planted('src/vault/x.ts', "vault.sql.run('DELETE FROM token');")).toEqual([
       expect.stringContaining('SQL is reachable'),
     ]);
-    expect(planted('rotation/grants/x.ts', 'cell.sql.all<Row>(query);')).toHaveLength(1);
+    for (const path of ['rotation/grants/x.ts', 'src/audit/x.ts', 'src/access/x.ts', 'src/http/x.ts'])
+      expect(planted(path, 'cell.sql.all<Row>(query);'), path).toHaveLength(1);
+    // By another name it would be as much SQL: outside the cell and the drivers nobody holds it.
+    expect(planted('src/audit/x.ts', 'const { sql: database } = rows;')).toHaveLength(1);
+    expect(planted('src/vault/x.ts', "import type { Sql } from '../cell/sql.ts';")).toHaveLength(1);
+    // The opening of a cell hands the driver's database on, and asks it nothing.
+    expect(planted('src/vault/open-cell.ts', 'const rows = new CellRows(kind, options.sql);')).toEqual([]);
+    expect(planted('src/vault/open-cell.ts', 'options.sql.get(query);')).toHaveLength(1);
     const method = (access: string, statement: string) =>
       `class Store {\n  drop(access: ${access}, id: string): void {\n    this.#sql.run('${statement}', id);\n  }\n}\n`;
     expect(planted('src/cell/x.ts', method('Lookup', 'DELETE FROM token WHERE id = ?'))).toEqual([

@@ -7,8 +7,8 @@ import { LIMITS } from '../base/limits.ts';
 import type { Anchor, AnchorPosition } from '../cell/anchor.ts';
 import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
+import type { LogRows } from '../cell/log-rows.ts';
 import type { CellRows } from '../cell/rows.ts';
-import type { Sql } from '../cell/sql.ts';
 import { type Checkpoint, type ExportStatement, signCheckpoint, signExport, signerFrom } from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { HASH_BYTES } from '../crypto/primitives.ts';
@@ -44,7 +44,7 @@ export class AuditLog implements CellHooks {
   readonly origin: string;
   readonly #options: AuditLogOptions;
   readonly #signer: ReturnType<typeof signerFrom>;
-  readonly #sql: Sql;
+  readonly #rows: LogRows;
   readonly #keyring: Keyring;
   readonly #anchor: Anchor;
   #frontier = new Frontier();
@@ -62,8 +62,8 @@ export class AuditLog implements CellHooks {
 
   constructor(options: AuditLogOptions) {
     this.#options = options;
-    const { sql, keyring, anchor } = options.rows;
-    this.#sql = sql;
+    const { log, keyring, anchor } = options.rows;
+    this.#rows = log;
     this.#keyring = keyring;
     this.#anchor = anchor;
     const { installationId, cellId } = keyring.identity;
@@ -212,14 +212,13 @@ export class AuditLog implements CellHooks {
   /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */
   #append(nowMs: number): void {
     this.#stateSequence += 1;
-    this.#sql.run(
-      'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
-      this.#frontier.size - this.#pending.length,
-      this.#pending.length,
-      nowMs,
-      encoder.encode(`${this.#pending.join('\n')}\n`),
-      concatenated(this.#leaves),
-    );
+    const block = {
+      first_index: this.#frontier.size - this.#pending.length,
+      events: this.#pending.length,
+      bytes: encoder.encode(`${this.#pending.join('\n')}\n`),
+      leaves: concatenated(this.#leaves),
+    };
+    this.#rows.append(block, nowMs);
   }
 
   #sign(nowMs: number): void {
@@ -235,14 +234,7 @@ export class AuditLog implements CellHooks {
       at: nowMs,
     };
     const note = signCheckpoint(this.#signer, checkpoint);
-    this.#sql.run(
-      'INSERT INTO checkpoint (size, at, note, frontier) VALUES (?, ?, ?, ?) ' +
-        'ON CONFLICT (size) DO UPDATE SET at = excluded.at, note = excluded.note, frontier = excluded.frontier',
-      checkpoint.size,
-      nowMs,
-      note,
-      this.#frontier.toBytes(),
-    );
+    this.#rows.saveHead({ size: checkpoint.size, at: nowMs, note }, this.#frontier.toBytes());
     this.#signedSize = checkpoint.size;
     this.#signedAtMs = nowMs;
     this.#unpublished = { note, position };
@@ -255,7 +247,7 @@ export class AuditLog implements CellHooks {
     if (this.#frontier.size !== size)
       fail('integrity', 'stored data failed its check', { evidence: 'anchor: frontier and size' });
     this.#stateSequence = stateSequence;
-    this.#signedSize = Number(this.#sql.get('SELECT max(size) AS size FROM checkpoint WHERE size <= ?', size)?.['size'] ?? -1);
+    this.#signedSize = this.#rows.signedSizeUpTo(size) ?? -1;
   }
 }
 

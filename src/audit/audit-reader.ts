@@ -2,25 +2,9 @@
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { Sql } from '../cell/sql.ts';
+import type { BlockFacts, CheckpointRow, LogBlock, LogRows } from '../cell/log-rows.ts';
 import type { AuditEvent } from './event.ts';
 import { type IndexRange, lineBytes } from './export-lines.ts';
-
-interface BlockRow {
-  first_index: number;
-  events: number;
-  bytes: Uint8Array;
-  leaves: Uint8Array;
-}
-
-/** What is known of a block without reading its events. */
-interface BlockFacts {
-  first_index: number;
-  events: number;
-  /** When its batch ended: no event in it is younger. */
-  last_at: number;
-  size: number;
-}
 
 export interface EventFilter {
   readonly action?: string | undefined;
@@ -48,7 +32,6 @@ export interface EventSlice {
 }
 
 const decoder = new TextDecoder();
-const FACTS = 'SELECT first_index, events, last_at, length(bytes) AS size FROM audit_block';
 
 function matches(event: AuditEvent, filter: EventFilter): boolean {
   const { action, actor, outcome, target, environment, workflow, request } = filter;
@@ -117,12 +100,6 @@ function readable(line: Buffer): AuditEvent | undefined {
   }
 }
 
-export interface CheckpointRow {
-  size: number;
-  at: number;
-  note: string;
-}
-
 /** As many of the blocks as one turn may look at, and at least one. */
 function turnOf(blocks: readonly BlockFacts[]): BlockFacts[] {
   let bytes = 0;
@@ -138,7 +115,7 @@ function above(index: number, floor: number): number | undefined {
 }
 
 /** Each without its newline, byte for byte as stored; only those of the wanted range, by their place in the block. */
-function eventLines(block: BlockRow, wanted: IndexRange | undefined): Uint8Array[] {
+function eventLines(block: LogBlock, wanted: IndexRange | undefined): Uint8Array[] {
   const lines: Uint8Array[] = [];
   let start = 0;
   for (let index = block.first_index; start < block.bytes.byteLength; index++) {
@@ -151,19 +128,19 @@ function eventLines(block: BlockRow, wanted: IndexRange | undefined): Uint8Array
 }
 
 export class AuditReader {
-  readonly #sql: Sql;
+  readonly #rows: LogRows;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
+  constructor(rows: LogRows) {
+    this.#rows = rows;
   }
 
   /** Where a search begins and ends by its instants. */
   bounds(access: Lookup, filter: EventFilter): { readonly floor: number; readonly ceiling: number } {
-    access.check();
     const { sinceAt, untilAt } = filter;
     return {
-      floor: sinceAt === undefined ? 0 : this.#indexAt(Date.parse(sinceAt) - LIMITS.auditClockSlackMs),
-      ceiling: untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(Date.parse(untilAt) + LIMITS.auditClockSlackMs),
+      floor: sinceAt === undefined ? 0 : this.#indexAt(access, Date.parse(sinceAt) - LIMITS.auditClockSlackMs),
+      ceiling:
+        untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(access, Date.parse(untilAt) + LIMITS.auditClockSlackMs),
     };
   }
 
@@ -174,15 +151,7 @@ export class AuditReader {
     { before, floor }: { readonly before: number; readonly floor: number },
     maxRows: number,
   ): EventSlice {
-    access.check();
-    const blocks = turnOf(
-      this.#sql.all<BlockFacts>(
-        `${FACTS} WHERE first_index < ? AND first_index >= ? ORDER BY first_index DESC LIMIT ?`,
-        before,
-        floor,
-        LIMITS.auditSliceBlocks,
-      ),
-    );
+    const blocks = turnOf(this.#rows.blocksBefore(access, before, floor, LIMITS.auditSliceBlocks));
     const [newest] = blocks;
     if (newest === undefined) return { events: [], nextBefore: undefined, looked: 0 };
     const top = Math.min(before, newest.first_index + newest.events);
@@ -192,7 +161,7 @@ export class AuditReader {
     let parsed = 0;
     for (const block of blocks) {
       if (block.last_at < sinceMs) continue;
-      for (const line of candidateLines(this.#bytesOf(block), needles)) {
+      for (const line of candidateLines(this.#bytesOf(access, block), needles)) {
         const event = readable(line);
         if (event === undefined || event.index >= before) continue;
         parsed += 1;
@@ -212,20 +181,15 @@ export class AuditReader {
     fromIndex: number,
     maxRows: number,
   ): { readonly events: AuditEvent[]; readonly nextFrom: number; readonly atEnd: boolean; readonly looked: number } {
-    access.check();
-    const start = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, fromIndex);
-    const found = this.#sql.all<BlockFacts>(
-      `${FACTS} WHERE first_index >= ? ORDER BY first_index LIMIT ?`,
-      start?.first_index ?? 0,
-      LIMITS.auditSliceBlocks,
-    );
+    const start = this.#rows.blockAt(access, fromIndex)?.first_index ?? 0;
+    const found = this.#rows.blocksFrom(access, start, Number.MAX_SAFE_INTEGER, LIMITS.auditSliceBlocks);
     const blocks = turnOf(found);
     const needles = needlesOf(filter);
     const events: AuditEvent[] = [];
     let nextFrom = fromIndex;
     let parsed = 0;
     for (const block of blocks) {
-      for (const line of [...candidateLines(this.#bytesOf(block), needles)].reverse()) {
+      for (const line of [...candidateLines(this.#bytesOf(access, block), needles)].reverse()) {
         const event = readable(line);
         if (event === undefined || event.index < fromIndex) continue;
         parsed += 1;
@@ -242,11 +206,7 @@ export class AuditReader {
 
   /** The newest signed head. @throws not_found before the first one */
   latestCheckpoint(access: Lookup): CheckpointRow {
-    access.check();
-    return (
-      this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size >= 0 ORDER BY size DESC LIMIT 1') ??
-      fail('not_found', 'no such checkpoint')
-    );
+    return this.#rows.newestHead(access) ?? fail('not_found', 'no such checkpoint');
   }
 
   /** Reads one slice of an export: the events of some blocks, their leaf hashes and the checkpoints that fall among them. */
@@ -256,20 +216,8 @@ export class AuditReader {
     toSize: number,
     wanted: IndexRange | undefined,
   ): { readonly lines: readonly Uint8Array[]; readonly events: number; readonly nextIndex: number } {
-    access.check();
-    const turn = turnOf(
-      this.#sql.all<BlockFacts>(
-        `${FACTS} WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?`,
-        fromIndex,
-        toSize,
-        LIMITS.auditSliceBlocks,
-      ),
-    );
-    const blocks = this.#sql.all<BlockRow>(
-      'SELECT first_index, events, bytes, leaves FROM audit_block WHERE first_index >= ? AND first_index <= ? ORDER BY first_index',
-      fromIndex,
-      turn.at(-1)?.first_index ?? -1,
-    );
+    const turn = turnOf(this.#rows.blocksFrom(access, fromIndex, toSize, LIMITS.auditSliceBlocks));
+    const blocks = this.#rows.wholeBlocks(access, fromIndex, turn.at(-1)?.first_index ?? -1);
     let events = 0;
     const lines: Uint8Array[] = [];
     let nextIndex = fromIndex;
@@ -281,28 +229,23 @@ export class AuditReader {
       nextIndex = Math.max(nextIndex + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
     }
     const last = blocks.length === 0 ? toSize : nextIndex;
-    const notes = this.#sql.all<CheckpointRow>(
-      'SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size',
-      fromIndex,
-      last,
-    );
-    for (const row of notes) lines.push(lineBytes({ kind: 'checkpoint', note: row.note }));
+    for (const row of this.#rows.heads(access, fromIndex, last)) lines.push(lineBytes({ kind: 'checkpoint', note: row.note }));
     return { lines, events, nextIndex: blocks.length === 0 ? toSize : nextIndex };
   }
 
-  #bytesOf(block: BlockFacts): Buffer {
-    const row = this.#sql.get<Pick<BlockRow, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', block.first_index);
-    return row === undefined ? Buffer.alloc(0) : Buffer.from(row.bytes.buffer, row.bytes.byteOffset, row.bytes.byteLength);
+  #bytesOf(access: Lookup, block: BlockFacts): Buffer {
+    const bytes = this.#rows.bytesOf(access, block.first_index);
+    return bytes === undefined ? Buffer.alloc(0) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
-  #indexAt(atMs: number): number {
-    const newest = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
+  #indexAt(access: Lookup, atMs: number): number {
+    const newest = this.#rows.newestBlock(access);
     let low = 0;
     let high = newest === undefined ? 0 : newest.first_index + newest.events;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const block = this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, middle);
+      const block = this.#rows.blockAt(access, middle);
       if (block === undefined || block.last_at < atMs) low = middle + 1;
       else high = Math.min(middle, block.first_index);
     }

@@ -2,14 +2,9 @@
 // It must never take a stored frontier or leaf on trust: the witnessed root and the head decide.
 import { fail } from '../base/errors.ts';
 import type { LogHead } from '../cell/anchor.ts';
-import type { Sql } from '../cell/sql.ts';
+import type { LogRows } from '../cell/log-rows.ts';
 import { Frontier } from '../crypto/merkle.ts';
 import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
-
-interface LeavesRow {
-  first_index: number;
-  leaves: Uint8Array;
-}
 
 const BLOCKS_AT_ONCE = 500;
 
@@ -17,26 +12,26 @@ const BLOCKS_AT_ONCE = 500;
  * From the tree of the first `size` leaves, whose root is known from outside, to the tree of the head.
  * @throws rolled_back when the head's tree does not begin with that tree
  */
-export function refuseOtherLog(sql: Sql, head: LogHead, size: number, root: Uint8Array): void {
+export function refuseOtherLog(rows: LogRows, head: LogHead, size: number, root: Uint8Array): void {
   if (head.size < size) behind(head.size, size);
   const present = Frontier.fromBytes(head.frontier);
   if (head.size === size) {
     if (!equalBytes(present.root(), root)) behind(head.size, size);
     return;
   }
-  const frontier = frontierAt(sql, size, root) ?? new Frontier();
-  append(sql, frontier, size, size);
+  const frontier = frontierAt(rows, size, root) ?? new Frontier();
+  append(rows, frontier, size, size);
   if (!equalBytes(frontier.root(), root)) behind(head.size, size);
-  append(sql, frontier, head.size, head.size);
+  append(rows, frontier, head.size, head.size);
   if (frontier.size !== head.size || !equalBytes(frontier.toBytes(), head.frontier)) behind(head.size, size);
 }
 
 /** As it was kept beside the signed head of that size; undefined when it was not, or is not the one. */
-function frontierAt(sql: Sql, size: number, root: Uint8Array): Frontier | undefined {
-  const row = sql.get<{ frontier: Uint8Array | null }>('SELECT frontier FROM checkpoint WHERE size = ?', size);
-  if (row?.frontier == null) return undefined;
+function frontierAt(rows: LogRows, size: number, root: Uint8Array): Frontier | undefined {
+  const stored = rows.frontierAt(size);
+  if (stored === undefined) return undefined;
   try {
-    const frontier = Frontier.fromBytes(row.frontier);
+    const frontier = Frontier.fromBytes(stored);
     return frontier.size === size && equalBytes(frontier.root(), root) ? frontier : undefined;
   } catch {
     return undefined;
@@ -44,18 +39,11 @@ function frontierAt(sql: Sql, size: number, root: Uint8Array): Frontier | undefi
 }
 
 /** Appends stored leaves up to `toSize`, or as far as they go without a gap. */
-function append(sql: Sql, frontier: Frontier, toSize: number, before: number): void {
-  const start = 'SELECT max(first_index) AS first_index FROM audit_block WHERE first_index <= ?';
+function append(rows: LogRows, frontier: Frontier, toSize: number, before: number): void {
   while (frontier.size < toSize) {
-    const from = sql.get<{ first_index: number | null }>(start, frontier.size)?.first_index ?? 0;
-    const rows = sql.all<LeavesRow>(
-      'SELECT first_index, leaves FROM audit_block WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?',
-      from,
-      before,
-      BLOCKS_AT_ONCE,
-    );
+    const blocks = rows.leavesFrom(frontier.size, before, BLOCKS_AT_ONCE);
     const reached = frontier.size;
-    for (const { first_index, leaves } of rows) appendBlock(frontier, first_index, leaves, toSize);
+    for (const { first_index, leaves } of blocks) appendBlock(frontier, first_index, leaves, toSize);
     if (frontier.size === reached) return;
   }
 }

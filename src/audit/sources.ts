@@ -3,9 +3,9 @@
 
 import { LRUCache } from 'lru-cache';
 import { growingTo } from '../base/growing-to.ts';
+import { SourceRows } from '../cell/audit-sources.ts';
 import type { Keyring } from '../cell/keyring.ts';
-import type { CellRows, TableRows } from '../cell/rows.ts';
-import type { Sql } from '../cell/sql.ts';
+import type { CellRows } from '../cell/rows.ts';
 import { dataKeyOf, prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
 import { sha256 } from '../crypto/primitives.ts';
 
@@ -14,30 +14,21 @@ export interface RequestSource {
   readonly userAgent: string;
 }
 
-interface SourceRow {
-  source_id: string;
-  wrapped_key: Uint8Array;
-  key_id: string;
-  value: Uint8Array;
-}
-
 const encoder = new TextEncoder();
 
 export class AuditSources {
-  readonly #sql: Sql;
   readonly #keyring: Keyring;
-  readonly #rows: TableRows<SourceRow>;
+  readonly #rows: SourceRows;
   /** Since the last commit, in order. */
   readonly #added: string[] = [];
   readonly #known = new LRUCache<string, string>(growingTo(5_000));
 
   constructor(rows: CellRows) {
-    this.#sql = rows.sql;
     this.#keyring = rows.keyring;
-    this.#rows = rows.of('audit_source');
+    this.#rows = new SourceRows(rows);
   }
 
-  /** The id for this source; writes its sealed row the first time. Call inside a batch. */
+  /** The id for this source; writes its sealed row the first time. */
   idFor(source: RequestSource): string {
     const memo = `${source.address}\n${source.userAgent}`;
     const known = this.#known.get(memo);
@@ -58,7 +49,7 @@ export class AuditSources {
    * SECURITY: the id is a hash of the sealed bytes, so the address of one event cannot be put under another.
    */
   find(sourceId: string): RequestSource | undefined {
-    const [row] = this.#rows.intact(this.#sql.all<SourceRow>(`${this.#rows.select} WHERE source_id = ?`, sourceId));
+    const row = this.#rows.find(sourceId);
     if (row === undefined || idOf(row.value) !== sourceId) return undefined;
     try {
       const tenantKey = this.#keyring.byId('audit_pii', dataKeyOf(row.wrapped_key).keyId);

@@ -1,6 +1,7 @@
 // SQL that the forecast asks of credentials: whose review is due, who ended, who ends when, how many grants one account has. Ids and sums
 // only: whoever works on a credential reads its checked row first.
 import type { Lookup } from './access.ts';
+import type { CellRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 /** Where a page of ends stops: rows are ordered by day and id. */
@@ -26,8 +27,8 @@ export const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('
 export class ForecastStore {
   readonly #sql: Sql;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
   }
 
   /** Longest due first, whatever became of the credential since. */

@@ -2,13 +2,14 @@
 // its checked row first.
 import type { Lookup } from './access.ts';
 import { CLIENT, LIVE_GRANT } from './forecasts.ts';
+import type { CellRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 export class RevocationStore {
   readonly #sql: Sql;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
   }
 
   /** Longest due first, whatever became of the credential since. */

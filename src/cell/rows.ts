@@ -6,6 +6,7 @@ import { rowMacV2 } from '../crypto/row-mac.ts';
 import type { Anchor } from './anchor.ts';
 import { TAG_BYTES } from './anchor-chunk.ts';
 import type { Keyring } from './keyring.ts';
+import { LogRows } from './log-rows.ts';
 import type { CellKind } from './migrations.ts';
 import type { Sql, SqlValue } from './sql.ts';
 import { type PreparedTable, tableOf } from './tables.ts';
@@ -35,6 +36,8 @@ export class CellRows {
   readonly sql: Sql;
   readonly keyring: Keyring;
   readonly anchor: Anchor;
+  /** Of the audit log, whose blocks and heads are not in the map. */
+  readonly log: LogRows;
   /** Set by who keeps the book of damage. */
   onDamage: OnDamage = () => {};
   readonly #tables = new Map<string, TableRows<object>>();
@@ -44,6 +47,7 @@ export class CellRows {
     this.sql = sql;
     this.keyring = keyring;
     this.anchor = anchor;
+    this.log = new LogRows(sql);
   }
 
   /** The same object for the same table. */

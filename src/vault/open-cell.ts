@@ -126,7 +126,7 @@ export function openCell(options: CellOptions): OpenCell {
     tokens: new TokenStore(rows),
     idempotency: new IdempotencyStore(rows),
     keyRotations: new KeyRotationStore(rows),
-    events: new AuditReader(sql),
+    events: new AuditReader(rows.log),
   };
 }
 
@@ -196,7 +196,7 @@ function adopt(rows: CellRows, { opening, around, sql }: CellOptions, incarnatio
   const witnessed = opening.witnessed === undefined ? undefined : readWitnessed(keyring, opening.witnessed);
   if (opening.anchored === true || witnessed?.anchor !== undefined || !isUnanchored(sql))
     fail('integrity', 'stored data failed its check', { evidence: 'anchor: the head is missing' });
-  if (witnessed !== undefined) refuseOlder(sql, log, witnessed, keyring);
+  if (witnessed !== undefined) refuseOlder(rows, log, witnessed);
   const adoption = beginState(rows, incarnationId, log, around.clock, around.entropy);
   return { ...adoption, isNew: log.size === 0 };
 }
@@ -246,7 +246,7 @@ function readWitnessed(keyring: Keyring, note: string | undefined): Checkpoint |
 
 /** SECURITY: a database put back from yesterday, or one that went another way, does not continue what was shown outside (CR-03, D13, D15). */
 function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array | undefined): void {
-  const { anchor, keyring, sql } = rows;
+  const { anchor } = rows;
   const { position, log } = anchor;
   const seen = witnessed.anchor;
   if (seen !== undefined) {
@@ -256,13 +256,13 @@ function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array
     if (isBehind || isOther) behind('the state is older than its last witnessed checkpoint, or went another way since');
   }
   if (anchor.incarnationId !== witnessed.incarnation) behind('the database is another incarnation than the witnessed one');
-  refuseOlder(sql, log, witnessed, keyring);
+  refuseOlder(rows, log, witnessed);
 }
 
-function refuseOlder(sql: Sql, log: LogHead, witnessed: Checkpoint, keyring: Keyring): void {
+function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void {
   if (log.stateSequence < witnessed.stateSequence) behind('the database is older than its last witnessed checkpoint');
-  refuseOtherLog(sql, log, witnessed.size, witnessed.root);
-  if (keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
+  refuseOtherLog(rows.log, log, witnessed.size, witnessed.root);
+  if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
 }
 
 function refuseMissingWitness(cellId: string): never {

@@ -3,12 +3,13 @@
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
-import type { CheckpointRow, EventFilter } from '../audit/audit-reader.ts';
+import type { EventFilter } from '../audit/audit-reader.ts';
 import type { AuditEvent } from '../audit/event.ts';
 import { ExportText, type IndexRange, lineBytes } from '../audit/export-lines.ts';
 import type { RequestSource } from '../audit/sources.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
+import type { CheckpointRow } from '../cell/log-rows.ts';
 import type { CellHandle, CellJob } from './cell-handle.ts';
 
 /** A job of a cell whose log can be read: a tenant's or the home cell's. */

@@ -95,8 +95,8 @@ export class TenantJob {
     this.runs = new RunStore(this.core.rows);
     this.alerts = new AlertStore(this.core.rows);
     this.connections = new ConnectionStore(this.core.rows);
-    this.forecasts = new ForecastStore(sql);
-    this.revocations = new RevocationStore(sql);
+    this.forecasts = new ForecastStore(this.core.rows);
+    this.revocations = new RevocationStore(this.core.rows);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,

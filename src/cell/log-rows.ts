@@ -1,0 +1,158 @@
+// The audit log as it lies in the cell's tables: blocks of events with their leaf hashes, and signed heads. What they mean is src/audit's;
+// that they are not in the map, tables.ts explains. It must never change a block that is stored.
+import type { Lookup } from './access.ts';
+import type { Sql } from './sql.ts';
+
+/** The events of one batch. */
+export interface LogBlock {
+  first_index: number;
+  events: number;
+  /** One line an event. */
+  bytes: Uint8Array;
+  /** Their leaf hashes, one after the other. */
+  leaves: Uint8Array;
+}
+
+/** What is known of a block without reading its events. */
+export interface BlockFacts {
+  first_index: number;
+  events: number;
+  /** When its batch ended: no event in it is younger. */
+  last_at: number;
+  /** Bytes of its events. */
+  size: number;
+}
+
+export interface CheckpointRow {
+  size: number;
+  at: number;
+  note: string;
+}
+
+const FACTS = 'SELECT first_index, events, last_at, length(bytes) AS size FROM audit_block';
+
+/** Blocks and signed heads of one cell. */
+export class LogRows {
+  readonly #sql: Sql;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  // ---- writing: the log does, as the last thing of a batch
+
+  append({ first_index, events, bytes, leaves }: LogBlock, lastAtMs: number): void {
+    this.#sql.run(
+      'INSERT INTO audit_block (first_index, events, last_at, bytes, leaves) VALUES (?, ?, ?, ?, ?)',
+      first_index,
+      events,
+      lastAtMs,
+      bytes,
+      leaves,
+    );
+  }
+
+  /** Takes the place of an older head of the same size. */
+  saveHead({ size, at, note }: CheckpointRow, frontier: Uint8Array): void {
+    this.#sql.run(
+      'INSERT INTO checkpoint (size, at, note, frontier) VALUES (?, ?, ?, ?) ' +
+        'ON CONFLICT (size) DO UPDATE SET at = excluded.at, note = excluded.note, frontier = excluded.frontier',
+      size,
+      at,
+      note,
+      frontier,
+    );
+  }
+
+  // ---- reading at an opening, before anybody asks for anything
+
+  /** The size of the newest signed head up to `size`; undefined when there is none. */
+  signedSizeUpTo(size: number): number | undefined {
+    const row = this.#sql.get<{ size: number | null }>('SELECT max(size) AS size FROM checkpoint WHERE size <= ?', size);
+    return row?.size ?? undefined;
+  }
+
+  /** As it was kept beside the signed head of that size. */
+  frontierAt(size: number): Uint8Array | undefined {
+    const row = this.#sql.get<{ frontier: Uint8Array | null }>('SELECT frontier FROM checkpoint WHERE size = ?', size);
+    return row?.frontier ?? undefined;
+  }
+
+  /** Oldest first from the block that holds the event `index`, of blocks that begin before `beforeIndex`. */
+  leavesFrom(index: number, beforeIndex: number, maxRows: number): Pick<LogBlock, 'first_index' | 'leaves'>[] {
+    const start = 'SELECT max(first_index) AS first_index FROM audit_block WHERE first_index <= ?';
+    const from = this.#sql.get<{ first_index: number | null }>(start, index)?.first_index ?? 0;
+    return this.#sql.all(
+      'SELECT first_index, leaves FROM audit_block WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?',
+      from,
+      beforeIndex,
+      maxRows,
+    );
+  }
+
+  // ---- reading
+
+  newestBlock(access: Lookup): BlockFacts | undefined {
+    access.check();
+    return this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
+  }
+
+  /** The last block that begins at or before the event `index`. */
+  blockAt(access: Lookup, index: number): BlockFacts | undefined {
+    access.check();
+    return this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, index);
+  }
+
+  /** Newest first, of those that begin before `beforeIndex`, down to `floor`. */
+  blocksBefore(access: Lookup, beforeIndex: number, floor: number, maxRows: number): BlockFacts[] {
+    access.check();
+    return this.#sql.all<BlockFacts>(
+      `${FACTS} WHERE first_index < ? AND first_index >= ? ORDER BY first_index DESC LIMIT ?`,
+      beforeIndex,
+      floor,
+      maxRows,
+    );
+  }
+
+  /** Oldest first, of those that begin at `fromIndex` or later and before `beforeIndex`. */
+  blocksFrom(access: Lookup, fromIndex: number, beforeIndex: number, maxRows: number): BlockFacts[] {
+    access.check();
+    return this.#sql.all<BlockFacts>(
+      `${FACTS} WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?`,
+      fromIndex,
+      beforeIndex,
+      maxRows,
+    );
+  }
+
+  /** Undefined when there is no such block. */
+  bytesOf(access: Lookup, firstIndex: number): Uint8Array | undefined {
+    access.check();
+    return this.#sql.get<Pick<LogBlock, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', firstIndex)?.bytes;
+  }
+
+  /** Whole blocks, oldest first, that begin from `fromIndex` to `throughIndex`. */
+  wholeBlocks(access: Lookup, fromIndex: number, throughIndex: number): LogBlock[] {
+    access.check();
+    return this.#sql.all<LogBlock>(
+      'SELECT first_index, events, bytes, leaves FROM audit_block WHERE first_index >= ? AND first_index <= ? ORDER BY first_index',
+      fromIndex,
+      throughIndex,
+    );
+  }
+
+  newestHead(access: Lookup): CheckpointRow | undefined {
+    access.check();
+    return this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size >= 0 ORDER BY size DESC LIMIT 1');
+  }
+
+  /** Smallest first, above `aboveSize` up to `throughSize`. */
+  heads(access: Lookup, aboveSize: number, throughSize: number): CheckpointRow[] {
+    access.check();
+    return this.#sql.all<CheckpointRow>(
+      'SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size',
+      aboveSize,
+      throughSize,
+    );
+  }
+}
