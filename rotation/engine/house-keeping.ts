@@ -8,23 +8,18 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
   let moved = 0;
   for (;;) {
     const rows = await vault.submit(() => rewrapBatch(vault));
-    if (rows === 0) {
-      // A second, empty pass books the purposes that had nothing left.
-      if ((await vault.submit(() => rewrapBatch(vault))) === 0) return moved;
-      continue;
-    }
+    if (rows === 0) return moved;
     moved += rows;
   }
 }
 
 /** Removes expired tokens, remembered answers and assertion ids, once the clock is steady (D17). Inside a job. */
-export function purgeExpired(vault: TenantVault): number {
-  if (!vault.around.clock.isSteady()) return 0;
+export function purgeExpired(vault: TenantVault): void {
+  if (!vault.around.clock.isSteady()) return;
   const now = vault.around.clock.now();
   vault.door.keepBooks('purge', (books) => {
     vault.core.tokens.purgeExpired(books, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
     vault.core.idempotency.purgeExpired(books, now, LIMITS.dueWorkBatchRows);
     vault.workloads.purgeAssertions(books, now);
   });
-  return 0;
 }
