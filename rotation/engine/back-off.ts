@@ -7,6 +7,6 @@ export interface BackOff {
 
 /** Doubles with every failed try up to the bound, less up to half of it by chance. @param tries failed so far, 1 or more */
 export function backOffMs({ baseMs, maxMs }: BackOff, tries: number, fraction: number): number {
-  const doubled = baseMs * 2 ** Math.min(Math.max(tries, 1) - 1, 20);
+  const doubled = baseMs * 2 ** (Math.max(tries, 1) - 1);
   return Math.min(doubled, maxMs) * (0.5 + fraction / 2);
 }

@@ -9,23 +9,18 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
   let moved = 0;
   for (;;) {
     const rows = await vault.submit((job) => rewrapBatch(job));
-    if (rows === 0) {
-      // A second, empty pass books the purposes that had nothing left.
-      if ((await vault.submit((job) => rewrapBatch(job))) === 0) return moved;
-      continue;
-    }
+    if (rows === 0) return moved;
     moved += rows;
   }
 }
 
 /** Removes expired tokens, remembered answers and assertion ids, once the clock is steady (D17). */
-export function purgeExpired(job: TenantJob): number {
-  if (!job.around.clock.isSteady()) return 0;
+export function purgeExpired(job: TenantJob): void {
+  if (!job.around.clock.isSteady()) return;
   const now = job.around.clock.now();
   job.door.keepBooks('purge', (books) => {
     job.core.tokens.purgeExpired(books, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
     job.core.idempotency.purgeExpired(books, now, LIMITS.dueWorkBatchRows);
     job.workloads.purgeAssertions(books, now);
   });
-  return 0;
 }

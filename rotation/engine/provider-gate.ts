@@ -45,6 +45,7 @@ interface Breaker {
 /** A tenth of a second's worth may come at once, so that no span of time sees more than the budget. */
 const BURST_SECONDS = 0.1;
 const KEPT_MAX_COUNT = 10_000;
+const NEVER_MS = Number.NEGATIVE_INFINITY;
 
 export class ProviderGate {
   readonly #clock: Clock;
@@ -62,7 +63,6 @@ export class ProviderGate {
     const breaker = this.#breaker(endpoint);
     const forMs = urgency === 'request' ? 0 : Math.max(throttledFor(host, now), heldFor(breaker, now, urgency));
     if (forMs > 0) return { kind: 'held', forMs };
-    if (breaker.probing) breaker.probeUntilMs = now + PROBE_MAX_MS;
     const perMs = perMsOf(budget);
     const burst = burstOf(budget);
     host.tokens = Math.min(burst, host.tokens + Math.max(0, now - host.filledAtMs) * perMs);
@@ -70,6 +70,7 @@ export class ProviderGate {
     const afterMs = Math.max(0, (1 - host.tokens) / perMs);
     if (afterMs > maxWaitMs) return { kind: 'held', forMs: afterMs - maxWaitMs };
     host.tokens -= 1;
+    breaker.probeUntilMs = now + PROBE_MAX_MS;
     return { kind: 'go', afterMs: Math.ceil(afterMs) };
   }
 
@@ -79,7 +80,7 @@ export class ProviderGate {
     if (host === undefined || breaker === undefined) return;
     const now = this.#clock.now();
     if (report.kind === 'none') {
-      breaker.probeUntilMs = 0;
+      breaker.probeUntilMs = NEVER_MS;
     } else if (report.kind === 'failed') {
       noteFailure(breaker, now);
     } else {
@@ -95,8 +96,8 @@ export class ProviderGate {
     return kept(this.#hosts, hostOf(endpoint), () => ({
       tokens: burstOf(budget),
       filledAtMs: now,
-      throttledUntilMs: 0,
-      throttledAtMs: 0,
+      throttledUntilMs: NEVER_MS,
+      throttledAtMs: NEVER_MS,
     }));
   }
 
@@ -104,11 +105,11 @@ export class ProviderGate {
     return kept(this.#breakers, endpoint, () => ({
       failures: 0,
       opened: 0,
-      openUntilMs: 0,
-      openedAtMs: 0,
+      openUntilMs: NEVER_MS,
+      openedAtMs: NEVER_MS,
       probing: false,
-      probeUntilMs: 0,
-      failedAtMs: 0,
+      probeUntilMs: NEVER_MS,
+      failedAtMs: NEVER_MS,
     }));
   }
 }
@@ -125,22 +126,22 @@ function kept<T>(map: Map<string, T>, name: string, make: () => T): T {
 function noteFailure(breaker: Breaker, now: number): void {
   breaker.failures += 1;
   breaker.failedAtMs = now;
-  breaker.probeUntilMs = 0;
+  breaker.probeUntilMs = NEVER_MS;
   // What was under way when it opened, and what a reader found out meanwhile, says nothing new.
   if (isOpen(breaker, now) || (!breaker.probing && breaker.failures < LIMITS.breakerFailures)) return;
   breaker.openedAtMs = now;
-  breaker.openUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** Math.min(breaker.opened, 20), LIMITS.breakerOpenMaxMs);
+  breaker.openUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** breaker.opened, LIMITS.breakerOpenMaxMs);
   breaker.opened += 1;
   breaker.probing = true;
 }
 
 function throttledFor({ throttledUntilMs, throttledAtMs }: Host, now: number): number {
-  return isSet(throttledAtMs, now) && isAhead(throttledUntilMs, now, LIMITS.refreshWaitMaxMs) ? throttledUntilMs - now : 0;
+  return isSet(throttledAtMs, now) ? Math.max(0, throttledUntilMs - now) : 0;
 }
 
 function heldFor(breaker: Breaker, now: number, urgency: Urgency): number {
   // One probe at a time, whoever sends it.
-  if (breaker.probing && isAhead(breaker.probeUntilMs, now, PROBE_MAX_MS)) return LIMITS.breakerOpenMs / 10;
+  if (breaker.probing && isUnderWay(breaker, now)) return LIMITS.breakerOpenMs / 10;
   if (!isOpen(breaker, now)) return 0;
   const forMs = breaker.openUntilMs - now;
   const probeAtMs = isSet(breaker.failedAtMs, now) ? breaker.failedAtMs + LIMITS.breakerProbeMs : now;
@@ -148,7 +149,7 @@ function heldFor(breaker: Breaker, now: number, urgency: Urgency): number {
 }
 
 function isOpen({ openUntilMs, openedAtMs }: Breaker, now: number): boolean {
-  return isSet(openedAtMs, now) && isAhead(openUntilMs, now, LIMITS.refreshWaitMaxMs);
+  return isSet(openedAtMs, now) && openUntilMs > now;
 }
 
 /** Not set by a clock that was ahead of this one. */
@@ -169,9 +170,9 @@ export function togetherAfter(nowMs: number, afterMs: number): number {
   return afterMs + spanMs - ((nowMs + afterMs) % spanMs);
 }
 
-/** An instant further ahead than any that is ever set was set by a clock that went astray. */
-function isAhead(atMs: number, nowMs: number, maxMs: number): boolean {
-  return atMs > nowMs && atMs <= nowMs + maxMs;
+/** An end further ahead than any that is ever set was set by a clock that was ahead of this one. */
+function isUnderWay({ probeUntilMs }: Breaker, now: number): boolean {
+  return probeUntilMs > now && probeUntilMs <= now + PROBE_MAX_MS;
 }
 
 function perSecondOf(budget: RateBudget): number {

@@ -48,11 +48,11 @@ export function finishRun(
   job: TenantJob,
   access: WriteAccess,
   run: RunRow,
-  end: Partial<RunRow>,
+  end: Partial<RunRow> & { readonly step: string; readonly outcome: string },
   evidence: string | null = null,
 ): void {
   const now = job.around.clock.now();
   job.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
-  job.runs.journal(access, run.id, { step: end.step ?? 'finished', status: end.outcome ?? '', at: now, evidence });
+  job.runs.journal(access, run.id, { step: end.step, status: end.outcome, at: now, evidence });
   job.dueChanged();
 }

@@ -165,7 +165,7 @@ export class RunEngine implements Refresher {
     const { vault } = this.#o;
     // Refreshes first and each part by itself: one damaged row must not keep a tenant's grants from being refreshed (CR-01).
     const failures: unknown[] = [];
-    const part = async (work: () => number | Promise<number>): Promise<number> => {
+    const part = async <T>(work: () => T | Promise<T>): Promise<T | 0> => {
       try {
         return await work();
       } catch (error) {

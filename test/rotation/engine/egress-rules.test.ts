@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkAddresses, checkTarget, judgeAddress } from '../../../rotation/engine/egress-rules.ts';
+import { checkAddresses, checkTarget, judgeAddress, literalAddress, readBounded } from '../../../rotation/engine/egress-rules.ts';
 import { requestTo } from '../kit.ts';
 
 describe('an address', () => {
@@ -24,6 +24,7 @@ describe('an address', () => {
     ['unspecified', '::'],
     ['link-local', 'fe80::1'],
     ['a zone', 'fe80::1%eth0'],
+    ['a public address in a zone', '2606:4700::1111%eth0'],
     ['unique local', 'fc00::1'],
     ['multicast', '224.0.0.1'],
     ['broadcast', '255.255.255.255'],
@@ -56,6 +57,8 @@ describe('a target', () => {
     ['https://0177.0.0.1/', 'address_blocked'],
     ['http://api.example.com/', 'request_refused'],
     ['https://user:not-a-real-secret@api.example.com/', 'request_refused'],
+    ['https://user@api.example.com/', 'request_refused'],
+    ['https://:not-a-real-secret@api.example.com/', 'request_refused'],
     ['ftp://api.example.com/', 'request_refused'],
     ['file:///etc/passwd', 'request_refused'],
     ['/token', 'request_refused'],
@@ -79,6 +82,7 @@ describe('a target', () => {
     ['https://acme.my.example.com/', '*.my.example.com', true],
     ['https://a.b.my.example.com/', '*.my.example.com', true],
     ['https://my.example.com/', '*.my.example.com', false],
+    ['https://.my.example.com/', '*.my.example.com', false],
     ['https://evilmy.example.com/', '*.my.example.com', false],
     ['https://my.example.com.evil.example/', '*.my.example.com', false],
     ['https://acme.my.example.com:8443/', '*.my.example.com', false],
@@ -103,6 +107,15 @@ describe('the addresses of a name', () => {
     );
   });
 
+  it.each([
+    [['8.8.8.8', '2606:4700::1111'], 'https://api.example.com/', false],
+    [['8.8.8.8'], 'https://api.example.com/', true],
+    [['127.0.0.1', '8.8.8.8'], 'https://api.example.com/', true],
+    [['127.0.0.1', '::1'], 'http://localhost:8421/', true],
+  ])('%j may be called as %s (loopback allowed: %s)', (addresses, url, allowLoopback) => {
+    expect(() => checkAddresses(new URL(url), addresses, allowLoopback)).not.toThrow();
+  });
+
   it('are never public for http', () => {
     const check = () => checkAddresses(new URL('http://api.example.com/'), ['8.8.8.8'], true);
     expect(check).toThrowError(expect.objectContaining({ reason: 'request_refused' }));
@@ -110,5 +123,38 @@ describe('the addresses of a name', () => {
 
   it('must exist', () => {
     expect(() => checkAddresses(https, [], false)).toThrowError(expect.objectContaining({ reason: 'dns_failed' }));
+  });
+});
+
+describe('an address written as such', () => {
+  it.each([
+    ['https://127.0.0.1:8421/', '127.0.0.1'],
+    ['https://0x7f.1/', '127.0.0.1'],
+    ['https://[::1]:8421/', '::1'],
+    ['https://api.example.com/', undefined],
+    ['https://127.0.0.1.example.com/', undefined],
+  ])('%s names %s', (url, address) => {
+    expect(literalAddress(new URL(url))).toBe(address);
+  });
+});
+
+describe('the body of an answer', () => {
+  const read: number[] = [];
+  async function* inChunks(...lengths: number[]) {
+    read.length = 0;
+    for (const [index, length] of lengths.entries()) {
+      read.push(length);
+      yield new Uint8Array(length).fill(index + 1);
+    }
+  }
+
+  it('is put together in order, up to the bound exactly', async () => {
+    expect([...(await readBounded(inChunks(2, 1, 3), 6))]).toEqual([1, 1, 2, 3, 3, 3]);
+    expect(await readBounded(inChunks(), 0)).toHaveLength(0);
+  });
+
+  it('is refused at the first byte beyond the bound, and the rest is not read', async () => {
+    await expect(readBounded(inChunks(4, 3, 5), 6)).rejects.toMatchObject({ reason: 'answer_too_large' });
+    expect(read).toEqual([4, 3]);
   });
 });

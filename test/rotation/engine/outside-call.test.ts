@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type CallPorts, makeCall, type OutsideCall } from '../../../rotation/engine/outside-call.ts';
+import { type CallPorts, callPorts, makeCall, type OutsideCall } from '../../../rotation/engine/outside-call.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import type { FaultPoint } from '../../../src/base/faults.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
 import { testTenant } from '../../kit/vaults.ts';
 
 /** What happened, in order. */
@@ -15,6 +16,7 @@ async function scene(changes: Partial<OutsideCall<string, string, string>> = {},
       begun: 'refresh.after-intent',
       before: 'refresh.before-call',
       after: 'refresh.after-call',
+      settling: 'refresh.before-store',
       settled: 'refresh.after-store',
     },
     begin: () => {
@@ -55,10 +57,19 @@ describe('an outside call', () => {
       'refresh.before-call',
       'call attempt',
       'refresh.after-call',
+      'refresh.before-store',
       'settle attempt outcome',
       'refresh.after-store',
       'let go',
       'release',
+    ]);
+  });
+
+  it('passes no fault point that it does not name', async () => {
+    const { told } = await scene({ points: { before: 'refresh.before-call', after: 'refresh.after-call' } });
+    expect(told.filter((what) => what.startsWith('refresh.') || what === 'undefined')).toEqual([
+      'refresh.before-call',
+      'refresh.after-call',
     ]);
   });
 
@@ -87,6 +98,58 @@ describe('an outside call', () => {
       result: 'the disk is full',
     });
     refusals = 3;
+    expect(await scene({ settle, mustBeKept: () => true }, { isStopping: () => false })).toMatchObject({ result: 'stored' });
+    refusals = 3;
     expect(await scene({ settle, mustBeKept: () => false })).toMatchObject({ result: 'the disk is full' });
+  });
+
+  it.each([
+    ['a disk that cannot be written', new KeyturnError('storage_unavailable', 'no disk'), LIMITS.storeTriesMax],
+    ['a full disk', full(), LIMITS.storeTriesMax],
+    ['another refusal of ours', new KeyturnError('integrity', 'damaged'), 1],
+    ['a defect that only looks like one', Object.assign(new Error('not ours'), { code: 'storage_full' }), 1],
+  ])('whose outcome exists nowhere else is stored in spite of %s as often as that makes sense', async (_, error, tries) => {
+    let stores = 0;
+    const settle = () => {
+      stores += 1;
+      throw error;
+    };
+    const { result } = await scene({ settle, mustBeKept: () => true });
+    expect([result, stores]).toEqual([error.message, tries]);
+  });
+
+  it('begins in a job of its own, or in one that may wait for others where nobody waits for it', async () => {
+    const { vault } = await testTenant();
+    const jobs: string[] = [];
+    const noting = new Proxy(vault, {
+      get: (of, name) => {
+        if (name !== 'submit' && name !== 'submitUnhurried') return Reflect.get(of, name, of);
+        return <T>(job: () => T) => {
+          jobs.push(name);
+          return of.submit(job);
+        };
+      },
+    });
+    const wait = () => Promise.resolve();
+    for (const isUnhurried of [false, true, undefined])
+      await makeCall(
+        { vault: noting, wait, ...(isUnhurried === undefined ? {} : { isUnhurried }) },
+        {
+          points: { before: 'refresh.before-call', after: 'refresh.after-call' },
+          begin: () => ({ kind: 'go', attempt: 1 }),
+          call: async () => 2,
+          settle: () => 3,
+        },
+      );
+    expect(jobs).toEqual(['submit', 'submit', 'submitUnhurried', 'submit', 'submit', 'submit']);
+  });
+
+  it('of no engine waits by the timer of its vault', async () => {
+    const { vault, wakes } = await testTenant();
+    wakes.length = 0;
+    const waited = callPorts(vault).wait(1);
+    expect(wakes).toHaveLength(1);
+    wakes[0]?.();
+    await waited;
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { inPool } from '../../../rotation/engine/pool.ts';
+import { inPool, sumOf } from '../../../rotation/engine/pool.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 
 const items = Array.from({ length: 20 }, (_, i) => i);
@@ -37,5 +37,44 @@ describe('a pool', () => {
       return item === 3 ? 'stop' : 'done';
     });
     expect([done, seen]).toEqual([3, [0, 1, 2, 3]]);
+  });
+
+  it('has nothing to do for nothing, and no more workers than items', async () => {
+    expect(await inPool([], 3, async () => 'done')).toBe(0);
+    let begun = 0;
+    await inPool([1, 2], 9, async () => {
+      begun += 1;
+      return 'done';
+    });
+    expect(begun).toBe(2);
+  });
+
+  it('counts a turn that went wrong in no case, whatever went wrong', async () => {
+    const failing = [
+      new KeyturnError('unavailable', 'closing'),
+      new KeyturnError('integrity', 'damaged'),
+      new Error('unavailable'),
+    ];
+    for (const [index, error] of failing.entries()) {
+      const ended = inPool([1, 2, 3], 3, async (item) => {
+        if (item === 2) throw error;
+        return 'done';
+      });
+      if (index === 0) expect(await ended).toBe(2);
+      else await expect(ended).rejects.toBe(error);
+    }
+    const foreign = Object.assign(new Error('foreign'), { code: 'unavailable' });
+    await expect(inPool([1], 1, () => Promise.reject(foreign))).rejects.toBe(foreign);
+  });
+});
+
+describe('pools that ran beside each other', () => {
+  it('sum up what was done, and tell the first failure', async () => {
+    const done = [3, 0, 4].map((value) => Promise.resolve(value));
+    expect(sumOf(await Promise.allSettled(done))).toBe(7);
+    expect(sumOf([])).toBe(0);
+    const failed = [Promise.reject(new Error('first')), Promise.reject(new Error('second'))];
+    const ends = await Promise.allSettled([...done, ...failed]);
+    expect(() => sumOf(ends)).toThrow('first');
   });
 });

@@ -12,6 +12,11 @@ beforeEach(() => {
 });
 
 const admit = (endpoint = A) => gate.admit(endpoint, undefined, 0).kind;
+const heldMs = (endpoint = A) => {
+  const admission = gate.admit(endpoint, undefined, 0);
+  return admission.kind === 'held' ? admission.forMs : 0;
+};
+const PROBE_MAX_MS = 2 * LIMITS.providerTimeoutMs;
 const fail = (times: number, endpoint = A) => {
   for (let i = 0; i < times; i++) gate.report(endpoint, { kind: 'failed' });
 };
@@ -79,6 +84,64 @@ describe('the breaker of a provider', () => {
     expect(admit()).toBe('go');
   });
 
+  it('is not opened further by what was under way when it opened', () => {
+    admit();
+    fail(LIMITS.breakerFailures + 5);
+    expect(heldMs()).toBe(LIMITS.breakerOpenMs);
+    nowMs += LIMITS.breakerOpenMs;
+    expect(admit()).toBe('go');
+    fail(1);
+    expect(heldMs()).toBe(2 * LIMITS.breakerOpenMs);
+  });
+
+  it('says when to ask again while its probe is under way', () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    nowMs += LIMITS.breakerOpenMs;
+    expect(admit()).toBe('go');
+    expect(heldMs()).toBe(LIMITS.breakerOpenMs / 10);
+    nowMs += PROBE_MAX_MS - 1;
+    expect(admit()).toBe('held');
+    nowMs += 1;
+    expect(admit()).toBe('go');
+  });
+
+  it('has its probe taken by what goes only, not by what the budget of the host holds back', () => {
+    const budget = { requests: 1, perSeconds: 60 };
+    const ask = () => gate.admit(A, budget, 0).kind;
+    ask();
+    fail(LIMITS.breakerFailures);
+    nowMs += LIMITS.breakerOpenMs;
+    expect(ask()).toBe('held');
+    nowMs += 90_000;
+    expect([ask(), ask()]).toEqual(['go', 'held']);
+  });
+
+  it('does not wait for a probe that a clock ahead of this one began', () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    nowMs += LIMITS.breakerOpenMs;
+    expect(admit()).toBe('go');
+    nowMs -= 1;
+    expect(heldMs()).toBe(1);
+    expect(gate.admit(A, undefined, 0, 'read').kind).toBe('go');
+  });
+
+  it('learns nothing of an endpoint that nobody asked for', () => {
+    fail(LIMITS.breakerFailures);
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    expect(admit()).toBe('go');
+  });
+
+  it('stays open over a clock put back by no more than clocks differ, and over no more than that', () => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    nowMs -= LIMITS.clockSkewMs;
+    expect(heldMs()).toBe(LIMITS.clockSkewMs + LIMITS.breakerOpenMs);
+    nowMs -= 1;
+    expect(admit()).toBe('go');
+  });
+
   it('does not stay open for ever when the clock is put back', () => {
     nowMs += 30 * 86_400_000;
     admit();
@@ -125,6 +188,29 @@ describe('somebody who waits for a token', () => {
     expect(gate.admit(A, undefined, 0, 'read')).toEqual({ kind: 'held', forMs: 60_000 });
   });
 
+  it('by a read looks at once where the last failure was noted by a clock ahead of this one', () => {
+    open();
+    for (let turn = 0; turn < 20; turn++) {
+      nowMs += LIMITS.breakerOpenMaxMs;
+      if (admit() === 'go') fail(1);
+    }
+    const openedAtMs = nowMs;
+    nowMs += 5 * 60_000;
+    expect(gate.admit(A, undefined, 0, 'read').kind).toBe('go');
+    fail(1);
+    expect(gate.admit(A, undefined, 0, 'read')).toEqual({ kind: 'held', forMs: LIMITS.breakerProbeMs });
+    nowMs = openedAtMs;
+    expect([admit(), gate.admit(A, undefined, 0, 'read').kind]).toEqual(['held', 'go']);
+  });
+
+  it('by a read is told the end of the outage where that comes before the next probe', () => {
+    open();
+    nowMs += LIMITS.breakerOpenMs - 1_000;
+    expect(gate.admit(A, undefined, 0, 'read').kind).toBe('go');
+    fail(1);
+    expect(gate.admit(A, undefined, 0, 'read')).toEqual({ kind: 'held', forMs: 1_000 });
+  });
+
   it('by a request is never held, for it is one call that somebody asked for', () => {
     open();
     expect(gate.admit(A, undefined, 0, 'request').kind).toBe('go');
@@ -158,11 +244,76 @@ describe('a provider that throttles', () => {
   });
 });
 
+describe('a provider that throttles twice', () => {
+  it('is left alone until the later of the two ends', () => {
+    admit();
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    admit(A);
+    gate.admit(A, undefined, 0, 'request');
+    gate.report(A, { kind: 'throttled', retryAfterMs: 5_000 });
+    expect(heldMs()).toBe(60_000);
+    gate.admit(A, undefined, 0, 'request');
+    gate.report(A, { kind: 'throttled', retryAfterMs: 90_000 });
+    expect(heldMs()).toBe(90_000);
+  });
+
+  it('is left alone by a clock put back no further than clocks differ, and by no other', () => {
+    admit();
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    nowMs -= LIMITS.clockSkewMs;
+    expect(heldMs()).toBe(60_000 + LIMITS.clockSkewMs);
+    nowMs -= 1;
+    expect(admit()).toBe('go');
+  });
+});
+
+describe('the memory of the gate', () => {
+  const KEPT = 10_000;
+  const others = (count: number, report: 'alive' | 'none') => {
+    for (let i = 0; i < count; i++) {
+      admit(`https://other-${i}.example/token`);
+      gate.report(`https://other-${i}.example/token`, { kind: report });
+    }
+  };
+
+  it.each([
+    [KEPT - 1, 'held'],
+    [KEPT, 'go'],
+  ])('is bounded: with %i endpoints beside it, a failing one is %s', (count, kind) => {
+    admit();
+    fail(LIMITS.breakerFailures);
+    others(count, 'none');
+    expect(admit()).toBe(kind);
+  });
+
+  it('may have lost the host of a report, which then says nothing', () => {
+    admit();
+    others(KEPT, 'alive');
+    expect(() => gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 })).not.toThrow();
+    expect(admit()).toBe('go');
+  });
+});
+
+describe('going together', () => {
+  it.each([0, 1, 99, 100, 101, 12_345])(
+    'is never before the own place in line, and within a tenth of a second (%i)',
+    (startMs) => {
+      for (let afterMs = 0; afterMs < 250; afterMs++) {
+        const together = togetherAfter(startMs, afterMs);
+        expect((startMs + together) % 100).toBe(0);
+        expect(together).toBeGreaterThan(afterMs);
+        expect(together).toBeLessThanOrEqual(afterMs + 100);
+      }
+    },
+  );
+});
+
 describe('the budget of a provider', () => {
   it.each([
     [undefined, 200, 1],
     [{ requests: 100, perSeconds: 10 }, 100, 10],
     [{ requests: 30, perSeconds: 1 }, 30, 1],
+    [{ requests: 1, perSeconds: 2 }, 1, 2],
   ])('of %j is never exceeded in any span, and used up to at least half', (budget, requests, perSeconds) => {
     const wentAt: number[] = [];
     const end = nowMs + 60_000;
@@ -174,6 +325,22 @@ describe('the budget of a provider', () => {
     const most = Math.max(...wentAt.map((from) => wentAt.filter((at) => at >= from && at < from + spanMs).length));
     expect(most).toBeLessThanOrEqual(requests);
     expect(wentAt.length).toBeGreaterThan((60 / perSeconds) * requests * 0.5 - 1);
+  });
+
+  it('is not refilled by a clock that was put back', () => {
+    const budget = { requests: 10, perSeconds: 1 };
+    expect(gate.admit(A, budget, 0).kind).toBe('go');
+    nowMs -= 500;
+    expect(gate.admit(A, budget, 0).kind).toBe('held');
+    nowMs += 112;
+    expect(gate.admit(A, budget, 0).kind).toBe('go');
+  });
+
+  it('says how long to wait where the line is longer than the caller accepts', () => {
+    const budget = { requests: 1, perSeconds: 2 };
+    expect(gate.admit(A, budget, 0)).toEqual({ kind: 'go', afterMs: 0 });
+    expect(gate.admit(A, budget, 3_999)).toEqual({ kind: 'held', forMs: 1 });
+    expect(gate.admit(A, budget, 4_000)).toEqual({ kind: 'go', afterMs: 4_000 });
   });
 
   it.each([
