@@ -2,8 +2,8 @@
 // It must never hand on an environment variable that makes Node print, dump or open what the process holds.
 import { mkdirSync } from 'node:fs';
 import inspector from 'node:inspector';
-import { join } from 'node:path';
-import { childEnvironment, runForeground } from './launch-node.mjs';
+import { delimiter, join } from 'node:path';
+import { runForeground } from './launch-node.mjs';
 
 const NODE_FLAGS = [
   '--disable-warning=ExperimentalWarning', // type stripping still warns in the first 24.x
@@ -29,16 +29,16 @@ export function runProduct(node, root, args) {
   return runForeground(program, rest, { env });
 }
 
+/** The environment of the service or the command; `KEYTURN_CALLER_ENVIRONMENT` lists what `keyturn run` has to undo for its child. */
 function productEnvironment(root) {
-  const env = childEnvironment(root);
-  const dropped = Object.fromEntries(DROPPED.filter((name) => env[name]).map((name) => [name, env[name]]));
+  const { KEYTURN_CALLER_ENVIRONMENT: _outer, ...env } = process.env;
+  const dropped = DROPPED.filter((name) => env[name]);
   for (const name of DROPPED) delete env[name];
-  const options = (dropped.NODE_OPTIONS ?? '').split(/\s+/).filter(Boolean);
+  const options = (process.env.NODE_OPTIONS ?? '').split(/\s+/).filter(Boolean);
   const kept = options.filter((option) => KEPT_OPTIONS.test(option));
   if (kept.length > 0) env.NODE_OPTIONS = kept.join(' ');
-  // For the program that `keyturn run` starts, which is not ours: it gets them as they were.
-  if (Object.keys(dropped).length > 0) env.KEYTURN_CALLER_ENVIRONMENT = JSON.stringify(dropped);
-  else delete env.KEYTURN_CALLER_ENVIRONMENT;
+  const path = pathBeforeNpm(root);
+  if (path !== undefined) env.PATH = path;
   const cache = join(root, 'node_modules', '.cache', 'keyturn');
   try {
     // SECURITY: cached code is executed, so nobody else may write there.
@@ -47,6 +47,17 @@ function productEnvironment(root) {
   } catch {
     // A read-only tree: start without a cache.
   }
-  const refused = Object.keys(dropped).filter((name) => name !== 'NODE_OPTIONS' || kept.length < options.length);
+  const changed = [...DROPPED, 'NODE_COMPILE_CACHE'].filter((name) => env[name] !== process.env[name]);
+  const before = changed.map((name) => [name, process.env[name] ?? null]);
+  if (before.length > 0) env.KEYTURN_CALLER_ENVIRONMENT = JSON.stringify(Object.fromEntries(before));
+  const refused = dropped.filter((name) => name !== 'NODE_OPTIONS' || kept.length < options.length);
   return { env, refused };
+}
+
+/** npm puts folders of this project first on the PATH of its scripts: a program that `keyturn run` starts must not be found there. */
+function pathBeforeNpm(root) {
+  if (process.env.npm_package_json !== join(root, 'package.json')) return process.env.PATH;
+  const entries = (process.env.PATH ?? '').split(delimiter);
+  const first = entries.findIndex((entry) => !/[\\/](node_modules[\\/]\.bin|node-gyp-bin)$/.test(entry));
+  return entries.slice(Math.max(first, 0)).join(delimiter);
 }

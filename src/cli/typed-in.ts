@@ -117,6 +117,18 @@ export function readTextFile(path: string): string {
   return textOf(bytes, `the file ${path}`);
 }
 
+/** @throws CliError when it cannot be read or is not one JSON object */
+export function readJsonFile(path: string): Record<string, unknown> {
+  const text = readTextFile(path);
+  try {
+    const parsed = JSON.parse(text) as unknown;
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
+  } catch {
+    // SECURITY: a parser's message quotes what it could not read, and that may be a secret in the wrong file.
+  }
+  return fail(`the file ${path} must hold one JSON object`);
+}
+
 function cannotRead(path: string, error: unknown): CliError {
   const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
   return new CliError(`the file ${path} ${why}`, EXIT.usage);

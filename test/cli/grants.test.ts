@@ -169,6 +169,46 @@ describe('the command line over grants', () => {
     expect(await run(['webhooks', 'remove', id])).toMatchObject({ code: 0, stdout: `removed ${id}\n` });
   });
 
+  it('puts over a grant with all its settings: what neither file nor flag names stays, and nothing counts as a move', async () => {
+    const lines = `${REFRESH_TOKEN}-3\n${CLIENT_SECRET}\n`;
+    await run(['import', 'generic-oauth2', '--name', 'kept', '--from', 'nango', ...flags], lines);
+    const settings = async () =>
+      (JSON.parse((await run(['credential', 'show', 'kept', '-o', 'json'])).stdout) as { config: object }).config;
+    const events = async () => (await run(['audit', 'list', '--action', 'credential.redirect', '-o', 'json'])).stdout;
+    const [before, moves] = [await settings(), await events()];
+    expect(Object.keys(before)).toContain('authorization_endpoint');
+    const put = (args: string[], mark: string) => {
+      const value = { refresh_token: `${REFRESH_TOKEN}-${mark}`, client_secret: CLIENT_SECRET };
+      return run(['credential', 'put', 'kept', '--kind', 'oauth2', ...args], JSON.stringify(value));
+    };
+    expect(await put([], '4')).toMatchObject({ code: 0 });
+    expect(await settings()).toEqual(before);
+    expect(await put(['--client-authentication', 'client_secret_basic'], '5')).toMatchObject({ code: 0 });
+    expect(await settings()).toEqual({ ...before, client_authentication: 'client_secret_basic' });
+    expect(await events()).toBe(moves);
+
+    const file = join(owner.config, 'settings.json');
+    const every = {
+      ...before,
+      revocation_endpoint: `https://${PROVIDER_HOST}/revoke`,
+      scope_separator: ',',
+      idle_limit_days: 30,
+    };
+    writeFileSync(file, JSON.stringify(every));
+    expect(await put(['--config-file', file], '6')).toMatchObject({ code: 0 });
+    expect(await settings()).toEqual(every);
+    writeFileSync(file, JSON.stringify({ ...every, token_endpiont: 'https://provider.example' }));
+    expect(await put(['--config-file', file], '7')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('token_endpiont') as string,
+    });
+    writeFileSync(file, '["not-a-real-secret"]');
+    expect(await put(['--config-file', file], '8')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('must hold one JSON object') as string,
+    });
+  });
+
   it('printed no secret on the way', () => {
     expect(seen.length).toBeGreaterThan(20);
     for (const text of seen) expect(text).not.toContain('not-a-real-secret');

@@ -110,7 +110,7 @@ describe('a first start', () => {
       cwd: tmpdir(),
       execArgv: ['--disable-warning=ExperimentalWarning', '--disable-sigusr1'],
     });
-    expect(JSON.parse(stdout).path).toMatch(new RegExp(`^${inProject('node_modules/.bin')}`));
+    expect(JSON.parse(stdout).path).toBe(process.env['PATH']);
     expect(JSON.parse(stdout).cache).toBe(inProject('node_modules/.cache/keyturn'));
     expect(stderr).toMatch(/^keyturn: installing .*\nkeyturn: installed in \d+ s\n$/);
   });
@@ -419,14 +419,18 @@ describe('the process of the service', () => {
     expect(JSON.parse(env['KEYTURN_CALLER_ENVIRONMENT']!)).toEqual({
       NODE_OPTIONS: '--max-old-space-size=256 --trace-deprecation --use-system-ca',
       NODE_DEBUG: 'none-of-ours',
+      NODE_COMPILE_CACHE: null,
     });
     expect(stderr).toContain('keyturn: NODE_OPTIONS, NODE_DEBUG from the environment is not used: the service holds secrets');
   });
 
-  test('is told nothing where there is nothing to tell, and may not write a core file', async () => {
+  test('gets a record of the variables that the launcher changed, whatever the caller says it changed', async () => {
     await launch(['x']);
-    const { stdout, stderr } = await launch(['serve', 'env'], { KEYTURN_CALLER_ENVIRONMENT: '{"PATH":"/elsewhere"}' });
-    expect(JSON.parse(stdout.trim().split('\n')[1]!)['KEYTURN_CALLER_ENVIRONMENT']).toBeUndefined();
+    const given = { KEYTURN_CALLER_ENVIRONMENT: '{"PATH":"/elsewhere"}', PATH: process.env['PATH'] };
+    const { stdout, stderr } = await launch(['serve', 'env'], given);
+    const env = JSON.parse(stdout.trim().split('\n')[1]!) as Record<string, string>;
+    expect(env['KEYTURN_CALLER_ENVIRONMENT']).toBe('{"NODE_OPTIONS":"","NODE_COMPILE_CACHE":null}');
+    expect(env['PATH']).toBe(process.env['PATH']);
     expect(stderr).toBe('');
   });
 });

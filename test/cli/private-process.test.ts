@@ -151,6 +151,32 @@ describe('a service', () => {
 });
 
 describe('keyturn run', () => {
+  const NPM_FOLDERS = ['node_modules/.bin', '../node_modules/.bin', 'node_modules/npm/lib/node-gyp-bin'];
+  const root = join(CLI, '../..');
+  const npm = { npm_package_json: join(root, 'package.json'), npm_lifecycle_event: 'keyturn' };
+  const before = NPM_FOLDERS.map((name) => join(root, name)).join(':');
+
+  it.each([
+    ['the launcher starts it', {}, ''],
+    ['a shell with Node options starts it', { NODE_OPTIONS: '--no-warnings', NODE_DEBUG: 'none-of-ours' }, ''],
+    ['the shell has a compile cache of its own', { NODE_COMPILE_CACHE: join(folder, 'cache') }, ''],
+    ['it is a script of npm', npm, `${before}:`],
+  ])('gives the program the environment of the caller when %s', async (_how, extra, npmPath) => {
+    const PATH = `/opt/of-the-caller/node_modules/.bin:${process.env['PATH']}`;
+    const env = { XDG_CONFIG_HOME: folder, KEYTURN_TENANT: 'acme', ...extra };
+    const print = [process.execPath, '-e', 'console.log(JSON.stringify(process.env))'];
+    const child = spawn(process.execPath, [LAUNCHER, 'run', '--environment', 'staging', '--', ...print], {
+      env: { ...env, PATH: `${npmPath}${PATH}`, KEYTURN_TOKEN: 'kt_never' },
+    });
+    running.push(child);
+    let said = '';
+    child.stdout.on('data', (part: Buffer) => {
+      said += part.toString();
+    });
+    await new Promise((done) => child.on('close', done));
+    expect(JSON.parse(said)).toEqual({ ...env, PATH: npmPath === '' ? PATH : process.env['PATH'] });
+  });
+
   // What answers to the signal is found in /proc (console.warn above).
   it.skipIf(!isLinux)('opens no debugger on SIGUSR1', async () => {
     const child = spawn(process.execPath, [MAIN, 'run', '--environment', 'staging', '--', 'sh', '-c', 'echo up; read line'], {

@@ -2,8 +2,10 @@
 // It must never take a secret from argv (LK-06).
 import type { Command } from 'commander';
 import type { WireCredential } from '../../http/v1/wire.ts';
+import { KeyturnProblem } from '../../sdk/problem.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { readSecretFile, readSecrets } from '../typed-in.ts';
+import type { Session } from '../session.ts';
+import { readJsonFile, readSecretFile, readSecrets } from '../typed-in.ts';
 import { assignment } from './grant-text.ts';
 
 /** What every command takes that says how a connector is used. */
@@ -17,6 +19,7 @@ export interface ClientOptions {
   param?: string[];
   baseUrl?: string[];
   sandbox?: string;
+  configFile?: string;
   issuer?: string;
   tokenEndpoint?: string;
   authorizationEndpoint?: string;
@@ -24,6 +27,10 @@ export interface ClientOptions {
   label?: string[];
   description?: string;
 }
+
+/** What `--config-file` says in the help of every command that takes it. */
+export const CONFIG_FILE =
+  'every setting of the connector as JSON, the `config` that `credential show -o json` prints; flags win over it';
 
 const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value];
 
@@ -39,6 +46,7 @@ export function withClientOptions(command: Command): Command {
     .option('--param <name=value>', 'what the connector wants to know (`keyturn connectors <id>`)', collect)
     .option('--base-url <host=url>', 'another place for a host of the connector', collect)
     .option('--sandbox <url>', 'play it at a sandbox (`keyturn sandbox`)')
+    .option('--config-file <path>', CONFIG_FILE)
     .option('--issuer <url>', 'generic-oidc: its endpoints are discovered')
     .option('--token-endpoint <url>', 'generic-oauth2')
     .option('--authorization-endpoint <url>', 'generic-oauth2')
@@ -66,10 +74,31 @@ export function configOf(options: ClientOptions, existing: WireCredential | unde
     authorization_endpoint: options.authorizationEndpoint,
     client_authentication: options.clientAuthentication,
   };
-  const given = Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
-  if (existing !== undefined) return Object.keys(given).length === 0 ? undefined : { ...existing.config, ...given };
-  if (options.clientId === undefined) throw new CliError('a new credential needs --client-id', EXIT.usage);
+  const given = mergedConfig(existing?.config, options.configFile, told);
+  if (existing === undefined && given?.['client_id'] === undefined)
+    throw new CliError('a new credential needs --client-id, or client_id in --config-file', EXIT.usage);
   return given;
+}
+
+/** The settings of the file, or else the stored ones, with those of the flags in their place; undefined where neither file nor flag sets one. */
+export function mergedConfig(
+  stored: Readonly<Record<string, unknown>> | undefined,
+  configFile: string | undefined,
+  flags: Readonly<Record<string, unknown>>,
+): Record<string, unknown> | undefined {
+  const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+  if (configFile === undefined && Object.keys(given).length === 0) return undefined;
+  return { ...(configFile === undefined ? stored : readJsonFile(configFile)), ...given };
+}
+
+/** Undefined also where the caller may not know of it. */
+export async function findCredential(session: Session, name: string): Promise<WireCredential | undefined> {
+  try {
+    return await session.client.describe(session.environment(), name);
+  } catch (error) {
+    if (error instanceof KeyturnProblem && error.code === 'not_found') return undefined;
+    throw error;
+  }
 }
 
 function fields(texts: readonly string[] | undefined, flag: string): Record<string, string> | undefined {

@@ -2,13 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { WireConnector, WireCredential } from '../../http/v1/wire.ts';
-import { KeyturnProblem } from '../../sdk/problem.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, green, note, plain, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { readSecretObject, readSecrets } from '../typed-in.ts';
-import { type ClientOptions, configOf, filesOf, proofOf, withClientOptions } from './client-options.ts';
+import { type ClientOptions, configOf, filesOf, findCredential, proofOf, withClientOptions } from './client-options.ts';
 import { pairs } from './credential-text.ts';
 import { chosenConnector, describeConnector, describeLink, instant } from './grant-text.ts';
 
@@ -181,7 +180,7 @@ async function meant(session: Session, wanted: string | undefined, options: Clie
   const chosen = wanted === undefined ? undefined : chosenConnector(items, wanted);
   const name = options.name ?? chosen?.id.replace(/-oauth$/, '');
   if (name === undefined) throw new CliError('say which connector, or the --name of a credential to connect again', EXIT.usage);
-  const existing = await found(session, name);
+  const existing = await findCredential(session, name);
   if (existing === undefined && chosen === undefined)
     throw new CliError(
       `there is no credential ${plain(name)} in this environment`,
@@ -189,15 +188,6 @@ async function meant(session: Session, wanted: string | undefined, options: Clie
       'name the connector to make one',
     );
   return { connector: chosen ?? items.find(({ id }) => id === existing?.connector), existing, name };
-}
-
-async function found(session: Session, name: string): Promise<WireCredential | undefined> {
-  try {
-    return await session.client.describe(session.environment(), name);
-  } catch (error) {
-    if (error instanceof KeyturnProblem && error.code === 'not_found') return undefined;
-    throw error;
-  }
 }
 
 const OVER = new Set(['connected', 'cancelled', 'expired']);

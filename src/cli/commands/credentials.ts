@@ -6,9 +6,10 @@ import type { ReadValue } from '../../sdk/secret.ts';
 import { bytesOf, JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, plain, red, table, yellow } from '../print.ts';
-import { sessionOf } from '../session.ts';
+import { type Session, sessionOf } from '../session.ts';
 import { moment, span } from '../times.ts';
 import { readStdinBytes, readValueFile } from '../typed-in.ts';
+import { CONFIG_FILE, findCredential, mergedConfig } from './client-options.ts';
 import { describeCredential, describeRun, noteExpired, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
@@ -27,30 +28,43 @@ interface PutOptions {
   cas?: string;
   replaceDeleted?: boolean;
   connector?: string;
+  configFile?: string;
   tokenEndpoint?: string;
   clientId?: string;
   clientAuthentication?: string;
   discard?: string[];
 }
 
-async function bodyOf(options: PutOptions): Promise<Record<string, unknown>> {
+async function bodyOf(session: Session, name: string, options: PutOptions): Promise<Record<string, unknown>> {
   const path = options.valueFile ?? options.fromFile;
   const bytes = path === undefined ? await readStdinBytes(`the ${options.kind} value`) : readValueFile(path);
   if (bytes.byteLength === 0) throw new CliError('the value is empty: pipe it in, or use --value-file', EXIT.usage);
-  const config = {
-    token_endpoint: options.tokenEndpoint,
-    client_id: options.clientId,
-    client_authentication: options.clientAuthentication,
-  };
   return {
     kind: options.kind,
     value: putValueOf(options, bytes),
-    ...(options.kind === 'oauth2' ? { config, connector: options.connector, discard: options.discard } : {}),
+    ...(options.kind === 'oauth2' ? await grantSettings(session, name, options) : {}),
     labels: pairs(options.label),
     description: options.description,
     expires_at: options.expiresAt,
     cas: options.cas === undefined ? undefined : wholeNumber(options.cas, '--cas'),
     replace_deleted: options.replaceDeleted,
+  };
+}
+
+/** A stored grant keeps the settings that neither file nor flag replaces: one left out would count as another destination. */
+async function grantSettings(session: Session, name: string, options: PutOptions): Promise<Record<string, unknown>> {
+  const stored = await findCredential(session, name);
+  const isSame = stored?.kind === 'oauth2' && (options.connector === undefined || options.connector === stored.connector);
+  const kept = isSame && options.replaceDeleted !== true ? stored : undefined;
+  const flags = {
+    token_endpoint: options.tokenEndpoint,
+    client_id: options.clientId,
+    client_authentication: options.clientAuthentication,
+  };
+  return {
+    config: mergedConfig(kept?.config, options.configFile, flags) ?? kept?.config ?? {},
+    connector: options.connector ?? kept?.connector ?? undefined,
+    discard: options.discard,
   };
 }
 
@@ -113,17 +127,21 @@ export function credentialCommand(): Command {
     .option('--expires-at <instant>', 'an instant, a date, or a time from now such as 90d', moment('ahead'))
     .option('--cas <version>', 'only if this is the current version; 0: only if it does not exist')
     .option('--replace-deleted', 'a deleted credential of this name is set aside under another name until its window ends')
-    .option('--connector <id>', 'oauth2: which connector refreshes it (default generic-oauth2)')
-    .option('--token-endpoint <url>', 'oauth2')
-    .option('--client-id <id>', 'oauth2')
-    .option('--client-authentication <method>', 'oauth2: client_secret_basic, client_secret_post, private_key_jwt, none')
+    .option('--connector <id>', 'oauth2: the connector that refreshes it; default: as stored, or generic-oauth2')
+    .option('--config-file <path>', `oauth2: ${CONFIG_FILE}; without it a stored grant keeps its settings`)
+    .option('--token-endpoint <url>', 'oauth2: replaces this setting')
+    .option('--client-id <id>', 'oauth2: replaces this setting')
+    .option(
+      '--client-authentication <method>',
+      'oauth2: replaces this setting; client_secret_basic, client_secret_post, private_key_jwt, none',
+    )
     .option(
       '--discard <part...>',
       'oauth2: parts of the stored value to lose, e.g. refresh_token; without it leaving one out is refused',
     )
     .action(async (name: string, options: PutOptions, self: Command) => {
       const session = sessionOf(self);
-      const stored = await session.client.put(session.environment(), name, await bodyOf(options));
+      const stored = await session.client.put(session.environment(), name, await bodyOf(session, name, options));
       if (stored.set_aside !== undefined)
         note(`the deleted one is ${plain(stored.set_aside)} from now on; keyturn credential restore takes it back`);
       session.show(

@@ -74,18 +74,22 @@ export function runCommand(): Command {
     });
 }
 
-/** The child does not inherit what would let it act as us, and gets back what the launcher kept from us. */
+/** The environment of the caller, without the credentials of this command, with the secrets asked for. */
 function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const { KEYTURN_CALLER_ENVIRONMENT: kept, ...own } = process.env;
-  const inherited = { ...own, ...callerEnvironment(kept) };
+  const { KEYTURN_CALLER_ENVIRONMENT: changed, ...inherited } = process.env;
+  for (const [name, value] of Object.entries(callerEnvironment(changed))) {
+    if (value === null) delete inherited[name];
+    else inherited[name] = value;
+  }
   for (const name of ['KEYTURN_TOKEN', 'KEYTURN_CLIENT_SECRET', 'KEYTURN_CLIENT_KEY'])
     for (const one of [name, `${name}_FILE`]) delete inherited[one];
   return { ...inherited, ...secrets };
 }
 
-function callerEnvironment(kept: string | undefined): Record<string, string> {
+/** What the launcher changed: the value that the caller gave, null for none. */
+function callerEnvironment(changed: string | undefined): Record<string, string | null> {
   try {
-    return JSON.parse(kept ?? '{}') as Record<string, string>;
+    return JSON.parse(changed ?? '{}') as Record<string, string | null>;
   } catch {
     return {};
   }
