@@ -22,7 +22,7 @@ import { eventsOf, type TestTenant, testTenant, workloadToken } from './kit/vaul
 
 const ENVIRONMENT = 'staging';
 const REDIRECT_URI = 'https://vault.example/connect/callback';
-const grantConnectors = [...connectors.values()].filter(({ oauth2 }) => oauth2 !== undefined);
+const grantConnectors = [...connectors.values()].filter(({ kind }) => kind === 'oauth2');
 
 let tenant: TestTenant;
 let network: EvilNetwork;

@@ -1,7 +1,7 @@
 // Asana, OAuth apps. The refresh token stays the same for life, and only it can be revoked.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'asana-oauth',
   title: 'Asana',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // Atlassian (Jira, Confluence) Cloud, OAuth 2.0 (3LO). One grant may cover several sites: which one is asked after consent.
 // Refusals come as 403, and access_denied means two things: neither alone may end a grant.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'atlassian-oauth',
   title: 'Atlassian (Jira, Confluence)',
   kind: 'oauth2',

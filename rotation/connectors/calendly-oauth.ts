@@ -1,7 +1,7 @@
 // Calendly, OAuth apps. A refresh token is revoked the moment it is used: a lost answer is a lost grant.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'calendly-oauth',
   title: 'Calendly',
   kind: 'oauth2',

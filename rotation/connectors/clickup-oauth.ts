@@ -1,7 +1,7 @@
 // ClickUp, OAuth apps: a token that does not end, no refresh token, no scopes. What a person sees is what the token sees.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'clickup-oauth',
   title: 'ClickUp',
   kind: 'oauth2',

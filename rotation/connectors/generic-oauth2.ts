@@ -1,8 +1,8 @@
 // Any provider that follows RFC 6749 section 6. It knows nothing by itself: every field is the credential's to set,
 // and what is not set takes the value that can lose least.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'generic-oauth2',
   title: 'OAuth 2 (any provider)',
   kind: 'oauth2',

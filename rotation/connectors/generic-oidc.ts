@@ -1,8 +1,8 @@
 // Any OpenID Connect provider: it describes itself at its issuer, and the ID token that comes with a grant is checked.
 // It knows nothing by itself: what discovery and the credential do not tell takes the value that can lose least.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'generic-oidc',
   title: 'OpenID Connect (any provider)',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // GitHub Apps, acting as themselves in one installation: the app's key signs, GitHub mints a token of an hour.
 // Nothing is stored that could be lost, and there is no person whose consent could end.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'github-app-installation',
   title: 'GitHub (App, as itself)',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // GitHub Apps, acting as a person. Refusals come with status 200, and a refresh ends the old access token too.
 // Without expiring tokens (an option of the app) there is no refresh token and no end.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'github-app-user',
   title: 'GitHub (App, as a person)',
   kind: 'oauth2',

@@ -1,7 +1,7 @@
 // Google, OAuth clients (Workspace, Analytics, Ads, Firebase). The refresh token stays the same, and comes only with consent.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'google-oauth',
   title: 'Google',
   kind: 'oauth2',

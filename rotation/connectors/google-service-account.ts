@@ -1,7 +1,7 @@
 // Google, service accounts: a signed assertion brings a token of an hour. No person, no refresh token, nothing to lose.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'google-service-account',
   title: 'Google (service account)',
   kind: 'oauth2',

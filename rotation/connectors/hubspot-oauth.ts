@@ -1,8 +1,8 @@
 // HubSpot, OAuth apps: the dated endpoints, which take tokens in the body only.
 // The v1 endpoints put tokens into URLs and end in 2027; a credential that still names them is warned.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'hubspot-oauth',
   title: 'HubSpot',
   kind: 'oauth2',

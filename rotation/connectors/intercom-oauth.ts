@@ -1,7 +1,7 @@
 // Intercom, OAuth apps: a token that does not end, permissions that are set with the app, one host a region.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'intercom-oauth',
   title: 'Intercom',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // The sandbox provider of rotation/sandbox/ on this machine: the only connector whose credentials may reach a loopback address,
 // and only where the operator allows it. It must never be used for a real provider.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'local-sandbox',
   title: 'Sandbox on this machine',
   kind: 'oauth2',

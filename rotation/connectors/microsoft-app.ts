@@ -1,8 +1,8 @@
 // Microsoft, the app as itself: client credentials with a secret or a certificate. No person, no refresh token, nothing to lose.
 // Errors are read by the numbers in error_codes, never by their text.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'microsoft-app',
   title: 'Microsoft (app only)',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // Microsoft, delegated: Dynamics 365, Graph and whatever else signs in at Entra ID. A person's grant; one token speaks to one resource.
 // Errors are read by the numbers in error_codes, never by their text.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'microsoft-oauth',
   title: 'Microsoft (Dynamics 365, Microsoft 365)',
   kind: 'oauth2',

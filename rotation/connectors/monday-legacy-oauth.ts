@@ -1,7 +1,7 @@
 // monday.com, the old flow: one token that never ends, no refresh token, no challenge.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'monday-legacy-oauth',
   title: 'monday.com (old flow)',
   kind: 'oauth2',

@@ -1,7 +1,7 @@
 // monday.com, OAuth 2.1 (an app version opts in): refresh tokens turn with every use, and the grant ends half a year after consent.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'monday-oauth',
   title: 'monday.com',
   kind: 'oauth2',

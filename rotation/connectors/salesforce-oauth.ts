@@ -1,8 +1,8 @@
 // Salesforce, web server flow. Every org has a host of its own; the answer names it, and calls go there.
 // A second refresh at the same moment is refused with the code of a dead grant: that row must stay first.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'salesforce-oauth',
   title: 'Salesforce',
   kind: 'oauth2',

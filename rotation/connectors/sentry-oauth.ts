@@ -1,8 +1,8 @@
 // Sentry, public integrations: one token endpoint for every installation, answers under names of their own, status 201.
 // The only provider with an official way back after a lost answer: an assertion signed with the client secret.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'sentry-oauth',
   title: 'Sentry',
   kind: 'oauth2',

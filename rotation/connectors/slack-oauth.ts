@@ -1,8 +1,8 @@
 // Slack, bot tokens: at the top level of every answer. Refusals come with status 200 and ok: false.
 // With token rotation a refresh token is used up by the exchange; without it the token does not end.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'slack-oauth',
   title: 'Slack (bot)',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // Slack, user tokens: under authed_user when a code is exchanged, at the top level when they are refreshed.
 // A credential holds this or the bot's token, never both: each has a refresh token of its own.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'slack-user-oauth',
   title: 'Slack (user)',
   kind: 'oauth2',

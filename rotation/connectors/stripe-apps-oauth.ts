@@ -1,8 +1,8 @@
 // Stripe Apps: an hour's token, and a refresh token that turns with every exchange and lives a year.
 // The app developer's secret key is the user name of Basic, with no password, and the client does not name itself.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'stripe-apps-oauth',
   title: 'Stripe (Apps)',
   kind: 'oauth2',

@@ -1,8 +1,8 @@
 // Stripe Connect, standard accounts: the token does not end, and disconnecting the account ends it.
 // Where it can be helped, call Stripe with the platform's own key and Stripe-Account instead.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
-export const connector: Connector = {
+export const connector: OAuthConnector = {
   id: 'stripe-connect-oauth',
   title: 'Stripe (Connect)',
   kind: 'oauth2',

@@ -7,11 +7,16 @@ import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
-import type { Connector, LostAnswer, OAuth2Spec } from '../connector.ts';
+import { type Connector, findConnector, type LostAnswer, type OAuth2Spec, type OAuthConnector } from '../connector.ts';
 import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2/settings.ts';
 
 /** @throws invalid_request naming the setting | not_rotatable */
-export function settleFor(connector: Connector, config: OAuth2Config, facts: GrantFacts, unfinished = false): SettledConnector {
+export function settleFor(
+  connector: OAuthConnector,
+  config: OAuth2Config,
+  facts: GrantFacts,
+  unfinished = false,
+): SettledConnector {
   return settleConnector(connector, settingsOf(config, facts, unfinished));
 }
 
@@ -19,7 +24,7 @@ export function settleFor(connector: Connector, config: OAuth2Config, facts: Gra
  * Refuses a setting that this connector would do nothing with, so that nobody believes it counts. Asked when settings are given, never of
  * what is stored: a grant that works goes on working. @throws invalid_request naming the setting
  */
-export function refuseIgnored(connector: Connector, config: OAuth2Config, { oauth2, consent }: SettledConnector): void {
+export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, { oauth2, consent }: SettledConnector): void {
   const refuse = (fields: readonly (keyof OAuth2Config)[], why: string): void => {
     const field = fields.find((one) => config[one] !== undefined);
     if (field !== undefined) fail('invalid_request', why, { pointer: `/config/${field}` });
@@ -39,7 +44,7 @@ export function refuseIgnored(connector: Connector, config: OAuth2Config, { oaut
 }
 
 /** Whether some call for this credential goes to the host: one the connector declares, or one of its own endpoints. */
-function callsHost(connector: Connector, config: OAuth2Config, host: string): boolean {
+function callsHost(connector: OAuthConnector, config: OAuth2Config, host: string): boolean {
   const own = [
     config.token_endpoint,
     config.authorization_endpoint,
@@ -53,7 +58,7 @@ function callsHost(connector: Connector, config: OAuth2Config, host: string): bo
   );
   const filled = (declared: string) =>
     declared.replaceAll(/\{([a-z0-9_]+)\}/g, (whole, name: string) => known.get(name) ?? whole);
-  return (connector.oauth2?.hosts ?? []).some((declared) => hostShape(filled(declared)).test(host));
+  return connector.oauth2.hosts.some((declared) => hostShape(filled(declared)).test(host));
 }
 
 /** `*.example.com` and `{my_domain}.example.com` stand for any label or labels. */
@@ -85,7 +90,7 @@ export class SettledConnectors {
   }
 
   #settle(row: CredentialRow): SettledConnector | undefined {
-    const connector = this.#connectors.get(row.connector ?? '');
+    const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     if (connector === undefined) return undefined;
     try {
       return settleFor(connector, configOf(row), grantFacts(row));

@@ -12,6 +12,7 @@ import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/g
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-job.ts';
+import { findConnector } from '../connector.ts';
 import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
 import { settleFor } from './connector-settings.ts';
@@ -103,7 +104,7 @@ function plan(ports: JobPorts, access: WriteAccess, row: CredentialRow, revoke: 
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
 export function settledOrNot(ports: EnginePorts, row: CredentialFacts): SettledConnector | undefined {
-  const connector = ports.connectors.get(row.connector ?? '');
+  const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   if (connector === undefined) return undefined;
   try {
     return settleFor(connector, configOf(row), grantFacts(row));
@@ -117,7 +118,7 @@ export function settledOrNot(ports: EnginePorts, row: CredentialFacts): SettledC
 function stepsFor(ports: EnginePorts, row: CredentialRow): readonly string[] {
   const { state } = grantFacts(row).revocation ?? {};
   if (state !== 'not_possible' && state !== 'given_up') return [];
-  const steps = ports.connectors.get(row.connector ?? '')?.manualSteps ?? [];
+  const steps = findConnector(ports.connectors, 'oauth2', row.connector)?.manualSteps ?? [];
   const withdrawing = steps.filter((step) => step.startsWith('To withdraw '));
   return withdrawing.length > 0 ? withdrawing : steps;
 }

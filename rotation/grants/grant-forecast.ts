@@ -7,7 +7,7 @@ import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { endDateOf } from '../../src/vault/end-date.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { TenantView } from '../../src/vault/tenant-job.ts';
-import type { Connector, LifetimeSpec, OAuth2Spec } from '../connector.ts';
+import { type Connector, findConnector, type LifetimeSpec, type OAuth2Spec } from '../connector.ts';
 import { rulesOf, settleFor } from './connector-settings.ts';
 import { endDateForecast, type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
 
@@ -64,7 +64,7 @@ export class GrantForecasts {
 
   /** Of a connector that is gone or not settled, what the credential itself says still counts. */
   #figures(row: CredentialFacts, config: OAuth2Config, facts: GrantFacts): Figures {
-    const connector = this.#connectors.get(row.connector ?? '');
+    const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     try {
       if (connector !== undefined) {
         const settled = settleFor(connector, config, facts, true);

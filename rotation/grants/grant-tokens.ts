@@ -11,7 +11,7 @@ import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { prepareVersion } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
-import type { Connector, Egress, RevocationSpec } from '../connector.ts';
+import { type Egress, findConnector, type OAuthConnector, type RevocationSpec } from '../connector.ts';
 import type { JobPorts } from '../engine/due-work.ts';
 import type { ClientIdentity } from '../oauth2/client-request.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
@@ -28,7 +28,7 @@ export interface GrantTokens {
 /** One version's secrets, and what they may be used with. */
 export interface BoundGrant {
   readonly tokens: GrantTokens;
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   /** Of the version's own settings. */
   readonly settled: SettledConnector;
   /** Lets nothing out but to the endpoints of `settled`. */
@@ -51,7 +51,7 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   const { retained, served } = partsOf(job, row, stored);
   const settings = settingsOfVersion(row, version, retained);
   if (settings === undefined) return unusable('settings_unknown');
-  const connector = ports.connectors.get(settings.connector);
+  const connector = findConnector(ports.connectors, 'oauth2', settings.connector);
   // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
   const account = version === row.current_version ? grantFacts(row).account : served.account;
   const settled = connector === undefined ? undefined : settledOrNot(connector, settings.config, account);
@@ -89,7 +89,7 @@ export function movedHosts(
 }
 
 function settledOrNot(
-  connector: Connector,
+  connector: OAuthConnector,
   config: OAuth2Config,
   account: Readonly<Record<string, string>> | undefined,
 ): SettledConnector | undefined {

@@ -14,7 +14,7 @@ import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { Connector, Egress } from '../connector.ts';
+import { type Connector, type Egress, findConnector } from '../connector.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
 import { type CallPoints, makeCall } from '../engine/outside-call.ts';
@@ -304,7 +304,8 @@ export class RunEngine implements Refresher {
 
   #settle(connectorId: string, config: OAuth2Config): SettledConnector {
     const connector =
-      this.#o.connectors.get(connectorId) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+      findConnector(this.#o.connectors, 'oauth2', connectorId) ??
+      fail('invalid_request', 'no such connector', { pointer: '/connector' });
     const settled = settleFor(connector, config, {}, true);
     refuseIgnored(connector, config, settled);
     return settled;

@@ -10,7 +10,7 @@ import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
 import { foundCredential, type Located, type TenantJob } from '../../src/vault/tenant-job.ts';
-import type { Connector } from '../connector.ts';
+import { findConnector, type OAuthConnector } from '../connector.ts';
 import type { DueWorkPorts, EnginePorts, JobPorts } from '../engine/due-work.ts';
 import { type CallPoints, callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
@@ -74,7 +74,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   if (!isLiveGrant(row)) return false;
   const now = ports.vault.around.clock.now();
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
-  const connector = ports.connectors.get(row.connector ?? '');
+  const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   const facts = grantFacts(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
   if (facts.lookedAt !== undefined && facts.lookedAt >= since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
@@ -82,7 +82,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
 }
 
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
-function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: Connector | undefined): boolean {
+function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: OAuthConnector | undefined): boolean {
   const { workflows = [] } = configOf(row);
   const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;

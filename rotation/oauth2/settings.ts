@@ -3,11 +3,11 @@
 import { fail } from '../../src/base/errors.ts';
 import type {
   AssertionSpec,
-  Connector,
   ConsentSpec,
   IntrospectionSpec,
   LifetimeSpec,
   OAuth2Spec,
+  OAuthConnector,
   Parameter,
   ProbeSpec,
   Renewal,
@@ -51,13 +51,13 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.)*[A-Za-z0-9](?:[A-Za-z0-9-
 const TEMPLATE = /\{(account\.)?([a-z0-9_]+)\}/g;
 
 /** The spec of the token endpoint alone; see `settleConnector`. */
-export function settleOAuth2(connector: Connector, settings: OAuth2Settings = {}): OAuth2Spec {
+export function settleOAuth2(connector: OAuthConnector, settings: OAuth2Settings = {}): OAuth2Spec {
   return settleConnector(connector, settings).oauth2;
 }
 
-/** @throws invalid_request naming the setting | not_rotatable when the connector has no `oauth2` */
-export function settleConnector(connector: Connector, settings: OAuth2Settings = {}): SettledConnector {
-  const declared = connector.oauth2 ?? fail('not_rotatable', 'this connector does not work with grants');
+/** @throws invalid_request naming the setting */
+export function settleConnector(connector: OAuthConnector, settings: OAuth2Settings = {}): SettledConnector {
+  const declared = connector.oauth2;
   const adjust = settings.adjust ?? {};
   refuseUnadjustable(connector, adjust);
   const filling = new Filling(connector, settings);
@@ -123,7 +123,7 @@ const RFC_7009: Omit<RevocationSpec, 'url' | 'authentication'> = {
   ends: 'grant',
 };
 
-function refuseUnadjustable(connector: Connector, adjust: Partial<OAuth2Spec>): void {
+function refuseUnadjustable(connector: OAuthConnector, adjust: Partial<OAuth2Spec>): void {
   for (const field of Object.keys(adjust)) {
     if (!connector.adjustable?.includes(field as keyof OAuth2Spec)) {
       const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
@@ -139,10 +139,10 @@ class Filling {
   readonly #declaredHosts: readonly string[];
   readonly #reached = new Set<string>();
 
-  constructor(connector: Connector, settings: OAuth2Settings) {
+  constructor(connector: OAuthConnector, settings: OAuth2Settings) {
     this.#settings = settings;
     this.#values = parameterValues(connector, settings);
-    this.#declaredHosts = (connector.oauth2?.hosts ?? []).map((host) => this.#fill(host) ?? host);
+    this.#declaredHosts = connector.oauth2.hosts.map((host) => this.#fill(host) ?? host);
   }
 
   /** The exact URL; one that lacks what only consent can tell stays a template. @throws invalid_request at `pointer` */
@@ -262,8 +262,8 @@ function isHostOf(host: string, allowed: string): boolean {
  * Whether people know this host as the connector's own, whatever a credential's settings say: it is declared, with any label where a
  * label may stand, and with the default where a whole host may. SECURITY: a page must not say "Asana" and lead to another host.
  */
-export function isOwnHost({ consent, oauth2, parameters = [] }: Connector, host: string): boolean {
-  const declared = [URL.parse(masked(consent?.authorizeEndpoint ?? ''))?.host, ...(oauth2?.hosts ?? []).map(masked)];
+export function isOwnHost({ consent, oauth2, parameters = [] }: OAuthConnector, host: string): boolean {
+  const declared = [URL.parse(masked(consent?.authorizeEndpoint ?? ''))?.host, ...oauth2.hosts.map(masked)];
   return declared.some((one) => one !== undefined && matchesMask(one, host));
 
   function masked(template: string): string {
@@ -285,7 +285,7 @@ function matchesMask(mask: string, host: string): boolean {
   return rest.length === 1 && last.startsWith('.') && host.startsWith(first) && host.endsWith(last) && LABEL.test(label);
 }
 
-function parameterValues(connector: Connector, settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
+function parameterValues(connector: OAuthConnector, settings: OAuth2Settings): ReadonlyMap<string, string | undefined> {
   const { parameters = [], consent: _, ...parts } = connector;
   const afterConsent = JSON.stringify(parts);
   const given = settings.parameters ?? {};

@@ -1,6 +1,6 @@
 // The answer of a token endpoint as a connector's data describes it, and what a misbehaving one makes of it.
 // It must never hold anything but made-up words.
-import type { AnswerFields, Connector } from '../connector.ts';
+import type { AnswerFields, OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import { jsonReply, memberOf, putAt, type Reply } from './persona-ask.ts';
 import type { Grant, Pair } from './persona-grants.ts';
@@ -24,9 +24,9 @@ const STANDARD: AnswerFields = {
 };
 const OVERSIZED_BYTES = 2_000_000;
 
-export function tokenReply(connector: Connector, grant: Grant, pair: Pair, mood: AnswerMood): Reply {
+export function tokenReply(connector: OAuthConnector, grant: Grant, pair: Pair, mood: AnswerMood): Reply {
   const { oauth2, persona } = connector;
-  const answerFields = mood.isExchange === true ? (oauth2?.exchangeAnswerFields ?? oauth2?.answerFields) : oauth2?.answerFields;
+  const answerFields = mood.isExchange === true ? (oauth2.exchangeAnswerFields ?? oauth2.answerFields) : oauth2.answerFields;
   const fields = { ...STANDARD, ...answerFields };
   const answer: Record<string, unknown> = structuredClone({ ...persona?.alsoAnswers });
   putAt(answer, fields.accessToken, pair.accessToken);
@@ -35,15 +35,15 @@ export function tokenReply(connector: Connector, grant: Grant, pair: Pair, mood:
   if (mood.idToken !== undefined) answer['id_token'] = mood.idToken;
   putExpiry(answer, connector, fields, answerFields ?? {}, pair, mood);
   putScope(answer, connector, fields.scope, pair.scope, mood.twist);
-  for (const [name, path] of Object.entries(oauth2?.accountFields ?? {}))
+  for (const [name, path] of Object.entries(oauth2.accountFields ?? {}))
     if (memberOf(answer, path) === undefined) putAt(answer, path, grant.accountFields[name]);
   return jsonReply(persona?.successStatus ?? 200, twisted(answer, mood.twist));
 }
 
 /** What Keyturn will read of the account. */
-export function accountAnswered(connector: Connector, grant: Grant): Readonly<Record<string, string>> {
+export function accountAnswered(connector: OAuthConnector, grant: Grant): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(connector.oauth2?.accountFields ?? {}).map(([name, path]) => {
+    Object.entries(connector.oauth2.accountFields ?? {}).map(([name, path]) => {
       const told = memberOf(connector.persona?.alsoAnswers, path);
       return [name, told === undefined ? (grant.accountFields[name] ?? '') : String(told)];
     }),
@@ -52,7 +52,7 @@ export function accountAnswered(connector: Connector, grant: Grant): Readonly<Re
 
 function putExpiry(
   answer: Record<string, unknown>,
-  { persona }: Connector,
+  { persona }: OAuthConnector,
   fields: AnswerFields,
   declared: Partial<AnswerFields>,
   { accessExpiresAtMs, refreshToken, refreshExpiresAtMs }: Pair,
@@ -76,7 +76,7 @@ function putExpiry(
 
 function putScope(
   answer: Record<string, unknown>,
-  { persona, oauth2 }: Connector,
+  { persona, oauth2 }: OAuthConnector,
   path: string,
   granted: readonly string[],
   twist: Misbehaviour | undefined,
@@ -89,7 +89,7 @@ function putScope(
         ? [...granted, 'never.asked.for']
         : granted;
   if (scope.length === 0) return;
-  putAt(answer, path, persona?.scopeAs === 'list' ? scope : scope.join(oauth2?.scopeSeparator ?? ' '));
+  putAt(answer, path, persona?.scopeAs === 'list' ? scope : scope.join(oauth2.scopeSeparator ?? ' '));
 }
 
 function twisted(answer: Record<string, unknown>, twist: Misbehaviour | undefined): Record<string, unknown> {

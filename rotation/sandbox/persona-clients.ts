@@ -2,7 +2,7 @@
 // One made-up client is known everywhere; its keys are made at each start and open nothing else.
 import { createHash } from 'node:crypto';
 import { type CryptoKey, decodeJwt, exportJWK, exportPKCS8, generateKeyPair, importJWK, type JWK, jwtVerify } from 'jose';
-import type { AssertionSpec, ClientAuthentication, Connector } from '../connector.ts';
+import type { AssertionSpec, ClientAuthentication, OAuthConnector } from '../connector.ts';
 import type { Ask } from './persona-ask.ts';
 
 /**
@@ -54,7 +54,7 @@ export class PersonaClients {
   }
 
   async authenticate(
-    connector: Connector,
+    connector: OAuthConnector,
     declared: ClientAuthentication | 'bearer',
     ask: Ask,
     audiences: readonly string[],
@@ -87,7 +87,7 @@ export class PersonaClients {
 
   /** RFC 7523 section 3. @returns who signed it, and its claims */
   async verifyGrantAssertion(
-    connector: Connector,
+    connector: OAuthConnector,
     spec: AssertionSpec,
     assertion: string,
     audiences: readonly string[],
@@ -101,12 +101,12 @@ export class PersonaClients {
     return { clientId, claims: checked.claims };
   }
 
-  #named(connector: Connector, clientId: string | undefined, secret: string | undefined): Authenticated {
+  #named(connector: OAuthConnector, clientId: string | undefined, secret: string | undefined): Authenticated {
     if (clientId === undefined || !this.knows(clientId, connector.id)) return refused('the client is unknown');
     return secret === CLIENT_SECRET ? { ok: true, clientId } : refused('the secret is wrong');
   }
 
-  async #asserted(connector: Connector, ask: Ask, audiences: readonly string[], nowMs: number): Promise<Authenticated> {
+  async #asserted(connector: OAuthConnector, ask: Ask, audiences: readonly string[], nowMs: number): Promise<Authenticated> {
     const { client_assertion: assertion = '', client_assertion_type: type, client_id: named } = ask.fields;
     if (type !== ASSERTION_TYPE) return refused('client_assertion_type is wrong');
     const expected = connector.adjustable?.includes('assertionAudience') ? undefined : audiences;

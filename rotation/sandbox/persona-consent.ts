@@ -1,6 +1,6 @@
 // The page on which a person allows or denies, and the way back to who asked (RFC 6749 section 4.1, RFC 7636, RFC 9207).
 // It must never send a browser anywhere but to the redirect URI it was asked with, once that is known to be one.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import type { Ask, Reply } from './persona-ask.ts';
 import { claimedClient } from './persona-clients.ts';
@@ -11,7 +11,7 @@ const CODE_SECONDS = 600;
 
 export function answerAuthorize(
   house: House,
-  connector: Connector,
+  connector: OAuthConnector,
   parameters: Readonly<Record<string, string>>,
   ask: Ask,
   twist: Misbehaviour | undefined,
@@ -63,7 +63,7 @@ function isRedirectUri(house: House, redirectUri: string): boolean {
   return url !== null && (url.protocol === 'https:' || url.protocol === 'http:') && url.hash === '';
 }
 
-function wrongWith(connector: Connector, query: URLSearchParams): { error: string; why: string } | undefined {
+function wrongWith(connector: OAuthConnector, query: URLSearchParams): { error: string; why: string } | undefined {
   const { consent } = connector;
   const invalid = (why: string) => ({ error: 'invalid_request', why });
   if (consent?.sendsResponseType !== false && query.get('response_type') !== 'code')
@@ -82,13 +82,13 @@ function wrongWith(connector: Connector, query: URLSearchParams): { error: strin
   return undefined;
 }
 
-function scopesAsked({ consent, oauth2 }: Connector, query: URLSearchParams): string[] {
+function scopesAsked({ consent, oauth2 }: OAuthConnector, query: URLSearchParams): string[] {
   const name = consent?.scopeParameter ?? 'scope';
-  return (query.get(name) ?? '').split(oauth2?.scopeSeparator ?? ' ').filter((scope) => scope !== '');
+  return (query.get(name) ?? '').split(oauth2.scopeSeparator ?? ' ').filter((scope) => scope !== '');
 }
 
 /** What the provider names only now, e.g. which installation it is. */
-function callbackFields(house: House, { id, consent, parameters }: Connector) {
+function callbackFields(house: House, { id, consent, parameters }: OAuthConnector) {
   const fields: Record<string, string> = {};
   const named: Record<string, string> = {};
   for (const [field, name] of Object.entries(consent?.callbackParameters ?? {})) {
@@ -101,7 +101,7 @@ function callbackFields(house: House, { id, consent, parameters }: Connector) {
 }
 
 function sendBack(
-  connector: Connector,
+  connector: OAuthConnector,
   redirectUri: string,
   state: string | null,
   fields: Readonly<Record<string, string>>,
@@ -121,7 +121,7 @@ function stay(why: string): Played {
   return { reply: html(400, body), outcome: 'configuration', why };
 }
 
-function page(connector: Connector, query: URLSearchParams, url: string): Reply {
+function page(connector: OAuthConnector, query: URLSearchParams, url: string): Reply {
   const link = (auto: string): string => {
     const fields = new URLSearchParams(query);
     fields.set('auto', auto);
@@ -164,11 +164,11 @@ function escaped(text: string): string {
 }
 
 /** OpenID Connect Discovery 1.0 section 3, for connectors that leave their addresses to the credential. */
-export function describeIssuer({ id, oauth2, consent, revocation, introspection }: Connector): unknown {
+export function describeIssuer({ id, oauth2, consent, revocation, introspection }: OAuthConnector): unknown {
   return {
     issuer: consent?.issuer ?? homeOf(id),
     authorization_endpoint: consent?.authorizeEndpoint,
-    token_endpoint: oauth2?.tokenEndpoint,
+    token_endpoint: oauth2.tokenEndpoint,
     revocation_endpoint: revocation?.url,
     introspection_endpoint: introspection?.url,
     jwks_uri: `${homeOf(id)}/jwks`,

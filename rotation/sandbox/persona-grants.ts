@@ -2,7 +2,7 @@
 // Every token it makes says that it is none, and is the same again for the same seed and the same order of calls.
 import { createHash } from 'node:crypto';
 import { SignJWT } from 'jose';
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 
 export type EndCause = 'revoked' | 'withdrawn' | 'reuse' | 'idle' | 'absolute' | 'cap' | 'code_reuse';
 
@@ -102,7 +102,7 @@ export class PersonaGrants {
     );
   }
 
-  add(connector: Connector, wanted: NewGrant, nowMs: number): Grant {
+  add(connector: OAuthConnector, wanted: NewGrant, nowMs: number): Grant {
     const number = this.#grants.size + 1;
     const account = wanted.account ?? `account-${number}`;
     this.#enforceCap(connector, wanted.clientId, account, nowMs);
@@ -125,8 +125,8 @@ export class PersonaGrants {
   }
 
   /** A fresh access token, and a refresh token where `withRefresh` says so. */
-  async issue(connector: Connector, grant: Grant, withRefresh: boolean, nowMs: number): Promise<Pair> {
-    const ttl = connector.persona?.accessTokenSeconds ?? connector.oauth2?.accessTokenTtlSeconds ?? 3_600;
+  async issue(connector: OAuthConnector, grant: Grant, withRefresh: boolean, nowMs: number): Promise<Pair> {
+    const ttl = connector.persona?.accessTokenSeconds ?? connector.oauth2.accessTokenTtlSeconds ?? 3_600;
     const accessExpiresAtMs = ttl === 'never' ? undefined : nowMs + ttl * 1_000;
     const accessToken = await this.#accessToken(connector, grant, accessExpiresAtMs);
     if (withRefresh) grant.generation += 1;
@@ -157,7 +157,7 @@ export class PersonaGrants {
   }
 
   /** Uses a refresh token once. A spent one works for the grace the connector has, then kills the family (RFC 9700 section 4.14.2). */
-  async spend(connector: Connector, refreshToken: string, clientId: string, nowMs: number): Promise<Spent> {
+  async spend(connector: OAuthConnector, refreshToken: string, clientId: string, nowMs: number): Promise<Spent> {
     const token = this.#tokens.get(refreshToken);
     const { grant, generation } = token ?? { grant: undefined, generation: undefined };
     const isOurs = token?.type === 'refresh' && grant?.connectorId === connector.id && grant.clientId === clientId;
@@ -183,12 +183,12 @@ export class PersonaGrants {
   }
 
   /** Somebody else who holds the same grant refreshes it: the generation jumps. */
-  async rotateElsewhere(connector: Connector, grant: Grant, nowMs: number): Promise<void> {
+  async rotateElsewhere(connector: OAuthConnector, grant: Grant, nowMs: number): Promise<void> {
     const held = this.#newest.get(grant.id)?.refreshToken;
     if (held !== undefined) await this.spend(connector, held, grant.clientId, nowMs);
   }
 
-  isAlive(connector: Connector, grant: Grant, nowMs: number): boolean {
+  isAlive(connector: OAuthConnector, grant: Grant, nowMs: number): boolean {
     const { idleSeconds, absoluteSeconds } = connector.lifetimes ?? {};
     if (grant.ended === undefined && idleSeconds !== undefined && nowMs > grant.usedAtMs + idleSeconds * 1_000)
       this.end(grant, 'idle', nowMs);
@@ -198,7 +198,7 @@ export class PersonaGrants {
   }
 
   /** When this access token ends; undefined when it does not work (any more), null when it has no end. */
-  accessEnds(connector: Connector, accessToken: string, nowMs: number): number | null | undefined {
+  accessEnds(connector: OAuthConnector, accessToken: string, nowMs: number): number | null | undefined {
     const token = this.#tokens.get(accessToken);
     if (token?.type !== 'access' || token.grant.connectorId !== connector.id) return undefined;
     // Time alone ends refreshing; an access token that was handed out lives on to its own end.
@@ -210,7 +210,7 @@ export class PersonaGrants {
     grant.ended ??= { atMs, cause };
   }
 
-  #enforceCap(connector: Connector, clientId: string, account: string, nowMs: number): void {
+  #enforceCap(connector: OAuthConnector, clientId: string, account: string, nowMs: number): void {
     const cap = connector.lifetimes?.cap;
     if (cap === undefined) return;
     const alive = [...this.#grants.values()].filter(
@@ -219,11 +219,11 @@ export class PersonaGrants {
     for (const oldest of alive.slice(0, Math.max(0, alive.length + 1 - cap.count))) this.end(oldest, 'cap', nowMs);
   }
 
-  async #accessToken(connector: Connector, grant: Grant, expiresAtMs: number | undefined): Promise<string> {
+  async #accessToken(connector: OAuthConnector, grant: Grant, expiresAtMs: number | undefined): Promise<string> {
     const word = this.word('access', connector.id);
     if (connector.persona?.accessTokenIs !== 'jwt') return word;
     const claims = (connector.scopes ?? []).flatMap((source) =>
-      source.from === 'jwt' ? [[source.claim, grant.scope.join(connector.oauth2?.scopeSeparator ?? ' ')]] : [],
+      source.from === 'jwt' ? [[source.claim, grant.scope.join(connector.oauth2.scopeSeparator ?? ' ')]] : [],
     );
     return new SignJWT({
       ...Object.fromEntries(claims),
@@ -236,32 +236,32 @@ export class PersonaGrants {
   }
 }
 
-function graceSeconds({ persona, oauth2 }: Connector): number {
-  const lost = oauth2?.lostAnswer ?? { kind: 'unsafe' };
+function graceSeconds({ persona, oauth2 }: OAuthConnector): number {
+  const lost = oauth2.lostAnswer ?? { kind: 'unsafe' };
   if (persona?.graceSeconds !== undefined) return persona.graceSeconds;
   return lost.kind === 'safe' ? Number.POSITIVE_INFINITY : lost.kind === 'window' ? lost.seconds : 0;
 }
 
 /** `sometimes` turns at every second refresh. */
-function turnsNow({ oauth2 }: Connector, grant: Grant): boolean {
-  const rotates = oauth2?.refreshTokenRotates ?? 'never';
+function turnsNow({ oauth2 }: OAuthConnector, grant: Grant): boolean {
+  const rotates = oauth2.refreshTokenRotates ?? 'never';
   return rotates === 'always' || (rotates === 'sometimes' && grant.refreshes % 2 === 0);
 }
 
 /** Made-up values, one for each account field; those that stand for an origin get one of the connector's own hosts. */
 function accountFieldsOf(
-  connector: Connector,
+  connector: OAuthConnector,
   account: string,
   parameters: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
   const { oauth2, introspection, revocation, probe, consent } = connector;
-  const templates = [oauth2?.tokenEndpoint, introspection?.url, revocation?.url, probe?.url, consent?.choice?.url];
-  const hosts = oauth2?.hosts ?? [];
+  const templates = [oauth2.tokenEndpoint, introspection?.url, revocation?.url, probe?.url, consent?.choice?.url];
+  const hosts = oauth2.hosts ?? [];
   const host = (hosts.find((candidate) => candidate.startsWith('*.')) ?? hosts[0] ?? 'account.sandbox.example')
     .replace(/^\*/, account)
     .replaceAll(/\{([a-z0-9_]+)\}/g, (_, name: string) => parameters[name] ?? name);
   return Object.fromEntries(
-    Object.keys(oauth2?.accountFields ?? {}).map((name) => {
+    Object.keys(oauth2.accountFields ?? {}).map((name) => {
       const isOrigin = templates.some((template) => template?.startsWith(`{account.${name}}`));
       return [name, isOrigin ? `https://${host}` : `${name}-${account}`];
     }),

@@ -1,6 +1,6 @@
 // What every part of the sandbox shares: the connectors as they are played, their grants and clients, the switches, the books.
 // It must never reach a network, nor know what a real provider keeps.
-import type { Connector, PersonaRefusal } from '../connector.ts';
+import type { OAuthConnector, PersonaRefusal } from '../connector.ts';
 import type { Misbehaviour, MisbehaviourQueue } from './misbehaviour.ts';
 import { jsonReply, type Reply } from './persona-ask.ts';
 import type { PersonaClients } from './persona-clients.ts';
@@ -9,7 +9,7 @@ import type { Endpoint, PersonaRoutes } from './persona-routes.ts';
 
 export interface House {
   readonly origin: string;
-  readonly connectors: ReadonlyMap<string, Connector>;
+  readonly connectors: ReadonlyMap<string, OAuthConnector>;
   readonly routes: PersonaRoutes;
   readonly grants: PersonaGrants;
   readonly clients: PersonaClients;
@@ -96,7 +96,7 @@ type RefusalKind = 'dead' | 'configuration' | 'transient';
 
 /** A refusal in the connector's own words. */
 export function refuse(
-  connector: Connector,
+  connector: OAuthConnector,
   outcome: RefusalKind | 'reused' | 'code',
   why: string,
   told: Partial<Played> = {},
@@ -110,7 +110,7 @@ export function refuse(
 }
 
 /** Where no grant can die, what ends it is the client's own affair; a code can be refused everywhere (RFC 6749 section 5.2). */
-function refusalOf({ persona }: Connector, outcome: RefusalKind | 'reused' | 'code'): PersonaRefusal {
+function refusalOf({ persona }: OAuthConnector, outcome: RefusalKind | 'reused' | 'code'): PersonaRefusal {
   const { dead, configuration, transient, reused } = { ...GENERAL, reused: undefined, ...persona?.refusals };
   if (outcome === 'configuration') return configuration;
   if (outcome === 'transient') return transient;

@@ -1,6 +1,6 @@
 // A grant without a browser, and everything a credential must say to use it in the sandbox.
 // It must never name an address outside of it.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { CLIENT_ID, CLIENT_SECRET } from './persona-clients.ts';
@@ -8,9 +8,14 @@ import type { House } from './persona-house.ts';
 import type { GrantWish, IssuedGrant } from './personas.ts';
 
 /** @param declared as the connector's file says it @param played as the sandbox does */
-export async function issueGrant(house: House, declared: Connector, played: Connector, wish: GrantWish): Promise<IssuedGrant> {
+export async function issueGrant(
+  house: House,
+  declared: OAuthConnector,
+  played: OAuthConnector,
+  wish: GrantWish,
+): Promise<IssuedGrant> {
   const number = house.grants.count + 1;
-  const renewal = played.oauth2?.renewal?.kind ?? 'refresh_token';
+  const renewal = played.oauth2.renewal?.kind ?? 'refresh_token';
   const usesToken = renewal === 'refresh_token' || renewal === 'none';
   // A client that brings no token is recognised by its name alone.
   const clientId = `${CLIENT_ID}.${played.id}${usesToken ? '' : `.${number}`}`;
@@ -43,12 +48,12 @@ export async function issueGrant(house: House, declared: Connector, played: Conn
 }
 
 /** What makes a credential of this connector go to the sandbox, without a client. */
-function sandboxSettings(declared: Connector, played: Connector, origin: string): OAuth2Settings {
-  const nameless = declared.oauth2?.tokenEndpoint === '';
+function sandboxSettings(declared: OAuthConnector, played: OAuthConnector, origin: string): OAuth2Settings {
+  const nameless = declared.oauth2.tokenEndpoint === '';
   const { consent, oauth2, revocation, introspection } = played;
   return {
     sandbox: origin,
-    ...(nameless && oauth2 !== undefined ? { adjust: { tokenEndpoint: oauth2.tokenEndpoint } } : {}),
+    ...(nameless ? { adjust: { tokenEndpoint: oauth2.tokenEndpoint } } : {}),
     ...(declared.consent?.authorizeEndpoint === '' && consent !== undefined
       ? { authorizeEndpoint: consent.authorizeEndpoint }
       : {}),
@@ -77,7 +82,7 @@ function configOf(settings: OAuth2Settings): Readonly<Record<string, unknown>> {
 }
 
 function parametersOf(
-  { parameters = [], id }: Connector,
+  { parameters = [], id }: OAuthConnector,
   number: number,
   wished: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
@@ -89,7 +94,7 @@ function parametersOf(
   );
 }
 
-async function keyOf({ clients }: House, { oauth2 }: Connector) {
+async function keyOf({ clients }: House, { oauth2 }: OAuthConnector) {
   const { renewal, clientAuthentication } = oauth2 ?? {};
   const assertion =
     renewal === undefined

@@ -1,6 +1,6 @@
 // One call from its address to its answer: which connector is meant, how it misbehaves, what it does, and the line in the books.
 // It must never let a misbehaviour of one connector touch another.
-import type { Connector } from '../connector.ts';
+import type { OAuthConnector } from '../connector.ts';
 import { type Misbehaviour, retryAfterHeader } from './misbehaviour.ts';
 import { type Ask, jsonReply, type Reply } from './persona-ask.ts';
 import { claimedClient } from './persona-clients.ts';
@@ -94,7 +94,7 @@ function act(house: House, found: Found, ask: Ask, twist: Misbehaviour | undefin
   }
 }
 
-async function describe(house: House, connector: Connector, ask: Ask): Promise<Played> {
+async function describe(house: House, connector: OAuthConnector, ask: Ask): Promise<Played> {
   if (!ask.address.endsWith('/jwks')) return { reply: jsonReply(200, describeIssuer(connector)), outcome: 'answered' };
   const { d: _private, ...publicJwk } = (await house.clients.keyPair('ES256')).privateJwk;
   return { reply: jsonReply(200, { keys: [publicJwk] }), outcome: 'answered' };

@@ -1,6 +1,6 @@
 // What a provider answers beside tokens: introspection, revocation, the harmless read and the list of places to choose from.
 // It must never tell of a token to whoever did not prove to be its client, or to hold it.
-import type { ClientAuthentication, Connector, RevocationSpec } from '../connector.ts';
+import type { ClientAuthentication, OAuthConnector, RevocationSpec } from '../connector.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { type Ask, jsonReply, putAt, type Reply } from './persona-ask.ts';
 import type { Grant } from './persona-grants.ts';
@@ -8,7 +8,7 @@ import { type House, type Played, refuse } from './persona-house.ts';
 
 interface ResourceCall {
   readonly house: House;
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   readonly ask: Ask;
 }
 
@@ -29,7 +29,7 @@ export async function answerIntrospection(call: ResourceCall): Promise<Played> {
   const scopes = grant.scope;
   const told: [string | undefined, unknown][] = [
     [active, true],
-    [scope, connector.persona?.scopeAs === 'list' ? scopes : scopes.join(connector.oauth2?.scopeSeparator ?? ' ')],
+    [scope, connector.persona?.scopeAs === 'list' ? scopes : scopes.join(connector.oauth2.scopeSeparator ?? ' ')],
     [expiresAt, ends === null ? undefined : Math.floor(ends / 1_000)],
     [expiresIn, ends === null ? undefined : Math.floor((ends - house.now()) / 1_000)],
   ];
@@ -86,7 +86,7 @@ function revoked({ house, connector, ask }: ResourceCall, spec: RevocationSpec):
 /** Providers that are told which account, not which token (`stripe_user_id`). */
 function ofAccount(
   house: House,
-  connector: Connector,
+  connector: OAuthConnector,
   spec: RevocationSpec,
   sent: (name: string) => string | undefined,
 ): Grant | undefined {
@@ -123,12 +123,12 @@ export function answerRead(call: ResourceCall, endpoint: 'probe' | 'choice'): Pl
   const headers: Record<string, string> = {};
   for (const source of scopes) {
     if (source.from === 'probe_header') headers[source.header.toLowerCase()] = grant.scope.join(source.separator);
-    if (source.from === 'probe_body') putAt(body, source.path, grant.scope.join(oauth2?.scopeSeparator ?? ' '));
+    if (source.from === 'probe_body') putAt(body, source.path, grant.scope.join(oauth2.scopeSeparator ?? ' '));
   }
   return { reply: jsonReply(200, body, headers), outcome: 'answered', grant };
 }
 
-function rejection({ probe }: Connector): Reply {
+function rejection({ probe }: OAuthConnector): Reply {
   const { refusedWhen, rejectedBy } = probe ?? {};
   if (refusedWhen === undefined || rejectedBy !== undefined)
     return jsonReply(rejectedBy?.[0] ?? 401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' });
@@ -136,7 +136,7 @@ function rejection({ probe }: Connector): Reply {
   return jsonReply(200, { error: 'invalid_auth', [member]: is === 'false' ? false : [{ message: 'not authenticated' }] });
 }
 
-function choices(house: House, connector: Connector): unknown {
+function choices(house: House, connector: OAuthConnector): unknown {
   const choice = connector.consent?.choice;
   if (choice === undefined) return [];
   const count = house.switches.sites.get(connector.id) ?? 1;

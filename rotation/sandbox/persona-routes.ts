@@ -1,18 +1,18 @@
 // Which connector is meant by a call to the sandbox: its path is `/<host><path>` of one of the URL templates a connector declares.
 // It must never answer for an address that no connector has.
-import type { Connector, IntrospectionSpec, ProbeSpec, RevocationSpec } from '../connector.ts';
+import type { IntrospectionSpec, OAuthConnector, ProbeSpec, RevocationSpec } from '../connector.ts';
 
 export type Endpoint = 'authorize' | 'token' | 'introspection' | 'revocation' | 'choice' | 'probe' | 'discovery';
 
 /** One connector that may be meant, and what its `{parameter}`s are in this address. */
 export interface Found {
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   readonly endpoint: Endpoint;
   readonly parameters: Readonly<Record<string, string>>;
 }
 
 interface Route {
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   readonly endpoint: Endpoint;
   readonly method: string;
   readonly pattern: RegExp;
@@ -25,9 +25,8 @@ export function homeOf(connectorId: string): string {
 }
 
 /** The connector as the sandbox plays it: what it leaves to the credential is at its home. */
-export function playedAs(connector: Connector): Connector {
+export function playedAs(connector: OAuthConnector): OAuthConnector {
   const { oauth2, consent, id } = connector;
-  if (oauth2 === undefined) return connector;
   const home = homeOf(id);
   const nameless = oauth2.tokenEndpoint === '';
   return {
@@ -73,8 +72,8 @@ export class PersonaRoutes {
   readonly #routes: readonly Route[];
   readonly #loose: readonly Route[];
 
-  constructor(connectors: Iterable<Connector>) {
-    const all = [...connectors].filter(({ oauth2 }) => oauth2 !== undefined);
+  constructor(connectors: Iterable<OAuthConnector>) {
+    const all = [...connectors];
     this.#routes = all.flatMap(routesOf);
     this.#loose = all.filter(isNameless).flatMap(looseRoutesOf);
   }
@@ -97,14 +96,14 @@ function matching(routes: readonly Route[], method: string, address: string): Fo
     .sort((a, b) => Object.keys(a.parameters).length - Object.keys(b.parameters).length);
 }
 
-function isNameless({ id, oauth2 }: Connector): boolean {
-  return oauth2?.tokenEndpoint.startsWith(`${homeOf(id)}/`) === true;
+function isNameless({ id, oauth2 }: OAuthConnector): boolean {
+  return oauth2.tokenEndpoint.startsWith(`${homeOf(id)}/`) === true;
 }
 
-function routesOf(connector: Connector): Route[] {
+function routesOf(connector: OAuthConnector): Route[] {
   const { oauth2, consent, introspection, revocation, probe } = connector;
   const declared: (readonly [Endpoint, string, string | undefined])[] = [
-    ['token', 'POST', oauth2?.tokenEndpoint],
+    ['token', 'POST', oauth2.tokenEndpoint],
     ['authorize', 'GET', consent?.authorizeEndpoint],
     ['introspection', introspection?.method ?? '', introspection?.url],
     ['revocation', revocation?.method ?? '', revocation?.url],
@@ -120,7 +119,7 @@ function routesOf(connector: Connector): Route[] {
 const DESCRIPTIONS = ['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server', '/jwks'];
 
 /** A credential of these names its own addresses; the last word of the path tells what each is. */
-function looseRoutesOf(connector: Connector): Route[] {
+function looseRoutesOf(connector: OAuthConnector): Route[] {
   const words: (readonly [Endpoint, string, string])[] = [
     ['token', 'POST', 'token'],
     ['authorize', 'GET', 'auth|authorize'],
@@ -139,7 +138,7 @@ function looseRoutesOf(connector: Connector): Route[] {
 
 const TEMPLATE = /\{(?:account\.)?[a-z0-9_]+\}/g;
 
-function patternOf(connector: Connector, template: string): { pattern: RegExp; names: string[] } {
+function patternOf(connector: OAuthConnector, template: string): { pattern: RegExp; names: string[] } {
   const names: string[] = [];
   const address = template.replace(/^https?:\/\//, '').replace(/[?#].*$/, '');
   const literals = address.split(TEMPLATE).map((literal) => literal.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));

@@ -2,7 +2,7 @@
 // It must never issue anything that a real provider of that description would not.
 import { createHash } from 'node:crypto';
 import { SignJWT } from 'jose';
-import type { AssertionSpec, Connector } from '../connector.ts';
+import type { AssertionSpec, OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import { tokenReply } from './persona-answer.ts';
 import type { Ask } from './persona-ask.ts';
@@ -14,7 +14,7 @@ const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
 export interface TokenCall {
   readonly house: House;
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   readonly parameters: Readonly<Record<string, string>>;
   readonly ask: Ask;
   readonly twist: Misbehaviour | undefined;
@@ -29,7 +29,7 @@ export async function answerToken(call: TokenCall): Promise<Played> {
   return { ...played, grantType };
 }
 
-function wrongFormat({ oauth2, adjustable }: Connector, { format, fields }: Ask): string | undefined {
+function wrongFormat({ oauth2, adjustable }: OAuthConnector, { format, fields }: Ask): string | undefined {
   const { bodyFormat = 'form', renewal, extraParameters } = oauth2 ?? {};
   if (format === 'none' && renewal?.kind === 'app_jwt') return undefined;
   const either = adjustable?.includes('bodyFormat') === true && (format === 'form' || format === 'json');
@@ -58,12 +58,12 @@ async function dispatch(call: TokenCall, grantType: string | undefined): Promise
 
 /** A sandboxed caller names either the address it calls or the one that the sandbox stands in for. */
 function audiencesOf({ connector, ask }: TokenCall, spec?: AssertionSpec): string[] {
-  const declared = spec === undefined ? connector.oauth2?.assertionAudience : spec.audience;
+  const declared = spec === undefined ? connector.oauth2.assertionAudience : spec.audience;
   return declared === undefined || declared.includes('{') ? [ask.url, `https://${ask.address}`, declared ?? ''] : [declared];
 }
 
 function scopesOf({ connector, ask }: TokenCall): string[] {
-  return (ask.fields['scope'] ?? '').split(connector.oauth2?.scopeSeparator ?? ' ').filter((scope) => scope !== '');
+  return (ask.fields['scope'] ?? '').split(connector.oauth2.scopeSeparator ?? ' ').filter((scope) => scope !== '');
 }
 
 async function byCode(call: TokenCall, clientId: string | undefined): Promise<Played> {
@@ -83,7 +83,7 @@ async function byCode(call: TokenCall, clientId: string | undefined): Promise<Pl
   if (wrong !== undefined) return dead(wrong);
   const { scope, parameters } = code;
   code.grant = house.grants.add(connector, { clientId: code.clientId, scope, parameters }, house.now());
-  const renews = connector.oauth2?.renewal?.kind ?? 'refresh_token';
+  const renews = connector.oauth2.renewal?.kind ?? 'refresh_token';
   const withRefresh = code.bringsRefreshToken && renews === 'refresh_token';
   const pair = await house.grants.issue(connector, code.grant, withRefresh, house.now());
   return issued(call, code.grant, pair, { isExchange: true, idToken: await idTokenFor(house, connector, code) });
@@ -92,12 +92,12 @@ async function byCode(call: TokenCall, clientId: string | undefined): Promise<Pl
 function wrongWithExchange({ connector, ask }: TokenCall, code: Code): string | undefined {
   const { oauth2, consent } = connector;
   const { redirect_uri: redirectUri, code_verifier: verifier = '' } = ask.fields;
-  if (oauth2?.exchangeSendsRedirectUri !== false && redirectUri !== code.redirectUri) return 'redirect_uri is another';
+  if (oauth2.exchangeSendsRedirectUri !== false && redirectUri !== code.redirectUri) return 'redirect_uri is another';
   if (consent?.pkce === 'S256' || code.challenge !== undefined) {
     const challenge = createHash('sha256').update(verifier).digest('base64url');
     if (challenge !== code.challenge) return 'code_verifier does not fit';
   }
-  return Object.entries(oauth2?.exchangeParameters ?? {})
+  return Object.entries(oauth2.exchangeParameters ?? {})
     .filter(([name, value]) => ask.fields[name] !== value)
     .map(([name]) => `${name} is missing or another`)[0];
 }
@@ -131,7 +131,7 @@ async function byAssertion(call: TokenCall, spec: AssertionSpec): Promise<Played
   if ('why' in checked) return refuse(connector, 'configuration', checked.why);
   const claimed = checked.claims['scope'];
   const scope = spec.scopeIn === 'claim' && typeof claimed === 'string' ? claimed.split(' ') : scopesOf(call);
-  if (connector.oauth2?.renewal?.kind !== 'refresh_token') return byClient(call, checked.clientId, scope);
+  if (connector.oauth2.renewal?.kind !== 'refresh_token') return byClient(call, checked.clientId, scope);
   // The way back to a grant whose newest pair was never received.
   const grant = house.grants.ofClient(connector.id, checked.clientId, parameters);
   if (grant === undefined || !house.grants.isAlive(connector, grant, house.now()))
@@ -161,7 +161,7 @@ function issued(
 }
 
 /** OpenID Connect Core section 2. */
-async function idTokenFor(house: House, { consent }: Connector, code: Code): Promise<string | undefined> {
+async function idTokenFor(house: House, { consent }: OAuthConnector, code: Code): Promise<string | undefined> {
   if (consent?.openid !== true || consent.issuer === undefined || code.grant === undefined) return undefined;
   const now = Math.floor(house.now() / 1_000);
   const { privateJwk } = await house.clients.keyPair('ES256');

@@ -2,7 +2,7 @@
 // refreshes and their failures on before production. It must never listen on another address, nor hold anything that is real.
 import type { JWK } from 'jose';
 import type { Clock } from '../../src/base/clock.ts';
-import type { Connector } from '../connector.ts';
+import type { Connector, OAuthConnector } from '../connector.ts';
 import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { type Misbehaviour, type MisbehaviourPlan, MisbehaviourQueue } from './misbehaviour.ts';
 import { CLIENT_ID, CLIENT_SECRET, PersonaClients } from './persona-clients.ts';
@@ -16,6 +16,7 @@ export type { Misbehaviour, MisbehaviourPlan } from './misbehaviour.ts';
 export type { PersonaCall } from './persona-house.ts';
 
 export interface PersonasOptions {
+  /** Only those of OAuth grants are played. */
   readonly connectors: ReadonlyMap<string, Connector> | Iterable<Connector>;
   /** Default: any free port. */
   readonly port?: number;
@@ -111,7 +112,7 @@ export interface Personas {
 export async function startPersonas(options: PersonasOptions): Promise<Personas> {
   const { clock = { now: Date.now }, seed = 1, port = 0, log } = options;
   const given = options.connectors instanceof Map ? options.connectors.values() : (options.connectors as Iterable<Connector>);
-  const declared = new Map([...given].filter(({ oauth2 }) => oauth2 !== undefined).map((one) => [one.id, one]));
+  const declared = new Map([...given].filter(({ kind }) => kind === 'oauth2').map((one) => [one.id, one]));
   const connectors = new Map([...declared].map(([id, one]) => [id, playedAs(one)]));
   const switches: House['switches'] = { decision: 'ask', sites: new Map(), redirectUris: new Set(), clockOffsetMs: 0 };
   const inside = {
@@ -132,14 +133,14 @@ export async function startPersonas(options: PersonasOptions): Promise<Personas>
   return personas;
 }
 
-function switchesOf(house: House, declared: ReadonlyMap<string, Connector>, stop: () => Promise<void>): Personas {
+function switchesOf(house: House, declared: ReadonlyMap<string, OAuthConnector>, stop: () => Promise<void>): Personas {
   const { grants, switches, clients, calls, misbehaviours } = house;
   const grantById = (id: string): Grant => {
     const grant = grants.find(id);
     if (grant === undefined) throw new Error('the sandbox has no such grant');
     return grant;
   };
-  const connectorById = (id: string): Connector => {
+  const connectorById = (id: string): OAuthConnector => {
     const connector = house.connectors.get(id);
     if (connector === undefined) throw new Error('the sandbox plays no such connector');
     return connector;

@@ -13,7 +13,7 @@ export const parametersOf = ({ parameters = [] }: Connector) =>
 /** What the giver of the secrets named. */
 export function goodConfig(of: Connector, clientId = 'made-up-client'): OAuth2Config {
   const parameters = parametersOf(of);
-  const isGeneric = of.oauth2?.tokenEndpoint === '';
+  const isGeneric = of.oauth2.tokenEndpoint === '';
   return oauth2Config.parse({
     client_id: clientId,
     workflows: [{ name: 'nightly-sync', scopes: ['made.up'] }],
@@ -38,7 +38,7 @@ export interface Astray {
 
 export function* astray(of: Connector, loopback: string): Generator<Astray> {
   const good = goodConfig(of);
-  const hosts = [...new Set([...(of.oauth2?.hosts ?? []), 'good.example', ...hostsIn(of)])];
+  const hosts = [...new Set([...(of.oauth2.hosts ?? []), 'good.example', ...hostsIn(of)])];
   const url = `https://${EVIL_HOST}/taken`;
   const texts = [url, EVIL_HOST, 'evil'];
   const parameters = of.parameters ?? [];

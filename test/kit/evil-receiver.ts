@@ -91,7 +91,6 @@ let issued = 0;
 
 /** Tokens for whoever asks for tokens, and a yes to everything else. */
 function answerTo({ oauth2, ...connector }: Connector, whole: string, mark: string): { status: number; body: string } {
-  if (oauth2 === undefined) throw new Error('not a connector of grants');
   const isExchange = whole.includes('authorization_code');
   const asksForTokens = isExchange || whole.includes('grant_type') || oauth2.renewal?.kind === 'app_jwt';
   if (!asksForTokens) {

@@ -1,17 +1,16 @@
 // docs/connectors.md as text, from the connectors alone: what is not declared is not claimed.
 import type {
-  Connector,
   LifetimeSpec,
   LostAnswer,
   OAuth2Spec,
+  OAuthConnector,
   Parameter,
   RevocationSpec,
   ScopeSource,
 } from '../../rotation/connector.ts';
 
-export function connectorPage(connectors: readonly Connector[]): string {
-  const grants = connectors.filter(({ oauth2 }) => oauth2 !== undefined);
-  return `${[HEAD, table(grants), LEGEND, ...grants.map(section)].join('\n\n')}\n`;
+export function connectorPage(connectors: readonly OAuthConnector[]): string {
+  return `${[HEAD, table(connectors), LEGEND, ...connectors.map(section)].join('\n\n')}\n`;
 }
 
 const HEAD = `<!-- Generated from rotation/connectors/ by test/rotation/connectors.test.ts: never edited by hand. -->
@@ -30,7 +29,7 @@ Facts carry how sure they are: \`documented\` read at the provider, \`known\` th
 
 Every host can be moved with \`base_urls\` (regions, self-hosted editions, proxies), and all of them at once with \`sandbox\`.`;
 
-function table(connectors: readonly Connector[]): string {
+function table(connectors: readonly OAuthConnector[]): string {
   const rows = connectors.map((connector) => {
     const { id, title, oauth2, consent, revocation } = connector;
     const cells = [
@@ -68,9 +67,8 @@ function lostOf(oauth2: OAuth2Spec | undefined): string {
   return lost.kind === 'window' ? `window, ${span(lost.seconds)}` : lost.kind;
 }
 
-function section(connector: Connector): string {
+function section(connector: OAuthConnector): string {
   const { id, title, oauth2, adjustable = [], manualSteps = [], facts = {} } = connector;
-  if (oauth2 === undefined) return '';
   const unknown = Object.entries(facts).filter(([, { sureness }]) => sureness === 'unknown');
   const sure = Object.entries(facts).filter(([, { sureness }]) => sureness !== 'unknown');
   return [
@@ -148,7 +146,7 @@ function automatic(oauth2: OAuth2Spec): string {
   return how[renewalOf(oauth2)];
 }
 
-function consentOf({ consent, id }: Connector): string {
+function consentOf({ consent, id }: OAuthConnector): string {
   if (consent === undefined) return 'none of a person: what proves the client is put by hand';
   const said = [
     `by a link, at ${code(consent.authorizeEndpoint, id === 'generic-oidc' ? 'the endpoint that the issuer names' : 'authorization_endpoint')}`,

@@ -1,7 +1,7 @@
 // The contract suite: every file in rotation/connectors/ passes it, present or future, without being listed anywhere by hand.
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Connector, OAuth2Spec, PersonaRefusal } from '../../rotation/connector.ts';
+import type { OAuth2Spec, OAuthConnector, PersonaRefusal } from '../../rotation/connector.ts';
 import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { readRefusal } from '../../rotation/oauth2/errors.ts';
 import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
@@ -15,7 +15,7 @@ const ids = readdirSync(DIRECTORY)
   .map((file) => file.slice(0, -3))
   .sort();
 
-const loaded = new Map<string, Connector>();
+const loaded = new Map<string, OAuthConnector>();
 for (const id of ids) loaded.set(id, (await import(new URL(`${id}.ts`, DIRECTORY).href)).connector);
 
 const camel = (id: string) => id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
@@ -51,9 +51,9 @@ it('the providers whose users asked for them are there', () => {
 });
 
 describe.each(ids)('connector %s', (id) => {
-  const connector = loaded.get(id) as Connector;
-  const oauth2 = connector.oauth2 as OAuth2Spec;
-  const isReal = oauth2 !== undefined && !GENERIC.includes(id) && id !== 'local-sandbox';
+  const connector = loaded.get(id) as OAuthConnector;
+  const { oauth2 } = connector;
+  const isReal = !GENERIC.includes(id) && id !== 'local-sandbox';
 
   it('is named after its file and imports the contract only', () => {
     expect(connector.id).toBe(id);
@@ -63,13 +63,7 @@ describe.each(ids)('connector %s', (id) => {
     expect(imported.filter((path) => path !== '../connector.ts' && !path?.startsWith('../../src/base/'))).toEqual([]);
   });
 
-  it('can do something, or says what a person does', () => {
-    expect(connector.oauth2 ?? connector.keyRotation ?? connector.manualSteps).toBeDefined();
-    if (connector.kind === 'oauth2') expect(connector.oauth2).toBeDefined();
-  });
-
-  // Skipped for keys and passwords: they have no refresh.
-  it.skipIf(oauth2 === undefined)('declares an endpoint whose host is declared too, or leaves it to the credential', () => {
+  it('declares an endpoint whose host is declared too, or leaves it to the credential', () => {
     if (oauth2.tokenEndpoint === '') {
       expect(connector.adjustable).toContain('tokenEndpoint');
       return;
@@ -99,7 +93,7 @@ describe.each(ids)('connector %s', (id) => {
   it('declares every parameter and account field its URLs, hosts and claims use', () => {
     const text = JSON.stringify({ ...connector, manualSteps: [], facts: {}, persona: {} });
     const names = new Set(['client_id', ...(connector.parameters?.map(({ name }) => name) ?? [])]);
-    const accountNames = [...Object.keys(oauth2?.accountFields ?? {}), connector.consent?.choice?.accountField];
+    const accountNames = [...Object.keys(oauth2.accountFields ?? {}), connector.consent?.choice?.accountField];
     expect([...text.matchAll(/\{([a-z0-9_]+)\}/g)].filter(([, name]) => !names.has(name ?? ''))).toEqual([]);
     expect([...text.matchAll(/\{account\.([a-z0-9_]+)\}/g)].filter(([, name]) => !accountNames.includes(name))).toEqual([]);
     for (const name of Object.values(connector.consent?.callbackParameters ?? {})) expect(names).toContain(name);
@@ -111,14 +105,13 @@ describe.each(ids)('connector %s', (id) => {
   });
 
   it('has error rows that match something and causes that are safe to show', () => {
-    for (const row of oauth2?.errorTable ?? []) {
+    for (const row of oauth2.errorTable ?? []) {
       expect(row.status ?? row.code ?? row.text).toBeDefined();
       expect(row.cause).toMatch(/^[a-z0-9_]{1,64}$/);
     }
   });
 
-  // Skipped for keys and passwords: they have no refresh.
-  it.skipIf(oauth2 === undefined)('does not let a credential move its hosts, and a rotating provider is not called safe', () => {
+  it('does not let a credential move its hosts, and a rotating provider is not called safe', () => {
     expect(connector.adjustable ?? []).not.toContain('hosts');
     expect(connector.adjustable ?? []).not.toContain('errorTable');
     // Entra alone says in writing that a used refresh token goes on working.
@@ -128,7 +121,7 @@ describe.each(ids)('connector %s', (id) => {
 
   // Skipped where there is no consent of a person.
   it.skipIf(connector.consent === undefined)('asks in words, and only for titles of scopes', () => {
-    const { alwaysScopes = [], scopeTitles = {}, scopeParameter } = connector.consent as NonNullable<Connector['consent']>;
+    const { alwaysScopes = [], scopeTitles = {}, scopeParameter } = connector.consent as NonNullable<OAuthConnector['consent']>;
     for (const scope of alwaysScopes) expect(scopeTitles).toHaveProperty([scope]);
     for (const title of Object.values(scopeTitles)) expect(title).toMatch(/^[A-Z].{3,80}[^.]$/);
     if (scopeParameter === 'none') expect(alwaysScopes).toEqual([]);
@@ -155,7 +148,7 @@ describe.each(ids)('connector %s', (id) => {
     if ((oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token') expect(connector.persona?.refusals.dead).toBeDefined();
   });
 
-  const keyed = ['client_credentials', 'jwt_bearer', 'app_jwt'].includes(oauth2?.renewal?.kind ?? 'none');
+  const keyed = ['client_credentials', 'jwt_bearer', 'app_jwt'].includes(oauth2.renewal?.kind ?? 'none');
   // Skipped where a person consents.
   it.skipIf(!keyed)('never asks a person to consent again where nobody did', () => {
     const outcome = readTokenAnswer(oauth2, answerOf(400, { error: 'invalid_grant' }), NOW);
@@ -184,8 +177,7 @@ describe.each(ids)('connector %s', (id) => {
     for (const fact of Object.values(connector.facts ?? {})) expect(fact.source.length).toBeGreaterThan(10);
   });
 
-  // Skipped for keys and passwords.
-  it.skipIf(oauth2 === undefined)('has a fact for every figure, and for every part that is missing', () => {
+  it('has a fact for every figure, and for every part that is missing', () => {
     const told = Object.keys(connector.facts ?? {});
     const unsaid = wantFacts(connector).filter(
       (part) => !told.some((key) => key === part || part.startsWith(`${key}.`) || key.startsWith(`${part}.`)),
@@ -195,7 +187,7 @@ describe.each(ids)('connector %s', (id) => {
 });
 
 /** What a fact must stand for: each figure that is there, and the parts whose absence somebody would ask about. */
-function wantFacts({ id, oauth2, consent, introspection, lifetimes, scopes }: Connector): string[] {
+function wantFacts({ id, oauth2, consent, introspection, lifetimes, scopes }: OAuthConnector): string[] {
   const ofToken = ['tokenEndpoint', 'refreshTokenRotates', 'lostAnswer', 'errorTable', 'accessTokenTtlSeconds', 'rateBudget'];
   const generic = GENERIC.includes(id);
   return [
@@ -203,8 +195,8 @@ function wantFacts({ id, oauth2, consent, introspection, lifetimes, scopes }: Co
       .filter((field) => !(generic && ['tokenEndpoint', 'accessTokenTtlSeconds'].includes(field)))
       .map((field) => `oauth2.${field}`),
     ...['renewal', 'answerFields', 'exchangeAnswerFields', 'exchangeSendsRedirectUri']
-      .filter((field) => oauth2?.[field as keyof OAuth2Spec] !== undefined)
-      .filter((field) => field !== 'renewal' || !['none', 'client_credentials'].includes(oauth2?.renewal?.kind ?? 'none'))
+      .filter((field) => oauth2[field as keyof OAuth2Spec] !== undefined)
+      .filter((field) => field !== 'renewal' || !['none', 'client_credentials'].includes(oauth2.renewal?.kind ?? 'none'))
       .map((field) => `oauth2.${field}`),
     ...(consent === undefined ? [] : ['consent.pkce', ...(generic ? [] : ['consent.authorizeEndpoint'])]),
     ...(introspection === undefined ? [] : ['introspection']),
@@ -215,7 +207,7 @@ function wantFacts({ id, oauth2, consent, introspection, lifetimes, scopes }: Co
   ];
 }
 
-function madeUpSettings(connector: Connector): OAuth2Settings {
+function madeUpSettings(connector: OAuthConnector): OAuth2Settings {
   const parameters = (connector.parameters ?? []).map(({ name, shape, default: fallback, values }) => {
     return [name, fallback ?? values?.[0] ?? (shape === 'host' ? 'made-up.example' : 'made-up')] as const;
   });
@@ -223,7 +215,7 @@ function madeUpSettings(connector: Connector): OAuth2Settings {
   return { clientId: 'made-up-client', parameters: Object.fromEntries(parameters), account };
 }
 
-type Calls = Pick<Connector, 'oauth2' | 'introspection' | 'revocation' | 'probe' | 'consent'>;
+type Calls = Pick<OAuthConnector, 'oauth2' | 'introspection' | 'revocation' | 'probe' | 'consent'>;
 
 /** Every URL that is called with a token or a client secret. */
 function callsOf({ oauth2, introspection, revocation, probe, consent }: { [K in keyof Calls]: Calls[K] | undefined }): string[] {

@@ -105,12 +105,12 @@ const problemOf = async (call: Promise<unknown>) => {
   if (!(problem instanceof KeyturnProblem)) throw new Error('it was answered');
   return problem;
 };
-const isRenewed = ({ oauth2 }: Connector) => oauth2?.renewal?.kind !== 'none';
+const isRenewed = ({ oauth2 }: Connector) => oauth2.renewal?.kind !== 'none';
 
 describe.each(connectable.map((connector) => [connector.id, connector] as const))('%s, by a link', (id, connector) => {
   it('lives its whole life', async () => {
     const { issued, asked, config } = await configFor(connector);
-    const secret = connector.oauth2?.clientAuthentication === 'none' ? {} : { client_secret: issued.clientSecret };
+    const secret = connector.oauth2.clientAuthentication === 'none' ? {} : { client_secret: issued.clientSecret };
     const made = await owner.grants.connect(ENVIRONMENT, id, { connector: id, config, ...secret });
     if (connector.consent?.choice !== undefined) personas.offerSites(id, 3);
     expect(await problemOf(workload.read(ENVIRONMENT, id))).toMatchObject({ status: 424, code: 'needs_consent' });
@@ -130,7 +130,7 @@ describe.each(connectable.map((connector) => [connector.id, connector] as const)
       expect([second === first, personas.grantOf(second)]).toEqual([false, grant]);
 
       // An answer without a life ahead of it: the next read finds the token expired, and brings another.
-      if (connector.oauth2?.accessTokenTtlSeconds !== 'never') {
+      if (connector.oauth2.accessTokenTtlSeconds !== 'never') {
         personas.misbehave({ kind: 'expires_in', value: 'zero' }, { connector: id });
         expect(await refreshNow(id)).toMatchObject({ state: 'succeeded' });
         const third = await tokenOf(id);

@@ -32,12 +32,12 @@ const STANDARD: AnswerFields = {
 export function personaAnswer({ oauth2, persona }: Connector, answerFields: Partial<AnswerFields>): PersonaAnswer {
   const fields = { ...STANDARD, ...answerFields };
   const { expiresIn = 'number', scopeAs = 'text', refreshTokenSeconds, alsoAnswers = {} } = persona ?? {};
-  const ttl = oauth2?.accessTokenTtlSeconds ?? 3_600;
+  const ttl = oauth2.accessTokenTtlSeconds ?? 3_600;
   const seconds = persona?.accessTokenSeconds ?? (ttl === 'never' ? 3_600 : ttl);
   const endsAtMs = SENT_AT_MS + seconds * 1_000;
   const isJwt = persona?.accessTokenIs === 'jwt';
   const accessToken = isJwt ? unsignedJwt(endsAtMs) : 'access-not-a-real-secret';
-  const refreshToken = oauth2?.refreshTokenRotates === 'always' ? 'refresh-not-a-real-secret' : undefined;
+  const refreshToken = oauth2.refreshTokenRotates === 'always' ? 'refresh-not-a-real-secret' : undefined;
   const tellsInstant = expiresIn === 'absent' && answerFields.expiresAt !== undefined;
 
   const body: Record<string, unknown> = structuredClone({ ...alsoAnswers });
@@ -45,7 +45,7 @@ export function personaAnswer({ oauth2, persona }: Connector, answerFields: Part
   if (refreshToken !== undefined) put(body, fields.refreshToken, refreshToken);
   if (expiresIn !== 'absent') put(body, fields.expiresIn, expiresIn === 'text' ? String(seconds) : seconds);
   if (tellsInstant) put(body, fields.expiresAt, new Date(endsAtMs).toISOString());
-  if (scopeAs !== 'absent') put(body, fields.scope, scopeAs === 'list' ? SCOPES : SCOPES.join(oauth2?.scopeSeparator ?? ' '));
+  if (scopeAs !== 'absent') put(body, fields.scope, scopeAs === 'list' ? SCOPES : SCOPES.join(oauth2.scopeSeparator ?? ' '));
   if (refreshTokenSeconds !== undefined) put(body, fields.refreshTokenExpiresIn, refreshTokenSeconds);
 
   const source = expiresIn !== 'absent' ? 'expires_in' : tellsInstant ? 'expires_at' : isJwt ? 'jwt' : 'default';
@@ -59,7 +59,7 @@ export function personaAnswer({ oauth2, persona }: Connector, answerFields: Part
       expiresAtMs: source === 'default' && ttl === 'never' ? undefined : endsAtMs,
       refreshTokenExpiresAtMs: refreshTokenSeconds === undefined ? undefined : SENT_AT_MS + refreshTokenSeconds * 1_000,
       scope: scopeAs === 'absent' ? undefined : SCOPES.join(' '),
-      account: accountOf(body, oauth2?.accountFields ?? {}),
+      account: accountOf(body, oauth2.accountFields ?? {}),
     },
   };
 }

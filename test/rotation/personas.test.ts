@@ -25,8 +25,8 @@ import {
 
 const connectors = await loadGrantConnectors();
 const all = [...connectors.values()].map((connector) => [connector.id, connector] as const);
-const renewable = all.filter(([, { oauth2 }]) => oauth2?.renewal?.kind !== 'none');
-const withRefreshToken = renewable.filter(([, { oauth2 }]) => (oauth2?.renewal?.kind ?? 'refresh_token') === 'refresh_token');
+const renewable = all.filter(([, { oauth2 }]) => oauth2.renewal?.kind !== 'none');
+const withRefreshToken = renewable.filter(([, { oauth2 }]) => (oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token');
 const connectable = all.filter(([, connector]) => connector.consent !== undefined);
 let personas: Personas;
 beforeAll(async () => {
@@ -99,7 +99,7 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
     const { probe } = settled;
     if (probe === undefined) return;
     expect((await askProbe(probe, settled.hosts, secret(fresh.access), egress, true)).verdict).toBe('works');
-    const ttl = connector.oauth2?.accessTokenTtlSeconds ?? 3_600;
+    const ttl = connector.oauth2.accessTokenTtlSeconds ?? 3_600;
     if (ttl === 'never') return;
     personas.setClockOffset(ttl * 1_000 + 1_000);
     // A connector may say that no status of its read means the token.
@@ -120,7 +120,7 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
 
   it('is a matter of configuration when the client is wrong, and the grant lives', async () => {
     const issued = await issue(connector);
-    const keyless = connector.oauth2?.clientAuthentication === 'none';
+    const keyless = connector.oauth2.clientAuthentication === 'none';
     personas.misbehave({ kind: 'refuse', as: 'configuration' }, { connector: connector.id });
     expect(meaningOf(await renew(connector, issued))).toBe('configuration');
     if (!keyless && issued.clientPrivateKeyJwk === undefined) {
@@ -139,7 +139,7 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
 });
 
 describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
-  const rotates = connector.oauth2?.refreshTokenRotates;
+  const rotates = connector.oauth2.refreshTokenRotates;
 
   it('turn as the connector says', async () => {
     const issued = await issue(connector);
@@ -157,7 +157,7 @@ describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
     personas.misbehave({ kind: 'drop' }, { connector: connector.id });
     expect(await renew(connector, issued)).toMatchObject({ kind: 'sent_and_lost', cause: 'connection_lost' });
     const again = await renew(connector, issued, issued.refreshToken, true);
-    const lost = connector.oauth2?.lostAnswer.kind;
+    const lost = connector.oauth2.lostAnswer.kind;
     const { oauth2 } = settle(connector, issued);
     const survives =
       rotates === 'never' || lost !== 'unsafe' || spendsNothing(oauth2) || (connector.persona?.graceSeconds ?? 0) > 0;
@@ -192,7 +192,7 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
     expect(personas.isAlive(issued.grant)).toBe(false);
     const twice = await revokeGrant(revocation, hosts, tokens(), clientOf(issued), egress, realClock);
     expect(twice.kind).toBe('revoked');
-    if ((connector.oauth2?.renewal?.kind ?? 'refresh_token') === 'refresh_token')
+    if ((connector.oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token')
       expect(meaningOf(await renew(connector, issued))).toBe('dead');
   });
 

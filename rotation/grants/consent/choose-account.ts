@@ -7,7 +7,7 @@ import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
 import { changeCredential } from '../../../src/vault/credential.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
-import type { ChoiceSpec, EgressAnswer } from '../../connector.ts';
+import { type ChoiceSpec, type EgressAnswer, findConnector } from '../../connector.ts';
 import type { JobPorts } from '../../engine/due-work.ts';
 import { text } from '../../oauth2/client-request.ts';
 import { type BoundGrant, openGrant, wipeTokens } from '../grant-tokens.ts';
@@ -73,7 +73,7 @@ export async function chooseAccount(
     if (consent.connection.state !== 'choosing' || !isSameBrowser(consent, browserOf(consent.connection.id))) {
       return { refused: consent };
     }
-    const { choice } = ports.connectors.get(consent.located.row.connector ?? '')?.consent ?? {};
+    const { choice } = findConnector(ports.connectors, 'oauth2', consent.located.row.connector)?.consent ?? {};
     const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
     if (choice !== undefined && id !== undefined && offered) return choose(job, caller, consent, choice, id);
     return { consent };

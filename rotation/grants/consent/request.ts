@@ -15,7 +15,7 @@ import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-ki
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantJob, type TenantView } from '../../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
-import type { Connector } from '../../connector.ts';
+import { type Connector, findConnector, type OAuthConnector } from '../../connector.ts';
 import type { DueWorkPorts, EnginePorts } from '../../engine/due-work.ts';
 import type { SettledConnector } from '../../oauth2/settings.ts';
 import { mayReachLoopback, settleFor } from '../connector-settings.ts';
@@ -90,9 +90,10 @@ export function factsOf(row: ConnectionRow): ConnectionFacts {
 }
 
 /** @throws invalid_request when the connector is none, or knows no consent */
-export function consentingConnector(connectors: ReadonlyMap<string, Connector>, id: string): Connector {
-  const connector = connectors.get(id) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
-  if (connector.oauth2 === undefined || connector.consent === undefined)
+export function consentingConnector(connectors: ReadonlyMap<string, Connector>, id: string): OAuthConnector {
+  const connector =
+    findConnector(connectors, 'oauth2', id) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+  if (connector.consent === undefined)
     fail('invalid_request', 'no person can connect this by a link: put the grant by hand', { pointer: '/connector' });
   return connector;
 }
@@ -110,13 +111,13 @@ export function settleConsent(ports: EnginePorts, consent: Consent, finished: bo
  * @param bound what the secrets are bound to
  * @throws invalid_request when the settings of this consent are others
  */
-export function requireBound(connector: Connector, { config }: Consent, bound: BoundConfig): void {
+export function requireBound(connector: OAuthConnector, { config }: Consent, bound: BoundConfig): void {
   if (changedSetting(bound, boundPart(config), openParameters(connector)) !== undefined)
     fail('invalid_request', 'the settings of the link are not those of the secrets it would use: make another link');
 }
 
 /** Parameters that are told at each consent, by the person or the provider, within the connector's own hosts. */
-export function openParameters({ parameters = [] }: Connector): ReadonlySet<string> {
+export function openParameters({ parameters = [] }: OAuthConnector): ReadonlySet<string> {
   const told = parameters.filter(({ shape, from }) => shape === 'label' && (from === 'consent' || from === 'callback'));
   return new Set(told.map(({ name }) => name));
 }
@@ -140,7 +141,7 @@ export interface AskedScope {
 }
 
 /** The union of what the workflows need and what the connector cannot do without. @throws invalid_request at /config/workflows */
-export function askedScopes(connector: Connector, config: OAuth2Config): AskedScope[] {
+export function askedScopes(connector: OAuthConnector, config: OAuth2Config): AskedScope[] {
   const { scopeParameter, alwaysScopes = [], scopeTitles = {} } = connector.consent ?? {};
   const pointer = '/config/workflows';
   if ((config.workflows ?? []).length === 0 && scopeParameter !== 'none')

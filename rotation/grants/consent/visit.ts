@@ -8,7 +8,7 @@ import type { ConnectionFacts } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import type { TenantView } from '../../../src/vault/tenant-job.ts';
-import type { Connector, Parameter } from '../../connector.ts';
+import { findConnector, type OAuthConnector, type Parameter } from '../../connector.ts';
 import type { EnginePorts, JobPorts } from '../../engine/due-work.ts';
 import { authorizationUrl, authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import { checkParameter, isOwnHost, type SettledConnector } from '../../oauth2/settings.ts';
@@ -76,7 +76,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
   const { vault } = ports;
   return vault.lookup('consent', (lookup, view) => {
     const consent = findByLink(view, lookup, link);
-    const connector = ports.connectors.get(consent?.located.row.connector ?? '');
+    const connector = findConnector(ports.connectors, 'oauth2', consent?.located.row.connector);
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
     if (isUsable(connection, view.around.clock.now())) return asked(ports, consent, connector);
@@ -98,7 +98,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
 }
 
 /** By which name a page may call the provider, and where it leads. Settings that lead nowhere have no host. */
-function providerOf(ports: EnginePorts, consent: Consent, connector: Connector): { provider: string; host: string } {
+function providerOf(ports: EnginePorts, consent: Consent, connector: OAuthConnector): { provider: string; host: string } {
   const endpoint = endpointOf(ports, consent);
   const host = URL.parse(endpoint.replaceAll(/\{[^}]*\}/g, UNFILLED))?.host.replaceAll(UNFILLED, '*') ?? '';
   const isOwn = isOwnHost(connector, host.replaceAll('*', 'label'));
@@ -117,7 +117,7 @@ function endpointOf(ports: EnginePorts, consent: Consent): string {
   }
 }
 
-function asked(ports: ConsentPorts, consent: Consent, connector: Connector): ShownConnection | undefined {
+function asked(ports: ConsentPorts, consent: Consent, connector: OAuthConnector): ShownConnection | undefined {
   const { vault } = ports;
   const { connection, located, config } = consent;
   const { state } = connection;
@@ -146,7 +146,7 @@ function asked(ports: ConsentPorts, consent: Consent, connector: Connector): Sho
   }
 }
 
-function askedParameters(connector: Connector | undefined): readonly Parameter[] {
+function askedParameters(connector: OAuthConnector | undefined): readonly Parameter[] {
   return (connector?.parameters ?? []).filter(({ from }) => from === 'consent');
 }
 
@@ -220,7 +220,7 @@ function begin(
   const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
   if (tooMany || !isUsable(found.connection, job.around.clock.now()))
     return { kind: 'refused', consent: found, reason: 'link_spent' };
-  const connector = ports.connectors.get(found.located.row.connector ?? '');
+  const connector = findConnector(ports.connectors, 'oauth2', found.located.row.connector);
   const shownHost = filledIn[SHOWN_HOST];
   // SECURITY: the settings may have changed since the page was shown; the person agreed to go where it said, and nowhere else.
   if (connector !== undefined && shownHost !== undefined && shownHost !== providerOf(ports, found, connector).host)
@@ -271,7 +271,7 @@ function settledOrNot(ports: EnginePorts, consent: Consent): SettledConnector | 
 }
 
 function checkFilledIn(
-  connector: Connector | undefined,
+  connector: OAuthConnector | undefined,
   filledIn: Readonly<Record<string, string>>,
 ): { parameters: Record<string, string>; problems?: Record<string, string> } {
   const parameters: Record<string, string> = {};

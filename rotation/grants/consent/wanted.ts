@@ -6,7 +6,7 @@ import { boundPart, changedSetting, type VersionSettings } from '../../../src/va
 import { configOf } from '../../../src/vault/credential.ts';
 import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import { requireActive } from '../../../src/vault/tenant-job.ts';
-import type { ClientAuthentication, Connector } from '../../connector.ts';
+import { type ClientAuthentication, findConnector, type OAuthConnector } from '../../connector.ts';
 import type { EnginePorts } from '../../engine/due-work.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import type { Discovered } from '../../oauth2/discovery.ts';
@@ -29,7 +29,7 @@ export interface ConnectionInput {
 
 /** What was found good. */
 export interface Wanted {
-  readonly connector: Connector;
+  readonly connector: OAuthConnector;
   readonly config: OAuth2Config;
   /** Differs from what the credential has. */
   readonly changed: boolean;
@@ -37,11 +37,11 @@ export interface Wanted {
   readonly clientAuthentication: ClientAuthentication;
 }
 
-/** Connector and settings as they are told, not judged yet. */
+/** OAuthConnector and settings as they are told, not judged yet. */
 export function plainlyWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput) {
   const id = row?.connector ?? input.connector ?? '';
   const config = input.config ?? (row?.kind === 'oauth2' ? configOf(row) : undefined);
-  return { connector: ports.connectors.get(id), config };
+  return { connector: findConnector(ports.connectors, 'oauth2', id), config };
 }
 
 /** @throws invalid_request naming the field | conflict | gone */
@@ -79,7 +79,7 @@ export function checkWanted(
 
 function checkAuthorizeEndpoint(
   ports: EnginePorts,
-  connector: Connector,
+  connector: OAuthConnector,
   consent: ReturnType<typeof settleFor>['consent'],
   config: OAuth2Config,
 ): void {

@@ -1,5 +1,5 @@
 // The connectors of this installation on the wire: what each can do and what it wants to know.
-import type { Connector, LostAnswer } from '../../../rotation/connector.ts';
+import type { Connector, ConnectorByKind, LostAnswer } from '../../../rotation/connector.ts';
 import type { HomeContext } from '../context.ts';
 import { type Route, route } from '../route.ts';
 import { connectorList, type WireConnector } from './wire-connections.ts';
@@ -21,14 +21,11 @@ export const connectorRoutes: readonly Route<HomeContext>[] = [
 ];
 
 function connectorView(connector: Connector): WireConnector {
-  const { id, title, kind, oauth2, consent, parameters = [], manualSteps = [] } = connector;
+  const { id, title, parameters = [], manualSteps = [] } = connector;
   return {
     id,
     title,
-    kind,
-    consent: oauth2 !== undefined && consent !== undefined,
-    renewal: oauth2 === undefined ? null : (oauth2.renewal?.kind ?? 'refresh_token'),
-    lost_answer: oauth2 === undefined ? null : lostAnswerView(oauth2.lostAnswer),
+    ...OF_KIND[connector.kind](connector),
     parameters: parameters.map((parameter) => ({
       name: parameter.name,
       title: parameter.title,
@@ -37,10 +34,24 @@ function connectorView(connector: Connector): WireConnector {
       from: parameter.from ?? 'credential',
       values: parameter.values === undefined ? null : [...parameter.values],
     })),
-    scopes: Object.entries(consent?.scopeTitles ?? {}).map(([scope, text]) => ({ scope, title: text })),
     manual_steps: [...manualSteps],
   };
 }
+
+/** What is told of a connector by its kind. */
+const OF_KIND: {
+  readonly [K in keyof ConnectorByKind]: (
+    connector: ConnectorByKind[K],
+  ) => Pick<WireConnector, 'kind' | 'consent' | 'renewal' | 'lost_answer' | 'scopes'>;
+} = {
+  oauth2: ({ kind, oauth2, consent }) => ({
+    kind,
+    consent: consent !== undefined,
+    renewal: oauth2.renewal?.kind ?? 'refresh_token',
+    lost_answer: lostAnswerView(oauth2.lostAnswer),
+    scopes: Object.entries(consent?.scopeTitles ?? {}).map(([scope, text]) => ({ scope, title: text })),
+  }),
+};
 
 function lostAnswerView(lost: LostAnswer): WireConnector['lost_answer'] {
   return lost.kind === 'window' ? { window_seconds: lost.seconds } : lost.kind;

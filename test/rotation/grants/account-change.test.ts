@@ -63,7 +63,7 @@ describe('the account of a credential', () => {
 
   it('is told by a field that the connector reads from the answer', async () => {
     for (const { id, oauth2 } of connectors.values()) {
-      if (oauth2?.accountId !== undefined) expect(Object.keys(oauth2.accountFields ?? {}), id).toContain(oauth2.accountId);
+      if (oauth2.accountId !== undefined) expect(Object.keys(oauth2.accountFields ?? {}), id).toContain(oauth2.accountId);
     }
   });
 });

@@ -15,9 +15,7 @@ const GUESS_SECONDS = 600;
 const guessing = new Map(
   [...connectors].map(([id, connector]) => [
     id,
-    connector.oauth2 === undefined
-      ? connector
-      : { ...connector, oauth2: { ...connector.oauth2, accessTokenTtlSeconds: GUESS_SECONDS } },
+    { ...connector, oauth2: { ...connector.oauth2, accessTokenTtlSeconds: GUESS_SECONDS } },
   ]),
 );
 let personas: Personas;

@@ -91,9 +91,4 @@ describe('the settings of a credential', () => {
       expect(settled.introspection).toMatchObject(asClient);
     },
   );
-
-  it('mean nothing to a connector without a refresh', () => {
-    const { oauth2: _, ...bare } = crm;
-    expect(() => settleOAuth2(bare)).toThrowError(expect.objectContaining({ code: 'not_rotatable' }));
-  });
 });

@@ -24,9 +24,7 @@ export async function loadGrantConnectors(): Promise<ReadonlyMap<string, Connect
       .filter((file) => file.endsWith('.ts'))
       .map((file) => import(join(folder, file)) as Promise<{ connector: Connector }>),
   );
-  return new Map(
-    modules.flatMap(({ connector }) => (connector.oauth2 === undefined ? [] : [[connector.id, connector] as const])),
-  );
+  return new Map(modules.flatMap(({ connector }) => (connector.kind === 'oauth2' ? [[connector.id, connector] as const] : [])));
 }
 
 export function clientOf(issued: IssuedGrant) {

@@ -13,8 +13,8 @@ const connectors = await loadGrantConnectors();
 // What only a call can tell of the account, and what signs with a key, is tried with the functions themselves.
 const plain = [...connectors.values()].filter(
   ({ oauth2, id }) =>
-    (oauth2?.renewal?.kind ?? 'refresh_token') === 'refresh_token' &&
-    oauth2?.clientAuthentication !== 'none' &&
+    (oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token' &&
+    oauth2.clientAuthentication !== 'none' &&
     id !== 'local-sandbox',
 );
 let personas: Personas;

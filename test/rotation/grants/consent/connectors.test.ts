@@ -20,12 +20,12 @@ function put(body: Record<string, unknown>, path: string, value: unknown): void 
 }
 
 function answer({ oauth2 }: Connector): Reply {
-  const fields: Partial<AnswerFields> = oauth2?.exchangeAnswerFields ?? oauth2?.answerFields ?? {};
+  const fields: Partial<AnswerFields> = oauth2.exchangeAnswerFields ?? oauth2.answerFields ?? {};
   const body: Record<string, unknown> = {};
   put(body, fields.accessToken ?? 'access_token', 'access-not-a-real-secret');
   put(body, fields.refreshToken ?? 'refresh_token', 'refresh-not-a-real-secret');
   put(body, fields.expiresIn ?? 'expires_in', 3_600);
-  for (const path of Object.values(oauth2?.accountFields ?? {})) put(body, path, 'https://made-up.example');
+  for (const path of Object.values(oauth2.accountFields ?? {})) put(body, path, 'https://made-up.example');
   return { status: 200, body };
 }
 
@@ -43,7 +43,7 @@ describe('a person connects an account of', () => {
       const config = oauth2Config.parse({
         client_id: 'made-up-client',
         workflows: [{ name: 'sync', scopes: ['made-up.read'] }],
-        ...(oauth2?.tokenEndpoint === '' ? { token_endpoint: `${ISSUER}/token` } : {}),
+        ...(oauth2.tokenEndpoint === '' ? { token_endpoint: `${ISSUER}/token` } : {}),
         ...(consent?.authorizeEndpoint === '' ? { authorization_endpoint: `${ISSUER}/authorize` } : {}),
         ...(told.length === 0
           ? {}
