@@ -6,7 +6,7 @@ import { rowMacV2 } from '../crypto/row-mac.ts';
 import type { Anchor } from './anchor.ts';
 import { TAG_BYTES } from './anchor-chunk.ts';
 import type { Keyring } from './keyring.ts';
-import type { CellKind } from './migrations.ts';
+import type { CellKind } from './schema-step.ts';
 import type { Sql, SqlValue } from './sql.ts';
 import { type PreparedTable, tableOf } from './tables.ts';
 
