@@ -141,7 +141,6 @@ function factsOf(access: WriteAccess, environmentId: string, name: string): Cred
     grant_facts: '{}',
     grant_ends_at: null,
     review_due_at: null,
-    revoke_due_at: null,
   };
 }
 

@@ -14,6 +14,12 @@ export interface DueWorkPorts extends EnginePorts {
   readonly vault: TenantVault;
 }
 
+/** As `DueWorkPorts`, for work under a lease. */
+export interface LeasePorts extends DueWorkPorts {
+  /** Names this incarnation of the process or object among the owners of leases. */
+  readonly owner: string;
+}
+
 /** As `DueWorkPorts`, inside a job of the vault. */
 export interface JobPorts extends EnginePorts {
   readonly job: TenantJob;

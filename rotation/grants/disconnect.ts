@@ -1,14 +1,13 @@
 // Disconnects a grant: unreadable at once, no longer refreshed, and, where the provider has a way, told to the provider.
 // It must never end the access of another credential that lives on the same grant.
 import type { Caller } from '../../src/access/principals.ts';
-import { raiseAlert } from '../../src/alerts/raise-alert.ts';
-import { toTimestamp } from '../../src/base/clock.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
 import { changeCredential, configOf } from '../../src/vault/credential.ts';
-import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-job.ts';
@@ -18,6 +17,7 @@ import type { SettledConnector } from '../oauth2/settings.ts';
 import { settleFor } from './connector-settings.ts';
 import { endConnection } from './consent/make-link.ts';
 import { fingerprintOf, isShared } from './grant-tokens.ts';
+import { openRevocation, type Spared } from './revoke.ts';
 
 export interface DisconnectInput {
   readonly environment: string;
@@ -44,27 +44,25 @@ export function disconnectCredential(ports: JobPorts, caller: Caller, input: Dis
       const row = requireActive(located.row);
       if (row.kind !== 'oauth2') fail('conflict', 'only an account connected by OAuth can be disconnected');
       checkPrecondition(row, input.precondition);
-      const before = grantFacts(row).revocation;
-      const asksMore = input.revoke && before?.state === 'not_asked';
-      if (row.health === 'disconnected' && !asksMore) return { located, manualSteps: stepsFor(ports, row) };
-      const revocation = plan(ports, access, row, input.revoke);
-      const next = disconnect(ports, access, located, revocation);
-      details.step = revocation.state;
+      const before = job.runs.lastRevocation(access, row.id, row.current_version);
+      const asksMore = input.revoke && before?.outcome === 'not_asked';
+      if (row.health === 'disconnected' && !asksMore) return { located, manualSteps: stepsFor(ports, row, before) };
+      const spared = whySpared(ports, access, row, input.revoke);
+      const next = disconnect(ports, access, located);
+      const run = openRevocation(job, access, next, spared);
+      details.step = spared?.outcome ?? 'waiting';
+      details.run = run.id;
       details.version = row.current_version;
-      if (revocation.cause !== undefined) details.cause = revocation.cause;
-      return { located: { environment: located.environment, row: next }, manualSteps: stepsFor(ports, next) };
+      if (spared?.cause != null) details.cause = spared.cause;
+      return {
+        located: { environment: located.environment, row: next },
+        manualSteps: stepsFor(ports, next, job.runs.get(access, run.id)),
+      };
     },
   );
 }
 
-type Revocation = NonNullable<GrantFacts['revocation']>;
-
-function disconnect(
-  { job }: JobPorts,
-  access: WriteAccess,
-  { environment, row }: Located,
-  revocation: Revocation,
-): CredentialRow {
+function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }: Located): CredentialRow {
   const now = job.around.clock.now();
   cancelOpenRun(job, access, row.id, 'disconnected');
   for (const connection of job.connections.usable(access, row.id, now)) {
@@ -72,34 +70,22 @@ function disconnect(
   }
   // A link that ends may have given up a client secret that waited: the row as it is now.
   const latest = job.credentials.byId(access, row.id);
-  const { revocation: before } = grantFacts(latest);
-  // Known hole: one revocation is kept. An older grant that still waited for its own is told as exposed and not tried any more.
-  if (before?.state === 'waiting' && before.version !== latest.current_version && before.cause === undefined) {
-    const since = toTimestamp(before.at);
-    raiseAlert(job, access, latest, environment.name, 'credential.exposed', { cause: 'disconnected_again', since });
-  }
   return changeCredential(job, access, { environment, row: latest }, (draft) => {
     changeHealth(job, access, draft, environment.name, 'disconnected', 'on_request');
-    changeGrantFacts(draft, { revocation });
-    draft.revoke_due_at = now;
   }).row;
 }
 
-function plan(ports: JobPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Revocation {
+/** Why the provider is told nothing; undefined: it is told. */
+function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Spared | undefined {
   const { job } = ports;
-  const of = (state: Revocation['state'], cause?: string): Revocation => ({
-    state,
-    at: job.around.clock.now(),
-    attempts: 0,
-    version: row.current_version,
-    ...(cause === undefined ? {} : { cause }),
-  });
-  if (!revoke) return of('not_asked');
-  if (fingerprintOf(job, access, row, row.current_version) === undefined) return of('not_asked', 'nothing_to_revoke');
+  if (!revoke) return { outcome: 'not_asked', cause: null };
+  if (fingerprintOf(job, access, row, row.current_version) === undefined)
+    return { outcome: 'not_asked', cause: 'nothing_to_revoke' };
   const spec = settledOrNot(ports, row)?.revocation;
-  if (spec === undefined) return of('not_possible', 'no_way_to_revoke');
+  if (spec === undefined) return { outcome: 'not_possible', cause: 'no_way_to_revoke' };
   const { client_id: clientId } = configOf(row);
-  return isShared(job, access, row, row.current_version, { ends: spec.ends, clientId }) ? of('shared') : of('waiting');
+  const others = isShared(job, access, row, row.current_version, { ends: spec.ends, clientId });
+  return others ? { outcome: 'shared', cause: null } : undefined;
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
@@ -115,9 +101,9 @@ export function settledOrNot(ports: EnginePorts, row: CredentialFacts): SettledC
 }
 
 /** None where the provider was or will be told, or where others still use the grant. */
-function stepsFor(ports: EnginePorts, row: CredentialRow): readonly string[] {
-  const { state } = grantFacts(row).revocation ?? {};
-  if (state !== 'not_possible' && state !== 'given_up') return [];
+function stepsFor(ports: JobPorts, row: CredentialRow, revocation: RunRow | undefined): readonly string[] {
+  const { outcome } = revocation ?? {};
+  if (outcome !== 'not_possible' && outcome !== 'given_up') return [];
   const steps = findConnector(ports.connectors, 'oauth2', row.connector)?.manualSteps ?? [];
   const withdrawing = steps.filter((step) => step.startsWith('To withdraw '));
   return withdrawing.length > 0 ? withdrawing : steps;

@@ -129,7 +129,7 @@ export function isShared(
   { ends, clientId }: Pick<RevocationSpec, 'ends'> & { readonly clientId: string },
 ): boolean {
   const mine = fingerprintOf(job, access, row, version);
-  const others = job.revocations.liveGrantsOfClient(access, clientId).flatMap((id) => {
+  const others = job.forecasts.liveGrantsOfClient(access, clientId).flatMap((id) => {
     const other = intact(() => job.credentials.byId(access, id));
     return other === undefined || (id === row.id && other.current_version === version) ? [] : [other];
   });

@@ -6,7 +6,7 @@ import { changeCredential } from '../../src/vault/credential.ts';
 import { ANSWER_LOST, changeHealth } from '../../src/vault/grant-health.ts';
 import type { Located, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { OAuth2Spec } from '../connector.ts';
-import { finishRun } from '../engine/run-record.ts';
+import { finishRun } from '../engine/run.ts';
 import { spendsNothing } from '../oauth2/mint-token.ts';
 
 /** Of a reuse window; the rest is the way to the provider. */

@@ -6,7 +6,7 @@ import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
-import type { RunRow } from '../../src/cell/runs.ts';
+import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { boundPart, changedSetting, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
@@ -17,7 +17,7 @@ import { isFromTheFuture, readerTriesAt } from '../../src/vault/refresh-schedule
 import type { Located, TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
-import { openRun, type Trigger } from '../engine/run-record.ts';
+import { heldRun, leaseRun, openRun } from '../engine/run.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';
 import { movedHosts, secretOf } from './grant-tokens.ts';
@@ -45,7 +45,7 @@ export type Lease =
 
 export interface LeaseRequest {
   readonly owner: string;
-  readonly trigger: Trigger;
+  readonly trigger: RunTrigger;
   /** Refresh even if the token is fresh. */
   readonly force: boolean;
   readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
@@ -89,6 +89,17 @@ export function enterRun<T>(
   );
 }
 
+/** A run that spends the current version; `rotation`: somebody asked for it by name. */
+export function openRefresh(
+  job: TenantJob,
+  access: WriteAccess,
+  row: CredentialRow,
+  trigger: RunTrigger,
+  kind: 'refresh' | 'rotation',
+): RunRow {
+  return openRun(job, access, { credentialId: row.id, kind, trigger, generation: row.current_version });
+}
+
 /** The credential if a refresh of it is worth a lease now; undefined if there is nothing to do. */
 export function findWork(view: TenantView, lookup: Lookup, credentialId: string, wanted: LeaseRequest): Located | undefined {
   const located = locate(view, lookup, credentialId);
@@ -104,7 +115,7 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
     credentialId,
     (access, located, details): Lease => {
       const now = job.around.clock.now();
-      const found = job.runs.findOpen(access, located.row.id) ?? openRun(job, access, located.row, wanted.trigger, 'refresh');
+      const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
       const run = ofGeneration(found, located.row.current_version);
       const settled = wanted.settle(located.row);
       const lost = lostAnswersOf(job, access, run, located, run.lost_answers);
@@ -117,19 +128,8 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
         return { kind: 'idle' };
       }
       const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
-      const leased: RunRow = {
-        ...run,
-        step: 'intent',
-        attempts: run.attempts + 1,
-        fence: run.fence + 1,
-        lease_owner: wanted.owner,
-        lease_until: now + LIMITS.leaseMs,
-        next_attempt_at: now + LIMITS.leaseMs,
-      };
-      job.runs.save(access, leased);
+      const leased = leaseRun(job, access, run, wanted.owner, doubted ? 'again' : 'first');
       job.around.faults.at('refresh.after-lease');
-      job.runs.journal(access, run.id, { step: 'intent', status: doubted ? 'again' : 'first', at: now });
-      job.dueChanged();
       const attempt = openAttempt(job, access, leased, located, wanted, settled, doubted);
       if (attempt.settled !== undefined)
         Object.assign(details, movedHosts(attempt.retained, attempt.settled, grantFacts(located.row).account));
@@ -232,10 +232,8 @@ export function wipeGrant({ grant }: Attempt): void {
 export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
   try {
     return vault.lookup('refresh', (lookup, view) => {
-      const run = view.runs.find(lookup, attempt.run.id);
-      const now = vault.around.clock.now();
-      if (run === undefined || run.state !== 'open' || run.fence !== attempt.run.fence) return false;
-      if (run.lease_until <= now + LEAVES_WITHIN_MS) return false;
+      const run = heldRun(view, lookup, attempt.run, LEAVES_WITHIN_MS);
+      if (run === undefined) return false;
       const row = view.credentials.byId(lookup, run.credential_id);
       return row.state === 'active' && row.health !== 'disconnected' && row.current_version === run.generation;
     });
@@ -243,30 +241,4 @@ export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
     if (error instanceof KeyturnError) return false;
     throw error;
   }
-}
-
-/**
- * Ends the leases of owners that are proven dead, so that what they had under way goes on at once. Their runs keep the intent: it may
- * have been sent. No event: nothing was done yet.
- */
-export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => boolean): void {
-  job.door.keepBooks('lease', (access) => {
-    const now = job.around.clock.now();
-    for (const run of job.runs.leased(access, now)) {
-      if (isDead(run.lease_owner)) job.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
-    }
-    job.dueChanged();
-  });
-}
-
-/** Prolongs the lease while the provider thinks. False when it was lost. No event: nothing changed but time. */
-export function heartbeat(job: TenantJob, attempt: Attempt): boolean {
-  return job.door.keepBooks('lease', (access) => {
-    const run = job.runs.find(access, attempt.run.id);
-    // Once its failure was booked, a run waits as long as it was told to.
-    if (run === undefined || run.fence !== attempt.run.fence || run.state !== 'open' || run.lease_owner === '') return false;
-    const until = job.around.clock.now() + LIMITS.leaseMs;
-    job.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
-    return true;
-  });
 }

@@ -20,7 +20,7 @@ import { noteAccount } from '../../src/vault/note-account.ts';
 import { storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { Located, TenantJob } from '../../src/vault/tenant-job.ts';
-import { finishRun } from '../engine/run-record.ts';
+import { finishRun, isOwn, type RunEnd, waitRun } from '../engine/run.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';
 import { type FailureFacts, type Judgement, judgeFailure } from './judge-failure.ts';
@@ -66,10 +66,11 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
       // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
       else if (row.health === 'needs_consent') next.refresh_due_at = now;
       // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
-      if (row.health === 'disconnected') moveRevocation(job, next);
+      if (row.health === 'disconnected') moveRevocation(job, access, next);
       storeVersion(job, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
       saveDraft(job, access, environment, next);
-      const done = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: next.current_version };
+      const version = next.current_version;
+      const done: RunEnd = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: version };
       if (run.state === 'open') finishRun(job, access, run, done);
       else job.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
       return 'stored';
@@ -151,7 +152,7 @@ export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFa
       const found: Booking = { job, access, run: job.runs.get(access, attempt.run.id), located, details };
       const booking = keepRefreshToken(found, attempt, outcome);
       const { run } = booking;
-      const isOurs = run.fence === attempt.run.fence && run.state === 'open';
+      const isOurs = isOwn(run, attempt.run);
       if (!isOurs || booking.located.row.current_version !== run.generation) return supersede(booking, isOurs);
       return settle(booking, attempt, outcome);
     },
@@ -228,7 +229,7 @@ function keepRefreshToken(booking: Booking, { run: leased, retained, served }: A
     fingerprint: grantFingerprint(job, refreshToken),
     refreshTokenExpiresAt: undefined,
   });
-  if (row.health === 'disconnected') moveRevocation(job, next);
+  if (row.health === 'disconnected') moveRevocation(job, access, next);
   const split = {
     value: jsonBytes(served),
     retained: jsonBytes({ ...retained, refresh_token: refreshToken }),
@@ -272,9 +273,7 @@ function withdraw({ job, access, run }: Booking, doubted: boolean): void {
   const now = job.around.clock.now();
   const step = doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
-  job.runs.save(access, { ...run, step, attempts, lease_until: now, lease_owner: '', next_attempt_at: now });
-  job.runs.journal(access, run.id, { step: 'withdrawn', status: 'lease_lapsed', at: now });
-  job.dueChanged();
+  waitRun(job, access, { ...run, step, attempts }, { step: 'withdrawn', status: 'lease_lapsed', nextAttemptAt: now });
 }
 
 function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: string | null): void {
@@ -297,18 +296,8 @@ function retryLater(
   const { job, access, run, located } = booking;
   const now = job.around.clock.now();
   const step = mayBeSpent ? 'answer_lost' : 'waiting';
-  job.runs.save(access, {
-    ...run,
-    step,
-    lost_answers: lostAnswers,
-    lease_until: now,
-    lease_owner: '',
-    next_attempt_at: Math.round(now + afterMs),
-    outcome: classed,
-    cause,
-  });
-  job.runs.journal(access, run.id, { step, status: cause, at: now, evidence });
-  job.dueChanged();
+  const onward = { ...run, step, lost_answers: lostAnswers, outcome: classed, cause };
+  waitRun(job, access, onward, { step, status: cause, nextAttemptAt: now + afterMs, evidence });
   if (degraded && located.row.health !== 'needs_consent') change(booking, 'degraded', cause);
 }
 

@@ -5,7 +5,7 @@ import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
-import type { RunRow } from '../../src/cell/runs.ts';
+import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
@@ -15,11 +15,11 @@ import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
 import { credentialTarget, type Refresher, requireActive, type TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type Connector, type Egress, findConnector } from '../connector.ts';
-import type { DueWorkPorts } from '../engine/due-work.ts';
+import type { LeasePorts } from '../engine/due-work.ts';
 import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
 import { type CallPoints, makeCall } from '../engine/outside-call.ts';
 import { ProviderGate, togetherAfter } from '../engine/provider-gate.ts';
-import { openRun, type Trigger } from '../engine/run-record.ts';
+import { freeLeasesOfDead, heartbeat } from '../engine/run.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
 import { notSent, type RefreshOutcome } from '../oauth2/refresh.ts';
@@ -28,16 +28,7 @@ import { mayReachLoopback, refuseIgnored, rulesOf, SettledConnectors, settleFor 
 import { DUE_PARTS } from './due-parts.ts';
 import { reportOf } from './gate-report.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
-import {
-  type Attempt,
-  findWork,
-  freeLeasesOfDead,
-  heartbeat,
-  holdsLease,
-  type LeaseRequest,
-  takeLease,
-  wipeGrant,
-} from './refresh-lease.ts';
+import { type Attempt, findWork, holdsLease, type LeaseRequest, openRefresh, takeLease, wipeGrant } from './refresh-lease.ts';
 import { type Booked, bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { DueRefreshes, type Turn } from './refresh-queue.ts';
 
@@ -90,7 +81,7 @@ export class RunEngine implements Refresher {
   }
 
   /** What routes and due work need of it. */
-  get ports(): DueWorkPorts {
+  get ports(): LeasePorts {
     return this.#o;
   }
 
@@ -106,12 +97,12 @@ export class RunEngine implements Refresher {
   }
 
   /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
-  async refreshNow(credentialId: string, trigger: Trigger = 'read', force = false): Promise<number | undefined> {
+  async refreshNow(credentialId: string, trigger: RunTrigger = 'read', force = false): Promise<number | undefined> {
     const turn = await this.#refreshOnce(credentialId, trigger, force);
     return turn === 'done' ? undefined : turn.heldForMs;
   }
 
-  #refreshOnce(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
+  #refreshOnce(credentialId: string, trigger: RunTrigger, force: boolean): Promise<Turn> {
     const running = this.#inFlight.get(credentialId);
     if (running !== undefined) return running;
     if (this.#stopping) return Promise.resolve({ heldForMs: LIMITS.stoppingAgainMs });
@@ -137,7 +128,7 @@ export class RunEngine implements Refresher {
         if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(job, access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
-        const run = job.runs.findOpen(access, row.id) ?? openRun(job, access, row, 'request', 'rotation');
+        const run = job.runs.findOpen(access, row.id) ?? openRefresh(job, access, row, 'request', 'rotation');
         details.trigger = 'request';
         details.run = run.id;
         return run;
@@ -183,7 +174,7 @@ export class RunEngine implements Refresher {
     return { refreshed, destroyed, rewrapped };
   }
 
-  async #refresh(credentialId: string, trigger: Trigger, force: boolean): Promise<Turn> {
+  async #refresh(credentialId: string, trigger: RunTrigger, force: boolean): Promise<Turn> {
     const { vault } = this.#o;
     const wanted: LeaseRequest = {
       owner: this.#o.owner,
@@ -211,7 +202,7 @@ export class RunEngine implements Refresher {
   }
 
   /** Waits for its turn at the provider; held where that takes longer than its trigger may wait. */
-  async #line(settled: SettledConnector | undefined, trigger: Trigger): Promise<{ readonly heldForMs: number } | undefined> {
+  async #line(settled: SettledConnector | undefined, trigger: RunTrigger): Promise<{ readonly heldForMs: number } | undefined> {
     if (settled === undefined) return undefined;
     const { tokenEndpoint, rateBudget } = settled.oauth2;
     let patienceMs = LINE_MAX_MS[trigger];
@@ -250,7 +241,7 @@ export class RunEngine implements Refresher {
       },
       hold: (attempt) =>
         every(LIMITS.leaseHeartbeatMs, () => {
-          void vault.submit((job) => heartbeat(job, attempt)).catch(() => {});
+          void vault.submit((job) => heartbeat(job, attempt.run)).catch(() => {});
         }),
       call: (attempt) => this.#call(attempt),
       mustBeKept: holdsTokens,

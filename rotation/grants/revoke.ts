@@ -1,4 +1,4 @@
-// Revokes at the provider what was disconnected: journalled before the call, tried until it is done or a week is over, and then proved.
+// Revokes the tokens of one version at the provider: a run of its own, tried until it succeeds or a week is over, and then proved.
 // It must never send a token that a live credential uses, nor call a grant revoked without the provider's word.
 
 import { recordFailure } from '../../src/access/guard.ts';
@@ -6,35 +6,34 @@ import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
-import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential, type Located, type TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RevocationSpec, Verdict } from '../connector.ts';
 import { type BackOff, backOffMs } from '../engine/back-off.ts';
-import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
+import type { JobPorts, LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
+import { finishRun, isOwn, leaseRun, openRun, waitRun } from '../engine/run.ts';
 import { askProbe } from '../oauth2/probe.ts';
 import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
 import { type BoundGrant, isShared, openGrant, wipeTokens } from './grant-tokens.ts';
 
-type Revocation = NonNullable<GrantFacts['revocation']>;
-
 interface Attempt extends BoundGrant {
-  readonly id: string;
-  readonly revocation: Revocation;
+  /** Under its lease. */
+  readonly run: RunRow;
   readonly spec: RevocationSpec;
 }
 
 /** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
-export async function revokeDue(ports: DueWorkPorts): Promise<number> {
+export async function revokeDue(ports: LeasePorts): Promise<number> {
   const { vault } = ports;
   const now = vault.around.clock.now();
-  const due = vault.lookup('revoke', (lookup, view) => view.revocations.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
-  await inPool(due, LIMITS.providerCallsAtOnce, (id) => revokeOne(ports, id));
+  const due = vault.lookup('revoke', (lookup, view) => view.runs.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
+  await inPool(due, LIMITS.providerCallsAtOnce, (runId) => revokeOne(ports, runId));
   return due.length;
 }
 
@@ -43,12 +42,12 @@ interface Called {
   readonly proof: Verdict | undefined;
 }
 
-function revokeOne(ports: DueWorkPorts, id: string): Promise<'done'> {
-  const { vault } = ports;
+function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
+  const { vault, owner } = ports;
   return makeCall<Attempt, Called, 'done'>(callPorts(vault), {
     points: { before: 'revoke.before-call', after: 'revoke.after-call' },
     begin: (job) => {
-      const attempt = begin({ ...ports, job }, id);
+      const attempt = begin({ ...ports, job }, runId, owner);
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async (attempt) => {
@@ -56,8 +55,8 @@ function revokeOne(ports: DueWorkPorts, id: string): Promise<'done'> {
       const outcome = await revokeGrant(spec, settled.hosts, tokens, tokens.client, egress, vault.around.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
-    settle: (job, attempt, { outcome, proof }) => {
-      book(job, attempt, outcome, proof);
+    settle: (job, attempt, called) => {
+      book(job, attempt.run, called);
       return 'done';
     },
     release: ({ tokens }) => wipeTokens(tokens),
@@ -72,154 +71,169 @@ async function prove(vault: TenantVault, { settled, tokens, egress }: Attempt): 
   return (await askProbe(settled.probe, settled.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
 }
 
-interface Due {
+/** The transaction in which something becomes of a revocation. */
+interface Booking {
+  readonly job: TenantJob;
+  readonly access: WriteAccess;
+  readonly details: EventDetails;
+  readonly run: RunRow;
   readonly located: Located;
-  readonly revocation: Revocation & { readonly version: number };
 }
 
-function findDue(job: TenantJob, id: string): Due | undefined {
-  return job.door.lookup('revoke', (lookup) => {
-    const row = job.credentials.byId(lookup, id);
-    const { revocation } = grantFacts(row);
-    if (row.revoke_due_at === null || row.revoke_due_at > job.around.clock.now()) return undefined;
-    if (revocation?.state !== 'waiting') return undefined;
-    const environment = job.credentials.environmentById(lookup, row.environment_id);
-    return { located: { row, environment }, revocation: { ...revocation, version: revocation.version ?? row.current_version } };
+function enterRevoke<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
+  const located = job.door.lookup('revoke', (lookup) => {
+    const row = job.credentials.byId(lookup, run.credential_id);
+    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
   });
-}
-
-function enterRevoke<T>(job: TenantJob, { environment, row }: Located, effect: (a: WriteAccess, d: EventDetails) => T): T {
   return job.door.enterAsSystem(
     'revoke',
     'credential.revoke',
-    () => foundCredential(job, environment, row),
-    (access, _subject, details) => effect(access, details),
+    () => foundCredential(job, located.environment, located.row),
+    (access, _subject, details) => effect({ job, access, details, run, located }),
   );
 }
 
-/** Looks once more whether it may be sent, journals the attempt and opens the tokens. */
-function begin(ports: JobPorts, id: string): Attempt | undefined {
+function findDue(job: TenantJob, lookup: Lookup, runId: string): RunRow | undefined {
+  const run = job.runs.find(lookup, runId);
+  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.around.clock.now();
+  return isDue ? run : undefined;
+}
+
+/** Looks once more whether it may be sent, takes the lease and opens the tokens. */
+function begin(ports: JobPorts, runId: string, owner: string): Attempt | undefined {
   const { job } = ports;
-  const due = findDue(job, id);
+  const due = job.door.lookup('revoke', (lookup) => findDue(job, lookup, runId));
   if (due === undefined) return undefined;
-  const { located, revocation } = due;
-  const { row } = located;
-  const now = job.around.clock.now();
-  return enterRevoke(job, located, (access, details) => {
-    const end = (state: Revocation['state'], cause: string) => {
-      const isExposed = state === 'given_up' && revocation.cause === undefined;
-      if (isExposed) alertExposed(job, access, located, cause);
-      note(details, state, revocation, cause);
-      save(job, access, located, { ...revocation, state, cause, at: now }, null);
-      return undefined;
-    };
-    const { version } = revocation;
-    if (row.state === 'destroyed') return end('given_up', 'value_destroyed');
-    const attempted = { ...revocation, attempts: revocation.attempts + 1 };
-    const opened = openGrant(ports, access, row, version);
-    if (opened.kind === 'unusable') {
-      if (opened.cause !== 'connector_unusable') return end('given_up', opened.cause);
-      bookFailure(job, access, located, details, attempted, { cause: opened.cause, retryAfterSeconds: undefined });
-      return undefined;
-    }
-    const { settled, tokens, moved } = opened.grant;
-    const refuse = (state: Revocation['state'], cause: string) => {
-      wipeTokens(tokens);
-      return end(state, cause);
-    };
-    if (settled.revocation === undefined) return refuse('not_possible', 'no_way_to_revoke');
-    const { ends } = settled.revocation;
-    if (isShared(job, access, row, version, { ends, clientId: tokens.client.clientId }))
-      return refuse('shared', 'used_by_another');
-    Object.assign(details, moved);
-    note(details, 'intent', attempted);
-    // After a crash in the middle it is tried again once the call must have ended.
-    save(job, access, located, attempted, now + 3 * LIMITS.providerTimeoutMs);
-    return { id, revocation: attempted, spec: settled.revocation, ...opened.grant };
+  return enterRevoke(job, due, (booking) => {
+    const { access, details, run } = booking;
+    const found = look(ports, booking);
+    if (found.kind === 'end') end(booking, found.outcome, found.cause);
+    if (found.kind === 'wait') retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, found);
+    if (found.kind !== 'go') return undefined;
+    Object.assign(details, found.grant.moved);
+    // After a crash in the middle it is tried again once the lease has lapsed.
+    const leased = leaseRun(job, access, run, owner, run.step === 'intent' ? 'again' : 'first');
+    note(booking, 'intent', leased.attempts);
+    return { run: leased, spec: found.spec, ...found.grant };
   });
 }
 
-/** What changed meanwhile (disconnected anew, another attempt) makes the answer one of yesterday. */
-function book(job: TenantJob, attempt: Attempt, outcome: RevocationOutcome, proof: Verdict | undefined): void {
-  const located = job.door.lookup('revoke', (lookup) => {
-    const row = job.credentials.byId(lookup, attempt.id);
-    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
-  });
-  const { revocation: now } = grantFacts(located.row);
-  const { revocation: then } = attempt;
-  if (now?.state !== 'waiting' || now.attempts !== then.attempts || (now.version ?? then.version) !== then.version) return;
-  enterRevoke(job, located, (access, details) => {
-    if (outcome.kind === 'failed') {
-      bookFailure(job, access, located, details, then, outcome);
-      return;
-    }
-    const { cause: _failure, ...rest } = then;
-    const cause = outcome.alreadyGone ? 'already_gone' : proof === undefined ? undefined : PROOFS[proof];
-    note(details, 'revoked', then, cause);
-    const at = job.around.clock.now();
-    save(job, access, located, { ...rest, state: 'revoked', at, ...(cause === undefined ? {} : { cause }) }, null);
+type Found =
+  | { readonly kind: 'go'; readonly grant: BoundGrant; readonly spec: RevocationSpec }
+  | { readonly kind: 'end'; readonly outcome: RunOutcome; readonly cause: string }
+  | { readonly kind: 'wait'; readonly cause: string; readonly retryAfterSeconds: undefined };
+
+/** Opens the version's tokens, if they may be sent. */
+function look(ports: JobPorts, { job, access, run, located: { row } }: Booking): Found {
+  if (row.state === 'destroyed') return { kind: 'end', outcome: 'given_up', cause: 'value_destroyed' };
+  const opened = openGrant(ports, access, row, run.generation);
+  if (opened.kind === 'unusable') {
+    if (opened.cause === 'connector_unusable') return { kind: 'wait', cause: opened.cause, retryAfterSeconds: undefined };
+    return { kind: 'end', outcome: 'given_up', cause: opened.cause };
+  }
+  const { settled, tokens } = opened.grant;
+  const refuse = (outcome: RunOutcome, cause: string): Found => {
+    wipeTokens(tokens);
+    return { kind: 'end', outcome, cause };
+  };
+  const spec = settled.revocation;
+  if (spec === undefined) return refuse('not_possible', 'no_way_to_revoke');
+  const { clientId } = tokens.client;
+  if (isShared(job, access, row, run.generation, { ends: spec.ends, clientId })) return refuse('shared', 'used_by_another');
+  return { kind: 'go', grant: opened.grant, spec };
+}
+
+/** What changed meanwhile (another attempt, another pair to revoke) makes the answer one of yesterday. */
+function book(job: TenantJob, leased: RunRow, { outcome, proof }: Called): void {
+  const run = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, leased.id));
+  if (!isOwn(run, leased)) return;
+  enterRevoke(job, run, (booking) => {
+    if (outcome.kind === 'failed') retryLater(booking, outcome);
+    else end(booking, 'revoked', outcome.alreadyGone ? 'already_gone' : proof === undefined ? null : PROOFS[proof]);
   });
 }
 
-const PROOFS: Readonly<Record<Verdict, string | undefined>> = {
+const PROOFS: Readonly<Record<Verdict, string | null>> = {
   rejected: 'proved_dead',
   works: 'revoked_access_token_lives_until_expiry',
-  unknown: undefined,
+  unknown: null,
 };
 
 const BACK_OFF: BackOff = { baseMs: LIMITS.revokeBackoffBaseMs, maxMs: LIMITS.revokeBackoffMaxMs };
 
-function bookFailure(
-  job: TenantJob,
-  access: WriteAccess,
-  located: Located,
-  details: EventDetails,
-  revocation: Revocation,
-  failure: { readonly cause: string; readonly retryAfterSeconds: number | undefined },
-): void {
+interface Failure {
+  readonly cause: string;
+  readonly retryAfterSeconds: number | undefined;
+}
+
+function retryLater(booking: Booking, { cause, retryAfterSeconds = 0 }: Failure): void {
+  const { job, access, run } = booking;
   const now = job.around.clock.now();
-  const { cause } = failure;
-  if (revocation.cause === undefined) alertExposed(job, access, located, cause);
-  const giveUpAt = revocation.at + LIMITS.revokeGiveUpMs;
-  const isLast = now >= giveUpAt;
-  note(details, isLast ? 'given_up' : 'failed', revocation, cause);
-  if (isLast) {
-    save(job, access, located, { ...revocation, state: 'given_up', cause, at: now }, null);
+  const giveUpAt = run.started_at + LIMITS.revokeGiveUpMs;
+  if (now >= giveUpAt) {
+    end(booking, 'given_up', cause);
     return;
   }
-  const grown = backOffMs(BACK_OFF, revocation.attempts, job.around.entropy.fraction());
-  const waitMs = Math.max(grown, (failure.retryAfterSeconds ?? 0) * 1_000);
-  save(job, access, located, { ...revocation, cause }, Math.round(Math.min(now + waitMs, giveUpAt)));
+  if (run.cause === null) alertExposed(booking, cause);
+  note(booking, 'failed', run.attempts, cause);
+  const grown = backOffMs(BACK_OFF, run.attempts, job.around.entropy.fraction());
+  const nextAttemptAt = Math.min(now + Math.max(grown, retryAfterSeconds * 1_000), giveUpAt);
+  waitRun(job, access, { ...run, step: 'waiting', cause }, { step: 'failed', status: cause, nextAttemptAt });
+  touch(booking);
+}
+
+function end(booking: Booking, outcome: RunOutcome, cause: string | null): void {
+  const { job, access, run } = booking;
+  if (outcome === 'given_up' && run.cause === null) alertExposed(booking, cause ?? outcome);
+  note(booking, outcome, run.attempts, cause ?? undefined);
+  const state = outcome === 'revoked' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
+  finishRun(job, access, run, { state, step: outcome, outcome, cause });
+  touch(booking);
 }
 
 /** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
-function alertExposed(job: TenantJob, access: WriteAccess, { environment, row }: Located, cause: string): void {
-  const since = toTimestamp(row.health_since);
-  raiseAlert(job, access, row, environment.name, 'credential.exposed', { cause, since });
+function alertExposed({ job, access, run, located: { environment, row } }: Booking, cause: string): void {
+  raiseAlert(job, access, row, environment.name, 'credential.exposed', { cause, since: toTimestamp(run.started_at) });
 }
 
-/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves the row. */
-export function moveRevocation(job: TenantJob, next: CredentialFacts): void {
-  next.refresh_due_at = null;
-  const { revocation } = grantFacts(next);
-  if (revocation?.state !== 'waiting' && revocation?.state !== 'revoked') return;
-  const at = job.around.clock.now();
-  changeGrantFacts(next, { revocation: { state: 'waiting', at, attempts: revocation.attempts, version: next.current_version } });
-  next.revoke_due_at = at;
-  job.dueChanged();
+/** Whoever holds the credential by its revision sees that its revocation moved on. */
+function touch({ job, access, located }: Booking): void {
+  changeCredential(job, access, located, () => {});
 }
 
-function note(details: EventDetails, step: string, { version, attempts }: Revocation, cause?: string): void {
+function note({ details, run }: Booking, step: string, attempts: number, cause?: string): void {
   details.step = step;
+  details.run = run.id;
   details.attempts = attempts;
+  details.version = run.generation;
   if (step === 'failed' || step === 'given_up') recordFailure(details, 'provider_unavailable');
-  if (version !== undefined) details.version = version;
   if (cause !== undefined) details.cause = cause;
 }
 
-function save(job: TenantJob, access: WriteAccess, located: Located, revocation: Revocation, dueAt: number | null): void {
-  changeCredential(job, access, located, (draft) => {
-    draft.revoke_due_at = dueAt;
-    changeGrantFacts(draft, { revocation });
-  });
+/** What became of a disconnected version's tokens before anything was sent; undefined: they are to be sent. */
+export interface Spared {
+  readonly outcome: Extract<RunOutcome, 'not_asked' | 'not_possible' | 'shared'>;
+  readonly cause: string | null;
+}
+
+/** Opens the run that revokes the current version; one that is not to be sent ends at once, and says why. */
+export function openRevocation(
+  job: TenantJob,
+  access: WriteAccess,
+  { id, current_version: generation }: CredentialFacts,
+  spared: Spared | undefined,
+): RunRow {
+  const run = openRun(job, access, { credentialId: id, kind: 'revocation', trigger: 'request', generation });
+  if (spared !== undefined) finishRun(job, access, run, { state: 'cancelled', step: spared.outcome, ...spared });
+  return run;
+}
+
+/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves `next`. */
+export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialFacts): void {
+  next.refresh_due_at = null;
+  const last = job.runs.lastRevocation(access, next.id, next.previous_version ?? 0);
+  if (last === undefined || (last.state !== 'open' && last.outcome !== 'revoked')) return;
+  if (last.state === 'open')
+    finishRun(job, access, last, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
+  openRevocation(job, access, next, undefined);
 }

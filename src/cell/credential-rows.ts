@@ -39,8 +39,6 @@ export interface CredentialRow {
   grant_ends_at: number | null;
   /** When forecast, scopes and notices are looked at again. */
   review_due_at: number | null;
-  /** When the next attempt to revoke a disconnected grant at the provider is due. */
-  revoke_due_at: number | null;
 }
 
 export type CredentialFacts = CredentialRow;

@@ -197,15 +197,14 @@ export class CredentialStore {
   /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
   pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
     access.check();
-    const { revocation } = JSON.parse(row.grant_facts) as { revocation?: { state: string; version?: number } };
     const old = this.#sql.all<VersionRow>(
-      'SELECT credential_id, version FROM credential_version WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?, ?)',
+      'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
+        "AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = stored.credential_id AND run.generation = stored.version AND run.state = 'open' AND run.kind = 'revocation')",
       row.id,
       row.latest_version - keep,
       row.current_version,
       row.previous_version ?? -1,
       row.pending_version ?? -1,
-      revocation?.state === 'waiting' ? (revocation.version ?? -1) : -1,
     );
     this.#versions.remove(old);
   }

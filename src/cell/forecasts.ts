@@ -1,5 +1,5 @@
-// SQL that the forecast asks of credentials: whose review is due, who ended, who ends when, how many grants one account has. Ids and sums
-// only: whoever works on a credential reads its checked row first.
+// SQL that forecasts and revocations ask of credentials: whose review is due, who ended, who ends when, which grants one client or account
+// has. Ids and sums only: whoever works on a credential reads its checked row first.
 import type { Lookup } from './access.ts';
 import type { CellRows } from './rows.ts';
 import type { Sql } from './sql.ts';
@@ -20,9 +20,9 @@ export interface AccountCount {
 }
 
 /** As in the index credential_of_client: a row that was damaged must not stop the others. */
-export const CLIENT = "CASE WHEN json_valid(config) THEN json_extract(config, '$.client_id') END";
+const CLIENT = "CASE WHEN json_valid(config) THEN json_extract(config, '$.client_id') END";
 const ACCOUNT = "CASE WHEN json_valid(grant_facts) THEN json_extract(grant_facts, '$.account') END";
-export const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded')";
+const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded')";
 
 export class ForecastStore {
   readonly #sql: Sql;
@@ -85,5 +85,13 @@ export class ForecastStore {
       connector,
       atLeast,
     );
+  }
+
+  /** Grants that someone may read today, by their client. */
+  liveGrantsOfClient(access: Lookup, clientId: string): string[] {
+    access.check();
+    return this.#sql
+      .all<{ id: string }>(`SELECT id FROM credential WHERE ${LIVE_GRANT} AND ${CLIENT} = ?`, clientId)
+      .map(({ id }) => id);
   }
 }

@@ -1,18 +1,16 @@
 // Forward-only, atomic schema steps. A step that landed is never edited: add the next one.
 import { fail } from '../base/errors.ts';
 import { HOME_STEPS } from './schema-home.ts';
+import type { CellKind, SchemaStep } from './schema-step.ts';
 import { TENANT_STEPS } from './schema-tenant.ts';
 import type { Sql } from './sql.ts';
 
-export interface SchemaStep {
-  readonly version: number;
-  readonly name: string;
-  readonly script: string;
-}
-
-export type CellKind = 'home' | 'tenant';
+export type { CellKind, SchemaStep };
 
 const STEPS: Record<CellKind, readonly SchemaStep[]> = { home: HOME_STEPS, tenant: TENANT_STEPS };
+
+/** `schema_step.applied_at` of a step whose sealed rows are still as an older build left them. */
+export const NOT_CARRIED = 0;
 
 /** The newest schema version this build knows. */
 export function latestSchemaVersion(kind: CellKind): number {
@@ -27,7 +25,7 @@ export function schemaVersion(sql: Sql): number {
 }
 
 /**
- * Brings the database to the newest schema in one transaction; idempotent.
+ * Brings the database to the newest schema in one transaction; idempotent. Sealed rows that a step changes are left to `carryRows`.
  * @throws conflict when the database was written by a newer build
  */
 export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly SchemaStep[] = STEPS[kind]): number {
@@ -44,7 +42,9 @@ export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly
     for (const step of steps) {
       if (step.version <= present) continue;
       sql.script(step.script);
-      sql.run('INSERT INTO schema_step (version, name, applied_at) VALUES (?, ?, ?)', step.version, step.name, nowMs);
+      const hasRows = present > 0 && step.carries === true;
+      const appliedAt = hasRows ? NOT_CARRIED : nowMs;
+      sql.run('INSERT INTO schema_step (version, name, applied_at) VALUES (?, ?, ?)', step.version, step.name, appliedAt);
     }
   });
   return newest;

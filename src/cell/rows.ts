@@ -7,7 +7,7 @@ import type { Anchor } from './anchor.ts';
 import { TAG_BYTES } from './anchor-chunk.ts';
 import type { Keyring } from './keyring.ts';
 import { LogRows } from './log-rows.ts';
-import type { CellKind } from './migrations.ts';
+import type { CellKind } from './schema-step.ts';
 import type { Sql, SqlValue } from './sql.ts';
 import { type PreparedTable, tableOf } from './tables.ts';
 

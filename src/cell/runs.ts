@@ -1,21 +1,41 @@
-// Runs: one refresh or rotation each, with its journal and its lease (D5, D6). At most one open run per credential.
+// Runs: one refresh, rotation or revocation each, with its journal and its lease (D5, D6). At most one run that moves `current` is open per
+// credential, and at most one revocation of each of its versions.
 import { notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
+/** `refresh` and `rotation` move `current`; `revocation` ends the tokens of one version at the provider. */
+export type RunKind = 'refresh' | 'rotation' | 'revocation';
+export type RunTrigger = 'schedule' | 'request' | 'read';
+export type RunState = 'open' | 'succeeded' | 'failed' | 'cancelled';
+/** How a run ended. */
+export type RunOutcome =
+  // of what moves `current`
+  | 'refreshed'
+  | 'dead'
+  | 'credential_removed'
+  | 'disconnected'
+  // of a revocation
+  | 'revoked'
+  | 'given_up'
+  | 'not_asked'
+  | 'not_possible'
+  | 'shared'
+  // of both: something newer took its place
+  | 'superseded';
+
 export interface RunRow {
   id: string;
   credential_id: string;
-  kind: string;
-  trigger: string;
+  kind: RunKind;
+  trigger: RunTrigger;
   requested_by: string;
-  /** open | succeeded | failed | cancelled */
-  state: string;
+  state: RunState;
   /** The last journalled step: queued | leased | intent | answered | stored ... */
   step: string;
-  /** The credential's version whose secret this run spends. */
+  /** The credential's version whose secret this run spends or revokes. */
   generation: number;
   attempts: number;
   /** Sends of this generation whose answer never came; a crash between intent and outcome is one. */
@@ -25,6 +45,7 @@ export interface RunRow {
   lease_until: number;
   lease_owner: string;
   next_attempt_at: number | null;
+  /** How it ended (`RunOutcome`); of one that waits, the class of its last failure. */
   outcome: string | null;
   cause: string | null;
   new_version: number | null;
@@ -64,6 +85,9 @@ export interface JournalLine {
 interface StoredStep extends RunStepRow {
   run_id: string;
 }
+
+/** Of the kinds that move `current`. */
+const MOVES = "kind <> 'revocation'";
 
 /** A run's progress; what it is about never changes. */
 const PROGRESS = [
@@ -115,10 +139,13 @@ export class RunStore {
     return this.find(access, id) ?? notFound('run');
   }
 
-  /** SECURITY: a run that was taken away or closed behind our back would let its refresh token be spent twice. @throws integrity */
+  /**
+   * The open run that moves `current`. SECURITY: one that was taken away or closed behind our back would let its refresh token be spent
+   * twice. @throws integrity
+   */
   findOpen(access: Lookup, credentialId: string): RunRow | undefined {
     access.check();
-    const row = this.#sql.get<RunRow>("SELECT * FROM run WHERE credential_id = ? AND state = 'open'", credentialId);
+    const row = this.#sql.get<RunRow>(`SELECT * FROM run WHERE credential_id = ? AND state = 'open' AND ${MOVES}`, credentialId);
     return this.#rows.checked(row) ?? this.#rows.absentByName(credentialId);
   }
 
@@ -141,7 +168,7 @@ export class RunStore {
     const resumedIf = (when: string, atMs: number) =>
       this.#sql.all<DueForRefresh>(
         `SELECT credential_id AS id, ${PROVIDER} AS provider FROM run JOIN credential ON credential.id = credential_id
-          WHERE run.state = 'open' AND next_attempt_at ${when} ? AND (lease_until <= ? OR lease_until > ?)
+          WHERE run.state = 'open' AND run.${MOVES} AND next_attempt_at ${when} ? AND (lease_until <= ? OR lease_until > ?)
           ORDER BY next_attempt_at LIMIT ?`,
         atMs,
         nowMs,
@@ -151,11 +178,32 @@ export class RunStore {
     const resumed = [...resumedIf('<=', nowMs), ...resumedIf('>', nowMs + refreshWaitMaxMs)].slice(0, maxRows);
     const fresh = this.#sql.all<DueForRefresh>(
       `SELECT id, ${PROVIDER} AS provider FROM credential WHERE refresh_due_at IS NOT NULL AND refresh_due_at <= ? AND state = 'active'
-        AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT ?`,
+        AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open' AND run.${MOVES})
+        ORDER BY refresh_due_at LIMIT ?`,
       nowMs,
       maxRows,
     );
     return [...resumed, ...fresh];
+  }
+
+  /** Revocations whose next attempt is due, longest first. Ids only, unchecked. */
+  dueForRevocation(access: Lookup, nowMs: number, maxRows: number): string[] {
+    access.check();
+    const query =
+      "SELECT id FROM run WHERE state = 'open' AND kind = 'revocation' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?";
+    return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
+  }
+
+  /** The latest revocation of the credential, or of one of its versions, whatever became of it. @throws integrity */
+  lastRevocation(access: Lookup, credentialId: string, version?: number): RunRow | undefined {
+    access.check();
+    const [where, values] = version === undefined ? ['', []] : ['AND generation = ? ', [version]];
+    const row = this.#sql.get<RunRow>(
+      `SELECT * FROM run WHERE credential_id = ? AND kind = 'revocation' ${where}ORDER BY started_at DESC, rowid DESC LIMIT 1`,
+      credentialId,
+      ...values,
+    );
+    return this.#rows.checked(row);
   }
 
   /** Credentials whose current version this clock cannot have stored: it was put back since. Reads every grant; for after such a jump. */
@@ -219,11 +267,11 @@ export class RunStore {
     return this.#steps.checked(row)?.at;
   }
 
-  /** When the credential's last finished run ended, if somebody had asked for it. */
+  /** When the credential's last finished run that moves `current` ended, if somebody had asked for it. */
   requestEndedAt(access: Lookup, credentialId: string): number | undefined {
     access.check();
     const last = this.#sql.get<RunRow>(
-      "SELECT * FROM run WHERE credential_id = ? AND state <> 'open' ORDER BY started_at DESC, rowid DESC LIMIT 1",
+      `SELECT * FROM run WHERE credential_id = ? AND state <> 'open' AND ${MOVES} ORDER BY started_at DESC, rowid DESC LIMIT 1`,
       credentialId,
     );
     return this.#rows.checked(last)?.trigger === 'request' ? (last?.finished_at ?? undefined) : undefined;
@@ -242,14 +290,13 @@ export class RunStore {
 /** What waits for nothing but its time. */
 const DUE_QUESTIONS: readonly string[] = [
   "SELECT next_attempt_at AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
-  // A credential with an open run is that run's business. ORDER BY walks the partial index; min() would read all of it.
+  // A credential whose refresh is a run already is that run's business. ORDER BY walks the partial index; min() would read all of it.
   'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
-    "(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open') ORDER BY refresh_due_at LIMIT 1",
+    `(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open' AND run.${MOVES}) ORDER BY refresh_due_at LIMIT 1`,
   'SELECT review_due_at AS at FROM credential WHERE review_due_at IS NOT NULL ORDER BY review_due_at LIMIT 1',
   // End dates that an older build put without planning to look at them (cell/forecasts.ts): now.
   'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
     "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
-  'SELECT revoke_due_at AS at FROM credential WHERE revoke_due_at IS NOT NULL ORDER BY revoke_due_at LIMIT 1',
   "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
   'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
   "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') AND expires_at > 0 ORDER BY expires_at LIMIT 1",

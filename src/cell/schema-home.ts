@@ -1,8 +1,9 @@
 // The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
-import type { SchemaStep } from './migrations.ts';
+
 import { ANCHOR_SCRIPT } from './schema-anchor.ts';
 import { CORE_SCRIPT } from './schema-core.ts';
 import { HOME_LISTS_SCRIPT } from './schema-lists.ts';
+import type { SchemaStep } from './schema-step.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const HOME_STEPS: readonly SchemaStep[] = [

@@ -1,6 +1,7 @@
 // The eighth step of a tenant's cell: its state is anchored, and an alert need not be about a credential.
-import type { SchemaStep } from './migrations.ts';
+
 import { ANCHOR_SCRIPT } from './schema-anchor.ts';
+import type { SchemaStep } from './schema-step.ts';
 
 export const ANCHOR_STEP: SchemaStep = {
   version: 8,

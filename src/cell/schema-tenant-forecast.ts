@@ -1,5 +1,5 @@
 // The third step of a tenant's cell: the forecast begins with the grants that ended already, and finds them without looking at all others.
-import type { SchemaStep } from './migrations.ts';
+import type { SchemaStep } from './schema-step.ts';
 
 export const FORECAST_STEP: SchemaStep = {
   version: 3,

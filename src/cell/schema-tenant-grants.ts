@@ -1,5 +1,5 @@
 // The second step of a tenant's cell: connections by consent, what is known of a grant, alerts and where they go.
-import type { SchemaStep } from './migrations.ts';
+import type { SchemaStep } from './schema-step.ts';
 
 export const GRANTS_STEP: SchemaStep = {
   version: 2,

@@ -1,5 +1,5 @@
 // Names of credentials keep their spelling, and no two of an environment differ in upper and lower case alone.
-import type { SchemaStep } from './migrations.ts';
+import type { SchemaStep } from './schema-step.ts';
 
 export const NAMES_STEP: SchemaStep = {
   version: 6,

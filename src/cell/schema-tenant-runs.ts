@@ -1,5 +1,5 @@
 // The seventh step of a tenant's cell: the journal of a run keeps what the provider said.
-import type { SchemaStep } from './migrations.ts';
+import type { SchemaStep } from './schema-step.ts';
 
 export const RUNS_STEP: SchemaStep = {
   version: 7,

@@ -1,11 +1,13 @@
 // A tenant's cell: environments, credentials, their versions, workloads and runs.
-import type { SchemaStep } from './migrations.ts';
+
 import { CORE_SCRIPT } from './schema-core.ts';
 import { TENANT_LISTS_SCRIPT } from './schema-lists.ts';
+import type { SchemaStep } from './schema-step.ts';
 import { ANCHOR_STEP } from './schema-tenant-anchor.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
+import { REVOCATIONS_STEP } from './schema-tenant-revocations.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
@@ -137,4 +139,5 @@ CREATE TABLE run_step (
   NAMES_STEP,
   RUNS_STEP,
   ANCHOR_STEP,
+  REVOCATIONS_STEP,
 ];

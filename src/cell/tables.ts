@@ -2,7 +2,7 @@
 // left out where it decides nothing. It must never fall behind the schema: test/cell/tables.test.ts walks both against each other.
 import { fail } from '../base/errors.ts';
 import { type LayoutColumn, type RowLayout, rowLayout } from '../crypto/row-mac.ts';
-import type { CellKind } from './migrations.ts';
+import type { CellKind } from './schema-step.ts';
 import type { SqlValue } from './sql.ts';
 
 /** A column that a later schema step added. While it has its initial value it is not part of the MAC, so adding it changes no row. */
@@ -144,6 +144,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       { name: 'grant_facts', step: 2, initial: '{}' },
       { name: 'grant_ends_at', step: 2, initial: null },
       { name: 'review_due_at', step: 2, initial: null },
+      // Of builds up to schema 8; null since (carry-rows.ts).
       { name: 'revoke_due_at', step: 2, initial: null },
     ],
     secondName: { name: 'credential.name', columns: ['environment_id', 'name'], held: (row) => row['state'] !== 'destroyed' },
@@ -212,7 +213,12 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       'finished_at',
     ],
     later: [{ name: 'lost_answers', step: 2, initial: 0 }],
-    secondName: { name: 'run.open', columns: ['credential_id'], held: (row) => row['state'] === 'open' },
+    // Of the runs that move `current`, one of a credential is open; revocations are about older versions and wait beside it.
+    secondName: {
+      name: 'run.open',
+      columns: ['credential_id'],
+      held: (row) => row['state'] === 'open' && row['kind'] !== 'revocation',
+    },
   },
   {
     table: 'run_step',

@@ -4,7 +4,6 @@ import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import { grantFacts } from './grant-facts.ts';
 import type { Located, TenantJob } from './tenant-job.ts';
 
 /** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
@@ -60,7 +59,6 @@ export function newDraft(
     grant_facts: '{}',
     grant_ends_at: null,
     review_due_at: null,
-    revoke_due_at: null,
   };
 }
 
@@ -130,5 +128,4 @@ function planByState(draft: Draft): void {
   const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';
   if (draft.kind !== 'oauth2' || !isLive) draft.refresh_due_at = null;
   if (draft.state !== 'deleted') draft.destroy_after_at = null;
-  if (grantFacts(draft).revocation?.state !== 'waiting') draft.revoke_due_at = null;
 }

@@ -33,14 +33,6 @@ export interface GrantFacts {
   readonly fingerprint?: string;
   /** A sign that another system still refreshes this grant. */
   readonly guard?: { readonly sign: GuardSign; readonly at: number };
-  readonly revocation?: {
-    readonly state: 'waiting' | 'revoked' | 'not_possible' | 'shared' | 'not_asked' | 'given_up';
-    readonly at: number;
-    readonly attempts: number;
-    readonly cause?: string;
-    /** The version whose tokens are to be revoked. */
-    readonly version?: number;
-  };
   /** What ends the grant at `grant_ends_at`. */
   readonly end?: { readonly cause: EndCause; readonly certain: boolean };
   /** The smallest number of days before the end that was told already. */

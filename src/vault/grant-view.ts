@@ -1,10 +1,14 @@
 // What may be told of a grant: when it came, when it ends, what it may do, who else seems to use it, whether it was revoked.
 // Never a token, a fingerprint or a provider's raw answer.
 import { toTimestamp } from '../base/clock.ts';
+import { KeyturnError } from '../base/errors.ts';
+import type { Lookup } from '../cell/access.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
-import { type GrantFacts, type GuardSign, grantFacts } from './grant-facts.ts';
+import type { RunRow } from '../cell/runs.ts';
+import { type GuardSign, grantFacts } from './grant-facts.ts';
 import { compareScopes, type ScopeComparison } from './grant-scopes.ts';
 import { explainSign } from './import-guard.ts';
+import type { TenantView } from './tenant-job.ts';
 
 export interface GrantView {
   readonly connected_at: string | null;
@@ -18,7 +22,8 @@ export interface GrantView {
   readonly scopes: ScopeComparison;
   readonly guard: { readonly sign: GuardSign; readonly at: string; readonly explanation: string } | null;
   readonly revocation: {
-    readonly state: NonNullable<GrantFacts['revocation']>['state'];
+    /** `waiting`, or how its run ended. */
+    readonly state: string;
     readonly at: string;
     readonly attempts: number;
     readonly cause: string | null;
@@ -27,9 +32,13 @@ export interface GrantView {
 
 const time = (atMs: number | null | undefined): string | null => (atMs === null || atMs === undefined ? null : toTimestamp(atMs));
 
-export function grantView(row: Pick<CredentialRow, 'config' | 'grant_facts' | 'grant_ends_at'>): GrantView {
+/** @param revocation the last one, if it is about how the grant is now */
+export function grantView(
+  row: Pick<CredentialRow, 'config' | 'grant_facts' | 'grant_ends_at'>,
+  revocation: RunRow | undefined,
+): GrantView {
   const facts = grantFacts(row);
-  const { guard, revocation } = facts;
+  const { guard } = facts;
   return {
     connected_at: time(facts.consentedAt),
     imported_at: time(facts.importedAt),
@@ -45,12 +54,27 @@ export function grantView(row: Pick<CredentialRow, 'config' | 'grant_facts' | 'g
       revocation === undefined
         ? null
         : {
-            state: revocation.state,
-            at: toTimestamp(revocation.at),
+            state: revocation.outcome ?? 'waiting',
+            at: toTimestamp(revocation.finished_at ?? revocation.started_at),
             attempts: revocation.attempts,
-            cause: revocation.cause ?? null,
+            cause: revocation.cause,
           },
   };
+}
+
+/** The last revocation while it waits, and once it has ended until the grant is another one. Undefined also where its row is damaged. */
+export function shownRevocation(
+  view: TenantView,
+  lookup: Lookup,
+  row: Pick<CredentialRow, 'id' | 'health_since'>,
+): RunRow | undefined {
+  try {
+    const last = view.runs.lastRevocation(lookup, row.id);
+    return last === undefined || (last.finished_at ?? Number.POSITIVE_INFINITY) < row.health_since ? undefined : last;
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
 }
 
 /** Where a link to connect again is made; undefined while the grant needs none. */

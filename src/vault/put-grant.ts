@@ -5,7 +5,7 @@ import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
 import { RETAINED_PARTS, type RetainedGrant, type RetainedPart } from './credential-kinds.ts';
-import { changeGrantFacts, grantFacts } from './grant-facts.ts';
+import { changeGrantFacts } from './grant-facts.ts';
 import { grantFingerprint } from './grant-fingerprint.ts';
 import { changeHealth } from './grant-health.ts';
 import { noteGrantedScope } from './grant-scopes.ts';
@@ -45,9 +45,6 @@ export function notePutGrant(
   const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(job, value.refresh_token);
   if (!isSame) changeGrantFacts(facts, { fingerprint });
   if (before !== undefined) {
-    const { revocation } = grantFacts(before);
-    // A waiting revocation is about the version that was disconnected: it goes on, unless these are its very tokens.
-    changeGrantFacts(facts, { revocation: revocation?.state === 'waiting' ? revocation : undefined });
     facts.health = before.health;
     changeHealth(job, access, facts, environment, 'ready', null);
   }

@@ -12,7 +12,6 @@ import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
-import { RevocationStore } from '../cell/revocations.ts';
 import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
@@ -66,7 +65,6 @@ export class TenantJob {
   readonly alerts: AlertStore;
   readonly connections: ConnectionStore;
   readonly forecasts: ForecastStore;
-  readonly revocations: RevocationStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
@@ -96,7 +94,6 @@ export class TenantJob {
     this.alerts = new AlertStore(this.core.rows);
     this.connections = new ConnectionStore(this.core.rows);
     this.forecasts = new ForecastStore(this.core.rows);
-    this.revocations = new RevocationStore(this.core.rows);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -146,7 +143,7 @@ export class TenantJob {
 /** What may be looked at without a job: stores, which show nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
-  'tenant' | 'around' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts' | 'revocations'
+  'tenant' | 'around' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'
 >;
 
 /** A credential with its environment, as use cases need it. */

@@ -2,6 +2,7 @@
 // customer who follows it. Every value is made up; not-a-real-secret.
 import type { Connector, EgressAnswer, EgressRequest } from '../../rotation/connector.ts';
 import { EgressFailure, type EgressReason } from '../../rotation/connector.ts';
+import type { LeasePorts } from '../../rotation/engine/due-work.ts';
 import { type Completed, completeConsent } from '../../rotation/grants/consent/callback.ts';
 import { createConnection, discoverEndpoints, type MadeConnection } from '../../rotation/grants/consent/make-link.ts';
 import type { ConsentPorts, Visitor } from '../../rotation/grants/consent/request.ts';
@@ -17,6 +18,7 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { eventsOf, type TestTenant, testTenant } from './vaults.ts';
 
 export const PUBLIC_URL = 'https://vault.example';
@@ -58,7 +60,7 @@ export type Reply = { readonly status: number; readonly body: unknown } | { read
 
 export interface ConsentBench {
   readonly tenant: TestTenant;
-  readonly ports: ConsentPorts;
+  readonly ports: ConsentPorts & LeasePorts;
   /** What reached the provider, with its body as text. */
   readonly sent: {
     readonly url: string;
@@ -84,8 +86,36 @@ export interface ConsentBench {
   row(name: string): CredentialRow;
   connection(id: string): ConnectionRow;
   facts(name: string): ReturnType<typeof grantFacts>;
+  /** The last revocation of the credential, as it is told. */
+  revocation(name: string): ToldRevocation | undefined;
   served(name: string): Promise<Record<string, unknown>>;
   events(step?: string): Record<string, unknown>[];
+}
+
+export interface ToldRevocation {
+  readonly state: string;
+  readonly attempts: number;
+  readonly version: number;
+  readonly cause: string | undefined;
+  readonly dueAt: number | null;
+  readonly steps: readonly string[];
+}
+
+/** What became of the credential's last revocation: `waiting`, or how its run ended. */
+export function toldRevocation(vault: TenantVault, credentialId: string): ToldRevocation | undefined {
+  return vault.lookup('test', (lookup, { runs }) => {
+    const run = runs.lastRevocation(lookup, credentialId);
+    return run === undefined
+      ? undefined
+      : {
+          state: run.state === 'open' ? 'waiting' : (run.outcome ?? ''),
+          attempts: run.attempts,
+          version: run.generation,
+          cause: run.cause ?? undefined,
+          dueAt: run.next_attempt_at,
+          steps: runs.steps(lookup, run.id).map(({ step }) => step),
+        };
+  });
 }
 
 let issued = 0;
@@ -126,8 +156,9 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     const text = typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body);
     return { status: reply.status, headers: {}, body: SecretValue.fromText(text), sentAtMs: clock.now() };
   };
-  const ports: ConsentPorts = {
+  const ports = {
     vault,
+    owner: 'bench',
     egress: { send },
     connectors: new Map([[connector.id, connector]]),
     sandboxAllowed: true,
@@ -192,6 +223,7 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
     },
     connection: (id) => sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id) as ConnectionRow,
     facts: (name) => grantFacts(row(name)),
+    revocation: (name) => toldRevocation(vault, row(name).id),
     served: async (name) => {
       const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
       const { body } = await vault.submit((job) =>

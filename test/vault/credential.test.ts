@@ -4,7 +4,6 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../src/vault/change-credential.ts';
 import { changeCredential, type Draft } from '../../src/vault/credential.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
-import { changeGrantFacts } from '../../src/vault/grant-facts.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { foundCredential } from '../../src/vault/tenant-job.ts';
 import { type TestTenant, testTenant } from '../kit/vaults.ts';
@@ -115,16 +114,10 @@ describe('a change', () => {
     expect(row(tenant).refresh_due_at).toBeNull();
   });
 
-  it('leaves a revocation planned only while one waits, and a destruction only of what is deleted', async () => {
+  it('leaves a destruction planned only of what is deleted', async () => {
     const tenant = await testTenant();
     await put(tenant);
-    const due = { revoke_due_at: tenant.clock.now(), destroy_after_at: tenant.clock.now() };
-    await change(tenant, (draft) => Object.assign(draft, due));
-    expect(row(tenant)).toMatchObject({ revoke_due_at: null, destroy_after_at: null });
-    await change(tenant, (draft) => {
-      Object.assign(draft, due);
-      changeGrantFacts(draft, { revocation: { state: 'waiting', at: tenant.clock.now(), attempts: 0 } });
-    });
-    expect(row(tenant).revoke_due_at).toBe(tenant.clock.now());
+    await change(tenant, (draft) => Object.assign(draft, { destroy_after_at: tenant.clock.now() }));
+    expect(row(tenant).destroy_after_at).toBeNull();
   });
 });

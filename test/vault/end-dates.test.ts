@@ -68,7 +68,7 @@ async function bench() {
     review: () => reviewDue(ports),
     health: async (name: string) => {
       const located = await vault.submit((job) => describeCredential(job, admin(), 'staging', name));
-      return credentialView('ten', located, clock.now()).health;
+      return credentialView(vault, located).health;
     },
     list: async (health: string) => {
       const input = { environment: 'staging', filter: { deleted: false, health }, afterName: '', maxRows: 50 };

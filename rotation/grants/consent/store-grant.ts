@@ -95,8 +95,6 @@ export function storeConsented(
     grant_ends_at: null,
     review_due_at: now,
   };
-  // What was disconnected before is still to be revoked: it is an older version, looked at once more before anything is sent.
-  const { revocation } = grantFacts(next);
   changeGrantFacts(next, {
     consentedAt: now,
     refreshedAt: now,
@@ -110,7 +108,6 @@ export function storeConsented(
     fingerprint: refreshToken === undefined ? undefined : grantFingerprint(job, refreshToken),
     guard: undefined,
     scopesTold: undefined,
-    revocation: revocation?.state === 'waiting' ? revocation : undefined,
     end: undefined,
     noticedDays: undefined,
   });

@@ -57,7 +57,7 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
             title,
             workflows: workflows.map((workflow) => workflow.name),
           })),
-          credential: credentialView(vault.tenant.id, made.located, vault.around.clock.now()),
+          credential: credentialView(vault, made.located),
         };
         return { status: 201, body };
       });

@@ -56,8 +56,8 @@ function importOf(told: { from: string; still_used_there?: boolean | undefined }
   return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
 }
 
-function described({ tenant, around }: TenantVault, located: Located, status = 200): Answer {
-  return { status, body: credentialView(tenant.id, located, around.clock.now()), headers: { etag: revisionTag(located) } };
+function described(vault: TenantVault, located: Located, status = 200): Answer {
+  return { status, body: credentialView(vault, located), headers: { etag: revisionTag(located) } };
 }
 
 export const credentialRoutes: readonly Route<TenantContext>[] = [
@@ -89,7 +89,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         return listCredentials(job, request.caller, inputFrom(afterName));
       });
       const page = await filledPage(vault, first, inputFrom(''));
-      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault.tenant.id, located, vault.around.clock.now()));
+      return pageAnswer(cursorKey, scope, page, (located) => credentialView(vault, located));
     },
   }),
   route({

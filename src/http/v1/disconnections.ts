@@ -33,7 +33,7 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
         });
         return {
           status: 200,
-          body: { ...credentialView(vault.tenant.id, located, vault.around.clock.now()), manual_steps: [...manualSteps] },
+          body: { ...credentialView(vault, located), manual_steps: [...manualSteps] },
           headers: { etag: revisionTag(located) },
         };
       }),

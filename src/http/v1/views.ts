@@ -1,6 +1,6 @@
 // From rows to the wire. A field that is not named here does not leave.
 import { toTimestamp } from '../../base/clock.ts';
-import type { EnvironmentRow } from '../../cell/credentials.ts';
+import type { CredentialRow, EnvironmentRow } from '../../cell/credentials.ts';
 import type { KeyProgress } from '../../cell/key-rotations.ts';
 import type { KeyRow } from '../../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../../cell/runs.ts';
@@ -10,9 +10,10 @@ import type { WorkloadFacts } from '../../cell/workloads.ts';
 import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { grantView, reconnectPath } from '../../vault/grant-view.ts';
+import { grantView, reconnectPath, shownRevocation } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { Located } from '../../vault/tenant-job.ts';
+import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
   WireCredential,
   WireEnvironment,
@@ -28,9 +29,9 @@ import type {
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
-export function credentialView(tenantId: string, { environment, row }: Located, nowMs: number): WireCredential {
-  const health = healthNow(row, nowMs);
-  const reconnect = reconnectPath(tenantId, environment.name, row);
+export function credentialView(vault: TenantVault, { environment, row }: Located): WireCredential {
+  const health = healthNow(row, vault.around.clock.now());
+  const reconnect = reconnectPath(vault.tenant.id, environment.name, row);
   return {
     id: row.id,
     name: row.name,
@@ -56,9 +57,16 @@ export function credentialView(tenantId: string, { environment, row }: Located, 
     updated_at: toTimestamp(row.updated_at),
     deleted_at: time(row.deleted_at),
     destroy_after_at: time(row.destroy_after_at),
-    ...(row.kind === 'oauth2' ? { grant: grantView(row) as WireGrant } : {}),
+    ...(row.kind === 'oauth2' ? { grant: grantOf(vault, row) } : {}),
     ...(reconnect === undefined ? {} : { reconnect }),
   };
+}
+
+function grantOf(vault: TenantVault, row: CredentialRow): WireGrant {
+  return grantView(
+    row,
+    vault.lookup('describe', (lookup, view) => shownRevocation(view, lookup, row)),
+  ) as WireGrant;
 }
 
 export function revisionTag(located: Located): string {

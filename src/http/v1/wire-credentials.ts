@@ -213,7 +213,7 @@ export const run = z
   .object({
     id: z.string(),
     credential: z.string(),
-    kind: z.enum(['refresh', 'rotation']),
+    kind: z.enum(['refresh', 'rotation', 'revocation']),
     trigger: z.enum(['schedule', 'request', 'read']),
     requested_by: z.string(),
     state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),

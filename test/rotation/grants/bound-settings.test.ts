@@ -233,7 +233,7 @@ describe('an older version', () => {
     b.sent.length = 0;
     await revokeDue(b.ports);
     expect(b.sent).toEqual([]);
-    expect(b.facts('crm').revocation).toMatchObject({ state: 'given_up', cause: 'settings_unknown' });
+    expect(b.revocation('crm')).toMatchObject({ state: 'given_up', cause: 'settings_unknown' });
     expect(alerts(b, 'credential.exposed')).toHaveLength(1);
   });
 

@@ -1,7 +1,7 @@
 // Disconnecting against the sandbox provider and its own revocation endpoint, while refreshes are under way.
 import { afterEach, expect, it, vi } from 'vitest';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
-import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { toldRevocation } from '../../kit/consent-bench.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 
 let bench: RefreshBench;
@@ -23,20 +23,20 @@ async function connected() {
         precondition: {},
       }),
     );
-  const facts = () => grantFacts(bench.row('crm') as never);
-  return { disconnect, facts };
+  const revocation = () => toldRevocation(vault, bench.row('crm').id);
+  return { disconnect, revocation };
 }
 
 const works = async (accessToken: string) =>
   (await fetch(bench.sandbox.userinfoEndpoint, { headers: { authorization: `Bearer ${accessToken}` } })).status === 200;
 
 it('ends the grant at the provider: its access token is dead, and nothing refreshes it any more', async () => {
-  const { disconnect, facts } = await connected();
+  const { disconnect, revocation } = await connected();
   const { value } = await bench.read('crm');
   expect(await works(value.access_token)).toBe(true);
   await disconnect();
   await bench.engine.runDueWork();
-  expect(facts().revocation).toMatchObject({ state: 'revoked', attempts: 1 });
+  expect(revocation()).toMatchObject({ state: 'revoked', attempts: 1 });
   expect(await works(value.access_token)).toBe(false);
   const before = bench.sandbox.counters.tokenCalls;
   bench.tenant.clock.pass(86_400_000);
@@ -47,7 +47,7 @@ it('ends the grant at the provider: its access token is dead, and nothing refres
 });
 
 it('stays disconnected when the answer of a refresh comes after it, and revokes the pair that came', async () => {
-  const { disconnect, facts } = await connected();
+  const { disconnect, revocation } = await connected();
   const held = bench.hold();
   const run = await bench.rotate('crm');
   await vi.waitFor(() => expect(held.waiting()).toBe(1));
@@ -57,8 +57,8 @@ it('stays disconnected when the answer of a refresh comes after it, and revokes 
   const row = bench.row('crm');
   expect(row).toMatchObject({ health: 'disconnected', refresh_due_at: null, current_version: 2 });
   expect(bench.runs('crm').find(({ id }) => id === run.id)).toMatchObject({ state: 'cancelled', outcome: 'disconnected' });
-  expect(facts().revocation).toMatchObject({ state: 'waiting', version: 2 });
+  expect(revocation()).toMatchObject({ state: 'waiting', version: 2 });
   await bench.engine.runDueWork();
-  expect(facts().revocation).toMatchObject({ state: 'revoked', version: 2 });
+  expect(revocation()).toMatchObject({ state: 'revoked', version: 2 });
   expect((await bench.refused('crm')).extra).toMatchObject({ health: 'disconnected' });
 });

@@ -62,7 +62,7 @@ describe('disconnecting', () => {
     const { located, manualSteps } = await disconnect(bench, 'crm');
     expect(located.row).toMatchObject({ health: 'disconnected', health_cause: 'on_request', refresh_due_at: null });
     expect(manualSteps).toEqual([]);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'waiting', attempts: 0, version: located.row.current_version });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'waiting', attempts: 0, version: located.row.current_version });
     const path = `/v1/tenants/${bench.tenant.vault.tenant.id}/environments/staging/credentials/crm/connections`;
     await expect(bench.served('crm')).rejects.toMatchObject({
       code: 'needs_consent',
@@ -127,11 +127,11 @@ describe('disconnecting', () => {
     await disconnect(bench, 'crm', false);
     await revokeDue(bench.ports);
     expect(calls(bench)).toHaveLength(0);
-    expect(bench.facts('crm').revocation?.state).toBe('not_asked');
+    expect(bench.revocation('crm')?.state).toBe('not_asked');
     await disconnect(bench, 'crm');
     bench.replies.push(OK);
     await revokeDue(bench.ports);
-    expect(bench.facts('crm').revocation?.state).toBe('revoked');
+    expect(bench.revocation('crm')?.state).toBe('revoked');
   });
 
   it('ends links that are out, so that nobody connects by one made before', async () => {
@@ -146,8 +146,8 @@ describe('disconnecting', () => {
     const bench = await consentBench({ manualSteps: ['Remove the app by hand.'] });
     await bench.connect('crm');
     expect((await disconnect(bench, 'crm')).manualSteps).toEqual(['Remove the app by hand.']);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'not_possible', cause: 'no_way_to_revoke' });
-    expect(bench.row('crm').revoke_due_at).toBeNull();
+    expect(bench.revocation('crm')).toMatchObject({ state: 'not_possible', cause: 'no_way_to_revoke' });
+    expect(bench.revocation('crm')?.dueAt).toBeNull();
   });
 
   it('keeps a workload and an engineer of another client away', async () => {
@@ -184,8 +184,9 @@ describe('revoking', () => {
       client_id: CONFIG.client_id,
       client_secret: 'client-not-a-real-secret',
     });
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'revoked', attempts: 1 });
-    expect(bench.row('crm')).toMatchObject({ health: 'disconnected', revoke_due_at: null });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'revoked', attempts: 1 });
+    expect(bench.revocation('crm')?.dueAt).toBeNull();
+    expect(bench.row('crm').health).toBe('disconnected');
     expect(bench.events('revoked')).toMatchObject([{ action: 'credential.revoke', outcome: 'success' }]);
     expect(alerts(bench, 'credential.exposed')).toHaveLength(0);
     const kept = JSON.stringify([bench.events(), bench.row('crm'), bench.tenant.sql.all('SELECT * FROM alert')]);
@@ -203,8 +204,8 @@ describe('revoking', () => {
     bench.replies.push(OK, { status, body: {} });
     await revokeDue(bench.ports);
     expect(calls(bench, '/me')).toHaveLength(1);
-    expect(bench.facts('crm').revocation?.cause).toBe(cause);
-    expect(bench.facts('crm').revocation?.state).toBe('revoked');
+    expect(bench.revocation('crm')?.cause).toBe(cause);
+    expect(bench.revocation('crm')?.state).toBe('revoked');
   });
 
   it('takes a declared refusal for gone, and any other for a failure', async () => {
@@ -213,11 +214,11 @@ describe('revoking', () => {
     await disconnect(bench, 'crm');
     bench.replies.push({ status: 404, body: { error: 'no_route' } });
     await revokeDue(bench.ports);
-    expect(bench.facts('crm').revocation?.state).toBe('waiting');
+    expect(bench.revocation('crm')?.state).toBe('waiting');
     bench.tenant.clock.pass(LIMITS.revokeBackoffMaxMs);
     bench.replies.push({ status: 404, body: { error: 'unknown_token' } });
     await revokeDue(bench.ports);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'revoked', cause: 'already_gone', attempts: 2 });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'revoked', cause: 'already_gone', attempts: 2 });
   });
 
   it('does not believe a 200 that says it failed', async () => {
@@ -226,7 +227,7 @@ describe('revoking', () => {
     await disconnect(bench, 'crm');
     bench.replies.push({ status: 200, body: { ok: false, error: 'internal' } });
     await revokeDue(bench.ports);
-    expect(bench.facts('crm').revocation?.state).toBe('waiting');
+    expect(bench.revocation('crm')?.state).toBe('waiting');
   });
 
   it('tells of an exposed grant once, tries on with longer waits, and gives up after a week with what a person does', async () => {
@@ -236,14 +237,14 @@ describe('revoking', () => {
     const { clock } = bench.tenant;
     const began = clock.now();
     const waits: number[] = [];
-    for (let due = bench.row('crm').revoke_due_at; due !== null; due = bench.row('crm').revoke_due_at) {
+    for (let due = bench.revocation('crm')?.dueAt ?? null; due !== null; due = bench.revocation('crm')?.dueAt ?? null) {
       clock.pass(due - clock.now());
       bench.replies.push({ status: 503, body: {} });
       const at = clock.now();
       await revokeDue(bench.ports);
-      waits.push((bench.row('crm').revoke_due_at ?? at) - at);
+      waits.push((bench.revocation('crm')?.dueAt ?? at) - at);
     }
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'given_up', cause: 'http_5xx' });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'given_up', cause: 'http_5xx' });
     expect(clock.now() - began).toBe(LIMITS.revokeGiveUpMs);
     expect(waits[0]).toBeLessThanOrEqual(LIMITS.revokeBackoffBaseMs);
     expect(Math.max(...waits)).toBeLessThanOrEqual(LIMITS.revokeBackoffMaxMs);
@@ -263,7 +264,7 @@ describe('revoking', () => {
     bench.replies.push(OK);
     await revokeDue(bench.ports);
     expect(bench.tenant.sql.all('SELECT * FROM alert')).toHaveLength(told);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'revoked', attempts: 2 });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'revoked', attempts: 2 });
     expect(bench.events('revoked')).toHaveLength(1);
   });
 
@@ -280,12 +281,12 @@ describe('revoking', () => {
     bench.replies.push(OK);
     await expect(revokeDue(bench.ports)).rejects.toThrow('crash');
     failing = false;
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'waiting', attempts: 1 });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'waiting', attempts: 1 });
     expect(await revokeDue(bench.ports)).toBe(0);
     bench.tenant.clock.pass(3 * LIMITS.providerTimeoutMs);
     bench.replies.push(OK);
     await revokeDue(bench.ports);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'revoked', attempts: 2 });
+    expect(bench.revocation('crm')).toMatchObject({ state: 'revoked', attempts: 2 });
     expect(alerts(bench, 'credential.exposed')).toHaveLength(0);
   });
 
@@ -304,7 +305,7 @@ describe('a grant that others live on', () => {
     await disconnect(bench, 'one');
     await revokeDue(bench.ports);
     expect(calls(bench)).toHaveLength(0);
-    expect(bench.facts('one').revocation?.state).toBe('shared');
+    expect(bench.revocation('one')?.state).toBe('shared');
     expect(bench.row('two').health).toBe('ready');
     await disconnect(bench, 'two');
     bench.replies.push(OK);
@@ -319,7 +320,7 @@ describe('a grant that others live on', () => {
     await putGrant(bench, 'late', 'same-not-a-real-secret');
     await revokeDue(bench.ports);
     expect(calls(bench)).toHaveLength(0);
-    expect(bench.facts('one').revocation).toMatchObject({ state: 'shared', cause: 'used_by_another' });
+    expect(bench.revocation('one')).toMatchObject({ state: 'shared', cause: 'used_by_another' });
   });
 
   it('is revoked where only another client or another token is near', async () => {
@@ -330,7 +331,7 @@ describe('a grant that others live on', () => {
     await disconnect(bench, 'one');
     bench.replies.push(OK);
     await revokeDue(bench.ports);
-    expect(bench.facts('one').revocation?.state).toBe('revoked');
+    expect(bench.revocation('one')?.state).toBe('revoked');
   });
 
   it('counts by account where the provider ends all of an account', async () => {
@@ -342,11 +343,11 @@ describe('a grant that others live on', () => {
     bench.replies.push(tokens({ hub_id: 2 }));
     await bench.connect('other-account');
     await disconnect(bench, 'one');
-    expect(bench.facts('one').revocation?.state).toBe('shared');
+    expect(bench.revocation('one')?.state).toBe('shared');
     await disconnect(bench, 'other-account');
     bench.replies.push(OK);
     await revokeDue(bench.ports);
-    expect(bench.facts('other-account').revocation?.state).toBe('revoked');
+    expect(bench.revocation('other-account')?.state).toBe('revoked');
   });
 });
 
@@ -366,14 +367,22 @@ describe('connecting again', () => {
     expect((await bench.served('crm'))['access_token']).toContain('access-');
   });
 
-  it('and disconnecting again before the older was revoked tells that the older is exposed', async () => {
+  it('and disconnecting again before the older was revoked revokes both', async () => {
     const bench = await benchWith();
-    for (let times = 0; times < 2; times++) {
+    for (const token of ['one-not-a-real-secret', 'two-not-a-real-secret']) {
+      bench.replies.push(tokens({ refresh_token: token }));
       await bench.connect('crm');
       await disconnect(bench, 'crm');
     }
-    expect(alerts(bench, 'credential.exposed').map(({ facts }) => JSON.parse(facts).cause)).toEqual(['disconnected_again']);
-    expect(bench.facts('crm').revocation).toMatchObject({ state: 'waiting', version: bench.row('crm').current_version });
+    bench.replies.push(OK, OK);
+    expect(await revokeDue(bench.ports)).toBe(2);
+    expect(calls(bench).map(({ fields }) => fields.get('token'))).toEqual(['one-not-a-real-secret', 'two-not-a-real-secret']);
+    expect(alerts(bench, 'credential.exposed')).toEqual([]);
+    expect(bench.revocation('crm')).toMatchObject({ state: 'revoked', version: bench.row('crm').current_version });
+    expect(bench.tenant.sql.all("SELECT state FROM run WHERE kind = 'revocation'")).toEqual([
+      { state: 'succeeded' },
+      { state: 'succeeded' },
+    ]);
   });
 
   it('with the very same refresh token ends the revocation', async () => {
@@ -385,7 +394,7 @@ describe('connecting again', () => {
     await bench.connect('crm');
     await revokeDue(bench.ports);
     expect(calls(bench)).toHaveLength(0);
-    expect(bench.facts('crm').revocation?.state).toBe('shared');
+    expect(bench.revocation('crm')?.state).toBe('shared');
   });
 
   it('where the provider ends whole accounts never sends the old token', async () => {

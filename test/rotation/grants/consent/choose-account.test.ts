@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ChoiceSpec } from '../../../../rotation/connector.ts';
-import { openRun } from '../../../../rotation/engine/run-record.ts';
 import { chooseAccount, expireConnectionsDue } from '../../../../rotation/grants/consent/choose-account.ts';
 import { showConnection } from '../../../../rotation/grants/consent/visit.ts';
+import { openRefresh } from '../../../../rotation/grants/refresh-lease.ts';
 import { LIMITS } from '../../../../src/base/limits.ts';
 import { type ConsentBench, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
 import { changing } from '../../../kit/vaults.ts';
@@ -128,7 +128,9 @@ describe('a grant that covers several places', () => {
     const { bench, choose } = await arrived(sites(NORTH, SOUTH));
     const { vault } = bench.tenant;
     await vault.submit((job) => {
-      changing(job, (access) => openRun(job, access, job.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'));
+      changing(job, (access) =>
+        openRefresh(job, access, job.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'),
+      );
     });
     const { current_version: before } = bench.row('crm');
     expect(await choose('n-1')).toEqual({ kind: 'connected' });

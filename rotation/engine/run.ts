@@ -1,0 +1,135 @@
+// A run from its opening to its end (D5): every change of its state is journalled, and it is worked on under a lease whose fence only grows.
+// It knows no provider and no kind of credential. It must never let an attempt that lost its lease write to a run.
+import { newId } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
+import type { RunKind, RunOutcome, RunRow, RunState, RunTrigger } from '../../src/cell/runs.ts';
+import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
+
+export interface NewRun {
+  readonly credentialId: string;
+  readonly kind: RunKind;
+  readonly trigger: RunTrigger;
+  /** The version whose secret it spends or revokes. */
+  readonly generation: number;
+}
+
+/** A new run, due at once and not yet leased. */
+export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kind, trigger, generation }: NewRun): RunRow {
+  const now = job.around.clock.now();
+  const run: RunRow = {
+    id: newId('run', job.around.entropy),
+    credential_id: credentialId,
+    kind,
+    trigger,
+    requested_by: access.principalId,
+    state: 'open',
+    step: 'queued',
+    generation,
+    attempts: 0,
+    lost_answers: 0,
+    fence: 0,
+    lease_until: 0,
+    lease_owner: '',
+    next_attempt_at: now,
+    outcome: null,
+    cause: null,
+    new_version: null,
+    started_at: now,
+    finished_at: null,
+  };
+  job.runs.insert(access, run);
+  job.runs.journal(access, run.id, { step: 'queued', status: trigger, at: now });
+  job.dueChanged();
+  return run;
+}
+
+/** Takes the lease under the next fence and journals the intent of one attempt. @param status of the journalled intent */
+export function leaseRun(job: TenantJob, access: WriteAccess, run: RunRow, owner: string, status: 'first' | 'again'): RunRow {
+  const now = job.around.clock.now();
+  const leased: RunRow = {
+    ...run,
+    step: 'intent',
+    attempts: run.attempts + 1,
+    fence: run.fence + 1,
+    lease_owner: owner,
+    lease_until: now + LIMITS.leaseMs,
+    next_attempt_at: now + LIMITS.leaseMs,
+  };
+  job.runs.save(access, leased);
+  job.runs.journal(access, run.id, { step: 'intent', status, at: now });
+  job.dueChanged();
+  return leased;
+}
+
+/** Whether the run is still this attempt's to write to. @param leased as `leaseRun` returned it */
+export function isOwn(run: RunRow | undefined, leased: RunRow): run is RunRow {
+  return run !== undefined && run.state === 'open' && run.fence === leased.fence;
+}
+
+/** The run as it is now, if this attempt's lease holds for at least `forMs` more. */
+export function heldRun(view: TenantView, lookup: Lookup, leased: RunRow, forMs: number): RunRow | undefined {
+  const run = view.runs.find(lookup, leased.id);
+  return isOwn(run, leased) && run.lease_until > view.around.clock.now() + forMs ? run : undefined;
+}
+
+/** How a run goes on without its lease. */
+export interface Waiting {
+  readonly step: string;
+  /** Of the journalled step. */
+  readonly status: string;
+  readonly nextAttemptAt: number;
+  /** JSON of what the provider said. */
+  readonly evidence?: string | null;
+}
+
+/** Gives the lease back; the next attempt is due at `nextAttemptAt`. @param run with whatever else changed */
+export function waitRun(job: TenantJob, access: WriteAccess, run: RunRow, waiting: Waiting): void {
+  const { step, status, nextAttemptAt, evidence = null } = waiting;
+  const now = job.around.clock.now();
+  job.runs.save(access, { ...run, lease_until: now, lease_owner: '', next_attempt_at: Math.round(nextAttemptAt) });
+  job.runs.journal(access, run.id, { step, status, at: now, evidence });
+  job.dueChanged();
+}
+
+export interface RunEnd {
+  readonly state: Exclude<RunState, 'open'>;
+  readonly step: string;
+  readonly outcome: RunOutcome;
+  readonly cause: string | null;
+  readonly new_version?: number;
+}
+
+/** Ends a run and its lease. @param evidence JSON of what the provider said */
+export function finishRun(job: TenantJob, access: WriteAccess, run: RunRow, end: RunEnd, evidence: string | null = null): void {
+  const now = job.around.clock.now();
+  job.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
+  job.runs.journal(access, run.id, { step: end.step, status: end.outcome, at: now, evidence });
+  job.dueChanged();
+}
+
+/**
+ * Ends the leases of owners that are proven dead, so that what they had under way goes on at once. Their runs keep the intent: it may
+ * have been sent. No event: nothing was done yet.
+ */
+export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => boolean): void {
+  job.door.keepBooks('lease', (access) => {
+    const now = job.around.clock.now();
+    for (const run of job.runs.leased(access, now)) {
+      if (isDead(run.lease_owner)) job.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
+    }
+    job.dueChanged();
+  });
+}
+
+/** Prolongs the lease while the call takes its time. False when it was lost. No event: nothing changed but time. */
+export function heartbeat(job: TenantJob, leased: RunRow): boolean {
+  return job.door.keepBooks('lease', (access) => {
+    const run = job.runs.find(access, leased.id);
+    // Once its failure was booked, a run waits as long as it was told to.
+    if (!isOwn(run, leased) || run.lease_owner === '') return false;
+    const until = job.around.clock.now() + LIMITS.leaseMs;
+    job.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
+    return true;
+  });
+}
