@@ -7,6 +7,7 @@ import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
+import { WEBHOOKS_STEP } from './schema-tenant-webhooks.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
@@ -137,4 +138,5 @@ CREATE TABLE run_step (
   NAMES_STEP,
   RUNS_STEP,
   ANCHOR_STEP,
+  WEBHOOKS_STEP,
 ];
