@@ -12,13 +12,18 @@ import { RunEngine } from '../rotation/grants/refresh-runs.ts';
 import { reviewDue } from '../rotation/grants/review.ts';
 import { revokeDue } from '../rotation/grants/revoke.ts';
 import type { Caller } from '../src/access/principals.ts';
+import { deliverDue, signMessage } from '../src/alerts/deliver-webhooks.ts';
+import { createWebhook } from '../src/alerts/manage-webhooks.ts';
+import { raiseClockAlert } from '../src/alerts/raise-alert.ts';
 import { KeyturnError } from '../src/base/errors.ts';
 import { LIMITS } from '../src/base/limits.ts';
+import { secretKey } from '../src/crypto/primitives.ts';
 import { type OAuth2Config, RETAINED_PARTS } from '../src/vault/credential-kinds.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
+import { changeRows } from './kit/anchored.ts';
 import { astray, goodConfig, parametersOf } from './kit/astray-settings.ts';
 import { CANARY, CANARY_JWK, CANARY_PEM, decoded, EVIL_HOST, type EvilNetwork, evilNetwork } from './kit/evil-receiver.ts';
-import { eventsOf, type TestTenant, testTenant, workloadToken } from './kit/vaults.ts';
+import { changing, eventsOf, type TestTenant, testTenant, workloadToken } from './kit/vaults.ts';
 
 const ENVIRONMENT = 'staging';
 const REDIRECT_URI = 'https://vault.example/connect/callback';
@@ -234,6 +239,57 @@ describe.each(grantConnectors.map((one) => [one.id, one] as const))('%s', (_id, 
     counts.redirected += eventsOf(tenant.sql).filter(({ action }) => action === 'credential.redirect').length;
     expect(found).toEqual([]);
     expect(await arrivesWhereItShould(of)).toBe(true);
+  });
+});
+
+/** How another URL could come into a webhook's row: by the database alone, and as an operation would write it that does not exist today. */
+const REWRITES: Readonly<Record<string, (id: string, url: string) => unknown>> = {
+  'in the database': (id, url) => tenant.sql.run('UPDATE webhook SET url = ? WHERE id = ?', url, id),
+  'as a use case would': (id, url) =>
+    tenant.vault.submit((job) => changing(job, () => changeRows(job.core.rows, 'webhook', `id = '${id}'`, () => ({ url })))),
+};
+const GIVEN_FOR = 'https://hooks.example/keyturn';
+const ASTRAY = {
+  host: `https://${EVIL_HOST}/keyturn`,
+  port: 'https://hooks.example:8443/keyturn',
+  path: 'https://hooks.example/of-another-team',
+  query: 'https://hooks.example/keyturn?to=another',
+};
+
+describe('the secret of a webhook', () => {
+  /** Of the messages that left: where each went, and whether the secret that was shown verifies it. */
+  const verified = (secret: string) =>
+    [...network.received, ...network.elsewhere].map((whole) => {
+      const [id, at, signature] = ['id', 'timestamp', 'signature'].map(
+        (name) => new RegExp(`^webhook-${name}: (.*)$`, 'm').exec(whole)?.[1] ?? '',
+      );
+      const key = secretKey(Buffer.from(secret.slice('whsec_'.length), 'base64'));
+      const body = new TextEncoder().encode(whole.split('\n').at(-1));
+      return { to: whole.split('\n')[0], isValid: signMessage(key, id ?? '', Number(at), body) === signature };
+    });
+
+  it.each(
+    Object.keys(REWRITES).flatMap((how) => (Object.keys(ASTRAY) as (keyof typeof ASTRAY)[]).map((part) => [how, part] as const)),
+  )('signs nothing for another URL that was written %s: %s', async (how, part) => {
+    await settle(connectors.get('generic-oauth2') as Connector);
+    network.clear();
+    const { vault } = tenant;
+    const admin = PRINCIPALS['admin'] as () => Caller;
+    const input = { url: GIVEN_FOR, kinds: [], allowLoopback: false };
+    const { row, secret } = await vault.submit((job) => createWebhook(job, admin(), input));
+    const shown = secret.reveal((bytes) => new TextDecoder().decode(bytes));
+    const tell = async () => {
+      await vault.submit((job) => changing(job, (access) => raiseClockAlert(job, access, {})));
+      await deliverDue(engine.ports);
+    };
+    await tell();
+    expect(verified(shown)).toEqual([{ to: `POST ${GIVEN_FOR}`, isValid: true }]);
+    network.clear();
+    await REWRITES[how]?.(row.id, ASTRAY[part]);
+    await tell();
+    const sent = verified(shown);
+    expect(sent.filter(({ isValid }) => isValid)).toEqual([]);
+    expect(sent.map(({ to }) => to)).toEqual(how === 'in the database' ? [] : [`POST ${ASTRAY[part]}`]);
   });
 });
 

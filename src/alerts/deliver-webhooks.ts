@@ -106,7 +106,7 @@ function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Egr
       'user-agent': 'keyturn',
       'webhook-id': alert.id,
       'webhook-timestamp': String(seconds),
-      'webhook-signature': SecretValue.fromText(signMessage(webhookKey(job, webhook.id), alert.id, seconds, body)),
+      'webhook-signature': SecretValue.fromText(signMessage(webhookKey(job, webhook), alert.id, seconds, body)),
     },
     body,
     allowedHosts: [url.host],

@@ -43,10 +43,11 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
         created_at: job.around.clock.now(),
         created_by: access.principalId,
         deleted_at: null,
+        url_bound: 1,
       };
       job.alerts.insertWebhook(access, row);
       details.webhook = row.id;
-      return { row, secret: shownSecret(job, row.id) };
+      return { row, secret: shownSecret(job, row) };
     },
   );
 }
@@ -113,21 +114,26 @@ export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow,
   return job.alerts.giveUp(access, row.id, cause, now);
 }
 
-/** The 32 bytes that sign what is sent to one webhook. Derived, so that no copy of a database holds them. */
-export function webhookKey(job: TenantJob, webhookId: string): KeyObject {
-  const bytes = keyBytes(job, webhookId);
+type KeySource = Pick<WebhookFacts, 'id' | 'url' | 'url_bound'>;
+
+/** The key that signs what is sent to one webhook. Derived, so that no copy of a database holds it. */
+export function webhookKey(job: TenantJob, webhook: KeySource): KeyObject {
+  const bytes = keyBytes(job, webhook);
   const key = secretKey(bytes);
   bytes.fill(0);
   return key;
 }
 
-function keyBytes(job: TenantJob, webhookId: string): Uint8Array {
-  const context = new FrameWriter().text('keyturn-webhook-v1').text(job.tenant.id).text(webhookId);
+/** SECURITY: the key depends on the URL, so no change of a row makes a valid signature under a secret that was given for another URL (D14). */
+function keyBytes(job: TenantJob, { id, url, url_bound }: KeySource): Uint8Array {
+  const version = url_bound === 1 ? 'keyturn-webhook-v2' : 'keyturn-webhook-v1';
+  const context = new FrameWriter().text(version).text(job.tenant.id).text(id);
+  if (url_bound === 1) context.text(url);
   return hmacSha256(job.around.root.subkey('webhook'), context.peek());
 }
 
-function shownSecret(job: TenantJob, webhookId: string): SecretValue {
-  const bytes = keyBytes(job, webhookId);
+function shownSecret(job: TenantJob, webhook: KeySource): SecretValue {
+  const bytes = keyBytes(job, webhook);
   const secret = SecretValue.fromText(`whsec_${Buffer.from(bytes).toString('base64')}`);
   bytes.fill(0);
   return secret;

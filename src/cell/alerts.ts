@@ -22,6 +22,8 @@ export interface WebhookFacts {
   created_at: number;
   created_by: string;
   deleted_at: number | null;
+  /** Whether the secret is derived from the URL, too. 0: a webhook of an older build, whose receiver knows the old secret. */
+  url_bound: 0 | 1;
 }
 export type WebhookRow = WebhookFacts & Sealed;
 

@@ -9,6 +9,7 @@ import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
 import { REVOCATIONS_STEP } from './schema-tenant-revocations.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
+import { WEBHOOKS_STEP } from './schema-tenant-webhooks.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
 export const TENANT_STEPS: readonly SchemaStep[] = [
@@ -140,4 +141,5 @@ CREATE TABLE run_step (
   RUNS_STEP,
   ANCHOR_STEP,
   REVOCATIONS_STEP,
+  WEBHOOKS_STEP,
 ];

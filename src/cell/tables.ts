@@ -267,6 +267,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
     id: ['id'],
     mac: 'row',
     columns: ['url', 'kinds', 'created_at', 'created_by', 'deleted_at'],
+    later: [{ name: 'url_bound', step: 10, initial: 0 }],
   },
   {
     table: 'delivery',

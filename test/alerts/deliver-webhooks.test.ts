@@ -9,9 +9,11 @@ import { listDeliveries } from '../../src/alerts/read-alerts.ts';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import { secretKey } from '../../src/crypto/primitives.ts';
+import { FrameWriter } from '../../src/crypto/framing.ts';
+import { hmacSha256, secretKey } from '../../src/crypto/primitives.ts';
 import { createNodeEgress } from '../../src/node/egress.ts';
-import { changing, eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { changeRows } from '../kit/anchored.ts';
+import { changing, eventsOf, inside, putKey, testTenant } from '../kit/vaults.ts';
 import { answerOf, textOf } from '../rotation/kit.ts';
 
 const KEY = 'key-not-a-real-secret';
@@ -368,5 +370,25 @@ describe('a webhook whose row was changed behind our back', () => {
     const waiting = tenant.sql.all('SELECT state, cause FROM delivery');
     expect(new Set(waiting.map((one) => one['state']))).toEqual(new Set(['waiting']));
     expect(waiting.map((one) => one['cause'])).toContain('integrity');
+  });
+});
+
+describe('a webhook of a build that derived secrets from the id alone', () => {
+  it('keeps the secret its receiver has', async () => {
+    const { webhook, alert, deliver, sent, tenant } = await bench();
+    const { row } = await webhook();
+    await tenant.vault.submit((job) =>
+      changing(job, () => changeRows(job.core.rows, 'webhook', `id = '${row.id}'`, () => ({ url_bound: 0 }))),
+    );
+    await alert();
+    await deliver();
+    const { around, tenant: of } = inside(tenant.vault);
+    const context = new FrameWriter().text('keyturn-webhook-v1').text(of.id).text(row.id).peek();
+    const key = secretKey(hmacSha256(around.root.subkey('webhook'), context));
+    const [request] = sent;
+    const at = Number(header(request, 'webhook-timestamp'));
+    expect(header(request, 'webhook-signature')).toBe(
+      signMessage(key, header(request, 'webhook-id') ?? '', at, request?.body as Uint8Array),
+    );
   });
 });
