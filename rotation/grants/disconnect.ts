@@ -10,7 +10,7 @@ import { changeCredential, configOf } from '../../src/vault/credential.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
-import { credentialTarget, type Located, requireActive } from '../../src/vault/tenant-job.ts';
+import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import { findConnector } from '../connector.ts';
 import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
 import type { SettledConnector } from '../oauth2/settings.ts';

@@ -19,7 +19,8 @@ import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-
 import { noteAccount } from '../../src/vault/note-account.ts';
 import { storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
-import type { Located, TenantJob } from '../../src/vault/tenant-job.ts';
+import type { Located } from '../../src/vault/targets.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { finishRun, isOwn, type RunEnd, waitRun } from '../engine/run.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';

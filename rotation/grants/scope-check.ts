@@ -9,7 +9,8 @@ import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/creden
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
-import { foundCredential, type Located, type TenantJob } from '../../src/vault/tenant-job.ts';
+import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { findConnector, type OAuthConnector } from '../connector.ts';
 import type { DueWorkPorts, EnginePorts, JobPorts } from '../engine/due-work.ts';
 import { type CallPoints, callPorts, makeCall } from '../engine/outside-call.ts';

@@ -9,7 +9,8 @@ import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
-import { type TenantJob, tenantTarget } from '../vault/tenant-job.ts';
+import { tenantTarget } from '../vault/targets.ts';
+import type { TenantJob } from '../vault/tenant-job.ts';
 import type { AlertKind } from './raise-alert.ts';
 
 export interface CreateWebhookInput {

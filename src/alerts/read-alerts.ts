@@ -2,7 +2,8 @@
 import type { Caller } from '../access/principals.ts';
 import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
 import type { Page } from '../vault/describe-credential.ts';
-import { type TenantJob, tenantTarget } from '../vault/tenant-job.ts';
+import { tenantTarget } from '../vault/targets.ts';
+import type { TenantJob } from '../vault/tenant-job.ts';
 import { webhookTarget } from './manage-webhooks.ts';
 
 export interface ListAlertsInput {

@@ -9,7 +9,6 @@ import type { SecretValue } from '../base/secret-value.ts';
 import { PURPOSES, type Purpose, type SealContext, type SealingKey } from '../crypto/envelope.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
-import type { TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 /** Purposes of one cell's keys that are in use; a new purpose gets its key at the next open. */
@@ -41,6 +40,13 @@ interface HeldKey extends SealingKey {
   readonly state: KeyState;
 }
 
+/** How rows of keys are believed and written once there is a map (rows.ts). */
+export interface KeyRows {
+  intact(rows: readonly KeyRow[]): KeyRow[];
+  insert(row: KeyRow): void;
+  update(row: KeyRow, changed: readonly string[]): void;
+}
+
 export class Keyring {
   readonly identity: KeyringIdentity;
   readonly #sql: Sql;
@@ -52,7 +58,7 @@ export class Keyring {
   readonly #wraps = new Map<string, number>();
   #pendingWraps = new Map<string, number>();
   /** The rows as the cell's map has them; until they are bound, the keys may check the map and nothing else. */
-  #rows: TableRows<KeyRow> | undefined;
+  #rows: KeyRows | undefined;
   /** Ids of keys whose row failed its check. */
   readonly #damaged = new Set<string>();
 
@@ -83,7 +89,7 @@ export class Keyring {
    * From now on a key is what the map says it is, and every change of one is in the map.
    * SECURITY: a retired key made active again would seal new values; a destroyed one put back would open old ones (D12).
    */
-  bind(rows: TableRows<KeyRow>): this {
+  bind(rows: KeyRows): this {
     this.#rows = rows;
     return this.load();
   }
@@ -154,7 +160,7 @@ export class Keyring {
     this.#bound().update(row, changed);
   }
 
-  #bound(): TableRows<KeyRow> {
+  #bound(): KeyRows {
     return this.#rows ?? fail('internal', 'the keyring is not bound to its rows yet');
   }
 

@@ -5,8 +5,6 @@ import type { CellKind, SchemaStep } from './schema-step.ts';
 import { TENANT_STEPS } from './schema-tenant.ts';
 import type { Sql } from './sql.ts';
 
-export type { CellKind, SchemaStep };
-
 const STEPS: Record<CellKind, readonly SchemaStep[]> = { home: HOME_STEPS, tenant: TENANT_STEPS };
 
 /** `schema_step.applied_at` of a step whose sealed rows are still as an older build left them. */

@@ -1,14 +1,14 @@
 // The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
 import { Hono } from 'hono';
 import type { Operation } from '../access/operations.ts';
-import { type Caller, type UserIdentity, userAt } from '../access/principals.ts';
+import { type Caller, userAt } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { refused as refusedClient } from '../vault/exchange-token.ts';
+import type { AppPorts } from './app-ports.ts';
 import { CONNECT_PAGES, serveConnectPage } from './connect-routes.ts';
 import type { HomeContext, TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';
-import { type HealthFacts, healthOf } from './health.ts';
-import type { Metrics } from './metrics.ts';
+import { healthOf } from './health.ts';
 import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
 import { problemAnswer, toResponse } from './response.ts';
@@ -23,7 +23,6 @@ import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
 import { tenantRoutes } from './v1/tenant.ts';
 import * as wire from './v1/wire.ts';
-import type { ConnectRenderer } from './v1/wire-connections.ts';
 import { workloadRoutes } from './v1/workloads.ts';
 
 const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes, ...connectorRoutes];
@@ -53,25 +52,6 @@ const HEALTH: RouteShape = {
 };
 /** Every route there is, for the document and for tests that walk them all. */
 export const ALL_ROUTES: readonly RouteShape[] = [HEALTH, ...HOME_ROUTES, ...TENANT_ROUTES];
-
-/** What the app needs of the place it runs in. */
-export interface AppPorts {
-  /** The user behind a user token; undefined for every kind of bad one. */
-  identify(token: string, info: EdgeInfo): UserIdentity | undefined | Promise<UserIdentity | undefined>;
-  /** The tenant a path means; undefined when there is none to the caller's knowledge. */
-  tenant(idOrName: string, info: EdgeInfo): TenantContext | undefined | Promise<TenantContext | undefined>;
-  readonly home: HomeContext | undefined;
-  /** Makes a refused authentication durable before its 401 leaves. @throws rate_limited */
-  rejected(caller: Caller, route: string): Promise<void>;
-  health(): HealthFacts | Promise<HealthFacts>;
-  /** The operator's log. */
-  report(error: KeyturnError, requestId: string, route: string): void;
-  readonly metrics: Metrics;
-  readonly nowMs: () => number;
-  readonly version: string;
-  /** How the pages of a link look. Absent: there are none. */
-  readonly connectPage?: ConnectRenderer;
-}
 
 /** Per-request facts handed in by the listener. */
 export interface AppEnv {

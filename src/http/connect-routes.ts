@@ -8,7 +8,7 @@ import { beginConsent, showConnection } from '../../rotation/grants/consent/visi
 import type { Caller } from '../access/principals.ts';
 import { toTimestamp } from '../base/clock.ts';
 import type { ErrorCode, KeyturnError } from '../base/errors.ts';
-import type { AppPorts } from './app.ts';
+import type { AppPorts } from './app-ports.ts';
 import { bindingCookie, bindingOf } from './connect-cookie.ts';
 import type { TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';

@@ -12,7 +12,8 @@ import { applyTiming } from './due.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
 import { replacedParts } from './put-grant.ts';
 import { reviewDueAt } from './review-schedule.ts';
-import { credentialTarget, type Located, requireActive, type TenantJob } from './tenant-job.ts';
+import { credentialTarget, type Located, requireActive } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 interface Named {
   readonly environment: string;

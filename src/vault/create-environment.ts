@@ -3,7 +3,8 @@ import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { EnvironmentRow } from '../cell/credentials.ts';
-import { type TenantJob, tenantTarget } from './tenant-job.ts';
+import { tenantTarget } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** @throws conflict when the name is taken */
 export function createEnvironment(job: TenantJob, caller: Caller, name: string): EnvironmentRow {

@@ -4,7 +4,8 @@ import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import type { Located, TenantJob } from './tenant-job.ts';
+import type { Located } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
 export type Draft = CredentialRow;

@@ -3,7 +3,8 @@ import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialFilter, EnvironmentRow, VersionFacts } from '../cell/credentials.ts';
-import { credentialTarget, environmentTarget, type Located, type TenantJob } from './tenant-job.ts';
+import { credentialTarget, environmentTarget, type Located } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 /** Also finds a deleted credential in its recovery window. @throws not_found */

@@ -8,7 +8,8 @@ import type { CredentialFacts } from '../cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
 import type { BoundSettings } from './credential-kinds.ts';
-import { foundCredential, type Located, type TenantJob } from './tenant-job.ts';
+import { foundCredential, type Located } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
 

@@ -22,10 +22,11 @@ import {
 } from './credential-kinds.ts';
 import { boundSettings, redirect } from './destinations.ts';
 import { applyTiming, renewalRules } from './due.ts';
-import { notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
+import { type GrantImport, notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 import { setAside } from './set-aside.ts';
-import { type Located, requireActive, type TenantJob } from './tenant-job.ts';
+import { type Located, requireActive } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** What must hold for the write to happen: all that is given. */
 export interface WritePrecondition {
@@ -54,13 +55,6 @@ export interface PutCredentialInput {
   readonly discard?: readonly RetainedPart[] | undefined;
   /** The grant was made elsewhere. */
   readonly imported?: GrantImport | undefined;
-}
-
-/** Where a grant comes from that was not consented to here. */
-export interface GrantImport {
-  readonly from: string;
-  /** The other system goes on refreshing it for now. */
-  readonly stillUsedThere: boolean;
 }
 
 export interface PutResult {

@@ -10,7 +10,6 @@ import { grantFingerprint } from './grant-fingerprint.ts';
 import { changeHealth } from './grant-health.ts';
 import { noteGrantedScope } from './grant-scopes.ts';
 import { noteSign, signOnPut } from './import-guard.ts';
-import type { GrantImport } from './put-credential.ts';
 import { retainedOf } from './read-credential.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -22,6 +21,13 @@ interface PutTarget {
   /** What `before` kept for the vault alone. */
   readonly stored: RetainedGrant;
   readonly environment: string;
+}
+
+/** Where a grant comes from that was not consented to here. */
+export interface GrantImport {
+  readonly from: string;
+  /** The other system goes on refreshing it for now. */
+  readonly stillUsedThere: boolean;
 }
 
 interface PutGrant {

@@ -15,7 +15,8 @@ import { hasEnded } from './end-date.ts';
 import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
 import { readerTriesAt } from './refresh-schedule.ts';
-import { credentialTarget, foundCredential, type Located, requireActive, type TenantJob } from './tenant-job.ts';
+import { credentialTarget, foundCredential, type Located, requireActive } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';

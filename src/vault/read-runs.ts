@@ -3,7 +3,8 @@ import type { Caller } from '../access/principals.ts';
 import { notFound } from '../base/errors.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
 import type { Page } from './describe-credential.ts';
-import { credentialTarget, type TenantJob } from './tenant-job.ts';
+import { credentialTarget } from './targets.ts';
+import type { TenantJob } from './tenant-job.ts';
 
 /** Newest first. */
 export function listRuns(

@@ -3,14 +3,12 @@
 
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
-import { Door, type Found } from '../access/guard.ts';
+import { Door } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
-import { KeyturnError } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
-import type { Lookup } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
-import { type CredentialRow, CredentialStore, type EnvironmentRow } from '../cell/credentials.ts';
+import { CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { RunStore } from '../cell/runs.ts';
 import type { Sql } from '../cell/sql.ts';
@@ -145,52 +143,3 @@ export type TenantView = Pick<
   TenantJob,
   'tenant' | 'around' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'
 >;
-
-/** A credential with its environment, as use cases need it. */
-export interface Located {
-  readonly environment: EnvironmentRow;
-  readonly row: CredentialRow;
-}
-
-export function environmentTarget(job: TenantView, lookup: Lookup, name: string): Found<EnvironmentRow> {
-  return {
-    resource: { type: 'Environment', tenant: job.tenant.id, environment: name },
-    target: { type: 'environment', environment: name, name },
-    subject: job.credentials.findEnvironment(lookup, name),
-  };
-}
-
-/** Missing environment and missing credential look the same. */
-export function credentialTarget(job: TenantView, lookup: Lookup, environmentName: string, name: string): Found<Located> {
-  const environment = job.credentials.findEnvironment(lookup, environmentName);
-  const row = environment === undefined ? undefined : job.credentials.find(lookup, environment.id, name);
-  if (environment !== undefined && row !== undefined) return foundCredential(job, environment, row);
-  return {
-    resource: { type: 'Credential', tenant: job.tenant.id, environment: environmentName },
-    target: { type: 'credential', environment: environmentName, name },
-    subject: undefined,
-  };
-}
-
-export function foundCredential(job: TenantView, environment: EnvironmentRow, row: CredentialRow): Found<Located> {
-  const connector = row.connector === null ? {} : { connector: row.connector };
-  return {
-    resource: { type: 'Credential', tenant: job.tenant.id, environment: environment.name, kind: row.kind, ...connector },
-    target: { type: 'credential', environment: environment.name, name: row.name, id: row.id },
-    subject: { environment, row },
-  };
-}
-
-export function tenantTarget(job: TenantView): Found<true> {
-  return {
-    resource: { type: 'Tenant', tenant: job.tenant.id },
-    target: { type: 'tenant', id: job.tenant.id },
-    subject: true,
-  };
-}
-
-/** @throws gone when it is deleted and only restorable */
-export function requireActive(row: CredentialRow): CredentialRow {
-  if (row.state !== 'active') throw new KeyturnError('gone', 'the credential is deleted; restore it within its recovery window');
-  return row;
-}

@@ -1,6 +1,7 @@
 // Schema steps go forward only, all or nothing, and a database of a newer build is refused untouched.
 import { describe, expect, it } from 'vitest';
-import { latestSchemaVersion, migrate, type SchemaStep, schemaVersion } from '../../src/cell/migrations.ts';
+import { latestSchemaVersion, migrate, schemaVersion } from '../../src/cell/migrations.ts';
+import type { SchemaStep } from '../../src/cell/schema-step.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { caughtCode } from '../kit/outcome.ts';

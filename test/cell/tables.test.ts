@@ -1,8 +1,9 @@
 // Every table of both kinds of cell is declared, with every column: as sealed, or with the reason why it decides nothing.
 import { describe, expect, it } from 'vitest';
-import { type CellKind, migrate, type SchemaStep } from '../../src/cell/migrations.ts';
+import { migrate } from '../../src/cell/migrations.ts';
 import { REGISTER_SCRIPT } from '../../src/cell/register.ts';
 import { HOME_STEPS } from '../../src/cell/schema-home.ts';
+import type { CellKind, SchemaStep } from '../../src/cell/schema-step.ts';
 import { TENANT_STEPS } from '../../src/cell/schema-tenant.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { ANCHORED_TABLES, OTHER_TABLES, tableOf } from '../../src/cell/tables.ts';

@@ -2,8 +2,8 @@
 import { adoptRows } from '../../src/cell/adopt-rows.ts';
 import { Anchor } from '../../src/cell/anchor.ts';
 import type { Keyring } from '../../src/cell/keyring.ts';
-import type { CellKind } from '../../src/cell/migrations.ts';
 import { CellRows } from '../../src/cell/rows.ts';
+import type { CellKind } from '../../src/cell/schema-step.ts';
 import type { Row, Sql } from '../../src/cell/sql.ts';
 import { Frontier } from '../../src/crypto/merkle.ts';
 

@@ -5,7 +5,7 @@ import { deleteCredential, restoreCredential } from '../../src/vault/change-cred
 import { changeCredential, type Draft } from '../../src/vault/credential.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
-import { foundCredential } from '../../src/vault/tenant-job.ts';
+import { foundCredential } from '../../src/vault/targets.ts';
 import { type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const HOUR_MS = 3_600_000;

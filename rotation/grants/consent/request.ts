@@ -13,7 +13,8 @@ import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts'
 import { configOf } from '../../../src/vault/credential.ts';
 import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../../src/vault/grant-facts.ts';
-import { foundCredential, type Located, type TenantJob, type TenantView } from '../../../src/vault/tenant-job.ts';
+import { foundCredential, type Located } from '../../../src/vault/targets.ts';
+import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import { type Connector, findConnector, type OAuthConnector } from '../../connector.ts';
 import type { DueWorkPorts, EnginePorts } from '../../engine/due-work.ts';

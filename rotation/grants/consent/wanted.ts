@@ -5,7 +5,7 @@ import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';
 import { configOf } from '../../../src/vault/credential.ts';
 import type { OAuth2Config, RetainedGrant } from '../../../src/vault/credential-kinds.ts';
-import { requireActive } from '../../../src/vault/tenant-job.ts';
+import { requireActive } from '../../../src/vault/targets.ts';
 import { type ClientAuthentication, findConnector, type OAuthConnector } from '../../connector.ts';
 import type { EnginePorts } from '../../engine/due-work.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';

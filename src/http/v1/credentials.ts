@@ -8,9 +8,10 @@ import {
   rollBack,
 } from '../../vault/change-credential.ts';
 import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
-import { type GrantImport, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import { putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import type { GrantImport } from '../../vault/put-grant.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
-import type { Located } from '../../vault/tenant-job.ts';
+import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';

@@ -12,7 +12,7 @@ import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
 import { grantView, reconnectPath, shownRevocation } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
-import type { Located } from '../../vault/tenant-job.ts';
+import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
   WireCredential,

@@ -6,7 +6,8 @@ import { reviewDue } from '../../../rotation/grants/review.ts';
 import { readGrantedScope } from '../../../rotation/grants/scope-check.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { compareScopes } from '../../../src/vault/grant-scopes.ts';
-import { type GrantImport, putCredential } from '../../../src/vault/put-credential.ts';
+import { putCredential } from '../../../src/vault/put-credential.ts';
+import type { GrantImport } from '../../../src/vault/put-grant.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench, tokens } from '../../kit/consent-bench.ts';
 
 const INTROSPECTION: NonNullable<Connector['introspection']> = {
