@@ -231,7 +231,7 @@ function watchClock(
   { home, tenants, log }: { readonly home: HomeVault; readonly tenants: NodeTenants; readonly log: (line: string) => void },
 ): void {
   clock.onAnomaly((anomaly) => {
-    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word for now`);
+    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word until it is steady`);
     void home.submit((job) => noteClock(job, anomaly)).catch(() => {});
     void tenants.allOpen.then(() => {
       for (const vault of tenants.open()) void vault.submit((job) => tellClock(job, anomaly)).catch(() => {});
