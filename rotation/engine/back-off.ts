@@ -10,3 +10,8 @@ export function backOffMs({ baseMs, maxMs }: BackOff, tries: number, fraction: n
   const doubled = baseMs * 2 ** (Math.max(tries, 1) - 1);
   return Math.min(doubled, maxMs) * (0.5 + fraction / 2);
 }
+
+/** When to try again what is given up some day: the last try is made on that day, not long after; where it has passed, as if there were none. */
+export function retryAt(nowMs: number, waitMs: number, giveUpAtMs: number): number {
+  return giveUpAtMs > nowMs ? Math.min(nowMs + waitMs, giveUpAtMs) : nowMs + waitMs;
+}

@@ -1,7 +1,10 @@
 // What a cell's due work does beside grants: rows move to the newest keys, what expired goes away. Bounded, each batch its own job.
 import { LIMITS } from '../../src/base/limits.ts';
+import type { Lookup } from '../../src/cell/access.ts';
+import { eachIntact } from '../../src/cell/rows.ts';
+import { saveUnseen } from '../../src/vault/credential.ts';
 import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
-import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 
 /** Moves all rows to the current keys; answers how many moved. */
@@ -12,6 +15,43 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
     if (rows === 0) return moved;
     moved += rows;
   }
+}
+
+/**
+ * What a clock planned that was ahead, and was put right since, is due now: no wait is longer than these. Refreshes see it by themselves
+ * (cell/runs.ts). Answers how many there were.
+ */
+export async function bringForward(vault: TenantVault): Promise<number> {
+  const now = vault.around.clock.now();
+  const late = {
+    review: now + LIMITS.reviewEveryMs,
+    delivery: now + LIMITS.webhookBackoffMaxMs,
+    revocation: now + LIMITS.refreshWaitMaxMs,
+  };
+  const maxRows = LIMITS.dueWorkBatchRows;
+  const find = (lookup: Lookup, { forecasts, alerts, runs }: TenantView) => ({
+    ids: forecasts.plannedAfter(lookup, late.review, maxRows),
+    hasDelivery: alerts.hasDeliveryAfter(lookup, late.delivery),
+    runs: runs.revocationsAfter(lookup, late.revocation, maxRows),
+  });
+  const { ids, hasDelivery, runs } = vault.lookup('scheduler', find);
+  if (ids.length === 0 && !hasDelivery && runs.length === 0) return 0;
+  return vault.submit((job) => {
+    const reviews = eachIntact(ids, (id) =>
+      job.door.keepBooks('review', (access) => {
+        const row = job.credentials.byId(access, id);
+        const environment = job.credentials.environmentById(access, row.environment_id);
+        saveUnseen(job, access, environment, { ...row, review_due_at: now });
+      }),
+    );
+    job.door.keepBooks('lease', (access) => {
+      for (const run of find(access, job).runs)
+        job.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
+    });
+    const deliveries = job.door.keepBooks('delivery', (access) => job.alerts.bringForward(access, late.delivery, now, maxRows));
+    job.dueChanged();
+    return reviews + deliveries + runs.length;
+  });
 }
 
 /** Removes expired tokens, remembered answers and assertion ids, once the clock is steady (D17). */

@@ -2,6 +2,7 @@
 // It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
 import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
+import { isFromTheFuture } from '../../src/base/clock.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
@@ -13,7 +14,7 @@ import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant 
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
-import { isFromTheFuture, readerTriesAt } from '../../src/vault/refresh-schedule.ts';
+import { readerTriesAt } from '../../src/vault/refresh-schedule.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';

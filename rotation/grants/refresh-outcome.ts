@@ -203,9 +203,11 @@ function factsOf({ job, access, run, located }: Booking, { settled, served, doub
     // A token that came meanwhile was not sent yet.
     doubted: doubted && run.generation === attempt.run.generation,
     leftMs: served.access_token === undefined ? 0 : Math.max(0, (endsAt ?? Number.POSITIVE_INFINITY) - now),
-    lifeMs: endsAt === null ? LIMITS.refreshDefaultTtlMs : Math.max(0, endsAt - attempt.storedAtMs),
+    // An end before the token was stored was stated by another clock, and says nothing of how long one lives.
+    lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
     failingForMs: Math.max(0, now - run.started_at),
-    refusedForMs: refusedAt === undefined ? undefined : now - refusedAt,
+    // A person must bring back what this ends: a clock that jumped has not proved that so much time has passed.
+    refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.around.clock.provenAt() - refusedAt),
     maySendAgain: (count) => settled === undefined || maySendAgain(settled.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
     fraction: job.around.entropy.fraction(),

@@ -17,7 +17,7 @@ import type { Refresher, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type Connector, type Egress, findConnector } from '../connector.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
-import { purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
+import { bringForward, purgeExpired, rewrapAll } from '../engine/house-keeping.ts';
 import { type CallPoints, makeCall } from '../engine/outside-call.ts';
 import { ProviderGate, togetherAfter } from '../engine/provider-gate.ts';
 import { freeLeasesOfDead, heartbeat } from '../engine/run.ts';
@@ -66,8 +66,8 @@ export class RunEngine implements Refresher {
   readonly #gate: ProviderGate;
   readonly #settled: SettledConnectors;
   readonly #inFlight = new Map<string, Promise<Turn>>();
-  /** The leases of dead owners are free. */
-  readonly #recovered: Promise<void>;
+  /** The leases of dead owners are being freed, or are free. */
+  #recovered: Promise<void> | undefined;
   /** What goes on after a pair was stored, that nobody waits for. */
   readonly #learning = new Set<Promise<void>>();
   #stopping = false;
@@ -78,7 +78,7 @@ export class RunEngine implements Refresher {
     this.#due = new DueRefreshes(options.vault);
     this.#settled = new SettledConnectors(options.connectors);
     this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
-    this.#recovered = this.#recover();
+    void this.#recover();
   }
 
   /** What routes and due work need of it. */
@@ -86,10 +86,16 @@ export class RunEngine implements Refresher {
     return this.#o;
   }
 
-  /** A cell that cannot be written to yet keeps its leases until they lapse. */
-  async #recover(): Promise<void> {
+  /** Settles when the leases of dead owners are free. A cell that cannot be written to yet keeps them until they lapse or it can. */
+  #recover(): Promise<void> {
     const { vault, isDead } = this.#o;
-    if (isDead !== undefined) await vault.submit((job) => freeLeasesOfDead(job, isDead)).catch(() => {});
+    if (isDead === undefined) return Promise.resolve();
+    this.#recovered ??= vault
+      .submit((job) => freeLeasesOfDead(job, isDead))
+      .catch(() => {
+        this.#recovered = undefined;
+      });
+    return this.#recovered;
   }
 
   /** No refresh is under way. */
@@ -155,6 +161,8 @@ export class RunEngine implements Refresher {
   /** Does what is due now, bounded; returns what it did. The caller comes again at `vault.nextDueAt()`. */
   async runDueWork(): Promise<DueWork> {
     const { vault } = this.#o;
+    vault.planLookedAt();
+    await this.#recover();
     // Refreshes first and each part by itself: one damaged row must not keep a tenant's grants from being refreshed (CR-01).
     const failures: unknown[] = [];
     const part = async <T>(work: () => T | Promise<T>): Promise<T | 0> => {
@@ -166,6 +174,7 @@ export class RunEngine implements Refresher {
       }
     };
     const refreshed = await part(() => this.#due.run((id) => this.#refreshOnce(id, 'schedule', false)));
+    await part(() => bringForward(vault));
     for (const due of DUE_PARTS) await part(() => due(this.#o));
     const destroyed = await part(() => vault.submit((job) => destroyExpired(job, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => rewrapAll(vault));
@@ -184,7 +193,7 @@ export class RunEngine implements Refresher {
       allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
       settle: (row) => this.#settled.of(row),
     };
-    await this.#recovered;
+    await this.#recover();
     try {
       for (let tries = 0; tries < LIMITS.refreshTriesMax; tries++) {
         const work = vault.lookup('scheduler', (lookup, view) => findWork(view, lookup, credentialId, wanted));

@@ -14,7 +14,7 @@ import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RevocationSpec, Verdict } from '../connector.ts';
-import { type BackOff, backOffMs } from '../engine/back-off.ts';
+import { type BackOff, backOffMs, retryAt } from '../engine/back-off.ts';
 import type { JobPorts, LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
@@ -171,14 +171,14 @@ function retryLater(booking: Booking, { cause, retryAfterSeconds = 0 }: Failure)
   const { job, access, run } = booking;
   const now = job.around.clock.now();
   const giveUpAt = run.started_at + LIMITS.revokeGiveUpMs;
-  if (now >= giveUpAt) {
+  if (job.around.clock.provenAt() >= giveUpAt) {
     end(booking, 'given_up', cause);
     return;
   }
   if (run.cause === null) alertExposed(booking, cause);
   note(booking, 'failed', run.attempts, cause);
   const grown = backOffMs(BACK_OFF, run.attempts, job.around.entropy.fraction());
-  const nextAttemptAt = Math.min(now + Math.max(grown, retryAfterSeconds * 1_000), giveUpAt);
+  const nextAttemptAt = retryAt(now, Math.max(grown, Math.min(retryAfterSeconds * 1_000, LIMITS.refreshWaitMaxMs)), giveUpAt);
   waitRun(job, access, { ...run, step: 'waiting', cause }, { step: 'failed', status: cause, nextAttemptAt });
   touch(booking);
 }

@@ -1,6 +1,7 @@
 // Looks at a live grant through the provider's eyes: what it may do really, and whether its access token still works.
 // It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
 import type { EventDetails } from '../../src/audit/event.ts';
+import { isInForce } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
@@ -78,7 +79,8 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   const facts = grantFacts(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
-  if (facts.lookedAt !== undefined && facts.lookedAt >= since && now - facts.lookedAt < LOOK_EVERY_MS) return false;
+  if (facts.lookedAt !== undefined && facts.lookedAt >= since && isInForce(facts.lookedAt, facts.lookedAt + LOOK_EVERY_MS, now))
+    return false;
   return readsScopes(ports, row, connector) || (isWatched(facts, now) && connector?.probe !== undefined);
 }
 

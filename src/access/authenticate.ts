@@ -2,7 +2,7 @@
 // the caller, and never trust a cached entry past its expiry or revocation.
 
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, isInForce } from '../base/clock.ts';
 import { growingTo } from '../base/growing-to.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup } from '../cell/access.ts';
@@ -17,12 +17,18 @@ import { patternMatcher, type WorkloadPrincipal } from './principals.ts';
 
 const NOBODY = new Uint8Array(32);
 
+/** The token it presents is a good one, when it is in force. */
+interface Proven {
+  readonly principal: WorkloadPrincipal;
+  readonly issuedAtMs: number;
+}
+
 export class WorkloadAuthenticator {
   readonly #tokens: TokenStore;
   readonly #workloads: WorkloadStore;
   readonly #pepper: KeyObject;
   readonly #clock: Clock;
-  readonly #known = new LRUCache<string, WorkloadPrincipal>(growingTo(LIMITS.tokenCacheEntries));
+  readonly #known = new LRUCache<string, Proven>(growingTo(LIMITS.tokenCacheEntries));
   readonly #usedAtMs = new Map<string, number>();
 
   constructor(tokens: TokenStore, workloads: WorkloadStore, pepper: KeyObject, clock: Clock) {
@@ -37,18 +43,18 @@ export class WorkloadAuthenticator {
   /** The workload behind an access or direct token, or undefined for every kind of bad token. */
   byToken(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
     const known = this.#known.get(text);
-    const principal = known ?? this.#find(books, text, ['acc', 'wlk']);
+    const proven = known ?? this.#find(books, text, ['acc', 'wlk']);
     const now = this.#clock.now();
-    if (principal === undefined || principal.expiresAtMs <= now) return undefined;
-    if (known === undefined) this.#known.set(text, principal);
+    const principal = inForce(proven, now);
+    if (proven === undefined || principal === undefined) return undefined;
+    if (known === undefined) this.#known.set(text, proven);
     this.#markUsed(books, principal, now);
     return principal;
   }
 
   /** The workload behind a client secret; never cached, and not yet marked as used: it may come from where it must not. */
   byClientSecret(lookup: Lookup, text: string): WorkloadPrincipal | undefined {
-    const principal = this.#find(lookup, text, ['cs']);
-    return principal === undefined || principal.expiresAtMs <= this.#clock.now() ? undefined : principal;
+    return inForce(this.#find(lookup, text, ['cs']), this.#clock.now());
   }
 
   /** A proof of this workload was taken. */
@@ -68,7 +74,7 @@ export class WorkloadAuthenticator {
     this.#usedAtMs.clear();
   }
 
-  #find(lookup: Lookup, text: string, types: readonly string[]): WorkloadPrincipal | undefined {
+  #find(lookup: Lookup, text: string, types: readonly string[]): Proven | undefined {
     const parsed = parseToken(text);
     if (parsed === undefined || !types.includes(parsed.type)) return undefined;
     const row = this.#tokens.find(lookup, parsed.publicId);
@@ -79,7 +85,10 @@ export class WorkloadAuthenticator {
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
     if (workload === undefined || workload.revoked_at !== null) return undefined;
     if (!this.#originLives(lookup, row, workload)) return undefined;
-    return toPrincipal(workload, row, Math.min(row.expires_at, workload.expires_at));
+    return {
+      principal: toPrincipal(workload, row, Math.min(row.expires_at, workload.expires_at)),
+      issuedAtMs: row.created_at,
+    };
   }
 
   /** SECURITY: an access token is worth what it was exchanged for, and nothing once that was revoked, replaced or taken away. */
@@ -98,6 +107,12 @@ export class WorkloadAuthenticator {
     if (principal.tokenType !== 'assertion') this.#tokens.markUsed(books, principal.tokenId, nowMs);
     this.#workloads.markUsed(books, principal.id, nowMs);
   }
+}
+
+function inForce(proven: Proven | undefined, nowMs: number): WorkloadPrincipal | undefined {
+  if (proven === undefined) return undefined;
+  const { principal, issuedAtMs } = proven;
+  return isInForce(issuedAtMs, principal.expiresAtMs, nowMs) ? principal : undefined;
 }
 
 /** The workload's key set holds the key that this id names. */

@@ -3,7 +3,7 @@
 
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { EventActor, EventDetails, EventInput, EventTarget } from '../audit/event.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, isInForce } from '../base/clock.ts';
 import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
 import {
   type Bookkeeping,
@@ -372,7 +372,8 @@ export class Door {
       inNetwork: workload === undefined || (caller !== undefined && workload.networks.contains(caller.source.address)),
       inScope: workload === undefined ? inOwnScope(principal, operation, found) : inScope(workload, found),
       permitted: workload === undefined || operation === 'token.exchange' || workload.operations.has(operation),
-      mfaFresh: secondFactorAtMs !== undefined && clock.now() - secondFactorAtMs < SECOND_FACTOR_FRESH_MS,
+      mfaFresh:
+        secondFactorAtMs !== undefined && isInForce(secondFactorAtMs, secondFactorAtMs + SECOND_FACTOR_FRESH_MS, clock.now()),
       approved: false,
       demo: place.demo,
       contained: place.contained(),

@@ -1,6 +1,6 @@
 // Idempotency-Key: the answer to a caller's POST, sealed for a day, for when the caller repeats it. The door asks for it (guard.ts).
 // It must never hand one caller's answer to another, nor to the same caller with other rights than then.
-import type { Clock } from '../base/clock.ts';
+import type { InstallationClock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup } from '../cell/access.ts';
 import type { IdempotencyStore } from '../cell/idempotency.ts';
@@ -29,9 +29,9 @@ const PURGE_ROWS = 100;
 export class IdempotentAnswers {
   readonly #store: IdempotencyStore;
   readonly #keyring: Keyring;
-  readonly #clock: Clock;
+  readonly #clock: InstallationClock;
 
-  constructor(store: IdempotencyStore, keyring: Keyring, clock: Clock) {
+  constructor(store: IdempotencyStore, keyring: Keyring, clock: InstallationClock) {
     this.#store = store;
     this.#keyring = keyring;
     this.#clock = clock;
@@ -39,7 +39,8 @@ export class IdempotentAnswers {
 
   find(lookup: Lookup, principal: Principal, { key, hash }: Repeatable): StoredAnswer | 'mismatch' | undefined {
     const known = this.#store.find(lookup, holderOf(principal), key);
-    if (known === undefined || known.expires_at <= this.#clock.now()) return undefined;
+    // A request that runs twice cannot be undone: an answer is kept until it has surely expired (decision 0012).
+    if (known === undefined || known.expires_at <= this.#clock.provenAt()) return undefined;
     if (!equalBytes(known.request_hash, hash)) return 'mismatch';
     const tenantKey = this.#keyring.byId('api_key', known.key_id);
     return {
@@ -53,7 +54,7 @@ export class IdempotentAnswers {
     const tenantKey = this.#keyring.current('api_key');
     const { wrappedKey, sealed } = sealUnderDataKey(tenantKey, this.#context(principal, key), body);
     this.#keyring.countWrap('api_key');
-    this.#store.purgeExpired(books, now, PURGE_ROWS);
+    this.#store.purgeExpired(books, this.#clock.provenAt(), PURGE_ROWS);
     this.#store.save(books, {
       principal_id: holderOf(principal),
       idempotency_key: key,

@@ -2,7 +2,7 @@
 // It must never send a value or follow a redirect, nor let a dead endpoint hold up another one or the tenant's refreshes.
 
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
-import { type BackOff, backOffMs } from '../../rotation/engine/back-off.ts';
+import { type BackOff, backOffMs, retryAt } from '../../rotation/engine/back-off.ts';
 import type { DueWorkPorts, JobPorts } from '../../rotation/engine/due-work.ts';
 import { callPorts, makeCall } from '../../rotation/engine/outside-call.ts';
 import { inPool, sumOf, type Turn } from '../../rotation/engine/pool.ts';
@@ -155,7 +155,7 @@ function book(job: TenantJob, attempted: DeliveryRow, outcome: Outcome): void {
   // Its webhook may have been deleted, or another attempt begun, while the receiver thought.
   if (found?.state !== 'waiting' || found.attempts !== attempted.attempts) return;
   job.dueChanged();
-  const isLast = attempted.created_at <= now - LIMITS.webhookGiveUpMs;
+  const isLast = attempted.created_at <= job.around.clock.provenAt() - LIMITS.webhookGiveUpMs;
   if (outcome.kind === 'failed' && !isLast) {
     retryLater(job, attempted, outcome, now);
     return;
@@ -198,13 +198,13 @@ function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, out
   const cause = outcome.kind === 'delivered' ? null : outcome.cause;
   job.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
   if (outcome.kind === 'delivered' || !outcome.endpointDown) return 1;
-  return 1 + job.alerts.giveUp(access, webhook_id, outcome.cause, now, now - LIMITS.webhookGiveUpMs + 1);
+  const madeBefore = job.around.clock.provenAt() - LIMITS.webhookGiveUpMs + 1;
+  return 1 + job.alerts.giveUp(access, webhook_id, outcome.cause, now, madeBefore);
 }
 
 function retryLater(job: TenantJob, attempted: DeliveryRow, outcome: Failed, now: number): void {
   job.door.keepBooks('delivery', (access) => {
-    // The last try is made when its time is up, not an hour after.
-    const nextAtMs = Math.min(now + outcome.waitMs, attempted.created_at + LIMITS.webhookGiveUpMs);
+    const nextAtMs = retryAt(now, outcome.waitMs, attempted.created_at + LIMITS.webhookGiveUpMs);
     job.alerts.saveDelivery(access, { ...attempted, next_attempt_at: nextAtMs, cause: outcome.cause });
     if (outcome.endpointDown) job.alerts.postpone(access, attempted.webhook_id, now, now + outcome.waitMs);
   });

@@ -1,6 +1,6 @@
 // The audit log of one cell: events of a batch become one block row and leaves of an RFC 6962 tree in the transaction of the change
 // they describe (D4). It must never sign a head that is not the committed one, nor lose an event that was answered.
-import type { Clock } from '../base/clock.ts';
+import type { InstallationClock } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import { type Faults, NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -28,7 +28,7 @@ export interface Witness {
 export interface AuditLogOptions {
   readonly cell: Cell;
   readonly rows: CellRows;
-  readonly clock: Clock;
+  readonly clock: InstallationClock;
   readonly witness: Witness;
   /** Asks for `signDue()` to be submitted after a delay; the composition root owns the timer. */
   readonly later: (delayMs: number, task: () => void) => void;
@@ -114,7 +114,7 @@ export class AuditLog implements CellHooks {
     const isPending = this.#pending.length > 0;
     if (isPending) this.#append(now);
     this.#keyring.flushWraps();
-    this.#anchor.raiseTime(now);
+    this.#anchor.raiseTime(this.#options.clock.provenAt());
     this.#anchor.flush({
       size: this.#frontier.size,
       stateSequence: this.#stateSequence,

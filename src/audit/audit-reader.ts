@@ -139,9 +139,23 @@ export class AuditReader {
     const { sinceAt, untilAt } = filter;
     return {
       floor: sinceAt === undefined ? 0 : this.#indexAt(access, Date.parse(sinceAt) - LIMITS.auditClockSlackMs),
-      ceiling:
-        untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#indexAt(access, Date.parse(untilAt) + LIMITS.auditClockSlackMs),
+      ceiling: untilAt === undefined ? Number.MAX_SAFE_INTEGER : this.#ceilingOf(access, Date.parse(untilAt)),
     };
+  }
+
+  /**
+   * INVARIANT: a clock that jumped ahead and was put right hides no event (test/audit/audit-reader.test.ts): where the log steps over
+   * `untilMs` and the slack at once, what comes later may be older again, and all of it is looked at.
+   */
+  #ceilingOf(access: Lookup, untilMs: number): number {
+    const index = this.#indexAt(access, untilMs + LIMITS.auditClockSlackMs);
+    const before = this.#rows.blockAt(access, index - 1);
+    return before !== undefined && before.last_at < untilMs ? Number.MAX_SAFE_INTEGER : index;
+  }
+
+  /** When the newest block was written; undefined in an empty log. */
+  newestAt(access: Lookup): number | undefined {
+    return this.#rows.newestBlock(access)?.last_at;
   }
 
   /** One turn of a search, newest first, down to `floor`. Bounded, whatever the filter: see LIMITS.auditSlice... */

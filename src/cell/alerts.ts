@@ -202,6 +202,22 @@ export class AlertStore {
       this.#deliveries.update({ ...row, next_attempt_at: untilMs }, DELIVERY);
   }
 
+  /** What waits for an instant beyond `afterMs` is due at `nowMs`; returns how many. */
+  bringForward(access: Bookkeeping<'delivery'>, afterMs: number, nowMs: number, maxRows: number): number {
+    access.check();
+    const query = "SELECT * FROM delivery WHERE state = 'waiting' AND next_attempt_at > ? LIMIT ?";
+    const rows = this.#deliveries.intact(this.#sql.all<DeliveryRow>(query, afterMs, maxRows));
+    for (const row of rows) this.#deliveries.update({ ...row, next_attempt_at: nowMs }, DELIVERY);
+    return rows.length;
+  }
+
+  /** Whether something waits for an instant beyond `afterMs`. */
+  hasDeliveryAfter(access: Lookup, afterMs: number): boolean {
+    access.check();
+    const query = "SELECT 1 AS present FROM delivery WHERE state = 'waiting' AND next_attempt_at > ? LIMIT 1";
+    return this.#sql.get(query, afterMs) !== undefined;
+  }
+
   /** Gives up what waits at one webhook, if made before `createdBeforeMs`; returns how many. */
   giveUp(
     access: WriteAccess,

@@ -44,6 +44,13 @@ export class ForecastStore {
     return [...due, ...this.#sql.all<{ id: string }>(unplanned, maxRows - due.length)].map(({ id }) => id);
   }
 
+  /** Credentials whose review waits for an instant beyond this. */
+  plannedAfter(access: Lookup, afterMs: number, maxRows: number): string[] {
+    access.check();
+    const query = 'SELECT id FROM credential WHERE review_due_at > ? LIMIT ?';
+    return this.#sql.all<{ id: string }>(query, afterMs, maxRows).map(({ id }) => id);
+  }
+
   /** Soonest first, as last reviewed; `environmentId` undefined: of all. */
   endingSoonest(access: Lookup, environmentId: string | undefined, after: EndKey, throughMs: number, maxRows: number): EndKey[] {
     access.check();

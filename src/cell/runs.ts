@@ -194,6 +194,13 @@ export class RunStore {
     return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
   }
 
+  /** Open revocations that wait for an instant beyond `afterMs`. */
+  revocationsAfter(access: Lookup, afterMs: number, maxRows: number): RunRow[] {
+    access.check();
+    const query = "SELECT * FROM run WHERE state = 'open' AND kind = 'revocation' AND next_attempt_at > ? LIMIT ?";
+    return this.#rows.intact(this.#sql.all<RunRow>(query, afterMs, maxRows));
+  }
+
   /** The latest revocation of the credential, or of one of its versions, whatever became of it. @throws integrity */
   lastRevocation(access: Lookup, credentialId: string, version?: number): RunRow | undefined {
     access.check();

@@ -1,5 +1,6 @@
 // Whether requests can be served, part by part. It must never say ok of what is not, nor name a tenant to whoever did not prove who they are.
 import type { ErrorCode } from '../base/errors.ts';
+import type { ClockState } from '../base/steady-clock.ts';
 import { STATUS_OF } from './problems.ts';
 import type { WireHealth } from './v1/wire.ts';
 
@@ -13,6 +14,8 @@ export interface HealthFacts {
   readonly witnessFails?: boolean;
   /** Nothing that is due is done; undefined where the platform keeps the time. */
   readonly schedulerStopped?: boolean;
+  /** Undefined where the platform keeps the time. */
+  readonly clock?: ClockState;
   /** Tenants that cannot be served, or cannot store anything, with why; undefined where the place cannot know. */
   readonly tenants?: readonly { readonly id: string; readonly code: ErrorCode }[];
 }
@@ -25,15 +28,28 @@ export interface Health {
 }
 
 export function healthOf(facts: HealthFacts): Health {
-  const { closed, storage, witnessFails, schedulerStopped, tenants } = facts;
+  const { closed, storage } = facts;
   if (closed !== undefined) return { status: closed, httpStatus: closed === 'sealed' ? 503 : 501, parts: {} };
-  const parts: Health['parts'] = {
-    storage: storage === undefined ? 'ok' : 'failing',
-    ...(witnessFails === undefined ? {} : { witness: witnessFails ? ('failing' as const) : ('ok' as const) }),
-    ...(schedulerStopped === undefined ? {} : { scheduler: schedulerStopped ? ('failing' as const) : ('ok' as const) }),
-    ...(tenants === undefined ? {} : { tenants: tenants.length === 0 ? ('ok' as const) : ('degraded' as const) }),
-  };
+  const parts = partsOf(facts);
   if (storage !== undefined) return { status: 'failing', httpStatus: STATUS_OF[storage], parts };
   const isWhole = Object.values(parts).every((state) => state === 'ok');
   return { status: isWhole ? 'ok' : 'degraded', httpStatus: 200, parts };
+}
+
+/** A part of which the place knows nothing is left out. */
+function partsOf({ storage, witnessFails, schedulerStopped, clock, tenants }: HealthFacts): Health['parts'] {
+  const unwell = {
+    storage: [storage !== undefined, 'failing'],
+    witness: [witnessFails, 'failing'],
+    scheduler: [schedulerStopped, 'failing'],
+    clock: [clock && isInDoubt(clock), 'degraded'],
+    tenants: [tenants && tenants.length > 0, 'degraded'],
+  } as const;
+  const known = Object.entries(unwell).filter(([, [is]]) => is !== undefined);
+  return Object.fromEntries(known.map(([part, [is, how]]) => [part, is ? how : 'ok']));
+}
+
+/** A start waits, too, and nothing is wrong. */
+function isInDoubt({ state }: ClockState): boolean {
+  return state === 'jump_waiting' || state === 'behind';
 }

@@ -3,6 +3,7 @@
 import type { Witness } from '../audit/audit-log.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { SteadyClock } from '../base/steady-clock.ts';
 import type { HealthFacts } from '../http/health.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 
@@ -17,6 +18,7 @@ interface Watched {
     probeFailing(): Promise<void>;
   };
   readonly witness: WatchedWitness;
+  readonly clock: Pick<SteadyClock, 'state'>;
 }
 
 export class NodeHealth {
@@ -39,13 +41,14 @@ export class NodeHealth {
   }
 
   async facts(): Promise<HealthFacts> {
-    const { home, tenants, witness } = this.#watched;
+    const { home, tenants, witness, clock } = this.#watched;
     await this.#probe();
     const troubles = tenants.troubles();
     return {
       storage: home.failure?.code ?? storageFailure(troubles, tenants.size),
       witnessFails: witness.fails,
       schedulerStopped: this.sinceTickMs > LIMITS.schedulerStoppedMs,
+      clock: clock.state(),
       tenants: troubles,
     };
   }

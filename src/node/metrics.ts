@@ -1,6 +1,7 @@
 // What an operator of a Node process watches and is woken for, beside the requests. It must never name a tenant.
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Authorizer } from '../access/authorizer.ts';
+import type { SteadyClock } from '../base/steady-clock.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { Labels, Metrics, Sample } from '../http/metrics.ts';
 import type { TenantView } from '../vault/tenant-job.ts';
@@ -14,7 +15,7 @@ export interface Measured {
   readonly authorizer: Authorizer;
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
-  readonly nowMs: () => number;
+  readonly clock: SteadyClock;
   /** Open connections, once there are any. */
   readonly connections: () => number;
 }
@@ -38,7 +39,7 @@ export function eventCounter(metrics: Metrics): (action: string, outcome: string
 }
 
 export function measure(metrics: Metrics, measured: Measured): void {
-  const { tenants, authorizer, witness, health } = measured;
+  const { tenants, authorizer, witness, health, clock } = measured;
   const gauge = (name: string, help: string, read: () => number | readonly Sample[]) =>
     metrics.family({ name, help, type: 'gauge', read });
   const counter = (name: string, help: string, read: () => number) => metrics.family({ name, help, type: 'counter', read });
@@ -50,13 +51,14 @@ export function measure(metrics: Metrics, measured: Measured): void {
   gauge(
     'keyturn_due_work_lag_seconds',
     'How long the oldest work that is due has been waiting; grows when refreshes fall behind.',
-    () => tenants.dueLagMs(measured.nowMs()) / 1_000,
+    () => tenants.dueLagMs(clock.now()) / 1_000,
   );
   gauge(
     'keyturn_scheduler_tick_age_seconds',
     'Since the clockwork last went round; above 15 it has stopped.',
     () => health.sinceTickMs / 1_000,
   );
+  measureClock(gauge, clock);
   gauge('keyturn_grants_needing_consent', 'Grants of open tenants that are dead at their provider and need a person.', () =>
     sum(tenants, ({ credentials }, lookup) => credentials.countNeedingConsent(lookup)),
   );
@@ -84,6 +86,19 @@ export function measure(metrics: Metrics, measured: Measured): void {
 }
 
 type Read<V> = (name: string, help: string, read: () => V) => void;
+
+function measureClock(gauge: Read<number>, clock: SteadyClock): void {
+  gauge(
+    'keyturn_clock_steady',
+    'One when the clock may be believed for what cannot be undone; zero for the first hour, too.',
+    () => (clock.isSteady() ? 1 : 0),
+  );
+  gauge(
+    'keyturn_clock_ahead_seconds',
+    'How far the clock is from the time that is proven; negative when it is behind: beyond 600 either way is an alert.',
+    () => clock.state().aheadMs / 1_000,
+  );
+}
 
 function measureProcess(gauge: Read<number | readonly Sample[]>, counter: Read<number>): void {
   const delay = monitorEventLoopDelay({ resolution: 10 });

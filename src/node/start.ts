@@ -126,7 +126,7 @@ interface OpenCells {
   readonly home: HomeVault;
   readonly tenants: NodeTenants;
   readonly authorizer: Authorizer;
-  readonly around: Surroundings;
+  readonly around: Surroundings & { readonly clock: SteadyClock };
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
   readonly metrics: Metrics;
@@ -209,7 +209,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
       log: options.log,
     });
     watchClock(around.clock, { home, tenants, log: options.log });
-    const health = new NodeHealth({ home, tenants, witness });
+    const health = new NodeHealth({ home, tenants, witness, clock: around.clock });
     const close = closing(tenants, home, registerSql);
     return { home, tenants, authorizer, around, witness, health, metrics, close };
   } catch (error) {
@@ -232,7 +232,7 @@ function watchClock(
   { home, tenants, log }: { readonly home: HomeVault; readonly tenants: NodeTenants; readonly log: (line: string) => void },
 ): void {
   clock.onAnomaly((anomaly) => {
-    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word for now`);
+    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word until it is steady`);
     void home.submit((job) => noteClock(job, anomaly)).catch(() => {});
     void tenants.allOpen.then(() => {
       for (const vault of tenants.open()) void vault.submit((job) => tellClock(job, anomaly)).catch(() => {});
@@ -308,7 +308,7 @@ interface Place {
 function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: Readonly<Place>): AppPorts {
   const { home, tenants, around } = cells;
   const { metrics } = cells;
-  measure(metrics, { ...cells, nowMs: () => cells.around.clock.now(), connections: () => place.connections() });
+  measure(metrics, { ...cells, clock: cells.around.clock, connections: () => place.connections() });
   const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
   const cursorKey = around.root.subkey('cursor-mac');
   return {

@@ -27,7 +27,9 @@ export class CredentialCache {
     const key = `${environment}/${name}`;
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (entry.subject.expiresAtMs > nowMs) return entry;
+    // One that lives longer than any was kept by a clock that was ahead.
+    const leftMs = entry.subject.expiresAtMs - nowMs;
+    if (leftMs > 0 && leftMs <= LIMITS.dataKeyCacheTtlMs) return entry;
     this.#entries.delete(key);
     return undefined;
   }

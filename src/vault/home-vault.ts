@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { Denials } from '../access/denials.ts';
 import { ROLES, type Role } from '../access/operations.ts';
 import type { UserIdentity } from '../access/principals.ts';
+import { isInForce } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { TenantRow } from '../cell/tenants.ts';
@@ -26,7 +27,9 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
   readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
   /** Refused tokens and client proofs. */
   readonly rejections: Denials;
-  readonly #identities = new LRUCache<string, { identity: UserIdentity; expiresAtMs: number }>({ max: LIMITS.tokenCacheEntries });
+  readonly #identities = new LRUCache<string, { identity: UserIdentity; issuedAtMs: number; expiresAtMs: number }>({
+    max: LIMITS.tokenCacheEntries,
+  });
 
   constructor(options: HomeVaultOptions) {
     const job = new HomeJob(options);
@@ -54,7 +57,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
   identify(text: string): UserIdentity | undefined {
     const now = this.around.clock.now();
     const known = this.#identities.get(text);
-    if (known !== undefined) return known.expiresAtMs > now ? known.identity : undefined;
+    if (known !== undefined) return isInForce(known.issuedAtMs, known.expiresAtMs, now) ? known.identity : undefined;
     return this.lookup('authentication', (lookup, view) => this.#findIdentity(lookup, view, text, now));
   }
 
@@ -81,8 +84,8 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     const row = view.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
-    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null || row.expires_at <= nowMs)
-      return undefined;
+    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
+    if (!isInForce(row.created_at, row.expires_at, nowMs)) return undefined;
     const user = view.users.find(lookup, row.subject_id);
     if (user === undefined || user.row.offboarded_at !== null) return undefined;
     const identity: UserIdentity = {
@@ -93,7 +96,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
       grants: user.grants.map((grant) => ({ role: asRole(grant.role), tenantId: grant.tenant_id })),
       tokenId: row.public_id,
     };
-    this.#identities.set(text, { identity, expiresAtMs: row.expires_at });
+    this.#identities.set(text, { identity, issuedAtMs: row.created_at, expiresAtMs: row.expires_at });
     return identity;
   }
 }

@@ -23,7 +23,7 @@ import { beginState, completeState } from '../cell/open-state.ts';
 import { CellRows } from '../cell/rows.ts';
 import type { CellKind } from '../cell/schema-step.ts';
 import type { Sql } from '../cell/sql.ts';
-import { TokenStore } from '../cell/tokens.ts';
+import { redateTokens, TokenStore } from '../cell/tokens.ts';
 import { type Checkpoint, signerFrom, verifyCheckpoint } from '../crypto/checkpoint.ts';
 import type { RootKey } from '../crypto/root-key.ts';
 import { equalBytes } from '../crypto/token.ts';
@@ -104,7 +104,7 @@ export function openCell(options: CellOptions): OpenCell {
   // SECURITY: a clock that was set back while nothing ran must not let live again what had expired (D17).
   const isClockAccepted = around.acceptsClock === true && anchor.timeAt > clock.now();
   if (isClockAccepted) anchor.resetTime(clock.now());
-  else clock.atLeast(anchor.timeAt);
+  clock.atLeast(anchor.timeAt);
   // What a process that was killed had deleted.
   sql.eraseResidue();
   cell.use(eraseInTime(cell, around));
@@ -117,7 +117,8 @@ export function openCell(options: CellOptions): OpenCell {
     faults: around.faults,
     told: around.told,
   });
-  noteOpening(cell, audit, opening, { adoption, isClockAccepted });
+  const redate = around.acceptsClock === true ? () => redateTokens(rows, clock.now()) : undefined;
+  noteOpening(cell, audit, opening, { adoption, isClockAccepted, redate });
   return {
     cell,
     keyring,
@@ -206,13 +207,15 @@ interface Adoption extends AdoptedRows {
   readonly isNew: boolean;
 }
 
+interface Opened {
+  readonly adoption: Adoption | undefined;
+  readonly isClockAccepted: boolean;
+  /** Where the operator says that the clock is right: brings back what a clock issued that was ahead. */
+  readonly redate: (() => number) | undefined;
+}
+
 /** What an operator must be able to find later: that a witness was given up, that rows were taken over. */
-function noteOpening(
-  cell: Cell,
-  audit: AuditLog,
-  opening: Opening,
-  { adoption, isClockAccepted }: { readonly adoption: Adoption | undefined; readonly isClockAccepted: boolean },
-): void {
+function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, { adoption, isClockAccepted, redate }: Opened): void {
   const note = (action: string, reason: string, count?: number) =>
     audit.record({
       action,
@@ -226,11 +229,12 @@ function noteOpening(
   // Told at every such opening, also where there was nothing to accept.
   const isAccepted = opening.acceptMissingWitness === true && opening.witnessed === undefined && adoption === undefined;
   const isAdopted = adoption !== undefined && !adoption.isNew;
-  if (!isAccepted && !isAdopted && !isClockAccepted) return;
+  if (!isAccepted && !isAdopted && redate === undefined) return;
   cell
     .submit(() => {
       if (isAccepted) note('witness.accept_missing', 'declared by the operator');
-      if (isClockAccepted) note('clock.accept', 'declared by the operator');
+      const redated = redate?.() ?? 0;
+      if (isClockAccepted || redated > 0) note('clock.accept', 'declared by the operator', redated);
       if (isAdopted) note('state.adopt', 'rows of an older build', adoption.adopted);
       if (isAdopted && adoption.refused > 0) note('state.refuse', 'rows that failed their old check', adoption.refused);
       audit.signNow();

@@ -41,11 +41,6 @@ export function endsAtOnce(handedOutAtMs: number, expiresAtMs: number): boolean 
   return expiresAtMs - handedOutAtMs < LIMITS.usefulLifetimeMinMs;
 }
 
-/** An instant that this clock cannot have written: it was ahead, or it has been put back since. */
-export function isFromTheFuture(atMs: number, nowMs: number): boolean {
-  return atMs > nowMs + LIMITS.clockSkewMs;
-}
-
 /**
  * When somebody who reads and finds no live token has a waiting run tried again, ahead of its schedule: soon, since the provider may be
  * back, and never before the time that the provider itself named (outcome `told_when`).

@@ -1,5 +1,6 @@
 // One tenant, open, as whoever is outside its jobs has it: work is submitted to it, and it is closed.
 
+import { isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
 import { closeCell, type Surroundings } from './open-cell.ts';
 import { tellDamage } from './tell-damage.ts';
@@ -10,6 +11,8 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
   readonly around: Surroundings;
   readonly #job: TenantJob;
   readonly #underWay = new Set<Promise<unknown>>();
+  /** The newest events are of a clock that was ahead: what it planned may be due now. */
+  #isPlanInDoubt: boolean;
 
   constructor(options: TenantVaultOptions) {
     const job = new TenantJob(options);
@@ -17,6 +20,8 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
     this.#job = job;
     this.tenant = job.tenant;
     this.around = job.around;
+    const newestAt = job.door.lookup('scheduler', (lookup) => job.core.events.newestAt(lookup));
+    this.#isPlanInDoubt = newestAt !== undefined && isFromTheFuture(newestAt, this.around.clock.now());
     job.core.damage.tell = (found) => tellDamage(job, found);
   }
 
@@ -46,8 +51,14 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
     await Promise.allSettled(this.#underWay);
   }
 
+  /** Due work is looked through now, whatever the plan says. */
+  planLookedAt(): void {
+    this.#isPlanInDoubt = false;
+  }
+
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
+    if (this.#isPlanInDoubt) return this.around.clock.now();
     return this.lookup('scheduler', (lookup, { runs, around }) => runs.nextDueAt(lookup, around.clock.steadyFrom()));
   }
 

@@ -187,6 +187,22 @@ describe('a receiver that fails', () => {
     expect(await deliver()).toBe(0);
   });
 
+  it('is not given up on the word of a clock that has not proved that three days have passed', async () => {
+    const { webhook, alert, deliver, deliveries, tenant } = await bench(() => answerOf(503, ''));
+    const { row } = await webhook();
+    await alert();
+    const { clock } = tenant;
+    clock.pass(LIMITS.webhookGiveUpMs);
+    clock.unprovenMs = LIMITS.webhookGiveUpMs;
+    await deliver();
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', attempts: 1 }]);
+    expect(tenant.vault.nextDueAt()).toBeGreaterThan(clock.now());
+    clock.pass(LIMITS.webhookBackoffMaxMs);
+    clock.unprovenMs = 0;
+    await deliver();
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'given_up', attempts: 2 }]);
+  });
+
   it('gets everything that waited once it is back', async () => {
     const { webhook, alert, deliver, drain, answerWith, deliveries } = await bench(() => answerOf(502, ''));
     const { row } = await webhook();

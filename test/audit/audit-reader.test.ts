@@ -239,7 +239,12 @@ describe('a search that matches little', () => {
     expect(found.events.every((event) => event.at === at(60))).toBe(true);
   });
 
-  it('finds what was written while the clock was set back by less than a day', async () => {
+  const jumps = [
+    { what: 'set back by less than a day', hours: [0, 30, 60, 40, 50, 90, 80, 120] },
+    { what: 'a month ahead and put right', hours: [0, 30, 720, 40, 50, 90, 80, 120] },
+  ];
+
+  it.each(jumps)('finds what was written while the clock was $what', async ({ hours: written }) => {
     const set = await testTenant();
     const note = (request: string) =>
       set.vault.submit((job) =>
@@ -253,7 +258,7 @@ describe('a search that matches little', () => {
         }),
       );
     const start = set.clock.now();
-    for (const [i, hours] of [0, 30, 60, 40, 50, 90, 80, 120].entries()) {
+    for (const [i, hours] of written.entries()) {
       set.clock.atMs = start + hours * 3_600_000;
       await note(`req_${i}`);
     }
@@ -268,7 +273,7 @@ describe('a search that matches little', () => {
       );
     };
     expect(await between(40, 51)).toEqual(['req_4', 'req_3']);
-    expect(await between(60, 91)).toEqual(['req_6', 'req_5', 'req_2']);
+    expect(await between(60, 91)).toEqual(written[2] === 60 ? ['req_6', 'req_5', 'req_2'] : ['req_6', 'req_5']);
     expect(await between(0, 31)).toEqual(['req_1', 'req_0']);
   });
 });

@@ -6,6 +6,7 @@ import type { Authorizer } from '../../src/access/authorizer.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { FaultPoint } from '../../src/base/faults.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
+import { SteadyClock } from '../../src/base/steady-clock.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import type { RootKey } from '../../src/crypto/root-key.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -53,8 +54,7 @@ export class Life {
       sql: this.#mortal(sql),
       erasureKey: ground.erasureKey,
       around: {
-        // The machine's own clock, which is set back and forth: harder than the one the service goes by (src/base/steady-clock.ts).
-        clock: { now: () => agenda.now(), atLeast: () => {}, isSteady: () => true, steadyFrom: () => 0 },
+        clock: new SteadyClock({ now: () => agenda.now(), ran: () => agenda.ranMs }),
         entropy: chance,
         faults: { at: (point) => this.#at(point) },
         nextTick: (task) => void agenda.add(0, () => void this.#alive(task)),

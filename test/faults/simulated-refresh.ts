@@ -163,8 +163,9 @@ class Story {
     const world = this.#world;
     if (world.chance.once(6)) world.armCrash();
     for (let pass = 0; pass < 80; pass++) {
+      const wasDiskFull = world.isDiskFull;
       if (await world.runOrDie([world.life.first.runDueWork()])) continue;
-      judgeLeases(world.sql, `first-${world.lives}`, world.broken);
+      if (!wasDiskFull) judgeLeases(world.sql, `first-${world.lives}`, world.broken);
       if (pass > 2) world.disarm();
       const open = world.sql.get<{ at: number | null; runs: number }>(
         "SELECT min(next_attempt_at) AS at, count(*) AS runs FROM run WHERE state = 'open'",

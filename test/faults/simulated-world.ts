@@ -97,6 +97,11 @@ export class World {
     return this.#lives;
   }
 
+  /** Nothing can be written now. */
+  get isDiskFull(): boolean {
+    return this.agenda.ranMs < this.#ground.diskFullUntilMs;
+  }
+
   /** The process will die at one of the points of a refresh or a commit. */
   armCrash(): void {
     const point = this.chance.pick(CRASH_POINTS);

@@ -125,6 +125,8 @@ describe('a running service', () => {
       'keyturn_tenants_failing',
       'keyturn_due_work_lag_seconds',
       'keyturn_scheduler_tick_age_seconds',
+      'keyturn_clock_steady',
+      'keyturn_clock_ahead_seconds',
       'keyturn_grants_needing_consent',
       'keyturn_webhook_deliveries_waiting',
       'keyturn_witness_failing',
@@ -144,6 +146,8 @@ describe('a running service', () => {
     expect(value('keyturn_open_tenants')).toBe(2);
     expect(value('keyturn_scheduler_tick_age_seconds')).toBeLessThan(15);
     expect(value('keyturn_witness_failing')).toBe(0);
+    expect(value('keyturn_clock_steady')).toBe(0);
+    expect(value('keyturn_clock_ahead_seconds')).toBeCloseTo(0, 1);
     expect(value('keyturn_connections')).toBeGreaterThan(0);
     for (const [name, { samples }] of families) {
       expect(name).not.toMatch(/_(ms|milliseconds|kb|mb|percent|minutes)$/);

@@ -27,11 +27,16 @@ export const START_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 export class TestClock implements InstallationClock {
   atMs = START_MS;
   steadyAtMs = 0;
+  /** How much of it is not proven. */
+  unprovenMs = 0;
   now(): number {
     return this.atMs;
   }
   pass(ms: number): void {
     this.atMs += ms;
+  }
+  provenAt(): number {
+    return this.atMs - this.unprovenMs;
   }
   atLeast(): void {}
   isSteady(): boolean {

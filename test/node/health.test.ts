@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { ClockState } from '../../src/base/steady-clock.ts';
 import { healthOf } from '../../src/http/health.ts';
 import { NodeHealth, watchedWitness } from '../../src/node/health.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -17,7 +18,8 @@ afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-const whole = { parts: { storage: 'ok', witness: 'ok', scheduler: 'ok', tenants: 'ok' } };
+const whole = { parts: { storage: 'ok', witness: 'ok', scheduler: 'ok', clock: 'ok', tenants: 'ok' } };
+const STEADY: ClockState = { state: 'steady', aheadMs: 0, steadyInMs: 0 };
 
 describe('health', () => {
   it('is as users of Vault know it where nothing is open', () => {
@@ -30,7 +32,7 @@ describe('health', () => {
   });
 
   it('of each part is told by name, and only a home that cannot store takes the 200', () => {
-    const fine = { witnessFails: false, schedulerStopped: false, tenants: [] };
+    const fine = { witnessFails: false, schedulerStopped: false, clock: STEADY, tenants: [] };
     expect(healthOf(fine)).toEqual({ status: 'ok', httpStatus: 200, ...whole });
     expect(healthOf({ ...fine, storage: 'storage_full' })).toMatchObject({
       status: 'failing',
@@ -44,6 +46,16 @@ describe('health', () => {
       parts: { witness: 'failing' },
     });
     expect(healthOf({ ...fine, schedulerStopped: true })).toMatchObject({ status: 'degraded', parts: { scheduler: 'failing' } });
+    for (const [state, part] of [
+      ['starting', 'ok'],
+      ['jump_waiting', 'degraded'],
+      ['behind', 'degraded'],
+    ] as const)
+      expect(healthOf({ ...fine, clock: { ...STEADY, state } })).toMatchObject({
+        status: part,
+        httpStatus: 200,
+        parts: { clock: part },
+      });
     const tenants = [{ id: 'ten_1', code: 'rolled_back' as const }];
     expect(healthOf({ ...fine, tenants })).toMatchObject({ status: 'degraded', httpStatus: 200, parts: { tenants: 'degraded' } });
     expect(JSON.stringify(healthOf({ ...fine, tenants }))).not.toContain('ten_1');
@@ -56,7 +68,7 @@ describe('a disk that is full', () => {
     const { home } = await testTeam(sql);
     const witness = watchedWitness(() => ({ publish: () => {}, latest: () => undefined }));
     const tenants = { size: 0, troubles: () => [], probeFailing: async () => {} };
-    const fresh = () => new NodeHealth({ home, witness, tenants });
+    const fresh = () => new NodeHealth({ home, witness, tenants, clock: { state: () => STEADY } });
     expect((await fresh().facts()).storage).toBeUndefined();
     sql.failCommits();
     expect((await fresh().facts()).storage).toBe('storage_full');
@@ -92,6 +104,11 @@ describe('a running service', () => {
       expect([ill.status, ill.body.parts.tenants]).toEqual([200, 'degraded']);
       expect(ill.text).not.toMatch(/globex|ten_/);
       const detail = await must(call('GET', '/v1/health/parts', { token: world.auditor }), 200);
+      expect(detail.body.clock).toEqual({
+        state: 'starting',
+        ahead_seconds: expect.any(Number),
+        steady_in_seconds: expect.any(Number),
+      });
       expect(detail.body.tenants).toEqual([{ id: world.globex.id, name: 'globex', code: 'rolled_back' }]);
       for (const token of [world.engineer, world.acme.token, undefined])
         expect([401, 403, 404]).toContain((await call('GET', '/v1/health/parts', { token })).status);

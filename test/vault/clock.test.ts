@@ -1,12 +1,20 @@
 // What the clock of the machine may do to a tenant, and what not: nothing expired lives again, nothing is destroyed on the word of a jump.
 import { describe, expect, it } from 'vitest';
-import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
+import { bringForward, purgeExpired } from '../../rotation/engine/house-keeping.ts';
+import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
+import type { Principal } from '../../src/access/principals.ts';
+import { createWebhook } from '../../src/alerts/manage-webhooks.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SteadyClock } from '../../src/base/steady-clock.ts';
 import { deleteCredential, destroyExpired } from '../../src/vault/change-credential.ts';
+import type { Surroundings } from '../../src/vault/open-cell.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { tellClock } from '../../src/vault/tell-clock.ts';
-import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { changeRows } from '../kit/anchored.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
@@ -60,21 +68,170 @@ describe('a clock that jumped by a year', () => {
   });
 });
 
-describe('a clock that was set back while nothing ran', () => {
-  const machineAt = (atMs: number) => ({ now: () => atMs, ran: () => 0 });
+/** A machine whose clock can be set; time passes on both, a setting moves only the clock. */
+function machineAt(startMs: number) {
+  const state = { wall: startMs, ran: 0 };
+  return {
+    clock: { now: () => state.wall, ran: () => state.ran },
+    pass(ms: number) {
+      state.wall += ms;
+      state.ran += ms;
+    },
+    set(ms: number) {
+      state.wall += ms;
+    },
+  };
+}
 
-  it('is not believed below what the cell committed, unless the operator says that it is right', async () => {
-    const tenant = await testTenant();
-    tenant.clock.pass(DAY);
+/** A tenant whose process goes by the clock of a machine, as a service does. */
+async function onMachine() {
+  const tenant = await testTenant();
+  const machine = machineAt(tenant.clock.now());
+  const start = (other: Partial<Surroundings> = {}) => tenant.reopenWith({ clock: new SteadyClock(machine.clock), ...other });
+  const isGood = (vault: TenantVault, text: string) =>
+    outcomeOf(
+      vault.submit((job) =>
+        readCredential(job, tenant.token(text), { environment: 'staging', name: 'stripe', version: undefined, stage: undefined }),
+      ),
+    ).then((found) => found !== 'unauthenticated');
+  return { tenant, machine, start, isGood };
+}
+
+describe('a clock that jumped ahead and is put right before it was proven', () => {
+  it('leaves good what had seemed expired, and void what was issued meanwhile', async () => {
+    const { tenant, machine, start, isGood } = await onMachine();
     await putKey(tenant, 'stripe', 'not-a-real-secret');
-    const committed = tenant.clock.now();
-    const clock = new SteadyClock(machineAt(committed - DAY));
-    tenant.reopenWith({ clock });
+    const before = await workloadToken(tenant);
+    const vault = start();
+    const during = async () => (await workloadToken({ ...tenant, vault })).text;
+    expect(await isGood(vault, before.text)).toBe(true);
+    machine.set(DAY);
+    expect(await isGood(vault, before.text)).toBe(false);
+    const issued = await during();
+    expect(await isGood(vault, issued)).toBe(true);
+    machine.set(-DAY);
+    expect(await isGood(vault, before.text)).toBe(true);
+    expect(await isGood(vault, issued)).toBe(false);
+    // The same after a restart: the jump was not committed.
+    const again = start();
+    expect(await isGood(again, before.text)).toBe(true);
+    expect(await isGood(again, issued)).toBe(false);
+    machine.set(DAY);
+    expect(await isGood(again, before.text)).toBe(false);
+  });
+
+  it('has its due work looked through at once, also when it was put right while nothing ran', async () => {
+    const { tenant, machine, start } = await onMachine();
+    machine.set(30 * DAY);
+    const ahead = start();
+    await ahead.submit((job) => job.door.note({ ...NOTE, request: 'req_ahead' }));
+    expect(ahead.nextDueAt()).toBeUndefined();
+    machine.set(-30 * DAY);
+    const right = start();
+    expect(right.nextDueAt()).toBe(tenant.clock.now());
+    right.planLookedAt();
+    expect(right.nextDueAt()).toBeUndefined();
+  });
+
+  it('and what it planned further ahead than any wait is due now', async () => {
+    const tenant = await testTenant();
+    const { vault, clock, sql } = tenant;
+    const user = tenant.user(['admin'], 'everywhere');
+    await vault.submit((job) =>
+      createWebhook(job, user, { url: 'https://hook.example/', kinds: ['clock.jumped'], allowLoopback: false }),
+    );
+    await putKey(tenant, 'stripe', 'not-a-real-secret');
+    await vault.submit((job) => tellClock(job, { kind: 'ahead', byMs: YEAR }));
+    const at = clock.now() + YEAR;
+    await vault.submit((job) => {
+      changeRows(job.core.rows, 'delivery', '1', () => ({ next_attempt_at: at }));
+      changeRows(job.core.rows, 'credential', '1', () => ({ review_due_at: at }));
+    });
+    expect(await bringForward(vault)).toBe(2);
+    const now = clock.now();
+    expect(sql.all('SELECT next_attempt_at FROM delivery')).toEqual([{ next_attempt_at: now }]);
+    expect(sql.all('SELECT review_due_at FROM credential')).toEqual([{ review_due_at: now }]);
+    expect(await bringForward(vault)).toBe(0);
+  });
+
+  it('remembers the answers to repeated requests that had seemed expired', async () => {
+    const tenant = await testTenant();
+    const { vault, clock } = tenant;
+    const keep = {
+      principal: { type: 'User' as const, id: 'usr_x', revision: 1 },
+      asked: { key: 'k', hash: new Uint8Array(32) },
+    };
+    const answers = () => vault.submit((job) => new IdempotentAnswers(job.core.idempotency, job.core.keyring, clock));
+    const found = async (asked = keep.asked) => {
+      const all = await answers();
+      return vault.lookup('test', (lookup) => all.find(lookup, keep.principal as unknown as Principal, asked));
+    };
+    const save = async (key: string) => {
+      const all = await answers();
+      await vault.submit((job) =>
+        job.door.keepBooks('idempotency', (books) =>
+          all.keep(
+            books,
+            keep.principal as unknown as Principal,
+            { ...keep.asked, key },
+            { status: 201, body: new Uint8Array(2) },
+          ),
+        ),
+      );
+    };
+    await save('k');
+    clock.pass(YEAR);
+    clock.unprovenMs = YEAR;
+    await save('another');
+    expect(await found()).toMatchObject({ status: 201 });
+    clock.unprovenMs = 0;
+    expect(await found()).toBeUndefined();
+  });
+});
+
+describe('a service that was off for three days', () => {
+  it('goes by the right time at once: what expired meanwhile is expired, though nothing of it is proven', async () => {
+    const { tenant, machine, start, isGood } = await onMachine();
+    await putKey(tenant, 'stripe', 'not-a-real-secret');
+    const token = await workloadToken(tenant);
+    machine.set(3 * DAY);
+    const vault = start();
+    expect(await isGood(vault, token.text)).toBe(false);
+    expect(await isGood(vault, (await workloadToken({ ...tenant, vault })).text)).toBe(true);
+    await vault.submit((job) => {
+      expect(job.core.rows.anchor.timeAt).toBeLessThan(machine.clock.now() - 2 * DAY);
+    });
+    machine.pass(LIMITS.clockSteadyMs);
+    await vault.submit((job) => job.door.note({ ...NOTE, request: 'req_later' }));
+    await vault.submit((job) => {
+      expect(job.core.rows.anchor.timeAt).toBe(machine.clock.now());
+    });
+  });
+});
+
+const NOTE = { action: 'x', actor: { type: 'system', id: 'x' }, outcome: 'success', reason: 'x', target: { type: 'x' } } as const;
+
+describe('a clock that was set back while nothing ran', () => {
+  it('is not believed below what the cell committed, unless the operator says that it is right', async () => {
+    const { tenant, machine, start, isGood } = await onMachine();
+    machine.set(DAY);
+    const wrong = start();
+    await putKey({ ...tenant, vault: wrong }, 'stripe', 'not-a-real-secret');
+    machine.pass(LIMITS.clockSteadyMs);
+    const issued = await workloadToken({ ...tenant, vault: wrong });
+    const committed = machine.clock.now();
+    machine.set(-DAY);
+    const clock = new SteadyClock(machine.clock);
+    const ahead = start({ clock });
     expect(clock.now()).toBe(committed);
-    const accepted = new SteadyClock(machineAt(committed - DAY));
-    const vault = tenant.reopenWith({ clock: accepted, acceptsClock: true });
+    expect(await isGood(ahead, issued.text)).toBe(true);
+    const accepted = new SteadyClock(machine.clock);
+    const vault = start({ clock: accepted, acceptsClock: true });
     expect(accepted.now()).toBe(committed - DAY);
-    await vault.submit(() => {});
-    expect(eventsOf(tenant.sql).map(({ action }) => action)).toContain('clock.accept');
+    // What was issued under the wrong clock may be all that anybody has: it has its span from now on.
+    expect(await isGood(vault, issued.text)).toBe(true);
+    expect(eventsOf(tenant.sql)).toContainEqual(expect.objectContaining({ action: 'clock.accept', details: { count: 2 } }));
+    const row = tenant.sql.get('SELECT created_at, expires_at FROM token WHERE type = ?', 'acc');
+    expect(row).toEqual({ created_at: committed - DAY, expires_at: committed - DAY + LIMITS.accessTokenTtlDefaultMs });
   });
 });

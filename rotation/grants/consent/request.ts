@@ -3,6 +3,7 @@
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller, Principal, SystemPrincipal } from '../../../src/access/principals.ts';
 import type { EventDetails } from '../../../src/audit/event.ts';
+import { isInForce } from '../../../src/base/clock.ts';
 import { fail } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
@@ -81,7 +82,10 @@ export function consentOf(view: TenantView, lookup: Lookup, connection: Connecti
 
 /** Whether the link may begin another attempt. */
 export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
-  return ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) && connection.expires_at > nowMs;
+  return (
+    ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) &&
+    isInForce(connection.created_at, connection.expires_at, nowMs)
+  );
 }
 
 /** The facts of a row, to be changed and saved. */

@@ -10,6 +10,7 @@ import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
 import { clientOf, sessionOf } from '../session.ts';
 import { configPath, DEFAULT_ADDRESS, forgetToken, readConfig, saveToken, settingsFrom } from '../settings.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
+import { clockFinding, type Finding } from './clock-text.ts';
 import { type DeepFlags, deepText, lookDeep } from './doctor-deep.ts';
 
 const CLOCK_SKEW_MS = 60_000;
@@ -108,16 +109,20 @@ export function statusCommand(): Command {
     session.show(health, ({ status, version, parts }) =>
       [
         `${status === 'ok' ? green('●') : red('●')} ${session.settings.address}  ${status}  ${dim(`version ${version}`)}`,
-        ...Object.entries(parts).map(([part, state]) => `  ${state === 'ok' ? green('●') : red('●')} ${part}  ${state}`),
+        ...Object.entries(parts).map(
+          ([part, state]) => `  ${state === 'ok' ? green('●') : red('●')} ${part}  ${state}${helpFor(part, state)}`,
+        ),
       ].join('\n'),
     );
     if (health.status !== 'ok') process.exitCode = EXIT.unavailable;
   });
 }
 
-interface Finding {
-  readonly level: 'ok' | 'warn' | 'fail';
-  readonly what: string;
+/** What to do about a part that is not well; empty where the name of the part says it. */
+function helpFor(part: string, state: string | undefined): string {
+  return part === 'clock' && state !== 'ok'
+    ? ': it jumped or is behind, and nothing is destroyed or purged; `keyturn doctor` as owner or auditor says what to do'
+    : '';
 }
 
 export function doctorCommand(): Command {
@@ -192,7 +197,7 @@ function partsOf(address: string, { status, version, parts }: WireHealth): Findi
     { level: status === 'ok' ? 'ok' : 'fail', what: `${address} answers: ${status}, version ${version}` },
     ...Object.entries(parts)
       .filter(([, state]) => state !== 'ok')
-      .map(([part, state]): Finding => ({ level: 'fail', what: `${part}: ${state}` })),
+      .map(([part, state]): Finding => ({ level: 'fail', what: `${part}: ${state}${helpFor(part, state)}` })),
   ];
 }
 
@@ -219,6 +224,7 @@ async function withToken(client: KeyturnClient): Promise<Finding[]> {
     const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
     return [
       { level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` },
+      ...(detail?.clock ? [clockFinding(detail.clock)] : []),
       ...(detail?.tenants ?? []).map(
         ({ id, name, code }): Finding => ({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` }),
       ),

@@ -2,6 +2,7 @@
 import type { UserIdentity } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
+import type { ClockState } from '../../base/steady-clock.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import { installationTarget } from '../../vault/home-job.ts';
 import { claimTenant, finishTenant, halfMadeTenant, listTenants } from '../../vault/manage-tenants.ts';
@@ -14,11 +15,20 @@ import { once } from '../idempotency.ts';
 import { formatFor, METRICS_TYPES } from '../metrics.ts';
 import { type Route, route } from '../route.ts';
 import { tenantView, tokenView, userView } from './views.ts';
+import type { WireHealthDetail } from './wire.ts';
 import * as wire from './wire.ts';
 import { shown } from './workloads.ts';
 
 function issuedView(issued: IssuedUserToken) {
   return { id: issued.publicId, token: shown(issued.token), expires_at: toTimestamp(issued.expiresAtMs) };
+}
+
+function clockView({ state, aheadMs, steadyInMs }: ClockState): WireHealthDetail['clock'] {
+  return {
+    state,
+    ahead_seconds: Math.round(aheadMs / 1_000),
+    steady_in_seconds: steadyInMs === undefined ? null : Math.ceil(steadyInMs / 1_000),
+  };
 }
 
 export const homeRoutes: readonly Route<HomeContext>[] = [
@@ -211,7 +221,9 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       const tenants = home.lookup('health', (lookup, view) =>
         (facts.tenants ?? []).map(({ id, code }) => ({ id, name: view.tenants.find(lookup, id)?.name ?? null, code })),
       );
-      return { status: 200, body: { status, parts, storage: facts.storage ?? null, tenants } satisfies wire.WireHealthDetail };
+      const clock = facts.clock === undefined ? null : clockView(facts.clock);
+      const body: WireHealthDetail = { status, parts, storage: facts.storage ?? null, clock, tenants };
+      return { status: 200, body };
     },
   }),
   route({

@@ -249,7 +249,13 @@ export type WireKeys = z.infer<typeof keys>;
 const part = z.enum(['ok', 'degraded', 'failing']);
 const healthState = z.enum(['ok', 'degraded', 'failing', 'sealed', 'not_initialised']);
 const parts = z
-  .object({ storage: part.optional(), witness: part.optional(), scheduler: part.optional(), tenants: part.optional() })
+  .object({
+    storage: part.optional(),
+    witness: part.optional(),
+    scheduler: part.optional(),
+    clock: part.optional(),
+    tenants: part.optional(),
+  })
   .describe('What is looked at, where the platform lets it be looked at');
 export const healthAnswer = z.object({ status: healthState, version: z.string(), parts }).meta({ id: 'Health' });
 export type WireHealth = z.infer<typeof healthAnswer>;
@@ -257,6 +263,18 @@ export const healthDetail = z.object({
   status: healthState,
   parts,
   storage: z.string().nullable().describe('Code of what fails'),
+  clock: z
+    .object({
+      state: z
+        .enum(['steady', 'starting', 'jump_waiting', 'behind'])
+        .describe(
+          'While it is not steady, nothing is destroyed or purged. jump_waiting: it went ahead by itself; behind: it shows less than a time that was committed',
+        ),
+      ahead_seconds: z.number().int().describe('How far it is from the time that is proven; negative when it is behind'),
+      steady_in_seconds: z.number().int().nullable().describe('If nothing happens; null while it is behind'),
+    })
+    .nullable()
+    .describe('null where the platform keeps the time'),
   tenants: z
     .array(z.object({ id: z.string(), name: z.string().nullable(), code: z.string() }))
     .describe('Those not served, and why'),

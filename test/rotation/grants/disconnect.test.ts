@@ -2,6 +2,7 @@
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
 import type { Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import { bringForward } from '../../../rotation/engine/house-keeping.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
 import type { Faults } from '../../../src/base/faults.ts';
@@ -228,6 +229,40 @@ describe('revoking', () => {
     bench.replies.push({ status: 200, body: { ok: false, error: 'internal' } });
     await revokeDue(bench.ports);
     expect(bench.revocation('crm')?.state).toBe('waiting');
+  });
+
+  it('is not given up on the word of a clock that has not proved that a week has passed', async () => {
+    const bench = await benchWith();
+    await bench.connect('crm');
+    await disconnect(bench, 'crm');
+    const { clock } = bench.tenant;
+    clock.pass(LIMITS.revokeGiveUpMs);
+    clock.unprovenMs = LIMITS.revokeGiveUpMs;
+    for (const state of ['waiting', 'given_up']) {
+      bench.replies.push({ status: 503, body: {} });
+      await revokeDue(bench.ports);
+      expect(bench.revocation('crm')?.state).toBe(state);
+      clock.pass(LIMITS.revokeBackoffMaxMs);
+      clock.unprovenMs = 0;
+    }
+  });
+
+  it('is tried at once when the clock that planned the next attempt was ahead, and is put right', async () => {
+    const bench = await benchWith();
+    await bench.connect('crm');
+    await disconnect(bench, 'crm');
+    const { clock, vault } = bench.tenant;
+    const aheadMs = 30 * 86_400_000;
+    clock.pass(aheadMs);
+    clock.unprovenMs = aheadMs;
+    bench.replies.push({ status: 503, body: {} });
+    await revokeDue(bench.ports);
+    clock.pass(-aheadMs);
+    clock.unprovenMs = 0;
+    expect(await revokeDue(bench.ports)).toBe(0);
+    expect(await bringForward(vault)).toBe(1);
+    expect(await revokeDue(bench.ports)).toBe(1);
+    expect(bench.revocation('crm')?.state).toBe('revoked');
   });
 
   it('tells of an exposed grant once, tries on with longer waits, and gives up after a week with what a person does', async () => {

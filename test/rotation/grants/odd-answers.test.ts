@@ -4,6 +4,7 @@ import { type Egress, type EgressAnswer, EgressFailure } from '../../../rotation
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { RunStepRow } from '../../../src/cell/runs.ts';
+import { changeRows } from '../../kit/anchored.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 import { eventsOf } from '../../kit/vaults.ts';
 
@@ -245,6 +246,31 @@ describe('a grant refused in words that no table knows', () => {
     const calls = sent.length;
     await pass(86_400_000);
     expect(sent).toHaveLength(calls);
+  });
+
+  it('is not ended by a clock that jumped, before it proved that a token has lived so long', async () => {
+    const { tenant, row } = await grantAt({ status: 400, body: { error: 'somebody_invented_this' } });
+    const { clock } = tenant;
+    clock.pass(TTL_MS - 30_000);
+    await bench.engine.runDueWork();
+    clock.pass(86_400_000);
+    clock.unprovenMs = 86_400_000;
+    await bench.engine.runDueWork();
+    expect(row('crm').health).toBe('degraded');
+    clock.unprovenMs = 0;
+    await pass(TTL_MS);
+    expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'refused_too_long' });
+  });
+
+  it('is not ended at once though its token had ended when it was stored: that is the word of another clock', async () => {
+    const { tenant, row } = await grantAt({ status: 400, body: { error: 'somebody_invented_this' } });
+    const value_expires_at = tenant.clock.now() - 3_600_000;
+    await tenant.vault.submit((job) => changeRows(job.core.rows, 'credential', '1', () => ({ value_expires_at })));
+    await bench.engine.runDueWork();
+    await pass(10 * 60_000);
+    expect(row('crm').health).toBe('degraded');
+    await pass(3 * 3_600_000);
+    expect(row('crm')).toMatchObject({ health: 'needs_consent', health_cause: 'refused_too_long' });
   });
 
   it('comes back when somebody asks for a rotation and the provider means it well again', async () => {
