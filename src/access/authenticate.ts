@@ -29,7 +29,7 @@ export class WorkloadAuthenticator {
   readonly #pepper: KeyObject;
   readonly #clock: Clock;
   readonly #known = new LRUCache<string, Proven>(growingTo(LIMITS.tokenCacheEntries));
-  readonly #usedAtMs = new Map<string, number>();
+  readonly #usedAtMs = new LRUCache<string, number>(growingTo(LIMITS.tokenCacheEntries));
 
   constructor(tokens: TokenStore, workloads: WorkloadStore, pepper: KeyObject, clock: Clock) {
     this.#tokens = tokens;
@@ -102,7 +102,6 @@ export class WorkloadAuthenticator {
   #markUsed(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal, nowMs: number): void {
     const last = this.#usedAtMs.get(principal.tokenId);
     if (last !== undefined && nowMs - last < LIMITS.lastUsedResolutionMs) return;
-    if (this.#usedAtMs.size > LIMITS.tokenCacheEntries) this.#usedAtMs.clear();
     this.#usedAtMs.set(principal.tokenId, nowMs);
     if (principal.tokenType !== 'assertion') this.#tokens.markUsed(books, principal.tokenId, nowMs);
     this.#workloads.markUsed(books, principal.id, nowMs);

@@ -219,11 +219,7 @@ function toContext(c: AuthorizationContext): Record<string, boolean> {
   };
 }
 
-function toAttributes(r: AuthorizationResource): Record<string, string> {
-  const attributes: Record<string, string> = {};
-  if (r.tenant !== undefined) attributes['tenant'] = r.tenant;
-  if (r.environment !== undefined) attributes['environment'] = r.environment;
-  if (r.kind !== undefined) attributes['kind'] = r.kind;
-  if (r.connector !== undefined) attributes['connector'] = r.connector;
-  return attributes;
+function toAttributes({ tenant, environment, kind, connector }: AuthorizationResource): Record<string, string> {
+  const given = Object.entries({ tenant, environment, kind, connector });
+  return Object.fromEntries(given.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

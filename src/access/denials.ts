@@ -19,7 +19,7 @@ export class Denials {
   readonly #bySource = new RateLimit({
     burst: LIMITS.denialEventsBurst,
     perSecond: LIMITS.denialEventsPerSecond,
-    maxKeys: 10_000,
+    maxKeys: LIMITS.denialSourcesMaxCount,
   });
   readonly #inAll = new RateLimit({
     burst: LIMITS.denialEventsBurstInAll,

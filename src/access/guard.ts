@@ -323,7 +323,7 @@ export class Door {
     found: Found<S>,
     context: AuthorizationContext,
   ): KeyturnError | undefined {
-    if (context.mfaFresh || principal.type !== 'User' || found.subject === undefined) return undefined;
+    if (principal.type !== 'User' || found.subject === undefined) return undefined;
     const fresh = this.#o.authorizer.decide(principal, operation, found.resource, { ...context, mfaFresh: true });
     return fresh.allow ? this.#missingProof(principal, operation, context) : undefined;
   }
@@ -348,7 +348,6 @@ export class Door {
   /** Operations marked in operations.ts as needing a second factor or a second person stop here. */
   #missingProof(principal: Principal, operation: Operation, context: AuthorizationContext): KeyturnError | undefined {
     const need: Need = principal.type === 'User' ? OPERATIONS[operation].userNeeds : 'nothing';
-    if (need === 'nothing') return undefined;
     // The bundled tour must run before anyone has a second factor: the first owner, in the demo tenant, and nowhere else.
     if (context.demo && principal.type === 'User' && principal.identity.bootstrap) return undefined;
     if (need === 'step-up' && !context.mfaFresh) {
@@ -368,7 +367,7 @@ export class Door {
     const workload = principal.type === 'Workload' ? principal : undefined;
     const secondFactorAtMs = user?.identity.secondFactorAtMs;
     return {
-      assigned: user?.assigned ?? false,
+      assigned: user?.assigned === true,
       inNetwork: workload === undefined || (caller !== undefined && workload.networks.contains(caller.source.address)),
       inScope: workload === undefined ? inOwnScope(principal, operation, found) : inScope(workload, found),
       permitted: workload === undefined || operation === 'token.exchange' || workload.operations.has(operation),
@@ -427,7 +426,7 @@ const SEEING: Record<AuthorizationResource['type'], Operation> = {
 };
 
 function inOwnScope<S>(principal: Principal, operation: Operation, { target }: Found<S>): boolean {
-  return !PERSONAL_OPERATIONS.has(operation) || (target.type === 'user' && target.id === principal.id);
+  return !PERSONAL_OPERATIONS.has(operation) || target.id === principal.id;
 }
 
 function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
@@ -439,10 +438,11 @@ function inScope<S>(workload: WorkloadPrincipal, found: Found<S>): boolean {
 
 function actorOf(principal: Principal): EventActor {
   const token = tokenIdOf(principal);
-  return { type: principal.type.toLowerCase() as EventActor['type'], id: principal.id, ...(token === '' ? {} : { token }) };
+  const type = principal.type.toLowerCase() as EventActor['type'];
+  return { type, id: principal.id, ...(token === '' ? {} : { token }) };
 }
 
-/** Empty where no token was shown: a signed assertion, the scheduler. */
+/** Empty where no token was shown: the scheduler, the owner at first start. */
 function tokenIdOf(principal: Principal): string {
   if (principal.type === 'User') return principal.identity.tokenId;
   return principal.type === 'Workload' ? principal.tokenId : '';

@@ -19,7 +19,6 @@ export class Networks {
   /** Canonical CIDR texts, host bits cleared, sorted and without repeats. */
   readonly list: readonly string[];
   readonly #networks: readonly Network[];
-  readonly #answers = new Map<string, boolean>();
 
   private constructor(networks: ReadonlyMap<string, Network>) {
     this.list = [...networks.keys()].sort();
@@ -53,14 +52,8 @@ export class Networks {
   /** True when the address is in one of the networks, or the list is empty; false for anything that is not an address. */
   contains(ip: string): boolean {
     if (this.#networks.length === 0) return true;
-    const known = this.#answers.get(ip);
-    if (known !== undefined) return known;
     const address = parseAddress(ip);
-    if (address === undefined) return false;
-    const answer = this.#networks.some((network) => isInside(address, network));
-    if (this.#answers.size >= LIMITS.networkCacheEntries) this.#answers.clear();
-    this.#answers.set(ip, answer);
-    return answer;
+    return address !== undefined && this.#networks.some((network) => isInside(address, network));
   }
 }
 
@@ -84,14 +77,14 @@ function parseAddress(text: string): Address | undefined {
   // SECURITY: 010.0.0.1, 0x0a000001 and 10.1 are other addresses to other parsers, so they are no address here.
   if (text.length > LIMITS.addressMaxChars) return undefined;
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
-  const bare = text.split('%', 1)[0] ?? '';
+  const bare = text.replace(/%.*/s, '');
   if (!ipaddr.IPv6.isValid(bare)) return undefined;
   const address = ipaddr.IPv6.parse(bare);
   return address.isIPv4MappedAddress() ? address.toIPv4Address() : address;
 }
 
 function parseNetwork(text: string): Network | undefined {
-  if (text.length > LIMITS.addressMaxChars || text.includes('%')) return undefined;
+  if (text.includes('%')) return undefined;
   const [base = '', prefix, ...rest] = text.split('/');
   const address = parseAddress(base);
   if (address === undefined || rest.length > 0 || (prefix !== undefined && !PREFIX.test(prefix))) return undefined;
@@ -105,7 +98,7 @@ function parseNetwork(text: string): Network | undefined {
 function withoutHostBits(address: Address, prefixBits: number): Address {
   const bytes = address.toByteArray().map((byte, index) => {
     const kept = Math.min(8, Math.max(0, prefixBits - index * 8));
-    return byte & (0xff << (8 - kept)) & 0xff;
+    return byte & (0xff << (8 - kept));
   });
   return ipaddr.fromByteArray(bytes);
 }

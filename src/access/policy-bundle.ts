@@ -44,7 +44,7 @@ const POLICY_ID = /^[a-z0-9][a-z0-9-]{0,63}$/;
  * @throws internal naming the file; the engine's words are in `evidence`
  */
 export function loadBundle(engine: CedarEngine, source: PolicySource): PolicyBundle {
-  const files = Object.entries(source.policies).sort(([a], [b]) => (a < b ? -1 : 1));
+  const files = Object.entries(source.policies).sort();
   requireShape(source.schema, files);
   requireOperations(engine, source.schema);
   const policies: Record<string, string> = {};
@@ -81,7 +81,7 @@ function requireFlat(what: string, text: string): void {
     else if (')]}'.includes(character)) depth--;
     if (depth > LIMITS.bodyMaxDepth) refuse(`${what} is nested too deeply`);
   }
-  const operators = code.match(/[[.+\-*<&|!]|\b(?:if|when|unless)\b/g)?.length ?? 0;
+  const operators = (code.match(/[[.+\-*<&|!]|\b(?:if|when|unless)\b/g) ?? []).length;
   if (operators > LIMITS.policyOperatorsMaxCount) refuse(`${what} chains too many operators`);
 }
 

@@ -70,7 +70,7 @@ export interface SystemPrincipal {
 
 export type Principal = UserPrincipal | WorkloadPrincipal | SystemPrincipal;
 
-const ROLE_LISTS = new WeakMap<UserIdentity, Map<string, UserPrincipal>>();
+const ROLE_LISTS = new WeakMap<UserIdentity, Map<string | undefined, UserPrincipal>>();
 
 /** The user as seen at one place: roles granted for all tenants or for this one. Memoised per identity object. */
 export function userAt(identity: UserIdentity, tenantId: string | undefined): UserPrincipal {
@@ -79,8 +79,7 @@ export function userAt(identity: UserIdentity, tenantId: string | undefined): Us
     places = new Map();
     ROLE_LISTS.set(identity, places);
   }
-  const place = tenantId ?? '';
-  const known = places.get(place);
+  const known = places.get(tenantId);
   if (known !== undefined) return known;
   const here = identity.grants.filter((grant) => grant.tenantId === '*' || grant.tenantId === tenantId);
   const principal: UserPrincipal = {
@@ -91,7 +90,7 @@ export function userAt(identity: UserIdentity, tenantId: string | undefined): Us
     identity,
     assigned: here.some((grant) => grant.role === 'engineer' && grant.tenantId !== '*'),
   };
-  places.set(place, principal);
+  places.set(tenantId, principal);
   return principal;
 }
 

@@ -72,6 +72,7 @@ export const LIMITS = {
   /** Refusals that become events of their own: of one source (a principal; an address), and of all together. The rest is counted. */
   denialEventsBurst: 300,
   denialEventsPerSecond: 1,
+  denialSourcesMaxCount: 10_000,
   denialEventsBurstInAll: 3_000,
   denialEventsPerSecondInAll: 10,
   denialSummaryEveryMs: MINUTE,
@@ -86,7 +87,6 @@ export const LIMITS = {
   sentAssertionBackdateMaxSeconds: 30,
   providerEndpointMaxChars: 1_024,
   addressMaxChars: 64,
-  networkCacheEntries: 1_024,
   /** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
   policyOperatorsMaxCount: 128,
   progressPollMs: 300,

@@ -3,7 +3,9 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { WorkloadAuthenticator } from '../../src/access/authenticate.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WorkloadStore } from '../../src/cell/workloads.ts';
+import type { Lookup } from '../../src/cell/access.ts';
+import type { TokenRow, TokenStore } from '../../src/cell/tokens.ts';
+import type { WorkloadRow, WorkloadStore } from '../../src/cell/workloads.ts';
 import { publicKeyId } from '../../src/crypto/public-key.ts';
 import { parseToken, type TokenType } from '../../src/crypto/token.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
@@ -19,7 +21,7 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import { checksumOf, forgedFrom } from '../kit/forged.ts';
 import { testHome, testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, START_MS, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
 
@@ -168,6 +170,11 @@ const LOSSES: readonly {
     token: (f) => f.assert('one'),
     lose: (f) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'signing')),
   },
+  {
+    what: 'its workload’s time, of a token for a signed assertion',
+    token: (f) => f.assert('one'),
+    lose: (f) => f.tenant.clock.pass(86_400_000),
+  },
   { what: 'its time', token: (f) => f.exchange(f.secret), lose: (f) => f.tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs) },
   { what: 'the time of its workload', token: (f) => f.direct(), lose: (f) => f.tenant.clock.pass(86_400_000) },
 ];
@@ -209,11 +216,143 @@ describe('a principal that loses', () => {
     expect(await withKeys(null)).toBeUndefined();
   });
 
+  it('a client secret, or its workload, gets no more tokens for it', async () => {
+    for (const lose of [
+      (f: Furnished) => f.vault.submit((job) => revokeToken(job, f.admin(), 'sync', idOf(f.secret))),
+      (f: Furnished) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'sync')),
+      (f: Furnished) => f.tenant.clock.pass(86_400_000),
+    ]) {
+      const f = await furnished();
+      expect(await outcomeOf(f.exchange(f.secret))).toBe('ok');
+      await lose(f);
+      expect(await outcomeOf(f.exchange(f.secret))).toBe('unauthenticated');
+    }
+  });
+
   it('is named in its events by what it showed: the token, the client secret, or the key', async () => {
     const f = await furnished();
     await f.exchange(f.secret);
     await f.assert('one');
     const exchanges = eventsOf(f.tenant.sql).filter((event) => event['action'] === 'token.exchange');
     expect(exchanges.map((event) => (event['actor'] as { token: string }).token)).toEqual([idOf(f.secret), publicKeyId(f.jwk)]);
+  });
+});
+
+/** An authenticator over rows as a test says, and what it asked for. */
+async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadRow> | undefined = {}) {
+  const f = await furnished();
+  const asked: string[] = [];
+  const used: string[] = [];
+  const { around } = f.vault;
+  const { core, workloads } = inside(f.vault);
+  const access = await f.exchange(f.secret);
+  const looked = <T>(use: (lookup: Lookup) => T) => f.vault.lookup('test', (lookup) => use(lookup));
+  const [token, secret] = looked((lookup) => [access, f.secret].map((text) => core.tokens.find(lookup, idOf(text))));
+  const sync = looked((lookup) => workloads.find(lookup, token?.subject_id ?? ''));
+  const rows = [
+    { ...token, ...tokens[0] },
+    { ...secret, ...tokens[1] },
+  ].slice(0, tokens.length);
+  const authenticator = new WorkloadAuthenticator(
+    {
+      find: (_lookup: Lookup, id: string) => {
+        asked.push(id);
+        return rows.find((row) => row.public_id === id);
+      },
+      markUsed: (_books: unknown, id: string) => void used.push(id),
+      whenRevoked: () => {},
+    } as unknown as TokenStore,
+    {
+      find: () => (workload === undefined ? undefined : { ...sync, ...workload }),
+      markUsed: (_books: unknown, id: string) => void used.push(id),
+      whenChanged: () => {},
+    } as unknown as WorkloadStore,
+    around.root.subkey('token-pepper'),
+    f.tenant.clock,
+  );
+  // It has ended, which only real stores ask.
+  const books = await f.vault.submit((job) => job.door.keepBooks('authentication', (given) => given));
+  const booked = <T>(use: (given: typeof books) => T) => use(books);
+  const show = (text = access) => booked((books) => authenticator.byToken(books, text));
+  const showSecret = () => looked((lookup) => authenticator.byClientSecret(lookup, f.secret));
+  return { f, booked, authenticator, asked, used, access, sync: sync as WorkloadRow, show, showSecret };
+}
+
+describe('what an access token rests on', () => {
+  it('is its row, its workload and the client secret of the same workload it was exchanged for', async () => {
+    expect((await overRows([{}, {}])).show()?.name).toBe('sync');
+    expect((await overRows([])).show(), 'no row').toBeUndefined();
+    expect((await overRows([{}])).show(), 'no client secret').toBeUndefined();
+    expect((await overRows([{}, { revoked_at: 1 }])).show(), 'a revoked client secret').toBeUndefined();
+    expect((await overRows([{}, { subject_id: 'wkl_other' }])).show(), 'another’s client secret').toBeUndefined();
+    expect((await overRows([{ revoked_at: 1 }, {}])).show(), 'a revoked token').toBeUndefined();
+    expect((await overRows([{ type: 'wlk' }, {}])).show(), 'a row of another type').toBeUndefined();
+    expect((await overRows([{}, {}], { revoked_at: 1 })).show(), 'a revoked workload').toBeUndefined();
+    const orphan = await overRows([{}, {}]);
+    expect(orphan.showSecret()?.name).toBe('sync');
+  });
+
+  it('ends with the first of them to the millisecond', async () => {
+    for (const [token, workload] of [
+      [1, 1_000],
+      [1_000, 1],
+    ] as const) {
+      const at = START_MS;
+      const { f, show, showSecret } = await overRows([{ expires_at: at + token }, { expires_at: at + token }], { expires_at: at + workload }); // biome-ignore format: one line
+      expect([show()?.expiresAtMs, showSecret()?.expiresAtMs]).toEqual([at + 1, at + 1]);
+      f.tenant.clock.pass(1);
+      expect([show(), showSecret()]).toEqual([undefined, undefined]);
+    }
+  });
+
+  it('of an assertion is a live workload that has the key', async () => {
+    const { f, authenticator, sync } = await overRows([{}, {}]);
+    const row = { ...sync, jwks: JSON.stringify({ keys: [f.jwk] }) };
+    const keyId = publicKeyId(f.jwk);
+    expect(authenticator.byProof(row, keyId)).toMatchObject({ id: row.id, tokenId: keyId, expiresAtMs: row.expires_at });
+    expect(authenticator.byProof(row, 'jwk_other'), 'another key').toBeUndefined();
+    expect(authenticator.byProof({ ...row, revoked_at: 1 }, keyId), 'revoked').toBeUndefined();
+    f.tenant.clock.pass(row.expires_at - f.tenant.clock.now() - 1);
+    expect(authenticator.byProof(row, keyId)?.id).toBe(row.id);
+    f.tenant.clock.pass(1);
+    expect(authenticator.byProof(row, keyId), 'expired').toBeUndefined();
+  });
+});
+
+describe('a token that is shown again and again', () => {
+  it('is looked up once, until it is forgotten', async () => {
+    const { authenticator, asked, access, show } = await overRows([{}, {}]);
+    for (let i = 0; i < 3; i++) show();
+    expect(asked.filter((id) => id === idOf(access))).toHaveLength(1);
+    authenticator.forget();
+    show();
+    expect(asked.filter((id) => id === idOf(access))).toHaveLength(2);
+  });
+
+  it('is marked as used with its workload once a minute, and again when the marks may have been lost', async () => {
+    const { f, authenticator, used, access, sync, show } = await overRows([{}, {}]);
+    const marks = [idOf(access), sync.id];
+    const newMarks = (passMs: number) => {
+      f.tenant.clock.pass(passMs);
+      show();
+      return used.splice(0);
+    };
+    expect(newMarks(0)).toEqual(marks);
+    expect(newMarks(LIMITS.lastUsedResolutionMs - 1)).toEqual([]);
+    expect(newMarks(1)).toEqual(marks);
+    expect(newMarks(1)).toEqual([]);
+    authenticator.forget();
+    expect(newMarks(0)).toEqual(marks);
+  });
+
+  it('is not marked as used by a client secret alone, which may come from where it must not, but once that is proven', async () => {
+    const { f, booked, authenticator, used, sync, showSecret } = await overRows([{}, {}]);
+    const principal = showSecret()!;
+    expect(used).toEqual([]);
+    booked((books) => authenticator.markProven(books, principal));
+    expect(used.splice(0)).toEqual([idOf(f.secret), sync.id]);
+    const assertion = { ...principal, tokenId: 'jwk_made-up', tokenType: 'assertion' };
+    booked((books) => authenticator.markProven(books, assertion));
+    expect(used, 'a key has no row to mark').toEqual([sync.id]);
   });
 });

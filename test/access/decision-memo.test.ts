@@ -53,6 +53,25 @@ describe('a remembered decision', () => {
     expect(answers).toEqual(new Set([true, false]));
   });
 
+  it('answers no other question even where all else is the same: another operation, another thing', () => {
+    const authorizer = testAuthorizer();
+    const unproven = { ...FRESH, mfaFresh: false };
+    const memo: DecisionMemo = {};
+    const ask = (p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource) =>
+      authorizer.decide(p, operation, r, unproven, memo).allow;
+    expect([ask(AUDITOR, 'credential.describe', STAGING), ask(AUDITOR, 'credential.read', STAGING)]).toEqual([true, false]);
+    expect([ask(OWNER, 'credential.read', STAGING), ask(OWNER, 'credential.read', PRODUCTION)]).toEqual([true, false]);
+    expect([ask(OWNER, 'credential.put', STAGING), ask(AUDITOR, 'credential.put', STAGING)]).toEqual([true, false]);
+  });
+
+  it('is none where the evaluation failed: the next time is a fresh look', () => {
+    const overflows = '@id("overflows") forbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };';
+    const authorizer = testAuthorizer({ 'guardrails/extra': overflows });
+    const memo: DecisionMemo = {};
+    for (let i = 0; i < 3; i++) authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    expect(authorizer.counters).toEqual({ hits: 0, misses: 3, failures: 3 });
+  });
+
   it('is gone when the authorizer forgets', () => {
     const authorizer = testAuthorizer();
     const memo: DecisionMemo = {};

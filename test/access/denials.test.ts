@@ -83,6 +83,29 @@ describe('denials', () => {
     expect(own).toBe(LIMITS.denialEventsBurstInAll);
   });
 
+  it('are summed up by one event a minute, a single one too, and a minute without any leaves none', () => {
+    const wakes: (() => void)[] = [];
+    const written: number[] = [];
+    const denials = new Denials({
+      clock: new TestClock(),
+      later: (delayMs, task) => {
+        expect(delayMs).toBe(LIMITS.denialSummaryEveryMs);
+        wakes.push(task);
+      },
+      write: async (count) => void written.push(count),
+    });
+    denials.flush();
+    for (let i = 0; i < 5; i++) denials.count();
+    expect(wakes).toHaveLength(1);
+    wakes.shift()?.();
+    denials.count();
+    expect(wakes).toHaveLength(1);
+    wakes.shift()?.();
+    denials.flush();
+    expect(written).toEqual([5, 1]);
+    expect(wakes).toEqual([]);
+  });
+
   it('that could not be written are written with the next', async () => {
     const wakes: (() => void)[] = [];
     const written: number[] = [];

@@ -4,10 +4,13 @@ import { Authorizer } from '../../src/access/authorizer.ts';
 import type { Found } from '../../src/access/guard.ts';
 import type { Caller } from '../../src/access/principals.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
+import { sha256OfText } from '../../src/crypto/primitives.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { cedarEngine, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
 import { testTeam } from '../kit/homes.ts';
-import { eventsOf, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+import { eventsOf, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const CREDENTIAL = { type: 'Credential', tenant: 'ten_made-up', environment: 'staging' } as const;
 const found = <S>(subject: S): Found<S> => ({
@@ -77,16 +80,23 @@ describe('what failed while it was done', () => {
 
   it('leaves nothing at all where the storage failed: the batch is lost with it', async () => {
     for (const code of ['storage_full', 'storage_unavailable'] as const) {
-      const tenant = await testTenant();
-      const error = new KeyturnError(code, 'x');
-      const looking = await left(tenant, (job) => job.door.enter(admin(tenant), 'credential.put', throwing(error), () => {}));
-      const doing = await left(tenant, (job) =>
-        job.door.enter(admin(tenant), 'credential.put', () => found(true), throwing(error)),
-      );
-      expect([looking, doing]).toEqual([
-        { end: code, events: [] },
-        { end: code, events: [] },
-      ]);
+      const sql = new SqlSpy(openNodeSql(':memory:'));
+      const tenant = await testTenant({ sql });
+      const caller = { ...admin(tenant), source: { address: '203.0.113.9', userAgent: 'not seen before' } };
+      let askedBefore = 0;
+      const breaking = () => {
+        askedBefore = sql.log.length;
+        throw new KeyturnError(code, 'x');
+      };
+      const ends: unknown[] = [];
+      for (const find of [breaking, () => found(true)]) {
+        const { end, events } = await left(tenant, (job) => job.door.enter(caller, 'credential.put', find, breaking));
+        // INVARIANT: SQLite may have ended the transaction already: what is written after that would stay.
+        const asked = sql.log.slice(askedBefore);
+        ends.push({ end, events, asked: asked.slice(0, asked.indexOf('rollback') + 1) });
+      }
+      const nothing = { end: code, events: [], asked: ['rollback'] };
+      expect(ends).toEqual([nothing, nothing]);
     }
   });
 });
@@ -168,6 +178,99 @@ describe('an event', () => {
     const mayNot = await ask(tenant.user(['engineer'], 'elsewhere'));
     expect(mayNot).toMatchObject({ end: 'not_found', events: [{ outcome: 'denied' }] });
     expect(mayNot.events[0]?.['reason']).not.toBe('not_found');
+  });
+});
+
+describe('the target of an event', () => {
+  const target = { type: 'credential', name: 'stripe', environment: 'staging' };
+  const auditor = (tenant: TestTenant) => tenant.user(['auditor'], 'everywhere');
+  const targetOf = async (caller: 'auditor' | 'admin', given: Found<true | undefined>) => {
+    const tenant = await testTenant();
+    const asking = caller === 'admin' ? admin(tenant) : auditor(tenant);
+    const { events } = await left(tenant, (job) =>
+      job.door.enter(
+        asking,
+        'credential.put',
+        () => given,
+        () => {},
+      ),
+    );
+    expect(events).toHaveLength(1);
+    return events[0]?.['target'];
+  };
+
+  it('has the name of a credential that is there, also in a denial', async () => {
+    const there = { ...found(true as const), target: { ...target, id: 'crd_made-up' } };
+    expect(await targetOf('admin', there)).toEqual(there.target);
+    expect(await targetOf('auditor', there)).toEqual(there.target);
+  });
+
+  it('has only a hash of the name of one that is not there, which may be a secret in the wrong field', async () => {
+    const name_sha256 = Buffer.from(sha256OfText('stripe')).toString('hex');
+    const hashed = { type: 'credential', environment: 'staging', name_sha256 };
+    for (const caller of ['admin', 'auditor'] as const)
+      expect(await targetOf(caller, { ...found(undefined), target })).toEqual(hashed);
+  });
+
+  it('has the name of every other kind of thing, and none where there is none', async () => {
+    const environment = { type: 'environment', name: 'later' };
+    expect(await targetOf('auditor', { ...found(true as const), target: environment })).toEqual(environment);
+    expect(await targetOf('auditor', { ...found(true as const), target: { type: 'credential' } })).toEqual({
+      type: 'credential',
+    });
+  });
+});
+
+describe('who may not do it', () => {
+  const ask = (tenant: TestTenant, caller: Caller, operation: 'credential.read' | 'credential.put', there: boolean) =>
+    left(tenant, (job) =>
+      job.door.enter(
+        caller,
+        operation,
+        () => found(there ? true : undefined),
+        () => {},
+      ),
+    );
+
+  it('is told that a thing is missing before being asked for a proof that would not help', async () => {
+    const tenant = await testTenant();
+    const owner = tenant.user(['owner'], 'everywhere');
+    expect((await ask(tenant, owner, 'credential.read', true)).end).toBe('insufficient_user_authentication');
+    expect((await ask(tenant, owner, 'credential.read', false)).end).toBe('not_found');
+    const production = (there: boolean) =>
+      left(tenant, (job) =>
+        job.door.enter(
+          owner,
+          'credential.read',
+          () => ({ ...found(there ? true : undefined), resource: { ...CREDENTIAL, environment: 'production' } }),
+          () => {},
+        ),
+      );
+    expect((await production(true)).end).toBe('insufficient_user_authentication');
+    expect((await production(false)).end).toBe('not_found');
+  });
+
+  it('is told no where the thing is, and that there is none where it is not', async () => {
+    const tenant = await testTenant();
+    const auditor = tenant.user(['auditor'], 'everywhere');
+    expect((await ask(tenant, auditor, 'credential.put', true)).end).toBe('forbidden');
+    expect((await ask(tenant, auditor, 'credential.put', false)).end).toBe('not_found');
+  });
+
+  it('as a workload without a request, as the scheduler has none, is in none of its networks', async () => {
+    const tenant = await testTenant();
+    const { text } = await workloadToken(tenant, { networks: ['127.0.0.0/8'] });
+    const { end } = await left(tenant, (job) => {
+      const principal = job.door.authenticate(tenant.token(text));
+      job.door.enterAs(
+        principal,
+        undefined,
+        'credential.read',
+        () => found(true),
+        () => {},
+      );
+    });
+    expect(['forbidden', 'not_found']).toContain(end);
   });
 });
 

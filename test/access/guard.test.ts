@@ -247,6 +247,44 @@ describe('a job', () => {
     // Inside a batch the kept one is as good as the one that is given: there is one a vault.
     await vault.submit((given) => expect(given).toBe(job));
   });
+
+  it('of a lookup, of bookkeeping and of the installation itself ends with it, too, also when it throws', async () => {
+    const tenant = await testTenant();
+    const { door, auditResource } = inside(tenant.vault);
+    const input = { action: 'x', actor: { type: 'system', id: 'x' }, reason: 'x', request: 'x', target: { type: 'x' } } as const;
+    const kept: Lookup[] = [];
+    const keep = (access: Lookup) => {
+      access.check();
+      kept.push(access);
+      throw new RangeError('made up');
+    };
+    for (const enter of [
+      () => door.lookup('x', keep),
+      () => door.keepBooks('purge', keep),
+      () => door.record(input, keep),
+      () => door.enterAsSystem('refresh', 'credential.rotate', () => ({ resource: auditResource, target: { type: 'x' }, subject: true }), keep), // biome-ignore format: one line
+    ])
+      await outcome(tenant.vault.submit(enter));
+    expect(kept.length).toBeGreaterThanOrEqual(3);
+    for (const access of kept) expect(() => access.check()).toThrow('this access has ended');
+  });
+
+  it('changes rows only for an operation that changes state', async () => {
+    const tenant = await testTenant();
+    const caller = tenant.user(['admin'], 'everywhere');
+    const find = () => ({
+      resource: { type: 'Credential', tenant: tenant.vault.tenant.id, environment: 'staging' } as const,
+      target: { type: 'credential' },
+      subject: true as const,
+    });
+    await tenant.vault.submit((job) => {
+      job.door.enter(caller, 'credential.describe', find, (access) => {
+        expect(access).toBeInstanceOf(ReadAccess);
+        expect(access).not.toBeInstanceOf(WriteAccess);
+      });
+      job.door.enter(caller, 'credential.put', find, (access) => expect(access).toBeInstanceOf(WriteAccess));
+    });
+  });
 });
 
 // Negative compile tests: `npm run check` fails when one of these lines begins to compile. None of it runs.

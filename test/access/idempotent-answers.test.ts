@@ -4,6 +4,7 @@ import { Door } from '../../src/access/guard.ts';
 import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { authorizer, eventsOf, inside, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const REPEAT = { key: 'k1', hash: new Uint8Array(32) };
@@ -37,7 +38,9 @@ async function doorOf(tenant: TestTenant) {
         return { kept: { status: 201, body: bytes(`{"made":${value}}`) }, value };
       }),
     );
-  return { state, ask };
+  /** The same request, without a key. */
+  const askPlainly = (caller: Caller) => vault.submit(() => door.enter(caller, 'environment.create', find, () => ++state.made));
+  return { state, ask, askPlainly };
 }
 
 const codeOf = (work: Promise<unknown>) =>
@@ -88,6 +91,42 @@ describe('a repeated request', () => {
     const demoted = { ...admin, user: { ...admin.user!, grants: [{ role: 'auditor' as const, tenantId: '*' }] } };
     expect(await codeOf(ask(demoted))).toBe('forbidden');
     expect(state.made).toBe(3);
+  });
+
+  it('is one only with its key: the same request without a key is made anew, whatever was asked before it', async () => {
+    const tenant = await testTenant();
+    const { ask, askPlainly } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    await ask(admin);
+    await ask(admin);
+    expect(await askPlainly(admin)).toBe(2);
+    expect(await ask(admin, { ...REPEAT, key: 'k2' })).toEqual({ kind: 'first', value: 3 });
+  });
+
+  it('gets the kept answer for a day and not a moment longer; then it is made anew, and the old answer is gone', async () => {
+    const tenant = await testTenant();
+    const { ask } = await doorOf(tenant);
+    const admin = tenant.user(['admin'], 'everywhere');
+    const kept = () => tenant.sql.all('SELECT idempotency_key FROM idempotency').map((row) => row['idempotency_key']);
+    await ask(admin);
+    tenant.clock.pass(LIMITS.idempotencyKeepMs - 1);
+    expect((await ask(admin)).kind).toBe('repeated');
+    tenant.clock.pass(1);
+    expect(await ask(admin)).toEqual({ kind: 'first', value: 2 });
+    tenant.clock.pass(LIMITS.idempotencyKeepMs + 1);
+    await ask(admin, { ...REPEAT, key: 'k2' });
+    expect(kept()).toEqual(['k2']);
+  });
+
+  it('costs one use of the key that seals what is kept, and its repetitions none', async () => {
+    const tenant = await testTenant();
+    const { ask } = await doorOf(tenant);
+    const uses = () => Number(tenant.sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'api_key'")?.['n']);
+    const before = uses();
+    const admin = tenant.user(['admin'], 'everywhere');
+    await ask(admin);
+    await ask(admin);
+    expect(uses()).toBe(before + 1);
   });
 
   it('with other content is refused, and that is an event', async () => {

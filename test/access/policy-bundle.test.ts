@@ -7,6 +7,7 @@ import {
   Authorizer,
 } from '../../src/access/authorizer.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { cedarEngine, shippedPolicies, testAuthorizer } from '../kit/cedar.ts';
 
 const OWNER: AuthorizationPrincipal = { type: 'User', id: 'usr_made-up', revision: 1, roles: ['owner'] };
@@ -88,6 +89,12 @@ describe('a bundle is refused whole', () => {
       { policies: { 'roles/extra': '// \uFFFD\n@id("x") permit (principal, action, resource);' } },
       'not valid UTF-8',
     ],
+    [
+      'with a zero byte in a file',
+      { policies: { 'roles/extra': '// \0\n@id("x") permit (principal, action, resource);' } },
+      'not valid UTF-8',
+    ],
+    ['with a schema that is nested too deeply', { schema: `${'('.repeat(100)}` }, 'the policy schema is nested too deeply'],
     ['with a schema that does not parse', { schema: 'entity' }, 'schema does not parse'],
     ['with an operation less', { schema: shippedPolicies().schema.replace('"audit.verify", ', '') }, 'are not the operations'],
     [
@@ -107,6 +114,39 @@ describe('a bundle is refused whole', () => {
     });
     expect(error.evidence).toContain('canary');
     expect(error.message).not.toContain('canary');
+    expect(refusal({ policies: { 'roles/owner': '@id("x") permit (canary' } }).evidence).not.toBe('');
+    expect(refusal({ without: 'roles/owner' }).evidence).toBeUndefined();
+  });
+
+  it('also for a warning of the engine that is about no policy in particular', () => {
+    const warning = { message: 'a canary of the engine' };
+    const validate = (): ReturnType<typeof cedarEngine.validate> => ({
+      type: 'success',
+      validationErrors: [],
+      validationWarnings: [],
+      otherWarnings: [warning],
+    });
+    const load = () => new Authorizer({ ...cedarEngine, validate }, shippedPolicies());
+    expect(load).toThrow(
+      expect.objectContaining({ message: 'the policies do not fit the schema', evidence: 'a canary of the engine' }),
+    );
+  });
+
+  it('at the bounds themselves: what reaches one is taken, and one step more is refused', () => {
+    const extra = (text: string) => () => testAuthorizer({ 'roles/extra': text });
+    const plain = '@id("x") permit (principal, action, resource) when';
+    // Of the bodies of `when` the braces are one level, and `when` itself is one operator.
+    const nested = (depth: number) => `${plain} { ${'('.repeat(depth - 1)}true${')'.repeat(depth - 1)} };`;
+    expect(extra(nested(LIMITS.bodyMaxDepth))).not.toThrow();
+    expect(extra(nested(LIMITS.bodyMaxDepth + 1))).toThrow('nested too deeply');
+    const chained = (operators: number) => `${plain} { ${'1 + '.repeat(operators - 1)}1 == 1 };`;
+    expect(extra(chained(LIMITS.policyOperatorsMaxCount))).not.toThrow();
+    expect(extra(chained(LIMITS.policyOperatorsMaxCount + 1))).toThrow('chains too many operators');
+    const shipped = shippedPolicies();
+    const used = [shipped.schema, ...Object.values(shipped.policies), `${plain} { true };//`].join('');
+    const filled = (bytes: number) => `${plain} { true };//${'x'.repeat(bytes - Buffer.byteLength(used))}`;
+    expect(extra(filled(LIMITS.bodyMaxBytes))).not.toThrow();
+    expect(extra(filled(LIMITS.bodyMaxBytes + 1))).toThrow('too large');
   });
 
   const policy = (condition: string) => `@id("x") permit (principal, action, resource) when { ${condition} };`;

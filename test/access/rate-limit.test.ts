@@ -21,6 +21,19 @@ describe('a rate limit', () => {
     expect([0, 1, 2].map(() => limit.take('a', T0_MS + 1e9).ok)).toEqual([true, true, false]);
   });
 
+  test('gives a caller whose bucket is empty nothing more at the same instant, however high the rate', () => {
+    const limit = new RateLimit({ burst: 2, perSecond: 1_000, maxKeys: 10 });
+    expect([0, 1, 2, 3].map(() => limit.take('a', T0_MS).ok)).toEqual([true, true, false, false]);
+  });
+
+  test('tells who is let through to wait for nothing', () => {
+    const limit = new RateLimit({ burst: 2, perSecond: 1, maxKeys: 10 });
+    expect(limit.peek('a', T0_MS)).toEqual({ ok: true, remaining: 2, retryAfterSeconds: 0 });
+    expect(limit.take('a', T0_MS)).toEqual({ ok: true, remaining: 1, retryAfterSeconds: 0 });
+    expect(limit.peek('a', T0_MS)).toEqual({ ok: true, remaining: 1, retryAfterSeconds: 0 });
+    expect(limit.take('a', T0_MS)).toEqual({ ok: true, remaining: 0, retryAfterSeconds: 0 });
+  });
+
   test('keeps callers apart', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1, maxKeys: 10 });
     expect(limit.take('a', T0_MS).ok).toBe(true);
@@ -65,6 +78,7 @@ describe('a rate limit', () => {
       { burst: 0, perSecond: 1, maxKeys: 1 },
       { burst: 1, perSecond: 0, maxKeys: 1 },
       { burst: Number.NaN, perSecond: 1, maxKeys: 1 },
+      { burst: 1, perSecond: 1, maxKeys: 0 },
     ]) {
       expect(() => new RateLimit(options)).toThrow(KeyturnError);
     }

@@ -36,11 +36,13 @@ export function noteEntries(file: string, text: string): string {
     .reduce((out, { at, what }) => out.slice(0, at) + what + out.slice(at), text);
 }
 
-export function readReach(folder: string): Reach {
+/** The map in `folder`, as far as tests under one of `asked` go. */
+export function readReach(folder: string, asked: readonly string[]): Reach {
   const testsOf = new Map<string, string[]>();
   const millisecondsOf = new Map<string, number>();
   for (const name of readdirSync(folder)) {
     const { test, milliseconds, places } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as Entries;
+    if (!asked.some((prefix) => test.startsWith(prefix))) continue;
     millisecondsOf.set(test, milliseconds);
     for (const place of places) {
       const file = place.slice(0, place.indexOf('#') + 1);

@@ -65,6 +65,7 @@ const { values: given } = parseArgs({
     count: { type: 'string' },
     paths: { type: 'string' },
     lines: { type: 'string' },
+    tests: { type: 'string' },
     workers: { type: 'string', default: '2' },
     quick: { type: 'boolean', default: false },
     slow: { type: 'boolean', default: false },
@@ -80,6 +81,7 @@ const usage = `npm run test:mutation -- [options]
   --count N        how many changes (${FULL_COUNT}); "all" for every one
   --paths a,b      folders, files or patterns (${PATHS.join(',')})
   --lines a:1-9    only these lines of a file
+  --tests a,b      ask only these folders or files of tests: quick, but what survives may be noticed elsewhere
   --workers N      copies of the tree at work at once (2)
   --slow           asks the conformance suite and the simulator too
   --same-reach     keep the map of which test enters which function although sources or tests changed
@@ -154,7 +156,7 @@ async function reachOf(copies: Copies, tests: readonly string[]): Promise<Reach>
     rmSync(last, { recursive: true, force: true });
     cpSync(folder, last, { recursive: true });
   }
-  return readReach(folder);
+  return readReach(folder, tests);
 }
 
 /** A test that fails without a change would notice everything. */
@@ -269,7 +271,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
   if (given.quick) setTimeout(end, QUICK.seconds * 1000).unref();
   try {
-    const reach = await reachOf(copies, given.slow ? [...TESTS, ...SLOW_TESTS] : TESTS);
+    const reach = await reachOf(copies, given.tests?.split(',') ?? (given.slow ? [...TESTS, ...SLOW_TESTS] : TESTS));
     console.log(`${reach.millisecondsOf.size} test files pass unchanged (${secondsPassed()} s)`);
     await run.all(copies, reach);
   } finally {

@@ -42,6 +42,7 @@ describe('a change', () => {
     "const x = 'a' + `b`;",
     'class A { constructor(b) { this.#b = b; } #b; }',
     'bytes.fill(0);',
+    'const x = a.toString();',
     'export type { A } from "./b.ts";',
   ])('is not made in %s', (text) => {
     expect(changes(text)).toEqual([]);

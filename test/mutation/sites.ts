@@ -162,7 +162,8 @@ function ofCall(node: Node, source: (of: unknown) => string): Change[] {
   const callee = node['callee'] as Node;
   const property = callee['property'];
   if (callee.type !== 'MemberExpression' || !isNode(property)) return [];
-  const other = CALLS[source(property)];
+  const name = source(property);
+  const other = Object.hasOwn(CALLS, name) ? CALLS[name] : undefined;
   return other === undefined || (['min', 'max'].includes(other) && source(callee['object']) !== 'Math')
     ? []
     : [['call', property, other]];
