@@ -1,6 +1,7 @@
 // A database that an earlier build wrote is brought up to date with everything in it: values, row checks, log.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/access/principals.ts';
 import { ExportVerifier } from '../../src/audit/verify-export.ts';
 import { NO_FAULTS } from '../../src/base/faults.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -13,12 +14,12 @@ import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listVersions } from '../../src/vault/describe-credential.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
-import { readCredential } from '../../src/vault/read-credential.ts';
+import { prepareVersion, readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
-import { inside, TestClock, testEntropy } from '../kit/vaults.ts';
+import { changing, inside, TestClock, testEntropy } from '../kit/vaults.ts';
 
 const vector = (name: string) => readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8');
 const FROZEN = vector('tenant-schema-1.sql');
@@ -34,7 +35,21 @@ const LANDED: Readonly<Record<string, (sql: Sql) => void>> = {
     sql.script('DROP INDEX credential_ended; DELETE FROM schema_step WHERE version = 3;');
   },
   'schema 3': (sql) => sql.script(FROZEN_3),
+  'schema 4': (sql) => sql.script(vector('tenant-schema-4.sql')),
+  'schema 5': (sql) => sql.script(vector('tenant-schema-5.sql')),
+  'schema 6': (sql) => sql.script(vector('tenant-schema-6.sql')),
+  'schema 7': (sql) => sql.script(vector('tenant-schema-7.sql')),
+  'schema 8': (sql) => sql.script(vector('tenant-schema-8.sql')),
 };
+/** What the build that froze a vector wrote itself (test/vectors/make-schemas.ts), with its map already or not. */
+const WRITTEN = ['schema 4', 'schema 5', 'schema 6', 'schema 7', 'schema 8'] as const;
+const WITHOUT_MAP = Object.keys(LANDED).filter((schema) => schema !== 'schema 8');
+
+/** The tokens that a vector names in its first lines. */
+function tokensIn(name: string): Record<string, string> {
+  const lines = vector(name).matchAll(/^-- token, (.+): (kt_\S+)$/gm);
+  return Object.fromEntries([...lines].map(([, what = '', text = '']) => [what, text]));
+}
 
 const AROUND = {
   entropy: testEntropy,
@@ -130,7 +145,7 @@ const damagedIn = (job: TenantJob) =>
     .map(({ part }) => part);
 const lastNote = (sql: Sql) => String(sql.get('SELECT note FROM checkpoint ORDER BY size DESC')?.['note']);
 
-describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
+describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
   it('is taken into the map with every row it holds, in whatever state, once', async () => {
     const { sql, vault } = openFrozen(schema);
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
@@ -201,6 +216,118 @@ describe.each(Object.keys(LANDED))('a database of %s', (schema) => {
       ).not.toBe('ok');
       expect(sql.all<Row>('SELECT * FROM token')).toEqual(before);
     }
+  });
+});
+
+/** Opens each part of each version that has a value, whatever became of its credential; returns how many. */
+function openedIn(vault: TenantVault, sql: Sql): Promise<number> {
+  const versions = sql.all<{ id: string; version: number }>(
+    'SELECT credential_id AS id, version FROM credential_version WHERE value IS NOT NULL',
+  );
+  return vault.submit((job) => {
+    let opened = 0;
+    changing(job, (access) => {
+      for (const { id, version } of versions) {
+        const stored = job.credentials.findVersion(access, id, version);
+        if (stored === undefined) throw new Error(`version ${version} of ${id} is gone`);
+        for (const part of ['value', 'retained'] as const) {
+          if (stored[part] === null) continue;
+          prepareVersion(job, job.credentials.byId(access, id), stored, part).open();
+          opened += 1;
+        }
+      }
+    });
+    return opened;
+  });
+}
+
+describe.each(WRITTEN)('what the build of %s wrote', (schema) => {
+  it('is whole in the present schema: every row in every state, every value, every token, the log', async () => {
+    const name = `tenant-${schema.replace(' ', '-')}.sql`;
+    const { sql, vault, owner } = openFrozen(schema, { anchored: schema === 'schema 8' });
+    expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
+    await vault.submit(() => {});
+    expect(damagedIn(inside(vault))).toEqual([]);
+    const counts = new Map(partsOf(inside(vault)).map(({ part, looked }) => [part, looked]));
+    for (const { table } of ANCHORED_TABLES.filter(({ cells }) => cells.includes('tenant')))
+      expect(counts.get(table), table).toBeGreaterThan(0);
+    const read = async (caller: Caller, credential: string, version?: number) => {
+      const input = { environment: 'staging', name: credential, version, stage: undefined };
+      return new TextDecoder().decode((await vault.submit((job) => readCredential(job, caller, input))).body);
+    };
+    expect(await openedIn(vault, sql)).toBeGreaterThan(15);
+    expect(await read(owner(), 'own-key')).toContain('own-key-2-not-a-real-secret');
+    expect(await read(owner(), 'own-key', 1)).toContain('own-key-1-not-a-real-secret');
+    expect(await read(owner(), 'own-grant')).toContain('own-access-not-a-real-secret');
+    if (schema >= 'schema 6') expect(await read(owner(), 'Team/Own-Key')).toContain('named-key-not-a-real-secret');
+    expect(await outcomeOf(read(owner(), 'own-deleted'))).toBe('gone');
+    expect(await outcomeOf(read(owner(), 'own-destroyed'))).not.toBe('ok');
+    const tokens = tokensIn(name);
+    expect(Object.keys(tokens)).toHaveLength(3);
+    for (const [what, token] of Object.entries(tokens))
+      expect(await outcomeOf(read({ ...owner(), user: undefined, token }, 'own-key')), what).toBe(
+        what === 'good' ? 'ok' : 'unauthenticated',
+      );
+    if (schema >= 'schema 7') expect(sql.get('SELECT count(*) AS n FROM run_step WHERE evidence IS NOT NULL')).toEqual({ n: 1 });
+    const verifier = new ExportVerifier({ verifierKey: vault.verifierKey });
+    let exported = '';
+    for await (const slice of exportAudit(vault, owner())) exported += new TextDecoder().decode(slice);
+    for (const line of exported.trimEnd().split('\n')) verifier.push(line);
+    expect(verifier.finish()).toMatchObject({ findings: [] });
+    const again = openOver(sql, { anchored: true });
+    expect(damagedIn(inside(again.vault))).toEqual([]);
+  });
+});
+
+describe.each([2, 3, 4])('what the build of home schema %i wrote', (version) => {
+  it('is whole in the present schema: every row in every state, every token, the log', async () => {
+    const name = `home-schema-${version}.sql`;
+    const sql = openNodeSql(':memory:');
+    sql.script(vector(name));
+    const clock = new TestClock();
+    clock.pass(60_000);
+    const home = new HomeVault({
+      sql,
+      erasureKey: SecretValue.of(ERASURE_KEY),
+      around: { ...AROUND, clock },
+      authorizer: testAuthorizer(),
+      admit: () => {},
+      opening: { mustExist: true, anchored: version === 4 },
+    });
+    expect(schemaVersion(sql)).toBe(latestSchemaVersion('home'));
+    await home.submit(() => {});
+    expect([...scrub(inside(home).core.rows)].filter((part) => part !== undefined && part.failed + part.missing > 0)).toEqual([]);
+    const tokens = tokensIn(name);
+    expect(Object.fromEntries(Object.entries(tokens).map(([who, token]) => [who, home.identify(token)?.name]))).toEqual({
+      'own-live': 'own-live',
+      'own-left': undefined,
+      'own-revoked': undefined,
+    });
+    const tenants = home.lookup('test', (lookup, view) => view.tenants.list(lookup, '', 10));
+    expect(tenants.map((tenant) => [tenant.name, tenant.state, tenant.anchored])).toEqual([
+      ['acme', 'active', 0],
+      ['beta', 'active', 0],
+      ['own-half', 'creating', 0],
+      ['own-whole', 'active', version === 4 ? 1 : 0],
+    ]);
+    const verifier = new ExportVerifier({ verifierKey: home.verifierKey });
+    let exported = '';
+    const auditor = {
+      token: undefined,
+      source: { address: '127.0.0.1', userAgent: 'vitest' },
+      request: 'req_home',
+      user: {
+        id: 'usr_owner',
+        name: 'someone',
+        revision: 1,
+        bootstrap: true,
+        grants: [{ role: 'owner' as const, tenantId: '*' }],
+        tokenId: 'token',
+      },
+    };
+    for await (const slice of exportAudit(home, auditor)) exported += new TextDecoder().decode(slice);
+    for (const line of exported.trimEnd().split('\n')) verifier.push(line);
+    expect(verifier.finish()).toMatchObject({ findings: [] });
   });
 });
 
