@@ -127,6 +127,9 @@ export const LIMITS = {
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,
 
+  /** HMACs of more than this are made piece by piece: one copy more would cost more than it saves. */
+  hmacOneShotMaxBytes: 16_384,
+
   // anchored state
   /** Of changes that the witness does not keep yet: past this the journal is cut, and continuity rests on the log's tree alone. */
   anchorJournalMaxBytes: 32 * 1024 * 1024,
@@ -151,6 +154,8 @@ export const LIMITS = {
   // anchored state
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,
+  /** Places of rows in the map that a cell keeps computed. */
+  anchorFingerprintsKept: 256,
   /** What a scrub tells in words of each table; the rest is counted. */
   scrubFindingsMax: 10,
 

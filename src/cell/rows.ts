@@ -27,6 +27,7 @@ export interface Sealed {
 const UNDER_OTHER_KEY = '(mac_key_id < ? OR mac_key_id > ?)';
 
 const NOTHING: readonly string[] = [];
+const encoder = new TextEncoder();
 
 type Columns = Readonly<Record<string, unknown>>;
 
@@ -288,7 +289,7 @@ export class TableRows<R extends object> {
   #ownerTag(row: Columns): Uint8Array {
     const { id } = this.#table;
     const [first = ''] = id.map((name) => row[name] as SqlValue);
-    return new TextEncoder().encode(String(first).slice(-TAG_BYTES).padStart(TAG_BYTES, '.'));
+    return encoder.encode(String(first).slice(-TAG_BYTES).padStart(TAG_BYTES, '.'));
   }
 
   #second() {
