@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { ANCHORED_TABLES } from '../src/cell/tables.ts';
 import type { SourceFile } from './kit/architecture.ts';
 import {
   circlesOf,
@@ -100,6 +101,62 @@ test('every number that bounds something stands in src/base/limits.ts, the ones 
     'numbers',
     files.flatMap(numbersOf).map(({ file, line, name }) => ({ file, text: `:${line} ${name} belongs to src/base/limits.ts` })),
   );
+});
+
+/** Tests whose subject is a row that somebody changed behind the map, or a map that does not fit its rows. */
+const TAMPERING = new Set([
+  'test/alerts/alerts.test.ts',
+  'test/alerts/deliver-webhooks.test.ts',
+  'test/audit/sources.test.ts',
+  'test/cell/anchor-cases.ts',
+  'test/cell/connections.test.ts',
+  'test/cell/keyring.test.ts',
+  'test/cell/query-plans.test.ts', // statements as examples
+  'test/cell/stores.test.ts',
+  'test/cli/doctor-deep.test.ts',
+  'test/faults/attacked-rows.test.ts',
+  'test/faults/tampered-rows.test.ts',
+  'test/http/hostile-evidence.test.ts',
+  'test/secrecy-destinations.test.ts',
+  'test/rotation/grants/refresh-races.test.ts', // "although one row is damaged"
+  'test/rotation/grants/review.test.ts', // "when a row is damaged"
+  'test/vault/credentials.test.ts', // "is read anew from the database"
+  'test/vault/damaged-state.test.ts',
+  'test/vault/remove-credential.test.ts', // a damaged row stops nobody else
+  'test/vault/rotate-keys.test.ts', // as above
+  'test/vault/tenants.test.ts', // a cell in the place of another
+  'test/vault/upgrade.test.ts', // rows that fail their old check
+  'test/vectors/make-schemas.ts', // a build that had no map
+  'test/architecture.test.ts', // statements as examples
+]);
+
+describe('the tests', () => {
+  const STATEMENT =
+    /\b(UPDATE|INSERT(?: OR [A-Z]+)? INTO|DELETE FROM|REPLACE INTO) (\$\{[^}]*\}|[a-z_]+)((?: SET [^\n]*?(?: WHERE |$))?)/gm;
+  const writers = sources('test').flatMap(({ path, text }) =>
+    [...text.matchAll(STATEMENT)]
+      .filter(([, , table = '', set = '']) => isBehindTheMap(table, set))
+      .map(([found]) => ({ path, found })),
+  );
+
+  /** Whether a statement changes what the map answers for; a table that is only known when it runs may be any. */
+  function isBehindTheMap(table: string, set: string): boolean {
+    if (table.startsWith('$')) return true;
+    const declared = ANCHORED_TABLES.find((known) => known.table === table);
+    if (declared === undefined) return false;
+    const changed = [...set.matchAll(/(?: SET |, )([a-z_]+) = /g)].map(([, column = '']) => column);
+    return changed.length === 0 || !changed.every((column) => Object.hasOwn(declared.open ?? {}, column));
+  }
+
+  test('change rows through the map (test/kit/anchored.ts), unless they are about what happens when somebody does not', () => {
+    const astray = writers.filter(({ path }) => !TAMPERING.has(path)).map(({ path, found }) => `${path}: ${found}`);
+    expect(astray).toEqual([]);
+  });
+
+  test('that may change them behind the map do', () => {
+    const doing = new Set(writers.map(({ path }) => path));
+    expect([...TAMPERING].filter((path) => !doing.has(path))).toEqual([]);
+  });
 });
 
 describe('the figures', () => {

@@ -1,7 +1,9 @@
 // Idempotency-Key: the same request again gets the same answer and does nothing; everything else under that key is refused.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { IdempotencyRow } from '../../src/cell/idempotency.ts';
 import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
+import { changeRows } from '../kit/anchored.ts';
 import { type TestAnswer, type TestApp, testApp } from '../kit/app.ts';
 import { eventsOf, inside } from '../kit/vaults.ts';
 
@@ -78,9 +80,11 @@ describe('a repeated request', () => {
   it('that is due to be forgotten, but is not yet, does not stand in the way of a new one', async () => {
     await post('k1', { name: 'qa' }, { path: '/v1/tenants/acme/environments' });
     // More expired answers than one purge takes.
-    for (let i = 0; i < 150; i++) {
-      tenant().sql.run("INSERT INTO idempotency SELECT 'usr_x', ?, request_hash, status, wrapped_key, key_id, value, 0 FROM idempotency WHERE idempotency_key = 'k1'", `old-${i}`); // biome-ignore format: one line
-    }
+    await tenant().vault.submit((job) => {
+      const rows = job.core.rows.of<IdempotencyRow>('idempotency');
+      const [kept] = job.core.rows.sql.all<IdempotencyRow>(rows.select);
+      for (let i = 0; i < 150; i++) rows.insert({ ...kept, principal_id: 'usr_x', idempotency_key: `old-${i}`, expires_at: 0 });
+    });
     app.team.clock.pass(LIMITS.idempotencyKeepMs);
     const answer = await post('k1', { name: 'qb' }, { path: '/v1/tenants/acme/environments' });
     expect([answer.status, answer.json.name]).toEqual([201, 'qb']);
@@ -90,9 +94,11 @@ describe('a repeated request', () => {
   it('is answered from its sealed answer also after the keys were rotated and the old ones destroyed', async () => {
     const first = await post('k1');
     await app.call({ method: 'POST', path: '/v1/tenants/acme/keys/rotations', body: {} });
-    const { vault, sql } = tenant();
+    const { vault } = tenant();
     for (let i = 0; i < 20; i++) await vault.submit((job) => rewrapBatch(job, 50));
-    sql.run("UPDATE tenant_key SET state = 'destroyed', wrapped = NULL WHERE state = 'decrypt_only'");
+    await vault.submit((job) =>
+      changeRows(job.core.rows, 'tenant_key', "state = 'decrypt_only'", () => ({ state: 'destroyed', wrapped: null })),
+    );
     inside(vault).core.keyring.reload();
     expect((await post('k1')).json).toEqual(first.json);
   });
