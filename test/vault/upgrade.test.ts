@@ -1,4 +1,5 @@
 // A database that an earlier build wrote is brought up to date with everything in it: values, row checks, log.
+
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
@@ -15,9 +16,10 @@ import { describeCredential, listVersions } from '../../src/vault/describe-crede
 import { grantView, shownRevocation } from '../../src/vault/grant-view.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
-import { prepareVersion, readCredential } from '../../src/vault/read-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { prepareVersion } from '../../src/vault/versions.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { changing, inside, TestClock, testEntropy } from '../kit/vaults.ts';
