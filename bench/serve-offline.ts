@@ -1,5 +1,6 @@
 // Works on tenants of a data directory that nobody serves, with the vault's own code: fills them, times reads and rewraps, and drives
 // the refresh engine. What a caller of the service would wait for is waited for here, too: nothing is switched off.
+
 import { randomBytes, randomInt } from 'node:crypto';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { connectors } from '../rotation/catalog.ts';
@@ -18,10 +19,11 @@ import { createNodeEgress } from '../src/node/egress.ts';
 import { readPolicies } from '../src/node/policies.ts';
 import { openNodeSql } from '../src/node/sqlite.ts';
 import type { Surroundings } from '../src/vault/open-cell.ts';
-import { putCredential, storeVersion } from '../src/vault/put-credential.ts';
+import { putCredential } from '../src/vault/put-credential.ts';
 import { readCredential } from '../src/vault/read-credential.ts';
 import { rotateKeys } from '../src/vault/rotate-keys.ts';
 import { TenantVault } from '../src/vault/tenant-vault.ts';
+import { storeVersion } from '../src/vault/versions.ts';
 import { inside } from '../test/kit/vaults.ts';
 import { answerWith, givenInput } from './child.ts';
 import { API_KEY, ENVIRONMENT, type Tenant } from './installation.ts';

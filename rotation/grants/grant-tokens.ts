@@ -1,5 +1,6 @@
 // Opens the secrets of one version together with the only settings, and the only way out, that they may be used with (D14); tells whether
 // another credential lives on the same grant. It must never hand them to anyone but code of the engine, inside the job that journals why.
+
 import type { EventDetails } from '../../src/audit/event.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -9,8 +10,8 @@ import { hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-s
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
-import { prepareVersion } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { prepareVersion } from '../../src/vault/versions.ts';
 import { type Egress, findConnector, type OAuthConnector, type RevocationSpec } from '../connector.ts';
 import type { JobPorts } from '../engine/due-work.ts';
 import type { ClientIdentity } from '../oauth2/client-request.ts';

@@ -1,5 +1,6 @@
 // The lease of a refresh (D6): who may spend a generation, under which fence, and what one attempt works with.
 // It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
+
 import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import { isFromTheFuture } from '../../src/base/clock.ts';
@@ -13,11 +14,11 @@ import { configOf } from '../../src/vault/credential.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantFacts } from '../../src/vault/grant-facts.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
-import { prepareWholeVersion } from '../../src/vault/read-credential.ts';
 import { readerTriesAt } from '../../src/vault/refresh-schedule.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { prepareWholeVersion } from '../../src/vault/versions.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { heldRun, leaseRun, openRun } from '../engine/run.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';

@@ -1,5 +1,6 @@
 // What one attempt led to (D6), booked in one synchronous transaction: the new pair stored before anyone uses it, or what went wrong.
 // It must never let a late or foreign writer overwrite a newer grant, nor mark a grant dead that has moved on.
+
 import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
 import type { ErrorCode } from '../../src/base/errors.ts';
@@ -17,10 +18,10 @@ import { ANSWER_LOST, changeHealth, type Health, REFUSED_TOO_LONG } from '../../
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
 import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { noteAccount } from '../../src/vault/note-account.ts';
-import { storeVersion } from '../../src/vault/put-credential.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { storeVersion } from '../../src/vault/versions.ts';
 import { finishRun, isOwn, type RunEnd, waitRun } from '../engine/run.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';

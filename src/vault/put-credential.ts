@@ -6,7 +6,6 @@ import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
-import { sealFields } from '../crypto/data-key.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
 import {
@@ -15,7 +14,6 @@ import {
   type Kind,
   type OAuth2Config,
   oauth2Value,
-  purposeOf,
   type RetainedPart,
   type SplitValue,
   splitGrant,
@@ -27,6 +25,7 @@ import type { RenewalRules } from './refresh-schedule.ts';
 import { setAside } from './set-aside.ts';
 import { type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
+import { storeVersion } from './versions.ts';
 
 /** What must hold for the write to happen: all that is given. */
 export interface WritePrecondition {
@@ -215,37 +214,4 @@ function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredential
     health_cause: null,
     review_due_at: null, // another grant: its forecast begins anew
   };
-}
-
-/** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
-export function storeVersion(
-  job: TenantJob,
-  access: WriteAccess,
-  facts: CredentialFacts,
-  split: SplitValue,
-  how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },
-): void {
-  const { keyring } = job.core;
-  const purpose = purposeOf(facts.kind);
-  const tenantKey = keyring.current(purpose);
-  const context = keyring.context(purpose, 'credential_version', facts.id, facts.latest_version);
-  const { wrappedKey, sealed } = sealFields(tenantKey, context, {
-    value: split.value,
-    ...(split.retained === undefined ? {} : { retained: split.retained }),
-  });
-  keyring.countWrap(purpose);
-  job.credentials.insertVersion(access, {
-    credential_id: facts.id,
-    version: facts.latest_version,
-    key_id: tenantKey.id,
-    wrapped_key: wrappedKey,
-    value: sealed['value'] as Uint8Array,
-    retained: sealed['retained'] ?? null,
-    value_expires_at: split.expiresAtMs ?? null,
-    created_at: job.around.clock.now(),
-    created_by: access.principalId,
-    origin: how.origin,
-    run_id: how.runId,
-  });
-  job.credentials.pruneVersions(access, facts, LIMITS.versionsKept);
 }

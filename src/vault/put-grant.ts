@@ -1,5 +1,6 @@
 // What a put of an OAuth grant says of it beside its tokens: whether it is the grant that was here, where it comes from, what it may do.
 // It must never keep what was learnt of another grant.
+
 import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
@@ -10,8 +11,8 @@ import { grantFingerprint } from './grant-fingerprint.ts';
 import { changeHealth } from './grant-health.ts';
 import { noteGrantedScope } from './grant-scopes.ts';
 import { noteSign, signOnPut } from './import-guard.ts';
-import { retainedOf } from './read-credential.ts';
 import type { TenantJob } from './tenant-job.ts';
+import { retainedOf } from './versions.ts';
 
 interface PutTarget {
   /** To be saved; its version is the new one already. */

@@ -6,11 +6,9 @@ import { toTimestamp } from '../base/clock.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, ReadAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
-import { prepareField, prepareFields } from '../crypto/data-key.ts';
+import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
-import { fromJsonBytes, purposeOf, type RetainedGrant } from './credential-kinds.ts';
 import { hasEnded } from './end-date.ts';
 import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
 import { connectionsPath } from './grant-view.ts';
@@ -18,6 +16,7 @@ import { readerTriesAt } from './refresh-schedule.ts';
 import { credentialTarget, foundCredential, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
+import { prepareVersion } from './versions.ts';
 
 export type Stage = 'current' | 'previous' | 'pending';
 
@@ -180,42 +179,6 @@ function open(job: TenantJob, access: ReadAccess, wanted: Located, version: numb
   };
   if (current) job.cache.keep({ ...foundCredential(job, environment, row), subject: opened, memo: {} });
   return opened;
-}
-
-/** Unwraps a version's data key for one of its fields. @throws integrity | key_destroyed | not_found */
-export function prepareVersion(
-  job: TenantJob,
-  row: CredentialRow,
-  stored: VersionRow,
-  field: 'value' | 'retained',
-): PreparedOpen {
-  const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
-  return prepareField(...keyAndPlace(job, row, stored), field, stored.wrapped_key, sealed);
-}
-
-/** As `prepareVersion` for both of its fields. @throws integrity | key_destroyed | not_found */
-export function prepareWholeVersion(
-  job: TenantJob,
-  row: CredentialRow,
-  stored: VersionRow,
-): Record<'value' | 'retained', PreparedOpen> {
-  const { value, retained } = stored;
-  if (value === null || retained === null) fail('not_found', 'this version has no such part');
-  return prepareFields(...keyAndPlace(job, row, stored), stored.wrapped_key, { value, retained });
-}
-
-/** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
-export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
-  const stored = job.credentials.findVersion(access, row.id, version);
-  if (stored === undefined || stored.retained === null) return {};
-  return fromJsonBytes<RetainedGrant>(prepareVersion(job, row, stored, 'retained').open());
-}
-
-function keyAndPlace(job: TenantJob, row: CredentialRow, stored: VersionRow) {
-  const { keyring } = job.core;
-  const purpose = purposeOf(row.kind);
-  const context = keyring.context(purpose, 'credential_version', row.id, stored.version);
-  return [keyring.byId(purpose, stored.key_id), context] as const;
 }
 
 const encoder = new TextEncoder();

@@ -1,4 +1,5 @@
 // A database that an earlier build wrote is brought up to date with everything in it: values, row checks, log.
+
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
@@ -12,11 +13,13 @@ import { ANCHORED_TABLES } from '../../src/cell/tables.ts';
 import { RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listVersions } from '../../src/vault/describe-credential.ts';
+import { grantView, shownRevocation } from '../../src/vault/grant-view.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
-import { prepareVersion, readCredential } from '../../src/vault/read-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { prepareVersion } from '../../src/vault/versions.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { changing, inside, TestClock, testEntropy } from '../kit/vaults.ts';
@@ -359,4 +362,85 @@ it('a home database of schema 1 is taken into the map with users, roles and tena
     ['beta', 1, 'a note', 0],
   ]);
   expect(caughtCode(() => open(true))).toBe('ok');
+});
+
+describe('a database of schema 8, which kept one revocation of a credential beside its runs', () => {
+  const NOW = Date.UTC(2026, 0, 2, 3, 5, 5);
+  function opened(change?: (sql: Sql) => void) {
+    const sql = openNodeSql(':memory:');
+    sql.script(vector('tenant-schema-8-revocations.sql'));
+    change?.(sql);
+    return { sql, ...openOver(sql, { anchored: true }) };
+  }
+  const revocations = (sql: Sql) =>
+    Object.fromEntries(
+      sql
+        .all<Row>("SELECT name, run.* FROM run JOIN credential ON credential.id = credential_id WHERE run.kind = 'revocation'")
+        .map(({ name, state, outcome, cause, attempts, generation, next_attempt_at }) => [
+          name,
+          [state, outcome, cause, attempts, generation, next_attempt_at !== null],
+        ]),
+    );
+
+  it('has a run for each of them, and goes on with those that wait', async () => {
+    const { sql, vault } = opened();
+    expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
+    expect(revocations(sql)).toEqual({
+      revoked: ['succeeded', 'revoked', null, 1, 1, false],
+      tried: ['open', null, 'http_5xx', 1, 1, true],
+      waiting: ['open', null, null, 0, 1, true],
+      reconnected: ['open', null, null, 0, 1, true],
+      'not-asked': ['cancelled', 'not_asked', null, 0, 1, false],
+      'not-possible': ['cancelled', 'not_possible', 'no_way_to_revoke', 0, 1, false],
+      shared: ['cancelled', 'shared', null, 0, 1, false],
+    });
+    expect(damagedIn(inside(vault))).toEqual([]);
+    const left = sql.all("SELECT id FROM credential WHERE revoke_due_at IS NOT NULL OR instr(grant_facts, 'revocation') > 0");
+    expect(left).toEqual([]);
+    const due = vault.lookup('test', (lookup, { runs }) => runs.dueForRevocation(lookup, NOW + 86_400_000, 10));
+    expect(due).toHaveLength(3);
+  });
+
+  it('shows what became of each as it did before', async () => {
+    const { vault, owner } = opened();
+    const told = async (name: string) => {
+      const located = await vault.submit((job) => describeCredential(job, owner(), 'staging', name));
+      const shown = vault.lookup('test', (lookup, view) => shownRevocation(view, lookup, located.row));
+      return grantView(located.row, shown).revocation;
+    };
+    expect(await told('revoked')).toEqual({ state: 'revoked', at: '2026-01-02T03:04:06.000Z', attempts: 1, cause: null });
+    expect(await told('tried')).toEqual({ state: 'waiting', at: '2026-01-02T03:04:07.000Z', attempts: 1, cause: 'http_5xx' });
+    expect(await told('reconnected')).toMatchObject({ state: 'waiting', attempts: 0 });
+    expect(await told('not-asked')).toMatchObject({ state: 'not_asked', attempts: 0, cause: null });
+    expect(await told('live')).toBeNull();
+  });
+
+  it('keeps its other runs with their journals, and a lease that was held', () => {
+    const runsOf = (sql: Sql) => sql.all<Row>("SELECT * FROM run WHERE kind <> 'revocation' ORDER BY id");
+    const before = openNodeSql(':memory:');
+    before.script(vector('tenant-schema-8-revocations.sql'));
+    const { sql, vault } = opened();
+    expect(runsOf(sql)).toEqual(runsOf(before));
+    const steps = 'SELECT * FROM run_step WHERE run_id IN (SELECT id FROM run WHERE kind <> ?) ORDER BY run_id, sequence';
+    expect(sql.all(steps, 'revocation')).toEqual(before.all(steps, 'revocation'));
+    const id = String(sql.get("SELECT id FROM credential WHERE name = 'refreshing'")?.['id']);
+    expect(vault.lookup('test', (lookup, { runs }) => runs.findOpen(lookup, id))).toMatchObject({ lease_owner: 'frozen' });
+  });
+
+  it('carries them over once: opened again, nothing is made anew', () => {
+    const { sql } = opened();
+    const before = sql.all<Row>('SELECT * FROM run');
+    openOver(sql, { anchored: true });
+    expect(sql.all<Row>('SELECT * FROM run')).toEqual(before);
+    sql.run('UPDATE schema_step SET applied_at = 0 WHERE version = 9');
+    openOver(sql, { anchored: true });
+    expect(sql.all<Row>('SELECT * FROM run')).toEqual(before);
+  });
+
+  it('leaves a credential that fails its check as it is', () => {
+    const { sql, vault } = opened((of) => of.run("UPDATE credential SET description = 'changed' WHERE name = 'waiting'"));
+    expect(Object.keys(revocations(sql))).not.toContain('waiting');
+    expect(Object.keys(revocations(sql))).toHaveLength(6);
+    expect(damagedIn(inside(vault))).toEqual(['credential']);
+  });
 });

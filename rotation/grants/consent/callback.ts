@@ -1,5 +1,6 @@
 // The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
 // It must never act for another browser than the one that began, nor let anybody see a token.
+
 import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
@@ -8,8 +9,8 @@ import type { ConnectionFacts } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import { boundPart, settingsOfVersion } from '../../../src/vault/bound-settings.ts';
-import { retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../../src/vault/tenant-job.ts';
+import { retainedOf } from '../../../src/vault/versions.ts';
 import type { ConsentSpec } from '../../connector.ts';
 import type { EnginePorts, JobPorts } from '../../engine/due-work.ts';
 import { callPorts, makeCall } from '../../engine/outside-call.ts';

@@ -1,5 +1,6 @@
 // What the team does about consent: make a link, list links, take one back (decision 0007).
 // It must never change a grant that works: what the link brings takes its place only when the person has consented.
+
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, notFound } from '../../../src/base/errors.ts';
@@ -13,10 +14,9 @@ import { changeCredential, createCredential, saveDraft } from '../../../src/vaul
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
 import type { Page } from '../../../src/vault/describe-credential.ts';
 import { boundSettings, redirect } from '../../../src/vault/destinations.ts';
-import { storeVersion } from '../../../src/vault/put-credential.ts';
-import { retainedOf } from '../../../src/vault/read-credential.ts';
 import { credentialTarget, type Located } from '../../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
+import { retainedOf, storeVersion } from '../../../src/vault/versions.ts';
 import type { JobPorts } from '../../engine/due-work.ts';
 import { type Discovered, discover } from '../../oauth2/discovery.ts';
 import { mayReachLoopback } from '../connector-settings.ts';

@@ -1,5 +1,6 @@
 // How a grant that a person consented to comes to lie in its credential: the same id, the same history, a new version, current at once.
 // It must never be shown to anyone before it is stored, nor let an answer to an older grant overwrite it.
+
 import type { EventDetails } from '../../../src/audit/event.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../../src/cell/access.ts';
@@ -20,9 +21,8 @@ import { grantFingerprint } from '../../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
 import { noteAccount } from '../../../src/vault/note-account.ts';
-import { storeVersion } from '../../../src/vault/put-credential.ts';
-import { prepareVersion, retainedOf } from '../../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../../src/vault/tenant-job.ts';
+import { prepareVersion, retainedOf, storeVersion } from '../../../src/vault/versions.ts';
 import type { Refreshed } from '../../oauth2/answer.ts';
 import { text } from '../../oauth2/client-request.ts';
 import type { Consent } from './request.ts';

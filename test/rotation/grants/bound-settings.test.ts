@@ -1,5 +1,6 @@
 // Secrets are bound to the settings they came with: what is refused, what is told, and what becomes of versions older than the binding.
 // Every value is made up; not-a-real-secret.
+
 import { describe, expect, it } from 'vitest';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
@@ -18,8 +19,8 @@ import {
   type RetainedGrant,
   type RetainedPart,
 } from '../../../src/vault/credential-kinds.ts';
-import { putCredential, storeVersion } from '../../../src/vault/put-credential.ts';
-import { prepareWholeVersion } from '../../../src/vault/read-credential.ts';
+import { putCredential } from '../../../src/vault/put-credential.ts';
+import { prepareWholeVersion, storeVersion } from '../../../src/vault/versions.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench } from '../../kit/consent-bench.ts';
 import { changing, workloadToken } from '../../kit/vaults.ts';
 import { requestTo } from '../kit.ts';

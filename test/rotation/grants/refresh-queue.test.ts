@@ -59,8 +59,8 @@ function scene(passes: number[], ahead: readonly DueForRefresh[][] = []) {
       return leftAhead.shift() ?? [];
     },
   };
-  const door = { lookup: (_: string, use: (lookup: unknown) => unknown) => use({}) };
-  const due = new DueRefreshes({ door, runs, around: { clock } } as unknown as TenantVault);
+  const lookup = (_: string, use: (lookup: unknown, view: unknown) => unknown) => use({}, { runs });
+  const due = new DueRefreshes({ lookup, around: { clock } } as unknown as TenantVault);
   const run = async () => {
     asked.length = 0;
     return due.run(async () => 'done');
