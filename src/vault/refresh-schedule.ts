@@ -50,7 +50,7 @@ export function readerTriesAt(run: Pick<RunRow, 'attempts' | 'outcome' | 'lease_
   const plannedAt = run.next_attempt_at ?? 0;
   if (run.outcome === 'told_when') return plannedAt;
   const maxMs = run.outcome === 'configuration' ? LIMITS.readerRetryRefusedMaxMs : LIMITS.readerRetryMaxMs;
-  const spacingMs = Math.min(LIMITS.readerRetryMs * 2 ** Math.min(Math.max(run.attempts, 1) - 1, 20), maxMs);
+  const spacingMs = Math.min(LIMITS.readerRetryMs * 2 ** (Math.max(run.attempts, 1) - 1), maxMs);
   // While nobody holds a run, its lease says when the last attempt ended.
   return Math.min(plannedAt, run.lease_until + spacingMs);
 }

@@ -24,6 +24,24 @@ describe('a refresh token called dead', () => {
       NOW + LIMITS.importWatchMs + 3_600_000,
       'refused_early',
     ],
+    [
+      'a day after it worked here',
+      { ...IMPORT, refreshedAt: NOW + LIMITS.importWatchMs },
+      NOW + LIMITS.importWatchMs + LIMITS.importRecentMs,
+      undefined,
+    ],
+    [
+      'just before that day is over',
+      { ...IMPORT, refreshedAt: NOW + LIMITS.importWatchMs },
+      NOW + LIMITS.importWatchMs + LIMITS.importRecentMs - 1,
+      'refused_early',
+    ],
+    [
+      'of a grant that another system is said to use and nobody imported',
+      { stillUsedThere: true, refreshedAt: NOW },
+      NOW + 1,
+      undefined,
+    ],
     ['of a grant that a person consented to here', { consentedAt: NOW, refreshedAt: NOW }, NOW + 1, undefined],
   ])('%s', (_when, facts, nowMs, sign) => {
     expect(signOnRefused(facts, nowMs)).toBe(sign);
@@ -44,6 +62,8 @@ describe('another refresh token', () => {
     expect(signOnPut(row('ready'), false, NOW + LIMITS.importPutMs)).toBeUndefined();
     expect(signOnPut(row('ready'), true, NOW)).toBeUndefined();
     expect(signOnPut(row('needs_consent'), false, NOW)).toBeUndefined();
+    const neverRefreshed = { health: 'ready', grant_facts: '{}' } as CredentialFacts;
+    expect(signOnPut(neverRefreshed, false, NOW)).toBeUndefined();
   });
 });
 
@@ -51,11 +71,13 @@ it('an access token refused is a sign only well before its end', () => {
   expect(signOnTokenDead(IMPORT, NOW + 3_600_000, NOW)).toBe('token_dead_early');
   expect(signOnTokenDead(IMPORT, null, NOW)).toBe('token_dead_early');
   expect(signOnTokenDead(IMPORT, NOW + LIMITS.clockSkewMs, NOW)).toBeUndefined();
+  expect(signOnTokenDead(IMPORT, NOW + LIMITS.clockSkewMs + 1, NOW)).toBe('token_dead_early');
   expect(signOnTokenDead({}, NOW + 3_600_000, NOW)).toBeUndefined();
 });
 
 it('is explained with the place it came from and how to hand over', () => {
   const guarded: GrantFacts = { ...IMPORT, guard: { sign: 'refused_early', at: NOW } };
   expect(explainSign(guarded)).toMatch(/Stop the refresh in nango.*connect again/);
+  expect(explainSign({ importedAt: NOW, guard: { sign: 'refused_early', at: NOW } })).toContain('refresh in the other system');
   expect(explainSign(IMPORT)).toBe('');
 });
