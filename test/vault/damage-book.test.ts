@@ -44,7 +44,7 @@ describe('found damage', () => {
       found('cred_2'),
       found(undefined),
       found('cred_1', 'run'),
-      { ...found('cred_1'), damage: 'removed' },
+      { ...found('cred_1'), damage: 'missing' },
     ];
     for (const damage of each) book.note(damage);
     commit();

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { isFromTheFuture } from '../../../src/base/clock.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import { endsAtOnce, isFromTheFuture, keepAliveAt, readerTriesAt, refreshDueAt } from '../../../src/vault/refresh-schedule.ts';
+import { endsAtOnce, keepAliveAt, readerTriesAt, refreshDueAt } from '../../../src/vault/refresh-schedule.ts';
 import { reviewDueAt } from '../../../src/vault/review-schedule.ts';
 
 const MINUTE = 60_000;
