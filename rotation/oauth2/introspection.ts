@@ -5,7 +5,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Egress, EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
 import { memberAt, readJson, readScopes } from './answer-body.ts';
 import { type ClientIdentity, clientRequest, text } from './client-request.ts';
-import type { SettledConnector } from './settings.ts';
+import type { ResolvedConnector } from './settings.ts';
 import { tokenExpiry } from './token-expiry.ts';
 
 export interface Introspected {
@@ -18,13 +18,13 @@ export interface Introspected {
 
 /** Undefined when no answer came that can be read: nothing is known then. */
 export async function introspectToken(
-  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
   client: ClientIdentity,
   egress: Egress,
   clock: Clock,
 ): Promise<Introspected | undefined> {
-  const { introspection: spec, hosts, oauth2 } = settled;
+  const { introspection: spec, hosts, oauth2 } = resolved;
   if (spec === undefined) return undefined;
   let request: EgressRequest | undefined;
   try {
@@ -41,15 +41,15 @@ export async function introspectToken(
 
 /** When the token ends, where only introspection tells (rule 5). Ask after the pair is stored: this call may fail, that one may not be lost. */
 export async function introspectExpiry(
-  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
   client: ClientIdentity,
   egress: Egress,
   clock: Clock,
 ): Promise<number | undefined> {
-  const { fields } = settled.introspection ?? {};
+  const { fields } = resolved.introspection ?? {};
   if (fields === undefined || (fields.expiresAt === undefined && fields.expiresIn === undefined)) return undefined;
-  return (await introspectToken(settled, accessToken, client, egress, clock))?.expiresAtMs;
+  return (await introspectToken(resolved, accessToken, client, egress, clock))?.expiresAtMs;
 }
 
 async function buildRequest(
