@@ -4,7 +4,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Egress, EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
 import { memberAt, readJson, readScopes } from './answer-body.ts';
-import { type ClientIdentity, clientRequest, text } from './client-request.ts';
+import { type ClientIdentity, clientRequest, inQuery, text, wipeRequest } from './client-request.ts';
 import type { ResolvedConnector } from './settings.ts';
 import { tokenExpiry } from './token-expiry.ts';
 
@@ -34,8 +34,7 @@ export async function introspectToken(
   } catch {
     return undefined;
   } finally {
-    if (request?.body instanceof SecretValue) request.body.wipe();
-    for (const value of Object.values(request?.headers ?? {})) if (value instanceof SecretValue) value.wipe();
+    if (request !== undefined) wipeRequest(request);
   }
 }
 
@@ -75,13 +74,7 @@ async function buildRequest(
     client,
     clock,
   );
-  if (!isQuery) return request;
-  const { body, headers, ...rest } = request;
-  if (body instanceof SecretValue) body.wipe();
-  const { 'content-type': _type, ...kept } = headers;
-  const url = new URL(rest.url);
-  url.searchParams.set(spec.tokenParameter, token);
-  return { ...rest, url: url.href, headers: kept };
+  return isQuery ? inQuery(request, { [spec.tokenParameter]: token }) : request;
 }
 
 function readAnswer(spec: IntrospectionSpec, separator: ' ' | ',', answer: EgressAnswer): Introspected | undefined {
