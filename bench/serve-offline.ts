@@ -4,7 +4,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs';
 import { connectors } from '../rotation/catalog.ts';
-import { RunEngine } from '../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../rotation/grants/refresh-runs.ts';
 import { Authorizer } from '../src/access/authorizer.ts';
 import type { Caller, UserIdentity } from '../src/access/principals.ts';
 import { NO_FAULTS } from '../src/base/faults.ts';
@@ -189,12 +189,19 @@ async function rewrap({ tenant }: { tenant: string }): Promise<{ rows: number; s
   return { rows: rewrapped, seconds: (performance.now() - startedAt) / 1e3 };
 }
 
-function engineOf(vault: TenantVault): RunEngine {
+function engineOf(vault: TenantVault): RefreshEngine {
   const every = (everyMs: number, beat: () => void) => {
     const timer = setInterval(beat, everyMs);
     return () => clearInterval(timer);
   };
-  return new RunEngine({ vault, egress: createNodeEgress({ clock }), connectors, owner: 'bench', sandboxAllowed: true, every });
+  return new RefreshEngine({
+    vault,
+    egress: createNodeEgress({ clock }),
+    connectors,
+    owner: 'bench',
+    sandboxAllowed: true,
+    every,
+  });
 }
 
 interface GrantAsk {

@@ -8,7 +8,7 @@ import { createConnection, discoverEndpoints } from '../rotation/grants/consent/
 import { beginConsent } from '../rotation/grants/consent/visit.ts';
 import type { ConnectionInput } from '../rotation/grants/consent/wanted.ts';
 import { disconnectCredential } from '../rotation/grants/disconnect.ts';
-import { RunEngine } from '../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../rotation/grants/refresh-runs.ts';
 import { reviewDue } from '../rotation/grants/review.ts';
 import { revokeDue } from '../rotation/grants/revoke.ts';
 import type { Caller } from '../src/access/principals.ts';
@@ -31,7 +31,7 @@ const grantConnectors = [...connectors.values()].filter(({ kind }) => kind === '
 
 let tenant: TestTenant;
 let network: EvilNetwork;
-let engine: RunEngine;
+let engine: RefreshEngine;
 let connector: Connector;
 let workload: string;
 
@@ -45,7 +45,7 @@ async function settle(of: Connector): Promise<void> {
   tenant = await testTenant();
   connector = of;
   workload = (await workloadToken(tenant, { permissions: ['put'] })).text;
-  engine = new RunEngine({
+  engine = new RefreshEngine({
     vault: tenant.vault,
     egress: network.egress,
     connectors,

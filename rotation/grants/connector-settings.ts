@@ -1,4 +1,4 @@
-// From what a credential says (snake_case, stored) to what a connector is settled with.
+// From what a credential says (snake_case, stored) to what a connector is resolved with.
 import { LRUCache } from 'lru-cache';
 import { fail } from '../../src/base/errors.ts';
 import { growingTo } from '../../src/base/growing-to.ts';
@@ -8,23 +8,23 @@ import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { type Connector, findConnector, type LostAnswer, type OAuth2Spec, type OAuthConnector } from '../connector.ts';
-import { type OAuth2Settings, type SettledConnector, settleConnector } from '../oauth2/settings.ts';
+import { type OAuth2Settings, type ResolvedConnector, resolveConnector } from '../oauth2/settings.ts';
 
 /** @throws invalid_request naming the setting | not_rotatable */
-export function settleFor(
+export function resolveFor(
   connector: OAuthConnector,
   config: OAuth2Config,
   facts: GrantFacts,
   unfinished = false,
-): SettledConnector {
-  return settleConnector(connector, settingsOf(config, facts, unfinished));
+): ResolvedConnector {
+  return resolveConnector(connector, settingsOf(config, facts, unfinished));
 }
 
 /**
  * Refuses a setting that this connector would do nothing with, so that nobody believes it counts. Asked when settings are given, never of
  * what is stored: a grant that works goes on working. @throws invalid_request naming the setting
  */
-export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, { oauth2, consent }: SettledConnector): void {
+export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, { oauth2, consent }: ResolvedConnector): void {
   const refuse = (fields: readonly (keyof OAuth2Config)[], why: string): void => {
     const field = fields.find((one) => config[one] !== undefined);
     if (field !== undefined) fail('invalid_request', why, { pointer: `/config/${field}` });
@@ -69,31 +69,31 @@ function hostShape(declared: string): RegExp {
 
 const KEPT_MAX = 500;
 
-/** What credentials are settled with, kept: the grants of one app at one provider are many, their settings few. */
-export class SettledConnectors {
+/** What credentials are resolved with, kept: the grants of one app at one provider are many, their settings few. */
+export class ResolvedConnectors {
   readonly #connectors: ReadonlyMap<string, Connector>;
-  readonly #kept = new LRUCache<string, { readonly settled: SettledConnector | undefined }>(growingTo(KEPT_MAX));
+  readonly #kept = new LRUCache<string, { readonly resolved: ResolvedConnector | undefined }>(growingTo(KEPT_MAX));
 
   constructor(connectors: ReadonlyMap<string, Connector>) {
     this.#connectors = connectors;
   }
 
   /** Undefined: the connector is gone or cannot work with what the credential says. */
-  of(row: CredentialRow): SettledConnector | undefined {
+  of(row: CredentialRow): ResolvedConnector | undefined {
     const { account } = grantFacts(row);
     const key = JSON.stringify([row.connector, row.config, account]);
     const kept = this.#kept.get(key);
-    if (kept !== undefined) return kept.settled;
-    const settled = this.#settle(row);
-    this.#kept.set(key, { settled });
-    return settled;
+    if (kept !== undefined) return kept.resolved;
+    const resolved = this.#resolve(row);
+    this.#kept.set(key, { resolved });
+    return resolved;
   }
 
-  #settle(row: CredentialRow): SettledConnector | undefined {
+  #resolve(row: CredentialRow): ResolvedConnector | undefined {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     if (connector === undefined) return undefined;
     try {
-      return settleFor(connector, configOf(row), grantFacts(row));
+      return resolveFor(connector, configOf(row), grantFacts(row));
     } catch {
       return undefined;
     }
@@ -103,9 +103,9 @@ export class SettledConnectors {
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /** How a grant of these settings is renewed; of two idle limits the shorter counts, since only that one is safe to keep to. */
-export function rulesOf(settled: SettledConnector, config: OAuth2Config): RenewalRules {
-  const kind = settled.oauth2.renewal?.kind ?? 'refresh_token';
-  const { idleSeconds } = settled.lifetimes;
+export function rulesOf(resolved: ResolvedConnector, config: OAuth2Config): RenewalRules {
+  const kind = resolved.oauth2.renewal?.kind ?? 'refresh_token';
+  const { idleSeconds } = resolved.lifetimes;
   const told = [
     idleSeconds === undefined ? undefined : idleSeconds * 1_000,
     config.idle_limit_days === undefined ? undefined : config.idle_limit_days * DAY_MS,
@@ -113,7 +113,7 @@ export function rulesOf(settled: SettledConnector, config: OAuth2Config): Renewa
   return {
     renews: kind === 'refresh_token' ? 'refresh_token' : kind === 'none' ? 'never' : 'key',
     idleMs: told.length === 0 ? undefined : Math.min(...told),
-    ...(settled.consent?.alwaysScopes === undefined ? {} : { alwaysScopes: settled.consent.alwaysScopes }),
+    ...(resolved.consent?.alwaysScopes === undefined ? {} : { alwaysScopes: resolved.consent.alwaysScopes }),
   };
 }
 

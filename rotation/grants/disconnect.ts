@@ -13,8 +13,8 @@ import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-c
 import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import { findConnector } from '../connector.ts';
 import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
-import { settleFor } from './connector-settings.ts';
+import type { ResolvedConnector } from '../oauth2/settings.ts';
+import { resolveFor } from './connector-settings.ts';
 import { endConnection } from './consent/make-link.ts';
 import { fingerprintOf, isShared } from './grant-tokens.ts';
 import { openRevocation, type Spared } from './revoke.ts';
@@ -81,7 +81,7 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
   if (!revoke) return { outcome: 'not_asked', cause: null };
   if (fingerprintOf(job, access, row, row.current_version) === undefined)
     return { outcome: 'not_asked', cause: 'nothing_to_revoke' };
-  const spec = settledOrNot(ports, row)?.revocation;
+  const spec = resolvedOrNot(ports, row)?.revocation;
   if (spec === undefined) return { outcome: 'not_possible', cause: 'no_way_to_revoke' };
   const { client_id: clientId } = configOf(row);
   const others = isShared(job, access, row, row.current_version, { ends: spec.ends, clientId });
@@ -89,11 +89,11 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
-export function settledOrNot(ports: EnginePorts, row: CredentialFacts): SettledConnector | undefined {
+export function resolvedOrNot(ports: EnginePorts, row: CredentialFacts): ResolvedConnector | undefined {
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   if (connector === undefined) return undefined;
   try {
-    return settleFor(connector, configOf(row), grantFacts(row));
+    return resolveFor(connector, configOf(row), grantFacts(row));
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;

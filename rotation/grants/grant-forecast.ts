@@ -8,7 +8,7 @@ import { endDateOf } from '../../src/vault/end-date.ts';
 import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import type { TenantView } from '../../src/vault/tenant-job.ts';
 import { type Connector, findConnector, type LifetimeSpec, type OAuth2Spec } from '../connector.ts';
-import { rulesOf, settleFor } from './connector-settings.ts';
+import { resolveFor, rulesOf } from './connector-settings.ts';
 import { endDateForecast, type Forecast, type ForecastSubject, forecastOf } from './forecast.ts';
 
 export interface GrantForecast {
@@ -62,17 +62,17 @@ export class GrantForecasts {
     return { forecast: forecastOf(subject, nowMs), isOldest: account?.oldest === row.id };
   }
 
-  /** Of a connector that is gone or not settled, what the credential itself says still counts. */
+  /** Of a connector that is gone or not resolved, what the credential itself says still counts. */
   #figures(row: CredentialFacts, config: OAuth2Config, facts: GrantFacts): Figures {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     try {
       if (connector !== undefined) {
-        const settled = settleFor(connector, config, facts, true);
-        const { renews, idleMs } = rulesOf(settled, config);
-        return { lifetimes: settled.lifetimes, refreshTokenRotates: settled.oauth2.refreshTokenRotates, renews, idleMs };
+        const resolved = resolveFor(connector, config, facts, true);
+        const { renews, idleMs } = rulesOf(resolved, config);
+        return { lifetimes: resolved.lifetimes, refreshTokenRotates: resolved.oauth2.refreshTokenRotates, renews, idleMs };
       }
     } catch {
-      // What cannot be settled cannot be refreshed either; the refresh says so.
+      // What cannot be resolved cannot be refreshed either; the refresh says so.
     }
     const rotates: OAuth2Spec['refreshTokenRotates'] = config.refresh_token_rotates ?? 'sometimes';
     const idleMs = config.idle_limit_days === undefined ? undefined : config.idle_limit_days * 86_400_000;

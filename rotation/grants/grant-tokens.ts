@@ -16,8 +16,8 @@ import { type Egress, findConnector, type OAuthConnector, type RevocationSpec } 
 import type { JobPorts } from '../engine/due-work.ts';
 import type { ClientIdentity } from '../oauth2/client-request.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback, settleFor } from './connector-settings.ts';
+import type { ResolvedConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback, resolveFor } from './connector-settings.ts';
 
 export interface GrantTokens {
   readonly refreshToken: SecretValue | undefined;
@@ -31,8 +31,8 @@ export interface BoundGrant {
   readonly tokens: GrantTokens;
   readonly connector: OAuthConnector;
   /** Of the version's own settings. */
-  readonly settled: SettledConnector;
-  /** Lets nothing out but to the endpoints of `settled`. */
+  readonly resolved: ResolvedConnector;
+  /** Lets nothing out but to the endpoints of `resolved`. */
   readonly egress: Egress;
   /** For the event of the use: where its connector goes now and went then, if that differs. */
   readonly moved: Pick<EventDetails, 'from_hosts' | 'to_hosts'>;
@@ -55,8 +55,8 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   const connector = findConnector(ports.connectors, 'oauth2', settings.connector);
   // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
   const account = version === row.current_version ? grantFacts(row).account : served.account;
-  const settled = connector === undefined ? undefined : settledOrNot(connector, settings.config, account);
-  if (connector === undefined || settled === undefined) return unusable('connector_unusable');
+  const resolved = connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account);
+  if (connector === undefined || resolved === undefined) return unusable('connector_unusable');
   const jwk = retained.client_private_jwk;
   const tokens: GrantTokens = {
     refreshToken: secretOf(retained.refresh_token),
@@ -70,32 +70,32 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
       allowLoopback: mayReachLoopback(ports.sandboxAllowed, settings.connector, settings.config),
     },
   };
-  const moved = movedHosts(retained, settled, account);
-  return { kind: 'open', grant: { tokens, connector, settled, egress: boundEgress(ports.egress, settled), moved } };
+  const moved = movedHosts(retained, resolved, account);
+  return { kind: 'open', grant: { tokens, connector, resolved, egress: boundEgress(ports.egress, resolved), moved } };
 }
 
 /** What a connector declares may change with a release: told in the event of each use, for as long as it differs from the day of the put. */
 export function movedHosts(
   retained: RetainedGrant,
-  settled: SettledConnector,
+  resolved: ResolvedConnector,
   account: Readonly<Record<string, string>> | undefined,
 ): BoundGrant['moved'] {
   const then = retained.settings?.hosts;
   if (then === undefined) return {};
   // Where the provider itself said that the account lives, within the connector's hosts.
   const ofAccount = hostsOf(Object.values(account ?? {}));
-  const now = hostsOf(destinationsOf(settled)).filter((host) => then.includes(host) || !ofAccount.includes(host));
+  const now = hostsOf(destinationsOf(resolved)).filter((host) => then.includes(host) || !ofAccount.includes(host));
   const [from_hosts, to_hosts] = [hostsAsText(then), hostsAsText(now)];
   return from_hosts === to_hosts ? {} : { from_hosts, to_hosts };
 }
 
-function settledOrNot(
+function resolvedOrNot(
   connector: OAuthConnector,
   config: OAuth2Config,
   account: Readonly<Record<string, string>> | undefined,
-): SettledConnector | undefined {
+): ResolvedConnector | undefined {
   try {
-    return settleFor(connector, config, account === undefined ? {} : { account });
+    return resolveFor(connector, config, account === undefined ? {} : { account });
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;

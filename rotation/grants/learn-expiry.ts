@@ -11,7 +11,7 @@ import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import type { Refreshed } from '../oauth2/answer.ts';
 import { introspectExpiry } from '../oauth2/introspection.ts';
-import { settledOrNot } from './disconnect.ts';
+import { resolvedOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
 import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
 import { enterReview, locate, REVIEW_POINTS } from './scope-check.ts';
@@ -30,8 +30,8 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
       const question = begin({ ...ports, job }, credentialId);
       return question === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: question };
     },
-    call: ({ settled, accessToken, tokens, egress }) =>
-      introspectExpiry(settled, accessToken, tokens.client, egress, vault.around.clock),
+    call: ({ resolved, accessToken, tokens, egress }) =>
+      introspectExpiry(resolved, accessToken, tokens.client, egress, vault.around.clock),
     settle: (job, { version }, endsAtMs) => {
       if (endsAtMs !== undefined) book(job, credentialId, version, endsAtMs);
     },
@@ -49,9 +49,9 @@ function begin(ports: JobPorts, credentialId: string): Question | undefined {
   const located = locate(ports.job, credentialId);
   const { row } = located;
   // A token that the connector calls endless needs no end.
-  const settled = isLiveGrant(row) && row.value_expires_at !== null ? settledOrNot(ports, row) : undefined;
-  const { expiresAt, expiresIn } = settled?.introspection?.fields ?? {};
-  if (settled === undefined || (expiresAt === undefined && expiresIn === undefined)) return undefined;
+  const resolved = isLiveGrant(row) && row.value_expires_at !== null ? resolvedOrNot(ports, row) : undefined;
+  const { expiresAt, expiresIn } = resolved?.introspection?.fields ?? {};
+  if (resolved === undefined || (expiresAt === undefined && expiresIn === undefined)) return undefined;
   return enterReview(ports.job, located, (access, details) => {
     details.step = 'looked_at';
     const opened = openGrant(ports, access, row, row.current_version);

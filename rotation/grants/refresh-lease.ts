@@ -22,7 +22,7 @@ import { prepareWholeVersion } from '../../src/vault/versions.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { heldRun, leaseRun, openRun } from '../engine/run.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
+import type { ResolvedConnector } from '../oauth2/settings.ts';
 import { movedHosts, secretOf } from './grant-tokens.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 
@@ -34,7 +34,7 @@ export interface Attempt {
   readonly retained: RetainedGrant;
   readonly served: ServedGrant;
   /** Undefined: the connector is gone or cannot work with what the credential says. */
-  readonly settled: SettledConnector | undefined;
+  readonly resolved: ResolvedConnector | undefined;
   /** An earlier attempt may have spent this generation already. */
   readonly doubted: boolean;
   /** When the version whose token this spends was stored. */
@@ -52,7 +52,7 @@ export interface LeaseRequest {
   /** Refresh even if the token is fresh. */
   readonly force: boolean;
   readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
-  readonly settle: (row: CredentialRow) => SettledConnector | undefined;
+  readonly resolve: (row: CredentialRow) => ResolvedConnector | undefined;
 }
 
 function locate(view: TenantView, lookup: Lookup, credentialId: string): Located {
@@ -120,9 +120,9 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
       const now = job.around.clock.now();
       const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
       const run = ofGeneration(found, located.row.current_version);
-      const settled = wanted.settle(located.row);
+      const resolved = wanted.resolve(located.row);
       const lost = lostAnswersOf(job, access, run, located, run.lost_answers);
-      if (settled !== undefined && !maySendAgain(settled.oauth2, lost, now)) {
+      if (resolved !== undefined && !maySendAgain(resolved.oauth2, lost, now)) {
         details.step = 'failed';
         details.run = run.id;
         details.cause = ANSWER_LOST;
@@ -133,9 +133,9 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
       const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
       const leased = leaseRun(job, access, run, wanted.owner, doubted ? 'again' : 'first');
       job.around.faults.at('refresh.after-lease');
-      const attempt = openAttempt(job, access, leased, located, wanted, settled, doubted);
-      if (attempt.settled !== undefined)
-        Object.assign(details, movedHosts(attempt.retained, attempt.settled, grantFacts(located.row).account));
+      const attempt = openAttempt(job, access, leased, located, wanted, resolved, doubted);
+      if (attempt.resolved !== undefined)
+        Object.assign(details, movedHosts(attempt.retained, attempt.resolved, grantFacts(located.row).account));
       return { kind: 'attempt', attempt };
     },
     'intent',
@@ -192,7 +192,7 @@ function openAttempt(
   run: RunRow,
   located: Located,
   wanted: LeaseRequest,
-  settled: SettledConnector | undefined,
+  resolved: ResolvedConnector | undefined,
   doubted: boolean,
 ): Attempt {
   const { row } = located;
@@ -212,7 +212,7 @@ function openAttempt(
     retained: { ...retained, settings: bound },
     served,
     // INVARIANT: what is sealed with the secrets decides where they go, whatever the row says (test/secrecy-destinations.test.ts).
-    settled: isAsTheRowSays ? settled : wanted.settle({ ...row, connector, config: JSON.stringify(config) }),
+    resolved: isAsTheRowSays ? resolved : wanted.resolve({ ...row, connector, config: JSON.stringify(config) }),
     doubted,
     storedAtMs: version.created_at,
     grant: {

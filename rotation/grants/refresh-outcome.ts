@@ -62,8 +62,8 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
       const health = oddity === undefined ? 'ready' : 'degraded';
       if (row.health !== 'disconnected') changeHealth(job, access, next, environment.name, health, oddity ?? null);
       const split = splitOf(attempt, outcome, next);
-      const { settled } = attempt;
-      applyTiming(job, next, split, now, settled === undefined ? undefined : rulesOf(settled, configOf(next)));
+      const { resolved } = attempt;
+      applyTiming(job, next, split, now, resolved === undefined ? undefined : rulesOf(resolved, configOf(next)));
       if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
       // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
       else if (row.health === 'needs_consent') next.refresh_due_at = now;
@@ -92,7 +92,7 @@ function nextVersion(row: CredentialRow): Draft {
 function learn(
   { job, access, located, details }: Booking,
   next: CredentialFacts,
-  { grant, retained, settled }: Attempt,
+  { grant, retained, resolved }: Attempt,
   outcome: Refreshed,
 ): void {
   const environment = located.environment.name;
@@ -110,8 +110,8 @@ function learn(
     account: Object.keys(account).length === 0 ? undefined : account,
     fingerprint: token === undefined ? undefined : grantFingerprint(job, token),
   });
-  noteAccount(job, access, next, environment, settled?.oauth2.accountId, outcome.account, details);
-  const sign = settled === undefined ? undefined : signOnReplaced(settled.oauth2, known, replaced);
+  noteAccount(job, access, next, environment, resolved?.oauth2.accountId, outcome.account, details);
+  const sign = resolved === undefined ? undefined : signOnReplaced(resolved.oauth2, known, replaced);
   if (sign !== undefined) noteSign(job, access, next, environment, sign, details);
   noteGrantedScope(job, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);
 }
@@ -192,12 +192,12 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
 /** The step of a journal at which a provider refused in words that no table knows. */
 const UNKNOWN_WORDS = 'unknown_words';
 
-function factsOf({ job, access, run, located }: Booking, { settled, served, doubted, ...attempt }: Attempt): FailureFacts {
+function factsOf({ job, access, run, located }: Booking, { resolved, served, doubted, ...attempt }: Attempt): FailureFacts {
   const now = job.around.clock.now();
   const { value_expires_at: endsAt } = located.row;
   const lost = (count: number) => lostAnswersOf(job, access, run, located, count);
   const refusedAt = job.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
-  const windowEnds = settled === undefined ? undefined : windowEndsAt(settled.oauth2, lost(Math.max(run.lost_answers, 1)), now);
+  const windowEnds = resolved === undefined ? undefined : windowEndsAt(resolved.oauth2, lost(Math.max(run.lost_answers, 1)), now);
   return {
     attempts: run.attempts,
     lostBefore: run.lost_answers,
@@ -209,7 +209,7 @@ function factsOf({ job, access, run, located }: Booking, { settled, served, doub
     failingForMs: Math.max(0, now - run.started_at),
     // A person must bring back what this ends: a clock that jumped has not proved that so much time has passed.
     refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.around.clock.provenAt() - refusedAt),
-    maySendAgain: (count) => settled === undefined || maySendAgain(settled.oauth2, lost(count), now),
+    maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
     fraction: job.around.entropy.fraction(),
   };

@@ -9,9 +9,9 @@ import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
-import { whyDead } from '../../src/vault/read-credential.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys } from '../../src/vault/rotate-keys.ts';
+import { whyDead } from '../../src/vault/stale-grant.ts';
 import { credentialTarget, requireActive } from '../../src/vault/targets.ts';
 import type { Refresher, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -24,8 +24,8 @@ import { freeLeasesOfDead, heartbeat } from '../engine/run.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import { renewGrant } from '../oauth2/mint-token.ts';
 import { notSent, type RefreshOutcome } from '../oauth2/refresh.ts';
-import type { SettledConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback, refuseIgnored, rulesOf, SettledConnectors, settleFor } from './connector-settings.ts';
+import type { ResolvedConnector } from '../oauth2/settings.ts';
+import { mayReachLoopback, ResolvedConnectors, refuseIgnored, resolveFor, rulesOf } from './connector-settings.ts';
 import { DUE_PARTS } from './due-parts.ts';
 import { reportOf } from './gate-report.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
@@ -61,10 +61,10 @@ export interface DueWork {
   readonly rewrapped: number;
 }
 
-export class RunEngine implements Refresher {
+export class RefreshEngine implements Refresher {
   readonly #o: EngineOptions;
   readonly #gate: ProviderGate;
-  readonly #settled: SettledConnectors;
+  readonly #resolved: ResolvedConnectors;
   readonly #inFlight = new Map<string, Promise<Turn>>();
   /** The leases of dead owners are being freed, or are free. */
   #recovered: Promise<void> | undefined;
@@ -76,7 +76,7 @@ export class RunEngine implements Refresher {
   constructor(options: EngineOptions) {
     this.#o = options;
     this.#due = new DueRefreshes(options.vault);
-    this.#settled = new SettledConnectors(options.connectors);
+    this.#resolved = new ResolvedConnectors(options.connectors);
     this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
     void this.#recover();
   }
@@ -191,7 +191,7 @@ export class RunEngine implements Refresher {
       trigger,
       force,
       allowLoopback: (connector, config) => mayReachLoopback(this.#o.sandboxAllowed, connector, config),
-      settle: (row) => this.#settled.of(row),
+      resolve: (row) => this.#resolved.of(row),
     };
     await this.#recover();
     try {
@@ -199,10 +199,10 @@ export class RunEngine implements Refresher {
         const work = vault.lookup('scheduler', (lookup, view) => findWork(view, lookup, credentialId, wanted));
         if (work === undefined) return 'done';
         // Held back here, before the lease: neither an attempt nor an event for a wait.
-        const settled = this.#settled.of(work.row);
-        const held = await this.#line(settled, trigger);
+        const resolved = this.#resolved.of(work.row);
+        const held = await this.#line(resolved, trigger);
         if (held !== undefined) return held;
-        if ((await this.#send(credentialId, wanted, settled)) !== 'at_once') return 'done';
+        if ((await this.#send(credentialId, wanted, resolved)) !== 'at_once') return 'done';
       }
     } catch (error) {
       // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
@@ -212,9 +212,9 @@ export class RunEngine implements Refresher {
   }
 
   /** Waits for its turn at the provider; held where that takes longer than its trigger may wait. */
-  async #line(settled: SettledConnector | undefined, trigger: RunTrigger): Promise<{ readonly heldForMs: number } | undefined> {
-    if (settled === undefined) return undefined;
-    const { tokenEndpoint, rateBudget } = settled.oauth2;
+  async #line(resolved: ResolvedConnector | undefined, trigger: RunTrigger): Promise<{ readonly heldForMs: number } | undefined> {
+    if (resolved === undefined) return undefined;
+    const { tokenEndpoint, rateBudget } = resolved.oauth2;
     let patienceMs = LINE_MAX_MS[trigger];
     for (;;) {
       const admission = this.#gate.admit(tokenEndpoint, rateBudget, patienceMs, trigger);
@@ -232,7 +232,7 @@ export class RunEngine implements Refresher {
   }
 
   /** One attempt; `at_once`: an answer was lost for the first time, or the request was withdrawn. */
-  async #send(id: string, wanted: LeaseRequest, settled: SettledConnector | undefined): Promise<Booked | 'stored' | 'idle'> {
+  async #send(id: string, wanted: LeaseRequest, resolved: ResolvedConnector | undefined): Promise<Booked | 'stored' | 'idle'> {
     const { vault, every } = this.#o;
     let guessed = false;
     const ports = {
@@ -246,7 +246,7 @@ export class RunEngine implements Refresher {
       begin: (job) => {
         const lease = takeLease(job, id, wanted);
         if (lease.kind === 'attempt') return { kind: 'go', attempt: lease.attempt };
-        this.#gate.report(tokenEndpointOf(settled), { kind: 'none' });
+        this.#gate.report(tokenEndpointOf(resolved), { kind: 'none' });
         return { kind: 'stop', as: 'idle' };
       },
       hold: (attempt) =>
@@ -268,12 +268,12 @@ export class RunEngine implements Refresher {
 
   async #call(attempt: Attempt): Promise<RefreshOutcome> {
     const { vault, egress } = this.#o;
-    const { settled, grant, doubted } = attempt;
-    if (settled === undefined) return notSent('configuration', 'connector_unusable');
-    const { tokenEndpoint } = settled.oauth2;
-    const way = boundEgress(egress, settled);
+    const { resolved, grant, doubted } = attempt;
+    if (resolved === undefined) return notSent('configuration', 'connector_unusable');
+    const { tokenEndpoint } = resolved.oauth2;
+    const way = boundEgress(egress, resolved);
     const guarded: Egress = { send: (request) => way.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
-    const outcome = await renewGrant(settled.oauth2, grant, guarded, vault.around.clock, doubted);
+    const outcome = await renewGrant(resolved.oauth2, grant, guarded, vault.around.clock, doubted);
     this.#gate.report(tokenEndpoint, reportOf(outcome));
     return outcome;
   }
@@ -296,20 +296,20 @@ export class RunEngine implements Refresher {
   }
 
   checkSettings(connectorId: string, config: OAuth2Config): RenewalRules {
-    return rulesOf(this.#settle(connectorId, config), config);
+    return rulesOf(this.#resolve(connectorId, config), config);
   }
 
   destinationsOf(connectorId: string, config: OAuth2Config): readonly string[] {
-    return destinationsOf(this.#settle(connectorId, config));
+    return destinationsOf(this.#resolve(connectorId, config));
   }
 
-  #settle(connectorId: string, config: OAuth2Config): SettledConnector {
+  #resolve(connectorId: string, config: OAuth2Config): ResolvedConnector {
     const connector =
       findConnector(this.#o.connectors, 'oauth2', connectorId) ??
       fail('invalid_request', 'no such connector', { pointer: '/connector' });
-    const settled = settleFor(connector, config, {}, true);
-    refuseIgnored(connector, config, settled);
-    return settled;
+    const resolved = resolveFor(connector, config, {}, true);
+    refuseIgnored(connector, config, resolved);
+    return resolved;
   }
 }
 
@@ -325,6 +325,6 @@ function holdsTokens(outcome: RefreshOutcome): boolean {
   return outcome.kind === 'refreshed' || (outcome.kind === 'answered_oddly' && outcome.refreshToken !== undefined);
 }
 
-function tokenEndpointOf(settled: SettledConnector | undefined): string {
-  return settled?.oauth2.tokenEndpoint ?? '';
+function tokenEndpointOf(resolved: ResolvedConnector | undefined): string {
+  return resolved?.oauth2.tokenEndpoint ?? '';
 }

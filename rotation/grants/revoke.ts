@@ -52,8 +52,8 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async (attempt) => {
-      const { spec, settled, tokens, egress } = attempt;
-      const outcome = await revokeGrant(spec, settled.hosts, tokens, tokens.client, egress, vault.around.clock);
+      const { spec, resolved, tokens, egress } = attempt;
+      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.around.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
     settle: (job, attempt, called) => {
@@ -65,11 +65,11 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
 }
 
 /** Uses the access token once more: only its refusal proves that it is dead (D5). Undefined where it cannot or need not be asked. */
-async function prove(vault: TenantVault, { settled, tokens, egress }: Attempt): Promise<Verdict | undefined> {
+async function prove(vault: TenantVault, { resolved, tokens, egress }: Attempt): Promise<Verdict | undefined> {
   const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
-  if (settled.probe === undefined || accessToken === undefined) return undefined;
+  if (resolved.probe === undefined || accessToken === undefined) return undefined;
   if (endsAt !== null && endsAt <= vault.around.clock.now()) return undefined;
-  return (await askProbe(settled.probe, settled.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
+  return (await askProbe(resolved.probe, resolved.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
 }
 
 /** The transaction in which something becomes of a revocation. */
@@ -132,12 +132,12 @@ function look(ports: JobPorts, { job, access, run, located: { row } }: Booking):
     if (opened.cause === 'connector_unusable') return { kind: 'wait', cause: opened.cause, retryAfterSeconds: undefined };
     return { kind: 'end', outcome: 'given_up', cause: opened.cause };
   }
-  const { settled, tokens } = opened.grant;
+  const { resolved, tokens } = opened.grant;
   const refuse = (outcome: RunOutcome, cause: string): Found => {
     wipeTokens(tokens);
     return { kind: 'end', outcome, cause };
   };
-  const spec = settled.revocation;
+  const spec = resolved.revocation;
   if (spec === undefined) return refuse('not_possible', 'no_way_to_revoke');
   const { clientId } = tokens.client;
   if (isShared(job, access, row, run.generation, { ends: spec.ends, clientId })) return refuse('shared', 'used_by_another');

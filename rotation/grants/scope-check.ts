@@ -18,7 +18,7 @@ import { type CallPoints, callPorts, makeCall } from '../engine/outside-call.ts'
 import { inPool } from '../engine/pool.ts';
 import { canTell, readGrantedScopes, type ScopeReading } from '../oauth2/granted-scope.ts';
 import { askProbe } from '../oauth2/probe.ts';
-import { settledOrNot } from './disconnect.ts';
+import { resolvedOrNot } from './disconnect.ts';
 import { isLiveGrant } from './grant-forecast.ts';
 import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
 
@@ -61,12 +61,12 @@ export async function readGrantedScope(ports: DueWorkPorts, credentialId: string
 export const REVIEW_POINTS: CallPoints = { before: 'review.before-call', after: 'review.after-call' };
 
 async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> {
-  const { settled, connector, tokens, egress, accessToken } = look;
+  const { resolved, connector, tokens, egress, accessToken } = look;
   const { client } = tokens;
   const { clock } = vault.around;
-  const reading = await readGrantedScopes(settled, connector.scopes ?? [], accessToken, client, egress, clock);
-  if (reading.verdict !== undefined || settled.probe === undefined || !isGuarded(look)) return reading;
-  const { verdict } = await askProbe(settled.probe, settled.hosts, accessToken, egress, client.allowLoopback);
+  const reading = await readGrantedScopes(resolved, connector.scopes ?? [], accessToken, client, egress, clock);
+  if (reading.verdict !== undefined || resolved.probe === undefined || !isGuarded(look)) return reading;
+  const { verdict } = await askProbe(resolved.probe, resolved.hosts, accessToken, egress, client.allowLoopback);
   return { ...reading, verdict };
 }
 
@@ -89,15 +89,15 @@ function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: OAuthC
   const { workflows = [] } = configOf(row);
   const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
-  const settled = settledOrNot(ports, row);
-  return settled !== undefined && connector.scopes.some((source) => canTell(settled, source));
+  const resolved = resolvedOrNot(ports, row);
+  return resolved !== undefined && connector.scopes.some((source) => canTell(resolved, source));
 }
 
 /** Opens the access token for a question about itself; the event says that it was. */
 function begin(ports: JobPorts, credentialId: string): Look | undefined {
   const located = locate(ports.job, credentialId);
   const { row } = located;
-  if (!isLiveGrant(row) || settledOrNot(ports, row) === undefined) return undefined;
+  if (!isLiveGrant(row) || resolvedOrNot(ports, row) === undefined) return undefined;
   return enterReview(ports.job, located, (access, details) => {
     details.step = 'looked_at';
     const opened = openGrant(ports, access, row, row.current_version);
@@ -127,7 +127,7 @@ function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): v
     details.step = isNew ? 'scopes_read' : 'token_refused';
     if (sign !== undefined) noteSign(job, access, next, environment.name, sign, details);
     if (granted !== undefined) {
-      const noted = { ...granted, alwaysScopes: look.settled.consent?.alwaysScopes };
+      const noted = { ...granted, alwaysScopes: look.resolved.consent?.alwaysScopes };
       noteGrantedScope(job, access, next, environment.name, noted, details);
     }
     saveDraft(job, access, environment, next);

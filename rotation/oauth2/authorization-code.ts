@@ -7,7 +7,7 @@ import type { ConsentSpec, Egress } from '../connector.ts';
 import type { RefreshOutcome } from './answer.ts';
 import { type ClientIdentity, clientRequest } from './client-request.ts';
 import { askForToken } from './refresh.ts';
-import type { SettledConnector } from './settings.ts';
+import type { ResolvedConnector } from './settings.ts';
 
 /** What one attempt asks for. */
 export interface CodeRequest {
@@ -22,8 +22,12 @@ export interface CodeRequest {
 }
 
 /** The address the person's browser is sent to. @throws invalid_request naming the setting that makes it unusable */
-export async function authorizationUrl(settled: SettledConnector, request: CodeRequest, allowLoopback: boolean): Promise<string> {
-  const consent = settled.consent ?? fail('invalid_request', 'no person can connect this', { pointer: '/connector' });
+export async function authorizationUrl(
+  resolved: ResolvedConnector,
+  request: CodeRequest,
+  allowLoopback: boolean,
+): Promise<string> {
+  const consent = resolved.consent ?? fail('invalid_request', 'no person can connect this', { pointer: '/connector' });
   const url = authorizeEndpoint(consent, allowLoopback);
   const { searchParams } = url;
   for (const [name, value] of Object.entries(consent.extraParameters ?? {})) searchParams.set(name, value);
@@ -33,7 +37,7 @@ export async function authorizationUrl(settled: SettledConnector, request: CodeR
   searchParams.set('state', request.state);
   const scopeParameter = consent.scopeParameter ?? 'scope';
   if (scopeParameter !== 'none' && request.scopes.length > 0)
-    searchParams.set(scopeParameter, request.scopes.join(settled.oauth2.scopeSeparator));
+    searchParams.set(scopeParameter, request.scopes.join(resolved.oauth2.scopeSeparator));
   if (consent.pkce === 'S256') {
     searchParams.set('code_challenge', await oauth.calculatePKCECodeChallenge(request.codeVerifier));
     searchParams.set('code_challenge_method', 'S256');
@@ -115,13 +119,13 @@ export interface CodeGrant extends ClientIdentity {
 
 /** Sends the code once; resolves for everything that can happen at the provider or on the way, as `refreshGrant` does. */
 export async function exchangeCode(
-  settled: SettledConnector,
+  resolved: ResolvedConnector,
   grant: CodeGrant,
   egress: Egress,
   clock: Clock,
 ): Promise<RefreshOutcome> {
-  const { consent } = settled;
-  const { exchangeAnswerFields, ...declared } = settled.oauth2;
+  const { consent } = resolved;
+  const { exchangeAnswerFields, ...declared } = resolved.oauth2;
   const oauth2 = exchangeAnswerFields === undefined ? declared : { ...declared, answerFields: exchangeAnswerFields };
   const withVerifier = consent?.pkce === 'S256' ? { code_verifier: grant.codeVerifier } : {};
   const build = () =>

@@ -73,6 +73,20 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
   };
 }
 
+/** The request with these fields in its URL and without a body: only where the provider takes them nowhere else. */
+export function inQuery({ body, headers, ...rest }: EgressRequest, fields: Readonly<Record<string, string>>): EgressRequest {
+  if (body instanceof SecretValue) body.wipe();
+  const { 'content-type': _type, ...kept } = headers;
+  const url = new URL(rest.url);
+  for (const [name, value] of Object.entries(fields)) url.searchParams.set(name, value);
+  return { ...rest, url: url.href, headers: kept };
+}
+
+/** Wipes every secret of a request that was sent. */
+export function wipeRequest({ body, headers }: EgressRequest): void {
+  for (const value of [body, ...Object.values(headers)]) if (value instanceof SecretValue) value.wipe();
+}
+
 /** Some providers want the client named in the body beside Basic, as itself; one that takes the secret as a user name says by itself which. */
 function mayBeSent({ authentication }: ClientCall, client: ClientIdentity, name: string, value: string): boolean {
   if (name === 'client_id') return authentication === 'client_secret_as_user' || value === client.clientId;

@@ -1,9 +1,9 @@
 // Where a resolved connector sends secrets: the exact endpoints, and an egress that lets a request out to no other.
 // It must never let a secret leave for an endpoint that the settings it came with do not name (D14).
 import { type Egress, EgressFailure } from '../connector.ts';
-import type { SettledConnector } from './settings.ts';
+import type { ResolvedConnector } from './settings.ts';
 
-function endpointsOf({ oauth2, introspection, revocation, probe, consent }: SettledConnector): string[] {
+function endpointsOf({ oauth2, introspection, revocation, probe, consent }: ResolvedConnector): string[] {
   const urls = [oauth2.tokenEndpoint, introspection?.url, revocation?.url, probe?.url, consent?.choice?.url];
   return urls.filter((url) => url !== undefined);
 }
@@ -15,8 +15,8 @@ function placeOf(text: string): string | undefined {
 }
 
 /** Where secrets go, and browsers: origin and path of each endpoint, sorted, once each. What is not filled in yet is left out. */
-export function destinationsOf(settled: SettledConnector): readonly string[] {
-  const urls = [...endpointsOf(settled), settled.consent?.authorizeEndpoint ?? ''];
+export function destinationsOf(resolved: ResolvedConnector): readonly string[] {
+  const urls = [...endpointsOf(resolved), resolved.consent?.authorizeEndpoint ?? ''];
   return [...new Set(urls.flatMap((text) => placeOf(text) ?? []))].sort();
 }
 
@@ -24,8 +24,8 @@ export function destinationsOf(settled: SettledConnector): readonly string[] {
  * The way out for the secrets of one version: its own endpoints alone.
  * @throws EgressFailure host_not_allowed, before anything is looked up, from `send`
  */
-export function boundEgress(egress: Egress, settled: SettledConnector): Egress {
-  const places = new Set(endpointsOf(settled).map(placeOf));
+export function boundEgress(egress: Egress, resolved: ResolvedConnector): Egress {
+  const places = new Set(endpointsOf(resolved).map(placeOf));
   return {
     send: async (request) => {
       const place = placeOf(request.url);

@@ -8,7 +8,7 @@ import { memberAt, readScopes } from './answer-body.ts';
 import { type ClientIdentity, text } from './client-request.ts';
 import { introspectToken } from './introspection.ts';
 import { askProbe, type Probed } from './probe.ts';
-import type { SettledConnector } from './settings.ts';
+import type { ResolvedConnector } from './settings.ts';
 
 export interface GrantedScope {
   /** Separated by spaces. */
@@ -23,25 +23,25 @@ export interface ScopeReading {
 }
 
 /** Whether there is any use in asking this source once more; the token answer is gone. */
-export function canTell({ introspection, probe }: SettledConnector, { from }: ScopeSource): boolean {
+export function canTell({ introspection, probe }: ResolvedConnector, { from }: ScopeSource): boolean {
   if (from === 'introspection') return introspection !== undefined;
   return from === 'jwt' || (from !== 'answer' && probe !== undefined);
 }
 
 /** Asks the sources from the best on until one tells; resolves for everything that can happen on the way. */
 export async function readGrantedScopes(
-  settled: SettledConnector,
+  resolved: ResolvedConnector,
   sources: readonly ScopeSource[],
   accessToken: SecretValue,
   client: ClientIdentity,
   egress: Egress,
   clock: Clock,
 ): Promise<ScopeReading> {
-  const { scopeSeparator } = settled.oauth2;
+  const { scopeSeparator } = resolved.oauth2;
   let probed: Probed | undefined;
   const probe = async (): Promise<Probed | undefined> => {
-    if (settled.probe !== undefined)
-      probed ??= await askProbe(settled.probe, settled.hosts, accessToken, egress, client.allowLoopback);
+    if (resolved.probe !== undefined)
+      probed ??= await askProbe(resolved.probe, resolved.hosts, accessToken, egress, client.allowLoopback);
     return probed;
   };
   for (const source of sources) {
@@ -55,7 +55,7 @@ export async function readGrantedScopes(
       case 'answer':
         return undefined;
       case 'introspection':
-        return (await introspectToken(settled, accessToken, client, egress, clock))?.scope;
+        return (await introspectToken(resolved, accessToken, client, egress, clock))?.scope;
       case 'jwt':
         return readScopes(claimOf(text(accessToken), source.claim), scopeSeparator);
       case 'probe_header': {

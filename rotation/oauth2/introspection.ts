@@ -4,8 +4,8 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Egress, EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
 import { memberAt, readJson, readScopes } from './answer-body.ts';
-import { type ClientIdentity, clientRequest, text } from './client-request.ts';
-import type { SettledConnector } from './settings.ts';
+import { type ClientIdentity, clientRequest, inQuery, text, wipeRequest } from './client-request.ts';
+import type { ResolvedConnector } from './settings.ts';
 import { tokenExpiry } from './token-expiry.ts';
 
 export interface Introspected {
@@ -18,13 +18,13 @@ export interface Introspected {
 
 /** Undefined when no answer came that can be read: nothing is known then. */
 export async function introspectToken(
-  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
   client: ClientIdentity,
   egress: Egress,
   clock: Clock,
 ): Promise<Introspected | undefined> {
-  const { introspection: spec, hosts, oauth2 } = settled;
+  const { introspection: spec, hosts, oauth2 } = resolved;
   if (spec === undefined) return undefined;
   let request: EgressRequest | undefined;
   try {
@@ -34,22 +34,21 @@ export async function introspectToken(
   } catch {
     return undefined;
   } finally {
-    if (request?.body instanceof SecretValue) request.body.wipe();
-    for (const value of Object.values(request?.headers ?? {})) if (value instanceof SecretValue) value.wipe();
+    if (request !== undefined) wipeRequest(request);
   }
 }
 
 /** When the token ends, where only introspection tells (rule 5). Ask after the pair is stored: this call may fail, that one may not be lost. */
 export async function introspectExpiry(
-  settled: Pick<SettledConnector, 'introspection' | 'hosts' | 'oauth2'>,
+  resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
   client: ClientIdentity,
   egress: Egress,
   clock: Clock,
 ): Promise<number | undefined> {
-  const { fields } = settled.introspection ?? {};
+  const { fields } = resolved.introspection ?? {};
   if (fields === undefined || (fields.expiresAt === undefined && fields.expiresIn === undefined)) return undefined;
-  return (await introspectToken(settled, accessToken, client, egress, clock))?.expiresAtMs;
+  return (await introspectToken(resolved, accessToken, client, egress, clock))?.expiresAtMs;
 }
 
 async function buildRequest(
@@ -75,13 +74,7 @@ async function buildRequest(
     client,
     clock,
   );
-  if (!isQuery) return request;
-  const { body, headers, ...rest } = request;
-  if (body instanceof SecretValue) body.wipe();
-  const { 'content-type': _type, ...kept } = headers;
-  const url = new URL(rest.url);
-  url.searchParams.set(spec.tokenParameter, token);
-  return { ...rest, url: url.href, headers: kept };
+  return isQuery ? inQuery(request, { [spec.tokenParameter]: token }) : request;
 }
 
 function readAnswer(spec: IntrospectionSpec, separator: ' ' | ',', answer: EgressAnswer): Introspected | undefined {

@@ -1,7 +1,7 @@
 // One refresh of one grant at its token endpoint (RFC 6749 section 6): builds the request, sends it once, reads what came back.
 // It never retries, stores or decides what happens next, and no token or provider text leaves it but as a SecretValue.
 import type { Clock } from '../../src/base/clock.ts';
-import { SecretValue } from '../../src/base/secret-value.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
 import {
   type Egress,
   type EgressAnswer,
@@ -11,7 +11,7 @@ import {
   type OAuth2Spec,
 } from '../connector.ts';
 import { type NotSent, type RefreshOutcome, readTokenAnswer, type SentAndLost } from './answer.ts';
-import { type ClientIdentity, clientRequest, text, Unusable } from './client-request.ts';
+import { type ClientIdentity, clientRequest, text, Unusable, wipeRequest } from './client-request.ts';
 import { secretsSent } from './provider-words.ts';
 
 export type { NotSent, Refreshed, RefreshFailure, RefreshOutcome } from './answer.ts';
@@ -51,8 +51,7 @@ export async function askForToken(
   } catch (error) {
     return unanswered(error);
   } finally {
-    if (request.body instanceof SecretValue) request.body.wipe();
-    for (const value of Object.values(request.headers)) if (value instanceof SecretValue) value.wipe();
+    wipeRequest(request);
   }
   return readTokenAnswer(spec, answer, clock.now(), { secrets, renewable });
 }

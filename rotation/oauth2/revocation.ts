@@ -4,7 +4,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
 import { retryAfterSeconds } from './answer.ts';
-import { type ClientIdentity, clientRequest, text, Unusable } from './client-request.ts';
+import { type ClientIdentity, clientRequest, inQuery, text, Unusable, wipeRequest } from './client-request.ts';
 import { readRefusal, saysRefusal } from './errors.ts';
 
 export interface RevocableTokens {
@@ -48,8 +48,7 @@ export async function revokeGrant(
   } catch (error) {
     return failed(error instanceof EgressFailure ? error.reason : 'egress_failed');
   } finally {
-    if (request.body instanceof SecretValue) request.body.wipe();
-    for (const value of Object.values(request.headers)) if (value instanceof SecretValue) value.wipe();
+    wipeRequest(request);
   }
 }
 
@@ -87,19 +86,10 @@ async function buildRequest(
     client,
     clock,
   );
-  return spec.bodyFormat === 'none' ? withoutBody(spec, request, fields) : request;
-}
-
-/** The fields travel in the URL: only where the provider takes them nowhere else. */
-function withoutBody(spec: RevocationSpec, request: EgressRequest, fields: Readonly<Record<string, string>>): EgressRequest {
+  if (spec.bodyFormat !== 'none') return request;
   // SECURITY: URLs lie in the logs of every proxy on the way: a client secret must not be in one (RFC 6749 section 2.3.1).
   if (spec.authentication === 'client_secret_post') throw new Unusable('request_refused');
-  const { body, headers, ...rest } = request;
-  if (body instanceof SecretValue) body.wipe();
-  const { 'content-type': _type, ...kept } = headers;
-  const url = new URL(rest.url);
-  for (const [name, value] of Object.entries({ ...spec.extraParameters, ...fields })) url.searchParams.set(name, value);
-  return { ...rest, url: url.href, headers: kept };
+  return inQuery(request, { ...spec.extraParameters, ...fields });
 }
 
 function readAnswer(spec: RevocationSpec, answer: EgressAnswer, nowMs: number): RevocationOutcome {

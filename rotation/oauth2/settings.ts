@@ -34,7 +34,7 @@ export interface OAuth2Settings {
 }
 
 /** A connector with every template filled. A part whose URL needs an account field that is not known yet is undefined. */
-export interface SettledConnector {
+export interface ResolvedConnector {
   readonly id: string;
   readonly oauth2: OAuth2Spec;
   readonly consent: ConsentSpec | undefined;
@@ -50,13 +50,13 @@ const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})$/;
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?::[0-9]{1,5})?$/;
 const TEMPLATE = /\{(account\.)?([a-z0-9_]+)\}/g;
 
-/** The spec of the token endpoint alone; see `settleConnector`. */
-export function settleOAuth2(connector: OAuthConnector, settings: OAuth2Settings = {}): OAuth2Spec {
-  return settleConnector(connector, settings).oauth2;
+/** The spec of the token endpoint alone; see `resolveConnector`. */
+export function resolveOAuth2(connector: OAuthConnector, settings: OAuth2Settings = {}): OAuth2Spec {
+  return resolveConnector(connector, settings).oauth2;
 }
 
 /** @throws invalid_request naming the setting */
-export function settleConnector(connector: OAuthConnector, settings: OAuth2Settings = {}): SettledConnector {
+export function resolveConnector(connector: OAuthConnector, settings: OAuth2Settings = {}): ResolvedConnector {
   const declared = connector.oauth2;
   const adjust = settings.adjust ?? {};
   refuseUnadjustable(connector, adjust);
@@ -65,7 +65,7 @@ export function settleConnector(connector: OAuthConnector, settings: OAuth2Setti
   const { consent, introspection, revocation, probe } = connector;
   const asClient = standardClient({ ...declared, ...adjust, tokenEndpoint });
   const authorizeEndpoint = settings.authorizeEndpoint ?? consent?.authorizeEndpoint;
-  const settled = {
+  const resolved = {
     consent:
       consent === undefined || authorizeEndpoint === undefined
         ? undefined
@@ -82,7 +82,7 @@ export function settleConnector(connector: OAuthConnector, settings: OAuth2Setti
   const hosts = filling.hosts(declared.hosts, adjust.tokenEndpoint !== undefined);
   return {
     id: connector.id,
-    ...settled,
+    ...resolved,
     oauth2: {
       ...declared,
       ...adjust,

@@ -51,7 +51,7 @@ export interface IssuedGrant {
   /** Only where the connector signs with a key; the same key in both forms. */
   readonly clientPrivateKeyJwk: JWK | undefined;
   readonly clientPrivateKeyPem: string | undefined;
-  /** For `settleConnector`. */
+  /** For `resolveConnector`. */
   readonly settings: OAuth2Settings;
   /** The same as the `config` of a credential. */
   readonly config: Readonly<Record<string, unknown>>;

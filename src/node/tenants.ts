@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Connector } from '../../rotation/connector.ts';
 import { ProviderGate } from '../../rotation/engine/provider-gate.ts';
-import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { type ErrorCode, fail, KeyturnError } from '../../src/base/errors.ts';
 import type { KeyRegister } from '../../src/cell/register.ts';
@@ -36,7 +36,7 @@ export interface NodeTenantsOptions {
 
 export interface NodeTenant extends OpenTenant {
   readonly vault: TenantVault;
-  readonly engine: RunEngine;
+  readonly engine: RefreshEngine;
 }
 
 export class NodeTenants {
@@ -211,8 +211,8 @@ export class NodeTenants {
     }
   }
 
-  #engineOf(vault: TenantVault): RunEngine {
-    return new RunEngine({
+  #engineOf(vault: TenantVault): RefreshEngine {
+    return new RefreshEngine({
       vault,
       egress: this.#egress,
       connectors: this.#o.connectors,

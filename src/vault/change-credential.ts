@@ -6,11 +6,9 @@ import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
-import { changeCredential, type Draft } from './credential.ts';
-import { jsonBytes } from './credential-kinds.ts';
-import { applyTiming } from './due.ts';
+import { changeCredential } from './credential.ts';
+import { rulesOfKind } from './kinds.ts';
 import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
-import { replacedParts } from './put-grant.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -60,8 +58,7 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
     (access, located, details) => {
       const row = requireActive(located.row);
       checkPrecondition(row, input.precondition);
-      // A grant moves on at the provider with every refresh: its older versions are spent, not known-good.
-      if (row.kind === 'oauth2') fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced');
+      rulesOfKind(row.kind).refuseRollBack?.();
       const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'there is no previous version');
       if (target === row.current_version) fail('conflict', 'this version is current already', { pointer: '/version' });
       const version =
@@ -117,24 +114,11 @@ export function restoreCredential(job: TenantJob, caller: Caller, input: Named):
       return changeCredential(job, access, located, (draft) => {
         draft.state = 'active';
         draft.deleted_at = null;
-        planAnew(job, access, draft);
+        // What lay still while it was deleted is planned anew.
+        rulesOfKind(draft.kind).planRestored(job, access, draft);
       });
     },
   );
-}
-
-/** What lay still while it was deleted is planned as after a put of the same value. */
-function planAnew(job: TenantJob, access: WriteAccess, draft: Draft): void {
-  const now = job.around.clock.now();
-  if (draft.kind !== 'oauth2') {
-    draft.review_due_at = reviewDueAt(draft, now);
-    return;
-  }
-  const retained = jsonBytes(replacedParts(job, access, draft));
-  applyTiming(job, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
-  retained.fill(0);
-  const isAlive = draft.health === 'ready' || draft.health === 'degraded';
-  draft.review_due_at = isAlive ? now : null;
 }
 
 /** Destroys every sealed byte now, without a window. Needs a second person (guard.ts). */

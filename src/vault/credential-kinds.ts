@@ -1,5 +1,6 @@
 // The kinds of credential: what their value looks like, what a reader gets of it and what never leaves the vault.
 import { z } from 'zod';
+import { fail } from '../base/errors.ts';
 import { canonicalInstant, INSTANT_FORMS, isInstant } from '../base/instants.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Purpose } from '../crypto/envelope.ts';
@@ -215,9 +216,28 @@ export interface BoundSettings {
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Separate keys for OAuth tokens and everything else (commitment E3). */
-export function purposeOf(kind: string): Purpose {
-  return kind === 'oauth2' ? 'oauth_token' : 'api_key';
+/** What everybody must know of a kind; what is done with one is in kind.ts. */
+interface KindFacts {
+  /** Separate keys for OAuth tokens and everything else (commitment E3). */
+  readonly purpose: Purpose;
+  /** Its value is renewed at a provider, so that its date is not the credential's end. */
+  readonly isRenewed: boolean;
+  /** Where a put names none. */
+  readonly defaultConnector: string | null;
+}
+
+const PLAIN: KindFacts = { purpose: 'api_key', isRenewed: false, defaultConnector: null };
+const FACTS: Readonly<Record<Kind, KindFacts>> = {
+  oauth2: { purpose: 'oauth_token', isRenewed: true, defaultConnector: 'generic-oauth2' },
+  api_key: PLAIN,
+  basic: PLAIN,
+  database: PLAIN,
+  json: PLAIN,
+};
+
+/** @param kind as its row has it */
+export function kindFacts(kind: string): KindFacts {
+  return FACTS[kind as Kind] ?? fail('internal', 'a credential has a kind that this build does not know');
 }
 
 export interface SplitValue {

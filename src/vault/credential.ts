@@ -3,7 +3,7 @@
 import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
-import type { OAuth2Config } from './credential-kinds.ts';
+import { kindFacts, type OAuth2Config } from './credential-kinds.ts';
 import type { Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -127,6 +127,6 @@ function told(job: TenantJob, environment: EnvironmentRow, row: CredentialRow): 
  */
 function planByState(draft: Draft): void {
   const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';
-  if (draft.kind !== 'oauth2' || !isLive) draft.refresh_due_at = null;
+  if (!kindFacts(draft.kind).isRenewed || !isLive) draft.refresh_due_at = null;
   if (draft.state !== 'deleted') draft.destroy_after_at = null;
 }

@@ -1,12 +1,13 @@
 // The end date that was put with a key, password or document: past it the credential is `expired`, everywhere it is shown.
 // It must never keep a value back: whether it still works is the provider's word, and a wrong date must not stop a workflow.
 import type { CredentialFacts } from '../cell/credentials.ts';
+import { kindFacts } from './credential-kinds.ts';
 
 type Dated = Pick<CredentialFacts, 'kind' | 'value_expires_at'>;
 
-/** An OAuth grant's own date is that of its access token, which is renewed. */
+/** Of a kind that is renewed, the date is that of what is renewed. */
 export function endDateOf({ kind, value_expires_at }: Dated): number | undefined {
-  return kind === 'oauth2' ? undefined : (value_expires_at ?? undefined);
+  return kindFacts(kind).isRenewed ? undefined : (value_expires_at ?? undefined);
 }
 
 export function hasEnded(row: Dated, nowMs: number): boolean {

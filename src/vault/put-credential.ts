@@ -1,27 +1,17 @@
 // Puts a credential: the first time it is made, after that a new immutable version becomes current (R5).
 // It must never overwrite a version, nor accept a write whose precondition does not hold.
 import type { Caller } from '../access/principals.ts';
-import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
-import {
-  type BoundSettings,
-  jsonBytes,
-  type Kind,
-  type OAuth2Config,
-  oauth2Value,
-  type RetainedPart,
-  type SplitValue,
-  splitGrant,
-} from './credential-kinds.ts';
+import { type Kind, kindFacts, type OAuth2Config } from './credential-kinds.ts';
 import { boundSettings, redirect } from './destinations.ts';
-import { applyTiming, renewalRules } from './due.ts';
-import { type GrantImport, notePutGrant, refuseLoss, replacedParts } from './put-grant.ts';
-import type { RenewalRules } from './refresh-schedule.ts';
+import { applyTiming } from './due.ts';
+import type { PutUnderWay, PutValue, SplitPut } from './kind.ts';
+import { rulesOfKind } from './kinds.ts';
 import { setAside } from './set-aside.ts';
 import { type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -37,23 +27,17 @@ export interface WritePrecondition {
   readonly version?: number | undefined;
 }
 
-export interface PutCredentialInput {
+export interface PutCredentialInput extends PutValue {
   readonly environment: string;
   readonly name: string;
   readonly kind: Kind;
-  readonly value: unknown;
   readonly connector: string | undefined;
   readonly config: OAuth2Config | undefined;
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly description: string | undefined;
-  readonly expiresAtMs: number | undefined;
   readonly precondition: WritePrecondition;
   /** A deleted credential of this name is set aside under another one instead of standing in the way. */
   readonly replaceDeleted?: boolean | undefined;
-  /** Parts of the stored value that go away although nobody can read them back. */
-  readonly discard?: readonly RetainedPart[] | undefined;
-  /** The grant was made elsewhere. */
-  readonly imported?: GrantImport | undefined;
 }
 
 export interface PutResult {
@@ -76,52 +60,32 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       checkPrecondition(row, input.precondition);
       const now = job.around.clock.now();
       const facts = row === undefined ? newFacts(job, access, environment, input) : nextFacts(row, access, input, now);
-      const rules = renewalRules(job, facts);
-      const settings = boundSettings(job, facts);
-      const split = splitValue(input, rules, settings, now);
-      if (facts.kind === 'oauth2') {
-        // What is told of a grant refers to its row.
+      const kind = rulesOfKind(facts.kind);
+      const put: PutUnderWay = { facts, before: row, environment, given: input, now };
+      const split = checkedSize(kind.split(job, put));
+      if (kind.note !== undefined) {
+        // What is told of it refers to its row.
         if (row === undefined) createCredential(job, access, environment, facts);
-        noteGrant(job, access, { facts, before: row, environment, input, alwaysScopes: rules.alwaysScopes }, details);
+        kind.note(job, access, put, split, details);
       }
-      applyTiming(job, facts, split, now, rules);
+      applyTiming(job, facts, split, now, split.rules);
       details.version = facts.latest_version;
       details.kind = facts.kind;
       const located =
-        row === undefined && facts.kind !== 'oauth2'
+        row === undefined && kind.note === undefined
           ? createCredential(job, access, environment, { ...facts, revision: 1 })
           : saveDraft(job, access, environment, facts);
       if (row !== undefined) cancelOpenRun(job, access, row.id, 'superseded');
       storeVersion(job, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       if (row !== undefined)
-        redirect(job, caller, located, { before: boundSettings(job, row), after: settings, takesEffect: true });
+        redirect(job, caller, located, {
+          before: boundSettings(job, row),
+          after: boundSettings(job, facts),
+          takesEffect: true,
+        });
       return { created: row === undefined, located, setAside: aside };
     },
   );
-}
-
-interface PutOfGrant {
-  readonly alwaysScopes: readonly string[] | undefined;
-  readonly facts: CredentialFacts;
-  readonly before: CredentialRow | undefined;
-  readonly environment: EnvironmentRow;
-  readonly input: PutCredentialInput;
-}
-
-/** @throws invalid_request naming the part of the stored value that would be lost */
-function noteGrant(
-  job: TenantJob,
-  access: WriteAccess,
-  { facts, before, environment, input, alwaysScopes }: PutOfGrant,
-  details: EventDetails,
-): void {
-  const { imported, discard = [] } = input;
-  const value = oauth2Value.parse(input.value);
-  const stored = before === undefined ? {} : replacedParts(job, access, before);
-  if (before !== undefined) refuseLoss(before, stored, value, discard);
-  else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
-  const target = { facts, before, stored, environment: environment.name };
-  notePutGrant(job, access, target, { value, imported, alwaysScopes }, details);
 }
 
 function putTarget(job: TenantJob, lookup: Lookup, input: PutCredentialInput) {
@@ -158,34 +122,16 @@ export function checkPrecondition(row: CredentialRow | undefined, precondition: 
   }
 }
 
-function splitValue(
-  input: PutCredentialInput,
-  rules: RenewalRules,
-  settings: BoundSettings | undefined,
-  now: number,
-): SplitValue {
-  const split: SplitValue =
-    settings !== undefined
-      ? splitGrant(usableGrant(oauth2Value.parse(input.value), rules), settings, now)
-      : { value: jsonBytes(input.value), retained: undefined, expiresAtMs: input.expiresAtMs };
+/** @throws payload_too_large */
+function checkedSize(split: SplitPut): SplitPut {
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
   if (bytes > LIMITS.valueMaxBytes)
     fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
   return split;
 }
 
-type GrantInput = ReturnType<typeof oauth2Value.parse>;
-
-function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
-  if (grant.access_token !== undefined || grant.refresh_token !== undefined) return grant;
-  const key = grant.client_secret ?? grant.client_private_jwk ?? grant.client_private_key_pem;
-  if (renews === 'key' && key !== undefined) return grant;
-  if (renews === 'key') fail('invalid_request', 'this connector needs a client secret or a private key', { pointer: '/value' });
-  return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
-}
-
 function newFacts(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialFacts {
-  const connector = input.connector ?? (input.kind === 'oauth2' ? 'generic-oauth2' : null);
+  const connector = input.connector ?? kindFacts(input.kind).defaultConnector;
   return newDraft(job, access, environment, { ...input, connector });
 }
 

@@ -1,6 +1,7 @@
 // When the forecast of a credential is looked at again: at once where it began anew, else soon enough after it moved on.
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialFacts } from '../cell/credentials.ts';
+import { kindFacts } from './credential-kinds.ts';
 import { endDateOf } from './end-date.ts';
 
 /** For a credential that changed just now. However often it is refreshed, it is reviewed once an hour at most, and without a known end once a day. */
@@ -9,7 +10,7 @@ export function reviewDueAt(
   nowMs: number,
 ): number | null {
   // Also once more when its end date went away, so that the forecast forgets it.
-  if (facts.kind !== 'oauth2') return endDateOf(facts) === undefined && facts.grant_ends_at === null ? null : nowMs;
+  if (!kindFacts(facts.kind).isRenewed) return endDateOf(facts) === undefined && facts.grant_ends_at === null ? null : nowMs;
   const { review_due_at: planned } = facts;
   if (planned === null) return nowMs;
   return facts.grant_ends_at === null ? planned : Math.min(planned, nowMs + LIMITS.reviewAtMostEveryMs);

@@ -6,7 +6,7 @@ import type { ReadAccess, WriteAccess } from '../cell/access.ts';
 import type { CredentialFacts, CredentialRow, VersionRow } from '../cell/credentials.ts';
 import { prepareField, prepareFields, sealFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
-import { fromJsonBytes, purposeOf, type RetainedGrant, type SplitValue } from './credential-kinds.ts';
+import { fromJsonBytes, kindFacts, type RetainedGrant, type SplitValue } from './credential-kinds.ts';
 import type { TenantJob } from './tenant-job.ts';
 
 /** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
@@ -18,7 +18,7 @@ export function storeVersion(
   how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },
 ): void {
   const { keyring } = job.core;
-  const purpose = purposeOf(facts.kind);
+  const purpose = kindFacts(facts.kind).purpose;
   const tenantKey = keyring.current(purpose);
   const context = keyring.context(purpose, 'credential_version', facts.id, facts.latest_version);
   const { wrappedKey, sealed } = sealFields(tenantKey, context, {
@@ -73,7 +73,7 @@ export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialFa
 
 function keyAndPlace(job: TenantJob, row: CredentialRow, stored: VersionRow) {
   const { keyring } = job.core;
-  const purpose = purposeOf(row.kind);
+  const purpose = kindFacts(row.kind).purpose;
   const context = keyring.context(purpose, 'credential_version', row.id, stored.version);
   return [keyring.byId(purpose, stored.key_id), context] as const;
 }

@@ -2,7 +2,7 @@
 // It must never open a database under another tenant's name, nor let due work wait without an alarm.
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Connector } from '../../rotation/connector.ts';
-import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { fail } from '../../src/base/errors.ts';
 import { schemaVersion } from '../../src/cell/migrations.ts';
@@ -30,7 +30,7 @@ const RETRY_MS = 60_000;
 
 export class WorkerTenant {
   readonly vault: TenantVault;
-  readonly engine: RunEngine;
+  readonly engine: RefreshEngine;
   readonly #storage: DurableObjectStorage;
   readonly #now: () => number;
 
@@ -54,7 +54,7 @@ export class WorkerTenant {
       onDueChanged: () => this.arm(),
     });
     const owner = `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`;
-    this.engine = new RunEngine({
+    this.engine = new RefreshEngine({
       vault: this.vault,
       egress: createWorkerEgress({ clock: around.clock }),
       connectors: options.connectors,

@@ -1,7 +1,7 @@
 // One life of the process that holds the cell: vault and engines over a database that outlives them. A dead one writes nothing more.
 // The second engine stands for another owner of the same cell, as an object that moved or a process that was only stopped.
 import type { Connector, Egress } from '../../rotation/connector.ts';
-import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { FaultPoint } from '../../src/base/faults.ts';
@@ -38,8 +38,8 @@ export interface Ground {
 export class Life {
   dead = false;
   readonly vault: TenantVault;
-  readonly first: RunEngine;
-  readonly second: RunEngine;
+  readonly first: RefreshEngine;
+  readonly second: RefreshEngine;
   readonly actors: { readonly first: Actor; readonly second: Actor } = {
     first: { stoppedUntilMs: 0 },
     second: { stoppedUntilMs: 0 },
@@ -81,8 +81,8 @@ export class Life {
     this.dead = true;
   }
 
-  #engine(owner: string, actor: Actor): RunEngine {
-    return new RunEngine({
+  #engine(owner: string, actor: Actor): RefreshEngine {
+    return new RefreshEngine({
       vault: this.vault,
       egress: this.#ground.egressFor(this, actor),
       connectors: this.#ground.connectors,

@@ -2,7 +2,7 @@
 
 import { connectors } from '../../rotation/catalog.ts';
 import type { Egress } from '../../rotation/connector.ts';
-import { RunEngine } from '../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import { reviewDue } from '../../rotation/grants/review.ts';
 import {
   type Sandbox,
@@ -28,7 +28,7 @@ export interface Served {
 export interface RefreshBench {
   readonly tenant: TestTenant;
   readonly sandbox: Sandbox;
-  readonly engine: RunEngine;
+  readonly engine: RefreshEngine;
   /** Everything that left the vault as an answer, to search for what must not be in it. */
   readonly answers: string[];
   /** Puts a new grant of the sandbox; each name once unless healed. */
@@ -51,7 +51,7 @@ export interface RefreshBench {
   runs(name: string): RunRow[];
   /** `step:status` of the newest run, in order. */
   journal(name: string): string[];
-  anotherEngine(owner: string): RunEngine;
+  anotherEngine(owner: string): RefreshEngine;
   /** Lets the provider's answers wait until released. */
   hold(): { release(): void; readonly waiting: () => number };
   stop(): Promise<void>;
@@ -76,7 +76,7 @@ export async function refreshBench(options: SandboxOptions = {}): Promise<Refres
     },
   };
   const anotherEngine = (owner: string) =>
-    new RunEngine({
+    new RefreshEngine({
       vault,
       egress,
       connectors,

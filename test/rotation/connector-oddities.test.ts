@@ -10,7 +10,7 @@ import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { exchangeCode } from '../../rotation/oauth2/authorization-code.ts';
 import { renewGrant } from '../../rotation/oauth2/mint-token.ts';
 import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
-import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
+import { type OAuth2Settings, resolveConnector } from '../../rotation/oauth2/settings.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { answerOf, meaningOf, textOf } from './kit.ts';
 
@@ -52,7 +52,7 @@ const read = (id: string, status: number, body: unknown) => {
 
 async function exchange(id: string, settings: OAuth2Settings, answer?: unknown) {
   const { egress, sent } = capture(answer);
-  const settled = settleConnector(find(id), { clientId: CLIENT.clientId, ...settings });
+  const settled = resolveConnector(find(id), { clientId: CLIENT.clientId, ...settings });
   const grant = {
     ...CLIENT,
     clientSecret: secret('sk'),
@@ -151,7 +151,7 @@ describe('Stripe', () => {
 
   it('Connect disconnects an account by its id, proved by the platform’s key', async () => {
     const account = { stripe_user_id: 'acct_madeup' };
-    const settled = settleConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup', account });
+    const settled = resolveConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup', account });
     const { egress, sent } = capture({ stripe_user_id: 'acct_madeup' });
     const spec = settled.revocation;
     if (spec === undefined) throw new Error('no revocation');
@@ -166,13 +166,13 @@ describe('Stripe', () => {
   });
 
   it('cannot be disconnected before the account is known', () => {
-    expect(settleConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup' }).revocation).toBeUndefined();
+    expect(resolveConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup' }).revocation).toBeUndefined();
   });
 });
 
 describe('assertions', () => {
   it('of a Google service account carry the scope, and an audience that no sandbox moves', async () => {
-    const settled = settleConnector(find('google-service-account'), {
+    const settled = resolveConnector(find('google-service-account'), {
       clientId: 'sa@made-up.example',
       sandbox: 'http://127.0.0.1:9',
     });
@@ -197,7 +197,7 @@ describe('assertions', () => {
 
   it('of Sentry bring a new pair after a lost answer, and need no refresh token', async () => {
     const parameters = { slug: 'made-up', installation: 'made-up-1' };
-    const settled = settleConnector(find('sentry-oauth'), { clientId: CLIENT.clientId, parameters });
+    const settled = resolveConnector(find('sentry-oauth'), { clientId: CLIENT.clientId, parameters });
     const { egress, sent } = capture({ token: 'at', refreshToken: 'rt', expiresAt: '2030-01-01T00:00:00Z' });
     const grant = { ...CLIENT, clientSecret: secret('sk'), refreshToken: secret('spent') };
     expect(await renewGrant(settled.oauth2, grant, egress, clock, true)).toMatchObject({
@@ -212,7 +212,7 @@ describe('assertions', () => {
   });
 
   it('of a GitHub App mint a token of one installation', async () => {
-    const settled = settleConnector(find('github-app-installation'), {
+    const settled = resolveConnector(find('github-app-installation'), {
       clientId: 'Iv1.madeup',
       parameters: { installation: '42' },
     });
@@ -232,15 +232,15 @@ describe('assertions', () => {
 describe('announced changes', () => {
   it('warn the credentials they concern, and no others', () => {
     const hubspot = find('hubspot-oauth');
-    expect(settleConnector(hubspot).lifetimes.scheduled).toEqual([]);
+    expect(resolveConnector(hubspot).lifetimes.scheduled).toEqual([]);
     const adjust = { tokenEndpoint: 'https://api.hubapi.com/oauth/v1/token' };
-    expect(settleConnector(hubspot, { adjust }).lifetimes.scheduled).toMatchObject([{ at: '2027-02-16' }]);
+    expect(resolveConnector(hubspot, { adjust }).lifetimes.scheduled).toMatchObject([{ at: '2027-02-16' }]);
   });
 });
 
 describe('Salesforce', () => {
   it('is asked at the instance that the answer named, and never at a host of another name', () => {
-    const settle = (instance_url: string) => settleConnector(find('salesforce-oauth'), { account: { instance_url } });
+    const settle = (instance_url: string) => resolveConnector(find('salesforce-oauth'), { account: { instance_url } });
     expect(settle('https://made-up--dev.sandbox.my.salesforce.com').probe?.url).toBe(
       'https://made-up--dev.sandbox.my.salesforce.com/services/oauth2/userinfo',
     );
@@ -262,7 +262,7 @@ describe('the example of rotation/README.md', () => {
     const source = /```ts\n([\s\S]+?)```/.exec(page)?.[1] ?? '';
     const plain = stripTypeScriptTypes(source.replace(/^import .*$/m, ''));
     const { connector } = (await import(`data:text/javascript,${encodeURIComponent(plain)}`)) as { connector: Connector };
-    const settled = settleConnector(connector, { parameters: { domain: 'made-up' } });
+    const settled = resolveConnector(connector, { parameters: { domain: 'made-up' } });
     expect(settled.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
     for (const kind of ['dead', 'configuration', 'transient'] as const) {
       const refusal = connector.persona?.refusals[kind];

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { OAuth2Spec, OAuthConnector, PersonaRefusal } from '../../rotation/connector.ts';
 import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { readRefusal } from '../../rotation/oauth2/errors.ts';
-import { type OAuth2Settings, settleConnector } from '../../rotation/oauth2/settings.ts';
+import { type OAuth2Settings, resolveConnector } from '../../rotation/oauth2/settings.ts';
 import { connectorPage } from './connector-page.ts';
 import { answerOf, meaningOf, textOf } from './kit.ts';
 import { personaAnswer } from './persona-answer.ts';
@@ -76,7 +76,7 @@ describe.each(ids)('connector %s', (id) => {
   // Skipped for keys and passwords, and for connectors whose every URL is the credential's.
   it.skipIf(!isReal)('settles to https calls of its own hosts, and all of them move to a sandbox together', () => {
     const settings = madeUpSettings(connector);
-    const settled = settleConnector(connector, settings);
+    const settled = resolveConnector(connector, settings);
     expect(callsOf(settled).length).toBe(callsOf(connector).length);
     for (const call of callsOf(settled)) {
       expect(call).not.toContain('{');
@@ -85,7 +85,7 @@ describe.each(ids)('connector %s', (id) => {
     }
     if (settled.consent !== undefined) expect(settled.consent.authorizeEndpoint).toMatch(/^https:\/\/[^{]+$/);
 
-    const played = settleConnector(connector, { ...settings, sandbox: 'http://127.0.0.1:9' });
+    const played = resolveConnector(connector, { ...settings, sandbox: 'http://127.0.0.1:9' });
     expect(callsOf(played).filter((call) => !call.startsWith('http://127.0.0.1:9/'))).toEqual([]);
     expect(played.hosts).toEqual(['127.0.0.1:9']);
   });

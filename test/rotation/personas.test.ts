@@ -6,7 +6,7 @@ import { introspectToken } from '../../rotation/oauth2/introspection.ts';
 import { spendsNothing } from '../../rotation/oauth2/mint-token.ts';
 import { askProbe } from '../../rotation/oauth2/probe.ts';
 import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
-import { settleConnector } from '../../rotation/oauth2/settings.ts';
+import { resolveConnector } from '../../rotation/oauth2/settings.ts';
 import { type Personas, startPersonas } from '../../rotation/sandbox/personas.ts';
 import { meaningOf, realClock } from './kit.ts';
 import {
@@ -40,7 +40,7 @@ afterAll(() => personas.stop());
 
 const HOUR_MS = 3_600_000;
 const issue = (connector: Connector) => personas.issueGrant(connector.id, { scope: someScopes(connector).join(' ') });
-const settle = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => settleConnector(connector, issued.settings);
+const settle = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => resolveConnector(connector, issued.settings);
 
 it('plays every connector that has grants', () => {
   expect(personas.connectors).toEqual([...connectors.keys()]);

@@ -17,7 +17,7 @@ import { callPorts, makeCall } from '../../engine/outside-call.ts';
 import type { Refreshed, RefreshOutcome } from '../../oauth2/answer.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
 import { boundEgress } from '../../oauth2/destinations.ts';
-import { checkParameter, type SettledConnector } from '../../oauth2/settings.ts';
+import { checkParameter, type ResolvedConnector } from '../../oauth2/settings.ts';
 import { isGuessed, learnExpiry } from '../learn-expiry.ts';
 import { offerChoices } from './choose-account.ts';
 import {
@@ -36,7 +36,7 @@ import {
   openParameters,
   recordRefusal,
   requireBound,
-  settleConsent,
+  resolveConsent,
   type Visitor,
 } from './request.ts';
 import { type Consented, storeConsented } from './store-grant.ts';
@@ -72,7 +72,7 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
       const taken = takeState({ ...ports, job }, caller, input);
       return taken.kind === 'taken' ? { kind: 'go', attempt: taken } : { kind: 'stop', as: taken };
     },
-    call: ({ settled, grant }) => exchangeCode(settled, grant, boundEgress(ports.egress, settled), vault.around.clock),
+    call: ({ resolved, grant }) => exchangeCode(resolved, grant, boundEgress(ports.egress, resolved), vault.around.clock),
     mustBeKept: ({ kind }) => kind === 'refreshed',
     settle: (job, taken, outcome) => settleExchange({ ...ports, job }, caller, taken, outcome),
     release: ({ grant }) => {
@@ -84,17 +84,17 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
     return { kind: 'refused', reason: exchanged.reason };
   }
   if (exchanged.kind !== 'exchanged') return exchanged;
-  const { consent, settled, outcome } = exchanged;
+  const { consent, resolved, outcome } = exchanged;
   // Nobody waits for it; what could not be asked stays guessed.
   if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
-  if (settled.consent?.choice === undefined) return { kind: 'connected' };
+  if (resolved.consent?.choice === undefined) return { kind: 'connected' };
   return { kind: await offerChoices(ports, caller, consent.connection.id) };
 }
 
 interface Exchanged {
   readonly kind: 'exchanged';
   readonly consent: Consent;
-  readonly settled: SettledConnector;
+  readonly resolved: ResolvedConnector;
   readonly outcome: Refreshed;
 }
 
@@ -102,7 +102,7 @@ interface Exchanged {
 function settleExchange(
   ports: JobPorts,
   caller: Caller,
-  { consent, settled }: Taken,
+  { consent, resolved }: Taken,
   outcome: RefreshOutcome,
 ): Exchanged | Completed {
   const { job } = ports;
@@ -111,12 +111,12 @@ function settleExchange(
     finishAttempt(job, caller, consent, 'failed', cause);
     return { kind: 'failed' };
   }
-  const { choice, alwaysScopes = [] } = settled.consent ?? {};
-  const { accountId } = settled.oauth2;
+  const { choice, alwaysScopes = [] } = resolved.consent ?? {};
+  const { accountId } = resolved.oauth2;
   const open = openParameters(consentingConnector(ports.connectors, consent.connector));
   const consented: Consented = { outcome, alwaysScopes, accountId, open };
   const isStored = storeGrant(job, caller, consent, consented, choice);
-  return isStored ? { kind: 'exchanged', consent, settled, outcome } : { kind: 'refused', reason: 'link_ended_meanwhile' };
+  return isStored ? { kind: 'exchanged', consent, resolved, outcome } : { kind: 'refused', reason: 'link_ended_meanwhile' };
 }
 
 interface TurnedAway {
@@ -128,7 +128,7 @@ interface TurnedAway {
 type Taken = {
   readonly kind: 'taken';
   readonly consent: Consent;
-  readonly settled: SettledConnector;
+  readonly resolved: ResolvedConnector;
   readonly grant: CodeGrant;
 };
 
@@ -162,10 +162,10 @@ function judge(
   refuse: (reason: string) => TurnedAway,
 ): Taken | TurnedAway | Completed {
   const { job } = ports;
-  let settled: SettledConnector;
+  let resolved: ResolvedConnector;
   let completed: Consent;
   try {
-    const { issuer, required } = issuerOf(settleConsent(ports, consent, false), consent);
+    const { issuer, required } = issuerOf(resolveConsent(ports, consent, false), consent);
     const callback = readCallback(fields, consent.config.client_id, issuer, required);
     if (callback.kind === 'foreign') return refuse(callback.cause);
     if (callback.kind === 'refused') {
@@ -174,9 +174,9 @@ function judge(
       return { kind };
     }
     completed = withCallbackParameters(ports, consent, fields);
-    settled = settleConsent(ports, completed, false);
-    if (settled.oauth2.tokenEndpoint.includes('{')) throw new KeyturnError('invalid_request', 'a parameter is missing');
-    return begin(ports, caller, completed, settled, callback.code);
+    resolved = resolveConsent(ports, completed, false);
+    if (resolved.oauth2.tokenEndpoint.includes('{')) throw new KeyturnError('invalid_request', 'a parameter is missing');
+    return begin(ports, caller, completed, resolved, callback.code);
   } catch (error) {
     if (!(error instanceof KeyturnError) || error.code !== 'invalid_request') throw error;
     finishAttempt(job, caller, consent, 'failed', 'settings_unusable');
@@ -184,7 +184,7 @@ function judge(
   }
 }
 
-function begin(ports: JobPorts, caller: Caller, consent: Consent, settled: SettledConnector, code: string): Taken {
+function begin(ports: JobPorts, caller: Caller, consent: Consent, resolved: ResolvedConnector, code: string): Taken {
   const { job } = ports;
   return enterConsent(job, caller, consent, 'exchanging', (access) => {
     const { row } = consent.located;
@@ -210,7 +210,7 @@ function begin(ports: JobPorts, caller: Caller, consent: Consent, settled: Settl
       redirectUri: consent.request.redirectUri,
       ...attemptSecrets(job, consent.connection.id, consent.connection.attempt),
     };
-    return { kind: 'taken', consent, settled, grant };
+    return { kind: 'taken', consent, resolved, grant };
   });
 }
 

@@ -38,7 +38,7 @@ export async function offerChoices(ports: ConsentPorts, caller: Caller, connecti
   });
   if (grant === undefined) return 'connected';
   if (grant === 'unusable') return 'choosing';
-  const { choice } = grant.settled.consent ?? {};
+  const { choice } = grant.resolved.consent ?? {};
   if (choice === undefined) return 'choosing';
   const choices = await fetchChoices(grant, choice).finally(() => wipeTokens(grant.tokens));
   if (choices === undefined) return 'choosing';
@@ -165,7 +165,10 @@ function reread(view: TenantView, lookup: Lookup, id: string): Consent | undefin
 }
 
 /** Undefined when the provider gives no list that can be read: the question stays, the grant is kept. */
-async function fetchChoices({ tokens, settled, egress }: BoundGrant, choice: ChoiceSpec): Promise<readonly Choice[] | undefined> {
+async function fetchChoices(
+  { tokens, resolved, egress }: BoundGrant,
+  choice: ChoiceSpec,
+): Promise<readonly Choice[] | undefined> {
   const { accessToken, client } = tokens;
   const host = URL.parse(choice.url)?.host;
   if (host === undefined || accessToken === undefined) return undefined;
@@ -176,7 +179,7 @@ async function fetchChoices({ tokens, settled, egress }: BoundGrant, choice: Cho
       url: choice.url,
       method: 'GET',
       headers: { accept: 'application/json', authorization },
-      allowedHosts: settled.hosts.length > 0 ? settled.hosts : [host],
+      allowedHosts: resolved.hosts.length > 0 ? resolved.hosts : [host],
       timeoutMs: LIMITS.providerTimeoutMs,
       maxBytes: LIMITS.providerAnswerMaxBytes,
       allowLoopback: client.allowLoopback,

@@ -19,8 +19,8 @@ import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
 import { type Connector, findConnector, type OAuthConnector } from '../../connector.ts';
 import type { DueWorkPorts, EnginePorts } from '../../engine/due-work.ts';
-import type { SettledConnector } from '../../oauth2/settings.ts';
-import { mayReachLoopback, settleFor } from '../connector-settings.ts';
+import type { ResolvedConnector } from '../../oauth2/settings.ts';
+import { mayReachLoopback, resolveFor } from '../connector-settings.ts';
 
 export type ConsentPorts = DueWorkPorts;
 
@@ -104,11 +104,11 @@ export function consentingConnector(connectors: ReadonlyMap<string, Connector>, 
 }
 
 /** The connector with everything filled in that is known so far. @throws invalid_request naming the setting */
-export function settleConsent(ports: EnginePorts, consent: Consent, finished: boolean): SettledConnector {
+export function resolveConsent(ports: EnginePorts, consent: Consent, finished: boolean): ResolvedConnector {
   const connector = consentingConnector(ports.connectors, consent.connector);
   requireBound(connector, consent, consent.bound);
   const { config, located } = consent;
-  return settleFor(connector, config, finished ? grantFacts(located.row) : {}, !finished);
+  return resolveFor(connector, config, finished ? grantFacts(located.row) : {}, !finished);
 }
 
 /**
@@ -132,8 +132,8 @@ export function loopbackFor(ports: EnginePorts, { connector, config }: Consent):
 }
 
 /** Who must have answered, and whether they must say so (RFC 9207). */
-export function issuerOf(settled: SettledConnector, { request }: Consent): { issuer: string | undefined; required: boolean } {
-  const { issuer, openid } = settled.consent ?? {};
+export function issuerOf(resolved: ResolvedConnector, { request }: Consent): { issuer: string | undefined; required: boolean } {
+  const { issuer, openid } = resolved.consent ?? {};
   return { issuer, required: issuer !== undefined && (openid !== true || request.namesItself === true) };
 }
 

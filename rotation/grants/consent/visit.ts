@@ -11,7 +11,7 @@ import type { TenantView } from '../../../src/vault/tenant-job.ts';
 import { findConnector, type OAuthConnector, type Parameter } from '../../connector.ts';
 import type { EnginePorts, JobPorts } from '../../engine/due-work.ts';
 import { authorizationUrl, authorizeEndpoint } from '../../oauth2/authorization-code.ts';
-import { checkParameter, isOwnHost, type SettledConnector } from '../../oauth2/settings.ts';
+import { checkParameter, isOwnHost, type ResolvedConnector } from '../../oauth2/settings.ts';
 import {
   type AskedScope,
   askedScopes,
@@ -26,7 +26,7 @@ import {
   isUsable,
   loopbackFor,
   recordRefusal,
-  settleConsent,
+  resolveConsent,
   type Visitor,
 } from './request.ts';
 
@@ -110,7 +110,7 @@ const UNFILLED = 'not--filled--in';
 /** May be a template still; empty where the settings of the link cannot be used. */
 function endpointOf(ports: EnginePorts, consent: Consent): string {
   try {
-    return settleConsent(ports, consent, false).consent?.authorizeEndpoint ?? '';
+    return resolveConsent(ports, consent, false).consent?.authorizeEndpoint ?? '';
   } catch (error) {
     if (error instanceof KeyturnError) return '';
     throw error;
@@ -181,14 +181,14 @@ export async function beginConsent(
     return { kind: begun.reason === 'link_spent' ? 'nowhere' : 'broken' };
   }
   if (begun.kind !== 'begun') return begun;
-  const { consent, settled, state, browser } = begun;
+  const { consent, resolved, state, browser } = begun;
   const { id, attempt } = consent.connection;
   const { redirectUri, scopes } = consent.request;
   const secrets = attemptSecrets(vault, id, attempt);
   const request = { clientId: consent.config.client_id, redirectUri, state, scopes, ...secrets };
   return {
     kind: 'go',
-    url: await authorizationUrl(settled, request, loopbackFor(ports, consent)),
+    url: await authorizationUrl(resolved, request, loopbackFor(ports, consent)),
     connectionId: id,
     browser,
   };
@@ -197,7 +197,7 @@ export async function beginConsent(
 interface Begin {
   readonly kind: 'begun';
   readonly consent: Consent;
-  readonly settled: SettledConnector;
+  readonly resolved: ResolvedConnector;
   readonly state: string;
   readonly browser: string;
 }
@@ -229,8 +229,8 @@ function begin(
   if (checked.problems !== undefined) return { kind: 'again', problems: checked.problems };
   const request: ConnectionRequest = { ...found.request, parameters: { ...found.request.parameters, ...checked.parameters } };
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
-  const settled = settledOrNot(ports, consent);
-  if (settled === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
+  const resolved = resolvedOrNot(ports, consent);
+  if (resolved === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
   const random = () => Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
   const state = `${job.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();
@@ -248,7 +248,7 @@ function begin(
     };
     job.connections.save(access, next);
     job.dueChanged();
-    return { kind: 'begun', consent: { ...consent, connection: { ...consent.connection, ...next } }, settled, state, browser };
+    return { kind: 'begun', consent: { ...consent, connection: { ...consent.connection, ...next } }, resolved, state, browser };
   });
 }
 
@@ -258,12 +258,12 @@ function parametersOf({ config }: Consent, filledIn: Readonly<Record<string, str
 }
 
 /** Undefined when the link's settings lead nowhere a browser may be sent. */
-function settledOrNot(ports: EnginePorts, consent: Consent): SettledConnector | undefined {
+function resolvedOrNot(ports: EnginePorts, consent: Consent): ResolvedConnector | undefined {
   try {
-    const settled = settleConsent(ports, consent, false);
-    if (settled.consent === undefined) return undefined;
-    authorizeEndpoint(settled.consent, loopbackFor(ports, consent));
-    return settled;
+    const resolved = resolveConsent(ports, consent, false);
+    if (resolved.consent === undefined) return undefined;
+    authorizeEndpoint(resolved.consent, loopbackFor(ports, consent));
+    return resolved;
   } catch (error) {
     if (error instanceof KeyturnError && error.code !== 'integrity') return undefined;
     throw error;

@@ -10,7 +10,7 @@ import { type ClientAuthentication, findConnector, type OAuthConnector } from '.
 import type { EnginePorts } from '../../engine/due-work.ts';
 import { authorizeEndpoint } from '../../oauth2/authorization-code.ts';
 import type { Discovered } from '../../oauth2/discovery.ts';
-import { mayReachLoopback, refuseIgnored, settleFor } from '../connector-settings.ts';
+import { mayReachLoopback, refuseIgnored, resolveFor } from '../connector-settings.ts';
 import { type AskedScope, askedScopes, consentingConnector, openParameters } from './request.ts';
 
 /** A link as it is asked for. */
@@ -63,24 +63,24 @@ export function checkWanted(
   if (told.sandbox !== undefined && !ports.sandboxAllowed)
     fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
   const config = discovered === undefined ? told : withEndpoints(told, discovered);
-  const settled = settleFor(connector, config, {}, true);
-  if (input.config !== undefined) refuseIgnored(connector, config, settled);
-  if (connector.consent?.openid === true && settled.consent?.issuer === undefined)
+  const resolved = resolveFor(connector, config, {}, true);
+  if (input.config !== undefined) refuseIgnored(connector, config, resolved);
+  if (connector.consent?.openid === true && resolved.consent?.issuer === undefined)
     fail('invalid_request', 'names who signs the identity', { pointer: '/config/issuer' });
-  checkAuthorizeEndpoint(ports, connector, settled.consent, config);
+  checkAuthorizeEndpoint(ports, connector, resolved.consent, config);
   return {
     connector,
     config,
     changed: input.config !== undefined || discovered !== undefined,
     scopes: askedScopes(connector, config),
-    clientAuthentication: settled.oauth2.clientAuthentication,
+    clientAuthentication: resolved.oauth2.clientAuthentication,
   };
 }
 
 function checkAuthorizeEndpoint(
   ports: EnginePorts,
   connector: OAuthConnector,
-  consent: ReturnType<typeof settleFor>['consent'],
+  consent: ReturnType<typeof resolveFor>['consent'],
   config: OAuth2Config,
 ): void {
   if (consent === undefined) fail('invalid_request', 'this connector needs it', { pointer: '/config/authorization_endpoint' });

@@ -8,7 +8,7 @@ import {
   rollBack,
 } from '../../vault/change-credential.ts';
 import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
-import { putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import { type PutCredentialInput, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
 import type { GrantImport } from '../../vault/put-grant.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
 import type { Located } from '../../vault/targets.ts';
@@ -55,6 +55,18 @@ export function preconditionOf(request: RouteRequest, cas?: number): WritePrecon
 
 function importOf(told: { from: string; still_used_there?: boolean | undefined } | undefined): GrantImport | undefined {
   return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
+}
+
+type PutBody = z.output<typeof wire.putCredential>;
+
+/** What only bodies of one kind can say. */
+function ofKind(body: PutBody): Pick<PutCredentialInput, 'connector' | 'config' | 'discard' | 'imported' | 'expiresAtMs'> {
+  if (body.kind !== 'oauth2') {
+    const expiresAtMs = body.expires_at === undefined ? undefined : Date.parse(body.expires_at);
+    return { connector: undefined, config: undefined, discard: undefined, imported: undefined, expiresAtMs };
+  }
+  const { connector, config, discard } = body;
+  return { connector, config, discard, imported: importOf(body.import), expiresAtMs: undefined };
 }
 
 function described(vault: TenantVault, located: Located, status = 200): Answer {
@@ -133,14 +145,10 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
           ...names(request),
           kind: body.kind,
           value: body.value,
-          connector: body.kind === 'oauth2' ? body.connector : undefined,
-          config: body.kind === 'oauth2' ? body.config : undefined,
-          discard: body.kind === 'oauth2' ? body.discard : undefined,
-          imported: body.kind === 'oauth2' ? importOf(body.import) : undefined,
+          ...ofKind(body),
           labels: body.labels,
           description: body.description,
           replaceDeleted: body.replace_deleted,
-          expiresAtMs: body.kind === 'oauth2' || body.expires_at === undefined ? undefined : Date.parse(body.expires_at),
           precondition: preconditionOf(request, body.cas),
         }),
       );

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
 import type { OAuth2Spec } from '../../../rotation/connector.ts';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { type ConsentBench, CRM, consentBench, tokens } from '../../kit/consent-bench.ts';
 
 const WATCHED = { oauth2: { ...(CRM.oauth2 as OAuth2Spec), accountId: 'hub_id' } };
@@ -39,7 +39,7 @@ describe('the account of a credential', () => {
     const bench = await consentBench(WATCHED);
     await reconnect(bench, 1);
     const { tenant, ports } = bench;
-    const engine = new RunEngine({ ...ports, vault: tenant.vault, owner: 'one', every: () => () => {} });
+    const engine = new RefreshEngine({ ...ports, vault: tenant.vault, owner: 'one', every: () => () => {} });
     for (const hubId of [1, 2, 2]) {
       bench.replies.push(tokens({ hub_id: hubId }));
       await engine.refreshNow(bench.row('crm').id, 'request', true);

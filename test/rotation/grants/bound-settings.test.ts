@@ -4,10 +4,10 @@
 import { describe, expect, it } from 'vitest';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
 import { boundEgress } from '../../../rotation/oauth2/destinations.ts';
-import { settleConnector } from '../../../rotation/oauth2/settings.ts';
+import { resolveConnector } from '../../../rotation/oauth2/settings.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import type { KeyturnError } from '../../../src/base/errors.ts';
 import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
@@ -38,7 +38,7 @@ const REVOCATION = {
 async function bench(): Promise<ConsentBench> {
   const made = await consentBench({ revocation: REVOCATION });
   const { vault } = made.tenant;
-  vault.refresher = new RunEngine({ ...made.ports, vault, owner: 'first', every: () => () => {} });
+  vault.refresher = new RefreshEngine({ ...made.ports, vault, owner: 'first', every: () => () => {} });
   return made;
 }
 
@@ -273,7 +273,7 @@ describe('the way out', () => {
     const sent: string[] = [];
     const egress = boundEgress(
       { send: async ({ url }) => Promise.reject(new Error(`${sent.push(url)}`)) },
-      settleConnector({ ...CRM, revocation: REVOCATION }, { clientId: 'made-up' }),
+      resolveConnector({ ...CRM, revocation: REVOCATION }, { clientId: 'made-up' }),
     );
     for (const url of [
       'https://api.crm.example/other',

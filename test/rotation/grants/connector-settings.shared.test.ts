@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
-import { SettledConnectors } from '../../../rotation/grants/connector-settings.ts';
+import { ResolvedConnectors } from '../../../rotation/grants/connector-settings.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
 
 const row = (connector: string, config: object, facts: object = {}): CredentialRow =>
@@ -9,14 +9,14 @@ const APP = { client_id: 'app', token_endpoint: 'https://provider.example/token'
 
 describe('what credentials are settled with', () => {
   it('is worked out once for all grants of one app, whatever else is known of each', () => {
-    const settled = new SettledConnectors(connectors);
+    const settled = new ResolvedConnectors(connectors);
     const first = settled.of(row('generic-oauth2', APP, { refreshedAt: 1 }));
     expect(first?.oauth2.tokenEndpoint).toBe(APP.token_endpoint);
     expect(settled.of(row('generic-oauth2', APP, { refreshedAt: 2 }))).toBe(first);
   });
 
   it('is never taken from another connector, other settings or another account', () => {
-    const settled = new SettledConnectors(connectors);
+    const settled = new ResolvedConnectors(connectors);
     const first = settled.of(row('generic-oauth2', APP, { account: { site: 'a' } }));
     const others = [
       row('generic-oauth2', APP, { account: { site: 'b' } }),
@@ -31,7 +31,7 @@ describe('what credentials are settled with', () => {
   });
 
   it('is nothing where the connector is gone, or cannot work with what the credential says', () => {
-    const settled = new SettledConnectors(connectors);
+    const settled = new ResolvedConnectors(connectors);
     expect(settled.of(row('gone', APP))).toBeUndefined();
     for (let i = 0; i < 2; i++) expect(settled.of(row('generic-oauth2', { client_id: 'app' }))).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
@@ -24,7 +24,7 @@ async function grantOf(told: (nowMs: number) => object) {
       return { status: 200, headers: {}, sentAtMs: clock.now(), body };
     },
   };
-  const engine = new RunEngine({ vault, egress, connectors, owner: 'one', sandboxAllowed: false, every: () => () => {} });
+  const engine = new RefreshEngine({ vault, egress, connectors, owner: 'one', sandboxAllowed: false, every: () => () => {} });
   vault.refresher = engine;
   const place = { environment: 'staging', name: 'crm' };
   await vault.submit((job) =>

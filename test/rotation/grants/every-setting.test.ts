@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
 import type { Connector } from '../../../rotation/connector.ts';
-import { refuseIgnored, rulesOf, settleFor } from '../../../rotation/grants/connector-settings.ts';
+import { refuseIgnored, resolveFor, rulesOf } from '../../../rotation/grants/connector-settings.ts';
 import { forecastOf } from '../../../rotation/grants/forecast.ts';
 import { clientRequest } from '../../../rotation/oauth2/client-request.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
@@ -66,7 +66,7 @@ async function effectsOf(connector: Connector, told: unknown): Promise<string> {
   if (!parsed.success) throw new KeyturnError('invalid_request', 'refused at the door');
   const config = parsed.data;
   const names = [...JSON.stringify(connector).matchAll(/\{account\.([a-z_]+)\}/g)].map((match) => [match[1] ?? '', 'made-up']);
-  const settled = settleFor(connector, config, { account: Object.fromEntries(names) as Record<string, string> }, true);
+  const settled = resolveFor(connector, config, { account: Object.fromEntries(names) as Record<string, string> }, true);
   refuseIgnored(connector, config, settled);
   const rules = rulesOf(settled, config);
   const { oauth2 } = settled;

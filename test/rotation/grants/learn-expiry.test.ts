@@ -1,6 +1,6 @@
 // Rule 5 of expiry: where neither the answer nor the token tells, the provider's introspection does, after the pair is stored.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { type IssuedGrant, type Personas, startPersonas } from '../../../rotation/sandbox/personas.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
 import { type OAuth2Config, oauth2Config } from '../../../src/vault/credential-kinds.ts';
@@ -20,14 +20,14 @@ const guessing = new Map(
 );
 let personas: Personas;
 let tenant: TestTenant;
-let engine: RunEngine;
+let engine: RefreshEngine;
 let issued: IssuedGrant;
 
 beforeAll(async () => {
   tenant = await testTenant({ demo: true });
   const { vault, clock } = tenant;
   personas = await startPersonas({ connectors, clock });
-  engine = new RunEngine({
+  engine = new RefreshEngine({
     vault,
     egress: createNodeEgress({ clock }),
     connectors: guessing,

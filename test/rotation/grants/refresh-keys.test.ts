@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
 import { type Egress, EgressFailure } from '../../../rotation/connector.ts';
 import { inTurns } from '../../../rotation/grants/refresh-queue.ts';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
@@ -26,7 +26,7 @@ async function keyedBench(answers: (call: number) => unknown) {
       return { ...answerOf(200, answer), sentAtMs: clock.now() };
     },
   };
-  const engine = new RunEngine({
+  const engine = new RefreshEngine({
     vault,
     egress,
     connectors,

@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
 import type { EgressAnswer } from '../../../rotation/connector.ts';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { discover } from '../../../rotation/oauth2/discovery.ts';
 import { type RefreshOutcome, refreshGrant } from '../../../rotation/oauth2/refresh.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -196,7 +196,7 @@ describe('a provider whose tokens end at once', () => {
         return { ...answerOf(200, body), sentAtMs: clock.now() };
       },
     };
-    const engine = new RunEngine({ vault, egress, connectors, owner: 'one', sandboxAllowed: false, every: () => () => {} });
+    const engine = new RefreshEngine({ vault, egress, connectors, owner: 'one', sandboxAllowed: false, every: () => () => {} });
     const value = {
       access_token: TOKEN,
       refresh_token: 'refresh-not-a-real-secret',

@@ -5,7 +5,7 @@ import { readGrantedScopes } from '../../../rotation/oauth2/granted-scope.ts';
 import { introspectExpiry, introspectToken } from '../../../rotation/oauth2/introspection.ts';
 import { askProbe } from '../../../rotation/oauth2/probe.ts';
 import { revokeGrant } from '../../../rotation/oauth2/revocation.ts';
-import type { SettledConnector } from '../../../rotation/oauth2/settings.ts';
+import type { ResolvedConnector } from '../../../rotation/oauth2/settings.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { answerOf, GENERIC, textOf } from '../kit.ts';
 
@@ -103,7 +103,7 @@ describe('a revocation', () => {
   });
 });
 
-const settledWith = (changes: Partial<SettledConnector>): SettledConnector => ({
+const settledWith = (changes: Partial<ResolvedConnector>): ResolvedConnector => ({
   id: 'made-up',
   oauth2: GENERIC,
   consent: undefined,
@@ -114,7 +114,7 @@ const settledWith = (changes: Partial<SettledConnector>): SettledConnector => ({
   hosts: [],
   ...changes,
 });
-const INTROSPECTION: NonNullable<SettledConnector['introspection']> = {
+const INTROSPECTION: NonNullable<ResolvedConnector['introspection']> = {
   url: 'https://api.example/introspect',
   method: 'POST',
   authentication: 'client_secret_basic',
@@ -168,7 +168,7 @@ describe('introspection', () => {
 
 describe('scopes', () => {
   const read = (
-    changes: Partial<SettledConnector>,
+    changes: Partial<ResolvedConnector>,
     sources: Parameters<typeof readGrantedScopes>[1],
     token: string,
     ...answers: (EgressAnswer | Error)[]

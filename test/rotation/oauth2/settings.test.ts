@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Connector } from '../../../rotation/connector.ts';
 import { connector as generic } from '../../../rotation/connectors/generic-oauth2.ts';
-import { settleConnector, settleOAuth2 } from '../../../rotation/oauth2/settings.ts';
+import { resolveConnector, resolveOAuth2 } from '../../../rotation/oauth2/settings.ts';
 import { GENERIC } from '../kit.ts';
 
 const crm: Connector = {
@@ -18,7 +18,7 @@ const crm: Connector = {
 
 describe('the settings of a credential', () => {
   it('fill the parameters of URLs and hosts', () => {
-    expect(settleOAuth2(crm, { parameters: { domain: 'acme' } })).toMatchObject({
+    expect(resolveOAuth2(crm, { parameters: { domain: 'acme' } })).toMatchObject({
       tokenEndpoint: 'https://acme.my.crm.example/token',
       hosts: ['acme.my.crm.example', 'login.crm.example'],
     });
@@ -27,7 +27,7 @@ describe('the settings of a credential', () => {
   it.each(['evil.example/', 'evil.example#', 'a.b', '', '@x', 'a b', 'a%2fb', '../x', 'a'.repeat(64), '-a'])(
     'cannot smuggle %j into a host',
     (domain) => {
-      expect(() => settleOAuth2(crm, { parameters: { domain } })).toThrowError(
+      expect(() => resolveOAuth2(crm, { parameters: { domain } })).toThrowError(
         expect.objectContaining({ code: 'invalid_request', pointer: '/config/parameters/domain' }),
       );
     },
@@ -36,15 +36,15 @@ describe('the settings of a credential', () => {
   it.each(['evil.example/x', 'a:b@evil.example', 'host:123456', 'a..b', 'https://x'])(
     'cannot smuggle %j in as a whole host',
     (host) => {
-      expect(() => settleOAuth2(crm, { parameters: { domain: 'acme', host } })).toThrowError(
+      expect(() => resolveOAuth2(crm, { parameters: { domain: 'acme', host } })).toThrowError(
         expect.objectContaining({ pointer: '/config/parameters/host' }),
       );
     },
   );
 
   it('must give what has no default and nothing unheard of', () => {
-    expect(() => settleOAuth2(crm)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/domain' }));
-    expect(() => settleOAuth2(crm, { parameters: { domain: 'acme', constructor: 'x' } })).toThrowError(
+    expect(() => resolveOAuth2(crm)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/domain' }));
+    expect(() => resolveOAuth2(crm, { parameters: { domain: 'acme', constructor: 'x' } })).toThrowError(
       expect.objectContaining({ code: 'invalid_request' }),
     );
   });
@@ -53,25 +53,25 @@ describe('the settings of a credential', () => {
     const consent = { authorizeEndpoint: 'https://crm.example/authorize?subdomain={slug}', pkce: 'S256' } as const;
     const slug = { name: 'slug', title: 'Address', shape: 'label', from: 'consent' } as const;
     const imported: Connector = { ...crm, parameters: [slug], oauth2: GENERIC, consent };
-    expect(settleOAuth2(imported).tokenEndpoint).toBe(settleOAuth2(imported, { parameters: { slug: 'acme' } }).tokenEndpoint);
+    expect(resolveOAuth2(imported).tokenEndpoint).toBe(resolveOAuth2(imported, { parameters: { slug: 'acme' } }).tokenEndpoint);
     const refreshes: Connector = { ...imported, oauth2: { ...GENERIC, tokenEndpoint: 'https://{slug}.crm.example/token' } };
-    expect(() => settleOAuth2(refreshes)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/slug' }));
+    expect(() => resolveOAuth2(refreshes)).toThrowError(expect.objectContaining({ pointer: '/config/parameters/slug' }));
   });
 
   it('may replace only what the connector lists, and another endpoint is another host', () => {
-    const settled = settleOAuth2(crm, {
+    const settled = resolveOAuth2(crm, {
       parameters: { domain: 'acme' },
       adjust: { tokenEndpoint: 'https://eu.crm.example:8443/token' },
     });
     expect(settled.hosts).toEqual(['eu.crm.example:8443']);
-    expect(() => settleOAuth2(crm, { parameters: { domain: 'acme' }, adjust: { hosts: ['*.example'] } })).toThrowError(
+    expect(() => resolveOAuth2(crm, { parameters: { domain: 'acme' }, adjust: { hosts: ['*.example'] } })).toThrowError(
       expect.objectContaining({ code: 'invalid_request' }),
     );
   });
 
   it('are all there is for the generic connector, which cannot do without an endpoint', () => {
-    expect(() => settleOAuth2(generic)).toThrowError(expect.objectContaining({ pointer: '/config/token_endpoint' }));
-    const settled = settleOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
+    expect(() => resolveOAuth2(generic)).toThrowError(expect.objectContaining({ pointer: '/config/token_endpoint' }));
+    const settled = resolveOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
     expect(settled).toMatchObject({ hosts: ['id.example'], bodyFormat: 'json', lostAnswer: { kind: 'unsafe' } });
   });
 
@@ -82,7 +82,7 @@ describe('the settings of a credential', () => {
         revocationEndpoint: 'https://id.example/revoke',
         introspectionEndpoint: 'https://id.example/introspect',
       };
-      const settled = settleConnector(generic, {
+      const settled = resolveConnector(generic, {
         adjust: { tokenEndpoint: 'https://id.example/token', clientAuthentication },
         ...endpoints,
       });

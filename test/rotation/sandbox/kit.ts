@@ -5,7 +5,7 @@ import type { Connector } from '../../../rotation/connector.ts';
 import type { Refreshed, RefreshOutcome } from '../../../rotation/oauth2/answer.ts';
 import { authorizationUrl, exchangeCode, readCallback } from '../../../rotation/oauth2/authorization-code.ts';
 import { type RenewableGrant, renewGrant } from '../../../rotation/oauth2/mint-token.ts';
-import { type OAuth2Settings, type SettledConnector, settleConnector } from '../../../rotation/oauth2/settings.ts';
+import { type OAuth2Settings, type ResolvedConnector, resolveConnector } from '../../../rotation/oauth2/settings.ts';
 import type { IssuedGrant, Personas } from '../../../rotation/sandbox/personas.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
@@ -50,7 +50,7 @@ export function renew(
   refreshToken = issued.refreshToken,
   lost = false,
 ): Promise<RefreshOutcome> {
-  const { oauth2 } = settleConnector(connector, issued.settings);
+  const { oauth2 } = resolveConnector(connector, issued.settings);
   return renewGrant(oauth2, grantOf(issued, refreshToken), egress, realClock, lost);
 }
 
@@ -71,7 +71,7 @@ export interface Consented {
   readonly back: URL;
   readonly state: string;
   readonly settings: OAuth2Settings;
-  readonly settled: SettledConnector;
+  readonly settled: ResolvedConnector;
 }
 
 /** From the link to what the browser brings back. @param change of the address the browser is sent to */
@@ -87,7 +87,7 @@ export async function consent(
   const asking = { ...known, parameters, unfinished: true };
   const state = `state-of-${issued.grant}`;
   const link = await authorizationUrl(
-    settleConnector(connector, asking),
+    resolveConnector(connector, asking),
     {
       clientId: issued.clientId,
       redirectUri: REDIRECT_URI,
@@ -110,7 +110,7 @@ export async function consent(
     return value === null ? [] : [[name, value] as const];
   });
   const settings = { ...known, parameters: { ...parameters, ...Object.fromEntries(told) } };
-  return { back, state, settings, settled: settleConnector(connector, { ...settings, unfinished: true }) };
+  return { back, state, settings, settled: resolveConnector(connector, { ...settings, unfinished: true }) };
 }
 
 export function callbackOf(consented: Consented, issued: IssuedGrant) {

@@ -1,6 +1,6 @@
 // Every connector in a real tenant: a credential that is played by the sandbox is refreshed when it is read, and dies when its grant does.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { RunEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { type IssuedGrant, type Personas, startPersonas } from '../../../rotation/sandbox/personas.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
@@ -23,7 +23,7 @@ beforeAll(async () => {
   tenant = await testTenant({ demo: true });
   const { vault, clock } = tenant;
   personas = await startPersonas({ connectors, clock });
-  vault.refresher = new RunEngine({
+  vault.refresher = new RefreshEngine({
     vault,
     egress: createNodeEgress({ clock }),
     connectors,

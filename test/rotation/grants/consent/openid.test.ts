@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Connector } from '../../../../rotation/connector.ts';
 import { discoverEndpoints } from '../../../../rotation/grants/consent/make-link.ts';
 import { authorizationUrl } from '../../../../rotation/oauth2/authorization-code.ts';
-import { settleConnector } from '../../../../rotation/oauth2/settings.ts';
+import { resolveConnector } from '../../../../rotation/oauth2/settings.ts';
 import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
 import { CALLBACK, CONFIG, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
 
@@ -153,7 +153,7 @@ describe('an identity', () => {
 describe('the address of a provider', () => {
   const request = { clientId: 'c', redirectUri: CALLBACK, state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n', scopes: [] };
   const settled = (authorizeEndpoint: string) =>
-    settleConnector(
+    resolveConnector(
       { ...CRM, consent: { authorizeEndpoint: 'https://app.crm.example/authorize', pkce: 'S256' } },
       { authorizeEndpoint },
     );

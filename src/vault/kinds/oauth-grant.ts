@@ -1,0 +1,65 @@
+// An OAuth grant: its access token is served, everything else of it is kept for the vault alone and used only with the settings it came with.
+import type { EventDetails } from '../../audit/event.ts';
+import { fail } from '../../base/errors.ts';
+import type { WriteAccess } from '../../cell/access.ts';
+import type { Draft } from '../credential.ts';
+import { jsonBytes, oauth2Value, splitGrant } from '../credential-kinds.ts';
+import { boundSettings } from '../destinations.ts';
+import { applyTiming, renewalRules } from '../due.ts';
+import type { CredentialKind, PutUnderWay, SplitPut } from '../kind.ts';
+import { notePutGrant, refuseLoss, replacedParts } from '../put-grant.ts';
+import type { RenewalRules } from '../refresh-schedule.ts';
+import { refuseUnusable } from '../stale-grant.ts';
+import type { TenantJob } from '../tenant-job.ts';
+
+export const oauthGrant: CredentialKind = {
+  split,
+  note,
+  refuseRead: refuseUnusable,
+  // A grant moves on at the provider with every refresh: its older versions are spent, not known-good.
+  refuseRollBack: () => fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced'),
+  planRestored,
+};
+
+function split(job: TenantJob, { facts, given, now }: PutUnderWay): SplitPut {
+  const rules = renewalRules(job, facts);
+  const settings = boundSettings(job, facts) ?? fail('internal', 'a grant has a connector');
+  return { ...splitGrant(usableGrant(oauth2Value.parse(given.value), rules), settings, now), rules };
+}
+
+/** @throws invalid_request naming the part of the stored value that would be lost */
+function note(
+  job: TenantJob,
+  access: WriteAccess,
+  { facts, before, environment, given }: PutUnderWay,
+  { rules }: SplitPut,
+  details: EventDetails,
+): void {
+  const { imported, discard = [] } = given;
+  const value = oauth2Value.parse(given.value);
+  const stored = before === undefined ? {} : replacedParts(job, access, before);
+  if (before !== undefined) refuseLoss(before, stored, value, discard);
+  else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
+  const target = { facts, before, stored, environment: environment.name };
+  notePutGrant(job, access, target, { value, imported, alwaysScopes: rules?.alwaysScopes }, details);
+}
+
+type GrantInput = ReturnType<typeof oauth2Value.parse>;
+
+function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
+  if (grant.access_token !== undefined || grant.refresh_token !== undefined) return grant;
+  const key = grant.client_secret ?? grant.client_private_jwk ?? grant.client_private_key_pem;
+  if (renews === 'key' && key !== undefined) return grant;
+  if (renews === 'key') fail('invalid_request', 'this connector needs a client secret or a private key', { pointer: '/value' });
+  return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
+}
+
+/** As after a put of the same value. */
+function planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void {
+  const now = job.around.clock.now();
+  const retained = jsonBytes(replacedParts(job, access, draft));
+  applyTiming(job, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
+  retained.fill(0);
+  const isAlive = draft.health === 'ready' || draft.health === 'degraded';
+  draft.review_due_at = isAlive ? now : null;
+}

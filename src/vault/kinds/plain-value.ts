@@ -1,0 +1,12 @@
+// A value that is served as it was put: API keys, user names with passwords, databases, documents.
+
+import { jsonBytes } from '../credential-kinds.ts';
+import type { CredentialKind } from '../kind.ts';
+import { reviewDueAt } from '../review-schedule.ts';
+
+export const plainValue: CredentialKind = {
+  split: (_job, { given: { value, expiresAtMs } }) => ({ value: jsonBytes(value), retained: undefined, expiresAtMs }),
+  planRestored: (job, _access, draft) => {
+    draft.review_due_at = reviewDueAt(draft, job.around.clock.now());
+  },
+};
