@@ -4,7 +4,6 @@ import {
   createCipheriv,
   createDecipheriv,
   createHash,
-  createHmac,
   createPrivateKey,
   createPublicKey,
   createSecretKey,
@@ -83,15 +82,48 @@ export function sha256OfText(text: string): Uint8Array {
 }
 
 /** Node makes a digest as text in a third of the time it takes to make a Buffer. */
-function digestBytes(binary: string): Uint8Array {
-  const bytes = new Uint8Array(HASH_BYTES);
-  for (let i = 0; i < HASH_BYTES; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
+function digestBytes(binary: string, into: Uint8Array = new Uint8Array(HASH_BYTES), at = 0): Uint8Array {
+  for (let i = 0; i < HASH_BYTES; i++) into[at + i] = binary.charCodeAt(i);
+  return into;
 }
 
-/** 32 bytes. */
+const HMAC_BLOCK_BYTES = 64;
+
+interface HmacBlocks {
+  readonly inner: Uint8Array;
+  /** Followed by room for the inner digest. */
+  readonly outer: Uint8Array;
+}
+
+const hmacBlocks = new WeakMap<KeyObject, HmacBlocks>();
+let hmacRoom = new Uint8Array(1_024);
+
+/**
+ * 32 bytes (RFC 2104). Two one-shot hashes over blocks that are made once a key take less than half of the time of a `Hmac` object,
+ * and every checked row pays for one.
+ */
 export function hmacSha256(key: KeyObject, bytes: Uint8Array): Uint8Array {
-  return plain(createHmac('sha256', key).update(bytes).digest());
+  const { inner, outer } = hmacBlocks.get(key) ?? makeHmacBlocks(key);
+  const end = HMAC_BLOCK_BYTES + bytes.byteLength;
+  if (end > hmacRoom.byteLength) hmacRoom = new Uint8Array(end * 2);
+  hmacRoom.set(inner);
+  hmacRoom.set(bytes, HMAC_BLOCK_BYTES);
+  digestBytes(hash('sha256', hmacRoom.subarray(0, end), 'binary'), outer, HMAC_BLOCK_BYTES);
+  hmacRoom.fill(0, 0, end);
+  return digestBytes(hash('sha256', outer, 'binary'));
+}
+
+function makeHmacBlocks(key: KeyObject): HmacBlocks {
+  const exported = key.export();
+  const block = new Uint8Array(HMAC_BLOCK_BYTES);
+  block.set(exported.byteLength > HMAC_BLOCK_BYTES ? sha256(exported) : exported);
+  const outer = new Uint8Array(HMAC_BLOCK_BYTES + HASH_BYTES);
+  outer.set(block.map((byte) => byte ^ 0x5c));
+  const blocks = { inner: block.map((byte) => byte ^ 0x36), outer };
+  exported.fill(0);
+  block.fill(0);
+  hmacBlocks.set(key, blocks);
+  return blocks;
 }
 
 /** RFC 5869 extract and expand. @throws internal past 255 blocks */
