@@ -61,6 +61,17 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return digestBytes(hash('sha256', bytes, 'binary'));
 }
 
+/** The first 64 bits of SHA-256, as two numbers: for what is looked up by them, without bytes in between. */
+export function sha256Words(bytes: Uint8Array): { readonly high: number; readonly low: number } {
+  const digest = hash('sha256', bytes, 'binary');
+  return { high: wordAt(digest, 0), low: wordAt(digest, 4) };
+}
+
+function wordAt(binary: string, at: number): number {
+  const low = (binary.charCodeAt(at + 1) << 16) | (binary.charCodeAt(at + 2) << 8) | binary.charCodeAt(at + 3);
+  return binary.charCodeAt(at) * 2 ** 24 + low;
+}
+
 /** SHA-256 of bytes that come piece by piece. */
 export class RunningSha256 {
   readonly #hash = createHash('sha256');
