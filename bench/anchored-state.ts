@@ -1,54 +1,60 @@
-// What anchored state costs: CPU of one cell over a database in memory, without HTTP and without a disk. Prints microseconds a call as JSON;
-// run it on two checkouts in turns to compare them: node bench/anchored-state.ts
-import { readCredential } from '../src/vault/read-credential.ts';
-import { inside, putKey, testTenant, workloadToken } from '../test/kit/vaults.ts';
+// What a change to stored state costs: microseconds of CPU a call in one cell, without HTTP, of several checkouts in turns. The first one given
+// is what the others are compared with; node_modules must be in each.
+//   node bench/anchored-state.ts [--rounds 40] [--file] [--profile <directory>] [--only <part of a case's name>] <checkout> ...
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Child, startChild, stopChildren } from './child.ts';
+import { median, percentile } from './statistics.ts';
 
-const KEYS = 400;
-const tenant = await testTenant();
-const { vault } = tenant;
-for (let i = 0; i < KEYS; i++) await putKey(tenant, `key-${i}`, 'not-a-real-secret');
-const { text } = await workloadToken(tenant);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '40' },
+    /** With a database in a file, committed as the service commits. Default: in memory. */
+    file: { type: 'boolean', default: false },
+    profile: { type: 'string' },
+    only: { type: 'string', default: '' },
+  },
+});
+const trees = (positionals.length > 0 ? positionals : ['.']).map((tree) => resolve(tree));
+const WARM_UP_ROUNDS = 3;
 
-function read(i: number) {
-  const input = { environment: 'staging', name: `key-${i % KEYS}`, version: undefined, stage: undefined };
-  return vault.submit((job) => readCredential(job, tenant.token(text), input));
+/** Rounds of each case: microseconds by checkout. */
+async function measure(children: readonly Child[], cases: readonly string[]): Promise<Map<string, number[][]>> {
+  const rounds = new Map<string, number[][]>(cases.map((name) => [name, []]));
+  for (let round = -WARM_UP_ROUNDS; round < Number(values.rounds); round++) {
+    for (const name of cases) {
+      const figures: number[] = [];
+      // One after another, and every second round the other way round: what slows the machine slows each of them as often.
+      const order = children.map((_, i) => (round % 2 === 0 ? i : children.length - 1 - i));
+      for (const i of order) figures[i] = (await children[i]?.ask<number>('time', { name })) ?? Number.NaN;
+      if (round >= 0) rounds.get(name)?.push(figures);
+    }
+  }
+  return rounds;
 }
 
-async function cpuOf(calls: number, work: () => Promise<unknown>): Promise<number> {
-  const start = process.cpuUsage();
-  await work();
-  const { user, system } = process.cpuUsage(start);
-  return (user + system) / calls;
+function lineOf(figures: readonly number[][], i: number): string {
+  const own = figures.map((round) => round[i] ?? Number.NaN);
+  const more = figures.map((round) => ((round[i] ?? Number.NaN) / (round[0] ?? Number.NaN) - 1) * 100);
+  const compared =
+    i === 0 ? '' : `  ${signed(median(more))} % (${signed(percentile(more, 25))} to ${signed(percentile(more, 75))})`;
+  const spread = `${percentile(own, 25).toFixed(1)} to ${percentile(own, 75).toFixed(1)}`;
+  return `  ${median(own).toFixed(1).padStart(7)} us (${spread})${compared}  ${trees[i]}`;
 }
 
-const inTurn = async (count: number, one: (i: number) => Promise<unknown>) => {
-  for (let i = 0; i < count; i++) await one(i);
-};
-const together = async (rounds: number, size: number, one: (i: number) => Promise<unknown>) => {
-  for (let round = 0; round < rounds; round++) await Promise.all(Array.from({ length: size }, (_, i) => one(round * size + i)));
-};
-const cold = (i: number) => {
-  inside(vault).cache.clear();
-  inside(vault).authenticator.forget();
-  return read(i);
-};
-const put = (i: number) => putKey(tenant, `key-${i % KEYS}`, 'not-a-real-secret');
+const signed = (percent: number) => `${percent < 0 ? '' : '+'}${percent.toFixed(1)}`;
 
-const CASES: Readonly<Record<string, () => Promise<number>>> = {
-  coldRead: () => cpuOf(2_000, () => inTurn(2_000, cold)),
-  warmRead: () => cpuOf(12_800, () => together(200, 64, (i) => read(i % 50))),
-  loneWrite: () => cpuOf(600, () => inTurn(600, put)),
-  batchedWrite: () => cpuOf(1_280, () => together(20, 64, put)),
-};
-
-const figures: Record<string, number[]> = {};
-for (let round = 0; round < 5; round++) {
-  for (const [name, run] of Object.entries(CASES)) figures[name] = [...(figures[name] ?? []), await run()];
+try {
+  const children: Child[] = [];
+  for (const tree of trees) children.push(await startChild('serve-anchored.ts', { tree, inFile: values.file }, values.profile));
+  const cases = ((children[0]?.hello['cases'] ?? []) as string[]).filter((name) => name.includes(values.only));
+  console.log(`medians of ${values.rounds} rounds, quartiles; difference to the first checkout within a round`);
+  for (const [name, figures] of await measure(children, cases)) {
+    console.log(name);
+    for (const i of trees.keys()) console.log(lineOf(figures, i));
+  }
+  for (const child of children) await child.stop();
+} finally {
+  stopChildren();
 }
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-console.log(
-  JSON.stringify(
-    Object.fromEntries(Object.entries(figures).map(([name, values]) => [name, Math.round(median(values) * 10) / 10])),
-  ),
-);
-process.exit(0);

@@ -127,9 +127,6 @@ export const LIMITS = {
   /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
   residueMaxMs: MINUTE,
 
-  /** HMACs of more than this are made piece by piece: one copy more would cost more than it saves. */
-  hmacOneShotMaxBytes: 16_384,
-
   // anchored state
   /** Of changes that the witness does not keep yet: past this the journal is cut, and continuity rests on the log's tree alone. */
   anchorJournalMaxBytes: 32 * 1024 * 1024,

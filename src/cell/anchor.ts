@@ -4,7 +4,7 @@
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { FrameWriter } from '../crypto/framing.ts';
-import { equalBytes, hmacSha256, randomBytes, sha256 } from '../crypto/primitives.ts';
+import { equalBytes, hmacSha256, randomBytes, sha256, sha256Words } from '../crypto/primitives.ts';
 import type { MacKeys } from '../crypto/row-mac.ts';
 import {
   type AnchorOp,
@@ -87,6 +87,7 @@ interface Staged {
   readonly rewritten: ReadonlyMap<Chunk, Chunk[]>;
   readonly journalBytes: number;
   readonly debt: number;
+  readonly entries: string;
 }
 
 const SALT_BYTES = 16;
@@ -117,7 +118,8 @@ export class Anchor {
   readonly #pending = new Map<string, Pending>();
   readonly #undo: Undo[] = [];
   #counts = new Map<string, number>();
-  #committedCounts = new Map<string, number>();
+  /** The counts as the head has them. */
+  #entries = '{}';
   #log: LogHead = { size: 0, stateSequence: 0, frontier: EMPTY };
   #timeAt = 0;
   #headChanged = false;
@@ -262,14 +264,14 @@ export class Anchor {
     this.#incarnationId = head.incarnation_id;
     this.#position = { epoch: head.epoch, chain: head.chain };
     this.#start = { epoch: head.start, chain: head.start_chain };
-    this.#committedCounts = new Map(Object.entries(JSON.parse(head.entries) as Record<string, number>));
-    this.#counts = new Map(this.#committedCounts);
     this.#takeLog(head);
   }
 
   #takeLog(head: HeadRow): void {
     this.#log = { size: head.size, stateSequence: head.state_sequence, frontier: head.frontier };
     this.#timeAt = head.time_at;
+    this.#entries = head.entries;
+    this.#counts = new Map(Object.entries(JSON.parse(head.entries) as Record<string, number>));
   }
 
   /** @throws integrity unless they tile the whole space and belong to this history */
@@ -322,9 +324,7 @@ export class Anchor {
       else if (typeof value === 'number') frames.u8(2).f64(value);
       else frames.u8(3).blob(value ?? EMPTY);
     }
-    const digest = sha256(frames.peek());
-    const view = new DataView(digest.buffer, digest.byteOffset, 8);
-    return { high: view.getUint32(0), low: view.getUint32(4) };
+    return sha256Words(frames.peek());
   }
 
   /** The row that is valid from now on. `tag`: at least 16 bytes, of which the first 16 count. Call inside a batch. */
@@ -448,8 +448,9 @@ export class Anchor {
       for (const { bytes } of this.#sql.all<{ bytes: number }>(cut, start.epoch)) journalBytes -= bytes;
     }
     const debt = this.#debt + ops.length - rewritten.size * CHANGES_PER_CHUNK;
-    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt: Math.max(0, debt) };
-    this.#writeHead(log, position, start);
+    const entries = ops.length === 0 ? this.#entries : this.#countsAsText();
+    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt: Math.max(0, debt), entries };
+    this.#writeHead(log, this.#staged);
   }
 
   #append(ops: readonly AnchorOp[]): AnchorPosition {
@@ -518,7 +519,6 @@ export class Anchor {
     for (const chunk of this.#chunks) this.#writeChunk(chunk);
     this.#turn.clear();
     for (const chunk of this.#chunks) this.#turn.add(chunk);
-    this.#writeHead(log, this.#position, this.#start);
     this.#staged = {
       position: this.#position,
       start: this.#start,
@@ -526,7 +526,13 @@ export class Anchor {
       rewritten: new Map(),
       journalBytes: 0,
       debt: 0,
+      entries: this.#countsAsText(),
     };
+    this.#writeHead(log, this.#staged);
+  }
+
+  #countsAsText(): string {
+    return JSON.stringify(Object.fromEntries(this.#counts));
   }
 
   #writeChunk(chunk: Chunk): void {
@@ -544,7 +550,7 @@ export class Anchor {
     );
   }
 
-  #writeHead(log: LogHead, position: AnchorPosition, start: AnchorPosition): void {
+  #writeHead(log: LogHead, { position, start, entries }: Staged): void {
     const { keyId, key } = this.#keyring.macKey();
     const row: HeadRow = {
       size: log.size,
@@ -554,7 +560,7 @@ export class Anchor {
       start: start.epoch,
       start_chain: start.chain,
       chain: position.chain,
-      entries: JSON.stringify(Object.fromEntries(this.#counts)),
+      entries,
       salt: this.#salt,
       incarnation_id: this.#incarnationId,
       published: this.#published.epoch,
@@ -563,8 +569,11 @@ export class Anchor {
       mac_key_id: keyId,
     };
     const mac = this.#headMac(key, row);
-    const values = [...HEAD_COLUMNS.map((column) => row[column]), mac, keyId];
-    this.#sql.run(this.#adopting ? INSERT_HEAD : UPDATE_HEAD, ...values);
+    // A batch of reads changes the log alone.
+    const isMoved = position !== this.#position || start !== this.#start || this.#adopting;
+    const columns = isMoved ? HEAD_COLUMNS : LOG_COLUMNS;
+    const values: SqlValue[] = columns.map((column) => row[column]);
+    this.#sql.run(this.#adopting ? INSERT_HEAD : isMoved ? UPDATE_HEAD : UPDATE_LOG, ...values, mac, keyId);
     this.#nextLog = log;
   }
 
@@ -581,7 +590,7 @@ export class Anchor {
     this.#start = staged.start;
     this.#journalBytes = staged.journalBytes;
     this.#debt = staged.debt;
-    this.#committedCounts = new Map(this.#counts);
+    this.#entries = staged.entries;
     for (const [chunk, ops] of staged.opsByChunk) {
       if (staged.rewritten.has(chunk)) continue;
       for (const op of ops) this.#entriesOf(chunk).apply(op);
@@ -612,7 +621,6 @@ export class Anchor {
     this.#nextLog = undefined;
     this.#pending.clear();
     this.#undo.length = 0;
-    this.#counts = new Map(this.#committedCounts);
     this.#takeLog(head);
   }
 
@@ -722,8 +730,15 @@ const HEAD_COLUMNS = [
   'published',
   'time_at',
 ] as const;
+/** What changes with every batch, whatever it did. */
+const LOG_COLUMNS = ['size', 'state_sequence', 'frontier', 'published', 'time_at'] as const;
 const INSERT_HEAD = `INSERT OR REPLACE INTO anchor_head (id, ${HEAD_COLUMNS.join(', ')}, mac, mac_key_id) VALUES (1, ${HEAD_COLUMNS.map(() => '?').join(', ')}, ?, ?)`;
-const UPDATE_HEAD = `UPDATE anchor_head SET ${HEAD_COLUMNS.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = 1`;
+const UPDATE_HEAD = updateOf(HEAD_COLUMNS);
+const UPDATE_LOG = updateOf(LOG_COLUMNS);
+
+function updateOf(columns: readonly string[]): string {
+  return `UPDATE anchor_head SET ${columns.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = 1`;
+}
 
 /** Tags lie in the file for all to see: nothing is to be hidden by the time this takes. */
 function isSameTag(present: Uint8Array, tag: Uint8Array): boolean {

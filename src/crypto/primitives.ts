@@ -4,7 +4,6 @@ import {
   createCipheriv,
   createDecipheriv,
   createHash,
-  createHmac,
   createPrivateKey,
   createPublicKey,
   createSecretKey,
@@ -17,7 +16,6 @@ import {
   verify as verifyBytes,
 } from 'node:crypto';
 import { fail } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
 
 export type { KeyObject };
 
@@ -63,6 +61,17 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return digestBytes(hash('sha256', bytes, 'binary'));
 }
 
+/** The first 64 bits of SHA-256, as two numbers: for what is looked up by them, without bytes in between. */
+export function sha256Words(bytes: Uint8Array): { readonly high: number; readonly low: number } {
+  const digest = hash('sha256', bytes, 'binary');
+  return { high: wordAt(digest, 0), low: wordAt(digest, 4) };
+}
+
+function wordAt(binary: string, at: number): number {
+  const low = (binary.charCodeAt(at + 1) << 16) | (binary.charCodeAt(at + 2) << 8) | binary.charCodeAt(at + 3);
+  return binary.charCodeAt(at) * 2 ** 24 + low;
+}
+
 /** SHA-256 of bytes that come piece by piece. */
 export class RunningSha256 {
   readonly #hash = createHash('sha256');
@@ -84,62 +93,48 @@ export function sha256OfText(text: string): Uint8Array {
 }
 
 /** Node makes a digest as text in a third of the time it takes to make a Buffer. */
-function digestBytes(binary: string): Uint8Array {
-  const bytes = new Uint8Array(HASH_BYTES);
-  writeDigest(binary, bytes, 0);
-  return bytes;
-}
-
-function writeDigest(binary: string, bytes: Uint8Array, at: number): void {
-  for (let i = 0; i < HASH_BYTES; i++) bytes[at + i] = binary.charCodeAt(i);
+function digestBytes(binary: string, into: Uint8Array = new Uint8Array(HASH_BYTES), at = 0): Uint8Array {
+  for (let i = 0; i < HASH_BYTES; i++) into[at + i] = binary.charCodeAt(i);
+  return into;
 }
 
 const HMAC_BLOCK_BYTES = 64;
 
-/** The two blocks of a HMAC-SHA-256 key (RFC 2104 section 2), each with room behind it for what is hashed next. */
-class HmacBlocks {
-  #inner: Uint8Array = new Uint8Array(HMAC_BLOCK_BYTES * 16);
-  readonly #outer = new Uint8Array(HMAC_BLOCK_BYTES + HASH_BYTES);
-
-  constructor(key: KeyObject) {
-    const exported = key.export();
-    const bytes = exported.byteLength > HMAC_BLOCK_BYTES ? sha256(exported) : exported;
-    for (let i = 0; i < HMAC_BLOCK_BYTES; i++) {
-      this.#inner[i] = (bytes[i] ?? 0) ^ 0x36;
-      this.#outer[i] = (bytes[i] ?? 0) ^ 0x5c;
-    }
-    exported.fill(0);
-  }
-
-  mac(bytes: Uint8Array): Uint8Array {
-    const length = HMAC_BLOCK_BYTES + bytes.byteLength;
-    if (length > this.#inner.byteLength) {
-      const larger = new Uint8Array(length * 2);
-      larger.set(this.#inner.subarray(0, HMAC_BLOCK_BYTES));
-      this.#inner.fill(0);
-      this.#inner = larger;
-    }
-    this.#inner.set(bytes, HMAC_BLOCK_BYTES);
-    writeDigest(hash('sha256', this.#inner.subarray(0, length), 'binary'), this.#outer, HMAC_BLOCK_BYTES);
-    return digestBytes(hash('sha256', this.#outer, 'binary'));
-  }
+interface HmacBlocks {
+  readonly inner: Uint8Array;
+  /** Followed by room for the inner digest. */
+  readonly outer: Uint8Array;
 }
 
-/** Blocks of the keys in use; they go with their key. */
 const hmacBlocks = new WeakMap<KeyObject, HmacBlocks>();
+let hmacRoom = new Uint8Array(1_024);
 
 /**
- * 32 bytes. Two one-shot hashes take half the time of a Hmac object, of which a read and a write need several.
- * For keys that are kept; a key made for one call costs more than with `createHmac`.
+ * 32 bytes (RFC 2104). Two one-shot hashes over blocks that are made once a key take less than half of the time of a `Hmac` object,
+ * and every checked row pays for one.
  */
 export function hmacSha256(key: KeyObject, bytes: Uint8Array): Uint8Array {
-  if (bytes.byteLength > LIMITS.hmacOneShotMaxBytes) return plain(createHmac('sha256', key).update(bytes).digest());
-  let blocks = hmacBlocks.get(key);
-  if (blocks === undefined) {
-    blocks = new HmacBlocks(key);
-    hmacBlocks.set(key, blocks);
-  }
-  return blocks.mac(bytes);
+  const { inner, outer } = hmacBlocks.get(key) ?? makeHmacBlocks(key);
+  const end = HMAC_BLOCK_BYTES + bytes.byteLength;
+  if (end > hmacRoom.byteLength) hmacRoom = new Uint8Array(end * 2);
+  hmacRoom.set(inner);
+  hmacRoom.set(bytes, HMAC_BLOCK_BYTES);
+  digestBytes(hash('sha256', hmacRoom.subarray(0, end), 'binary'), outer, HMAC_BLOCK_BYTES);
+  hmacRoom.fill(0, 0, end);
+  return digestBytes(hash('sha256', outer, 'binary'));
+}
+
+function makeHmacBlocks(key: KeyObject): HmacBlocks {
+  const exported = key.export();
+  const block = new Uint8Array(HMAC_BLOCK_BYTES);
+  block.set(exported.byteLength > HMAC_BLOCK_BYTES ? sha256(exported) : exported);
+  const outer = new Uint8Array(HMAC_BLOCK_BYTES + HASH_BYTES);
+  outer.set(block.map((byte) => byte ^ 0x5c));
+  const blocks = { inner: block.map((byte) => byte ^ 0x36), outer };
+  exported.fill(0);
+  block.fill(0);
+  hmacBlocks.set(key, blocks);
+  return blocks;
 }
 
 /** RFC 5869 extract and expand. @throws internal past 255 blocks */

@@ -92,6 +92,17 @@ describe('HMAC-SHA-256 against Wycheproof', () => {
     }
     expect(seen).toEqual({ valid: 66, invalid: 108 });
   });
+
+  it('leaves the key as it was, and gives the same for messages of any length under keys in turns', () => {
+    const keys = [secretKey(new Uint8Array(32).fill(7)), secretKey(new Uint8Array(32).fill(8))] as const;
+    const before = keys.map((key) => hex(key.export()));
+    const lengths = [0, 1, 64, 959, 960, 961, 5_000, 12_345, 3];
+    const macs = () => lengths.flatMap((length) => keys.map((key) => hex(hmacSha256(key, new Uint8Array(length).fill(1)))));
+    const first = macs();
+    expect(new Set(first).size).toBe(lengths.length * 2);
+    expect(macs()).toEqual(first);
+    expect(keys.map((key) => hex(key.export()))).toEqual(before);
+  });
 });
 
 describe('Ed25519', () => {
