@@ -127,7 +127,8 @@ export class Door {
     const found = this.#find(principal, caller, operation, find);
     const refusal = this.#refusal(principal, caller, operation, found);
     if (refusal !== undefined) {
-      const outcome = refusal.code === 'not_found' && refusal.evidence === undefined ? 'failure' : 'denied';
+      // Only a thing that is missing for who may know it is no refusal of anybody, and has no evidence.
+      const outcome = refusal.evidence === undefined ? 'failure' : 'denied';
       this.#record(principal, caller, operation, found.target, outcome, refusal.evidence ?? refusal.code);
       throw refusal;
     }

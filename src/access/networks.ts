@@ -11,7 +11,7 @@ interface Network {
 }
 
 const PREFIX = /^(0|[1-9][0-9]{0,2})$/;
-/** Providers hand out whole /64 networks: one household must count as one source. */
+/** Providers hand out whole /64 networks: one household must count as one source. No IPv4 address has as many bits. */
 const LIMITED_IPV6_BITS = 64;
 
 /** An immutable list of networks; an empty one means any network. */
@@ -66,7 +66,7 @@ export function canonicalAddress(ip: string): string | undefined {
 export function limitedSource(ip: string): string {
   const address = parseAddress(ip);
   if (address === undefined) return 'unknown';
-  return address.kind() === 'ipv4' ? address.toString() : withoutHostBits(address, LIMITED_IPV6_BITS).toString();
+  return withoutHostBits(address, LIMITED_IPV6_BITS).toString();
 }
 
 function isInside(address: Address, network: Network): boolean {

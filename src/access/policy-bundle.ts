@@ -135,12 +135,11 @@ type Answer = { type: 'success' } | { type: 'failure'; errors: { readonly messag
 
 function requireSuccess<A extends Answer>(answer: A, what: string): Extract<A, { type: 'success' }> {
   if (answer.type !== 'success') {
-    const errors = 'errors' in answer ? answer.errors : [];
-    refuse(`${what} does not parse`, errors.map((error) => error.message).join('; '));
+    refuse(`${what} does not parse`, (answer as Answer & { type: 'failure' }).errors.map((error) => error.message).join('; '));
   }
   return answer as Extract<A, { type: 'success' }>;
 }
 
 function refuse(detail: string, evidence?: string): never {
-  return fail('internal', detail, evidence === undefined ? {} : { evidence });
+  return fail('internal', detail, { evidence });
 }

@@ -42,7 +42,7 @@ export interface ErrorOptions {
   /** Plain members for the caller's problem body; never a value the caller or the store supplied. */
   readonly extra?: Readonly<Record<string, string | number | boolean | null>>;
   /** For the operator's log only; never leaves the process in an answer. */
-  readonly evidence?: string;
+  readonly evidence?: string | undefined;
   readonly cause?: unknown;
 }
 

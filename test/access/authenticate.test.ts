@@ -239,10 +239,11 @@ describe('a principal that loses', () => {
 });
 
 /** An authenticator over rows as a test says, and what it asked for. */
-async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadRow> | undefined = {}) {
+async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadRow> | 'none' = {}) {
   const f = await furnished();
   const asked: string[] = [];
   const used: string[] = [];
+  const losses: (() => void)[] = [];
   const { around } = f.vault;
   const { core, workloads } = inside(f.vault);
   const access = await f.exchange(f.secret);
@@ -260,12 +261,12 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
         return rows.find((row) => row.public_id === id);
       },
       markUsed: (_books: unknown, id: string) => void used.push(id),
-      whenRevoked: () => {},
+      whenRevoked: (listener: () => void) => void losses.push(listener),
     } as unknown as TokenStore,
     {
-      find: () => (workload === undefined ? undefined : { ...sync, ...workload }),
+      find: () => (workload === 'none' ? undefined : { ...sync, ...workload }),
       markUsed: (_books: unknown, id: string) => void used.push(id),
-      whenChanged: () => {},
+      whenChanged: (listener: () => void) => void losses.push(listener),
     } as unknown as WorkloadStore,
     around.root.subkey('token-pepper'),
     f.tenant.clock,
@@ -275,7 +276,7 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
   const booked = <T>(use: (given: typeof books) => T) => use(books);
   const show = (text = access) => booked((books) => authenticator.byToken(books, text));
   const showSecret = () => looked((lookup) => authenticator.byClientSecret(lookup, f.secret));
-  return { f, booked, authenticator, asked, used, access, sync: sync as WorkloadRow, show, showSecret };
+  return { f, booked, authenticator, asked, used, losses, access, sync: sync as WorkloadRow, show, showSecret };
 }
 
 describe('what an access token rests on', () => {
@@ -288,8 +289,25 @@ describe('what an access token rests on', () => {
     expect((await overRows([{ revoked_at: 1 }, {}])).show(), 'a revoked token').toBeUndefined();
     expect((await overRows([{ type: 'wlk' }, {}])).show(), 'a row of another type').toBeUndefined();
     expect((await overRows([{}, {}], { revoked_at: 1 })).show(), 'a revoked workload').toBeUndefined();
-    const orphan = await overRows([{}, {}]);
-    expect(orphan.showSecret()?.name).toBe('sync');
+    expect((await overRows([{}, {}], 'none')).show(), 'no workload').toBeUndefined();
+    expect((await overRows([{}, {}])).showSecret()?.name).toBe('sync');
+  });
+
+  it('is its own type: a client secret is no bearer token, and an access token no client secret', async () => {
+    const { f, authenticator, access, show } = await overRows([{}, {}]);
+    expect(show(f.secret)).toBeUndefined();
+    expect(f.vault.lookup('test', (lookup) => authenticator.byClientSecret(lookup, access))).toBeUndefined();
+  });
+
+  it('allows what both it and its workload may do', async () => {
+    const may = async (token: string | null, workload: string) => {
+      const principal = (await overRows([{ permissions: token }, {}], { permissions: workload })).show();
+      return ['credential.read', 'credential.put'].map((operation) => principal?.operations.has(operation as 'credential.read'));
+    };
+    expect(await may(null, '["read"]')).toEqual([true, false]);
+    expect(await may('["read"]', '["read","put"]')).toEqual([true, false]);
+    expect(await may('["read","put"]', '["read"]')).toEqual([true, false]);
+    expect(await may('["put"]', '["read"]')).toEqual([false, false]);
   });
 
   it('ends with the first of them to the millisecond', async () => {
@@ -327,6 +345,18 @@ describe('a token that is shown again and again', () => {
     authenticator.forget();
     show();
     expect(asked.filter((id) => id === idOf(access))).toHaveLength(2);
+  });
+
+  it('is looked up again after any token was revoked and after any workload changed', async () => {
+    const { losses, asked, access, show } = await overRows([{}, {}]);
+    show();
+    expect(losses).toHaveLength(2);
+    for (const lose of losses) {
+      asked.length = 0;
+      lose();
+      show();
+      expect(asked).toContain(idOf(access));
+    }
   });
 
   it('is marked as used with its workload once a minute, and again when the marks may have been lost', async () => {

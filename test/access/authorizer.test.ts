@@ -97,6 +97,36 @@ describe('every doubt is a no', () => {
     expect(authorizer.counters).toMatchObject({ hits: 0, failures: 2 });
   });
 
+  it('and the operator is told what the engine said, whatever it threw', () => {
+    const evidenceOf = (statefulIsAuthorized: () => unknown) => {
+      const engine = engineWith({ statefulIsAuthorized: statefulIsAuthorized as CedarEngine['statefulIsAuthorized'] });
+      return new Authorizer(engine, shippedPolicies()).decide(OWNER, 'credential.read', PRODUCTION, CONTEXT);
+    };
+    const thrown = (what: unknown) => () => {
+      throw what;
+    };
+    const failure = { type: 'failure', errors: [{ message: 'one' }, { message: 'two' }] };
+    expect(evidenceOf(() => failure)).toMatchObject({ failed: true, evidence: 'one; two' });
+    expect(evidenceOf(thrown(new Error('out of bounds')))).toMatchObject({ failed: true, evidence: 'out of bounds' });
+    expect(evidenceOf(thrown('out of bounds'))).toMatchObject({ failed: true, evidence: 'the engine threw' });
+  });
+
+  it('when no policy says anything, and the reason says so', () => {
+    const decision = testAuthorizer().decide({ ...OWNER, roles: [] }, 'credential.read', PRODUCTION, CONTEXT);
+    expect(decision).toEqual({ allow: false, reason: 'no policy permits', failed: false });
+  });
+
+  it('when a fact is missing that was there a moment ago: the answer of then is not that of now', () => {
+    const key = (context: Partial<AuthorizationContext>) =>
+      decisionKey(OWNER, 'credential.read', PRODUCTION, context as AuthorizationContext);
+    for (const fact of Object.keys(CONTEXT) as (keyof AuthorizationContext)[]) {
+      const { [fact]: _left, ...rest } = CONTEXT;
+      const worst = fact === 'contained';
+      expect(key(rest), fact).toBe(key({ ...CONTEXT, [fact]: worst }));
+      expect(key(rest), fact).not.toBe(key({ ...CONTEXT, [fact]: !worst }));
+    }
+  });
+
   it('when a fact of the circumstances is missing', () => {
     const authorizer = testAuthorizer();
     for (const fact of ['inNetwork', 'inScope', 'permitted', 'mfaFresh', 'contained']) {

@@ -31,6 +31,16 @@ describe('a remembered decision', () => {
     const first = authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
     expect(authorizer.decide(OWNER, 'credential.put', STAGING, { ...FRESH }, memo)).toBe(first);
     expect(authorizer.counters).toMatchObject({ hits: 1, misses: 1 });
+    expect(memo.last?.decision).toBe(first);
+  });
+
+  it('is the one beside the thing, before any other memory is asked', () => {
+    const authorizer = testAuthorizer();
+    const memo: DecisionMemo = {};
+    authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
+    const marked = { allow: false, reason: 'made up', failed: false };
+    memo.last = { ...memo.last!, decision: marked };
+    expect(authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo)).toBe(marked);
   });
 
   it('answers no other question: each change of one part decides as it would without a memo', () => {

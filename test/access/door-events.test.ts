@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Authorizer } from '../../src/access/authorizer.ts';
 import type { Found } from '../../src/access/guard.ts';
 import type { Caller } from '../../src/access/principals.ts';
+import type { EventTarget } from '../../src/audit/event.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { sha256OfText } from '../../src/crypto/primitives.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -215,6 +216,7 @@ describe('the target of an event', () => {
   it('has the name of every other kind of thing, and none where there is none', async () => {
     const environment = { type: 'environment', name: 'later' };
     expect(await targetOf('auditor', { ...found(true as const), target: environment })).toEqual(environment);
+    expect(await targetOf('admin', { ...found(true as const), target }), 'one that is made').toEqual(target);
     expect(await targetOf('auditor', { ...found(true as const), target: { type: 'credential' } })).toEqual({
       type: 'credential',
     });
@@ -257,6 +259,29 @@ describe('who may not do it', () => {
     expect((await ask(tenant, auditor, 'credential.put', false)).end).toBe('not_found');
   });
 
+  it('as a workload may not do it to a thing that has no name, whatever its patterns', async () => {
+    const tenant = await testTenant();
+    const { text } = await workloadToken(tenant);
+    const ask = async (operation: 'credential.list' | 'credential.describe', target: EventTarget) => {
+      const type = operation === 'credential.list' ? ('Environment' as const) : ('Credential' as const);
+      const thing = { resource: { ...CREDENTIAL, type }, target, subject: true };
+      const { end } = await left(tenant, (job) =>
+        job.door.enter(
+          tenant.token(text),
+          operation,
+          () => thing,
+          () => {},
+        ),
+      );
+      return end;
+    };
+    const environment = 'staging';
+    expect(await ask('credential.describe', { type: 'credential', environment, name: 'stripe' })).toBe('ok');
+    expect(await ask('credential.describe', { type: 'credential', environment })).toBe('not_found');
+    expect(await ask('credential.list', { type: 'environment', environment })).toBe('ok');
+    expect(await ask('credential.list', { type: 'environment', environment: 'production' })).toBe('not_found');
+  });
+
   it('as a workload without a request, as the scheduler has none, is in none of its networks', async () => {
     const tenant = await testTenant();
     const { text } = await workloadToken(tenant, { networks: ['127.0.0.0/8'] });
@@ -289,6 +314,43 @@ describe('who is turned away', () => {
     const [event] = eventsOf(team.sql).slice(before);
     expect(event).toMatchObject({ outcome: 'denied', reason: 'no such tenant', target: { type: 'tenant' } });
     expect(event?.['target']).not.toHaveProperty('id');
+  });
+});
+
+describe('what the installation does by itself', () => {
+  const input = { action: 'x', actor: { type: 'system', id: 'x' }, reason: 'x', request: 'x', target: { type: 'x' } } as const;
+
+  it('is one event, of success, or none where it did not happen', async () => {
+    const tenant = await testTenant();
+    const done = await left(tenant, (job) => job.door.record(input, () => {}));
+    expect(done.events).toEqual([expect.objectContaining({ action: 'x', outcome: 'success' })]);
+    expect((await left(tenant, (job) => job.door.record(input, throwing(new RangeError('made up'))))).events).toEqual([]);
+  });
+
+  it('has a source only where somebody asked for it', async () => {
+    const tenant = await testTenant();
+    const note = { ...input, outcome: 'success' } as const;
+    const noted = async (caller?: Caller) => (await left(tenant, (job) => job.door.note(note, caller))).events[0];
+    expect(await noted(admin(tenant))).toHaveProperty('source');
+    expect(await noted()).not.toHaveProperty('source');
+  });
+
+  it('names no token that was not shown', async () => {
+    const tenant = await testTenant();
+    const actorOf = async (tokenId: string) => {
+      const caller = tenant.user(['admin'], 'everywhere', { tokenId });
+      const { events } = await left(tenant, (job) =>
+        job.door.enter(
+          caller,
+          'credential.describe',
+          () => found(true),
+          () => {},
+        ),
+      );
+      return events[0]?.['actor'];
+    };
+    expect(await actorOf('token')).toEqual({ type: 'user', id: 'usr_admin', token: 'token' });
+    expect(await actorOf('')).toEqual({ type: 'user', id: 'usr_admin' });
   });
 });
 

@@ -11,6 +11,7 @@ import { destroyCredential } from '../../src/vault/change-credential.ts';
 import { describeCredential } from '../../src/vault/describe-credential.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { testTeam } from '../kit/homes.ts';
 import { eventsOf, inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const CANARY = 'not-a-real-secret-guard';
@@ -77,6 +78,7 @@ describe('the door', () => {
       expect(await outcome(read(tenant, owner))).toBe(demo ? 'ok' : 'insufficient_user_authentication');
       const other = tenant.user(['owner'], 'everywhere');
       expect(await outcome(read(tenant, other))).toBe('insufficient_user_authentication');
+      expect(await outcome(read(tenant, tenant.token((await workloadToken(tenant)).text)))).toBe('ok');
     }
   });
 
@@ -145,6 +147,13 @@ describe('the door', () => {
     }
     expect(answers).toHaveLength(8);
     expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1);
+  });
+
+  it('knows no workload at home, whatever the token', async () => {
+    const { home, caller } = await testTeam();
+    const token = `kt_acc_${'0'.repeat(61)}`;
+    for (const bad of [token, ''])
+      expect(await outcome(home.submit((job) => job.door.authenticate({ ...caller(''), token: bad, user: undefined })))).toBe('unauthenticated'); // biome-ignore format: one line
   });
 
   it('forgets a token the moment it expires', async () => {

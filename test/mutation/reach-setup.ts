@@ -6,12 +6,18 @@ import { afterAll, expect } from 'vitest';
 import type { Entries } from './reach.ts';
 
 const entered = new Set<string>();
-(globalThis as { __entered?: Set<string> }).__entered = entered;
+const atLoad = new Set<string>();
+globalThis.__reach = { entered, atLoad, loading: 0 };
 const startedAt = performance.now();
 
 afterAll(() => {
   const test = relative(process.cwd(), expect.getState().testPath!);
-  const entries: Entries = { test, milliseconds: Math.round(performance.now() - startedAt), places: [...entered].sort() };
+  const entries: Entries = {
+    test,
+    milliseconds: Math.round(performance.now() - startedAt),
+    places: [...entered].sort(),
+    atLoad: [...atLoad],
+  };
   const folder = process.env['KEYTURN_REACH']!;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${createHash('sha256').update(test).digest('hex').slice(0, 16)}.json`), JSON.stringify(entries));

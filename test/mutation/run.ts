@@ -1,7 +1,7 @@
 // npm run test:mutation: changes the program in one place at a time and asks whether a test notices. Options in `usage` below.
 // It must never change the work tree: it works in copies under the system's temporary folder.
 import { createHash, randomInt } from 'node:crypto';
-import { cpSync, existsSync, globSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Copies, type TestRun } from './copies.ts';
@@ -84,7 +84,7 @@ const usage = `npm run test:mutation -- [options]
   --tests a,b      ask only these folders or files of tests: quick, but what survives may be noticed elsewhere
   --workers N      copies of the tree at work at once (2)
   --slow           asks the conformance suite and the simulator too
-  --same-reach     keep the map of which test enters which function although sources or tests changed
+  --same-reach     keep the map of which test enters which function although sources changed; changed tests are mapped anew
   --json FILE      every result, for a program`;
 
 class Mutations {
@@ -141,22 +141,44 @@ function chosen(mutants: readonly Mutant[], count: number, seed: number): Mutant
 /** The map of an earlier run where nothing changed since, or a fresh one: the tests run once, unchanged, a share of them in each copy. */
 async function reachOf(copies: Copies, tests: readonly string[]): Promise<Reach> {
   const last = join(REACH, 'last');
-  const folder = given['same-reach'] && existsSync(last) ? last : join(REACH, digestOfTree(tests));
+  if (given['same-reach'] && existsSync(last)) {
+    const since = changedSince(last, tests);
+    if (since.length > 0) await noteReach(copies, since, last);
+    return readReach(last, tests);
+  }
+  const folder = join(REACH, digestOfTree(tests));
   if (!existsSync(folder)) {
     const fresh = join(REACH, `new-${process.pid}`);
-    const skipped = LEFT_OUT.map((test) => `--exclude=${test}`);
-    const runs = await Promise.all(
-      copies.folders.map((copy, index) => {
-        const share = `--shard=${index + 1}/${copies.folders.length}`;
-        return copies.test(copy, [...tests, ...skipped, share], REACH_MAX_MS, { KEYTURN_REACH: fresh });
-      }),
-    );
-    for (const { failedFiles } of runs) for (const file of failedFiles) dropTest(fresh, file);
+    await noteReach(copies, tests, fresh);
     renameSync(fresh, folder);
     rmSync(last, { recursive: true, force: true });
     cpSync(folder, last, { recursive: true });
   }
   return readReach(folder, tests);
+}
+
+async function noteReach(copies: Copies, tests: readonly string[], folder: string): Promise<void> {
+  const skipped = LEFT_OUT.map((test) => `--exclude=${test}`);
+  const runs = await Promise.all(
+    copies.folders.map((copy, index) => {
+      const share = `--shard=${index + 1}/${copies.folders.length}`;
+      return copies.test(copy, [...tests, ...skipped, '--passWithNoTests', share], REACH_MAX_MS, { KEYTURN_REACH: folder });
+    }),
+  );
+  for (const { failedFiles } of runs) for (const file of failedFiles) dropTest(folder, file);
+}
+
+/** Test files that the map in `folder` does not know, or that are younger than what it says of them. */
+function changedSince(folder: string, tests: readonly string[]): string[] {
+  const noted = new Map(
+    readdirSync(folder).map((name) => {
+      const path = join(folder, name);
+      return [(JSON.parse(readFileSync(path, 'utf8')) as Entries).test, statSync(path).mtimeMs];
+    }),
+  );
+  const files = globSync('test/**/*.test.ts', { cwd: ROOT, exclude: ['**/*.workers.test.ts', ...LEFT_OUT] });
+  const isAsked = (file: string) => tests.some((prefix) => file.startsWith(prefix));
+  return files.filter((file) => isAsked(file) && statSync(join(ROOT, file)).mtimeMs > (noted.get(file) ?? 0));
 }
 
 /** A test that fails without a change would notice everything. */

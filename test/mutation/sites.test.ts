@@ -56,12 +56,13 @@ describe('a change', () => {
 });
 
 it('a source that notes its entries does what it did', () => {
-  const entered = new Set<string>();
+  const reach = { entered: new Set<string>(), atLoad: new Set<string>(), loading: 0 };
   const text =
     'const twice = (x: number) => ({ y: x * 2 });\nclass A { go(x: number) { return [x].map((z) => twice(z).y); } }\nconst result = new A().go(4);';
-  const noted = noteEntries('src/vault/x.ts', text)
-    .replace(/: number/g, '')
-    .replaceAll('globalThis.__entered?.', 'entered.');
-  expect(new Function('entered', `${noted}; return result;`)(entered)).toEqual([8]);
-  expect([...entered]).toEqual(['src/vault/x.ts#A.go', 'src/vault/x.ts#twice']);
+  const noted = noteEntries('src/vault/x.ts', text).replace(/: number/g, '');
+  const [result, later] = new Function('globalThis', `${noted}; return [result, () => twice(1)];`)({ __reach: reach });
+  expect(result).toEqual([8]);
+  expect([...reach.atLoad]).toEqual(['src/vault/x.ts#A.go', 'src/vault/x.ts#twice']);
+  later();
+  expect([[...reach.entered], reach.loading]).toEqual([['src/vault/x.ts#twice'], 0]);
 });
