@@ -31,9 +31,12 @@ export async function inPool<T>(items: readonly T[], width: number, work: (item:
 
 /** Of pools that ran beside each other: how many were done in all. @throws the first failure */
 export function sumOf(ends: readonly PromiseSettledResult<number>[]): number {
-  const failed = ends.find((end) => end.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
-  return ends.reduce((sum, end) => sum + (end.status === 'fulfilled' ? end.value : 0), 0);
+  let sum = 0;
+  for (const end of ends) {
+    if (end.status === 'rejected') throw end.reason;
+    sum += end.value;
+  }
+  return sum;
 }
 
 function isClosing(error: unknown): boolean {

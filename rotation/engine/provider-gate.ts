@@ -128,7 +128,7 @@ function noteFailure(breaker: Breaker, now: number): void {
   breaker.failedAtMs = now;
   breaker.probeUntilMs = NEVER_MS;
   // What was under way when it opened, and what a reader found out meanwhile, says nothing new.
-  if (isOpen(breaker, now) || (!breaker.probing && breaker.failures < LIMITS.breakerFailures)) return;
+  if (isOpen(breaker, now) || breaker.failures < LIMITS.breakerFailures) return;
   breaker.openedAtMs = now;
   breaker.openUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** breaker.opened, LIMITS.breakerOpenMaxMs);
   breaker.opened += 1;

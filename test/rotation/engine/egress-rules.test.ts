@@ -68,6 +68,8 @@ describe('a target', () => {
 
   it('may reach loopback, even by http, where that is allowed, and still nothing private', () => {
     expect(checkTarget(requestTo('http://127.0.0.1:8421/token')).port).toBe('8421');
+    expect(checkTarget(requestTo('http://127.0.0.1/token', { allowedHosts: ['127.0.0.1:80'] })).pathname).toBe('/token');
+    expect(() => checkTarget(requestTo('ftp://127.0.0.1/'))).toThrowError(expect.objectContaining({ reason: 'request_refused' }));
     expect(() => checkTarget(requestTo('http://10.0.0.1/'))).toThrowError(expect.objectContaining({ reason: 'address_blocked' }));
   });
 

@@ -118,6 +118,22 @@ describe('an outside call', () => {
     expect([result, stores]).toEqual([error.message, tries]);
   });
 
+  it('whose outcome exists nowhere else is not stored again before the pause is over', async () => {
+    let paused = true;
+    const storedWhilePaused: boolean[] = [];
+    const settle = () => {
+      storedWhilePaused.push(paused);
+      if (storedWhilePaused.length < 2) throw full();
+      return 'stored';
+    };
+    const wait = async () => {
+      await new Promise((resume) => setImmediate(resume));
+      paused = false;
+    };
+    await scene({ settle, mustBeKept: () => true }, { wait });
+    expect(storedWhilePaused).toEqual([true, false]);
+  });
+
   it('begins in a job of its own, or in one that may wait for others where nobody waits for it', async () => {
     const { vault } = await testTenant();
     const jobs: string[] = [];

@@ -245,6 +245,14 @@ describe('a provider that throttles', () => {
 });
 
 describe('a provider that throttles twice', () => {
+  it('is left alone after a good answer, too', () => {
+    admit();
+    gate.report(A, { kind: 'alive' });
+    admit();
+    gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });
+    expect(heldMs()).toBe(60_000);
+  });
+
   it('is left alone until the later of the two ends', () => {
     admit();
     gate.report(A, { kind: 'throttled', retryAfterMs: 60_000 });

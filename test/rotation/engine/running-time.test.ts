@@ -48,6 +48,12 @@ describe('a bound on running time', () => {
     expect([asked, expired()]).toEqual([[TICK_MS, 0], 1]);
   });
 
+  it('counts the last millisecond, too', () => {
+    const { asked, fire } = scene(TICK_MS + 1);
+    for (let turn = 0; turn < 3; turn++) fire();
+    expect(asked).toEqual([TICK_MS, 1, 0]);
+  });
+
   it('can be called off at any moment', () => {
     for (const fired of [0, 1, 2]) {
       const { fire, cancel, expired, isPending } = scene(1.5 * TICK_MS);
