@@ -15,7 +15,15 @@ const cli = new CommandLine();
 const running: ChildProcess[] = [];
 
 afterEach(() => {
-  for (const child of running.splice(0)) child.kill('SIGKILL');
+  for (const child of running.splice(0)) {
+    if (child.pid === undefined) continue;
+    // Its whole group where it leads one: a killed launcher would leave the service it started.
+    try {
+      process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      child.kill('SIGKILL');
+    }
+  }
 });
 afterAll(() => {
   for (const path of [folder, cli.config]) rmSync(path, { recursive: true, force: true });
@@ -46,7 +54,11 @@ async function serve(program: readonly string[]): Promise<Up> {
     '--data',
     data,
   ];
-  const child = spawn('sh', args, { cwd: directory, env: { PATH: process.env['PATH'], HOME: folder, NO_COLOR: '1' } });
+  const child = spawn('sh', args, {
+    cwd: directory,
+    detached: true,
+    env: { PATH: process.env['PATH'], HOME: folder, NO_COLOR: '1' },
+  });
   running.push(child);
   let said = '';
   child.stderr.on('data', (part: Buffer) => {
@@ -162,7 +174,9 @@ describe('keyturn run', () => {
     ['the shell has a compile cache of its own', { NODE_COMPILE_CACHE: join(folder, 'cache') }, ''],
     ['it is a script of npm', npm, `${before}:`],
   ])('gives the program the environment of the caller when %s', async (_how, extra, npmPath) => {
-    const PATH = `/opt/of-the-caller/node_modules/.bin:${process.env['PATH']}`;
+    // Not the one of this process: the tests may be a script of npm themselves.
+    const own = '/usr/local/bin:/usr/bin:/bin';
+    const PATH = `/opt/of-the-caller/node_modules/.bin:${own}`;
     const env = { XDG_CONFIG_HOME: folder, KEYTURN_TENANT: 'acme', ...extra };
     const print = [process.execPath, '-e', 'console.log(JSON.stringify(process.env))'];
     const child = spawn(process.execPath, [LAUNCHER, 'run', '--environment', 'staging', '--', ...print], {
@@ -174,7 +188,7 @@ describe('keyturn run', () => {
       said += part.toString();
     });
     await new Promise((done) => child.on('close', done));
-    expect(JSON.parse(said)).toEqual({ ...env, PATH: npmPath === '' ? PATH : process.env['PATH'] });
+    expect(JSON.parse(said)).toEqual({ ...env, PATH: npmPath === '' ? PATH : own });
   });
 
   // What answers to the signal is found in /proc (console.warn above).
