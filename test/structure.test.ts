@@ -114,6 +114,7 @@ const TAMPERING = new Set([
   'test/cell/query-plans.test.ts', // statements as examples
   'test/cell/stores.test.ts',
   'test/cli/doctor-deep.test.ts',
+  'test/faults/planted.test.ts', // what is put into the file of a stopped cell
   'test/faults/attacked-rows.test.ts',
   'test/faults/tampered-rows.test.ts',
   'test/http/hostile-evidence.test.ts',

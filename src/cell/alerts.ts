@@ -109,9 +109,9 @@ export class AlertStore {
   /** Forgets alerts of before `atMs` and their deliveries, oldest first; returns how many alerts. */
   purge(access: Bookkeeping<'purge'>, atMs: number, maxRows: number): number {
     access.check();
-    const old = this.#sql.all<AlertRow>('SELECT id FROM alert WHERE at < ? ORDER BY at, id LIMIT ?', atMs, maxRows);
+    const old = this.#sql.all<AlertRow>('SELECT * FROM alert WHERE at < ? ORDER BY at, id LIMIT ?', atMs, maxRows);
     for (const { id } of old)
-      this.#deliveries.remove(this.#sql.all<DeliveryRow>('SELECT id FROM delivery WHERE alert_id = ?', id));
+      this.#deliveries.remove(this.#sql.all<DeliveryRow>('SELECT * FROM delivery WHERE alert_id = ?', id));
     this.#alerts.remove(old);
     return old.length;
   }

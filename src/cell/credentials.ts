@@ -198,7 +198,7 @@ export class CredentialStore {
   pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
     access.check();
     const old = this.#sql.all<VersionRow>(
-      'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
+      'SELECT * FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = stored.credential_id AND run.generation = stored.version AND run.state = 'open' AND run.kind = 'revocation')",
       row.id,
       row.latest_version - keep,
@@ -214,7 +214,7 @@ export class CredentialStore {
     access.check();
     const query = 'SELECT credential_id, version FROM credential_version WHERE credential_id = ?';
     const all = this.#sql.all<VersionRow>(query, credentialId);
-    this.#versions.remove(all);
+    this.#versions.destroy(all);
     return all.length;
   }
 

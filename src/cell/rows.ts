@@ -109,13 +109,25 @@ export class TableRows<R extends object> {
     this.#enter(columns, sealed.mac);
   }
 
-  /** Takes rows out of the database and the map; each needs its id, and the columns of its second name. */
-  remove(rows: readonly object[]): void {
-    for (const row of rows) {
-      const id = this.#idOf(row as Columns);
-      this.#cell.sql.run(`DELETE FROM ${this.#table.table} WHERE ${this.#table.whereId}`, ...id);
-      this.#forget(row as Columns);
-    }
+  /**
+   * Takes whole rows out of the database, and those that pass out of the map.
+   * SECURITY: what a damaged one named stays in the map and is refused from then on: an edited expiry must not make the service forget
+   * that an assertion or a request was seen.
+   */
+  remove(rows: readonly R[]): void {
+    for (const row of this.intact(rows)) this.#forget(row as Columns);
+    this.#delete(rows);
+  }
+
+  /** Takes rows out of the database and the map, damaged or not: what they belong to is destroyed. Each needs its id. */
+  destroy(rows: readonly object[]): void {
+    for (const row of rows) this.#forget(row as Columns);
+    this.#delete(rows);
+  }
+
+  #delete(rows: readonly object[]): void {
+    const statement = `DELETE FROM ${this.#table.table} WHERE ${this.#table.whereId}`;
+    for (const row of rows) this.#cell.sql.run(statement, ...this.#idOf(row as Columns));
   }
 
   /** The row, as it was, no longer holds its second name: it is about to get another one. */

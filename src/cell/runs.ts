@@ -253,12 +253,17 @@ export class RunStore {
     )?.at;
   }
 
-  /** Open runs under a lease, whoever holds it; while it holds, the next attempt is its end. */
+  /**
+   * Open runs under a lease, whoever holds it; while it holds, the next attempt is its end. A damaged row is left out.
+   * SECURITY: whoever frees a lease seals the run anew, so a row that was put in would become a run of ours.
+   */
   leased(access: Lookup, nowMs: number): RunRow[] {
     access.check();
-    return this.#sql.all<RunRow>(
-      "SELECT * FROM run WHERE state = 'open' AND next_attempt_at <= ? AND lease_owner <> ''",
-      nowMs + LIMITS.leaseMs,
+    return this.#rows.intact(
+      this.#sql.all<RunRow>(
+        "SELECT * FROM run WHERE state = 'open' AND next_attempt_at <= ? AND lease_owner <> ''",
+        nowMs + LIMITS.leaseMs,
+      ),
     );
   }
 
