@@ -243,14 +243,26 @@ export class RunStore {
     return this.#steps.intact(rows).map(({ sequence, step, status, at, evidence }) => ({ sequence, step, status, at, evidence }));
   }
 
-  /** When the run first came to this step. */
+  /** When the run first came to this step. @throws integrity */
   firstStepAt(access: Lookup, runId: string, step: string): number | undefined {
     access.check();
-    return this.#sql.get<{ at: number }>(
-      'SELECT at FROM run_step WHERE run_id = ? AND step = ? ORDER BY sequence LIMIT 1',
-      runId,
-      step,
-    )?.at;
+    return this.#wholeJournal(runId).find((line) => line.step === step)?.at;
+  }
+
+  /**
+   * Every step of the run. SECURITY: numbers have no gap, so a step that was taken away is missed where its number is, or after the last;
+   * a count would be put right again by a row that was put in. @throws integrity
+   */
+  #wholeJournal(runId: string): StoredStep[] {
+    const query = 'SELECT * FROM run_step WHERE run_id = ? ORDER BY sequence';
+    const steps = this.#steps.intact(this.#sql.all<StoredStep>(query, runId));
+    let next = 1;
+    for (const { sequence } of steps) {
+      for (; next < sequence; next += 1) this.#steps.absentById(runId, next);
+      next = sequence + 1;
+    }
+    this.#steps.absentById(runId, next);
+    return steps;
   }
 
   /**
@@ -270,13 +282,7 @@ export class RunStore {
   /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. @throws integrity */
   firstIntentAt(access: Lookup, runId: string): number | undefined {
     access.check();
-    const row = this.#sql.get<StoredStep>(
-      "SELECT * FROM run_step WHERE run_id = ? AND step = 'intent' AND status = 'first' ORDER BY sequence DESC LIMIT 1",
-      runId,
-    );
-    // SECURITY: numbers have no gap, so a step that was taken away is the one after the last, or the last is further on.
-    this.#steps.absentById(runId, this.#countSteps(runId) + 1);
-    return this.#steps.checked(row)?.at;
+    return this.#wholeJournal(runId).findLast(({ step, status }) => step === 'intent' && status === 'first')?.at;
   }
 
   /** When the credential's last finished run that moves `current` ended, if somebody had asked for it. */

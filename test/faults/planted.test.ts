@@ -1,5 +1,5 @@
 // CR-01, CR-03: what is put into the file of a stopped cell without any key and would be taken over by the service's own work: a run under a
-// dead lease, an edited expiry.
+// dead lease, an edited expiry, a step in the place of another.
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
@@ -86,5 +86,49 @@ describe('an edited expiry', () => {
     await vault.submit((job) => purgeExpired(job));
     expect(sql.all('SELECT * FROM assertion_seen')).toEqual([]);
     expect(await claim(START_MS + 9_000)).toBe(true);
+  });
+});
+
+describe('the journal of a run', () => {
+  async function journal() {
+    const { tenant, sql, credentialId } = await withKey();
+    const { vault } = tenant;
+    const id = await vault.submit((job) =>
+      changing(job, (access) => {
+        const run = openRun(job, access, { credentialId, kind: 'refresh', trigger: 'read', generation: 1 });
+        leaseRun(job, access, run, 'one', 'first');
+        job.runs.journal(access, run.id, { step: 'unknown_words', status: 'x', at: START_MS });
+        leaseRun(job, access, run, 'one', 'first');
+        return run.id;
+      }),
+    );
+    const { runs } = inside(vault);
+    const ask = (what: 'firstIntentAt' | 'firstStepAt') =>
+      caughtCode(() =>
+        vault.lookup('test', (lookup) =>
+          what === 'firstIntentAt' ? runs.firstIntentAt(lookup, id) : runs.firstStepAt(lookup, id, 'unknown_words'),
+        ),
+      );
+    return { sql, id, ask, vault };
+  }
+  const ASKED = ['firstIntentAt', 'firstStepAt'] as const;
+
+  it('is believed while it is whole', async () => {
+    const { ask } = await journal();
+    expect(ASKED.map(ask)).toEqual(['ok', 'ok']);
+  });
+
+  it.each([1, 2, 3, 4])('misses step %i that was taken away, also where another was put in', async (sequence) => {
+    const { sql, id, ask } = await journal();
+    sql.run('DELETE FROM run_step WHERE run_id = ? AND sequence = ?', id, sequence);
+    expect(ASKED.map(ask)).toEqual(['integrity', 'integrity']);
+    sql.run("INSERT INTO run_step (run_id, sequence, step, status, at) VALUES (?, 99, 'x', 'x', 1)", id);
+    expect(ASKED.map(ask)).toEqual(['integrity', 'integrity']);
+  });
+
+  it('is not believed where the time of a step was changed', async () => {
+    const { sql, ask } = await journal();
+    sql.run("UPDATE run_step SET at = 1 WHERE step = 'unknown_words'");
+    expect(ASKED.map(ask)).toEqual(['integrity', 'integrity']);
   });
 });
