@@ -3,6 +3,7 @@
 import { fail } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { newErasureKey, type RootKey } from '../crypto/root-key.ts';
+import { refuseForeignCode } from './migrations.ts';
 import type { Sql } from './sql.ts';
 
 export const REGISTER_SCRIPT = `
@@ -28,6 +29,7 @@ export class KeyRegister {
     this.#sql = sql;
     this.#root = root;
     this.#installationId = installationId;
+    refuseForeignCode(sql);
     sql.script(REGISTER_SCRIPT);
   }
 

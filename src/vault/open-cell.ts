@@ -18,7 +18,7 @@ import { IdempotencyStore } from '../cell/idempotency.ts';
 import { ensureIdentity } from '../cell/identity.ts';
 import { KeyRotationStore } from '../cell/key-rotations.ts';
 import { Keyring } from '../cell/keyring.ts';
-import { latestSchemaVersion, migrate, schemaVersion } from '../cell/migrations.ts';
+import { latestSchemaVersion, migrate, refuseForeignCode, schemaVersion } from '../cell/migrations.ts';
 import { beginState, completeState } from '../cell/open-state.ts';
 import { CellRows } from '../cell/rows.ts';
 import type { CellKind } from '../cell/schema-step.ts';
@@ -88,6 +88,7 @@ export interface CellOptions {
 export function openCell(options: CellOptions): OpenCell {
   const { kind, sql, cellId, around, opening } = options;
   const { clock, entropy, installationId } = around;
+  refuseForeignCode(sql);
   const mayCreate = opening.mustExist !== true && opening.witnessed === undefined;
   // SECURITY: an empty database in the place of a lost one would hide that it was lost (CR-03).
   if (!mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this cell is empty: restore it from a copy');
@@ -138,6 +139,7 @@ export function openCell(options: CellOptions): OpenCell {
  */
 export function openForReading(options: CellOptions): CellRows {
   const { kind, sql, cellId, around, opening } = options;
+  refuseForeignCode(sql);
   if (schemaVersion(sql) !== latestSchemaVersion(kind) || isUnanchored(sql))
     fail('conflict', 'this database was not opened by this build yet: start the service once');
   const { installationId } = around;

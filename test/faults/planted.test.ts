@@ -1,10 +1,14 @@
 // CR-01, CR-03: what is put into the file of a stopped cell without any key and would be taken over by the service's own work: a run under a
-// dead lease, an edited expiry, a step in the place of another.
+// dead lease, an edited expiry, a step in the place of another, code of the database itself.
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
 import { freeLeasesOfDead, leaseRun, openRun } from '../../rotation/engine/run.ts';
+import { KeyRegister } from '../../src/cell/register.ts';
 import type { Sql } from '../../src/cell/sql.ts';
+import { RootKey } from '../../src/crypto/root-key.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
+import { openForReading } from '../../src/vault/open-cell.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
 import { changing, inside, putKey, START_MS, type TestTenant, testTenant } from '../kit/vaults.ts';
 
@@ -130,5 +134,33 @@ describe('the journal of a run', () => {
     const { sql, ask } = await journal();
     sql.run("UPDATE run_step SET at = 1 WHERE step = 'unknown_words'");
     expect(ASKED.map(ask)).toEqual(['integrity', 'integrity']);
+  });
+});
+
+describe('code of the database itself', () => {
+  const PLANTED = {
+    trigger: 'CREATE TRIGGER planted BEFORE UPDATE OF revoked_at ON token BEGIN SELECT RAISE(IGNORE); END',
+    view: 'CREATE VIEW planted AS SELECT * FROM token',
+  };
+
+  it.each(Object.entries(PLANTED))(
+    'a %s keeps a cell shut, and is found where a copy is only looked at',
+    async (_kind, script) => {
+      const { tenant, sql } = await withKey();
+      sql.script(script);
+      expect(caughtCode(() => tenant.reopen())).toBe('integrity');
+      const opening = { ...tenant.opening, opening: { witnessed: tenant.notes.at(-1), mustExist: true } };
+      expect(caughtCode(() => openForReading(opening))).toBe('integrity');
+      sql.script(`DROP ${_kind} planted`);
+      expect(caughtCode(() => tenant.reopen())).toBe('ok');
+    },
+  );
+
+  it('keeps the key register shut', () => {
+    const sql = openNodeSql(':memory:');
+    const open = () => caughtCode(() => new KeyRegister(sql, RootKey.of(randomBytes(32)), 'ins_a'));
+    expect(open()).toBe('ok');
+    sql.script('CREATE TRIGGER planted BEFORE UPDATE ON erasure_key BEGIN SELECT RAISE(IGNORE); END');
+    expect(open()).toBe('integrity');
   });
 });
