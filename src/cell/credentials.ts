@@ -198,7 +198,7 @@ export class CredentialStore {
   pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
     access.check();
     const old = this.#sql.all<VersionRow>(
-      'SELECT * FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
+      'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = stored.credential_id AND run.generation = stored.version AND run.state = 'open' AND run.kind = 'revocation')",
       row.id,
       row.latest_version - keep,
@@ -206,7 +206,7 @@ export class CredentialStore {
       row.previous_version ?? -1,
       row.pending_version ?? -1,
     );
-    this.#versions.remove(old);
+    this.#versions.destroy(old);
   }
 
   /** Removes every sealed byte of a credential; its row stays as a tombstone. */

@@ -119,7 +119,7 @@ export class TableRows<R extends object> {
     this.#delete(rows);
   }
 
-  /** Takes rows out of the database and the map, damaged or not: what they belong to is destroyed. Each needs its id. */
+  /** Takes rows out of the database and the map, damaged or not: their id alone says that they go. Of a table without a second name. */
   destroy(rows: readonly object[]): void {
     for (const row of rows) this.#forget(row as Columns);
     this.#delete(rows);
