@@ -151,8 +151,6 @@ export const LIMITS = {
   // anchored state
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,
-  /** Places of rows in the map that a cell keeps computed. */
-  anchorFingerprintsKept: 256,
   /** What a scrub tells in words of each table; the rest is counted. */
   scrubFindingsMax: 10,
 

@@ -102,8 +102,6 @@ export class Anchor {
   /** While the rows of an older build are taken over, the map changes at once and is written whole at the end. */
   #adopting = false;
   #salt: Uint8Array = EMPTY;
-  /** By table and id, of this salt. */
-  readonly #fingerprints = new Map<string, Fingerprint>();
   #incarnationId = '';
   #position: AnchorPosition = { epoch: 0, chain: EMPTY };
   #start: AnchorPosition = { epoch: 0, chain: EMPTY };
@@ -216,7 +214,6 @@ export class Anchor {
   /** Begins an empty map; what is set until the next `flush` is written as a whole, without a journal. */
   begin(incarnationId: string, log: LogHead): void {
     this.#salt = randomBytes(SALT_BYTES);
-    this.#fingerprints.clear();
     this.#incarnationId = incarnationId;
     const first = { epoch: 0, chain: this.#genesis() };
     this.#position = first;
@@ -260,7 +257,6 @@ export class Anchor {
 
   #takeHead(head: HeadRow): void {
     this.#salt = head.salt.slice();
-    this.#fingerprints.clear();
     this.#incarnationId = head.incarnation_id;
     this.#position = { epoch: head.epoch, chain: head.chain };
     this.#start = { epoch: head.start, chain: head.start_chain };
@@ -306,18 +302,6 @@ export class Anchor {
 
   /** Where a row stands in this map. */
   fingerprint(table: string, id: readonly SqlValue[]): Fingerprint {
-    const only = id.length === 1 ? id[0] : undefined;
-    if (typeof only !== 'string') return this.#fingerprintOf(table, id);
-    const name = `${table}/${only}`;
-    const known = this.#fingerprints.get(name);
-    if (known !== undefined) return known;
-    const made = this.#fingerprintOf(table, id);
-    if (this.#fingerprints.size >= LIMITS.anchorFingerprintsKept) this.#fingerprints.clear();
-    this.#fingerprints.set(name, made);
-    return made;
-  }
-
-  #fingerprintOf(table: string, id: readonly SqlValue[]): Fingerprint {
     frames.clear().raw(this.#salt).text(table).u8(0);
     for (const value of id) {
       if (typeof value === 'string') frames.u8(1).text(value);
