@@ -1,25 +1,12 @@
 // What a job of the home cell works with: the team, the list of tenants and its door. Only HomeVault.submit hands it out (tenant-job.ts).
 
-import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import type { AuthorizationResource } from '../access/authorizer.ts';
 import { Door } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
-import type { SecretValue } from '../base/secret-value.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { Sql } from '../cell/sql.ts';
 import { TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
-import { type OpenCell, type Opening, openCell, type Surroundings } from './open-cell.ts';
-
-export interface HomeVaultOptions {
-  readonly sql: Sql;
-  readonly erasureKey: SecretValue;
-  readonly around: Surroundings;
-  readonly authorizer: Authorizer;
-  readonly admit: (principalId: string) => void;
-  readonly witnessed?: string | undefined;
-  /** What else is known of its cell from outside it. */
-  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
-}
+import { type OpenCell, openCell, type Surroundings, type VaultOptions } from './open-cell.ts';
 
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 
@@ -32,7 +19,7 @@ export class HomeJob {
   readonly auditResource = INSTALLATION;
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
 
-  constructor(options: HomeVaultOptions) {
+  constructor(options: VaultOptions) {
     const { around, sql } = options;
     this.around = around;
     this.core = openCell({

@@ -12,8 +12,8 @@ import type { TenantRow } from '../cell/tenants.ts';
 import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/token.ts';
 import { CellHandle } from './cell-handle.ts';
 import type { FoundDamage } from './damage-book.ts';
-import { HomeJob, type HomeVaultOptions, type HomeView } from './home-job.ts';
-import { closeCell, type Surroundings } from './open-cell.ts';
+import { HomeJob, type HomeView } from './home-job.ts';
+import { closeCell, type Surroundings, type VaultOptions } from './open-cell.ts';
 
 /** What the log says of whoever proved to be nobody. */
 export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
@@ -31,7 +31,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     max: LIMITS.tokenCacheEntries,
   });
 
-  constructor(options: HomeVaultOptions) {
+  constructor(options: VaultOptions) {
     const job = new HomeJob(options);
     super(job);
     const { around, core } = job;

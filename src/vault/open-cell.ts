@@ -1,6 +1,7 @@
 // What every cell is made of once it is open: database, keys, log, stores. Home and tenant build on it.
 // It must never write to a database whose keys or witnessed checkpoint do not fit.
 
+import type { Authorizer } from '../access/authorizer.ts';
 import { AuditLog, type Witness } from '../audit/audit-log.ts';
 import { AuditReader } from '../audit/audit-reader.ts';
 import type { EventOutcome } from '../audit/event.ts';
@@ -69,6 +70,19 @@ export interface Opening {
   readonly anchored?: boolean | undefined;
   /** The operator says that the witness was lost, and that this database is the newest one. Default: refused. */
   readonly acceptMissingWitness?: boolean | undefined;
+}
+
+/** What a vault is made of; its cell is opened with some of it. */
+export interface VaultOptions {
+  readonly sql: Sql;
+  readonly erasureKey: SecretValue;
+  readonly around: Surroundings;
+  readonly authorizer: Authorizer;
+  readonly admit: (principalId: string) => void;
+  /** The last checkpoint of this cell seen outside it. */
+  readonly witnessed?: string | undefined;
+  /** What else is known of the cell from outside it. */
+  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
 }
 
 export interface CellOptions {

@@ -2,20 +2,18 @@
 // Only TenantVault.submit hands it out, so that a use case called outside a job does not compile; its door refuses to work outside a batch.
 
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
-import type { AuthorizationResource, Authorizer } from '../access/authorizer.ts';
+import type { AuthorizationResource } from '../access/authorizer.ts';
 import { Door } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
-import type { SecretValue } from '../base/secret-value.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { RunStore } from '../cell/runs.ts';
-import type { Sql } from '../cell/sql.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import { type OpenCell, type Opening, openCell, type Surroundings } from './open-cell.ts';
+import { type OpenCell, openCell, type Surroundings, type VaultOptions } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 
 export interface TenantIdentity {
@@ -37,17 +35,8 @@ export interface Refresher {
   destinationsOf(connector: string, config: OAuth2Config): readonly string[];
 }
 
-export interface TenantVaultOptions {
+export interface TenantVaultOptions extends VaultOptions {
   readonly tenant: TenantIdentity;
-  readonly sql: Sql;
-  readonly erasureKey: SecretValue;
-  readonly around: Surroundings;
-  readonly authorizer: Authorizer;
-  readonly admit: (principalId: string) => void;
-  /** The last checkpoint of this tenant seen outside it. */
-  readonly witnessed?: string | undefined;
-  /** What else is known of its cell from outside it. */
-  readonly opening?: Omit<Opening, 'witnessed'> | undefined;
   /** Something of this tenant became due at another time than before. */
   readonly onDueChanged: (tenantId: string) => void;
 }

@@ -1,8 +1,8 @@
 // Freezes what an older build made of a tenant's and a home database, as tenant-schema-<n>.sql and home-schema-<n>.sql: the rows of the
 // vector before it, in every state, as that build took them over, and rows that it wrote itself. It refuses to overwrite a vector.
 // Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c):
-//   git worktree add --detach /tmp/older <commit> && ln -s "$PWD/node_modules" /tmp/older/node_modules
-//   node test/vectors/make-schemas.ts /tmp/older
+//   git worktree add --detach ../older <commit> && ln -s "$PWD/node_modules" ../older/node_modules
+//   node test/vectors/make-schemas.ts ../older
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
