@@ -153,6 +153,18 @@ export const LIMITS = {
   anchorChunkMaxEntries: 512,
   /** What a scrub tells in words of each table; the rest is counted. */
   scrubFindingsMax: 10,
+  /** Rows of a table, and blocks of the log, that a scrub in service checks before it lets others run: about a millisecond. */
+  scrubSliceRows: 100,
+  scrubSliceBlocks: 8,
+  /** Workers: between two signed heads of the home cell in the operator's log, and before an alarm that failed is tried again. */
+  homeCheckpointEveryMs: 60_000,
+  alarmRetryMs: 60_000,
+  /** Between the beginnings of two scrubs in service of all open cells, at least. */
+  scrubEveryMs: 3_600_000,
+  /** As `scrubEveryMs`, of an object that may sleep: a scrub wakes it. */
+  scrubEverySleepingMs: 86_400_000,
+  /** A scrub in service rests this many times as long as it worked: it uses at most 2 % of a processor. */
+  scrubRestFactor: 50,
 
   // time
   /** A clock that differs more than this from the time the process was running has jumped. */

@@ -133,9 +133,9 @@ export function adoptRows(rows: CellRows): AdoptedRows {
   return { adopted, refused };
 }
 
-/** Whole rows of a table, a thousand at a time, in the order of rowid. */
-export function* pagesOf(sql: Sql, { table, select }: PreparedTable): Generator<AnyRow[]> {
-  const query = `${select.replace('SELECT ', `SELECT ${table}.rowid AS "rowid ", `)} NOT INDEXED WHERE ${table}.rowid > ? ORDER BY ${table}.rowid LIMIT ${PAGE_ROWS}`;
+/** Whole rows of a table, `pageRows` at a time, in the order of rowid. */
+export function* pagesOf(sql: Sql, { table, select }: PreparedTable, pageRows = PAGE_ROWS): Generator<AnyRow[]> {
+  const query = `${select.replace('SELECT ', `SELECT ${table}.rowid AS "rowid ", `)} NOT INDEXED WHERE ${table}.rowid > ? ORDER BY ${table}.rowid LIMIT ${pageRows}`;
   let after: SqlValue = Number.MIN_SAFE_INTEGER;
   for (;;) {
     const page: AnyRow[] = sql.all<AnyRow>(query, after);

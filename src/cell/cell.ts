@@ -222,6 +222,10 @@ export class Cell {
     }
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** Nothing is queued. */
   get idle(): boolean {
     return this.#queue.length === 0;

@@ -199,6 +199,11 @@ export class TableRows<R extends object> {
     return this.#nameOf(row as Columns) ?? `${high.toString(16)}.${low.toString(16)}`;
   }
 
+  /** The row's id for events and alerts, where it is one of ours. */
+  idInEvents(row: R): string | undefined {
+    return this.#nameOf(row as Columns);
+  }
+
   /** Nothing was found by these values of the id: so it must be. @throws integrity when the map knows such a row */
   absentById(...id: readonly SqlValue[]): undefined {
     if (this.#cell.anchor.has(this.#cell.anchor.fingerprint(this.#table.table, id))) this.#missing(id);

@@ -4,9 +4,9 @@ import { LIMITS } from '../base/limits.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
 import { pagesOf } from './adopt-rows.ts';
-import type { CellRows, Damage } from './rows.ts';
+import type { CellRows, Damage, OnDamage, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
-import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES } from './tables.ts';
+import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES, type PreparedTable } from './tables.ts';
 
 /** One kind of thing that was looked at. */
 export interface ScrubPart {
@@ -38,40 +38,80 @@ class Findings {
  * was changed before it began stays unseen. Rows that others change meanwhile are no finding.
  */
 export function* scrub(rows: CellRows): Generator<ScrubPart | undefined> {
-  for (const { table } of anchoredTablesOf(rows.kind)) yield* scrubTable(rows, table);
+  for (const table of anchoredTablesOf(rows.kind)) yield* scrubTable(rows, table);
   yield scrubNames(rows.sql);
   const { chunks, failed } = rows.anchor.checkChunks();
   yield part('map', chunks, failed, 0, failed === 0 ? [] : [`${failed} chunks failed their check`]);
-  yield* scrubLog(rows);
+  yield* scrubLog(rows, BLOCKS_AT_ONCE);
   yield scrubPages(rows.sql);
 }
 
-function* scrubTable(rows: CellRows, table: string): Generator<ScrubPart | undefined> {
-  const own = rows.of<Record<string, unknown>>(table);
+/**
+ * Checks the rows, their counts, the schema and the log of a cell in service, in slices of about a millisecond: yields after each how many
+ * rows or blocks it has checked. What it finds goes to `onDamage`; a count that differs is a `missing` row without an id.
+ * The pages, and the stored chunks of the map, are only checked by `scrub`: both take as long as the cell is large.
+ */
+export function* scrubInService(rows: CellRows, onDamage: OnDamage): Generator<number> {
+  for (const table of anchoredTablesOf(rows.kind)) {
+    const own = rows.of<Record<string, unknown>>(table.table);
+    for (const page of pagesOf(rows.sql, table, LIMITS.scrubSliceRows)) {
+      for (const row of page) {
+        const damage = damageIn(own, row);
+        if (damage !== undefined) onDamage(table.table, own.idInEvents(row), damage === 'unnamed' ? 'stale' : damage);
+      }
+      yield page.length;
+    }
+    if (own.count !== rowsIn(rows.sql, table.table)) onDamage(table.table, undefined, 'missing');
+    yield 0;
+  }
+  if (scrubNames(rows.sql).failed > 0) onDamage('sqlite_schema', undefined, 'unknown');
+  yield* scrubLogInService(rows, onDamage);
+}
+
+function* scrubLogInService(rows: CellRows, onDamage: OnDamage): Generator<number> {
+  for (const slice of scrubLog(rows, LIMITS.scrubSliceBlocks)) {
+    if (slice === undefined) yield LIMITS.scrubSliceBlocks;
+    else if (slice.failed + slice.missing > 0) onDamage('audit_block', undefined, slice.failed > 0 ? 'changed' : 'missing');
+  }
+}
+
+type AnyRow = Record<string, unknown>;
+
+function damageIn(own: TableRows<AnyRow>, row: AnyRow): Damage | 'unnamed' | undefined {
+  return own.damageOf(row) ?? (own.isNamed(row) ? undefined : 'unnamed');
+}
+
+function rowsIn(sql: Sql, table: string): number {
+  return Number(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n'] ?? 0);
+}
+
+function* scrubTable(rows: CellRows, table: PreparedTable): Generator<ScrubPart | undefined> {
+  const own = rows.of<AnyRow>(table.table);
   const found = new Findings();
   let looked = 0;
-  const prepared = anchoredTablesOf(rows.kind).find((one) => one.table === table);
-  if (prepared === undefined) return;
-  for (const page of pagesOf(rows.sql, prepared)) {
+  for (const page of pagesOf(rows.sql, table)) {
     looked += page.length;
     for (const row of page) {
-      const damage: Damage | 'unnamed' | undefined = own.damageOf(row) ?? (own.isNamed(row) ? undefined : 'unnamed');
+      const damage = damageIn(own, row);
       if (damage !== undefined) found.add(`${own.label(row)}: ${damage}`);
     }
     yield undefined;
   }
   // Both counts in one step, so that nothing changes between them.
-  const present = Number(rows.sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n'] ?? 0);
+  const present = rowsIn(rows.sql, table.table);
   const missing = Math.abs(own.count - present);
   if (missing > 0) found.list.push(`the map has ${own.count} rows, the table ${present}`);
-  yield part(table, looked, found.failed, missing, found.list);
+  yield part(table.table, looked, found.failed, missing, found.list);
 }
 
-/** Tables that nobody declared: of a newer build, or put in. The runtime's own begin with `sqlite_` or `_cf_`. */
+/** Tables that are not declared: of a newer build, or put in; and triggers and views. The runtime's own begin with `sqlite_` or `_cf_`. */
 function scrubNames(sql: Sql): ScrubPart {
   const declared = new Set([...ANCHORED_TABLES, ...OTHER_TABLES].map(({ table }) => table));
-  const names = sql.all<{ name: string }>("SELECT name FROM sqlite_master WHERE type = 'table'").map(({ name }) => name);
-  const unknown = names.filter((name) => !declared.has(name) && !/^(sqlite|_cf)_/.test(name));
+  const query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'trigger', 'view')";
+  const names = sql.all<{ name: string; type: string }>(query);
+  const unknown = names
+    .filter(({ name, type }) => type !== 'table' || (!declared.has(name) && !/^(sqlite|_cf)_/.test(name)))
+    .map(({ name }) => name);
   return part('tables', names.length, unknown.length, 0, unknown.slice(0, LIMITS.scrubFindingsMax));
 }
 
@@ -83,7 +123,7 @@ interface Block {
 }
 
 /** The events as they lie there give the tree of the head, and each block says of itself what is in it. */
-function* scrubLog(rows: CellRows): Generator<ScrubPart | undefined> {
+function* scrubLog(rows: CellRows, blocksAtOnce: number): Generator<ScrubPart | undefined> {
   const { size, frontier: head } = rows.anchor.log;
   const tree = new Frontier();
   const found = new Findings();
@@ -91,7 +131,7 @@ function* scrubLog(rows: CellRows): Generator<ScrubPart | undefined> {
   for (;;) {
     const query =
       'SELECT first_index, events, bytes, leaves FROM audit_block WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?';
-    const blocks = rows.sql.all<Block>(query, next, size, BLOCKS_AT_ONCE);
+    const blocks = rows.sql.all<Block>(query, next, size, blocksAtOnce);
     if (blocks.length === 0) break;
     for (const block of blocks) {
       if (block.first_index !== tree.size) found.add(`events ${tree.size} to ${block.first_index - 1} are missing`);

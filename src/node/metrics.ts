@@ -6,6 +6,7 @@ import type { Lookup } from '../cell/access.ts';
 import type { Labels, Metrics, Sample } from '../http/metrics.ts';
 import type { TenantView } from '../vault/tenant-job.ts';
 import type { NodeHealth, WatchedWitness } from './health.ts';
+import type { ScrubRounds } from './scrub-rounds.ts';
 import type { NodeTenants } from './tenants.ts';
 
 const NANOSECONDS = 1e9;
@@ -16,6 +17,7 @@ export interface Measured {
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
   readonly clock: SteadyClock;
+  readonly scrubs: ScrubRounds;
   /** Open connections, once there are any. */
   readonly connections: () => number;
 }
@@ -39,7 +41,7 @@ export function eventCounter(metrics: Metrics): (action: string, outcome: string
 }
 
 export function measure(metrics: Metrics, measured: Measured): void {
-  const { tenants, authorizer, witness, health, clock } = measured;
+  const { tenants, authorizer, witness, health, clock, scrubs } = measured;
   const gauge = (name: string, help: string, read: () => number | readonly Sample[]) =>
     metrics.family({ name, help, type: 'gauge', read });
   const counter = (name: string, help: string, read: () => number) => metrics.family({ name, help, type: 'counter', read });
@@ -81,6 +83,10 @@ export function measure(metrics: Metrics, measured: Measured): void {
     'Policy evaluations that erred and so denied; any is an alert.',
     () => authorizer.counters.failures,
   );
+  gauge('keyturn_scrub_age_seconds', 'Since the last scrub of all open cells ended; absent before the first.', () =>
+    scrubs.sinceRoundMs === undefined ? [] : [{ value: scrubs.sinceRoundMs / 1_000 }],
+  );
+  counter('keyturn_scrub_checked', 'Rows, and blocks of the log, that scrubs have checked.', () => scrubs.checked);
   gauge('keyturn_connections', 'Open connections.', measured.connections);
   measureProcess(gauge, counter);
 }

@@ -50,6 +50,7 @@ import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
 import { type FetchHandler, listen, type TlsOptions } from './listener.ts';
 import { eventCounter, measure } from './metrics.ts';
 import { readPolicies } from './policies.ts';
+import { ScrubRounds } from './scrub-rounds.ts';
 import { openNodeSql } from './sqlite.ts';
 import { NodeTenants } from './tenants.ts';
 
@@ -129,6 +130,7 @@ interface OpenCells {
   readonly around: Surroundings & { readonly clock: SteadyClock };
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
+  readonly scrubs: ScrubRounds;
   readonly metrics: Metrics;
   close(): void;
 }
@@ -211,7 +213,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
     watchClock(around.clock, { home, tenants, log: options.log });
     const health = new NodeHealth({ home, tenants, witness, clock: around.clock });
     const close = closing(tenants, home, registerSql);
-    return { home, tenants, authorizer, around, witness, health, metrics, close };
+    return { home, tenants, authorizer, around, witness, health, scrubs: scrubRounds(options, home, tenants), metrics, close };
   } catch (error) {
     for (const sql of [homeSql, registerSql]) sql.close();
     throw error;
@@ -258,7 +260,7 @@ async function serve(
   installation: OpenInstallation,
   cells: OpenCells,
 ): Promise<RunningKeyturn> {
-  const { home, tenants } = cells;
+  const { home, tenants, scrubs } = cells;
   const nextRequestId = requestIds();
   const place: Place = { publicUrl: options.publicUrl ?? '', connections: () => 0 };
   const app = createApp(portsOf(options, paths, cells, place));
@@ -277,9 +279,11 @@ async function serve(
     },
   );
   void tenants.openAll();
+  void tenants.allOpen.then(() => scrubs.run());
   let closed: Promise<void> | undefined;
   const close = async () => {
     scheduler.stop();
+    scrubs.stop();
     await listening.close();
     await tenants.stop();
     cells.close();
@@ -297,6 +301,15 @@ async function serve(
       return closed;
     },
   };
+}
+
+function scrubRounds({ log }: ServeOptions, home: HomeVault, tenants: NodeTenants): ScrubRounds {
+  return new ScrubRounds({
+    cells: () => [home, ...tenants.open()],
+    ranMs: () => performance.now(),
+    rest: (ms) => new Promise((resume) => void setTimeout(resume, ms).unref()),
+    onFailure: (error) => log(`scrub: ${nameOf(error)}`),
+  });
 }
 
 /** What is known once the listener listens. */

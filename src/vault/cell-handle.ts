@@ -3,6 +3,7 @@
 import type { Door } from '../access/guard.ts';
 import type { KeyturnError } from '../base/errors.ts';
 import type { Lookup } from '../cell/access.ts';
+import { scrubInService } from '../cell/scrub.ts';
 import type { OpenCell } from './open-cell.ts';
 
 /** What every job has, whichever cell it belongs to. */
@@ -47,6 +48,20 @@ export class CellHandle<View, Job extends CellJob & View> implements Submits<Job
   /** Whether the cell can store anything now (Cell.probe). @throws storage_* */
   probe(): Promise<void> {
     return this.#job.core.cell.probe();
+  }
+
+  /**
+   * Checks all rows, their counts and the log, a slice of about a millisecond at a time (cell/scrub.ts): yields how many rows or blocks
+   * each checked. What fails becomes an event and an alert, as if it had been read. Ends early when the cell is closed.
+   */
+  *scrub(): Generator<number> {
+    const { rows, cell } = this.#job.core;
+    const slices = scrubInService(rows, (table, id, damage) => rows.onDamage(table, id, damage));
+    while (!cell.isClosed) {
+      const slice = slices.next();
+      if (slice.done === true) return;
+      yield slice.value;
+    }
   }
 
   /** With which the signed heads of its log are verified. */

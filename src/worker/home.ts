@@ -13,6 +13,7 @@ import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
 import type { Surroundings } from '../vault/open-cell.ts';
 import { createBootstrapSecret } from '../vault/set-up.ts';
+import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
 
 export interface WorkerHomeOptions {
@@ -37,6 +38,7 @@ export interface TenantOpeningFacts {
 
 export class WorkerHome {
   readonly home: HomeVault;
+  readonly scrub: DailyScrub;
   readonly #register: KeyRegister;
   readonly #makeCell: WorkerHomeOptions['makeCell'];
   #ready: Promise<void> | undefined;
@@ -58,6 +60,7 @@ export class WorkerHome {
     this.#register = new KeyRegister(sql, root, id);
     this.#register.ensure(id, around.clock.now());
     this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), around, authorizer, admit });
+    this.scrub = new DailyScrub(options.storage, this.home, () => around.clock.now());
     this.#makeCell = options.makeCell;
   }
 

@@ -43,8 +43,6 @@ import {
 import { workerAuthorizer } from './policies.ts';
 import { WorkerTenant } from './tenant.ts';
 
-const HOME_CHECKPOINT_EVERY_MS = 60_000;
-
 /** The home cell, the key register, and the one place where users are known. */
 export class HomeCell extends DurableObject<Env> implements HomeMethods {
   readonly #metrics = new Metrics();
@@ -90,6 +88,18 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return this.#use().home.userIdsNamed(name);
   }
 
+  /** Once a day, for the scrub. */
+  override async alarm(): Promise<void> {
+    try {
+      const { scrub } = this.#use();
+      await scrub.runIfDue();
+      await this.ctx.storage.setAlarm(scrub.dueAt());
+    } catch (error) {
+      report(toKeyturnError(error), 'alarm', '');
+      await this.ctx.storage.setAlarm(Date.now() + LIMITS.alarmRetryMs);
+    }
+  }
+
   #open(): WorkerHome | KeyturnError {
     if (this.#opened instanceof WorkerHome) return this.#opened;
     const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
@@ -107,6 +117,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       });
       void opened.finishHalfMade().catch((error) => report(toKeyturnError(error), 'start', ''));
       this.#app = undefined;
+      void this.ctx.storage.setAlarm(opened.scrub.dueAt());
       this.#opened = opened;
     } catch (thrown) {
       const error = toKeyturnError(thrown);
@@ -168,7 +179,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
 
   /** The log of the installation has no cell above it: its heads go to the operator's log, one a minute, to be kept there. */
   #print(note: string): void {
-    if (Date.now() - this.#printedAtMs < HOME_CHECKPOINT_EVERY_MS) return;
+    if (Date.now() - this.#printedAtMs < LIMITS.homeCheckpointEveryMs) return;
     this.#printedAtMs = Date.now();
     console.log(JSON.stringify({ home_checkpoint: note }));
   }
@@ -203,7 +214,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       await (await this.#open())?.runDueWork(report_);
     } catch (error) {
       report_(error);
-      await this.ctx.storage.setAlarm(Date.now() + 60_000);
+      await this.ctx.storage.setAlarm(Date.now() + LIMITS.alarmRetryMs);
     }
   }
 

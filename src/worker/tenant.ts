@@ -9,6 +9,7 @@ import { schemaVersion } from '../../src/cell/migrations.ts';
 import { openRegisterEntry } from '../../src/cell/register.ts';
 import type { Surroundings } from '../../src/vault/open-cell.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
 import { createWorkerEgress } from './egress.ts';
 import type { TenantOpeningFacts } from './home.ts';
@@ -33,6 +34,7 @@ export class WorkerTenant {
   readonly engine: RefreshEngine;
   readonly #storage: DurableObjectStorage;
   readonly #now: () => number;
+  readonly #scrub: DailyScrub;
 
   /** @throws integrity | key_destroyed | rolled_back */
   constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
@@ -68,19 +70,21 @@ export class WorkerTenant {
       },
     });
     this.vault.refresher = this.engine;
+    this.#scrub = new DailyScrub(storage, this.vault, this.#now);
     this.arm();
   }
 
   /** Sets the alarm to when something is next due, at the earliest `restMs` from now. Idempotent. */
   arm(restMs = 0): void {
-    const due = this.vault.nextDueAt();
-    if (due !== undefined) void this.#storage.setAlarm(Math.max(due, this.#now() + restMs));
+    const due = Math.min(this.vault.nextDueAt() ?? Number.POSITIVE_INFINITY, this.#scrub.dueAt());
+    void this.#storage.setAlarm(Math.max(due, this.#now() + restMs));
   }
 
   /** The alarm's work: what is due now, then the next alarm. Never throws. */
   async runDueWork(report: (error: unknown) => void): Promise<void> {
     try {
       await this.engine.runDueWork();
+      await this.#scrub.runIfDue();
       this.arm(REST_MS);
     } catch (error) {
       report(error);

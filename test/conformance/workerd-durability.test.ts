@@ -30,10 +30,17 @@ async function restart(secrets?: Readonly<Record<string, string | undefined>>): 
   server = await deployment.start(secrets);
 }
 
-/** Writes as fast as it may until the server dies; returns what was acknowledged. */
-async function writeUntilDead(round: number, killAfterMs: number): Promise<{ name: string; key: string; request: string }[]> {
+interface AcknowledgedWrite {
+  readonly name: string;
+  readonly key: string;
+  readonly request: string;
+}
+
+/** Writes as fast as it may until the server is killed, in the middle of writes; returns what was acknowledged. */
+async function writeUntilDead(round: number, killAfterWrites: number): Promise<AcknowledgedWrite[]> {
   const call = callerOf(server.url);
-  const acknowledged: { name: string; key: string; request: string }[] = [];
+  const acknowledged: AcknowledgedWrite[] = [];
+  const reached = Promise.withResolvers<void>();
   let alive = true;
   const writer = async (lane: number) => {
     for (let i = 0; alive; i++) {
@@ -41,13 +48,14 @@ async function writeUntilDead(round: number, killAfterMs: number): Promise<{ nam
       try {
         const reply = await call('PUT', at('acme', name), { token, body: apiKey(key) });
         if (reply.status < 300) acknowledged.push({ name, key, request: reply.headers.get('x-request-id') as string });
+        if (acknowledged.length === killAfterWrites) reached.resolve();
       } catch {
         return;
       }
     }
   };
   const writers = Array.from({ length: 16 }, (_, lane) => writer(lane));
-  await new Promise((resume) => setTimeout(resume, killAfterMs));
+  await reached.promise;
   await server.kill();
   alive = false;
   await Promise.all(writers);
@@ -57,9 +65,9 @@ async function writeUntilDead(round: number, killAfterMs: number): Promise<{ nam
 describe('killed with SIGKILL under writes', () => {
   it('has every acknowledged value and its event after the restart, in a log that verifies', async () => {
     let total = 0;
-    for (const [round, killAfterMs] of [400, 650, 900].entries()) {
-      const acknowledged = await writeUntilDead(round, killAfterMs);
-      expect(acknowledged.length).toBeGreaterThan(20);
+    for (const [round, killAfterWrites] of [30, 101, 250].entries()) {
+      const acknowledged = await writeUntilDead(round, killAfterWrites);
+      expect(acknowledged.length).toBeGreaterThanOrEqual(killAfterWrites);
       total += acknowledged.length;
       server = await deployment.start();
       const call = callerOf(server.url);

@@ -2,7 +2,7 @@
 // back after its end, two exchanged, each column changed; at rest and under the running service. Each is refused and found, none is served.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { CellRows } from '../../src/cell/rows.ts';
-import { type ScrubPart, scrub } from '../../src/cell/scrub.ts';
+import { type ScrubPart, scrub, scrubInService } from '../../src/cell/scrub.ts';
 import type { Row, Sql, SqlValue } from '../../src/cell/sql.ts';
 import { ANCHORED_TABLES, type AnchoredTable } from '../../src/cell/tables.ts';
 import { openForReading } from '../../src/vault/open-cell.ts';
@@ -130,6 +130,13 @@ const foundIn = (cell: CellRows) =>
     .filter(({ failed, missing }) => failed + missing > 0)
     .map(({ part }) => part);
 
+/** Tables of which the scrub of a running service tells. */
+function toldInService(cell: CellRows): string[] {
+  const told = new Set<string>();
+  for (const _ of scrubInService(cell, (table) => void told.add(table)));
+  return [...told];
+}
+
 /** Does it, looks from both sides, and takes it back. */
 function underAttack(
   place: Place,
@@ -143,6 +150,7 @@ function underAttack(
     attack();
     expect.soft(isServed(place.running), `${what}, running: served`).toBe(false);
     expect.soft(foundIn(place.running), `${what}, running: found`).toEqual([table.table]);
+    expect.soft(toldInService(place.running), `${what}, running: told`).toEqual([table.table]);
     let started: CellRows | undefined;
     const code = caughtCode(() => {
       started = place.atRest();
@@ -173,6 +181,7 @@ describe.each(CASES)('$name', ({ kind, table }) => {
 
   it('is whole, as long as nobody writes to it from outside', () => {
     expect(foundIn(at().running)).toEqual([]);
+    expect(toldInService(at().running)).toEqual([]);
     expect(foundIn(at().atRest())).toEqual([]);
     expect(rawRows(at(), table).length).toBeGreaterThan(3);
   });
