@@ -18,7 +18,7 @@ import { dataPaths, fileWitness, openInstallation } from '../src/node/data-direc
 import { createNodeEgress } from '../src/node/egress.ts';
 import { readPolicies } from '../src/node/policies.ts';
 import { openNodeSql } from '../src/node/sqlite.ts';
-import type { Surroundings } from '../src/vault/open-cell.ts';
+import type { Platform } from '../src/vault/open-cell.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
 import { readCredential } from '../src/vault/read-credential.ts';
 import { rotateKeys } from '../src/vault/rotate-keys.ts';
@@ -44,7 +44,7 @@ const clock = new SteadyClock({ now: () => Date.now(), ran: () => performance.no
 const paths = dataPaths(dataDirectory);
 const entropy = { bytes: (count: number) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
 const { root, installationId } = openInstallation(paths, entropy, undefined);
-const around: Surroundings = {
+const platform: Platform = {
   clock,
   entropy,
   faults: NO_FAULTS,
@@ -67,7 +67,7 @@ function open(tenant: Tenant): TenantVault {
     tenant: { id: tenant.id, name: tenant.name, demo: false },
     sql,
     erasureKey: register.open(tenant.id),
-    around,
+    platform,
     authorizer,
     admit: () => {},
     onDueChanged: () => {},

@@ -50,13 +50,13 @@ export interface CallPorts {
 
 /** Of calls that an engine does not stop for. */
 export function callPorts(vault: TenantVault): CallPorts {
-  return { vault, wait: (ms) => new Promise((resolve) => vault.around.later(ms, resolve)) };
+  return { vault, wait: (ms) => new Promise((resolve) => vault.platform.later(ms, resolve)) };
 }
 
 /** Makes the call once; a second attempt is another call. */
 export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A, O, T>): Promise<T> {
   const { vault } = ports;
-  const { faults } = vault.around;
+  const { faults } = vault.platform;
   const { points } = outside;
   const begin = (job: TenantJob) => outside.begin(job);
   const begun = await (ports.isUnhurried === true ? vault.submitUnhurried(begin) : vault.submit(begin));

@@ -63,7 +63,7 @@ export function disconnectCredential(ports: JobPorts, caller: Caller, input: Dis
 }
 
 function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }: Located): CredentialRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   cancelOpenRun(job, access, row.id, 'disconnected');
   for (const connection of job.connections.usable(access, row.id, now)) {
     endConnection(job, access, connection, 'cancelled', 'disconnected');

@@ -31,7 +31,7 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
       return question === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: question };
     },
     call: ({ resolved, accessToken, tokens, egress }) =>
-      introspectExpiry(resolved, accessToken, tokens.client, egress, vault.around.clock),
+      introspectExpiry(resolved, accessToken, tokens.client, egress, vault.platform.clock),
     settle: (job, { version }, endsAtMs) => {
       if (endsAtMs !== undefined) book(job, credentialId, version, endsAtMs);
     },
@@ -65,7 +65,7 @@ function begin(ports: JobPorts, credentialId: string): Question | undefined {
 /** A grant that moved on meanwhile keeps its own end. */
 function book(job: TenantJob, credentialId: string, version: number, endsAtMs: number): void {
   const { row, environment } = locate(job, credentialId);
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const moved = row.value_expires_at === null || Math.abs(row.value_expires_at - endsAtMs) > LIMITS.clockSkewMs;
   if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
   enterReview(job, { row, environment }, (access, details) => {

@@ -117,7 +117,7 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
     job,
     credentialId,
     (access, located, details): Lease => {
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
       const run = ofGeneration(found, located.row.current_version);
       const resolved = wanted.resolve(located.row);
@@ -132,7 +132,7 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
       }
       const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
       const leased = leaseRun(job, access, run, wanted.owner, doubted ? 'again' : 'first');
-      job.around.faults.at('refresh.after-lease');
+      job.platform.faults.at('refresh.after-lease');
       const attempt = openAttempt(job, access, leased, located, wanted, resolved, doubted);
       if (attempt.resolved !== undefined)
         Object.assign(details, movedHosts(attempt.retained, attempt.resolved, grantFacts(located.row).account));
@@ -151,7 +151,7 @@ function ofGeneration(run: RunRow, generation: number): RunRow {
 }
 
 function isWorthwhile(view: TenantView, lookup: Lookup, row: CredentialRow, wanted: LeaseRequest): boolean {
-  const now = view.around.clock.now();
+  const now = view.platform.clock.now();
   if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
   const run = view.runs.findOpen(lookup, row.id);
   if (row.health === 'needs_consent' && !(run?.trigger === 'request' && mayBeTriedAgain(row.health_cause))) return false;

@@ -46,7 +46,7 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
     job,
     attempt.run.credential_id,
     (access, located, details) => {
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       const run = job.runs.get(access, attempt.run.id);
       const { row, environment } = located;
       const booking: Booking = { job, access, run, located, details };
@@ -101,7 +101,7 @@ function learn(
   const token = answered ?? retained.refresh_token;
   const replaced = answered !== undefined && grant.refreshToken !== undefined && answered !== retained.refresh_token;
   const account = { ...known.account, ...outcome.account };
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   changeGrantFacts(next, {
     refreshedAt: now,
     endedAtOnce: endedAtOnce(known.endedAtOnce, outcome, now),
@@ -168,7 +168,7 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
   const { job, access, run, located, details } = booking;
   const facts = factsOf(booking, attempt);
   const evidence = evidenceOf(outcome);
-  const at = job.around.clock.now();
+  const at = job.platform.clock.now();
   if (outcome.kind === 'refused' && !outcome.recognised)
     job.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
   const judged = judgeFailure(outcome, facts);
@@ -193,7 +193,7 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
 const UNKNOWN_WORDS = 'unknown_words';
 
 function factsOf({ job, access, run, located }: Booking, { resolved, served, doubted, ...attempt }: Attempt): FailureFacts {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const { value_expires_at: endsAt } = located.row;
   const lost = (count: number) => lostAnswersOf(job, access, run, located, count);
   const refusedAt = job.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
@@ -208,10 +208,10 @@ function factsOf({ job, access, run, located }: Booking, { resolved, served, dou
     lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
     failingForMs: Math.max(0, now - run.started_at),
     // A person must bring back what this ends: a clock that jumped has not proved that so much time has passed.
-    refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.around.clock.provenAt() - refusedAt),
+    refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.platform.clock.provenAt() - refusedAt),
     maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
-    fraction: job.around.entropy.fraction(),
+    fraction: job.platform.entropy.fraction(),
   };
 }
 
@@ -226,7 +226,7 @@ function keepRefreshToken(booking: Booking, { run: leased, retained, served }: A
   if (row.current_version !== leased.generation || row.state === 'destroyed') return booking;
   const refreshToken = textOf(outcome.refreshToken);
   if (refreshToken === retained.refresh_token) return booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const next = nextVersion(row);
   changeGrantFacts(next, {
     refreshedAt: now,
@@ -274,7 +274,7 @@ function supersede({ job, access, run, details }: Booking, ends: boolean): 'supe
 
 /** The lease had lapsed before anything left: as if the attempt had never been. */
 function withdraw({ job, access, run }: Booking, doubted: boolean): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const step = doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
   waitRun(job, access, { ...run, step, attempts }, { step: 'withdrawn', status: 'lease_lapsed', nextAttemptAt: now });
@@ -284,7 +284,7 @@ function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: 
   const { job, access, run, located, details } = booking;
   // A token that one of our own sends may have spent, or a refusal that nobody understands, is no sign of anybody else.
   const unclear = doubted || cause === REFUSED_TOO_LONG;
-  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), job.around.clock.now());
+  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), job.platform.clock.now());
   change(booking, 'needs_consent', cause, (next) => {
     if (sign !== undefined) noteSign(job, access, next, located.environment.name, sign, details);
   });
@@ -298,7 +298,7 @@ function retryLater(
   evidence: string | null,
 ): void {
   const { job, access, run, located } = booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const step = mayBeSpent ? 'answer_lost' : 'waiting';
   const onward = { ...run, step, lost_answers: lostAnswers, outcome: classed, cause };
   waitRun(job, access, onward, { step, status: cause, nextAttemptAt: now + afterMs, evidence });

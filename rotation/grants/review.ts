@@ -19,7 +19,7 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Reviews what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
 export async function reviewDue(ports: DueWorkPorts): Promise<number> {
   const { vault, connectors } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const { due, forecasts } = vault.lookup('review', (lookup, view) => ({
     due: view.forecasts.dueForReview(lookup, now, LIMITS.dueWorkBatchRows),
     forecasts: new GrantForecasts(view, connectors),
@@ -34,17 +34,17 @@ export async function reviewDue(ports: DueWorkPorts): Promise<number> {
 function forgetOldAlerts(job: TenantJob, now: number): void {
   job.door.keepBooks('purge', (access) => {
     const before = now - LIMITS.alertsKeepMs;
-    if (job.around.clock.isSteady() && job.alerts.hasAlertBefore(access, before))
+    if (job.platform.clock.isSteady() && job.alerts.hasAlertBefore(access, before))
       job.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
   });
 }
 
 function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const { located, next, notices, isBack } = job.door.keepBooks('review', (access) => {
     const row = job.credentials.byId(access, id);
     const environment = job.credentials.environmentById(access, row.environment_id);
-    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.around.entropy.fraction());
+    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.platform.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
     const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
     if (reviewed.notices.length === 0 && !isBack) saveUnseen(job, access, environment, reviewed.next);

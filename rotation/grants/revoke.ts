@@ -32,7 +32,7 @@ interface Attempt extends BoundGrant {
 /** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
 export async function revokeDue(ports: LeasePorts): Promise<number> {
   const { vault } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const due = vault.lookup('revoke', (lookup, view) => view.runs.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
   await inPool(due, LIMITS.providerCallsAtOnce, (runId) => revokeOne(ports, runId));
   return due.length;
@@ -53,7 +53,7 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
     },
     call: async (attempt) => {
       const { spec, resolved, tokens, egress } = attempt;
-      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.around.clock);
+      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.platform.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
     settle: (job, attempt, called) => {
@@ -68,7 +68,7 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
 async function prove(vault: TenantVault, { resolved, tokens, egress }: Attempt): Promise<Verdict | undefined> {
   const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
   if (resolved.probe === undefined || accessToken === undefined) return undefined;
-  if (endsAt !== null && endsAt <= vault.around.clock.now()) return undefined;
+  if (endsAt !== null && endsAt <= vault.platform.clock.now()) return undefined;
   return (await askProbe(resolved.probe, resolved.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
 }
 
@@ -96,7 +96,7 @@ function enterRevoke<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) 
 
 function findDue(job: TenantJob, lookup: Lookup, runId: string): RunRow | undefined {
   const run = job.runs.find(lookup, runId);
-  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.around.clock.now();
+  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.platform.clock.now();
   return isDue ? run : undefined;
 }
 
@@ -169,15 +169,15 @@ interface Failure {
 
 function retryLater(booking: Booking, { cause, retryAfterSeconds = 0 }: Failure): void {
   const { job, access, run } = booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const giveUpAt = run.started_at + LIMITS.revokeGiveUpMs;
-  if (job.around.clock.provenAt() >= giveUpAt) {
+  if (job.platform.clock.provenAt() >= giveUpAt) {
     end(booking, 'given_up', cause);
     return;
   }
   if (run.cause === null) alertExposed(booking, cause);
   note(booking, 'failed', run.attempts, cause);
-  const grown = backOffMs(BACK_OFF, run.attempts, job.around.entropy.fraction());
+  const grown = backOffMs(BACK_OFF, run.attempts, job.platform.entropy.fraction());
   const nextAttemptAt = retryAt(now, Math.max(grown, Math.min(retryAfterSeconds * 1_000, LIMITS.refreshWaitMaxMs)), giveUpAt);
   waitRun(job, access, { ...run, step: 'waiting', cause }, { step: 'failed', status: cause, nextAttemptAt });
   touch(booking);

@@ -27,7 +27,7 @@ const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
 
 /** Looks at each of these in turn, as long as `budgetMs` lasts: the rest has its turn with its next review. Never throws for one of them. */
 export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: readonly string[]): Promise<void> {
-  const { clock } = ports.vault.around;
+  const { clock } = ports.vault.platform;
   const stopAtMs = clock.now() + LIMITS.providerTimeoutMs;
   await inPool(credentialIds, LIMITS.providerCallsAtOnce, async (id) => {
     if (clock.now() >= stopAtMs) return 'stop';
@@ -63,7 +63,7 @@ export const REVIEW_POINTS: CallPoints = { before: 'review.before-call', after: 
 async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> {
   const { resolved, connector, tokens, egress, accessToken } = look;
   const { client } = tokens;
-  const { clock } = vault.around;
+  const { clock } = vault.platform;
   const reading = await readGrantedScopes(resolved, connector.scopes ?? [], accessToken, client, egress, clock);
   if (reading.verdict !== undefined || resolved.probe === undefined || !isGuarded(look)) return reading;
   const { verdict } = await askProbe(resolved.probe, resolved.hosts, accessToken, egress, client.allowLoopback);
@@ -74,7 +74,7 @@ const isGuarded = ({ located }: Look): boolean => grantFacts(located.row).import
 
 function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
   if (!isLiveGrant(row)) return false;
-  const now = ports.vault.around.clock.now();
+  const now = ports.vault.platform.clock.now();
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   const facts = grantFacts(row);
@@ -112,7 +112,7 @@ function begin(ports: JobPorts, credentialId: string): Look | undefined {
 function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): void {
   const { row, environment } = locate(job, look.located.row.id);
   if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
   const next = draftOf(row);
   changeGrantFacts(next, { lookedAt: now });

@@ -38,10 +38,10 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
       if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
         fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
       const row: WebhookFacts = {
-        id: newId('webhook', job.around.entropy),
+        id: newId('webhook', job.platform.entropy),
         url,
         kinds: JSON.stringify([...new Set(input.kinds)]),
-        created_at: job.around.clock.now(),
+        created_at: job.platform.clock.now(),
         created_by: access.principalId,
         deleted_at: null,
         url_bound: 1,
@@ -109,7 +109,7 @@ export function deleteWebhook(job: TenantJob, caller: Caller, id: string): Webho
 
 /** Returns how many deliveries were waiting. Inside a use case. */
 export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow, cause: string): number {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.alerts.deleteWebhook(access, row, now);
   job.dueChanged();
   return job.alerts.giveUp(access, row.id, cause, now);
@@ -130,7 +130,7 @@ function keyBytes(job: TenantJob, { id, url, url_bound }: KeySource): Uint8Array
   const version = url_bound === 1 ? 'keyturn-webhook-v2' : 'keyturn-webhook-v1';
   const context = new FrameWriter().text(version).text(job.tenant.id).text(id);
   if (url_bound === 1) context.text(url);
-  return hmacSha256(job.around.root.subkey('webhook'), context.peek());
+  return hmacSha256(job.platform.root.subkey('webhook'), context.peek());
 }
 
 function shownSecret(job: TenantJob, webhook: KeySource): SecretValue {

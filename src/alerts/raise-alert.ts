@@ -30,7 +30,7 @@ export type AlertFacts = Readonly<Record<string, string | number | boolean | nul
 /** What of a tenant's vault an alert needs. */
 export interface AlertingVault {
   readonly alerts: AlertStore;
-  readonly around: { readonly clock: Clock; readonly entropy: Entropy };
+  readonly platform: { readonly clock: Clock; readonly entropy: Entropy };
   dueChanged(): void;
 }
 
@@ -44,7 +44,7 @@ export function raiseAlert(
   facts: AlertFacts,
 ): string {
   const told = { environment, name: row.name, connector: row.connector, ...facts };
-  const id = newId('alert', vault.around.entropy);
+  const id = newId('alert', vault.platform.entropy);
   return storeAlert(vault, access, { id, kind, credential_id: row.id, facts: JSON.stringify(told) });
 }
 
@@ -58,17 +58,17 @@ export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, fact
 
 /** As `raiseAlert`, about the machine's clock. */
 export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
-  const id = newId('alert', vault.around.entropy);
+  const id = newId('alert', vault.platform.entropy);
   storeAlert(vault, access, { id, kind: 'clock.jumped', credential_id: null, facts: JSON.stringify(facts) });
 }
 
 function storeAlert(vault: AlertingVault, access: WriteAccess, alert: Omit<AlertRow, 'at'>): string {
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const { id } = alert;
   vault.alerts.insert(access, { at: now, ...alert });
   for (const webhookId of vault.alerts.webhooksFor(access, alert.kind)) {
     vault.alerts.insertDelivery(access, {
-      id: newId('delivery', vault.around.entropy),
+      id: newId('delivery', vault.platform.entropy),
       webhook_id: webhookId,
       alert_id: id,
       state: 'waiting',

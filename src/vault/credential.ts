@@ -31,9 +31,9 @@ export function newDraft(
   environment: EnvironmentRow,
   { name, kind, connector, config, labels, description }: NewCredential,
 ): CredentialRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   return {
-    id: newId('credential', job.around.entropy),
+    id: newId('credential', job.platform.entropy),
     environment_id: environment.id,
     name,
     kind,
@@ -96,7 +96,7 @@ export function createCredential(job: TenantJob, access: WriteAccess, environmen
 /** Saves a draft of an existing credential under the next revision. */
 export function saveDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   draft.revision += 1;
-  draft.updated_at = job.around.clock.now();
+  draft.updated_at = job.platform.clock.now();
   planByState(draft);
   job.credentials.save(access, draft);
   return told(job, environment, draft);

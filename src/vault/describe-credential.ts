@@ -75,7 +75,7 @@ function pageOf(
 ): Page<Located> {
   // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
   const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
-  const whole = { ...filter, environmentId: environment.id, nowMs: job.around.clock.now() };
+  const whole = { ...filter, environmentId: environment.id, nowMs: job.platform.clock.now() };
   const found = job.credentials.list(access, whole, afterName, asked);
   const fitting = visible === undefined ? found.rows : found.rows.filter((row) => visible(row.name));
   const rows = fitting.slice(0, maxRows).map((row) => ({ environment, row }));

@@ -29,7 +29,7 @@ export function changeHealth(
   cause: string | null,
 ): boolean {
   const before = facts.health;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   facts.health_cause = cause;
   if (health === 'needs_consent' || health === 'disconnected') facts.refresh_due_at = null;
   if (before === health) return false;

@@ -61,7 +61,7 @@ export function noteSign(
   details: EventDetails,
 ): boolean {
   if (grantFacts(facts).guard !== undefined) return false;
-  const at = job.around.clock.now();
+  const at = job.platform.clock.now();
   changeGrantFacts(facts, { guard: { sign, at } });
   details.sign = sign;
   raiseAlert(job, access, facts, environment, 'credential.used_elsewhere', { sign, since: toTimestamp(at) });

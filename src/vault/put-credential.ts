@@ -58,7 +58,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       const aside = input.replaceDeleted === true ? setAside(job, access, subject, principal.type, details) : undefined;
       const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       const facts = row === undefined ? newFacts(job, access, environment, input) : nextFacts(row, access, input, now);
       const kind = rulesOfKind(facts.kind);
       const put: PutUnderWay = { facts, before: row, environment, given: input, now };

@@ -45,7 +45,7 @@ export function notePutGrant(
   { value, imported, alwaysScopes }: PutGrant,
   details: EventDetails,
 ): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const old = stored.refresh_token;
   const isSame = old !== undefined && old === value.refresh_token;
   if (before !== undefined && !isSame) forgetGrant(facts);

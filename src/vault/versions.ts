@@ -34,7 +34,7 @@ export function storeVersion(
     value: sealed['value'] as Uint8Array,
     retained: sealed['retained'] ?? null,
     value_expires_at: split.expiresAtMs ?? null,
-    created_at: job.around.clock.now(),
+    created_at: job.platform.clock.now(),
     created_by: access.principalId,
     origin: how.origin,
     run_id: how.runId,

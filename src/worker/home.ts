@@ -11,14 +11,14 @@ import type { TenantRow } from '../cell/tenants.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
-import type { Surroundings } from '../vault/open-cell.ts';
+import type { Platform } from '../vault/open-cell.ts';
 import { createBootstrapSecret } from '../vault/set-up.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
 
 export interface WorkerHomeOptions {
   readonly storage: DurableObjectStorage;
   readonly rootKeyText: string;
-  readonly around: Omit<Surroundings, 'root' | 'installationId'>;
+  readonly platform: Omit<Platform, 'root' | 'installationId'>;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   /** Makes the cell of a tenant in the tenant's own object, given its sealed register entry. */
@@ -47,17 +47,17 @@ export class WorkerHome {
     const root = rootKeyFromText(options.rootKeyText.trim());
     const sql = durableObjectSql(options.storage);
     const installationId = findInstallation(sql);
-    const entropy = options.around.entropy;
+    const entropy = options.platform.entropy;
     const id = installationId?.id ?? newId('installation', entropy);
     // SECURITY: a wrong key is refused before anything is derived from it or written under it.
     if (installationId !== undefined && !root.matches(id, installationId.root_check))
       fail('sealed', 'the root key is not the one this installation was made with');
     if (installationId === undefined)
       sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
-    const around: Surroundings = { ...options.around, root, installationId: id };
+    const platform: Platform = { ...options.platform, root, installationId: id };
     this.#register = new KeyRegister(sql, root, id);
-    this.#register.ensure(id, around.clock.now());
-    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), around, authorizer, admit });
+    this.#register.ensure(id, platform.clock.now());
+    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), platform, authorizer, admit });
     this.#makeCell = options.makeCell;
   }
 
@@ -82,7 +82,7 @@ export class WorkerHome {
   }
 
   provision: Provision = async (row, environments) => {
-    this.#register.ensure(row.id, this.home.around.clock.now());
+    this.#register.ensure(row.id, this.home.platform.clock.now());
     await this.#makeCell(this.#openingOf(row), environments);
   };
 
@@ -107,7 +107,7 @@ export class WorkerHome {
 
   #openingOf(row: TenantRow): TenantOpeningFacts {
     return {
-      installationId: this.home.around.installationId,
+      installationId: this.home.platform.installationId,
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       entry: this.#register.wrappedEntry(row.id),
       witnessed: row.witnessed ?? undefined,

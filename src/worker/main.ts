@@ -30,13 +30,13 @@ import {
   isCanonical,
   type Outcome,
   outcomeOf,
+  platformOf,
   type Resolved,
   received,
   report,
   requestIds,
   resolve,
   selfTestOnce,
-  surroundings,
   type TenantMethods,
   tenantOf,
 } from './objects.ts';
@@ -99,7 +99,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       const opened = new WorkerHome({
         storage: this.ctx.storage,
         rootKeyText,
-        around: surroundings((_cellId, note) => this.#print(note)),
+        platform: platformOf((_cellId, note) => this.#print(note)),
         authorizer: workerAuthorizer(),
         admit: admission(),
         makeCell: async (opening, environments) =>
@@ -148,7 +148,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       home: isOpen
         ? {
             home: opened.home,
-            cursorKey: opened.home.around.root.subkey('cursor-mac'),
+            cursorKey: opened.home.platform.root.subkey('cursor-mac'),
             provision: opened.provision,
             onSetUp: () => {},
             metrics: (format) => metrics.text(format),
@@ -229,7 +229,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     selfTestOnce();
     const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
     const home = homeOf(this.env);
-    const around = surroundings((cellId, note) => {
+    const platform = platformOf((cellId, note) => {
       const kept = home.witness(cellId, note).then(
         () => true,
         () => false,
@@ -239,7 +239,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     });
     return new WorkerTenant(opening, {
       storage: this.ctx.storage,
-      around: { ...around, root, installationId: opening.installationId },
+      platform: { ...platform, root, installationId: opening.installationId },
       authorizer: workerAuthorizer(),
       admit: admission(),
       connectors,
@@ -257,7 +257,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         const { vault, engine } = tenant;
         // SECURITY: the front read one tenant in the path and the router another: neither is served.
         if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
-        const cursorKey = vault.around.root.subkey('cursor-mac');
+        const cursorKey = vault.platform.root.subkey('cursor-mac');
         return {
           vault,
           rotation: engine,

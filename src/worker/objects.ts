@@ -11,7 +11,7 @@ import { LIMITS } from '../base/limits.ts';
 import { SteadyClock } from '../base/steady-clock.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import { operatorLine, toKeyturnError } from '../http/problems.ts';
-import type { Surroundings } from '../vault/open-cell.ts';
+import type { Platform } from '../vault/open-cell.ts';
 import type { TenantOpeningFacts } from './home.ts';
 
 /** Bindings and settings of wrangler.toml. */
@@ -91,9 +91,9 @@ export function selfTestOnce(): void {
   isTested = true;
 }
 
-type Around = Omit<Surroundings, 'root' | 'installationId'>;
+type BarePlatform = Omit<Platform, 'root' | 'installationId'>;
 
-export function surroundings(publish: Witness['publish']): Around {
+export function platformOf(publish: Witness['publish']): BarePlatform {
   return {
     // The platform keeps the time, and an object sleeps for as long as it likes: a gap says nothing.
     clock: new SteadyClock({ now: () => Date.now(), ran: () => Date.now() }, 0),

@@ -398,9 +398,9 @@ describe('a webhook of a build that derived secrets from the id alone', () => {
     );
     await alert();
     await deliver();
-    const { around, tenant: of } = inside(tenant.vault);
+    const { platform, tenant: of } = inside(tenant.vault);
     const context = new FrameWriter().text('keyturn-webhook-v1').text(of.id).text(row.id).peek();
-    const key = secretKey(hmacSha256(around.root.subkey('webhook'), context));
+    const key = secretKey(hmacSha256(platform.root.subkey('webhook'), context));
     const [request] = sent;
     const at = Number(header(request, 'webhook-timestamp'));
     expect(header(request, 'webhook-signature')).toBe(

@@ -72,7 +72,7 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
       const taken = takeState({ ...ports, job }, caller, input);
       return taken.kind === 'taken' ? { kind: 'go', attempt: taken } : { kind: 'stop', as: taken };
     },
-    call: ({ resolved, grant }) => exchangeCode(resolved, grant, boundEgress(ports.egress, resolved), vault.around.clock),
+    call: ({ resolved, grant }) => exchangeCode(resolved, grant, boundEgress(ports.egress, resolved), vault.platform.clock),
     mustBeKept: ({ kind }) => kind === 'refreshed',
     settle: (job, taken, outcome) => settleExchange({ ...ports, job }, caller, taken, outcome),
     release: ({ grant }) => {
@@ -145,7 +145,7 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   if (consent === undefined) return { kind: 'unknown' };
   const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
   const { connection } = consent;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
@@ -238,7 +238,7 @@ function finishAttempt(job: TenantJob, caller: Caller, consent: Consent, state: 
     // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
     if (connection === undefined || connection.attempt !== consent.connection.attempt) return;
     if (!['open', 'exchanging', 'declined', 'failed'].includes(connection.state)) return;
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
     job.connections.save(access, ended);
     job.dueChanged();
@@ -263,7 +263,7 @@ function storeGrant(
     return false;
   }
   enterConsent(job, caller, consent, 'stored', (access, details) => {
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     const { connection, located } = consent;
     const stored = storeConsented(job, access, { ...begun, connection, located }, consented, details);
     const attemptEndsAt = consent.connection.attempt_expires_at ?? now;

@@ -118,9 +118,9 @@ export function createConnection(
 }
 
 function newConnection(job: TenantJob, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   return {
-    id: newId('connection', job.around.entropy),
+    id: newId('connection', job.platform.entropy),
     credential_id: wanted.credentialId,
     state: 'open',
     link_hash: wanted.linkHash,
@@ -183,7 +183,7 @@ export function cancelConnection(
       details.connection = id;
       if (connection.state === 'connected' || connection.state === 'choosing')
         fail('conflict', 'the account is connected already: disconnect it instead');
-      if (!isUsable(connection, job.around.clock.now())) return connection;
+      if (!isUsable(connection, job.platform.clock.now())) return connection;
       return endConnection(job, access, connection, 'cancelled', null);
     },
   );
@@ -197,7 +197,7 @@ export function endConnection(
   state: 'cancelled' | 'expired',
   cause: string | null,
 ): ConnectionFacts {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
   job.connections.save(access, ended);
   releaseSecret(job, access, connection);
@@ -263,7 +263,7 @@ function againOf(
   input: ConnectionInput,
   wanted: Wanted,
 ): Located {
-  const usable = job.connections.usable(access, facts.id, job.around.clock.now());
+  const usable = job.connections.usable(access, facts.id, job.platform.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
   const retained = retainedOf(job, access, facts, facts.current_version);

@@ -165,20 +165,20 @@ export function askedScopes(connector: OAuthConnector, config: OAuth2Config): As
 
 /** SECURITY: derived, so that no row and no cookie holds what a stolen code could be exchanged with. */
 export function attemptSecrets(
-  cell: Pick<TenantView, 'tenant' | 'around'>,
+  cell: Pick<TenantView, 'tenant' | 'platform'>,
   connectionId: string,
   attempt: number,
 ): { codeVerifier: string; nonce: string } {
   const derive = (label: string) => {
     const frame = new FrameWriter().text('keyturn-connect-v1').text(label).text(cell.tenant.id).text(connectionId).u32(attempt);
-    return Buffer.from(hmacSha256(cell.around.root.subkey('connect'), frame.peek())).toString('base64url');
+    return Buffer.from(hmacSha256(cell.platform.root.subkey('connect'), frame.peek())).toString('base64url');
   };
   return { codeVerifier: derive('verifier'), nonce: derive('nonce') };
 }
 
 /** 32 random bytes as 43 characters, and their hash. */
 export function newLinkToken(job: TenantJob): { token: string; hash: Uint8Array } {
-  const token = Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
+  const token = Buffer.from(job.platform.entropy.bytes(32)).toString('base64url');
   return { token, hash: sha256OfText(token) };
 }
 

@@ -72,7 +72,7 @@ export function storeConsented(
   details: EventDetails,
 ): CredentialFacts {
   const { located, request, config, connector } = consent;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const facts = located.row;
   const version = facts.latest_version + 1;
   const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);

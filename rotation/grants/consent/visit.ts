@@ -79,7 +79,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
     const connector = findConnector(ports.connectors, 'oauth2', consent?.located.row.connector);
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
-    if (isUsable(connection, view.around.clock.now())) return asked(ports, consent, connector);
+    if (isUsable(connection, view.platform.clock.now())) return asked(ports, consent, connector);
     if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
     if (connection.state === 'choosing') {
       const title = connector.consent?.choice?.title ?? '';
@@ -90,7 +90,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
         choices: consent.request.choices,
       };
     }
-    const justDone = (connection.attempt_expires_at ?? 0) > view.around.clock.now();
+    const justDone = (connection.attempt_expires_at ?? 0) > view.platform.clock.now();
     if (connection.state === 'connected' && justDone)
       return { kind: 'done', provider: providerOf(ports, consent, connector).provider, tenant: view.tenant.name };
     return undefined;
@@ -218,7 +218,7 @@ function begin(
   const found = job.door.lookup('consent', (lookup) => findByLink(job, lookup, link));
   if (found === undefined) return { kind: 'nowhere' };
   const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
-  if (tooMany || !isUsable(found.connection, job.around.clock.now()))
+  if (tooMany || !isUsable(found.connection, job.platform.clock.now()))
     return { kind: 'refused', consent: found, reason: 'link_spent' };
   const connector = findConnector(ports.connectors, 'oauth2', found.located.row.connector);
   const shownHost = filledIn[SHOWN_HOST];
@@ -231,7 +231,7 @@ function begin(
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
   const resolved = resolvedOrNot(ports, consent);
   if (resolved === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
-  const random = () => Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
+  const random = () => Buffer.from(job.platform.entropy.bytes(32)).toString('base64url');
   const state = `${job.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();
   return enterConsent(job, caller, consent, 'begun', (access) => {
@@ -241,7 +241,7 @@ function begin(
       state_hash: sha256OfText(state),
       browser_hash: sha256OfText(browser),
       attempt: consent.connection.attempt + 1,
-      attempt_expires_at: job.around.clock.now() + LIMITS.connectAttemptTtlMs,
+      attempt_expires_at: job.platform.clock.now() + LIMITS.connectAttemptTtlMs,
       request: JSON.stringify(request),
       cause: null,
       finished_at: null,

@@ -100,7 +100,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       // A repeated request also finishes what its first try left half made.
       const halfMade = claimed ?? halfMadeTenant(home, request.body.name);
       if (halfMade !== undefined) {
-        home.around.faults.at('tenant.after-row');
+        home.platform.faults.at('tenant.after-row');
         await finishTenant(home, halfMade, provision);
       }
       return answer;

@@ -30,7 +30,7 @@ import type {
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
 export function credentialView(vault: TenantVault, { environment, row }: Located): WireCredential {
-  const health = healthNow(row, vault.around.clock.now());
+  const health = healthNow(row, vault.platform.clock.now());
   const reconnect = reconnectPath(vault.tenant.id, environment.name, row);
   return {
     id: row.id,

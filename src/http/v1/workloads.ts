@@ -191,7 +191,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, publicUrl }: TenantContext, request) {
       const audiences = [vault.tenant.name, vault.tenant.id].map((tenant) => `${publicUrl}/v1/tenants/${tenant}/token`);
       const issued = await exchangeToken(vault, request.caller, proofOf(request), audiences);
-      const seconds = Math.floor((issued.expiresAtMs - vault.around.clock.now()) / 1_000);
+      const seconds = Math.floor((issued.expiresAtMs - vault.platform.clock.now()) / 1_000);
       return { status: 200, body: { access_token: shown(issued.token), token_type: 'Bearer', expires_in: seconds } };
     },
   }),

@@ -56,7 +56,7 @@ function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
 
 /** As after a put of the same value. */
 function planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const retained = jsonBytes(replacedParts(job, access, draft));
   applyTiming(job, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
   retained.fill(0);
