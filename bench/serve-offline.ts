@@ -11,7 +11,7 @@ import { NO_FAULTS } from '../src/base/faults.ts';
 import { newId } from '../src/base/ids.ts';
 import { SteadyClock } from '../src/base/steady-clock.ts';
 import type { WriteAccess } from '../src/cell/access.ts';
-import type { CredentialFacts } from '../src/cell/credentials.ts';
+import type { CredentialRow } from '../src/cell/credentials.ts';
 import { KeyRegister } from '../src/cell/register.ts';
 import type { Sql } from '../src/cell/sql.ts';
 import { dataPaths, fileWitness, openInstallation } from '../src/node/data-directory.ts';
@@ -113,7 +113,7 @@ async function fill({ tenant, from, count }: { tenant: string; from: number; cou
   }
 }
 
-function factsOf(access: WriteAccess, environmentId: string, name: string): CredentialFacts {
+function factsOf(access: WriteAccess, environmentId: string, name: string): CredentialRow {
   const now = clock.now();
   return {
     id: newId('credential', entropy),

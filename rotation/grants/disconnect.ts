@@ -3,7 +3,7 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
 import { changeCredential, configOf } from '../../src/vault/credential.ts';
@@ -89,7 +89,7 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
-export function resolvedOrNot(ports: EnginePorts, row: CredentialFacts): ResolvedConnector | undefined {
+export function resolvedOrNot(ports: EnginePorts, row: CredentialRow): ResolvedConnector | undefined {
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   if (connector === undefined) return undefined;
   try {

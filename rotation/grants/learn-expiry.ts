@@ -32,7 +32,7 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
     },
     call: ({ resolved, accessToken, tokens, egress }) =>
       introspectExpiry(resolved, accessToken, tokens.client, egress, vault.platform.clock),
-    settle: (job, { version }, endsAtMs) => {
+    book: (job, { version }, endsAtMs) => {
       if (endsAtMs !== undefined) book(job, credentialId, version, endsAtMs);
     },
     release: ({ tokens }) => wipeTokens(tokens),

@@ -182,7 +182,7 @@ function isWaiting(run: RunRow, now: number, { trigger, force }: LeaseRequest): 
 }
 
 function isStoredInTheFuture(view: TenantView, lookup: Lookup, row: CredentialRow, now: number): boolean {
-  const stored = view.credentials.findVersionFacts(lookup, row.id, row.current_version);
+  const stored = view.credentials.findVersionMetadata(lookup, row.id, row.current_version);
   return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 

@@ -7,7 +7,7 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential, configOf, type Draft, draftOf, saveDraft } from '../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
@@ -25,7 +25,7 @@ import { storeVersion } from '../../src/vault/versions.ts';
 import { finishRun, isOwn, type RunEnd, waitRun } from '../engine/run.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';
-import { type FailureFacts, type Judgement, judgeFailure } from './judge-failure.ts';
+import { type FailedAttempt, type Judgement, judgeFailure } from './judge-failure.ts';
 import { isGuessed } from './learn-expiry.ts';
 import { endAsLost, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
 import { type Attempt, enterRun } from './refresh-lease.ts';
@@ -91,7 +91,7 @@ function nextVersion(row: CredentialRow): Draft {
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
 function learn(
   { job, access, located, details }: Booking,
-  next: CredentialFacts,
+  next: CredentialRow,
   { grant, retained, resolved }: Attempt,
   outcome: Refreshed,
 ): void {
@@ -122,7 +122,7 @@ function endedAtOnce(before: number | undefined, outcome: Refreshed, now: number
   return outcome.expiresAtMs !== undefined && endsAtOnce(now, outcome.expiresAtMs) ? (before ?? 0) + 1 : undefined;
 }
 
-function splitOf(attempt: Attempt, outcome: Refreshed, next: CredentialFacts) {
+function splitOf(attempt: Attempt, outcome: Refreshed, next: CredentialRow) {
   const served: ServedGrant = {
     access_token: textOf(outcome.accessToken),
     token_type: outcome.tokenType,
@@ -156,7 +156,7 @@ export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFa
       const { run } = booking;
       const isOurs = isOwn(run, attempt.run);
       if (!isOurs || booking.located.row.current_version !== run.generation) return supersede(booking, isOurs);
-      return settle(booking, attempt, outcome);
+      return bookJudged(booking, attempt, outcome);
     },
     'failed',
     attempt.run.id,
@@ -164,17 +164,17 @@ export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFa
 }
 
 /** Writes down what the failure is judged to mean. */
-function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
+function bookJudged(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
   const { job, access, run, located, details } = booking;
-  const facts = factsOf(booking, attempt);
+  const failed = failedAttempt(booking, attempt);
   const evidence = evidenceOf(outcome);
   const at = job.platform.clock.now();
   if (outcome.kind === 'refused' && !outcome.recognised)
     job.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
-  const judged = judgeFailure(outcome, facts);
+  const judged = judgeFailure(outcome, failed);
   switch (judged.kind) {
     case 'withdrawn':
-      withdraw(booking, facts.doubted);
+      withdraw(booking, failed.doubted);
       return 'at_once';
     case 'again':
       retryLater(booking, judged, outcome.cause, evidence);
@@ -183,8 +183,8 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
       details.cause = judged.lost ? ANSWER_LOST : judged.cause;
       if (judged.lost) {
         job.runs.journal(access, run.id, { step: 'answer_lost', status: outcome.cause, at });
-        endAsLost(job, access, { ...run, lost_answers: facts.lostBefore + 1 }, located, evidence);
-      } else endAsDead(booking, judged.cause, facts.doubted, evidence);
+        endAsLost(job, access, { ...run, lost_answers: failed.lostBefore + 1 }, located, evidence);
+      } else endAsDead(booking, judged.cause, failed.doubted, evidence);
       return 'dead';
   }
 }
@@ -192,7 +192,10 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
 /** The step of a journal at which a provider refused in words that no table knows. */
 const UNKNOWN_WORDS = 'unknown_words';
 
-function factsOf({ job, access, run, located }: Booking, { resolved, served, doubted, ...attempt }: Attempt): FailureFacts {
+function failedAttempt(
+  { job, access, run, located }: Booking,
+  { resolved, served, doubted, ...attempt }: Attempt,
+): FailedAttempt {
   const now = job.platform.clock.now();
   const { value_expires_at: endsAt } = located.row;
   const lost = (count: number) => lostAnswersOf(job, access, run, located, count);
@@ -309,7 +312,7 @@ function change(
   { job, access, located: { row, environment } }: Booking,
   health: Health,
   cause: string,
-  also: (next: CredentialFacts) => void = () => {},
+  also: (next: CredentialRow) => void = () => {},
 ): void {
   if (row.health === health && row.health_cause === cause) return;
   if (row.health === 'disconnected') return;

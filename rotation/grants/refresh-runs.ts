@@ -255,7 +255,7 @@ export class RefreshEngine implements Refresher {
         }),
       call: (attempt) => this.#call(attempt),
       mustBeKept: holdsTokens,
-      settle: (job, attempt, outcome) => {
+      book: (job, attempt, outcome) => {
         if (outcome.kind !== 'refreshed') return bookFailure(job, attempt, outcome);
         guessed = isGuessed(outcome);
         return storeRefreshed(job, attempt, outcome);
@@ -317,8 +317,8 @@ const POINTS: CallPoints = {
   begun: 'refresh.after-intent',
   before: 'refresh.before-call',
   after: 'refresh.after-call',
-  settling: 'refresh.before-store',
-  settled: 'refresh.after-store',
+  booking: 'refresh.before-store',
+  booked: 'refresh.after-store',
 };
 
 function holdsTokens(outcome: RefreshOutcome): boolean {

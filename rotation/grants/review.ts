@@ -4,7 +4,7 @@
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { saveUnseen } from '../../src/vault/credential.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { foundCredential } from '../../src/vault/targets.ts';
@@ -75,14 +75,14 @@ function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
 }
 
 interface Reviewed {
-  readonly next: CredentialFacts;
+  readonly next: CredentialRow;
   /** What must be told now. */
   readonly notices: readonly End[];
 }
 
 /** The row after a look at it. Its revision stays: nothing changed that a reader had from it. */
-function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fraction: number): Reviewed {
-  const next: CredentialFacts = { ...row };
+function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, fraction: number): Reviewed {
+  const next: CredentialRow = { ...row };
   const before = grantFacts(row);
   const { forecast } = found;
   if (!mayEnd(row)) {
@@ -115,14 +115,14 @@ function noticeDaysOf(threat: End | undefined): readonly number[] {
   return threat?.cause === 'end_date' ? [...LIMITS.noticeDays, 0] : LIMITS.noticeDays;
 }
 
-function forget(next: CredentialFacts, before: GrantFacts): void {
+function forget(next: CredentialRow, before: GrantFacts): void {
   next.grant_ends_at = null;
   if (before.end !== undefined || before.noticedDays !== undefined)
     changeGrantFacts(next, { end: undefined, noticedDays: undefined });
 }
 
 /** While refreshes work, the next one comes before the day. */
-function isPutOff(row: CredentialFacts, end: End): boolean {
+function isPutOff(row: CredentialRow, end: End): boolean {
   return end.isMovedByRefresh && row.health === 'ready' && row.refresh_due_at !== null && row.refresh_due_at < end.endsAt;
 }
 

@@ -7,7 +7,7 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { foundCredential, type Located } from '../../src/vault/targets.ts';
@@ -56,7 +56,7 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
       const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.platform.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
-    settle: (job, attempt, called) => {
+    book: (job, attempt, called) => {
       book(job, attempt.run, called);
       return 'done';
     },
@@ -221,7 +221,7 @@ export interface Spared {
 export function openRevocation(
   job: TenantJob,
   access: WriteAccess,
-  { id, current_version: generation }: CredentialFacts,
+  { id, current_version: generation }: CredentialRow,
   spared: Spared | undefined,
 ): RunRow {
   const run = openRun(job, access, { credentialId: id, kind: 'revocation', trigger: 'request', generation });
@@ -230,7 +230,7 @@ export function openRevocation(
 }
 
 /** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves `next`. */
-export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialFacts): void {
+export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialRow): void {
   next.refresh_due_at = null;
   const last = job.runs.lastRevocation(access, next.id, next.previous_version ?? 0);
   if (last === undefined || (last.state !== 'open' && last.outcome !== 'revoked')) return;

@@ -5,7 +5,7 @@ import { isInForce } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/credential.ts';
 import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
@@ -53,7 +53,7 @@ export async function readGrantedScope(ports: DueWorkPorts, credentialId: string
       return look === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: look };
     },
     call: (look) => read(ports, look),
-    settle: (job, look, reading) => book(job, look, reading),
+    book: (job, look, reading) => book(job, look, reading),
     release: ({ tokens }) => wipeTokens(tokens),
   });
 }
@@ -72,7 +72,7 @@ async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> 
 
 const isGuarded = ({ located }: Look): boolean => grantFacts(located.row).importedAt !== undefined;
 
-function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
+function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
   if (!isLiveGrant(row)) return false;
   const now = ports.vault.platform.clock.now();
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
@@ -85,7 +85,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
 }
 
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
-function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: OAuthConnector | undefined): boolean {
+function readsScopes(ports: EnginePorts, row: CredentialRow, connector: OAuthConnector | undefined): boolean {
   const { workflows = [] } = configOf(row);
   const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;

@@ -63,7 +63,7 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: (attempt) => call(ports, attempt, tries),
-    settle: (job, { delivery }, outcome) => {
+    book: (job, { delivery }, outcome) => {
       book(job, delivery, outcome);
       return outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown) ? 'stop' : 'done';
     },

@@ -6,7 +6,7 @@ import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
-import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
+import type { Webhook, WebhookRow } from '../cell/alerts.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
 import { tenantTarget } from '../vault/targets.ts';
@@ -22,7 +22,7 @@ export interface CreateWebhookInput {
 }
 
 export interface CreatedWebhook {
-  readonly row: WebhookFacts;
+  readonly row: Webhook;
   /** `whsec_<base64>`, as Standard Webhooks 1.0.0 writes it. */
   readonly secret: SecretValue;
 }
@@ -37,7 +37,7 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
       const url = checkedUrl(input.url, input.allowLoopback);
       if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
         fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
-      const row: WebhookFacts = {
+      const row: Webhook = {
         id: newId('webhook', job.platform.entropy),
         url,
         kinds: JSON.stringify([...new Set(input.kinds)]),
@@ -115,7 +115,7 @@ export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow,
   return job.alerts.giveUp(access, row.id, cause, now);
 }
 
-type KeySource = Pick<WebhookFacts, 'id' | 'url' | 'url_bound'>;
+type KeySource = Pick<Webhook, 'id' | 'url' | 'url_bound'>;
 
 /** The key that signs what is sent to one webhook. Derived, so that no copy of a database holds it. */
 export function webhookKey(job: TenantJob, webhook: KeySource): KeyObject {

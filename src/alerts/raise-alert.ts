@@ -4,7 +4,7 @@ import type { Clock, Entropy } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { AlertRow, AlertStore } from '../cell/alerts.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { sha256OfText } from '../crypto/primitives.ts';
 
 export const ALERT_KINDS = [
@@ -25,7 +25,7 @@ export const ALERT_KINDS = [
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
 /** Facts of an alert: words of ours, numbers and instants. */
-export type AlertFacts = Readonly<Record<string, string | number | boolean | null>>;
+export type AlertDetails = Readonly<Record<string, string | number | boolean | null>>;
 
 /** What of a tenant's vault an alert needs. */
 export interface AlertingVault {
@@ -38,10 +38,10 @@ export interface AlertingVault {
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,
-  row: Pick<CredentialFacts, 'id' | 'name' | 'connector'>,
+  row: Pick<CredentialRow, 'id' | 'name' | 'connector'>,
   environment: string,
   kind: AlertKind,
-  facts: AlertFacts,
+  facts: AlertDetails,
 ): string {
   const told = { environment, name: row.name, connector: row.connector, ...facts };
   const id = newId('alert', vault.platform.entropy);
@@ -49,7 +49,7 @@ export function raiseAlert(
 }
 
 /** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */
-export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
+export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
   const text = JSON.stringify(facts);
   const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
   if (vault.alerts.has(access, id)) return;
@@ -57,7 +57,7 @@ export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, fact
 }
 
 /** As `raiseAlert`, about the machine's clock. */
-export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
+export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
   const id = newId('alert', vault.platform.entropy);
   storeAlert(vault, access, { id, kind: 'clock.jumped', credential_id: null, facts: JSON.stringify(facts) });
 }
@@ -90,13 +90,14 @@ export interface ToldAlert {
   readonly at: number;
   /** Null for an alert that is about no credential. */
   readonly credential: { readonly id: string; readonly environment: string; readonly name: string } | null;
-  readonly facts: AlertFacts;
+  readonly facts: AlertDetails;
 }
 
 export function toldAlert(row: AlertRow): ToldAlert {
   const { id: alertId, kind, at } = row;
-  if (row.credential_id === null) return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertFacts };
-  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
+  if (row.credential_id === null)
+    return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertDetails };
+  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertDetails;
   const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
   return { id: alertId, kind, at, credential, facts };
 }

@@ -41,8 +41,6 @@ export interface CredentialRow {
   review_due_at: number | null;
 }
 
-export type CredentialFacts = CredentialRow;
-
 export interface VersionRow {
   credential_id: string;
   version: number;
@@ -58,7 +56,7 @@ export interface VersionRow {
 }
 
 /** Everything of a version but its sealed bytes. */
-export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
+export type VersionMetadata = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
 
 export interface CredentialFilter {
   readonly environmentId: string;

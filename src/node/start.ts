@@ -320,11 +320,11 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       provision: tenants.provision,
       onSetUp: () => removeBootstrapSecret(paths),
       metrics: (format) => metrics.text(format),
-      health: () => cells.health.facts(),
+      health: () => cells.health.report(),
       connectors: tenants.connectors,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
-    health: () => cells.health.facts(),
+    health: () => cells.health.report(),
     report: (error, requestId, route) => {
       const line = operatorLine(error, requestId, route);
       if (line !== undefined) options.log(line);

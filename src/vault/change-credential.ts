@@ -4,7 +4,7 @@ import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
@@ -19,7 +19,7 @@ interface Named {
   readonly precondition: WritePrecondition;
 }
 
-function save(job: TenantJob, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
+function save(job: TenantJob, access: WriteAccess, located: Located, change: Partial<CredentialRow>): Located {
   return changeCredential(job, access, located, (draft) => Object.assign(draft, change));
 }
 

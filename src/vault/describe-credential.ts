@@ -2,7 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { CredentialFilter, EnvironmentRow, VersionFacts } from '../cell/credentials.ts';
+import type { CredentialFilter, EnvironmentRow, VersionMetadata } from '../cell/credentials.ts';
 import { credentialTarget, environmentTarget, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -82,7 +82,7 @@ function pageOf(
   return { rows, next: fitting.length > maxRows ? rows.at(-1)?.row.name : found.scannedTo };
 }
 
-export interface HistoryEntry extends VersionFacts {
+export interface HistoryEntry extends VersionMetadata {
   readonly stages: readonly string[];
 }
 

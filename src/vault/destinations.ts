@@ -4,14 +4,14 @@ import type { Caller } from '../access/principals.ts';
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
 import type { BoundSettings } from './credential-kinds.ts';
 import { foundCredential, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
+type Settled = Pick<CredentialRow, 'kind' | 'connector' | 'config'>;
 
 /** What is sealed with the secrets of an OAuth grant that has these settings; undefined for another kind of credential. */
 export function boundSettings(job: TenantJob, { kind, connector, config }: Settled): BoundSettings | undefined {

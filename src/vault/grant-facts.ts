@@ -1,6 +1,6 @@
 // What was learnt of an OAuth grant beside its tokens: when it was consented to, what it may do, when it dies. Never a secret.
 // It lies as JSON in `credential.grant_facts`, under the row's MAC; only the functions here read and write it.
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 
 export interface GrantFacts {
   /** When a person last consented; absolute limits count from here. Milliseconds, as all instants here. */
@@ -50,13 +50,13 @@ export type EndCause =
   | 'provider_change'
   | 'end_date';
 
-export function grantFacts(row: Pick<CredentialFacts, 'grant_facts'>): GrantFacts {
+export function grantFacts(row: Pick<CredentialRow, 'grant_facts'>): GrantFacts {
   return JSON.parse(row.grant_facts) as GrantFacts;
 }
 
 /** Writes `changes` over what is known; a member that is undefined goes away. The caller saves the row. */
 export function changeGrantFacts(
-  row: Pick<CredentialFacts, 'grant_facts'>,
+  row: Pick<CredentialRow, 'grant_facts'>,
   changes: { readonly [K in keyof GrantFacts]?: GrantFacts[K] | undefined },
 ): void {
   row.grant_facts = JSON.stringify({ ...grantFacts(row), ...changes });

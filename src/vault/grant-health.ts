@@ -4,7 +4,7 @@
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { toTimestamp } from '../base/clock.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import type { TenantJob } from './tenant-job.ts';
 
 export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
@@ -23,7 +23,7 @@ export function mayBeTriedAgain(cause: string | null): boolean {
 export function changeHealth(
   job: TenantJob,
   access: WriteAccess,
-  facts: CredentialFacts,
+  facts: CredentialRow,
   environment: string,
   health: Health,
   cause: string | null,

@@ -4,7 +4,7 @@
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { configOf } from './credential.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrantFacts, type GrantFacts, grantFacts } from './grant-facts.ts';
@@ -24,7 +24,7 @@ export interface ScopeComparison {
 const listOf = (scope: string | undefined): string[] => (scope ?? '').split(' ').filter((part) => part !== '');
 
 /** Exact and in the provider's own case (RFC 6749 section 3.3). */
-export function compareScopes(row: Pick<CredentialFacts, 'config' | 'grant_facts'>): ScopeComparison {
+export function compareScopes(row: Pick<CredentialRow, 'config' | 'grant_facts'>): ScopeComparison {
   const facts = grantFacts(row);
   const { workflows } = configOf(row) as Partial<OAuth2Config>;
   const always = listOf(facts.alwaysScope);
@@ -57,7 +57,7 @@ export interface NotedScope {
 export function noteGrantedScope(
   job: TenantJob,
   access: WriteAccess,
-  facts: CredentialFacts,
+  facts: CredentialRow,
   environment: string,
   { scope, source, alwaysScopes }: NotedScope,
   details: EventDetails,

@@ -6,7 +6,7 @@ import type { EventDetails } from '../audit/event.ts';
 import { toTimestamp } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { changeGrantFacts, type GrantFacts, type GuardSign, grantFacts } from './grant-facts.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -42,7 +42,7 @@ export function signOnTokenDead(facts: GrantFacts, valueExpiresAtMs: number | nu
 }
 
 /** What it says when somebody puts another refresh token over a grant that was refreshed here minutes ago and works. */
-export function signOnPut(before: CredentialFacts, sameGrant: boolean, nowMs: number): GuardSign | undefined {
+export function signOnPut(before: CredentialRow, sameGrant: boolean, nowMs: number): GuardSign | undefined {
   const { refreshedAt } = grantFacts(before);
   const alive = before.health === 'ready' && refreshedAt !== undefined && nowMs - refreshedAt < LIMITS.importPutMs;
   return alive && !sameGrant ? 'put_while_alive' : undefined;
@@ -55,7 +55,7 @@ export function signOnPut(before: CredentialFacts, sameGrant: boolean, nowMs: nu
 export function noteSign(
   job: TenantJob,
   access: WriteAccess,
-  facts: CredentialFacts,
+  facts: CredentialRow,
   environment: string,
   sign: GuardSign,
   details: EventDetails,

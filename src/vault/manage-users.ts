@@ -5,7 +5,7 @@ import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
-import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
+import type { GrantRow, User, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
@@ -42,7 +42,7 @@ export function createUser(
     refuseMixedAuditor(input.grants);
     const grants = input.grants.map((grant, index) => toGrant(job, access, principal, grant, index));
     refuseRepeated(grants);
-    const row: UserFacts = {
+    const row: User = {
       id: newId('user', job.platform.entropy),
       name: input.name,
       revision: 1,

@@ -8,7 +8,7 @@ import { newId } from '../base/ids.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
-import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
+import type { Workload, WorkloadRow } from '../cell/workloads.ts';
 import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
 import type { Page } from './describe-credential.ts';
@@ -56,7 +56,7 @@ export interface CreateWorkloadInput {
 }
 
 export interface CreatedWorkload {
-  readonly row: WorkloadFacts;
+  readonly row: Workload;
   readonly clientSecret: IssuedToken | undefined;
 }
 
@@ -76,7 +76,7 @@ export function createWorkload(job: TenantJob, caller: Caller, input: CreateWork
       if (job.workloads.find(access, input.name) !== undefined)
         fail('conflict', 'a workload of this name exists', { pointer: '/name' });
       const now = job.platform.clock.now();
-      const row: WorkloadFacts = {
+      const row: Workload = {
         id: newId('workload', job.platform.entropy),
         name: input.name,
         environment: input.environment,

@@ -4,7 +4,7 @@
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { EventDetails } from '../audit/event.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { changeGrantFacts, grantFacts } from './grant-facts.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -15,7 +15,7 @@ import type { TenantJob } from './tenant-job.ts';
 export function noteAccount(
   job: TenantJob,
   access: WriteAccess,
-  facts: CredentialFacts,
+  facts: CredentialRow,
   environment: string,
   field: string | undefined,
   account: Readonly<Record<string, string>>,

@@ -4,7 +4,7 @@ import type { Caller } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
 import { type Kind, kindFacts, type OAuth2Config } from './credential-kinds.ts';
@@ -59,7 +59,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
       const now = job.platform.clock.now();
-      const facts = row === undefined ? newFacts(job, access, environment, input) : nextFacts(row, access, input, now);
+      const facts = row === undefined ? firstDraft(job, access, environment, input) : nextDraft(row, access, input, now);
       const kind = rulesOfKind(facts.kind);
       const put: PutUnderWay = { facts, before: row, environment, given: input, now };
       const split = checkedSize(kind.split(job, put));
@@ -130,12 +130,12 @@ function checkedSize(split: SplitPut): SplitPut {
   return split;
 }
 
-function newFacts(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialFacts {
+function firstDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialRow {
   const connector = input.connector ?? kindFacts(input.kind).defaultConnector;
   return newDraft(job, access, environment, { ...input, connector });
 }
 
-function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialFacts {
+function nextDraft(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialRow {
   access.check();
   if (row.state !== 'active') {
     throw new KeyturnError(

@@ -4,7 +4,7 @@
 import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { RETAINED_PARTS, type RetainedGrant, type RetainedPart } from './credential-kinds.ts';
 import { changeGrantFacts } from './grant-facts.ts';
 import { grantFingerprint } from './grant-fingerprint.ts';
@@ -16,7 +16,7 @@ import { retainedOf } from './versions.ts';
 
 interface PutTarget {
   /** To be saved; its version is the new one already. */
-  readonly facts: CredentialFacts;
+  readonly facts: CredentialRow;
   /** As it was; undefined for a new credential. */
   readonly before: CredentialRow | undefined;
   /** What `before` kept for the vault alone. */
@@ -68,7 +68,7 @@ export function notePutGrant(
 }
 
 /** A sign of another refresher stays until a person consents. */
-function forgetGrant(facts: CredentialFacts): void {
+function forgetGrant(facts: CredentialRow): void {
   changeGrantFacts(facts, {
     consentedAt: undefined,
     refreshedAt: undefined,

@@ -6,7 +6,7 @@ import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
+import type { GrantRow, User, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import type { HomeVault } from './home-vault.ts';
@@ -18,7 +18,7 @@ export const EVERYWHERE = '*';
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
   return home.submit((job) => {
     if (!job.door.lookup('first-start', (lookup) => job.users.isEmpty(lookup))) return undefined;
-    const owner: UserFacts = {
+    const owner: User = {
       id: newId('user', job.platform.entropy),
       name: 'owner',
       revision: 1,

@@ -22,11 +22,11 @@ export interface WorkerHomeOptions {
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   /** Makes the cell of a tenant in the tenant's own object, given its sealed register entry. */
-  readonly makeCell: (opening: TenantOpeningFacts, environments: readonly string[]) => Promise<void>;
+  readonly makeCell: (opening: TenantOpening, environments: readonly string[]) => Promise<void>;
 }
 
 /** Plain data: what a tenant's object needs to open its cell. */
-export interface TenantOpeningFacts {
+export interface TenantOpening {
   readonly installationId: string;
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
@@ -87,7 +87,7 @@ export class WorkerHome {
   };
 
   /** Undefined for a tenant that is not, or no longer. @throws key_destroyed */
-  opening(tenantId: string): TenantOpeningFacts | undefined {
+  opening(tenantId: string): TenantOpening | undefined {
     const row = this.home.lookup('opening', (lookup, view) => view.tenants.find(lookup, tenantId));
     return row === undefined || row.id !== tenantId || row.state !== 'active' ? undefined : this.#openingOf(row);
   }
@@ -105,7 +105,7 @@ export class WorkerHome {
     );
   }
 
-  #openingOf(row: TenantRow): TenantOpeningFacts {
+  #openingOf(row: TenantRow): TenantOpening {
     return {
       installationId: this.home.platform.installationId,
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },

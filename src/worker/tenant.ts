@@ -11,7 +11,7 @@ import type { Platform } from '../../src/vault/open-cell.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
 import { createWorkerEgress } from './egress.ts';
-import type { TenantOpeningFacts } from './home.ts';
+import type { TenantOpening } from './home.ts';
 
 export interface WorkerTenantOptions {
   readonly storage: DurableObjectStorage;
@@ -35,7 +35,7 @@ export class WorkerTenant {
   readonly #now: () => number;
 
   /** @throws integrity | key_destroyed | rolled_back */
-  constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
+  constructor(opening: TenantOpening, options: WorkerTenantOptions) {
     const { storage, platform, authorizer, admit } = options;
     const sql = durableObjectSql(storage);
     // SECURITY: a finished tenant without its cell is one whose storage was taken away; an empty one in its place would hide that (CR-03).

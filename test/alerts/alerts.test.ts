@@ -4,7 +4,7 @@ import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/man
 import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';
 import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
@@ -18,7 +18,7 @@ async function bench() {
   const { vault, clock, sql } = tenant;
   for (const name of ['crm', 'erp']) await putKey(tenant, name, SECRET);
   const admin = () => tenant.user(['admin'], 'everywhere');
-  const change = <T>(name: string, effect: (facts: CredentialFacts, job: TenantJob) => T): Promise<T> =>
+  const change = <T>(name: string, effect: (facts: CredentialRow, job: TenantJob) => T): Promise<T> =>
     vault.submit((job) =>
       changing(job, (access) => {
         const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';

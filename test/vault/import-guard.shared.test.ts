@@ -1,7 +1,7 @@
 // The signs that another system still refreshes a grant, one by one: what counts, until when, and what never does.
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { GrantFacts } from '../../src/vault/grant-facts.ts';
 import { explainSign, signOnPut, signOnRefused, signOnReplaced, signOnTokenDead } from '../../src/vault/import-guard.ts';
 
@@ -57,12 +57,12 @@ describe('another refresh token', () => {
   });
 
   it('put by hand is a sign only minutes after a refresh that worked, and only if it is another', () => {
-    const row = (health: string) => ({ health, grant_facts: JSON.stringify({ refreshedAt: NOW }) }) as CredentialFacts;
+    const row = (health: string) => ({ health, grant_facts: JSON.stringify({ refreshedAt: NOW }) }) as CredentialRow;
     expect(signOnPut(row('ready'), false, NOW + LIMITS.importPutMs - 1)).toBe('put_while_alive');
     expect(signOnPut(row('ready'), false, NOW + LIMITS.importPutMs)).toBeUndefined();
     expect(signOnPut(row('ready'), true, NOW)).toBeUndefined();
     expect(signOnPut(row('needs_consent'), false, NOW)).toBeUndefined();
-    const neverRefreshed = { health: 'ready', grant_facts: '{}' } as CredentialFacts;
+    const neverRefreshed = { health: 'ready', grant_facts: '{}' } as CredentialRow;
     expect(signOnPut(neverRefreshed, false, NOW)).toBeUndefined();
   });
 });

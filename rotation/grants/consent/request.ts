@@ -7,7 +7,7 @@ import { isInForce } from '../../../src/base/clock.ts';
 import { fail } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
-import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
+import type { Connection, ConnectionRow } from '../../../src/cell/connections.ts';
 import { FrameWriter } from '../../../src/crypto/framing.ts';
 import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
 import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
@@ -81,7 +81,7 @@ export function consentOf(view: TenantView, lookup: Lookup, connection: Connecti
 }
 
 /** Whether the link may begin another attempt. */
-export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
+export function isUsable(connection: Connection, nowMs: number): boolean {
   return (
     ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) &&
     isInForce(connection.created_at, connection.expires_at, nowMs)
@@ -89,7 +89,7 @@ export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
 }
 
 /** The facts of a row, to be changed and saved. */
-export function factsOf(row: ConnectionRow): ConnectionFacts {
+export function factsOf(row: ConnectionRow): Connection {
   const { mac: _mac, mac_key_id: _key, ...facts } = row;
   return facts;
 }

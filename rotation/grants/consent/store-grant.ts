@@ -4,7 +4,7 @@
 import type { EventDetails } from '../../../src/audit/event.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../../src/cell/access.ts';
-import type { CredentialFacts, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import type { CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
 import { changeCredential, newDraft, saveDraft } from '../../../src/vault/credential.ts';
 import {
@@ -41,7 +41,7 @@ export function unconnectedCredential(
   access: WriteAccess,
   environment: EnvironmentRow,
   asked: NewCredential,
-): CredentialFacts {
+): CredentialRow {
   const draft = newDraft(job, access, environment, { ...asked, kind: 'oauth2' });
   return { ...draft, revision: 1, health: 'needs_consent', health_cause: 'not_connected_yet' };
 }
@@ -70,7 +70,7 @@ export function storeConsented(
   consent: Consent,
   { outcome, alwaysScopes, accountId, open }: Consented,
   details: EventDetails,
-): CredentialFacts {
+): CredentialRow {
   const { located, request, config, connector } = consent;
   const now = job.platform.clock.now();
   const facts = located.row;
@@ -84,7 +84,7 @@ export function storeConsented(
     retained: jsonBytes({ ...secrets, refresh_token: refreshToken, settings } satisfies RetainedGrant),
     expiresAtMs: outcome.expiresAtMs,
   };
-  const next: CredentialFacts = {
+  const next: CredentialRow = {
     ...facts,
     connector,
     config: JSON.stringify(config),
@@ -152,12 +152,7 @@ export function storeChosen(
   });
 }
 
-function serveAccount(
-  job: TenantJob,
-  access: WriteAccess,
-  next: CredentialFacts,
-  account: Readonly<Record<string, string>>,
-): void {
+function serveAccount(job: TenantJob, access: WriteAccess, next: CredentialRow, account: Readonly<Record<string, string>>): void {
   const stored = job.credentials.findVersion(access, next.id, next.current_version);
   if (stored === undefined) return;
   const served = fromJsonBytes<ServedGrant>(prepareVersion(job, next, stored, 'value').open());

@@ -4,7 +4,7 @@ import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup } from '../../../src/cell/access.ts';
-import type { ConnectionFacts } from '../../../src/cell/connections.ts';
+import type { Connection } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import type { TenantView } from '../../../src/vault/tenant-job.ts';
@@ -235,7 +235,7 @@ function begin(
   const state = `${job.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();
   return enterConsent(job, caller, consent, 'begun', (access) => {
-    const next: ConnectionFacts = {
+    const next: Connection = {
       ...factsOf(consent.connection),
       state: 'open',
       state_hash: sha256OfText(state),

@@ -183,7 +183,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     tag: 'users',
     operation: 'user.token.revoke',
     fields: { user: 'user', token: 'token' },
-    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    success: { status: 200, description: 'The revoked token', schema: wire.token },
     async handle({ home }: HomeContext, request) {
       const { user = '', token = '' } = request.params;
       return { status: 200, body: tokenView(await home.submit((job) => revokeUserToken(job, request.caller, user, token))) };

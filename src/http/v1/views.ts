@@ -6,7 +6,7 @@ import type { KeyRow } from '../../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../../cell/runs.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import type { TokenRow } from '../../cell/tokens.ts';
-import type { WorkloadFacts } from '../../cell/workloads.ts';
+import type { Workload } from '../../cell/workloads.ts';
 import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
@@ -118,7 +118,7 @@ export function tenantView(row: TenantRow): WireTenant {
   return { id: row.id, name: row.name, state: row.state, demo: row.demo === 1, created_at: toTimestamp(row.created_at) };
 }
 
-export function workloadView(row: WorkloadFacts & { last_used_at?: number | null }): WireWorkload {
+export function workloadView(row: Workload & { last_used_at?: number | null }): WireWorkload {
   return {
     id: row.id,
     name: row.name,

@@ -168,7 +168,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'token.revoke',
     fields: { ...fields, token: 'token' },
-    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    success: { status: 200, description: 'The revoked token', schema: wire.token },
     async handle({ vault }: TenantContext, request) {
       const { workload = '', token = '' } = request.params;
       return { status: 200, body: tokenView(await vault.submit((job) => revokeToken(job, request.caller, workload, token))) };

@@ -4,7 +4,7 @@ import type { Connector, LifetimeSpec, OAuth2Spec } from '../../../rotation/conn
 import { type ForecastEntry, readForecast } from '../../../rotation/grants/read-forecast.ts';
 import { reviewDue } from '../../../rotation/grants/review.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import type { CredentialFacts } from '../../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { applyTiming } from '../../../src/vault/due.ts';
@@ -43,7 +43,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
   const admin = () => tenant.user(['admin'], 'everywhere');
   const change = (
     name: string,
-    effect: (facts: CredentialFacts, environment: string, job: TenantJob) => void,
+    effect: (facts: CredentialRow, environment: string, job: TenantJob) => void,
     environment = 'staging',
   ) =>
     vault.submit((job) =>
@@ -94,8 +94,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
         where,
       ),
     review: () => reviewDue(ports),
-    row: (name: string) =>
-      sql.get<CredentialFacts>('SELECT * FROM credential WHERE name = ?', name) as unknown as CredentialFacts,
+    row: (name: string) => sql.get<CredentialRow>('SELECT * FROM credential WHERE name = ?', name) as unknown as CredentialRow,
     ends: () =>
       sql
         .all<{ at: number; facts: string }>("SELECT at, facts FROM alert WHERE kind = 'credential.ends_soon' ORDER BY at, rowid")
