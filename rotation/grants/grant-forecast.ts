@@ -5,7 +5,7 @@ import type { AccountCount } from '../../src/cell/forecasts.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { endDateOf } from '../../src/vault/end-date.ts';
-import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { type Grant, grantOf } from '../../src/vault/grant.ts';
 import type { TenantView } from '../../src/vault/tenant-job.ts';
 import { type Connector, findConnector, type LifetimeSpec, type OAuth2Spec } from '../connector.ts';
 import { resolveFor, rulesOf } from './connector-settings.ts';
@@ -45,7 +45,7 @@ export class GrantForecasts {
     if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
     const config = configOf(row);
-    const facts = grantFacts(row);
+    const facts = grantOf(row);
     const figures = this.#figures(row, config, facts);
     const account = this.#account(access, row, config, facts, figures.lifetimes);
     const subject: ForecastSubject = {
@@ -63,7 +63,7 @@ export class GrantForecasts {
   }
 
   /** Of a connector that is gone or not resolved, what the credential itself says still counts. */
-  #figures(row: CredentialRow, config: OAuth2Config, facts: GrantFacts): Figures {
+  #figures(row: CredentialRow, config: OAuth2Config, facts: Grant): Figures {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     try {
       if (connector !== undefined) {
@@ -83,7 +83,7 @@ export class GrantForecasts {
     access: Lookup,
     row: CredentialRow,
     config: OAuth2Config,
-    { account }: GrantFacts,
+    { account }: Grant,
     { cap }: LifetimeSpec,
   ): AccountCount | undefined {
     const connector = row.connector ?? '';

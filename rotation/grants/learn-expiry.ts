@@ -4,7 +4,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { applyLearntEnd } from '../../src/vault/due.ts';
-import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { changeGrant, grantOf } from '../../src/vault/grant.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
@@ -70,9 +70,9 @@ function book(job: TenantJob, credentialId: string, version: number, endsAtMs: n
   if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
   enterReview(job, { row, environment }, (access, details) => {
     details.step = 'expiry_read';
-    const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined;
+    const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantOf(row).endedAtOnce ?? 0) + 1 : undefined;
     changeCredential(job, access, { environment, row }, (draft) => {
-      changeGrantFacts(draft, { endedAtOnce });
+      changeGrant(draft, { endedAtOnce });
       applyLearntEnd(job, draft, endsAtMs, now);
     });
   });

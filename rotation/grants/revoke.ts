@@ -194,7 +194,8 @@ function end(booking: Booking, outcome: RunOutcome, cause: string | null): void 
 
 /** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
 function alertExposed({ job, access, run, located: { environment, row } }: Booking, cause: string): void {
-  raiseAlert(job, access, row, environment.name, 'credential.exposed', { cause, since: toTimestamp(run.started_at) });
+  const details = { cause, since: toTimestamp(run.started_at) };
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.exposed', details });
 }
 
 /** Whoever holds the credential by its revision sees that its revocation moved on. */

@@ -7,9 +7,9 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/credential.ts';
-import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { foreignUseOnDeadToken, isWatched, noteForeignUse } from '../../src/vault/foreign-use.ts';
+import { changeGrant, grantOf } from '../../src/vault/grant.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
-import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
 import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { findConnector, type OAuthConnector } from '../connector.ts';
@@ -70,14 +70,14 @@ async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> 
   return { ...reading, verdict };
 }
 
-const isGuarded = ({ located }: Look): boolean => grantFacts(located.row).importedAt !== undefined;
+const isGuarded = ({ located }: Look): boolean => grantOf(located.row).importedAt !== undefined;
 
 function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
   if (!isLiveGrant(row)) return false;
   const now = ports.vault.platform.clock.now();
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
-  const facts = grantFacts(row);
+  const facts = grantOf(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
   if (facts.lookedAt !== undefined && facts.lookedAt >= since && isInForce(facts.lookedAt, facts.lookedAt + LOOK_EVERY_MS, now))
     return false;
@@ -87,7 +87,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
 function readsScopes(ports: EnginePorts, row: CredentialRow, connector: OAuthConnector | undefined): boolean {
   const { workflows = [] } = configOf(row);
-  const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
+  const isTold = grantOf(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
   const resolved = resolvedOrNot(ports, row);
   return resolved !== undefined && connector.scopes.some((source) => canTell(resolved, source));
@@ -113,10 +113,10 @@ function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): v
   const { row, environment } = locate(job, look.located.row.id);
   if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
   const now = job.platform.clock.now();
-  const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
+  const sign = verdict === 'rejected' ? foreignUseOnDeadToken(grantOf(row), row.value_expires_at, now) : undefined;
   const next = draftOf(row);
-  changeGrantFacts(next, { lookedAt: now });
-  const known = grantFacts(row);
+  changeGrant(next, { lookedAt: now });
+  const known = grantOf(row);
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
     // Nothing that anyone could see changed: no event.
@@ -125,10 +125,11 @@ function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): v
   }
   enterReview(job, { row, environment }, (access, details) => {
     details.step = isNew ? 'scopes_read' : 'token_refused';
-    if (sign !== undefined) noteSign(job, access, next, environment.name, sign, details);
+    const change = { job, access, draft: next, environment, details };
+    if (sign !== undefined) noteForeignUse(change, sign);
     if (granted !== undefined) {
       const noted = { ...granted, alwaysScopes: look.resolved.consent?.alwaysScopes };
-      noteGrantedScope(job, access, next, environment.name, noted, details);
+      noteGrantedScope(change, noted);
     }
     saveDraft(job, access, environment, next);
   });

@@ -34,18 +34,22 @@ export interface AlertingVault {
   dueChanged(): void;
 }
 
-/** Stores the alert and a delivery for each webhook that wants its kind. */
+export interface CredentialAlert {
+  readonly credential: Pick<CredentialRow, 'id' | 'name' | 'connector'>;
+  readonly environment: { readonly name: string };
+  readonly kind: AlertKind;
+  readonly details: AlertDetails;
+}
+
+/** Stores the alert and a delivery for each webhook that wants its kind. Returns its id. */
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,
-  row: Pick<CredentialRow, 'id' | 'name' | 'connector'>,
-  environment: string,
-  kind: AlertKind,
-  facts: AlertDetails,
+  { credential, environment, kind, details }: CredentialAlert,
 ): string {
-  const told = { environment, name: row.name, connector: row.connector, ...facts };
+  const told = { environment: environment.name, name: credential.name, connector: credential.connector, ...details };
   const id = newId('alert', vault.platform.entropy);
-  return storeAlert(vault, access, { id, kind, credential_id: row.id, facts: JSON.stringify(told) });
+  return storeAlert(vault, access, { id, kind, credential_id: credential.id, facts: JSON.stringify(told) });
 }
 
 /** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */

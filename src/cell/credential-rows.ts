@@ -33,7 +33,7 @@ export interface CredentialRow {
   updated_at: number;
   deleted_at: number | null;
   destroy_after_at: number | null;
-  /** JSON of vault/grant-facts.ts: what was learnt of an OAuth grant; never secret. */
+  /** JSON of vault/grant.ts: what was learnt of an OAuth grant; never secret. */
   grant_facts: string;
   /** The day the grant dies if nothing happens. */
   grant_ends_at: number | null;

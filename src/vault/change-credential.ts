@@ -8,7 +8,7 @@ import type { CredentialRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
-import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
+import { checkPrecondition, type WritePrecondition } from './precondition.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';

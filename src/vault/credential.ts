@@ -1,5 +1,6 @@
 // The credential itself: how it is read, made and changed. A change is one draft, saved once: the next revision, what is due, what was cached.
 // It must never be saved anywhere else (the architecture check holds everyone to it), nor leave a plan that its state contradicts.
+import type { EventDetails } from '../audit/event.ts';
 import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
@@ -9,6 +10,16 @@ import type { TenantJob } from './tenant-job.ts';
 
 /** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
 export type Draft = CredentialRow;
+
+/** A change of one credential under way; `draft` is changed in place, and whoever made it saves it. */
+export interface CredentialChange {
+  readonly job: TenantJob;
+  readonly access: WriteAccess;
+  readonly draft: Draft;
+  readonly environment: Pick<EnvironmentRow, 'name'>;
+  /** Of the event that records it. */
+  readonly details: EventDetails;
+}
 
 export function draftOf(row: CredentialRow): Draft {
   return { ...row };

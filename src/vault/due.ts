@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { configOf, type Draft } from './credential.ts';
 import type { RetainedGrant } from './credential-kinds.ts';
-import { grantFacts } from './grant-facts.ts';
+import { grantOf } from './grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -48,7 +48,7 @@ export function applyTiming(
   else if (configOf(draft).refresh === 'on_read') {
     draft.refresh_due_at = keepAliveAt(now, rules.idleMs, job.platform.entropy.fraction());
   } else {
-    const brought = grantFacts(draft).refreshedAt === now;
+    const brought = grantOf(draft).refreshedAt === now;
     draft.refresh_due_at = brought ? afterHandOut(job, now, expiresAtMs) : aheadOf(job, now, expiresAtMs);
   }
 }

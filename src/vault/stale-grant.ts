@@ -6,7 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
-import { connectionsPath } from './grant-view.ts';
+import { connectionsPath } from './reconnect.ts';
 import { readerTriesAt } from './refresh-schedule.ts';
 import type { TenantJob } from './tenant-job.ts';
 

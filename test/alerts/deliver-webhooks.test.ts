@@ -50,7 +50,8 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
           const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
           const row = job.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');
-          return raiseAlert(job, access, row, 'staging', kind, { cause: 'http_5xx', before: 'ready' });
+          const details = { cause: 'http_5xx', before: 'ready' };
+          return raiseAlert(job, access, { credential: row, environment: { name: 'staging' }, kind, details });
         }),
       ),
     deliver: () => deliverDue(ports),

@@ -90,7 +90,7 @@ export async function chooseAccount(
 
 function choose(job: TenantJob, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
   return enterConsent(job, caller, consent, 'chosen', (access, details) => {
-    storeChosen(job, access, consent, choice.accountField, id, details);
+    storeChosen(job, access, consent, { field: choice.accountField, id }, details);
     const now = job.platform.clock.now();
     job.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
     job.dueChanged();
@@ -136,7 +136,7 @@ function expire(job: TenantJob, id: string, now: number): void {
 function leaveUnchosen(job: TenantJob, access: WriteAccess, { connection, located }: Consent): void {
   if (located.row.health === 'ready') {
     changeCredential(job, access, located, (draft) => {
-      changeHealth(job, access, draft, located.environment.name, 'degraded', 'account_not_chosen');
+      changeHealth({ job, access, draft, environment: located.environment }, 'degraded', 'account_not_chosen');
     });
   }
   job.connections.save(access, {

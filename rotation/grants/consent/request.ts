@@ -13,7 +13,7 @@ import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
 import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
 import { configOf } from '../../../src/vault/credential.ts';
 import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { grantOf } from '../../../src/vault/grant.ts';
 import { foundCredential, type Located } from '../../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
@@ -108,7 +108,7 @@ export function resolveConsent(ports: EnginePorts, consent: Consent, finished: b
   const connector = consentingConnector(ports.connectors, consent.connector);
   requireBound(connector, consent, consent.bound);
   const { config, located } = consent;
-  return resolveFor(connector, config, finished ? grantFacts(located.row) : {}, !finished);
+  return resolveFor(connector, config, finished ? grantOf(located.row) : {}, !finished);
 }
 
 /**

@@ -6,7 +6,7 @@ import { toldAlert } from '../../alerts/raise-alert.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import type { AlertRow, DeliveryRow, Webhook } from '../../cell/alerts.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { reconnectPath } from '../../vault/grant-view.ts';
+import { reconnectPath } from '../../vault/reconnect.ts';
 import type { WireAlert, WireDelivery, WireForecastEntry, WireWebhook } from './wire.ts';
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));

@@ -10,8 +10,9 @@ import type { Workload } from '../../cell/workloads.ts';
 import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { grantView, reconnectPath, shownRevocation } from '../../vault/grant-view.ts';
+import { grantView, shownRevocation } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
+import { reconnectPath } from '../../vault/reconnect.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
@@ -57,12 +58,12 @@ export function credentialView(vault: TenantVault, { environment, row }: Located
     updated_at: toTimestamp(row.updated_at),
     deleted_at: time(row.deleted_at),
     destroy_after_at: time(row.destroy_after_at),
-    ...(row.kind === 'oauth2' ? { grant: grantOf(vault, row) } : {}),
+    ...(row.kind === 'oauth2' ? { grant: wireGrant(vault, row) } : {}),
     ...(reconnect === undefined ? {} : { reconnect }),
   };
 }
 
-function grantOf(vault: TenantVault, row: CredentialRow): WireGrant {
+function wireGrant(vault: TenantVault, row: CredentialRow): WireGrant {
   return grantView(
     row,
     vault.lookup('describe', (lookup, view) => shownRevocation(view, lookup, row)),
