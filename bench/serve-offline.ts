@@ -11,14 +11,14 @@ import { NO_FAULTS } from '../src/base/faults.ts';
 import { newId } from '../src/base/ids.ts';
 import { SteadyClock } from '../src/base/steady-clock.ts';
 import type { WriteAccess } from '../src/cell/access.ts';
-import type { CredentialFacts } from '../src/cell/credentials.ts';
+import type { CredentialRow } from '../src/cell/credentials.ts';
 import { KeyRegister } from '../src/cell/register.ts';
 import type { Sql } from '../src/cell/sql.ts';
 import { dataPaths, fileWitness, openInstallation } from '../src/node/data-directory.ts';
 import { createNodeEgress } from '../src/node/egress.ts';
 import { readPolicies } from '../src/node/policies.ts';
 import { openNodeSql } from '../src/node/sqlite.ts';
-import type { Surroundings } from '../src/vault/open-cell.ts';
+import type { Platform } from '../src/vault/open-cell.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
 import { readCredential } from '../src/vault/read-credential.ts';
 import { rotateKeys } from '../src/vault/rotate-keys.ts';
@@ -44,7 +44,7 @@ const clock = new SteadyClock({ now: () => Date.now(), ran: () => performance.no
 const paths = dataPaths(dataDirectory);
 const entropy = { bytes: (count: number) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
 const { root, installationId } = openInstallation(paths, entropy, undefined);
-const around: Surroundings = {
+const platform: Platform = {
   clock,
   entropy,
   faults: NO_FAULTS,
@@ -67,7 +67,7 @@ function open(tenant: Tenant): TenantVault {
     tenant: { id: tenant.id, name: tenant.name, demo: false },
     sql,
     erasureKey: register.open(tenant.id),
-    around,
+    platform,
     authorizer,
     admit: () => {},
     onDueChanged: () => {},
@@ -113,7 +113,7 @@ async function fill({ tenant, from, count }: { tenant: string; from: number; cou
   }
 }
 
-function factsOf(access: WriteAccess, environmentId: string, name: string): CredentialFacts {
+function factsOf(access: WriteAccess, environmentId: string, name: string): CredentialRow {
   const now = clock.now();
   return {
     id: newId('credential', entropy),

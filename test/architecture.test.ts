@@ -327,7 +327,7 @@ describe('the way out', () => {
   ])('is bound to the settings of the secrets: %s', (line) => {
     const path = 'rotation/grants/x.ts';
     expect(planted(path, line)).toEqual([expect.stringMatching(`^${path}:2 way out: `)]);
-    expect(planted(path, `${line}\nconst out = boundEgress(one, settled);`)).toEqual([]);
+    expect(planted(path, `${line}\nconst out = boundEgress(one, resolved);`)).toEqual([]);
   });
 });
 

@@ -22,7 +22,7 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
  * (cell/runs.ts). Answers how many there were.
  */
 export async function bringForward(vault: TenantVault): Promise<number> {
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const late = {
     review: now + LIMITS.reviewEveryMs,
     delivery: now + LIMITS.webhookBackoffMaxMs,
@@ -56,8 +56,8 @@ export async function bringForward(vault: TenantVault): Promise<number> {
 
 /** Removes expired tokens, remembered answers and assertion ids, once the clock is steady (D17). */
 export function purgeExpired(job: TenantJob): void {
-  if (!job.around.clock.isSteady()) return;
-  const now = job.around.clock.now();
+  if (!job.platform.clock.isSteady()) return;
+  const now = job.platform.clock.now();
   job.door.keepBooks('purge', (books) => {
     job.core.tokens.purgeExpired(books, now - LIMITS.idempotencyKeepMs, LIMITS.dueWorkBatchRows);
     job.core.idempotency.purgeExpired(books, now, LIMITS.dueWorkBatchRows);

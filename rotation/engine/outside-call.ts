@@ -12,8 +12,8 @@ export interface CallPoints {
   readonly begun?: FaultPoint;
   readonly before: FaultPoint;
   readonly after: FaultPoint;
-  readonly settling?: FaultPoint;
-  readonly settled?: FaultPoint;
+  readonly booking?: FaultPoint;
+  readonly booked?: FaultPoint;
 }
 
 /** `stop`: there is no call to make, and this is what came of it. */
@@ -21,7 +21,7 @@ export type Begun<A, T> = { readonly kind: 'go'; readonly attempt: A } | { reado
 
 /**
  * `A`: what an attempt works with, `O`: a closed union of the ways the call can end, `T`: what the caller learns.
- * INVARIANT: a process that dies between `begin` and `settle` leaves the intent that `begin` journalled (test/faults/crash-refresh.test.ts).
+ * INVARIANT: a process that dies between `begin` and `book` leaves the intent that `begin` journalled (test/faults/crash-refresh.test.ts).
  */
 export interface OutsideCall<A, O, T> {
   readonly points: CallPoints;
@@ -30,7 +30,7 @@ export interface OutsideCall<A, O, T> {
   /** Resolves for everything that can happen outside; what it rejects with is a defect of our own, and leaves the intent. */
   call(attempt: A): Promise<O>;
   /** Writes down what the outcome means. */
-  settle(job: TenantJob, attempt: A, outcome: O): T;
+  book(job: TenantJob, attempt: A, outcome: O): T;
   /** Whether something came that exists nowhere else: a full disk is then waited out while the process lives. Default: nothing did. */
   mustBeKept?(outcome: O): boolean;
   /** Keeps the attempt its own while the call takes its time; the returned function ends that. */
@@ -50,13 +50,13 @@ export interface CallPorts {
 
 /** Of calls that an engine does not stop for. */
 export function callPorts(vault: TenantVault): CallPorts {
-  return { vault, wait: (ms) => new Promise((resolve) => vault.around.later(ms, resolve)) };
+  return { vault, wait: (ms) => new Promise((resolve) => vault.platform.later(ms, resolve)) };
 }
 
 /** Makes the call once; a second attempt is another call. */
 export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A, O, T>): Promise<T> {
   const { vault } = ports;
-  const { faults } = vault.around;
+  const { faults } = vault.platform;
   const { points } = outside;
   const begin = (job: TenantJob) => outside.begin(job);
   const begun = await (ports.isUnhurried === true ? vault.submitUnhurried(begin) : vault.submit(begin));
@@ -68,10 +68,10 @@ export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A
     faults.at(points.before);
     const outcome = await outside.call(attempt);
     faults.at(points.after);
-    const settle = (job: TenantJob) => outside.settle(job, attempt, outcome);
-    if (points.settling !== undefined) faults.at(points.settling);
-    const result = await (outside.mustBeKept?.(outcome) === true ? surely(ports, settle) : vault.submit(settle));
-    if (points.settled !== undefined) faults.at(points.settled);
+    const book = (job: TenantJob) => outside.book(job, attempt, outcome);
+    if (points.booking !== undefined) faults.at(points.booking);
+    const result = await (outside.mustBeKept?.(outcome) === true ? surely(ports, book) : vault.submit(book));
+    if (points.booked !== undefined) faults.at(points.booked);
     return result;
   } finally {
     letGo?.();

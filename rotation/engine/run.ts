@@ -16,9 +16,9 @@ export interface NewRun {
 
 /** A new run, due at once and not yet leased. */
 export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kind, trigger, generation }: NewRun): RunRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const run: RunRow = {
-    id: newId('run', job.around.entropy),
+    id: newId('run', job.platform.entropy),
     credential_id: credentialId,
     kind,
     trigger,
@@ -46,7 +46,7 @@ export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kin
 
 /** Takes the lease under the next fence and journals the intent of one attempt. @param status of the journalled intent */
 export function leaseRun(job: TenantJob, access: WriteAccess, run: RunRow, owner: string, status: 'first' | 'again'): RunRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const leased: RunRow = {
     ...run,
     step: 'intent',
@@ -70,7 +70,7 @@ export function isOwn(run: RunRow | undefined, leased: RunRow): run is RunRow {
 /** The run as it is now, if this attempt's lease holds for at least `forMs` more. */
 export function heldRun(view: TenantView, lookup: Lookup, leased: RunRow, forMs: number): RunRow | undefined {
   const run = view.runs.find(lookup, leased.id);
-  return isOwn(run, leased) && run.lease_until > view.around.clock.now() + forMs ? run : undefined;
+  return isOwn(run, leased) && run.lease_until > view.platform.clock.now() + forMs ? run : undefined;
 }
 
 /** How a run goes on without its lease. */
@@ -86,7 +86,7 @@ export interface Waiting {
 /** Gives the lease back; the next attempt is due at `nextAttemptAt`. @param run with whatever else changed */
 export function waitRun(job: TenantJob, access: WriteAccess, run: RunRow, waiting: Waiting): void {
   const { step, status, nextAttemptAt, evidence = null } = waiting;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.runs.save(access, { ...run, lease_until: now, lease_owner: '', next_attempt_at: Math.round(nextAttemptAt) });
   job.runs.journal(access, run.id, { step, status, at: now, evidence });
   job.dueChanged();
@@ -102,7 +102,7 @@ export interface RunEnd {
 
 /** Ends a run and its lease. @param evidence JSON of what the provider said */
 export function finishRun(job: TenantJob, access: WriteAccess, run: RunRow, end: RunEnd, evidence: string | null = null): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
   job.runs.journal(access, run.id, { step: end.step, status: end.outcome, at: now, evidence });
   job.dueChanged();
@@ -114,7 +114,7 @@ export function finishRun(job: TenantJob, access: WriteAccess, run: RunRow, end:
  */
 export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => boolean): void {
   job.door.keepBooks('lease', (access) => {
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     for (const run of job.runs.leased(access, now)) {
       if (isDead(run.lease_owner)) job.runs.save(access, { ...run, lease_owner: '', lease_until: now, next_attempt_at: now });
     }
@@ -128,7 +128,7 @@ export function heartbeat(job: TenantJob, leased: RunRow): boolean {
     const run = job.runs.find(access, leased.id);
     // Once its failure was booked, a run waits as long as it was told to.
     if (!isOwn(run, leased) || run.lease_owner === '') return false;
-    const until = job.around.clock.now() + LIMITS.leaseMs;
+    const until = job.platform.clock.now() + LIMITS.leaseMs;
     job.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });
     return true;
   });

@@ -5,18 +5,13 @@ import { growingTo } from '../../src/base/growing-to.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { type Grant, grantOf } from '../../src/vault/grant.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { type Connector, findConnector, type LostAnswer, type OAuth2Spec, type OAuthConnector } from '../connector.ts';
 import { type OAuth2Settings, type ResolvedConnector, resolveConnector } from '../oauth2/settings.ts';
 
 /** @throws invalid_request naming the setting | not_rotatable */
-export function resolveFor(
-  connector: OAuthConnector,
-  config: OAuth2Config,
-  facts: GrantFacts,
-  unfinished = false,
-): ResolvedConnector {
+export function resolveFor(connector: OAuthConnector, config: OAuth2Config, facts: Grant, unfinished = false): ResolvedConnector {
   return resolveConnector(connector, settingsOf(config, facts, unfinished));
 }
 
@@ -80,7 +75,7 @@ export class ResolvedConnectors {
 
   /** Undefined: the connector is gone or cannot work with what the credential says. */
   of(row: CredentialRow): ResolvedConnector | undefined {
-    const { account } = grantFacts(row);
+    const { account } = grantOf(row);
     const key = JSON.stringify([row.connector, row.config, account]);
     const kept = this.#kept.get(key);
     if (kept !== undefined) return kept.resolved;
@@ -93,7 +88,7 @@ export class ResolvedConnectors {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     if (connector === undefined) return undefined;
     try {
-      return resolveFor(connector, configOf(row), grantFacts(row));
+      return resolveFor(connector, configOf(row), grantOf(row));
     } catch {
       return undefined;
     }
@@ -122,7 +117,7 @@ export function mayReachLoopback(sandboxAllowed: boolean, connector: string | nu
   return sandboxAllowed && (connector === 'local-sandbox' || config.sandbox !== undefined);
 }
 
-function settingsOf(config: OAuth2Config, facts: GrantFacts, unfinished: boolean): OAuth2Settings {
+function settingsOf(config: OAuth2Config, facts: Grant, unfinished: boolean): OAuth2Settings {
   return defined({
     clientId: config.client_id,
     parameters: config.parameters,

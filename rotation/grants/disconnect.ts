@@ -3,13 +3,13 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
 import { changeCredential, configOf } from '../../src/vault/credential.ts';
-import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { grantOf } from '../../src/vault/grant.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
-import { checkPrecondition, type WritePrecondition } from '../../src/vault/put-credential.ts';
+import { checkPrecondition, type WritePrecondition } from '../../src/vault/precondition.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import { findConnector } from '../connector.ts';
 import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
@@ -63,7 +63,7 @@ export function disconnectCredential(ports: JobPorts, caller: Caller, input: Dis
 }
 
 function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }: Located): CredentialRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   cancelOpenRun(job, access, row.id, 'disconnected');
   for (const connection of job.connections.usable(access, row.id, now)) {
     endConnection(job, access, connection, 'cancelled', 'disconnected');
@@ -71,7 +71,7 @@ function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }
   // A link that ends may have given up a client secret that waited: the row as it is now.
   const latest = job.credentials.byId(access, row.id);
   return changeCredential(job, access, { environment, row: latest }, (draft) => {
-    changeHealth(job, access, draft, environment.name, 'disconnected', 'on_request');
+    changeHealth({ job, access, draft, environment }, 'disconnected', 'on_request');
   }).row;
 }
 
@@ -89,11 +89,11 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
 }
 
 /** Undefined when the connector is gone or its settings lead nowhere. */
-export function resolvedOrNot(ports: EnginePorts, row: CredentialFacts): ResolvedConnector | undefined {
+export function resolvedOrNot(ports: EnginePorts, row: CredentialRow): ResolvedConnector | undefined {
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   if (connector === undefined) return undefined;
   try {
-    return resolveFor(connector, configOf(row), grantFacts(row));
+    return resolveFor(connector, configOf(row), grantOf(row));
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;

@@ -1,11 +1,11 @@
 // From a credential's row to its forecast: what the connector declares, what the credential says and what was learnt, put together.
 import type { Lookup } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { AccountCount } from '../../src/cell/forecasts.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { endDateOf } from '../../src/vault/end-date.ts';
-import { type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { type Grant, grantOf } from '../../src/vault/grant.ts';
 import type { TenantView } from '../../src/vault/tenant-job.ts';
 import { type Connector, findConnector, type LifetimeSpec, type OAuth2Spec } from '../connector.ts';
 import { resolveFor, rulesOf } from './connector-settings.ts';
@@ -19,12 +19,12 @@ export interface GrantForecast {
 
 type Figures = Pick<ForecastSubject, 'lifetimes' | 'refreshTokenRotates' | 'renews' | 'idleMs'>;
 
-export function isLiveGrant(row: Pick<CredentialFacts, 'kind' | 'state' | 'health'>): boolean {
+export function isLiveGrant(row: Pick<CredentialRow, 'kind' | 'state' | 'health'>): boolean {
   return row.kind === 'oauth2' && row.state === 'active' && (row.health === 'ready' || row.health === 'degraded');
 }
 
 /** Whether anything is left that could end: a live grant, or any credential that was put with an end date. */
-export function mayEnd(row: Pick<CredentialFacts, 'kind' | 'state' | 'health' | 'value_expires_at'>): boolean {
+export function mayEnd(row: Pick<CredentialRow, 'kind' | 'state' | 'health' | 'value_expires_at'>): boolean {
   return isLiveGrant(row) || (row.state === 'active' && endDateOf(row) !== undefined);
 }
 
@@ -40,12 +40,12 @@ export class GrantForecasts {
   }
 
   /** No forecast of a grant that is dead, disconnected or deleted. */
-  of(access: Lookup, row: CredentialFacts, nowMs: number): GrantForecast {
+  of(access: Lookup, row: CredentialRow, nowMs: number): GrantForecast {
     const endDate = endDateOf(row);
     if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
     const config = configOf(row);
-    const facts = grantFacts(row);
+    const facts = grantOf(row);
     const figures = this.#figures(row, config, facts);
     const account = this.#account(access, row, config, facts, figures.lifetimes);
     const subject: ForecastSubject = {
@@ -63,7 +63,7 @@ export class GrantForecasts {
   }
 
   /** Of a connector that is gone or not resolved, what the credential itself says still counts. */
-  #figures(row: CredentialFacts, config: OAuth2Config, facts: GrantFacts): Figures {
+  #figures(row: CredentialRow, config: OAuth2Config, facts: Grant): Figures {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     try {
       if (connector !== undefined) {
@@ -81,9 +81,9 @@ export class GrantForecasts {
 
   #account(
     access: Lookup,
-    row: CredentialFacts,
+    row: CredentialRow,
     config: OAuth2Config,
-    { account }: GrantFacts,
+    { account }: Grant,
     { cap }: LifetimeSpec,
   ): AccountCount | undefined {
     const connector = row.connector ?? '';

@@ -8,7 +8,7 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow, VersionRow } from '../../src/cell/credentials.ts';
 import { hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { grantOf } from '../../src/vault/grant.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
@@ -54,7 +54,7 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   if (settings === undefined) return unusable('settings_unknown');
   const connector = findConnector(ports.connectors, 'oauth2', settings.connector);
   // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
-  const account = version === row.current_version ? grantFacts(row).account : served.account;
+  const account = version === row.current_version ? grantOf(row).account : served.account;
   const resolved = connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account);
   if (connector === undefined || resolved === undefined) return unusable('connector_unusable');
   const jwk = retained.client_private_jwk;
@@ -144,7 +144,7 @@ export function isShared(
 function maybeSameAccount(row: CredentialRow, other: CredentialRow): boolean {
   // A new grant of the credential itself: its facts are of the new account, and which one the old was is not kept.
   if (row.id === other.id) return true;
-  const [mine, theirs] = [grantFacts(row).account, grantFacts(other).account];
+  const [mine, theirs] = [grantOf(row).account, grantOf(other).account];
   if (mine === undefined || theirs === undefined) return true;
   return Object.keys({ ...mine, ...theirs }).every((name) => mine[name] === theirs[name]);
 }

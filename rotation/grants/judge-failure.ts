@@ -6,7 +6,7 @@ import { type BackOff, backOffMs } from '../engine/back-off.ts';
 import type { RefreshFailure } from '../oauth2/answer.ts';
 
 /** What is known of the attempt beside its outcome. */
-export interface FailureFacts {
+export interface FailedAttempt {
   /** Of this run, this one included. */
   readonly attempts: number;
   /** Answers of this generation that were lost before this attempt. */
@@ -52,21 +52,21 @@ export type FailureClass =
   | 'sent_and_lost'
   | 'not_sent';
 
-export function judgeFailure(outcome: RefreshFailure, facts: FailureFacts): Judgement {
+export function judgeFailure(outcome: RefreshFailure, attempt: FailedAttempt): Judgement {
   if (outcome.kind === 'not_sent' && outcome.means === 'withdrawn') return { kind: 'withdrawn' };
-  if (meansOf(outcome) === 'dead') return { kind: 'ended', cause: endCause(outcome.cause, facts), lost: false };
-  const lostAnswers = facts.lostBefore + (countsAsLost(outcome, facts) ? 1 : 0);
-  const isLost = lostAnswers > facts.lostBefore;
-  if (isLost && !facts.maySendAgain(lostAnswers)) return { kind: 'ended', cause: outcome.cause, lost: true };
-  if (outlastsTheToken(outcome, facts)) return { kind: 'ended', cause: REFUSED_TOO_LONG, lost: false };
+  if (meansOf(outcome) === 'dead') return { kind: 'ended', cause: endCause(outcome.cause, attempt), lost: false };
+  const lostAnswers = attempt.lostBefore + (countsAsLost(outcome, attempt) ? 1 : 0);
+  const isLost = lostAnswers > attempt.lostBefore;
+  if (isLost && !attempt.maySendAgain(lostAnswers)) return { kind: 'ended', cause: outcome.cause, lost: true };
+  if (outlastsTheToken(outcome, attempt)) return { kind: 'ended', cause: REFUSED_TOO_LONG, lost: false };
   // An answer lost on the way is asked for again at once: a reuse window, where there is one, is short (rule 7).
   const atOnce = isLost && lostAnswers === 1;
   return {
     kind: 'again',
-    afterMs: atOnce ? 0 : waitAfter(outcome, facts),
+    afterMs: atOnce ? 0 : waitAfter(outcome, attempt),
     lostAnswers,
-    mayBeSpent: mayBeSpent(outcome) || facts.doubted,
-    degraded: !atOnce && isDegraded(outcome, facts),
+    mayBeSpent: mayBeSpent(outcome) || attempt.doubted,
+    degraded: !atOnce && isDegraded(outcome, attempt),
     classed: classOf(outcome),
   };
 }
@@ -76,7 +76,7 @@ function meansOf(outcome: RefreshFailure): 'dead' | 'configuration' | 'transient
   return outcome.kind === 'refused' || outcome.kind === 'not_sent' ? outcome.means : undefined;
 }
 
-function endCause(said: string, { doubted }: FailureFacts): string {
+function endCause(said: string, { doubted }: FailedAttempt): string {
   return doubted ? `answer_lost_then_${said}` : said;
 }
 
@@ -84,18 +84,18 @@ function endCause(said: string, { doubted }: FailureFacts): string {
  * Only a send without a whole answer is a lost one. A refusal in unknown words to a send that followed a lost answer does not say that the
  * token is still good. Where the platform cannot tell whether anything left, it counts once there is no live token to go on with.
  */
-function countsAsLost(outcome: RefreshFailure, { lostBefore, leftMs }: FailureFacts): boolean {
+function countsAsLost(outcome: RefreshFailure, { lostBefore, leftMs }: FailedAttempt): boolean {
   if (outcome.kind === 'sent_and_lost') return outcome.certain || leftMs <= 0;
   return isUnrecognised(outcome) && lostBefore > 0;
 }
 
 /** Nobody can say what is wrong, no token is left, and it has lasted longer than one lives: only a person can bring the grant back. */
-function outlastsTheToken(outcome: RefreshFailure, facts: FailureFacts): boolean {
-  return isUnrecognised(outcome) && facts.leftMs <= 0 && facts.refusedForMs !== undefined && bearableForMs(facts) <= 0;
+function outlastsTheToken(outcome: RefreshFailure, attempt: FailedAttempt): boolean {
+  return isUnrecognised(outcome) && attempt.leftMs <= 0 && attempt.refusedForMs !== undefined && bearableForMs(attempt) <= 0;
 }
 
 /** How long a refusal in unknown words may still last. */
-function bearableForMs({ lifeMs, refusedForMs = 0 }: Pick<FailureFacts, 'lifeMs' | 'refusedForMs'>): number {
+function bearableForMs({ lifeMs, refusedForMs = 0 }: Pick<FailedAttempt, 'lifeMs' | 'refusedForMs'>): number {
   return Math.min(lifeMs, LIMITS.refusedTooLongMaxMs) - refusedForMs;
 }
 
@@ -108,7 +108,7 @@ function mayBeSpent(outcome: RefreshFailure): boolean {
   return (outcome.kind === 'transient' || outcome.kind === 'answered_oddly') && outcome.mayBeSpent;
 }
 
-function isDegraded(outcome: RefreshFailure, { leftMs, attempts }: FailureFacts): boolean {
+function isDegraded(outcome: RefreshFailure, { leftMs, attempts }: FailedAttempt): boolean {
   return meansOf(outcome) === 'configuration' || leftMs <= 0 || attempts > 2;
 }
 
@@ -127,12 +127,12 @@ const REFUSED: BackOff = { baseMs: LIMITS.refreshRefusedBackoffBaseMs, maxMs: LI
  * right before its end. A refusal in unknown words is looked at again when it has lasted too long. What a provider asks for is kept, but
  * for a first look at the token's end.
  */
-export function waitAfter(outcome: RefreshFailure, facts: Omit<FailureFacts, 'maySendAgain'>): number {
-  const { attempts, leftMs, failingForMs, windowLeftMs, fraction } = facts;
+export function waitAfter(outcome: RefreshFailure, attempt: Omit<FailedAttempt, 'maySendAgain'>): number {
+  const { attempts, leftMs, failingForMs, windowLeftMs, fraction } = attempt;
   const policy = classOf(outcome) === 'configuration' ? REFUSED : PASSING;
   const askedMs = 'retryAfterSeconds' in outcome ? (outcome.retryAfterSeconds ?? 0) * 1_000 : 0;
   const grown = Math.min(backOffMs(policy, attempts, fraction), Math.max(policy.baseMs, failingForMs));
-  const lastUsefulMs = leftMs > 0 ? leftMs / 2 : isUnrecognised(outcome) ? bearableForMs(facts) : grown;
+  const lastUsefulMs = leftMs > 0 ? leftMs / 2 : isUnrecognised(outcome) ? bearableForMs(attempt) : grown;
   const useful = Math.min(grown, Math.max(lastUsefulMs, LIMITS.refreshWaitMinMs));
   const wait = Math.max(useful, leftMs > 0 ? Math.min(askedMs, leftMs) : askedMs);
   // One more try just before a reuse window closes is worth more than one that comes too late.

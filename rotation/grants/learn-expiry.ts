@@ -4,7 +4,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { applyLearntEnd } from '../../src/vault/due.ts';
-import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { changeGrant, grantOf } from '../../src/vault/grant.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
@@ -31,8 +31,8 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
       return question === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: question };
     },
     call: ({ resolved, accessToken, tokens, egress }) =>
-      introspectExpiry(resolved, accessToken, tokens.client, egress, vault.around.clock),
-    settle: (job, { version }, endsAtMs) => {
+      introspectExpiry(resolved, accessToken, tokens.client, egress, vault.platform.clock),
+    book: (job, { version }, endsAtMs) => {
       if (endsAtMs !== undefined) book(job, credentialId, version, endsAtMs);
     },
     release: ({ tokens }) => wipeTokens(tokens),
@@ -65,14 +65,14 @@ function begin(ports: JobPorts, credentialId: string): Question | undefined {
 /** A grant that moved on meanwhile keeps its own end. */
 function book(job: TenantJob, credentialId: string, version: number, endsAtMs: number): void {
   const { row, environment } = locate(job, credentialId);
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const moved = row.value_expires_at === null || Math.abs(row.value_expires_at - endsAtMs) > LIMITS.clockSkewMs;
   if (row.current_version !== version || !isLiveGrant(row) || !moved) return;
   enterReview(job, { row, environment }, (access, details) => {
     details.step = 'expiry_read';
-    const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantFacts(row).endedAtOnce ?? 0) + 1 : undefined;
+    const endedAtOnce = endsAtOnce(now, endsAtMs) ? (grantOf(row).endedAtOnce ?? 0) + 1 : undefined;
     changeCredential(job, access, { environment, row }, (draft) => {
-      changeGrantFacts(draft, { endedAtOnce });
+      changeGrant(draft, { endedAtOnce });
       applyLearntEnd(job, draft, endsAtMs, now);
     });
   });

@@ -56,7 +56,7 @@ export function endAsLost(
 ): void {
   if (row.health !== 'disconnected') {
     changeCredential(job, access, { row, environment }, (draft) => {
-      changeHealth(job, access, draft, environment.name, 'needs_consent', ANSWER_LOST);
+      changeHealth({ job, access, draft, environment }, 'needs_consent', ANSWER_LOST);
     });
   }
   finishRun(job, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause: ANSWER_LOST }, evidence);

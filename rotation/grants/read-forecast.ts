@@ -83,7 +83,7 @@ class Reading {
     this.#access = access;
     this.#input = input;
     this.#forecasts = new GrantForecasts(job, connectors);
-    this.#now = job.around.clock.now();
+    this.#now = job.platform.clock.now();
     this.#throughMs =
       input.withinDays === undefined ? Number.MAX_SAFE_INTEGER : this.#now + input.withinDays * 24 * 60 * 60 * 1_000;
     if (input.environment !== undefined)

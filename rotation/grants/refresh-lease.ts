@@ -12,10 +12,10 @@ import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { boundPart, changedSetting, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { grantOf } from '../../src/vault/grant.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { readerTriesAt } from '../../src/vault/refresh-schedule.ts';
-import type { Located } from '../../src/vault/targets.ts';
+import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { prepareWholeVersion } from '../../src/vault/versions.ts';
@@ -60,29 +60,28 @@ function locate(view: TenantView, lookup: Lookup, credentialId: string): Located
   return { row, environment: view.credentials.environmentById(lookup, row.environment_id) };
 }
 
+/** What of a run a job is about. */
+export interface RunEntry {
+  readonly credentialId: string;
+  readonly step: string;
+  /** Id of the run; absent while there is none yet. */
+  readonly run?: string;
+  /** The credential as it was read in this very job. */
+  readonly found?: Located;
+}
+
 /** Enters as the scheduler for one credential, found by id: its name may be another's by now (RO-15). The event names step and run. */
 export function enterRun<T>(
   job: TenantJob,
-  credentialId: string,
+  { credentialId, step, run, found }: RunEntry,
   effect: (access: WriteAccess, located: Located, details: EventDetails) => T,
-  step: string,
-  run?: string,
-  /** As it was read in this very job. */
-  found?: Located,
 ): T {
   return job.door.enterAsSystem(
     'refresh',
     'credential.rotate',
     (lookup) => {
-      const located = found ?? locate(job, lookup, credentialId);
-      const { row } = located;
-      const environment = located.environment.name;
-      const connector = row.connector === null ? {} : { connector: row.connector };
-      return {
-        resource: { type: 'Credential', tenant: job.tenant.id, environment, kind: row.kind, ...connector },
-        target: { type: 'credential', environment, name: row.name, id: row.id },
-        subject: located,
-      };
+      const { environment, row } = found ?? locate(job, lookup, credentialId);
+      return foundCredential(job, environment, row);
     },
     (access, located, details) => {
       details.step = step;
@@ -113,35 +112,28 @@ export function findWork(view: TenantView, lookup: Lookup, credentialId: string,
 export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseRequest): Lease {
   const work = job.door.lookup('scheduler', (lookup) => findWork(job, lookup, credentialId, wanted));
   if (work === undefined) return { kind: 'idle' };
-  return enterRun(
-    job,
-    credentialId,
-    (access, located, details): Lease => {
-      const now = job.around.clock.now();
-      const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
-      const run = ofGeneration(found, located.row.current_version);
-      const resolved = wanted.resolve(located.row);
-      const lost = lostAnswersOf(job, access, run, located, run.lost_answers);
-      if (resolved !== undefined && !maySendAgain(resolved.oauth2, lost, now)) {
-        details.step = 'failed';
-        details.run = run.id;
-        details.cause = ANSWER_LOST;
-        recordFailure(details, 'needs_consent');
-        endAsLost(job, access, run, located);
-        return { kind: 'idle' };
-      }
-      const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
-      const leased = leaseRun(job, access, run, wanted.owner, doubted ? 'again' : 'first');
-      job.around.faults.at('refresh.after-lease');
-      const attempt = openAttempt(job, access, leased, located, wanted, resolved, doubted);
-      if (attempt.resolved !== undefined)
-        Object.assign(details, movedHosts(attempt.retained, attempt.resolved, grantFacts(located.row).account));
-      return { kind: 'attempt', attempt };
-    },
-    'intent',
-    undefined,
-    work,
-  );
+  return enterRun(job, { credentialId, step: 'intent', found: work }, (access, located, details): Lease => {
+    const now = job.platform.clock.now();
+    const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
+    const run = ofGeneration(found, located.row.current_version);
+    const resolved = wanted.resolve(located.row);
+    const lost = lostAnswersOf(job, access, run, located, run.lost_answers);
+    if (resolved !== undefined && !maySendAgain(resolved.oauth2, lost, now)) {
+      details.step = 'failed';
+      details.run = run.id;
+      details.cause = ANSWER_LOST;
+      recordFailure(details, 'needs_consent');
+      endAsLost(job, access, run, located);
+      return { kind: 'idle' };
+    }
+    const doubted = run.lost_answers > 0 || run.step === 'answer_lost';
+    const leased = leaseRun(job, access, run, wanted.owner, doubted ? 'again' : 'first');
+    job.platform.faults.at('refresh.after-lease');
+    const attempt = openAttempt(job, access, { run: leased, located, wanted, resolved, doubted });
+    if (attempt.resolved !== undefined)
+      Object.assign(details, movedHosts(attempt.retained, attempt.resolved, grantOf(located.row).account));
+    return { kind: 'attempt', attempt };
+  });
 }
 
 /** An intent without an outcome is a lost answer: whoever had it crashed, or was overtaken. What another generation went through is void. */
@@ -151,12 +143,15 @@ function ofGeneration(run: RunRow, generation: number): RunRow {
 }
 
 function isWorthwhile(view: TenantView, lookup: Lookup, row: CredentialRow, wanted: LeaseRequest): boolean {
-  const now = view.around.clock.now();
+  const now = view.platform.clock.now();
   if (row.state !== 'active' || row.kind !== 'oauth2' || row.health === 'disconnected') return false;
   const run = view.runs.findOpen(lookup, row.id);
   if (row.health === 'needs_consent' && !(run?.trigger === 'request' && mayBeTriedAgain(row.health_cause))) return false;
   if (run !== undefined) return run.lease_owner === '' ? !isWaiting(run, now, wanted) : !isHeldByAnother(run, now, wanted);
-  if (wanted.force) return true;
+  return wanted.force || isDue(view, lookup, row, now);
+}
+
+function isDue(view: TenantView, lookup: Lookup, row: CredentialRow, now: number): boolean {
   if (row.refresh_due_at === null) return false;
   const expired = row.value_expires_at !== null && row.value_expires_at <= now && !hasJustEnded(row, now);
   return expired || row.refresh_due_at <= now || isStoredInTheFuture(view, lookup, row, now);
@@ -164,7 +159,7 @@ function isWorthwhile(view: TenantView, lookup: Lookup, row: CredentialRow, want
 
 /** It had ended when the provider handed it out, moments ago, and the one before it, too: another would not be any better. */
 function hasJustEnded(row: CredentialRow, now: number): boolean {
-  const { refreshedAt, endedAtOnce = 0 } = grantFacts(row);
+  const { refreshedAt, endedAtOnce = 0 } = grantOf(row);
   if (refreshedAt === undefined || endedAtOnce < 2) return false;
   return refreshedAt <= now && now < refreshedAt + LIMITS.refreshCoolDownMs;
 }
@@ -182,19 +177,16 @@ function isWaiting(run: RunRow, now: number, { trigger, force }: LeaseRequest): 
 }
 
 function isStoredInTheFuture(view: TenantView, lookup: Lookup, row: CredentialRow, now: number): boolean {
-  const stored = view.credentials.findVersionFacts(lookup, row.id, row.current_version);
+  const stored = view.credentials.findVersionMetadata(lookup, row.id, row.current_version);
   return stored !== undefined && isFromTheFuture(stored.created_at, now);
 }
 
-function openAttempt(
-  job: TenantJob,
-  access: WriteAccess,
-  run: RunRow,
-  located: Located,
-  wanted: LeaseRequest,
-  resolved: ResolvedConnector | undefined,
-  doubted: boolean,
-): Attempt {
+interface Leased extends Pick<Attempt, 'run' | 'located' | 'resolved' | 'doubted'> {
+  readonly wanted: LeaseRequest;
+}
+
+/** Opens what is sent, bound to the settings it was stored with. */
+function openAttempt(job: TenantJob, access: WriteAccess, { run, located, resolved, doubted, wanted }: Leased): Attempt {
   const { row } = located;
   const version =
     job.credentials.findVersion(access, row.id, row.current_version) ?? fail('internal', 'a current version is missing');
@@ -205,7 +197,6 @@ function openAttempt(
   const { config, connector } = settings;
   const bound = retained.settings ?? { connector, config: boundPart(config) };
   const isAsTheRowSays = connector === row.connector && changedSetting(configOf(row), config) === undefined;
-  const jwk = retained.client_private_jwk;
   return {
     run,
     located,
@@ -215,15 +206,20 @@ function openAttempt(
     resolved: isAsTheRowSays ? resolved : wanted.resolve({ ...row, connector, config: JSON.stringify(config) }),
     doubted,
     storedAtMs: version.created_at,
-    grant: {
-      clientId: config.client_id,
-      clientSecret: secretOf(retained.client_secret),
-      privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
-      privateKeyPem: secretOf(retained.client_private_key_pem),
-      refreshToken: secretOf(retained.refresh_token),
-      scope: config.scope,
-      allowLoopback: wanted.allowLoopback(connector, config),
-    },
+    grant: renewableGrant(retained, config, wanted.allowLoopback(connector, config)),
+  };
+}
+
+function renewableGrant(retained: RetainedGrant, config: OAuth2Config, allowLoopback: boolean): RenewableGrant {
+  const jwk = retained.client_private_jwk;
+  return {
+    clientId: config.client_id,
+    clientSecret: secretOf(retained.client_secret),
+    privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
+    privateKeyPem: secretOf(retained.client_private_key_pem),
+    refreshToken: secretOf(retained.refresh_token),
+    scope: config.scope,
+    allowLoopback,
   };
 }
 

@@ -7,16 +7,16 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
-import { changeCredential, configOf, type Draft, draftOf, saveDraft } from '../../src/vault/credential.ts';
+import { type CredentialChange, changeCredential, configOf, type Draft, draftOf, saveDraft } from '../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { applyTiming } from '../../src/vault/due.ts';
-import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { foreignUseOnRefusal, foreignUseOnReplacement, noteForeignUse } from '../../src/vault/foreign-use.ts';
+import { changeGrant, grantOf } from '../../src/vault/grant.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import { ANSWER_LOST, changeHealth, type Health, REFUSED_TOO_LONG } from '../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
-import { noteSign, signOnRefused, signOnReplaced } from '../../src/vault/import-guard.ts';
 import { noteAccount } from '../../src/vault/note-account.ts';
 import { endsAtOnce } from '../../src/vault/refresh-schedule.ts';
 import type { Located } from '../../src/vault/targets.ts';
@@ -25,10 +25,10 @@ import { storeVersion } from '../../src/vault/versions.ts';
 import { finishRun, isOwn, type RunEnd, waitRun } from '../engine/run.ts';
 import type { Refreshed, RefreshFailure } from '../oauth2/answer.ts';
 import { rulesOf } from './connector-settings.ts';
-import { type FailureFacts, type Judgement, judgeFailure } from './judge-failure.ts';
+import { type FailedAttempt, type Judgement, judgeFailure } from './judge-failure.ts';
 import { isGuessed } from './learn-expiry.ts';
 import { endAsLost, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-answer.ts';
-import { type Attempt, enterRun } from './refresh-lease.ts';
+import { type Attempt, enterRun, type RunEntry } from './refresh-lease.ts';
 import { moveRevocation } from './revoke.ts';
 
 /** The transaction in which an outcome is written down. */
@@ -40,46 +40,47 @@ interface Booking {
   readonly details: EventDetails;
 }
 
+const entryOf = ({ run }: Attempt, step: string): RunEntry => ({ credentialId: run.credential_id, run: run.id, step });
+
 /** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). */
 export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refreshed): 'stored' | 'superseded' {
-  return enterRun(
-    job,
-    attempt.run.credential_id,
-    (access, located, details) => {
-      const now = job.around.clock.now();
-      const run = job.runs.get(access, attempt.run.id);
-      const { row, environment } = located;
-      const booking: Booking = { job, access, run, located, details };
-      // INVARIANT: compare-and-set on the generation that was spent. A fence that moved on while nobody stored a newer grant still
-      // stores: this pair is then the only one the provider honours (test/rotation/grants/refresh-races.test.ts). A credential deleted
-      // meanwhile stays deleted, but its grant moves on, or a restore would bring back a spent one.
-      if (row.state === 'destroyed' || row.current_version !== attempt.run.generation) {
-        return supersede(booking, run.state === 'open');
-      }
-      const next = nextVersion(row);
-      learn(booking, next, attempt, outcome);
-      const { oddity } = outcome;
-      const health = oddity === undefined ? 'ready' : 'degraded';
-      if (row.health !== 'disconnected') changeHealth(job, access, next, environment.name, health, oddity ?? null);
-      const split = splitOf(attempt, outcome, next);
-      const { resolved } = attempt;
-      applyTiming(job, next, split, now, resolved === undefined ? undefined : rulesOf(resolved, configOf(next)));
-      if (outcome.expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
-      // Called dead while this answer was on its way, perhaps with the whole family: the next refresh tells, and better soon than at a read.
-      else if (row.health === 'needs_consent') next.refresh_due_at = now;
-      // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
-      if (row.health === 'disconnected') moveRevocation(job, access, next);
-      storeVersion(job, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
-      saveDraft(job, access, environment, next);
-      const version = next.current_version;
-      const done: RunEnd = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: version };
-      if (run.state === 'open') finishRun(job, access, run, done);
-      else job.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
-      return 'stored';
-    },
-    'stored',
-    attempt.run.id,
-  );
+  return enterRun(job, entryOf(attempt, 'stored'), (access, located, details) => {
+    const now = job.platform.clock.now();
+    const run = job.runs.get(access, attempt.run.id);
+    const { row, environment } = located;
+    const booking: Booking = { job, access, run, located, details };
+    // INVARIANT: compare-and-set on the generation that was spent. A fence that moved on while nobody stored a newer grant still
+    // stores: this pair is then the only one the provider honours (test/rotation/grants/refresh-races.test.ts). A credential deleted
+    // meanwhile stays deleted, but its grant moves on, or a restore would bring back a spent one.
+    if (row.state === 'destroyed' || row.current_version !== attempt.run.generation) {
+      return supersede(booking, run.state === 'open');
+    }
+    const next = nextVersion(row);
+    learn({ job, access, draft: next, environment, details }, attempt, outcome);
+    const { oddity } = outcome;
+    const health = oddity === undefined ? 'ready' : 'degraded';
+    if (row.health !== 'disconnected') changeHealth({ job, access, draft: next, environment }, health, oddity ?? null);
+    const split = splitOf(attempt, outcome, next);
+    const { resolved } = attempt;
+    applyTiming(job, next, split, now, resolved === undefined ? undefined : rulesOf(resolved, configOf(next)));
+    planAfter(row, next, outcome, now);
+    // Disconnected while the provider thought: stays so, and it is the new pair that must be revoked.
+    if (row.health === 'disconnected') moveRevocation(job, access, next);
+    storeVersion(job, access, next, split, { origin: run.kind === 'rotation' ? 'rotation' : 'refresh', runId: run.id });
+    saveDraft(job, access, environment, next);
+    const version = next.current_version;
+    const done: RunEnd = { state: 'succeeded', step: 'stored', outcome: 'refreshed', cause: null, new_version: version };
+    if (run.state === 'open') finishRun(job, access, run, done);
+    else job.runs.journal(access, run.id, { step: 'stored', status: 'after_the_run', at: now });
+    return 'stored';
+  });
+}
+
+/** What the row was while the answer was on its way changes when the new pair is refreshed. */
+function planAfter(row: CredentialRow, next: Draft, { expiresAtMs }: Refreshed, now: number): void {
+  if (expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
+  // Called dead meanwhile, perhaps with the whole family: the next refresh tells, and better soon than at a read.
+  else if (row.health === 'needs_consent') next.refresh_due_at = now;
 }
 
 /** The facts of the version that follows; what is in it is for whoever stores it. */
@@ -89,20 +90,15 @@ function nextVersion(row: CredentialRow): Draft {
 }
 
 /** What the answer says of the grant beside its tokens; changes `next` in place. */
-function learn(
-  { job, access, located, details }: Booking,
-  next: CredentialFacts,
-  { grant, retained, resolved }: Attempt,
-  outcome: Refreshed,
-): void {
-  const environment = located.environment.name;
-  const known = grantFacts(next);
+function learn(change: CredentialChange, { grant, retained, resolved }: Attempt, outcome: Refreshed): void {
+  const { job, draft: next } = change;
+  const known = grantOf(next);
   const answered = outcome.refreshToken === undefined ? undefined : textOf(outcome.refreshToken);
   const token = answered ?? retained.refresh_token;
   const replaced = answered !== undefined && grant.refreshToken !== undefined && answered !== retained.refresh_token;
   const account = { ...known.account, ...outcome.account };
-  const now = job.around.clock.now();
-  changeGrantFacts(next, {
+  const now = job.platform.clock.now();
+  changeGrant(next, {
     refreshedAt: now,
     endedAtOnce: endedAtOnce(known.endedAtOnce, outcome, now),
     // Another token lives by its own end; where the answer tells none, nobody knows it.
@@ -110,10 +106,10 @@ function learn(
     account: Object.keys(account).length === 0 ? undefined : account,
     fingerprint: token === undefined ? undefined : grantFingerprint(job, token),
   });
-  noteAccount(job, access, next, environment, resolved?.oauth2.accountId, outcome.account, details);
-  const sign = resolved === undefined ? undefined : signOnReplaced(resolved.oauth2, known, replaced);
-  if (sign !== undefined) noteSign(job, access, next, environment, sign, details);
-  noteGrantedScope(job, access, next, environment, { scope: outcome.scope, source: 'answer' }, details);
+  noteAccount(change, resolved?.oauth2.accountId, outcome.account);
+  const sign = resolved === undefined ? undefined : foreignUseOnReplacement(resolved.oauth2, known, replaced);
+  if (sign !== undefined) noteForeignUse(change, sign);
+  noteGrantedScope(change, { scope: outcome.scope, source: 'answer' });
 }
 
 /** A guess tells nothing: whether that one has ended is yet to be asked. */
@@ -122,12 +118,12 @@ function endedAtOnce(before: number | undefined, outcome: Refreshed, now: number
   return outcome.expiresAtMs !== undefined && endsAtOnce(now, outcome.expiresAtMs) ? (before ?? 0) + 1 : undefined;
 }
 
-function splitOf(attempt: Attempt, outcome: Refreshed, next: CredentialFacts) {
+function splitOf(attempt: Attempt, outcome: Refreshed, next: CredentialRow) {
   const served: ServedGrant = {
     access_token: textOf(outcome.accessToken),
     token_type: outcome.tokenType,
     scope: outcome.scope ?? attempt.served.scope,
-    account: grantFacts(next).account,
+    account: grantOf(next).account,
   };
   const retained: RetainedGrant = {
     ...attempt.retained,
@@ -145,36 +141,30 @@ export type Booked = 'at_once' | 'later' | 'dead' | 'superseded';
 
 /** Books anything but success; a stale fence or generation books nothing against the grant. */
 export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFailure): Booked {
-  return enterRun(
-    job,
-    attempt.run.credential_id,
-    (access, located, details) => {
-      details.cause = outcome.cause;
-      recordFailure(details, codeOf(outcome));
-      const found: Booking = { job, access, run: job.runs.get(access, attempt.run.id), located, details };
-      const booking = keepRefreshToken(found, attempt, outcome);
-      const { run } = booking;
-      const isOurs = isOwn(run, attempt.run);
-      if (!isOurs || booking.located.row.current_version !== run.generation) return supersede(booking, isOurs);
-      return settle(booking, attempt, outcome);
-    },
-    'failed',
-    attempt.run.id,
-  );
+  return enterRun(job, entryOf(attempt, 'failed'), (access, located, details) => {
+    details.cause = outcome.cause;
+    recordFailure(details, codeOf(outcome));
+    const found: Booking = { job, access, run: job.runs.get(access, attempt.run.id), located, details };
+    const booking = keepRefreshToken(found, attempt, outcome);
+    const { run } = booking;
+    const isOurs = isOwn(run, attempt.run);
+    if (!isOurs || booking.located.row.current_version !== run.generation) return supersede(booking, isOurs);
+    return bookJudged(booking, attempt, outcome);
+  });
 }
 
 /** Writes down what the failure is judged to mean. */
-function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
+function bookJudged(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
   const { job, access, run, located, details } = booking;
-  const facts = factsOf(booking, attempt);
+  const failed = failedAttempt(booking, attempt);
   const evidence = evidenceOf(outcome);
-  const at = job.around.clock.now();
+  const at = job.platform.clock.now();
   if (outcome.kind === 'refused' && !outcome.recognised)
     job.runs.journal(access, run.id, { step: UNKNOWN_WORDS, status: outcome.cause, at });
-  const judged = judgeFailure(outcome, facts);
+  const judged = judgeFailure(outcome, failed);
   switch (judged.kind) {
     case 'withdrawn':
-      withdraw(booking, facts.doubted);
+      withdraw(booking, failed.doubted);
       return 'at_once';
     case 'again':
       retryLater(booking, judged, outcome.cause, evidence);
@@ -183,8 +173,8 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
       details.cause = judged.lost ? ANSWER_LOST : judged.cause;
       if (judged.lost) {
         job.runs.journal(access, run.id, { step: 'answer_lost', status: outcome.cause, at });
-        endAsLost(job, access, { ...run, lost_answers: facts.lostBefore + 1 }, located, evidence);
-      } else endAsDead(booking, judged.cause, facts.doubted, evidence);
+        endAsLost(job, access, { ...run, lost_answers: failed.lostBefore + 1 }, located, evidence);
+      } else endAsDead(booking, judged.cause, failed.doubted, evidence);
       return 'dead';
   }
 }
@@ -192,8 +182,11 @@ function settle(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Bo
 /** The step of a journal at which a provider refused in words that no table knows. */
 const UNKNOWN_WORDS = 'unknown_words';
 
-function factsOf({ job, access, run, located }: Booking, { resolved, served, doubted, ...attempt }: Attempt): FailureFacts {
-  const now = job.around.clock.now();
+function failedAttempt(
+  { job, access, run, located }: Booking,
+  { resolved, served, doubted, ...attempt }: Attempt,
+): FailedAttempt {
+  const now = job.platform.clock.now();
   const { value_expires_at: endsAt } = located.row;
   const lost = (count: number) => lostAnswersOf(job, access, run, located, count);
   const refusedAt = job.runs.firstStepAt(access, run.id, UNKNOWN_WORDS);
@@ -208,10 +201,10 @@ function factsOf({ job, access, run, located }: Booking, { resolved, served, dou
     lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
     failingForMs: Math.max(0, now - run.started_at),
     // A person must bring back what this ends: a clock that jumped has not proved that so much time has passed.
-    refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.around.clock.provenAt() - refusedAt),
+    refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.platform.clock.provenAt() - refusedAt),
     maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
-    fraction: job.around.entropy.fraction(),
+    fraction: job.platform.entropy.fraction(),
   };
 }
 
@@ -226,9 +219,9 @@ function keepRefreshToken(booking: Booking, { run: leased, retained, served }: A
   if (row.current_version !== leased.generation || row.state === 'destroyed') return booking;
   const refreshToken = textOf(outcome.refreshToken);
   if (refreshToken === retained.refresh_token) return booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const next = nextVersion(row);
-  changeGrantFacts(next, {
+  changeGrant(next, {
     refreshedAt: now,
     fingerprint: grantFingerprint(job, refreshToken),
     refreshTokenExpiresAt: undefined,
@@ -274,7 +267,7 @@ function supersede({ job, access, run, details }: Booking, ends: boolean): 'supe
 
 /** The lease had lapsed before anything left: as if the attempt had never been. */
 function withdraw({ job, access, run }: Booking, doubted: boolean): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const step = doubted ? 'answer_lost' : 'waiting';
   const attempts = run.attempts - 1;
   waitRun(job, access, { ...run, step, attempts }, { step: 'withdrawn', status: 'lease_lapsed', nextAttemptAt: now });
@@ -284,9 +277,9 @@ function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: 
   const { job, access, run, located, details } = booking;
   // A token that one of our own sends may have spent, or a refusal that nobody understands, is no sign of anybody else.
   const unclear = doubted || cause === REFUSED_TOO_LONG;
-  const sign = unclear ? undefined : signOnRefused(grantFacts(located.row), job.around.clock.now());
-  change(booking, 'needs_consent', cause, (next) => {
-    if (sign !== undefined) noteSign(job, access, next, located.environment.name, sign, details);
+  const sign = unclear ? undefined : foreignUseOnRefusal(grantOf(located.row), job.platform.clock.now());
+  change(booking, 'needs_consent', cause, (draft) => {
+    if (sign !== undefined) noteForeignUse({ job, access, draft, environment: located.environment, details }, sign);
   });
   finishRun(job, access, run, { state: 'failed', step: 'failed', outcome: 'dead', cause }, evidence);
 }
@@ -298,7 +291,7 @@ function retryLater(
   evidence: string | null,
 ): void {
   const { job, access, run, located } = booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const step = mayBeSpent ? 'answer_lost' : 'waiting';
   const onward = { ...run, step, lost_answers: lostAnswers, outcome: classed, cause };
   waitRun(job, access, onward, { step, status: cause, nextAttemptAt: now + afterMs, evidence });
@@ -309,12 +302,12 @@ function change(
   { job, access, located: { row, environment } }: Booking,
   health: Health,
   cause: string,
-  also: (next: CredentialFacts) => void = () => {},
+  also: (next: CredentialRow) => void = () => {},
 ): void {
   if (row.health === health && row.health_cause === cause) return;
   if (row.health === 'disconnected') return;
   changeCredential(job, access, { environment, row }, (draft) => {
     also(draft);
-    changeHealth(job, access, draft, environment.name, health, cause);
+    changeHealth({ job, access, draft, environment }, health, cause);
   });
 }

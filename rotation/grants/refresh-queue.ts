@@ -29,7 +29,7 @@ export class DueRefreshes {
     let refreshed = await this.#storedAhead(refresh);
     // Each pass looks anew, so that what became due at another provider meanwhile has its turn; the next tick is a second away.
     for (let passes = 0; passes < PASSES_MAX; passes++) {
-      const now = vault.around.clock.now();
+      const now = vault.platform.clock.now();
       const due = vault.lookup('scheduler', (lookup, { runs }) => runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
       const done = await inTurns(due, refresh, LIMITS.dueWorkBatchRows);
       refreshed += done;
@@ -41,7 +41,7 @@ export class DueRefreshes {
   /** What the clock was before the first pass nobody knows; afterwards only one that was put back makes every grant worth a look. */
   #storedAhead(refresh: (id: string) => Promise<Turn>): Promise<number> {
     const vault = this.#vault;
-    const now = vault.around.clock.now();
+    const now = vault.platform.clock.now();
     if (now < this.#latestMs - LIMITS.clockSkewMs) this.#putBack = true;
     this.#latestMs = now;
     if (!this.#putBack) return Promise.resolve(0);

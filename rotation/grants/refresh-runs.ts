@@ -77,7 +77,7 @@ export class RefreshEngine implements Refresher {
     this.#o = options;
     this.#due = new DueRefreshes(options.vault);
     this.#resolved = new ResolvedConnectors(options.connectors);
-    this.#gate = options.gate ?? new ProviderGate(options.vault.around.clock);
+    this.#gate = options.gate ?? new ProviderGate(options.vault.platform.clock);
     void this.#recover();
   }
 
@@ -147,7 +147,7 @@ export class RefreshEngine implements Refresher {
   #refuseDead(job: TenantJob, access: WriteAccess, row: CredentialRow): void {
     if (!mayBeTriedAgain(row.health_cause)) fail('needs_consent', whyDead(row));
     const endedAt = job.runs.requestEndedAt(access, row.id);
-    const since = endedAt === undefined ? undefined : job.around.clock.now() - endedAt;
+    const since = endedAt === undefined ? undefined : job.platform.clock.now() - endedAt;
     if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
       fail('needs_consent', 'the kept tokens were tried less than half a minute ago: connect the account again, or try later');
   }
@@ -221,7 +221,7 @@ export class RefreshEngine implements Refresher {
       if (admission.kind === 'go') {
         const { afterMs } = admission;
         if (afterMs > 0)
-          await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.around.clock.now(), afterMs) : afterMs);
+          await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.platform.clock.now(), afterMs) : afterMs);
         return this.#stopping ? { heldForMs: LIMITS.stoppingAgainMs } : undefined;
       }
       // A reader waits for the next moment at which the provider may be back; nobody waits with the schedule.
@@ -255,7 +255,7 @@ export class RefreshEngine implements Refresher {
         }),
       call: (attempt) => this.#call(attempt),
       mustBeKept: holdsTokens,
-      settle: (job, attempt, outcome) => {
+      book: (job, attempt, outcome) => {
         if (outcome.kind !== 'refreshed') return bookFailure(job, attempt, outcome);
         guessed = isGuessed(outcome);
         return storeRefreshed(job, attempt, outcome);
@@ -273,7 +273,7 @@ export class RefreshEngine implements Refresher {
     const { tokenEndpoint } = resolved.oauth2;
     const way = boundEgress(egress, resolved);
     const guarded: Egress = { send: (request) => way.send({ ...request, mayLeave: () => holdsLease(vault, attempt) }) };
-    const outcome = await renewGrant(resolved.oauth2, grant, guarded, vault.around.clock, doubted);
+    const outcome = await renewGrant(resolved.oauth2, grant, guarded, vault.platform.clock, doubted);
     this.#gate.report(tokenEndpoint, reportOf(outcome));
     return outcome;
   }
@@ -317,8 +317,8 @@ const POINTS: CallPoints = {
   begun: 'refresh.after-intent',
   before: 'refresh.before-call',
   after: 'refresh.after-call',
-  settling: 'refresh.before-store',
-  settled: 'refresh.after-store',
+  booking: 'refresh.before-store',
+  booked: 'refresh.after-store',
 };
 
 function holdsTokens(outcome: RefreshOutcome): boolean {

@@ -1,12 +1,13 @@
 // Looks at each grant now and then: keeps the day it ends, and tells 30, 7 and 1 days before, once each.
 // It must never warn of a day that the next planned refresh puts off, nor write a row or an event that says nothing new to anyone.
 
-import { raiseAlert } from '../../src/alerts/raise-alert.ts';
+import { type AlertDetails, type AlertKind, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { saveUnseen } from '../../src/vault/credential.ts';
-import { changeGrantFacts, type GrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { changeGrant, type Grant, grantOf } from '../../src/vault/grant.ts';
 import { foundCredential } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
@@ -19,7 +20,7 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Reviews what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
 export async function reviewDue(ports: DueWorkPorts): Promise<number> {
   const { vault, connectors } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const { due, forecasts } = vault.lookup('review', (lookup, view) => ({
     due: view.forecasts.dueForReview(lookup, now, LIMITS.dueWorkBatchRows),
     forecasts: new GrantForecasts(view, connectors),
@@ -34,38 +35,37 @@ export async function reviewDue(ports: DueWorkPorts): Promise<number> {
 function forgetOldAlerts(job: TenantJob, now: number): void {
   job.door.keepBooks('purge', (access) => {
     const before = now - LIMITS.alertsKeepMs;
-    if (job.around.clock.isSteady() && job.alerts.hasAlertBefore(access, before))
+    if (job.platform.clock.isSteady() && job.alerts.hasAlertBefore(access, before))
       job.alerts.purge(access, before, LIMITS.dueWorkBatchRows);
   });
 }
 
 function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const { located, next, notices, isBack } = job.door.keepBooks('review', (access) => {
     const row = job.credentials.byId(access, id);
     const environment = job.credentials.environmentById(access, row.environment_id);
-    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.around.entropy.fraction());
+    const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.platform.entropy.fraction());
     // Only days moved: nobody did anything, so there is no event.
-    const isBack = grantFacts(row).noticedDays === 0 && grantFacts(reviewed.next).noticedDays !== 0;
+    const isBack = grantOf(row).noticedDays === 0 && grantOf(reviewed.next).noticedDays !== 0;
     if (reviewed.notices.length === 0 && !isBack) saveUnseen(job, access, environment, reviewed.next);
     return { located: { row, environment }, isBack, ...reviewed };
   });
   if (notices.length === 0 && !isBack) return;
-  const environment = located.environment.name;
+  const tell = (access: WriteAccess, kind: AlertKind, told: AlertDetails) =>
+    raiseAlert(job, access, { credential: next, environment: located.environment, kind, details: told });
   job.door.enterAsSystem(
     'review',
     'credential.review',
     () => foundCredential(job, located.environment, located.row),
     (access, _subject, details) => {
       if (isBack) {
-        const facts = { before: 'expired', cause: null, since: toTimestamp(now) };
-        details.alert = raiseAlert(job, access, next, environment, 'credential.ready', facts);
+        details.alert = tell(access, 'credential.ready', { before: 'expired', cause: null, since: toTimestamp(now) });
       }
       for (const { endsAt, cause, certain, remedy } of notices) {
         const ends_at = toTimestamp(endsAt);
-        const facts = { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy };
         const kind = cause === 'end_date' && endsAt <= now ? 'credential.expired' : 'credential.ends_soon';
-        details.alert = raiseAlert(job, access, next, environment, kind, facts);
+        details.alert = tell(access, kind, { ends_at, days_left: daysLeft(endsAt, now), cause, certain, remedy });
         details.cause = cause;
         details.ends_at = ends_at;
       }
@@ -75,15 +75,15 @@ function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
 }
 
 interface Reviewed {
-  readonly next: CredentialFacts;
+  readonly next: CredentialRow;
   /** What must be told now. */
   readonly notices: readonly End[];
 }
 
 /** The row after a look at it. Its revision stays: nothing changed that a reader had from it. */
-function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fraction: number): Reviewed {
-  const next: CredentialFacts = { ...row };
-  const before = grantFacts(row);
+function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, fraction: number): Reviewed {
+  const next: CredentialRow = { ...row };
+  const before = grantOf(row);
   const { forecast } = found;
   if (!mayEnd(row)) {
     // What brings it back to life plans the next review.
@@ -106,7 +106,7 @@ function reviewedRow(row: CredentialFacts, found: GrantForecast, now: number, fr
     notices.push(threat);
   const end = { cause: forecast.cause, certain: forecast.certain };
   if (before.noticedDays !== reached || before.end?.cause !== end.cause || before.end.certain !== end.certain)
-    changeGrantFacts(next, { end, noticedDays: reached });
+    changeGrant(next, { end, noticedDays: reached });
   return { next, notices };
 }
 
@@ -115,14 +115,13 @@ function noticeDaysOf(threat: End | undefined): readonly number[] {
   return threat?.cause === 'end_date' ? [...LIMITS.noticeDays, 0] : LIMITS.noticeDays;
 }
 
-function forget(next: CredentialFacts, before: GrantFacts): void {
+function forget(next: CredentialRow, before: Grant): void {
   next.grant_ends_at = null;
-  if (before.end !== undefined || before.noticedDays !== undefined)
-    changeGrantFacts(next, { end: undefined, noticedDays: undefined });
+  if (before.end !== undefined || before.noticedDays !== undefined) changeGrant(next, { end: undefined, noticedDays: undefined });
 }
 
 /** While refreshes work, the next one comes before the day. */
-function isPutOff(row: CredentialFacts, end: End): boolean {
+function isPutOff(row: CredentialRow, end: End): boolean {
   return end.isMovedByRefresh && row.health === 'ready' && row.refresh_due_at !== null && row.refresh_due_at < end.endsAt;
 }
 

@@ -7,7 +7,7 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { foundCredential, type Located } from '../../src/vault/targets.ts';
@@ -32,7 +32,7 @@ interface Attempt extends BoundGrant {
 /** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
 export async function revokeDue(ports: LeasePorts): Promise<number> {
   const { vault } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const due = vault.lookup('revoke', (lookup, view) => view.runs.dueForRevocation(lookup, now, LIMITS.dueWorkBatchRows));
   await inPool(due, LIMITS.providerCallsAtOnce, (runId) => revokeOne(ports, runId));
   return due.length;
@@ -53,10 +53,10 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
     },
     call: async (attempt) => {
       const { spec, resolved, tokens, egress } = attempt;
-      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.around.clock);
+      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.platform.clock);
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
-    settle: (job, attempt, called) => {
+    book: (job, attempt, called) => {
       book(job, attempt.run, called);
       return 'done';
     },
@@ -68,7 +68,7 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
 async function prove(vault: TenantVault, { resolved, tokens, egress }: Attempt): Promise<Verdict | undefined> {
   const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
   if (resolved.probe === undefined || accessToken === undefined) return undefined;
-  if (endsAt !== null && endsAt <= vault.around.clock.now()) return undefined;
+  if (endsAt !== null && endsAt <= vault.platform.clock.now()) return undefined;
   return (await askProbe(resolved.probe, resolved.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
 }
 
@@ -96,7 +96,7 @@ function enterRevoke<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) 
 
 function findDue(job: TenantJob, lookup: Lookup, runId: string): RunRow | undefined {
   const run = job.runs.find(lookup, runId);
-  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.around.clock.now();
+  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.platform.clock.now();
   return isDue ? run : undefined;
 }
 
@@ -169,15 +169,15 @@ interface Failure {
 
 function retryLater(booking: Booking, { cause, retryAfterSeconds = 0 }: Failure): void {
   const { job, access, run } = booking;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const giveUpAt = run.started_at + LIMITS.revokeGiveUpMs;
-  if (job.around.clock.provenAt() >= giveUpAt) {
+  if (job.platform.clock.provenAt() >= giveUpAt) {
     end(booking, 'given_up', cause);
     return;
   }
   if (run.cause === null) alertExposed(booking, cause);
   note(booking, 'failed', run.attempts, cause);
-  const grown = backOffMs(BACK_OFF, run.attempts, job.around.entropy.fraction());
+  const grown = backOffMs(BACK_OFF, run.attempts, job.platform.entropy.fraction());
   const nextAttemptAt = retryAt(now, Math.max(grown, Math.min(retryAfterSeconds * 1_000, LIMITS.refreshWaitMaxMs)), giveUpAt);
   waitRun(job, access, { ...run, step: 'waiting', cause }, { step: 'failed', status: cause, nextAttemptAt });
   touch(booking);
@@ -194,7 +194,8 @@ function end(booking: Booking, outcome: RunOutcome, cause: string | null): void 
 
 /** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
 function alertExposed({ job, access, run, located: { environment, row } }: Booking, cause: string): void {
-  raiseAlert(job, access, row, environment.name, 'credential.exposed', { cause, since: toTimestamp(run.started_at) });
+  const details = { cause, since: toTimestamp(run.started_at) };
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.exposed', details });
 }
 
 /** Whoever holds the credential by its revision sees that its revocation moved on. */
@@ -221,7 +222,7 @@ export interface Spared {
 export function openRevocation(
   job: TenantJob,
   access: WriteAccess,
-  { id, current_version: generation }: CredentialFacts,
+  { id, current_version: generation }: CredentialRow,
   spared: Spared | undefined,
 ): RunRow {
   const run = openRun(job, access, { credentialId: id, kind: 'revocation', trigger: 'request', generation });
@@ -230,7 +231,7 @@ export function openRevocation(
 }
 
 /** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves `next`. */
-export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialFacts): void {
+export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialRow): void {
   next.refresh_due_at = null;
   const last = job.runs.lastRevocation(access, next.id, next.previous_version ?? 0);
   if (last === undefined || (last.state !== 'open' && last.outcome !== 'revoked')) return;

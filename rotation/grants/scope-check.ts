@@ -5,11 +5,11 @@ import { isInForce } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { configOf, draftOf, saveDraft, saveUnseen } from '../../src/vault/credential.ts';
-import { changeGrantFacts, grantFacts } from '../../src/vault/grant-facts.ts';
+import { foreignUseOnDeadToken, isWatched, noteForeignUse } from '../../src/vault/foreign-use.ts';
+import { changeGrant, grantOf } from '../../src/vault/grant.ts';
 import { noteGrantedScope } from '../../src/vault/grant-scopes.ts';
-import { isWatched, noteSign, signOnTokenDead } from '../../src/vault/import-guard.ts';
 import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { findConnector, type OAuthConnector } from '../connector.ts';
@@ -27,7 +27,7 @@ const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
 
 /** Looks at each of these in turn, as long as `budgetMs` lasts: the rest has its turn with its next review. Never throws for one of them. */
 export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: readonly string[]): Promise<void> {
-  const { clock } = ports.vault.around;
+  const { clock } = ports.vault.platform;
   const stopAtMs = clock.now() + LIMITS.providerTimeoutMs;
   await inPool(credentialIds, LIMITS.providerCallsAtOnce, async (id) => {
     if (clock.now() >= stopAtMs) return 'stop';
@@ -53,7 +53,7 @@ export async function readGrantedScope(ports: DueWorkPorts, credentialId: string
       return look === undefined ? { kind: 'stop', as: undefined } : { kind: 'go', attempt: look };
     },
     call: (look) => read(ports, look),
-    settle: (job, look, reading) => book(job, look, reading),
+    book: (job, look, reading) => book(job, look, reading),
     release: ({ tokens }) => wipeTokens(tokens),
   });
 }
@@ -63,21 +63,21 @@ export const REVIEW_POINTS: CallPoints = { before: 'review.before-call', after: 
 async function read({ vault }: DueWorkPorts, look: Look): Promise<ScopeReading> {
   const { resolved, connector, tokens, egress, accessToken } = look;
   const { client } = tokens;
-  const { clock } = vault.around;
+  const { clock } = vault.platform;
   const reading = await readGrantedScopes(resolved, connector.scopes ?? [], accessToken, client, egress, clock);
   if (reading.verdict !== undefined || resolved.probe === undefined || !isGuarded(look)) return reading;
   const { verdict } = await askProbe(resolved.probe, resolved.hosts, accessToken, egress, client.allowLoopback);
   return { ...reading, verdict };
 }
 
-const isGuarded = ({ located }: Look): boolean => grantFacts(located.row).importedAt !== undefined;
+const isGuarded = ({ located }: Look): boolean => grantOf(located.row).importedAt !== undefined;
 
-function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
+function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
   if (!isLiveGrant(row)) return false;
-  const now = ports.vault.around.clock.now();
+  const now = ports.vault.platform.clock.now();
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
-  const facts = grantFacts(row);
+  const facts = grantOf(row);
   const since = Math.max(facts.consentedAt ?? 0, facts.importedAt ?? 0);
   if (facts.lookedAt !== undefined && facts.lookedAt >= since && isInForce(facts.lookedAt, facts.lookedAt + LOOK_EVERY_MS, now))
     return false;
@@ -85,9 +85,9 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialFacts): boolean {
 }
 
 /** Where workflows say what they need, the answer did not tell what they got, and something else can. */
-function readsScopes(ports: EnginePorts, row: CredentialFacts, connector: OAuthConnector | undefined): boolean {
+function readsScopes(ports: EnginePorts, row: CredentialRow, connector: OAuthConnector | undefined): boolean {
   const { workflows = [] } = configOf(row);
-  const isTold = grantFacts(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
+  const isTold = grantOf(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
   if (workflows.length === 0 || isTold || connector?.scopes === undefined) return false;
   const resolved = resolvedOrNot(ports, row);
   return resolved !== undefined && connector.scopes.some((source) => canTell(resolved, source));
@@ -112,11 +112,11 @@ function begin(ports: JobPorts, credentialId: string): Look | undefined {
 function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): void {
   const { row, environment } = locate(job, look.located.row.id);
   if (row.current_version !== look.located.row.current_version || !isLiveGrant(row)) return;
-  const now = job.around.clock.now();
-  const sign = verdict === 'rejected' ? signOnTokenDead(grantFacts(row), row.value_expires_at, now) : undefined;
+  const now = job.platform.clock.now();
+  const sign = verdict === 'rejected' ? foreignUseOnDeadToken(grantOf(row), row.value_expires_at, now) : undefined;
   const next = draftOf(row);
-  changeGrantFacts(next, { lookedAt: now });
-  const known = grantFacts(row);
+  changeGrant(next, { lookedAt: now });
+  const known = grantOf(row);
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
     // Nothing that anyone could see changed: no event.
@@ -125,10 +125,11 @@ function book(job: TenantJob, look: Look, { granted, verdict }: ScopeReading): v
   }
   enterReview(job, { row, environment }, (access, details) => {
     details.step = isNew ? 'scopes_read' : 'token_refused';
-    if (sign !== undefined) noteSign(job, access, next, environment.name, sign, details);
+    const change = { job, access, draft: next, environment, details };
+    if (sign !== undefined) noteForeignUse(change, sign);
     if (granted !== undefined) {
       const noted = { ...granted, alwaysScopes: look.resolved.consent?.alwaysScopes };
-      noteGrantedScope(job, access, next, environment.name, noted, details);
+      noteGrantedScope(change, noted);
     }
     saveDraft(job, access, environment, next);
   });

@@ -37,7 +37,7 @@ interface Attempt {
 /** Tries what is due, all webhooks at once; answers how many were due. What failed on our side is thrown when all had their turn. */
 export async function deliverDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const due = vault.lookup('webhooks', (lookup, view) => view.alerts.dueDeliveries(lookup, now, LIMITS.dueWorkBatchRows));
   const queues = [...Map.groupBy(due, ({ webhook_id }) => webhook_id).values()];
   sumOf(await Promise.allSettled(queues.map((queue) => deliverQueue(ports, queue, now + LIMITS.webhookTimeoutMs))));
@@ -46,7 +46,7 @@ export async function deliverDue(ports: DueWorkPorts): Promise<number> {
 
 /** One after the other, what was tried least first, so that one rejected alert cannot block the rest. */
 function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], stopAtMs: number): Promise<number> {
-  const { clock } = ports.vault.around;
+  const { clock } = ports.vault.platform;
   const tries = Math.max(...queue.map(({ attempts }) => attempts)) + 1;
   const fewestFirst = queue.toSorted((a, b) => a.attempts - b.attempts);
   // A slow receiver must not keep this tenant's refreshes waiting: the rest is still due, and those come first then (RO-16).
@@ -63,7 +63,7 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: (attempt) => call(ports, attempt, tries),
-    settle: (job, { delivery }, outcome) => {
+    book: (job, { delivery }, outcome) => {
       book(job, delivery, outcome);
       return outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown) ? 'stop' : 'done';
     },
@@ -74,7 +74,7 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
 function begin(ports: JobPorts, id: string): Attempt | undefined {
   const { job } = ports;
   return job.door.keepBooks('delivery', (access) => {
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     const row = job.alerts.findDelivery(access, id);
     if (row?.state !== 'waiting' || row.next_attempt_at === null || row.next_attempt_at > now) return undefined;
     const delivery = { ...row, attempts: row.attempts + 1, next_attempt_at: now + 2 * LIMITS.webhookTimeoutMs };
@@ -97,7 +97,7 @@ function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Egr
   const url = URL.parse(webhook?.url ?? '');
   if (alert === undefined || webhook === undefined || url === null) return undefined;
   const body = new TextEncoder().encode(JSON.stringify(messageOf(job, alert)));
-  const seconds = Math.floor(job.around.clock.now() / 1_000);
+  const seconds = Math.floor(job.platform.clock.now() / 1_000);
   return {
     url: webhook.url,
     method: 'POST',
@@ -128,7 +128,7 @@ export function signMessage(key: KeyObject, id: string, atSeconds: number, body:
 }
 
 async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: number): Promise<Outcome> {
-  const waitMs = Math.round(backOffMs(BACK_OFF, Math.max(tries, delivery.attempts), ports.vault.around.entropy.fraction()));
+  const waitMs = Math.round(backOffMs(BACK_OFF, Math.max(tries, delivery.attempts), ports.vault.platform.entropy.fraction()));
   if (request === undefined) return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: true };
   try {
     const { status, headers, body } = await ports.egress.send(request);
@@ -150,12 +150,12 @@ const BACK_OFF: BackOff = { baseMs: LIMITS.webhookBackoffBaseMs, maxMs: LIMITS.w
 
 /** One event for a final outcome, none for an attempt that will be repeated. */
 function book(job: TenantJob, attempted: DeliveryRow, outcome: Outcome): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const found = job.door.lookup('webhooks', (access) => job.alerts.findDelivery(access, attempted.id));
   // Its webhook may have been deleted, or another attempt begun, while the receiver thought.
   if (found?.state !== 'waiting' || found.attempts !== attempted.attempts) return;
   job.dueChanged();
-  const isLast = attempted.created_at <= job.around.clock.provenAt() - LIMITS.webhookGiveUpMs;
+  const isLast = attempted.created_at <= job.platform.clock.provenAt() - LIMITS.webhookGiveUpMs;
   if (outcome.kind === 'failed' && !isLast) {
     retryLater(job, attempted, outcome, now);
     return;
@@ -198,7 +198,7 @@ function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, out
   const cause = outcome.kind === 'delivered' ? null : outcome.cause;
   job.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
   if (outcome.kind === 'delivered' || !outcome.endpointDown) return 1;
-  const madeBefore = job.around.clock.provenAt() - LIMITS.webhookGiveUpMs + 1;
+  const madeBefore = job.platform.clock.provenAt() - LIMITS.webhookGiveUpMs + 1;
   return 1 + job.alerts.giveUp(access, webhook_id, outcome.cause, now, madeBefore);
 }
 

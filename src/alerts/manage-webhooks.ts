@@ -6,7 +6,7 @@ import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
-import type { WebhookFacts, WebhookRow } from '../cell/alerts.ts';
+import type { Webhook, WebhookRow } from '../cell/alerts.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { hmacSha256, type KeyObject, secretKey } from '../crypto/primitives.ts';
 import { tenantTarget } from '../vault/targets.ts';
@@ -22,7 +22,7 @@ export interface CreateWebhookInput {
 }
 
 export interface CreatedWebhook {
-  readonly row: WebhookFacts;
+  readonly row: Webhook;
   /** `whsec_<base64>`, as Standard Webhooks 1.0.0 writes it. */
   readonly secret: SecretValue;
 }
@@ -37,11 +37,11 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
       const url = checkedUrl(input.url, input.allowLoopback);
       if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
         fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
-      const row: WebhookFacts = {
-        id: newId('webhook', job.around.entropy),
+      const row: Webhook = {
+        id: newId('webhook', job.platform.entropy),
         url,
         kinds: JSON.stringify([...new Set(input.kinds)]),
-        created_at: job.around.clock.now(),
+        created_at: job.platform.clock.now(),
         created_by: access.principalId,
         deleted_at: null,
         url_bound: 1,
@@ -109,13 +109,13 @@ export function deleteWebhook(job: TenantJob, caller: Caller, id: string): Webho
 
 /** Returns how many deliveries were waiting. Inside a use case. */
 export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow, cause: string): number {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.alerts.deleteWebhook(access, row, now);
   job.dueChanged();
   return job.alerts.giveUp(access, row.id, cause, now);
 }
 
-type KeySource = Pick<WebhookFacts, 'id' | 'url' | 'url_bound'>;
+type KeySource = Pick<Webhook, 'id' | 'url' | 'url_bound'>;
 
 /** The key that signs what is sent to one webhook. Derived, so that no copy of a database holds it. */
 export function webhookKey(job: TenantJob, webhook: KeySource): KeyObject {
@@ -130,7 +130,7 @@ function keyBytes(job: TenantJob, { id, url, url_bound }: KeySource): Uint8Array
   const version = url_bound === 1 ? 'keyturn-webhook-v2' : 'keyturn-webhook-v1';
   const context = new FrameWriter().text(version).text(job.tenant.id).text(id);
   if (url_bound === 1) context.text(url);
-  return hmacSha256(job.around.root.subkey('webhook'), context.peek());
+  return hmacSha256(job.platform.root.subkey('webhook'), context.peek());
 }
 
 function shownSecret(job: TenantJob, webhook: KeySource): SecretValue {

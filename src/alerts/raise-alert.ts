@@ -4,7 +4,7 @@ import type { Clock, Entropy } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { AlertRow, AlertStore } from '../cell/alerts.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { sha256OfText } from '../crypto/primitives.ts';
 
 export const ALERT_KINDS = [
@@ -25,31 +25,35 @@ export const ALERT_KINDS = [
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
 /** Facts of an alert: words of ours, numbers and instants. */
-export type AlertFacts = Readonly<Record<string, string | number | boolean | null>>;
+export type AlertDetails = Readonly<Record<string, string | number | boolean | null>>;
 
 /** What of a tenant's vault an alert needs. */
 export interface AlertingVault {
   readonly alerts: AlertStore;
-  readonly around: { readonly clock: Clock; readonly entropy: Entropy };
+  readonly platform: { readonly clock: Clock; readonly entropy: Entropy };
   dueChanged(): void;
 }
 
-/** Stores the alert and a delivery for each webhook that wants its kind. */
+export interface CredentialAlert {
+  readonly credential: Pick<CredentialRow, 'id' | 'name' | 'connector'>;
+  readonly environment: { readonly name: string };
+  readonly kind: AlertKind;
+  readonly details: AlertDetails;
+}
+
+/** Stores the alert and a delivery for each webhook that wants its kind. Returns its id. */
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,
-  row: Pick<CredentialFacts, 'id' | 'name' | 'connector'>,
-  environment: string,
-  kind: AlertKind,
-  facts: AlertFacts,
+  { credential, environment, kind, details }: CredentialAlert,
 ): string {
-  const told = { environment, name: row.name, connector: row.connector, ...facts };
-  const id = newId('alert', vault.around.entropy);
-  return storeAlert(vault, access, { id, kind, credential_id: row.id, facts: JSON.stringify(told) });
+  const told = { environment: environment.name, name: credential.name, connector: credential.connector, ...details };
+  const id = newId('alert', vault.platform.entropy);
+  return storeAlert(vault, access, { id, kind, credential_id: credential.id, facts: JSON.stringify(told) });
 }
 
 /** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */
-export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
+export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
   const text = JSON.stringify(facts);
   const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
   if (vault.alerts.has(access, id)) return;
@@ -57,18 +61,18 @@ export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, fact
 }
 
 /** As `raiseAlert`, about the machine's clock. */
-export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertFacts): void {
-  const id = newId('alert', vault.around.entropy);
+export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
+  const id = newId('alert', vault.platform.entropy);
   storeAlert(vault, access, { id, kind: 'clock.jumped', credential_id: null, facts: JSON.stringify(facts) });
 }
 
 function storeAlert(vault: AlertingVault, access: WriteAccess, alert: Omit<AlertRow, 'at'>): string {
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const { id } = alert;
   vault.alerts.insert(access, { at: now, ...alert });
   for (const webhookId of vault.alerts.webhooksFor(access, alert.kind)) {
     vault.alerts.insertDelivery(access, {
-      id: newId('delivery', vault.around.entropy),
+      id: newId('delivery', vault.platform.entropy),
       webhook_id: webhookId,
       alert_id: id,
       state: 'waiting',
@@ -90,13 +94,14 @@ export interface ToldAlert {
   readonly at: number;
   /** Null for an alert that is about no credential. */
   readonly credential: { readonly id: string; readonly environment: string; readonly name: string } | null;
-  readonly facts: AlertFacts;
+  readonly facts: AlertDetails;
 }
 
 export function toldAlert(row: AlertRow): ToldAlert {
   const { id: alertId, kind, at } = row;
-  if (row.credential_id === null) return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertFacts };
-  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertFacts;
+  if (row.credential_id === null)
+    return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertDetails };
+  const { environment, name, ...facts } = JSON.parse(row.facts) as AlertDetails;
   const credential = { id: row.credential_id, environment: String(environment), name: String(name) };
   return { id: alertId, kind, at, credential, facts };
 }

@@ -2,7 +2,7 @@
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { BlockFacts, CheckpointRow, LogBlock, LogRows } from '../cell/log-rows.ts';
+import type { BlockSummary, CheckpointRow, LogBlock, LogRows } from '../cell/log-rows.ts';
 import type { AuditEvent } from './event.ts';
 import { type IndexRange, lineBytes } from './export-lines.ts';
 
@@ -101,7 +101,7 @@ function readable(line: Buffer): AuditEvent | undefined {
 }
 
 /** As many of the blocks as one turn may look at, and at least one. */
-function turnOf(blocks: readonly BlockFacts[]): BlockFacts[] {
+function turnOf(blocks: readonly BlockSummary[]): BlockSummary[] {
   let bytes = 0;
   const end = blocks.findIndex((block, i) => {
     bytes += block.size;
@@ -247,7 +247,7 @@ export class AuditReader {
     return { lines, events, nextIndex: blocks.length === 0 ? toSize : nextIndex };
   }
 
-  #bytesOf(access: Lookup, block: BlockFacts): Buffer {
+  #bytesOf(access: Lookup, block: BlockSummary): Buffer {
     const bytes = this.#rows.bytesOf(access, block.first_index);
     return bytes === undefined ? Buffer.alloc(0) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }

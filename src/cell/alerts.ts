@@ -14,7 +14,7 @@ export interface AlertRow {
   at: number;
 }
 
-export interface WebhookFacts {
+export interface Webhook {
   id: string;
   url: string;
   /** JSON array of alert kinds; empty means all there are and all there will be. */
@@ -25,7 +25,7 @@ export interface WebhookFacts {
   /** Whether the secret is derived from the URL, too. 0: a webhook of an older build, whose receiver knows the old secret. */
   url_bound: 0 | 1;
 }
-export type WebhookRow = WebhookFacts & Sealed;
+export type WebhookRow = Webhook & Sealed;
 
 export interface DeliveryRow {
   id: string;
@@ -118,7 +118,7 @@ export class AlertStore {
 
   // ---- webhooks
 
-  insertWebhook(access: WriteAccess, row: WebhookFacts): void {
+  insertWebhook(access: WriteAccess, row: Webhook): void {
     access.check();
     this.#webhooks.insert(row);
   }

@@ -34,7 +34,7 @@ export interface ConnectionRow {
   mac_key_id: string;
 }
 
-export type ConnectionFacts = Omit<ConnectionRow, 'mac' | 'mac_key_id'>;
+export type Connection = Omit<ConnectionRow, 'mac' | 'mac_key_id'>;
 
 /** Where a page of a list ended. */
 export interface ConnectionMark {
@@ -51,12 +51,12 @@ export class ConnectionStore {
     this.#rows = rows.of('connection');
   }
 
-  insert(access: WriteAccess, row: ConnectionFacts): void {
+  insert(access: WriteAccess, row: Connection): void {
     access.check();
     this.#rows.insert(row);
   }
 
-  save(access: WriteAccess, row: ConnectionFacts): void {
+  save(access: WriteAccess, row: Connection): void {
     access.check();
     this.#rows.update(row);
   }

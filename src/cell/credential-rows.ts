@@ -33,15 +33,13 @@ export interface CredentialRow {
   updated_at: number;
   deleted_at: number | null;
   destroy_after_at: number | null;
-  /** JSON of vault/grant-facts.ts: what was learnt of an OAuth grant; never secret. */
+  /** JSON of vault/grant.ts: what was learnt of an OAuth grant; never secret. */
   grant_facts: string;
   /** The day the grant dies if nothing happens. */
   grant_ends_at: number | null;
   /** When forecast, scopes and notices are looked at again. */
   review_due_at: number | null;
 }
-
-export type CredentialFacts = CredentialRow;
 
 export interface VersionRow {
   credential_id: string;
@@ -58,7 +56,7 @@ export interface VersionRow {
 }
 
 /** Everything of a version but its sealed bytes. */
-export type VersionFacts = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
+export type VersionMetadata = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
 
 export interface CredentialFilter {
   readonly environmentId: string;

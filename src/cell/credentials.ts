@@ -3,18 +3,11 @@
 import { fail, notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
-import type {
-  CredentialFacts,
-  CredentialFilter,
-  CredentialRow,
-  EnvironmentRow,
-  VersionFacts,
-  VersionRow,
-} from './credential-rows.ts';
+import type { CredentialFilter, CredentialRow, EnvironmentRow, VersionMetadata, VersionRow } from './credential-rows.ts';
 import type { CellRows, TableRows } from './rows.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
-export type { CredentialFacts, CredentialFilter, CredentialRow, EnvironmentRow, VersionFacts, VersionRow };
+export type { CredentialFilter, CredentialRow, EnvironmentRow, VersionMetadata, VersionRow };
 
 export interface CredentialList {
   readonly rows: CredentialRow[];
@@ -118,13 +111,13 @@ export class CredentialStore {
   }
 
   /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
-  insert(access: WriteAccess, row: CredentialFacts): void {
+  insert(access: WriteAccess, row: CredentialRow): void {
     access.check();
     this.#refuseTwin(row);
     this.#rows.insert(row);
   }
 
-  #refuseTwin({ environment_id, name }: CredentialFacts): void {
+  #refuseTwin({ environment_id, name }: CredentialRow): void {
     const twin = this.#sql.get(
       "SELECT 1 AS present FROM credential WHERE environment_id = ? AND lower(name) = ? AND name <> ? AND state <> 'destroyed'",
       environment_id,
@@ -137,7 +130,7 @@ export class CredentialStore {
       });
   }
 
-  save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialFacts): void {
+  save(access: WriteAccess | Bookkeeping<'review'>, row: CredentialRow): void {
     access.check();
     this.#rows.update(row);
   }
@@ -173,7 +166,7 @@ export class CredentialStore {
   }
 
   /** What is known of a version, without its sealed bytes. @throws integrity */
-  findVersionFacts(access: Lookup, credentialId: string, version: number): VersionFacts | undefined {
+  findVersionMetadata(access: Lookup, credentialId: string, version: number): VersionMetadata | undefined {
     access.check();
     const row = this.#checkedVersion(credentialId, version);
     return row === undefined ? undefined : factsOf(row);
@@ -186,7 +179,7 @@ export class CredentialStore {
   }
 
   /** Newest first. A damaged row is left out. */
-  versions(access: Lookup, credentialId: string, beforeVersion: number, maxRows: number): VersionFacts[] {
+  versions(access: Lookup, credentialId: string, beforeVersion: number, maxRows: number): VersionMetadata[] {
     access.check();
     const query = 'SELECT * FROM credential_version WHERE credential_id = ? AND version < ? ORDER BY version DESC LIMIT ?';
     const read = (last: VersionRow | undefined, rows: number) =>
@@ -195,7 +188,7 @@ export class CredentialStore {
   }
 
   /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
-  pruneVersions(access: WriteAccess, row: CredentialFacts, keep: number): void {
+  pruneVersions(access: WriteAccess, row: CredentialRow, keep: number): void {
     access.check();
     const old = this.#sql.all<VersionRow>(
       'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
@@ -227,6 +220,6 @@ export class CredentialStore {
   }
 }
 
-function factsOf({ wrapped_key: _wrapped, value: _value, retained: _retained, ...facts }: VersionRow): VersionFacts {
+function factsOf({ wrapped_key: _wrapped, value: _value, retained: _retained, ...facts }: VersionRow): VersionMetadata {
   return facts;
 }

@@ -14,7 +14,7 @@ export interface LogBlock {
 }
 
 /** What is known of a block without reading its events. */
-export interface BlockFacts {
+export interface BlockSummary {
   first_index: number;
   events: number;
   /** When its batch ended: no event in it is younger. */
@@ -92,21 +92,21 @@ export class LogRows {
 
   // ---- reading
 
-  newestBlock(access: Lookup): BlockFacts | undefined {
+  newestBlock(access: Lookup): BlockSummary | undefined {
     access.check();
-    return this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
+    return this.#sql.get<BlockSummary>(`${FACTS} WHERE first_index >= 0 ORDER BY first_index DESC LIMIT 1`);
   }
 
   /** The last block that begins at or before the event `index`. */
-  blockAt(access: Lookup, index: number): BlockFacts | undefined {
+  blockAt(access: Lookup, index: number): BlockSummary | undefined {
     access.check();
-    return this.#sql.get<BlockFacts>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, index);
+    return this.#sql.get<BlockSummary>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, index);
   }
 
   /** Newest first, of those that begin before `beforeIndex`, down to `floor`. */
-  blocksBefore(access: Lookup, beforeIndex: number, floor: number, maxRows: number): BlockFacts[] {
+  blocksBefore(access: Lookup, beforeIndex: number, floor: number, maxRows: number): BlockSummary[] {
     access.check();
-    return this.#sql.all<BlockFacts>(
+    return this.#sql.all<BlockSummary>(
       `${FACTS} WHERE first_index < ? AND first_index >= ? ORDER BY first_index DESC LIMIT ?`,
       beforeIndex,
       floor,
@@ -115,9 +115,9 @@ export class LogRows {
   }
 
   /** Oldest first, of those that begin at `fromIndex` or later and before `beforeIndex`. */
-  blocksFrom(access: Lookup, fromIndex: number, beforeIndex: number, maxRows: number): BlockFacts[] {
+  blocksFrom(access: Lookup, fromIndex: number, beforeIndex: number, maxRows: number): BlockSummary[] {
     access.check();
-    return this.#sql.all<BlockFacts>(
+    return this.#sql.all<BlockSummary>(
       `${FACTS} WHERE first_index >= ? AND first_index < ? ORDER BY first_index LIMIT ?`,
       fromIndex,
       beforeIndex,

@@ -20,7 +20,7 @@ export interface TenantRow {
   anchored: number;
 }
 
-export type TenantFacts = Omit<TenantRow, 'witnessed' | 'anchored'>;
+export type Tenant = Omit<TenantRow, 'witnessed' | 'anchored'>;
 
 const STATE = ['state'] as const;
 const WITNESSED = ['witnessed'] as const;
@@ -35,7 +35,7 @@ export class TenantStore {
     this.#rows = rows.of('tenant');
   }
 
-  insert(access: WriteAccess, row: TenantFacts): void {
+  insert(access: WriteAccess, row: Tenant): void {
     access.check();
     this.#rows.insert(row);
   }

@@ -21,7 +21,7 @@ export interface GrantRow {
   tenant_id: string;
 }
 
-export type UserFacts = Omit<UserRow, 'mac' | 'mac_key_id'>;
+export type User = Omit<UserRow, 'mac' | 'mac_key_id'>;
 
 export interface UserWithRoles {
   readonly row: UserRow;
@@ -52,14 +52,14 @@ export class UserStore {
     this.#whenChanged = listener;
   }
 
-  insert(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
+  insert(access: WriteAccess, row: User, grants: readonly GrantRow[]): void {
     access.check();
     this.#rows.insert({ ...row, grants: grantsText(grants) });
     this.#insertGrants(row.id, grants);
   }
 
   /** Overwrites a user's facts and grants. */
-  save(access: WriteAccess, row: UserFacts, grants: readonly GrantRow[]): void {
+  save(access: WriteAccess, row: User, grants: readonly GrantRow[]): void {
     access.check();
     const was = this.#sql.get<JoinedRow>(`${this.#rows.select} WHERE id = ?`, row.id);
     if (was !== undefined && was.name !== row.name) this.#rows.freeName(was);

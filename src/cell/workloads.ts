@@ -26,7 +26,7 @@ export interface WorkloadRow {
   mac_key_id: string;
 }
 
-export type WorkloadFacts = Omit<WorkloadRow, 'mac' | 'mac_key_id' | 'last_used_at'>;
+export type Workload = Omit<WorkloadRow, 'mac' | 'mac_key_id' | 'last_used_at'>;
 
 interface AssertionRow {
   jti_hash: Uint8Array;
@@ -54,7 +54,7 @@ export class WorkloadStore {
     this.#whenChanged = listener;
   }
 
-  insert(access: WriteAccess, row: WorkloadFacts): void {
+  insert(access: WriteAccess, row: Workload): void {
     access.check();
     this.#rows.insert(row);
   }

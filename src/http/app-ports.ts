@@ -3,7 +3,7 @@ import type { Caller, UserIdentity } from '../access/principals.ts';
 import type { KeyturnError } from '../base/errors.ts';
 import type { HomeContext, TenantContext } from './context.ts';
 import type { EdgeInfo } from './edge.ts';
-import type { HealthFacts } from './health.ts';
+import type { HealthReport } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import type { ConnectRenderer } from './v1/wire-connections.ts';
 
@@ -16,7 +16,7 @@ export interface AppPorts {
   readonly home: HomeContext | undefined;
   /** Makes a refused authentication durable before its 401 leaves. @throws rate_limited */
   rejected(caller: Caller, route: string): Promise<void>;
-  health(): HealthFacts | Promise<HealthFacts>;
+  health(): HealthReport | Promise<HealthReport>;
   /** The operator's log. */
   report(error: KeyturnError, requestId: string, route: string): void;
   readonly metrics: Metrics;

@@ -8,7 +8,7 @@ import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
 import type { TenantJob } from '../vault/tenant-job.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
-import type { HealthFacts } from './health.ts';
+import type { HealthReport } from './health.ts';
 import type { MetricsFormat } from './metrics.ts';
 
 /** The run engine as routes see it. */
@@ -37,6 +37,6 @@ export interface HomeContext {
   /** The bootstrap secret was spent: its file goes. */
   readonly onSetUp: () => void;
   readonly metrics: (format: MetricsFormat) => string;
-  readonly health: () => HealthFacts | Promise<HealthFacts>;
+  readonly health: () => HealthReport | Promise<HealthReport>;
   readonly connectors: EnginePorts['connectors'];
 }

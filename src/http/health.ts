@@ -5,7 +5,7 @@ import { STATUS_OF } from './problems.ts';
 import type { WireHealth } from './v1/wire.ts';
 
 /** What the place it runs in knows of itself. */
-export interface HealthFacts {
+export interface HealthReport {
   /** Nothing can be opened at all. */
   readonly closed?: 'sealed' | 'not_initialised';
   /** Why the home cell cannot store anything now. */
@@ -27,17 +27,17 @@ export interface Health {
   readonly parts: WireHealth['parts'];
 }
 
-export function healthOf(facts: HealthFacts): Health {
-  const { closed, storage } = facts;
+export function healthOf(report: HealthReport): Health {
+  const { closed, storage } = report;
   if (closed !== undefined) return { status: closed, httpStatus: closed === 'sealed' ? 503 : 501, parts: {} };
-  const parts = partsOf(facts);
+  const parts = partsOf(report);
   if (storage !== undefined) return { status: 'failing', httpStatus: STATUS_OF[storage], parts };
   const isWhole = Object.values(parts).every((state) => state === 'ok');
   return { status: isWhole ? 'ok' : 'degraded', httpStatus: 200, parts };
 }
 
 /** A part of which the place knows nothing is left out. */
-function partsOf({ storage, witnessFails, schedulerStopped, clock, tenants }: HealthFacts): Health['parts'] {
+function partsOf({ storage, witnessFails, schedulerStopped, clock, tenants }: HealthReport): Health['parts'] {
   const unwell = {
     storage: [storage !== undefined, 'failing'],
     witness: [witnessFails, 'failing'],

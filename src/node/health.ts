@@ -4,10 +4,10 @@ import type { Witness } from '../audit/audit-log.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SteadyClock } from '../base/steady-clock.ts';
-import type { HealthFacts } from '../http/health.ts';
+import type { HealthReport } from '../http/health.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 
-type Troubles = NonNullable<HealthFacts['tenants']>;
+type Troubles = NonNullable<HealthReport['tenants']>;
 
 interface Watched {
   readonly home: HomeVault;
@@ -40,7 +40,7 @@ export class NodeHealth {
     return performance.now() - this.#tickedAtMs;
   }
 
-  async facts(): Promise<HealthFacts> {
+  async report(): Promise<HealthReport> {
     const { home, tenants, witness, clock } = this.#watched;
     await this.#probe();
     const troubles = tenants.troubles();

@@ -69,7 +69,7 @@ type Looker = (cell: CellToLook) => ScrubbedCell;
 
 function lookerOf(
   paths: DataPaths,
-  around: Pick<CellOptions['around'], 'root' | 'installationId'>,
+  platform: Pick<CellOptions['platform'], 'root' | 'installationId'>,
   register: KeyRegister,
 ): Looker {
   const witness = fileWitness(paths, () => {});
@@ -84,7 +84,7 @@ function lookerOf(
           sql,
           cellId: id,
           erasureKey: register.open(id),
-          around: { ...IDLE, ...around },
+          platform: { ...IDLE, ...platform },
           opening,
         });
         also?.(rows);

@@ -28,7 +28,7 @@ import { operatorLine } from '../http/problems.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { createTenant, resolveTenant } from '../vault/manage-tenants.ts';
 import { createUserToken } from '../vault/manage-users.ts';
-import type { Surroundings } from '../vault/open-cell.ts';
+import type { Platform } from '../vault/open-cell.ts';
 import { rejectionRecorder } from '../vault/record-rejection.ts';
 import { bootstrapPending, createBootstrapSecret } from '../vault/set-up.ts';
 import { noteClock, tellClock } from '../vault/tell-clock.ts';
@@ -127,7 +127,7 @@ interface OpenCells {
   readonly home: HomeVault;
   readonly tenants: NodeTenants;
   readonly authorizer: Authorizer;
-  readonly around: Surroundings & { readonly clock: SteadyClock };
+  readonly platform: Platform & { readonly clock: SteadyClock };
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
   readonly scrubs: ScrubRounds;
@@ -144,12 +144,12 @@ function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
   );
 }
 
-function surroundingsOf(
+function platformOf(
   options: ServeOptions,
   witness: WatchedWitness,
   { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>,
-  told: NonNullable<Surroundings['told']>,
-): Surroundings & { readonly clock: SteadyClock } {
+  told: NonNullable<Platform['told']>,
+): Platform & { readonly clock: SteadyClock } {
   return {
     clock: new SteadyClock(options.machine ?? machine, options.clockSteadyMs),
     acceptsClock: options.acceptClock === true,
@@ -179,7 +179,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
   const { installationId } = installation;
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
-  const around = surroundingsOf(options, witness, installation, eventCounter(metrics));
+  const platform = platformOf(options, witness, installation, eventCounter(metrics));
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
@@ -191,7 +191,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
     const home = new HomeVault({
       sql: homeSql,
       erasureKey,
-      around,
+      platform,
       authorizer,
       admit,
       witnessed: witness.latest(installationId),
@@ -200,7 +200,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
     const tenants = new NodeTenants({
       home,
       register,
-      around,
+      platform,
       authorizer,
       connectors,
       admit,
@@ -210,10 +210,10 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
       sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
       log: options.log,
     });
-    watchClock(around.clock, { home, tenants, log: options.log });
-    const health = new NodeHealth({ home, tenants, witness, clock: around.clock });
+    watchClock(platform.clock, { home, tenants, log: options.log });
+    const health = new NodeHealth({ home, tenants, witness, clock: platform.clock });
     const close = closing(tenants, home, registerSql);
-    return { home, tenants, authorizer, around, witness, health, scrubs: scrubRounds(options, home, tenants), metrics, close };
+    return { home, tenants, authorizer, platform, witness, health, scrubs: scrubRounds(options, home, tenants), metrics, close };
   } catch (error) {
     for (const sql of [homeSql, registerSql]) sql.close();
     throw error;
@@ -275,7 +275,7 @@ async function serve(
     { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
     () => {
       cells.health.ticked();
-      return tenants.tick(cells.around.clock.now());
+      return tenants.tick(cells.platform.clock.now());
     },
   );
   void tenants.openAll();
@@ -319,11 +319,11 @@ interface Place {
 }
 
 function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: Readonly<Place>): AppPorts {
-  const { home, tenants, around } = cells;
+  const { home, tenants, platform } = cells;
   const { metrics } = cells;
-  measure(metrics, { ...cells, clock: cells.around.clock, connections: () => place.connections() });
+  measure(metrics, { ...cells, clock: cells.platform.clock, connections: () => place.connections() });
   const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
-  const cursorKey = around.root.subkey('cursor-mac');
+  const cursorKey = platform.root.subkey('cursor-mac');
   return {
     identify: (token) => home.identify(token),
     tenant: tenantContexts(cells, place, cursorKey),
@@ -333,11 +333,11 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
       provision: tenants.provision,
       onSetUp: () => removeBootstrapSecret(paths),
       metrics: (format) => metrics.text(format),
-      health: () => cells.health.facts(),
+      health: () => cells.health.report(),
       connectors: tenants.connectors,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
-    health: () => cells.health.facts(),
+    health: () => cells.health.report(),
     report: (error, requestId, route) => {
       const line = operatorLine(error, requestId, route);
       if (line !== undefined) options.log(line);

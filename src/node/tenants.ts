@@ -11,7 +11,7 @@ import type { KeyRegister } from '../../src/cell/register.ts';
 import type { TenantRow } from '../../src/cell/tenants.ts';
 import type { HomeVault } from '../../src/vault/home-vault.ts';
 import { finishTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
-import type { Surroundings } from '../../src/vault/open-cell.ts';
+import type { Platform } from '../../src/vault/open-cell.ts';
 import { type OpenTenant, OpenTenants } from '../../src/vault/open-tenants.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -22,7 +22,7 @@ import { openNodeSql } from './sqlite.ts';
 export interface NodeTenantsOptions {
   readonly home: HomeVault;
   readonly register: KeyRegister;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly authorizer: Authorizer;
   readonly connectors: ReadonlyMap<string, Connector>;
   readonly admit: (principalId: string) => void;
@@ -54,8 +54,8 @@ export class NodeTenants {
 
   constructor(options: NodeTenantsOptions) {
     this.#o = options;
-    this.#gate = new ProviderGate(options.around.clock);
-    this.#egress = createEgressThread({ clock: options.around.clock });
+    this.#gate = new ProviderGate(options.platform.clock);
+    this.#egress = createEgressThread({ clock: options.platform.clock });
     this.#open = new OpenTenants((id) => {
       const row = resolveTenant(options.home, id);
       if (row === undefined) return undefined;
@@ -135,7 +135,7 @@ export class NodeTenants {
   };
 
   async #provision(row: TenantRow, environments: readonly string[]): Promise<void> {
-    this.#o.register.ensure(row.id, this.#o.around.clock.now());
+    this.#o.register.ensure(row.id, this.#o.platform.clock.now());
     const tenant = this.#openTenant(row, false);
     try {
       await provisionTenant(tenant.vault, environments);
@@ -176,14 +176,14 @@ export class NodeTenants {
   }
 
   #openTenant(row: TenantRow, mustExist: boolean): NodeTenant {
-    const { around, authorizer, admit, register } = this.#o;
+    const { platform, authorizer, admit, register } = this.#o;
     const sql = openNodeSql(this.#o.pathOf(row.id));
     try {
       const vault = new TenantVault({
         tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
         sql,
         erasureKey: register.open(row.id),
-        around,
+        platform,
         authorizer,
         admit,
         witnessed: this.#o.witnessedAt(row.id),

@@ -1,5 +1,5 @@
 // What went wrong, as the vault said it (RFC 9457) or as the way to it failed. It never holds a token, a body or a value.
-export interface ProblemFacts {
+export interface ProblemDetails {
   readonly status: number;
   /** A code of src/base/errors.ts, or `unreachable`, `refused_address`, `unexpected_answer`. */
   readonly code: string;
@@ -19,7 +19,7 @@ export class KeyturnProblem extends Error {
   readonly retryAfterSeconds: number | undefined;
   readonly extra: Readonly<Record<string, unknown>>;
 
-  constructor(facts: ProblemFacts) {
+  constructor(facts: ProblemDetails) {
     super(facts.detail);
     this.name = 'KeyturnProblem';
     this.status = facts.status;

@@ -11,7 +11,7 @@ export function cancelOpenRun(
 ): void {
   const run = job.runs.findOpen(access, credentialId);
   if (run === undefined) return;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.runs.save(access, {
     ...run,
     state: 'cancelled',

@@ -4,11 +4,11 @@ import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
-import { checkPrecondition, type WritePrecondition } from './put-credential.ts';
+import { checkPrecondition, type WritePrecondition } from './precondition.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -19,7 +19,7 @@ interface Named {
   readonly precondition: WritePrecondition;
 }
 
-function save(job: TenantJob, access: WriteAccess, located: Located, change: Partial<CredentialFacts>): Located {
+function save(job: TenantJob, access: WriteAccess, located: Located, change: Partial<CredentialRow>): Located {
   return changeCredential(job, access, located, (draft) => Object.assign(draft, change));
 }
 
@@ -70,7 +70,7 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
         current_version: target,
         previous_version: row.current_version,
         value_expires_at: version.value_expires_at,
-        review_due_at: reviewDueAt(dated, job.around.clock.now()),
+        review_due_at: reviewDueAt(dated, job.platform.clock.now()),
       });
     },
   );
@@ -90,7 +90,7 @@ export function deleteCredential(job: TenantJob, caller: Caller, input: DeleteIn
       if (located.row.state === 'deleted') return located;
       checkPrecondition(located.row, input.precondition);
       cancelOpenRun(job, access, located.row.id, 'credential_removed');
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       return save(job, access, located, {
         state: 'deleted',
         deleted_at: now,
@@ -109,7 +109,7 @@ export function restoreCredential(job: TenantJob, caller: Caller, input: Named):
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
-      if ((located.row.destroy_after_at ?? 0) <= job.around.clock.now()) fail('gone', 'the recovery window has ended');
+      if ((located.row.destroy_after_at ?? 0) <= job.platform.clock.now()) fail('gone', 'the recovery window has ended');
       checkPrecondition(located.row, input.precondition);
       return changeCredential(job, access, located, (draft) => {
         draft.state = 'active';
@@ -138,8 +138,8 @@ export function destroyCredential(job: TenantJob, caller: Caller, input: Named):
 /** The scheduler's half: destroys what outlived its recovery window. Returns how many; none while the clock is not steady. */
 export function destroyExpired(job: TenantJob, maxRows: number): number {
   // SECURITY: a clock that jumped must not destroy what its owner may still want back (D17).
-  if (!job.around.clock.isSteady()) return 0;
-  const now = job.around.clock.now();
+  if (!job.platform.clock.isSteady()) return 0;
+  const now = job.platform.clock.now();
   const due = job.door.lookup('scheduler', (lookup) =>
     job.credentials.dueForDestruction(lookup, now, maxRows).map((row) => ({
       row,

@@ -15,7 +15,7 @@ export function createEnvironment(job: TenantJob, caller: Caller, name: string):
     (access) => {
       if (job.credentials.findEnvironment(access, name) !== undefined)
         fail('conflict', 'the environment exists already', { pointer: '/name' });
-      const row = { id: newId('environment', job.around.entropy), name, created_at: job.around.clock.now() };
+      const row = { id: newId('environment', job.platform.entropy), name, created_at: job.platform.clock.now() };
       job.credentials.insertEnvironment(access, row);
       return row;
     },

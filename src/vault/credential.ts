@@ -1,5 +1,6 @@
 // The credential itself: how it is read, made and changed. A change is one draft, saved once: the next revision, what is due, what was cached.
 // It must never be saved anywhere else (the architecture check holds everyone to it), nor leave a plan that its state contradicts.
+import type { EventDetails } from '../audit/event.ts';
 import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
@@ -9,6 +10,16 @@ import type { TenantJob } from './tenant-job.ts';
 
 /** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
 export type Draft = CredentialRow;
+
+/** A change of one credential under way; `draft` is changed in place, and whoever made it saves it. */
+export interface CredentialChange {
+  readonly job: TenantJob;
+  readonly access: WriteAccess;
+  readonly draft: Draft;
+  readonly environment: Pick<EnvironmentRow, 'name'>;
+  /** Of the event that records it. */
+  readonly details: EventDetails;
+}
 
 export function draftOf(row: CredentialRow): Draft {
   return { ...row };
@@ -31,9 +42,9 @@ export function newDraft(
   environment: EnvironmentRow,
   { name, kind, connector, config, labels, description }: NewCredential,
 ): CredentialRow {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   return {
-    id: newId('credential', job.around.entropy),
+    id: newId('credential', job.platform.entropy),
     environment_id: environment.id,
     name,
     kind,
@@ -96,7 +107,7 @@ export function createCredential(job: TenantJob, access: WriteAccess, environmen
 /** Saves a draft of an existing credential under the next revision. */
 export function saveDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   draft.revision += 1;
-  draft.updated_at = job.around.clock.now();
+  draft.updated_at = job.platform.clock.now();
   planByState(draft);
   job.credentials.save(access, draft);
   return told(job, environment, draft);

@@ -2,7 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
-import type { CredentialFilter, EnvironmentRow, VersionFacts } from '../cell/credentials.ts';
+import type { CredentialFilter, EnvironmentRow, VersionMetadata } from '../cell/credentials.ts';
 import { credentialTarget, environmentTarget, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
@@ -75,14 +75,14 @@ function pageOf(
 ): Page<Located> {
   // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
   const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
-  const whole = { ...filter, environmentId: environment.id, nowMs: job.around.clock.now() };
+  const whole = { ...filter, environmentId: environment.id, nowMs: job.platform.clock.now() };
   const found = job.credentials.list(access, whole, afterName, asked);
   const fitting = visible === undefined ? found.rows : found.rows.filter((row) => visible(row.name));
   const rows = fitting.slice(0, maxRows).map((row) => ({ environment, row }));
   return { rows, next: fitting.length > maxRows ? rows.at(-1)?.row.name : found.scannedTo };
 }
 
-export interface HistoryEntry extends VersionFacts {
+export interface HistoryEntry extends VersionMetadata {
   readonly stages: readonly string[];
 }
 

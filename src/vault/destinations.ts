@@ -4,17 +4,17 @@ import type { Caller } from '../access/principals.ts';
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
 import type { BoundSettings } from './credential-kinds.ts';
 import { foundCredential, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-type Settled = Pick<CredentialFacts, 'kind' | 'connector' | 'config'>;
+type SettingsRow = Pick<CredentialRow, 'kind' | 'connector' | 'config'>;
 
 /** What is sealed with the secrets of an OAuth grant that has these settings; undefined for another kind of credential. */
-export function boundSettings(job: TenantJob, { kind, connector, config }: Settled): BoundSettings | undefined {
+export function boundSettings(job: TenantJob, { kind, connector, config }: SettingsRow): BoundSettings | undefined {
   if (kind !== 'oauth2' || connector === null) return undefined;
   const bound = boundPart(configOf({ config }));
   const places = destinationsOf(job, { connector, config: bound });
@@ -80,5 +80,5 @@ export function redirect(job: TenantJob, caller: Caller, located: Located, { bef
 }
 
 export function tellRedirected(job: TenantJob, access: WriteAccess, { environment, row }: Located, moved: Redirection): void {
-  raiseAlert(job, access, row, environment.name, 'credential.destination_changed', { ...moved });
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.destination_changed', details: { ...moved } });
 }

@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { configOf, type Draft } from './credential.ts';
 import type { RetainedGrant } from './credential-kinds.ts';
-import { grantFacts } from './grant-facts.ts';
+import { grantOf } from './grant.ts';
 import { endsAtOnce, keepAliveAt, type RenewalRules, refreshDueAt } from './refresh-schedule.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -46,9 +46,9 @@ export function applyTiming(
   if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(retained))) return;
   if (expiresAtMs === undefined) draft.refresh_due_at = now;
   else if (configOf(draft).refresh === 'on_read') {
-    draft.refresh_due_at = keepAliveAt(now, rules.idleMs, job.around.entropy.fraction());
+    draft.refresh_due_at = keepAliveAt(now, rules.idleMs, job.platform.entropy.fraction());
   } else {
-    const brought = grantFacts(draft).refreshedAt === now;
+    const brought = grantOf(draft).refreshedAt === now;
     draft.refresh_due_at = brought ? afterHandOut(job, now, expiresAtMs) : aheadOf(job, now, expiresAtMs);
   }
 }
@@ -61,7 +61,7 @@ export function applyLearntEnd(job: TenantJob, draft: Draft, endsAtMs: number, n
 }
 
 function aheadOf(job: TenantJob, now: number, expiresAtMs: number): number {
-  return refreshDueAt(now, expiresAtMs, job.around.entropy.fraction());
+  return refreshDueAt(now, expiresAtMs, job.platform.entropy.fraction());
 }
 
 function afterHandOut(job: TenantJob, now: number, expiresAtMs: number): number {

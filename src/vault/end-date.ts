@@ -1,9 +1,9 @@
 // The end date that was put with a key, password or document: past it the credential is `expired`, everywhere it is shown.
 // It must never keep a value back: whether it still works is the provider's word, and a wrong date must not stop a workflow.
-import type { CredentialFacts } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
 import { kindFacts } from './credential-kinds.ts';
 
-type Dated = Pick<CredentialFacts, 'kind' | 'value_expires_at'>;
+type Dated = Pick<CredentialRow, 'kind' | 'value_expires_at'>;
 
 /** Of a kind that is renewed, the date is that of what is renewed. */
 export function endDateOf({ kind, value_expires_at }: Dated): number | undefined {
@@ -23,7 +23,7 @@ export interface HealthNow {
 
 /** What is kept of its health, or `expired` since its end date. */
 export function healthNow(
-  row: Dated & Pick<CredentialFacts, 'health' | 'health_since' | 'health_cause'>,
+  row: Dated & Pick<CredentialRow, 'health' | 'health_since' | 'health_cause'>,
   nowMs: number,
 ): HealthNow {
   const endsAt = endDateOf(row);

@@ -81,7 +81,7 @@ function issue(job: TenantJob, caller: Caller, principal: WorkloadPrincipal): Is
     'token.exchange',
     () => exchangeTarget(job, principal),
     (access, _subject, details) => {
-      const expiresAtMs = Math.min(job.around.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
+      const expiresAtMs = Math.min(job.platform.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
       const issued = issueToken(job, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });
       details.token = issued.publicId;
       return { ...issued, workload: principal.id };
@@ -122,9 +122,13 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
       requiredClaims: ['exp', 'iat', 'jti'],
       maxTokenAge: LIMITS.clientAssertionMaxAgeMs / 1_000,
       clockTolerance: LIMITS.clockSkewMs / 1_000,
-      currentDate: new Date(vault.around.clock.now()),
+      currentDate: new Date(vault.platform.clock.now()),
     });
-    return { ...verifiedClaims(payload, vault.around.clock.now()), workloadId: row.id, keyId: publicKeyId(await exportJWK(key)) };
+    return {
+      ...verifiedClaims(payload, vault.platform.clock.now()),
+      workloadId: row.id,
+      keyId: publicKeyId(await exportJWK(key)),
+    };
   } catch (error) {
     if (error instanceof KeyturnError) throw error;
     throw refused(error instanceof errors.JOSEError ? error.code : 'assertion');

@@ -5,6 +5,6 @@ import type { TenantJob } from './tenant-job.ts';
 
 /** The same for the same refresh token in every cell of the installation. */
 export function grantFingerprint(job: TenantJob, refreshToken: string): string {
-  const mac = hmacSha256(job.around.root.subkey('grant-fingerprint'), new TextEncoder().encode(refreshToken));
+  const mac = hmacSha256(job.platform.root.subkey('grant-fingerprint'), new TextEncoder().encode(refreshToken));
   return Buffer.from(mac.subarray(0, 16)).toString('base64url');
 }

@@ -3,9 +3,7 @@
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { toTimestamp } from '../base/clock.ts';
-import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts } from '../cell/credentials.ts';
-import type { TenantJob } from './tenant-job.ts';
+import type { CredentialChange } from './credential.ts';
 
 export type Health = 'ready' | 'degraded' | 'needs_consent' | 'disconnected';
 
@@ -19,24 +17,22 @@ export function mayBeTriedAgain(cause: string | null): boolean {
   return cause === ANSWER_LOST || cause === REFUSED_TOO_LONG;
 }
 
-/** Changes `facts` in place and raises the alert; the caller saves the row and forgets it from the cache. True when the state changed. */
+/** Raises the alert where the state is another one than before, and tells whether it is; the caller saves the draft. */
 export function changeHealth(
-  job: TenantJob,
-  access: WriteAccess,
-  facts: CredentialFacts,
-  environment: string,
+  { job, access, draft, environment }: Omit<CredentialChange, 'details'>,
   health: Health,
   cause: string | null,
 ): boolean {
-  const before = facts.health;
-  const now = job.around.clock.now();
-  facts.health_cause = cause;
-  if (health === 'needs_consent' || health === 'disconnected') facts.refresh_due_at = null;
+  const before = draft.health;
+  const now = job.platform.clock.now();
+  draft.health_cause = cause;
+  if (health === 'needs_consent' || health === 'disconnected') draft.refresh_due_at = null;
   if (before === health) return false;
-  facts.health = health;
-  facts.health_since = now;
-  facts.review_due_at = now; // what ends it, and whether that must be told, may be another thing now
-  raiseAlert(job, access, facts, environment, `credential.${health}`, { before, cause, since: toTimestamp(now) });
+  draft.health = health;
+  draft.health_since = now;
+  draft.review_due_at = now; // what ends it, and whether that must be told, may be another thing now
+  const details = { before, cause, since: toTimestamp(now) };
+  raiseAlert(job, access, { credential: draft, environment, kind: `credential.${health}`, details });
   job.dueChanged();
   return true;
 }

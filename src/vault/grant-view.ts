@@ -5,9 +5,9 @@ import { KeyturnError } from '../base/errors.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import type { RunRow } from '../cell/runs.ts';
-import { type GuardSign, grantFacts } from './grant-facts.ts';
+import { explainForeignUse } from './foreign-use.ts';
+import { type ForeignUse, grantOf } from './grant.ts';
 import { compareScopes, type ScopeComparison } from './grant-scopes.ts';
-import { explainSign } from './import-guard.ts';
 import type { TenantView } from './tenant-job.ts';
 
 export interface GrantView {
@@ -20,7 +20,7 @@ export interface GrantView {
   readonly ends_certain: boolean | null;
   readonly account: Readonly<Record<string, string>>;
   readonly scopes: ScopeComparison;
-  readonly guard: { readonly sign: GuardSign; readonly at: string; readonly explanation: string } | null;
+  readonly guard: { readonly sign: ForeignUse; readonly at: string; readonly explanation: string } | null;
   readonly revocation: {
     /** `waiting`, or how its run ended. */
     readonly state: string;
@@ -37,19 +37,19 @@ export function grantView(
   row: Pick<CredentialRow, 'config' | 'grant_facts' | 'grant_ends_at'>,
   revocation: RunRow | undefined,
 ): GrantView {
-  const facts = grantFacts(row);
-  const { guard } = facts;
+  const grant = grantOf(row);
+  const { guard } = grant;
   return {
-    connected_at: time(facts.consentedAt),
-    imported_at: time(facts.importedAt),
-    imported_from: facts.importedFrom ?? null,
-    refreshed_at: time(facts.refreshedAt),
+    connected_at: time(grant.consentedAt),
+    imported_at: time(grant.importedAt),
+    imported_from: grant.importedFrom ?? null,
+    refreshed_at: time(grant.refreshedAt),
     ends_at: time(row.grant_ends_at),
-    ends_because: facts.end?.cause ?? null,
-    ends_certain: facts.end?.certain ?? null,
-    account: facts.account ?? {},
+    ends_because: grant.end?.cause ?? null,
+    ends_certain: grant.end?.certain ?? null,
+    account: grant.account ?? {},
     scopes: compareScopes(row),
-    guard: guard === undefined ? null : { sign: guard.sign, at: toTimestamp(guard.at), explanation: explainSign(facts) },
+    guard: guard === undefined ? null : { sign: guard.sign, at: toTimestamp(guard.at), explanation: explainForeignUse(grant) },
     revocation:
       revocation === undefined
         ? null
@@ -75,18 +75,4 @@ export function shownRevocation(
     if (error instanceof KeyturnError) return undefined;
     throw error;
   }
-}
-
-/** Where a link to connect again is made; undefined while the grant needs none. */
-export function reconnectPath(
-  tenantId: string,
-  environment: string,
-  row: Pick<CredentialRow, 'kind' | 'health' | 'name'>,
-): string | undefined {
-  const isDead = row.kind === 'oauth2' && (row.health === 'needs_consent' || row.health === 'disconnected');
-  return isDead ? connectionsPath(tenantId, environment, row.name) : undefined;
-}
-
-export function connectionsPath(tenantId: string, environment: string, name: string): string {
-  return `/v1/tenants/${tenantId}/environments/${environment}/credentials/${encodeURIComponent(name)}/connections`;
 }

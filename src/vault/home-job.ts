@@ -6,12 +6,12 @@ import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import type { Lookup } from '../cell/access.ts';
 import { TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
-import { type OpenCell, openCell, type Surroundings, type VaultOptions } from './open-cell.ts';
+import { type OpenCell, openCell, type Platform, type VaultOptions } from './open-cell.ts';
 
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 
 export class HomeJob {
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly core: OpenCell;
   readonly door: Door;
   readonly users: UserStore;
@@ -20,14 +20,14 @@ export class HomeJob {
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
 
   constructor(options: VaultOptions) {
-    const { around, sql } = options;
-    this.around = around;
+    const { platform, sql } = options;
+    this.platform = platform;
     this.core = openCell({
       kind: 'home',
       sql,
-      cellId: around.installationId,
+      cellId: platform.installationId,
       erasureKey: options.erasureKey,
-      around,
+      platform,
       opening: { ...options.opening, witnessed: options.witnessed },
     });
     this.users = new UserStore(this.core.rows);
@@ -36,17 +36,17 @@ export class HomeJob {
       cell: this.core.cell,
       audit: this.core.audit,
       authorizer: options.authorizer,
-      clock: around.clock,
-      place: { cellId: around.installationId, demo: false, contained: () => false },
-      later: around.later,
+      clock: platform.clock,
+      place: { cellId: platform.installationId, demo: false, contained: () => false },
+      later: platform.later,
       admit: options.admit,
-      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
+      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, platform.clock),
     });
   }
 }
 
 /** What may be looked at without a job: stores, which show nothing without an access. */
-export type HomeView = Pick<HomeJob, 'around' | 'users' | 'tenants'> & { readonly core: Pick<OpenCell, 'tokens'> };
+export type HomeView = Pick<HomeJob, 'platform' | 'users' | 'tenants'> & { readonly core: Pick<OpenCell, 'tokens'> };
 
 export function installationTarget(type = 'installation', name?: string) {
   return () => ({ resource: INSTALLATION, target: { type, ...(name === undefined ? {} : { name }) }, subject: true as const });

@@ -13,7 +13,7 @@ import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/tok
 import { CellHandle } from './cell-handle.ts';
 import type { FoundDamage } from './damage-book.ts';
 import { HomeJob, type HomeView } from './home-job.ts';
-import { closeCell, type Surroundings, type VaultOptions } from './open-cell.ts';
+import { closeCell, type Platform, type VaultOptions } from './open-cell.ts';
 
 /** What the log says of whoever proved to be nobody. */
 export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
@@ -21,7 +21,7 @@ const NOBODY = new Uint8Array(32);
 const TOKENS_OF_PEOPLE: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
 
 export class HomeVault extends CellHandle<HomeView, HomeJob> {
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly #job: HomeJob;
   /** Active tenants by name and id; cleared whenever a tenant's state changes. */
   readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
@@ -34,12 +34,12 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
   constructor(options: VaultOptions) {
     const job = new HomeJob(options);
     super(job);
-    const { around, core } = job;
+    const { platform, core } = job;
     this.#job = job;
-    this.around = around;
+    this.platform = platform;
     this.rejections = new Denials({
-      clock: around.clock,
-      later: around.later,
+      clock: platform.clock,
+      later: platform.later,
       write: (count) => this.submit((job) => noteRejections(job, count)),
     });
     core.tokens.whenRevoked(() => this.forgetIdentities());
@@ -55,7 +55,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
 
   /** The user behind a user, enrolment or bootstrap token (the edge knows what the last two may open), or undefined for every kind of bad one. */
   identify(text: string): UserIdentity | undefined {
-    const now = this.around.clock.now();
+    const now = this.platform.clock.now();
     const known = this.#identities.get(text);
     if (known !== undefined) return isInForce(known.issuedAtMs, known.expiresAtMs, now) ? known.identity : undefined;
     return this.lookup('authentication', (lookup, view) => this.#findIdentity(lookup, view, text, now));
@@ -82,7 +82,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     const parsed = parseToken(text);
     if (parsed === undefined || !TOKENS_OF_PEOPLE.has(parsed.type)) return undefined;
     const row = view.core.tokens.find(lookup, parsed.publicId);
-    const presented = hashToken(this.around.root.subkey('token-pepper'), parsed.hashInput);
+    const presented = hashToken(this.platform.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NOBODY);
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
     if (!isInForce(row.created_at, row.expires_at, nowMs)) return undefined;

@@ -1,9 +1,8 @@
 // What a kind of credential is to the vault: what a put stores of it, when it is served, and what a roll-back and a restoration do.
 // A kind is a file in kinds/ and a line in kinds.ts; use cases ask it here and never for its name.
-import type { EventDetails } from '../audit/event.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
-import type { Draft } from './credential.ts';
+import type { CredentialChange, Draft } from './credential.ts';
 import type { RetainedPart, SplitValue } from './credential-kinds.ts';
 import type { GrantImport } from './put-grant.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
@@ -22,7 +21,7 @@ export interface PutValue {
 /** A put under way. */
 export interface PutUnderWay {
   /** To be saved; its version is the new one already. */
-  readonly facts: Draft;
+  readonly draft: Draft;
   /** As it was; undefined for a new credential. */
   readonly before: CredentialRow | undefined;
   readonly environment: EnvironmentRow;
@@ -38,8 +37,8 @@ export interface SplitPut extends SplitValue {
 export interface CredentialKind {
   /** What is stored of the value. @throws invalid_request for a value that could not be used */
   split(job: TenantJob, put: PutUnderWay): SplitPut;
-  /** Changes `put.facts` by what the value says, and raises what must be told; the row is there already. Absent: it says nothing. */
-  readonly note?: (job: TenantJob, access: WriteAccess, put: PutUnderWay, split: SplitPut, details: EventDetails) => void;
+  /** Changes the draft by what the value says, and raises what must be told; the row is there already. Absent: it says nothing. */
+  readonly note?: (change: CredentialChange, put: PutUnderWay, split: SplitPut) => void;
   /** Refuses a read of the current value that would be of no use. Absent: the value is served as it is. */
   readonly refuseRead?: (job: TenantJob, access: Lookup, row: CredentialRow, environment: string) => void;
   /** @throws conflict where an older version is of no use. Absent: any version can be current again. */

@@ -23,12 +23,12 @@ export function claimTenant(job: HomeJob, caller: Caller, input: CreateTenantInp
     if (job.tenants.find(access, input.name) !== undefined)
       fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
     const tenant = {
-      id: newId('tenant', job.around.entropy),
+      id: newId('tenant', job.platform.entropy),
       name: input.name,
       state: 'creating',
       demo: input.demo ? 1 : 0,
       environments: JSON.stringify(input.environments),
-      created_at: job.around.clock.now(),
+      created_at: job.platform.clock.now(),
       created_by: access.principalId,
     };
     job.tenants.insert(access, tenant);
@@ -45,7 +45,7 @@ export async function createTenant(
   provision: Provision,
 ): Promise<TenantRow> {
   const row = await home.submit((job) => claimTenant(job, caller, input));
-  home.around.faults.at('tenant.after-row');
+  home.platform.faults.at('tenant.after-row');
   await finishTenant(home, row, provision);
   return { ...row, state: 'active' };
 }
@@ -59,7 +59,7 @@ export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undef
 /** The second half, also run at start for tenants a crash left half made. */
 export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
   await provision(row, JSON.parse(row.environments) as string[]);
-  home.around.faults.at('tenant.after-cell');
+  home.platform.faults.at('tenant.after-cell');
   await home.submit((job) => job.door.keepBooks('provision', (access) => job.tenants.setState(access, row.id, 'active')));
 }
 

@@ -5,7 +5,7 @@ import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
-import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
+import type { GrantRow, User, UserRow } from '../cell/users.ts';
 import type { Page } from './describe-credential.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
@@ -42,12 +42,12 @@ export function createUser(
     refuseMixedAuditor(input.grants);
     const grants = input.grants.map((grant, index) => toGrant(job, access, principal, grant, index));
     refuseRepeated(grants);
-    const row: UserFacts = {
-      id: newId('user', job.around.entropy),
+    const row: User = {
+      id: newId('user', job.platform.entropy),
       name: input.name,
       revision: 1,
       bootstrap: 0,
-      created_at: job.around.clock.now(),
+      created_at: job.platform.clock.now(),
       created_by: access.principalId,
       offboarded_at: null,
     };
@@ -106,7 +106,7 @@ export function offboardUser(job: HomeJob, caller: Caller, idOrName: string): Us
     if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
     if (ownsInstallation(user) && countOwners(job, access) < 2)
       fail('conflict', 'the last owner cannot leave: make another owner first');
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
     job.users.save(access, row, user.grants);
@@ -131,7 +131,7 @@ export function revokeUserToken(job: HomeJob, caller: Caller, idOrName: string, 
     const token = job.core.tokens.find(access, publicId);
     if (token === undefined || token.subject_id !== user.row.id) fail('not_found', 'no such token');
     details.token = publicId;
-    return job.core.tokens.revoke(access, publicId, job.around.clock.now());
+    return job.core.tokens.revoke(access, publicId, job.platform.clock.now());
   });
 }
 

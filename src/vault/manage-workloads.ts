@@ -8,7 +8,7 @@ import { newId } from '../base/ids.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
-import type { WorkloadFacts, WorkloadRow } from '../cell/workloads.ts';
+import type { Workload, WorkloadRow } from '../cell/workloads.ts';
 import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
 import type { Page } from './describe-credential.ts';
@@ -30,11 +30,11 @@ export function issueToken(
   { permissions, origin }: { readonly permissions?: readonly WorkloadPermission[] | undefined; readonly origin?: string } = {},
 ): IssuedToken {
   const { publicId, token } = mintToken(type);
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.core.tokens.insert(access, {
     public_id: publicId,
     type,
-    hash: token.reveal((bytes) => hashToken(job.around.root.subkey('token-pepper'), bytes)),
+    hash: token.reveal((bytes) => hashToken(job.platform.root.subkey('token-pepper'), bytes)),
     subject_id: subjectId,
     permissions: permissions === undefined ? null : JSON.stringify(permissions),
     created_at: now,
@@ -56,7 +56,7 @@ export interface CreateWorkloadInput {
 }
 
 export interface CreatedWorkload {
-  readonly row: WorkloadFacts;
+  readonly row: Workload;
   readonly clientSecret: IssuedToken | undefined;
 }
 
@@ -75,9 +75,9 @@ export function createWorkload(job: TenantJob, caller: Caller, input: CreateWork
       if (input.jwks !== undefined) checkKeys(input.jwks);
       if (job.workloads.find(access, input.name) !== undefined)
         fail('conflict', 'a workload of this name exists', { pointer: '/name' });
-      const now = job.around.clock.now();
-      const row: WorkloadFacts = {
-        id: newId('workload', job.around.entropy),
+      const now = job.platform.clock.now();
+      const row: Workload = {
+        id: newId('workload', job.platform.entropy),
         name: input.name,
         environment: input.environment,
         patterns: JSON.stringify(input.patterns),
@@ -162,7 +162,7 @@ export function revokeWorkload(job: TenantJob, caller: Caller, idOrName: string)
     'workload.revoke',
     (lookup) => workloadTarget(job, lookup, idOrName),
     (access, row, details) => {
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       details.count = job.core.tokens.revokeAllOf(access, row.id, now);
       job.core.audit.publishNow();
       return row.revoked_at === null ? job.workloads.revoke(access, row, now) : row;
@@ -204,7 +204,7 @@ export function createDirectToken(job: TenantJob, caller: Caller, input: CreateT
       if (input.permissions?.some((permission) => !own.includes(permission)) === true) {
         fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
       }
-      const expiresAtMs = Math.min(job.around.clock.now() + input.ttlMs, row.expires_at);
+      const expiresAtMs = Math.min(job.platform.clock.now() + input.ttlMs, row.expires_at);
       const issued = issueToken(job, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
       details.token = issued.publicId;
       return issued;
@@ -223,7 +223,7 @@ export function revokeToken(job: TenantJob, caller: Caller, workload: string, pu
       if (token === undefined || token.subject_id !== row.id) fail('not_found', 'no such token');
       details.token = publicId;
       job.core.audit.publishNow();
-      const now = job.around.clock.now();
+      const now = job.platform.clock.now();
       const ended = job.core.tokens.revokeAllOf(access, row.id, now, publicId);
       if (token.type === 'cs') details.count = ended;
       return job.core.tokens.revoke(access, publicId, now);
@@ -232,5 +232,6 @@ export function revokeToken(job: TenantJob, caller: Caller, workload: string, pu
 }
 
 function requireLive(job: TenantJob, row: WorkloadRow): void {
-  if (row.revoked_at !== null || row.expires_at <= job.around.clock.now()) fail('conflict', 'the workload is revoked or expired');
+  if (row.revoked_at !== null || row.expires_at <= job.platform.clock.now())
+    fail('conflict', 'the workload is revoked or expired');
 }

@@ -31,7 +31,7 @@ import { equalBytes } from '../crypto/token.ts';
 import { DamageBook } from './damage-book.ts';
 
 /** What the composition root lends to every cell. */
-export interface Surroundings {
+export interface Platform {
   readonly clock: InstallationClock;
   readonly entropy: Entropy;
   readonly faults: Faults;
@@ -76,7 +76,7 @@ export interface Opening {
 export interface VaultOptions {
   readonly sql: Sql;
   readonly erasureKey: SecretValue;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   /** The last checkpoint of this cell seen outside it. */
@@ -90,7 +90,7 @@ export interface CellOptions {
   readonly sql: Sql;
   readonly cellId: string;
   readonly erasureKey: SecretValue;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly opening: Opening;
 }
 
@@ -100,8 +100,8 @@ export interface CellOptions {
  *   rolled_back when it is older than `witnessed`, emptied, or its witness is gone
  */
 export function openCell(options: CellOptions): OpenCell {
-  const { kind, sql, cellId, around, opening } = options;
-  const { clock, entropy, installationId } = around;
+  const { kind, sql, cellId, platform, opening } = options;
+  const { clock, entropy, installationId } = platform;
   refuseForeignCode(sql);
   const mayCreate = opening.mustExist !== true && opening.witnessed === undefined;
   // SECURITY: an empty database in the place of a lost one would hide that it was lost (CR-03).
@@ -109,30 +109,30 @@ export function openCell(options: CellOptions): OpenCell {
   migrate(sql, kind, clock.now());
   const newIncarnation = mayCreate ? () => newId('incarnation', entropy) : undefined;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, newIncarnation, clock.now());
-  const keyring = new Keyring(sql, around.root, options.erasureKey, { installationId, cellId }).load();
+  const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
   const anchor = new Anchor(sql, keyring);
   const rows = new CellRows(kind, sql, keyring, anchor);
-  const cell = new Cell(sql, around.nextTick, around.faults, around.whenCalm);
+  const cell = new Cell(sql, platform.nextTick, platform.faults, platform.whenCalm);
   const damage = new DamageBook(cell);
   rows.onDamage = (table, id, found) => damage.note({ table, id, damage: found });
   const adoption = Anchor.exists(sql) ? openAnchored(rows, options, incarnationId) : adopt(rows, options, incarnationId);
   // SECURITY: a clock that was set back while nothing ran must not let live again what had expired (D17).
-  const isClockAccepted = around.acceptsClock === true && anchor.timeAt > clock.now();
+  const isClockAccepted = platform.acceptsClock === true && anchor.timeAt > clock.now();
   if (isClockAccepted) anchor.resetTime(clock.now());
   clock.atLeast(anchor.timeAt);
   // What a process that was killed had deleted.
   sql.eraseResidue();
-  cell.use(eraseInTime(cell, around));
+  cell.use(eraseInTime(cell, platform));
   const audit = new AuditLog({
     cell,
     rows,
     clock,
-    witness: around.witness,
-    later: around.later,
-    faults: around.faults,
-    told: around.told,
+    witness: platform.witness,
+    later: platform.later,
+    faults: platform.faults,
+    told: platform.told,
   });
-  const redate = around.acceptsClock === true ? () => redateTokens(rows, clock.now()) : undefined;
+  const redate = platform.acceptsClock === true ? () => redateTokens(rows, clock.now()) : undefined;
   noteOpening(cell, audit, opening, { adoption, isClockAccepted, redate });
   return {
     cell,
@@ -152,20 +152,20 @@ export function openCell(options: CellOptions): OpenCell {
  * @throws conflict when its schema is not this build's or its rows were never taken into a map: start the service once; else as `openCell`
  */
 export function openForReading(options: CellOptions): CellRows {
-  const { kind, sql, cellId, around, opening } = options;
+  const { kind, sql, cellId, platform, opening } = options;
   refuseForeignCode(sql);
   if (schemaVersion(sql) !== latestSchemaVersion(kind) || isUnanchored(sql))
     fail('conflict', 'this database was not opened by this build yet: start the service once');
-  const { installationId } = around;
-  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, around.clock.now());
-  const keyring = new Keyring(sql, around.root, options.erasureKey, { installationId, cellId }).load();
+  const { installationId } = platform;
+  const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, platform.clock.now());
+  const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
   const rows = new CellRows(kind, sql, keyring, new Anchor(sql, keyring));
   openMap(rows, opening, incarnationId);
   return rows;
 }
 
 /** What was deleted without anybody waiting for it to be gone (pruned versions, expired answers and tokens) is gone a minute later. */
-function eraseInTime(cell: Cell, { later }: Surroundings): CellHooks {
+function eraseInTime(cell: Cell, { later }: Platform): CellHooks {
   let planned = false;
   return {
     afterCommit: () => {
@@ -201,21 +201,21 @@ function openMap(rows: CellRows, opening: Opening, incarnationId: string): boole
   return isLost;
 }
 
-function openAnchored(rows: CellRows, { opening, around }: CellOptions, incarnationId: string): undefined {
+function openAnchored(rows: CellRows, { opening, platform }: CellOptions, incarnationId: string): undefined {
   const isLost = openMap(rows, opening, incarnationId);
-  completeState(rows, around.clock, around.entropy, isLost ? newId('incarnation', around.entropy) : undefined);
+  completeState(rows, platform.clock, platform.entropy, isLost ? newId('incarnation', platform.entropy) : undefined);
   return undefined;
 }
 
 /** A new cell, or one of a build that kept no map: its rows are taken over once, as they are. */
-function adopt(rows: CellRows, { opening, around, sql }: CellOptions, incarnationId: string): Adoption {
+function adopt(rows: CellRows, { opening, platform, sql }: CellOptions, incarnationId: string): Adoption {
   const { keyring } = rows;
   const log = formerHead(sql);
   const witnessed = opening.witnessed === undefined ? undefined : readWitnessed(keyring, opening.witnessed);
   if (opening.anchored === true || witnessed?.anchor !== undefined || !isUnanchored(sql))
     fail('integrity', 'stored data failed its check', { evidence: 'anchor: the head is missing' });
   if (witnessed !== undefined) refuseOlder(rows, log, witnessed);
-  const adoption = beginState(rows, incarnationId, log, around.clock, around.entropy);
+  const adoption = beginState(rows, incarnationId, log, platform.clock, platform.entropy);
   return { ...adoption, isNew: log.size === 0 };
 }
 

@@ -17,7 +17,7 @@ function isBootstrapSecret(text: string): boolean {
 export function identifyOperator(home: HomeVault, presented: string, secret: string | undefined): UserIdentity | undefined {
   if (secret === undefined || !isBootstrapSecret(secret) || !equalTexts(presented, secret)) return undefined;
   return home.lookup('authentication', (lookup, view) => {
-    const now = home.around.clock.now();
+    const now = home.platform.clock.now();
     const owner = view.users.list(lookup, '', 500).find((user) => user.row.bootstrap === 1 && user.row.offboarded_at === null);
     const facts = owner === undefined ? [] : view.core.tokens.listBySubject(lookup, owner.row.id);
     const token = facts.find((row) => row.type === 'boot' && row.revoked_at === null && row.expires_at > now);

@@ -4,7 +4,7 @@ import type { Caller } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
 import { type Kind, kindFacts, type OAuth2Config } from './credential-kinds.ts';
@@ -12,20 +12,11 @@ import { boundSettings, redirect } from './destinations.ts';
 import { applyTiming } from './due.ts';
 import type { PutUnderWay, PutValue, SplitPut } from './kind.ts';
 import { rulesOfKind } from './kinds.ts';
+import { checkPrecondition, type WritePrecondition } from './precondition.ts';
 import { setAside } from './set-aside.ts';
 import { type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 import { storeVersion } from './versions.ts';
-
-/** What must hold for the write to happen: all that is given. */
-export interface WritePrecondition {
-  /** The credential must not exist yet. */
-  readonly absent?: boolean | undefined;
-  /** Its revision must be this (If-Match). */
-  readonly revision?: number | undefined;
-  /** Its current version must be this (check-and-set); 0 means absent. */
-  readonly version?: number | undefined;
-}
 
 export interface PutCredentialInput extends PutValue {
   readonly environment: string;
@@ -58,29 +49,29 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       const aside = input.replaceDeleted === true ? setAside(job, access, subject, principal.type, details) : undefined;
       const row = aside === undefined ? subject.row : undefined;
       checkPrecondition(row, input.precondition);
-      const now = job.around.clock.now();
-      const facts = row === undefined ? newFacts(job, access, environment, input) : nextFacts(row, access, input, now);
-      const kind = rulesOfKind(facts.kind);
-      const put: PutUnderWay = { facts, before: row, environment, given: input, now };
+      const now = job.platform.clock.now();
+      const draft = row === undefined ? firstDraft(job, access, environment, input) : nextDraft(row, access, input, now);
+      const kind = rulesOfKind(draft.kind);
+      const put: PutUnderWay = { draft, before: row, environment, given: input, now };
       const split = checkedSize(kind.split(job, put));
       if (kind.note !== undefined) {
         // What is told of it refers to its row.
-        if (row === undefined) createCredential(job, access, environment, facts);
-        kind.note(job, access, put, split, details);
+        if (row === undefined) createCredential(job, access, environment, draft);
+        kind.note({ job, access, draft, environment, details }, put, split);
       }
-      applyTiming(job, facts, split, now, split.rules);
-      details.version = facts.latest_version;
-      details.kind = facts.kind;
+      applyTiming(job, draft, split, now, split.rules);
+      details.version = draft.latest_version;
+      details.kind = draft.kind;
       const located =
         row === undefined && kind.note === undefined
-          ? createCredential(job, access, environment, { ...facts, revision: 1 })
-          : saveDraft(job, access, environment, facts);
+          ? createCredential(job, access, environment, { ...draft, revision: 1 })
+          : saveDraft(job, access, environment, draft);
       if (row !== undefined) cancelOpenRun(job, access, row.id, 'superseded');
-      storeVersion(job, access, facts, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
+      storeVersion(job, access, draft, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       if (row !== undefined)
         redirect(job, caller, located, {
           before: boundSettings(job, row),
-          after: boundSettings(job, facts),
+          after: boundSettings(job, draft),
           takesEffect: true,
         });
       return { created: row === undefined, located, setAside: aside };
@@ -108,20 +99,6 @@ function putTarget(job: TenantJob, lookup: Lookup, input: PutCredentialInput) {
   };
 }
 
-/** @throws precondition_failed | version_conflict */
-export function checkPrecondition(row: CredentialRow | undefined, precondition: WritePrecondition): void {
-  const { absent, revision, version } = precondition;
-  if (absent === true && row !== undefined) fail('precondition_failed', 'the credential exists already');
-  if (revision !== undefined && row?.revision !== revision)
-    fail('precondition_failed', 'the credential changed since it was read');
-  if (version !== undefined && (row?.current_version ?? 0) !== version) {
-    fail('version_conflict', 'the current version is another one', {
-      pointer: '/cas',
-      extra: { current_version: row?.current_version ?? 0 },
-    });
-  }
-}
-
 /** @throws payload_too_large */
 function checkedSize(split: SplitPut): SplitPut {
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
@@ -130,12 +107,12 @@ function checkedSize(split: SplitPut): SplitPut {
   return split;
 }
 
-function newFacts(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialFacts {
+function firstDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, input: PutCredentialInput): CredentialRow {
   const connector = input.connector ?? kindFacts(input.kind).defaultConnector;
   return newDraft(job, access, environment, { ...input, connector });
 }
 
-function nextFacts(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialFacts {
+function nextDraft(row: CredentialRow, access: WriteAccess, input: PutCredentialInput, now: number): CredentialRow {
   access.check();
   if (row.state !== 'active') {
     throw new KeyturnError(

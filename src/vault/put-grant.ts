@@ -1,28 +1,18 @@
 // What a put of an OAuth grant says of it beside its tokens: whether it is the grant that was here, where it comes from, what it may do.
 // It must never keep what was learnt of another grant.
 
-import type { EventDetails } from '../audit/event.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow } from '../cell/credentials.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
+import type { CredentialChange } from './credential.ts';
 import { RETAINED_PARTS, type RetainedGrant, type RetainedPart } from './credential-kinds.ts';
-import { changeGrantFacts } from './grant-facts.ts';
+import { foreignUseOnPut, noteForeignUse } from './foreign-use.ts';
+import { changeGrant, replaceGrant } from './grant.ts';
 import { grantFingerprint } from './grant-fingerprint.ts';
 import { changeHealth } from './grant-health.ts';
 import { noteGrantedScope } from './grant-scopes.ts';
-import { noteSign, signOnPut } from './import-guard.ts';
 import type { TenantJob } from './tenant-job.ts';
 import { retainedOf } from './versions.ts';
-
-interface PutTarget {
-  /** To be saved; its version is the new one already. */
-  readonly facts: CredentialFacts;
-  /** As it was; undefined for a new credential. */
-  readonly before: CredentialRow | undefined;
-  /** What `before` kept for the vault alone. */
-  readonly stored: RetainedGrant;
-  readonly environment: string;
-}
 
 /** Where a grant comes from that was not consented to here. */
 export interface GrantImport {
@@ -37,51 +27,41 @@ interface PutGrant {
   readonly alwaysScopes: readonly string[] | undefined;
 }
 
-/** Changes `facts` in place and raises what must be told. */
+/** What a put replaces. */
+interface Replaced {
+  /** The row as it was; undefined for a new credential. */
+  readonly before: CredentialRow | undefined;
+  /** What it kept for the vault alone. */
+  readonly stored: RetainedGrant;
+}
+
+/** Notes what the put says of the grant, and raises what must be told. The caller saves the draft. */
 export function notePutGrant(
-  job: TenantJob,
-  access: WriteAccess,
-  { facts, before, stored, environment }: PutTarget,
+  change: CredentialChange,
+  { before, stored }: Replaced,
   { value, imported, alwaysScopes }: PutGrant,
-  details: EventDetails,
 ): void {
-  const now = job.around.clock.now();
+  const { job, draft } = change;
+  const now = job.platform.clock.now();
   const old = stored.refresh_token;
   const isSame = old !== undefined && old === value.refresh_token;
-  if (before !== undefined && !isSame) forgetGrant(facts);
   const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(job, value.refresh_token);
-  if (!isSame) changeGrantFacts(facts, { fingerprint });
+  if (before !== undefined && !isSame) replaceGrant(draft, { fingerprint });
+  else if (!isSame) changeGrant(draft, { fingerprint });
   if (before !== undefined) {
-    facts.health = before.health;
-    changeHealth(job, access, facts, environment, 'ready', null);
+    draft.health = before.health;
+    changeHealth(change, 'ready', null);
   }
   if (imported !== undefined) {
-    changeGrantFacts(facts, {
+    changeGrant(draft, {
       importedAt: now,
       importedFrom: imported.from,
       stillUsedThere: imported.stillUsedThere ? true : undefined,
     });
   }
-  const sign = before === undefined || old === undefined ? undefined : signOnPut(before, isSame, now);
-  if (sign !== undefined) noteSign(job, access, facts, environment, sign, details);
-  noteGrantedScope(job, access, facts, environment, { scope: value.scope, source: 'answer', alwaysScopes }, details);
-}
-
-/** A sign of another refresher stays until a person consents. */
-function forgetGrant(facts: CredentialFacts): void {
-  changeGrantFacts(facts, {
-    consentedAt: undefined,
-    refreshedAt: undefined,
-    refreshTokenExpiresAt: undefined,
-    grantedScope: undefined,
-    scopeSource: undefined,
-    lookedAt: undefined,
-    scopesTold: undefined,
-    account: undefined,
-    fingerprint: undefined,
-    end: undefined,
-    noticedDays: undefined,
-  });
+  const sign = before === undefined || old === undefined ? undefined : foreignUseOnPut(before, isSame, now);
+  if (sign !== undefined) noteForeignUse(change, sign);
+  noteGrantedScope(change, { scope: value.scope, source: 'answer', alwaysScopes });
 }
 
 /** What lies in the vault of the grant that a put replaces; nothing of a damaged version, which must not stand in the way of its mending. */

@@ -47,7 +47,7 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
       const version = versionWanted(row, input);
       const current = version === row.current_version;
       details.version = version;
-      if (current && hasEnded(row, job.around.clock.now())) details.health = 'expired';
+      if (current && hasEnded(row, job.platform.clock.now())) details.health = 'expired';
       if (input.stage !== undefined) details.stage = input.stage;
       if (current || row.health === 'disconnected') rulesOfKind(row.kind).refuseRead?.(job, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
@@ -73,7 +73,7 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
 }
 
 function readTarget(job: TenantJob, lookup: Lookup, input: ReadCredentialInput): Found<Wanted> {
-  const cached = job.cache.find(input.environment, input.name, job.around.clock.now());
+  const cached = job.cache.find(input.environment, input.name, job.platform.clock.now());
   return cached ?? credentialTarget(job, lookup, input.environment, input.name);
 }
 
@@ -87,7 +87,7 @@ function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
 function open(job: TenantJob, access: ReadAccess, wanted: Located, version: number, current: boolean): OpenedCredential {
   const { row, environment } = wanted;
   const stored = job.credentials.findVersion(access, row.id, version) ?? fail('not_found', 'no such version');
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const { value_expires_at: endsAt } = row;
   const opened: OpenedCredential = {
     environment,

@@ -14,7 +14,7 @@ export interface FailureLimit {
 export function rejectionRecorder(home: HomeVault, limit: FailureLimit, sourceOf: (address: string) => string) {
   return async (caller: Caller, route: string): Promise<void> => {
     const source = sourceOf(caller.source.address);
-    const answer = limit.take(source, home.around.clock.now());
+    const answer = limit.take(source, home.platform.clock.now());
     if (!answer.ok) {
       home.rejections.count();
       fail('rate_limited', 'too many refused tokens from this source', { retryAfterSeconds: answer.retryAfterSeconds });

@@ -10,7 +10,7 @@ import type { WriteAccess } from '../cell/access.ts';
 import type { KeyProgress } from '../cell/key-rotations.ts';
 import type { KeyRow } from '../cell/keyring.ts';
 import type { Purpose } from '../crypto/envelope.ts';
-import type { OpenCell, Surroundings } from './open-cell.ts';
+import type { OpenCell, Platform } from './open-cell.ts';
 
 /** What can be rotated. The audit-signing key is not among them: its verifier is pinned outside and changes only with a hand-over. */
 export const ROTATABLE: readonly Purpose[] = ['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac'];
@@ -19,7 +19,7 @@ export const ROTATABLE: readonly Purpose[] = ['oauth_token', 'api_key', 'mfa_see
 export interface KeyedJob {
   readonly core: OpenCell;
   readonly door: Door;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly keyResource: AuthorizationResource;
   /** Forget derived keys and rows read under old ones. */
   forgetKeys(): void;
@@ -53,12 +53,12 @@ function addVersions(job: KeyedJob, caller: Caller, purposes: readonly Purpose[]
     const wanted = purposes ?? ROTATABLE;
     const { keyring, keyRotations } = job.core;
     for (const purpose of wanted) {
-      const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, job.around.clock, job.around.entropy);
-      keyRotations.begin(access, purpose, next.version, job.around.clock.now());
+      const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, job.platform.clock, job.platform.entropy);
+      keyRotations.begin(access, purpose, next.version, job.platform.clock.now());
     }
     details.count = wanted.length;
     if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
-    job.around.faults.at('keys.after-new-version');
+    job.platform.faults.at('keys.after-new-version');
     job.forgetKeys();
     job.dueChanged();
     return keyRotations.progress(access);
@@ -87,7 +87,7 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
     details.count = moved;
     if (moved === 0 && ended === 0)
       fail('integrity', 'stored data failed its check', { evidence: 'rows that cannot be rewrapped' });
-    job.around.faults.at('keys.mid-rewrap');
+    job.platform.faults.at('keys.mid-rewrap');
     if (moved > 0) job.forgetKeys();
     return moved;
   });
@@ -99,7 +99,7 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
   const purpose = progress.purpose as Purpose;
   if (rows > 0) keyRotations.advance(access, progress, rows);
   if (rows > 0 || keyRotations.countStale(access, purpose) > 0) return false;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   keyRotations.finish(access, purpose, now, now + LIMITS.keyDestroyDelayMs);
   job.dueChanged();
   return true;
@@ -107,8 +107,8 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
 
 /** Destroys retired keys past their delay to which nothing refers, once the clock is steady (D17). Returns how many. */
 export function destroyRetiredKeys(job: KeyedJob): number {
-  if (!job.around.clock.isSteady()) return 0;
-  const now = job.around.clock.now();
+  if (!job.platform.clock.isSteady()) return 0;
+  const now = job.platform.clock.now();
   const due = job.core.keyring
     .rows()
     .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
@@ -119,7 +119,7 @@ export function destroyRetiredKeys(job: KeyedJob): number {
     );
     if (used > 0) continue;
     job.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(job), (_access, _subject, details) => {
-      job.around.faults.at('keys.before-destroy');
+      job.platform.faults.at('keys.before-destroy');
       job.core.keyring.destroy(row.key_id, now);
       job.core.cell.eraseResidue();
       job.core.audit.publishNow();

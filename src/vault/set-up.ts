@@ -6,7 +6,7 @@ import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import type { WriteAccess } from '../cell/access.ts';
-import type { GrantRow, UserFacts, UserRow } from '../cell/users.ts';
+import type { GrantRow, User, UserRow } from '../cell/users.ts';
 import { hashToken, mintToken } from '../crypto/token.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import type { HomeVault } from './home-vault.ts';
@@ -18,12 +18,12 @@ export const EVERYWHERE = '*';
 export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
   return home.submit((job) => {
     if (!job.door.lookup('first-start', (lookup) => job.users.isEmpty(lookup))) return undefined;
-    const owner: UserFacts = {
-      id: newId('user', job.around.entropy),
+    const owner: User = {
+      id: newId('user', job.platform.entropy),
       name: 'owner',
       revision: 1,
       bootstrap: 1,
-      created_at: job.around.clock.now(),
+      created_at: job.platform.clock.now(),
       created_by: 'first-start',
       offboarded_at: null,
     };
@@ -43,7 +43,7 @@ export async function createBootstrapSecret(home: HomeVault): Promise<SecretValu
 
 /** Whether the bootstrap secret still waits to be exchanged. */
 export function bootstrapPending(home: HomeVault): boolean {
-  return home.lookup('status', (access, view) => view.core.tokens.countLive(access, 'boot', home.around.clock.now()) > 0);
+  return home.lookup('status', (access, view) => view.core.tokens.countLive(access, 'boot', home.platform.clock.now()) > 0);
 }
 
 export interface IssuedUserToken {
@@ -60,11 +60,11 @@ export function issueUserToken(
   ttlMs: number,
 ): IssuedUserToken {
   const { publicId, token } = mintToken(type);
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   job.core.tokens.insert(access, {
     public_id: publicId,
     type,
-    hash: token.reveal((bytes) => hashToken(job.around.root.subkey('token-pepper'), bytes)),
+    hash: token.reveal((bytes) => hashToken(job.platform.root.subkey('token-pepper'), bytes)),
     subject_id: userId,
     permissions: null,
     created_at: now,
@@ -88,7 +88,7 @@ export function setUp(job: HomeJob, caller: Caller, name: string): { user: UserR
     const { mac: _mac, mac_key_id: _key, ...facts } = row;
     const named = { ...facts, name, revision: row.revision + 1 };
     job.users.save(access, named, grants);
-    job.core.tokens.revoke(access, tokenId, job.around.clock.now());
+    job.core.tokens.revoke(access, tokenId, job.platform.clock.now());
     const issued = issueUserToken(job, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
     details.token = issued.publicId;
     return { user: named as UserRow, issued };
@@ -111,7 +111,7 @@ export function enrol(
     const token = job.core.tokens.find(access, tokenId);
     if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
       fail('conflict', 'this enrolment token is spent');
-    job.core.tokens.revoke(access, tokenId, job.around.clock.now());
+    job.core.tokens.revoke(access, tokenId, job.platform.clock.now());
     const issued = issueUserToken(job, access, 'usr', row.id, ttlMs);
     details.token = issued.publicId;
     return { user: row, grants, issued };

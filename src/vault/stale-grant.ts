@@ -6,7 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { ANSWER_LOST, REFUSED_TOO_LONG } from './grant-health.ts';
-import { connectionsPath } from './grant-view.ts';
+import { connectionsPath } from './reconnect.ts';
 import { readerTriesAt } from './refresh-schedule.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -49,7 +49,7 @@ function textOf({ kind, cause }: Staleness, seconds: number): string {
  * (test/rotation/grants/odd-answers.test.ts).
  */
 export function refuseUnusable(job: TenantJob, access: Lookup, row: CredentialRow, environment: string): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const { health, value_expires_at: endsAt } = row;
   const isLive = endsAt !== null && endsAt > now;
   const reconnect = connectionsPath(job.tenant.id, environment, row.name);

@@ -13,7 +13,7 @@ import { RunStore } from '../cell/runs.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import { type OpenCell, openCell, type Surroundings, type VaultOptions } from './open-cell.ts';
+import { type OpenCell, openCell, type Platform, type VaultOptions } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 
 export interface TenantIdentity {
@@ -43,7 +43,7 @@ export interface TenantVaultOptions extends VaultOptions {
 
 export class TenantJob {
   readonly tenant: TenantIdentity;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly core: OpenCell;
   readonly door: Door;
   readonly credentials: CredentialStore;
@@ -62,9 +62,9 @@ export class TenantJob {
   #dueChanged = false;
 
   constructor(options: TenantVaultOptions) {
-    const { tenant, sql, around } = options;
+    const { tenant, sql, platform } = options;
     this.tenant = tenant;
-    this.around = around;
+    this.platform = platform;
     this.auditResource = { type: 'AuditLog', tenant: tenant.id };
     this.keyResource = { type: 'TenantKey', tenant: tenant.id };
     this.core = openCell({
@@ -72,7 +72,7 @@ export class TenantJob {
       sql,
       cellId: tenant.id,
       erasureKey: options.erasureKey,
-      around,
+      platform,
       opening: { ...options.opening, witnessed: options.witnessed },
     });
     this.credentials = new CredentialStore(this.core.rows);
@@ -84,20 +84,20 @@ export class TenantJob {
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
-      around.root.subkey('token-pepper'),
-      around.clock,
+      platform.root.subkey('token-pepper'),
+      platform.clock,
     );
     this.#onDueChanged = options.onDueChanged;
     this.door = new Door({
       cell: this.core.cell,
       audit: this.core.audit,
       authorizer: options.authorizer,
-      clock: around.clock,
+      clock: platform.clock,
       place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
       workload: (books, token) => this.authenticator.byToken(books, token),
-      later: around.later,
+      later: platform.later,
       admit: options.admit,
-      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, around.clock),
+      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, platform.clock),
     });
     this.core.cell.use({
       afterCommit: () => this.#tellDue(),
@@ -130,5 +130,5 @@ export class TenantJob {
 /** What may be looked at without a job: stores, which show nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
-  'tenant' | 'around' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'
+  'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'
 >;

@@ -2,13 +2,13 @@
 
 import { isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
-import { closeCell, type Surroundings } from './open-cell.ts';
+import { closeCell, type Platform } from './open-cell.ts';
 import { tellDamage } from './tell-damage.ts';
 import { type Refresher, type TenantIdentity, TenantJob, type TenantVaultOptions, type TenantView } from './tenant-job.ts';
 
 export class TenantVault extends CellHandle<TenantView, TenantJob> {
   readonly tenant: TenantIdentity;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly #job: TenantJob;
   readonly #underWay = new Set<Promise<unknown>>();
   /** The newest events are of a clock that was ahead: what it planned may be due now. */
@@ -19,9 +19,9 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
     super(job);
     this.#job = job;
     this.tenant = job.tenant;
-    this.around = job.around;
+    this.platform = job.platform;
     const newestAt = job.door.lookup('scheduler', (lookup) => job.core.events.newestAt(lookup));
-    this.#isPlanInDoubt = newestAt !== undefined && isFromTheFuture(newestAt, this.around.clock.now());
+    this.#isPlanInDoubt = newestAt !== undefined && isFromTheFuture(newestAt, this.platform.clock.now());
     job.core.damage.tell = (found) => tellDamage(job, found);
   }
 
@@ -58,8 +58,8 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
 
   /** Milliseconds of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
-    if (this.#isPlanInDoubt) return this.around.clock.now();
-    return this.lookup('scheduler', (lookup, { runs, around }) => runs.nextDueAt(lookup, around.clock.steadyFrom()));
+    if (this.#isPlanInDoubt) return this.platform.clock.now();
+    return this.lookup('scheduler', (lookup, { runs, platform }) => runs.nextDueAt(lookup, platform.clock.steadyFrom()));
   }
 
   close(): void {

@@ -3,7 +3,7 @@
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ReadAccess, WriteAccess } from '../cell/access.ts';
-import type { CredentialFacts, CredentialRow, VersionRow } from '../cell/credentials.ts';
+import type { CredentialRow, VersionRow } from '../cell/credentials.ts';
 import { prepareField, prepareFields, sealFields } from '../crypto/data-key.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import { fromJsonBytes, kindFacts, type RetainedGrant, type SplitValue } from './credential-kinds.ts';
@@ -13,7 +13,7 @@ import type { TenantJob } from './tenant-job.ts';
 export function storeVersion(
   job: TenantJob,
   access: WriteAccess,
-  facts: CredentialFacts,
+  facts: CredentialRow,
   split: SplitValue,
   how: { readonly origin: 'put' | 'import' | 'consent' | 'refresh' | 'rotation'; readonly runId: string | null },
 ): void {
@@ -34,7 +34,7 @@ export function storeVersion(
     value: sealed['value'] as Uint8Array,
     retained: sealed['retained'] ?? null,
     value_expires_at: split.expiresAtMs ?? null,
-    created_at: job.around.clock.now(),
+    created_at: job.platform.clock.now(),
     created_by: access.principalId,
     origin: how.origin,
     run_id: how.runId,
@@ -65,7 +65,7 @@ export function prepareWholeVersion(
 }
 
 /** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
-export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialFacts, version: number): RetainedGrant {
+export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): RetainedGrant {
   const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined || stored.retained === null) return {};
   return fromJsonBytes<RetainedGrant>(prepareVersion(job, row, stored, 'retained').open());

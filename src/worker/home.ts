@@ -11,7 +11,7 @@ import type { TenantRow } from '../cell/tenants.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
-import type { Surroundings } from '../vault/open-cell.ts';
+import type { Platform } from '../vault/open-cell.ts';
 import { createBootstrapSecret } from '../vault/set-up.ts';
 import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
@@ -19,15 +19,15 @@ import { durableObjectSql } from './durable-object-sql.ts';
 export interface WorkerHomeOptions {
   readonly storage: DurableObjectStorage;
   readonly rootKeyText: string;
-  readonly around: Omit<Surroundings, 'root' | 'installationId'>;
+  readonly platform: Omit<Platform, 'root' | 'installationId'>;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   /** Makes the cell of a tenant in the tenant's own object, given its sealed register entry. */
-  readonly makeCell: (opening: TenantOpeningFacts, environments: readonly string[]) => Promise<void>;
+  readonly makeCell: (opening: TenantOpening, environments: readonly string[]) => Promise<void>;
 }
 
 /** Plain data: what a tenant's object needs to open its cell. */
-export interface TenantOpeningFacts {
+export interface TenantOpening {
   readonly installationId: string;
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
@@ -49,18 +49,18 @@ export class WorkerHome {
     const root = rootKeyFromText(options.rootKeyText.trim());
     const sql = durableObjectSql(options.storage);
     const installationId = findInstallation(sql);
-    const entropy = options.around.entropy;
+    const entropy = options.platform.entropy;
     const id = installationId?.id ?? newId('installation', entropy);
     // SECURITY: a wrong key is refused before anything is derived from it or written under it.
     if (installationId !== undefined && !root.matches(id, installationId.root_check))
       fail('sealed', 'the root key is not the one this installation was made with');
     if (installationId === undefined)
       sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
-    const around: Surroundings = { ...options.around, root, installationId: id };
+    const platform: Platform = { ...options.platform, root, installationId: id };
     this.#register = new KeyRegister(sql, root, id);
-    this.#register.ensure(id, around.clock.now());
-    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), around, authorizer, admit });
-    this.scrub = new DailyScrub(options.storage, this.home, () => around.clock.now());
+    this.#register.ensure(id, platform.clock.now());
+    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), platform, authorizer, admit });
+    this.scrub = new DailyScrub(options.storage, this.home, () => platform.clock.now());
     this.#makeCell = options.makeCell;
   }
 
@@ -85,12 +85,12 @@ export class WorkerHome {
   }
 
   provision: Provision = async (row, environments) => {
-    this.#register.ensure(row.id, this.home.around.clock.now());
+    this.#register.ensure(row.id, this.home.platform.clock.now());
     await this.#makeCell(this.#openingOf(row), environments);
   };
 
   /** Undefined for a tenant that is not, or no longer. @throws key_destroyed */
-  opening(tenantId: string): TenantOpeningFacts | undefined {
+  opening(tenantId: string): TenantOpening | undefined {
     const row = this.home.lookup('opening', (lookup, view) => view.tenants.find(lookup, tenantId));
     return row === undefined || row.id !== tenantId || row.state !== 'active' ? undefined : this.#openingOf(row);
   }
@@ -108,9 +108,9 @@ export class WorkerHome {
     );
   }
 
-  #openingOf(row: TenantRow): TenantOpeningFacts {
+  #openingOf(row: TenantRow): TenantOpening {
     return {
-      installationId: this.home.around.installationId,
+      installationId: this.home.platform.installationId,
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       entry: this.#register.wrappedEntry(row.id),
       witnessed: row.witnessed ?? undefined,

@@ -12,7 +12,7 @@ import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
-import type { HealthFacts } from '../http/health.ts';
+import type { HealthReport } from '../http/health.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
 import { problemAnswer, toResponse } from '../http/response.ts';
@@ -20,23 +20,23 @@ import { resolveTenant } from '../vault/manage-tenants.ts';
 import { identifyOperator } from '../vault/operator-bootstrap.ts';
 import { provisionTenant } from '../vault/provision-tenant.ts';
 import { rejectionRecorder } from '../vault/record-rejection.ts';
-import { type TenantOpeningFacts, WorkerHome } from './home.ts';
+import { type TenantOpening, WorkerHome } from './home.ts';
 import {
   admission,
   type Env,
-  type FrontFacts,
   type HomeMethods,
   homeOf,
   isCanonical,
   type Outcome,
   outcomeOf,
+  platformOf,
+  type RequestContext,
   type Resolved,
   received,
   report,
   requestIds,
   resolve,
   selfTestOnce,
-  surroundings,
   type TenantMethods,
   tenantOf,
 } from './objects.ts';
@@ -57,11 +57,11 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
   #record: ReturnType<typeof rejectionRecorder> | undefined;
   #printedAtMs = 0;
 
-  async serve(request: Request, facts: FrontFacts): Promise<Response> {
+  async serve(request: Request, context: RequestContext): Promise<Response> {
     const opened = this.#open();
     if (opened instanceof WorkerHome) await opened.ready();
     this.#app ??= createApp(this.#ports());
-    return this.#app.fetch(request, { ...facts, nextRequestId: this.#nextRequestId });
+    return this.#app.fetch(request, { ...context, nextRequestId: this.#nextRequestId });
   }
 
   async resolve(tenant: string, userToken: string | undefined): Promise<Resolved> {
@@ -72,7 +72,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return { tenantId: resolveTenant(opened.home, tenant)?.id, user };
   }
 
-  opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>> {
+  opening(tenantId: string): Promise<Outcome<TenantOpening | undefined>> {
     return outcomeOf(() => this.#use().opening(tenantId));
   }
 
@@ -109,7 +109,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       const opened = new WorkerHome({
         storage: this.ctx.storage,
         rootKeyText,
-        around: surroundings((_cellId, note) => this.#print(note)),
+        platform: platformOf((_cellId, note) => this.#print(note)),
         authorizer: workerAuthorizer(),
         admit: admission(),
         makeCell: async (opening, environments) =>
@@ -147,7 +147,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     const isOpen = opened instanceof WorkerHome;
     const isNew = (this.env.KEYTURN_ROOT_KEY ?? '') === '';
     const metrics = this.#metrics;
-    const health = (): HealthFacts =>
+    const health = (): HealthReport =>
       isOpen ? { storage: opened.home.failure?.code } : { closed: isNew ? 'not_initialised' : 'sealed' };
     return {
       identify: (token) => this.#identify(this.#use(), token),
@@ -159,7 +159,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       home: isOpen
         ? {
             home: opened.home,
-            cursorKey: opened.home.around.root.subkey('cursor-mac'),
+            cursorKey: opened.home.platform.root.subkey('cursor-mac'),
             provision: opened.provision,
             onSetUp: () => {},
             metrics: (format) => metrics.text(format),
@@ -193,13 +193,13 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
   #opening: Promise<WorkerTenant | undefined> | undefined;
   #app: ReturnType<typeof createApp> | undefined;
 
-  async serve(request: Request, tenantId: string, facts: FrontFacts): Promise<Response> {
+  async serve(request: Request, tenantId: string, context: RequestContext): Promise<Response> {
     this.#tenantId = tenantId;
     this.#app ??= createApp(this.#ports(), 'tenant');
-    return this.#app.fetch(request, { ...facts, nextRequestId: this.#nextRequestId });
+    return this.#app.fetch(request, { ...context, nextRequestId: this.#nextRequestId });
   }
 
-  provision(opening: TenantOpeningFacts, environments: readonly string[]): Promise<Outcome<void>> {
+  provision(opening: TenantOpening, environments: readonly string[]): Promise<Outcome<void>> {
     return outcomeOf(async () => {
       const tenant = await this.#openOnce(async () => opening, true);
       if (tenant !== undefined) await provisionTenant(tenant.vault, environments);
@@ -223,7 +223,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
   }
 
   /** Whoever comes while it opens waits for the same opening; a failed one is tried anew by the next request. */
-  #openOnce(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
+  #openOnce(find: () => Promise<TenantOpening | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
     this.#opening ??= this.#make(find, mayCreate).catch((error) => {
       this.#opening = undefined;
       throw error;
@@ -231,7 +231,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     return this.#opening;
   }
 
-  async #make(find: () => Promise<TenantOpeningFacts | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
+  async #make(find: () => Promise<TenantOpening | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
     const opening = await find();
     if (opening === undefined) {
       this.#opening = undefined;
@@ -240,7 +240,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     selfTestOnce();
     const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
     const home = homeOf(this.env);
-    const around = surroundings((cellId, note) => {
+    const platform = platformOf((cellId, note) => {
       const kept = home.witness(cellId, note).then(
         () => true,
         () => false,
@@ -250,7 +250,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     });
     return new WorkerTenant(opening, {
       storage: this.ctx.storage,
-      around: { ...around, root, installationId: opening.installationId },
+      platform: { ...platform, root, installationId: opening.installationId },
       authorizer: workerAuthorizer(),
       admit: admission(),
       connectors,
@@ -268,7 +268,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         const { vault, engine } = tenant;
         // SECURITY: the front read one tenant in the path and the router another: neither is served.
         if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
-        const cursorKey = vault.around.root.subkey('cursor-mac');
+        const cursorKey = vault.platform.root.subkey('cursor-mac');
         return {
           vault,
           rotation: engine,
@@ -295,27 +295,27 @@ export default {
     // SECURITY: Cloudflare writes this header itself, over whatever the client sent; behind anything else it must be stripped.
     const address = request.headers.get('cf-connecting-ip') ?? 'unknown';
     const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
-    const facts: FrontFacts = { address, secure: request.url.startsWith('https:'), origin };
+    const context: RequestContext = { address, secure: request.url.startsWith('https:'), origin };
     try {
       if (!isCanonical(request.url))
-        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), facts);
+        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), context);
       const { tenantId, user } = await resolve(request, env);
       return tenantId === undefined
-        ? await homeOf(env).serve(request, facts)
-        : await tenantOf(env, tenantId).serve(request, tenantId, { ...facts, user });
+        ? await homeOf(env).serve(request, context)
+        : await tenantOf(env, tenantId).serve(request, tenantId, { ...context, user });
     } catch (thrown) {
-      return unavailable(thrown, facts);
+      return unavailable(thrown, context);
     }
   },
 };
 
 /** An object was reset or moved under the request. What it did not answer may or may not have happened: clients repeat with their key. */
-function unavailable(thrown: unknown, facts: FrontFacts): Response {
+function unavailable(thrown: unknown, context: RequestContext): Response {
   console.error(`unavailable ${toKeyturnError(thrown).evidence ?? ''}`);
-  return refuse(new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 }), facts);
+  return refuse(new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 }), context);
 }
 
-function refuse(error: KeyturnError, facts: FrontFacts): Response {
+function refuse(error: KeyturnError, context: RequestContext): Response {
   const requestId = requestIds()();
-  return toResponse(problemAnswer(error, requestId), requestId, { ...facts, nextRequestId: () => requestId });
+  return toResponse(problemAnswer(error, requestId), requestId, { ...context, nextRequestId: () => requestId });
 }

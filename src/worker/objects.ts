@@ -11,8 +11,8 @@ import { LIMITS } from '../base/limits.ts';
 import { SteadyClock } from '../base/steady-clock.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import { operatorLine, toKeyturnError } from '../http/problems.ts';
-import type { Surroundings } from '../vault/open-cell.ts';
-import type { TenantOpeningFacts } from './home.ts';
+import type { Platform } from '../vault/open-cell.ts';
+import type { TenantOpening } from './home.ts';
 
 /** Bindings and settings of wrangler.toml. */
 export interface Env {
@@ -30,7 +30,7 @@ export interface Namespace<S> {
 }
 
 /** What the front found out about a request that an object then answers. */
-export interface FrontFacts {
+export interface RequestContext {
   readonly address: string;
   readonly secure: boolean;
   readonly origin: string;
@@ -48,17 +48,17 @@ export interface Resolved {
 }
 
 export interface HomeMethods {
-  serve(request: Request, facts: FrontFacts): Promise<Response>;
+  serve(request: Request, context: RequestContext): Promise<Response>;
   resolve(tenant: string, userToken: string | undefined): Promise<Resolved>;
-  opening(tenantId: string): Promise<Outcome<TenantOpeningFacts | undefined>>;
+  opening(tenantId: string): Promise<Outcome<TenantOpening | undefined>>;
   reject(caller: Caller, route: string): Promise<Outcome<void>>;
   witness(tenantId: string, note: string): Promise<void>;
   userIdsNamed(name: string): Promise<string[]>;
 }
 
 export interface TenantMethods {
-  serve(request: Request, tenantId: string, facts: FrontFacts): Promise<Response>;
-  provision(opening: TenantOpeningFacts, environments: readonly string[]): Promise<Outcome<void>>;
+  serve(request: Request, tenantId: string, context: RequestContext): Promise<Response>;
+  provision(opening: TenantOpening, environments: readonly string[]): Promise<Outcome<void>>;
 }
 
 export async function outcomeOf<T>(action: () => T | Promise<T>): Promise<Outcome<T>> {
@@ -91,9 +91,9 @@ export function selfTestOnce(): void {
   isTested = true;
 }
 
-type Around = Omit<Surroundings, 'root' | 'installationId'>;
+type BarePlatform = Omit<Platform, 'root' | 'installationId'>;
 
-export function surroundings(publish: Witness['publish']): Around {
+export function platformOf(publish: Witness['publish']): BarePlatform {
   return {
     // The platform keeps the time, and an object sleeps for as long as it likes: a gap says nothing.
     clock: new SteadyClock({ now: () => Date.now(), ran: () => Date.now() }, 0),

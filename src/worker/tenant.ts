@@ -7,16 +7,16 @@ import type { Authorizer } from '../../src/access/authorizer.ts';
 import { fail } from '../../src/base/errors.ts';
 import { schemaVersion } from '../../src/cell/migrations.ts';
 import { openRegisterEntry } from '../../src/cell/register.ts';
-import type { Surroundings } from '../../src/vault/open-cell.ts';
+import type { Platform } from '../../src/vault/open-cell.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
 import { createWorkerEgress } from './egress.ts';
-import type { TenantOpeningFacts } from './home.ts';
+import type { TenantOpening } from './home.ts';
 
 export interface WorkerTenantOptions {
   readonly storage: DurableObjectStorage;
-  readonly around: Surroundings;
+  readonly platform: Platform;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
   readonly connectors: ReadonlyMap<string, Connector>;
@@ -37,28 +37,28 @@ export class WorkerTenant {
   readonly #scrub: DailyScrub;
 
   /** @throws integrity | key_destroyed | rolled_back */
-  constructor(opening: TenantOpeningFacts, options: WorkerTenantOptions) {
-    const { storage, around, authorizer, admit } = options;
+  constructor(opening: TenantOpening, options: WorkerTenantOptions) {
+    const { storage, platform, authorizer, admit } = options;
     const sql = durableObjectSql(storage);
     // SECURITY: a finished tenant without its cell is one whose storage was taken away; an empty one in its place would hide that (CR-03).
     if (!options.mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this tenant is missing');
     this.#storage = storage;
-    this.#now = () => around.clock.now();
+    this.#now = () => platform.clock.now();
     this.vault = new TenantVault({
       tenant: opening.tenant,
       sql,
-      erasureKey: openRegisterEntry(around.root, around.installationId, opening.tenant.id, opening.entry),
-      around,
+      erasureKey: openRegisterEntry(platform.root, platform.installationId, opening.tenant.id, opening.entry),
+      platform,
       authorizer,
       admit,
       witnessed: opening.witnessed,
       opening: { mustExist: !options.mayCreate, anchored: opening.anchored },
       onDueChanged: () => this.arm(),
     });
-    const owner = `worker-${Buffer.from(around.entropy.bytes(9)).toString('base64url')}`;
+    const owner = `worker-${Buffer.from(platform.entropy.bytes(9)).toString('base64url')}`;
     this.engine = new RefreshEngine({
       vault: this.vault,
-      egress: createWorkerEgress({ clock: around.clock }),
+      egress: createWorkerEgress({ clock: platform.clock }),
       connectors: options.connectors,
       owner,
       // An object runs once in all the world, and only its newest start can write: whoever else stands in a lease was before it.

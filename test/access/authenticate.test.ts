@@ -206,7 +206,7 @@ describe('a principal that loses', () => {
     const { tokens } = inside(f.vault).core;
     const withKeys = (jwks: string | null) => {
       const store = { find: () => ({ ...f.signing, last_used_at: null, jwks }), markUsed: () => {}, whenChanged: () => {} };
-      const pepper = f.vault.around.root.subkey('token-pepper');
+      const pepper = f.vault.platform.root.subkey('token-pepper');
       const authenticator = new WorkloadAuthenticator(tokens, store as unknown as WorkloadStore, pepper, f.tenant.clock);
       return f.vault.submit((job) => job.door.keepBooks('authentication', (books) => authenticator.byToken(books, held)));
     };
@@ -244,7 +244,7 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
   const asked: string[] = [];
   const used: string[] = [];
   const losses: (() => void)[] = [];
-  const { around } = f.vault;
+  const { platform } = f.vault;
   const { core, workloads } = inside(f.vault);
   const access = await f.exchange(f.secret);
   const looked = <T>(use: (lookup: Lookup) => T) => f.vault.lookup('test', (lookup) => use(lookup));
@@ -268,7 +268,7 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
       markUsed: (_books: unknown, id: string) => void used.push(id),
       whenChanged: (listener: () => void) => void losses.push(listener),
     } as unknown as WorkloadStore,
-    around.root.subkey('token-pepper'),
+    platform.root.subkey('token-pepper'),
     f.tenant.clock,
   );
   // It has ended, which only real stores ask.

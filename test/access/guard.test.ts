@@ -4,7 +4,7 @@ import type { Caller } from '../../src/access/principals.ts';
 import { RateLimit } from '../../src/access/rate-limit.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { Bookkeeping, Lookup, ReadAccess, takeAccessMint, WriteAccess } from '../../src/cell/access.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import type { WorkloadRow } from '../../src/cell/workloads.ts';
 import { destroyCredential } from '../../src/vault/change-credential.ts';
@@ -297,7 +297,7 @@ describe('a job', () => {
 });
 
 // Negative compile tests: `npm run check` fails when one of these lines begins to compile. None of it runs.
-function whatDoesNotCompile({ vault }: TestTenant, job: TenantJob, row: CredentialFacts, caller: Caller): void {
+function whatDoesNotCompile({ vault }: TestTenant, job: TenantJob, row: CredentialRow, caller: Caller): void {
   const find = () => ({ resource: job.auditResource, target: { type: 'x' }, subject: true as const });
   job.door.lookup('test', (lookup) => {
     // @ts-expect-error a lookup changes no row

@@ -4,7 +4,7 @@ import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/man
 import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';
 import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { CredentialFacts } from '../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { changeHealth, type Health } from '../../src/vault/grant-health.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
@@ -18,7 +18,7 @@ async function bench() {
   const { vault, clock, sql } = tenant;
   for (const name of ['crm', 'erp']) await putKey(tenant, name, SECRET);
   const admin = () => tenant.user(['admin'], 'everywhere');
-  const change = <T>(name: string, effect: (facts: CredentialFacts, job: TenantJob) => T): Promise<T> =>
+  const change = <T>(name: string, effect: (facts: CredentialRow, job: TenantJob) => T): Promise<T> =>
     vault.submit((job) =>
       changing(job, (access) => {
         const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
@@ -34,9 +34,15 @@ async function bench() {
     tenant,
     admin,
     raise: (name: string, kind: AlertKind = 'credential.degraded') =>
-      change(name, (row, job) => changing(job, (access) => raiseAlert(job, access, row, 'staging', kind, { cause: 'http_5xx' }))),
+      change(name, (row, job) =>
+        changing(job, (access) =>
+          raiseAlert(job, access, { credential: row, environment: { name: 'staging' }, kind, details: { cause: 'http_5xx' } }),
+        ),
+      ),
     become: (name: string, health: Health, cause: string | null = null) =>
-      change(name, (row, job) => changing(job, (access) => changeHealth(job, access, row, 'staging', health, cause))),
+      change(name, (row, job) =>
+        changing(job, (access) => changeHealth({ job, access, draft: row, environment: { name: 'staging' } }, health, cause)),
+      ),
     alerts: async (input: Partial<Parameters<typeof listAlerts>[2]> = {}) =>
       vault.submit((job) => listAlerts(job, admin(), { credentialId: undefined, after: '', maxRows: 50, ...input })),
     create: (url = 'https://hooks.example/', kinds: AlertKind[] = []) =>
@@ -122,7 +128,8 @@ describe('alerts', () => {
         () => ({ resource: { type: 'Tenant', tenant: job.tenant.id }, target: { type: 'test' }, subject: true }),
         (access) => {
           const id = String(tenant.sql.get("SELECT id FROM credential WHERE name = 'crm'")?.['id']);
-          raiseAlert(job, access, { id, name: 'crm', connector: null }, 'staging', 'credential.degraded', {});
+          const credential = { id, name: 'crm', connector: null };
+          raiseAlert(job, access, { credential, environment: { name: 'staging' }, kind: 'credential.degraded', details: {} });
           throw new Error('the change fails');
         },
       ),

@@ -50,7 +50,8 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
           const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
           const row = job.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');
-          return raiseAlert(job, access, row, 'staging', kind, { cause: 'http_5xx', before: 'ready' });
+          const details = { cause: 'http_5xx', before: 'ready' };
+          return raiseAlert(job, access, { credential: row, environment: { name: 'staging' }, kind, details });
         }),
       ),
     deliver: () => deliverDue(ports),
@@ -398,9 +399,9 @@ describe('a webhook of a build that derived secrets from the id alone', () => {
     );
     await alert();
     await deliver();
-    const { around, tenant: of } = inside(tenant.vault);
+    const { platform, tenant: of } = inside(tenant.vault);
     const context = new FrameWriter().text('keyturn-webhook-v1').text(of.id).text(row.id).peek();
-    const key = secretKey(hmacSha256(around.root.subkey('webhook'), context));
+    const key = secretKey(hmacSha256(platform.root.subkey('webhook'), context));
     const [request] = sent;
     const at = Number(header(request, 'webhook-timestamp'));
     expect(header(request, 'webhook-signature')).toBe(

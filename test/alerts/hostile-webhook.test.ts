@@ -41,7 +41,8 @@ async function bench(sandboxAllowed = true, lookup?: (name: string) => Promise<r
           const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
           const row = job.credentials.find(access, staging, 'crm');
           if (row === undefined) throw new Error('no credential');
-          for (let i = 0; i < times; i++) raiseAlert(job, access, row, 'staging', 'credential.degraded', { cause: `c${i}` });
+          const alert = { credential: row, environment: { name: 'staging' }, kind: 'credential.degraded' } as const;
+          for (let i = 0; i < times; i++) raiseAlert(job, access, { ...alert, details: { cause: `c${i}` } });
         }),
       ),
     deliver: () => deliverDue(ports),

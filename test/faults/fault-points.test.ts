@@ -14,7 +14,7 @@ function placed(): string[] {
       .map((path) => join(ROOT, folder, path)),
   );
   return files.flatMap((path) =>
-    [...readFileSync(path, 'utf8').matchAll(/(?:\.at\(|\b(?:begun|before|after|settling|settled): )'([a-z]+\.[a-z-]+)'/g)].map(
+    [...readFileSync(path, 'utf8').matchAll(/(?:\.at\(|\b(?:begun|before|after|booking|booked): )'([a-z]+\.[a-z-]+)'/g)].map(
       (match) => match[1] ?? '',
     ),
   );

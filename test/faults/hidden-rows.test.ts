@@ -84,8 +84,8 @@ describe('a token that no list shows', () => {
     const token = textOf(issued.token);
     home.close();
     hideTokens(path);
-    const { around, erasureKey } = team.opening;
-    const again = new HomeVault({ sql: openNodeSql(path), erasureKey, around, authorizer, admit: () => {} });
+    const { platform, erasureKey } = team.opening;
+    const again = new HomeVault({ sql: openNodeSql(path), erasureKey, platform, authorizer, admit: () => {} });
     expect(again.lookup('test', (lookup) => inside(again).core.tokens.listBySubject(lookup, row.id))).toEqual([]);
     expect(again.identify(token)?.name).toBe('eve');
     const ada = { ...team.caller(owner), user: again.identify(owner) };

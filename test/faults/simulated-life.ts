@@ -53,7 +53,7 @@ export class Life {
       tenant: { id: ground.tenantId, name: 'acme', demo: true },
       sql: this.#mortal(sql),
       erasureKey: ground.erasureKey,
-      around: {
+      platform: {
         clock: new SteadyClock({ now: () => agenda.now(), ran: () => agenda.ranMs }),
         entropy: chance,
         faults: { at: (point) => this.#at(point) },

@@ -103,7 +103,7 @@ class Story {
     const due =
       'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL OR name = ? ORDER BY refresh_due_at LIMIT 1';
     const at = sql.get<{ at: number | null }>(asks === 'read' ? ends : due, focus.name)?.at ?? 0;
-    return Math.min(Math.max(at - life.vault.around.clock.now(), 0), LONGEST_TTL_MS) + chance.between(0, 30_000);
+    return Math.min(Math.max(at - life.vault.platform.clock.now(), 0), LONGEST_TTL_MS) + chance.between(0, 30_000);
   }
 
   /** Chooses what goes wrong. */
@@ -174,7 +174,7 @@ class Story {
         world.disarm();
         return;
       }
-      await world.agenda.pass(Math.min(Math.max((open.at ?? 0) - world.life.vault.around.clock.now(), 1_000), 600_000));
+      await world.agenda.pass(Math.min(Math.max((open.at ?? 0) - world.life.vault.platform.clock.now(), 1_000), 600_000));
     }
     world.broken('a run stays open for ever');
   }

@@ -183,11 +183,11 @@ function checkProduct(file: SourceFile, code: string, part: string | undefined):
 /** A credential is one thing with one way to change it: src/vault/credential.ts (what the rows say is read there, too). */
 const CREDENTIAL_RULES: readonly (readonly [RegExp, string])[] = [
   [/\bcredentials\s*\.\s*(?:save|insert)\s*\(/g, 'a credential is made and changed by src/vault/credential.ts alone'],
-  [/\bas\s+(?:CredentialRow|CredentialFacts|StoredCredential)\b/g, 'a credential is never made by a cast'],
+  [/\bas\s+(?:CredentialRow|StoredCredential)\b/g, 'a credential is never made by a cast'],
   [/\bJSON\.parse\(\s*[\w.]+\.(?:config|labels)\s*\)/g, 'settings and labels are read by configOf and labelsOf'],
-  [/\bJSON\.parse\(\s*[\w.]+\.grant_facts\s*\)/g, 'what is known of a grant is read by grantFacts'],
+  [/\bJSON\.parse\(\s*[\w.]+\.grant_facts\s*\)/g, 'what is known of a grant is read by grantOf'],
 ];
-const IS_THE_CREDENTIAL = new Set(['src/vault/credential.ts', 'src/vault/grant-facts.ts']);
+const IS_THE_CREDENTIAL = new Set(['src/vault/credential.ts', 'src/vault/grant.ts']);
 
 function checkCredential(file: SourceFile, code: string, part: string): [number, string][] {
   if (part === 'cell' || IS_THE_CREDENTIAL.has(file.path)) return [];

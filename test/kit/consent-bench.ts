@@ -16,7 +16,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 import type { ConnectionRow } from '../../src/cell/connections.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../src/vault/grant-facts.ts';
+import { grantOf } from '../../src/vault/grant.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { eventsOf, type TestTenant, testTenant } from './vaults.ts';
@@ -85,7 +85,7 @@ export interface ConsentBench {
   connect(name: string): Promise<MadeConnection>;
   row(name: string): CredentialRow;
   connection(id: string): ConnectionRow;
-  facts(name: string): ReturnType<typeof grantFacts>;
+  facts(name: string): ReturnType<typeof grantOf>;
   /** The last revocation of the credential, as it is told. */
   revocation(name: string): ToldRevocation | undefined;
   served(name: string): Promise<Record<string, unknown>>;
@@ -222,7 +222,7 @@ export async function consentBench(changes: Partial<Connector> = {}, faults?: Fa
       return made;
     },
     connection: (id) => sql.get<ConnectionRow>('SELECT * FROM connection WHERE id = ?', id) as ConnectionRow,
-    facts: (name) => grantFacts(row(name)),
+    facts: (name) => grantOf(row(name)),
     revocation: (name) => toldRevocation(vault, row(name).id),
     served: async (name) => {
       const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });

@@ -10,7 +10,7 @@ import { RootKey } from '../../src/crypto/root-key.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import type { Provision } from '../../src/vault/manage-tenants.ts';
-import type { CellOptions, Surroundings } from '../../src/vault/open-cell.ts';
+import type { CellOptions, Platform } from '../../src/vault/open-cell.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { createBootstrapSecret, setUp } from '../../src/vault/set-up.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -45,7 +45,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
   let failing: FaultPoint | undefined;
   const root = RootKey.of(randomBytes(32));
   const installationId = newId('installation', testEntropy);
-  const around: Surroundings = {
+  const platform: Platform = {
     clock,
     entropy: testEntropy,
     faults: {
@@ -64,7 +64,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
   };
   const register = new KeyRegister(openNodeSql(':memory:'), root, installationId);
   register.ensure(installationId, clock.now());
-  const open = () => new HomeVault({ sql, erasureKey: register.open(installationId), around, authorizer, admit: () => {} });
+  const open = () => new HomeVault({ sql, erasureKey: register.open(installationId), platform, authorizer, admit: () => {} });
   const home = open();
   const secret = await createBootstrapSecret(home);
   const tenants = new Map<string, { vault: TenantVault; sql: Sql }>();
@@ -75,7 +75,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       sql: known,
       erasureKey: register.open(row.id),
-      around,
+      platform,
       authorizer,
       admit: () => {},
       onDueChanged: () => {},
@@ -96,7 +96,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
     },
     caller: (token) => callerOf(token, home.identify(token)),
     reopen: open,
-    opening: { kind: 'home', sql, cellId: installationId, erasureKey: register.open(installationId), around, opening: {} },
+    opening: { kind: 'home', sql, cellId: installationId, erasureKey: register.open(installationId), platform, opening: {} },
   };
 }
 

@@ -15,7 +15,7 @@ import { openNodeSql } from '../../src/node/sqlite.ts';
 import type { CellHandle, CellJob } from '../../src/vault/cell-handle.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
 import { createWorkload } from '../../src/vault/manage-workloads.ts';
-import type { CellOptions, Surroundings } from '../../src/vault/open-cell.ts';
+import type { CellOptions, Platform } from '../../src/vault/open-cell.ts';
 import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
@@ -64,7 +64,7 @@ export interface TestTenant {
   /** Opens the same database again, as after a restart, or a copy of it; default: with the last note that the witness was given. */
   reopen(witnessed?: string, copy?: Sql): TenantVault;
   /** As `reopen`, on a machine that differs in this. */
-  reopenWith(other: Partial<Surroundings>): TenantVault;
+  reopenWith(other: Partial<Platform>): TenantVault;
   /** What an opening needs, for tests that look at the database alone. */
   readonly opening: CellOptions;
 }
@@ -83,7 +83,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   const sql = options.sql ?? openNodeSql(':memory:');
   const notes: string[] = [];
   const wakes: (() => void)[] = [];
-  const around: Surroundings = {
+  const platform: Platform = {
     clock,
     entropy: testEntropy,
     faults: options.faults ?? NO_FAULTS,
@@ -95,12 +95,12 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   };
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };
-  const open = (witnessed?: string, from: Sql = sql, other: Partial<Surroundings> = {}) =>
+  const open = (witnessed?: string, from: Sql = sql, other: Partial<Platform> = {}) =>
     new TenantVault({
       tenant,
       sql: from,
       erasureKey,
-      around: { ...around, ...other },
+      platform: { ...platform, ...other },
       authorizer,
       admit: options.admit ?? (() => {}),
       witnessed,
@@ -129,7 +129,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
       return { token: undefined, source: source(), request: `req_${++requests}`, user };
     },
     token: (text, address) => ({ token: text, source: source(address), request: `req_${++requests}` }),
-    opening: { kind: 'tenant', sql, cellId: tenant.id, erasureKey, around, opening: {} },
+    opening: { kind: 'tenant', sql, cellId: tenant.id, erasureKey, platform, opening: {} },
     reopen: (witnessed = notes.at(-1), copy = sql) => open(witnessed, copy),
     reopenWith: (other) => open(notes.at(-1), sql, other),
   };

@@ -87,8 +87,8 @@ const isWipe = (source: string): boolean => /^[\w.#]+\.fill\(0\);$/.test(source)
 /** `this.#x = x` of a constructor, without which nothing runs: it says nothing about the tests. */
 function isUnseen(node: Node, ancestors: readonly Node[], source: string): boolean {
   if (typeof node['directive'] === 'string' || isWipe(source)) return true;
-  const around = ancestors.findLast((ancestor) => ancestor.type === 'MethodDefinition');
-  return around?.['kind'] === 'constructor' && (node['expression'] as Node).type === 'AssignmentExpression';
+  const platform = ancestors.findLast((ancestor) => ancestor.type === 'MethodDefinition');
+  return platform?.['kind'] === 'constructor' && (node['expression'] as Node).type === 'AssignmentExpression';
 }
 
 /** Part of a condition, which is tried as `true` and `false` already: turning it round is the weaker question. */

@@ -69,13 +69,13 @@ describe('a disk that is full', () => {
     const witness = watchedWitness(() => ({ publish: () => {}, latest: () => undefined }));
     const tenants = { size: 0, troubles: () => [], probeFailing: async () => {} };
     const fresh = () => new NodeHealth({ home, witness, tenants, clock: { state: () => STEADY } });
-    expect((await fresh().facts()).storage).toBeUndefined();
+    expect((await fresh().report()).storage).toBeUndefined();
     sql.failCommits();
-    expect((await fresh().facts()).storage).toBe('storage_full');
-    expect((await fresh().facts()).storage).toBeUndefined();
+    expect((await fresh().report()).storage).toBe('storage_full');
+    expect((await fresh().report()).storage).toBeUndefined();
     const health = fresh();
     const commits = sql.count('commit');
-    for (let i = 0; i < 20; i++) await health.facts();
+    for (let i = 0; i < 20; i++) await health.report();
     expect(sql.count('commit') - commits, 'tried at most once a second').toBeLessThanOrEqual(2);
     expect(LIMITS.storageProbeEveryMs).toBeGreaterThanOrEqual(1_000);
   });

@@ -190,7 +190,7 @@ describe('the guardrails alone, when a role permits everything to everyone', () 
   const user = (...roles: Role[]): AuthorizationPrincipal => ({ type: 'User', id: 'p-1', revision: 1, roles });
   const inTable = (name: string) => ALL.filter((operation) => MAY[name]?.includes(operation));
   /** Every combination of the other circumstances around one fixed fact. */
-  const around = (fixed: Partial<AuthorizationContext>): AuthorizationContext[] => {
+  const platform = (fixed: Partial<AuthorizationContext>): AuthorizationContext[] => {
     const free = (Object.keys(FRIENDLIEST) as (keyof AuthorizationContext)[]).filter((fact) => !(fact in fixed));
     return Array.from({ length: 2 ** free.length }, (_, bits) => ({
       ...FRIENDLIEST,
@@ -215,12 +215,12 @@ describe('the guardrails alone, when a role permits everything to everyone', () 
   });
 
   it.each(['permitted', 'inScope', 'inNetwork'])('leave nothing without %s, in any circumstances', (fact) => {
-    for (const context of around({ [fact]: false })) expect(left(user('owner'), context)).toEqual([]);
+    for (const context of platform({ [fact]: false })) expect(left(user('owner'), context)).toEqual([]);
   });
 
   it('leave only the log when contained, in any circumstances', () => {
     const log = new Set<Operation>(['installation.audit.read', 'audit.read', 'audit.verify', 'audit.export']);
-    for (const context of around({ contained: true })) {
+    for (const context of platform({ contained: true })) {
       for (const operation of left(user('owner'), context)) expect(log).toContain(operation);
     }
     expect(left(user('owner'), { ...FRIENDLIEST, contained: true })).toEqual(ALL.filter((operation) => log.has(operation)));

@@ -52,7 +52,7 @@ const read = (id: string, status: number, body: unknown) => {
 
 async function exchange(id: string, settings: OAuth2Settings, answer?: unknown) {
   const { egress, sent } = capture(answer);
-  const settled = resolveConnector(find(id), { clientId: CLIENT.clientId, ...settings });
+  const resolved = resolveConnector(find(id), { clientId: CLIENT.clientId, ...settings });
   const grant = {
     ...CLIENT,
     clientSecret: secret('sk'),
@@ -61,7 +61,7 @@ async function exchange(id: string, settings: OAuth2Settings, answer?: unknown) 
     codeVerifier: 'v'.repeat(43),
     nonce: 'n',
   };
-  return { outcome: await exchangeCode(settled, grant, egress, clock), sent: sent[0] as Sent };
+  return { outcome: await exchangeCode(resolved, grant, egress, clock), sent: sent[0] as Sent };
 }
 
 describe('what only looks like the end of a grant', () => {
@@ -151,13 +151,13 @@ describe('Stripe', () => {
 
   it('Connect disconnects an account by its id, proved by the platform’s key', async () => {
     const account = { stripe_user_id: 'acct_madeup' };
-    const settled = resolveConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup', account });
+    const resolved = resolveConnector(find('stripe-connect-oauth'), { clientId: 'ca_madeup', account });
     const { egress, sent } = capture({ stripe_user_id: 'acct_madeup' });
-    const spec = settled.revocation;
+    const spec = resolved.revocation;
     if (spec === undefined) throw new Error('no revocation');
     const tokens = { refreshToken: undefined, accessToken: secret('at') };
     const client = { ...CLIENT, clientId: 'ca_madeup', clientSecret: secret('sk') };
-    expect(await revokeGrant(spec, settled.hosts, tokens, client, egress, clock)).toMatchObject({ kind: 'revoked' });
+    expect(await revokeGrant(spec, resolved.hosts, tokens, client, egress, clock)).toMatchObject({ kind: 'revoked' });
     expect(sent[0]).toMatchObject({
       url: 'https://connect.stripe.com/oauth/deauthorize',
       authorization: `Basic ${Buffer.from('sk-not-a-real-secret:').toString('base64')}`,
@@ -172,7 +172,7 @@ describe('Stripe', () => {
 
 describe('assertions', () => {
   it('of a Google service account carry the scope, and an audience that no sandbox moves', async () => {
-    const settled = resolveConnector(find('google-service-account'), {
+    const resolved = resolveConnector(find('google-service-account'), {
       clientId: 'sa@made-up.example',
       sandbox: 'http://127.0.0.1:9',
     });
@@ -184,7 +184,7 @@ describe('assertions', () => {
       refreshToken: undefined,
       scope: 'a b',
     };
-    expect((await renewGrant(settled.oauth2, grant, egress, clock, false)).kind).toBe('refreshed');
+    expect((await renewGrant(resolved.oauth2, grant, egress, clock, false)).kind).toBe('refreshed');
     const fields = new URLSearchParams(sent[0]?.body);
     expect(fields.get('grant_type')).toBe('urn:ietf:params:oauth:grant-type:jwt-bearer');
     expect(fields.has('scope')).toBe(false);
@@ -197,10 +197,10 @@ describe('assertions', () => {
 
   it('of Sentry bring a new pair after a lost answer, and need no refresh token', async () => {
     const parameters = { slug: 'made-up', installation: 'made-up-1' };
-    const settled = resolveConnector(find('sentry-oauth'), { clientId: CLIENT.clientId, parameters });
+    const resolved = resolveConnector(find('sentry-oauth'), { clientId: CLIENT.clientId, parameters });
     const { egress, sent } = capture({ token: 'at', refreshToken: 'rt', expiresAt: '2030-01-01T00:00:00Z' });
     const grant = { ...CLIENT, clientSecret: secret('sk'), refreshToken: secret('spent') };
-    expect(await renewGrant(settled.oauth2, grant, egress, clock, true)).toMatchObject({
+    expect(await renewGrant(resolved.oauth2, grant, egress, clock, true)).toMatchObject({
       kind: 'refreshed',
       expirySource: 'expires_at',
     });
@@ -212,13 +212,13 @@ describe('assertions', () => {
   });
 
   it('of a GitHub App mint a token of one installation', async () => {
-    const settled = resolveConnector(find('github-app-installation'), {
+    const resolved = resolveConnector(find('github-app-installation'), {
       clientId: 'Iv1.madeup',
       parameters: { installation: '42' },
     });
     const { egress, sent } = capture({ token: 'ghs', expires_at: '1970-01-01T01:00:00Z', repository_selection: 'all' });
     const grant = { ...CLIENT, clientId: 'Iv1.madeup', privateKeyPem: SecretValue.fromText(PEM), refreshToken: undefined };
-    const outcome = await renewGrant(settled.oauth2, grant, egress, clock, false);
+    const outcome = await renewGrant(resolved.oauth2, grant, egress, clock, false);
     expect(outcome).toMatchObject({
       kind: 'refreshed',
       expiresAtMs: 3_600_000,
@@ -240,8 +240,8 @@ describe('announced changes', () => {
 
 describe('Salesforce', () => {
   it('is asked at the instance that the answer named, and never at a host of another name', () => {
-    const settle = (instance_url: string) => resolveConnector(find('salesforce-oauth'), { account: { instance_url } });
-    expect(settle('https://made-up--dev.sandbox.my.salesforce.com').probe?.url).toBe(
+    const resolve = (instance_url: string) => resolveConnector(find('salesforce-oauth'), { account: { instance_url } });
+    expect(resolve('https://made-up--dev.sandbox.my.salesforce.com').probe?.url).toBe(
       'https://made-up--dev.sandbox.my.salesforce.com/services/oauth2/userinfo',
     );
     for (const evil of [
@@ -250,23 +250,23 @@ describe('Salesforce', () => {
       'http://x.my.salesforce.com',
       'javascript:alert(1)',
     ]) {
-      expect(settle(evil).probe).toBeUndefined();
-      expect(settle(evil).introspection).toBeUndefined();
+      expect(resolve(evil).probe).toBeUndefined();
+      expect(resolve(evil).introspection).toBeUndefined();
     }
   });
 });
 
 describe('the example of rotation/README.md', () => {
-  it('is a connector that settles, and refuses as it says', async () => {
+  it('is a connector that resolves, and refuses as it says', async () => {
     const page = readFileSync(new URL('../../rotation/README.md', import.meta.url), 'utf8');
     const source = /```ts\n([\s\S]+?)```/.exec(page)?.[1] ?? '';
     const plain = stripTypeScriptTypes(source.replace(/^import .*$/m, ''));
     const { connector } = (await import(`data:text/javascript,${encodeURIComponent(plain)}`)) as { connector: Connector };
-    const settled = resolveConnector(connector, { parameters: { domain: 'made-up' } });
-    expect(settled.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
+    const resolved = resolveConnector(connector, { parameters: { domain: 'made-up' } });
+    expect(resolved.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
     for (const kind of ['dead', 'configuration', 'transient'] as const) {
       const refusal = connector.persona?.refusals[kind];
-      expect(meaningOf(readTokenAnswer(settled.oauth2, answerOf(refusal?.status ?? 0, refusal?.body), clock.now()))).toBe(kind);
+      expect(meaningOf(readTokenAnswer(resolved.oauth2, answerOf(refusal?.status ?? 0, refusal?.body), clock.now()))).toBe(kind);
     }
   });
 });

@@ -74,16 +74,16 @@ describe.each(ids)('connector %s', (id) => {
   });
 
   // Skipped for keys and passwords, and for connectors whose every URL is the credential's.
-  it.skipIf(!isReal)('settles to https calls of its own hosts, and all of them move to a sandbox together', () => {
+  it.skipIf(!isReal)('resolves to https calls of its own hosts, and all of them move to a sandbox together', () => {
     const settings = madeUpSettings(connector);
-    const settled = resolveConnector(connector, settings);
-    expect(callsOf(settled).length).toBe(callsOf(connector).length);
-    for (const call of callsOf(settled)) {
+    const resolved = resolveConnector(connector, settings);
+    expect(callsOf(resolved).length).toBe(callsOf(connector).length);
+    for (const call of callsOf(resolved)) {
       expect(call).not.toContain('{');
       expect(new URL(call).protocol).toBe('https:');
-      expect(settled.hosts.some((host) => covers(host, new URL(call).host))).toBe(true);
+      expect(resolved.hosts.some((host) => covers(host, new URL(call).host))).toBe(true);
     }
-    if (settled.consent !== undefined) expect(settled.consent.authorizeEndpoint).toMatch(/^https:\/\/[^{]+$/);
+    if (resolved.consent !== undefined) expect(resolved.consent.authorizeEndpoint).toMatch(/^https:\/\/[^{]+$/);
 
     const played = resolveConnector(connector, { ...settings, sandbox: 'http://127.0.0.1:9' });
     expect(callsOf(played).filter((call) => !call.startsWith('http://127.0.0.1:9/'))).toEqual([]);

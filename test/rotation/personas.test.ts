@@ -40,7 +40,7 @@ afterAll(() => personas.stop());
 
 const HOUR_MS = 3_600_000;
 const issue = (connector: Connector) => personas.issueGrant(connector.id, { scope: someScopes(connector).join(' ') });
-const settle = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => resolveConnector(connector, issued.settings);
+const resolve = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => resolveConnector(connector, issued.settings);
 
 it('plays every connector that has grants', () => {
   expect(personas.connectors).toEqual([...connectors.keys()]);
@@ -95,16 +95,16 @@ describe.each(renewable)('%s: renewal', (_, connector) => {
     expect(fresh.access).not.toBe(issued.accessToken);
     expect(personas.grantOf(fresh.access)).toBe(issued.grant);
     expect(lastCall(personas)).toMatchObject({ grant: issued.grant, outcome: 'issued', endpoint: 'token' });
-    const settled = settle(connector, issued);
-    const { probe } = settled;
+    const resolved = resolve(connector, issued);
+    const { probe } = resolved;
     if (probe === undefined) return;
-    expect((await askProbe(probe, settled.hosts, secret(fresh.access), egress, true)).verdict).toBe('works');
+    expect((await askProbe(probe, resolved.hosts, secret(fresh.access), egress, true)).verdict).toBe('works');
     const ttl = connector.oauth2.accessTokenTtlSeconds ?? 3_600;
     if (ttl === 'never') return;
     personas.setClockOffset(ttl * 1_000 + 1_000);
     // A connector may say that no status of its read means the token.
     const silent = probe.rejectedBy?.length === 0;
-    expect((await askProbe(probe, settled.hosts, secret(fresh.access), egress, true)).verdict).toBe(
+    expect((await askProbe(probe, resolved.hosts, secret(fresh.access), egress, true)).verdict).toBe(
       silent ? 'unknown' : 'rejected',
     );
   });
@@ -158,7 +158,7 @@ describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
     expect(await renew(connector, issued)).toMatchObject({ kind: 'sent_and_lost', cause: 'connection_lost' });
     const again = await renew(connector, issued, issued.refreshToken, true);
     const lost = connector.oauth2.lostAnswer.kind;
-    const { oauth2 } = settle(connector, issued);
+    const { oauth2 } = resolve(connector, issued);
     const survives =
       rotates === 'never' || lost !== 'unsafe' || spendsNothing(oauth2) || (connector.persona?.graceSeconds ?? 0) > 0;
     expect(meaningOf(again)).toBe(survives ? 'refreshed' : 'dead');
@@ -178,7 +178,7 @@ describe.each(withRefreshToken)('%s: refresh tokens', (_, connector) => {
 describe.each(all)('%s: what is beside tokens', (_, connector) => {
   it('is revoked at the provider, and gone when it is asked again', async () => {
     const issued = await issue(connector);
-    const { revocation, hosts } = settle(connector, issued);
+    const { revocation, hosts } = resolve(connector, issued);
     const tokens = () => ({
       accessToken: secret(issued.accessToken),
       refreshToken: issued.refreshToken === undefined ? undefined : secret(issued.refreshToken),
@@ -198,19 +198,19 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
 
   it('tells of a live token what it may do, and of a dead one that it is dead', async () => {
     const issued = await issue(connector);
-    const settled = settle(connector, issued);
-    if (settled.introspection === undefined) return;
-    const ask = () => introspectToken(settled, secret(issued.accessToken), clientOf(issued), egress, realClock);
+    const resolved = resolve(connector, issued);
+    if (resolved.introspection === undefined) return;
+    const ask = () => introspectToken(resolved, secret(issued.accessToken), clientOf(issued), egress, realClock);
     const told = await ask();
     expect(told?.active).toBe(true);
-    if (settled.introspection.fields.scope !== undefined) expect(told?.scope?.split(' ')).toEqual(someScopes(connector));
+    if (resolved.introspection.fields.scope !== undefined) expect(told?.scope?.split(' ')).toEqual(someScopes(connector));
     personas.withdraw(issued.grant);
     expect((await ask())?.active ?? false).toBe(false);
   });
 
   it('lists the places a grant covers, where one of them is chosen', async () => {
     const issued = await issue(connector);
-    const { choice } = settle(connector, issued).consent ?? {};
+    const { choice } = resolve(connector, issued).consent ?? {};
     if (choice === undefined) return;
     for (const count of [0, 1, 3]) {
       personas.offerSites(connector.id, count);

@@ -7,7 +7,7 @@ import { createWebhook } from '../../src/alerts/manage-webhooks.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SteadyClock } from '../../src/base/steady-clock.ts';
 import { deleteCredential, destroyExpired } from '../../src/vault/change-credential.ts';
-import type { Surroundings } from '../../src/vault/open-cell.ts';
+import type { Platform } from '../../src/vault/open-cell.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { tellClock } from '../../src/vault/tell-clock.ts';
@@ -87,7 +87,7 @@ function machineAt(startMs: number) {
 async function onMachine() {
   const tenant = await testTenant();
   const machine = machineAt(tenant.clock.now());
-  const start = (other: Partial<Surroundings> = {}) => tenant.reopenWith({ clock: new SteadyClock(machine.clock), ...other });
+  const start = (other: Partial<Platform> = {}) => tenant.reopenWith({ clock: new SteadyClock(machine.clock), ...other });
   const isGood = (vault: TenantVault, text: string) =>
     outcomeOf(
       vault.submit((job) =>

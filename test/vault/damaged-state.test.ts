@@ -235,10 +235,10 @@ describe('a revocation', () => {
     expect(note.size).toBe(inside(tenant.vault).core.audit.size);
     expect(note.anchor?.epoch).toBe(inside(tenant.vault).core.rows.anchor.position.epoch);
     let keep: (kept: boolean) => void = () => {};
-    const around = { ...tenant.vault.around, witness: { publish: () => new Promise<boolean>((done) => { keep = done; }) } }; // biome-ignore format: one line
+    const platform = { ...tenant.vault.platform, witness: { publish: () => new Promise<boolean>((done) => { keep = done; }) } }; // biome-ignore format: one line
     const { TenantVault } = await import('../../src/vault/tenant-vault.ts');
     const { authorizer } = await import('../kit/vaults.ts');
-    const vault = new TenantVault({ tenant: tenant.vault.tenant, sql: tenant.sql, erasureKey: tenant.opening.erasureKey, around, authorizer, admit: () => {}, witnessed: tenant.notes.at(-1), onDueChanged: () => {} }); // biome-ignore format: one line
+    const vault = new TenantVault({ tenant: tenant.vault.tenant, sql: tenant.sql, erasureKey: tenant.opening.erasureKey, platform, authorizer, admit: () => {}, witnessed: tenant.notes.at(-1), onDueChanged: () => {} }); // biome-ignore format: one line
     let isAnswered = false;
     const answer = vault.submit((job) => revokeWorkload(job, admin(tenant), id)).then(() => { isAnswered = true; }); // biome-ignore format: one line
     await new Promise((resume) => setTimeout(resume, 30));

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { GrantFacts } from '../../src/vault/grant-facts.ts';
+import type { Grant } from '../../src/vault/grant.ts';
 import { compareScopes } from '../../src/vault/grant-scopes.ts';
 
 type Workflows = readonly { readonly name: string; readonly scopes: readonly string[] }[];
 const NIGHTLY: Workflows = [{ name: 'nightly', scopes: ['contacts.read', 'deals.read'] }];
-const compare = (facts: GrantFacts, workflows: Workflows | undefined = NIGHTLY) =>
+const compare = (facts: Grant, workflows: Workflows | undefined = NIGHTLY) =>
   compareScopes({ config: JSON.stringify({ workflows }), grant_facts: JSON.stringify(facts) });
 
 describe('what was granted, held against what the workflows need', () => {
@@ -26,7 +26,7 @@ describe('what was granted, held against what the workflows need', () => {
   });
 
   it('is too much where neither a workflow nor the connector wants it; another case is another scope', () => {
-    const facts: GrantFacts = { grantedScope: 'openid contacts.read deals.read Deals.Read admin', alwaysScope: 'openid' };
+    const facts: Grant = { grantedScope: 'openid contacts.read deals.read Deals.Read admin', alwaysScope: 'openid' };
     expect(compare(facts)).toMatchObject({ missing: [], extra: ['Deals.Read', 'admin'] });
   });
 

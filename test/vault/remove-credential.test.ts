@@ -134,7 +134,7 @@ describe('the end of the window', () => {
     expect(await read()).toBe('ok');
     tenant.vault.lookup('test', (access, view) => {
       expect(view.credentials.byId(access, old).state).toBe('destroyed');
-      expect(view.credentials.findVersionFacts(access, old, 1)).toBeUndefined();
+      expect(view.credentials.findVersionMetadata(access, old, 1)).toBeUndefined();
     });
     expect(await submit((job) => getRun(job, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', 'run_none'))).toBe(
       'not_found',

@@ -85,7 +85,7 @@ function openOver(sql: Sql, { witnessed, anchored }: Omit<FrozenOptions, 'change
     tenant: TENANT,
     sql,
     erasureKey: SecretValue.of(ERASURE_KEY),
-    around: { ...AROUND, clock },
+    platform: { ...AROUND, clock },
     witnessed,
     opening: { mustExist: true, anchored },
     authorizer: testAuthorizer(),
@@ -292,7 +292,7 @@ describe.each([2, 3, 4])('what the build of home schema %i wrote', (version) => 
     const home = new HomeVault({
       sql,
       erasureKey: SecretValue.of(ERASURE_KEY),
-      around: { ...AROUND, clock },
+      platform: { ...AROUND, clock },
       authorizer: testAuthorizer(),
       admit: () => {},
       opening: { mustExist: true, anchored: version === 4 },
@@ -341,7 +341,7 @@ it('a home database of schema 1 is taken into the map with users, roles and tena
     new HomeVault({
       sql,
       erasureKey: SecretValue.of(ERASURE_KEY),
-      around: { ...AROUND, clock: new TestClock() },
+      platform: { ...AROUND, clock: new TestClock() },
       authorizer: testAuthorizer(),
       admit: () => {},
       opening: { mustExist: true, anchored },

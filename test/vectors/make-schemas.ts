@@ -34,7 +34,7 @@ const { NO_FAULTS } = await load('src/base/faults.ts');
 
 const shared = () => ({
   erasureKey: SecretValue.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256)),
-  around: {
+  platform: {
     clock,
     entropy,
     faults: NO_FAULTS,

@@ -5,7 +5,7 @@ import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
-import type { ConnectionFacts } from '../../../src/cell/connections.ts';
+import type { Connection } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import { boundPart, settingsOfVersion } from '../../../src/vault/bound-settings.ts';
@@ -67,14 +67,14 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   const { vault } = ports;
   const { caller } = visitor;
   const exchanged = await makeCall<Taken, RefreshOutcome, TurnedAway | Exchanged | Completed>(callPorts(vault), {
-    points: { before: 'connect.before-exchange', after: 'connect.after-exchange', settled: 'connect.after-store' },
+    points: { before: 'connect.before-exchange', after: 'connect.after-exchange', booked: 'connect.after-store' },
     begin: (job) => {
       const taken = takeState({ ...ports, job }, caller, input);
       return taken.kind === 'taken' ? { kind: 'go', attempt: taken } : { kind: 'stop', as: taken };
     },
-    call: ({ resolved, grant }) => exchangeCode(resolved, grant, boundEgress(ports.egress, resolved), vault.around.clock),
+    call: ({ resolved, grant }) => exchangeCode(resolved, grant, boundEgress(ports.egress, resolved), vault.platform.clock),
     mustBeKept: ({ kind }) => kind === 'refreshed',
-    settle: (job, taken, outcome) => settleExchange({ ...ports, job }, caller, taken, outcome),
+    book: (job, taken, outcome) => bookExchange({ ...ports, job }, caller, taken, outcome),
     release: ({ grant }) => {
       for (const secret of [grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
     },
@@ -99,7 +99,7 @@ interface Exchanged {
 }
 
 /** Stores what came, or books that nothing did. */
-function settleExchange(
+function bookExchange(
   ports: JobPorts,
   caller: Caller,
   { consent, resolved }: Taken,
@@ -145,7 +145,7 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   if (consent === undefined) return { kind: 'unknown' };
   const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
   const { connection } = consent;
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
@@ -238,8 +238,8 @@ function finishAttempt(job: TenantJob, caller: Caller, consent: Consent, state: 
     // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
     if (connection === undefined || connection.attempt !== consent.connection.attempt) return;
     if (!['open', 'exchanging', 'declined', 'failed'].includes(connection.state)) return;
-    const now = job.around.clock.now();
-    const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
+    const now = job.platform.clock.now();
+    const ended: Connection = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
     job.connections.save(access, ended);
     job.dueChanged();
   });
@@ -263,7 +263,7 @@ function storeGrant(
     return false;
   }
   enterConsent(job, caller, consent, 'stored', (access, details) => {
-    const now = job.around.clock.now();
+    const now = job.platform.clock.now();
     const { connection, located } = consent;
     const stored = storeConsented(job, access, { ...begun, connection, located }, consented, details);
     const attemptEndsAt = consent.connection.attempt_expires_at ?? now;

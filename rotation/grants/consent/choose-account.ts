@@ -90,8 +90,8 @@ export async function chooseAccount(
 
 function choose(job: TenantJob, caller: Caller, consent: Consent, choice: ChoiceSpec, id: string): 'connected' {
   return enterConsent(job, caller, consent, 'chosen', (access, details) => {
-    storeChosen(job, access, consent, choice.accountField, id, details);
-    const now = job.around.clock.now();
+    storeChosen(job, access, consent, { field: choice.accountField, id }, details);
+    const now = job.platform.clock.now();
     job.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
     job.dueChanged();
     return 'connected';
@@ -101,7 +101,7 @@ function choose(job: TenantJob, caller: Caller, consent: Consent, choice: Choice
 /** Links whose time is up, and grants for which nobody chose a place; answers how many. */
 export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
   const { vault } = ports;
-  const now = vault.around.clock.now();
+  const now = vault.platform.clock.now();
   const ids = vault.lookup('scheduler', (lookup, view) => view.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
   const ends = await Promise.allSettled(ids.map((id) => vault.submit((job) => expire(job, id, now))));
   // A damaged row stays as it is, and the others' time is up all the same; storage that fails is everybody's.
@@ -136,14 +136,14 @@ function expire(job: TenantJob, id: string, now: number): void {
 function leaveUnchosen(job: TenantJob, access: WriteAccess, { connection, located }: Consent): void {
   if (located.row.health === 'ready') {
     changeCredential(job, access, located, (draft) => {
-      changeHealth(job, access, draft, located.environment.name, 'degraded', 'account_not_chosen');
+      changeHealth({ job, access, draft, environment: located.environment }, 'degraded', 'account_not_chosen');
     });
   }
   job.connections.save(access, {
     ...factsOf(connection),
     state: 'connected',
     cause: 'account_not_chosen',
-    finished_at: job.around.clock.now(),
+    finished_at: job.platform.clock.now(),
   });
   job.dueChanged();
 }

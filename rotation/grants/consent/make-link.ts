@@ -7,8 +7,8 @@ import { fail, notFound } from '../../../src/base/errors.ts';
 import { newId } from '../../../src/base/ids.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
-import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
-import type { CredentialFacts, CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import type { Connection, ConnectionRow } from '../../../src/cell/connections.ts';
+import type { CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, settingsOfVersion, type VersionSettings } from '../../../src/vault/bound-settings.ts';
 import { changeCredential, createCredential, saveDraft } from '../../../src/vault/credential.ts';
 import { jsonBytes, type RetainedGrant } from '../../../src/vault/credential-kinds.ts';
@@ -33,7 +33,7 @@ import { unconnectedCredential } from './store-grant.ts';
 import { type ConnectionInput, checkWanted, hasSecret, plainlyWanted, requireProof, secretsFor, type Wanted } from './wanted.ts';
 
 export interface MadeConnection {
-  readonly connection: ConnectionFacts;
+  readonly connection: Connection;
   /** Shown once; only its hash is kept. */
   readonly linkToken: string;
   readonly scopes: readonly AskedScope[];
@@ -117,10 +117,10 @@ export function createConnection(
   );
 }
 
-function newConnection(job: TenantJob, access: WriteAccess, wanted: NewConnection): ConnectionFacts {
-  const now = job.around.clock.now();
+function newConnection(job: TenantJob, access: WriteAccess, wanted: NewConnection): Connection {
+  const now = job.platform.clock.now();
   return {
-    id: newId('connection', job.around.entropy),
+    id: newId('connection', job.platform.entropy),
     credential_id: wanted.credentialId,
     state: 'open',
     link_hash: wanted.linkHash,
@@ -151,7 +151,7 @@ export function listConnections(
   place: { readonly environment: string; readonly name: string },
   mark: string | undefined,
   maxRows: number,
-): Page<ConnectionFacts> {
+): Page<Connection> {
   return job.door.enter(
     caller,
     'connection.list',
@@ -172,7 +172,7 @@ export function cancelConnection(
   caller: Caller,
   place: { readonly environment: string; readonly name: string },
   id: string,
-): ConnectionFacts {
+): Connection {
   return job.door.enter(
     caller,
     'connection.cancel',
@@ -183,7 +183,7 @@ export function cancelConnection(
       details.connection = id;
       if (connection.state === 'connected' || connection.state === 'choosing')
         fail('conflict', 'the account is connected already: disconnect it instead');
-      if (!isUsable(connection, job.around.clock.now())) return connection;
+      if (!isUsable(connection, job.platform.clock.now())) return connection;
       return endConnection(job, access, connection, 'cancelled', null);
     },
   );
@@ -196,9 +196,9 @@ export function endConnection(
   connection: ConnectionRow,
   state: 'cancelled' | 'expired',
   cause: string | null,
-): ConnectionFacts {
-  const now = job.around.clock.now();
-  const ended: ConnectionFacts = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
+): Connection {
+  const now = job.platform.clock.now();
+  const ended: Connection = { ...factsOf(connection), state, cause, state_hash: null, finished_at: now };
   job.connections.save(access, ended);
   releaseSecret(job, access, connection);
   job.dueChanged();
@@ -263,13 +263,13 @@ function againOf(
   input: ConnectionInput,
   wanted: Wanted,
 ): Located {
-  const usable = job.connections.usable(access, facts.id, job.around.clock.now());
+  const usable = job.connections.usable(access, facts.id, job.platform.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
     fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
   const retained = retainedOf(job, access, facts, facts.current_version);
   const settings = settingsOfVersion(facts, facts.current_version, retained);
   const secrets = secretsFor(wanted, given(input.secrets), { secrets: clientSecretsOf(retained), settings });
-  const next: CredentialFacts = {
+  const next: CredentialRow = {
     ...facts,
     labels: input.labels === undefined ? facts.labels : JSON.stringify(input.labels),
     description: input.description ?? facts.description,
@@ -306,7 +306,7 @@ function needsVersion(settings: VersionSettings, { connector, config }: Wanted):
 
 function sealedSecrets(
   job: TenantJob,
-  bound: Pick<CredentialFacts, 'kind' | 'connector' | 'config'>,
+  bound: Pick<CredentialRow, 'kind' | 'connector' | 'config'>,
   { settings: _of, ...secrets }: RetainedGrant,
 ) {
   const retained: RetainedGrant = { ...secrets, settings: boundSettings(job, bound) };

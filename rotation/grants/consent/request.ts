@@ -7,13 +7,13 @@ import { isInForce } from '../../../src/base/clock.ts';
 import { fail } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../../src/cell/access.ts';
-import type { ConnectionFacts, ConnectionRow } from '../../../src/cell/connections.ts';
+import type { Connection, ConnectionRow } from '../../../src/cell/connections.ts';
 import { FrameWriter } from '../../../src/crypto/framing.ts';
 import { hmacSha256, sha256OfText } from '../../../src/crypto/primitives.ts';
 import { boundPart, changedSetting } from '../../../src/vault/bound-settings.ts';
 import { configOf } from '../../../src/vault/credential.ts';
 import type { BoundConfig, OAuth2Config } from '../../../src/vault/credential-kinds.ts';
-import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { grantOf } from '../../../src/vault/grant.ts';
 import { foundCredential, type Located } from '../../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../../src/vault/tenant-vault.ts';
@@ -81,7 +81,7 @@ export function consentOf(view: TenantView, lookup: Lookup, connection: Connecti
 }
 
 /** Whether the link may begin another attempt. */
-export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
+export function isUsable(connection: Connection, nowMs: number): boolean {
   return (
     ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) &&
     isInForce(connection.created_at, connection.expires_at, nowMs)
@@ -89,7 +89,7 @@ export function isUsable(connection: ConnectionFacts, nowMs: number): boolean {
 }
 
 /** The facts of a row, to be changed and saved. */
-export function factsOf(row: ConnectionRow): ConnectionFacts {
+export function factsOf(row: ConnectionRow): Connection {
   const { mac: _mac, mac_key_id: _key, ...facts } = row;
   return facts;
 }
@@ -108,7 +108,7 @@ export function resolveConsent(ports: EnginePorts, consent: Consent, finished: b
   const connector = consentingConnector(ports.connectors, consent.connector);
   requireBound(connector, consent, consent.bound);
   const { config, located } = consent;
-  return resolveFor(connector, config, finished ? grantFacts(located.row) : {}, !finished);
+  return resolveFor(connector, config, finished ? grantOf(located.row) : {}, !finished);
 }
 
 /**
@@ -165,20 +165,20 @@ export function askedScopes(connector: OAuthConnector, config: OAuth2Config): As
 
 /** SECURITY: derived, so that no row and no cookie holds what a stolen code could be exchanged with. */
 export function attemptSecrets(
-  cell: Pick<TenantView, 'tenant' | 'around'>,
+  cell: Pick<TenantView, 'tenant' | 'platform'>,
   connectionId: string,
   attempt: number,
 ): { codeVerifier: string; nonce: string } {
   const derive = (label: string) => {
     const frame = new FrameWriter().text('keyturn-connect-v1').text(label).text(cell.tenant.id).text(connectionId).u32(attempt);
-    return Buffer.from(hmacSha256(cell.around.root.subkey('connect'), frame.peek())).toString('base64url');
+    return Buffer.from(hmacSha256(cell.platform.root.subkey('connect'), frame.peek())).toString('base64url');
   };
   return { codeVerifier: derive('verifier'), nonce: derive('nonce') };
 }
 
 /** 32 random bytes as 43 characters, and their hash. */
 export function newLinkToken(job: TenantJob): { token: string; hash: Uint8Array } {
-  const token = Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
+  const token = Buffer.from(job.platform.entropy.bytes(32)).toString('base64url');
   return { token, hash: sha256OfText(token) };
 }
 

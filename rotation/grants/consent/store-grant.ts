@@ -4,19 +4,21 @@
 import type { EventDetails } from '../../../src/audit/event.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../../src/cell/access.ts';
-import type { CredentialFacts, EnvironmentRow } from '../../../src/cell/credentials.ts';
+import type { CredentialRow, EnvironmentRow } from '../../../src/cell/credentials.ts';
 import { cancelOpenRun } from '../../../src/vault/cancel-run.ts';
-import { changeCredential, newDraft, saveDraft } from '../../../src/vault/credential.ts';
+import { type CredentialChange, changeCredential, type Draft, newDraft, saveDraft } from '../../../src/vault/credential.ts';
 import {
+  type BoundSettings,
   fromJsonBytes,
   jsonBytes,
   type OAuth2Config,
   type RetainedGrant,
   type ServedGrant,
+  type SplitValue,
 } from '../../../src/vault/credential-kinds.ts';
 import { boundSettings, redirection, tellRedirected } from '../../../src/vault/destinations.ts';
 import { applyTiming } from '../../../src/vault/due.ts';
-import { changeGrantFacts, grantFacts } from '../../../src/vault/grant-facts.ts';
+import { changeGrant, grantOf, replaceGrant } from '../../../src/vault/grant.ts';
 import { grantFingerprint } from '../../../src/vault/grant-fingerprint.ts';
 import { changeHealth } from '../../../src/vault/grant-health.ts';
 import { noteGrantedScope } from '../../../src/vault/grant-scopes.ts';
@@ -41,7 +43,7 @@ export function unconnectedCredential(
   access: WriteAccess,
   environment: EnvironmentRow,
   asked: NewCredential,
-): CredentialFacts {
+): CredentialRow {
   const draft = newDraft(job, access, environment, { ...asked, kind: 'oauth2' });
   return { ...draft, revision: 1, health: 'needs_consent', health_cause: 'not_connected_yet' };
 }
@@ -68,62 +70,27 @@ export function storeConsented(
   job: TenantJob,
   access: WriteAccess,
   consent: Consent,
-  { outcome, alwaysScopes, accountId, open }: Consented,
+  consented: Consented,
   details: EventDetails,
-): CredentialFacts {
+): CredentialRow {
   const { located, request, config, connector } = consent;
-  const now = job.around.clock.now();
-  const facts = located.row;
-  const version = facts.latest_version + 1;
-  const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
-  const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
-  const settings = boundSettings(job, { kind: facts.kind, connector, config: JSON.stringify(config) });
-  const secrets = consentSecrets(job, access, consent);
-  const split = {
-    value: jsonBytes(servedOf(outcome, scope)),
-    retained: jsonBytes({ ...secrets, refresh_token: refreshToken, settings } satisfies RetainedGrant),
-    expiresAtMs: outcome.expiresAtMs,
-  };
-  const next: CredentialFacts = {
-    ...facts,
-    connector,
-    config: JSON.stringify(config),
-    previous_version: facts.current_version,
-    current_version: version,
-    latest_version: version,
-    pending_version: facts.pending_version === request.secretVersion ? null : facts.pending_version,
-    grant_ends_at: null,
-    review_due_at: now,
-  };
-  changeGrantFacts(next, {
-    consentedAt: now,
-    refreshedAt: now,
-    importedAt: undefined,
-    importedFrom: undefined,
-    stillUsedThere: undefined,
-    refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs,
-    grantedScope: undefined,
-    scopeSource: undefined,
-    account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
-    fingerprint: refreshToken === undefined ? undefined : grantFingerprint(job, refreshToken),
-    guard: undefined,
-    scopesTold: undefined,
-    end: undefined,
-    noticedDays: undefined,
-  });
-  const { name: environment } = located.environment;
-  changeHealth(job, access, next, environment, 'ready', null);
-  noteAccount(job, access, next, environment, accountId, outcome.account, details);
+  const { outcome } = consented;
+  const { environment, row } = located;
+  const now = job.platform.clock.now();
   // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
-  noteGrantedScope(job, access, next, environment, { scope, source: 'answer', alwaysScopes }, details);
+  const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
+  const settings = boundSettings(job, { kind: row.kind, connector, config: JSON.stringify(config) });
+  const split = splitConsented(job, access, consent, outcome, { scope, settings });
+  const next = nextVersion(consent, now);
+  noteConsented({ job, access, draft: next, environment, details }, consented, scope);
   applyTiming(job, next, split, now);
   // A token without an end is due for nothing; refreshing it at once would only spend what just came.
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
   cancelOpenRun(job, access, next.id, 'superseded');
   storeVersion(job, access, next, split, { origin: 'consent', runId: null });
-  const stored = saveDraft(job, access, located.environment, next);
-  const before = boundSettings(job, facts);
-  const moved = before === undefined || settings === undefined ? undefined : redirection(job, before, settings, open);
+  const stored = saveDraft(job, access, environment, next);
+  const before = boundSettings(job, row);
+  const moved = before === undefined || settings === undefined ? undefined : redirection(job, before, settings, consented.open);
   if (moved !== undefined) {
     Object.assign(details, moved);
     tellRedirected(job, access, stored, moved);
@@ -131,33 +98,82 @@ export function storeConsented(
   return next;
 }
 
-/** Books what the person chose; the grant itself stays as it is. */
-export function storeChosen(
+function splitConsented(
   job: TenantJob,
   access: WriteAccess,
   consent: Consent,
-  field: string,
-  id: string,
+  outcome: Refreshed,
+  { scope, settings }: { readonly scope: string | undefined; readonly settings: BoundSettings | undefined },
+): SplitValue {
+  const refreshToken = outcome.refreshToken === undefined ? undefined : text(outcome.refreshToken);
+  const secrets = consentSecrets(job, access, consent);
+  return {
+    value: jsonBytes(servedOf(outcome, scope)),
+    retained: jsonBytes({ ...secrets, refresh_token: refreshToken, settings } satisfies RetainedGrant),
+    expiresAtMs: outcome.expiresAtMs,
+  };
+}
+
+function nextVersion({ located: { row }, request, config, connector }: Consent, now: number): Draft {
+  const version = row.latest_version + 1;
+  return {
+    ...row,
+    connector,
+    config: JSON.stringify(config),
+    previous_version: row.current_version,
+    current_version: version,
+    latest_version: version,
+    pending_version: row.pending_version === request.secretVersion ? null : row.pending_version,
+    grant_ends_at: null,
+    review_due_at: now,
+  };
+}
+
+/** What the consent says of the grant beside its tokens. @param scope separated by spaces */
+function noteConsented(
+  change: CredentialChange,
+  { outcome, alwaysScopes, accountId }: Consented,
+  scope: string | undefined,
+): void {
+  const { job, draft } = change;
+  const now = job.platform.clock.now();
+  replaceGrant(draft, {
+    consentedAt: now,
+    refreshedAt: now,
+    importedAt: undefined,
+    importedFrom: undefined,
+    stillUsedThere: undefined,
+    guard: undefined,
+    refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs,
+    account: Object.keys(outcome.account).length === 0 ? undefined : outcome.account,
+    fingerprint: outcome.refreshToken === undefined ? undefined : grantFingerprint(job, text(outcome.refreshToken)),
+  });
+  changeHealth(change, 'ready', null);
+  noteAccount(change, accountId, outcome.account);
+  noteGrantedScope(change, { scope, source: 'answer', alwaysScopes });
+}
+
+/** Books what the person chose; the grant itself stays as it is. @param chosen the field of the account, and its value */
+export function storeChosen(
+  job: TenantJob,
+  access: WriteAccess,
+  { located: { environment, row } }: Consent,
+  chosen: { readonly field: string; readonly id: string },
   details: EventDetails,
 ): void {
-  const { environment, row } = consent.located;
-  const account = { ...grantFacts(row).account, [field]: id };
+  const account = { ...grantOf(row).account, [chosen.field]: chosen.id };
   changeCredential(job, access, { environment, row }, (draft) => {
-    changeGrantFacts(draft, { account });
-    noteAccount(job, access, draft, environment.name, field, account, details);
-    if (draft.health_cause === 'account_not_chosen') changeHealth(job, access, draft, environment.name, 'ready', null);
+    const change: CredentialChange = { job, access, draft, environment, details };
+    changeGrant(draft, { account });
+    noteAccount(change, chosen.field, account);
+    if (draft.health_cause === 'account_not_chosen') changeHealth(change, 'ready', null);
     // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
     // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
     if (job.runs.findOpen(access, draft.id) === undefined) serveAccount(job, access, draft, account);
   });
 }
 
-function serveAccount(
-  job: TenantJob,
-  access: WriteAccess,
-  next: CredentialFacts,
-  account: Readonly<Record<string, string>>,
-): void {
+function serveAccount(job: TenantJob, access: WriteAccess, next: CredentialRow, account: Readonly<Record<string, string>>): void {
   const stored = job.credentials.findVersion(access, next.id, next.current_version);
   if (stored === undefined) return;
   const served = fromJsonBytes<ServedGrant>(prepareVersion(job, next, stored, 'value').open());

@@ -4,7 +4,7 @@ import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import type { Lookup } from '../../../src/cell/access.ts';
-import type { ConnectionFacts } from '../../../src/cell/connections.ts';
+import type { Connection } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
 import type { TenantView } from '../../../src/vault/tenant-job.ts';
@@ -79,7 +79,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
     const connector = findConnector(ports.connectors, 'oauth2', consent?.located.row.connector);
     if (consent === undefined || connector === undefined) return undefined;
     const { connection } = consent;
-    if (isUsable(connection, view.around.clock.now())) return asked(ports, consent, connector);
+    if (isUsable(connection, view.platform.clock.now())) return asked(ports, consent, connector);
     if (!isSameBrowser(consent, browserOf(connection.id))) return undefined;
     if (connection.state === 'choosing') {
       const title = connector.consent?.choice?.title ?? '';
@@ -90,7 +90,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
         choices: consent.request.choices,
       };
     }
-    const justDone = (connection.attempt_expires_at ?? 0) > view.around.clock.now();
+    const justDone = (connection.attempt_expires_at ?? 0) > view.platform.clock.now();
     if (connection.state === 'connected' && justDone)
       return { kind: 'done', provider: providerOf(ports, consent, connector).provider, tenant: view.tenant.name };
     return undefined;
@@ -218,7 +218,7 @@ function begin(
   const found = job.door.lookup('consent', (lookup) => findByLink(job, lookup, link));
   if (found === undefined) return { kind: 'nowhere' };
   const tooMany = found.connection.attempt >= LIMITS.connectAttemptsMaxCount;
-  if (tooMany || !isUsable(found.connection, job.around.clock.now()))
+  if (tooMany || !isUsable(found.connection, job.platform.clock.now()))
     return { kind: 'refused', consent: found, reason: 'link_spent' };
   const connector = findConnector(ports.connectors, 'oauth2', found.located.row.connector);
   const shownHost = filledIn[SHOWN_HOST];
@@ -231,17 +231,17 @@ function begin(
   const consent = { ...found, request, config: { ...found.config, ...parametersOf(found, checked.parameters) } };
   const resolved = resolvedOrNot(ports, consent);
   if (resolved === undefined) return { kind: 'refused', consent: found, reason: 'settings_unusable' };
-  const random = () => Buffer.from(job.around.entropy.bytes(32)).toString('base64url');
+  const random = () => Buffer.from(job.platform.entropy.bytes(32)).toString('base64url');
   const state = `${job.tenant.id}.${consent.connection.id}.${random()}`;
   const browser = random();
   return enterConsent(job, caller, consent, 'begun', (access) => {
-    const next: ConnectionFacts = {
+    const next: Connection = {
       ...factsOf(consent.connection),
       state: 'open',
       state_hash: sha256OfText(state),
       browser_hash: sha256OfText(browser),
       attempt: consent.connection.attempt + 1,
-      attempt_expires_at: job.around.clock.now() + LIMITS.connectAttemptTtlMs,
+      attempt_expires_at: job.platform.clock.now() + LIMITS.connectAttemptTtlMs,
       request: JSON.stringify(request),
       cause: null,
       finished_at: null,

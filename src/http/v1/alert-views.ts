@@ -4,9 +4,9 @@ import { daysLeft } from '../../../rotation/grants/forecast.ts';
 import type { ForecastEntry } from '../../../rotation/grants/read-forecast.ts';
 import { toldAlert } from '../../alerts/raise-alert.ts';
 import { toTimestamp } from '../../base/clock.ts';
-import type { AlertRow, DeliveryRow, WebhookFacts } from '../../cell/alerts.ts';
+import type { AlertRow, DeliveryRow, Webhook } from '../../cell/alerts.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { reconnectPath } from '../../vault/grant-view.ts';
+import { reconnectPath } from '../../vault/reconnect.ts';
 import type { WireAlert, WireDelivery, WireForecastEntry, WireWebhook } from './wire.ts';
 
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
@@ -16,7 +16,7 @@ export function alertView(row: AlertRow): WireAlert {
   return { id, kind, at: toTimestamp(at), credential, facts };
 }
 
-export function webhookView(row: WebhookFacts): WireWebhook {
+export function webhookView(row: Webhook): WireWebhook {
   return {
     id: row.id,
     url: row.url,

@@ -8,7 +8,7 @@ import {
 } from '../../../rotation/grants/consent/make-link.ts';
 import type { ConnectionInput } from '../../../rotation/grants/consent/wanted.ts';
 import { toTimestamp } from '../../base/clock.ts';
-import type { ConnectionFacts } from '../../cell/connections.ts';
+import type { Connection } from '../../cell/connections.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
@@ -120,7 +120,7 @@ function inputOf(request: RouteRequest<z.infer<typeof connections.createConnecti
   };
 }
 
-function connectionView(row: ConnectionFacts): connections.WireConnection {
+function connectionView(row: Connection): connections.WireConnection {
   return {
     id: row.id,
     state: row.state,

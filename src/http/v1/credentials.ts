@@ -8,7 +8,8 @@ import {
   rollBack,
 } from '../../vault/change-credential.ts';
 import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
-import { type PutCredentialInput, putCredential, type WritePrecondition } from '../../vault/put-credential.ts';
+import type { WritePrecondition } from '../../vault/precondition.ts';
+import { type PutCredentialInput, putCredential } from '../../vault/put-credential.ts';
 import type { GrantImport } from '../../vault/put-grant.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
 import type { Located } from '../../vault/targets.ts';

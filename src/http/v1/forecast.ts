@@ -25,7 +25,7 @@ export const forecastRoutes: readonly Route<TenantContext>[] = [
         const input = { environment, withinDays, after, maxRows: limit };
         return readForecast(job, rotation.ports.connectors, request.caller, input);
       });
-      const now = vault.around.clock.now();
+      const now = vault.platform.clock.now();
       return pageAnswer(cursorKey, scope, page, (entry) => forecastView(vault.tenant.id, entry, now));
     },
   }),

@@ -100,7 +100,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
       // A repeated request also finishes what its first try left half made.
       const halfMade = claimed ?? halfMadeTenant(home, request.body.name);
       if (halfMade !== undefined) {
-        home.around.faults.at('tenant.after-row');
+        home.platform.faults.at('tenant.after-row');
         await finishTenant(home, halfMade, provision);
       }
       return answer;
@@ -183,7 +183,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
     tag: 'users',
     operation: 'user.token.revoke',
     fields: { user: 'user', token: 'token' },
-    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    success: { status: 200, description: 'The revoked token', schema: wire.token },
     async handle({ home }: HomeContext, request) {
       const { user = '', token = '' } = request.params;
       return { status: 200, body: tokenView(await home.submit((job) => revokeUserToken(job, request.caller, user, token))) };

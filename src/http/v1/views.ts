@@ -6,12 +6,13 @@ import type { KeyRow } from '../../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../../cell/runs.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import type { TokenRow } from '../../cell/tokens.ts';
-import type { WorkloadFacts } from '../../cell/workloads.ts';
+import type { Workload } from '../../cell/workloads.ts';
 import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { grantView, reconnectPath, shownRevocation } from '../../vault/grant-view.ts';
+import { grantView, shownRevocation } from '../../vault/grant-view.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
+import { reconnectPath } from '../../vault/reconnect.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
@@ -30,7 +31,7 @@ import type {
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
 export function credentialView(vault: TenantVault, { environment, row }: Located): WireCredential {
-  const health = healthNow(row, vault.around.clock.now());
+  const health = healthNow(row, vault.platform.clock.now());
   const reconnect = reconnectPath(vault.tenant.id, environment.name, row);
   return {
     id: row.id,
@@ -57,12 +58,12 @@ export function credentialView(vault: TenantVault, { environment, row }: Located
     updated_at: toTimestamp(row.updated_at),
     deleted_at: time(row.deleted_at),
     destroy_after_at: time(row.destroy_after_at),
-    ...(row.kind === 'oauth2' ? { grant: grantOf(vault, row) } : {}),
+    ...(row.kind === 'oauth2' ? { grant: wireGrant(vault, row) } : {}),
     ...(reconnect === undefined ? {} : { reconnect }),
   };
 }
 
-function grantOf(vault: TenantVault, row: CredentialRow): WireGrant {
+function wireGrant(vault: TenantVault, row: CredentialRow): WireGrant {
   return grantView(
     row,
     vault.lookup('describe', (lookup, view) => shownRevocation(view, lookup, row)),
@@ -118,7 +119,7 @@ export function tenantView(row: TenantRow): WireTenant {
   return { id: row.id, name: row.name, state: row.state, demo: row.demo === 1, created_at: toTimestamp(row.created_at) };
 }
 
-export function workloadView(row: WorkloadFacts & { last_used_at?: number | null }): WireWorkload {
+export function workloadView(row: Workload & { last_used_at?: number | null }): WireWorkload {
   return {
     id: row.id,
     name: row.name,

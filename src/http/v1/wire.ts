@@ -61,7 +61,7 @@ export const createdWorkload = z
   })
   .meta({ id: 'CreatedWorkload' });
 export type WireCreatedWorkload = z.infer<typeof createdWorkload>;
-export const tokenFacts = z
+export const token = z
   .object({
     id: z.string(),
     type: z.string(),
@@ -72,7 +72,7 @@ export const tokenFacts = z
     last_used_at: nullableTime,
   })
   .meta({ id: 'Token' });
-export const workloadWithTokens = workload.extend({ tokens: z.array(tokenFacts) });
+export const workloadWithTokens = workload.extend({ tokens: z.array(token) });
 export const createToken = z.strictObject({
   permissions: z.array(permission).min(1).optional(),
   expires_in: seconds(LIMITS.directTokenTtlMaxMs).default(LIMITS.directTokenTtlDefaultMs / 1_000),

@@ -168,7 +168,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     tag,
     operation: 'token.revoke',
     fields: { ...fields, token: 'token' },
-    success: { status: 200, description: 'The revoked token', schema: wire.tokenFacts },
+    success: { status: 200, description: 'The revoked token', schema: wire.token },
     async handle({ vault }: TenantContext, request) {
       const { workload = '', token = '' } = request.params;
       return { status: 200, body: tokenView(await vault.submit((job) => revokeToken(job, request.caller, workload, token))) };
@@ -191,7 +191,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     async handle({ vault, publicUrl }: TenantContext, request) {
       const audiences = [vault.tenant.name, vault.tenant.id].map((tenant) => `${publicUrl}/v1/tenants/${tenant}/token`);
       const issued = await exchangeToken(vault, request.caller, proofOf(request), audiences);
-      const seconds = Math.floor((issued.expiresAtMs - vault.around.clock.now()) / 1_000);
+      const seconds = Math.floor((issued.expiresAtMs - vault.platform.clock.now()) / 1_000);
       return { status: 200, body: { access_token: shown(issued.token), token_type: 'Bearer', expires_in: seconds } };
     },
   }),

@@ -1,8 +1,7 @@
 // An OAuth grant: its access token is served, everything else of it is kept for the vault alone and used only with the settings it came with.
-import type { EventDetails } from '../../audit/event.ts';
 import { fail } from '../../base/errors.ts';
 import type { WriteAccess } from '../../cell/access.ts';
-import type { Draft } from '../credential.ts';
+import type { CredentialChange, Draft } from '../credential.ts';
 import { jsonBytes, oauth2Value, splitGrant } from '../credential-kinds.ts';
 import { boundSettings } from '../destinations.ts';
 import { applyTiming, renewalRules } from '../due.ts';
@@ -21,27 +20,21 @@ export const oauthGrant: CredentialKind = {
   planRestored,
 };
 
-function split(job: TenantJob, { facts, given, now }: PutUnderWay): SplitPut {
-  const rules = renewalRules(job, facts);
-  const settings = boundSettings(job, facts) ?? fail('internal', 'a grant has a connector');
+function split(job: TenantJob, { draft, given, now }: PutUnderWay): SplitPut {
+  const rules = renewalRules(job, draft);
+  const settings = boundSettings(job, draft) ?? fail('internal', 'a grant has a connector');
   return { ...splitGrant(usableGrant(oauth2Value.parse(given.value), rules), settings, now), rules };
 }
 
 /** @throws invalid_request naming the part of the stored value that would be lost */
-function note(
-  job: TenantJob,
-  access: WriteAccess,
-  { facts, before, environment, given }: PutUnderWay,
-  { rules }: SplitPut,
-  details: EventDetails,
-): void {
+function note(change: CredentialChange, { before, given }: PutUnderWay, { rules }: SplitPut): void {
+  const { job, access } = change;
   const { imported, discard = [] } = given;
   const value = oauth2Value.parse(given.value);
   const stored = before === undefined ? {} : replacedParts(job, access, before);
   if (before !== undefined) refuseLoss(before, stored, value, discard);
   else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
-  const target = { facts, before, stored, environment: environment.name };
-  notePutGrant(job, access, target, { value, imported, alwaysScopes: rules?.alwaysScopes }, details);
+  notePutGrant(change, { before, stored }, { value, imported, alwaysScopes: rules?.alwaysScopes });
 }
 
 type GrantInput = ReturnType<typeof oauth2Value.parse>;
@@ -56,7 +49,7 @@ function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
 
 /** As after a put of the same value. */
 function planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void {
-  const now = job.around.clock.now();
+  const now = job.platform.clock.now();
   const retained = jsonBytes(replacedParts(job, access, draft));
   applyTiming(job, draft, { expiresAtMs: draft.value_expires_at ?? undefined, retained }, now);
   retained.fill(0);

@@ -7,6 +7,6 @@ import { reviewDueAt } from '../review-schedule.ts';
 export const plainValue: CredentialKind = {
   split: (_job, { given: { value, expiresAtMs } }) => ({ value: jsonBytes(value), retained: undefined, expiresAtMs }),
   planRestored: (job, _access, draft) => {
-    draft.review_due_at = reviewDueAt(draft, job.around.clock.now());
+    draft.review_due_at = reviewDueAt(draft, job.platform.clock.now());
   },
 };

@@ -92,7 +92,8 @@ async function makeHistory(): Promise<void> {
       }
       for (const at of [1, 2])
         job.runs.insert(access, { ...run, id: `run_${'0'.repeat(23)}${at}`, credential_id: of('crm').id, started_at: at });
-      for (const name of ['crm', 'mail']) raiseAlert(job, access, of(name), 'staging', 'credential.degraded', {});
+      const alert = { environment: { name: 'staging' }, kind: 'credential.degraded', details: {} } as const;
+      for (const name of ['crm', 'mail']) raiseAlert(job, access, { credential: of(name), ...alert });
     }),
   );
 }

@@ -73,10 +73,11 @@ async function insertAlert(): Promise<void> {
         const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
         const row = job.credentials.find(access, staging, 'grant');
         if (row === undefined) throw new Error('no grant');
-        raiseAlert(job, access, row, 'staging', 'credential.degraded', {
-          before: 'ready',
-          cause: 'http_5xx',
-          certain: true,
+        raiseAlert(job, access, {
+          credential: row,
+          environment: { name: 'staging' },
+          kind: 'credential.degraded',
+          details: { before: 'ready', cause: 'http_5xx', certain: true },
         });
       }),
     );

@@ -16,8 +16,8 @@ async function scene(changes: Partial<OutsideCall<string, string, string>> = {},
       begun: 'refresh.after-intent',
       before: 'refresh.before-call',
       after: 'refresh.after-call',
-      settling: 'refresh.before-store',
-      settled: 'refresh.after-store',
+      booking: 'refresh.before-store',
+      booked: 'refresh.after-store',
     },
     begin: () => {
       told.push('begin');
@@ -27,8 +27,8 @@ async function scene(changes: Partial<OutsideCall<string, string, string>> = {},
       told.push(`call ${attempt}`);
       return 'outcome';
     },
-    settle: (_job, attempt, outcome) => {
-      told.push(`settle ${attempt} ${outcome}`);
+    book: (_job, attempt, outcome) => {
+      told.push(`book ${attempt} ${outcome}`);
       return 'result';
     },
     hold: () => {
@@ -58,7 +58,7 @@ describe('an outside call', () => {
       'call attempt',
       'refresh.after-call',
       'refresh.before-store',
-      'settle attempt outcome',
+      'book attempt outcome',
       'refresh.after-store',
       'let go',
       'release',
@@ -82,25 +82,25 @@ describe('an outside call', () => {
     const { result, told } = await scene({ call: () => Promise.reject(new Error('a defect')) });
     expect(result).toBe('a defect');
     expect(told.slice(-2)).toEqual(['let go', 'release']);
-    expect(told).not.toContain('settle attempt outcome');
+    expect(told).not.toContain('book attempt outcome');
   });
 
   it('whose outcome exists nowhere else waits for a full disk, and gives up when the process ends', async () => {
     let refusals = 3;
-    const settle = () => {
+    const book = () => {
       if (refusals-- > 0) throw full();
       return 'stored';
     };
-    const { result, told } = await scene({ settle, mustBeKept: () => true });
+    const { result, told } = await scene({ book, mustBeKept: () => true });
     expect([result, told.filter((what) => what === 'wait 1000')]).toEqual(['stored', Array(3).fill('wait 1000')]);
     refusals = 3;
-    expect(await scene({ settle, mustBeKept: () => true }, { isStopping: () => true })).toMatchObject({
+    expect(await scene({ book, mustBeKept: () => true }, { isStopping: () => true })).toMatchObject({
       result: 'the disk is full',
     });
     refusals = 3;
-    expect(await scene({ settle, mustBeKept: () => true }, { isStopping: () => false })).toMatchObject({ result: 'stored' });
+    expect(await scene({ book, mustBeKept: () => true }, { isStopping: () => false })).toMatchObject({ result: 'stored' });
     refusals = 3;
-    expect(await scene({ settle, mustBeKept: () => false })).toMatchObject({ result: 'the disk is full' });
+    expect(await scene({ book, mustBeKept: () => false })).toMatchObject({ result: 'the disk is full' });
   });
 
   it.each([
@@ -110,18 +110,18 @@ describe('an outside call', () => {
     ['a defect that only looks like one', Object.assign(new Error('not ours'), { code: 'storage_full' }), 1],
   ])('whose outcome exists nowhere else is stored in spite of %s as often as that makes sense', async (_, error, tries) => {
     let stores = 0;
-    const settle = () => {
+    const book = () => {
       stores += 1;
       throw error;
     };
-    const { result } = await scene({ settle, mustBeKept: () => true });
+    const { result } = await scene({ book, mustBeKept: () => true });
     expect([result, stores]).toEqual([error.message, tries]);
   });
 
   it('whose outcome exists nowhere else is not stored again before the pause is over', async () => {
     let paused = true;
     const storedWhilePaused: boolean[] = [];
-    const settle = () => {
+    const book = () => {
       storedWhilePaused.push(paused);
       if (storedWhilePaused.length < 2) throw full();
       return 'stored';
@@ -130,7 +130,7 @@ describe('an outside call', () => {
       await new Promise((resume) => setImmediate(resume));
       paused = false;
     };
-    await scene({ settle, mustBeKept: () => true }, { wait });
+    await scene({ book, mustBeKept: () => true }, { wait });
     expect(storedWhilePaused).toEqual([true, false]);
   });
 
@@ -154,7 +154,7 @@ describe('an outside call', () => {
           points: { before: 'refresh.before-call', after: 'refresh.after-call' },
           begin: () => ({ kind: 'go', attempt: 1 }),
           call: async () => 2,
-          settle: () => 3,
+          book: () => 3,
         },
       );
     expect(jobs).toEqual(['submit', 'submit', 'submitUnhurried', 'submit', 'submit', 'submit']);

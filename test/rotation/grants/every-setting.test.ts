@@ -66,14 +66,14 @@ async function effectsOf(connector: Connector, told: unknown): Promise<string> {
   if (!parsed.success) throw new KeyturnError('invalid_request', 'refused at the door');
   const config = parsed.data;
   const names = [...JSON.stringify(connector).matchAll(/\{account\.([a-z_]+)\}/g)].map((match) => [match[1] ?? '', 'made-up']);
-  const settled = resolveFor(connector, config, { account: Object.fromEntries(names) as Record<string, string> }, true);
-  refuseIgnored(connector, config, settled);
-  const rules = rulesOf(settled, config);
-  const { oauth2 } = settled;
+  const resolved = resolveFor(connector, config, { account: Object.fromEntries(names) as Record<string, string> }, true);
+  refuseIgnored(connector, config, resolved);
+  const rules = rulesOf(resolved, config);
+  const { oauth2 } = resolved;
   const isRenewed = rules.renews !== 'never';
   const forecast = forecastOf(
     {
-      lifetimes: settled.lifetimes,
+      lifetimes: resolved.lifetimes,
       refreshTokenRotates: oauth2.refreshTokenRotates,
       renews: rules.renews,
       idleMs: rules.idleMs,
@@ -109,7 +109,7 @@ async function effectsOf(connector: Connector, told: unknown): Promise<string> {
   const scope = rules.renews === 'never' || oauth2.renewal?.kind === 'app_jwt' ? undefined : config.scope;
   // It names the client in signed assertions and in counts of grants, too.
   const client = config.client_id;
-  return JSON.stringify({ client, settled, rules, forecast, body, wanted, timing, scope });
+  return JSON.stringify({ client, resolved, rules, forecast, body, wanted, timing, scope });
 }
 
 const oauth = [...connectors.values()].filter(({ kind }) => kind === 'oauth2');

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type FailureFacts, judgeFailure, waitAfter } from '../../../rotation/grants/judge-failure.ts';
+import { type FailedAttempt, judgeFailure, waitAfter } from '../../../rotation/grants/judge-failure.ts';
 import type { RefreshFailure } from '../../../rotation/oauth2/answer.ts';
 import { notSent } from '../../../rotation/oauth2/refresh.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -33,7 +33,7 @@ const facts = fc.record({
   maySend: fc.boolean(),
 });
 type Drawn = typeof facts extends fc.Arbitrary<infer T> ? T : never;
-const factsOf = ({ maySend, ...rest }: Drawn): FailureFacts => ({ ...rest, maySendAgain: () => maySend });
+const factsOf = ({ maySend, ...rest }: Drawn): FailedAttempt => ({ ...rest, maySendAgain: () => maySend });
 const outcomes = fc.constantFrom(...Object.entries(OUTCOMES));
 
 describe('what a failed refresh means', () => {
@@ -89,7 +89,7 @@ describe('what a failed refresh means', () => {
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** A first failure of a token that lives on for ten minutes; no chance in the waits. */
-const SOME: FailureFacts = {
+const SOME: FailedAttempt = {
   attempts: 1,
   lostBefore: 0,
   doubted: false,
@@ -102,8 +102,8 @@ const SOME: FailureFacts = {
   fraction: 1,
 };
 const outcomeOf = (name: string) => OUTCOMES[name] as RefreshFailure;
-const judge = (name: string, changes: Partial<FailureFacts> = {}) => judgeFailure(outcomeOf(name), { ...SOME, ...changes });
-const again = (name: string, changes: Partial<FailureFacts> = {}) => {
+const judge = (name: string, changes: Partial<FailedAttempt> = {}) => judgeFailure(outcomeOf(name), { ...SOME, ...changes });
+const again = (name: string, changes: Partial<FailedAttempt> = {}) => {
   const judged = judge(name, changes);
   if (judged.kind !== 'again') throw new Error(`${name} is ${judged.kind}`);
   return judged;
@@ -147,7 +147,7 @@ describe('a failure that passes', () => {
     expect(judgeFailure(throttled, SOME)).toMatchObject({ classed: 'transient' });
   });
 
-  it.each<[string, string, Partial<FailureFacts>, boolean]>([
+  it.each<[string, string, Partial<FailedAttempt>, boolean]>([
     ['at first, while the token lives', 'transient', { leftMs: 1 }, false],
     ['the second time', 'transient', { attempts: 2 }, false],
     ['the third time', 'transient', { attempts: 3 }, true],
@@ -167,7 +167,7 @@ describe('the end', () => {
     expect(judge('dead', { doubted: true })).toEqual({ kind: 'ended', cause: 'answer_lost_then_any', lost: false });
   });
 
-  it.each<[string, string, Partial<FailureFacts>, number | undefined]>([
+  it.each<[string, string, Partial<FailedAttempt>, number | undefined]>([
     ['a lost answer counts', 'lost', {}, 1],
     ['and the next one, too', 'lost', { lostBefore: 1 }, 2],
     ['one that perhaps never left does not, while the token lives', 'maybeLost', { leftMs: 1 }, undefined],
@@ -196,7 +196,7 @@ describe('the end', () => {
     expect(again('unrecognised', { lostBefore: 1 }).afterMs).toBe(LIMITS.refreshBackoffBaseMs);
   });
 
-  it.each<[string, string, Partial<FailureFacts>, boolean]>([
+  it.each<[string, string, Partial<FailedAttempt>, boolean]>([
     ['when it lasted as long as a token lives', 'unrecognised', { leftMs: 0, refusedForMs: HOUR }, true],
     ['not a moment earlier', 'unrecognised', { leftMs: 0, refusedForMs: HOUR - 1 }, false],
     ['not while a token lives', 'unrecognised', { leftMs: 1, refusedForMs: 2 * HOUR }, false],
@@ -214,7 +214,7 @@ describe('the end', () => {
 
 describe('the wait after a failure', () => {
   const LONG = 1e12;
-  const wait = (name: string, changes: Partial<FailureFacts>, seconds?: number) => {
+  const wait = (name: string, changes: Partial<FailedAttempt>, seconds?: number) => {
     const outcome = seconds === undefined ? outcomeOf(name) : { ...outcomeOf(name), retryAfterSeconds: seconds };
     return waitAfter(outcome as RefreshFailure, { ...SOME, leftMs: Number.POSITIVE_INFINITY, ...changes });
   };

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/base/limits.ts';
-import { grantFacts } from '../../../src/vault/grant-facts.ts';
+import { grantOf } from '../../../src/vault/grant.ts';
 import { changeRows } from '../../kit/anchored.ts';
 import { type RefreshBench, refreshBench } from '../../kit/refresh-bench.ts';
 
@@ -152,14 +152,14 @@ describe('what a refresh teaches', () => {
     const { tenant, engine, row, sandbox } = await connected();
     tenant.clock.pass(TTL_MS + 1);
     await engine.runDueWork();
-    const facts = grantFacts(row('crm') as never);
+    const facts = grantOf(row('crm') as never);
     expect(facts).toMatchObject({ refreshedAt: tenant.clock.now(), grantedScope: 'openid email', scopeSource: 'answer' });
     expect(facts.fingerprint).toMatch(/^[A-Za-z0-9_-]{22}$/);
     const first = facts.fingerprint;
     tenant.clock.pass(TTL_MS + 1);
     await engine.runDueWork();
     expect(sandbox.counters.refreshes).toBe(2);
-    expect(grantFacts(row('crm') as never).fingerprint).not.toBe(first);
+    expect(grantOf(row('crm') as never).fingerprint).not.toBe(first);
   });
 
   it('nothing where it is refreshed on reads: then it is due only often enough to stay alive', async () => {

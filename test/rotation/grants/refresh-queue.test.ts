@@ -60,7 +60,7 @@ function scene(passes: number[], ahead: readonly DueForRefresh[][] = []) {
     },
   };
   const lookup = (_: string, use: (lookup: unknown, view: unknown) => unknown) => use({}, { runs });
-  const due = new DueRefreshes({ lookup, around: { clock } } as unknown as TenantVault);
+  const due = new DueRefreshes({ lookup, platform: { clock } } as unknown as TenantVault);
   const run = async () => {
     asked.length = 0;
     return due.run(async () => 'done');

@@ -20,9 +20,9 @@ async function released(gate: { release(): void }, work: Promise<unknown>): Prom
 async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
   await vault.submit((job) =>
     changing(job, (access) => {
-      const next = job.credentials.byId(access, id);
-      changeHealth(job, access, next, 'staging', 'needs_consent', 'invalid_grant');
-      job.credentials.save(access, next);
+      const draft = job.credentials.byId(access, id);
+      changeHealth({ job, access, draft, environment: { name: 'staging' } }, 'needs_consent', 'invalid_grant');
+      job.credentials.save(access, draft);
     }),
   );
 }

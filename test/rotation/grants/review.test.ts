@@ -4,11 +4,11 @@ import type { Connector, LifetimeSpec, OAuth2Spec } from '../../../rotation/conn
 import { type ForecastEntry, readForecast } from '../../../rotation/grants/read-forecast.ts';
 import { reviewDue } from '../../../rotation/grants/review.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import type { CredentialFacts } from '../../../src/cell/credentials.ts';
+import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../../src/vault/change-credential.ts';
 import type { OAuth2Config } from '../../../src/vault/credential-kinds.ts';
 import { applyTiming } from '../../../src/vault/due.ts';
-import { changeGrantFacts, type GrantFacts } from '../../../src/vault/grant-facts.ts';
+import { changeGrant, type Grant } from '../../../src/vault/grant.ts';
 import { ANSWER_LOST, changeHealth, type Health } from '../../../src/vault/grant-health.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import type { TenantJob } from '../../../src/vault/tenant-job.ts';
@@ -43,7 +43,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
   const admin = () => tenant.user(['admin'], 'everywhere');
   const change = (
     name: string,
-    effect: (facts: CredentialFacts, environment: string, job: TenantJob) => void,
+    effect: (facts: CredentialRow, environment: string, job: TenantJob) => void,
     environment = 'staging',
   ) =>
     vault.submit((job) =>
@@ -62,7 +62,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
     tenant,
     ports,
     change,
-    put: async (name: string, facts: GrantFacts = {}, config: Partial<OAuth2Config> = {}, environment = 'staging') => {
+    put: async (name: string, facts: Grant = {}, config: Partial<OAuth2Config> = {}, environment = 'staging') => {
       await vault.submit((job) =>
         putCredential(job, admin(), {
           environment,
@@ -77,25 +77,24 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
           precondition: {},
         }),
       );
-      await change(name, (row) => changeGrantFacts(row, { consentedAt: clock.now(), ...facts }), environment);
+      await change(name, (row) => changeGrant(row, { consentedAt: clock.now(), ...facts }), environment);
     },
     /** As a refresh does it. */
     refresh: (name: string) =>
       change(name, (row, _environment, job) => {
-        changeGrantFacts(row, { refreshedAt: clock.now() });
+        changeGrant(row, { refreshedAt: clock.now() });
         applyTiming(job, row, split(), clock.now());
       }),
     health: (name: string, health: Health, cause = 'http_5xx', where = 'staging') =>
       change(
         name,
         (row, environment, job) => {
-          changing(job, (access) => changeHealth(job, access, row, environment, health, cause));
+          changing(job, (access) => changeHealth({ job, access, draft: row, environment: { name: environment } }, health, cause));
         },
         where,
       ),
     review: () => reviewDue(ports),
-    row: (name: string) =>
-      sql.get<CredentialFacts>('SELECT * FROM credential WHERE name = ?', name) as unknown as CredentialFacts,
+    row: (name: string) => sql.get<CredentialRow>('SELECT * FROM credential WHERE name = ?', name) as unknown as CredentialRow,
     ends: () =>
       sql
         .all<{ at: number; facts: string }>("SELECT at, facts FROM alert WHERE kind = 'credential.ends_soon' ORDER BY at, rowid")

@@ -103,7 +103,7 @@ describe('a revocation', () => {
   });
 });
 
-const settledWith = (changes: Partial<ResolvedConnector>): ResolvedConnector => ({
+const resolvedWith = (changes: Partial<ResolvedConnector>): ResolvedConnector => ({
   id: 'made-up',
   oauth2: GENERIC,
   consent: undefined,
@@ -126,8 +126,11 @@ const INTROSPECTION: NonNullable<ResolvedConnector['introspection']> = {
 describe('introspection', () => {
   const ask = (answer: EgressAnswer | Error, spec = INTROSPECTION) => {
     const { sent, egress } = network(answer);
-    const settled = settledWith({ introspection: spec });
-    return introspectToken(settled, secret('access-not-a-real-secret'), CLIENT(), egress, clock).then((read) => ({ read, sent }));
+    const resolved = resolvedWith({ introspection: spec });
+    return introspectToken(resolved, secret('access-not-a-real-secret'), CLIENT(), egress, clock).then((read) => ({
+      read,
+      sent,
+    }));
   };
 
   it('tells scopes and the end of an active token', async () => {
@@ -158,8 +161,8 @@ describe('introspection', () => {
   it('gives an end only where the connector says that it can', async () => {
     const told = (fields: typeof INTROSPECTION.fields) => {
       const { sent, egress } = network(answerOf(200, { active: true, expires_in: 60, exp: 2_000 }));
-      const settled = settledWith({ introspection: { ...INTROSPECTION, fields } });
-      return introspectExpiry(settled, secret('a-not-a-real-secret'), CLIENT(), egress, clock).then((at) => [at, sent.length]);
+      const resolved = resolvedWith({ introspection: { ...INTROSPECTION, fields } });
+      return introspectExpiry(resolved, secret('a-not-a-real-secret'), CLIENT(), egress, clock).then((at) => [at, sent.length]);
     };
     expect(await told({ expiresIn: 'expires_in' })).toEqual([1_060_000, 1]);
     expect(await told({ scope: 'scope' })).toEqual([undefined, 0]);
@@ -174,7 +177,7 @@ describe('scopes', () => {
     ...answers: (EgressAnswer | Error)[]
   ) => {
     const { sent, egress } = network(...answers);
-    return readGrantedScopes(settledWith(changes), sources, secret(token), CLIENT(), egress, clock).then((reading) => ({
+    return readGrantedScopes(resolvedWith(changes), sources, secret(token), CLIENT(), egress, clock).then((reading) => ({
       ...reading,
       calls: sent.length,
     }));

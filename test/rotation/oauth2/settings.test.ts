@@ -59,11 +59,11 @@ describe('the settings of a credential', () => {
   });
 
   it('may replace only what the connector lists, and another endpoint is another host', () => {
-    const settled = resolveOAuth2(crm, {
+    const resolved = resolveOAuth2(crm, {
       parameters: { domain: 'acme' },
       adjust: { tokenEndpoint: 'https://eu.crm.example:8443/token' },
     });
-    expect(settled.hosts).toEqual(['eu.crm.example:8443']);
+    expect(resolved.hosts).toEqual(['eu.crm.example:8443']);
     expect(() => resolveOAuth2(crm, { parameters: { domain: 'acme' }, adjust: { hosts: ['*.example'] } })).toThrowError(
       expect.objectContaining({ code: 'invalid_request' }),
     );
@@ -71,8 +71,8 @@ describe('the settings of a credential', () => {
 
   it('are all there is for the generic connector, which cannot do without an endpoint', () => {
     expect(() => resolveOAuth2(generic)).toThrowError(expect.objectContaining({ pointer: '/config/token_endpoint' }));
-    const settled = resolveOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
-    expect(settled).toMatchObject({ hosts: ['id.example'], bodyFormat: 'json', lostAnswer: { kind: 'unsafe' } });
+    const resolved = resolveOAuth2(generic, { adjust: { tokenEndpoint: 'https://id.example/token', bodyFormat: 'json' } });
+    expect(resolved).toMatchObject({ hosts: ['id.example'], bodyFormat: 'json', lostAnswer: { kind: 'unsafe' } });
   });
 
   it.each(['client_secret_post', 'private_key_jwt', 'none'] as const)(
@@ -82,13 +82,13 @@ describe('the settings of a credential', () => {
         revocationEndpoint: 'https://id.example/revoke',
         introspectionEndpoint: 'https://id.example/introspect',
       };
-      const settled = resolveConnector(generic, {
+      const resolved = resolveConnector(generic, {
         adjust: { tokenEndpoint: 'https://id.example/token', clientAuthentication },
         ...endpoints,
       });
       const asClient = { authentication: clientAuthentication, assertionAudience: 'https://id.example/token' };
-      expect(settled.revocation).toMatchObject(asClient);
-      expect(settled.introspection).toMatchObject(asClient);
+      expect(resolved.revocation).toMatchObject(asClient);
+      expect(resolved.introspection).toMatchObject(asClient);
     },
   );
 });

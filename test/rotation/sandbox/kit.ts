@@ -71,7 +71,7 @@ export interface Consented {
   readonly back: URL;
   readonly state: string;
   readonly settings: OAuth2Settings;
-  readonly settled: ResolvedConnector;
+  readonly resolved: ResolvedConnector;
 }
 
 /** From the link to what the browser brings back. @param change of the address the browser is sent to */
@@ -110,18 +110,18 @@ export async function consent(
     return value === null ? [] : [[name, value] as const];
   });
   const settings = { ...known, parameters: { ...parameters, ...Object.fromEntries(told) } };
-  return { back, state, settings, settled: resolveConnector(connector, { ...settings, unfinished: true }) };
+  return { back, state, settings, resolved: resolveConnector(connector, { ...settings, unfinished: true }) };
 }
 
 export function callbackOf(consented: Consented, issued: IssuedGrant) {
-  const { issuer } = consented.settled.consent ?? {};
+  const { issuer } = consented.resolved.consent ?? {};
   return readCallback(Object.fromEntries(consented.back.searchParams), issued.clientId, issuer, issuer !== undefined);
 }
 
 export function exchange(consented: Consented, issued: IssuedGrant, codeVerifier = VERIFIER): Promise<RefreshOutcome> {
   const code = consented.back.searchParams.get('code') ?? '';
   return exchangeCode(
-    consented.settled,
+    consented.resolved,
     { ...clientOf(issued), code, redirectUri: REDIRECT_URI, codeVerifier, nonce: 'nonce-1' },
     egress,
     realClock,

@@ -152,7 +152,7 @@ describe('an identity', () => {
 
 describe('the address of a provider', () => {
   const request = { clientId: 'c', redirectUri: CALLBACK, state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n', scopes: [] };
-  const settled = (authorizeEndpoint: string) =>
+  const resolved = (authorizeEndpoint: string) =>
     resolveConnector(
       { ...CRM, consent: { authorizeEndpoint: 'https://app.crm.example/authorize', pkce: 'S256' } },
       { authorizeEndpoint },
@@ -161,12 +161,12 @@ describe('the address of a provider', () => {
   it.each(['http://app.crm.example/authorize', 'javascript:alert(1)', 'http://127.0.0.1:9/authorize'])(
     'is never %s',
     async (endpoint) => {
-      await expect(authorizationUrl(settled(endpoint), request, false)).rejects.toMatchObject({ code: 'invalid_request' });
+      await expect(authorizationUrl(resolved(endpoint), request, false)).rejects.toMatchObject({ code: 'invalid_request' });
     },
   );
 
   it('may be plain http on this machine where a sandbox plays the provider', async () => {
-    expect(await authorizationUrl(settled('http://127.0.0.1:9/authorize'), request, true)).toContain(
+    expect(await authorizationUrl(resolved('http://127.0.0.1:9/authorize'), request, true)).toContain(
       'http://127.0.0.1:9/authorize?',
     );
   });
