@@ -1,11 +1,13 @@
 // One part of the map of a cell (anchor.ts): fingerprints of rows and the first bytes of their MACs, sorted, in one piece of memory.
 // It must never be changed for a batch that has not committed yet.
-import type { FrameWriter } from '../crypto/framing.ts';
+import { FrameWriter } from '../crypto/framing.ts';
+import { sha256 } from '../crypto/primitives.ts';
 
 const FINGERPRINT_BYTES = 8;
 export const TAG_BYTES = 16;
 export const ENTRY_BYTES = FINGERPRINT_BYTES + TAG_BYTES;
 const GROWTH_ENTRIES = 32;
+const frames = new FrameWriter();
 
 /** Where a row stands in the map: 64 bits of a salted hash of its table and id. */
 export interface Fingerprint {
@@ -149,4 +151,9 @@ export function readOps(bytes: Uint8Array): AnchorOp[] | undefined {
     ops.push({ high: view.getUint32(at), low: view.getUint32(at + 4), tag: tag.some((byte) => byte !== 0) ? tag : undefined });
   }
   return ops;
+}
+
+/** The chain after the changes of one more epoch. */
+export function nextChain(chain: Uint8Array, epoch: number, ops: Uint8Array): Uint8Array {
+  return sha256(frames.clear().text('keyturn-anchor-chain-v1').blob(chain).u64(epoch).blob(ops).peek());
 }

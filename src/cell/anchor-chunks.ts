@@ -1,0 +1,276 @@
+// The chunks of the map of a cell (anchor.ts): which there are, what they hold now, how they are loaded, written in turn and split.
+// It must never believe a stored chunk that was not written at its epoch of this history, nor change what memory holds before the commit.
+import { LIMITS } from '../base/limits.ts';
+import { FrameWriter } from '../crypto/framing.ts';
+import { equalBytes, hmacSha256 } from '../crypto/primitives.ts';
+import type { MacKeys } from '../crypto/row-mac.ts';
+import { type AnchorOp, ChunkEntries, chunkSpan, ENTRY_BYTES, type Fingerprint } from './anchor-chunk.ts';
+import { type AnchorPosition, refuse } from './anchor-head.ts';
+import type { Sql } from './sql.ts';
+
+/** Where a stored chunk lies and when it was written. */
+export interface ChunkPlace extends AnchorPosition {
+  readonly start: number;
+  readonly bits: number;
+}
+
+interface ChunkRow {
+  readonly start: number;
+  readonly bits: number;
+  readonly epoch: number;
+  readonly bytes: Uint8Array;
+  readonly mac: Uint8Array;
+  readonly mac_key_id: string;
+}
+
+/** A chunk: the state at `epoch` lies in the database, the state now in `entries` once it was touched. */
+export interface Chunk extends ChunkPlace {
+  entries: ChunkEntries | undefined;
+  /** Until it is touched: what came after `epoch`, found in the journal at open. */
+  later: AnchorOp[];
+}
+
+const frames = new FrameWriter();
+
+export class AnchorChunks {
+  readonly #sql: Sql;
+  readonly #keyring: MacKeys;
+  /** By start, without gap or overlap. */
+  #chunks: Chunk[] = [];
+  /** In the order in which they were written: the first is next. */
+  readonly #turn = new Set<Chunk>();
+
+  constructor(sql: Sql, keyring: MacKeys) {
+    this.#sql = sql;
+    this.#keyring = keyring;
+  }
+
+  // ---- opening
+
+  /** @throws integrity unless they tile the whole space */
+  take(places: readonly ChunkPlace[]): void {
+    let next = 0;
+    this.#chunks = places.map((place) => {
+      if (place.start !== next || place.bits < 0 || place.bits > 32) refuse('chunks do not tile');
+      next = place.start + chunkSpan(place.bits);
+      return { ...place, entries: undefined, later: [] };
+    });
+    if (next !== 2 ** 32) refuse('chunks do not tile');
+    this.#queueAll();
+  }
+
+  /** What the journal says came at `epoch`, for chunks that were written before. */
+  takeLater(epoch: number, ops: readonly AnchorOp[]): void {
+    for (const op of ops) {
+      const chunk = this.#chunkOf(op);
+      if (chunk.epoch < epoch) chunk.later.push(op);
+    }
+  }
+
+  /** One empty chunk, not stored yet. */
+  begin(position: AnchorPosition): void {
+    this.#chunks = [{ start: 0, bits: 0, ...position, entries: new ChunkEntries(), later: [] }];
+  }
+
+  /** The same entries as the beginning of another history, not stored yet. @throws integrity when a chunk is damaged */
+  restart(position: AnchorPosition): void {
+    this.#chunks = this.#chunks.map((chunk) => {
+      const entries = this.#entriesOf(chunk);
+      return { start: chunk.start, bits: chunk.bits, ...position, entries, later: [] };
+    });
+  }
+
+  #queueAll(): void {
+    this.#turn.clear();
+    for (const chunk of [...this.#chunks].sort((a, b) => a.epoch - b.epoch)) this.#turn.add(chunk);
+  }
+
+  // ---- entries
+
+  /** The tag there, as committed. @throws integrity when the chunk that would say it is damaged */
+  find(fingerprint: Fingerprint): Uint8Array | undefined {
+    return this.#entriesOf(this.#chunkOf(fingerprint)).find(fingerprint);
+  }
+
+  /** Changes an entry at once, of a map that is not stored yet. */
+  adopt(op: AnchorOp): void {
+    const chunk = this.#chunkOf(op);
+    const entries = this.#entriesOf(chunk);
+    entries.apply(op);
+    if (entries.count > LIMITS.anchorChunkMaxEntries) this.#replace(chunk, splitUp(chunk, entries, chunk));
+  }
+
+  /** Makes a committed batch true in memory: what was rewritten takes the place of what it was, the rest is changed. */
+  commit(opsByChunk: ReadonlyMap<Chunk, AnchorOp[]>, rewritten: ReadonlyMap<Chunk, Chunk[]>): void {
+    for (const [chunk, ops] of opsByChunk) {
+      if (rewritten.has(chunk)) continue;
+      for (const op of ops) this.#entriesOf(chunk).apply(op);
+    }
+    for (const [chunk, pieces] of rewritten) this.#replace(chunk, pieces);
+  }
+
+  byChunk(ops: readonly AnchorOp[]): Map<Chunk, AnchorOp[]> {
+    const byChunk = new Map<Chunk, AnchorOp[]>();
+    for (const op of ops) {
+      const chunk = this.#chunkOf(op);
+      const known = byChunk.get(chunk);
+      if (known === undefined) byChunk.set(chunk, [op]);
+      else known.push(op);
+    }
+    return byChunk;
+  }
+
+  #chunkOf({ high }: Fingerprint): Chunk {
+    let from = 0;
+    let to = this.#chunks.length - 1;
+    while (from < to) {
+      const middle = (from + to + 1) >>> 1;
+      if ((this.#chunks[middle] as Chunk).start <= high) from = middle;
+      else to = middle - 1;
+    }
+    return this.#chunks[from] ?? refuse('the map is not open');
+  }
+
+  #entriesOf(chunk: Chunk): ChunkEntries {
+    return chunk.entries ?? this.#load(chunk);
+  }
+
+  /** @throws integrity when the stored chunk is not the one that was written at its epoch */
+  #load(chunk: Chunk): ChunkEntries {
+    const row = this.#read(chunk);
+    const entries = new ChunkEntries(row.bytes);
+    for (const op of chunk.later) entries.apply(op);
+    chunk.later = [];
+    chunk.entries = entries;
+    return entries;
+  }
+
+  #read(chunk: Chunk): ChunkRow {
+    const row = this.#sql.get<ChunkRow>('SELECT * FROM anchor_chunk WHERE start = ?', chunk.start);
+    if (row === undefined || row.bits !== chunk.bits || row.epoch !== chunk.epoch)
+      return refuse('a chunk is not the one of the directory');
+    const mac = this.#mac(this.#keyring.macKey(row.mac_key_id).key, chunk, row.bytes);
+    const whole = row.bytes.byteLength % ENTRY_BYTES === 0 && new ChunkEntries(row.bytes).fits(chunk.start, chunk.bits);
+    if (!equalBytes(mac, row.mac) || !whole) refuse('a chunk failed its check');
+    return row;
+  }
+
+  #replace(chunk: Chunk, pieces: readonly Chunk[]): void {
+    const at = this.#chunks.indexOf(chunk);
+    this.#chunks.splice(at, 1, ...pieces);
+    this.#turn.delete(chunk);
+    for (const piece of pieces) this.#turn.add(piece);
+  }
+
+  // ---- writing
+
+  /** Writes so many chunks whose turn it is, with the changes of the running batch; what takes their place once it has committed. */
+  rewrite(position: AnchorPosition, opsByChunk: ReadonlyMap<Chunk, AnchorOp[]>, count: number): Map<Chunk, Chunk[]> {
+    const rewritten = new Map<Chunk, Chunk[]>();
+    let left = count;
+    for (const chunk of this.#turn) {
+      if (left <= 0) break;
+      const entries = this.#presentOf(chunk, opsByChunk.get(chunk));
+      if (entries === undefined) continue;
+      const pieces = splitUp(chunk, entries, position);
+      for (const piece of pieces) this.#write(piece);
+      rewritten.set(chunk, pieces);
+      left -= 1;
+    }
+    return rewritten;
+  }
+
+  /** Writes every chunk, in the place of whatever there is. */
+  writeAll(): void {
+    this.#sql.run('DELETE FROM anchor_chunk');
+    for (const chunk of this.#chunks) this.#write(chunk);
+    this.#queueAll();
+  }
+
+  /** The position of the oldest stored chunk that is not rewritten now; undefined when all are. */
+  oldest(rewritten: ReadonlyMap<Chunk, Chunk[]>): AnchorPosition | undefined {
+    for (const chunk of this.#turn) if (!rewritten.has(chunk)) return chunk;
+    return undefined;
+  }
+
+  /** A copy with the changes of the batch; undefined for a damaged chunk, which keeps the journal from where it was. */
+  #presentOf(chunk: Chunk, ops: readonly AnchorOp[] = []): ChunkEntries | undefined {
+    try {
+      const entries = this.#entriesOf(chunk).copy();
+      for (const op of ops) entries.apply(op);
+      return entries;
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'integrity') return undefined;
+      throw error;
+    }
+  }
+
+  #write(chunk: Chunk): void {
+    const { keyId, key } = this.#keyring.macKey();
+    const bytes = this.#entriesOf(chunk).peek().slice();
+    this.#sql.run(
+      'INSERT INTO anchor_chunk (start, bits, epoch, bytes, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (start) DO UPDATE SET ' +
+        'bits = excluded.bits, epoch = excluded.epoch, bytes = excluded.bytes, mac = excluded.mac, mac_key_id = excluded.mac_key_id',
+      chunk.start,
+      chunk.bits,
+      chunk.epoch,
+      bytes,
+      this.#mac(key, chunk, bytes),
+      keyId,
+    );
+  }
+
+  #mac(key: Parameters<typeof hmacSha256>[0], chunk: ChunkPlace, bytes: Uint8Array): Uint8Array {
+    const { installationId, cellId } = this.#keyring.identity;
+    frames.clear().text('keyturn-anchor-chunk-v1').text(installationId).text(cellId);
+    frames.u32(chunk.start).u8(chunk.bits).u64(chunk.epoch).blob(chunk.chain).blob(bytes);
+    return hmacSha256(key, frames.peek());
+  }
+
+  // ---- keys, scrub
+
+  /** Seals up to `maxRows` chunks under the active MAC key; returns how many. A damaged one stays as it is. */
+  reseal(maxRows: number): number {
+    const { keyId, key } = this.#keyring.macKey();
+    const stale = this.#sql.all<{ start: number }>(
+      'SELECT start FROM anchor_chunk WHERE mac_key_id < ? OR mac_key_id > ? LIMIT ?',
+      keyId,
+      keyId,
+      maxRows,
+    );
+    let done = 0;
+    for (const { start } of stale) {
+      const chunk = this.#chunkOf({ high: start, low: 0 });
+      if (this.#presentOf(chunk) === undefined) continue;
+      const { bytes } = this.#read(chunk);
+      const mac = this.#mac(key, chunk, bytes);
+      this.#sql.run('UPDATE anchor_chunk SET mac = ?, mac_key_id = ? WHERE start = ?', mac, keyId, start);
+      done += 1;
+    }
+    return done;
+  }
+
+  /** Checks every stored chunk; returns how many there are and how many fail. */
+  check(): { readonly chunks: number; readonly failed: number } {
+    let failed = 0;
+    for (const chunk of this.#chunks) {
+      try {
+        this.#read(chunk);
+      } catch {
+        failed += 1;
+      }
+    }
+    return { chunks: this.#chunks.length, failed };
+  }
+}
+
+/** The chunk as it is written at `position`, in as many pieces as its entries ask for. */
+function splitUp(place: Pick<Chunk, 'start' | 'bits'>, entries: ChunkEntries, position: AnchorPosition): Chunk[] {
+  const { start, bits } = place;
+  if (entries.count <= LIMITS.anchorChunkMaxEntries || bits >= 32) {
+    return [{ start, bits, epoch: position.epoch, chain: position.chain, entries, later: [] }];
+  }
+  const middle = start + chunkSpan(bits + 1);
+  const [low, high] = entries.splitAt(middle);
+  return [...splitUp({ start, bits: bits + 1 }, low, position), ...splitUp({ start: middle, bits: bits + 1 }, high, position)];
+}

@@ -1,0 +1,66 @@
+// The map of a cell (anchor.ts) as its database has it when it is opened: head, directory of chunks and journal, checked against each other.
+// It must never hand out a part that does not belong to the history of the head.
+import { equalBytes } from '../crypto/primitives.ts';
+import { type AnchorOp, nextChain, readOps } from './anchor-chunk.ts';
+import type { ChunkPlace } from './anchor-chunks.ts';
+import { type AnchorHead, type AnchorPosition, type HeadFacts, refuse } from './anchor-head.ts';
+import type { Sql } from './sql.ts';
+
+/** What a map is opened with. */
+export interface StoredMap {
+  readonly head: HeadFacts;
+  /** By start; whether they tile is not known yet. */
+  readonly chunks: readonly ChunkPlace[];
+  readonly journal: readonly { readonly epoch: number; readonly ops: readonly AnchorOp[] }[];
+  readonly journalBytes: number;
+  /** What the witness keeps, as far as the journal reaches back to it. Epoch 0: there is none. */
+  readonly published: AnchorPosition;
+  /** The chain at the epoch that was asked for; undefined when the journal does not reach back so far. */
+  readonly wanted: Uint8Array | undefined;
+}
+
+interface JournalRow {
+  readonly epoch: number;
+  readonly ops: Uint8Array;
+}
+
+/** @throws integrity */
+export function readMap(sql: Sql, stored: AnchorHead, wanted: number): StoredMap {
+  const head = stored.read();
+  const places = sql.all<{ start: number; bits: number; epoch: number }>(
+    'SELECT start, bits, epoch FROM anchor_chunk ORDER BY start',
+  );
+  const needed = new Set([...places.map(({ epoch }) => epoch), head.published, wanted]);
+  const journal = sql.all<JournalRow>('SELECT epoch, ops FROM anchor_journal WHERE epoch > ? ORDER BY epoch', head.start);
+  const chains = chainsOf(head, journal, needed);
+  return {
+    head,
+    chunks: places.map((place) => ({ ...place, chain: chains.get(place.epoch) ?? refuse('a chunk of another history') })),
+    journal: journal.map(({ epoch, ops }) => ({ epoch, ops: readOps(ops) ?? refuse('journal') })),
+    journalBytes: journal.reduce((bytes, { ops }) => bytes + ops.byteLength, 0),
+    published: publishedOf(head, chains),
+    wanted: chains.get(wanted),
+  };
+}
+
+function publishedOf(head: HeadFacts, chains: ReadonlyMap<number, Uint8Array>): AnchorPosition {
+  const chain = chains.get(head.published);
+  if (chain !== undefined) return { epoch: head.published, chain };
+  // A journal that was cut before what the witness keeps, for its size: what is left of it counts from there.
+  return head.published > 0 ? { epoch: head.start, chain: head.start_chain } : { epoch: 0, chain: new Uint8Array(0) };
+}
+
+/** The chains at the epochs that are needed, along the journal. @throws integrity unless it leads from the start to the head */
+function chainsOf(head: HeadFacts, journal: readonly JournalRow[], needed: ReadonlySet<number>): Map<number, Uint8Array> {
+  const chains = new Map([[head.start, head.start_chain]]);
+  let chain = head.start_chain;
+  let epoch = head.start;
+  for (const row of journal) {
+    epoch += 1;
+    if (row.epoch !== epoch) refuse('the journal has a gap');
+    chain = nextChain(chain, epoch, row.ops);
+    if (needed.has(epoch)) chains.set(epoch, chain);
+  }
+  if (epoch !== head.epoch || !equalBytes(chain, head.chain)) refuse('the journal does not lead to the head');
+  return chains;
+}
