@@ -180,7 +180,7 @@ export class AuditLog implements CellHooks {
   signNow(): void {
     this.#options.cell.requireBatch();
     this.#signedAtMs = 0;
-    if (this.#pending.length === 0 && this.#signedSize === this.#frontier.size) this.#signedSize = -1;
+    this.#signedSize = -1;
   }
 
   /**

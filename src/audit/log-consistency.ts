@@ -13,7 +13,6 @@ const BLOCKS_AT_ONCE = 500;
  * @throws rolled_back when the head's tree does not begin with that tree
  */
 export function refuseOtherLog(rows: LogRows, head: LogHead, size: number, root: Uint8Array): void {
-  if (head.size < size) behind(head.size, size);
   const present = Frontier.fromBytes(head.frontier);
   if (head.size === size) {
     if (!equalBytes(present.root(), root)) behind(head.size, size);
@@ -23,7 +22,7 @@ export function refuseOtherLog(rows: LogRows, head: LogHead, size: number, root:
   append(rows, frontier, size, size);
   if (!equalBytes(frontier.root(), root)) behind(head.size, size);
   append(rows, frontier, head.size, head.size);
-  if (frontier.size !== head.size || !equalBytes(frontier.toBytes(), head.frontier)) behind(head.size, size);
+  if (!equalBytes(frontier.toBytes(), head.frontier)) behind(head.size, size);
 }
 
 /** As it was kept beside the signed head of that size; undefined when it was not, or is not the one. */
@@ -32,7 +31,7 @@ function frontierAt(rows: LogRows, size: number, root: Uint8Array): Frontier | u
   if (stored === undefined) return undefined;
   try {
     const frontier = Frontier.fromBytes(stored);
-    return frontier.size === size && equalBytes(frontier.root(), root) ? frontier : undefined;
+    return equalBytes(frontier.root(), root) ? frontier : undefined;
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 // The log itself: what is committed, signed and remembered is one and the same, whatever batches came and whichever were lost.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Witness } from '../../src/audit/audit-log.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { CELL_PURPOSES } from '../../src/cell/keyring.ts';
 import type { Sql } from '../../src/cell/sql.ts';
@@ -176,5 +177,156 @@ describe('checkpoints', () => {
     shorter.append(leafHash(new TextEncoder().encode('another event')));
     tenant.sql.run('UPDATE anchor_head SET size = ?, frontier = ?', shorter.size, shorter.toBytes());
     expect(() => tenant.reopen(witnessed)).toThrow(expect.objectContaining({ code: 'integrity' }));
+  });
+});
+
+/** A tenant whose witness answers as a test says, and what the log told it, the timer and the figures. */
+async function witnessed(answer: (urgent: boolean) => ReturnType<Witness['publish']> = () => true) {
+  const sql = new SqlSpy(openNodeSql(':memory:'));
+  const tenant = await testTenant({ sql });
+  const published: { readonly note: string; readonly urgent: boolean | undefined }[] = [];
+  const told: string[] = [];
+  const wakes: (() => void)[] = [];
+  const vault = tenant.reopenWith({
+    witness: {
+      publish: (_cell, text, urgent) => {
+        published.push({ note: text, urgent });
+        return answer(urgent === true);
+      },
+    },
+    told: (action, outcome) => told.push(`${action} ${outcome}`),
+    later: (_delayMs, task) => void wakes.push(task),
+  });
+  const { audit, rows } = inside(vault).core;
+  const again = (count: number) => note({ ...tenant, vault }, count);
+  const pass = () => tenant.clock.pass(LIMITS.checkpointIntervalMs);
+  pass();
+  await again(1);
+  for (const list of [published, told, wakes]) list.length = 0;
+  const publishNow = () => vault.submit((job) => job.core.audit.publishNow());
+  return { tenant, sql, vault, audit, anchor: rows.anchor, published, told, wakes, note: again, publishNow, pass };
+}
+
+/** Whether `work` was answered within some turns of the loop. */
+async function isAnswered(work: Promise<unknown>): Promise<boolean> {
+  let answered = false;
+  const mark = () => {
+    answered = true;
+  };
+  void work.then(mark, mark);
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  return answered;
+}
+
+describe('a head is signed', () => {
+  it('when the last one is an interval old, and not a millisecond before', async () => {
+    const { tenant, note, published } = await witnessed();
+    tenant.clock.pass(LIMITS.checkpointIntervalMs - 1);
+    await note(1);
+    expect(published).toHaveLength(0);
+    tenant.clock.pass(1);
+    await note(1);
+    expect(published).toHaveLength(1);
+  });
+
+  it('once: a batch without events signs nothing, however old the last head is', async () => {
+    const { audit, note, pass, published, wakes } = await witnessed();
+    expect(audit.unsigned).toBe(false);
+    pass();
+    await note(0);
+    expect([published.length, wakes.length]).toEqual([0, 0]);
+    await note(1);
+    await note(1);
+    expect(audit.unsigned).toBe(true);
+  });
+
+  it('at once when asked for, young or not and with news or without', async () => {
+    const { audit, vault, note, published } = await witnessed();
+    const signNow = () => vault.submit((job) => job.core.audit.signNow());
+    const sizes = () => published.map((head) => verifyCheckpoint(audit.verifierKey, head.note).size - audit.size);
+    await signNow();
+    await signNow();
+    expect(sizes()).toEqual([0, 0]);
+    await note(1);
+    await signNow();
+    expect(sizes()).toEqual([-1, -1, 0]);
+  });
+
+  it('later by itself after each burst: a timer is asked for once a burst', async () => {
+    const { audit, vault, note, pass, published, wakes } = await witnessed();
+    for (let burst = 1; burst <= 3; burst++) {
+      await note(1);
+      await note(2);
+      expect(wakes).toHaveLength(1);
+      pass();
+      wakes.shift()?.();
+      await vault.submit(() => {});
+      expect(published).toHaveLength(burst);
+      expect(audit.unsigned).toBe(false);
+    }
+    expect(wakes).toEqual([]);
+  });
+});
+
+describe('what must not be undone by an older copy', () => {
+  it('is answered only when the witness has kept its head; what is ordinary does not wait', async () => {
+    const waiting: ((kept: boolean) => void)[] = [];
+    const { note, pass, published, publishNow } = await witnessed(() => new Promise((resolve) => void waiting.push(resolve)));
+    waiting.length = 0;
+    const urgent = publishNow();
+    expect(await isAnswered(urgent)).toBe(false);
+    waiting.shift()?.(true);
+    expect(await isAnswered(urgent)).toBe(true);
+    pass();
+    expect(await isAnswered(note(1))).toBe(true);
+    expect(published.map((head) => head.urgent)).toEqual([true, false]);
+  });
+
+  it('is not urgent any more in the next batch, also where its own was lost', async () => {
+    const { sql, note, pass, published, publishNow } = await witnessed();
+    sql.failCommits();
+    expect(await outcomeOf(publishNow())).toBe('storage_full');
+    pass();
+    await note(1);
+    expect(published.map((head) => head.urgent)).toEqual([false]);
+  });
+
+  it('is answered all the same by a witness that fails, at once or later', async () => {
+    const fails = [
+      () => {
+        throw new Error('no such place');
+      },
+      () => Promise.reject(new Error('no such place')),
+    ];
+    for (const fail of fails) expect(await isAnswered((await witnessed(fail)).publishNow())).toBe(true);
+  });
+});
+
+describe('a head counts as published', () => {
+  it.each([
+    ['was kept', () => true, true],
+    ['will be kept', () => Promise.resolve(true), true],
+    ['was not kept', () => false, false],
+    ['will not be kept', () => Promise.resolve(false), false],
+    ['was sent, nobody knows how far', () => undefined, false],
+    ['could not be sent', () => Promise.reject(new Error('no such place')), false],
+  ])('or not, where it %s', async (_what, answer, expected) => {
+    const { tenant, vault, anchor, publishNow } = await witnessed(answer);
+    await putKey({ ...tenant, vault }, 'stripe', 'not-a-real-secret');
+    const before = anchor.publishedEpoch;
+    await publishNow();
+    await isAnswered(Promise.resolve());
+    expect(anchor.publishedEpoch > before).toBe(expected);
+  });
+});
+
+describe('the figures', () => {
+  it('count every durable event once, and none of a lost batch', async () => {
+    const { sql, note, told } = await witnessed();
+    await note(2);
+    sql.failCommits();
+    await outcomeOf(note(3));
+    await note(1);
+    expect(told).toEqual(['test success', 'test success', 'test success']);
   });
 });

@@ -26,6 +26,35 @@ describe('a source', () => {
     expect(inside(tenant.vault).core.audit.sources.find(id)).toEqual(SOURCE);
   });
 
+  it('costs one use of the key that seals it, the first time', async () => {
+    const { sql, idFor } = await withSources();
+    const uses = () => Number(sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'audit_pii'")?.['n']);
+    const before = uses();
+    await idFor();
+    await idFor();
+    expect(uses()).toBe(before + 1);
+  });
+
+  it('of an effect that was undone is not remembered, and those before it are', async () => {
+    const { sql, tenant, rows } = await withSources();
+    const undone = { ...SOURCE, userAgent: 'undone' };
+    await tenant.vault.submit((job) => {
+      const { sources } = job.core.audit;
+      const before = sources.idFor(SOURCE);
+      const failing = () =>
+        job.core.cell.savepoint(() => {
+          sources.idFor(undone);
+          throw new RangeError('made up');
+        });
+      expect(failing).toThrow(RangeError);
+      const asked = sql.log.length;
+      expect(sources.idFor(SOURCE)).toBe(before);
+      expect(sql.log.length).toBe(asked);
+      const again = sources.idFor(undone);
+      expect(rows().map((row) => row.source_id)).toContain(again);
+    });
+  });
+
   it('is another one with another address or another agent', async () => {
     const { idFor } = await withSources();
     const ids = [await idFor(), await idFor({ ...SOURCE, address: '192.0.2.2' }), await idFor({ ...SOURCE, userAgent: 'wget' })];
