@@ -436,7 +436,7 @@ describe.each(TABLE.map((row) => [row.what, row] as const))('%s', (_what, row) =
     });
     const isJson = (row.shape ?? (given.json ? 'json' : 'form')) === 'json';
     const type = { 'content-type': isJson ? 'application/json' : 'application/x-www-form-urlencoded' };
-    expect(Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isSigned(value)]))).toEqual({
+    expect(Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isSigned(value)]))).toStrictEqual({
       accept: 'application/json',
       ...(row.body === undefined ? {} : type),
       ...(authorization === undefined ? {} : { authorization }),
@@ -445,7 +445,7 @@ describe.each(TABLE.map((row) => [row.what, row] as const))('%s', (_what, row) =
     const fields = body === undefined ? undefined : isJson ? JSON.parse(body) : Object.fromEntries(new URLSearchParams(body));
     const shown =
       fields === undefined ? undefined : Object.fromEntries(Object.entries<string>(fields).map(([n, v]) => [n, isSigned(v)]));
-    expect(shown).toEqual(row.body);
+    expect(shown).toStrictEqual(row.body);
   });
 
   it.each([
