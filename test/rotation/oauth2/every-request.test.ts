@@ -1,8 +1,8 @@
 // Every request that OAuth sends, whole: where it goes, what it carries in which shape, which hosts it may reach, what bounds it, and that
 // nothing secret of it is left afterwards.
 import { generateKeyPairSync } from 'node:crypto';
-import { decodeJwt } from 'jose';
-import { describe, expect, it } from 'vitest';
+import { decodeJwt, decodeProtectedHeader } from 'jose';
+import { describe, expect, it, vi } from 'vitest';
 import type {
   AssertionSpec,
   Egress,
@@ -452,7 +452,20 @@ describe.each(TABLE.map((row) => [row.what, row] as const))('%s', (_what, row) =
     ['an answer', () => answerOf(200, { access_token: 'x' })],
     ['none', () => new Error('made up')],
   ] as const)('leaves nothing secret of it behind after %s', async (_after, answer) => {
+    const made = vi.spyOn(SecretValue, 'fromText');
     const { request } = await seenOf(row, { hosts: [], allowLoopback: false, json: false }, answer);
+    const texts = made.mock.calls.map(([text]) => text);
+    const left = made.mock.results.map(({ value }) => value as SecretValue);
+    made.mockRestore();
+    // Those of the grant itself, and the token that came, are for whoever asked.
+    const isOurs = (text: string | undefined) =>
+      !/^(client|refresh|access)-not-a-real-secret$|^-----BEGIN|^x$|^\{/.test(text ?? '');
+    for (const [index, value] of left.entries())
+      if (isOurs(texts[index]))
+        expect(
+          value.reveal((bytes) => bytes.every((byte) => byte === 0)),
+          `${index}`,
+        ).toBe(true);
     for (const value of [request.body, ...Object.values(request.headers)])
       if (value instanceof SecretValue) expect(value.reveal((bytes) => bytes.every((byte) => byte === 0))).toBe(true);
   });
@@ -514,6 +527,26 @@ describe('an assertion', () => {
   });
 });
 
+describe('the header of an assertion', () => {
+  const named = { kid: 'k-1', x5t: 't-1', 'x5t#S256': 's-1' };
+  const privateKeyJwk = SecretValue.fromText(
+    JSON.stringify({ ...privateKey.export({ format: 'jwk' }), alg: 'PS256', ...named, use: 'sig' }),
+  );
+  const given: Given = { hosts: [], allowLoopback: false, json: false };
+
+  it('names the key as the key names itself, at the client’s own endpoint and elsewhere', async () => {
+    const send = (egress: Egress, changes: Partial<OAuth2Spec>) =>
+      renewGrant(spec(given, changes), { ...grant(given), privateKeyJwk, privateKeyPem: undefined }, egress, clock, false);
+    const own = await seenOf(
+      { send: (egress: Egress) => send(egress, { clientAuthentication: 'private_key_jwt' }) } as Row,
+      given,
+    );
+    const assertion = new URLSearchParams(own.body).get('client_assertion') ?? '';
+    expect(decodeProtectedHeader(assertion)).toMatchObject({ alg: 'PS256', ...named });
+    expect(decodeProtectedHeader(assertion)).not.toHaveProperty('use');
+  });
+});
+
 describe('a request that cannot be built', () => {
   const given: Given = { hosts: [], allowLoopback: false, json: false };
   const none: Egress = { send: () => Promise.reject(new Error('nothing may leave')) };
@@ -548,6 +581,13 @@ describe('a request that cannot be built', () => {
       'client_secret_missing',
     ],
     ['for an endpoint that is none', { tokenEndpoint: 'nowhere' }, without, 'configuration', 'request_refused'],
+    [
+      'for an endpoint that is none, by an assertion',
+      { tokenEndpoint: 'nowhere', renewal: { kind: 'app_jwt', assertion: ASSERTION } },
+      { ...without, privateKeyPem: SecretValue.fromText(PEM) },
+      'configuration',
+      'request_refused',
+    ],
     ['for want of a refresh token', {}, { ...without, refreshToken: undefined }, 'dead', 'no_refresh_token'],
     ['since nothing renews it', { renewal: { kind: 'none' } }, without, 'configuration', 'not_renewable'],
   ])('%s is not sent', async (_why, changes, grant, means, cause) => {

@@ -372,6 +372,7 @@ describe('a host is the connector’s own', () => {
     'evil.example',
     'a.b.two.example',
     'any',
+    'undefined',
     `${'a'.repeat(64)}.my.example`,
   ])('but not %s', (name) => {
     expect(isOwnHost(connector, name)).toBe(false);
