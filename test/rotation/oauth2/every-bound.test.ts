@@ -9,10 +9,11 @@ import {
 } from '../../../rotation/connector.ts';
 import { readTokenAnswer, retryAfterSeconds } from '../../../rotation/oauth2/answer.ts';
 import { readScopes } from '../../../rotation/oauth2/answer-body.ts';
+import { exchangeCode } from '../../../rotation/oauth2/authorization-code.ts';
 import { discover } from '../../../rotation/oauth2/discovery.ts';
 import { canTell, readGrantedScopes } from '../../../rotation/oauth2/granted-scope.ts';
 import { introspectExpiry, introspectToken } from '../../../rotation/oauth2/introspection.ts';
-import { spendsNothing } from '../../../rotation/oauth2/mint-token.ts';
+import { renewGrant, spendsNothing } from '../../../rotation/oauth2/mint-token.ts';
 import { askProbe, probeToken } from '../../../rotation/oauth2/probe.ts';
 import { providerWords, secretsReceived, secretsSent } from '../../../rotation/oauth2/provider-words.ts';
 import { revokeGrant } from '../../../rotation/oauth2/revocation.ts';
@@ -251,6 +252,85 @@ function network(...answers: (EgressAnswer | Error)[]) {
 }
 const clock = { now: () => 1_000_000 };
 const CLIENT = { clientId: 'client', clientSecret: secret('client-not-a-real-secret'), allowLoopback: false };
+
+describe('a call without an answer', () => {
+  const spec = { ...GENERIC, clientAuthentication: 'none' } as const;
+  const ask = (error: Error) => {
+    const grant = { clientId: 'c', refreshToken: secret('r'), allowLoopback: false };
+    return renewGrant(spec, grant, network(error).egress, clock, false);
+  };
+
+  it.each([
+    ['request_refused', 'configuration'],
+    ['host_not_allowed', 'configuration'],
+    ['address_blocked', 'configuration'],
+    ['dns_failed', 'transient'],
+    ['connect_failed', 'transient'],
+    ['connect_timeout', 'transient'],
+    ['tls_failed', 'transient'],
+    ['withdrawn', 'withdrawn'],
+  ] as const)('that never left since %s is %s', async (reason, means) => {
+    expect(await ask(new EgressFailure(reason))).toStrictEqual({ kind: 'not_sent', means, cause: reason });
+    const said = { systemCode: 'ECONNREFUSED' };
+    expect(await ask(new EgressFailure(reason, 'ECONNREFUSED'))).toStrictEqual({ kind: 'not_sent', means, cause: reason, said });
+  });
+
+  it.each(['timeout', 'connection_lost', 'answer_too_large', 'answer_undecodable', 'fetch_failed', 'egress_failed'] as const)(
+    'that may have arrived (%s) is lost, for certain or not',
+    async (cause) => {
+      expect(await ask(new EgressFailure(cause))).toStrictEqual({ kind: 'sent_and_lost', cause, certain: true });
+      const said = { systemCode: 'ECONNRESET' };
+      expect(await ask(new EgressFailure(cause, 'ECONNRESET', true))).toStrictEqual({
+        kind: 'sent_and_lost',
+        cause,
+        certain: false,
+        said,
+      });
+    },
+  );
+
+  it('for a defect of our own is lost for certain', async () => {
+    expect(await ask(new TypeError('made up'))).toStrictEqual({ kind: 'sent_and_lost', cause: 'egress_failed', certain: true });
+  });
+});
+
+describe('the answer to a code', () => {
+  const GRANT = {
+    clientId: 'c',
+    allowLoopback: false,
+    code: 'x',
+    redirectUri: 'https://vault.example',
+    codeVerifier: 'v',
+    nonce: 'n',
+  };
+  const exchange = async (changes: Partial<OAuth2Spec>, body: object) => {
+    const oauth2 = { ...GENERIC, clientAuthentication: 'none', ...changes } as const;
+    const outcome = await exchangeCode(resolved({ oauth2 }), GRANT, network(answerOf(200, body)).egress, clock);
+    return outcome.kind === 'refreshed' ? { token: textOf(outcome.accessToken), endsAt: outcome.expiresAtMs } : outcome.kind;
+  };
+
+  it('is read where the connector says, its own place before that of a refresh', async () => {
+    const body = { a: { token: 'one' }, b: { token: 'two' }, access_token: 'three', expires_in: 5 };
+    const endsAt = 1_005_000;
+    expect(await exchange({}, body)).toEqual({ token: 'three', endsAt });
+    expect(await exchange({ answerFields: { accessToken: 'a.token' } }, body)).toEqual({ token: 'one', endsAt });
+    const both = { answerFields: { accessToken: 'a.token' }, exchangeAnswerFields: { accessToken: 'b.token' } };
+    expect(await exchange(both, body)).toEqual({ token: 'two', endsAt });
+  });
+
+  it.each([
+    [undefined, false],
+    [{ kind: 'refresh_token' }, false],
+    [{ kind: 'none' }, false],
+    [{ kind: 'client_credentials' }, true],
+  ] as const)(
+    'without a refresh token, renewed by %j, has an end where it says that it has none: %s',
+    async (renewal, hasEnd) => {
+      const found = await exchange(renewal === undefined ? {} : { renewal }, { access_token: 'a', expires_in: 0 });
+      expect(found).toEqual({ token: 'a', endsAt: hasEnd ? 1_000_000 + HOUR_MS : undefined });
+    },
+  );
+});
 
 describe('a probe', () => {
   const PROBE: ProbeSpec = { url: 'https://api.example/me', method: 'GET' };
