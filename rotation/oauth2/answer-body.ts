@@ -14,6 +14,17 @@ export function readJson(answer: EgressAnswer): unknown {
   }
 }
 
+/** The members of a text that is a JSON object; undefined for every other. */
+export function membersOf(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const isObject = typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed);
+    return isObject ? (parsed as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The member at a dotted path; null counts as absent. */
 export function memberAt(body: unknown, path: string): unknown {
   let value = body;

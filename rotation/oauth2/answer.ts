@@ -3,7 +3,7 @@
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { AnswerFields, EgressAnswer, OAuth2Spec } from '../connector.ts';
-import { readScopes } from './answer-body.ts';
+import { memberAt, membersOf, readScopes } from './answer-body.ts';
 import { errorWords, type ReadBody, readRefusal, saysRefusal } from './errors.ts';
 import { type ProviderWords, providerWords, secretsReceived } from './provider-words.ts';
 import { type ExpirySource, tokenExpiry } from './token-expiry.ts';
@@ -154,8 +154,8 @@ function readSuccess(read: Answer): RefreshOutcome {
     return oddly(read, text.trim() === '' ? 'empty_answer' : 'no_token_answer');
   }
   const fields = { ...STANDARD_FIELDS, ...read.spec.answerFields };
-  const accessToken = at(members, fields.accessToken);
-  const refreshToken = at(members, fields.refreshToken);
+  const accessToken = memberAt(members, fields.accessToken);
+  const refreshToken = memberAt(members, fields.refreshToken);
   const kept = isToken(refreshToken, LIMITS.providerAnswerMaxBytes) ? refreshToken : undefined;
   if (isToken(accessToken, LIMITS.valueMaxBytes)) return readTokens(read, members, fields, accessToken, kept);
   if (accessToken === undefined && saysRefusal(members)) return readFailure(read);
@@ -201,8 +201,8 @@ function readTokens(
   accessToken: string,
   refreshToken: string | undefined,
 ): Refreshed {
-  const tokenType = at(members, fields.tokenType);
-  const brought = at(members, fields.refreshToken);
+  const tokenType = memberAt(members, fields.tokenType);
+  const brought = memberAt(members, fields.refreshToken);
   // The access token is good for its life, whatever becomes of the grant: it is kept.
   const isOdd = brought !== undefined && brought !== '' && refreshToken === undefined;
   return {
@@ -214,14 +214,14 @@ function readTokens(
       spec,
       accessToken,
       {
-        expiresIn: at(members, fields.expiresIn),
-        expiresAt: at(members, fields.expiresAt),
+        expiresIn: memberAt(members, fields.expiresIn),
+        expiresAt: memberAt(members, fields.expiresAt),
         renewable: asked.renewable !== false || refreshToken !== undefined,
       },
       sentAtMs,
     ),
-    scope: readScopes(at(members, fields.scope), spec.scopeSeparator),
-    refreshTokenExpiresAtMs: secondsFrom(sentAtMs, at(members, fields.refreshTokenExpiresIn)),
+    scope: readScopes(memberAt(members, fields.scope), spec.scopeSeparator),
+    refreshTokenExpiresAtMs: secondsFrom(sentAtMs, memberAt(members, fields.refreshTokenExpiresIn)),
     account: readAccount(members, spec.accountFields ?? {}),
     ...(isOdd ? { oddity: 'refresh_token_unusable' as const } : {}),
   };
@@ -241,7 +241,7 @@ function readAccount(
 ): Readonly<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(names).flatMap(([name, path]) => {
-      const value = at(members, path);
+      const value = memberAt(members, path);
       const text = typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? String(value) : value;
       return typeof text === 'string' && isPlain(text) ? [[name, text] as const] : [];
     }),
@@ -263,23 +263,7 @@ function readBody(answer: EgressAnswer): ReadBody {
   if (answer.headers['content-type']?.toLowerCase().startsWith('application/x-www-form-urlencoded')) {
     return { members: Object.fromEntries(new URLSearchParams(text)), text };
   }
-  try {
-    const parsed: unknown = JSON.parse(text);
-    const isObject = typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed);
-    return { members: isObject ? (parsed as Record<string, unknown>) : undefined, text };
-  } catch {
-    return { members: undefined, text };
-  }
-}
-
-/** The member at a dotted path; null counts as absent. */
-function at(members: Readonly<Record<string, unknown>>, path: string): unknown {
-  let value: unknown = members;
-  for (const name of path.split('.')) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
-    value = (value as Record<string, unknown>)[name];
-  }
-  return value ?? undefined;
+  return { members: membersOf(text), text };
 }
 
 /** RFC 9110 section 10.2.3: seconds or an HTTP date. Bounded to a day; nonsense counts as absent. */

@@ -65,10 +65,10 @@ function pkcs8OfRsa(pkcs1: Uint8Array): Uint8Array {
   return der(0x30, Uint8Array.from([...RSA_HEAD, ...der(0x04, pkcs1)]));
 }
 
+/** Of content that takes more than 255 bytes, as every RSA key does that can be used. */
 function der(tag: number, content: Uint8Array): Uint8Array {
   const { length } = content;
-  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
-  return Uint8Array.from([tag, ...size, ...content]);
+  return Uint8Array.from([tag, 0x82, length >> 8, length & 0xff, ...content]);
 }
 
 /** The text of a secret, for as short as can be: a string cannot be wiped, so it must not be kept. */

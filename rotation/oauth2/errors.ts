@@ -117,7 +117,7 @@ function collectCodes(members: ReadBody['members']): string[] {
   const codes: string[] = [];
   const collect = (source: object, depth: number): void => {
     for (const field of CODE_FIELDS) {
-      const value: unknown = Object.hasOwn(source, field) ? (source as Record<string, unknown>)[field] : undefined;
+      const value = (source as Record<string, unknown>)[field];
       const candidates: readonly unknown[] = Array.isArray(value) ? value.slice(0, CODES_MAX) : [value];
       for (const candidate of candidates) {
         if (typeof candidate === 'string' || typeof candidate === 'number') codes.push(String(candidate));

@@ -5,7 +5,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { AssertionSpec, Egress, EgressRequest, OAuth2Spec } from '../connector.ts';
 import { signAssertion } from './assertion.ts';
-import { type ClientIdentity, clientRequest, text } from './client-request.ts';
+import { type ClientIdentity, clientRequest, text, Unusable } from './client-request.ts';
 import { askForToken, notSent, type RefreshOutcome, refreshGrant } from './refresh.ts';
 
 export interface RenewableGrant extends ClientIdentity {
@@ -111,10 +111,12 @@ function bare(
   fields: Readonly<Record<string, string>>,
   bearer?: SecretValue,
 ): EgressRequest {
+  const url = URL.parse(spec.tokenEndpoint);
+  if (url === null) throw new Unusable('request_refused');
   const all = { ...spec.extraParameters, ...fields };
   const json = spec.bodyFormat === 'json';
   return {
-    url: spec.tokenEndpoint,
+    url: url.href,
     method: 'POST',
     headers: {
       accept: 'application/json',
@@ -122,7 +124,7 @@ function bare(
       ...(bearer === undefined ? {} : { authorization: SecretValue.fromText(`Bearer ${text(bearer)}`) }),
     },
     body: SecretValue.fromText(json ? JSON.stringify(all) : new URLSearchParams(all).toString()),
-    allowedHosts: spec.hosts.length > 0 ? spec.hosts : [URL.parse(spec.tokenEndpoint)?.host ?? ''],
+    allowedHosts: spec.hosts.length > 0 ? spec.hosts : [url.host],
     timeoutMs: LIMITS.providerTimeoutMs,
     maxBytes: LIMITS.providerAnswerMaxBytes,
     allowLoopback: grant.allowLoopback,

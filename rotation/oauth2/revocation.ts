@@ -4,6 +4,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
 import { retryAfterSeconds } from './answer.ts';
+import { membersOf } from './answer-body.ts';
 import { type ClientIdentity, clientRequest, inQuery, text, Unusable, wipeRequest } from './client-request.ts';
 import { readRefusal, saysRefusal } from './errors.ts';
 
@@ -106,13 +107,3 @@ function readAnswer(spec: RevocationSpec, answer: EgressAnswer, nowMs: number): 
 }
 
 const ALREADY_GONE = 'already_gone';
-
-function membersOf(raw: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const parsed: unknown = JSON.parse(raw);
-    const isObject = typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed);
-    return isObject ? (parsed as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
-}

@@ -11,9 +11,9 @@ import type { TenantJob } from './tenant-job.ts';
 
 const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
 
-/** How the grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
-export function renewalRules(job: TenantJob, facts: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RenewalRules {
-  if (facts.kind !== 'oauth2' || job.refresher === undefined) return BY_REFRESH_TOKEN;
+/** How an OAuth grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
+export function renewalRules(job: TenantJob, facts: Pick<CredentialRow, 'connector' | 'config'>): RenewalRules {
+  if (job.refresher === undefined) return BY_REFRESH_TOKEN;
   return job.refresher.checkSettings(facts.connector ?? '', configOf(facts));
 }
 
@@ -31,18 +31,19 @@ export interface Timed {
   readonly retained: Uint8Array | undefined;
 }
 
-/** Plans from a value that is current from now on; `rules` default to what can be found out without refusing anything. */
+/** Plans from a value that is current from now on; without rules `given`, by those that can be found out without refusing anything. */
 export function applyTiming(
   job: TenantJob,
   draft: Draft,
   { expiresAtMs, retained }: Timed,
   now: number,
-  rules: RenewalRules = rulesOrDefault(job, draft),
+  given?: RenewalRules,
 ): void {
   draft.value_expires_at = expiresAtMs ?? null;
   draft.refresh_due_at = null;
   draft.review_due_at = reviewDueAt(draft, now);
-  if (draft.kind !== 'oauth2' || retained === undefined) return;
+  if (retained === undefined) return;
+  const rules = given ?? rulesOrDefault(job, draft);
   if (rules.renews === 'never' || (rules.renews === 'refresh_token' && !hasRefreshToken(retained))) return;
   if (expiresAtMs === undefined) draft.refresh_due_at = now;
   else if (configOf(draft).refresh === 'on_read') {

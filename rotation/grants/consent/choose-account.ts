@@ -9,6 +9,7 @@ import { changeHealth } from '../../../src/vault/grant-health.ts';
 import type { TenantJob, TenantView } from '../../../src/vault/tenant-job.ts';
 import { type ChoiceSpec, type EgressAnswer, findConnector } from '../../connector.ts';
 import type { JobPorts } from '../../engine/due-work.ts';
+import { memberAt } from '../../oauth2/answer-body.ts';
 import { text } from '../../oauth2/client-request.ts';
 import { type BoundGrant, openGrant, wipeTokens } from '../grant-tokens.ts';
 import { endConnection } from './make-link.ts';
@@ -206,15 +207,6 @@ function readChoices(answer: EgressAnswer, choice: ChoiceSpec): readonly Choice[
   } catch {
     return undefined;
   }
-}
-
-function memberAt(value: unknown, path: string): unknown {
-  let found = value;
-  for (const name of path.split('.')) {
-    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, name)) return undefined;
-    found = (found as Record<string, unknown>)[name];
-  }
-  return found;
 }
 
 // SECURITY: shown on a page and put into URLs; control and format characters of a provider must not get there.
