@@ -1,5 +1,5 @@
-// From a bearer token or client secret to a workload. It must never tell unknown, expired, revoked and malformed apart to
-// the caller, and never trust a cached entry past its expiry or revocation.
+// Resolves a bearer token or client secret to a workload. It must never let the caller distinguish unknown, expired, revoked and
+// malformed, and never trust a cached entry past its expiry or revocation.
 
 import { LRUCache } from 'lru-cache';
 import { type Clock, isInForce } from '../base/clock.ts';
@@ -15,9 +15,10 @@ import { Networks } from './networks.ts';
 import { type Operation, WORKLOAD_PERMISSIONS, type WorkloadPermission } from './operations.ts';
 import { patternMatcher, type WorkloadPrincipal } from './principals.ts';
 
-const NOBODY = new Uint8Array(32);
+/** Compared when the token id is unknown. */
+const NO_HASH = new Uint8Array(32);
 
-/** The token it presents is a good one, when it is in force. */
+/** A workload with a genuine token; whether the token is valid now is checked on every use. */
 interface Proven {
   readonly principal: WorkloadPrincipal;
   readonly issuedAtMs: number;
@@ -40,7 +41,7 @@ export class WorkloadAuthenticator {
     workloads.whenChanged(() => this.forget());
   }
 
-  /** The workload behind an access or direct token, or undefined for every kind of bad token. */
+  /** The workload of an access or direct token, or undefined for every kind of bad token. */
   byToken(books: Bookkeeping<'authentication'>, text: string): WorkloadPrincipal | undefined {
     const known = this.#known.get(text);
     const proven = known ?? this.#find(books, text, ['acc', 'wlk']);
@@ -52,23 +53,23 @@ export class WorkloadAuthenticator {
     return principal;
   }
 
-  /** The workload behind a client secret; never cached, and not yet marked as used: it may come from where it must not. */
+  /** The workload of a client secret; never cached, and not marked as used yet: its network is checked later. */
   byClientSecret(lookup: Lookup, text: string): WorkloadPrincipal | undefined {
     return inForce(this.#find(lookup, text, ['cs']), this.#clock.now());
   }
 
-  /** A proof of this workload was taken. */
+  /** Marks the secret or key that this workload presented as used now. */
   markProven(books: Bookkeeping<'authentication'>, principal: WorkloadPrincipal): void {
     this.#markUsed(books, principal, this.#clock.now());
   }
 
-  /** A workload that proved itself otherwise (a verified client assertion). */
+  /** The workload of a client assertion whose signature was verified with key `keyId`. */
   byProof(row: WorkloadRow, keyId: string): WorkloadPrincipal | undefined {
     if (row.revoked_at !== null || row.expires_at <= this.#clock.now() || !hasKey(row, keyId)) return undefined;
     return toPrincipal(row, { public_id: keyId, type: 'assertion', permissions: null }, row.expires_at);
   }
 
-  /** Drops every cached token: by itself when a token or a workload loses anything; called when a batch was undone. */
+  /** Drops every cached token. Runs when a token is revoked or a workload changes; the caller runs it when a batch is rolled back. */
   forget(): void {
     this.#known.clear();
     this.#usedAtMs.clear();
@@ -79,8 +80,8 @@ export class WorkloadAuthenticator {
     if (parsed === undefined || !types.includes(parsed.type)) return undefined;
     const row = this.#tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.#pepper, parsed.hashInput);
-    // SECURITY: the same work for an unknown id as for a wrong secret, and a constant-time compare (LK-10).
-    const matches = equalBytes(presented, row?.hash ?? NOBODY);
+    // SECURITY: an unknown id takes the same work as a wrong secret, and the comparison takes constant time (LK-10).
+    const matches = equalBytes(presented, row?.hash ?? NO_HASH);
     const workload = this.#workloads.find(lookup, row?.subject_id ?? parsed.publicId);
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
     if (workload === undefined || workload.revoked_at !== null) return undefined;
@@ -91,7 +92,7 @@ export class WorkloadAuthenticator {
     };
   }
 
-  /** SECURITY: an access token is worth what it was exchanged for, and nothing once that was revoked, replaced or taken away. */
+  /** SECURITY: an access token is valid only while the secret or key that it was exchanged for is: not revoked, replaced or removed. */
   #originLives(lookup: Lookup, { origin, subject_id }: TokenRow, workload: WorkloadRow): boolean {
     if (origin === null) return true;
     if (origin.startsWith(KEY_ID_PREFIX)) return hasKey(workload, origin);
@@ -114,7 +115,7 @@ function inForce(proven: Proven | undefined, nowMs: number): WorkloadPrincipal |
   return isInForce(issuedAtMs, principal.expiresAtMs, nowMs) ? principal : undefined;
 }
 
-/** The workload's key set holds the key that this id names. */
+/** Whether the workload's key set contains the key with this id. */
 function hasKey({ jwks }: WorkloadRow, keyId: string): boolean {
   return jwks !== null && (JSON.parse(jwks) as { keys: object[] }).keys.some((key) => publicKeyId(key) === keyId);
 }

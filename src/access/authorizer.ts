@@ -1,5 +1,5 @@
-// May this principal do this operation on this class of thing (D8)? Cedar decides, a cache remembers.
-// It must never allow on an error, nor remember a decision longer than everything it rests on.
+// Whether a principal may do an operation on a class of resource (D8): Cedar decides, a cache keeps decisions.
+// It must never allow on an error, nor keep a decision after a fact or policy behind it changed.
 import { LRUCache } from 'lru-cache';
 import { LIMITS } from '../base/limits.ts';
 import { type CedarEngine, type EntityUid, evaluate } from './cedar.ts';
@@ -9,7 +9,7 @@ import { loadBundle, type PolicySource } from './policy-bundle.ts';
 export { type CedarEngine, evaluate } from './cedar.ts';
 export type { PolicySource } from './policy-bundle.ts';
 
-/** Immutable: a change of roles or facts comes as a new revision. */
+/** Immutable: a change of roles or facts makes a new object with a new revision. */
 export interface AuthorizationPrincipal {
   readonly type: 'User' | 'Workload' | 'System';
   readonly id: string;
@@ -17,7 +17,7 @@ export interface AuthorizationPrincipal {
   readonly roles: readonly Role[];
 }
 
-/** The class of a thing, by attributes that never change while it lives; not the thing itself. */
+/** The class of a resource, by attributes that never change during its life; not the resource itself. */
 export interface AuthorizationResource {
   readonly type: ResourceType;
   /** Absent only for the installation. */
@@ -28,7 +28,7 @@ export interface AuthorizationResource {
 }
 
 export interface AuthorizationContext {
-  /** A grant names this tenant. */
+  /** The user has a role granted for this tenant by name. */
   readonly assigned: boolean;
   /** True for users. */
   readonly inNetwork: boolean;
@@ -37,7 +37,7 @@ export interface AuthorizationContext {
   /** The token's own permissions include the operation; true for users. */
   readonly permitted: boolean;
   readonly mfaFresh: boolean;
-  /** A second person consented to exactly this. */
+  /** A second person approved exactly this operation. */
   readonly approved: boolean;
   readonly demo: boolean;
   /** The tenant or the principal is isolated. */
@@ -48,13 +48,13 @@ export interface Decision {
   readonly allow: boolean;
   /** Ids of the deciding policies joined by `, `, or `no policy permits`, or `policy error`. */
   readonly reason: string;
-  /** An evaluation error made it a deny; worth an alert. */
+  /** The decision is a deny because the evaluation failed; needs an alert. */
   readonly failed: boolean;
-  /** What failed, for the operator's log only; absent unless `failed`. */
+  /** The engine's error, for the operator's log only; absent unless `failed`. */
   readonly evidence?: string;
 }
 
-/** Room for one decision beside the thing it is about; only the Authorizer reads or fills it. */
+/** A cache of one decision, kept beside the resource; only the Authorizer reads or writes it. */
 export interface DecisionMemo {
   last?: {
     readonly epoch: object;
@@ -69,7 +69,7 @@ export interface DecisionMemo {
 export interface DecisionCounters {
   readonly hits: number;
   readonly misses: number;
-  /** Evaluations that erred; anything above zero is an alert. */
+  /** Evaluations that failed; anything above zero needs an alert. */
   readonly failures: number;
 }
 
@@ -81,13 +81,13 @@ export class Authorizer {
   readonly #engine: CedarEngine;
   readonly #bundle: string;
   readonly #known = new LRUCache<string, Decision>({ max: LIMITS.decisionCacheEntries });
-  /** Decisions remembered elsewhere count only while this is the one they were made under. */
+  /** A decision in a memo is valid only while it carries this object. */
   #epoch: object = {};
   #hits = 0;
   #misses = 0;
   #failures = 0;
 
-  /** @throws internal when anything of `source` is missing, does not parse or does not validate strictly */
+  /** @throws internal when a part of `source` is missing, does not parse or does not validate strictly */
   constructor(engine: CedarEngine, source: PolicySource) {
     const bundle = loadBundle(engine, source);
     this.#engine = engine;
@@ -96,7 +96,7 @@ export class Authorizer {
     this.policyIds = bundle.policyIds;
   }
 
-  /** The decision for this class of request; below a microsecond when it was asked before. Never throws. */
+  /** The decision for this class of request; less than a microsecond when it is cached. Never throws. */
   decide(
     p: AuthorizationPrincipal,
     operation: Operation,
@@ -104,7 +104,7 @@ export class Authorizer {
     c: AuthorizationContext,
     memo?: DecisionMemo,
   ): Decision {
-    // INVARIANT: principal and resource are the very objects of last time, and neither ever changes (test/access/decision-memo.test.ts).
+    // INVARIANT: principal and resource are the same objects as in the memo, and both are immutable (test/access/decision-memo.test.ts).
     const last = memo?.last;
     const bits = contextBits(c);
     const isSameThing = last !== undefined && last.principal === p && last.resource === r && last.operation === operation;
@@ -119,7 +119,7 @@ export class Authorizer {
   }
 
   #recall(p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext): Decision {
-    // INVARIANT: the policies are not in the key because they cannot change under this cache: other policies, other Authorizer.
+    // INVARIANT: the key does not contain the policies, because they cannot change: other policies need another Authorizer.
     const key = decisionKey(p, operation, r, c);
     const known = this.#known.get(key);
     if (known !== undefined) {
@@ -137,7 +137,7 @@ export class Authorizer {
     return { hits: this.#hits, misses: this.#misses, failures: this.#failures };
   }
 
-  /** Empties the cache; the counters go on. */
+  /** Empties the cache; the counters keep their values. */
   forget(): void {
     this.#known.clear();
     this.#epoch = {};
@@ -169,8 +169,8 @@ export class Authorizer {
 }
 
 /**
- * Names one class of request; equal only when every part is.
- * INVARIANT: each part carries its length, so no two lists of parts join to one text (authorizer.test.ts proves it pairwise).
+ * The key of one class of request; two keys are equal only when all their parts are.
+ * INVARIANT: each part is prefixed with its length, so two different lists of parts never give the same text (test/access/authorizer.test.ts).
  */
 export function decisionKey(
   p: AuthorizationPrincipal,
@@ -191,8 +191,8 @@ function part(text: string | undefined): string {
   return text === undefined ? '-' : `${text.length}:${text}`;
 }
 
-// SECURITY: a fact that is not exactly true counts as absent, and containment counts unless it is exactly false, so that a caller
-// outside the type check cannot widen anything by leaving a fact out.
+// SECURITY: a fact counts only when it is exactly true, and containment unless it is exactly false, so an omitted fact never widens a
+// decision, even where types were not checked.
 function contextBits(c: AuthorizationContext): number {
   return (
     (c.assigned === true ? 1 : 0) |

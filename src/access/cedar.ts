@@ -1,5 +1,5 @@
-// The one place that asks Cedar. The engine is passed in, so this runs in Node and in workerd alike.
-// It must never turn an error, a half answer or a crash of the engine into a yes (D3, AZ-10).
+// The only caller of the Cedar engine. The engine is passed in, so this module runs in Node and in workerd.
+// It must never turn an error, an incomplete answer or a crash of the engine into an allow (D3, AZ-10).
 
 interface EngineError {
   readonly message: string;
@@ -25,7 +25,7 @@ export interface CedarRequest {
   action: EntityUid;
   resource: EntityUid;
   context: Record<string, boolean>;
-  /** Absent: nothing is checked against a schema. */
+  /** Absent: the request is not validated against a schema. */
   preparsedSchemaName?: string;
   validateRequest: boolean;
   preparsedPolicySetId: string;
@@ -41,7 +41,7 @@ type AuthorizationAnswer =
     }
   | { type: 'failure'; errors: EngineError[] };
 
-/** What Keyturn uses of @cedar-policy/cedar-wasm 4.13; both its `/nodejs` and its `/web` module fit. */
+/** The functions of @cedar-policy/cedar-wasm 4.13 that Keyturn uses; its `/nodejs` and its `/web` module both have this type. */
 export interface CedarEngine {
   policySetTextToParts(
     text: string,
@@ -73,17 +73,17 @@ export interface Evaluation {
   readonly allow: boolean;
   /** Ids of the policies that decided: the permits of an allow, the forbids of a deny; none when no policy permits. */
   readonly policies: readonly string[];
-  /** Why the engine could not decide, for the operator's log; empty unless `failed`. */
+  /** The engine's errors, for the operator's log; empty unless `failed`. */
   readonly errors: readonly string[];
-  /** True when anything went wrong; then `allow` is false. */
+  /** The evaluation failed; then `allow` is false. */
   readonly failed: boolean;
 }
 
 /**
- * Cedar's answer, with every doubt read as a no. Never throws.
+ * Cedar's decision; every failure is a deny. Never throws.
  *
- * SECURITY: Cedar skips a policy that errs as if it were absent, so an erring `forbid` disappears and its `permit` wins.
- * Any reported error, a failure answer, a malformed answer or a throw of the engine is therefore a deny (AZ-10).
+ * SECURITY: Cedar skips a policy whose evaluation fails, so a failing `forbid` is ignored and a `permit` wins.
+ * A reported error, a failure answer, a malformed answer and an exception of the engine are therefore denies (AZ-10).
  */
 export function evaluate(engine: Pick<CedarEngine, 'statefulIsAuthorized'>, request: CedarRequest): Evaluation {
   try {

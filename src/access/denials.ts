@@ -1,5 +1,5 @@
-// How many refusals become events of their own: beyond that they are counted, and the count becomes one event a minute (DS-13).
-// It must never lose one: what was counted is in the log at the latest when the cell closes.
+// Limits how many denials become single events: further ones are counted, and the count becomes one event a minute (DS-13).
+// It must never lose a denial: the count is in the log at the latest when the cell closes.
 import type { Clock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -7,13 +7,13 @@ import { RateLimit } from './rate-limit.ts';
 export interface DenialsOptions {
   readonly clock: Clock;
   readonly later: (delayMs: number, task: () => void) => void;
-  /** Writes the one event of `count` refusals; settles when it is durable. */
+  /** Writes one event for `count` denials; settles when the event is durable. */
   readonly write: (count: number) => Promise<unknown>;
 }
 
-const EVERYBODY = '*';
+const ALL_SOURCES = '*';
 
-/** INVARIANT: every refusal is an event or in the count of one (test/access/denials.test.ts, test/http/hostile-load.test.ts). */
+/** INVARIANT: every denial is an event or in the count of one (test/access/denials.test.ts, test/http/hostile-load.test.ts). */
 export class Denials {
   readonly #o: DenialsOptions;
   readonly #bySource = new RateLimit({
@@ -33,15 +33,15 @@ export class Denials {
     this.#o = options;
   }
 
-  /** True: this refusal is to be written as an event of its own. False: it was counted. `source` is a principal, or where strangers come from. */
+  /** True: write this denial as a single event. False: it was counted. `source` is a principal, or an address where none is authenticated. */
   take(source: string): boolean {
     const now = this.#o.clock.now();
-    if (this.#bySource.take(source, now).ok && this.#inAll.take(EVERYBODY, now).ok) return true;
+    if (this.#bySource.take(source, now).ok && this.#inAll.take(ALL_SOURCES, now).ok) return true;
     this.count();
     return false;
   }
 
-  /** Counts one that shall not be written by itself. */
+  /** Counts a denial that is not written as a single event. */
   count(): void {
     this.#count += 1;
     if (this.#waiting) return;
@@ -52,7 +52,7 @@ export class Denials {
     });
   }
 
-  /** Writes what was counted so far: every minute, and when the cell closes. */
+  /** Writes the count: every minute, and when the cell closes. */
   flush(): void {
     const count = this.#count;
     if (count === 0) return;

@@ -1,5 +1,5 @@
-// The one door (D3): who is it, may they, is more proof needed, record, then act. Every use case enters here and only here is an
-// access made. It must never let an effect run whose event is not in the same batch, nor turn an error into a yes.
+// The one door (D3): authenticates, decides, demands further proof, records, then acts. Every use case enters here; no other module
+// makes an access. It must never run an effect whose event is not in the same batch, nor turn an error into an allow.
 
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { EventActor, EventDetails, EventInput, EventTarget } from '../audit/event.ts';
@@ -23,13 +23,13 @@ import { type Caller, type Principal, type SystemPrincipal, userAt, type Workloa
 
 const mint = takeAccessMint();
 
-/** What a use case wants to touch, found before the decision with a Lookup. */
+/** The object that a use case acts on, found with a Lookup before the decision. */
 export interface Found<S> {
   readonly resource: AuthorizationResource;
   readonly target: EventTarget;
-  /** Undefined when there is no such thing; the caller learns that only if they might have known. */
+  /** Undefined when it does not exist; only a caller who may see such objects learns that. */
   readonly subject: S | undefined;
-  /** Where the same `resource` is found again and again: remembers the last decision about it. */
+  /** For a `resource` that is found often: caches the last decision about it. */
   readonly memo?: DecisionMemo;
 }
 
@@ -47,21 +47,20 @@ export interface DoorOptions {
   readonly authorizer: Authorizer;
   readonly clock: Clock;
   readonly place: Place;
-  /** Absent in the home cell, where no workload lives. */
+  /** Absent in the home cell, which has no workloads. */
   readonly workload?: (books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined;
   readonly later: (delayMs: number, task: () => void) => void;
   /** @throws rate_limited */
   readonly admit: (principalId: string) => void;
-  /** Answers kept for repeated requests. */
   readonly answers: IdempotentAnswers;
 }
 
-/** What an operation's effect is given: only one that changes state may change rows. */
+/** The access that an operation's effect gets: only an operation that changes state can change rows. */
 export type AccessFor<O extends Operation> = O extends WriteOperation ? WriteAccess : ReadAccess;
 type Effect<O extends Operation, S, T> = (access: AccessFor<O>, subject: S, details: EventDetails, principal: Principal) => T;
 
 export interface FirstAnswer<T> {
-  /** What a repetition is answered. */
+  /** The answer to repetitions of the request. */
   readonly kept: StoredAnswer;
   readonly value: T;
 }
@@ -69,7 +68,7 @@ export type OnceAnswered<T> =
   | { readonly kind: 'first'; readonly value: T }
   | { readonly kind: 'repeated'; readonly answer: StoredAnswer };
 
-/** Thrown through the use case to `Door.once`: the request was made before, and this is what it was answered. */
+/** Thrown through the use case to `Door.once`: the stored answer of an earlier request with the same key. */
 class Replay {
   readonly answer: StoredAnswer;
 
@@ -80,7 +79,7 @@ class Replay {
 
 const failures = new WeakMap<EventDetails, ErrorCode>();
 
-/** Says that what the effect books is a failure: its event has the outcome `failure` and this reason, and what it wrote is kept. */
+/** Marks the effect as failed: its event gets the outcome `failure` and this reason; its changes are kept. */
 export function recordFailure(details: EventDetails, code: ErrorCode): void {
   failures.set(details, code);
 }
@@ -90,7 +89,7 @@ const SECOND_FACTOR_FRESH_MS = 300_000;
 
 export class Door {
   readonly #o: DoorOptions;
-  /** While `once` runs its use case, which awaits nothing. */
+  /** Set while `once` runs its use case, which is synchronous. */
   #repeatable: (Repeatable & { readonly operation: Operation }) | undefined;
 
   readonly #denials: Denials;
@@ -101,7 +100,7 @@ export class Door {
     this.#denials = new Denials({ clock, later, write: (count) => options.cell.submit(() => this.#noteDenials(count)) });
   }
 
-  /** Call before the cell closes: what was counted since the last minute is written. */
+  /** Call before the cell closes: writes the denials counted since the last summary. */
   close(): void {
     this.#denials.flush();
   }
@@ -127,7 +126,7 @@ export class Door {
     const found = this.#find(principal, caller, operation, find);
     const refusal = this.#refusal(principal, caller, operation, found);
     if (refusal !== undefined) {
-      // Only a thing that is missing for who may know it is no refusal of anybody, and has no evidence.
+      // Without evidence: the caller may know of such objects, and this one does not exist. That is a failure, not a denial.
       const outcome = refusal.evidence === undefined ? 'failure' : 'denied';
       this.#record(principal, caller, operation, found.target, outcome, refusal.evidence ?? refusal.code);
       throw refusal;
@@ -136,8 +135,8 @@ export class Door {
   }
 
   /**
-   * SECURITY: for a user without any role here, whatever they ask: the answer of a tenant that is not there, and the attempt in its log
-   * (AZ-01, X4); at the home cell, for one that really is not. @throws not_found always
+   * Refuses a user without a role at this tenant; at the home cell, a user who names a tenant that does not exist.
+   * SECURITY: both get the same answer, and the attempt is in the log (AZ-01, X4). @throws not_found always
    */
   turnAway(caller: Caller, operation: Operation): never {
     const { tenantId } = this.#o.place;
@@ -147,12 +146,12 @@ export class Door {
     throw new KeyturnError('not_found', 'no such tenant');
   }
 
-  /** Records that the caller was refused before anything was asked of the policies. */
+  /** Records a denial that was decided without the policies. */
   refuse(principal: Principal, caller: Caller, operation: Operation, target: EventTarget, reason: string): void {
     this.#record(principal, caller, operation, target, 'denied', reason);
   }
 
-  /** The scheduler's way in: no caller, its own policy file, the same record. */
+  /** As `enter`, for the scheduler: without a caller, under the policy file `roles/system`. */
   enterAsSystem<O extends Operation, S, T>(
     task: string,
     operation: O,
@@ -172,20 +171,20 @@ export class Door {
     return this.keepBooks('authentication', (books) => workload(books, token)) ?? unauthenticated();
   }
 
-  /** For finding out who and what; ends when `use` returns. `purpose` is for people. */
+  /** Access for lookups before the decision; ends when `use` returns. `purpose` is a text for readers only. */
   lookup<T>(purpose: string, use: (lookup: Lookup) => T): T {
     return this.#during(mint.lookup({ principalId: purpose, purpose }), use);
   }
 
-  /** For changes of one named kind that are no event (cell/access.ts lists them); ends when `use` returns. */
+  /** Access for one kind of change without an event (listed in cell/access.ts); ends when `use` returns. */
   keepBooks<B extends BookkeepingTask, T>(task: B, use: (books: Bookkeeping<B>) => T): T {
     this.#o.cell.requireBatch();
     return this.#during(mint.bookkeeping(task), use);
   }
 
   /**
-   * What the installation does by itself, without a caller and without a policy to ask: it makes its first owner, a tenant's environments.
-   * The event is in the effect's own savepoint.
+   * Runs a change that the installation makes without a caller and without a policy decision: its first owner, a tenant's environments.
+   * The event is in the same savepoint as the effect.
    */
   record<T>(input: Omit<EventInput, 'source' | 'outcome'>, effect: (access: WriteAccess) => T): T {
     const access = mint.write({ principalId: input.actor.id, purpose: input.action });
@@ -197,8 +196,8 @@ export class Door {
   }
 
   /**
-   * Runs a use case once per key of the caller's: a repetition gets the answer of the first time, after the same questions as ever (who,
-   * how often, may they). @throws idempotency_mismatch when the key was used for another request
+   * Runs a use case once per Idempotency-Key of the caller: a repetition gets the stored answer after authentication, rate limit and
+   * authorization. @throws idempotency_mismatch when the key was used for another request
    */
   once<T>(caller: Caller, operation: Operation, repeat: Repeatable, useCase: () => FirstAnswer<T>): OnceAnswered<T> {
     this.#o.cell.requireBatch();
@@ -224,7 +223,7 @@ export class Door {
     }
   }
 
-  /** Records something that happened outside any use case (a refused token, a start, a witness gap). */
+  /** Records an event outside any use case (a refused token, a start, a witness gap). */
   note(input: Omit<EventInput, 'source'>, caller?: Caller): void {
     this.#o.audit.record({ ...input, source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source) });
   }
@@ -234,14 +233,14 @@ export class Door {
       action: 'authorization',
       actor: { type: 'system', id: 'denials' },
       outcome: 'denied',
-      reason: 'more than are written one by one',
+      reason: 'beyond the limit for single events',
       request: `denials:${this.#o.audit.size}`,
       target: { type: 'requests' },
       details: { count },
     });
   }
 
-  /** What cannot even be looked up, as a changed row cannot, was asked for all the same. */
+  /** A failed lookup (for example of a tampered row) is recorded too: the caller asked for the object. */
   #find<S>(principal: Principal, caller: Caller | undefined, operation: Operation, find: (lookup: Lookup) => Found<S>): Found<S> {
     try {
       return this.lookup(principal.id, find);
@@ -267,7 +266,7 @@ export class Door {
     const passage = { principalId: principal.id, purpose: operation };
     const access = (writes ? mint.write(passage) : mint.read(passage)) as AccessFor<O>;
     try {
-      // INVARIANT: the event is in the effect's own savepoint: one that cannot be recorded takes the effect with it (test/vault/lost-batch.test.ts).
+      // INVARIANT: event and effect share a savepoint: when the event cannot be recorded, the effect is undone (test/vault/lost-batch.test.ts).
       const run = () => {
         const result = effect(access, subject, details, principal);
         const failure = failures.get(details);
@@ -299,7 +298,7 @@ export class Door {
     return found.subject === undefined ? new KeyturnError('not_found', `no such ${found.target.type}`) : undefined;
   }
 
-  /** SECURITY: asked only once the request was allowed now, as it stands: an answer of yesterday never stands in for a right of today. */
+  /** SECURITY: called only after the request was allowed with the rights of now: a stored answer never replaces a right that was lost. */
   #replay(
     principal: Principal,
     caller: Caller | undefined,
@@ -317,7 +316,7 @@ export class Door {
     throw new Replay(known);
   }
 
-  /** Policies may ask for the second factor themselves; the caller then learns that, and not a plain no. */
+  /** Policies may require a second factor themselves; the caller then gets that error instead of `forbidden`. */
   #onlyProofIsMissing<S>(
     principal: Principal,
     operation: Operation,
@@ -331,10 +330,10 @@ export class Door {
 
   #denial<S>(principal: Principal, found: Found<S>, context: AuthorizationContext, reason: string): KeyturnError {
     if (this.#o.place.contained()) return new KeyturnError('sealed', 'this tenant is contained', { evidence: reason });
-    // SECURITY: who may not even see it gets the answer of a missing thing (D10, AZ-01).
+    // SECURITY: a caller who may not see the object gets the answer for a missing one (D10, AZ-01).
     const visible = found.subject !== undefined && this.#maySee(principal, found, context);
     return visible
-      ? new KeyturnError('forbidden', 'your role does not allow this', { evidence: reason })
+      ? new KeyturnError('forbidden', 'your role does not allow this operation', { evidence: reason })
       : new KeyturnError('not_found', `no such ${found.target.type}`, { evidence: reason });
   }
 
@@ -346,18 +345,20 @@ export class Door {
     return this.#o.authorizer.decide(principal, operation, resource, seen).allow;
   }
 
-  /** Operations marked in operations.ts as needing a second factor or a second person stop here. */
+  /** The error for an operation that needs a second factor or a second person (operations.ts) and does not have it. */
   #missingProof(principal: Principal, operation: Operation, context: AuthorizationContext): KeyturnError | undefined {
     const need: Need = principal.type === 'User' ? OPERATIONS[operation].userNeeds : 'nothing';
-    // The bundled tour must run before anyone has a second factor: the first owner, in the demo tenant, and nowhere else.
+    // The tour must run before any user has a second factor: the first owner needs none in the demo tenant, and only there.
     if (context.demo && principal.type === 'User' && principal.identity.bootstrap) return undefined;
     if (need === 'step-up' && !context.mfaFresh) {
-      return new KeyturnError('insufficient_user_authentication', 'a fresh second factor is needed', {
+      return new KeyturnError('insufficient_user_authentication', 'this operation needs a fresh second factor', {
         evidence: 'needs step-up',
       });
     }
     if (need === 'approval' && !context.approved) {
-      return new KeyturnError('approval_required', 'the consent of a second person is needed', { evidence: 'needs approval' });
+      return new KeyturnError('approval_required', 'this operation needs the approval of a second person', {
+        evidence: 'needs approval',
+      });
     }
     return undefined;
   }
@@ -389,14 +390,14 @@ export class Door {
     reason: string,
     details?: EventDetails,
   ): void {
-    // SECURITY: denials are cheap to cause; who causes many gets one event for all that are too many (DS-13).
+    // SECURITY: denials are cheap to cause; those beyond a principal's limit share one event (DS-13).
     if (outcome === 'denied' && !this.#denials.take(principal.id)) return;
     this.#o.audit.record({
       action: operation,
       actor: actorOf(principal),
       outcome,
       reason,
-      // The system's own events have no request: their place in the log makes the id unique.
+      // Events of the system have no request: their position in the log makes the id unique.
       request: caller?.request ?? `${principal.id}:${this.#o.audit.size}`,
       clientRequest: caller?.clientRequest,
       source: caller === undefined ? undefined : this.#o.audit.sources.idFor(caller.source),
@@ -408,14 +409,14 @@ export class Door {
   }
 }
 
-/** SECURITY: the name of a credential that is not there is whatever a caller wrote, a value pasted into the wrong field included (LK-16). */
+/** SECURITY: the name of a credential that does not exist is caller input, possibly a secret pasted into the wrong field (LK-16). */
 function withoutForeignText(target: EventTarget): EventTarget {
   const { name, ...rest } = target;
   if (name === undefined || target.type !== 'credential' || target.id !== undefined) return target;
   return { ...rest, name_sha256: Buffer.from(sha256OfText(name)).toString('hex') };
 }
 
-/** The operation whose permission means "may know that it exists". */
+/** For each type of resource, the operation that a caller must be allowed to know that one exists. */
 const SEEING: Record<AuthorizationResource['type'], Operation> = {
   Installation: 'tenant.list',
   Tenant: 'tenant.read',
@@ -443,7 +444,7 @@ function actorOf(principal: Principal): EventActor {
   return { type, id: principal.id, ...(token === '' ? {} : { token }) };
 }
 
-/** Empty where no token was shown: the scheduler, the owner at first start. */
+/** Empty without a token: the scheduler, the owner at first start. */
 function tokenIdOf(principal: Principal): string {
   if (principal.type === 'User') return principal.identity.tokenId;
   return principal.type === 'Workload' ? principal.tokenId : '';

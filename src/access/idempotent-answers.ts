@@ -1,5 +1,5 @@
-// Idempotency-Key: the answer to a caller's POST, sealed for a day, for when the caller repeats it. The door asks for it (guard.ts).
-// It must never hand one caller's answer to another, nor to the same caller with other rights than then.
+// Idempotency-Key: stores the answer to a caller's POST, sealed, for a day, to repeat it on a retry. Called by guard.ts only.
+// It must never return one caller's answer to another, nor to the same caller after a change of rights.
 import type { InstallationClock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup } from '../cell/access.ts';
@@ -9,11 +9,11 @@ import { prepareValue, sealUnderDataKey } from '../crypto/data-key.ts';
 import { equalBytes } from '../crypto/token.ts';
 import type { Principal } from './principals.ts';
 
-/** A request that says it may be a repetition. */
+/** The Idempotency-Key of a request, and the hash of the request. */
 export interface Repeatable {
-  /** As the caller chose it. */
+  /** Chosen by the caller. */
   readonly key: string;
-  /** SHA-256 over what is asked, so that a key is not taken for another request. */
+  /** SHA-256 over the request, so that a key never answers a different request. */
   readonly hash: Uint8Array;
 }
 
@@ -39,7 +39,7 @@ export class IdempotentAnswers {
 
   find(lookup: Lookup, principal: Principal, { key, hash }: Repeatable): StoredAnswer | 'mismatch' | undefined {
     const known = this.#store.find(lookup, holderOf(principal), key);
-    // A request that runs twice cannot be undone: an answer is kept until it has surely expired (decision 0012).
+    // A request that ran twice cannot be undone, so an answer expires by proven time only (decision 0012).
     if (known === undefined || known.expires_at <= this.#clock.provenAt()) return undefined;
     if (!equalBytes(known.request_hash, hash)) return 'mismatch';
     const tenantKey = this.#keyring.byId('api_key', known.key_id);
@@ -72,7 +72,7 @@ export class IdempotentAnswers {
   }
 }
 
-/** SECURITY: an answer belongs to the principal as it was: after a change of rights the request is made anew. */
+/** SECURITY: an answer belongs to one revision of the principal: after a change of rights the request runs again. */
 function holderOf(principal: Principal): string {
   return `${principal.id}@${principal.revision}`;
 }

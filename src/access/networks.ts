@@ -1,5 +1,5 @@
-// Lists of networks a token, a workload or a proxy is bound to. It must never read one address two ways: only the canonical
-// spellings count, and an address that cannot be read is in no network.
+// Lists of networks that a token, a workload or a proxy is bound to. It must never accept an ambiguous address: only canonical
+// spellings parse, and an address that does not parse is in no network.
 import ipaddr from 'ipaddr.js';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -11,7 +11,7 @@ interface Network {
 }
 
 const PREFIX = /^(0|[1-9][0-9]{0,2})$/;
-/** Providers hand out whole /64 networks: one household must count as one source. No IPv4 address has as many bits. */
+/** Internet providers assign whole /64 networks: one subscriber must count as one source. IPv4 addresses are shorter and stay whole. */
 const LIMITED_IPV6_BITS = 64;
 
 /** An immutable list of networks; an empty one means any network. */
@@ -26,12 +26,12 @@ export class Networks {
   }
 
   /**
-   * Reads CIDR texts and single addresses of IPv4 and IPv6. Host bits are cleared; v4-mapped IPv6 becomes IPv4 (RFC 4291 section 2.5.5.2).
+   * Parses CIDR texts and single addresses of IPv4 and IPv6. Host bits are cleared; v4-mapped IPv6 becomes IPv4 (RFC 4291 section 2.5.5.2).
    * @throws invalid_request naming `pointer/index`, never the text
    */
   static parse(list: readonly string[], pointer: string): Networks {
     if (list.length > LIMITS.networksMaxCount)
-      fail('invalid_request', `at most ${LIMITS.networksMaxCount} networks`, { pointer });
+      fail('invalid_request', `must list at most ${LIMITS.networksMaxCount} networks`, { pointer });
     const networks = new Map<string, Network>();
     for (const [index, text] of list.entries()) {
       const network = parseNetwork(text);
@@ -57,12 +57,12 @@ export class Networks {
   }
 }
 
-/** The canonical text of an address (v4-mapped becomes IPv4, zone dropped), or undefined when it is none. */
+/** The canonical text of an address (v4-mapped becomes IPv4, zone dropped), or undefined when the text is not an address. */
 export function canonicalAddress(ip: string): string | undefined {
   return parseAddress(ip)?.toString();
 }
 
-/** The name under which an address is rate limited: itself, or the /64 of an IPv6 address; one shared name for what is no address. */
+/** The rate-limit key of an address: the address, or the /64 of an IPv6 address; one shared key for texts that are not addresses. */
 export function limitedSource(ip: string): string {
   const address = parseAddress(ip);
   if (address === undefined) return 'unknown';
@@ -74,7 +74,7 @@ function isInside(address: Address, network: Network): boolean {
 }
 
 function parseAddress(text: string): Address | undefined {
-  // SECURITY: 010.0.0.1, 0x0a000001 and 10.1 are other addresses to other parsers, so they are no address here.
+  // SECURITY: parsers disagree on 010.0.0.1, 0x0a000001 and 10.1, so they are not addresses here.
   if (text.length > LIMITS.addressMaxChars) return undefined;
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
   const bare = text.replace(/%.*/s, '');

@@ -1,7 +1,7 @@
-// The closed list of what can be asked of Keyturn. Each is one Cedar action, one audit action and one entry in guard.ts.
-// An operation that is not here cannot pass the door.
+// The closed list of operations. Each is one Cedar action, one audit action and one entry in guard.ts.
+// An operation that is not listed here cannot pass the door.
 
-/** What kind of thing an operation is about; the Cedar entity type of the same name. */
+/** The type of resource that an operation acts on; the Cedar entity type of the same name. */
 export type ResourceType = 'Installation' | 'Tenant' | 'Environment' | 'Credential' | 'Workload' | 'AuditLog' | 'TenantKey';
 
 /** `step-up`: a fresh second factor (RFC 9470). `approval`: a second person (DESIGN D10, commitment X5). */
@@ -11,7 +11,7 @@ export interface OperationSpec<W extends boolean = boolean> {
   readonly resource: ResourceType;
   /** True when it changes state; such an operation runs in its own savepoint. */
   readonly writes: W;
-  /** What a human needs beyond the role. Workloads have no second factor: their token is bound to scope, network and expiry instead. */
+  /** What a user needs beyond the role. Workloads have no second factor: their token is bound to scope, network and expiry instead. */
   readonly userNeeds: Need;
 }
 
@@ -54,8 +54,8 @@ const TABLE = {
   'credential.describe': read('Credential'),
   'credential.read': read('Credential', 'step-up'),
   'credential.put': write('Credential'),
-  // Sends the secrets of a credential to other hosts than before, beside a put or a link that brings them anew.
-  // Known hole: until people have second factors it asks for none; with them it becomes 'step-up' (D14).
+  // Changes the hosts that a credential's secrets are sent to; required beside the put or link that brings the new secrets.
+  // Known hole: it needs no second factor until users have one; then it becomes 'step-up' (D14).
   'credential.redirect': write('Credential'),
   'credential.label': write('Credential'),
   'credential.rollback': write('Credential'),
@@ -72,8 +72,8 @@ const TABLE = {
   'connection.complete': write('Credential'),
   'run.read': read('Credential'),
   'workload.list': read('Workload'),
-  // Known hole: until people have second factors, who may create a workload or its token can read through it what they may not read
-  // themselves. Each is an event; with second factors these become 'step-up'.
+  // Known hole: a user who may create a workload or its token can read values through it that their own role may not read. Each use is
+  // an event; once users have second factors, these become 'step-up'.
   'workload.create': write('Workload'),
   'workload.revoke': write('Workload'),
   'workload.secret.create': write('Workload'),
@@ -93,15 +93,15 @@ export const OPERATIONS: Readonly<Record<Operation, OperationSpec>> = TABLE;
 export type WriteOperation = { [O in Operation]: (typeof TABLE)[O]['writes'] extends true ? O : never }[Operation];
 
 /**
- * SECURITY: what a person does about their own tokens only, whatever their role: whoever could make a token of another person could act
- * under that person's name. To the policies the tokens of others are out of scope (guardrail `only-its-scope`).
+ * SECURITY: operations that a user may do on their own tokens only, in every role: a user who could create a token for another user could
+ * act as that user. For policies, the tokens of other users are out of scope (guardrail `only-its-scope`).
  */
 export const PERSONAL_OPERATIONS: ReadonlySet<Operation> = new Set(['user.enrol', 'user.token.create', 'user.token.revoke']);
 
 export const ROLES = ['owner', 'admin', 'rotation-operator', 'engineer', 'auditor', 'workload'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** What a workload or a token may be limited to, beside its patterns. */
+/** The permissions that a workload or a token can be limited to, beside its patterns. */
 export const WORKLOAD_PERMISSIONS = {
   read: ['credential.read', 'credential.describe', 'credential.list', 'run.read'],
   put: ['credential.put', 'credential.describe', 'credential.list'],

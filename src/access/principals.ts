@@ -1,31 +1,31 @@
-// Who asks: a user of the team, a workload of one tenant, or the system's own scheduler. Facts only; decisions are the guard's.
+// The principals: a user of the team, a workload of one tenant, or the scheduler. Facts only; guard.ts decides.
 import type { RequestSource } from '../audit/sources.ts';
 import type { Networks } from './networks.ts';
 import type { Operation, Role } from './operations.ts';
 
-/** One request, as the edge saw it. The bearer token is not yet believed. */
+/** The facts of one request. The bearer token is not verified yet. */
 export interface Caller {
   readonly token: string | undefined;
   readonly source: RequestSource;
-  /** Made by the server, unique (AU-13). */
+  /** The request id: made by the server, unique (AU-13). */
   readonly request: string;
   readonly clientRequest?: string | undefined;
   readonly workflow?: string | undefined;
   readonly workflowRun?: string | undefined;
-  /** Set by the home cell for a user token that it found good; never taken from a client. */
+  /** Set by the home cell for a user token that it verified; never taken from a client. */
   readonly user?: UserIdentity | undefined;
 }
 
-/** What the home cell says of a user, for one request. */
+/** The facts of a user, from the home cell, for one request. */
 export interface UserIdentity {
   readonly id: string;
   readonly name: string;
   readonly revision: number;
-  /** The owner made at first start (guard.ts knows its one exception). */
+  /** The owner created at first start; guard.ts makes one exception for it. */
   readonly bootstrap: boolean;
   readonly grants: readonly UserGrant[];
   readonly tokenId: string;
-  /** Milliseconds of the last second factor in this session; absent until people have one. */
+  /** Time of the last second factor in this session; absent until users have second factors. */
   readonly secondFactorAtMs?: number | undefined;
 }
 
@@ -41,7 +41,7 @@ export interface UserPrincipal {
   readonly revision: number;
   readonly roles: readonly Role[];
   readonly identity: UserIdentity;
-  /** Named as an engineer of this very tenant (X4). */
+  /** Has the engineer role for this tenant by name (X4). */
   readonly assigned: boolean;
 }
 
@@ -55,7 +55,7 @@ export interface WorkloadPrincipal {
   readonly matches: (credentialName: string) => boolean;
   readonly operations: ReadonlySet<Operation>;
   readonly networks: Networks;
-  /** Public id of the token or client secret that was shown, or of the key that signed. */
+  /** Public id of the presented token or client secret, or of the key that signed. */
   readonly tokenId: string;
   readonly tokenType: string;
   readonly expiresAtMs: number;
@@ -72,7 +72,7 @@ export type Principal = UserPrincipal | WorkloadPrincipal | SystemPrincipal;
 
 const ROLE_LISTS = new WeakMap<UserIdentity, Map<string | undefined, UserPrincipal>>();
 
-/** The user as seen at one place: roles granted for all tenants or for this one. Memoised per identity object. */
+/** The user at one tenant, with the roles granted for all tenants or for this one. Memoised per identity object. */
 export function userAt(identity: UserIdentity, tenantId: string | undefined): UserPrincipal {
   let places = ROLE_LISTS.get(identity);
   if (places === undefined) {

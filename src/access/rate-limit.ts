@@ -1,13 +1,12 @@
-// Token buckets for callers and sources, in memory of a fixed size. It must never allocate without bound for names an attacker makes
-// up, and it knows nothing of what it limits.
+// Token buckets for callers and sources, in bounded memory. It must never allocate without bound for keys that an attacker invents.
 import { LRUCache } from 'lru-cache';
 import { fail } from '../base/errors.ts';
 
 export interface RateLimitOptions {
-  /** How many may come at once after a pause. */
+  /** Requests allowed at once after a pause. */
   readonly burst: number;
   readonly perSecond: number;
-  /** Buckets kept; the least recently used one is forgotten (and so refilled) beyond that. */
+  /** Buckets kept; beyond that the least recently used one is evicted, and so refilled. */
   readonly maxKeys: number;
 }
 
@@ -15,7 +14,7 @@ export interface RateLimitAnswer {
   readonly ok: boolean;
   /** Whole requests left now. */
   readonly remaining: number;
-  /** Whole seconds until one is allowed; 0 when `ok`. */
+  /** Whole seconds until the next request is allowed; 0 when `ok`. */
   readonly retryAfterSeconds: number;
 }
 
@@ -25,7 +24,7 @@ interface Bucket {
 }
 
 /**
- * SECURITY: a source that can use more than `maxKeys` names gets fresh buckets by evicting its own; choose keys it cannot make up
+ * SECURITY: a source with more than `maxKeys` keys gets fresh buckets by evicting its own; use keys that it cannot invent
  * (principal ids; addresses through `limitedSource` of access/networks.ts).
  */
 export class RateLimit {
@@ -34,17 +33,17 @@ export class RateLimit {
 
   /** @throws internal when a number is not positive */
   constructor(options: RateLimitOptions) {
-    if (!(options.burst >= 1 && options.perSecond > 0 && options.maxKeys >= 1)) fail('internal', 'a rate limit must be positive');
+    if (!(options.burst >= 1 && options.perSecond > 0 && options.maxKeys >= 1))
+      fail('internal', 'burst, perSecond and maxKeys of a rate limit must be positive');
     this.#options = options;
     this.#buckets = new LRUCache({ max: options.maxKeys });
   }
 
-  /** Buckets held at the moment. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** Takes one from the bucket of `key` if there is one. A clock that steps back adds nothing and takes nothing. O(1). */
+  /** Takes one token from the bucket of `key` if it has one. A clock that goes back adds and removes no tokens. O(1). */
   take(key: string, nowMs: number): RateLimitAnswer {
     const bucket = this.#filled(key, nowMs);
     if (bucket.tokens < 1) return this.#refusal(bucket);
@@ -52,7 +51,7 @@ export class RateLimit {
     return { ok: true, remaining: Math.floor(bucket.tokens), retryAfterSeconds: 0 };
   }
 
-  /** What `take` would answer, without taking: for limits that only failures use up. */
+  /** The answer of `take`, without taking: for limits that count failures only. */
   peek(key: string, nowMs: number): RateLimitAnswer {
     if (!this.#buckets.has(key)) return { ok: true, remaining: Math.floor(this.#options.burst), retryAfterSeconds: 0 };
     const bucket = this.#filled(key, nowMs);

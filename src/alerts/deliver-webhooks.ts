@@ -1,5 +1,5 @@
-// Delivers alerts to a tenant's webhooks, signed as Standard Webhooks 1.0.0 says: at least once, in no promised order.
-// It must never send a value or follow a redirect, nor let a dead endpoint hold up another one or the tenant's refreshes.
+// Delivers alerts to a tenant's webhooks, signed according to Standard Webhooks 1.0.0: at least once, in no guaranteed order.
+// It must never send a value or follow a redirect, nor let a dead endpoint delay another one or the tenant's refreshes.
 
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import { type BackOff, backOffMs, retryAt } from '../../rotation/engine/back-off.ts';
@@ -16,25 +16,25 @@ import type { AlertRow, DeliveryRow, DueDelivery, WebhookRow } from '../../src/c
 import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { endWebhook, isLoopback, webhookKey } from './manage-webhooks.ts';
-import { toldAlert } from './raise-alert.ts';
+import { describeAlert } from './raise-alert.ts';
 
 interface Failed {
   readonly kind: 'failed';
   readonly cause: string;
   readonly waitMs: number;
-  /** What else waits for it need not be tried now. */
+  /** Other deliveries to this endpoint are not tried now. */
   readonly endpointDown: boolean;
 }
-/** `gone`: 410, the receiver wants no more of it. */
+/** `gone`: the receiver answered 410, so it wants no further deliveries. */
 type Outcome = { readonly kind: 'delivered' } | { readonly kind: 'gone' } | Failed;
 
 interface Attempt {
   readonly delivery: DeliveryRow;
-  /** Undefined where the webhook's row failed its check. */
+  /** Undefined when the webhook's row failed its integrity check. */
   readonly request: EgressRequest | undefined;
 }
 
-/** Tries what is due, all webhooks at once; answers how many were due. What failed on our side is thrown when all had their turn. */
+/** Tries due deliveries, all webhooks in parallel; returns how many were due. Throws internal failures after every webhook had its turn. */
 export async function deliverDue(ports: DueWorkPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
@@ -44,16 +44,16 @@ export async function deliverDue(ports: DueWorkPorts): Promise<number> {
   return due.length;
 }
 
-/** One after the other, what was tried least first, so that one rejected alert cannot block the rest. */
+/** One delivery at a time, fewest attempts first, so that one rejected alert cannot block the rest. */
 function deliverQueue(ports: DueWorkPorts, queue: readonly DueDelivery[], stopAtMs: number): Promise<number> {
   const { clock } = ports.vault.platform;
   const tries = Math.max(...queue.map(({ attempts }) => attempts)) + 1;
   const fewestFirst = queue.toSorted((a, b) => a.attempts - b.attempts);
-  // A slow receiver must not keep this tenant's refreshes waiting: the rest is still due, and those come first then (RO-16).
+  // A slow receiver must not delay this tenant's refreshes: the remaining deliveries stay due and run after the refreshes (RO-16).
   return inPool(fewestFirst, 1, async ({ id }) => (clock.now() > stopAtMs ? 'stop' : deliver(ports, id, tries)));
 }
 
-/** `stop`: what else waits for this receiver need not be tried now. */
+/** `stop`: do not try other deliveries to this receiver now. */
 function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> {
   const { vault } = ports;
   return makeCall<Attempt, Outcome, Turn>(callPorts(vault), {
@@ -70,7 +70,7 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
   });
 }
 
-/** Journals the attempt: after a crash it is made again once its time has passed. No event: nothing was delivered yet. */
+/** Journals the attempt: after a crash it is repeated once its timeout has passed. Without an event: nothing was delivered yet. */
 function begin(ports: JobPorts, id: string): Attempt | undefined {
   const { job } = ports;
   return job.door.keepBooks('delivery', (access) => {
@@ -91,7 +91,7 @@ function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Egr
   try {
     webhook = job.alerts.findWebhook(access, delivery.webhook_id);
   } catch (error) {
-    // SECURITY: a changed row could lead anywhere; nothing is sent there (CR-01).
+    // SECURITY: a tampered row may contain any URL, so nothing is sent (CR-01).
     if (!(error instanceof KeyturnError)) throw error;
   }
   const url = URL.parse(webhook?.url ?? '');
@@ -117,7 +117,7 @@ function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Egr
 }
 
 function messageOf(job: TenantJob, alert: AlertRow) {
-  const { id, kind, at, credential, facts } = toldAlert(alert);
+  const { id, kind, at, credential, facts } = describeAlert(alert);
   return { id, kind, at: toTimestamp(at), tenant: job.tenant.id, credential, facts };
 }
 
@@ -137,7 +137,7 @@ async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: 
     if (status === 410) return { kind: 'gone' };
     const asked = /^[0-9]{1,6}$/.test(headers['retry-after'] ?? '') ? Number(headers['retry-after']) * 1_000 : 0;
     const longer = Math.max(waitMs, Math.min(asked, LIMITS.webhookBackoffMaxMs));
-    // Any other 4xx is about this message; the next one may please.
+    // Any other 4xx is about this message; the endpoint may accept the next one.
     const endpointDown = status < 400 || status >= 500 || [401, 403, 404, 429].includes(status);
     return { kind: 'failed', cause: `http_${status}`, waitMs: longer, endpointDown };
   } catch (error) {
@@ -152,7 +152,7 @@ const BACK_OFF: BackOff = { baseMs: LIMITS.webhookBackoffBaseMs, maxMs: LIMITS.w
 function book(job: TenantJob, attempted: DeliveryRow, outcome: Outcome): void {
   const now = job.platform.clock.now();
   const found = job.door.lookup('webhooks', (access) => job.alerts.findDelivery(access, attempted.id));
-  // Its webhook may have been deleted, or another attempt begun, while the receiver thought.
+  // During the call the webhook may have been deleted or another attempt may have begun.
   if (found?.state !== 'waiting' || found.attempts !== attempted.attempts) return;
   job.dueChanged();
   const isLast = attempted.created_at <= job.platform.clock.provenAt() - LIMITS.webhookGiveUpMs;
@@ -187,7 +187,7 @@ function webhookSubject(job: TenantJob, id: string) {
   };
 }
 
-/** Returns how many deliveries end with it: those that waited as long at a dead endpoint, or at a deleted webhook, too. */
+/** Returns how many deliveries ended: this one, and others to a dead endpoint that waited as long, or all to a webhook that is gone. */
 function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, outcome: Outcome, now: number): number {
   const { webhook_id } = attempted;
   if (outcome.kind === 'gone') {

@@ -1,5 +1,5 @@
-// Webhooks: where a tenant's alerts are sent. Each has a secret that is derived, never stored, and shown once.
-// It must never let a URL carry credentials or lead over plain http, but to a sandbox on the same machine.
+// Webhooks: the endpoints that receive a tenant's alerts. The secret of each is derived, never stored, and shown once.
+// It must never accept a URL with credentials, nor plain http except to a sandbox on the same machine.
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
@@ -17,17 +17,17 @@ export interface CreateWebhookInput {
   readonly url: string;
   /** Empty: all kinds. */
   readonly kinds: readonly AlertKind[];
-  /** Whether plain http to this machine will do. */
+  /** Whether plain http to this machine is allowed. */
   readonly allowLoopback: boolean;
 }
 
 export interface CreatedWebhook {
   readonly row: Webhook;
-  /** `whsec_<base64>`, as Standard Webhooks 1.0.0 writes it. */
+  /** `whsec_<base64>`, the form of Standard Webhooks 1.0.0. */
   readonly secret: SecretValue;
 }
 
-/** @throws invalid_request | conflict when there are as many as there may be */
+/** @throws invalid_request | conflict when the tenant has the maximum number of webhooks */
 export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebhookInput): CreatedWebhook {
   return job.door.enter(
     caller,
@@ -36,7 +36,7 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
     (access, _subject, details) => {
       const url = checkedUrl(input.url, input.allowLoopback);
       if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
-        fail('conflict', `a tenant may have ${LIMITS.webhooksMaxCount} webhooks`);
+        fail('conflict', `a tenant may have at most ${LIMITS.webhooksMaxCount} webhooks: delete one first`);
       const row: Webhook = {
         id: newId('webhook', job.platform.entropy),
         url,
@@ -53,25 +53,28 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
   );
 }
 
-/** As it is called. SECURITY: where the name leads is judged with every call, by the egress; here only what the text itself says. */
+/**
+ * The normalized URL. SECURITY: only the text is checked here; the egress checks the addresses that the host resolves to, on every call.
+ */
 function checkedUrl(text: string, allowLoopback: boolean): string {
   const pointer = '/url';
-  // SECURITY: a URL parser drops line breaks; what is shown, logged and approved would not be what is called.
-  if (/[\s\p{C}]/u.test(text)) fail('invalid_request', 'must not hold spaces, line breaks or hidden characters', { pointer });
+  // SECURITY: a URL parser drops line breaks, so the URL called would differ from the one shown, logged and approved.
+  if (/[\s\p{C}]/u.test(text)) fail('invalid_request', 'must not contain spaces, line breaks or hidden characters', { pointer });
   const url = URL.parse(text) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
-  if (url.username !== '' || url.password !== '') fail('invalid_request', 'must not hold a user name or password', { pointer });
-  if (url.hash !== '') fail('invalid_request', 'must not hold a fragment', { pointer });
+  if (url.username !== '' || url.password !== '')
+    fail('invalid_request', 'must not contain a user name or password', { pointer });
+  if (url.hash !== '') fail('invalid_request', 'must not contain a fragment', { pointer });
   if (url.protocol !== 'https:' && (url.protocol !== 'http:' || !isLoopback(url) || !allowLoopback))
     fail('invalid_request', 'must be an https URL', { pointer });
   return url.href;
 }
 
-/** Whether the URL itself names this machine. */
+/** Whether the host in the URL is this machine. */
 export function isLoopback(url: URL): boolean {
   return /^(127\.[0-9.]+|\[::1\]|localhost)$/.test(url.hostname);
 }
 
-/** Not the deleted ones, oldest first. */
+/** Without deleted webhooks, oldest first. */
 export function listWebhooks(job: TenantJob, caller: Caller): WebhookRow[] {
   return job.door.enter(
     caller,
@@ -93,7 +96,7 @@ export function webhookTarget(job: TenantJob, lookup: Lookup, id: string) {
   };
 }
 
-/** Ends what waits to be delivered to it. @throws not_found also for a deleted one */
+/** Deletes a webhook and ends its waiting deliveries. @throws not_found also for a deleted one */
 export function deleteWebhook(job: TenantJob, caller: Caller, id: string): WebhookRow {
   return job.door.enter(
     caller,
@@ -107,7 +110,7 @@ export function deleteWebhook(job: TenantJob, caller: Caller, id: string): Webho
   );
 }
 
-/** Returns how many deliveries were waiting. Inside a use case. */
+/** Deletes the row and ends its waiting deliveries; returns their number. Called inside a use case. */
 export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow, cause: string): number {
   const now = job.platform.clock.now();
   job.alerts.deleteWebhook(access, row, now);
@@ -117,7 +120,7 @@ export function endWebhook(job: TenantJob, access: WriteAccess, row: WebhookRow,
 
 type KeySource = Pick<Webhook, 'id' | 'url' | 'url_bound'>;
 
-/** The key that signs what is sent to one webhook. Derived, so that no copy of a database holds it. */
+/** The key that signs the messages to one webhook. Derived, so that no copy of the database contains it. */
 export function webhookKey(job: TenantJob, webhook: KeySource): KeyObject {
   const bytes = keyBytes(job, webhook);
   const key = secretKey(bytes);
@@ -125,7 +128,7 @@ export function webhookKey(job: TenantJob, webhook: KeySource): KeyObject {
   return key;
 }
 
-/** SECURITY: the key depends on the URL, so no change of a row makes a valid signature under a secret that was given for another URL (D14). */
+/** SECURITY: the key depends on the URL, so a tampered row never makes Keyturn sign for a URL with the secret of another URL (D14). */
 function keyBytes(job: TenantJob, { id, url, url_bound }: KeySource): Uint8Array {
   const version = url_bound === 1 ? 'keyturn-webhook-v2' : 'keyturn-webhook-v1';
   const context = new FrameWriter().text(version).text(job.tenant.id).text(id);

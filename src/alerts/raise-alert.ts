@@ -1,5 +1,5 @@
-// One alert for one change of state, recovery included (commitment: never one per attempt), in the transaction of the change itself.
-// It must never carry a value, a token or a byte of a provider's answer.
+// Raises one alert per change of state, including recovery (commitment: never one per attempt), in the transaction of that change.
+// An alert must never contain a value, a token or a byte of a provider's answer.
 import type { Clock, Entropy } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
@@ -13,21 +13,21 @@ export const ALERT_KINDS = [
   'credential.needs_consent',
   'credential.disconnected',
   'credential.ends_soon', // forecast: 30, 7, 1 days
-  'credential.expired', // the end date that was put with it has passed
-  'credential.scopes_changed', // wider or narrower than asked for
+  'credential.expired', // the end date stored with it has passed
+  'credential.scopes_changed', // wider or narrower than the requested scopes
   'credential.account_changed', // the grant is for another account than before
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
-  'credential.destination_changed', // its secrets go to other hosts than before
-  'clock.jumped', // the machine's clock went ahead or back; about no credential
-  'state.damaged', // a stored object is not what was last written; about no credential
+  'credential.destination_changed', // its secrets are sent to other hosts than before
+  'clock.jumped', // the machine's clock jumped ahead or back; without a credential
+  'state.damaged', // a stored object differs from the last written one; without a credential
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
-/** Facts of an alert: words of ours, numbers and instants. */
+/** Facts of an alert: texts of Keyturn itself, numbers and instants. */
 export type AlertDetails = Readonly<Record<string, string | number | boolean | null>>;
 
-/** What of a tenant's vault an alert needs. */
+/** The parts of a tenant's vault that raising an alert needs. */
 export interface AlertingVault {
   readonly alerts: AlertStore;
   readonly platform: { readonly clock: Clock; readonly entropy: Entropy };
@@ -41,7 +41,7 @@ export interface CredentialAlert {
   readonly details: AlertDetails;
 }
 
-/** Stores the alert and a delivery for each webhook that wants its kind. Returns its id. */
+/** Stores the alert, and a delivery for each webhook that subscribes to its kind. */
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,
@@ -52,7 +52,7 @@ export function raiseAlert(
   return storeAlert(vault, access, { id, kind, credential_id: credential.id, facts: JSON.stringify(told) });
 }
 
-/** As `raiseAlert`, about a damaged object of the tenant; its id is made of its facts, so the same damage is told once for ever. */
+/** As `raiseAlert`, for a damaged object of the tenant; its id is a hash of its facts, so the same damage raises only one alert. */
 export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
   const text = JSON.stringify(facts);
   const id = newId('alert', { bytes: (count) => sha256OfText(text).slice(0, count), fraction: () => 0 });
@@ -60,7 +60,7 @@ export function raiseDamageAlert(vault: AlertingVault, access: WriteAccess, fact
   storeAlert(vault, access, { id, kind: 'state.damaged', credential_id: null, facts: text });
 }
 
-/** As `raiseAlert`, about the machine's clock. */
+/** As `raiseAlert`, for the machine's clock. */
 export function raiseClockAlert(vault: AlertingVault, access: WriteAccess, facts: AlertDetails): void {
   const id = newId('alert', vault.platform.entropy);
   storeAlert(vault, access, { id, kind: 'clock.jumped', credential_id: null, facts: JSON.stringify(facts) });
@@ -87,17 +87,17 @@ function storeAlert(vault: AlertingVault, access: WriteAccess, alert: Omit<Alert
   return id;
 }
 
-/** An alert as it is told: what it is about, and its facts without that. */
-export interface ToldAlert {
+/** An alert for its readers: its credential, and its facts without those of the credential. */
+export interface DescribedAlert {
   readonly id: string;
   readonly kind: string;
   readonly at: number;
-  /** Null for an alert that is about no credential. */
+  /** Null for an alert without a credential. */
   readonly credential: { readonly id: string; readonly environment: string; readonly name: string } | null;
   readonly facts: AlertDetails;
 }
 
-export function toldAlert(row: AlertRow): ToldAlert {
+export function describeAlert(row: AlertRow): DescribedAlert {
   const { id: alertId, kind, at } = row;
   if (row.credential_id === null)
     return { id: alertId, kind, at, credential: null, facts: JSON.parse(row.facts) as AlertDetails };

@@ -1,4 +1,4 @@
-// Alerts and their deliveries as their readers see them: words, numbers and instants, never a value.
+// Lists alerts and their deliveries. They contain texts, numbers and instants, never a value.
 import type { Caller } from '../access/principals.ts';
 import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
 import type { Page } from '../vault/describe-credential.ts';
@@ -7,9 +7,9 @@ import type { TenantJob } from '../vault/tenant-job.ts';
 import { webhookTarget } from './manage-webhooks.ts';
 
 export interface ListAlertsInput {
-  /** Id of a credential; absent means all. */
+  /** Id of a credential; undefined means all. */
   readonly credentialId: string | undefined;
-  /** The cursor of the page before; '' starts at the newest. */
+  /** The cursor from the previous page; '' starts at the newest. */
   readonly after: string;
   readonly maxRows: number;
 }
@@ -28,7 +28,7 @@ export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInpu
   );
 }
 
-/** Of one webhook, newest first. @throws not_found also for a deleted webhook */
+/** The deliveries of one webhook, newest first. @throws not_found also for a deleted webhook */
 export function listDeliveries(
   job: TenantJob,
   caller: Caller,

@@ -1,5 +1,5 @@
-// The audit log of one cell: events of a batch become one block row and leaves of an RFC 6962 tree in the transaction of the change
-// they describe (D4). It must never sign a head that is not the committed one, nor lose an event that was answered.
+// The audit log of one cell: the events of a batch become one block row and leaves of an RFC 6962 tree, in the transaction of the changes
+// they describe (D4). It must never sign a head other than the committed one, nor lose the event of a request that was answered.
 import type { InstallationClock } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import { type Faults, NO_FAULTS } from '../base/faults.ts';
@@ -15,13 +15,13 @@ import { HASH_BYTES } from '../crypto/primitives.ts';
 import { type EventInput, type EventOutcome, eventText } from './event.ts';
 import { AuditSources } from './sources.ts';
 
-/** Receives every signed checkpoint once it is durable; a place outside the cell. Must not throw. */
+/** A place outside the cell that receives every signed checkpoint once the checkpoint is durable. Must not throw. */
 export interface Witness {
   /**
-   * `urgent`: answers wait for it, so it must be kept durably. True when it was kept where the cell will be asked for it at its next open;
-   * anything else: nowhere, or nobody knows.
+   * `urgent`: answers wait for this checkpoint, so it must be stored durably. True when it was stored where the next open of the cell will
+   * read it; any other result: not stored, or unknown.
    */
-  // biome-ignore lint/suspicious/noConfusingVoidType: a place that keeps nothing has nothing to say
+  // biome-ignore lint/suspicious/noConfusingVoidType: a witness that stores nothing returns nothing
   publish(cellId: string, note: string, urgent?: boolean): void | boolean | Promise<boolean>;
 }
 
@@ -30,10 +30,10 @@ export interface AuditLogOptions {
   readonly rows: CellRows;
   readonly clock: InstallationClock;
   readonly witness: Witness;
-  /** Asks for `signDue()` to be submitted after a delay; the composition root owns the timer. */
+  /** Runs `task` after a delay; the composition root owns the timer. */
   readonly later: (delayMs: number, task: () => void) => void;
   readonly faults?: Faults;
-  /** Told of every durable event, for figures. */
+  /** Called for every durable event, for metrics. */
   readonly told?: ((action: string, outcome: EventOutcome) => void) | undefined;
 }
 
@@ -55,7 +55,7 @@ export class AuditLog implements CellHooks {
   #signedSize = -1;
   #signedAtMs = 0;
   #unpublished: { readonly note: string; readonly position: AnchorPosition } | undefined;
-  /** The batch that runs answers only when the witness has its checkpoint. */
+  /** The answers of the running batch wait until the witness has its checkpoint. */
   #urgent = false;
   #held: Promise<void> | undefined;
   #wakeSet = false;
@@ -74,7 +74,7 @@ export class AuditLog implements CellHooks {
     options.cell.use(this);
   }
 
-  /** The C2SP verifier key of this log: what an auditor pins. */
+  /** The C2SP verifier key of this log, for auditors to pin. */
   get verifierKey(): string {
     return this.#signer.vkey;
   }
@@ -120,7 +120,7 @@ export class AuditLog implements CellHooks {
       stateSequence: this.#stateSequence,
       frontier: isPending ? this.#frontier.toBytes() : this.#anchor.log.frontier,
     });
-    // A clock set back must not silence the log until it has caught up: hence the distance, not the difference.
+    // The absolute difference, because after the clock is set back the log must not wait for the old time before it signs.
     const young = Math.abs(now - this.#signedAtMs) < LIMITS.checkpointIntervalMs;
     if (this.#frontier.size > this.#signedSize && !young) this.#sign(now);
   }
@@ -171,12 +171,12 @@ export class AuditLog implements CellHooks {
     this.#readHead();
   }
 
-  /** There are events that no signed head covers yet. */
+  /** Whether there are events that no signed head covers. */
   get unsigned(): boolean {
     return this.#frontier.size > this.#signedSize;
   }
 
-  /** Makes the running batch sign its head even if the last one is young. @throws internal outside a batch */
+  /** Makes the running batch sign its head even if the last signed head is recent. @throws internal outside a batch */
   signNow(): void {
     this.#options.cell.requireBatch();
     this.#signedAtMs = 0;
@@ -184,8 +184,8 @@ export class AuditLog implements CellHooks {
   }
 
   /**
-   * As `signNow`, and the answers of the running batch wait until the witness has that head.
-   * SECURITY: for what must not be undone by a copy of a second ago: a revocation, an offboarding, the destruction of a key.
+   * As `signNow`; in addition the answers of the running batch wait until the witness has that head.
+   * SECURITY: for changes that restoring a copy of one second ago must not undo: a revocation, an offboarding, the destruction of a key.
    */
   publishNow(): void {
     this.signNow();
@@ -200,16 +200,16 @@ export class AuditLog implements CellHooks {
       if (kept === true) this.#anchor.notePublished(position);
       if (typeof kept !== 'object') return undefined;
       return kept.then(
-        (is) => (is ? this.#anchor.notePublished(position) : undefined),
+        (isStored) => (isStored ? this.#anchor.notePublished(position) : undefined),
         () => undefined,
       );
     } catch {
-      // The batch is durable and its callers wait: a witness that fails delays detection, never an answer (AU-01).
+      // The batch is durable and its callers wait: a failing witness must delay detection only, never an answer (AU-01).
       return undefined;
     }
   }
 
-  /** A batch without an event changed nothing that decides anything (a heartbeat, a purge), so the sequence stays. */
+  /** Called only for a batch with events: one without (a heartbeat, a purge) changed no state that decides, so it keeps the sequence. */
   #append(nowMs: number): void {
     this.#stateSequence += 1;
     const block = {
@@ -243,7 +243,7 @@ export class AuditLog implements CellHooks {
   #readHead(): void {
     const { size, stateSequence, frontier } = this.#anchor.log;
     this.#frontier = Frontier.fromBytes(frontier);
-    // SECURITY: the head is under a MAC, but a frontier of another size would sign another log.
+    // SECURITY: the head has a MAC, but signing with a frontier of another size would sign another log.
     if (this.#frontier.size !== size)
       fail('integrity', 'stored data failed its check', { evidence: 'anchor: frontier and size' });
     this.#stateSequence = stateSequence;

@@ -1,4 +1,4 @@
-// Reading the log back: newest-first search and the export an outsider can verify. Reads are events, too; the door records them.
+// Reads the log: newest-first search, and the export that an outsider can verify. The door records these reads as events.
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
@@ -10,7 +10,7 @@ export interface EventFilter {
   readonly action?: string | undefined;
   /** The actor's id. */
   readonly actor?: string | undefined;
-  /** Ids that count as `actor`, too: of those who have that name. */
+  /** Further ids that match `actor`: of the principals with that name. */
   readonly actorIds?: readonly string[] | undefined;
   readonly outcome?: string | undefined;
   /** A target's id or name. */
@@ -22,12 +22,12 @@ export interface EventFilter {
   readonly untilAt?: string | undefined;
 }
 
-/** What one turn found, and where the next one goes on. */
+/** The result of one turn, and where the next turn starts. */
 export interface EventSlice {
   readonly events: AuditEvent[];
-  /** Newest first: pass as `beforeIndex`; undefined when the beginning was reached. */
+  /** Pass as `before` of the next turn; undefined when the search reached its floor. */
   readonly nextBefore: number | undefined;
-  /** Events in the blocks that were looked at. */
+  /** Events in the blocks that were read. */
   readonly looked: number;
 }
 
@@ -52,8 +52,8 @@ function isWithin(at: string, { sinceAt, untilAt }: EventFilter): boolean {
 }
 
 /**
- * Texts of which each matching line holds one of each list, since events are written canonically: the bytes are searched for them, and only
- * lines that hold them are parsed. What tells lines apart best stands first.
+ * Lists of texts: events are written canonically, so a matching line contains one text of each list. The bytes are searched for them, and
+ * only lines that contain them are parsed. The most selective list comes first.
  */
 function needlesOf(filter: EventFilter): Buffer[][] {
   const { request, target, actor, workflow, action, environment, outcome } = filter;
@@ -74,7 +74,7 @@ function needlesOf(filter: EventFilter): Buffer[][] {
 function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[]): Generator<Buffer> {
   const [first, ...others] = needles;
   let end = bytes.at(-1) === 0x0a ? bytes.byteLength - 1 : bytes.byteLength;
-  // Where each needle was last seen: one that is nowhere must not be looked for again for every line.
+  // The last position of each needle: one that does not occur must not be searched again for every line.
   const hits = first?.map((needle) => bytes.lastIndexOf(needle));
   while (end > 0) {
     const hit = hits === undefined ? end - 1 : Math.max(...hits);
@@ -90,7 +90,7 @@ function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[])
   }
 }
 
-/** Undefined for a damaged line: it shows as a gap here, and by name in the verified export. */
+/** Undefined for a damaged line: a search skips it, and verifying an export reports it. */
 function readable(line: Buffer): AuditEvent | undefined {
   try {
     const event = JSON.parse(decoder.decode(line)) as AuditEvent;
@@ -100,7 +100,7 @@ function readable(line: Buffer): AuditEvent | undefined {
   }
 }
 
-/** As many of the blocks as one turn may look at, and at least one. */
+/** The blocks that one turn may read: as many as the byte limit allows, at least one. */
 function turnOf(blocks: readonly BlockSummary[]): BlockSummary[] {
   let bytes = 0;
   const end = blocks.findIndex((block, i) => {
@@ -114,7 +114,7 @@ function above(index: number, floor: number): number | undefined {
   return index > floor ? index : undefined;
 }
 
-/** Each without its newline, byte for byte as stored; only those of the wanted range, by their place in the block. */
+/** The stored bytes of each line without its newline; only lines of the wanted range, numbered by their position in the block. */
 function eventLines(block: LogBlock, wanted: IndexRange | undefined): Uint8Array[] {
   const lines: Uint8Array[] = [];
   let start = 0;
@@ -134,7 +134,7 @@ export class AuditReader {
     this.#rows = rows;
   }
 
-  /** Where a search begins and ends by its instants. */
+  /** The range of indexes that can contain events between `sinceAt` and `untilAt`. */
   bounds(access: Lookup, filter: EventFilter): { readonly floor: number; readonly ceiling: number } {
     const { sinceAt, untilAt } = filter;
     return {
@@ -144,8 +144,8 @@ export class AuditReader {
   }
 
   /**
-   * INVARIANT: a clock that jumped ahead and was put right hides no event (test/audit/audit-reader.test.ts): where the log steps over
-   * `untilMs` and the slack at once, what comes later may be older again, and all of it is looked at.
+   * INVARIANT: a clock that jumped ahead and was corrected hides no event (test/audit/audit-reader.test.ts): where two blocks are further
+   * apart than `untilMs` and the slack, later blocks may have earlier times, so the search starts at the newest.
    */
   #ceilingOf(access: Lookup, untilMs: number): number {
     const index = this.#indexAt(access, untilMs + LIMITS.auditClockSlackMs);
@@ -153,12 +153,12 @@ export class AuditReader {
     return before !== undefined && before.last_at < untilMs ? Number.MAX_SAFE_INTEGER : index;
   }
 
-  /** When the newest block was written; undefined in an empty log. */
+  /** The time of the newest block; undefined in an empty log. */
   newestAt(access: Lookup): number | undefined {
     return this.#rows.newestBlock(access)?.last_at;
   }
 
-  /** One turn of a search, newest first, down to `floor`. Bounded, whatever the filter: see LIMITS.auditSlice... */
+  /** One turn of a search, newest first, down to `floor`. Its work is bounded for every filter: see LIMITS.auditSlice... */
   search(
     access: Lookup,
     filter: EventFilter,
@@ -188,7 +188,7 @@ export class AuditReader {
     return { events, nextBefore: above(reached, floor), looked: Math.max(0, top - reached) };
   }
 
-  /** One turn of following the log: oldest first from `fromIndex`. `nextFrom` is where the next turn goes on, `atEnd` whether it need not. */
+  /** One turn of following the log: oldest first from `fromIndex`. The next turn starts at `nextFrom`; `atEnd`: no more events now. */
   follow(
     access: Lookup,
     filter: EventFilter,
@@ -212,7 +212,7 @@ export class AuditReader {
         if (events.length === maxRows || parsed >= LIMITS.auditSliceEvents)
           return { events, nextFrom, atEnd: false, looked: nextFrom - fromIndex };
       }
-      nextFrom = Math.max(nextFrom, block.first_index + Math.max(1, block.events)); // a damaged count must not turn this in a circle
+      nextFrom = Math.max(nextFrom, block.first_index + Math.max(1, block.events)); // a damaged count must not make this loop endless
     }
     const atEnd = found.length === blocks.length && found.length < LIMITS.auditSliceBlocks;
     return { events, nextFrom, atEnd, looked: nextFrom - fromIndex };
@@ -223,7 +223,7 @@ export class AuditReader {
     return this.#rows.newestHead(access) ?? fail('not_found', 'no such checkpoint');
   }
 
-  /** Reads one slice of an export: the events of some blocks, their leaf hashes and the checkpoints that fall among them. */
+  /** Reads one slice of an export: the events of some blocks, their leaf hashes, and the checkpoints of sizes in that range. */
   exportSlice(
     access: Lookup,
     fromIndex: number,
@@ -240,7 +240,7 @@ export class AuditReader {
       events += texts.length;
       lines.push(...texts);
       if (block.leaves.byteLength > 0) lines.push(lineBytes({ kind: 'leaves', first: block.first_index, hashes: block.leaves }));
-      nextIndex = Math.max(nextIndex + 1, block.first_index + block.events); // a damaged count must not turn this in a circle
+      nextIndex = Math.max(nextIndex + 1, block.first_index + block.events); // a damaged count must not make this loop endless
     }
     const last = blocks.length === 0 ? toSize : nextIndex;
     for (const row of this.#rows.heads(access, fromIndex, last)) lines.push(lineBytes({ kind: 'checkpoint', note: row.note }));
@@ -252,7 +252,7 @@ export class AuditReader {
     return bytes === undefined ? Buffer.alloc(0) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** An index before which every block ended before `atMs`; found in some twenty steps, whatever the size of the log. */
+  /** An index before which every block ended before `atMs`; a binary search, about twenty steps in the largest logs. */
   #indexAt(access: Lookup, atMs: number): number {
     const newest = this.#rows.newestBlock(access);
     let low = 0;

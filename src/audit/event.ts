@@ -1,4 +1,4 @@
-// One line of the audit log: what it says and its exact bytes. It must never hold a value, a token, a header or free text of a
+// One line of the audit log: its fields and its exact bytes. It must never contain a value, a token, a header or free text of a
 // caller: every field below is an id, a grammar-checked name, a code or a number (allow-list, LK-16).
 import { toTimestamp } from '../base/clock.ts';
 
@@ -7,7 +7,7 @@ export type EventOutcome = 'success' | 'failure' | 'denied';
 export interface EventActor {
   readonly type: 'user' | 'workload' | 'system' | 'anonymous';
   readonly id: string;
-  /** Public id of the token or client secret that was shown. */
+  /** Public id of the presented token or client secret. */
   readonly token?: string;
 }
 
@@ -16,11 +16,11 @@ export interface EventTarget {
   readonly id?: string;
   readonly environment?: string;
   readonly name?: string;
-  /** In place of the name of what is not there: hexadecimal SHA-256 of it. Somebody may have typed a secret there. */
+  /** Hexadecimal SHA-256 of the name, in place of it when the object does not exist: the caller may have sent a secret as the name. */
   readonly name_sha256?: string;
 }
 
-/** The only further facts an event may state. */
+/** The only further facts that an event may contain. */
 export interface EventDetails {
   alert?: string;
   attempts?: number;
@@ -38,10 +38,10 @@ export interface EventDetails {
   permission?: string;
   purpose?: string;
   role?: string;
-  /** How far a clock jumped. */
+  /** By how much a clock jumped. */
   seconds?: number;
   run?: string;
-  /** Whose account it is changed: the connector's name of the field that tells. */
+  /** The account of the grant changed: the connector's name of the field that identifies the account. */
   account_changed?: string;
   scopes_extra?: number;
   scopes_missing?: number;
@@ -64,13 +64,13 @@ export interface EventInput {
   readonly reason: string;
   /** The server's own request id; unique. */
   readonly request: string;
-  /** What the client called its request; kept apart (AU-13). */
+  /** The client's own request id, in a separate field (AU-13). */
   readonly clientRequest?: string | undefined;
   /** Id of the sealed source row (address, user agent). */
   readonly source?: string | undefined;
   readonly target: EventTarget;
   readonly details?: EventDetails | undefined;
-  /** Which automation asked, as it named itself. */
+  /** The workflow, as the client named it. */
   readonly workflow?: string | undefined;
   readonly workflowRun?: string | undefined;
 }

@@ -1,20 +1,20 @@
-// The lines of an export that are not events: how each is written, and read back. docs/audit-format.md describes them for outsiders.
-// A line has one spelling: what is not exactly what would be written is malformed.
+// Writes and parses the lines of an export that are not events. docs/audit-format.md describes them for outsiders.
+// Each line has one canonical text; any other text is malformed.
 import { HASH_BYTES, RunningSha256 } from '../crypto/primitives.ts';
 
 const EXPORT_FORMAT = 'keyturn-audit-v1';
 
-/** Both ends belong to it. */
+/** Includes both ends. */
 export interface IndexRange {
   readonly from: number;
   readonly to: number;
 }
 
-/** The first line. `range` is there when only the events of a range were asked for; of the others only hashes are exported. */
+/** The first line. With `range`, the export contains the events of that range only, and the hashes of all others. */
 export interface HeaderLine {
   readonly kind: 'header';
   readonly origin: string;
-  /** Events of the log when the export began. */
+  /** Number of events in the log when the export began. */
   readonly size: number;
   readonly verifierKey: string;
   readonly range: IndexRange | undefined;
@@ -70,7 +70,7 @@ export function lineBytes(line: Exclude<ExportLine, EventLine>): Uint8Array {
   return encoder.encode(lineText(line));
 }
 
-/** An export as it is written: lines to bytes, counted and hashed for the statement that closes it. */
+/** Writes an export: encodes its lines, counts and hashes them for the closing statement. */
 export class ExportText {
   readonly #digest = new RunningSha256();
   #lines = 0;
@@ -91,14 +91,14 @@ export class ExportText {
     return text;
   }
 
-  /** The last line, with the note that `sign` makes of what was written; nothing may be taken after it. */
+  /** The last line, with the note that `sign` makes over the written bytes; call `take` no more after it. */
   close(sign: (written: { readonly events: number; readonly lines: number; readonly sha256: Uint8Array }) => string): Uint8Array {
     const note = sign({ events: this.#events, lines: this.#lines, sha256: this.#digest.digest() });
     return encoder.encode(`${lineText({ kind: 'end', note })}\n`);
   }
 }
 
-/** Undefined for anything that is no line of an export. */
+/** Undefined for a text that is not a line of an export. */
 export function parseLine(text: string): ExportLine | undefined {
   const value = parsedObject(text);
   if (value === undefined) return undefined;

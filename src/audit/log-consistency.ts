@@ -1,5 +1,5 @@
-// Whether the log in a database continues the one that a witnessed checkpoint speaks of (RFC 6962 section 2.1.2, from what is stored).
-// It must never take a stored frontier or leaf on trust: the witnessed root and the head decide.
+// Checks that the log in a database continues the log of a witnessed checkpoint (RFC 6962 section 2.1.2, from stored leaves).
+// It must never trust a stored frontier or leaf: the witnessed root and the authenticated head decide.
 import { fail } from '../base/errors.ts';
 import type { LogHead } from '../cell/anchor.ts';
 import type { LogRows } from '../cell/log-rows.ts';
@@ -9,8 +9,8 @@ import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
 const BLOCKS_AT_ONCE = 500;
 
 /**
- * From the tree of the first `size` leaves, whose root is known from outside, to the tree of the head.
- * @throws rolled_back when the head's tree does not begin with that tree
+ * `size` and `root` are those of a checkpoint from outside the database.
+ * @throws rolled_back when the first `size` leaves of the log do not have that root, or further leaves do not lead to the head
  */
 export function refuseOtherLog(rows: LogRows, head: LogHead, size: number, root: Uint8Array): void {
   const present = Frontier.fromBytes(head.frontier);
@@ -25,7 +25,7 @@ export function refuseOtherLog(rows: LogRows, head: LogHead, size: number, root:
   if (!equalBytes(frontier.toBytes(), head.frontier)) behind(head.size, size);
 }
 
-/** As it was kept beside the signed head of that size; undefined when it was not, or is not the one. */
+/** The frontier stored beside the signed head of that size; undefined when it is missing or does not have that root. */
 function frontierAt(rows: LogRows, size: number, root: Uint8Array): Frontier | undefined {
   const stored = rows.frontierAt(size);
   if (stored === undefined) return undefined;
@@ -37,7 +37,7 @@ function frontierAt(rows: LogRows, size: number, root: Uint8Array): Frontier | u
   }
 }
 
-/** Appends stored leaves up to `toSize`, or as far as they go without a gap. */
+/** Appends stored leaves up to `toSize` or the first gap. */
 function append(rows: LogRows, frontier: Frontier, toSize: number, before: number): void {
   while (frontier.size < toSize) {
     const blocks = rows.leavesFrom(frontier.size, before, BLOCKS_AT_ONCE);
@@ -56,7 +56,7 @@ function appendBlock(frontier: Frontier, firstIndex: number, leaves: Uint8Array,
 }
 
 function behind(size: number, witnessedSize: number): never {
-  fail('rolled_back', 'the database is older than its last witnessed checkpoint, or went another way since', {
+  fail('rolled_back', 'the database is older than its last witnessed checkpoint, or its log differs from it', {
     extra: { size, witnessed_size: witnessedSize },
   });
 }

@@ -1,5 +1,5 @@
-// Where requests came from: address and user agent are personal data, so they are sealed under the audit-PII key and an event
-// names only the row's id, which is a hash of the sealed bytes. It must never put an address into an event in clear.
+// The sources of requests: address and user agent are personal data, so they are sealed under the audit-PII key, and an event contains
+// only the row's id, which is a hash of the sealed bytes. It must never put an address into an event in clear.
 
 import { LRUCache } from 'lru-cache';
 import { growingTo } from '../base/growing-to.ts';
@@ -19,7 +19,7 @@ const encoder = new TextEncoder();
 export class AuditSources {
   readonly #keyring: Keyring;
   readonly #rows: SourceRows;
-  /** Since the last commit, in order. */
+  /** Added since the last commit, in order. */
   readonly #added: string[] = [];
   readonly #known = new LRUCache<string, string>(growingTo(5_000));
 
@@ -28,7 +28,7 @@ export class AuditSources {
     this.#rows = new SourceRows(rows);
   }
 
-  /** The id for this source; writes its sealed row the first time. */
+  /** The id of this source; inserts its sealed row if it is new. */
   idFor(source: RequestSource): string {
     const memo = `${source.address}\n${source.userAgent}`;
     const known = this.#known.get(memo);
@@ -45,7 +45,7 @@ export class AuditSources {
   }
 
   /**
-   * Undefined when the row is gone, is damaged or its key was destroyed: the event still stands without it.
+   * Undefined when the row is missing or damaged or its key was destroyed; the event stays valid without it.
    * SECURITY: the id is a hash of the sealed bytes, so the address of one event cannot be put under another.
    */
   find(sourceId: string): RequestSource | undefined {
@@ -60,7 +60,7 @@ export class AuditSources {
     }
   }
 
-  /** How many were written since the last commit; `undoTo` forgets those that came after. */
+  /** The number of rows inserted since the last commit; `undoTo` removes later ones from the cache. */
   mark(): number {
     return this.#added.length;
   }
@@ -73,7 +73,7 @@ export class AuditSources {
     this.#added.length = 0;
   }
 
-  /** After an undone batch or a key rotation nothing remembered may be trusted. */
+  /** Empties the cache: after a rollback or a key rotation its entries may be wrong. */
   forget(): void {
     this.#known.clear();
     this.#added.length = 0;

@@ -1,5 +1,6 @@
-// The offline verifier: given an export and, best, the verifier key and signed heads kept elsewhere, it says exactly which events a signed
-// head covers, what is not covered, and what was changed (docs/audit-format.md). It must never need the service, a secret or the network.
+// The offline verifier of an export: reports which events a signed head covers, which are not covered, and what was changed
+// (docs/audit-format.md). It proves most with a pinned verifier key and signed heads from elsewhere. It must never need the service, a
+// secret or the network.
 import { KeyturnError } from '../base/errors.ts';
 import { type Checkpoint, isExportSigned, verifyCheckpoint } from '../crypto/checkpoint.ts';
 import { Frontier, leafHash } from '../crypto/merkle.ts';
@@ -10,18 +11,18 @@ import { type ExportLine, type HeaderLine, type IndexRange, type LeavesLine, par
 export type { IndexRange };
 
 export type FindingKind =
-  | 'edited' // the event's bytes are not those that were logged
-  | 'edited_hash' // the event is the one that was logged, the hash stated beside it is not
+  | 'edited' // the event's bytes differ from the logged ones
+  | 'edited_hash' // the event is unchanged, but its hash in the export was changed
   | 'deleted' // events between two others are missing
   | 'duplicated'
   | 'reordered'
   | 'cut_tail' // the newest events are missing
-  | 'altered_lines' // every event is there, but lines around them were removed, added, moved or edited
-  | 'root_mismatch' // something before a signed head differs, and no leaf hash tells which
+  | 'altered_lines' // every event is present, but other lines were removed, added, moved or edited
+  | 'root_mismatch' // an event before a signed head differs, and no leaf hash shows which one
   | 'bad_signature'
   | 'malformed'
-  | 'rolled_back' // an older log than the one a checkpoint kept elsewhere speaks of
-  | 'wrong_log'; // another log's export, or another key
+  | 'rolled_back' // a checkpoint from outside covers more events than the log has
+  | 'wrong_log'; // the export is of another log, or has another key
 
 export interface Finding extends IndexRange {
   readonly kind: FindingKind;
@@ -30,16 +31,16 @@ export interface Finding extends IndexRange {
 
 export interface Unproven extends IndexRange {
   readonly why:
-    | 'missing' // not in this file
+    | 'missing' // not in this export
     | 'edited'
     | 'no_signed_head'
     | 'head_does_not_fit'
     | 'after_last_head' // present, newer than the newest signed head that fits
-    | 'unknown_hashes'; // a signed head speaks of them, but neither events nor hashes before them are complete
+    | 'unknown_hashes'; // events and hashes before them are incomplete, so no tree can be computed up to them
 }
 
 export interface CoveringHead {
-  /** It covers the events 0 to `size` - 1. */
+  /** The head covers the events 0 to `size` - 1. */
   readonly size: number;
   /** Milliseconds since 1970-01-01T00:00:00Z. */
   readonly atMs: number;
@@ -49,20 +50,20 @@ export interface CoveringHead {
 }
 
 export interface VerifyResult {
-  /** The verdict is `whole`, or `range` where a range was asked for. */
+  /** True for the verdicts `whole` and `range`. */
   readonly ok: boolean;
   /**
-   * `whole`: one signed head covers every event, and these are exactly the lines that were exported. `range`: every event of the range
-   * asked for is covered. `incomplete`: nothing contradicts, but something is not proven. `altered`: see the findings.
+   * `whole`: one signed head covers every event, and no line differs from the exported ones. `range`: every event of the requested range
+   * is covered. `incomplete`: no contradiction, but not everything is proven. `altered`: see the findings.
    */
   readonly verdict: 'whole' | 'range' | 'incomplete' | 'altered';
   readonly origin: string;
-  /** `export`: nobody gave a key, so the export's own was believed; who can make a log can make a key. */
+  /** `export`: no key was given, so the key in the export was used, which proves less: a forger of the log can make a key as well. */
   readonly key: 'pinned' | 'export';
   readonly events: number;
-  /** Signed heads that were read, of the export and from outside. */
+  /** Signed heads with a good signature, in the export and from outside. */
   readonly checkpoints: number;
-  /** The newest signed head that fits these events. */
+  /** The newest signed head whose root these events give. */
   readonly head: CoveringHead | undefined;
   readonly covered: readonly IndexRange[];
   readonly unproven: readonly Unproven[];
@@ -74,11 +75,11 @@ export interface VerifyResult {
 }
 
 export interface VerifyOptions {
-  /** The verifier key noted when the log was young; without it the export's own is believed, which proves less. */
+  /** The verifier key, noted when the log was new; without it the key in the export is used, which proves less. */
   readonly verifierKey?: string | undefined;
-  /** Signed heads kept outside (a witness file). */
+  /** Signed heads from outside the export (a witness file). */
   readonly checkpoints?: readonly string[] | undefined;
-  /** Only these events are wanted: others may be missing, as long as their hashes are there. */
+  /** Verify these events only: others may be missing as long as their hashes are present. */
   readonly range?: IndexRange | undefined;
 }
 
@@ -88,7 +89,7 @@ interface Head {
 }
 
 interface FittingHead extends Head {
-  /** `events`: the events themselves give its root. `hashes`: only the stated hashes do. */
+  /** `events`: the events give its root. `hashes`: only the stated hashes do. */
   readonly by: 'events' | 'hashes';
 }
 
@@ -98,14 +99,14 @@ const NEWLINE = Uint8Array.of(0x0a);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Reads an export line by line; the lines are described in export-lines.ts and docs/audit-format.md. */
+/** Verifies an export line by line; export-lines.ts and docs/audit-format.md describe the lines. */
 export class ExportVerifier {
   readonly #options: VerifyOptions;
   readonly #findings: Finding[] = [];
   readonly #digest = new RunningSha256();
   readonly #notes: string[] = [];
   readonly #heads: Head[] = [];
-  /** Leaf hashes by index: of the events themselves, and as stated beside them. */
+  /** Leaf hashes by index: computed from the events, and stated in the export. */
   readonly #events = new Map<number, Uint8Array>();
   readonly #stated = new Map<number, Uint8Array>();
   readonly #order: number[] = [];
@@ -119,20 +120,20 @@ export class ExportVerifier {
     this.#options = options;
   }
 
-  /** Takes the next line, without its newline: as bytes best, for text was decoded already. One empty line may stand at the end. */
+  /** Takes the next line without its newline, preferably as bytes: decoding can change them. One empty line is allowed at the end. */
   push(line: string | Uint8Array): void {
     if (line.length === 0 && !this.#sawBlank) {
       this.#sawBlank = true;
       return;
     }
     if (this.#closed !== undefined) {
-      this.#malformed('a line stands after the closing line');
+      this.#malformed('the export has a line after the closing line');
       return;
     }
-    if (this.#sawBlank) this.#malformed('an empty line stands between others');
+    if (this.#sawBlank) this.#malformed('the export has an empty line between other lines');
     const bytes = typeof line === 'string' ? encoder.encode(line) : line;
     const parsed = parsedLine(line);
-    if (parsed === undefined) this.#malformed(`the line after event ${this.#order.at(-1) ?? 'none'} is none of an export`);
+    if (parsed === undefined) this.#malformed(`the line after event ${this.#order.at(-1) ?? 'none'} is not a line of an export`);
     else this.#take(parsed, bytes);
     if (this.#closed !== undefined) return;
     this.#lines += 1;
@@ -170,7 +171,9 @@ export class ExportVerifier {
 
   #take(line: ExportLine, bytes: Uint8Array): void {
     if ((this.#header === undefined) !== (line.kind === 'header')) {
-      this.#malformed(line.kind === 'header' ? 'there is a second header line' : 'a line stands before the header');
+      this.#malformed(
+        line.kind === 'header' ? 'the export has a second header line' : 'the export has a line before its header line',
+      );
     }
     if (line.kind === 'header') this.#header ??= line;
     else if (line.kind === 'leaves') this.#state(line);
@@ -194,11 +197,11 @@ export class ExportVerifier {
     const { verifierKey, checkpoints = [] } = this.#options;
     const named = this.#header?.verifierKey;
     if (verifierKey !== undefined && named !== undefined && verifierKey !== named) {
-      this.#find('wrong_log', 0, 0, 'the export names another verifier key than the one given');
+      this.#find('wrong_log', 0, 0, 'the verifier key in the export is not the given verifier key');
     }
     const key = verifierKey ?? named ?? '';
     if (this.#header !== undefined && key.split('+')[0] !== this.#header.origin) {
-      this.#find('wrong_log', 0, 0, 'the verifier key is that of another log than the export says it is of');
+      this.#find('wrong_log', 0, 0, 'the verifier key belongs to another log than the origin in the header line');
     }
     for (const note of this.#notes) this.#readHead(key, note, 'export');
     for (const note of checkpoints) this.#readHead(key, note, 'outside');
@@ -209,14 +212,14 @@ export class ExportVerifier {
       this.#heads.push({ checkpoint: verifyCheckpoint(key, note), from });
     } catch (error) {
       const evidence = error instanceof KeyturnError ? (error.evidence ?? error.message) : 'unreadable';
-      const where = from === 'export' ? 'in the export' : 'kept outside';
+      const where = from === 'export' ? 'in the export' : 'from outside';
       this.#find('bad_signature', 0, 0, `a checkpoint ${where} is not signed by this log's key (${evidence})`);
     }
   }
 
-  // ---- what is missing, doubled or out of place
+  // ---- missing, duplicated and reordered events
 
-  /** The range that is asked of this export. */
+  /** The range that this export must contain. */
   get #scope(): IndexRange {
     return this.#options.range ?? this.#header?.range ?? EVERYTHING;
   }
@@ -229,8 +232,8 @@ export class ExportVerifier {
     const seen = new Set<number>();
     let highest = -1;
     for (const index of this.#order) {
-      if (seen.has(index)) this.#find('duplicated', index, index, `event ${index} stands there more than once`);
-      else if (index < highest) this.#find('reordered', index, index, `event ${index} stands after event ${highest}`);
+      if (seen.has(index)) this.#find('duplicated', index, index, `event ${index} is present more than once`);
+      else if (index < highest) this.#find('reordered', index, index, `event ${index} comes after event ${highest}`);
       seen.add(index);
       highest = Math.max(highest, index);
     }
@@ -257,7 +260,7 @@ export class ExportVerifier {
     const outside = sizes('outside');
     const end = this.#end;
     if (outside > promised) {
-      const what = `a signed head speaks of ${outside} events, this log ends at ${end}: events ${end}..${outside - 1} were cut off`;
+      const what = `a signed head covers ${outside} events, but the export ends before event ${end}: events ${end}..${outside - 1} were cut off`;
       this.#find('rolled_back', end, outside - 1, what);
       return;
     }
@@ -269,8 +272,8 @@ export class ExportVerifier {
   // ---- hashes
 
   /**
-   * The heads whose root these events, or the stated hashes, give; and how far the tree could be built. Where the export has only the hash
-   * of an event, or only the event, that one serves both trees.
+   * The heads whose root the events or the stated hashes give, and the size up to which the tree could be computed. Where the export has
+   * only the hash of an event, or only the event, both trees use that one.
    */
   #fittingHeads(): { fitting: FittingHead[]; reach: number } {
     const sizes = new Set(this.#heads.map((head) => head.checkpoint.size));
@@ -308,12 +311,12 @@ export class ExportVerifier {
   #mismatch({ checkpoint: { size }, from: source }: Head, fitting: readonly FittingHead[]): void {
     const from = fitting.reduce((top, head) => (head.checkpoint.size < size ? Math.max(top, head.checkpoint.size) : top), 0);
     const to = Math.max(from, size - 1);
-    const where = source === 'export' ? '' : ' kept outside';
+    const where = source === 'export' ? '' : ' from outside';
     this.#find(
       'root_mismatch',
       from,
       to,
-      `the signed head${where} over ${size} events does not fit: something in ${from}..${to} was changed`,
+      `the signed head${where} over ${size} events has another root: at least one of the events ${from}..${to} was changed`,
     );
   }
 
@@ -322,15 +325,15 @@ export class ExportVerifier {
     for (const [index, stated] of this.#stated) {
       const event = this.#events.get(index);
       if (event === undefined || equalBytes(event, stated)) continue;
-      if (index >= proven) this.#find('edited', index, index, `event ${index} is not what was logged`);
+      if (index >= proven) this.#find('edited', index, index, `event ${index} differs from the logged event`);
       else
-        this.#find('edited_hash', index, index, `the hash stated beside event ${index} is not that of the event, which is right`);
+        this.#find('edited_hash', index, index, `the hash in the export of event ${index} was changed; the event is unchanged`);
     }
   }
 
-  // ---- what it comes to
+  // ---- verdict
 
-  /** Every index the export should hold, in runs: covered by the head, or why not. */
+  /** Every index that the export should contain, in runs: covered by the head, or the reason why not. */
   #coverage(best: FittingHead | undefined, reach: number): { covered: IndexRange[]; unproven: Unproven[] } {
     const runs: Run[] = [];
     let next = 0;
@@ -357,7 +360,7 @@ export class ExportVerifier {
     return this.#heads.some((head) => head.checkpoint.size > index) ? 'head_does_not_fit' : 'after_last_head';
   }
 
-  /** Events of the log as far as anything tells. */
+  /** The largest number of events that header, hashes or heads state. */
   #promised(): number {
     return this.#heads.reduce(
       (top, head) => Math.max(top, head.checkpoint.size),
@@ -373,10 +376,10 @@ export class ExportVerifier {
     try {
       if (isExportSigned(this.#options.verifierKey ?? header.verifierKey, note, statement)) return 'signed';
     } catch {
-      // A verifier key that is none: told by the heads already.
+      // The verifier key does not parse: reading the heads has reported that already.
     }
     if (this.#findings.length === 0 && this.#options.range === undefined) {
-      const what = 'lines of the export were removed, added, moved or edited since it was signed, though no event was';
+      const what = 'lines other than events were removed, added, moved or edited after the export was signed';
       this.#find('altered_lines', 0, Math.max(0, this.#end - 1), what);
     }
     return 'does_not_fit';
@@ -392,7 +395,7 @@ export class ExportVerifier {
     if (range !== undefined) return covered.some(({ from, to }) => from <= range.from && range.to <= to) ? 'range' : 'incomplete';
     const header = this.#header;
     if (header === undefined || header.range !== undefined || closing !== 'signed') return 'incomplete';
-    // INVARIANT: "whole" takes one head over everything that is there (test/audit/tampered-exports.test.ts).
+    // INVARIANT: `whole` needs one head that covers every event (test/audit/tampered-exports.test.ts).
     const [run, ...others] = covered;
     const isAll = run?.from === 0 && run.to === header.size - 1 && others.length === 0 && this.#order.length === header.size;
     return isAll && best?.checkpoint.size === header.size ? 'whole' : 'incomplete';

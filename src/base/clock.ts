@@ -1,4 +1,4 @@
-// Time and chance are passed in, so a test can run a year in a second and repeat a failure by its seed (D11).
+// Clock and random source are passed in, so a test can run a year in a second and repeat a failure by its seed (D11).
 import { LIMITS } from './limits.ts';
 
 export interface Clock {
@@ -7,36 +7,37 @@ export interface Clock {
 }
 
 /**
- * The time that a cell goes by, at its latest and at its earliest (decision 0012). `now()` decides what is valid and what is due; it goes
- * back when a clock that jumped ahead is put right before it was proven. What ends for good goes by `provenAt()`.
+ * The time of a cell, with an upper and a lower bound (decision 0012). `now()` decides what is valid and what is due; it goes back when
+ * a clock that jumped ahead is corrected before its time was proven. Irreversible changes use `provenAt()`.
  */
 export interface InstallationClock extends Clock {
-  /** The earliest that it can be: a committed time and what the process ran since, or a clock that went steadily. Never goes back. */
+  /** The lower bound: a committed time plus the running time since, or the time of a clock without jumps. Never goes back. */
   provenAt(): number;
-  /** A cell committed this time: nothing that expired by then lives again. */
+  /** Reports a time that a cell committed: whatever had expired by then stays expired. */
   atLeast(committedMs: number): void;
-  /** Whether what cannot be undone (destroying, purging) may be done on the word of this clock now. */
+  /** Whether irreversible work (destroying, purging) may rely on this clock now. */
   isSteady(): boolean;
-  /** From when on it may, as it looks now; 0 when it may. */
+  /** The expected instant from which it may; 0 when it already may. */
   steadyFrom(): number;
 }
 
-/** An instant that this clock cannot have written: it was ahead, or it has been put back since. */
+/** Whether an instant is later than this clock can have written it: the clock was ahead then or was set back since. */
 export function isFromTheFuture(atMs: number, nowMs: number): boolean {
   return atMs > nowMs + LIMITS.clockSkewMs;
 }
 
 /**
- * Whether what was issued for a time is valid now.
- * SECURITY: what a clock issued that was ahead would else live longer by as much, once it is put right (test/vault/clock.test.ts).
+ * Whether an object with a lifetime, such as a token, is valid now.
+ * SECURITY: without the check of `issuedAtMs`, a token issued by a clock that was ahead lives longer by that difference once the clock is
+ * corrected (test/vault/clock.test.ts).
  */
 export function isInForce(issuedAtMs: number, expiresAtMs: number, nowMs: number): boolean {
   return expiresAtMs > nowMs && !isFromTheFuture(issuedAtMs, nowMs);
 }
 
-/** What a platform knows of time. */
+/** The clocks of a platform. */
 export interface MachineClock extends Clock {
-  /** Milliseconds this process has been running, from any beginning; not moved when somebody sets the clock. */
+  /** A monotonic clock: milliseconds this process has been running, from an arbitrary origin; setting the wall clock does not move it. */
   ran(): number;
 }
 

@@ -3,17 +3,17 @@
 
 /** Every error code; http/problems.ts maps each to one status, exhaustively. */
 export const ERROR_CODES = [
-  'invalid_request', // a field is missing, of the wrong type, out of range or unknown; `pointer` names it
+  'invalid_request', // a field is missing, has the wrong type, is out of range or is unknown; `pointer` names it
   'malformed_json',
   'payload_too_large',
   'unsupported_media_type',
-  'unauthenticated', // no, unknown, expired or revoked token: one answer for all
+  'unauthenticated', // the token is missing, unknown, expired or revoked: one answer for all four
   'insufficient_user_authentication', // RFC 9470: a fresh second factor is needed
-  'approval_required', // the consent of a second person is needed
+  'approval_required', // a second person must approve
   'forbidden', // the caller may know it exists, but may not do this
   'not_found',
   'method_not_allowed',
-  'conflict', // the thing exists already or is in a state that refuses this
+  'conflict', // the object exists already or its state does not allow this
   'version_conflict', // check-and-set failed (409)
   'precondition_failed', // If-Match / If-None-Match failed (412)
   'idempotency_mismatch', // the same Idempotency-Key with another body or by another caller
@@ -23,8 +23,8 @@ export const ERROR_CODES = [
   'rolled_back', // the database is older than its last witnessed checkpoint
   'needs_consent', // the grant is dead at the provider (424)
   'not_rotatable', // this credential has no connector that can do it
-  'provider_unavailable', // the provider did not answer usefully; try again
-  'provider_misconfigured', // client id, secret or URL is refused; the grant itself is not dead
+  'provider_unavailable', // no usable answer from the provider; try again
+  'provider_misconfigured', // the provider refuses the client id, secret or URL; the grant itself is alive
   'storage_full',
   'storage_unavailable',
   'key_destroyed',
@@ -70,7 +70,7 @@ export function fail(code: ErrorCode, detail: string, options?: ErrorOptions): n
   throw new KeyturnError(code, detail, options);
 }
 
-/** One missing-or-not-yours answer for every kind of thing (DESIGN D10). */
+/** The same answer for an object that does not exist and for one that the caller may not know of (DESIGN D10). @throws not_found */
 export function notFound(what: string): never {
   throw new KeyturnError('not_found', `no such ${what}`);
 }

@@ -1,22 +1,22 @@
-// Who may touch a file that holds a secret: one rule for every such file. It must never read a file itself.
+// Which permissions a file with a secret may have: one rule for every such file. It must never read a file itself.
 
-/** As fstat(2) tells it. */
+/** The fields of fstat(2) that the rule needs. */
 export interface FileAccess {
   readonly uid: number;
   readonly mode: number;
 }
 
 const ROOT_USER = 0;
-/** Write for the group; anything for everyone else. Read for the group is left: Kubernetes mounts secrets as root:fsGroup 0440. */
+/** Write for the group, any access for others. Read for the group is allowed: Kubernetes mounts secrets as root:fsGroup 0440. */
 const MUST_NOT_HAVE = 0o027;
 
-/** The rule in words, for every refusal. */
+/** The rule in words, for error messages. */
 export const SECRET_FILE_RULE =
-  'a file with a secret may be written by its owner alone and read by its owner and group: chmod 600 (0440 where Kubernetes mounts it)';
+  'only its owner may write a file with a secret, only its owner and group may read it: chmod 600 (0440 where Kubernetes mounts it)';
 
 /**
- * What is wrong with the access to a file that holds a secret, as the end of a sentence; undefined when nothing is.
- * `userId`: who runs this process; undefined on a platform without users, where nothing is judged. Root may use anybody's file.
+ * The fault in the permissions of a file with a secret, as the predicate of a sentence; undefined when there is none.
+ * `userId`: the user of this process; undefined on a platform without users, where no fault is reported. Root may use any user's file.
  */
 export function exposureOf(file: FileAccess, userId: number | undefined): string | undefined {
   if (userId === undefined) return undefined;

@@ -47,8 +47,8 @@ export function isName(text: string): text is Name {
 }
 
 /**
- * Names of credentials, kept as they are spelled: parts between single slashes. No two of one environment differ in upper and lower
- * case alone. `.`, `..` and empty parts are no parts, so a name is never another path.
+ * Names of credentials, stored as they are spelled: parts between single slashes. Two names in one environment must not differ in case
+ * alone. `.`, `..` and empty parts are refused, so a name is never another path.
  */
 export type CredentialName = string & { readonly __credentialName: true };
 export const CREDENTIAL_NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/;
@@ -59,11 +59,11 @@ export function isCredentialName(text: string): text is CredentialName {
   return text.length <= LIMITS.credentialNameMaxChars && CREDENTIAL_NAME_PATTERN.test(text);
 }
 
-/** As a workload's patterns are written: a credential name in which `*` stands for any run of characters, `/` included. */
+/** A pattern of a workload: a credential name in which `*` matches any run of characters, `/` included. */
 export const NAME_GLOB_PATTERN = /^(?=.{1,128}$)[A-Za-z0-9_*][A-Za-z0-9._*-]*(?:\/[A-Za-z0-9_*][A-Za-z0-9._*-]*)*$/;
-const NAME_GLOB_RULE = `a pattern is a credential name in which * stands for any run of characters; ${CREDENTIAL_NAME_RULE}`;
+const NAME_GLOB_RULE = `a pattern is a credential name in which * matches any run of characters; ${CREDENTIAL_NAME_RULE}`;
 
-/** The rule and which kind of character broke it; never the text itself. */
+/** The rule and the kind of character that broke it; never the text itself. */
 export function nameFault(text: string): string {
   return `${NAME_RULE}; got ${gotIn(text, 64, /[a-z0-9._-]/, 'a name that begins with another character')}`;
 }
@@ -92,5 +92,5 @@ function kindOf(char: string): string {
   if (char === '/') return 'a slash';
   if (/[A-Z]/.test(char)) return 'an upper-case letter';
   if (/\p{Cc}/u.test(char)) return 'a control character';
-  return /[^\x20-\x7e]/.test(char) ? 'a character outside ASCII' : 'a character that is none of these';
+  return /[^\x20-\x7e]/.test(char) ? 'a character outside ASCII' : 'a character that is not allowed';
 }

@@ -1,23 +1,24 @@
-// Instants and spans of time as people and programs write them: one parser for every field, filter and flag.
-// It must never guess: what is not one of the forms it names is undefined.
+// Parses instants and durations: one parser for every field, filter and flag.
+// It must never guess: a text in none of the listed forms gives undefined.
 import { toTimestamp } from './clock.ts';
 import { LIMITS } from './limits.ts';
 
-/** How an instant may be written, for messages. */
+/** The accepted forms of an instant, for error messages. */
 export const INSTANT_FORMS =
-  'an instant of RFC 3339 such as 2027-01-31T09:00:00Z or 2027-01-31T10:00:00.000+01:00, or a date such as 2027-01-31, which is 00:00 UTC';
-/** How a span of time may be written, for messages. */
-export const DURATION_FORMS = 'a time such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D';
+  'an RFC 3339 instant such as 2027-01-31T09:00:00Z or 2027-01-31T10:00:00.000+01:00, or a date such as 2027-01-31, which is 00:00 UTC';
+/** The accepted forms of a duration, for error messages. */
+export const DURATION_FORMS = 'a duration such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D';
 
 const INSTANT =
   /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
-/** 0000-01-01; Date.UTC would take the year 0 for 1900. */
+/** 0000-01-01; Date.UTC maps the year 0 to 1900. */
 const FIRST_MS = Date.parse('0000-01-01T00:00:00Z');
 const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /**
  * Milliseconds of an instant of RFC 3339 with any offset, `T`, `t` or a space, with or without seconds and fractions (cut to
- * milliseconds), or of a plain date, which is its first instant in UTC. A space before the offset is a `+` of an unencoded query. Undefined for everything else, and beyond the years 0 to 9999.
+ * milliseconds), or of a date, which means its first instant in UTC. A space before the offset is read as `+`: a query that was not
+ * encoded turns `+` into a space. Undefined for every other text and outside the years 0 to 9999.
  */
 export function parseInstant(text: string): number | undefined {
   const found = text.length > LIMITS.instantMaxChars ? null : INSTANT.exec(text);
@@ -42,7 +43,7 @@ export function isInstant(text: string): boolean {
   return parseInstant(text) !== undefined;
 }
 
-/** The same instant as this service writes it: UTC, milliseconds. What is no instant stays as it is. */
+/** The same instant in the form this service writes: UTC, milliseconds. A text that is not an instant is returned unchanged. */
 export function canonicalInstant(text: string): string {
   const atMs = parseInstant(text);
   return atMs === undefined ? text : toTimestamp(atMs);

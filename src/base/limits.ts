@@ -14,18 +14,18 @@ export const LIMITS = {
   urlMaxBytes: 4_096,
   headersTimeoutMs: 10 * SECOND,
   requestTimeoutMs: 30 * SECOND,
-  /** However many descriptors there are. */
+  /** Upper bound, however many descriptors the process may open. */
   connectionsMax: 10_000,
-  /** However few. */
+  /** Lower bound, however few descriptors the process may open. */
   connectionsMin: 16,
   connectionsPerSourceFraction: 0.75,
-  /** Kept free for cells and calls to providers, or a quarter of all if that is more. */
+  /** Descriptors kept free for cells and calls to providers; a quarter of all where that is more. */
   descriptorsFreeMin: 24,
   idempotencyKeepMs: DAY,
   instantMaxChars: 48,
   pageDefaultRows: 50,
   pageMaxRows: 500,
-  /** What one turn of a list looks at before others have theirs, and how many turns one request takes for a page that stays short. */
+  /** Rows that one turn of a list reads before other requests run, and turns that one request takes while its page is short. */
   listScanMaxRows: 500,
   listTurnsMax: 40,
 
@@ -69,7 +69,7 @@ export const LIMITS = {
   requestsPerSecondPerPrincipal: 50_000,
   failedAuthBurst: 300,
   failedAuthPerSecond: 50,
-  /** Refusals that become events of their own: of one source (a principal; an address), and of all together. The rest is counted. */
+  /** Refusals recorded as single events: per source (a principal or an address), and in total. Further refusals are only counted. */
   denialEventsBurst: 300,
   denialEventsPerSecond: 1,
   denialSourcesMaxCount: 10_000,
@@ -78,16 +78,16 @@ export const LIMITS = {
   denialSummaryEveryMs: MINUTE,
   batchMaxJobs: 512,
 
-  // reading what others wrote
-  /** Bounds how much one stop of the process may count. */
+  // reading foreign input
+  /** Running time is counted in timers of at most this length, so a suspended process loses at most one of them. */
   runningTickMaxMs: 1_000,
   providerScopeMaxChars: 4_096,
   sentAssertionTtlMaxSeconds: 300,
-  /** A provider whose clock is behind must not see an assertion from its future; taken off the lifetime, so that caps hold. */
+  /** Assertions are dated back, so that a provider with a slow clock accepts them; subtracted from the lifetime, so its maximum holds. */
   sentAssertionBackdateMaxSeconds: 30,
   providerEndpointMaxChars: 1_024,
   addressMaxChars: 64,
-  /** Chained operators a file may hold outside strings and comments; about five times what the longest one needs. */
+  /** Chained operators in one policy file outside strings and comments; about five times the number in the longest file. */
   policyOperatorsMaxCount: 128,
   progressPollMs: 300,
   connectTimeoutMaxMs: 10_000,
@@ -96,20 +96,20 @@ export const LIMITS = {
 
   // audit
   checkpointIntervalMs: SECOND,
-  /** Of one search. */
+  /** Events that one search reads at most. */
   auditScanMaxEvents: 50_000,
-  /** What one turn of a search or an export reads before others have theirs: about 5 ms of work. */
+  /** Blocks that one turn of a search or export reads before other requests run: about 5 ms of work. */
   auditSliceBlocks: 128,
   auditSliceEvents: 500,
   auditSliceBytes: 512 * 1024,
 
   /** How often descriptors are counted. */
   descriptorsCountEveryMs: 5 * SECOND,
-  /** An answer that its reader has not taken by then may be cut off to let somebody else in. */
+  /** A client that has not read its answer by then may be disconnected when connections run out. */
   slowReaderMs: 2 * SECOND,
-  /** A connection younger than this is about to say what it wants. */
+  /** When room is made, idle connections that became idle less than this ago are closed last: a request may be on the way. */
   freshConnectionMs: 250,
-  /** Trusted proxies in a row. */
+  /** Trusted proxies in one chain. */
   forwardedHopsMax: 64,
 
   // keys of clients
@@ -124,13 +124,13 @@ export const LIMITS = {
   schedulerStoppedMs: 15 * SECOND,
 
   // deleted rows
-  /** How long what was deleted may lie in a file, where nobody waits for it to be gone. */
+  /** How long deleted content may remain in a file when no request waits for its removal. */
   residueMaxMs: MINUTE,
 
   // anchored state
-  /** Of changes that the witness does not keep yet: past this the journal is cut, and continuity rests on the log's tree alone. */
+  /** Size of the journal of changes not yet witnessed: past this it is cut, and only the log's Merkle tree proves continuity. */
   anchorJournalMaxBytes: 32 * 1024 * 1024,
-  /** Damaged objects told one by one while a cell is open; past this the scrub has the list. */
+  /** Damaged objects reported one by one while a cell is open; further ones are in the result of the scrub. */
   damageToldMax: 1_000,
 
   // keys
@@ -139,19 +139,19 @@ export const LIMITS = {
   keyDestroyDelayMs: 7 * DAY,
 
   // reading the log
-  /** A clock set back by more than this hides events from `since` and `until`: blocks are found by halving, as if time only went forward. */
+  /** Searches with `since` and `until` tolerate a clock that was set back by up to this: blocks are found by binary search over time. */
   auditClockSlackMs: DAY,
-  /** How often `keyturn audit tail` asks. */
+  /** The polling interval of `keyturn audit tail`. */
   auditFollowMs: SECOND,
-  /** A page that looked at many events comes back short: so many such pages the command line asks for before a person has to. */
+  /** Short pages in a row that the command line follows by itself: a search that read many events returns a page that is not full. */
   auditShortPagesMax: 200,
-  /** Secrets shorter than this are not looked for in messages: they would hide parts of ordinary words. */
+  /** Secrets shorter than this are not removed from messages: they would match parts of ordinary words. */
   heldSecretMinChars: 8,
 
   // anchored state
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,
-  /** What a scrub tells in words of each table; the rest is counted. */
+  /** Findings per table that a scrub describes; further ones are only counted. */
   scrubFindingsMax: 10,
   /** Rows of a table, and blocks of the log, that a scrub in service checks before it lets others run: about a millisecond. */
   scrubSliceRows: 100,
@@ -167,9 +167,9 @@ export const LIMITS = {
   scrubRestFactor: 50,
 
   // time
-  /** A clock that differs more than this from the time the process was running has jumped. */
+  /** A clock whose advance differs from the running time of the process by more than this has jumped. */
   clockJumpMaxMs: 10 * MINUTE,
-  /** How long a clock must go steadily, since the start or since a jump, before anything is destroyed on its word. */
+  /** How long a clock must run without a jump, since the start or since the last jump, before anything is destroyed by it. */
   clockSteadyMs: HOUR,
 
   // refresh
@@ -177,57 +177,57 @@ export const LIMITS = {
   providerAnswerMaxBytes: 256 * 1024,
   leaseMs: 45 * SECOND,
   leaseHeartbeatMs: 10 * SECOND,
-  /** What exists nowhere else is stored again and again while the disk is full. */
+  /** Attempts to store a provider's answer that exists nowhere else, while the disk is full. */
   storeTriesMax: 600,
   storePauseMs: SECOND,
-  /** Revocations, and questions about grants, at once. */
+  /** Concurrent revocations and introspections. */
   providerCallsAtOnce: 8,
   refreshMarginMinMs: 5 * MINUTE,
   refreshMarginFraction: 0.1,
   refreshMarginMaxFraction: 0.5,
   refreshDefaultTtlMs: HOUR,
-  /** A token that lives shorter from the day it is handed out is of no use to anybody. */
+  /** A token with a shorter life than this when it is issued is treated as unusable. */
   usefulLifetimeMinMs: SECOND,
   refreshCoolDownMs: 30 * SECOND,
   refreshBackoffBaseMs: 5 * SECOND,
   refreshBackoffMaxMs: HOUR,
-  /** Of one refresh in one go: the send, one more at once where its answer was lost, and one where a stop had cost it the lease. */
+  /** Sends of one refresh without a pause: the first, one more when its answer was lost, one more when a stop ended its lease. */
   refreshTriesMax: 3,
-  /** When to come again while a refresh is under way, or to a process that ends. */
+  /** Retry-After while a refresh is under way or the process is stopping. */
   refreshUnderWayAgainMs: 2 * SECOND,
   stoppingAgainMs: 5 * SECOND,
-  /** After a refusal that is not of the grant, such as of the client's secret. */
+  /** After a refusal that is not about the grant, for example of the client secret. */
   refreshRefusedBackoffBaseMs: MINUTE,
-  /** The shortest wait where the token that is left ends sooner. */
+  /** The shortest wait before the next attempt, used when the access token in hand ends soon. */
   refreshWaitMinMs: SECOND,
-  /** So long after a failure a reader without a live token has it tried again; doubles up to the bound with each failure. */
+  /** After a failure, a read without a live token triggers the next attempt no earlier than this; doubles with each failure up to a bound. */
   readerRetryMs: 5 * SECOND,
   readerRetryMaxMs: 10 * SECOND,
   readerRetryRefusedMaxMs: 5 * MINUTE,
-  /** A grant refused in unknown words for longer than its token lived, at most so long, is a matter for a person. */
+  /** A grant refused with an unknown error for as long as its token lived, at most this long, becomes needs_consent. */
   refusedTooLongMaxMs: DAY,
-  /** The longest a provider may have us wait; an instant further away was written by a clock that went astray. */
+  /** The longest wait that a provider may ask for; a later instant comes from a wrong clock. */
   refreshWaitMaxMs: DAY,
   accountValueMaxChars: 512,
-  /** Hosts as one event tells them. */
+  /** Length of the list of hosts in one event. */
   hostsTextMaxChars: 500,
-  /** Where a provider's own figure is unknown. */
+  /** For a provider whose own limit is unknown. */
   providerRequestsPerSecond: 200,
   breakerFailures: 8,
   breakerOpenMs: 30 * SECOND,
   breakerOpenMaxMs: 10 * MINUTE,
-  /** A reader who waits for a token finds out so often whether the provider is back. */
+  /** How often reads that wait for a token test whether the provider answers again. */
   breakerProbeMs: 5 * SECOND,
-  /** No access token is handed out for longer with a count of seconds; a longer one is meant as "no end". */
+  /** The longest believable `expires_in`; a larger number means "does not expire". */
   tokenLifeMaxSeconds: 366 * 86_400,
-  /** An instant is believed, but for no longer than this; one past the year 9999 is none. */
+  /** An expiry given as an instant is capped at this from now; one past the year 9999 is ignored. */
   tokenEndMaxMs: 3_650 * DAY,
   lastInstantMs: 253_402_300_799_999,
-  /** From here on, and in whole minutes, a life is a count of milliseconds: nobody means 3 days, 11 hours and 20 minutes. */
+  /** An `expires_in` from here on that is a whole number of minutes in milliseconds is read as milliseconds: nobody means 3 d 11 h 20 min. */
   tokenLifeInMillisecondsFrom: 300_000,
-  /** Up to here a whole number of days is believed as seconds (30, 60, 90 days). */
+  /** A whole number of days up to this is read as seconds (30, 60, 90 days). */
   tokenLifeWholeDaysMax: 100,
-  /** What is kept of a provider's words, and how much of its text is read for it. */
+  /** Characters kept of a provider's error text, and bytes of its answer read for it. */
   excerptMaxChars: 400,
   excerptReadMaxChars: 8_192,
   errorWordsMaxCount: 8,
@@ -244,7 +244,7 @@ export const LIMITS = {
   connectLinkTtlMinMs: 5 * MINUTE,
   connectLinkTtlMaxMs: 7 * DAY,
   connectAttemptTtlMs: 15 * MINUTE,
-  /** Begun by one link: each leaves an event. */
+  /** Consent attempts that one link may start: each leaves an event. */
   connectAttemptsMaxCount: 50,
   connectionsOpenMaxCount: 16,
   scopesMaxCount: 200,

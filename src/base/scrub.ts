@@ -1,24 +1,24 @@
-// Makes foreign text fit to keep: an excerpt of plain words in which no part of a known secret stands, in whatever form it was sent back.
-// It must never let through what is not a plain word or a small number, nor anything that contains a piece of a secret.
+// Makes an excerpt of a provider's text that is safe to store: plain words only, without any part of a known secret in any encoding.
+// It must never keep what is not a plain word or a small number, nor anything that contains a piece of a secret.
 
 import { LIMITS } from './limits.ts';
 
 const GAP = '…';
-/** So many letters and digits of a secret in a row give it away; a shorter secret counts whole. */
+/** A run of this many letters and digits of a secret counts as a leak; a shorter secret counts as a whole. */
 const PIECE_CHARS = 8;
-/** A shorter secret cannot be told from ordinary letters. */
+/** A shorter secret would match ordinary words. */
 const TELLING_CHARS = 3;
 
 /**
  * A lower-case, upper-case, capitalised or camelCase word, or several joined by `_`, `-`, `.`, `/` or an apostrophe; a number of at most
- * six digits; an upper-case code such as AADSTS700082. Tokens, encodings (base64, hex, percent, JSON escapes) and addresses are none.
+ * six digits; an upper-case code such as AADSTS700082. Tokens, encodings (base64, hex, percent, JSON escapes) and addresses do not match.
  */
 const LETTERS = '(?:[a-z]{1,24}|[A-Z]{1,24}|[A-Z]?[a-z]{2,16}(?:[A-Z][a-z]{2,16}){0,3})';
 const PLAIN = new RegExp(`^(?:${LETTERS}(?:[_\\-./'’]${LETTERS}){0,7}|[0-9]{1,6}|[A-Z]{2,10}[-_]?[0-9]{1,6})$`);
 
 /**
- * The plain words of `text`, at most `maxChars`; `…` stands where something was left out.
- * @param secrets every secret of the call; found also in another case, reversed, in base64, base64url, hex, escaped or split by other signs
+ * The plain words of `text`, at most `maxChars`; `…` replaces what was left out.
+ * @param secrets every secret of the call; also removed in another case, reversed, in base64, base64url, hex, escaped or split by punctuation
  */
 export function excerptOf(text: string, secrets: Iterable<string>, maxChars: number): string {
   const visible = text.slice(0, LIMITS.excerptReadMaxChars).replaceAll(/<(script|style)\b[\s\S]*?<\/\1\s*>|<[^>]{0,500}>/gi, ' ');
@@ -35,13 +35,13 @@ export function excerptOf(text: string, secrets: Iterable<string>, maxChars: num
   return excerpt;
 }
 
-/** The words of a list that are plain and no part of a secret, each once. */
+/** The plain words of a list that are not part of a secret, each once. */
 export function plainWords(words: Iterable<string>, secrets: readonly string[], maxCount: number): string[] {
   const plain = [...new Set(words)].filter((word) => word.length <= 64 && PLAIN.test(word));
   return plain.filter((word) => withoutSecrets([word], secrets)[0] !== GAP).slice(0, maxCount);
 }
 
-/** INVARIANT: letters and digits alone are compared, across the borders of words (test/base/scrub.test.ts). */
+/** INVARIANT: only letters and digits are compared, across word boundaries (test/base/scrub.test.ts). */
 function withoutSecrets(words: readonly string[], secrets: Iterable<string>): string[] {
   const owners: number[] = [];
   let letters = '';
@@ -80,7 +80,7 @@ function needlesOf(secret: string): Set<string> {
 function formsOf(secret: string): string[] {
   const bytes = new TextEncoder().encode(secret);
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  // The same bytes read otherwise in base64 after one or two others; the first and last signs depend on the neighbours.
+  // The base64 of the same bytes depends on their offset modulo 3; the first and last characters depend on the neighbouring bytes.
   const encoded = [0, 1, 2].map((before) =>
     base64(Uint8Array.from([...new Uint8Array(before), ...bytes])).slice(before === 0 ? 0 : 4),
   );

@@ -17,7 +17,7 @@ export class SecretValue {
     return new SecretValue(own);
   }
 
-  /** Takes `bytes` over without a copy: the caller must not use them again. */
+  /** Takes ownership of `bytes` without a copy: the caller must not use them again. */
   static adopt(bytes: Uint8Array): SecretValue {
     return new SecretValue(bytes);
   }
@@ -30,7 +30,7 @@ export class SecretValue {
     return this.#bytes.byteLength;
   }
 
-  /** Hands the live bytes to `use` and returns what it returns; `use` must not keep them. */
+  /** Passes the live bytes to `use` and returns its result; `use` must not keep them. */
   reveal<T>(use: (bytes: Uint8Array) => T): T {
     return use(this.#bytes);
   }

@@ -1,44 +1,44 @@
-// The time of an installation: the machine's clock, never behind a time that was proven, and watched for jumps (decision 0012).
-// It must never let what had expired by a proven time live again, nor let a clock that jumped prove itself in less than an hour.
+// The time of an installation: the machine's clock, never behind a proven time, and checked for jumps (decision 0012).
+// It must never make valid again what had expired by a proven time, nor take the time of a clock that jumped as proven in less than an hour.
 import type { InstallationClock, MachineClock } from './clock.ts';
 import { LIMITS } from './limits.ts';
 
 export interface ClockAnomaly {
-  /** `ahead`: further than the process was running. `back`: as much less, and not before a proven time. `behind`: before a proven time. */
+  /** `ahead`: advanced by more than the running time. `back`: by less, but not behind a proven time. `behind`: behind a proven time. */
   readonly kind: 'ahead' | 'back' | 'behind';
   readonly byMs: number;
 }
 
-/** What an operator is told of the clock. */
+/** The state of the clock, for operators. */
 export interface ClockState {
   /**
-   * `steady`: nothing is held back. `starting`: the process has not been running for long enough. `jump_waiting`: it jumped ahead and is
-   * not proven yet. `behind`: it shows less than a proven time; only `--accept-clock` or the right time ends that.
+   * `steady`: irreversible work is allowed. `starting`: the process has not been running for long enough. `jump_waiting`: the clock jumped
+   * ahead and its time is not proven yet. `behind`: the clock is behind a proven time, until it is corrected or `--accept-clock` is given.
    */
   readonly state: 'steady' | 'starting' | 'jump_waiting' | 'behind';
   /** How far the machine's clock is from the proven time: positive when it is ahead. */
   readonly aheadMs: number;
-  /** Until it is steady, if nothing happens; undefined where time alone does not help. */
+  /** Time until the clock is steady if it does not jump again; undefined when it will not become steady by itself. */
   readonly steadyInMs: number | undefined;
 }
 
 export class SteadyClock implements InstallationClock {
   readonly #machine: MachineClock;
   readonly #steadyMs: number;
-  readonly #untold: ClockAnomaly[] = [];
+  readonly #unreported: ClockAnomaly[] = [];
   #tell: ((anomaly: ClockAnomaly) => void) | undefined;
   #wall: number;
   #ran: number;
-  /** The earliest that it can be; nothing is known of it before a cell was opened. */
+  /** The lower bound of the time; unknown before the first cell is opened. */
   #proven = Number.NEGATIVE_INFINITY;
-  /** What the clock showed when the process began to run, as it was last taken for right. */
+  /** Wall time minus running time, at the last moment the clock was taken to be right: a jump is a change of this difference. */
   #origin: number;
   #originAtRan: number;
   #steadySinceRan: number;
   #hasJumped = false;
   #isBehind = false;
 
-  /** @param steadyMs how long it must go without a jump before it is believed; 0 where the platform keeps the time */
+  /** @param steadyMs how long the clock must run without a jump before its time is proven; 0 on a platform that guarantees its clock */
   constructor(machine: MachineClock, steadyMs: number = LIMITS.clockSteadyMs) {
     this.#machine = machine;
     this.#steadyMs = steadyMs;
@@ -51,7 +51,7 @@ export class SteadyClock implements InstallationClock {
 
   now(): number {
     this.#read();
-    // What a process has been running has fractions; an instant of ours is a whole number, and columns take no other.
+    // Running time has fractions; instants are whole numbers, and columns refuse others.
     return Math.floor(Math.max(this.#wall, this.#proven));
   }
 
@@ -84,10 +84,10 @@ export class SteadyClock implements InstallationClock {
     return { state: this.#hasJumped ? 'jump_waiting' : 'starting', aheadMs, steadyInMs };
   }
 
-  /** Told of every jump, those before this call included. */
+  /** Calls `tell` for every jump, including those before this call. */
   onAnomaly(tell: (anomaly: ClockAnomaly) => void): void {
     this.#tell = tell;
-    for (const anomaly of this.#untold.splice(0)) tell(anomaly);
+    for (const anomaly of this.#unreported.splice(0)) tell(anomaly);
   }
 
   #leftMs(): number {
@@ -102,9 +102,9 @@ export class SteadyClock implements InstallationClock {
     this.#ran = ran;
     const jumpedMs = wall - ran - this.#origin;
     if (Math.abs(jumpedMs) > LIMITS.clockJumpMaxMs) this.#jump(jumpedMs);
-    // Clocks drift: what is steady is compared with an hour ago, not with the start.
+    // Clocks drift: a steady clock is compared with its state an hour ago, not at the start.
     else if (ran - this.#originAtRan >= this.#steadyMs) this.#setOrigin();
-    // INVARIANT: a jump beyond the bound is committed only once it went steadily for so long (test/base/steady-clock.test.ts).
+    // INVARIANT: a jump beyond the bound is proven only after `steadyMs` without another (test/base/steady-clock.test.ts).
     if (this.#leftMs() === 0) this.#hasJumped = false;
     if (this.#leftMs() === 0 || (this.#agrees() && !this.#hasJumped)) this.#proven = Math.max(this.#proven, wall);
     this.#noteBehind();
@@ -127,18 +127,18 @@ export class SteadyClock implements InstallationClock {
       if (this.#wall >= this.#proven - LIMITS.clockJumpMaxMs) this.#report({ kind: 'back', byMs: -byMs });
       return;
     }
-    // A clock that was behind and is put right has not jumped ahead of anything.
+    // Correcting a clock that was behind is not a jump ahead.
     if (this.#isBehind && this.#agrees()) return;
     this.#hasJumped = true;
     this.#report({ kind: 'ahead', byMs });
   }
 
   #report(anomaly: ClockAnomaly): void {
-    if (this.#tell === undefined) this.#untold.push(anomaly);
+    if (this.#tell === undefined) this.#unreported.push(anomaly);
     else this.#tell(anomaly);
   }
 
-  /** Told once for each time the clock falls behind. */
+  /** Reports each time the clock falls behind, once. */
   #noteBehind(): void {
     const byMs = this.#proven - this.#wall;
     const isBehind = byMs > LIMITS.clockJumpMaxMs;

@@ -1,5 +1,5 @@
 // Canonical JSON (RFC 8785): one text for one value, so that it can be hashed and signed.
-// It must never drop or coerce what JSON cannot say: such a value is refused.
+// It must never drop or coerce a value that JSON cannot express: such a value is refused.
 import { fail } from '../base/errors.ts';
 
 const DEPTH_MAX = 64;
@@ -10,7 +10,7 @@ export function canonicalJson(value: unknown): string {
 }
 
 function write(value: unknown, depth: number): string {
-  if (depth > DEPTH_MAX) refuse('nested too deep');
+  if (depth > DEPTH_MAX) refuse('too many levels of nesting');
   switch (typeof value) {
     case 'string':
       if (!value.isWellFormed()) refuse('a string with a lone surrogate');

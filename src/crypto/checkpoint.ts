@@ -1,5 +1,5 @@
-// Signed heads of a log in the C2SP forms (signed-note, tlog-checkpoint), so that an outsider's tools can check them.
-// It must never accept a note spelled differently from how it was signed here, nor look at a text before its signature held.
+// Signed heads of a log in the C2SP forms (signed-note, tlog-checkpoint), so that other people's tools can check them.
+// It must never accept a note in another spelling than the one signed here, nor parse a text before its signature is verified.
 import type { KeyObject } from 'node:crypto';
 import { toTimestamp } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
@@ -66,7 +66,7 @@ export function newSigner(name: string): CheckpointSigner & { readonly seed: Sec
   return { ...signerFrom(seed, name), seed: SecretValue.adopt(seed) };
 }
 
-/** The signer of a 32-byte seed; the same seed and name give the same one. @throws internal for a name that cannot stand in a note */
+/** The signer of a 32-byte seed; the same seed and name give the same signer. @throws internal for a name that a note cannot contain */
 export function signerFrom(seed: Uint8Array, name: string): CheckpointSigner {
   if (!NAME.test(name)) fail('internal', "a signer's name must have no spaces, controls or plus signs");
   const privateKey = ed25519Private(seed);
@@ -79,11 +79,15 @@ export function signerFrom(seed: Uint8Array, name: string): CheckpointSigner {
 /** The signed note. @throws internal when the checkpoint has no text form or is another log's */
 export function signCheckpoint(signer: CheckpointSigner, checkpoint: Checkpoint): string {
   // SECURITY: one key signs for one log only; a note of another origin would be believed by its verifiers.
-  if (signer.name !== checkpoint.origin) fail('internal', 'a checkpoint is signed by the key of its own log');
+  if (signer.name !== checkpoint.origin)
+    fail(
+      'internal',
+      'the origin of the checkpoint is not the name of the signer: the key of a log signs its own checkpoints only',
+    );
   return signNote(signer, toText(checkpoint));
 }
 
-/** What closes an export: how much was exported, and the SHA-256 of every byte before the line that carries this. */
+/** The last line of an export: the number of events and lines, and the SHA-256 of every byte before this line. */
 export interface ExportStatement {
   readonly origin: string;
   readonly events: number;
@@ -92,8 +96,8 @@ export interface ExportStatement {
 }
 
 /**
- * The signed note of an export. Its text, every line ended by a newline; no number stands in its second line, so no reader of checkpoints
- * can take it for one:
+ * The signed note of an export. Its text, every line ended by a newline; the second line is not a number, so no parser of checkpoints
+ * accepts it as one:
  *
  *     keyturn-export-v1
  *     <origin>
@@ -102,11 +106,12 @@ export interface ExportStatement {
  *     sha256 <lower-case hex>
  */
 export function signExport(signer: CheckpointSigner, statement: ExportStatement): string {
-  if (signer.name !== statement.origin) fail('internal', 'an export is signed by the key of its own log');
+  if (signer.name !== statement.origin)
+    fail('internal', 'the origin of the export is not the name of the signer: the key of a log signs its own exports only');
   return signNote(signer, exportText(statement));
 }
 
-/** Whether the note is this key's signature of exactly this statement. @throws invalid_request when `vkey` is none */
+/** Whether the note is this key's signature of exactly this statement. @throws invalid_request when `vkey` is not a verifier key */
 export function isExportSigned(vkey: string, note: string, statement: ExportStatement): boolean {
   const verifier = parseVerifierKey(vkey);
   if (verifier.name !== statement.origin) return false;
@@ -128,8 +133,8 @@ function signNote(signer: CheckpointSigner, text: string): string {
 }
 
 /**
- * The checkpoint of a note signed by this key; signatures of other keys (witnesses) are passed over.
- * @throws integrity, with the reason as evidence; invalid_request when `vkey` is none
+ * The checkpoint of a note signed by this key; signatures of other keys (witnesses) are skipped.
+ * @throws integrity, with the reason as evidence; invalid_request when `vkey` is not a verifier key
  */
 export function verifyCheckpoint(vkey: string, note: string): Checkpoint {
   const verifier = parseVerifierKey(vkey);
@@ -187,7 +192,8 @@ function toText(checkpoint: Checkpoint): string {
   const counts = [size, stateSequence, anchor?.epoch ?? 0, lowestKeyVersion, at].every(
     (count) => Number.isSafeInteger(count) && count >= 0,
   );
-  if (anchor !== undefined && anchor.chain.byteLength !== HASH_BYTES) fail('internal', 'the chain of an anchor has 32 bytes');
+  if (anchor !== undefined && anchor.chain.byteLength !== HASH_BYTES)
+    fail('internal', 'the chain of an anchor must have 32 bytes');
   if (!counts || !NAME.test(origin) || !WORD.test(incarnation) || root.byteLength !== HASH_BYTES || at > AT_MAX_MS) {
     fail('internal', 'a checkpoint must have whole counts, a 32-byte root and plain names');
   }
@@ -221,7 +227,7 @@ function parseText(text: string): Checkpoint {
   return checkpoint;
 }
 
-/** Strict RFC 4648 section 4: undefined unless it is the one spelling of its bytes. */
+/** Strict RFC 4648 section 4: undefined unless the text is the canonical encoding of its bytes. */
 function decodeBase64(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, 'base64');
   return bytes.toString('base64') === text ? Uint8Array.from(bytes) : undefined;

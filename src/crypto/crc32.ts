@@ -1,5 +1,5 @@
-// CRC-32 (ISO-HDLC, as in zip) to tell a mistyped secret from a wrong one without a database read.
-// It must never stand in for a MAC: anyone can compute it.
+// CRC-32 (ISO-HDLC, as in zip): distinguishes a mistyped secret from a wrong one without a database read.
+// It must never replace a MAC: anyone can compute it.
 
 const TABLE = new Uint32Array(256).map((_, index) => {
   let value = index;

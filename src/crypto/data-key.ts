@@ -79,7 +79,7 @@ export function prepareFields<F extends string>(
   return Object.fromEntries(prepared) as Record<F, PreparedOpen>;
 }
 
-/** The same data key wrapped under `newKey`; what it sealed stays as it is. @throws integrity */
+/** The same data key wrapped under `newKey`; the sealed fields do not change. @throws integrity */
 export function rewrapDataKey(oldKey: SealingKey, newKey: SealingKey, context: SealContext, wrappedKey: Uint8Array): Uint8Array {
   const place = wrapContext(context);
   const plaintext = open(oldKey, place, wrappedKey);
@@ -90,7 +90,7 @@ export function rewrapDataKey(oldKey: SealingKey, newKey: SealingKey, context: S
   }
 }
 
-/** The tenant key a wrapped data key names. @throws integrity when it is no envelope v1 */
+/** The id of the tenant key that wrapped a data key. @throws integrity when it is not an envelope v1 */
 export function dataKeyOf(wrappedKey: Uint8Array): { keyId: string; keyVersion: number } {
   const { keyId, keyVersion } = headerOf(wrappedKey);
   return { keyId, keyVersion };
@@ -122,6 +122,6 @@ function wrapContext(context: SealContext): SealContext {
 
 // SECURITY: a field's name cannot contain "/" or ".", so no field can stand for a wrap or for another table.
 function fieldContext(context: SealContext, name: string): SealContext {
-  if (!FIELD_NAME.test(name)) fail('internal', 'a sealed field must be named like a column');
+  if (!FIELD_NAME.test(name)) fail('internal', 'the name of a sealed field must be a column name');
   return { ...context, field: `${context.field}.${name}` };
 }

@@ -1,5 +1,5 @@
-// The committed envelope: one sealed blob opens under exactly one key, for exactly one place.
-// It must never take a nonce, try one key after another, or let a byte out before the tag was checked.
+// The committed envelope: a sealed blob opens under exactly one key and for exactly one context.
+// It must never accept a nonce from a caller, try several keys, or return a byte before the tag was verified.
 import type { KeyObject } from 'node:crypto';
 import { fail } from '../base/errors.ts';
 import { SecretValue } from '../base/secret-value.ts';
@@ -23,7 +23,7 @@ export const PURPOSES = ['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_
 export type Purpose = (typeof PURPOSES)[number];
 
 /**
- * Where a sealed blob belongs. It is not stored with the blob: whoever opens it must know it.
+ * Where a sealed blob belongs. It is not stored with the blob: the caller of `open` must know it.
  *
  *     "keyturn-context-v1" | installationId | tenantId | purpose | field | objectId   each: length u32, UTF-8
  *     version                                                                         u64
@@ -79,17 +79,17 @@ interface Suite {
   readonly writable: boolean;
 }
 
-/** Closed; a number that is not here is refused. INVARIANT: exactly one is writable (test/crypto/envelope.shared.test.ts). */
+/** Closed: any other number is refused. INVARIANT: exactly one is writable (test/crypto/envelope.shared.test.ts). */
 export const SUITES: ReadonlyMap<number, Suite> = new Map([[1, { name: 'HKDF-SHA-512 AES-256-GCM committed', writable: true }]]);
 const WRITE_SUITE = 1;
 
-/** A sealed blob whose header, key and commitment were checked; what is left is one AES-256-GCM decryption. */
+/** A sealed blob whose header, key and commitment were checked; only the AES-256-GCM decryption remains. */
 export interface PreparedOpen {
   /** Fresh bytes each time; the caller may wipe them. @throws integrity */
   open(): Uint8Array;
 }
 
-/** What `fail` carries for the operator's log; the caller of the vault sees one answer for all. */
+/** The evidence of `fail`, for the operator's log; the caller of the vault gets the same answer for each. */
 export type IntegrityEvidence = 'malformed' | 'unknown suite' | 'wrong key' | 'commit mismatch' | 'tag mismatch';
 
 const MAGIC_0 = 0x4b;
@@ -104,7 +104,7 @@ const DERIVE_LABEL = new TextEncoder().encode('keyturn-envelope-v1');
 const CONTEXT_LABEL = 'keyturn-context-v1';
 const writer = new FrameWriter();
 
-/** Seals `plaintext` for one place; every call gives other bytes. @throws internal for a key or context of the wrong shape */
+/** Seals `plaintext` for one context; every call returns different bytes. @throws internal for a key or context of the wrong shape */
 export function seal(key: SealingKey, context: SealContext, plaintext: Uint8Array): Uint8Array {
   const header = newHeader(key);
   const saltAt = KEY_ID_AT + key.id.length;
@@ -117,18 +117,18 @@ export function seal(key: SealingKey, context: SealContext, plaintext: Uint8Arra
   return joined(header, body);
 }
 
-/** The plaintext, once. @throws integrity */
+/** Opens a blob once. @throws integrity */
 export function open(key: SealingKey, context: SealContext, sealed: Uint8Array): SecretValue {
   return SecretValue.adopt(prepareOpen(key, context, sealed).open());
 }
 
 /**
- * Checks everything that can be checked without decrypting. Keeps `sealed` (the caller must not change it) and the one-use key only.
+ * Checks everything that can be checked without decrypting. Keeps only `sealed` (the caller must not change it) and the one-use key.
  * @throws integrity
  */
 export function prepareOpen(key: SealingKey, context: SealContext, sealed: Uint8Array): PreparedOpen {
   const { suite, keyId, keyVersion } = headerOf(sealed);
-  // SECURITY: the key is chosen by its name and never by trying (partitioning oracles, security-review 2.4).
+  // SECURITY: the key is chosen by its id, never by trial decryption (partitioning oracles, security-review 2.4).
   if (keyId !== key.id || keyVersion !== key.version) refuse('wrong key');
   const saltAt = KEY_ID_AT + keyId.length;
   const nonceAt = saltAt + SALT_BYTES;
@@ -143,7 +143,7 @@ export function prepareOpen(key: SealingKey, context: SealContext, sealed: Uint8
   return { open: () => gcmOpen(encryptionKey, nonce, aad, body) ?? refuse('tag mismatch') };
 }
 
-/** Which suite and key a blob names, without opening it: not yet authentic. @throws integrity when it is no envelope v1 */
+/** The suite and key id in a blob's header, not authenticated. @throws integrity when it is not an envelope v1 */
 export function headerOf(sealed: Uint8Array): SealedHeader {
   if (sealed.byteLength < KEY_ID_AT || sealed[0] !== MAGIC_0 || sealed[1] !== MAGIC_1 || sealed[2] !== FORMAT)
     refuse('malformed');

@@ -1,5 +1,5 @@
-// Length-prefixed binary for everything that is hashed, MACed or bound as context: two different inputs never give the same bytes.
-// It must never join texts with a delimiter (ambiguity is an attack) or encode text that has no UTF-8 form.
+// Length-prefixed binary for everything that is hashed, MACed or used as context: different inputs never give the same bytes.
+// It must never join texts with a delimiter (two inputs could then collide) or encode text that has no UTF-8 form.
 import { fail } from '../base/errors.ts';
 
 const encoder = new TextEncoder();
@@ -68,7 +68,7 @@ export class FrameWriter {
     return this;
   }
 
-  /** Forgets what was written and keeps the memory. */
+  /** Removes the written bytes and keeps the buffer. */
   clear(): this {
     this.#length = 0;
     return this;

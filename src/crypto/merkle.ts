@@ -20,7 +20,7 @@ export function leafHash(bytes: Uint8Array): Uint8Array {
   return sha256(buffer);
 }
 
-/** The leaf hash of a text's UTF-8 bytes, without making them. */
+/** The leaf hash of a text's UTF-8 bytes, computed without a copy of them. */
 export function leafHashOfText(text: string): Uint8Array {
   return sha256OfText(`\u0000${text}`);
 }
@@ -33,7 +33,7 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   return sha256(nodeScratch);
 }
 
-/** What must be kept to append and to know the head: one hash for each set bit of the size, largest subtree first. */
+/** The state needed to append and to compute the head: one hash for each set bit of the size, largest subtree first. */
 export class Frontier {
   #size = 0;
   #peaks: Uint8Array[] = [];
@@ -92,7 +92,8 @@ export function rootOf(leafHashes: readonly Uint8Array[]): Uint8Array {
 
 /** The audit path of leaf `index` in the tree of the first `size` leaves (RFC 6962 section 2.1.1). @throws internal out of range */
 export function inclusionProof(leafHashes: readonly Uint8Array[], index: number, size: number): Uint8Array[] {
-  if (!isCount(index) || index >= size || size > leafHashes.length) fail('internal', 'no such leaf in a tree of this size');
+  if (!isCount(index) || index >= size || size > leafHashes.length)
+    fail('internal', 'the index and the size of an inclusion proof must lie within the tree');
   return pathOf(leafHashes.slice(0, size), index);
 }
 
@@ -107,7 +108,7 @@ function pathOf(leaves: readonly Uint8Array[], index: number): Uint8Array[] {
 /** From the tree of the first `oldSize` leaves to that of `newSize` (RFC 6962 section 2.1.2). @throws internal out of range */
 export function consistencyProof(leafHashes: readonly Uint8Array[], oldSize: number, newSize: number): Uint8Array[] {
   if (!isCount(oldSize) || oldSize < 1 || oldSize > newSize || newSize > leafHashes.length)
-    fail('internal', 'no such pair of sizes');
+    fail('internal', 'the two sizes of a consistency proof must lie within the tree, the old one first');
   return subproof(leafHashes.slice(0, newSize), oldSize, true);
 }
 

@@ -1,4 +1,4 @@
-// The one place that touches node:crypto: every parameter that could weaken a primitive is pinned here.
+// The only module that imports node:crypto: every parameter that could weaken a primitive is fixed here.
 // It must never take an algorithm name from data, return bytes before they are authentic, or compare secrets with `===`.
 import {
   createCipheriv,
@@ -29,12 +29,12 @@ const ED25519_SIGNATURE_BYTES = 64;
 const GCM = 'aes-256-gcm';
 const GCM_OPTIONS = { authTagLength: TAG_BYTES } as const;
 
-/** A plain view over a Buffer's bytes: a Buffer would print its content as text. */
+/** A Uint8Array over a Buffer's bytes: printing a Buffer shows its content. */
 function plain(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
-/** Bytes of the system's CSPRNG, in memory of their own. */
+/** Bytes of the system's CSPRNG, not in a shared pool. */
 export function randomBytes(count: number): Uint8Array {
   return plain(secureRandom(count));
 }
@@ -72,7 +72,7 @@ function wordAt(binary: string, at: number): number {
   return binary.charCodeAt(at) * 2 ** 24 + low;
 }
 
-/** SHA-256 of bytes that come piece by piece. */
+/** Incremental SHA-256. */
 export class RunningSha256 {
   readonly #hash = createHash('sha256');
 
@@ -81,13 +81,13 @@ export class RunningSha256 {
     return this;
   }
 
-  /** Of everything added; call it once, at the end. */
+  /** The digest of everything added; call it once, at the end. */
   digest(): Uint8Array {
     return plain(this.#hash.digest());
   }
 }
 
-/** Of the UTF-8 bytes; lone surrogates count as U+FFFD, as everywhere text is stored. */
+/** SHA-256 of the UTF-8 bytes; lone surrogates count as U+FFFD, as everywhere text is stored. */
 export function sha256OfText(text: string): Uint8Array {
   return digestBytes(hash('sha256', text, 'binary'));
 }
@@ -145,7 +145,7 @@ export function hkdf(
   info: Uint8Array,
   count: number,
 ): Uint8Array {
-  if (count < 1 || count > 255 * (algorithm === 'sha256' ? 32 : 64)) fail('internal', 'HKDF cannot give so many bytes');
+  if (count < 1 || count > 255 * (algorithm === 'sha256' ? 32 : 64)) fail('internal', 'HKDF gives at most 255 blocks');
   return new Uint8Array(hkdfSync(algorithm, ikm, salt, info, count));
 }
 
@@ -168,8 +168,8 @@ export function gcmSeal(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, plai
 }
 
 /**
- * Fresh plaintext, or undefined when the tag does not fit; `sealed` is ciphertext then 16-byte tag.
- * SECURITY: node hands out plaintext before it is authentic and takes short tags unless told not to; neither leaves here.
+ * The plaintext, or undefined when the tag does not match; `sealed` is ciphertext then 16-byte tag.
+ * SECURITY: node releases plaintext before the tag is verified and accepts short tags by default; this function does neither.
  * @throws internal for any other key or nonce size
  */
 export function gcmOpen(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
@@ -189,7 +189,7 @@ export function gcmOpen(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, seal
   return plain(body);
 }
 
-/** The cipher refuses other key sizes itself; asking the key for its size first costs a tenth of the whole opening. */
+/** The cipher refuses other key sizes itself; reading the key's size first costs a tenth of the whole opening. */
 function decipherOf(key: KeyObject, nonce: Uint8Array) {
   try {
     return createDecipheriv(GCM, key, nonce, GCM_OPTIONS);

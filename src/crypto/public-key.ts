@@ -1,18 +1,18 @@
-// Public keys of clients as JSON Web Keys: which are good enough to be registered, and what names one.
-// It must never take a private or a shared key, nor a key that is too weak to stand for somebody.
+// Public keys of clients as JSON Web Keys: which may be registered, and how a key's id is computed.
+// It must never accept a private or shared key, nor a weak one.
 import { LIMITS } from '../base/limits.ts';
 import { sha256 } from './primitives.ts';
 
-/** What an id made here begins with; token ids never do. */
+/** The prefix of every id made here; no token id has it. */
 export const KEY_ID_PREFIX = 'jwk_';
-/** RFC 7638 section 3.2: what makes up a key, by type, in the order it is hashed. */
+/** RFC 7638 section 3.2: the members of a key that are hashed, by type, in hash order. */
 const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   EC: ['crv', 'kty', 'x', 'y'],
   OKP: ['crv', 'kty', 'x'],
   RSA: ['e', 'kty', 'n'],
 };
 
-/** `jwk_` and the key's SHA-256 thumbprint (RFC 7638), base64url. Equal for two spellings of one key. */
+/** `jwk_` and the key's SHA-256 thumbprint (RFC 7638), base64url. The same for every JSON spelling of one key. */
 export function publicKeyId(jwk: object): string {
   const key = jwk as Readonly<Record<string, unknown>>;
   const members = IDENTITY[String(key['kty'])] ?? [];
@@ -37,7 +37,7 @@ const CURVES: Readonly<Record<string, { readonly kty: string; readonly bytes: nu
 };
 const RSA_ALGORITHMS = ['PS256', 'RS256'];
 
-/** What is wrong with a set of keys that a client would sign with; undefined when each is public, strong, of a known kind and single. */
+/** The first fault in a client's set of keys; undefined when each key is public, strong, of a known type and not repeated. */
 export function faultOfKeys(keys: readonly object[]): KeyFault | undefined {
   const seen = new Set<string>();
   for (const [index, key] of keys.entries()) {
@@ -94,7 +94,7 @@ function faultOfCurve(key: Jwk): MemberFault | undefined {
   return alg === undefined || alg === curve.alg ? undefined : { member: 'alg', rule: `must be ${curve.alg}` };
 }
 
-/** Undefined for what is not base64url in its one spelling. */
+/** Undefined for a text that is not canonical base64url. */
 function bytesOf(text: unknown): Buffer | undefined {
   if (typeof text !== 'string' || !BASE64URL.test(text)) return undefined;
   const bytes = Buffer.from(text, 'base64url');

@@ -1,4 +1,4 @@
-// The root of an installation's keys: split by label into subkeys, each for one job.
+// The root key of an installation: split by label into subkeys, each for one purpose.
 // It must never encrypt anything itself, nor open a tenant key without that tenant's erasure key (D12).
 import type { KeyObject } from 'node:crypto';
 import { fail } from '../base/errors.ts';
@@ -8,12 +8,12 @@ import { open, type Purpose, prepareOpen, type SealContext, type SealingKey, sea
 import { FrameWriter } from './framing.ts';
 import { adoptKey, equalBytes, hkdf, hmacSha256, KEY_BYTES, randomBytes, secretKey } from './primitives.ts';
 
-/** Subkeys others may ask for; each is one key for one algorithm in one place. */
+/** Subkeys that other modules may request; each is used by one algorithm in one place. */
 export const SUBKEYS = ['home-wrap', 'token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook', 'connect'] as const;
 export type SubkeyLabel = (typeof SUBKEYS)[number];
 type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap' | 'row-tag';
 
-/** Whose entry of the key register it is. */
+/** The tenant whose entry of the key register it is. */
 export interface RegisterContext {
   readonly installationId: string;
   readonly tenantId: string;
@@ -33,7 +33,7 @@ const encoder = new TextEncoder();
 export class RootKey {
   readonly #key: KeyObject;
   readonly #subkeys = new Map<Label, KeyObject>();
-  /** Names the root key in the blobs sealed under its subkeys; says nothing about it. */
+  /** The id of the root key in blobs sealed under its subkeys; reveals nothing about the key. */
   readonly #id: string;
 
   private constructor(key: KeyObject) {
@@ -58,12 +58,12 @@ export class RootKey {
     return this.#labelled(label);
   }
 
-  /** The key of the tags of rows that carry no MAC of their own. */
+  /** The key for the tags of rows without a MAC column. */
   rowTagKey(): KeyObject {
     return this.#labelled('row-tag');
   }
 
-  /** 32 bytes to keep at init: they tell a wrong root key at start and reveal nothing about the right one. */
+  /** 32 bytes stored at init: they detect a wrong root key at start and reveal nothing about the right one. */
   rootCheck(installationId: string): Uint8Array {
     const input = new FrameWriter().text('keyturn-root-check-v1').text(installationId);
     return hmacSha256(this.#labelled('root-check'), input.peek());
@@ -83,7 +83,7 @@ export class RootKey {
     return key.reveal((bytes) => seal(this.#registerKey(), registerContext(context), bytes));
   }
 
-  /** @throws integrity when it is another tenant's entry, or another root key's */
+  /** @throws integrity when the entry is another tenant's, or was made under another root key */
   unwrapErasureKey(context: RegisterContext, wrapped: Uint8Array): SecretValue {
     return open(this.#registerKey(), registerContext(context), wrapped);
   }
@@ -94,7 +94,7 @@ export class RootKey {
     return seal(this.#tenantWrapKey(erasureKey), tenantKeyContext(context), key);
   }
 
-  /** @throws integrity when root, erasure key or context do not fit */
+  /** @throws integrity when root key, erasure key or context is another than it was sealed with */
   openTenantKey(erasureKey: SecretValue, context: TenantKeyContext, wrapped: Uint8Array): KeyObject {
     return adoptKey(prepareOpen(this.#tenantWrapKey(erasureKey), tenantKeyContext(context), wrapped).open());
   }
@@ -107,7 +107,7 @@ export class RootKey {
     return { id: this.#id, version: ROOT_VERSION, key: this.#labelled('register-wrap') };
   }
 
-  // HKDF-Extract keyed by the erasure key over the root subkey: unknown to whoever lacks either of the two.
+  // HKDF-Extract keyed by the erasure key over the root subkey: computing it needs both.
   #tenantWrapKey(erasureKey: SecretValue): SealingKey {
     if (erasureKey.byteLength !== KEY_BYTES) fail('internal', 'an erasure key must have 32 bytes');
     const subkey = this.#labelled('tenant-wrap');
@@ -153,14 +153,16 @@ export function rootKeyText(bytes: Uint8Array): string {
 /**
  * Reads a keyfile's line, with or without its newline.
  * Known hole: the text is a JS string, which cannot be wiped (security-review 2.9).
- * @throws sealed when it is no such line or a character of it changed
+ * @throws sealed when the text is not such a line or a character of it changed
  */
 export function rootKeyFromText(text: string): RootKey {
-  const [, encoded, crc] = TEXT.exec(text) ?? fail('sealed', 'the root key text must be one keyturn-root-v1 line');
+  const [, encoded, crc] =
+    TEXT.exec(text) ??
+    fail('sealed', 'the root key must be one line that begins with keyturn-root-v1: restore the file from its copy');
   const bytes = new Uint8Array(Buffer.from(encoded as string, 'base64url'));
   const canonical = Buffer.from(bytes).toString('base64url') === encoded;
   if (!canonical || checksum(`keyturn-root-v1:${encoded}`) !== crc)
-    fail('sealed', 'the root key text is damaged: its checksum does not fit');
+    fail('sealed', 'the root key is damaged: its checksum does not match; restore the file from its copy');
   const root = RootKey.of(bytes);
   bytes.fill(0);
   return root;

@@ -1,5 +1,5 @@
-// A MAC over the columns of a row that decides something (D2): whoever can write the database cannot write such a row.
-// It must never let two different rows give the same bytes: every column carries its name, its type and its length.
+// A MAC over the columns of a row that decides something (D2): write access to the database is not enough to forge such a row.
+// It must never give two different rows the same bytes: every column is framed with its name, its type and its length.
 import type { KeyObject } from 'node:crypto';
 import { fail } from '../base/errors.ts';
 import { FrameWriter } from './framing.ts';
@@ -9,7 +9,7 @@ import { equalBytes, hmacSha256 } from './primitives.ts';
 export interface MacKeys {
   /** The active one, or the one with this id. @throws key_destroyed | integrity */
   macKey(keyId?: string): { readonly keyId: string; readonly key: KeyObject };
-  /** For what only the map holds. */
+  /** The key for rows without a MAC column. */
   tagKey(): KeyObject;
   readonly identity: { readonly installationId: string; readonly cellId: string };
 }
@@ -30,16 +30,16 @@ function writeColumn(column: MacColumn): void {
   else writer.u8(BLOB_TAG).blob(column);
 }
 
-/** A column whose name is framed once and for all. */
+/** A column with its framed name, computed once. */
 export interface NamedColumn {
   readonly name: string;
   /** Length u32, UTF-8. */
   readonly frame: Uint8Array;
-  /** Of a column that a later schema step added: the value under which it stays out of the MAC. Undefined: it is always in. */
+  /** For a column that a later schema step added: the value at which the MAC does not cover it. Undefined: always covered. */
   readonly initial?: MacColumn;
 }
 
-/** What a MAC of version 2 covers of one table. */
+/** The columns of one table that a MAC of version 2 covers. */
 export interface RowLayout {
   readonly table: string;
   readonly id: readonly string[];
@@ -53,7 +53,7 @@ export interface LayoutColumn {
   readonly initial?: MacColumn;
 }
 
-/** @param columns in any order that stays; a column with `initial` was added by a later schema step */
+/** @param columns in a fixed order; a column with `initial` was added by a later schema step */
 export function rowLayout(table: string, id: readonly string[], columns: readonly LayoutColumn[]): RowLayout {
   const framed = columns.map((column) => ({ ...column, frame: new FrameWriter().text(column.name).bytes() }));
   return { table, id, columns: framed, head: new FrameWriter().text('keyturn-row-mac-v2').text(table).bytes() };
@@ -67,7 +67,7 @@ export function rowLayout(table: string, id: readonly string[], columns: readonl
  *     each column that is covered:                name, value      name: length u32, UTF-8
  *     value:  0 | 1 length u32 UTF-8 | 2 binary64 | 3 length u32 bytes
  *
- * A column of a later step is covered once it differs from what the step gave it, so adding a column changes no MAC.
+ * A column of a later step is covered once it differs from its initial value, so adding a column changes no MAC.
  * @throws internal for a number that is not finite or a text that is not well-formed
  */
 export function rowMacV2(key: KeyObject, layout: RowLayout, row: Readonly<Record<string, unknown>>): Uint8Array {
@@ -88,7 +88,7 @@ export function rowMacV2(key: KeyObject, layout: RowLayout, row: Readonly<Record
  *     "keyturn-row-mac-v1" | table | objectId     each: length u32, UTF-8
  *     count u32, then each column:  0 | 1 length u32 UTF-8 | 2 binary64 | 3 length u32 bytes
  *
- * The order of `columns` is part of the contract between writer and checker.
+ * Writer and checker must pass `columns` in the same order.
  * @throws internal for a number that is not finite or a text that is not well-formed
  */
 export function rowMac(key: KeyObject, table: string, objectId: string, columns: readonly MacColumn[]): Uint8Array {
@@ -97,7 +97,7 @@ export function rowMac(key: KeyObject, table: string, objectId: string, columns:
   return hmacSha256(key, writer.peek());
 }
 
-/** @throws integrity when a column, the table or the object is not the one the MAC was made for */
+/** @throws integrity when a column, the table or the object differs from what the MAC was made for */
 export function checkRowMac(
   key: KeyObject,
   table: string,

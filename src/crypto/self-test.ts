@@ -1,11 +1,11 @@
-// Known answers and a look at the random source before anything else runs (CR-16).
-// It must never be skipped: a broken primitive has to stop the process, not weaken what it writes.
+// Known-answer tests and a check of the random source, run before anything else (CR-16).
+// It must never be skipped: a broken primitive must stop the process before it writes anything.
 import { fail } from '../base/errors.ts';
 import * as primitives from './primitives.ts';
 
 const DRAW_BYTES = 32;
 
-/** What is tested; a test passes broken ones. */
+/** The tested primitives; a test passes broken ones. */
 export type Primitives = typeof primitives;
 
 /**
@@ -33,7 +33,7 @@ function checkRandom({ equalBytes, randomBytes }: Primitives): void {
   expectKnown(usable && !equalBytes(first, second), 'the random source');
 }
 
-/** A constant byte repeated is what a stubbed or failed source gives; 2^-248 by chance. */
+/** A stubbed or failed source repeats one byte; by chance that has probability 2^-248. */
 function varied(drawn: Uint8Array): boolean {
   return drawn.some((byte) => byte !== drawn[0]);
 }
@@ -62,7 +62,7 @@ function checkEd25519({ ed25519Private, ed25519PublicBytes, ed25519Sign, ed25519
 }
 
 function expectKnown(holds: boolean, what: string): void {
-  if (!holds) fail('internal', `the self-test failed: ${what} is broken here`);
+  if (!holds) fail('internal', `the self-test failed: ${what} gives wrong results on this machine`);
 }
 
 function ascii(text: string): Uint8Array {

@@ -1,5 +1,5 @@
-// Bearer tokens and client secrets: recognisable to a scanner, checkable offline, stored only as a keyed hash.
-// It must never keep a token, or accept one that is spelled differently from how it was minted.
+// Bearer tokens and client secrets: secret scanners recognise them, the checksum works offline, only a keyed hash is stored.
+// It must never store a token, or accept one in another spelling than the minted one.
 import type { KeyObject } from 'node:crypto';
 import { SecretValue } from '../base/secret-value.ts';
 import { crc32 } from './crc32.ts';
@@ -28,7 +28,7 @@ const BASE = 62;
 const PUBLIC_ID_CHARS = 12;
 const SECRET_CHARS = 43;
 const CHECKSUM_CHARS = 6;
-const UNBIASED_BELOW = 256 - (256 % BASE); // 248: a byte at or above it would favour the first digits
+const UNBIASED_BELOW = 256 - (256 % BASE); // 248: bytes from here on would make the first digits more likely
 const TOKEN = /^kt_(boot|enr|usr|wlk|acc|cs)_([0-9A-Za-z]{12})[0-9A-Za-z]{49}$/;
 const MAX_CHARS = 'kt_boot_'.length + PUBLIC_ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
 const encoder = new TextEncoder();
@@ -40,7 +40,7 @@ export function mintToken(type: TokenType): { publicId: string; token: SecretVal
   return { publicId, token: SecretValue.fromText(body + checksum(body, body.length)) };
 }
 
-/** Undefined for anything that was not minted in exactly this spelling. Says nothing about validity. */
+/** Undefined unless the text has exactly the minted form. Does not check whether the token is valid. */
 export function parseToken(text: string): ParsedToken | undefined {
   if (text.length > MAX_CHARS) return undefined;
   const match = TOKEN.exec(text);

@@ -1,7 +1,7 @@
 // Alerts and webhooks as the tenant keeps them: paged, bounded, under a MAC, and only for those who may.
 import { describe, expect, it } from 'vitest';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
-import { ALERT_KINDS, type AlertKind, raiseAlert, toldAlert } from '../../src/alerts/raise-alert.ts';
+import { ALERT_KINDS, type AlertKind, describeAlert, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
@@ -65,7 +65,7 @@ describe('alerts', () => {
     await become('crm', 'needs_consent', 'invalid_grant');
     const { rows } = await alerts();
     expect(rows.map((row) => row.kind).sort()).toEqual(['credential.degraded', 'credential.needs_consent', 'credential.ready']);
-    const told = rows.map(toldAlert).find(({ kind }) => kind === 'credential.needs_consent');
+    const told = rows.map(describeAlert).find(({ kind }) => kind === 'credential.needs_consent');
     expect(told).toMatchObject({
       credential: { environment: 'staging', name: 'crm', id: expect.stringMatching(/^crd_/) },
       facts: { before: 'ready', cause: 'invalid_grant' },

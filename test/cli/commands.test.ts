@@ -128,7 +128,7 @@ describe('the command line', () => {
     writeFileSync(file, readFileSync(file, 'utf8').replace('"outcome":"denied"', '"outcome":"success"'));
     const found = await owner.run(['audit', 'verify', file]);
     expect(found.code).toBe(8);
-    expect(found.stdout).toMatch(/edited: event \d+ is not what was logged/);
+    expect(found.stdout).toMatch(/edited: event \d+ differs from the logged event/);
   });
 
   it('says which events a signed head covers, and exits with 8 unless that is all that was asked for', async () => {

@@ -31,8 +31,8 @@ describe('a flag that takes a time', () => {
   });
 
   it('says the forms it takes', () => {
-    expect(() => span()('soon')).toThrow('a time such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D');
-    expect(() => moment('ahead')('soon')).toThrow('an instant of RFC 3339 such as 2027-01-31T09:00:00Z');
+    expect(() => span()('soon')).toThrow('a duration such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D');
+    expect(() => moment('ahead')('soon')).toThrow('an RFC 3339 instant such as 2027-01-31T09:00:00Z');
     expect(() => moment('ahead')('999999999w')).toThrow('from now');
   });
 });

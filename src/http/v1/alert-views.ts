@@ -2,7 +2,7 @@
 
 import { daysLeft } from '../../../rotation/grants/forecast.ts';
 import type { ForecastEntry } from '../../../rotation/grants/read-forecast.ts';
-import { toldAlert } from '../../alerts/raise-alert.ts';
+import { describeAlert } from '../../alerts/raise-alert.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import type { AlertRow, DeliveryRow, Webhook } from '../../cell/alerts.ts';
 import { healthNow } from '../../vault/end-date.ts';
@@ -12,7 +12,7 @@ import type { WireAlert, WireDelivery, WireForecastEntry, WireWebhook } from './
 const time = (atMs: number | null): string | null => (atMs === null ? null : toTimestamp(atMs));
 
 export function alertView(row: AlertRow): WireAlert {
-  const { id, kind, at, credential, facts } = toldAlert(row);
+  const { id, kind, at, credential, facts } = describeAlert(row);
   return { id, kind, at: toTimestamp(at), credential, facts };
 }
 

@@ -76,7 +76,7 @@ describe('names that people have', () => {
     expect((await put('Twin/Key2')).status).toBe(201);
   });
 
-  it('reach what a pattern reaches: * stands for any run of characters, slashes too, and letters for themselves', async () => {
+  it('reach what a pattern reaches: * matches any run of characters, slashes too, and letters for themselves', async () => {
     const token = await tokenFor(['team/*', '*_PASSWORD']);
     const status = async (name: string) => (await app.call({ path: at(name, '/value'), token })).status;
     expect([await status('DB_PASSWORD'), await status('team/payments/STRIPE_KEY')]).toEqual([200, 200]);
@@ -95,11 +95,11 @@ describe('what is no name', () => {
     ['.env', "got a part that begins with '.' or '-'"],
     ['a/../b', "got a part that begins with '.' or '-'"],
     ['-x', "got a part that begins with '.' or '-'"],
-    ['a@b', 'got a character that is none of these'],
-    ["it's", 'got a character that is none of these'],
+    ['a@b', 'got a character that is not allowed'],
+    ["it's", 'got a character that is not allowed'],
     ['a\u0007', 'got a control character'],
     ['x'.repeat(129), 'got 129 characters'],
-    ['%41', 'got a character that is none of these'],
+    ['%41', 'got a character that is not allowed'],
   ])('is refused with the rule and what was got, never the text: %j', async (name, got) => {
     const refused = await put(name);
     expect(refused).toMatchObject({ status: 400, json: { code: 'invalid_request', pointer: ':credential' } });
@@ -115,7 +115,7 @@ describe('what is no name', () => {
       const body = { name: 'odd', environment: 'staging', patterns: [pattern] };
       const refused = await app.call({ method: 'POST', path: '/v1/tenants/acme/workloads', body });
       expect(refused, pattern).toMatchObject({ status: 400, json: { pointer: '/patterns/0' } });
-      expect(refused.json.detail).toContain('a pattern is a credential name in which * stands for any run of characters');
+      expect(refused.json.detail).toContain('a pattern is a credential name in which * matches any run of characters');
     }
   });
 

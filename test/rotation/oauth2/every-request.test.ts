@@ -538,7 +538,7 @@ describe('the header of an assertion', () => {
     const send = (egress: Egress, changes: Partial<OAuth2Spec>) =>
       renewGrant(spec(given, changes), { ...grant(given), privateKeyJwk, privateKeyPem: undefined }, egress, clock, false);
     const own = await seenOf(
-      { send: (egress: Egress) => send(egress, { clientAuthentication: 'private_key_jwt' }) } as Row,
+      { what: 'a refresh', send: (egress) => send(egress, { clientAuthentication: 'private_key_jwt' }), url: '' },
       given,
     );
     const assertion = new URLSearchParams(own.body).get('client_assertion') ?? '';
