@@ -178,7 +178,7 @@ export class RefreshEngine implements Refresher {
     for (const due of DUE_PARTS) await part(() => due(this.#o));
     const destroyed = await part(() => vault.submit((job) => destroyExpired(job, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => rewrapAll(vault));
-    await part(() => vault.submit((job) => destroyRetiredKeys(job)));
+    await part(() => destroyRetiredKeys(vault));
     await part(() => vault.submit((job) => purgeExpired(job)));
     if (failures.length > 0) throw failures[0];
     return { refreshed, destroyed, rewrapped };

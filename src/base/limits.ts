@@ -137,6 +137,8 @@ export const LIMITS = {
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
   rewrapBatchRows: 200,
   keyDestroyDelayMs: 7 * DAY,
+  /** A retired key that some row still needs is looked at again after this. */
+  keyDestroyAgainMs: DAY,
 
   // reading the log
   /** Searches with `since` and `until` tolerate a clock that was set back by up to this: blocks are found by binary search over time. */

@@ -11,7 +11,8 @@ import { fail } from '../base/errors.ts';
  * - `delivery`: an attempt to deliver an alert begins, or waits for its next time; its end is an event;
  * - `review`: days that were worked out anew, and when a grant was last looked at; what changed for anyone is an event;
  * - `provision`: a new tenant's state moves on; its creation is the event;
- * - `witness`: the last checkpoint another cell showed.
+ * - `witness`: the last checkpoint another cell showed;
+ * - `key-destruction`: a retired key that is still needed is looked at again later.
  */
 export type BookkeepingTask =
   | 'authentication'
@@ -21,7 +22,8 @@ export type BookkeepingTask =
   | 'delivery'
   | 'review'
   | 'provision'
-  | 'witness';
+  | 'witness'
+  | 'key-destruction';
 
 export interface Passage {
   readonly principalId: string;

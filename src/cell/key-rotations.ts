@@ -1,8 +1,8 @@
 // How far the rotation of a cell's own keys is, and the rows that still lie under an old one: all SQL about it.
 // It must never let a key be destroyed while a row refers to it.
 import type { Purpose } from '../crypto/envelope.ts';
-import type { Lookup, WriteAccess } from './access.ts';
-import { countStale, resealRows, rewrapRows } from './rewrap.ts';
+import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
+import { countStale, resealRows, rewrapRows, usesOf } from './rewrap.ts';
 import type { CellRows, TableRows } from './rows.ts';
 
 export interface KeyProgress {
@@ -76,6 +76,16 @@ export class KeyRotationStore {
   countStale(access: Lookup, purpose: Purpose, keyId?: string): number {
     access.check();
     return countStale(this.#cell, purpose, keyId);
+  }
+
+  /** Reads every row that may lie under the key, a slice with each step, and yields whether one does (rewrap.ts). */
+  usesOf(keyId: string): Generator<boolean, void> {
+    return usesOf(this.#cell, keyId);
+  }
+
+  postpone(access: WriteAccess | Bookkeeping<'key-destruction'>, keyId: string, destroyAfterMs: number): void {
+    access.check();
+    this.#cell.keyring.postponeDestruction(keyId, destroyAfterMs);
   }
 
   /** Moves up to `maxRows` sealed rows of the purpose to its active key. */

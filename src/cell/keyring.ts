@@ -42,7 +42,13 @@ interface HeldKey extends SealingKey {
 
 /** How rows of keys are believed and written once there is a map (rows.ts). */
 export interface KeyRows {
+  /** How many there are, as the map has it. */
+  readonly count: number;
   intact(rows: readonly KeyRow[]): KeyRow[];
+  /** @throws integrity when the map knows a row of this id */
+  absentById(keyId: string): undefined;
+  /** Some row is missing, whichever it is. */
+  tellMissing(): void;
   insert(row: KeyRow): void;
   update(row: KeyRow, changed: readonly string[]): void;
 }
@@ -61,6 +67,9 @@ export class Keyring {
   #rows: KeyRows | undefined;
   /** Ids of keys whose row failed its check. */
   readonly #damaged = new Set<string>();
+  readonly #destroyed = new Set<string>();
+  /** Rows were taken away before this cell was opened: which keys there were is not known. */
+  #hasLostRows = false;
 
   constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
     this.#sql = sql;
@@ -78,6 +87,7 @@ export class Keyring {
     this.#active.clear();
     this.#wraps.clear();
     this.#damaged.clear();
+    this.#destroyed.clear();
     for (const row of rows) {
       if (intact.has(row)) this.#hold(row);
       else this.#damaged.add(row.key_id);
@@ -91,6 +101,8 @@ export class Keyring {
    */
   bind(rows: KeyRows): this {
     this.#rows = rows;
+    this.#hasLostRows = rows.count > this.rows().length;
+    if (this.#hasLostRows) rows.tellMissing();
     return this.load();
   }
 
@@ -99,8 +111,9 @@ export class Keyring {
     return this.#root.rowTagKey();
   }
 
-  /** Makes version 1 of every purpose that has no key yet, all or none. */
+  /** Makes version 1 of every purpose that has no key yet, all or none; none where rows were taken away: they may have been of that purpose. */
   createMissing(clock: Clock, entropy: Entropy): void {
+    if (this.#hasLostRows) return;
     this.#sql.transaction(() => {
       const known = new Set(this.rows().map(({ purpose }) => purpose));
       for (const purpose of CELL_PURPOSES) if (!known.has(purpose)) this.addVersion(purpose, 1, clock, entropy);
@@ -118,7 +131,7 @@ export class Keyring {
     const wrapped = this.#root.sealTenantKey(this.#erasureKey, this.#context(purpose, keyId, version), bytes);
     bytes.fill(0);
     const now = clock.now();
-    for (const row of this.#intactRows().filter((one) => one.purpose === purpose && one.state === 'active'))
+    for (const row of this.intactRows().filter((one) => one.purpose === purpose && one.state === 'active'))
       this.#save({ ...row, state: 'decrypt_only', retired_at: now }, ['state', 'retired_at']);
     this.#insert({
       key_id: keyId,
@@ -136,8 +149,8 @@ export class Keyring {
     return this.current(purpose);
   }
 
-  /** Rows that pass their check. */
-  #intactRows(): KeyRow[] {
+  /** As `rows`, those that pass their check. */
+  intactRows(): KeyRow[] {
     const rows = this.rows();
     return this.#rows?.intact(rows) ?? rows;
   }
@@ -171,7 +184,7 @@ export class Keyring {
 
   #noneActive(purpose: Purpose): never {
     const isDamaged = this.rows().some((row) => row.purpose === purpose && this.#damaged.has(row.key_id));
-    return isDamaged
+    return isDamaged || this.#hasLostRows
       ? fail('integrity', 'stored data failed its check', { evidence: `tenant_key: no intact active key for ${purpose}` })
       : fail('sealed', 'the keys of this cell are not open');
   }
@@ -181,7 +194,10 @@ export class Keyring {
     const key = this.#byId.get(keyId);
     if (this.#damaged.has(keyId))
       fail('integrity', 'stored data failed its check', { evidence: 'tenant_key: the row of this key' });
-    if (key === undefined) fail('key_destroyed', 'the key of this value was destroyed');
+    if (key === undefined) {
+      if (!this.#destroyed.has(keyId)) this.#rows?.absentById(keyId);
+      fail('key_destroyed', 'the key of this value was destroyed');
+    }
     if (key.purpose !== purpose) fail('integrity', 'stored data failed its check', { evidence: 'key of another purpose' });
     return key;
   }
@@ -229,7 +245,7 @@ export class Keyring {
 
   /** Destroys a decrypt_only key (any other is left): its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
   destroy(keyId: string, nowMs: number): void {
-    const row = this.#intactRows().find((one) => one.key_id === keyId);
+    const row = this.intactRows().find((one) => one.key_id === keyId);
     if (row?.state !== 'decrypt_only') return;
     this.#save({ ...row, state: 'destroyed', wrapped: null, destroyed_at: nowMs }, ['state', 'wrapped', 'destroyed_at']);
     this.#byId.delete(keyId);
@@ -237,10 +253,16 @@ export class Keyring {
 
   /** Retired keys of the purpose may be destroyed from this time on. Call inside a transaction. */
   planDestruction(purpose: string, destroyAfterMs: number): void {
-    const retired = this.#intactRows().filter(
+    const retired = this.intactRows().filter(
       (row) => row.purpose === purpose && row.state === 'decrypt_only' && row.destroy_after_at === null,
     );
     for (const row of retired) this.#save({ ...row, destroy_after_at: destroyAfterMs }, ['destroy_after_at']);
+  }
+
+  /** A retired key is not destroyed before this time. Call inside a transaction. */
+  postponeDestruction(keyId: string, destroyAfterMs: number): void {
+    const row = this.intactRows().find((one) => one.key_id === keyId);
+    if (row?.state === 'decrypt_only') this.#save({ ...row, destroy_after_at: destroyAfterMs }, ['destroy_after_at']);
   }
 
   context(purpose: Purpose, field: string, objectId: string, version: number): SealContext {
@@ -255,7 +277,10 @@ export class Keyring {
   }
 
   #hold(row: KeyRow): void {
-    if (row.wrapped === null || row.state === 'destroyed') return;
+    if (row.wrapped === null || row.state === 'destroyed') {
+      this.#destroyed.add(row.key_id);
+      return;
+    }
     const purpose = row.purpose as Purpose;
     const key = this.#root.openTenantKey(this.#erasureKey, this.#context(purpose, row.key_id, row.version), row.wrapped);
     const held: HeldKey = { id: row.key_id, version: row.version, key, purpose, state: row.state as KeyState };

@@ -23,19 +23,6 @@ export function schemaVersion(sql: Sql): number {
 }
 
 /**
- * SECURITY: no build makes a trigger or a view. One that was put into the file would run inside our own transactions: it could keep a copy of
- * what is destroyed, or undo a change as it is written. Before anything is read or written.
- * @throws integrity
- */
-export function refuseForeignCode(sql: Sql): void {
-  const found = sql.get<{ type: string }>("SELECT type FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1");
-  if (found === undefined) return;
-  fail('integrity', 'the database has a trigger or a view, which Keyturn never makes: restore it from a copy', {
-    evidence: `schema: a ${found.type}`,
-  });
-}
-
-/**
  * Brings the database to the newest schema in one transaction; idempotent. Sealed rows that a step changes are left to `carryRows`.
  * @throws conflict when the database was written by a newer build
  */

@@ -3,7 +3,7 @@
 import { fail } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { newErasureKey, type RootKey } from '../crypto/root-key.ts';
-import { refuseForeignCode } from './migrations.ts';
+import { refuseForeignCode } from './schema-check.ts';
 import type { Sql } from './sql.ts';
 
 export const REGISTER_SCRIPT = `

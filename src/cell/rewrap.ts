@@ -1,6 +1,7 @@
 // Moving rows from retired key versions to the active one: the wraps of data keys, and the MACs of rows and of the map. Values are not opened.
 import { rewrapDataKey } from '../crypto/data-key.ts';
 import type { Purpose } from '../crypto/envelope.ts';
+import { pagesOf } from './adopt-rows.ts';
 import { type CellRows, eachIntact } from './rows.ts';
 import type { SqlValue } from './sql.ts';
 import { anchoredTablesOf, tableOf } from './tables.ts';
@@ -53,14 +54,33 @@ export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): nu
   const active = keyring.current(purpose).id;
   const others = keyring.rows().filter((row) => row.purpose === purpose && row.key_id !== active);
   const stale = keyId === undefined ? others.map((row) => row.key_id) : [keyId];
-  const isMac = purpose === 'metadata_mac';
-  const tables = isMac ? anchoredTablesOf(rows.kind).filter(({ mac }) => mac === 'row') : rewrapTablesOf(rows, purpose);
-  const column = isMac ? 'mac_key_id' : 'key_id';
-  let count = isMac ? rows.anchor.countUnder(keyId) : 0;
+  const { tables, column } = keyedTables(rows, purpose);
+  let count = purpose === 'metadata_mac' ? rows.anchor.countUnder(keyId) : 0;
   for (const { table } of tables) {
     for (const id of stale) count += Number(sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id)?.['n'] ?? 0);
   }
   return count;
+}
+
+/**
+ * Reads all rows of the tables whose rows may lie under the key, without their indexes, a thousand with each step, and yields whether one does.
+ * A damaged row may be any key's, so it counts.
+ */
+export function* usesOf(rows: CellRows, keyId: string): Generator<boolean, void> {
+  const purpose = rows.keyring.rows().find((row) => row.key_id === keyId)?.purpose as Purpose | undefined;
+  if (purpose === undefined) return;
+  const { tables, column } = keyedTables(rows, purpose);
+  for (const { table } of tables) {
+    const own = rows.of<AnyRow>(table);
+    for (const page of pagesOf(rows.sql, tableOf(table)))
+      yield page.some((row) => row[column] === keyId || own.damageOf(row) !== undefined);
+  }
+}
+
+/** Tables whose rows lie under keys of this purpose, and the column with the key's id. */
+function keyedTables(rows: CellRows, purpose: Purpose): { tables: readonly { table: string }[]; column: string } {
+  if (purpose !== 'metadata_mac') return { tables: rewrapTablesOf(rows, purpose), column: 'key_id' };
+  return { tables: anchoredTablesOf(rows.kind).filter(({ mac }) => mac === 'row'), column: 'mac_key_id' };
 }
 
 /** Rewraps up to `maxRows` rows; a damaged one stays under its key. Call inside a transaction. */

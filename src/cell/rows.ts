@@ -216,6 +216,11 @@ export class TableRows<R extends object> {
     return undefined;
   }
 
+  /** Rows are missing, and which ones is not known. */
+  tellMissing(): void {
+    this.#cell.onDamage(this.#table.table, undefined, 'missing');
+  }
+
   // ---- keys, adoption
 
   /** Seals up to `maxRows` rows that carry another MAC key than the active one; a damaged one stays. Returns how many. */

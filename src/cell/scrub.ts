@@ -5,6 +5,7 @@ import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
 import { pagesOf } from './adopt-rows.ts';
 import type { CellRows, Damage, OnDamage, TableRows } from './rows.ts';
+import { isOwnSchema } from './schema-check.ts';
 import type { Sql } from './sql.ts';
 import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES, type PreparedTable } from './tables.ts';
 
@@ -39,7 +40,7 @@ class Findings {
  */
 export function* scrub(rows: CellRows): Generator<ScrubPart | undefined> {
   for (const table of anchoredTablesOf(rows.kind)) yield* scrubTable(rows, table);
-  yield scrubNames(rows.sql);
+  yield scrubSchema(rows);
   const { chunks, failed } = rows.anchor.checkChunks();
   yield part('map', chunks, failed, 0, failed === 0 ? [] : [`${failed} chunks failed their check`]);
   yield* scrubLog(rows, BLOCKS_AT_ONCE);
@@ -61,11 +62,49 @@ export function* scrubInService(rows: CellRows, onDamage: OnDamage): Generator<n
       }
       yield page.length;
     }
+    yield* scrubIndexes(rows.sql, table.table, onDamage);
     if (own.count !== rowsIn(rows.sql, table.table)) onDamage(table.table, undefined, 'missing');
     yield 0;
   }
-  if (scrubNames(rows.sql).failed > 0) onDamage('sqlite_schema', undefined, 'unknown');
+  if (!isOwnSchema(rows.sql, rows.kind)) onDamage('sqlite_schema', undefined, 'unknown');
   yield* scrubLogInService(rows, onDamage);
+}
+
+/**
+ * Every row that belongs into an index has its entry there, a slice at a time: a list, and a question for what is due, would not miss an
+ * entry that was taken away. An index whose entries say more than the rows is no fault: its rows are read and checked.
+ */
+function* scrubIndexes(sql: Sql, table: string, onDamage: OnDamage): Generator<number> {
+  const last = Number(sql.get(`SELECT max(rowid) AS last FROM ${table}`)?.['last'] ?? 0);
+  for (const query of indexQueries(sql, table)) {
+    for (let from = Number(sql.get(`SELECT min(rowid) AS first FROM ${table}`)?.['first'] ?? 1); from <= last; ) {
+      const { missing, next } = sql.get<{ missing: number; next: number | null }>(query, from, LIMITS.scrubSliceRows) ?? {
+        missing: 0,
+        next: null,
+      };
+      if (missing > 0) return onDamage(table, undefined, 'missing');
+      yield 0;
+      if (next === null) break;
+      from = next + 1;
+    }
+  }
+}
+
+/** For each index that a step made: how many of the next rows by rowid it lacks, and the last of them. */
+function indexQueries(sql: Sql, table: string): string[] {
+  const indexes = sql.all<{ name: string; sql: string }>(
+    "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
+    table,
+  );
+  return indexes.map(({ name, sql: text }) => {
+    const [, parts = '', condition = '1'] = /\bON \w+ ?\((.*?)\)(?:\s+WHERE\b(.*))?$/s.exec(text) ?? [];
+    const keys = parts.split(/,(?![^(]*\))/).map((key) => key.replace(/\s+(?:ASC|DESC)\s*$/i, ''));
+    const named = keys.map((key, i) => `${key} AS k${i}`).join(', ');
+    const same = keys.map((key, i) => `${key} IS some.k${i}`).join(' AND ');
+    const entry = `SELECT 1 FROM ${table} AS entry INDEXED BY ${name} WHERE (${condition}) AND ${same} AND entry.rowid = some.at`;
+    const page = `SELECT rowid AS at, (${condition}) AS belongs, ${named} FROM ${table} NOT INDEXED WHERE rowid >= ? ORDER BY rowid LIMIT ?`;
+    return `SELECT count(*) FILTER (WHERE belongs AND NOT EXISTS (${entry})) AS missing, max(at) AS next FROM (${page}) AS some`;
+  });
 }
 
 function* scrubLogInService(rows: CellRows, onDamage: OnDamage): Generator<number> {
@@ -104,14 +143,13 @@ function* scrubTable(rows: CellRows, table: PreparedTable): Generator<ScrubPart 
   yield part(table.table, looked, found.failed, missing, found.list);
 }
 
-/** Tables that are not declared: of a newer build, or put in; and triggers and views. The runtime's own begin with `sqlite_` or `_cf_`. */
-function scrubNames(sql: Sql): ScrubPart {
+/** Tables that are not declared, by name: of a newer build, or put in; and whether everything else is what the schema steps make. */
+function scrubSchema({ sql, kind }: CellRows): ScrubPart {
   const declared = new Set([...ANCHORED_TABLES, ...OTHER_TABLES].map(({ table }) => table));
-  const query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'trigger', 'view')";
-  const names = sql.all<{ name: string; type: string }>(query);
-  const unknown = names
-    .filter(({ name, type }) => type !== 'table' || (!declared.has(name) && !/^(sqlite|_cf)_/.test(name)))
-    .map(({ name }) => name);
+  const names = sql.all<{ name: string }>("SELECT name FROM sqlite_master WHERE type = 'table'").map(({ name }) => name);
+  const unknown = names.filter((name) => !declared.has(name) && !/^(sqlite|_cf)_/.test(name));
+  if (unknown.length === 0 && !isOwnSchema(sql, kind))
+    unknown.push('a table, an index, a trigger or a view is not as the schema steps make it');
   return part('tables', names.length, unknown.length, 0, unknown.slice(0, LIMITS.scrubFindingsMax));
 }
 
@@ -167,9 +205,9 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** SQLite's own look at its pages and at the entries of indexes. */
+/** SQLite's own check of its pages, and that each index has an entry for each of its rows. */
 function scrubPages(sql: Sql): ScrubPart {
-  const said = sql.all('PRAGMA quick_check(10)').map((row) => String(Object.values(row)[0]));
+  const said = sql.all('PRAGMA integrity_check(10)').map((row) => String(Object.values(row)[0]));
   const failed = said.filter((line) => line !== 'ok');
   return part('pages', 1, failed.length, 0, failed);
 }

@@ -78,7 +78,7 @@ function lookerOf(
       if (!existsSync(path)) fail('rolled_back', 'its database is missing: restore it from a copy');
       const sql = openNodeSql(path, { readonly: true });
       try {
-        const opening = { witnessed: witness.latest(id), mustExist: true, anchored };
+        const opening = { witnessed: witness.latest(id), mustExist: true, anchored, hasWitness: anchored };
         const rows = openForReading({
           kind,
           sql,

@@ -113,9 +113,8 @@ export async function startKeyturn(options: ServeOptions): Promise<RunningKeytur
   const cells = await openCells(options, paths, installation);
   try {
     await cells.tenants.finishHalfMade();
-    const secret = await createBootstrapSecret(cells.home);
-    if (secret !== undefined) writeBootstrapSecret(paths, secret);
-    else if (!bootstrapPending(cells.home)) removeBootstrapSecret(paths);
+    const secret = await createBootstrapSecret(cells.home, (made) => writeBootstrapSecret(paths, made));
+    if (secret === undefined && !bootstrapPending(cells.home)) removeBootstrapSecret(paths);
     return await serve(options, paths, installation, cells);
   } catch (error) {
     cells.close();
@@ -195,7 +194,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
       authorizer,
       admit,
       witnessed: witness.latest(installationId),
-      opening: { mustExist: holdsTenants(paths), acceptMissingWitness: accepts(installationId) },
+      opening: { mustExist: holdsTenants(paths), hasWitness: holdsTenants(paths), acceptMissingWitness: accepts(installationId) },
     });
     const tenants = new NodeTenants({
       home,

@@ -170,7 +170,8 @@ export class NodeTenants {
   /** From now on its database is never opened without its head, nor made anew: the home cell, itself anchored, says so. */
   async #noteAnchored(row: TenantRow): Promise<void> {
     const { home } = this.#o;
-    if (row.anchored === 1) return;
+    // A witness that could not be written would be missed at the next opening.
+    if (row.anchored === 1 || this.#o.witnessedAt(row.id) === undefined) return;
     await home.submit((job) => job.door.keepBooks('provision', (books) => job.tenants.setAnchored(books, row.id)));
     home.routes.clear();
   }
@@ -190,6 +191,7 @@ export class NodeTenants {
         opening: {
           mustExist,
           anchored: row.anchored === 1,
+          hasWitness: row.anchored === 1,
           acceptMissingWitness: this.#o.acceptsMissingWitness?.(row.id) ?? false,
         },
         onDueChanged: (id) => this.#open.noteDue(id),

@@ -7,7 +7,7 @@ import { AuditReader } from '../audit/audit-reader.ts';
 import type { EventOutcome } from '../audit/event.ts';
 import { refuseOtherLog } from '../audit/log-consistency.ts';
 import type { Entropy, InstallationClock } from '../base/clock.ts';
-import { fail } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import type { Faults } from '../base/faults.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -19,9 +19,10 @@ import { IdempotencyStore } from '../cell/idempotency.ts';
 import { ensureIdentity } from '../cell/identity.ts';
 import { KeyRotationStore } from '../cell/key-rotations.ts';
 import { Keyring } from '../cell/keyring.ts';
-import { latestSchemaVersion, migrate, refuseForeignCode, schemaVersion } from '../cell/migrations.ts';
+import { latestSchemaVersion, migrate, schemaVersion } from '../cell/migrations.ts';
 import { beginState, completeState } from '../cell/open-state.ts';
 import { CellRows } from '../cell/rows.ts';
+import { refuseForeignCode, refuseOtherSchema } from '../cell/schema-check.ts';
 import type { CellKind } from '../cell/schema-step.ts';
 import type { Sql } from '../cell/sql.ts';
 import { redateTokens, TokenStore } from '../cell/tokens.ts';
@@ -68,6 +69,8 @@ export interface Opening {
   readonly mustExist?: boolean | undefined;
   /** It had a head before: rows without one are never taken over. Default: those of an older build are. */
   readonly anchored?: boolean | undefined;
+  /** A checkpoint of it was shown outside before, whatever the cell says. Default: only the cell itself says so. */
+  readonly hasWitness?: boolean | undefined;
   /** The operator says that the witness was lost, and that this database is the newest one. Default: refused. */
   readonly acceptMissingWitness?: boolean | undefined;
 }
@@ -107,6 +110,7 @@ export function openCell(options: CellOptions): OpenCell {
   // SECURITY: an empty database in the place of a lost one would hide that it was lost (CR-03).
   if (!mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this cell is empty: restore it from a copy');
   migrate(sql, kind, clock.now());
+  refuseOtherSchema(sql, kind);
   const newIncarnation = mayCreate ? () => newId('incarnation', entropy) : undefined;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, newIncarnation, clock.now());
   const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
@@ -133,7 +137,9 @@ export function openCell(options: CellOptions): OpenCell {
     told: platform.told,
   });
   const redate = platform.acceptsClock === true ? () => redateTokens(rows, clock.now()) : undefined;
-  noteOpening(cell, audit, opening, { adoption, isClockAccepted, redate });
+  const isWitnessAccepted =
+    opening.acceptMissingWitness === true && adoption === undefined && readWitnessed(keyring, opening) === undefined;
+  noteOpening(cell, audit, { adoption, isWitnessAccepted, isClockAccepted, redate });
   return {
     cell,
     keyring,
@@ -156,6 +162,7 @@ export function openForReading(options: CellOptions): CellRows {
   refuseForeignCode(sql);
   if (schemaVersion(sql) !== latestSchemaVersion(kind) || isUnanchored(sql))
     fail('conflict', 'this database was not opened by this build yet: start the service once');
+  refuseOtherSchema(sql, kind);
   const { installationId } = platform;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, platform.clock.now());
   const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
@@ -189,15 +196,16 @@ export function closeCell({ cell, audit }: OpenCell): void {
 /** True when its witness is gone, and the operator said so. */
 function openMap(rows: CellRows, opening: Opening, incarnationId: string): boolean {
   const { anchor, keyring } = rows;
-  const witnessed = readWitnessed(keyring, opening.witnessed);
+  const witnessed = readWitnessed(keyring, opening);
   const chain = anchor.open(witnessed?.anchor?.epoch);
   if (anchor.incarnationId !== incarnationId)
     fail('integrity', 'stored data failed its check', { evidence: 'anchor: another incarnation' });
   keyring.bind(rows.of('tenant_key'));
-  const isLost = witnessed === undefined && anchor.publishedEpoch > 0;
+  // SECURITY: a copy from before the first publication does not know that it has a witness; what is outside of the cell does (CR-03).
+  const isLost = witnessed === undefined && (opening.hasWitness === true || anchor.publishedEpoch > 0);
   if (witnessed !== undefined) refuseRollback(rows, witnessed, chain);
   // SECURITY: without its witness the newest database and yesterday's look the same (D15).
-  if (isLost && opening.acceptMissingWitness !== true) refuseMissingWitness(keyring.identity.cellId);
+  if (isLost && opening.acceptMissingWitness !== true) refuseWitness(keyring.identity.cellId, 'is missing');
   return isLost;
 }
 
@@ -211,7 +219,7 @@ function openAnchored(rows: CellRows, { opening, platform }: CellOptions, incarn
 function adopt(rows: CellRows, { opening, platform, sql }: CellOptions, incarnationId: string): Adoption {
   const { keyring } = rows;
   const log = formerHead(sql);
-  const witnessed = opening.witnessed === undefined ? undefined : readWitnessed(keyring, opening.witnessed);
+  const witnessed = readWitnessed(keyring, opening);
   if (opening.anchored === true || witnessed?.anchor !== undefined || !isUnanchored(sql))
     fail('integrity', 'stored data failed its check', { evidence: 'anchor: the head is missing' });
   if (witnessed !== undefined) refuseOlder(rows, log, witnessed);
@@ -225,13 +233,15 @@ interface Adoption extends AdoptedRows {
 
 interface Opened {
   readonly adoption: Adoption | undefined;
+  /** Also where there was nothing to accept. */
+  readonly isWitnessAccepted: boolean;
   readonly isClockAccepted: boolean;
   /** Where the operator says that the clock is right: brings back what a clock issued that was ahead. */
   readonly redate: (() => number) | undefined;
 }
 
 /** What an operator must be able to find later: that a witness was given up, that rows were taken over. */
-function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, { adoption, isClockAccepted, redate }: Opened): void {
+function noteOpening(cell: Cell, audit: AuditLog, { adoption, isWitnessAccepted, isClockAccepted, redate }: Opened): void {
   const note = (action: string, reason: string, count?: number) =>
     audit.record({
       action,
@@ -242,13 +252,11 @@ function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, { adoption, 
       target: { type: 'cell' },
       details: count === undefined ? undefined : { count },
     });
-  // Told at every such opening, also where there was nothing to accept.
-  const isAccepted = opening.acceptMissingWitness === true && opening.witnessed === undefined && adoption === undefined;
   const isAdopted = adoption !== undefined && !adoption.isNew;
-  if (!isAccepted && !isAdopted && redate === undefined) return;
+  if (!isWitnessAccepted && !isAdopted && redate === undefined) return;
   cell
     .submit(() => {
-      if (isAccepted) note('witness.accept_missing', 'declared by the operator');
+      if (isWitnessAccepted) note('witness.accept_missing', 'declared by the operator');
       const redated = redate?.() ?? 0;
       if (isClockAccepted || redated > 0) note('clock.accept', 'declared by the operator', redated);
       if (isAdopted) note('state.adopt', 'rows of an older build', adoption.adopted);
@@ -258,11 +266,18 @@ function noteOpening(cell: Cell, audit: AuditLog, opening: Opening, { adoption, 
     .catch(() => {});
 }
 
-function readWitnessed(keyring: Keyring, note: string | undefined): Checkpoint | undefined {
+/** Undefined also for a witness that cannot be read, once the operator declares it lost. @throws rolled_back */
+function readWitnessed(keyring: Keyring, { witnessed: note, acceptMissingWitness }: Opening): Checkpoint | undefined {
   if (note === undefined) return undefined;
   const { installationId, cellId } = keyring.identity;
   const seed = keyring.current('audit_sign').key.export();
-  return verifyCheckpoint(signerFrom(seed, `keyturn/${installationId}/${cellId}`).vkey, note);
+  try {
+    return verifyCheckpoint(signerFrom(seed, `keyturn/${installationId}/${cellId}`).vkey, note);
+  } catch (error) {
+    if (!(error instanceof KeyturnError)) throw error;
+    if (acceptMissingWitness === true) return undefined;
+    return refuseWitness(cellId, 'cannot be read');
+  }
 }
 
 /** SECURITY: a database put back from yesterday, or one that went another way, does not continue what was shown outside (CR-03, D13, D15). */
@@ -286,10 +301,10 @@ function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void 
   if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
 }
 
-function refuseMissingWitness(cellId: string): never {
+function refuseWitness(cellId: string, why: 'is missing' | 'cannot be read'): never {
   fail(
     'rolled_back',
-    `the witness of ${cellId} is missing: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${cellId}`,
+    `the witness of ${cellId} ${why}: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${cellId}`,
   );
 }
 

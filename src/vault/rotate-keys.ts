@@ -10,6 +10,7 @@ import type { WriteAccess } from '../cell/access.ts';
 import type { KeyProgress } from '../cell/key-rotations.ts';
 import type { KeyRow } from '../cell/keyring.ts';
 import type { Purpose } from '../crypto/envelope.ts';
+import type { Submits } from './cell-handle.ts';
 import type { OpenCell, Platform } from './open-cell.ts';
 
 /** What can be rotated. The audit-signing key is not among them: its verifier is pinned outside and changes only with a hand-over. */
@@ -105,27 +106,56 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
   return true;
 }
 
-/** Destroys retired keys past their delay to which nothing refers, once the clock is steady (D17). Returns how many. */
-export function destroyRetiredKeys(job: KeyedJob): number {
-  if (!job.platform.clock.isSteady()) return 0;
-  const now = job.platform.clock.now();
-  const due = job.core.keyring
-    .rows()
-    .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
-  for (const row of due) {
-    // INVARIANT: a key dies only at zero references (test/vault/rotate-keys.test.ts).
-    const used = job.door.lookup('key-destruction', (lookup) =>
-      job.core.keyRotations.countStale(lookup, row.purpose as Purpose, row.key_id),
-    );
-    if (used > 0) continue;
-    job.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(job), (_access, _subject, details) => {
-      job.platform.faults.at('keys.before-destroy');
-      job.core.keyring.destroy(row.key_id, now);
-      job.core.cell.eraseResidue();
-      job.core.audit.publishNow();
-      details.purpose = row.purpose;
-      details.key_version = row.version;
-    });
+/**
+ * Destroys retired keys past their delay that no row uses, once the clock is steady (D17). Returns how many were destroyed.
+ * SECURITY: a destroyed key cannot be had back, so no index decides that it is unused: every row of its tables is read and checked, a slice a
+ * batch. Nothing is sealed under a retired key any more, so a row that was read stays as it was found.
+ */
+export async function destroyRetiredKeys(vault: Submits<KeyedJob>): Promise<number> {
+  let destroyed = 0;
+  for (const { key_id } of await vault.submit(dueKeys)) {
+    const slices = await vault.submit((job) => job.core.keyRotations.usesOf(key_id));
+    let slice = await vault.submit(() => slices.next());
+    while (slice.done !== true && !slice.value) slice = await vault.submit(() => slices.next());
+    const isUsed = slice.done !== true;
+    destroyed += await vault.submit((job) => (isUsed ? postpone(job, key_id) : destroyKey(job, key_id)));
   }
-  return due.length;
+  return destroyed;
+}
+
+/** Keys that may go now, of those whose own rows are as they were written. */
+function dueKeys(job: KeyedJob): KeyRow[] {
+  if (!job.platform.clock.isSteady()) return [];
+  const now = job.platform.clock.now();
+  return job.core.keyring
+    .intactRows()
+    .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
+}
+
+/** A damaged row, or one that the rewrap did not find, still needs the key. */
+function postpone(job: KeyedJob, keyId: string): 0 {
+  job.door.keepBooks('key-destruction', (access) =>
+    job.core.keyRotations.postpone(access, keyId, job.platform.clock.now() + LIMITS.keyDestroyAgainMs),
+  );
+  job.dueChanged();
+  return 0;
+}
+
+function destroyKey(job: KeyedJob, keyId: string): number {
+  const row = dueKeys(job).find((one) => one.key_id === keyId);
+  if (row === undefined) return 0;
+  // INVARIANT: a key dies only at zero references (test/vault/rotate-keys.test.ts).
+  const used = job.door.lookup('key-destruction', (lookup) =>
+    job.core.keyRotations.countStale(lookup, row.purpose as Purpose, keyId),
+  );
+  if (used > 0) return postpone(job, keyId);
+  job.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(job), (_access, _subject, details) => {
+    job.platform.faults.at('keys.before-destroy');
+    job.core.keyring.destroy(keyId, job.platform.clock.now());
+    job.core.cell.eraseResidue();
+    job.core.audit.publishNow();
+    details.purpose = row.purpose;
+    details.key_version = row.version;
+  });
+  return 1;
 }

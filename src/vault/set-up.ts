@@ -14,8 +14,15 @@ import type { HomeVault } from './home-vault.ts';
 /** As the tenant of a grant: all tenants, and the installation itself. */
 export const EVERYWHERE = '*';
 
-/** Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before. */
-export async function createBootstrapSecret(home: HomeVault): Promise<SecretValue | undefined> {
+/**
+ * Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before.
+ * @param keep stores the secret for the operator before the owner is committed: a process that is killed in between makes another secret at
+ *   the next start, and no installation has an owner whose secret nobody has. What it throws undoes the owner.
+ */
+export async function createBootstrapSecret(
+  home: HomeVault,
+  keep: (secret: SecretValue) => void = () => {},
+): Promise<SecretValue | undefined> {
   return home.submit((job) => {
     if (!job.door.lookup('first-start', (lookup) => job.users.isEmpty(lookup))) return undefined;
     const owner: User = {
@@ -36,7 +43,10 @@ export async function createBootstrapSecret(home: HomeVault): Promise<SecretValu
     } as const;
     return job.door.record(event, (access) => {
       job.users.insert(access, owner, [{ role: 'owner', tenant_id: EVERYWHERE }]);
-      return issueUserToken(job, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs).token;
+      const { token } = issueUserToken(job, access, 'boot', owner.id, LIMITS.bootstrapSecretTtlMs);
+      keep(token);
+      job.core.audit.publishNow();
+      return token;
     });
   });
 }

@@ -52,7 +52,7 @@ export class WorkerTenant {
       authorizer,
       admit,
       witnessed: opening.witnessed,
-      opening: { mustExist: !options.mayCreate, anchored: opening.anchored },
+      opening: { mustExist: !options.mayCreate, anchored: opening.anchored, hasWitness: opening.anchored },
       onDueChanged: () => this.arm(),
     });
     const owner = `worker-${Buffer.from(platform.entropy.bytes(9)).toString('base64url')}`;

@@ -116,9 +116,28 @@ describe('a clock that jumped ahead', () => {
     set(-YEAR);
     expect([time.now(), time.provenAt()]).toEqual([START + HOUR - 1, START + HOUR - 1]);
     expect(told.map(({ kind }) => kind)).toEqual(['ahead', 'back']);
-    expect(time.state()).toEqual({ state: 'starting', aheadMs: 0, steadyInMs: HOUR });
+    expect(time.state()).toEqual({ state: 'jump_waiting', aheadMs: 0, steadyInMs: HOUR });
     pass(HOUR);
     expect(time.isSteady()).toBe(true);
+  });
+
+  it('and is put nearly right, again and again, proves no more than the time that the process ran', () => {
+    const { time, pass, set } = started();
+    pass(HOUR);
+    time.now();
+    let offset = 0;
+    for (let i = 1; i <= 200; i++) {
+      set(YEAR - offset);
+      time.now();
+      pass(5);
+      const corrected = i * 9 * 60_000;
+      set(corrected - YEAR);
+      time.now();
+      pass(5);
+      offset = corrected;
+    }
+    expect(time.provenAt()).toBe(START + HOUR + 2_000);
+    expect(time.isSteady()).toBe(false);
   });
 
   it('and is put right after it was proven is behind: time does not go back', () => {

@@ -51,11 +51,11 @@ describe('a clock that jumped by a year', () => {
     for (let turn = 0; turn < 5; turn++) await vault.submit((job) => rewrapBatch(job));
     const destroyed = () => Number(sql.get("SELECT count(*) AS n FROM tenant_key WHERE state = 'destroyed'")?.['n']);
     jump(tenant);
-    await vault.submit((job) => destroyRetiredKeys(job));
+    await destroyRetiredKeys(vault);
     await vault.submit((job) => purgeExpired(job));
     expect(destroyed()).toBe(0);
     clock.pass(LIMITS.clockSteadyMs);
-    await vault.submit((job) => destroyRetiredKeys(job));
+    await destroyRetiredKeys(vault);
     expect(destroyed()).toBe(1);
   });
 

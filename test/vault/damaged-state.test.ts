@@ -131,7 +131,7 @@ describe('a key whose row was changed', () => {
     await tenant.vault.submit((job) => job.core.audit.signNow());
     expect(lowest()).toBe(1);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 2);
-    await tenant.vault.submit((job) => destroyRetiredKeys(job));
+    await destroyRetiredKeys(tenant.vault);
     // The answer came with a checkpoint that says so.
     expect(lowest()).toBe(2);
     const api = before.find((row) => row['purpose'] === 'api_key');
@@ -153,7 +153,7 @@ describe('a rotation of the row MACs', () => {
     for (const table of ['anchor_head', 'anchor_chunk', 'credential', 'environment'])
       expect(tenant.sql.get(`SELECT count(*) AS n FROM ${table} WHERE mac_key_id = ?`, old)?.['n'], table).toBe(0);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 2);
-    await tenant.vault.submit((job) => destroyRetiredKeys(job));
+    await destroyRetiredKeys(tenant.vault);
     expect(tenant.sql.get('SELECT state FROM tenant_key WHERE key_id = ?', old)?.['state']).toBe('destroyed');
     const vault = tenant.reopen();
     expect(await describeKey(tenant, 'a', vault)).toBe('ok');

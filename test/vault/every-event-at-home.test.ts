@@ -393,7 +393,7 @@ describe('the event of what the vault does by itself', () => {
     expect((await batch()).events).toEqual([{ ...moved, details: { count: 2, purpose: 'api_key' } }]);
     expect((await batch()).events).toEqual([{ ...moved, details: { count: 0, purpose: 'api_key' } }]);
     expect(await batch()).toMatchObject({ value: 0, events: [] });
-    const destroy = () => leftBy(tenant.sql, () => job((inJob) => destroyRetiredKeys(inJob)));
+    const destroy = () => leftBy(tenant.sql, () => destroyRetiredKeys(tenant.vault));
     tenant.clock.pass(LIMITS.keyDestroyDelayMs - 1);
     expect(await destroy()).toMatchObject({ value: 0, events: [] });
     tenant.clock.pass(1);

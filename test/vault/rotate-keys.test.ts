@@ -174,7 +174,7 @@ describe('a retired key', () => {
     const before = inside(made.tenant.vault).core.keyring.current('api_key').id;
     await rotate(made.tenant, ['api_key']);
     for (let i = 0; i < 3; i++) await rewrap(made.tenant, 100);
-    const sweep = () => made.tenant.vault.submit((job) => destroyRetiredKeys(job));
+    const sweep = () => destroyRetiredKeys(made.tenant.vault);
     const state = () => made.tenant.sql.get('SELECT state FROM tenant_key WHERE key_id = ?', before)?.['state'];
     return { ...made, before, sweep, state };
   }
@@ -205,7 +205,7 @@ describe('a retired key', () => {
     await rotate(tenant, ['api_key']);
     await rewrap(tenant, 5);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
-    expect(await tenant.vault.submit((job) => destroyRetiredKeys(job))).toBe(0);
+    expect(await destroyRetiredKeys(tenant.vault)).toBe(0);
   });
 });
 

@@ -1,0 +1,74 @@
+// The schema of an open database is the one that the schema steps make, text by text. It must be checked before anything else is read or
+// written: SQLite runs what a schema says inside our own transactions.
+import { fail } from '../base/errors.ts';
+import { sha256 } from '../crypto/primitives.ts';
+import type { CellKind } from './schema-step.ts';
+import type { Sql } from './sql.ts';
+
+/** One entry of sqlite_master. */
+interface SchemaObject {
+  readonly type: string;
+  readonly name: string;
+  readonly tbl_name: string;
+  readonly rootpage: number;
+  readonly sql: string | null;
+}
+
+/** SHA-256 over the schema of each kind of cell, at the newest step. test/cell/schema-check.shared.test.ts tells the new one after a step. */
+export const SCHEMA_DIGESTS: Readonly<Record<CellKind, string>> = {
+  home: 'd54be9acf859e8d887beb3b548a99d85827ce0f1acd76ee2c63f4d201ef50516',
+  tenant: '87e5c91368f9f4c4c1d56eb1c6ecdc8298f1a099c540459f341e9ada1f933f3f',
+};
+
+/** Tables in the same database that no step makes: the platform's, the register's, the home object's, and the head of the log before the map. */
+const OTHERS = /^(?:sqlite_.*|_cf_.*|erasure_key|installation|audit_head)$/;
+
+/** SQLite chooses what an entry is by this text, not by `type`. */
+const TABLE_OR_INDEX = /^CREATE (?:TABLE|INDEX|UNIQUE INDEX) /;
+
+/**
+ * SECURITY: no build makes a trigger, a view or a virtual table. One that was put into the file could keep a copy of what is destroyed, undo
+ * a change as it is written, or leave out an event.
+ * @throws integrity
+ */
+export function refuseForeignCode(sql: Sql): void {
+  if (!schemaOf(sql).every(isPlain))
+    fail(
+      'integrity',
+      'the database has something else than tables and indexes, which Keyturn never makes: restore it from a copy',
+      {
+        evidence: 'schema: a trigger, a view or a virtual table',
+      },
+    );
+}
+
+/** Of a database at the newest step. @throws integrity */
+export function refuseOtherSchema(sql: Sql, kind: CellKind): void {
+  if (schemaDigest(sql) === SCHEMA_DIGESTS[kind]) return;
+  fail('integrity', 'the tables of the database are not the ones this build makes: restore it from a copy', {
+    evidence: 'schema: the text of a table or an index',
+  });
+}
+
+/** Whether the schema of an open cell is still the one it was opened with. */
+export function isOwnSchema(sql: Sql, kind: CellKind): boolean {
+  return schemaOf(sql).every(isPlain) && schemaDigest(sql) === SCHEMA_DIGESTS[kind];
+}
+
+/** Hexadecimal. Of everything that steps make. */
+export function schemaDigest(sql: Sql): string {
+  const lines = schemaOf(sql)
+    .filter(({ type, name, sql }) => sql !== null && !(type === 'table' && OTHERS.test(name)))
+    .map(({ type, name, tbl_name, sql }) => JSON.stringify([type, name, tbl_name, sql]));
+  return Buffer.from(sha256(new TextEncoder().encode(lines.sort().join('\n')))).toString('hex');
+}
+
+function schemaOf(sql: Sql): SchemaObject[] {
+  return sql.all<SchemaObject>('SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master');
+}
+
+function isPlain({ type, name, rootpage, sql }: SchemaObject): boolean {
+  if (rootpage <= 0) return false;
+  if (sql === null) return type === 'index' && name.startsWith('sqlite_autoindex_');
+  return (type === 'table' || type === 'index') && TABLE_OR_INDEX.test(sql);
+}
