@@ -117,7 +117,9 @@ it('opens a database of the first schema step and serves what it holds', async (
   expect(await text('search-key')).toContain('frozen-key-2-not-a-real-secret');
   expect(await text('search-key', 1)).toContain('frozen-key-not-a-real-secret');
   expect(await text('crm')).toContain('frozen-access-not-a-real-secret');
-  const versions = await vault.submit((job) => listVersions(job, owner(), 'staging', 'search-key', Number.MAX_SAFE_INTEGER, 10));
+  const versions = await vault.submit((job) =>
+    listVersions(job, owner(), { environment: 'staging', name: 'search-key', before: Number.MAX_SAFE_INTEGER, maxRows: 10 }),
+  );
   expect(versions.rows.map(({ version, origin }) => [version, origin])).toEqual([
     [2, 'put'],
     [1, 'put'],
