@@ -1,5 +1,5 @@
 // The shape of the whole source: functions a reader can hold, imports without circles, nothing dead, numbers where they are looked for.
-// What breaks a rule today is counted in known-structure.json; the counts may fall and never rise.
+// What breaks a rule today is counted in known-structure.json; the counts may fall and never rise. A rule without counts there has no exceptions.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -73,11 +73,7 @@ describe('the imports', () => {
   });
 
   test('make no circle with their types either', () => {
-    const circles = circlesOf(importGraph(product, 'with types'));
-    expectNoNew(
-      'circles',
-      circles.map((files) => ({ file: files[0]!, text: ` is in a circle: ${files.join(', ')}` })),
-    );
+    expect(circlesOf(importGraph(product, 'with types'))).toEqual([]);
   });
 });
 
