@@ -1,5 +1,5 @@
 // The shape of the whole source: functions a reader can hold, imports without circles, nothing dead, numbers where they are looked for.
-// What breaks a rule today is counted in known-structure.json; the counts may fall and never rise.
+// Exports and numbers that break a rule today are counted in known-structure.json; the counts may fall and never rise.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -57,13 +57,8 @@ describe('every function of the product', () => {
 
   test.each(Object.keys(FUNCTION_LIMITS) as FunctionRule[])('keeps the limit of %s', (rule) => {
     const long = functions.filter((figures) => figures[rule] > FUNCTION_LIMITS[rule]);
-    expectNoNew(
-      rule,
-      long.map(({ file, line, name, ...figures }) => ({
-        file,
-        text: `:${line} ${name}: ${figures[rule]} ${rule}, at most ${FUNCTION_LIMITS[rule]}`,
-      })),
-    );
+    const told = long.map(({ file, line, name, ...figures }) => `${file}:${line} ${name}: ${figures[rule]} ${rule}`);
+    expect(told, `at most ${FUNCTION_LIMITS[rule]} ${rule}`).toEqual([]);
   });
 });
 
@@ -73,11 +68,7 @@ describe('the imports', () => {
   });
 
   test('make no circle with their types either', () => {
-    const circles = circlesOf(importGraph(product, 'with types'));
-    expectNoNew(
-      'circles',
-      circles.map((files) => ({ file: files[0]!, text: ` is in a circle: ${files.join(', ')}` })),
-    );
+    expect(circlesOf(importGraph(product, 'with types'))).toEqual([]);
   });
 });
 

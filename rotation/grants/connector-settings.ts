@@ -1,18 +1,46 @@
 // From what a credential says (snake_case, stored) to what a connector is resolved with.
 import { LRUCache } from 'lru-cache';
-import { fail } from '../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { growingTo } from '../../src/base/growing-to.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { configOf } from '../../src/vault/credential.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
-import { type Grant, grantOf } from '../../src/vault/grant.ts';
+import { type GrantAccount, grantOf } from '../../src/vault/grant.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { type Connector, findConnector, type LostAnswer, type OAuth2Spec, type OAuthConnector } from '../connector.ts';
 import { type OAuth2Settings, type ResolvedConnector, resolveConnector } from '../oauth2/settings.ts';
 
 /** @throws invalid_request naming the setting | not_rotatable */
-export function resolveFor(connector: OAuthConnector, config: OAuth2Config, facts: Grant, unfinished = false): ResolvedConnector {
-  return resolveConnector(connector, settingsOf(config, facts, unfinished));
+export function resolveFor(
+  connector: OAuthConnector,
+  config: OAuth2Config,
+  { account }: GrantAccount,
+  unfinished = false,
+): ResolvedConnector {
+  return resolveConnector(connector, settingsOf(config, account, unfinished));
+}
+
+/** As `resolveFor`; undefined where the settings lead nowhere. */
+export function resolvedOrNot(
+  connector: OAuthConnector,
+  config: OAuth2Config,
+  account: GrantAccount,
+): ResolvedConnector | undefined {
+  try {
+    return resolveFor(connector, config, account);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
+}
+
+/** Of a grant as it is stored; undefined also when its connector is gone. */
+export function resolvedOf(
+  connectors: ReadonlyMap<string, Connector>,
+  row: Pick<CredentialRow, 'connector' | 'config' | 'grant_facts'>,
+): ResolvedConnector | undefined {
+  const connector = findConnector(connectors, 'oauth2', row.connector);
+  return connector === undefined ? undefined : resolvedOrNot(connector, configOf(row), grantOf(row));
 }
 
 /**
@@ -117,7 +145,7 @@ export function mayReachLoopback(sandboxAllowed: boolean, connector: string | nu
   return sandboxAllowed && (connector === 'local-sandbox' || config.sandbox !== undefined);
 }
 
-function settingsOf(config: OAuth2Config, facts: Grant, unfinished: boolean): OAuth2Settings {
+function settingsOf(config: OAuth2Config, account: GrantAccount['account'], unfinished: boolean): OAuth2Settings {
   return defined({
     clientId: config.client_id,
     parameters: config.parameters,
@@ -128,7 +156,7 @@ function settingsOf(config: OAuth2Config, facts: Grant, unfinished: boolean): OA
     issuer: config.issuer,
     baseUrls: config.base_urls,
     sandbox: config.sandbox,
-    account: facts.account,
+    account,
     unfinished,
   });
 }

@@ -1,20 +1,18 @@
 // Disconnects a grant: unreadable at once, no longer refreshed, and, where the provider has a way, told to the provider.
 // It must never end the access of another credential that lives on the same grant.
 import type { Caller } from '../../src/access/principals.ts';
-import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { fail } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { cancelOpenRun } from '../../src/vault/cancel-run.ts';
 import { changeCredential, configOf } from '../../src/vault/credential.ts';
-import { grantOf } from '../../src/vault/grant.ts';
 import { changeHealth } from '../../src/vault/grant-health.ts';
 import { checkPrecondition, type WritePrecondition } from '../../src/vault/precondition.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import { findConnector } from '../connector.ts';
-import type { EnginePorts, JobPorts } from '../engine/due-work.ts';
-import type { ResolvedConnector } from '../oauth2/settings.ts';
-import { resolveFor } from './connector-settings.ts';
+import type { JobPorts } from '../engine/due-work.ts';
+import { resolvedOf } from './connector-settings.ts';
 import { endConnection } from './consent/make-link.ts';
 import { fingerprintOf, isShared } from './grant-tokens.ts';
 import { openRevocation, type Spared } from './revoke.ts';
@@ -81,23 +79,11 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
   if (!revoke) return { outcome: 'not_asked', cause: null };
   if (fingerprintOf(job, access, row, row.current_version) === undefined)
     return { outcome: 'not_asked', cause: 'nothing_to_revoke' };
-  const spec = resolvedOrNot(ports, row)?.revocation;
+  const spec = resolvedOf(ports.connectors, row)?.revocation;
   if (spec === undefined) return { outcome: 'not_possible', cause: 'no_way_to_revoke' };
   const { client_id: clientId } = configOf(row);
   const others = isShared(job, access, row, row.current_version, { ends: spec.ends, clientId });
   return others ? { outcome: 'shared', cause: null } : undefined;
-}
-
-/** Undefined when the connector is gone or its settings lead nowhere. */
-export function resolvedOrNot(ports: EnginePorts, row: CredentialRow): ResolvedConnector | undefined {
-  const connector = findConnector(ports.connectors, 'oauth2', row.connector);
-  if (connector === undefined) return undefined;
-  try {
-    return resolveFor(connector, configOf(row), grantOf(row));
-  } catch (error) {
-    if (error instanceof KeyturnError) return undefined;
-    throw error;
-  }
 }
 
 /** None where the provider was or will be told, or where others still use the grant. */

@@ -2,22 +2,23 @@
 // another credential lives on the same grant. It must never hand them to anyone but code of the engine, inside the job that journals why.
 
 import type { EventDetails } from '../../src/audit/event.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow, VersionRow } from '../../src/cell/credentials.ts';
 import { hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-settings.ts';
-import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
+import { fromJsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
 import { grantOf } from '../../src/vault/grant.ts';
 import { grantFingerprint } from '../../src/vault/grant-fingerprint.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
 import { type Egress, findConnector, type OAuthConnector, type RevocationSpec } from '../connector.ts';
 import type { JobPorts } from '../engine/due-work.ts';
-import type { ClientIdentity } from '../oauth2/client-request.ts';
+import type { ClientIdentity, Requester } from '../oauth2/client-request.ts';
 import { boundEgress, destinationsOf } from '../oauth2/destinations.ts';
 import type { ResolvedConnector } from '../oauth2/settings.ts';
-import { mayReachLoopback, resolveFor } from './connector-settings.ts';
+import { mayReachLoopback, resolvedOrNot } from './connector-settings.ts';
 
 export interface GrantTokens {
   readonly refreshToken: SecretValue | undefined;
@@ -55,7 +56,8 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   const connector = findConnector(ports.connectors, 'oauth2', settings.connector);
   // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
   const account = version === row.current_version ? grantOf(row).account : served.account;
-  const resolved = connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account);
+  const resolved =
+    connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account === undefined ? {} : { account });
   if (connector === undefined || resolved === undefined) return unusable('connector_unusable');
   const jwk = retained.client_private_jwk;
   const tokens: GrantTokens = {
@@ -89,17 +91,9 @@ export function movedHosts(
   return from_hosts === to_hosts ? {} : { from_hosts, to_hosts };
 }
 
-function resolvedOrNot(
-  connector: OAuthConnector,
-  config: OAuth2Config,
-  account: Readonly<Record<string, string>> | undefined,
-): ResolvedConnector | undefined {
-  try {
-    return resolveFor(connector, config, account === undefined ? {} : { account });
-  } catch (error) {
-    if (error instanceof KeyturnError) return undefined;
-    throw error;
-  }
+/** What asks the provider about the grant. */
+export function requesterOf({ tokens, egress }: Pick<BoundGrant, 'tokens' | 'egress'>, clock: Clock): Requester {
+  return { client: tokens.client, egress, clock };
 }
 
 export function wipeTokens({ refreshToken, accessToken, client }: GrantTokens): void {

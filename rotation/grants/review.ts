@@ -7,7 +7,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { saveUnseen } from '../../src/vault/credential.ts';
-import { changeGrant, type Grant, grantOf } from '../../src/vault/grant.ts';
+import { changeGrant, type GrantEnd, grantOf } from '../../src/vault/grant.ts';
 import { foundCredential } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { DueWorkPorts } from '../engine/due-work.ts';
@@ -85,29 +85,33 @@ function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, frac
   const next: CredentialRow = { ...row };
   const before = grantOf(row);
   const { forecast } = found;
-  if (!mayEnd(row)) {
-    // What brings it back to life plans the next review.
-    forget(next, before);
-    return { next: { ...next, review_due_at: null }, notices: [] };
-  }
-  next.review_due_at = nextReviewAt(forecast, now, fraction);
-  if (forecast === undefined) {
+  // What brings it back to life plans the next review.
+  next.review_due_at = mayEnd(row) ? nextReviewAt(forecast, now, fraction) : null;
+  if (!mayEnd(row) || forecast === undefined) {
     forget(next, before);
     return { next, notices: [] };
   }
-  const notices: End[] = [];
   const isCapKnown = before.end?.cause === 'token_cap' && row.grant_ends_at !== null;
-  if (forecast.cause === 'token_cap' && !isCapKnown && found.isOldest) notices.push(forecast);
   // A risk is dated from when it was first seen, and not anew with each look.
   next.grant_ends_at = forecast.cause === 'token_cap' && isCapKnown ? row.grant_ends_at : forecast.endsAt;
+  const { reached, notices } = noticesOf(row, forecast, before, now);
+  noteEnd(next, before, forecast, reached);
+  const isCapNew = forecast.cause === 'token_cap' && !isCapKnown && found.isOldest;
+  return { next, notices: isCapNew ? [forecast, ...notices] : notices };
+}
+
+/** `reached`: the smallest number of days before the nearest end that has come; undefined while none has. */
+function noticesOf(row: CredentialRow, forecast: Forecast, before: GrantEnd, now: number) {
   const threat = forecast.all.find((end) => end.cause !== 'token_cap' && !isPutOff(row, end));
-  const reached = noticeDaysOf(threat).findLast((days) => threat !== undefined && threat.endsAt - now <= days * DAY_MS);
-  if (threat !== undefined && reached !== undefined && reached < (before.noticedDays ?? Number.POSITIVE_INFINITY))
-    notices.push(threat);
-  const end = { cause: forecast.cause, certain: forecast.certain };
-  if (before.noticedDays !== reached || before.end?.cause !== end.cause || before.end.certain !== end.certain)
-    changeGrant(next, { end, noticedDays: reached });
-  return { next, notices };
+  const reached =
+    threat === undefined ? undefined : noticeDaysOf(threat).findLast((days) => threat.endsAt - now <= days * DAY_MS);
+  const isNew = reached !== undefined && reached < (before.noticedDays ?? Number.POSITIVE_INFINITY);
+  return { reached, notices: threat !== undefined && isNew ? [threat] : [] };
+}
+
+function noteEnd(next: CredentialRow, before: GrantEnd, { cause, certain }: End, noticedDays: number | undefined): void {
+  const isKnown = before.end?.cause === cause && before.end.certain === certain && before.noticedDays === noticedDays;
+  if (!isKnown) changeGrant(next, { end: { cause, certain }, noticedDays });
 }
 
 /** What ends by a date of its own is told on the day itself, too; the end of a grant shows in its health. */
@@ -115,7 +119,7 @@ function noticeDaysOf(threat: End | undefined): readonly number[] {
   return threat?.cause === 'end_date' ? [...LIMITS.noticeDays, 0] : LIMITS.noticeDays;
 }
 
-function forget(next: CredentialRow, before: Grant): void {
+function forget(next: CredentialRow, before: GrantEnd): void {
   next.grant_ends_at = null;
   if (before.end !== undefined || before.noticedDays !== undefined) changeGrant(next, { end: undefined, noticedDays: undefined });
 }

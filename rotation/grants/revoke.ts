@@ -21,7 +21,7 @@ import { inPool } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, openRun, waitRun } from '../engine/run.ts';
 import { askProbe } from '../oauth2/probe.ts';
 import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
-import { type BoundGrant, isShared, openGrant, wipeTokens } from './grant-tokens.ts';
+import { type BoundGrant, isShared, openGrant, requesterOf, wipeTokens } from './grant-tokens.ts';
 
 interface Attempt extends BoundGrant {
   /** Under its lease. */
@@ -52,8 +52,8 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async (attempt) => {
-      const { spec, resolved, tokens, egress } = attempt;
-      const outcome = await revokeGrant(spec, resolved.hosts, tokens, tokens.client, egress, vault.platform.clock);
+      const { spec, resolved, tokens } = attempt;
+      const outcome = await revokeGrant(spec, resolved.hosts, tokens, requesterOf(attempt, vault.platform.clock));
       return { outcome, proof: outcome.kind === 'revoked' ? await prove(vault, attempt) : undefined };
     },
     book: (job, attempt, called) => {

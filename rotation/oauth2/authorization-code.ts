@@ -90,8 +90,8 @@ export function readCallback(
 ): Callback {
   const parameters = new URLSearchParams({ ...fields });
   const iss = parameters.get('iss');
-  if (required && iss === null) return { kind: 'foreign', cause: 'issuer_missing' };
-  if (issuer !== undefined && iss !== null && iss !== issuer) return { kind: 'foreign', cause: 'issuer_wrong' };
+  const fault = faultOfIssuer(iss, issuer, required);
+  if (fault !== undefined) return { kind: 'foreign', cause: fault };
   try {
     const server = {
       issuer: issuer ?? iss ?? 'https://unnamed.invalid',
@@ -103,10 +103,25 @@ export function readCallback(
     return usable ? { kind: 'code', code } : { kind: 'foreign', cause: 'not_an_answer' };
   } catch (error) {
     if (!(error instanceof oauth.AuthorizationResponseError)) return { kind: 'foreign', cause: 'not_an_answer' };
-    const declined = DECLINED.has(error.error);
-    const cause = declined ? 'declined' : ERRORS.has(error.error) ? error.error : 'refused_by_provider';
-    return { kind: 'refused', declined, cause };
+    return refusalFor(error.error);
   }
+}
+
+/** RFC 9207 section 2.4. @param iss as the answer names it */
+function faultOfIssuer(
+  iss: string | null,
+  issuer: string | undefined,
+  required: boolean,
+): 'issuer_missing' | 'issuer_wrong' | undefined {
+  if (required && iss === null) return 'issuer_missing';
+  return issuer !== undefined && iss !== null && iss !== issuer ? 'issuer_wrong' : undefined;
+}
+
+/** @param error as the provider named it */
+function refusalFor(error: string): Callback {
+  const declined = DECLINED.has(error);
+  const cause = declined ? 'declined' : ERRORS.has(error) ? error : 'refused_by_provider';
+  return { kind: 'refused', declined, cause };
 }
 
 /** What the exchange needs beside the connector. */

@@ -4,7 +4,7 @@ import * as oauth from 'oauth4webapi';
 import type { Clock } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { ClientAuthentication, EgressRequest } from '../connector.ts';
+import type { ClientAuthentication, Egress, EgressRequest } from '../connector.ts';
 import { type ClientIdentity, importClientKey, text, Unusable } from './client-key.ts';
 
 export { type ClientIdentity, text, Unusable } from './client-key.ts';
@@ -22,6 +22,13 @@ export interface ClientCall {
   readonly audience?: string | undefined;
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string | SecretValue>>;
+}
+
+/** As whom requests are made, and what sends them. */
+export interface Requester {
+  readonly client: ClientIdentity;
+  readonly egress: Egress;
+  readonly clock: Clock;
 }
 
 const OF_THE_PROTOCOL = new Set([
@@ -71,6 +78,39 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
     maxBytes: LIMITS.providerAnswerMaxBytes,
     allowLoopback: client.allowLoopback,
   };
+}
+
+/** An endpoint that is told of a token: introspection (RFC 7662), revocation (RFC 7009), or what a provider has in their place. */
+export interface TokenEndpoint {
+  readonly url: string;
+  readonly method: EgressRequest['method'];
+  /** `bearer`: not the client proves itself, but an access token is shown. */
+  readonly authentication: ClientAuthentication | 'bearer';
+  readonly assertionAudience?: string;
+  readonly bodyFormat: 'form' | 'json' | 'query' | 'none';
+}
+
+/** A request to such an endpoint. @param bearer the token that is shown, where the endpoint wants one @throws Unusable */
+export function tokenEndpointRequest(
+  { url, method, authentication, assertionAudience, bodyFormat }: TokenEndpoint,
+  { bearer, ...call }: Pick<ClientCall, 'hosts' | 'fields' | 'extraFields'> & { readonly bearer: SecretValue | undefined },
+  { client, clock }: Pick<Requester, 'client' | 'clock'>,
+): Promise<EgressRequest> {
+  const isBearer = authentication === 'bearer';
+  const shown = isBearer && bearer !== undefined ? { authorization: SecretValue.fromText(`Bearer ${text(bearer)}`) } : {};
+  return clientRequest(
+    {
+      ...call,
+      url,
+      method,
+      authentication: isBearer ? 'none' : authentication,
+      audience: assertionAudience,
+      bodyFormat: bodyFormat === 'json' ? 'json' : 'form',
+      headers: shown,
+    },
+    client,
+    clock,
+  );
 }
 
 /** The request with these fields in its URL and without a body: only where the provider takes them nowhere else. */

@@ -1,11 +1,10 @@
 // Reads back what a grant may really do, from the best source its connector declares (commitment X2).
 // It must never report a scope that no source told: nothing known is undefined, which flags nobody.
 import { decodeJwt } from 'jose';
-import type { Clock } from '../../src/base/clock.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
-import type { Egress, ScopeSource, Verdict } from '../connector.ts';
+import type { ScopeSource, Verdict } from '../connector.ts';
 import { memberAt, readScopes } from './answer-body.ts';
-import { type ClientIdentity, text } from './client-request.ts';
+import { type Requester, text } from './client-request.ts';
 import { introspectToken } from './introspection.ts';
 import { askProbe, type Probed } from './probe.ts';
 import type { ResolvedConnector } from './settings.ts';
@@ -33,10 +32,9 @@ export async function readGrantedScopes(
   resolved: ResolvedConnector,
   sources: readonly ScopeSource[],
   accessToken: SecretValue,
-  client: ClientIdentity,
-  egress: Egress,
-  clock: Clock,
+  requester: Requester,
 ): Promise<ScopeReading> {
+  const { egress, client } = requester;
   const { scopeSeparator } = resolved.oauth2;
   let probed: Probed | undefined;
   const probe = async (): Promise<Probed | undefined> => {
@@ -55,7 +53,7 @@ export async function readGrantedScopes(
       case 'answer':
         return undefined;
       case 'introspection':
-        return (await introspectToken(resolved, accessToken, client, egress, clock))?.scope;
+        return (await introspectToken(resolved, accessToken, requester))?.scope;
       case 'jwt':
         return readScopes(claimOf(text(accessToken), source.claim), scopeSeparator);
       case 'probe_header': {

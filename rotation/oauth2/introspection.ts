@@ -1,10 +1,9 @@
 // Asks a provider what an access token is worth: whether it is active, what it may do and when it ends (RFC 7662, or what is in its place).
 // It must never decide anything: whoever asks books the answer after the token is stored, never before.
-import type { Clock } from '../../src/base/clock.ts';
-import { SecretValue } from '../../src/base/secret-value.ts';
-import type { Egress, EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
+import type { EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
 import { memberAt, readJson, readScopes } from './answer-body.ts';
-import { type ClientIdentity, clientRequest, inQuery, text, wipeRequest } from './client-request.ts';
+import { inQuery, type Requester, text, tokenEndpointRequest, wipeRequest } from './client-request.ts';
 import type { ResolvedConnector } from './settings.ts';
 import { tokenExpiry } from './token-expiry.ts';
 
@@ -20,16 +19,14 @@ export interface Introspected {
 export async function introspectToken(
   resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
-  client: ClientIdentity,
-  egress: Egress,
-  clock: Clock,
+  requester: Requester,
 ): Promise<Introspected | undefined> {
   const { introspection: spec, hosts, oauth2 } = resolved;
   if (spec === undefined) return undefined;
   let request: EgressRequest | undefined;
   try {
-    request = await buildRequest(spec, hosts, accessToken, client, clock);
-    const answer = await egress.send(request);
+    request = await buildRequest(spec, hosts, accessToken, requester);
+    const answer = await requester.egress.send(request);
     return readAnswer(spec, oauth2.scopeSeparator, answer);
   } catch {
     return undefined;
@@ -42,39 +39,22 @@ export async function introspectToken(
 export async function introspectExpiry(
   resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
-  client: ClientIdentity,
-  egress: Egress,
-  clock: Clock,
+  requester: Requester,
 ): Promise<number | undefined> {
   const { fields } = resolved.introspection ?? {};
   if (fields === undefined || (fields.expiresAt === undefined && fields.expiresIn === undefined)) return undefined;
-  return (await introspectToken(resolved, accessToken, client, egress, clock))?.expiresAtMs;
+  return (await introspectToken(resolved, accessToken, requester))?.expiresAtMs;
 }
 
 async function buildRequest(
   spec: IntrospectionSpec,
   hosts: readonly string[],
   accessToken: SecretValue,
-  client: ClientIdentity,
-  clock: Clock,
+  requester: Requester,
 ): Promise<EgressRequest> {
-  const token = text(accessToken);
-  const isQuery = spec.bodyFormat === 'query' || spec.method === 'GET';
-  const request = await clientRequest(
-    {
-      url: spec.url,
-      method: spec.method,
-      hosts,
-      authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
-      audience: spec.assertionAudience,
-      bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
-      fields: { [spec.tokenParameter]: token },
-      ...(spec.authentication === 'bearer' ? { headers: { authorization: SecretValue.fromText(`Bearer ${token}`) } } : {}),
-    },
-    client,
-    clock,
-  );
-  return isQuery ? inQuery(request, { [spec.tokenParameter]: token }) : request;
+  const fields = { [spec.tokenParameter]: text(accessToken) };
+  const request = await tokenEndpointRequest(spec, { hosts, fields, bearer: accessToken }, requester);
+  return spec.bodyFormat === 'query' || spec.method === 'GET' ? inQuery(request, fields) : request;
 }
 
 function readAnswer(spec: IntrospectionSpec, separator: ' ' | ',', answer: EgressAnswer): Introspected | undefined {

@@ -1,11 +1,10 @@
 // One attempt to revoke a grant at its provider (RFC 7009, or what a provider has in its place): builds the request, sends it once, reads it.
 // It never retries or stores, and calls a grant revoked only on the provider's own word.
-import type { Clock } from '../../src/base/clock.ts';
-import { SecretValue } from '../../src/base/secret-value.ts';
-import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
+import type { SecretValue } from '../../src/base/secret-value.ts';
+import { type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
 import { retryAfterSeconds } from './answer.ts';
 import { membersOf } from './answer-body.ts';
-import { type ClientIdentity, clientRequest, inQuery, text, Unusable, wipeRequest } from './client-request.ts';
+import { inQuery, type Requester, text, tokenEndpointRequest, Unusable, wipeRequest } from './client-request.ts';
 import { readRefusal, saysRefusal } from './errors.ts';
 
 export interface RevocableTokens {
@@ -34,18 +33,16 @@ export async function revokeGrant(
   spec: RevocationSpec,
   hosts: readonly string[],
   tokens: RevocableTokens,
-  client: ClientIdentity,
-  egress: Egress,
-  clock: Clock,
+  requester: Requester,
 ): Promise<RevocationOutcome> {
   let request: EgressRequest;
   try {
-    request = await buildRequest(spec, hosts, tokens, client, clock);
+    request = await buildRequest(spec, hosts, tokens, requester);
   } catch (error) {
     return failed(error instanceof Unusable ? error.word : 'request_unbuildable');
   }
   try {
-    return readAnswer(spec, await egress.send(request), clock.now());
+    return readAnswer(spec, await requester.egress.send(request), requester.clock.now());
   } catch (error) {
     return failed(error instanceof EgressFailure ? error.reason : 'egress_failed');
   } finally {
@@ -56,41 +53,29 @@ export async function revokeGrant(
 async function buildRequest(
   spec: RevocationSpec,
   hosts: readonly string[],
-  { refreshToken, accessToken }: RevocableTokens,
-  client: ClientIdentity,
-  clock: Clock,
+  tokens: RevocableTokens,
+  requester: Requester,
 ): Promise<EgressRequest> {
-  const isRefresh = spec.token === 'refresh' && refreshToken !== undefined;
-  const token = isRefresh ? refreshToken : accessToken;
-  if (token === undefined) throw new Unusable('request_refused');
-  const isBearer = spec.authentication === 'bearer';
+  const fields = fieldsOf(spec, tokens);
+  const { accessToken: bearer } = tokens;
   // The token that authenticates must be an access token, whatever is revoked with it.
-  const bearer = isBearer ? accessToken : undefined;
-  if (isBearer && bearer === undefined) throw new Unusable('request_refused');
-  const fields: Record<string, string> = {};
-  if (spec.tokenParameter !== undefined) {
-    fields[spec.tokenParameter] = text(token);
-    if (spec.sendsHint === true) fields['token_type_hint'] = isRefresh ? 'refresh_token' : 'access_token';
-  }
-  const request = await clientRequest(
-    {
-      url: spec.url,
-      method: spec.method,
-      hosts,
-      authentication: spec.authentication === 'bearer' ? 'none' : spec.authentication,
-      audience: spec.assertionAudience,
-      bodyFormat: spec.bodyFormat === 'json' ? 'json' : 'form',
-      fields,
-      extraFields: spec.extraParameters,
-      ...(bearer === undefined ? {} : { headers: { authorization: SecretValue.fromText(`Bearer ${text(bearer)}`) } }),
-    },
-    client,
-    clock,
-  );
+  if (spec.authentication === 'bearer' && bearer === undefined) throw new Unusable('request_refused');
+  const { extraParameters: extraFields } = spec;
+  const request = await tokenEndpointRequest(spec, { hosts, fields, extraFields, bearer }, requester);
   if (spec.bodyFormat !== 'none') return request;
   // SECURITY: URLs lie in the logs of every proxy on the way: a client secret must not be in one (RFC 6749 section 2.3.1).
   if (spec.authentication === 'client_secret_post') throw new Unusable('request_refused');
-  return inQuery(request, { ...spec.extraParameters, ...fields });
+  return inQuery(request, { ...extraFields, ...fields });
+}
+
+/** @throws Unusable where there is no token to revoke */
+function fieldsOf(spec: RevocationSpec, { refreshToken, accessToken }: RevocableTokens): Record<string, string> {
+  const isRefresh = spec.token === 'refresh' && refreshToken !== undefined;
+  const token = isRefresh ? refreshToken : accessToken;
+  if (token === undefined) throw new Unusable('request_refused');
+  if (spec.tokenParameter === undefined) return {};
+  const hint = spec.sendsHint === true ? { token_type_hint: isRefresh ? 'refresh_token' : 'access_token' } : {};
+  return { [spec.tokenParameter]: text(token), ...hint };
 }
 
 function readAnswer(spec: RevocationSpec, answer: EgressAnswer, nowMs: number): RevocationOutcome {

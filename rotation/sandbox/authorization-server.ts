@@ -6,21 +6,12 @@ import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
 import * as oauth from 'oauth4webapi';
 import { Provider } from 'oidc-provider';
-import type { ClientAuthentication } from '../connector.ts';
 import { type Counters, createBehaviours, type TokenBehaviour } from './behaviour.ts';
 import { providerConfiguration } from './provider-configuration.ts';
+import type { SandboxClient, SandboxOptions } from './sandbox-options.ts';
 import { obtainCode, signInAnyone } from './sign-in.ts';
 
-export interface SandboxOptions {
-  /** Default: any free port. */
-  readonly port?: number;
-  /** Default: 60. A function is asked for each token. */
-  readonly accessTokenTtlSeconds?: number | (() => number);
-  /** Default: 14 days. */
-  readonly refreshTokenTtlSeconds?: number;
-  /** How its one client proves itself. Default: client_secret_basic. */
-  readonly clientAuthentication?: Exclude<ClientAuthentication, 'none' | 'client_secret_as_user'>;
-}
+export type { SandboxOptions } from './sandbox-options.ts';
 
 export interface SandboxGrant {
   readonly accessToken: string;
@@ -64,11 +55,12 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     secret: randomBytes(24).toString('base64url'),
     authentication: options.clientAuthentication ?? 'client_secret_basic',
     privateKeyJwk: clientKey.privateJwk,
+    publicKeyJwk: clientKey.publicJwk,
   };
   const ownRequest = randomBytes(16).toString('hex');
   const behaviours = createBehaviours(TOKEN_PATH, (ctx) => ctx.get(OWN_REQUEST) === ownRequest);
   const signingKey = (await newKey()).privateJwk;
-  const provider = new Provider(issuer, providerConfiguration(options, issuer, client, signingKey, clientKey.publicJwk));
+  const provider = new Provider(issuer, providerConfiguration(options, issuer, { client, signingKey }));
   provider.use(behaviours.middleware);
   provider.silent = true;
   const answer = provider.callback();
@@ -87,13 +79,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     alwaysToken: behaviours.always,
     stop: () => stop(server, behaviours.stop),
   };
-}
-
-export interface SandboxClient {
-  readonly id: string;
-  readonly secret: string;
-  readonly authentication: Exclude<ClientAuthentication, 'none' | 'client_secret_as_user'>;
-  readonly privateKeyJwk: JWK;
 }
 
 async function issueGrant(issuer: string, client: SandboxClient, ownRequest: string): Promise<SandboxGrant> {

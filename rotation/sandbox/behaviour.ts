@@ -66,16 +66,7 @@ export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => bo
     const answer = ctx.body as { refresh_token?: unknown } | undefined;
     if (ctx.status !== 200) counters.refusals += 1;
     else counters.refreshes += answer?.refresh_token === undefined ? 0 : 1;
-    if (behaviour.kind === 'delay') await pause(behaviour.ms, stopped.signal);
-    if (behaviour.kind === 'garble') {
-      ctx.type = 'html';
-      ctx.body = PAGE;
-    }
-    if (behaviour.kind === 'drop' || behaviour.kind === 'truncate') {
-      ctx.respond = false;
-      if (behaviour.kind === 'drop') ctx.req.socket.destroy();
-      else cutInHalf(ctx.res, JSON.stringify(answer));
-    }
+    await misbehave(ctx, behaviour, answer, stopped.signal);
   };
   return {
     counters,
@@ -86,6 +77,25 @@ export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => bo
     },
     stop: () => stopped.abort(),
   };
+}
+
+async function misbehave(ctx: Context, behaviour: TokenBehaviour, answer: unknown, stopped: AbortSignal): Promise<void> {
+  switch (behaviour.kind) {
+    case 'delay':
+      await pause(behaviour.ms, stopped);
+      return;
+    case 'garble':
+      ctx.type = 'html';
+      ctx.body = PAGE;
+      return;
+    case 'drop':
+      ctx.respond = false;
+      ctx.req.socket.destroy();
+      return;
+    case 'truncate':
+      ctx.respond = false;
+      cutInHalf(ctx.res, JSON.stringify(answer));
+  }
 }
 
 function cutInHalf(res: ServerResponse, body: string): void {

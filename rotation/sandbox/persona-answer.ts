@@ -33,7 +33,7 @@ export function tokenReply(connector: OAuthConnector, grant: Grant, pair: Pair, 
   if (pair.refreshToken !== undefined) putAt(answer, fields.refreshToken, pair.refreshToken);
   if (memberOf(answer, fields.tokenType) === undefined) putAt(answer, fields.tokenType, 'Bearer');
   if (mood.idToken !== undefined) answer['id_token'] = mood.idToken;
-  putExpiry(answer, connector, fields, answerFields ?? {}, pair, mood);
+  putExpiry({ answer, connector, fields, declared: answerFields ?? {}, pair }, mood);
   putScope(answer, connector, fields.scope, pair.scope, mood.twist);
   for (const [name, path] of Object.entries(oauth2.accountFields ?? {}))
     if (memberOf(answer, path) === undefined) putAt(answer, path, grant.accountFields[name]);
@@ -50,14 +50,18 @@ export function accountAnswered(connector: OAuthConnector, grant: Grant): Readon
   );
 }
 
-function putExpiry(
-  answer: Record<string, unknown>,
-  { persona }: OAuthConnector,
-  fields: AnswerFields,
-  declared: Partial<AnswerFields>,
-  { accessExpiresAtMs, refreshToken, refreshExpiresAtMs }: Pair,
-  { twist, nowMs }: AnswerMood,
-): void {
+interface AnswerInTheMaking {
+  readonly answer: Record<string, unknown>;
+  readonly connector: OAuthConnector;
+  readonly fields: AnswerFields;
+  /** What of `fields` the connector itself declares. */
+  readonly declared: Partial<AnswerFields>;
+  readonly pair: Pair;
+}
+
+function putExpiry({ answer, connector, fields, declared, pair }: AnswerInTheMaking, { twist, nowMs }: AnswerMood): void {
+  const { persona } = connector;
+  const { accessExpiresAtMs, refreshToken, refreshExpiresAtMs } = pair;
   const secondsUntil = (atMs: number): number => Math.max(0, Math.round((atMs - nowMs) / 1_000));
   if (refreshToken !== undefined && refreshExpiresAtMs !== undefined && persona?.refreshTokenSeconds !== undefined)
     putAt(answer, fields.refreshTokenExpiresIn, secondsUntil(refreshExpiresAtMs));

@@ -62,11 +62,8 @@ export class PersonaClients {
   ): Promise<Authenticated> {
     const { basic, fields } = ask;
     if (declared === 'bearer') return { ok: true, clientId: undefined };
-    const asserted = fields['client_assertion'];
-    const shown = [basic, fields['client_secret'], asserted].filter((proof) => proof !== undefined).length;
-    if (shown > 1) return refused('a client proves itself in one way only');
-    const used: ClientAuthentication =
-      basic !== undefined ? basicKind(declared) : asserted !== undefined ? 'private_key_jwt' : plainKind(fields);
+    const used = proofOf(declared, ask);
+    if (used === undefined) return refused('a client proves itself in one way only');
     const free = connector.adjustable?.includes('clientAuthentication') === true;
     if (used !== declared && !free) return refused(`the client must prove itself by ${declared}`);
     switch (used) {
@@ -169,6 +166,14 @@ export function claimedClient(ask: Ask): string | undefined {
     }
   }
   return undefined;
+}
+
+/** Undefined where there is more than one. */
+function proofOf(declared: ClientAuthentication, { basic, fields }: Ask): ClientAuthentication | undefined {
+  const asserted = fields['client_assertion'];
+  if ([basic, fields['client_secret'], asserted].filter((proof) => proof !== undefined).length > 1) return undefined;
+  if (basic !== undefined) return basicKind(declared);
+  return asserted !== undefined ? 'private_key_jwt' : plainKind(fields);
 }
 
 function basicKind(declared: ClientAuthentication): ClientAuthentication {

@@ -1,10 +1,10 @@
 // The page on which a person allows or denies, and the way back to who asked (RFC 6749 section 4.1, RFC 7636, RFC 9207).
 // It must never send a browser anywhere but to the redirect URI it was asked with, once that is known to be one.
-import type { OAuthConnector } from '../connector.ts';
+import type { ConsentSpec, OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import type { Ask, Reply } from './persona-ask.ts';
 import { claimedClient } from './persona-clients.ts';
-import type { House, Played } from './persona-house.ts';
+import type { Code, House, Played } from './persona-house.ts';
 import { homeOf } from './persona-routes.ts';
 
 const CODE_SECONDS = 600;
@@ -34,22 +34,31 @@ export function answerAuthorize(
   if (decision === 'ask') return { reply: page(connector, query, ask.url), outcome: 'answered' };
   if (decision === 'deny') return back({ error: 'access_denied' }, 'denied');
   const callback = callbackFields(house, connector);
+  const named = { ...parameters, ...callback.parameters };
+  const code = newCode(house, connector, query, { clientId, redirectUri, parameters: named });
+  return back({ code, ...callback.fields }, 'consented');
+}
+
+function newCode(
+  house: House,
+  connector: OAuthConnector,
+  query: URLSearchParams,
+  asked: Pick<Code, 'clientId' | 'redirectUri' | 'parameters'>,
+): string {
   const scope = scopesAsked(connector, query);
   const always = connector.consent?.alwaysScopes ?? [];
   const code = house.grants.word('code', connector.id);
   house.codes.set(code, {
+    ...asked,
     connectorId: connector.id,
-    clientId,
-    redirectUri,
     challenge: query.get('code_challenge') ?? undefined,
     nonce: query.get('nonce') ?? undefined,
     scope,
     bringsRefreshToken: connector.consent?.scopeParameter === 'none' || always.every((one) => scope.includes(one)),
-    parameters: { ...parameters, ...callback.parameters },
     endsAtMs: house.now() + CODE_SECONDS * 1_000,
     grant: undefined,
   });
-  return back({ code, ...callback.fields }, 'consented');
+  return code;
 }
 
 function decisionOf(auto: string | null): 'allow' | 'deny' | undefined {
@@ -69,17 +78,22 @@ function wrongWith(connector: OAuthConnector, query: URLSearchParams): { error: 
   if (consent?.sendsResponseType !== false && query.get('response_type') !== 'code')
     return { error: 'unsupported_response_type', why: 'response_type must be code' };
   if ((query.get('state') ?? '') === '') return invalid('state is missing');
-  const challenge = query.get('code_challenge');
-  if (consent?.pkce === 'refused' && challenge !== null) return invalid('this provider refuses a code_challenge');
-  if (consent?.pkce === 'S256') {
-    if (query.get('code_challenge_method') !== 'S256') return invalid('code_challenge_method must be S256');
-    if (!/^[A-Za-z0-9_-]{43}$/.test(challenge ?? '')) return invalid('code_challenge must be a SHA-256');
-  }
+  const challenge = wrongChallenge(consent?.pkce, query);
+  if (challenge !== undefined) return invalid(challenge);
   for (const [name, value] of Object.entries(consent?.extraParameters ?? {}))
     if (query.get(name) !== value) return invalid(`${name} is missing or another`);
   if (consent?.openid === true && !scopesAsked(connector, query).includes('openid'))
     return { error: 'invalid_scope', why: 'openid is missing from the scopes' };
   return undefined;
+}
+
+/** RFC 7636 section 4.3. */
+function wrongChallenge(pkce: ConsentSpec['pkce'] | undefined, query: URLSearchParams): string | undefined {
+  const challenge = query.get('code_challenge');
+  if (pkce === 'refused') return challenge === null ? undefined : 'this provider refuses a code_challenge';
+  if (pkce !== 'S256') return undefined;
+  if (query.get('code_challenge_method') !== 'S256') return 'code_challenge_method must be S256';
+  return /^[A-Za-z0-9_-]{43}$/.test(challenge ?? '') ? undefined : 'code_challenge must be a SHA-256';
 }
 
 function scopesAsked({ consent, oauth2 }: OAuthConnector, query: URLSearchParams): string[] {

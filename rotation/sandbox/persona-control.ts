@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { Misbehaviour, MisbehaviourPlan } from './misbehaviour.ts';
 import { jsonReply, type Reply } from './persona-ask.ts';
-import type { Personas } from './personas.ts';
+import type { Personas } from './persona-contract.ts';
 
 const count = z.number().int().min(0).max(1_000_000);
 const planned = {

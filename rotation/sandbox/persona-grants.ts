@@ -164,11 +164,8 @@ export class PersonaGrants {
     if (!isOurs || !this.isAlive(connector, grant, nowMs)) return { outcome: 'dead', grant, generation };
     if (token.expiresAtMs !== undefined && token.expiresAtMs <= nowMs) return { outcome: 'dead', grant, generation };
     if (token.spentAtMs !== undefined) {
-      const newest = this.#newest.get(grant.id);
-      const inGrace = nowMs < token.spentAtMs + graceSeconds(connector) * 1_000;
-      if (inGrace && newest !== undefined) return { outcome: 'replayed', grant, generation: token.generation, pair: newest.pair };
-      this.end(grant, 'reuse', nowMs);
-      return { outcome: 'reused', grant, generation };
+      const graceEndsAtMs = token.spentAtMs + graceSeconds(connector) * 1_000;
+      return this.#spendAgain(grant, token.generation, graceEndsAtMs, nowMs);
     }
     grant.refreshes += 1;
     const turns = turnsNow(connector, grant);
@@ -180,6 +177,13 @@ export class PersonaGrants {
       generation: token.generation,
       pair: await this.issue(connector, grant, turns, nowMs),
     };
+  }
+
+  #spendAgain(grant: Grant, generation: number, graceEndsAtMs: number, nowMs: number): Spent {
+    const newest = this.#newest.get(grant.id);
+    if (nowMs < graceEndsAtMs && newest !== undefined) return { outcome: 'replayed', grant, generation, pair: newest.pair };
+    this.end(grant, 'reuse', nowMs);
+    return { outcome: 'reused', grant, generation };
   }
 
   /** Somebody else who holds the same grant refreshes it: the generation jumps. */

@@ -4,8 +4,8 @@ import type { OAuthConnector } from '../connector.ts';
 import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { CLIENT_ID, CLIENT_SECRET } from './persona-clients.ts';
+import type { GrantWish, IssuedGrant } from './persona-contract.ts';
 import type { House } from './persona-house.ts';
-import type { GrantWish, IssuedGrant } from './personas.ts';
 
 /** @param declared as the connector's file says it @param played as the sandbox does */
 export async function issueGrant(

@@ -37,11 +37,26 @@ export async function play(house: House, ask: Ask): Promise<Delivery> {
   const { connector, endpoint } = found;
   const asksFirst = endpoint === 'authorize' && house.switches.decision === 'ask' && !ask.query.has('auto');
   const misbehaviour = asksFirst ? undefined : house.misbehaviours.take(connector.id, endpoint);
-  const delivery = { half: misbehaviour?.kind === 'truncate', afterMs: misbehaviour?.kind === 'slow' ? misbehaviour.ms : 0 };
   const instead = await actBefore(house, found, ask, misbehaviour);
   const played = instead ?? (await act(house, found, ask, misbehaviour));
   const reply = instead === undefined ? garbled(played.reply, misbehaviour) : played.reply;
   const isSilent = misbehaviour?.kind === 'drop' || misbehaviour?.kind === 'reset';
+  noteCall(house, found, ask, { played, status: isSilent ? 0 : reply.status, misbehaviour });
+  return {
+    reply: isSilent ? undefined : reply,
+    half: misbehaviour?.kind === 'truncate',
+    afterMs: misbehaviour?.kind === 'slow' ? misbehaviour.ms : 0,
+  };
+}
+
+interface Left {
+  readonly played: Played;
+  /** 0: no answer. */
+  readonly status: number;
+  readonly misbehaviour: Misbehaviour | undefined;
+}
+
+function noteCall(house: House, { connector, endpoint }: Found, ask: Ask, { played, status, misbehaviour }: Left): void {
   if (house.calls.length >= CALLS_MAX_COUNT) house.calls.splice(0, CALLS_MAX_COUNT / 2);
   house.calls.push({
     number: (house.calls.at(-1)?.number ?? 0) + 1,
@@ -52,11 +67,10 @@ export async function play(house: House, ask: Ask): Promise<Delivery> {
     grantType: played.grantType ?? (endpoint === 'token' ? ask.fields['grant_type'] : undefined),
     generation: played.generation ?? house.grants.generationOf(ask.fields['refresh_token'] ?? ''),
     outcome: played.outcome,
-    status: isSilent ? 0 : reply.status,
+    status,
     misbehaviour: misbehaviour?.kind,
     why: played.why,
   });
-  return { reply: isSilent ? undefined : reply, ...delivery };
 }
 
 /** Of several connectors at one address: the one that the client or what it presents belongs to, else the first. */
@@ -116,28 +130,31 @@ async function actBefore(
       return instead(PAGE, 'unanswered');
     case 'server_error':
       return misbehaviour.when === 'after' ? undefined : instead(serverError(misbehaviour.status));
-    case 'throttle': {
-      const retryAfter = retryAfterHeader(misbehaviour.retry_after, house.now());
-      const headers = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
-      return instead(jsonReply(429, { error: 'too_many_requests' }, headers));
-    }
+    case 'throttle':
+      return instead(throttled(retryAfterHeader(misbehaviour.retry_after, house.now())));
     case 'refuse':
       return refuse(connector, misbehaviour.as, 'refused on demand', { grant });
-    case 'redirect': {
-      const location = misbehaviour.location ?? 'https://elsewhere.example/';
-      return instead({ status: 302, headers: { location }, body: '' }, 'configuration');
-    }
-    case 'revoke_grant':
-    case 'withdraw_consent':
-      if (grant !== undefined)
-        house.grants.end(grant, misbehaviour.kind === 'revoke_grant' ? 'revoked' : 'withdrawn', house.now());
-      return undefined;
-    case 'rotate_elsewhere':
-      if (grant !== undefined) await house.grants.rotateElsewhere(connector, grant, house.now());
-      return undefined;
+    case 'redirect':
+      return instead(redirected(misbehaviour.location), 'configuration');
     default:
+      if (grant !== undefined) await touchGrant(house, connector, grant, misbehaviour);
       return undefined;
   }
+}
+
+/** What happens to the grant before the call is answered as usual. */
+async function touchGrant(house: House, connector: OAuthConnector, grant: Grant, { kind }: Misbehaviour): Promise<void> {
+  if (kind === 'revoke_grant') house.grants.end(grant, 'revoked', house.now());
+  else if (kind === 'withdraw_consent') house.grants.end(grant, 'withdrawn', house.now());
+  else if (kind === 'rotate_elsewhere') await house.grants.rotateElsewhere(connector, grant, house.now());
+}
+
+function throttled(retryAfter: string | undefined): Reply {
+  return jsonReply(429, { error: 'too_many_requests' }, retryAfter === undefined ? {} : { 'retry-after': retryAfter });
+}
+
+function redirected(location = 'https://elsewhere.example/'): Reply {
+  return { status: 302, headers: { location }, body: '' };
 }
 
 function clientsGrant(house: House, { connector, parameters }: Found, ask: Ask): Grant | undefined {

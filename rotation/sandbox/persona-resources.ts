@@ -1,6 +1,6 @@
 // What a provider answers beside tokens: introspection, revocation, the harmless read and the list of places to choose from.
 // It must never tell of a token to whoever did not prove to be its client, or to hold it.
-import type { ClientAuthentication, OAuthConnector, RevocationSpec } from '../connector.ts';
+import type { ClientAuthentication, IntrospectionSpec, OAuthConnector, RevocationSpec } from '../connector.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { type Ask, jsonReply, putAt, type Reply } from './persona-ask.ts';
 import type { Grant } from './persona-grants.ts';
@@ -21,19 +21,26 @@ export async function answerIntrospection(call: ResourceCall): Promise<Played> {
   const token = ask.fields[spec.tokenParameter] ?? ask.query.get(spec.tokenParameter) ?? ask.bearer ?? '';
   const grant = house.grants.ofToken(token);
   const ends = house.grants.accessEnds(connector, token, house.now());
-  const { active, scope, expiresAt, expiresIn } = spec.fields;
+  const { active } = spec.fields;
   if (grant === undefined || ends === undefined)
     return active === undefined
       ? refuse(connector, 'dead', 'the token does not work', { grant })
       : { reply: jsonReply(200, nest([[active, false]])), outcome: 'dead', grant };
-  const scopes = grant.scope;
-  const told: [string | undefined, unknown][] = [
+  return { reply: jsonReply(200, introspected(call, spec.fields, grant, ends)), outcome: 'answered', grant };
+}
+
+function introspected(
+  { house, connector }: ResourceCall,
+  { active, scope, expiresAt, expiresIn }: IntrospectionSpec['fields'],
+  { scope: scopes }: Grant,
+  ends: number | null,
+): Record<string, unknown> {
+  return nest([
     [active, true],
     [scope, connector.persona?.scopeAs === 'list' ? scopes : scopes.join(connector.oauth2.scopeSeparator ?? ' ')],
     [expiresAt, ends === null ? undefined : Math.floor(ends / 1_000)],
     [expiresIn, ends === null ? undefined : Math.floor((ends - house.now()) / 1_000)],
-  ];
-  return { reply: jsonReply(200, nest(told)), outcome: 'answered', grant };
+  ]);
 }
 
 function nest(members: readonly (readonly [string | undefined, unknown])[]): Record<string, unknown> {

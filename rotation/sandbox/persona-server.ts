@@ -3,10 +3,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { jsonReply, type Reply, readAsk } from './persona-ask.ts';
+import type { Personas } from './persona-contract.ts';
 import { takeOrder } from './persona-control.ts';
 import type { House } from './persona-house.ts';
 import { play } from './persona-play.ts';
-import type { Personas } from './personas.ts';
 
 export interface PersonaServer {
   readonly origin: string;
@@ -35,7 +35,7 @@ export async function listenOnLoopback(port: number, log: ((line: string) => voi
   return {
     origin,
     open(house, personas) {
-      handle = (req, res) => answer(house, personas, req, res, stopping.signal, log);
+      handle = (req, res) => answer({ house, personas, stopping: stopping.signal, log }, req, res);
     },
     stop() {
       stopping.abort();
@@ -48,14 +48,14 @@ export async function listenOnLoopback(port: number, log: ((line: string) => voi
   };
 }
 
-async function answer(
-  house: House,
-  personas: Personas,
-  req: IncomingMessage,
-  res: ServerResponse,
-  stopping: AbortSignal,
-  log: ((line: string) => void) | undefined,
-): Promise<void> {
+interface Open {
+  readonly house: House;
+  readonly personas: Personas;
+  readonly stopping: AbortSignal;
+  readonly log: ((line: string) => void) | undefined;
+}
+
+async function answer({ house, personas, stopping, log }: Open, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const url = new URL(req.url ?? '/', house.origin);
   // SECURITY: a name of a stranger that resolves to this machine (DNS rebinding) comes with that name.
   if (!isLoopback(req.headers.host)) return send(res, jsonReply(421, { error: 'not this machine' }));

@@ -2,7 +2,7 @@
 // It must never issue anything that a real provider of that description would not.
 import { createHash } from 'node:crypto';
 import { SignJWT } from 'jose';
-import type { AssertionSpec, OAuthConnector } from '../connector.ts';
+import type { AssertionSpec, OAuthConnector, Renewal } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import { tokenReply } from './persona-answer.ts';
 import type { Ask } from './persona-ask.ts';
@@ -42,11 +42,9 @@ function wrongFormat({ oauth2, adjustable }: OAuthConnector, { format, fields }:
 
 async function dispatch(call: TokenCall, grantType: string | undefined): Promise<Played> {
   const { connector, ask, house } = call;
-  const { renewal = { kind: 'refresh_token' as const } } = connector.oauth2 ?? {};
-  const assertion = 'assertion' in renewal ? renewal.assertion : renewal.kind === 'refresh_token' ? renewal.recovery : undefined;
-  if (renewal.kind === 'app_jwt' && grantType === undefined) return byAssertion(call, renewal.assertion);
-  if (assertion !== undefined && grantType === (assertion.grantType ?? JWT_BEARER)) return byAssertion(call, assertion);
-  const { clientAuthentication = 'none' } = connector.oauth2 ?? {};
+  const { renewal = { kind: 'refresh_token' as const }, clientAuthentication = 'none' } = connector.oauth2 ?? {};
+  const assertion = assertionFor(renewal, grantType);
+  if (assertion !== undefined) return byAssertion(call, assertion);
   const client = await house.clients.authenticate(connector, clientAuthentication, ask, audiencesOf(call), house.now());
   if (!client.ok) return refuse(connector, 'configuration', client.why);
   if (grantType === 'authorization_code' && connector.consent !== undefined) return byCode(call, client.clientId);
@@ -54,6 +52,13 @@ async function dispatch(call: TokenCall, grantType: string | undefined): Promise
   if (grantType === 'client_credentials' && renewal.kind === 'client_credentials')
     return byClient(call, client.clientId ?? '', scopesOf(call));
   return refuse(connector, 'configuration', 'grant_type is not known here');
+}
+
+/** What the call must be signed by, where it proves itself by nothing else. */
+function assertionFor(renewal: Renewal, grantType: string | undefined): AssertionSpec | undefined {
+  if (renewal.kind === 'app_jwt' && grantType === undefined) return renewal.assertion;
+  const assertion = 'assertion' in renewal ? renewal.assertion : renewal.kind === 'refresh_token' ? renewal.recovery : undefined;
+  return assertion !== undefined && grantType === (assertion.grantType ?? JWT_BEARER) ? assertion : undefined;
 }
 
 /** A sandboxed caller names either the address it calls or the one that the sandbox stands in for. */

@@ -2,9 +2,9 @@
 // Its secrets are made at each start; nothing in this file may ever serve a real provider.
 import { randomBytes } from 'node:crypto';
 import type { JWK } from 'jose';
-import { type Configuration, interactionPolicy } from 'oidc-provider';
-import type { SandboxClient, SandboxOptions } from './authorization-server.ts';
+import { type ClientMetadata, type Configuration, interactionPolicy } from 'oidc-provider';
 import { createGrantStore } from './grant-store.ts';
+import type { SandboxClient, SandboxOptions } from './sandbox-options.ts';
 
 const FOURTEEN_DAYS_SECONDS = 14 * 24 * 60 * 60;
 const ONE_DAY_SECONDS = 24 * 60 * 60;
@@ -12,27 +12,13 @@ const ONE_DAY_SECONDS = 24 * 60 * 60;
 export function providerConfiguration(
   options: SandboxOptions,
   issuer: string,
-  client: SandboxClient,
-  signingKey: JWK,
-  clientPublicKey: JWK,
+  { client, signingKey }: { readonly client: SandboxClient; readonly signingKey: JWK },
 ): Configuration {
   const policy = interactionPolicy.base();
   policy.remove('consent'); // whoever signs in has consented: see loadExistingGrant
   return {
     adapter: createGrantStore(Date.now),
-    clients: [
-      {
-        client_id: client.id,
-        redirect_uris: [`${issuer}/callback`],
-        response_types: ['code'],
-        grant_types: ['authorization_code', 'refresh_token'],
-        token_endpoint_auth_method: client.authentication,
-        id_token_signed_response_alg: 'ES256',
-        ...(client.authentication === 'private_key_jwt'
-          ? { jwks: { keys: [clientPublicKey as { kty: string }] }, token_endpoint_auth_signing_alg: 'ES256' as const }
-          : { client_secret: client.secret }),
-      },
-    ],
+    clients: [clientOf(client, issuer)],
     jwks: { keys: [signingKey as { kty: string }] },
     cookies: { keys: [randomBytes(32).toString('hex')] },
     findAccount: (_ctx, accountId) => ({
@@ -41,14 +27,7 @@ export function providerConfiguration(
     }),
     claims: { openid: ['sub'], email: ['email'] },
     interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
-    async loadExistingGrant(ctx) {
-      const { session, client: asking, provider } = ctx.oidc;
-      if (session?.accountId === undefined || asking === undefined) return undefined;
-      const grant = new provider.Grant({ accountId: session.accountId, clientId: asking.clientId });
-      grant.addOIDCScope('openid email');
-      await grant.save();
-      return grant;
-    },
+    loadExistingGrant,
     // RFC 9700 section 4.14.2: every use turns the token; the second use of one destroys the grant.
     rotateRefreshToken: true,
     issueRefreshToken: async () => true,
@@ -65,14 +44,44 @@ export function providerConfiguration(
       userinfo: { enabled: true },
       rpInitiatedLogout: { enabled: false },
     },
-    ttl: {
-      AccessToken: options.accessTokenTtlSeconds ?? 60,
-      RefreshToken: options.refreshTokenTtlSeconds ?? FOURTEEN_DAYS_SECONDS,
-      Grant: options.refreshTokenTtlSeconds ?? FOURTEEN_DAYS_SECONDS,
-      Session: ONE_DAY_SECONDS,
-      Interaction: 600,
-      IdToken: 600,
-      AuthorizationCode: 60,
-    },
+    ttl: lifetimesOf(options),
+  };
+}
+
+function clientOf({ id, secret, authentication, publicKeyJwk }: SandboxClient, issuer: string): ClientMetadata {
+  return {
+    client_id: id,
+    redirect_uris: [`${issuer}/callback`],
+    response_types: ['code'],
+    grant_types: ['authorization_code', 'refresh_token'],
+    token_endpoint_auth_method: authentication,
+    id_token_signed_response_alg: 'ES256',
+    ...(authentication === 'private_key_jwt'
+      ? { jwks: { keys: [publicKeyJwk as { kty: string }] }, token_endpoint_auth_signing_alg: 'ES256' as const }
+      : { client_secret: secret }),
+  };
+}
+
+const loadExistingGrant: NonNullable<Configuration['loadExistingGrant']> = async (ctx) => {
+  const { session, client: asking, provider } = ctx.oidc;
+  if (session?.accountId === undefined || asking === undefined) return undefined;
+  const grant = new provider.Grant({ accountId: session.accountId, clientId: asking.clientId });
+  grant.addOIDCScope('openid email');
+  await grant.save();
+  return grant;
+};
+
+function lifetimesOf({
+  accessTokenTtlSeconds = 60,
+  refreshTokenTtlSeconds = FOURTEEN_DAYS_SECONDS,
+}: SandboxOptions): NonNullable<Configuration['ttl']> {
+  return {
+    AccessToken: accessTokenTtlSeconds,
+    RefreshToken: refreshTokenTtlSeconds,
+    Grant: refreshTokenTtlSeconds,
+    Session: ONE_DAY_SECONDS,
+    Interaction: 600,
+    IdToken: 600,
+    AuthorizationCode: 60,
   };
 }

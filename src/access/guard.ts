@@ -55,6 +55,19 @@ export interface DoorOptions {
   readonly answers: IdempotentAnswers;
 }
 
+/** Who asks for what. */
+interface Attempt<O extends Operation = Operation> {
+  readonly principal: Principal;
+  /** Undefined for the system itself. */
+  readonly caller: Caller | undefined;
+  readonly operation: O;
+}
+
+/** How it ended, as its event says it. */
+interface Result extends Pick<EventInput, 'outcome' | 'reason'> {
+  readonly details?: EventDetails;
+}
+
 /** The access that an operation's effect gets: only an operation that changes state can change rows. */
 export type AccessFor<O extends Operation> = O extends WriteOperation ? WriteAccess : ReadAccess;
 type Effect<O extends Operation, S, T> = (access: AccessFor<O>, subject: S, details: EventDetails, principal: Principal) => T;
@@ -123,15 +136,16 @@ export class Door {
   ): T {
     this.#o.cell.requireBatch();
     this.#o.admit(principal.id);
-    const found = this.#find(principal, caller, operation, find);
-    const refusal = this.#refusal(principal, caller, operation, found);
+    const attempt = { principal, caller, operation };
+    const found = this.#find(attempt, find);
+    const refusal = this.#refusal(attempt, found);
     if (refusal !== undefined) {
       // Without evidence: the caller may know of such objects, and this one does not exist. That is a failure, not a denial.
       const outcome = refusal.evidence === undefined ? 'failure' : 'denied';
-      this.#record(principal, caller, operation, found.target, outcome, refusal.evidence ?? refusal.code);
+      this.#record(attempt, found.target, { outcome, reason: refusal.evidence ?? refusal.code });
       throw refusal;
     }
-    return this.#act(principal, caller, operation, found, effect);
+    return this.#act(attempt, found, effect);
   }
 
   /**
@@ -142,13 +156,13 @@ export class Door {
     const { tenantId } = this.#o.place;
     const target = { type: 'tenant', ...(tenantId === undefined ? {} : { id: tenantId }) };
     const reason = tenantId === undefined ? 'no such tenant' : 'no role at this tenant';
-    this.#record(this.authenticate(caller), caller, operation, target, 'denied', reason);
+    this.#record({ principal: this.authenticate(caller), caller, operation }, target, { outcome: 'denied', reason });
     throw new KeyturnError('not_found', 'no such tenant');
   }
 
   /** Records a denial that was decided without the policies. */
   refuse(principal: Principal, caller: Caller, operation: Operation, target: EventTarget, reason: string): void {
-    this.#record(principal, caller, operation, target, 'denied', reason);
+    this.#record({ principal, caller, operation }, target, { outcome: 'denied', reason });
   }
 
   /** As `enter`, for the scheduler: without a caller, under the policy file `roles/system`. */
@@ -241,25 +255,20 @@ export class Door {
   }
 
   /** A failed lookup (for example of a tampered row) is recorded too: the caller asked for the object. */
-  #find<S>(principal: Principal, caller: Caller | undefined, operation: Operation, find: (lookup: Lookup) => Found<S>): Found<S> {
+  #find<S>(attempt: Attempt, find: (lookup: Lookup) => Found<S>): Found<S> {
     try {
-      return this.lookup(principal.id, find);
+      return this.lookup(attempt.principal.id, find);
     } catch (error) {
       if (isStorageFailure(error)) throw error;
       const code: ErrorCode = error instanceof KeyturnError ? error.code : 'internal';
-      const target = { type: OPERATIONS[operation].resource.toLowerCase() };
-      this.#record(principal, caller, operation, target, 'failure', code);
+      const target = { type: OPERATIONS[attempt.operation].resource.toLowerCase() };
+      this.#record(attempt, target, { outcome: 'failure', reason: code });
       throw error;
     }
   }
 
-  #act<O extends Operation, S, T>(
-    principal: Principal,
-    caller: Caller | undefined,
-    operation: O,
-    found: Found<S>,
-    effect: Effect<O, S, T>,
-  ): T {
+  #act<O extends Operation, S, T>(attempt: Attempt<O>, found: Found<S>, effect: Effect<O, S, T>): T {
+    const { principal, operation } = attempt;
     const subject = found.subject as S;
     const details: EventDetails = {};
     const { writes } = OPERATIONS[operation];
@@ -271,21 +280,22 @@ export class Door {
         const result = effect(access, subject, details, principal);
         const failure = failures.get(details);
         const outcome = failure === undefined ? 'success' : 'failure';
-        this.#record(principal, caller, operation, found.target, outcome, failure ?? 'allowed', details);
+        this.#record(attempt, found.target, { outcome, reason: failure ?? 'allowed', details });
         return result;
       };
       return writes ? this.#o.cell.savepoint(run) : run();
     } catch (error) {
       if (isStorageFailure(error)) throw error;
       const code: ErrorCode = error instanceof KeyturnError ? error.code : 'internal';
-      this.#record(principal, caller, operation, found.target, 'failure', code, details);
+      this.#record(attempt, found.target, { outcome: 'failure', reason: code, details });
       throw error;
     } finally {
       mint.end(access);
     }
   }
 
-  #refusal<S>(principal: Principal, caller: Caller | undefined, operation: Operation, found: Found<S>): KeyturnError | undefined {
+  #refusal<S>(attempt: Attempt, found: Found<S>): KeyturnError | undefined {
+    const { principal, caller, operation } = attempt;
     const context = this.#context(principal, caller, operation, found);
     const decision = this.#o.authorizer.decide(principal, operation, found.resource, context, found.memo);
     if (!decision.allow) {
@@ -294,25 +304,19 @@ export class Door {
     }
     const proof = this.#missingProof(principal, operation, context);
     if (proof !== undefined && found.subject !== undefined) return proof;
-    if (this.#repeatable?.operation === operation) this.#replay(principal, caller, this.#repeatable, found.target);
+    if (this.#repeatable?.operation === operation) this.#replay(attempt, this.#repeatable, found.target);
     return found.subject === undefined ? new KeyturnError('not_found', `no such ${found.target.type}`) : undefined;
   }
 
   /** SECURITY: called only after the request was allowed with the rights of now: a stored answer never replaces a right that was lost. */
-  #replay(
-    principal: Principal,
-    caller: Caller | undefined,
-    repeat: Repeatable & { readonly operation: Operation },
-    target: EventTarget,
-  ): void {
-    const { operation } = repeat;
-    const known = this.lookup('idempotency', (lookup) => this.#o.answers.find(lookup, principal, repeat));
+  #replay(attempt: Attempt, repeat: Repeatable, target: EventTarget): void {
+    const known = this.lookup('idempotency', (lookup) => this.#o.answers.find(lookup, attempt.principal, repeat));
     if (known === undefined) return;
     if (known === 'mismatch') {
-      this.#record(principal, caller, operation, target, 'failure', 'idempotency_mismatch');
+      this.#record(attempt, target, { outcome: 'failure', reason: 'idempotency_mismatch' });
       throw new KeyturnError('idempotency_mismatch', 'this Idempotency-Key was used for another request');
     }
-    this.#record(principal, caller, operation, target, 'success', 'idempotent replay');
+    this.#record(attempt, target, { outcome: 'success', reason: 'idempotent replay' });
     throw new Replay(known);
   }
 
@@ -381,15 +385,8 @@ export class Door {
     };
   }
 
-  #record(
-    principal: Principal,
-    caller: Caller | undefined,
-    operation: Operation,
-    target: EventTarget,
-    outcome: EventInput['outcome'],
-    reason: string,
-    details?: EventDetails,
-  ): void {
+  #record({ principal, caller, operation }: Attempt, target: EventTarget, result: Result): void {
+    const { outcome, reason, details } = result;
     // SECURITY: denials are cheap to cause; those beyond a principal's limit share one event (DS-13).
     if (outcome === 'denied' && !this.#denials.take(principal.id)) return;
     this.#o.audit.record({

@@ -34,17 +34,22 @@ export interface EventSlice {
 const decoder = new TextDecoder();
 
 function matches(event: AuditEvent, filter: EventFilter): boolean {
-  const { action, actor, outcome, target, environment, workflow, request } = filter;
+  const { action, actor, actorIds = [], outcome, target, environment, workflow, request } = filter;
   return (
-    (action === undefined || event.action === action) &&
-    (actor === undefined || event.actor.id === actor || filter.actorIds?.includes(event.actor.id) === true) &&
-    (outcome === undefined || event.outcome === outcome) &&
-    (target === undefined || event.target.id === target || event.target.name === target) &&
-    (environment === undefined || event.target.environment === environment) &&
-    (workflow === undefined || event.context?.workflow === workflow) &&
-    (request === undefined || event.request === request) &&
+    isOneOf(action, event.action) &&
+    (isOneOf(actor, event.actor.id) || actorIds.includes(event.actor.id)) &&
+    isOneOf(outcome, event.outcome) &&
+    isOneOf(target, event.target.id, event.target.name) &&
+    isOneOf(environment, event.target.environment) &&
+    isOneOf(workflow, event.context?.workflow) &&
+    isOneOf(request, event.request) &&
     isWithin(event.at, filter)
   );
+}
+
+/** Also where nothing is wanted. */
+function isOneOf(wanted: string | undefined, ...values: readonly (string | undefined)[]): boolean {
+  return wanted === undefined || values.includes(wanted);
 }
 
 function isWithin(at: string, { sinceAt, untilAt }: EventFilter): boolean {

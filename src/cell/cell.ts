@@ -121,16 +121,7 @@ export class Cell {
       if (this.#memoryInDoubt) this.#dropMemory();
       this.#sql.transaction(() => this.#runJobs(jobs));
     } catch (error) {
-      // INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts).
-      this.#memoryInDoubt = true;
-      try {
-        this.#dropMemory();
-      } catch {
-        // The disk cannot even be read: the next batch begins with another try, and with nothing else.
-      }
-      const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
-      this.#failure = cause;
-      for (const job of jobs) job.reject(cause);
+      this.#rejectBatch(jobs, error);
       return;
     }
     this.#failure = undefined;
@@ -140,6 +131,19 @@ export class Cell {
     const waits = this.#hooks.flatMap((hooks) => hooks.holdAnswers?.() ?? []);
     if (waits.length === 0) settle(jobs, left);
     else void Promise.allSettled(waits).then(() => settle(jobs, left));
+  }
+
+  /** INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts). */
+  #rejectBatch(jobs: readonly Job[], error: unknown): void {
+    this.#memoryInDoubt = true;
+    try {
+      this.#dropMemory();
+    } catch {
+      // The disk cannot even be read: the next batch begins with another try, and with nothing else.
+    }
+    const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
+    this.#failure = cause;
+    for (const job of jobs) job.reject(cause);
   }
 
   /** SECURITY: what changes rows or records an event outside a batch would be neither undone with one nor in its head. @throws internal */

@@ -108,26 +108,43 @@ function fromEnvironment(name: string): string | undefined {
 
 export function settingsFrom(options: GlobalOptions): Settings {
   const config = readConfig();
-  const output = (options.json === true ? 'json' : options.output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
-  if (output !== 'table' && output !== 'json' && output !== 'raw') throw new CliError('-o takes table, json or raw', EXIT.usage);
   const clientId = process.env['KEYTURN_CLIENT_ID'];
   const clientSecret = fromEnvironment('KEYTURN_CLIENT_SECRET');
   const given = options.tokenFile === undefined ? fromEnvironment('KEYTURN_TOKEN') : readSecretFile(options.tokenFile);
   // Client credentials in the environment go before the stored token of whoever logged in on this machine.
   const stored = given === undefined && clientId === undefined ? config.tokens : undefined;
-  const address = options.address ?? process.env['KEYTURN_ADDR'] ?? config.address ?? DEFAULT_ADDRESS;
+  const { address = DEFAULT_ADDRESS, tenant, environment } = placeFrom(options, config);
   const token = given ?? storedToken(stored, address);
   return {
     address,
-    tenant: options.tenant ?? process.env['KEYTURN_TENANT'] ?? config.tenant,
-    environment: options.env ?? process.env['KEYTURN_ENVIRONMENT'] ?? config.environment,
+    tenant,
+    environment,
     token: hold(token),
     whyNoToken: token === undefined ? whyNot(stored, address) : undefined,
     clientId,
     clientSecret,
     clientKeyFile: process.env['KEYTURN_CLIENT_KEY_FILE'],
-    output,
+    output: outputOf(options),
   };
+}
+
+/** Where to go: flags before variables before the config file. */
+function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredConfig, 'address' | 'tenant' | 'environment'> {
+  const first = (...told: readonly (string | undefined)[]) => told.find((one) => one !== undefined);
+  const address = first(options.address, process.env['KEYTURN_ADDR'], config.address);
+  const tenant = first(options.tenant, process.env['KEYTURN_TENANT'], config.tenant);
+  const environment = first(options.env, process.env['KEYTURN_ENVIRONMENT'], config.environment);
+  return {
+    ...(address === undefined ? {} : { address }),
+    ...(tenant === undefined ? {} : { tenant }),
+    ...(environment === undefined ? {} : { environment }),
+  };
+}
+
+function outputOf({ json, output }: GlobalOptions): Settings['output'] {
+  const wanted = (json === true ? 'json' : output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
+  if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw') throw new CliError('-o takes table, json or raw', EXIT.usage);
+  return wanted;
 }
 
 /** SECURITY: a token goes to the address it was made for, whatever KEYTURN_ADDR or --address says now. @throws CliError */

@@ -171,20 +171,22 @@ function verifiedText(verifier: Verifier, note: string): string {
   const text = note.slice(0, textEnd);
   const lines = note.slice(textEnd + 1, -1).split('\n');
   if (lines.length > SIGNATURES_MAX) refuse('malformed');
-  let verified = false;
-  for (const line of lines) {
-    const [, name, encoded] = SIGNATURE_LINE.exec(line) ?? refuse('malformed');
-    const blob = decodeBase64(encoded as string);
-    if (blob === undefined || blob.byteLength <= KEY_ID_BYTES) refuse('malformed');
-    if (name !== verifier.name || !equalBytes(blob.subarray(0, KEY_ID_BYTES), verifier.id)) continue;
-    const signature = blob.subarray(KEY_ID_BYTES);
-    const holds =
-      signature.byteLength === SIGNATURE_BYTES && ed25519Verify(verifier.publicBytes, encoder.encode(text), signature);
-    if (!holds) refuse('bad signature');
-    verified = true;
-  }
-  if (!verified) refuse('no signature of this key');
+  const signatures = lines.flatMap((line) => signatureIn(line, verifier) ?? []);
+  if (signatures.length === 0) refuse('no signature of this key');
+  const signed = encoder.encode(text);
+  const holds = (signature: Uint8Array) =>
+    signature.byteLength === SIGNATURE_BYTES && ed25519Verify(verifier.publicBytes, signed, signature);
+  if (!signatures.every(holds)) refuse('bad signature');
   return text;
+}
+
+/** Undefined for a signature of another key. @throws integrity */
+function signatureIn(line: string, verifier: Verifier): Uint8Array | undefined {
+  const [, name, encoded] = SIGNATURE_LINE.exec(line) ?? refuse('malformed');
+  const blob = decodeBase64(encoded as string);
+  if (blob === undefined || blob.byteLength <= KEY_ID_BYTES) return refuse('malformed');
+  const isOurs = name === verifier.name && equalBytes(blob.subarray(0, KEY_ID_BYTES), verifier.id);
+  return isOurs ? blob.subarray(KEY_ID_BYTES) : undefined;
 }
 
 function toText(checkpoint: Checkpoint): string {

@@ -145,8 +145,7 @@ export function prepareOpen(key: SealingKey, context: SealContext, sealed: Uint8
 
 /** The suite and key id in a blob's header, not authenticated. @throws integrity when it is not an envelope v1 */
 export function headerOf(sealed: Uint8Array): SealedHeader {
-  if (sealed.byteLength < KEY_ID_AT || sealed[0] !== MAGIC_0 || sealed[1] !== MAGIC_1 || sealed[2] !== FORMAT)
-    refuse('malformed');
+  if (sealed.byteLength < KEY_ID_AT || !hasMagic(sealed)) refuse('malformed');
   const suite = sealed[3] ?? 0;
   if (!SUITES.has(suite)) refuse('unknown suite');
   const idLength = sealed[8] ?? 0;
@@ -157,6 +156,10 @@ export function headerOf(sealed: Uint8Array): SealedHeader {
   const keyVersion = new DataView(sealed.buffer, sealed.byteOffset, KEY_ID_AT).getUint32(4);
   if (!KEY_ID_TEXT.test(keyId) || keyVersion === 0) refuse('malformed');
   return { suite, keyId, keyVersion };
+}
+
+function hasMagic(sealed: Uint8Array): boolean {
+  return sealed[0] === MAGIC_0 && sealed[1] === MAGIC_1 && sealed[2] === FORMAT;
 }
 
 /** @throws internal for a context without a canonical form */

@@ -130,22 +130,35 @@ export function verifyInclusion(
   root: Uint8Array,
 ): boolean {
   if (!isCount(index) || !isCount(size) || index >= size || !areHashes([leaf, root, ...proof])) return false;
-  let node = index;
-  let last = size - 1;
-  let hash = leaf;
-  for (const sibling of proof) {
-    if (last === 0) return false;
+  const climbed = climb(index, size - 1, leaf, proof);
+  return climbed !== undefined && equalBytes(climbed.all, root);
+}
+
+/**
+ * From a node to the root, past one sibling after the other (RFC 9162 sections 2.1.3.2 and 2.1.4.2). `left`: only with the siblings on the
+ * left, which make the root of the tree that ended with this node. Undefined where `siblings` are too few or too many.
+ */
+function climb(
+  from: number,
+  lastNode: number,
+  hash: Uint8Array,
+  siblings: readonly Uint8Array[],
+): { readonly left: Uint8Array; readonly all: Uint8Array } | undefined {
+  let [node, last, left, all] = [from, lastNode, hash, hash];
+  for (const sibling of siblings) {
+    if (last === 0) return undefined;
     if (node % 2 === 1 || node === last) {
-      hash = nodeHash(sibling, hash);
+      left = nodeHash(sibling, left);
+      all = nodeHash(sibling, all);
       while (node % 2 === 0 && node !== 0) {
         node = node / 2;
         last = Math.floor(last / 2);
       }
-    } else hash = nodeHash(hash, sibling);
+    } else all = nodeHash(all, sibling);
     node = Math.floor(node / 2);
     last = Math.floor(last / 2);
   }
-  return last === 0 && equalBytes(hash, root);
+  return last === 0 ? { left, all } : undefined;
 }
 
 /**
@@ -159,7 +172,7 @@ export function verifyConsistency(
   oldRoot: Uint8Array,
   newRoot: Uint8Array,
 ): boolean {
-  if (!isCount(oldSize) || !isCount(newSize) || oldSize < 1 || oldSize > newSize) return false;
+  if (![oldSize, newSize].every(isCount) || oldSize < 1 || oldSize > newSize) return false;
   if (oldSize === newSize) return proof.length === 0 && equalBytes(oldRoot, newRoot);
   if (proof.length === 0 || !areHashes([oldRoot, newRoot, ...proof])) return false;
   const isPower = setBits(oldSize) === 1;
@@ -167,22 +180,8 @@ export function verifyConsistency(
   let node = oldSize - 1;
   let last = newSize - 1;
   for (; node % 2 === 1; last = Math.floor(last / 2)) node = (node - 1) / 2;
-  let oldHash = first;
-  let newHash = first;
-  for (const sibling of rest) {
-    if (last === 0) return false;
-    if (node % 2 === 1 || node === last) {
-      oldHash = nodeHash(sibling, oldHash);
-      newHash = nodeHash(sibling, newHash);
-      while (node % 2 === 0 && node !== 0) {
-        node = node / 2;
-        last = Math.floor(last / 2);
-      }
-    } else newHash = nodeHash(newHash, sibling);
-    node = Math.floor(node / 2);
-    last = Math.floor(last / 2);
-  }
-  return last === 0 && equalBytes(oldHash, oldRoot) && equalBytes(newHash, newRoot);
+  const climbed = climb(node, last, first, rest);
+  return climbed !== undefined && equalBytes(climbed.left, oldRoot) && equalBytes(climbed.all, newRoot);
 }
 
 function areHashes(hashes: readonly Uint8Array[]): boolean {

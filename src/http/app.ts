@@ -1,5 +1,5 @@
 // The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
-import { Hono } from 'hono';
+import { type Context, Hono } from 'hono';
 import type { Operation } from '../access/operations.ts';
 import { type Caller, userAt } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
@@ -7,7 +7,7 @@ import { refused as refusedClient } from '../vault/exchange-token.ts';
 import type { AppPorts } from './app-ports.ts';
 import { CONNECT_PAGES, serveConnectPage } from './connect-routes.ts';
 import type { HomeContext, TenantContext } from './context.ts';
-import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';
+import { callerOf, checkPath, type EdgeInfo, type Incoming, parseRequest } from './edge.ts';
 import { healthOf } from './health.ts';
 import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
@@ -67,7 +67,7 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     const path = route.path.replace(/\{([a-z]+)\}/g, ':$1');
     mounted.set(path, (mounted.get(path) ?? new Set()).add(route.method));
     const named = { route, name: `${route.method} ${route.path}` };
-    app.on(route.method, path, (c) => answer(ports, named, c.req.raw, c.req.param() as Record<string, string>, c.env, contextOf));
+    app.on(route.method, path, (c) => answer(ports, named, incoming(c), contextOf));
   };
   const pages = new Hono<AppEnv>();
   mountPages(ports, pages, mounted);
@@ -101,9 +101,7 @@ function mountPages(ports: AppPorts, pages: Hono<AppEnv>, mounted: Map<string, S
   if (connectPage === undefined) return;
   for (const page of CONNECT_PAGES) {
     mounted.set(page.path, (mounted.get(page.path) ?? new Set()).add(page.method));
-    pages.on(page.method, page.path, (c) =>
-      serveConnectPage({ ...ports, connectPage }, page, c.req.raw, c.req.param() as Record<string, string>, c.env),
-    );
+    pages.on(page.method, page.path, (c) => serveConnectPage({ ...ports, connectPage }, page, incoming(c)));
   }
 }
 
@@ -120,6 +118,10 @@ function unroutedApp(mounted: ReadonlyMap<string, ReadonlySet<string>>): Hono<Ap
   return app;
 }
 
+function incoming(c: Context<AppEnv>): Incoming {
+  return { request: c.req.raw, params: c.req.param() as Record<string, string>, info: c.env };
+}
+
 function refuseUnrouted(error: KeyturnError, info: EdgeInfo, headers: Readonly<Record<string, string>> = {}): Response {
   const requestId = info.nextRequestId();
   const problem = problemAnswer(error, requestId);
@@ -134,9 +136,7 @@ interface NamedRoute<C> {
 async function answer<C>(
   ports: AppPorts,
   { route, name }: NamedRoute<C>,
-  request: Request,
-  params: Record<string, string>,
-  info: EdgeInfo,
+  { request, params, info }: Incoming,
   contextOf: ContextOf<C>,
 ): Promise<Response> {
   const startedAtMs = ports.nowMs();

@@ -11,7 +11,7 @@ import type { ErrorCode, KeyturnError } from '../base/errors.ts';
 import type { AppPorts } from './app-ports.ts';
 import { bindingCookie, bindingOf } from './connect-cookie.ts';
 import type { TenantContext } from './context.ts';
-import { callerOf, checkPath, type EdgeInfo, parseRequest } from './edge.ts';
+import { callerOf, checkPath, type EdgeInfo, type Incoming, parseRequest } from './edge.ts';
 import { STATUS_OF, toKeyturnError } from './problems.ts';
 import { toResponse } from './response.ts';
 import type { Answer, Method, RouteRequest, RouteShape } from './route.ts';
@@ -153,9 +153,7 @@ async function comeBack({ ports, visitor, request, cookies, context }: Visit): P
 export async function serveConnectPage(
   app: AppPorts & { readonly connectPage: ConnectRenderer },
   visited: ConnectPage,
-  request: Request,
-  params: Readonly<Record<string, string>>,
-  info: EdgeInfo,
+  { request, params, info }: Incoming,
 ): Promise<Response> {
   const startedAtMs = app.nowMs();
   const name = `${visited.method} ${visited.path}`;
@@ -165,7 +163,7 @@ export async function serveConnectPage(
     const caller: Caller = { ...callerOf(request, info), token: undefined };
     requestId = caller.request;
     const visitor = countedVisitor(app, caller, name);
-    const outcome = await visit(app, visited, request, params, visitor, info);
+    const outcome = await visit(app, visited, { request, params, info }, visitor);
     if (outcome.kind === 'nowhere') await visitor.refused();
     answer = answerOf(app.connectPage, outcome, info);
   } catch (thrown) {
@@ -193,10 +191,8 @@ function countedVisitor(app: AppPorts, caller: Caller, name: string): Visitor {
 async function visit(
   app: AppPorts,
   visited: ConnectPage,
-  request: Request,
-  params: Readonly<Record<string, string>>,
+  { request, params, info }: Incoming,
   visitor: Visitor,
-  info: EdgeInfo,
 ): Promise<Outcome> {
   checkPath(new URL(request.url).pathname);
   const parsed = (await parseRequest(visited.shape, request, { ...params }, visitor.caller, info)) as Visit['request'];

@@ -24,6 +24,14 @@ export interface EdgeInfo {
   readonly origin?: string | undefined;
 }
 
+/** A request that a route was found for. */
+export interface Incoming {
+  readonly request: Request;
+  /** Of its path. */
+  readonly params: Record<string, string>;
+  readonly info: EdgeInfo;
+}
+
 /** What needs no encoding is not encoded, and hexadecimal digits are upper case: one spelling a path (RFC 3986 section 6.2.2). */
 const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-F]{2})*$/;
 const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/;

@@ -50,29 +50,55 @@ interface Waiting {
 
 /** Started by the first request; one for all tenants of a process. */
 export function createEgressThread(options: EgressThreadOptions): EgressThread {
-  let worker: Worker | undefined;
-  let lastId = 0;
-  const waiting = new Map<number, Waiting>();
+  return new Threaded(options);
+}
 
-  const start = (): Worker => {
-    const { trustedRoots } = options;
+class Threaded implements EgressThread {
+  readonly #options: EgressThreadOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker | undefined;
+  #lastId = 0;
+
+  constructor(options: EgressThreadOptions) {
+    this.#options = options;
+  }
+
+  send(request: EgressRequest): Promise<EgressAnswer> {
+    return new Promise((resolve, reject) => {
+      const id = ++this.#lastId;
+      this.#worker ??= this.#start();
+      this.#worker.ref();
+      this.#waiting.set(id, { mayLeave: request.mayLeave, mayHaveLeft: request.mayLeave === undefined, resolve, reject });
+      const message = messageOf(id, request);
+      this.#worker.postMessage(message, bytesOf(message));
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  #start(): Worker {
+    const { trustedRoots } = this.#options;
     const started = new Worker(new URL('./egress-thread-entry.ts', import.meta.url), { workerData: { trustedRoots } });
-    const ended = () => {
-      if (worker !== started) return;
-      worker = undefined;
-      for (const { mayHaveLeft, reject } of waiting.values())
-        reject(new EgressFailure(mayHaveLeft ? 'connection_lost' : 'connect_failed', 'EGRESS_THREAD_ENDED'));
-      waiting.clear();
-    };
-    started.on('message', (message: FromThread) => receive(started, message));
+    const ended = () => this.#end(started);
+    started.on('message', (message: FromThread) => this.#receive(started, message));
     started.on('messageerror', ended);
     started.on('error', ended);
     started.on('exit', ended);
     return started;
-  };
+  }
 
-  const receive = (from: Worker, message: FromThread): void => {
-    const request = waiting.get(message.id);
+  #end(worker: Worker): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    for (const { mayHaveLeft, reject } of this.#waiting.values())
+      reject(new EgressFailure(mayHaveLeft ? 'connection_lost' : 'connect_failed', 'EGRESS_THREAD_ENDED'));
+    this.#waiting.clear();
+  }
+
+  #receive(from: Worker, message: FromThread): void {
+    const request = this.#waiting.get(message.id);
     if (request === undefined) return;
     if ('asks' in message) {
       const may = isAllowed(request.mayLeave);
@@ -80,27 +106,12 @@ export function createEgressThread(options: EgressThreadOptions): EgressThread {
       from.postMessage({ id: message.id, may } satisfies ToThread);
       return;
     }
-    waiting.delete(message.id);
+    this.#waiting.delete(message.id);
     // An idle thread keeps no process alive.
-    if (waiting.size === 0) from.unref();
+    if (this.#waiting.size === 0) from.unref();
     if ('reason' in message) request.reject(new EgressFailure(message.reason, message.systemCode));
-    else request.resolve(answerOf(message, options.clock));
-  };
-
-  return {
-    send: (request) =>
-      new Promise((resolve, reject) => {
-        const id = ++lastId;
-        worker ??= start();
-        worker.ref();
-        waiting.set(id, { mayLeave: request.mayLeave, mayHaveLeft: request.mayLeave === undefined, resolve, reject });
-        const message = messageOf(id, request);
-        worker.postMessage(message, bytesOf(message));
-      }),
-    close: async () => {
-      await worker?.terminate();
-    },
-  };
+    else request.resolve(answerOf(message, this.#options.clock));
+  }
 }
 
 function isAllowed(mayLeave: EgressRequest['mayLeave']): boolean {

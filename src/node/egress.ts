@@ -96,20 +96,9 @@ async function exchange(
     allowH2: false,
     headersTimeout: 0,
     bodyTimeout: 0, // the deadline covers the whole exchange
-    connect: (target, callback) =>
-      dial(target, async (...result) => {
-        const [failed, socket] = result;
-        const refused = failed === null ? await whyNotToSend(socket, request) : undefined;
-        if (refused !== undefined) {
-          socket?.destroy();
-          callback(refused, null);
-          return;
-        }
-        if (failed === null) cutOff(socket, request.maxBytes);
-        // INVARIANT: not one byte of the request leaves before this line (test/node/egress.test.ts).
-        if (failed === null) sentAtMs = options.clock.now();
-        callback(...result);
-      }),
+    connect: asksBeforeSending(dial, request, () => {
+      sentAtMs = options.clock.now();
+    }),
   });
   const body = copyBody(request.body);
   try {
@@ -134,18 +123,45 @@ async function exchange(
       sentAtMs: sentAtMs ?? options.clock.now(),
     };
   } catch (error) {
-    if (error instanceof EgressFailure) throw error;
-    if (error instanceof Flood || (error instanceof Error && error.cause instanceof Flood))
-      throw new EgressFailure('answer_too_large');
-    const code = codeOf(error);
-    throw new EgressFailure(
-      sentAtMs === undefined ? beforeSending(url, code, deadline.aborted) : afterSending(deadline.aborted),
-      code,
-    );
+    throw failureFor(error, url, { isSent: sentAtMs !== undefined, isExpired: deadline.aborted });
   } finally {
     await client.destroy();
     body?.fill(0);
   }
+}
+
+/** @param onSending called right before the first byte leaves */
+function asksBeforeSending(
+  dial: buildConnector.connector,
+  request: NodeEgressRequest,
+  onSending: () => void,
+): buildConnector.connector {
+  return (target, callback) =>
+    dial(target, async (...result) => {
+      const [failed, socket] = result;
+      const refused = failed === null ? await whyNotToSend(socket, request) : undefined;
+      if (refused !== undefined) {
+        socket?.destroy();
+        callback(refused, null);
+        return;
+      }
+      if (failed === null) cutOff(socket, request.maxBytes);
+      // INVARIANT: not one byte of the request leaves before this line (test/node/egress.test.ts).
+      if (failed === null) onSending();
+      callback(...result);
+    });
+}
+
+function failureFor(
+  error: unknown,
+  url: URL,
+  { isSent, isExpired }: { readonly isSent: boolean; readonly isExpired: boolean },
+): EgressFailure {
+  if (error instanceof EgressFailure) return error;
+  if (error instanceof Flood || (error instanceof Error && error.cause instanceof Flood))
+    return new EgressFailure('answer_too_large');
+  const code = codeOf(error);
+  return new EgressFailure(isSent ? afterSending(isExpired) : beforeSending(url, code, isExpired), code);
 }
 
 async function whyNotToSend(socket: Socket, { mayLeave }: NodeEgressRequest): Promise<EgressFailure | undefined> {

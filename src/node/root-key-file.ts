@@ -174,20 +174,10 @@ export function openPassphrase(header: string, passphrase: SecretValue): RootKey
 
 // SECURITY: bounds are checked before the work, so that a changed header can neither weaken nor exhaust (CR-11).
 function parseHeader(header: string): HeaderBody & { readonly mac: string } {
-  const malformed = () => fail('sealed', 'the passphrase header is damaged');
-  if (header.length > HEADER_MAX_CHARS) malformed();
-  let parsed: Record<string, unknown> | undefined;
-  try {
-    parsed = JSON.parse(header);
-    // Only the one spelling: this refuses unknown, repeated and missing members, too.
-    const { format, kdf, n, r, p, salt, mac } = parsed as Record<string, never>;
-    if (header.replace(/\n$/, '') !== canonicalJson({ format, kdf, n, r, p, salt, mac })) malformed();
-  } catch {
-    malformed();
-  }
-  const found = parsed as unknown as HeaderBody & { mac: string };
-  const texts = found.format === 'keyturn-passphrase-v1' && found.kdf === 'scrypt';
-  if (!texts || !isBase64url32(found.salt) || !isBase64url32(found.mac)) malformed();
+  const found = membersOf(header);
+  const texts = found?.format === 'keyturn-passphrase-v1' && found.kdf === 'scrypt';
+  if (found === undefined || !texts || !isBase64url32(found.salt) || !isBase64url32(found.mac))
+    return fail('sealed', 'the passphrase header is damaged');
   for (const cost of ['n', 'r', 'p'] as const) {
     const value = found[cost];
     const inBounds = Number.isInteger(value) && value >= COST[cost] && value <= COST_MAX[cost];
@@ -195,6 +185,18 @@ function parseHeader(header: string): HeaderBody & { readonly mac: string } {
   }
   if (!Number.isInteger(Math.log2(found.n))) fail('sealed', "the passphrase header's n is out of bounds");
   return found;
+}
+
+/** Undefined for any but the one spelling: unknown, repeated and missing members, too. */
+function membersOf(header: string): (HeaderBody & { readonly mac: string }) | undefined {
+  if (header.length > HEADER_MAX_CHARS) return undefined;
+  try {
+    const { format, kdf, n, r, p, salt, mac } = JSON.parse(header) as HeaderBody & { mac: string };
+    const found = { format, kdf, n, r, p, salt, mac };
+    return header.replace(/\n$/, '') === canonicalJson(found) ? found : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function isBase64url32(text: unknown): boolean {

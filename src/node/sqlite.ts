@@ -174,18 +174,18 @@ class NodeSql implements Sql {
   }
 }
 
+/** The first patch of a minor version that is safe. */
+const REPAIRED_SINCE: Readonly<Record<string, number>> = { 44: 6, 50: 7, 51: 3 };
+
 /**
  * Refuses the releases whose WAL may lose or corrupt commits (https://www.sqlite.org/wal.html, "The WAL-Reset Bug"): 3.7.0 to 3.51.2
  * but for the backports 3.44.6 and 3.50.7, and the withdrawn 3.52.
  * @throws storage_unavailable
  */
 export function assertSafeSqliteVersion(version: string): void {
-  const match = /^(\d+)\.(\d+)\.(\d+)$/.exec(version);
-  const [major, minor, patch] = (match?.slice(1) ?? []).map(Number);
-  if (major === undefined || minor === undefined || patch === undefined)
-    fail('storage_unavailable', 'the SQLite version is unknown');
-  const backported = (minor === 44 && patch >= 6) || (minor === 50 && patch >= 7);
-  const repaired = (minor === 51 && patch >= 3) || minor >= 53;
-  if (major === 3 && (backported || repaired)) return;
+  const [, minor, patch] = /^3\.(\d+)\.(\d+)$/.exec(version) ?? [];
+  if (minor === undefined || patch === undefined) fail('storage_unavailable', 'the SQLite version is unknown');
+  const firstSafe = Number(minor) >= 53 ? 0 : (REPAIRED_SINCE[minor] ?? Number.POSITIVE_INFINITY);
+  if (Number(patch) >= firstSafe) return;
   fail('storage_unavailable', `SQLite ${version} can corrupt a write-ahead log: use 3.51.3, 3.53.0 or newer`);
 }

@@ -116,24 +116,35 @@ export class Transport {
   }
 
   async #once(call: Call, key: string | undefined): Promise<Response> {
-    const query = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined);
-    const search =
-      query.length === 0 ? '' : `?${new URLSearchParams(query.map(([name, value]): [string, string] => [name, String(value)]))}`;
+    const answer = await this.#fetch(call, key);
+    const { status } = answer;
+    if (call.accepts?.includes(status) === true || status === 304 || (status >= 200 && status < 300)) return answer;
+    if (answer.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
+      throw new KeyturnProblem({
+        status,
+        code: 'refused_address',
+        detail: 'the server answered with a redirect, which is not followed',
+      });
+    }
+    throw problemFrom(status, answer.headers, await answer.text());
+  }
+
+  async #fetch(call: Call, key: string | undefined): Promise<Response> {
     const text = call.text ?? (call.body === undefined ? undefined : JSON.stringify(call.body));
-    const headers: Record<string, string> = {
-      accept: 'application/json',
-      ...(call.token === undefined ? {} : { authorization: `Bearer ${call.token}` }),
-      ...(text === undefined ? {} : { 'content-type': 'application/json' }),
-      ...(key === undefined ? {} : { 'idempotency-key': key }),
-      ...(this.#o.workflow === undefined ? {} : { 'x-keyturn-workflow': this.#o.workflow }),
-      ...(this.#o.workflowRun === undefined ? {} : { 'x-keyturn-run': this.#o.workflowRun }),
-      ...call.headers,
-    };
-    let answer: Response;
     try {
-      answer = await this.#o.fetch(`${this.#base}${call.path}${search}`, {
+      return await this.#o.fetch(`${this.#base}${call.path}${searchOf(call)}`, {
         method: call.method,
-        headers,
+        headers: {
+          accept: 'application/json',
+          ...told({
+            authorization: call.token === undefined ? undefined : `Bearer ${call.token}`,
+            'content-type': text === undefined ? undefined : 'application/json',
+            'idempotency-key': key,
+            'x-keyturn-workflow': this.#o.workflow,
+            'x-keyturn-run': this.#o.workflowRun,
+          }),
+          ...call.headers,
+        },
         // SECURITY: a redirect could name another host, and the token with it (OP-01).
         redirect: 'manual',
         signal: this.#o.deadline(this.#o.timeoutMs),
@@ -142,17 +153,19 @@ export class Transport {
     } catch (error) {
       throw new KeyturnProblem({ status: 0, code: 'unreachable', detail: `cannot reach ${this.#base}${reasonOf(error)}` });
     }
-    const accepted = call.accepts?.includes(answer.status) === true;
-    if (accepted || answer.status === 304 || (answer.status >= 200 && answer.status < 300)) return answer;
-    if (answer.type === 'opaqueredirect' || (answer.status >= 300 && answer.status < 400)) {
-      throw new KeyturnProblem({
-        status: answer.status,
-        code: 'refused_address',
-        detail: 'the server answered with a redirect, which is not followed',
-      });
-    }
-    throw problemFrom(answer.status, answer.headers, await answer.text());
   }
+}
+
+function searchOf({ query = {} }: Call): string {
+  const text = new URLSearchParams(told(query)).toString();
+  return text === '' ? '' : `?${text}`;
+}
+
+/** As text, without what is undefined. */
+function told(members: Readonly<Record<string, string | number | boolean | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(members).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
+  );
 }
 
 function isPassing(problem: KeyturnProblem, call: Call): boolean {

@@ -86,21 +86,27 @@ export interface HistoryEntry extends VersionMetadata {
   readonly stages: readonly string[];
 }
 
+/** A page of something that a credential has many of. */
+export interface PageOfCredential {
+  readonly environment: string;
+  readonly name: string;
+  /** Only what lies before this number: a version, or an instant. */
+  readonly before: number;
+  readonly maxRows: number;
+}
+
 /** Newest version first. */
 export function listVersions(
   job: TenantJob,
   caller: Caller,
-  environment: string,
-  name: string,
-  beforeVersion: number,
-  maxRows: number,
+  { environment, name, before, maxRows }: PageOfCredential,
 ): Page<HistoryEntry> {
   return job.door.enter(
     caller,
     'credential.describe',
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = job.credentials.versions(access, row.id, beforeVersion, maxRows + 1);
+      const found = job.credentials.versions(access, row.id, before, maxRows + 1);
       const page = found.slice(0, maxRows);
       const rows = page.map((facts) => ({
         ...facts,

@@ -82,7 +82,12 @@ function issue(job: TenantJob, caller: Caller, principal: WorkloadPrincipal): Is
     () => exchangeTarget(job, principal),
     (access, _subject, details) => {
       const expiresAtMs = Math.min(job.platform.clock.now() + LIMITS.accessTokenTtlDefaultMs, principal.expiresAtMs);
-      const issued = issueToken(job, access, 'acc', principal.id, expiresAtMs, { origin: principal.tokenId });
+      const issued = issueToken(job, access, {
+        type: 'acc',
+        subjectId: principal.id,
+        expiresAtMs,
+        origin: principal.tokenId,
+      });
       details.token = issued.publicId;
       return { ...issued, workload: principal.id };
     },

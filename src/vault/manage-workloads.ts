@@ -20,14 +20,21 @@ export interface IssuedToken {
   readonly expiresAtMs: number;
 }
 
+export interface NewToken {
+  readonly type: TokenType;
+  readonly subjectId: string;
+  readonly expiresAtMs: number;
+  /** Absent: all that its subject may do. */
+  readonly permissions?: readonly WorkloadPermission[] | undefined;
+  /** The id of the token it was exchanged for. */
+  readonly origin?: string;
+}
+
 /** Mints, hashes and stores a token of `subjectId`. */
 export function issueToken(
   job: TenantJob,
   access: WriteAccess,
-  type: TokenType,
-  subjectId: string,
-  expiresAtMs: number,
-  { permissions, origin }: { readonly permissions?: readonly WorkloadPermission[] | undefined; readonly origin?: string } = {},
+  { type, subjectId, expiresAtMs, permissions, origin }: NewToken,
 ): IssuedToken {
   const { publicId, token } = mintToken(type);
   const now = job.platform.clock.now();
@@ -43,6 +50,12 @@ export function issueToken(
   });
   return { token, publicId, expiresAtMs };
 }
+
+const clientSecretOf = (workload: Pick<Workload, 'id' | 'expires_at'>): NewToken => ({
+  type: 'cs',
+  subjectId: workload.id,
+  expiresAtMs: workload.expires_at,
+});
 
 export interface CreateWorkloadInput {
   readonly name: string;
@@ -91,7 +104,7 @@ export function createWorkload(job: TenantJob, caller: Caller, input: CreateWork
         revoked_at: null,
       };
       job.workloads.insert(access, row);
-      const clientSecret = input.jwks === undefined ? issueToken(job, access, 'cs', row.id, row.expires_at) : undefined;
+      const clientSecret = input.jwks === undefined ? issueToken(job, access, clientSecretOf(row)) : undefined;
       return { row, clientSecret };
     },
   );
@@ -179,7 +192,7 @@ export function createClientSecret(job: TenantJob, caller: Caller, idOrName: str
     (access, row, details) => {
       requireLive(job, row);
       if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
-      const secret = issueToken(job, access, 'cs', row.id, row.expires_at);
+      const secret = issueToken(job, access, clientSecretOf(row));
       details.token = secret.publicId;
       return { row, secret };
     },
@@ -205,7 +218,12 @@ export function createDirectToken(job: TenantJob, caller: Caller, input: CreateT
         fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
       }
       const expiresAtMs = Math.min(job.platform.clock.now() + input.ttlMs, row.expires_at);
-      const issued = issueToken(job, access, 'wlk', row.id, expiresAtMs, { permissions: input.permissions });
+      const issued = issueToken(job, access, {
+        type: 'wlk',
+        subjectId: row.id,
+        expiresAtMs,
+        permissions: input.permissions,
+      });
       details.token = issued.publicId;
       return issued;
     },

@@ -2,25 +2,18 @@
 import type { Caller } from '../access/principals.ts';
 import { notFound } from '../base/errors.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
-import type { Page } from './describe-credential.ts';
+import type { Page, PageOfCredential } from './describe-credential.ts';
 import { credentialTarget } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** Newest first. */
-export function listRuns(
-  job: TenantJob,
-  caller: Caller,
-  environment: string,
-  name: string,
-  beforeStartedAt: number,
-  maxRows: number,
-): Page<RunRow> {
+/** Newest first; `before` is when a run started. */
+export function listRuns(job: TenantJob, caller: Caller, { environment, name, before, maxRows }: PageOfCredential): Page<RunRow> {
   return job.door.enter(
     caller,
     'run.read',
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = job.runs.list(access, row.id, beforeStartedAt, maxRows + 1);
+      const found = job.runs.list(access, row.id, before, maxRows + 1);
       const rows = found.slice(0, maxRows);
       return { rows, next: found.length > maxRows ? String(rows.at(-1)?.started_at) : undefined };
     },

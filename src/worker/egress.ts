@@ -48,13 +48,20 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
     const bytes = answer.body === null ? new Uint8Array() : await readBounded(answer.body, request.maxBytes);
     return { status: answer.status, headers: flatten(answer.headers), body: SecretValue.adopt(bytes), sentAtMs };
   } catch (error) {
-    if (error instanceof EgressFailure) throw error;
-    if (deadline.signal.aborted) throw new EgressFailure('timeout', undefined, !hasAnswered);
-    // A refused connection, a name that does not resolve and a connection that was cut look the same here.
-    throw hasAnswered ? new EgressFailure('connection_lost') : new EgressFailure('fetch_failed', undefined, true);
+    throw failureFor(error, { isExpired: deadline.signal.aborted, hasAnswered });
   } finally {
     forget();
   }
+}
+
+function failureFor(
+  error: unknown,
+  { isExpired, hasAnswered }: { readonly isExpired: boolean; readonly hasAnswered: boolean },
+): EgressFailure {
+  if (error instanceof EgressFailure) return error;
+  if (isExpired) return new EgressFailure('timeout', undefined, !hasAnswered);
+  // A refused connection, a name that does not resolve and a connection that was cut look the same here.
+  return hasAnswered ? new EgressFailure('connection_lost') : new EgressFailure('fetch_failed', undefined, true);
 }
 
 function isNamedLoopback(url: URL): boolean {

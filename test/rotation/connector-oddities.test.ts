@@ -157,7 +157,7 @@ describe('Stripe', () => {
     if (spec === undefined) throw new Error('no revocation');
     const tokens = { refreshToken: undefined, accessToken: secret('at') };
     const client = { ...CLIENT, clientId: 'ca_madeup', clientSecret: secret('sk') };
-    expect(await revokeGrant(spec, resolved.hosts, tokens, client, egress, clock)).toMatchObject({ kind: 'revoked' });
+    expect(await revokeGrant(spec, resolved.hosts, tokens, { client, egress, clock })).toMatchObject({ kind: 'revoked' });
     expect(sent[0]).toMatchObject({
       url: 'https://connect.stripe.com/oauth/deauthorize',
       authorization: `Basic ${Buffer.from('sk-not-a-real-secret:').toString('base64')}`,

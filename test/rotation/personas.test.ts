@@ -40,6 +40,7 @@ afterAll(() => personas.stop());
 
 const HOUR_MS = 3_600_000;
 const issue = (connector: Connector) => personas.issueGrant(connector.id, { scope: someScopes(connector).join(' ') });
+const requester = (issued: Awaited<ReturnType<typeof issue>>) => ({ client: clientOf(issued), egress, clock: realClock });
 const resolve = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => resolveConnector(connector, issued.settings);
 
 it('plays every connector that has grants', () => {
@@ -187,10 +188,10 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
       expect(connector.revocation === undefined || connector.revocation.url.includes('{')).toBe(true);
       return;
     }
-    const once = await revokeGrant(revocation, hosts, tokens(), clientOf(issued), egress, realClock);
+    const once = await revokeGrant(revocation, hosts, tokens(), requester(issued));
     expect(once).toEqual({ kind: 'revoked', alreadyGone: false });
     expect(personas.isAlive(issued.grant)).toBe(false);
-    const twice = await revokeGrant(revocation, hosts, tokens(), clientOf(issued), egress, realClock);
+    const twice = await revokeGrant(revocation, hosts, tokens(), requester(issued));
     expect(twice.kind).toBe('revoked');
     if ((connector.oauth2.renewal?.kind ?? 'refresh_token') === 'refresh_token')
       expect(meaningOf(await renew(connector, issued))).toBe('dead');
@@ -200,7 +201,7 @@ describe.each(all)('%s: what is beside tokens', (_, connector) => {
     const issued = await issue(connector);
     const resolved = resolve(connector, issued);
     if (resolved.introspection === undefined) return;
-    const ask = () => introspectToken(resolved, secret(issued.accessToken), clientOf(issued), egress, realClock);
+    const ask = () => introspectToken(resolved, secret(issued.accessToken), requester(issued));
     const told = await ask();
     expect(told?.active).toBe(true);
     if (resolved.introspection.fields.scope !== undefined) expect(told?.scope?.split(' ')).toEqual(someScopes(connector));

@@ -178,7 +178,10 @@ describe('versions', () => {
     for (let i = 1; i <= 5; i++) await put(tenant);
     await back(tenant, 2);
     const page = (before: number, rows: number) =>
-      tenant.vault.submit((job) => listVersions(job, tenant.user(['admin'], 'everywhere'), 'staging', 'stripe', before, rows));
+      tenant.vault.submit((job) => {
+        const page = { environment: 'staging', name: 'stripe', before, maxRows: rows };
+        return listVersions(job, tenant.user(['admin'], 'everywhere'), page);
+      });
     const first = await page(Number.MAX_SAFE_INTEGER, 2);
     expect(first.rows.map((row) => [row.version, row.stages])).toEqual([[5, ['previous']], [4, []]]); // biome-ignore format: pairs
     const rest = await page(Number(first.next), 10);

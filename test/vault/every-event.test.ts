@@ -93,6 +93,7 @@ const key = (name: string, given: Partial<PutCredentialInput> = {}): PutCredenti
   ...given,
 });
 const at = (name: string) => ({ environment: 'staging', name, precondition: {} });
+const page = (name: string) => ({ environment: 'staging', name, before: 9, maxRows: 9 });
 const link = (name: string) => ({
   environment: 'staging',
   name,
@@ -248,7 +249,7 @@ const done: readonly Row[] = [
   {
     operation: 'credential.describe',
     what: 'its versions',
-    ask: ({ job }, caller) => job((inJob) => listVersions(inJob, caller, 'staging', 'stripe', 9, 9)),
+    ask: ({ job }, caller) => job((inJob) => listVersions(inJob, caller, page('stripe'))),
     target: targets.credential('stripe'),
   },
   {
@@ -426,7 +427,7 @@ const done: readonly Row[] = [
   {
     operation: 'run.read',
     what: 'all of a credential',
-    ask: ({ job }, caller) => job((inJob) => listRuns(inJob, caller, 'staging', 'crm', Number.MAX_SAFE_INTEGER, 9)),
+    ask: ({ job }, caller) => job((inJob) => listRuns(inJob, caller, { ...page('crm'), before: Number.MAX_SAFE_INTEGER })),
     target: targets.credential('crm'),
   },
   {
@@ -621,7 +622,7 @@ const failing: readonly Row[] = [
     'credential.rollback': (inJob, caller) => rollBack(inJob, caller, { ...at('none'), toVersion: 1 }),
     'credential.delete': (inJob, caller) => deleteCredential(inJob, caller, { ...at('none'), recoveryWindowMs: undefined }),
     'credential.restore': (inJob, caller) => restoreCredential(inJob, caller, at('none')),
-    'run.read': (inJob, caller) => listRuns(inJob, caller, 'staging', 'none', 9, 9),
+    'run.read': (inJob, caller) => listRuns(inJob, caller, page('none')),
     'connection.list': (inJob, caller) => listConnections(inJob, caller, at('none'), undefined, 9),
     'connection.cancel': (inJob, caller) => cancelConnection(inJob, caller, at('none'), 'con_none'),
   } satisfies Partial<Record<Operation, (inJob: TenantJob, caller: Caller) => unknown>>).map(

@@ -1,6 +1,6 @@
 // Freezes what an older build made of a tenant's and a home database, as tenant-schema-<n>.sql and home-schema-<n>.sql: the rows of the
 // vector before it, in every state, as that build took them over, and rows that it wrote itself. It refuses to overwrite a vector.
-// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c):
+// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c, 9: 825fc75):
 //   git worktree add --detach ../older <commit> && ln -s "$PWD/node_modules" ../older/node_modules
 //   node test/vectors/make-schemas.ts ../older
 import { createHash } from 'node:crypto';
@@ -32,9 +32,8 @@ const { openNodeSql } = await load('src/node/sqlite.ts');
 const { testAuthorizer } = await load('test/kit/cedar.ts');
 const { NO_FAULTS } = await load('src/base/faults.ts');
 
-const shared = () => ({
-  erasureKey: SecretValue.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256)),
-  platform: {
+const shared = () => {
+  const platform = {
     clock,
     entropy,
     faults: NO_FAULTS,
@@ -43,10 +42,15 @@ const shared = () => ({
     witness: { publish: () => {} },
     root: RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256)),
     installationId: 'ins_0frozen0frozen0frozen0fro',
-  },
-  authorizer: testAuthorizer(),
-  admit: () => {},
-});
+  };
+  return {
+    erasureKey: SecretValue.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256)),
+    around: platform, // what builds up to schema 10 call it
+    platform,
+    authorizer: testAuthorizer(),
+    admit: () => {},
+  };
+};
 let requests = 0;
 const caller = (id = 'usr_owner') => ({
   token: undefined,
@@ -124,10 +128,10 @@ async function freezeTenant(): Promise<void> {
     onDueChanged: () => {},
   });
   const version = versionOf(sql);
-  const job = <T>(work: () => T): Promise<T> => vault.submit(work);
+  const job = <T>(work: (on: typeof vault) => T): Promise<T> => vault.submit((given?: unknown) => work(given ?? vault));
   const put = (name: string, kind: string, value: object, more: object = {}) =>
-    job(() =>
-      putCredential(vault, caller(), {
+    job((on) =>
+      putCredential(on, caller(), {
         environment: 'staging',
         name,
         kind,
@@ -143,10 +147,10 @@ async function freezeTenant(): Promise<void> {
     );
   const where = (name: string) => ({ environment: 'staging', name, precondition: {}, recoveryWindowMs: 7 * 86_400_000 });
   // Keys of all purposes but those whose rotation is in the middle already get another version, and few rows move to it.
-  await job(() => rotateKeys(vault, caller(), ['metadata_mac']));
+  await job((on) => rotateKeys(on, caller(), ['metadata_mac']));
   await put('own-key', 'api_key', { key: 'own-key-1-not-a-real-secret' });
   await put('own-key', 'api_key', { key: 'own-key-2-not-a-real-secret' });
-  await job(() => rewrapBatch(vault, 3));
+  await job((on) => rewrapBatch(on, 3));
   if (version >= 6) await put('Team/Own-Key', 'api_key', { key: 'named-key-not-a-real-secret' });
   await put(
     'own-grant',
@@ -161,12 +165,12 @@ async function freezeTenant(): Promise<void> {
   );
   for (const name of ['own-deleted', 'own-destroyed']) {
     await put(name, 'api_key', { key: `${name}-not-a-real-secret` });
-    await job(() => deleteCredential(vault, caller(), where(name)));
+    await job((on) => deleteCredential(on, caller(), where(name)));
   }
-  await job(() => destroyCredential(vault, caller(), where('own-destroyed')));
+  await job((on) => destroyCredential(on, caller(), where('own-destroyed')));
   const workload = async (name: string) => {
-    const made = await job<{ row: { id: string }; clientSecret: { token: never; publicId: string } }>(() =>
-      workloads.createWorkload(vault, caller(), {
+    const made = await job<{ row: { id: string }; clientSecret: { token: never; publicId: string } }>((on) =>
+      workloads.createWorkload(on, caller(), {
         name,
         environment: 'staging',
         patterns: ['*'],
@@ -186,18 +190,18 @@ async function freezeTenant(): Promise<void> {
   };
   const live = await workload('own-live');
   const revoked = await workload('own-revoked');
-  await job(() => workloads.revokeWorkload(vault, caller(), revoked.id));
+  await job((on) => workloads.revokeWorkload(on, caller(), revoked.id));
   const bare = await workload('own-bare');
-  await job(() => workloads.revokeToken(vault, caller(), bare.id, bare.secret));
+  await job((on) => workloads.revokeToken(on, caller(), bare.id, bare.secret));
   if (version >= 7) {
     const evidence = JSON.stringify({ status: 400, words: ['licence_expired'] });
     const last = 'rowid = (SELECT max(rowid) FROM run_step)';
-    await job(() => {
+    await job((on) => {
       if (version === 7) sql.run(`UPDATE run_step SET evidence = ? WHERE ${last}`, evidence);
-      else vault.core.rows.of('run_step').update({ ...sql.get(`SELECT * FROM run_step WHERE ${last}`), evidence });
+      else on.core.rows.of('run_step').update({ ...sql.get(`SELECT * FROM run_step WHERE ${last}`), evidence });
     });
   }
-  await job(() => vault.core.audit.signNow());
+  await job((on) => on.core.audit.signNow());
   freeze(
     'tenant',
     version,
@@ -218,28 +222,27 @@ async function freezeHome(): Promise<void> {
   sql.script(vector('home-schema-1.sql'));
   const home = new HomeVault({ ...shared(), sql });
   const version = versionOf(sql);
-  const job = <T>(work: () => T): Promise<T> => home.submit(work);
+  const job = <T>(work: (on: typeof home) => T): Promise<T> => home.submit((given?: unknown) => work(given ?? home));
   const made: Record<string, { id: string; token: string; publicId: string }> = {};
   for (const name of ['own-live', 'own-left', 'own-revoked']) {
-    const { row } = await job<{ row: { id: string } }>(() =>
-      users.createUser(home, caller(), { name, grants: [{ role: 'auditor', tenant: undefined }], enrolmentTtlMs: 86_400_000 }),
+    const { row } = await job<{ row: { id: string } }>((on) =>
+      users.createUser(on, caller(), { name, grants: [{ role: 'auditor', tenant: undefined }], enrolmentTtlMs: 86_400_000 }),
     );
     const { id } = row;
-    const issued = await job<{ token: never; publicId: string }>(() => users.createUserToken(home, caller(id), id, 3_600_000));
+    const issued = await job<{ token: never; publicId: string }>((on) => users.createUserToken(on, caller(id), id, 3_600_000));
     made[name] = { id, token: textOf(issued.token), publicId: issued.publicId };
   }
-  await job(() => users.offboardUser(home, caller(), made['own-left']?.id));
-  await job(() =>
-    users.revokeUserToken(home, caller(made['own-revoked']?.id), made['own-revoked']?.id, made['own-revoked']?.publicId),
+  await job((on) => users.offboardUser(on, caller(), made['own-left']?.id));
+  await job((on) =>
+    users.revokeUserToken(on, caller(made['own-revoked']?.id), made['own-revoked']?.id, made['own-revoked']?.publicId),
   );
   const claim = (name: string) =>
-    job<{ id: string }>(() => claimTenant(home, caller(), { name, environments: ['staging'], demo: false }));
+    job<{ id: string }>((on) => claimTenant(on, caller(), { name, environments: ['staging'], demo: false }));
   await claim('own-half');
   const whole = await claim('own-whole');
   await finishTenant(home, whole as never, async () => {});
-  if (version >= 4)
-    await job(() => home.door.keepBooks('provision', (books: never) => home.tenants.setAnchored(books, whole.id)));
-  await job(() => home.core.audit.signNow());
+  if (version >= 4) await job((on) => on.door.keepBooks('provision', (books: never) => on.tenants.setAnchored(books, whole.id)));
+  await job((on) => on.core.audit.signNow());
   freeze(
     'home',
     version,

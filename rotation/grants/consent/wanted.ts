@@ -51,17 +51,8 @@ export function checkWanted(
   input: ConnectionInput,
   discovered: Discovered | undefined,
 ): Wanted {
-  if (row !== undefined) requireActive(row);
-  if (row !== undefined && row.kind !== 'oauth2') fail('conflict', 'the credential exists with another kind');
-  if (row !== undefined && input.connector !== undefined && input.connector !== row.connector)
-    fail('conflict', 'the credential exists with another connector', { pointer: '/connector' });
-  if (row === undefined && input.connector === undefined)
-    fail('invalid_request', 'names the connector of a new credential', { pointer: '/connector' });
-  const connector = consentingConnector(ports.connectors, row?.connector ?? input.connector ?? '');
-  const told = plainlyWanted(ports, row, input).config;
-  if (told?.client_id === undefined) return fail('invalid_request', 'tells the client id', { pointer: '/config' });
-  if (told.sandbox !== undefined && !ports.sandboxAllowed)
-    fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
+  const connector = consentingConnector(ports.connectors, connectorWanted(row, input));
+  const told = configWanted(ports, row, input);
   const config = discovered === undefined ? told : withEndpoints(told, discovered);
   const resolved = resolveFor(connector, config, {}, true);
   if (input.config !== undefined) refuseIgnored(connector, config, resolved);
@@ -75,6 +66,27 @@ export function checkWanted(
     scopes: askedScopes(connector, config),
     clientAuthentication: resolved.oauth2.clientAuthentication,
   };
+}
+
+/** The connector that the credential has or is to have. @throws conflict | gone | invalid_request */
+function connectorWanted(row: CredentialRow | undefined, { connector }: ConnectionInput): string {
+  if (row === undefined) {
+    return connector ?? fail('invalid_request', 'names the connector of a new credential', { pointer: '/connector' });
+  }
+  requireActive(row);
+  if (row.kind !== 'oauth2') fail('conflict', 'the credential exists with another kind');
+  if (connector !== undefined && connector !== row.connector)
+    fail('conflict', 'the credential exists with another connector', { pointer: '/connector' });
+  return row.connector ?? '';
+}
+
+/** As it is told, judged only as far as it needs no connector. @throws invalid_request */
+function configWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput): OAuth2Config {
+  const { config } = plainlyWanted(ports, row, input);
+  if (config?.client_id === undefined) return fail('invalid_request', 'tells the client id', { pointer: '/config' });
+  if (config.sandbox !== undefined && !ports.sandboxAllowed)
+    fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
+  return config;
 }
 
 function checkAuthorizeEndpoint(

@@ -91,7 +91,12 @@ function line(alert: WireAlert, width: number): string {
 
 export function webhooksCommand(): Command {
   const command = new Command('webhooks').description('where alerts are sent');
-  command
+  for (const add of [addList, addAdd, addRemove, addDeliveries]) add(command);
+  return command;
+}
+
+function addList(parent: Command): void {
+  parent
     .command('list', { isDefault: true })
     .description('never the secrets')
     .action(async (_options: unknown, self: Command) => {
@@ -105,7 +110,10 @@ export function webhooksCommand(): Command {
             ),
       );
     });
-  command
+}
+
+function addAdd(parent: Command): void {
+  parent
     .command('add <url>')
     .description('the secret to verify with is shown once')
     .option('--kind <kind...>', 'only these alerts, e.g. credential.needs_consent')
@@ -116,14 +124,20 @@ export function webhooksCommand(): Command {
       note(`${green('added')} ${made.id}; verify with this secret, shown only now:`);
       out(made.secret);
     });
-  command
+}
+
+function addRemove(parent: Command): void {
+  parent
     .command('remove <webhook>')
     .description('what waits to be delivered to it ends')
     .action(async (webhook: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.grants.deleteWebhook(webhook), (gone) => `${yellow('removed')} ${gone.id}`);
     });
-  command
+}
+
+function addDeliveries(parent: Command): void {
+  parent
     .command('deliveries <webhook>')
     .description('what was sent and how that went, newest first')
     .action(async (webhook: string, _options: unknown, self: Command) => {
@@ -145,5 +159,4 @@ export function webhooksCommand(): Command {
             ),
       );
     });
-  return command;
 }

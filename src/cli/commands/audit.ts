@@ -202,7 +202,12 @@ export function auditCommand(): Command {
     'read, follow, export and verify the log (without --tenant: the installation’s)',
   );
   command.addCommand(listCommand());
-  command
+  for (const add of [addTail, addExport, addVerify, addKey, addCheckpoint]) add(command);
+  return command;
+}
+
+function addTail(parent: Command): void {
+  parent
     .command('tail')
     .description('the newest events; -f follows')
     .option('-f, --follow')
@@ -223,7 +228,10 @@ export function auditCommand(): Command {
         next = more.next_from ?? next;
       }
     });
-  command
+}
+
+function addExport(parent: Command): void {
+  parent
     .command('export')
     .description('the whole log with its signed heads, to standard output')
     .option('--range <first..last>', 'only these events, and hashes of the others')
@@ -234,7 +242,10 @@ export function auditCommand(): Command {
         process.stdout.write('\n');
       }
     });
-  command
+}
+
+function addVerify(parent: Command): void {
+  parent
     .command('verify [file]')
     .description('check an export, or the live log; says what is covered, and exits with 8 unless that is everything')
     .option('--key <vkey>', 'the verifier key noted when the log was young; without it the export’s own is believed')
@@ -246,19 +257,24 @@ export function auditCommand(): Command {
       out(session.settings.output === 'json' ? json(result) : sayVerification(result));
       if (!result.ok) process.exitCode = EXIT.verification;
     });
-  command
+}
+
+function addKey(parent: Command): void {
+  parent
     .command('key')
     .description('the verifier key of the log: note it elsewhere')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.checkpoint(), (head) => head.verifier_key);
     });
-  command
+}
+
+function addCheckpoint(parent: Command): void {
+  parent
     .command('checkpoint')
     .description('the newest signed head: keep it elsewhere')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.checkpoint(), (head) => cyan(head.note.trimEnd()));
     });
-  return command;
 }

@@ -113,7 +113,26 @@ function wholeNumber(text: string, flag: string): number {
 
 export function credentialCommand(): Command {
   const command = new Command('credential').alias('cred').description('put, read, rotate and delete credentials');
-  command
+  for (const add of [
+    addPut,
+    addGet,
+    addList,
+    addShow,
+    addHistory,
+    addRollback,
+    addRotate,
+    addRuns,
+    addLabel,
+    addDelete,
+    addRestore,
+    addDestroy,
+  ])
+    add(command);
+  return command;
+}
+
+function addPut(parent: Command): void {
+  parent
     .command('put <name>')
     .description('store a credential or a new version of it; the value comes from standard input or --value-file')
     .addOption(new Option('--kind <kind>', 'what it is').choices(KINDS).makeOptionMandatory())
@@ -149,7 +168,10 @@ export function credentialCommand(): Command {
         (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,
       );
     });
-  command
+}
+
+function addGet(parent: Command): void {
+  parent
     .command('get <name>')
     .description('print the value (as a workload); never written anywhere else')
     .option('--version <n>', 'a version other than the current one')
@@ -166,7 +188,10 @@ export function credentialCommand(): Command {
       noteExpired(read);
       printValue(read, options, session.settings.output === 'raw');
     });
-  command
+}
+
+function addList(parent: Command): void {
+  parent
     .command('list')
     .description('list credentials, never their values')
     .option('--kind <kind>')
@@ -191,14 +216,20 @@ export function credentialCommand(): Command {
             ) + (next_cursor === null ? '' : `\n${dim('… more: raise --limit, or use the API with a cursor')}`),
       );
     });
-  command
+}
+
+function addShow(parent: Command): void {
+  parent
     .command('show <name>')
     .description('what is known of a credential, without its value')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.describe(session.environment(), name), describeCredential);
     });
-  command
+}
+
+function addHistory(parent: Command): void {
+  parent
     .command('history <name>')
     .description('versions, newest first')
     .action(async (name: string, _options: unknown, self: Command) => {
@@ -217,7 +248,10 @@ export function credentialCommand(): Command {
         ),
       );
     });
-  command
+}
+
+function addRollback(parent: Command): void {
+  parent
     .command('rollback <name>')
     .description('make the previous version (or --to) current again')
     .option('--to <version>')
@@ -234,7 +268,10 @@ export function credentialCommand(): Command {
           `${green('rolled back')} ${credential.name} to version ${credential.version} (was ${credential.previous_version})`,
       );
     });
-  command
+}
+
+function addRotate(parent: Command): void {
+  parent
     .command('rotate <name>')
     .description('rotate or refresh now')
     .option('--wait', 'until the run ended; exit code 1 when it failed, 9 when time was over')
@@ -255,7 +292,10 @@ export function credentialCommand(): Command {
       session.show(run, describeRun);
       if (options.wait === true && run.state !== 'succeeded') process.exitCode = EXIT.failed;
     });
-  command
+}
+
+function addRuns(parent: Command): void {
+  parent
     .command('runs <name> [run]')
     .description('refreshes and rotations of a credential, or one with its journal')
     .action(async (name: string, run: string | undefined, _options: unknown, self: Command) => {
@@ -268,7 +308,10 @@ export function credentialCommand(): Command {
         ),
       );
     });
-  command
+}
+
+function addLabel(parent: Command): void {
+  parent
     .command('label <name>')
     .description('replace labels or description')
     .option('--label <name=value...>')
@@ -282,7 +325,10 @@ export function credentialCommand(): Command {
       };
       session.show(await session.client.label(session.environment(), name, body), describeCredential);
     });
-  command
+}
+
+function addDelete(parent: Command): void {
+  parent
     .command('delete <name>')
     .description('delete: unreadable at once, restorable within the window')
     .option('--recovery-window <time>', 'in whole days, 7d to 90d; default 30d', span('d'))
@@ -296,7 +342,10 @@ export function credentialCommand(): Command {
           `${yellow('deleted')} ${credential.name}; destroyed after ${credential.destroy_after_at}, until then: keyturn credential restore ${credential.name}`,
       );
     });
-  command
+}
+
+function addRestore(parent: Command): void {
+  parent
     .command('restore <name>')
     .description('take a deletion back')
     .action(async (name: string, _options: unknown, self: Command) => {
@@ -306,7 +355,10 @@ export function credentialCommand(): Command {
         (credential) => `${green('restored')} ${credential.name}`,
       );
     });
-  command
+}
+
+function addDestroy(parent: Command): void {
+  parent
     .command('destroy <name>')
     .description('destroy now, without a window (needs a second person)')
     .action(async (name: string, _options: unknown, self: Command) => {
@@ -314,7 +366,6 @@ export function credentialCommand(): Command {
       await session.client.destroy(session.environment(), name);
       note(`${red('destroyed')} ${name}`);
     });
-  return command;
 }
 
 interface GetOptions {

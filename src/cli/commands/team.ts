@@ -150,7 +150,12 @@ interface CreateOptions extends ExpiryOptions {
 
 export function workloadCommand(): Command {
   const command = new Command('workload').description('programs that fetch credentials');
-  withExpiry(command.command('create <name>'), 'how long it may be used; default 365d')
+  for (const add of [addCreate, addList, addShow, addRevoke, addSecret, addToken, addRevokeToken]) add(command);
+  return command;
+}
+
+function addCreate(parent: Command): void {
+  withExpiry(parent.command('create <name>'), 'how long it may be used; default 365d')
     .description('create a workload in --env; its client secret is printed once')
     .requiredOption('--pattern <glob>', 'repeatable: names of credentials, * matches any run of characters', collect)
     .option('--permission <name>', 'repeatable: read (default), put, rotate', collect)
@@ -169,7 +174,10 @@ export function workloadCommand(): Command {
       });
       session.show(made, describeCreated);
     });
-  command.command('list').action(async (_options: unknown, self: Command) => {
+}
+
+function addList(parent: Command): void {
+  parent.command('list').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
     session.show(await session.client.workloads({ limit: 500 }), ({ items }) =>
       items.length === 0
@@ -188,7 +196,10 @@ export function workloadCommand(): Command {
           ),
     );
   });
-  command.command('show <workload>').action(async (workload: string, _options: unknown, self: Command) => {
+}
+
+function addShow(parent: Command): void {
+  parent.command('show <workload>').action(async (workload: string, _options: unknown, self: Command) => {
     const session = sessionOf(self);
     session.show(
       await session.client.workload(workload),
@@ -205,14 +216,20 @@ export function workloadCommand(): Command {
         )}`,
     );
   });
-  command
+}
+
+function addRevoke(parent: Command): void {
+  parent
     .command('revoke <workload>')
     .description('revoke a workload and all its tokens, at once')
     .action(async (workload: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.revokeWorkload(workload), (gone) => `${yellow('revoked')} ${gone.name}`);
     });
-  command
+}
+
+function addSecret(parent: Command): void {
+  parent
     .command('secret <workload>')
     .description('a further client secret')
     .action(async (workload: string, _options: unknown, self: Command) => {
@@ -221,7 +238,10 @@ export function workloadCommand(): Command {
       if (session.settings.output === 'json') return session.show(issued, () => '');
       showOnce('client secret', issued.token);
     });
-  withExpiry(command.command('token <workload>'), 'how long it lives; default 30d')
+}
+
+function addToken(parent: Command): void {
+  withExpiry(parent.command('token <workload>'), 'how long it lives; default 30d')
     .description('a direct token for a program that cannot do the exchange')
     .option('--permission <name>', 'repeatable', collect)
     .action(async (workload: string, options: ExpiryOptions & { permission?: string[] }, self: Command) => {
@@ -233,7 +253,10 @@ export function workloadCommand(): Command {
       if (session.settings.output === 'json') return session.show(issued, () => '');
       showOnce(`token until ${issued.expires_at}`, issued.token);
     });
-  command
+}
+
+function addRevokeToken(parent: Command): void {
+  parent
     .command('revoke-token <workload> <token>')
     .description('revoke one token or client secret by its id')
     .action(async (workload: string, token: string, _options: unknown, self: Command) => {
@@ -241,7 +264,6 @@ export function workloadCommand(): Command {
       await session.client.revokeToken(workload, token);
       note(`${yellow('revoked')} ${token}`);
     });
-  return command;
 }
 
 const TOKEN_TYPES: Readonly<Record<string, string>> = { acc: 'access', wlk: 'direct', cs: 'client secret' };

@@ -8,81 +8,91 @@ import * as wire from './wire.ts';
 
 const tag = 'audit';
 
-function auditRoutes<C>(
-  base: string,
-  fields: Record<string, PathField>,
-  cellOf: (context: C) => AuditedCell,
+interface AuditedPlace<C> {
+  readonly base: string;
+  readonly fields: Record<string, PathField>;
+  readonly operations: AuditedJob['auditOperations'];
+  cellOf(context: C): AuditedCell;
   /** Ids of whoever has, or had, this name. */
-  idsNamed: (context: C, name: string) => Promise<readonly string[]>,
-  operations: AuditedJob['auditOperations'],
-) {
-  return [
-    route({
-      method: 'GET',
-      path: `${base}/audit/events`,
-      summary:
-        'Search the log, newest first; with `from`, follow it oldest first. A short page goes on at next_before or next_from',
-      tag,
-      operation: operations.read,
-      fields,
-      query: wire.auditQuery,
-      success: { status: 200, description: 'Events', schema: wire.events },
-      async handle(context: C, request): Promise<Answer> {
-        const cell = cellOf(context);
-        const { since, until, before, from, limit, ...told } = request.query;
-        const filter = {
-          ...told,
-          actorIds: told.actor === undefined ? undefined : await idsNamed(context, told.actor),
-          sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)),
-          untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
-        };
-        if (from !== undefined) {
-          const { events, nextFrom } = await followAudit(cell, request.caller, filter, from, limit);
-          return { status: 200, body: { items: events, next_before: null, next_from: nextFrom } };
-        }
-        const { events, nextBefore } = await searchAudit(cell, request.caller, filter, before, limit);
-        return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null } };
-      },
-    }),
-    route({
-      method: 'GET',
-      path: `${base}/audit/checkpoint`,
-      summary: 'The signed head of the log (C2SP tlog-checkpoint) and the key to verify it with',
-      tag,
-      operation: operations.read,
-      fields,
-      success: { status: 200, description: 'The newest signed head', schema: wire.checkpoint },
-      async handle(context: C, request): Promise<Answer> {
-        const head = await readCheckpoint(cellOf(context), request.caller);
-        return {
-          status: 200,
-          body: { size: head.size, at: toTimestamp(head.at), note: head.note, verifier_key: head.verifierKey },
-        };
-      },
-    }),
-    route({
-      method: 'GET',
-      path: `${base}/audit/export`,
-      summary:
-        'The whole log with its signed heads, for verification offline; or the events of a range, and only hashes of the others',
-      tag,
-      operation: operations.export,
-      fields,
-      query: wire.exportQuery,
-      success: { status: 200, description: 'One JSON value a line', mediaTypes: ['application/jsonl'] },
-      async handle(context: C, request): Promise<Answer> {
-        const { from, to } = request.query;
-        const range = from === undefined || to === undefined ? undefined : { from, to };
-        const source = exportAudit(cellOf(context), request.caller, range);
-        const first = await source.next();
-        return {
-          status: 200,
-          stream: prepend(first.value ?? new Uint8Array(), source),
-          headers: { 'content-type': 'application/jsonl' },
-        };
-      },
-    }),
-  ];
+  idsNamed(context: C, name: string): Promise<readonly string[]>;
+}
+
+function auditRoutes<C>(place: AuditedPlace<C>): readonly Route<C>[] {
+  return [searchRoute(place), checkpointRoute(place), exportRoute(place)];
+}
+
+function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedPlace<C>) {
+  return route({
+    method: 'GET',
+    path: `${base}/audit/events`,
+    summary:
+      'Search the log, newest first; with `from`, follow it oldest first. A short page goes on at next_before or next_from',
+    tag,
+    operation: operations.read,
+    fields,
+    query: wire.auditQuery,
+    success: { status: 200, description: 'Events', schema: wire.events },
+    async handle(context: C, request): Promise<Answer> {
+      const cell = cellOf(context);
+      const { since, until, before, from, limit, ...told } = request.query;
+      const filter = {
+        ...told,
+        actorIds: told.actor === undefined ? undefined : await idsNamed(context, told.actor),
+        sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)),
+        untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
+      };
+      if (from !== undefined) {
+        const { events, nextFrom } = await followAudit(cell, request.caller, filter, from, limit);
+        return { status: 200, body: { items: events, next_before: null, next_from: nextFrom } };
+      }
+      const { events, nextBefore } = await searchAudit(cell, request.caller, filter, before, limit);
+      return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null } };
+    },
+  });
+}
+
+function checkpointRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
+  return route({
+    method: 'GET',
+    path: `${base}/audit/checkpoint`,
+    summary: 'The signed head of the log (C2SP tlog-checkpoint) and the key to verify it with',
+    tag,
+    operation: operations.read,
+    fields,
+    success: { status: 200, description: 'The newest signed head', schema: wire.checkpoint },
+    async handle(context: C, request): Promise<Answer> {
+      const head = await readCheckpoint(cellOf(context), request.caller);
+      return {
+        status: 200,
+        body: { size: head.size, at: toTimestamp(head.at), note: head.note, verifier_key: head.verifierKey },
+      };
+    },
+  });
+}
+
+function exportRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
+  return route({
+    method: 'GET',
+    path: `${base}/audit/export`,
+    summary:
+      'The whole log with its signed heads, for verification offline; or the events of a range, and only hashes of the others',
+    tag,
+    operation: operations.export,
+    fields,
+    query: wire.exportQuery,
+    success: { status: 200, description: 'One JSON value a line', mediaTypes: ['application/jsonl'] },
+    async handle(context: C, request): Promise<Answer> {
+      const { from, to } = request.query;
+      const range = from === undefined || to === undefined ? undefined : { from, to };
+      const source = exportAudit(cellOf(context), request.caller, range);
+      const first = await source.next();
+      return {
+        status: 200,
+        stream: prepend(first.value ?? new Uint8Array(), source),
+        headers: { 'content-type': 'application/jsonl' },
+      };
+    },
+  });
 }
 
 // The first slice is produced before the answer starts, so that a refusal is still a problem with its status.
@@ -91,21 +101,21 @@ async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): As
   yield* rest;
 }
 
-export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes(
-  '/v1/tenants/{tenant}',
-  { tenant: 'tenant' },
-  ({ vault }: TenantContext) => vault,
-  async ({ vault, userIdsNamed }, name) => [
+export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes<TenantContext>({
+  base: '/v1/tenants/{tenant}',
+  fields: { tenant: 'tenant' },
+  operations: { read: 'audit.read', export: 'audit.export' },
+  cellOf: ({ vault }) => vault,
+  idsNamed: async ({ vault, userIdsNamed }, name) => [
     ...vault.lookup('audit', (lookup, view) => view.workloads.idsNamed(lookup, name)),
     ...(await userIdsNamed(name)),
   ],
-  { read: 'audit.read', export: 'audit.export' },
-);
+});
 
-export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes(
-  '/v1',
-  {},
-  ({ home }: HomeContext) => home,
-  async ({ home }, name) => home.userIdsNamed(name),
-  { read: 'installation.audit.read', export: 'installation.audit.read' },
-);
+export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes<HomeContext>({
+  base: '/v1',
+  fields: {},
+  operations: { read: 'installation.audit.read', export: 'installation.audit.read' },
+  cellOf: ({ home }) => home,
+  idsNamed: async ({ home }, name) => home.userIdsNamed(name),
+});

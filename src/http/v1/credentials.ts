@@ -250,7 +250,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         job.door.authenticate(request.caller);
         const { cursor, limit } = request.query;
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
-        return listVersions(job, request.caller, environment, name, before, limit);
+        return listVersions(job, request.caller, { environment, name, before, maxRows: limit });
       });
       return pageAnswer(cursorKey, scope, page, versionView);
     },

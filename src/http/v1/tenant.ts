@@ -103,7 +103,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
         job.door.authenticate(request.caller);
         const { cursor, limit } = request.query;
         const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(openCursor(cursorKey, scope, cursor));
-        return listRuns(job, request.caller, environment, credential, before, limit);
+        return listRuns(job, request.caller, { environment, name: credential, before, maxRows: limit });
       });
       return pageAnswer(cursorKey, scope, page, (row) => runView(row));
     },

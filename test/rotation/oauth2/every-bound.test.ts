@@ -410,13 +410,11 @@ describe('an introspection', () => {
     answer: EgressAnswer | Error,
     fields: NonNullable<ResolvedConnector['introspection']>['fields'] = INTROSPECTION.fields,
   ) =>
-    introspectToken(
-      resolved({ introspection: { ...INTROSPECTION, fields } }),
-      secret('t'),
-      CLIENT,
-      network(answer).egress,
+    introspectToken(resolved({ introspection: { ...INTROSPECTION, fields } }), secret('t'), {
+      client: CLIENT,
+      egress: network(answer).egress,
       clock,
-    );
+    });
 
   it.each([
     [199, undefined],
@@ -460,8 +458,8 @@ describe('an introspection', () => {
 
   it('is not made where there is none', async () => {
     const { egress, sent } = network();
-    expect(await introspectToken(resolved({}), secret('t'), CLIENT, egress, clock)).toBeUndefined();
-    expect(await introspectExpiry(resolved({}), secret('t'), CLIENT, egress, clock)).toBeUndefined();
+    expect(await introspectToken(resolved({}), secret('t'), { client: CLIENT, egress, clock })).toBeUndefined();
+    expect(await introspectExpiry(resolved({}), secret('t'), { client: CLIENT, egress, clock })).toBeUndefined();
     expect(sent).toEqual([]);
   });
 
@@ -472,7 +470,7 @@ describe('an introspection', () => {
   ])('for the end by %j alone gives it', async (fields, atMs) => {
     const introspection = { ...INTROSPECTION, fields };
     const { egress } = network(answerOf(200, { exp: 2_000, in: 60 }));
-    expect(await introspectExpiry(resolved({ introspection }), secret('t'), CLIENT, egress, clock)).toBe(atMs);
+    expect(await introspectExpiry(resolved({ introspection }), secret('t'), { client: CLIENT, egress, clock })).toBe(atMs);
   });
 });
 
@@ -495,7 +493,7 @@ describe('a source of scopes', () => {
     const ask = (changes: Partial<ResolvedConnector>, ...answers: EgressAnswer[]) => {
       const { sent, egress } = network(...answers);
       const sources = [{ from: 'answer' }, header, body] as const;
-      return readGrantedScopes(resolved(changes), sources, secret('t'), CLIENT, egress, clock).then((found) => ({
+      return readGrantedScopes(resolved(changes), sources, secret('t'), { client: CLIENT, egress, clock }).then((found) => ({
         ...found,
         calls: sent.length,
       }));
@@ -520,14 +518,20 @@ describe('a source of scopes', () => {
 
   it('that is a claim is read of text with three parts alone', async () => {
     const sources = [{ from: 'jwt', claim: 'scp' }] as const;
-    const ask = (token: string) => readGrantedScopes(resolved({}), sources, secret(token), CLIENT, network().egress, clock);
+    const ask = (token: string) =>
+      readGrantedScopes(resolved({}), sources, secret(token), { client: CLIENT, egress: network().egress, clock });
     expect((await ask(jwt({ scp: 'a' }))).granted).toEqual({ scope: 'a', source: 'jwt' });
     for (const token of [`${jwt({ scp: 'a' })}.x`, 'a.b.c', 'opaque']) expect((await ask(token)).granted).toBeUndefined();
     const introspection = [{ from: 'introspection' }] as const;
     const { egress } = network(answerOf(200, { active: true, scope: 'b' }));
     expect(
-      (await readGrantedScopes(resolved({ introspection: INTROSPECTION }), introspection, secret('t'), CLIENT, egress, clock))
-        .granted,
+      (
+        await readGrantedScopes(resolved({ introspection: INTROSPECTION }), introspection, secret('t'), {
+          client: CLIENT,
+          egress,
+          clock,
+        })
+      ).granted,
     ).toEqual({
       scope: 'b',
       source: 'introspection',
@@ -547,14 +551,11 @@ describe('a revocation', () => {
       ends: 'grant',
     } as const;
     const tokens = { refreshToken: secret('r'), accessToken: undefined };
-    return revokeGrant(
-      alreadyGone === undefined ? spec : { ...spec, alreadyGone },
-      [],
-      tokens,
-      CLIENT,
-      network(answer).egress,
+    return revokeGrant(alreadyGone === undefined ? spec : { ...spec, alreadyGone }, [], tokens, {
+      client: CLIENT,
+      egress: network(answer).egress,
       clock,
-    );
+    });
   };
   const revoked = { kind: 'revoked', alreadyGone: false };
   const failed = (cause: string) => ({ kind: 'failed', cause, retryAfterSeconds: undefined });

@@ -271,9 +271,7 @@ const TABLE: readonly Row[] = [
         { ...REVOCATION, bodyFormat: given.json ? 'json' : 'form' },
         given.hosts,
         { refreshToken: secret('refresh'), accessToken: secret('access') },
-        client(given),
-        egress,
-        clock,
+        { client: client(given), egress, clock },
       ),
     url: REVOCATION.url,
     method: 'DELETE',
@@ -286,9 +284,7 @@ const TABLE: readonly Row[] = [
         { ...REVOCATION, authentication: 'bearer', bodyFormat: 'none', token: 'access', sendsHint: false },
         given.hosts,
         { refreshToken: secret('refresh'), accessToken: secret('access') },
-        client(given),
-        egress,
-        clock,
+        { client: client(given), egress, clock },
       ),
     url: 'https://provider.example/revoke?v=1&account=4711&token=access-not-a-real-secret',
     method: 'DELETE',
@@ -307,7 +303,7 @@ const TABLE: readonly Row[] = [
         tokenParameter: 't',
         fields: {},
       } as const;
-      return introspectToken(resolved(given, { introspection }), secret('access'), client(given), egress, clock);
+      return introspectToken(resolved(given, { introspection }), secret('access'), { client: client(given), egress, clock });
     },
     url: 'https://provider.example/i',
     body: { ...MINE, t: 'access-not-a-real-secret' },
@@ -325,7 +321,7 @@ const TABLE: readonly Row[] = [
           tokenParameter: 't',
           fields: {},
         } as const;
-        return introspectToken(resolved(given, { introspection }), secret('access'), client(given), egress, clock);
+        return introspectToken(resolved(given, { introspection }), secret('access'), { client: client(given), egress, clock });
       },
       url: 'https://provider.example/i?t=access-not-a-real-secret',
       method,
@@ -604,7 +600,11 @@ describe('a request that cannot be built', () => {
     ],
     ['to nowhere', { url: 'nowhere' }, { refreshToken: secret('refresh'), accessToken: secret('access') }],
   ])('is no revocation %s', async (_what, changes, tokens) => {
-    const outcome = await revokeGrant({ ...REVOCATION, ...changes }, [], tokens as never, client(given), none, clock);
+    const outcome = await revokeGrant({ ...REVOCATION, ...changes }, [], tokens as never, {
+      client: client(given),
+      egress: none,
+      clock,
+    });
     expect(outcome).toEqual({ kind: 'failed', cause: 'request_refused', retryAfterSeconds: undefined });
   });
 });

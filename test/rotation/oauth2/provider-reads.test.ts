@@ -46,7 +46,7 @@ function network(...answers: (EgressAnswer | Error)[]) {
 
 async function revoke(changes: Partial<RevocationSpec>, answer: EgressAnswer | Error = answerOf(200, {}), tokens = TOKENS()) {
   const { sent, egress } = network(answer);
-  const outcome = await revokeGrant({ ...SPEC, ...changes }, [], tokens, CLIENT(), egress, clock);
+  const outcome = await revokeGrant({ ...SPEC, ...changes }, [], tokens, { client: CLIENT(), egress, clock });
   return { outcome, sent: sent[0] };
 }
 
@@ -72,14 +72,11 @@ describe('a revocation', () => {
   it('is asked by the access token itself', async () => {
     const { tokenParameter: _none, ...spec } = SPEC;
     const { sent, egress } = network(answerOf(200, { ok: true }));
-    await revokeGrant(
-      { ...spec, authentication: 'bearer', bodyFormat: 'none', token: 'access' },
-      [],
-      TOKENS(),
-      CLIENT(),
+    await revokeGrant({ ...spec, authentication: 'bearer', bodyFormat: 'none', token: 'access' }, [], TOKENS(), {
+      client: CLIENT(),
       egress,
       clock,
-    );
+    });
     expect(sent[0]).toMatchObject({ url: SPEC.url, body: '', authorization: 'Bearer access-not-a-real-secret' });
   });
 
@@ -127,7 +124,7 @@ describe('introspection', () => {
   const ask = (answer: EgressAnswer | Error, spec = INTROSPECTION) => {
     const { sent, egress } = network(answer);
     const resolved = resolvedWith({ introspection: spec });
-    return introspectToken(resolved, secret('access-not-a-real-secret'), CLIENT(), egress, clock).then((read) => ({
+    return introspectToken(resolved, secret('access-not-a-real-secret'), { client: CLIENT(), egress, clock }).then((read) => ({
       read,
       sent,
     }));
@@ -162,7 +159,10 @@ describe('introspection', () => {
     const told = (fields: typeof INTROSPECTION.fields) => {
       const { sent, egress } = network(answerOf(200, { active: true, expires_in: 60, exp: 2_000 }));
       const resolved = resolvedWith({ introspection: { ...INTROSPECTION, fields } });
-      return introspectExpiry(resolved, secret('a-not-a-real-secret'), CLIENT(), egress, clock).then((at) => [at, sent.length]);
+      return introspectExpiry(resolved, secret('a-not-a-real-secret'), { client: CLIENT(), egress, clock }).then((at) => [
+        at,
+        sent.length,
+      ]);
     };
     expect(await told({ expiresIn: 'expires_in' })).toEqual([1_060_000, 1]);
     expect(await told({ scope: 'scope' })).toEqual([undefined, 0]);
@@ -177,10 +177,12 @@ describe('scopes', () => {
     ...answers: (EgressAnswer | Error)[]
   ) => {
     const { sent, egress } = network(...answers);
-    return readGrantedScopes(resolvedWith(changes), sources, secret(token), CLIENT(), egress, clock).then((reading) => ({
-      ...reading,
-      calls: sent.length,
-    }));
+    return readGrantedScopes(resolvedWith(changes), sources, secret(token), { client: CLIENT(), egress, clock }).then(
+      (reading) => ({
+        ...reading,
+        calls: sent.length,
+      }),
+    );
   };
   const PROBE = { url: 'https://api.example/me', method: 'GET' } as const;
   const jwt = (claims: unknown) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.sig`;
