@@ -55,4 +55,4 @@ export function credentialPath(tenant: string, name: string): string {
 }
 
 /** A made-up API key of a usual length: the answer of a read comes to about 270 bytes. */
-export const API_KEY = { kind: 'api_key', value: { key: 'kb-not-a-real-secret-0123456789abcdefghijklmnopqrstuvwxyz' } };
+export const API_KEY = { kind: 'api_key' as const, value: { key: 'kb-not-a-real-secret-0123456789abcdefghijklmnopqrstuvwxyz' } };

@@ -1,5 +1,5 @@
 // `npm run bench`: measures the service on this machine and writes the table of docs/performance.md (a full run only).
-//   --quick           less of everything, under a minute, writes nothing     --only offline,http,refreshes,memory,start
+//   --quick           less of everything, under a minute, writes nothing     --only offline,open,http,refreshes,memory,start
 //   --keep            keeps the filled databases for the next run            --profile <directory>   CPU profiles of the vault
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { stopChildren } from './child.ts';
 import { loadGenerator } from './load.ts';
 import { measureHttp } from './measure-http.ts';
 import { measureOffline } from './measure-offline.ts';
+import { measureOpens } from './measure-open.ts';
 import { measureMemory, measureStarts } from './measure-process.ts';
 import { measureRefreshes } from './measure-refresh.ts';
 import { planOf, SECTIONS } from './plan.ts';
@@ -21,13 +22,17 @@ const say = (text: string) => console.error(`[${((performance.now() - startedAt)
 async function run(scratch: string, own: string): Promise<Results> {
   const { sections } = plan;
   const results: Results = { plan };
-  if (sections.has('offline') || sections.has('http')) {
+  if (sections.has('offline') || sections.has('open') || sections.has('http')) {
     say(`filling tenants with up to ${plan.largeRows.toLocaleString('en')} credentials`);
     const { dataDirectory, tenants, filledPerSecond } = await prepare(plan, scratch);
     results.filledPerSecond = filledPerSecond;
     if (sections.has('offline')) {
       say('reads by size of the database, rewrap, refresh');
       results.offline = await measureOffline(plan, dataDirectory, tenants);
+    }
+    if (sections.has('open')) {
+      say('opening a small and a large tenant');
+      results.opens = await measureOpens(plan, dataDirectory, tenants);
     }
     if (sections.has('http')) {
       say('requests over HTTP');

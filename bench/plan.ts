@@ -1,7 +1,7 @@
 // How much of everything a run does, and where it puts its data.
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['offline', 'http', 'refreshes', 'memory', 'start'] as const;
+export const SECTIONS = ['offline', 'open', 'http', 'refreshes', 'memory', 'start'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface Plan {
@@ -32,6 +32,8 @@ export interface Plan {
   /** A multiple of those six seconds. */
   readonly refreshRoundSeconds: number;
   readonly tenants: number;
+  /** One by one, before the large tenant is opened once more. */
+  readonly loneWrites: number;
   readonly starts: number;
 }
 
@@ -54,6 +56,7 @@ const FULL = {
   refreshRounds: 4,
   refreshRoundSeconds: 12,
   tenants: 1_000,
+  loneWrites: 40_000,
   starts: 5,
 };
 const QUICK: typeof FULL = {
@@ -73,6 +76,7 @@ const QUICK: typeof FULL = {
   refreshRounds: 2,
   refreshRoundSeconds: 6,
   tenants: 100,
+  loneWrites: 2_000,
   starts: 2,
 };
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { LoadResult } from './load.ts';
 import { type Http, KINDS } from './measure-http.ts';
 import type { Offline } from './measure-offline.ts';
+import type { OpenCost, Opens } from './measure-open.ts';
 import type { Memory, Starts } from './measure-process.ts';
 import type { Refreshes } from './measure-refresh.ts';
 import type { Plan } from './plan.ts';
@@ -15,6 +16,7 @@ export interface Results {
   readonly plan: Plan;
   filledPerSecond?: number | undefined;
   offline?: Offline;
+  opens?: Opens;
   http?: Http;
   refreshes?: Refreshes;
   memory?: Memory;
@@ -24,13 +26,15 @@ export interface Results {
 const DOCUMENT = join(import.meta.dirname, '..', 'docs', 'performance.md');
 const BEGIN = '<!-- bench:begin -->';
 const END = '<!-- bench:end -->';
+const OPEN_TARGET_MS = 1_000;
 
 export function tableOf(results: Results): string {
-  const { plan, http, offline, refreshes, memory, starts } = results;
+  const { plan, http, offline, opens, refreshes, memory, starts } = results;
   return [
     machine(http?.generator),
     ...(http === undefined ? [] : httpTables(http, plan)),
     ...(offline === undefined ? [] : offlineTables(offline, plan, results.filledPerSecond)),
+    ...(opens === undefined ? [] : openTables(opens, plan)),
     ...(refreshes === undefined ? [] : refreshTables(refreshes, plan)),
     ...(memory === undefined && starts === undefined ? [] : [processTable(memory, starts)]),
   ].join('\n\n');
@@ -99,6 +103,28 @@ function verdict(http: Http, ratio: number, p99Ms: number): string {
   if (http.generator.startsWith('autocannon')) return 'not judged, the load generator is the limit of bare Hono';
   const reached = http.ratios.filter((one) => one >= 0.4).length;
   return `${ratio >= 0.4 && p99Ms < 15 ? 'met' : 'missed'} by the medians, the ratio in ${reached} of ${http.ratios.length} rounds`;
+}
+
+function openTables({ small, large, writes, largeAfterWrites }: Opens, plan: Plan): string[] {
+  const row = (name: string, { wallMs, cpuMs, firstReadMs }: OpenCost) => [
+    name,
+    fixed(wallMs, 0),
+    fixed(cpuMs, 0),
+    fixed(firstReadMs, 1),
+  ];
+  const met = Math.max(large.wallMs, largeAfterWrites.wallMs) < OPEN_TARGET_MS;
+  return [
+    'Opening one tenant in a process of its own, medians; then its first read. Each write has a commit of its own.',
+    table(
+      ['open', 'ms', 'CPU ms', 'first read ms'],
+      [
+        row(`${whole(plan.smallRows)} credentials`, small),
+        row(`${whole(plan.largeRows)} credentials`, large),
+        row(`${whole(plan.largeRows)} credentials, after ${whole(writes)} writes`, largeAfterWrites),
+      ],
+    ),
+    `Target: below 1 s: ${met ? 'met' : 'missed'}.`,
+  ];
 }
 
 function offlineTables(offline: Offline, plan: Plan, filledPerSecond: number | undefined): string[] {

@@ -44,13 +44,14 @@ const clock = new SteadyClock({ now: () => Date.now(), ran: () => performance.no
 const paths = dataPaths(dataDirectory);
 const entropy = { bytes: (count: number) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
 const { root, installationId } = openInstallation(paths, entropy, undefined);
+const witness = fileWitness(paths, () => {});
 const platform: Platform = {
   clock,
   entropy,
   faults: NO_FAULTS,
   nextTick: (task) => void setImmediate(task),
   later: (delayMs, task) => void setTimeout(task, delayMs).unref(),
-  witness: fileWitness(paths, () => {}),
+  witness,
   root,
   installationId,
 };
@@ -71,6 +72,7 @@ function open(tenant: Tenant): TenantVault {
     authorizer,
     admit: () => {},
     onDueChanged: () => {},
+    witnessed: witness.latest(tenant.id),
   });
   databases.set(vault, sql);
   return vault;
@@ -146,6 +148,13 @@ function factsOf(access: WriteAccess, environmentId: string, name: string): Cred
   };
 }
 
+interface OpenCost {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+  /** After that: what the first read waits for. */
+  readonly firstReadMs: number;
+}
+
 interface ReadAsk {
   readonly tenant: string;
   /** Names are drawn uniformly from `c0` to `c<among - 1>`. */
@@ -178,6 +187,35 @@ async function timeReads({ tenant, among, reads, cold }: ReadAsk): Promise<{ wal
   const wallUs = (performance.now() - startedAt) * 1e3;
   const cpu = process.cpuUsage(cpuBefore);
   return { wallUs: wallUs / reads, cpuUs: (cpu.user + cpu.system) / reads };
+}
+
+/** Opens a tenant that this process has not touched, and reads one credential; milliseconds. */
+async function timeOpen({ tenant, among }: { tenant: Tenant; among: number }): Promise<OpenCost> {
+  const cpuBefore = process.cpuUsage();
+  const startedAt = performance.now();
+  const vault = open(tenant);
+  const wallMs = performance.now() - startedAt;
+  const cpu = process.cpuUsage(cpuBefore);
+  const caller: Caller = { token: tenant.token, source, request: `req_${requests++}` };
+  const name = `c${Math.floor(Math.random() * among)}`;
+  await vault.submit((job) =>
+    readCredential(job, caller, { environment: ENVIRONMENT, name, version: undefined, stage: undefined }),
+  );
+  const firstReadMs = performance.now() - startedAt - wallMs;
+  vaults.set(tenant.name, vault);
+  return { wallMs, cpuMs: (cpu.user + cpu.system) / 1e3, firstReadMs };
+}
+
+/** New versions of credentials `c0` to `c<among - 1>`, each in a commit of its own. */
+async function write({ tenant, among, writes }: { tenant: string; among: number; writes: number }): Promise<void> {
+  const vault = vaultOf(tenant);
+  const unset = { connector: undefined, config: undefined, labels: undefined, description: undefined, expiresAtMs: undefined };
+  for (let i = 0; i < writes; i++) {
+    const name = `c${Math.floor(Math.random() * among)}`;
+    await vault.submit((job) =>
+      putCredential(job, asAdmin(), { environment: ENVIRONMENT, name, ...API_KEY, ...unset, precondition: {} }),
+    );
+  }
 }
 
 /** Rotates the key of all API keys and rewraps until nothing is left. */
@@ -295,7 +333,7 @@ function refreshedVersions(vault: TenantVault): number {
   return Number(databases.get(vault)?.get("SELECT sum(latest_version) AS n FROM credential WHERE kind = 'oauth2'")?.['n'] ?? 0);
 }
 
-answerWith({ hello: () => ({}), fill, timeReads, rewrap, putGrants, timeRefreshes }, () => {
+answerWith({ hello: () => ({}), fill, timeOpen, write, timeReads, rewrap, putGrants, timeRefreshes }, () => {
   for (const vault of vaults.values()) vault.close();
   registerSql.close();
 });

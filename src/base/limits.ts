@@ -151,6 +151,8 @@ export const LIMITS = {
   heldSecretMinChars: 8,
 
   // anchored state
+  /** Of a change that writes what changed: each set of columns is a statement that is kept. Past this all columns are written. */
+  changeStatementsPerTable: 8,
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,
   /** Findings per table that a scrub describes; further ones are only counted. */

@@ -26,8 +26,10 @@ export class ChunkEntries {
   #view: DataView;
   #count: number;
 
+  /** A copy of `bytes`, with room for those to come. */
   constructor(bytes: Uint8Array = new Uint8Array(0)) {
-    this.#bytes = bytes.slice();
+    this.#bytes = new Uint8Array(bytes.byteLength + GROWTH_ENTRIES * ENTRY_BYTES);
+    this.#bytes.set(bytes);
     this.#view = new DataView(this.#bytes.buffer);
     this.#count = bytes.byteLength / ENTRY_BYTES;
   }

@@ -207,7 +207,7 @@ export class AnchorChunks {
 
   #write(chunk: Chunk): void {
     const { keyId, key } = this.#keyring.macKey();
-    const bytes = this.#entriesOf(chunk).peek().slice();
+    const bytes = this.#entriesOf(chunk).peek();
     this.#sql.run(
       'INSERT INTO anchor_chunk (start, bits, epoch, bytes, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (start) DO UPDATE SET ' +
         'bits = excluded.bits, epoch = excluded.epoch, bytes = excluded.bytes, mac = excluded.mac, mac_key_id = excluded.mac_key_id',

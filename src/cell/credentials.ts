@@ -190,6 +190,7 @@ export class CredentialStore {
   /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
   pruneVersions(access: WriteAccess, row: CredentialRow, keep: number): void {
     access.check();
+    if (row.latest_version <= keep) return;
     const old = this.#sql.all<VersionRow>(
       'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = stored.credential_id AND run.generation = stored.version AND run.state = 'open' AND run.kind = 'revocation')",

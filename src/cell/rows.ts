@@ -1,10 +1,11 @@
 // The rows of anchored tables, written and believed: every write seals the row and sets it in the map, every read checks both. One object a
 // cell. It must never write a row without the map, nor hand out a row that the map does not know as it is.
 import { fail, KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { equalBytes } from '../crypto/primitives.ts';
 import { rowMacV2 } from '../crypto/row-mac.ts';
 import type { Anchor } from './anchor.ts';
-import { TAG_BYTES } from './anchor-chunk.ts';
+import { type Fingerprint, TAG_BYTES } from './anchor-chunk.ts';
 import type { Keyring } from './keyring.ts';
 import { LogRows } from './log-rows.ts';
 import type { CellKind } from './schema-step.ts';
@@ -30,6 +31,12 @@ const NOTHING: readonly string[] = [];
 const encoder = new TextEncoder();
 
 type Columns = Readonly<Record<string, unknown>>;
+
+/** A copy of a row as it was read and passed, and where it stands in the map. */
+interface Known {
+  readonly columns: Columns;
+  readonly place: Fingerprint;
+}
 
 /** The rows of one cell. */
 export class CellRows {
@@ -66,6 +73,10 @@ export class TableRows<R extends object> {
   readonly #table: PreparedTable;
   readonly #covered: readonly string[];
   readonly #updates = new WeakMap<readonly string[], string>();
+  /** By the columns that change. */
+  readonly #changes = new Map<string, string>();
+  /** The row that was read last: the next change is most often one of it. */
+  #lastRead: Known | undefined;
 
   constructor(cell: CellRows, table: PreparedTable) {
     this.#cell = cell;
@@ -95,18 +106,58 @@ export class TableRows<R extends object> {
     this.#enter(columns, sealed.mac);
   }
 
-  /** Overwrites `changed` columns of the row that `row` is now, its own change included; default: every one that is covered. */
-  update(row: object, changed: readonly string[] = this.#covered): void {
+  /**
+   * Overwrites `changed` columns of the row that `row` is now, its own change included; default: every one that is covered and is not as it
+   * was read.
+   */
+  update(row: object, changed?: readonly string[]): void {
     const columns = this.#whole(row);
     const sealed = this.#seal(columns);
-    const values = changed.map((name) => columns[name] as SqlValue);
+    if (changed === undefined && this.#updateDifference(columns, sealed)) return;
+    const names = changed ?? this.#covered;
+    const values = names.map((name) => columns[name] as SqlValue);
     this.#cell.sql.run(
-      this.#updateOf(changed),
+      this.#updateOf(names),
       ...values,
       ...(this.#table.mac === 'row' ? [sealed.mac, sealed.mac_key_id] : []),
       ...this.#idOf(columns),
     );
     this.#enter(columns, sealed.mac);
+  }
+
+  /**
+   * Writes the columns that changed: one that is written as it was costs as much, its indexes included. False where nothing was written,
+   * because another row was read last, or the database does not have what was read any more.
+   */
+  #updateDifference(columns: Columns, sealed: Sealed): boolean {
+    const { secondName, id, table } = this.#table;
+    const { columns: was, place } = this.#lastRead ?? {};
+    if (was === undefined || place === undefined || was['mac'] !== columns['mac']) return false;
+    if (was['mac_key_id'] !== sealed.mac_key_id || id.some((name) => was[name] !== columns[name])) return false;
+    const changed = this.#covered.filter((name) => columns[name] !== was[name]);
+    const statement = this.#changeOf(changed);
+    if (statement === undefined) return false;
+    const values = changed.map((name) => columns[name] as SqlValue);
+    const done = this.#cell.sql.get(statement, ...values, sealed.mac, ...this.#idOf(columns), was['mac'] as Uint8Array);
+    if (done === undefined) return false;
+    const isNamedAsBefore =
+      secondName === undefined ||
+      (secondName.held(columns) === secondName.held(was) && !secondName.columns.some((name) => changed.includes(name)));
+    if (isNamedAsBefore) this.#cell.anchor.set(table, place, sealed.mac);
+    else this.#enter(columns, sealed.mac);
+    return true;
+  }
+
+  /** Undefined past the number of statements that a table may have: then every column is written. */
+  #changeOf(changed: readonly string[]): string | undefined {
+    const key = changed.join();
+    const known = this.#changes.get(key);
+    if (known !== undefined || this.#changes.size >= LIMITS.changeStatementsPerTable) return known;
+    const { table, whereId } = this.#table;
+    const set = [...changed, 'mac'].map((name) => `${name} = ?`).join(', ');
+    const text = `UPDATE ${table} SET ${set} WHERE ${whereId} AND mac = ? RETURNING 1 AS done`;
+    this.#changes.set(key, text);
+    return text;
   }
 
   /**
@@ -142,8 +193,11 @@ export class TableRows<R extends object> {
   /** The row as it is, if it is the one that was last written. @throws integrity */
   checked(row: R | undefined): R | undefined {
     if (row === undefined) return undefined;
-    const damage = this.damageOf(row);
-    return damage === undefined ? row : this.#refuse(row as Columns, damage);
+    const place = this.#fingerprint(row as Columns);
+    const damage = this.#damageAt(row as Columns, place);
+    if (damage !== undefined) return this.#refuse(row as Columns, damage);
+    if (this.#table.mac === 'row') this.#lastRead = { columns: { ...row } as Columns, place };
+    return row;
   }
 
   /** Those rows that pass. The others are left out, and told. */
@@ -173,11 +227,14 @@ export class TableRows<R extends object> {
 
   /** What is wrong with the row; undefined: nothing. */
   damageOf(row: R): Damage | undefined {
-    const columns = row as Columns;
+    return this.#damageAt(row as Columns, this.#fingerprint(row as Columns));
+  }
+
+  #damageAt(columns: Columns, place: Fingerprint): Damage | undefined {
     try {
       const mac = this.#expectedMac(columns);
       if (mac === undefined) return 'changed';
-      return this.#cell.anchor.isValid(this.#fingerprint(columns), mac) ? undefined : 'stale';
+      return this.#cell.anchor.isValid(place, mac) ? undefined : 'stale';
     } catch (error) {
       if (error instanceof KeyturnError && (error.code === 'integrity' || error.code === 'key_destroyed')) return 'unknown';
       throw error;
@@ -255,6 +312,10 @@ export class TableRows<R extends object> {
 
   /** With what an absent column has in the database. */
   #whole(row: object): Columns {
+    const { written, later } = this.#table;
+    const isWhole = written.every((name) => (row as Columns)[name] !== undefined);
+    if (isWhole && !later?.some(({ name, initial }) => initial !== null && (row as Columns)[name] === null))
+      return row as Columns;
     const whole: Record<string, unknown> = { ...row };
     for (const { name, initial } of this.#table.later ?? []) whole[name] ??= initial;
     for (const name of this.#table.written) whole[name] ??= null;

@@ -122,7 +122,7 @@ async function runTenant(): Promise<void> {
   const recorder = new StatementRecorder(openNodeSql(':memory:'));
   const tenant = await testTenant({ sql: recorder });
   const { vault } = tenant;
-  await putKey(tenant, 'crm', 'not-a-real-secret');
+  for (const key of ['not-a-real-secret', 'nor-is-this-one']) await putKey(tenant, 'crm', key);
   await workloadToken(tenant);
   await vault.submit((job) => {
     rotateKeys(job, tenant.user(['admin'], 'everywhere'), ['metadata_mac']);
