@@ -137,7 +137,7 @@ export function verifyInclusion(
     if (last === 0) return false;
     if (node % 2 === 1 || node === last) {
       hash = nodeHash(sibling, hash);
-      while (node % 2 === 0 && node !== 0) {
+      while (node % 2 === 0) {
         node = node / 2;
         last = Math.floor(last / 2);
       }
@@ -174,7 +174,7 @@ export function verifyConsistency(
     if (node % 2 === 1 || node === last) {
       oldHash = nodeHash(sibling, oldHash);
       newHash = nodeHash(sibling, newHash);
-      while (node % 2 === 0 && node !== 0) {
+      while (node % 2 === 0) {
         node = node / 2;
         last = Math.floor(last / 2);
       }
