@@ -187,32 +187,35 @@ const CASES: readonly Case[] = [
     what: 'with a line after the closing line',
     lines: [...closed(ALL), text(3)],
     result: ALTERED,
-    told: [['malformed', 10, 10, 'a line stands after the closing line']],
+    told: [['malformed', 10, 10, 'the export has a line after the closing line']],
   },
   { what: 'with an empty line at its end', lines: [...closed(ALL), ''], result: {} },
   {
     what: 'with two empty lines at its end',
     lines: [...closed(ALL), '', ''],
     result: ALTERED,
-    told: [['malformed', 10, 10, 'a line stands after the closing line']],
+    told: [['malformed', 10, 10, 'the export has a line after the closing line']],
   },
   {
     what: 'with an empty line between others',
     lines: closed(ALL).toSpliced(3, 0, ''),
     result: ALTERED,
-    told: Array.from({ length: 11 }, (_, i): Told => ['malformed', Math.min(10, i + 2), Math.min(10, i + 2), 'an empty line']),
+    told: Array.from(
+      { length: 11 },
+      (_, i): Told => ['malformed', Math.min(10, i + 2), Math.min(10, i + 2), 'an empty line between other lines'],
+    ),
   },
   {
     what: 'with a line that is none',
     lines: closed(ALL.toSpliced(5, 0, 'x')),
     result: ALTERED,
-    told: [['malformed', 4, 4, 'the line after event 3 is none of an export']],
+    told: [['malformed', 4, 4, 'the line after event 3 is not a line of an export']],
   },
   {
     what: 'whose first line is none',
     lines: ['x', ...ALL],
     result: { ...ALTERED, closing: 'missing' },
-    told: [['malformed', 0, 0, 'the line after event none is none of an export']],
+    told: [['malformed', 0, 0, 'the line after event none is not a line of an export']],
   },
   {
     what: 'without its header',
@@ -220,7 +223,9 @@ const CASES: readonly Case[] = [
     options: { verifierKey: signer.vkey },
     result: { ...ALTERED, origin: '', key: 'pinned', closing: 'missing' },
     told: [
-      ...ALL.slice(1).map((_, i): Told => ['malformed', Math.min(10, i), Math.min(10, i), 'a line stands before the header']),
+      ...ALL.slice(1).map(
+        (_, i): Told => ['malformed', Math.min(10, i), Math.min(10, i), 'the export has a line before its header line'],
+      ),
       ['malformed', 0, 0, 'the export has no header line'],
     ],
   },
@@ -252,7 +257,7 @@ const CASES: readonly Case[] = [
     what: 'with a second header, which is not believed',
     lines: closed([...ALL.slice(0, 1), header(20, { from: 3, to: 4 }, other), ...ALL.slice(1)]),
     result: ALTERED,
-    told: [['malformed', 0, 0, 'there is a second header line']],
+    told: [['malformed', 0, 0, 'the export has a second header line']],
   },
   // ---- events that are missing, doubled or out of place
   {
@@ -294,13 +299,13 @@ const CASES: readonly Case[] = [
     what: 'with an event twice: the first is the one that counts',
     lines: closed([...ALL.slice(0, 6), text(4, 'edited'), ...ALL.slice(6)]),
     result: { ...ALTERED, events: 11 },
-    told: [['duplicated', 4, 4, 'event 4 stands there more than once']],
+    told: [['duplicated', 4, 4, 'event 4 is present more than once']],
   },
   {
     what: 'with two events in the other order',
     lines: closed([header(10), ...events(0, 1, 3, 2, 4, 5, 6, 7, 8, 9), leaves(0, 10), head(10)]),
     result: ALTERED,
-    told: [['reordered', 2, 2, 'event 2 stands after event 3']],
+    told: [['reordered', 2, 2, 'event 2 comes after event 3']],
   },
   {
     what: 'with its events backwards',
@@ -380,14 +385,14 @@ const CASES: readonly Case[] = [
       covered: [{ from: 0, to: 4 }],
       unproven: [unproven(5, 8, 'missing')],
     },
-    told: [['rolled_back', 5, 8, 'a signed head speaks of 9 events, this log ends at 5: events 5..8 were cut off']],
+    told: [['rolled_back', 5, 8, 'a signed head covers 9 events, but the export ends before event 5: events 5..8 were cut off']],
   },
   {
     what: 'without an event, where a head from outside speaks of some',
     lines: closed([header(0)]),
     options: { checkpoints: [note(3)] },
     result: { ...ALTERED, events: 0, head: undefined, covered: [], unproven: [unproven(0, 2, 'missing')] },
-    told: [['rolled_back', 0, 2, 'this log ends at 0']],
+    told: [['rolled_back', 0, 2, 'the export ends before event 0']],
   },
   // ---- keys and heads
   {
@@ -405,7 +410,7 @@ const CASES: readonly Case[] = [
       closing: 'does_not_fit',
     },
     told: [
-      ['wrong_log', 0, 0, 'another verifier key than the one given'],
+      ['wrong_log', 0, 0, 'the verifier key in the export is not the given verifier key'],
       ['bad_signature', 0, 0, 'a checkpoint in the export is not signed by this log'],
     ],
   },
@@ -414,14 +419,14 @@ const CASES: readonly Case[] = [
     lines: closed([header(10, undefined, other), ...ALL.slice(1, 12), head(10, [], other)], other),
     options: { verifierKey: other.vkey },
     result: { ...ALTERED, key: 'pinned', closing: 'does_not_fit' },
-    told: [['wrong_log', 0, 0, 'the verifier key is that of another log']],
+    told: [['wrong_log', 0, 0, 'the verifier key belongs to another log']],
   },
   {
     what: 'with a head from outside that another log signed',
     lines: closed(ALL),
     options: { checkpoints: [note(10, [], other)] },
     result: ALTERED,
-    told: [['bad_signature', 0, 0, 'a checkpoint kept outside is not signed by this log']],
+    told: [['bad_signature', 0, 0, 'a checkpoint from outside is not signed by this log']],
   },
   {
     what: 'that names no key',
@@ -451,7 +456,7 @@ const CASES: readonly Case[] = [
       unproven: [unproven(3, 3, 'edited')],
       uncovered: 1,
     },
-    told: [['edited', 3, 3, 'event 3 is not what was logged']],
+    told: [['edited', 3, 3, 'event 3 differs from the logged event']],
   },
   {
     what: 'with an edited event, where only some hashes are stated',
@@ -482,7 +487,7 @@ const CASES: readonly Case[] = [
     what: 'with an edited hash',
     lines: closed(ALL.with(11, leaves(0, 10, 3))),
     result: ALTERED,
-    told: [['edited_hash', 3, 3, 'the hash stated beside event 3 is not that of the event, which is right']],
+    told: [['edited_hash', 3, 3, 'the hash in the export of event 3 was changed; the event is unchanged']],
   },
   {
     what: 'with the hash of the last proven event and of the first one after it edited',
@@ -539,14 +544,16 @@ const CASES: readonly Case[] = [
       unproven: [unproven(3, 9, 'head_does_not_fit')],
       uncovered: 7,
     },
-    told: [['root_mismatch', 3, 4, 'the signed head over 5 events does not fit: something in 3..4 was changed']],
+    told: [
+      ['root_mismatch', 3, 4, 'the signed head over 5 events has another root: at least one of the events 3..4 was changed'],
+    ],
   },
   {
     what: 'under a head from outside of another log of the same key',
     lines: closed(ALL),
     options: { checkpoints: [note(10, [4])] },
     result: { ...ALTERED, checkpoints: 2 },
-    told: [['root_mismatch', 0, 9, 'the signed head kept outside over 10 events does not fit']],
+    told: [['root_mismatch', 0, 9, 'the signed head from outside over 10 events has another root']],
   },
   {
     what: 'under a head over nothing with the root of something',
@@ -585,7 +592,7 @@ const CASES: readonly Case[] = [
     what: 'with a line taken out that is no event',
     lines: [...ALL.toSpliced(11, 1), closed(ALL).at(-1) ?? ''],
     result: { ...ALTERED, closing: 'does_not_fit' },
-    told: [['altered_lines', 0, 9, 'lines of the export were removed, added, moved or edited since it was signed']],
+    told: [['altered_lines', 0, 9, 'lines other than events were removed, added, moved or edited after the export was signed']],
   },
   {
     what: 'closed over another export without events',
