@@ -679,6 +679,20 @@ const CASES: readonly Case[] = [
     told: [['cut_tail', 8, 9]],
   },
   {
+    what: 'of a range whose last event is the first one after the newest head',
+    lines: closed([header(10), ...events(4, 5, 6), leaves(0, 10), head(6)]),
+    options: { range: { from: 4, to: 6 } },
+    result: {
+      ok: false,
+      verdict: 'incomplete',
+      events: 3,
+      head: headOf(6),
+      covered: [{ from: 4, to: 5 }],
+      unproven: [unproven(0, 3, 'missing'), unproven(6, 6, 'after_last_head'), unproven(7, 9, 'missing')],
+      uncovered: 1,
+    },
+  },
+  {
     what: 'of a range beyond the newest head',
     lines: closed([header(10), ...events(3, 4, 5, 6, 7), leaves(0, 10), head(6)]),
     options: { range: { from: 4, to: 7 } },

@@ -78,6 +78,8 @@ describe('a blob that is not exactly what was sealed', () => {
         'integrity',
       );
     }
+    for (let length = 0; length < 120; length++)
+      expect(failureOf(() => headerOf(sealed.slice(0, length))).code, `${length} bytes of their own`).toBe('integrity');
     const longer = Uint8Array.from([...sealed, 0]);
     expect(refusalOf(() => prepareOpen(key, CONTEXT, longer).open())).toBe('integrity: tag mismatch');
   });

@@ -238,3 +238,15 @@ it('takes no size that cannot be counted with', () => {
   bytes[0] = 0x80;
   expect(refusalOf(() => Frontier.fromBytes(bytes))).toBe('integrity: malformed');
 });
+
+it('proves of each tree that each larger one begins with it, and of no other', () => {
+  const leaves = leavesUpTo(34);
+  const roots = Array.from({ length: 35 }, (_, size) => rootOf(leaves.slice(0, size)));
+  const root = (size: number) => roots[size] as Uint8Array;
+  for (let old = 1; old < 34; old++)
+    for (let size = old; size <= 34; size++) {
+      const proof = consistencyProof(leaves, old, size);
+      expect(verifyConsistency(old, size, proof, root(old), root(size)), `${old} ${size}`).toBe(true);
+      expect(verifyConsistency(old, size, proof, root(old - 1), root(size)), `${old} ${size}`).toBe(false);
+    }
+});
