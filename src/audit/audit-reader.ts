@@ -31,6 +31,7 @@ export interface EventSlice {
   readonly looked: number;
 }
 
+const NEWLINE = 0x0a;
 const decoder = new TextDecoder();
 
 function matches(event: AuditEvent, filter: EventFilter): boolean {
@@ -78,20 +79,18 @@ function needlesOf(filter: EventFilter): Buffer[][] {
 /** The lines of a block that may match, newest first. */
 function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[]): Generator<Buffer> {
   const [first, ...others] = needles;
-  let end = bytes.at(-1) === 0x0a ? bytes.byteLength - 1 : bytes.byteLength;
   // The last position of each needle: one that does not occur must not be searched again for every line.
-  const hits = first?.map((needle) => bytes.lastIndexOf(needle));
+  const seen = first?.map((needle) => ({ needle, at: bytes.lastIndexOf(needle) }));
+  let end = bytes.byteLength;
   while (end > 0) {
-    const hit = hits === undefined ? end - 1 : Math.max(...hits);
+    const hit = seen === undefined ? end - 1 : Math.max(...seen.map(({ at }) => at));
     if (hit < 0) return;
-    const start = hit === 0 ? 0 : bytes.lastIndexOf(0x0a, hit - 1) + 1;
-    const newline = bytes.indexOf(0x0a, hit);
-    const line = bytes.subarray(start, newline < 0 ? end : Math.min(newline, end));
+    const start = bytes.subarray(0, hit).lastIndexOf(NEWLINE) + 1;
+    const newline = bytes.indexOf(NEWLINE, hit);
+    const line = bytes.subarray(start, newline < 0 ? bytes.byteLength : newline);
     if (others.every((list) => list.some((needle) => line.includes(needle)))) yield line;
     end = start - 1;
-    hits?.forEach((at, i) => {
-      if (at >= start) hits[i] = end <= 0 ? -1 : bytes.lastIndexOf(first?.[i] ?? '', end - 1);
-    });
+    for (const last of seen ?? []) if (last.at >= start) last.at = bytes.subarray(0, start).lastIndexOf(last.needle);
   }
 }
 
@@ -99,7 +98,8 @@ function* candidateLines(bytes: Buffer, needles: readonly (readonly Buffer[])[])
 function readable(line: Buffer): AuditEvent | undefined {
   try {
     const event = JSON.parse(decoder.decode(line)) as AuditEvent;
-    return Number.isSafeInteger(event.index) ? event : undefined;
+    const { index, actor, target } = event;
+    return Number.isSafeInteger(index) && typeof actor?.id === 'string' && typeof target?.type === 'string' ? event : undefined;
   } catch {
     return undefined;
   }

@@ -118,26 +118,26 @@ function framed(value: Readonly<Record<string, unknown>>): Exclude<ExportLine, E
 function headerOf({ origin, size, verifier_key, from, to }: Readonly<Record<string, unknown>>): HeaderLine | undefined {
   if (typeof origin !== 'string' || typeof verifier_key !== 'string' || !isCount(size)) return undefined;
   const header = { kind: 'header', origin, size, verifierKey: verifier_key } as const;
-  if (from === undefined && to === undefined) return { ...header, range: undefined };
+  if (from === undefined) return { ...header, range: undefined };
   return isCount(from) && isCount(to) && from <= to ? { ...header, range: { from, to } } : undefined;
 }
 
 function leavesOf({ first, hashes }: Readonly<Record<string, unknown>>): LeavesLine | undefined {
   if (!isCount(first) || typeof hashes !== 'string') return undefined;
   const bytes = new Uint8Array(Buffer.from(hashes, 'base64'));
-  const isWhole = bytes.byteLength > 0 && bytes.byteLength % HASH_BYTES === 0;
+  const isWhole = bytes.byteLength >= HASH_BYTES && bytes.byteLength % HASH_BYTES === 0;
   return isWhole ? { kind: 'leaves', first, hashes: bytes } : undefined;
 }
 
+/** What is no object has no members: numbers, texts and lists are refused as objects without them. */
 function parsedObject(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return (JSON.parse(text) as Record<string, unknown> | null) ?? undefined;
   } catch {
     return undefined;
   }
 }
 
 function isCount(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -150,7 +150,7 @@ export class ExportVerifier {
     const best = newest(fitting);
     const { covered, unproven } = this.#coverage(best, reach);
     const closing = this.#closing();
-    const verdict = this.#verdict(best, covered, closing);
+    const verdict = this.#verdict(best, closing);
     return {
       ok: verdict === 'whole' || verdict === 'range',
       verdict,
@@ -246,7 +246,7 @@ export class ExportVerifier {
     const gaps: IndexRange[] = [];
     let expected = from;
     for (const index of [...this.#events.keys()].sort((a, b) => a - b)) {
-      if (index > expected && index - 1 >= from) gaps.push({ from: expected, to: Math.min(index - 1, to) });
+      if (index > expected) gaps.push({ from: expected, to: Math.min(index - 1, to) });
       expected = Math.max(expected, index + 1);
       if (expected > to) break;
     }
@@ -337,9 +337,9 @@ export class ExportVerifier {
   #coverage(best: FittingHead | undefined, reach: number): { covered: IndexRange[]; unproven: Unproven[] } {
     const runs: Run[] = [];
     let next = 0;
-    for (const index of [...this.#events.keys()].sort((a, b) => a - b)) {
+    for (const [index, hash] of [...this.#events].sort(([a], [b]) => a - b)) {
       extend(runs, next, index - 1, 'missing');
-      extend(runs, index, index, this.#whyUnproven(index, best, reach));
+      extend(runs, index, index, this.#whyUnproven(index, hash, best, reach));
       next = index + 1;
     }
     extend(runs, next, this.#promised() - 1, 'missing');
@@ -349,11 +349,10 @@ export class ExportVerifier {
     };
   }
 
-  #whyUnproven(index: number, best: FittingHead | undefined, reach: number): Unproven['why'] | undefined {
+  #whyUnproven(index: number, hash: Uint8Array, best: FittingHead | undefined, reach: number): Unproven['why'] | undefined {
     if (best !== undefined && index < best.checkpoint.size) {
-      const stated = this.#stated.get(index);
-      const isRight = best.by === 'events' || stated === undefined || equalBytes(this.#events.get(index) ?? stated, stated);
-      return isRight ? undefined : 'edited';
+      const stated = this.#stated.get(index) ?? hash;
+      return best.by === 'events' || equalBytes(hash, stated) ? undefined : 'edited';
     }
     if (this.#heads.length === 0) return 'no_signed_head';
     if (index >= reach) return 'unknown_hashes';
@@ -385,20 +384,15 @@ export class ExportVerifier {
     return 'does_not_fit';
   }
 
-  #verdict(
-    best: FittingHead | undefined,
-    covered: readonly IndexRange[],
-    closing: VerifyResult['closing'],
-  ): VerifyResult['verdict'] {
+  #verdict(best: FittingHead | undefined, closing: VerifyResult['closing']): VerifyResult['verdict'] {
     const { range } = this.#options;
     if (this.#findings.length > 0) return 'altered';
-    if (range !== undefined) return covered.some(({ from, to }) => from <= range.from && range.to <= to) ? 'range' : 'incomplete';
+    // Without a finding every event asked for is there, once, in order and as logged, as far as a head covers it.
+    if (range !== undefined) return best !== undefined && range.to < best.checkpoint.size ? 'range' : 'incomplete';
     const header = this.#header;
     if (header === undefined || header.range !== undefined || closing !== 'signed') return 'incomplete';
     // INVARIANT: `whole` needs one head that covers every event (test/audit/tampered-exports.test.ts).
-    const [run, ...others] = covered;
-    const isAll = run?.from === 0 && run.to === header.size - 1 && others.length === 0 && this.#order.length === header.size;
-    return isAll && best?.checkpoint.size === header.size ? 'whole' : 'incomplete';
+    return this.#order.length === header.size && best?.checkpoint.size === header.size ? 'whole' : 'incomplete';
   }
 
   #malformed(explanation: string): void {
@@ -416,10 +410,11 @@ interface Run {
   why: Unproven['why'] | undefined;
 }
 
+/** Adds what follows the last run without a gap; nothing where `to` is before `from`. */
 function extend(runs: Run[], from: number, to: number, why: Run['why']): void {
   const last = runs.at(-1);
   if (from > to) return;
-  if (last !== undefined && last.to === from - 1 && last.why === why) last.to = to;
+  if (last !== undefined && last.why === why) last.to = to;
   else runs.push({ from, to, why });
 }
 

@@ -49,19 +49,32 @@ async function runFaultTests(node, args) {
   return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
-/** The checks, then the tests; a check that fails counts as one failure in the last line. */
+/**
+ * The checks, then the tests, then, where all of them ran and passed, a sample of changes that they should notice. A check that fails, or a
+ * sample, counts as one failure in the last line.
+ */
 async function runEverything(node, args) {
   const failedChecks = await runChecks(node);
-  return runTests(node, args, failedChecks);
+  const sample = async (passed) => (passed && args.length === 0 ? runQuickMutation(node) : 0);
+  return runTests(node, args, async (passed) => failedChecks + (await sample(passed)));
 }
 
-async function runTests(node, args, failedBefore = 0) {
+/** Resolves to 1 when too many changes were not noticed (test/mutation/verdict.ts), else to 0. */
+async function runQuickMutation(node) {
+  const { code } = await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), '--quick'], inRoot());
+  if (code !== 0) console.error('the tests notice too few changes, or the sample did not run: counted as one failure');
+  return code === 0 ? 0 : 1;
+}
+
+/** `failedElsewhere` is asked after the tests: whether they passed, for how many failures beside theirs. */
+async function runTests(node, args, failedElsewhere = async () => 0) {
   const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
   const report = join(scratch, 'report.json');
   try {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
     const ended = await runForeground(node, [VITEST, 'run', ...reporters, ...args], inRoot());
-    const { line, ok } = summarise(report, ended, failedBefore);
+    const elsewhere = ended.signal === null ? await failedElsewhere(ended.code === 0) : 0;
+    const { line, ok } = summarise(report, ended, elsewhere);
     console.log(line);
     if (ended.signal !== null) endLike(ended);
     else process.exitCode = ok ? 0 : ended.code || 1;
@@ -71,7 +84,7 @@ async function runTests(node, args, failedBefore = 0) {
 }
 
 /** The plain last line, and whether the run may be called good: something ran, nothing failed, inside or outside a test. */
-function summarise(report, ended, failedBefore) {
+function summarise(report, ended, failedElsewhere) {
   let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
   try {
     counts = { ...counts, ...JSON.parse(readFileSync(report, 'utf8')) };
@@ -84,7 +97,7 @@ function summarise(report, ended, failedBefore) {
     console.error(`the run failed outside any test (exit code ${ended.code}): counted as one failure`);
     failed = 1;
   }
-  failed += failedBefore;
+  failed += failedElsewhere;
   const skipped = counts.numPendingTests + counts.numTodoTests;
   const line = `${counts.numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
   return { line, ok: failed === 0 && counts.numPassedTests > 0 && ended.code === 0 };

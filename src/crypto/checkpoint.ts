@@ -51,7 +51,6 @@ export interface CheckpointSigner {
 const SEED_BYTES = 32;
 const ED25519_TYPE = 0x01;
 const KEY_ID_BYTES = 4;
-const SIGNATURE_BYTES = 64;
 const NOTE_MAX_CHARS = 128 * 1024; // room for 16 witnesses' post-quantum signatures
 const SIGNATURES_MAX = 32;
 const NAME = /^[^\s+\p{Z}\p{C}]{1,256}$/u;
@@ -84,6 +83,7 @@ export function signCheckpoint(signer: CheckpointSigner, checkpoint: Checkpoint)
       'internal',
       'the origin of the checkpoint is not the name of the signer: the key of a log signs its own checkpoints only',
     );
+  if (!hasText(checkpoint)) fail('internal', 'a checkpoint must have whole counts, 32-byte hashes and plain names');
   return signNote(signer, toText(checkpoint));
 }
 
@@ -167,16 +167,14 @@ function keyId(name: string, typed: Uint8Array): Uint8Array {
 function verifiedText(verifier: Verifier, note: string): string {
   if (note.length > NOTE_MAX_CHARS || !note.isWellFormed() || hasControl(note)) refuse('malformed');
   const textEnd = note.lastIndexOf('\n\n') + 1;
-  if (textEnd < 2 || !note.endsWith('\n')) refuse('malformed');
+  if (!note.endsWith('\n')) refuse('malformed');
   const text = note.slice(0, textEnd);
   const lines = note.slice(textEnd + 1, -1).split('\n');
   if (lines.length > SIGNATURES_MAX) refuse('malformed');
   const signatures = lines.flatMap((line) => signatureIn(line, verifier) ?? []);
   if (signatures.length === 0) refuse('no signature of this key');
   const signed = encoder.encode(text);
-  const holds = (signature: Uint8Array) =>
-    signature.byteLength === SIGNATURE_BYTES && ed25519Verify(verifier.publicBytes, signed, signature);
-  if (!signatures.every(holds)) refuse('bad signature');
+  if (!signatures.every((signature) => ed25519Verify(verifier.publicBytes, signed, signature))) refuse('bad signature');
   return text;
 }
 
@@ -189,16 +187,21 @@ function signatureIn(line: string, verifier: Verifier): Uint8Array | undefined {
   return isOurs ? blob.subarray(KEY_ID_BYTES) : undefined;
 }
 
+function hasText({ origin, size, root, stateSequence, anchor, lowestKeyVersion, incarnation, at }: Checkpoint): boolean {
+  const counts = [size, stateSequence, lowestKeyVersion, at, ...(anchor === undefined ? [] : [anchor.epoch])];
+  const hashes = [root, ...(anchor === undefined ? [] : [anchor.chain])];
+  return (
+    counts.every((count) => Number.isSafeInteger(count) && count >= 0) &&
+    hashes.every((hash) => hash.byteLength === HASH_BYTES) &&
+    NAME.test(origin) &&
+    WORD.test(incarnation) &&
+    at <= AT_MAX_MS
+  );
+}
+
+/** Of a checkpoint that `hasText`. */
 function toText(checkpoint: Checkpoint): string {
   const { origin, size, root, stateSequence, anchor, lowestKeyVersion, incarnation, at } = checkpoint;
-  const counts = [size, stateSequence, anchor?.epoch ?? 0, lowestKeyVersion, at].every(
-    (count) => Number.isSafeInteger(count) && count >= 0,
-  );
-  if (anchor !== undefined && anchor.chain.byteLength !== HASH_BYTES)
-    fail('internal', 'the chain of an anchor must have 32 bytes');
-  if (!counts || !NAME.test(origin) || !WORD.test(incarnation) || root.byteLength !== HASH_BYTES || at > AT_MAX_MS) {
-    fail('internal', 'a checkpoint must have whole counts, a 32-byte root and plain names');
-  }
   return (
     `${origin}\n${size}\n${Buffer.from(root).toString('base64')}\n` +
     `keyturn-seq ${stateSequence}\n` +
@@ -224,8 +227,7 @@ function parseText(text: string): Checkpoint {
     incarnation: incarnation as string,
     at: Date.parse(at as string),
   };
-  const exact = Number.isSafeInteger(checkpoint.at) && Number.isSafeInteger(checkpoint.size) && NAME.test(checkpoint.origin);
-  if (!exact || toText(checkpoint) !== text) refuse('malformed');
+  if (!hasText(checkpoint) || toText(checkpoint) !== text) refuse('malformed');
   return checkpoint;
 }
 
@@ -236,11 +238,7 @@ function decodeBase64(text: string): Uint8Array | undefined {
 }
 
 function hasControl(note: string): boolean {
-  for (let i = 0; i < note.length; i++) {
-    const code = note.charCodeAt(i);
-    if (code < 0x20 && code !== 0x0a) return true;
-  }
-  return false;
+  return [...note].some((char) => char < ' ' && char !== '\n');
 }
 
 function refuse(evidence: string): never {

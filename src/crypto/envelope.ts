@@ -96,11 +96,11 @@ const MAGIC_0 = 0x4b;
 const MAGIC_1 = 0x54;
 const FORMAT = 1;
 const KEY_ID_AT = 9;
-const KEY_ID_MAX_CHARS = 64;
 const SALT_BYTES = 32;
 const KEY_ID_TEXT = /^[A-Za-z0-9_.-]{1,64}$/;
 const AFTER_KEY_ID_BYTES = SALT_BYTES + NONCE_BYTES + HASH_BYTES;
-const DERIVE_LABEL = new TextEncoder().encode('keyturn-envelope-v1');
+const encoder = new TextEncoder();
+const DERIVE_LABEL = encoder.encode('keyturn-envelope-v1');
 const CONTEXT_LABEL = 'keyturn-context-v1';
 const writer = new FrameWriter();
 
@@ -146,14 +146,13 @@ export function prepareOpen(key: SealingKey, context: SealContext, sealed: Uint8
 /** The suite and key id in a blob's header, not authenticated. @throws integrity when it is not an envelope v1 */
 export function headerOf(sealed: Uint8Array): SealedHeader {
   if (sealed.byteLength < KEY_ID_AT || !hasMagic(sealed)) refuse('malformed');
-  const suite = sealed[3] ?? 0;
+  const view = new DataView(sealed.buffer, sealed.byteOffset, KEY_ID_AT);
+  const suite = view.getUint8(3);
   if (!SUITES.has(suite)) refuse('unknown suite');
-  const idLength = sealed[8] ?? 0;
-  if (idLength > KEY_ID_MAX_CHARS || sealed.byteLength < KEY_ID_AT + idLength + AFTER_KEY_ID_BYTES + TAG_BYTES)
-    refuse('malformed');
-  let keyId = '';
-  for (let at = KEY_ID_AT; at < KEY_ID_AT + idLength; at++) keyId += String.fromCharCode(sealed[at] ?? 0);
-  const keyVersion = new DataView(sealed.buffer, sealed.byteOffset, KEY_ID_AT).getUint32(4);
+  const idEnd = KEY_ID_AT + view.getUint8(8);
+  if (sealed.byteLength < idEnd + AFTER_KEY_ID_BYTES + TAG_BYTES) refuse('malformed');
+  const keyId = String.fromCharCode(...sealed.subarray(KEY_ID_AT, idEnd));
+  const keyVersion = view.getUint32(4);
   if (!KEY_ID_TEXT.test(keyId) || keyVersion === 0) refuse('malformed');
   return { suite, keyId, keyVersion };
 }
@@ -176,7 +175,7 @@ function newHeader(key: SealingKey): Uint8Array {
   header.set([MAGIC_0, MAGIC_1, FORMAT, WRITE_SUITE]);
   new DataView(header.buffer).setUint32(4, key.version);
   header[8] = key.id.length;
-  for (let i = 0; i < key.id.length; i++) header[KEY_ID_AT + i] = key.id.charCodeAt(i);
+  header.set(encoder.encode(key.id), KEY_ID_AT);
   header.set(randomBytes(SALT_BYTES + NONCE_BYTES), KEY_ID_AT + key.id.length);
   return header;
 }

@@ -31,7 +31,7 @@ export class FrameWriter {
     if (!Number.isSafeInteger(value) || value < 0) fail('internal', 'a counter must be a non-negative safe integer');
     this.#reserve(8);
     this.#view.setUint32(this.#length, Math.floor(value / 2 ** 32));
-    this.#view.setUint32(this.#length + 4, value % 2 ** 32);
+    this.#view.setUint32(this.#length + 4, value); // takes the low 32 bits
     this.#length += 8;
     return this;
   }

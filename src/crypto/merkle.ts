@@ -150,7 +150,7 @@ function climb(
     if (node % 2 === 1 || node === last) {
       left = nodeHash(sibling, left);
       all = nodeHash(sibling, all);
-      while (node % 2 === 0 && node !== 0) {
+      while (node % 2 === 0) {
         node = node / 2;
         last = Math.floor(last / 2);
       }

@@ -276,7 +276,7 @@ function readWitnessed(keyring: Keyring, { witnessed: note, acceptMissingWitness
   } catch (error) {
     if (!(error instanceof KeyturnError)) throw error;
     if (acceptMissingWitness === true) return undefined;
-    return refuseWitness(cellId, 'cannot be read');
+    return refuseWitness(cellId, 'does not fit it');
   }
 }
 
@@ -301,7 +301,7 @@ function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void 
   if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
 }
 
-function refuseWitness(cellId: string, why: 'is missing' | 'cannot be read'): never {
+function refuseWitness(cellId: string, why: 'is missing' | 'does not fit it'): never {
   fail(
     'rolled_back',
     `the witness of ${cellId} ${why}: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${cellId}`,

@@ -48,6 +48,7 @@ describe('a line of an export', () => {
     ['a range without a beginning', part.replace(',"from":1', '')],
     ['a range that ends before it begins', part.replace('"to":2', '"to":0')],
     ['a range of no numbers', part.replace('"from":1', '"from":"1"')],
+    ['a range to no number', part.replace('"to":2', '"to":"2"')],
     ['leaves from nowhere', leaves.replace('"first":0', '"first":-1')],
     ['leaves that are no text', leaves.replace(/"hashes":.*/, '"hashes":7}')],
     ['no leaves', '{"export":"leaves","first":0,"hashes":""}'],

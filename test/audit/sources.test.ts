@@ -26,6 +26,32 @@ describe('a source', () => {
     expect(inside(tenant.vault).core.audit.sources.find(id)).toEqual(SOURCE);
   });
 
+  it('is named by 22 characters of a hash, and is not found under the name of another one', async () => {
+    const { sql, tenant, idFor } = await withSources();
+    const [id, other] = [await idFor(), await idFor({ ...SOURCE, userAgent: 'another' })];
+    expect(id).toMatch(/^src_[A-Za-z0-9_-]{22}$/);
+    const { sources } = inside(tenant.vault).core.audit;
+    expect(sources.find('src_of_nobody')).toBeUndefined();
+    const theirs = sql.get<{ value: Uint8Array; wrapped_key: Uint8Array }>(
+      'SELECT * FROM audit_source WHERE source_id = ?',
+      other,
+    );
+    const put = 'UPDATE audit_source SET value = ?, wrapped_key = ? WHERE source_id = ?';
+    sql.run(put, theirs?.value ?? null, theirs?.wrapped_key ?? null, id);
+    expect(sources.find(id)).toBeUndefined();
+    expect(sources.find(other)?.userAgent).toBe('another');
+  });
+
+  it('is remembered as new until its batch has ended, whichever way', async () => {
+    const { sql, tenant, idFor } = await withSources();
+    const added = () => tenant.vault.submit((job) => job.core.audit.sources.mark());
+    await idFor();
+    expect(await added()).toBe(0);
+    sql.failCommits();
+    await outcomeOf(idFor({ ...SOURCE, userAgent: 'lost' }));
+    expect(await added()).toBe(0);
+  });
+
   it('costs one use of the key that seals it, the first time', async () => {
     const { sql, idFor } = await withSources();
     const uses = () => Number(sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'audit_pii'")?.['n']);

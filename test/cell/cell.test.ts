@@ -217,3 +217,127 @@ describe('work that nobody waits for', () => {
     await expect(cell.submitUnhurried(() => insert(2))).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
+
+describe('a cell outside a batch', () => {
+  it('refuses what belongs into one', async () => {
+    const { cell } = openCell();
+    for (const attempt of [() => cell.requireBatch(), () => cell.eraseResidue(), () => cell.savepoint(() => 1)])
+      expect(attempt).toThrow(expect.objectContaining({ code: 'internal' }));
+    await cell.submit(() => cell.requireBatch());
+    await expect(cell.submit(() => { throw new Error('no'); })).rejects.toThrow('no'); // biome-ignore format: one line
+    expect(() => cell.requireBatch()).toThrow(expect.objectContaining({ code: 'internal' }));
+  });
+
+  it('says whether something is queued, and whether it is closed', async () => {
+    const { cell } = openCell();
+    expect([cell.idle, cell.isClosed]).toEqual([true, false]);
+    const work = cell.submit(() => 1);
+    expect(cell.idle).toBe(false);
+    await work;
+    expect(cell.idle).toBe(true);
+    cell.close();
+    expect(cell.isClosed).toBe(true);
+  });
+
+  it('says why its last batch could not be stored, until one can be', async () => {
+    const { sql, cell, insert } = openCell();
+    sql.script('CREATE TABLE cell (id INTEGER PRIMARY KEY, created_at INTEGER NOT NULL) STRICT;');
+    expect(cell.failure).toBeUndefined();
+    sql.failCommits();
+    await expect(cell.submit(() => insert(1))).rejects.toMatchObject({ code: 'storage_full' });
+    expect(cell.failure?.code).toBe('storage_full');
+    await cell.submit(() => { throw new KeyturnError('forbidden', 'no'); }).catch(() => {}); // biome-ignore format: one line
+    expect(cell.failure).toBeUndefined();
+    sql.failCommits();
+    await expect(cell.probe()).rejects.toMatchObject({ code: 'storage_full' });
+    await cell.probe();
+  });
+});
+
+describe('what a job deletes', () => {
+  function erasingCell() {
+    const opened = openCell();
+    let erased = 0;
+    let failure: Error | undefined;
+    const sql = Object.create(opened.sql, {
+      eraseResidue: { value: () => { erased += 1; if (failure !== undefined) throw failure; } }, // biome-ignore format: one line
+      hasResidue: { get: () => true },
+    }) as typeof opened.sql;
+    const cell = new Cell(bound(sql, opened.sql), nextTick);
+    return { ...opened, cell, erased: () => erased, failWith: (error: Error | undefined) => { failure = error; } }; // biome-ignore format: one line
+  }
+  /** Methods of `inner`, with what `outer` has of its own. */
+  function bound<T extends object>(outer: T, inner: T): T {
+    return new Proxy(inner, {
+      get(target, name) {
+        const value = Object.hasOwn(outer, name) ? Reflect.get(outer, name) : Reflect.get(target, name, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  }
+
+  it('is erased from the files once, after its commit and before its answer', async () => {
+    const { cell, erased, insert } = erasingCell();
+    await cell.submit(() => insert(1));
+    expect(erased()).toBe(0);
+    await Promise.all([cell.submit(() => cell.eraseResidue()), cell.submit(() => cell.eraseResidue()), cell.submit(() => 1)]);
+    expect(erased()).toBe(1);
+    expect(cell.hasResidue).toBe(true);
+  });
+
+  it('fails alone where the files cannot be cleaned, though it is committed', async () => {
+    const { cell, failWith, insert, stored } = erasingCell();
+    for (const [error, code] of [
+      [new KeyturnError('storage_full', 'full'), 'storage_full'],
+      [new Error('x'), 'storage_unavailable'],
+    ] as const) {
+      // biome-ignore format: one line
+      failWith(error);
+      const n = stored().length;
+      const other = cell.submit(() => 'done');
+      const erasing = cell.submit(() => {
+        insert(n);
+        cell.eraseResidue();
+      });
+      await expect(erasing).rejects.toMatchObject({ code });
+      expect(await other).toBe('done');
+      expect(stored()).toContain(n);
+    }
+  });
+});
+
+describe('hooks', () => {
+  it('hold the answers back until what they wait for has ended, well or badly', async () => {
+    const { cell, insert, stored } = openCell();
+    let end = (_bad?: Error) => {};
+    cell.use({ holdAnswers: () => new Promise<void>((resolve, reject) => { end = (bad) => (bad === undefined ? resolve() : reject(bad)); }) }); // biome-ignore format: one line
+    for (const bad of [undefined, new Error('no')]) {
+      let answered = false;
+      const n = stored().length;
+      const work = cell.submit(() => insert(n)).then(() => { answered = true; }); // biome-ignore format: one line
+      for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+      expect([stored().length, answered]).toEqual([n + 1, false]);
+      end(bad);
+      await work;
+    }
+  });
+
+  it('take back what memory was told in a savepoint that is undone, the last first, and nothing of one that holds', async () => {
+    const { cell, insert, stored } = openCell();
+    const undone: string[] = [];
+    for (const name of ['first', 'second']) cell.use({ mark: () => () => void undone.push(name) });
+    cell.use({});
+    await cell.submit(() => cell.savepoint(() => insert(1)));
+    expect(undone).toEqual([]);
+    await cell
+      .submit(() =>
+        cell.savepoint(() => {
+          insert(2);
+          throw new RangeError('no');
+        }),
+      )
+      .catch(() => {});
+    expect(undone).toEqual(['second', 'first']);
+    expect(stored()).toEqual([1]);
+  });
+});

@@ -108,6 +108,57 @@ describe('a keyring', () => {
   });
 });
 
+describe('the rows of keys', () => {
+  const row = (keyId: string) => keyring.rows().find((one) => one.key_id === keyId);
+
+  it('say when a key came, was retired, may be destroyed and was', () => {
+    const { id } = keyring.current('api_key');
+    expect(row(id)).toMatchObject({ state: 'active', created_at: clock.now(), retired_at: null, destroy_after_at: null, wraps: 0 }); // biome-ignore format: one line
+    clock.pass(1_000);
+    const { id: next } = sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
+    expect(row(id)).toMatchObject({ state: 'decrypt_only', created_at: clock.now() - 1_000, retired_at: clock.now() });
+    sql.transaction(() => keyring.planDestruction('api_key', 77));
+    sql.transaction(() => keyring.planDestruction('api_key', 99));
+    expect(row(id)).toMatchObject({ destroy_after_at: 77 });
+    sql.transaction(() => keyring.destroy(id, 88));
+    expect(row(id)).toMatchObject({ state: 'destroyed', destroyed_at: 88, wrapped: null });
+    expect(row(next)).toMatchObject({ state: 'active', destroy_after_at: null });
+    expect(keyring.rows().filter((one) => one.destroy_after_at !== null)).toHaveLength(1);
+    expect(keyring.rows().filter((one) => one.state === 'active')).toHaveLength(CELL_PURPOSES.length);
+  });
+
+  it('leave an unknown key, and one that is destroyed, as it is', () => {
+    const before = keyring.rows();
+    keyring.destroy('key_of_nobody', START_MS);
+    expect(keyring.rows()).toEqual(before);
+  });
+
+  it('that were changed take their key out of use, and say that it is damaged, not closed', () => {
+    const { id } = keyring.current('api_key');
+    sql.run("UPDATE tenant_key SET state = 'decrypt_only' WHERE key_id = ?", id);
+    keyring.reload();
+    expect(caughtCode(() => keyring.current('api_key'))).toBe('integrity');
+    expect(caughtCode(() => keyring.byId('api_key', id))).toBe('integrity');
+    expect(caughtCode(() => keyring.current('audit_pii'))).toBe('ok');
+    sql.run("UPDATE tenant_key SET state = 'active' WHERE key_id = ?", id);
+    keyring.reload();
+    expect(keyring.current('api_key').id).toBe(id);
+  });
+
+  it('count no key of the log, which never rotates, as the lowest version', () => {
+    for (const purpose of CELL_PURPOSES.filter((one) => one !== 'audit_sign')) {
+      const { id } = keyring.current(purpose);
+      sql.transaction(() => keyring.addVersion(purpose, 5, clock, testEntropy));
+      if (purpose !== 'api_key') sql.transaction(() => keyring.destroy(id, START_MS));
+    }
+    expect(keyring.lowestVersion()).toBe(1);
+    const old = keyring.rows().find((one) => one.purpose === 'api_key' && one.version === 1);
+    sql.transaction(() => keyring.destroy(old?.key_id ?? '', START_MS));
+    expect(keyring.lowestVersion()).toBe(5);
+    expect(new Keyring(sql, root, erasureKey, identity).lowestVersion()).toBe(0);
+  });
+});
+
 describe('the count of wraps', () => {
   it('is written with the batch and added up', () => {
     const { id } = keyring.current('api_key');

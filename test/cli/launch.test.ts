@@ -366,12 +366,19 @@ describe('npm run test:all', () => {
     await launch(['test'], { FAKE_VITEST });
     write('node_modules/typescript/bin/tsc', '');
     write('node_modules/@biomejs/biome/bin/biome', '');
+    write('test/mutation/run.ts', 'if (process.argv.includes("--quick")) console.log("a sample");');
     expect(await launch(['test:all'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/\n3 passed, 0 failed\n$/) });
     write('node_modules/@biomejs/biome/bin/biome', failing);
     const { code, stdout } = await launch(['test:all']);
     expect(stdout).toContain('FAILED lint and format');
+    expect(stdout).toContain('a sample\n3 passed, 1 failed');
     expect(stdout.trimEnd().split('\n').at(-1)).toBe('3 passed, 1 failed');
     expect(code).toBe(1);
+    write('test/mutation/run.ts', 'process.exit(1)');
+    expect(await launch(['test:all'])).toMatchObject({ code: 1, stdout: expect.stringMatching(/\n3 passed, 2 failed\n$/) });
+    expect(await launch(['test:all', 'test/some.test.ts']), 'a part of the tests is no ground for a sample').toMatchObject({
+      stdout: expect.stringMatching(/\n3 passed, 1 failed\n$/),
+    });
   });
 });
 

@@ -69,3 +69,16 @@ it.each([
 ])('refuses %s', (_, value) => {
   expect(failureOf(() => canonicalJson(value)).code).toBe('invalid_request');
 });
+
+it('takes an object without a prototype', () => {
+  expect(canonicalJson(Object.assign(Object.create(null), { a: 1 }))).toBe('{"a":1}');
+});
+
+it.each([
+  ['lists', '[', ']'],
+  ['objects', '{"a":', '}'],
+])('takes a value inside 64 %s, and no deeper', (_, open, close) => {
+  const nested = (depth: number) => `${open.repeat(depth)}1${close.repeat(depth)}`;
+  expect(canonicalJson(JSON.parse(nested(64)))).toBe(nested(64));
+  expect(failureOf(() => canonicalJson(JSON.parse(nested(65)))).code).toBe('invalid_request');
+});

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { type Checkpoint, newSigner, signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
+import {
+  type Checkpoint,
+  isExportSigned,
+  newSigner,
+  signCheckpoint,
+  signExport,
+  signerFrom,
+  verifyCheckpoint,
+} from '../../src/crypto/checkpoint.ts';
 import { ed25519Private, ed25519Sign, sha256 } from '../../src/crypto/primitives.ts';
 import { failureOf, flipBit, madeUp, refusalOf, utf8 } from './fixtures.ts';
 
@@ -50,11 +58,53 @@ describe('a signed checkpoint', () => {
     expect(verifyCheckpoint(signer.vkey, `${body}\n\n${theirs}${signature}`)).toEqual(checkpoint);
   });
 
+  it('passes over what is not its own, also under its name or with its key id', () => {
+    const [name, encoded] = signature.trimEnd().slice(2).split(' ') as [string, string];
+    const blob = Buffer.from(encoded, 'base64');
+    const garbage = Buffer.concat([blob.subarray(0, 4), Buffer.alloc(64)]).toString('base64');
+    const otherId = Buffer.concat([Buffer.from([blob[0] as number, 0, 0, 0]), Buffer.alloc(64)]).toString('base64');
+    expect(verifyCheckpoint(signer.vkey, `${note}— witness.example ${garbage}\n`)).toEqual(checkpoint);
+    expect(verifyCheckpoint(signer.vkey, `${note}— ${name} ${otherId}\n`)).toEqual(checkpoint);
+    expect(refusalOf(() => verifyCheckpoint(signer.vkey, `${body}\n\n— ${name} ${otherId}\n`))).toBe(
+      'integrity: no signature of this key',
+    );
+  });
+
+  it('may have 32 signatures and 128 KiB, and no more', () => {
+    const theirs = `— witness.example ${Buffer.alloc(8).toString('base64')}\n`;
+    expect(verifyCheckpoint(signer.vkey, note + theirs.repeat(31))).toEqual(checkpoint);
+    expect(refusalOf(() => verifyCheckpoint(signer.vkey, note + theirs.repeat(32)))).toBe('integrity: malformed');
+    const filled = (chars: number) => {
+      const room = chars - note.length - '—  \n'.length;
+      const blob = 'A'.repeat(4 * Math.floor((room - 1) / 4));
+      return `${note}— ${'w'.repeat(room - blob.length)} ${blob}\n`;
+    };
+    expect(filled(128 * 1024)).toHaveLength(128 * 1024);
+    expect(verifyCheckpoint(signer.vkey, filled(128 * 1024))).toEqual(checkpoint);
+    expect(refusalOf(() => verifyCheckpoint(signer.vkey, filled(128 * 1024 + 1)))).toBe('integrity: malformed');
+  });
+
+  it('says where the state of the cell is anchored, or nothing of it', () => {
+    const anchored = { ...checkpoint, anchor: { epoch: 12, chain: sha256(utf8('chain')) } };
+    const text = signCheckpoint(signer, anchored);
+    expect(text.split('\n')[4]).toBe(`keyturn-anchor 12 ${Buffer.from(anchored.anchor.chain).toString('base64')}`);
+    expect(verifyCheckpoint(signer.vkey, text)).toEqual(anchored);
+    expect(Object.keys(verifyCheckpoint(signer.vkey, note))).not.toContain('anchor');
+  });
+
   it('holds the empty tree and counts up to 2^53 - 1', () => {
     const extreme = { ...checkpoint, size: 0, stateSequence: Number.MAX_SAFE_INTEGER, lowestKeyVersion: 0, at: 0 };
-    expect(verifyCheckpoint(signer.vkey, signCheckpoint(signer, extreme))).toEqual(extreme);
+    const last = { ...checkpoint, at: Date.UTC(9999, 11, 31, 23, 59, 59, 999) };
+    for (const one of [extreme, last]) expect(verifyCheckpoint(signer.vkey, signCheckpoint(signer, one))).toEqual(one);
   });
 });
+
+/** A verifier key whose id fits. */
+function vkeyOf(name: string, type: number): string {
+  const typed = Buffer.concat([Buffer.of(type), Buffer.from(signer.vkey.split('+').slice(2).join('+'), 'base64').subarray(1)]);
+  const id = Buffer.from(sha256(Buffer.concat([utf8(`${name}\n`), typed])).slice(0, 4));
+  return `${name}+${id.toString('hex')}+${typed.toString('base64')}`;
+}
 
 describe('the verifier key', () => {
   // Made by another implementation of the specification (hex.pm/packages/signed_note, documentation).
@@ -83,6 +133,8 @@ describe('the verifier key', () => {
     ['upper-case hex', signer.vkey.replace(/\+[0-9a-f]{8}\+/, (id) => id.toUpperCase())],
     ['a trailing newline', `${signer.vkey}\n`],
     ['another signature type', signer.vkey.replace(/(\+[0-9a-f]{8}\+)A/, '$1B')],
+    ['another signature type under its own key id', vkeyOf(ORIGIN, 2)],
+    ['a name that cannot stand in a note', vkeyOf('two words', 1)],
   ])('is refused with %s', (_, vkey) => {
     expect(vkey).not.toBe(signer.vkey);
     expect(failureOf(() => verifyCheckpoint(vkey, note)).code).toBe('invalid_request');
@@ -134,6 +186,10 @@ describe('a note that is not exactly what was signed', () => {
     ['more signatures than it reads', note + signature.repeat(32)],
     ['more text than it reads', `${'x'.repeat(128 * 1024)}\n${note}`],
     ['nothing', ''],
+    ['a text without a Unicode form beside it', `${note}— \ud800 AAAAAAAA\n`],
+    ['a control character beside it', `${note}— w\u0001 AAAAAAAA\n`],
+    ['a signature that is no base64', `${note}— witness.example A\n`],
+    ['a signature in another spelling', `${note}— witness.example AAAAAAB=\n`],
   ])('is malformed with %s', (_, changed) => {
     expect(refusalOf(() => verifyCheckpoint(signer.vkey, changed))).toBe('integrity: malformed');
   });
@@ -149,6 +205,11 @@ describe('a note that is not exactly what was signed', () => {
     ['a missing extension', `${LINES.slice(0, 6).join('\n')}\n`],
     ['an unknown extension', `${body}\nkeyturn-new 1\n`],
     ['extensions in another order', `${[...LINES.slice(0, 4), LINES[5], LINES[4], LINES[6]].join('\n')}\n`],
+    ['a sequence past 2^53', replaced(3, 'keyturn-seq 9999999999999999')],
+    ['a date that is none', replaced(6, 'keyturn-at 2026-13-01T00:00:00.000Z')],
+    ['a name that cannot stand in a note', replaced(0, 'two words')],
+    ['a chain in another base64 spelling', replaced(3, `${LINES[3]}\nkeyturn-anchor 1 ${'A'.repeat(42)}B=`)],
+    ['an anchor past 2^53', replaced(3, `${LINES[3]}\nkeyturn-anchor 9999999999999999 ${'A'.repeat(43)}=`)],
     ['an impossible date', replaced(6, 'keyturn-at 2026-02-30T00:00:00.000Z')],
     ['a date without milliseconds', replaced(6, 'keyturn-at 2026-06-07T08:09:10Z')],
   ])('is malformed with %s, though signed', (_, text) => {
@@ -168,7 +229,37 @@ it.each([
   ['a fraction', { stateSequence: 1.5 }],
   ['a short root', { root: new Uint8Array(31) }],
   ['a line break in the incarnation', { incarnation: 'inc\nkeyturn-seq 9' }],
+  ['a negative sequence', { stateSequence: -1 }],
+  ['a fraction of a key version', { lowestKeyVersion: 0.5 }],
+  ['a negative instant', { at: -1 }],
+  ['a negative anchor', { anchor: { epoch: -1, chain: new Uint8Array(32) } }],
+  ['a short chain', { anchor: { epoch: 1, chain: new Uint8Array(31) } }],
   ['an instant past year 9999', { at: 253_402_300_800_000 }],
 ])('a checkpoint with %s is not signed', (_, change) => {
   expect(failureOf(() => signCheckpoint(signer, { ...checkpoint, ...change })).code).toBe('internal');
+});
+
+describe('a signed export', () => {
+  const statement = { origin: ORIGIN, events: 7, lines: 9, sha256: sha256(utf8('lines')) };
+  const signed = signExport(signer, statement);
+
+  it('is of exactly what it states', () => {
+    expect(isExportSigned(signer.vkey, signed, statement)).toBe(true);
+    for (const change of [{ events: 8 }, { lines: 8 }, { sha256: sha256(utf8('other lines')) }, { origin: 'keyturn/other' }])
+      expect(isExportSigned(signer.vkey, signed, { ...statement, ...change }), JSON.stringify(change)).toBe(false);
+  });
+
+  it('is signed by its log, and by no other key', () => {
+    expect(failureOf(() => signExport(signer, { ...statement, origin: 'keyturn/other' })).code).toBe('internal');
+    const other = signerFrom(madeUp('another seed'), ORIGIN);
+    expect(isExportSigned(signer.vkey, signExport(other, statement), statement)).toBe(false);
+    expect(isExportSigned(newSigner('keyturn/other').vkey, signed, statement)).toBe(false);
+    expect(isExportSigned(signer.vkey, `${signed}junk\n`, statement)).toBe(false);
+    expect(failureOf(() => isExportSigned('nonsense', signed, statement)).code).toBe('invalid_request');
+  });
+
+  it('is no checkpoint, and a checkpoint is no export', () => {
+    expect(refusalOf(() => verifyCheckpoint(signer.vkey, signed))).toBe('integrity: malformed');
+    expect(isExportSigned(signer.vkey, note, statement)).toBe(false);
+  });
 });

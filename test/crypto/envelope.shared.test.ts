@@ -78,6 +78,8 @@ describe('a blob that is not exactly what was sealed', () => {
         'integrity',
       );
     }
+    for (let length = 0; length < 120; length++)
+      expect(failureOf(() => headerOf(sealed.slice(0, length))).code, `${length} bytes of their own`).toBe('integrity');
     const longer = Uint8Array.from([...sealed, 0]);
     expect(refusalOf(() => prepareOpen(key, CONTEXT, longer).open())).toBe('integrity: tag mismatch');
   });
@@ -95,6 +97,11 @@ describe('a blob that is not exactly what was sealed', () => {
     }
   });
 
+  it('is malformed with another first byte than both of the magic', () => {
+    const sealed = seal(key, CONTEXT, utf8('x'));
+    for (const at of [0, 1]) expect(refusalOf(() => headerOf(flipBit(sealed, at * 8)))).toBe('integrity: malformed');
+  });
+
   it('says the same to the caller whatever was wrong, and the reason to the log only', () => {
     const sealed = seal(key, CONTEXT, utf8('not-a-real-secret'));
     const failures = [
@@ -106,6 +113,18 @@ describe('a blob that is not exactly what was sealed', () => {
     expect(new Set(failures.map((failure) => failure.message))).toEqual(new Set(['stored data failed its check']));
     expect(failures.map((failure) => failure.evidence)).toEqual(['malformed', 'commit mismatch', 'wrong key', 'tag mismatch']);
   });
+});
+
+it('draws every byte of salt and nonce anew', () => {
+  const drawn = Array.from({ length: 16 }, () =>
+    seal(key, CONTEXT, utf8('x')).subarray(9 + key.id.length, 9 + key.id.length + 44),
+  );
+  for (let at = 0; at < 44; at++) expect(new Set(drawn.map((bytes) => bytes[at])).size, `byte ${at}`).toBeGreaterThan(1);
+});
+
+it('names a key by an id of 64 characters', () => {
+  const named = { ...key, id: 'k'.repeat(64) };
+  expect(headerOf(seal(named, CONTEXT, utf8('x')))).toEqual({ suite: 1, keyId: named.id, keyVersion: named.version });
 });
 
 describe('a blob in another place', () => {

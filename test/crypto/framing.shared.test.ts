@@ -38,3 +38,20 @@ it.each([
 ])('refuses %s', (_, write) => {
   expect(failureOf(write).code).toBe('internal');
 });
+
+it.each<[string, (writer: FrameWriter) => FrameWriter, string]>([
+  ['a byte', (writer) => writer.u8(7), '07'],
+  ['a length', (writer) => writer.u32(7), '00000007'],
+  ['a counter', (writer) => writer.u64(2 ** 40 + 7), '0000010000000007'],
+  ['a number', (writer) => writer.f64(1), '3ff0000000000000'],
+  ['a text', (writer) => writer.text('\u20ac'.repeat(7)), `00000015${'e282ac'.repeat(7)}`],
+  ['bytes', (writer) => writer.raw(new Uint8Array(9).fill(7)), '07'.repeat(9)],
+  ['a long part', (writer) => writer.raw(new Uint8Array(5_000).fill(7)), '07'.repeat(5_000)],
+])('writes %s wherever its memory ends', (_, write, written) => {
+  for (let before = 480; before <= 1_030; before++) {
+    const writer = new FrameWriter();
+    for (let i = 0; i < before; i++) writer.u8(i & 255);
+    const start = hex(writer.bytes());
+    expect(hex(write(writer).bytes()), `after ${before} bytes`).toBe(start + written);
+  }
+});

@@ -205,3 +205,48 @@ describe('proofs', () => {
     for (const ask of [...asks, ...more]) expect(failureOf(ask).code).toBe('internal');
   });
 });
+
+describe('what is no proof, though its hashes were made to fit', () => {
+  const [a, b, c] = leavesUpTo(3) as [Uint8Array, Uint8Array, Uint8Array];
+  const ab = nodeHash(a, b);
+
+  it('of inclusion', () => {
+    expect(verifyInclusion(a, 0, 2, [b], ab)).toBe(true);
+    expect(verifyInclusion(a, 0, 1.5, [b], ab), 'a fraction of a leaf').toBe(false);
+    expect(verifyInclusion(a, 0, 1, [b], nodeHash(b, a)), 'longer than its tree is high').toBe(false);
+    expect(verifyInclusion(a, 0, 2, [b, c], nodeHash(c, ab)), 'longer than its tree is high').toBe(false);
+  });
+
+  it('of consistency', () => {
+    expect(verifyConsistency(1, 2, [b], a, ab)).toBe(true);
+    expect(verifyConsistency(1.5, 2, [a, b], a, ab), 'from a fraction').toBe(false);
+    expect(verifyConsistency(1, 1.5, [b], a, ab), 'to a fraction').toBe(false);
+    expect(verifyConsistency(5, 4, [a, b, c], a, nodeHash(ab, c)), 'to a smaller tree').toBe(false);
+    expect(verifyConsistency(1, 2, [b, c], nodeHash(c, a), nodeHash(c, ab)), 'longer than its tree is high').toBe(false);
+  });
+});
+
+it('takes nothing but hashes as the parts of a node', () => {
+  const [hash, short] = [new Uint8Array(32), new Uint8Array(31)];
+  for (const [left, right] of [[short, hash], [hash, short], [short, short]] as const) // biome-ignore format: one line
+    expect(failureOf(() => nodeHash(left, right)).code).toBe('internal');
+  expect(failureOf(() => consistencyProof([hash, hash], 1.5, 2)).code).toBe('internal');
+});
+
+it('takes no size that cannot be counted with', () => {
+  const bytes = new Uint8Array(8 + 32);
+  bytes[0] = 0x80;
+  expect(refusalOf(() => Frontier.fromBytes(bytes))).toBe('integrity: malformed');
+});
+
+it('proves of each tree that each larger one begins with it, and of no other', () => {
+  const leaves = leavesUpTo(34);
+  const roots = Array.from({ length: 35 }, (_, size) => rootOf(leaves.slice(0, size)));
+  const root = (size: number) => roots[size] as Uint8Array;
+  for (let old = 1; old < 34; old++)
+    for (let size = old; size <= 34; size++) {
+      const proof = consistencyProof(leaves, old, size);
+      expect(verifyConsistency(old, size, proof, root(old), root(size)), `${old} ${size}`).toBe(true);
+      expect(verifyConsistency(old, size, proof, root(old - 1), root(size)), `${old} ${size}`).toBe(false);
+    }
+});

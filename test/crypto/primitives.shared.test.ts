@@ -1,5 +1,7 @@
+import { createHash, createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import {
+  adoptKey,
   ed25519Private,
   ed25519PublicBytes,
   ed25519Sign,
@@ -9,8 +11,10 @@ import {
   gcmSeal,
   hkdf,
   hmacSha256,
+  RunningSha256,
   randomBytes,
   secretKey,
+  sha256Words,
 } from '../../src/crypto/primitives.ts';
 import edgeCases from '../vectors/cctv-ed25519/ed25519vectors.json' with { type: 'json' };
 import gcm from '../vectors/wycheproof/aes_gcm_test.json' with { type: 'json' };
@@ -103,6 +107,47 @@ describe('HMAC-SHA-256 against Wycheproof', () => {
     expect(macs()).toEqual(first);
     expect(keys.map((key) => hex(key.export()))).toEqual(before);
   });
+});
+
+describe('HMAC-SHA-256', () => {
+  it('is that of node, for messages around the sizes of its memory and keys around one block', () => {
+    for (const keyBytes of [1, 63, 64, 65, 200]) {
+      const key = new Uint8Array(keyBytes).fill(7);
+      for (const bytes of [0, 1, 959, 960, 961, 5_000, 10_000, 20_000, 3]) {
+        const message = new Uint8Array(bytes).fill(9);
+        expect(hex(hmacSha256(secretKey(key), message)), `${keyBytes} ${bytes}`).toBe(
+          createHmac('sha256', key).update(message).digest('hex'),
+        );
+      }
+    }
+  });
+});
+
+describe('SHA-256', () => {
+  it('gives its first 64 bits as two numbers', () => {
+    for (let i = 0; i < 50; i++) {
+      const digest = createHash('sha256').update(Buffer.of(i)).digest();
+      expect(sha256Words(Uint8Array.of(i))).toEqual({ high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) });
+    }
+  });
+
+  it('is the same of bytes that come piece by piece', () => {
+    const running = new RunningSha256().add(utf8('a')).add(utf8('')).add(utf8('bc'));
+    expect(hex(running.digest())).toBe(createHash('sha256').update('abc').digest('hex'));
+  });
+});
+
+it('takes a key of 32 bytes and wipes what it was made from', () => {
+  const bytes = new Uint8Array(32).fill(1);
+  expect(adoptKey(bytes).symmetricKeySize).toBe(32);
+  expect(bytes).toEqual(new Uint8Array(32));
+  for (const count of [0, 31, 33]) expect(failureOf(() => adoptKey(new Uint8Array(count))).code).toBe('internal');
+});
+
+it('derives one byte to 255 blocks, and no other count', () => {
+  const derived = (count: number) => hkdf('sha256', secretKey(utf8('key')), new Uint8Array(0), utf8('info'), count);
+  for (const count of [1, 255 * 32]) expect(derived(count)).toHaveLength(count);
+  for (const count of [0, -1, 255 * 32 + 1]) expect(failureOf(() => derived(count)).code).toBe('internal');
 });
 
 describe('Ed25519', () => {

@@ -13,6 +13,8 @@ const ed = generateKeyPairSync('ed25519');
 const GOOD = [jwk(strong.publicKey), jwk(p256.publicKey), jwk(ec('P-384').publicKey), jwk(ed.publicKey)];
 
 const [goodRsa = {}, goodEc = {}, , goodEd = {}] = GOOD;
+const modulus = (bits: number) =>
+  Buffer.from((1n << BigInt(bits - 1)).toString(16).padStart(2 * Math.ceil(bits / 8), '0'), 'hex').toString('base64url');
 const BAD: readonly [string, string, Record<string, unknown>][] = [
   ['a modulus of 1024 bits', 'n', jwk(rsa(1_024).publicKey)],
   ['a modulus of 2047 bits', 'n', jwk(rsa(2_047).publicKey)],
@@ -21,6 +23,15 @@ const BAD: readonly [string, string, Record<string, unknown>][] = [
     'n',
     { ...goodRsa, n: Buffer.concat([Buffer.alloc(256), Buffer.alloc(128, 255)]).toString('base64url') },
   ],
+  ['a modulus of 8193 bits', 'n', { ...goodRsa, n: modulus(8_193) }],
+  ['a modulus of nothing but zeros', 'n', { ...goodRsa, n: Buffer.alloc(256).toString('base64url') }],
+  ['a modulus in another spelling', 'n', { ...goodRsa, n: `${Buffer.alloc(256, 255).toString('base64url').slice(0, -1)}x` }],
+  ['a modulus in plain base64', 'n', { ...goodRsa, n: Buffer.alloc(258, 255).toString('base64') }],
+  ['no exponent', 'e', { ...goodRsa, e: undefined }],
+  ['an even exponent', 'e', { ...goodRsa, e: Buffer.of(1, 0, 2).toString('base64url') }],
+  ['an empty exponent', 'e', { ...goodRsa, e: '' }],
+  ['an exponent of seven bytes', 'e', { ...goodRsa, e: Buffer.of(1, 0, 0, 0, 0, 0, 1).toString('base64url') }],
+  ['operations that are no list', 'key_ops', { ...goodEc, key_ops: 'verify' }],
   ['no modulus', 'n', { ...goodRsa, n: undefined }],
   ['a modulus with padding', 'n', { ...goodRsa, n: `${goodRsa['n']}==` }],
   ['the exponent 3', 'e', jwk(rsa(2_048, 3).publicKey)],
@@ -47,6 +58,8 @@ const BAD: readonly [string, string, Record<string, unknown>][] = [
 describe('a set of keys', () => {
   it('of every kind that may sign is taken', () => {
     expect(faultOfKeys(GOOD)).toBeUndefined();
+    const [longest, exponent] = [modulus(8_192), Buffer.of(1, 0, 0, 0, 0, 1).toString('base64url')];
+    expect(faultOfKeys([{ ...goodRsa, n: longest, e: exponent }, { ...goodEc, alg: 'ES256' }])).toBeUndefined(); // biome-ignore format: one line
     expect(faultOfKeys([{ ...goodRsa, alg: 'RS256', use: 'sig', kid: 'one', key_ops: ['verify'] }])).toBeUndefined();
   });
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SecretValue } from '../../src/base/secret-value.ts';
+import { crc32 } from '../../src/crypto/crc32.ts';
+import { headerOf } from '../../src/crypto/envelope.ts';
 import { newErasureKey, newTenantKey, RootKey, rootKeyFromText, rootKeyText, SUBKEYS } from '../../src/crypto/root-key.ts';
 import { failureOf, hex, madeUp, refusalOf } from './fixtures.ts';
 
@@ -35,6 +37,13 @@ describe('the root key', () => {
     ['nothing', new Uint8Array(0)],
   ])('is not made of %s', (_, bytes) => {
     expect(failureOf(() => RootKey.of(bytes)).code).toBe('sealed');
+  });
+
+  it('has the same name for ever: stored blobs say it', () => {
+    const wrapped = root.wrapErasureKey(register, newErasureKey());
+    expect(headerOf(wrapped).keyId).toMatch(/^root_[A-Za-z0-9_-]{20}$/);
+    const known = RootKey.of(Uint8Array.from({ length: 32 }, (_, index) => index));
+    expect(headerOf(known.wrapErasureKey(register, newErasureKey())).keyId).toBe('root_BwXEgWYZHg1R3Rcu9AKU');
   });
 
   it('does not show itself in JSON', () => {
@@ -123,6 +132,14 @@ describe('the root key as text', () => {
       expect(failureOf(() => rootKeyFromText(text)).code).toBe('sealed');
     },
   );
+
+  it('is refused in another spelling of the same bytes, though its checksum fits', () => {
+    const [, encoded] = rootKeyText(madeUp('root')).split(':') as [string, string];
+    const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+    const body = `keyturn-root-v1:${encoded.slice(0, -1)}${digits[digits.indexOf(encoded.at(-1) as string) + 1]}`;
+    const text = `${body}:${crc32(body, body.length).toString(16).padStart(8, '0')}`;
+    expect(failureOf(() => rootKeyFromText(text)).code).toBe('sealed');
+  });
 
   it('does not repeat what it refused', () => {
     const failure = failureOf(() => rootKeyFromText(line.replace('a', 'b')));

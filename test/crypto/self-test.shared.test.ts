@@ -59,3 +59,32 @@ describe('names the primitive that is broken', () => {
   }
   let known: Uint8Array | undefined;
 });
+
+it.each<[string, Partial<Primitives>]>([
+  [
+    'a cipher that opens what it sealed, otherwise than the world',
+    {
+      gcmSeal: (key, nonce, aad, plaintext) => primitives.gcmSeal(key, nonce, aad, flipped(plaintext)),
+      gcmOpen: (...args) => {
+        const opened = primitives.gcmOpen(...args);
+        return opened === undefined ? undefined : flipped(opened);
+      },
+    },
+  ],
+  [
+    'a signature that is verified, otherwise than the world',
+    {
+      ed25519Sign: (...args) => flipped(primitives.ed25519Sign(...args)),
+      ed25519Verify: (key, message, signature) => primitives.ed25519Verify(key, message, flipped(signature)),
+    },
+  ],
+  [
+    'a public key that is verified with, otherwise than the world',
+    {
+      ed25519PublicBytes: (key) => flipped(primitives.ed25519PublicBytes(key)),
+      ed25519Verify: (key, ...args) => primitives.ed25519Verify(flipped(key), ...args),
+    },
+  ],
+])('stops at %s', (_, change) => {
+  expect(failureOf(() => selfTest(broken(change))).code).toBe('internal');
+});

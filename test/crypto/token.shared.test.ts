@@ -70,6 +70,27 @@ describe('parsing', () => {
     }
   });
 
+  it('refuses another form under a checksum that fits', () => {
+    const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+    const closed = (body: string) => {
+      let digits = '';
+      for (let rest = crc32(body, body.length); digits.length < 6; rest = Math.floor(rest / 62))
+        digits = alphabet[rest % 62] + digits;
+      return body + digits;
+    };
+    const body = `kt_usr_${'a'.repeat(55)}`;
+    expect(parseToken(closed(body))).toMatchObject({ type: 'usr', publicId: 'a'.repeat(12) });
+    for (const other of [
+      '',
+      body.slice(1),
+      body.replace('usr', 'abc'),
+      `${body}a`,
+      body.slice(0, -1),
+      body.replace('aaa', 'a-a'),
+    ])
+      expect(parseToken(closed(other)), other).toBeUndefined();
+  });
+
   it('never throws', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 100 }), (text) => parseToken(text) === undefined));
   });
