@@ -18,6 +18,7 @@ import { claimTenant, createTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser, createUserToken, offboardUser } from '../../src/vault/manage-users.ts';
 import { createClientSecret, createDirectToken, createWorkload, revokeWorkload } from '../../src/vault/manage-workloads.ts';
 import { type PutCredentialInput, putCredential } from '../../src/vault/put-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
 import { enrol, setUp } from '../../src/vault/set-up.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { CONFIG, CRM, consentBench } from '../kit/consent-bench.ts';
@@ -203,6 +204,50 @@ describe('the row of a credential', () => {
     expect(Object.values(names)[1]).toHaveLength(127);
     const untouched = await job((inJob) => putCredential(inJob, admin(), input({ replaceDeleted: true })));
     expect(untouched).toMatchObject({ created: false, setAside: undefined, located: { row: { current_version: 2 } } });
+  });
+});
+
+describe('the answer to a read', () => {
+  it('is the facts of the version and its value, whole, from the cache as from the database', async () => {
+    const { job, sql, admin, tenant, clock } = await opened();
+    const reader = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: clock.now() });
+    await job((inJob) => putCredential(inJob, admin(), input({ value: { key: 'one' } })));
+    clock.pass(1_000);
+    await job((inJob) => putCredential(inJob, admin(), input({ value: { key: 'two' }, expiresAtMs: START_MS + 5_000 })));
+    const id = sql.get<{ id: string }>('SELECT id FROM credential')?.id;
+    const read = async (version?: number) => {
+      const wanted = { environment: 'staging', name: 'stripe', version, stage: undefined };
+      const { body, ...facts } = await job((inJob) => readCredential(inJob, reader(), wanted));
+      return { facts, body: JSON.parse(new TextDecoder().decode(body)) };
+    };
+    const head = { id, name: 'stripe', environment: 'staging', kind: 'api_key' };
+    const endsAt = START_MS + 5_000;
+    const second = {
+      ...head,
+      version: 2,
+      version_created_at: new Date(START_MS + 1_000).toISOString(),
+      expires_at: new Date(endsAt).toISOString(),
+      expired: false,
+      value: { key: 'two' },
+    };
+    for (const _ of ['looked up', 'kept'])
+      expect(await read()).toEqual({ facts: { credentialId: id, version: 2, expiresAtMs: endsAt }, body: second });
+    const first = {
+      ...head,
+      version: 1,
+      version_created_at: new Date(START_MS).toISOString(),
+      expires_at: null,
+      expired: false,
+      value: { key: 'one' },
+    };
+    expect((await read(1)).body).toEqual(first);
+    clock.atMs = endsAt - 1;
+    expect((await read()).body).toEqual(second);
+    clock.pass(1);
+    expect((await read()).body).toEqual({ ...second, expired: true });
+    expect((await read(1)).body).toEqual(first);
+    clock.pass(LIMITS.dataKeyCacheTtlMs);
+    expect((await read()).body).toEqual({ ...second, expired: true });
   });
 });
 
