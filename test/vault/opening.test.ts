@@ -1,5 +1,8 @@
 // When a cell opens and when it does not, by what is there and what is known of it from outside; and the event of what an operator accepted.
-import { describe, expect, it } from 'vitest';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -98,5 +101,39 @@ describe('a database', () => {
     const fresh = openNodeSql(':memory:');
     await openCell(opens({ acceptMissingWitness: true }, { sql: fresh })).cell.submit(() => {});
     expect(eventsOf(fresh)).toEqual([]);
+  });
+});
+
+describe('a copy of a database', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keyturn-opening-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const OTHER = 'rolled_back: the state is older than its last witnessed checkpoint, or went another way since';
+
+  it('that is older than what was seen, or went another way since, does not open', async () => {
+    const path = join(folder, 'one.db');
+    const tenant = await testTenant({ sql: openNodeSql(path) });
+    const { clock, notes } = tenant;
+    const goOn = async (vault: typeof tenant.vault, names: readonly string[]) => {
+      for (const name of names) {
+        clock.pass(LIMITS.checkpointIntervalMs);
+        await putKey({ ...tenant, vault }, name, 'not-a-real-secret');
+      }
+      return notes.at(-1);
+    };
+    const before = await goOn(tenant.vault, ['a', 'b']);
+    for (const end of ['', '-wal']) for (const copy of ['two.db', 'old.db']) copyFileSync(path + end, join(folder, copy + end));
+    const one = await goOn(tenant.vault, ['c', 'd']);
+    const sql = openNodeSql(join(folder, 'two.db'));
+    const two = await goOn(tenant.reopen(before, sql), ['e', 'f']);
+    expect(new Set([before, one, two]).size).toBe(3);
+    const ended = (from: CellOptions['sql'], witnessed: string | undefined) =>
+      ends({ ...tenant.opening, sql: from, opening: { witnessed } });
+    const old = openNodeSql(join(folder, 'old.db'));
+    expect(ended(old, one)).toBe(OTHER);
+    expect(ended(old, before)).toBe('opens');
+    expect(ended(tenant.sql, two)).toBe(OTHER);
+    expect(ended(sql, one)).toBe(OTHER);
+    expect(ended(tenant.sql, one)).toBe('opens');
+    expect(ended(sql, two)).toBe('opens');
   });
 });
