@@ -98,7 +98,9 @@ describe('the pages', () => {
     for (const _ of [1, 2, 3]) await job((inJob) => putCredential(inJob, admin(), key('stripe')));
     const list: List = async (before, maxRows) =>
       turn(
-        await job((inJob) => listVersions(inJob, admin(), 'staging', 'stripe', Number(before ?? 1e9), maxRows)),
+        await job((inJob) =>
+          listVersions(inJob, admin(), { environment: 'staging', name: 'stripe', before: Number(before ?? 1e9), maxRows }),
+        ),
         ({ version, stages }) => [version, stages],
       );
     await holds(list, [
@@ -139,7 +141,9 @@ describe('the pages', () => {
     }
     const list: List = async (before, maxRows) =>
       turn(
-        await job((inJob) => listRuns(inJob, admin(), 'staging', 'crm', Number(before ?? Number.MAX_SAFE_INTEGER), maxRows)),
+        await job((inJob) =>
+          listRuns(inJob, admin(), { environment: 'staging', name: 'crm', before: Number(before ?? 1e15), maxRows }),
+        ),
         ({ id }) => id,
       );
     await holds(list, ids);

@@ -311,7 +311,7 @@ describe('a call without an answer', () => {
       ends: 'grant',
     } as const;
     const tokens = { refreshToken: secret('r'), accessToken: undefined };
-    const revoked = await revokeGrant(revocation, [], tokens, grant, egress, stopped);
+    const revoked = await revokeGrant(revocation, [], tokens, { client: grant, egress, clock: stopped });
     expect(revoked).toEqual({ kind: 'failed', cause: 'request_unbuildable', retryAfterSeconds: undefined });
     expect(sent).toEqual([]);
   });
