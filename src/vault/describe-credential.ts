@@ -33,7 +33,8 @@ export interface Page<T> {
 /** A page that may be short although there is more: so many rows were looked at, and few of them fit. */
 interface ListTurn extends Page<Located> {
   readonly environment: EnvironmentRow;
-  readonly visible: (name: string) => boolean;
+  /** Undefined: every name. */
+  readonly visible: ((name: string) => boolean) | undefined;
 }
 
 /** One turn of a list. Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
@@ -46,7 +47,7 @@ export function listCredentials(job: TenantJob, caller: Caller, input: ListCrede
       const visible = principal.type === 'Workload' ? principal.matches : undefined;
       const page = pageOf(job, access, environment, visible, input);
       if (page.next === undefined || page.rows.length === input.maxRows) details.count = page.rows.length;
-      return { ...page, environment, visible: visible ?? (() => true) };
+      return { ...page, environment, visible };
     },
   );
 }

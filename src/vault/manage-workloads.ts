@@ -121,15 +121,15 @@ export async function tryKeys(keys: readonly JWK[]): Promise<void> {
   if (faultOfKeys(keys) !== undefined) return; // named by the use case, which also asks who registers them
   for (const [index, key] of keys.entries()) {
     try {
-      await importJWK(key, key.alg ?? ALGORITHM_OF[key.kty ?? ''] ?? 'ES256');
+      await importJWK(key, key.alg ?? ALGORITHM_OF[key.crv ?? ''] ?? 'PS256');
     } catch {
       fail('invalid_request', 'is not a key that can be used', { pointer: `/jwks/keys/${index}` });
     }
   }
 }
 
-/** Any that the key type takes: it is only tried. */
-const ALGORITHM_OF: Readonly<Record<string, string>> = { RSA: 'PS256', OKP: 'EdDSA' };
+/** By curve, any that it takes: the key is only tried. An RSA key has none. */
+const ALGORITHM_OF: Readonly<Record<string, string>> = { 'P-256': 'ES256', 'P-384': 'ES384', Ed25519: 'EdDSA' };
 
 function workloadTarget(job: TenantJob, lookup: Lookup, idOrName: string) {
   const row = job.workloads.find(lookup, idOrName);

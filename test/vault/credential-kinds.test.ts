@@ -70,12 +70,13 @@ const bounded: readonly Bounded[] = [
   ['another place of a host', oauth2Config, (text) => ({ ...CONFIG, base_urls: { a: text } }), 1_024, 'https://a.example/'],
 ];
 
+const rows = bounded.map(([what, schema, around, maxChars, of = '']) => [what, { schema, around, maxChars, of }] as const);
+
 describe('a text', () => {
-  for (const [what, schema, around, maxChars, of = ''] of bounded)
-    it(`that is ${what} may have ${maxChars} characters, and not one more`, () => {
-      expect(takes(schema, around(of + 'a'.repeat(maxChars - of.length)))).toBe(true);
-      expect(takes(schema, around(of + 'a'.repeat(maxChars + 1 - of.length)))).toBe(false);
-    });
+  it.each(rows)('that is %s may be as long as it may be, and no longer', (_what, { schema, around, maxChars, of }) => {
+    expect(takes(schema, around(of + 'a'.repeat(maxChars - of.length)))).toBe(true);
+    expect(takes(schema, around(of + 'a'.repeat(maxChars + 1 - of.length)))).toBe(false);
+  });
 
   const mayBeEmpty = new Set([
     'a user name',
@@ -90,10 +91,9 @@ describe('a text', () => {
     'a scope of every refresh',
     'a further parameter',
   ]);
-  for (const [what, schema, around] of bounded)
-    it(`that is ${what} may${mayBeEmpty.has(what) ? '' : ' not'} be empty`, () => {
-      expect(takes(schema, around(''))).toBe(mayBeEmpty.has(what));
-    });
+  it.each(rows)('that is %s may be empty only where that says something', (what, { schema, around }) => {
+    expect(takes(schema, around(''))).toBe(mayBeEmpty.has(what));
+  });
 });
 
 describe('a number', () => {
@@ -123,14 +123,17 @@ describe('a number', () => {
   });
 
   it('of bytes is counted as base64', () => {
-    const kinds: readonly (readonly [z.ZodType, (base64: string) => unknown])[] = [
-      [apiKeyValue, (key_base64) => ({ key_base64 })],
-      [basicValue, (password_base64) => ({ username: 'u', password_base64 })],
-      [databaseValue, (password_base64) => ({ url: 'u', password_base64 })],
-    ];
-    for (const [schema, around] of kinds) {
-      expect(takes(schema, around('a'.repeat(87_384)))).toBe(true);
-      for (const bad of ['a'.repeat(87_388), '', 'abc', 'ab*=']) expect(takes(schema, around(bad))).toBe(false);
+    for (const around of [
+      (key_base64: string) => [apiKeyValue, { key_base64 }] as const,
+      (password_base64: string) => [basicValue, { username: 'u', password_base64 }] as const,
+      (password_base64: string) => [databaseValue, { url: 'u', password_base64 }] as const,
+    ]) {
+      const taken = (text: string) => {
+        const [schema, value] = around(text);
+        return takes(schema, value);
+      };
+      expect(taken('a'.repeat(87_384))).toBe(true);
+      for (const bad of ['a'.repeat(87_388), '', 'abc', 'ab*=']) expect(taken(bad)).toBe(false);
     }
   });
 

@@ -1,6 +1,6 @@
 // Every operation that somebody can ask for, and the whole event it leaves: when it is done, when the caller may not, when it fails.
 // The table is written by hand, from the list of what an event may state; a new operation does not pass without its rows.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Connector } from '../../rotation/connector.ts';
 import { cancelConnection, createConnection, listConnections } from '../../rotation/grants/consent/make-link.ts';
 import { disconnectCredential } from '../../rotation/grants/disconnect.ts';
@@ -42,7 +42,7 @@ import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench } from '../kit/consent-bench.ts';
 import { textOf } from '../kit/homes.ts';
 import { actorOf, drained, leftBy, type Told } from '../kit/told.ts';
-import { START_MS } from '../kit/vaults.ts';
+import { authorizer, START_MS } from '../kit/vaults.ts';
 
 const CONNECTOR: Partial<Connector> = {
   revocation: {
@@ -820,13 +820,29 @@ async function walked({ before, by = asAdmin, ask }: Row, w: World) {
   return { caller, ...(await leftBy(w.bench.tenant.sql, () => ask(w, caller))) };
 }
 
+/** What the policies are asked about: what kind of thing it is, and all that is known of it before the decision. */
+function resourceOf({ operation, target }: Row, w: World): Record<string, unknown> {
+  const { resource: type } = OPERATIONS[operation];
+  const { environment, name, type: of } = target(w);
+  const at = { type, tenant: w.ids['tenant'], ...(environment === undefined ? {} : { environment }) };
+  if (type === 'Tenant' || type === 'AuditLog' || type === 'TenantKey') return { type, tenant: w.ids['tenant'] };
+  if (type === 'Environment' || type === 'Workload') return of === 'workloads' ? { type, tenant: w.ids['tenant'] } : at;
+  const isGrant = name === 'crm' || name === 'waiting' || operation === 'connection.create';
+  if (isGrant) return { ...at, kind: 'oauth2', ...(operation === 'credential.put' ? {} : { connector: CRM.id }) };
+  return { ...at, kind: name === 'new' ? 'json' : 'api_key' };
+}
+
 const title = ({ operation, what }: Pick<Row, 'operation' | 'what'>) => `${operation}: ${what}`;
 
 describe('the event of what is done', () => {
   it.each(done.map((row) => [title(row), row] as const))('%s', async (_title, row) => {
     const w = await world();
+    const asked = vi.spyOn(authorizer, 'decide');
     const { end, value, caller, events, whole } = await walked(row, w);
+    const resources = asked.mock.calls.filter(([, operation]) => operation === row.operation).map(([, , resource]) => resource);
+    asked.mockRestore();
     expect(end).toBe('ok');
+    expect(resources.at(-1)).toEqual(resourceOf(row, w));
     const last = allowed(w, row.operation, row.target(w), row.details?.(w, value));
     const before = row.operation === 'credential.redirect' ? [expect.objectContaining({ action: 'credential.put' })] : [];
     const all = [...before, ...(row.after?.(w) ?? []), { ...last, actor: actorOf(caller) }];

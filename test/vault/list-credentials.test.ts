@@ -1,9 +1,12 @@
 // Lists and searches of credentials: filters are literal, pages hold every name once while others write, and only what may be seen is there.
 import { describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/access/principals.ts';
+import { newId } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { deleteCredential } from '../../src/vault/change-credential.ts';
-import { type ListCredentialsInput, listCredentials } from '../../src/vault/describe-credential.ts';
+import { filledPage, type ListCredentialsInput, listCredentials } from '../../src/vault/describe-credential.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
-import { putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { changing, eventsOf, putKey, type TestTenant, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 
@@ -157,5 +160,81 @@ describe('pages', () => {
       }),
     );
     expect(page.next).toBe('hub-04');
+  });
+});
+
+describe('a list of which few names fit', () => {
+  const COUNT = LIMITS.listScanMaxRows * 2 + 100;
+  const nameOf = (i: number) => `n${String(i).padStart(4, '0')}`;
+  // The model is the first of all, so the first turn ends between the second and the third.
+  const ODD = [3, 498, 499, 500, 1_099].map(nameOf);
+
+  /** Rows as they are inserted, without versions: nobody reads them here. */
+  async function many() {
+    const tenant = await testTenant();
+    await putKey(tenant, 'a-model', SECRET);
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const environment = job.credentials.findEnvironment(access, 'staging');
+        const model = job.credentials.find(access, environment?.id ?? '', 'a-model');
+        if (model === undefined) throw new Error('no model');
+        for (let i = 0; i < COUNT; i++) {
+          const name = nameOf(i);
+          const description = ODD.includes(name) ? 'odd' : '';
+          job.credentials.insert(access, { ...model, id: newId('credential', testEntropy), name, description });
+        }
+      }),
+    );
+    return tenant;
+  }
+
+  const filled = async (
+    tenant: TestTenant,
+    caller: Caller,
+    filter: Partial<ListCredentialsInput['filter']>,
+    maxRows: number,
+    afterName = '',
+  ) => {
+    const input = { environment: 'staging', filter: { deleted: false, ...filter }, afterName, maxRows };
+    const first = await tenant.vault.submit((job) => listCredentials(job, caller, input));
+    const details = eventsOf(tenant.sql).at(-1)?.['details'];
+    const page = await filledPage(tenant.vault, first, input);
+    return { first: first.rows.length, names: page.rows.map(({ row }) => row.name), next: page.next, details };
+  };
+
+  it('is filled turn by turn, and says how many they are only where one turn told', async () => {
+    const tenant = await many();
+    const admin = () => tenant.user(['admin'], 'everywhere');
+    const odd = { text: 'odd' };
+    expect(await filled(tenant, admin(), odd, 9)).toEqual({ first: 2, names: ODD, next: undefined, details: undefined });
+    const [first, second, third] = ODD;
+    const page = await filled(tenant, admin(), odd, 4);
+    expect(page.names).toEqual(ODD.slice(0, 4));
+    expect(await filled(tenant, admin(), odd, 4, page.next)).toMatchObject({ names: ODD.slice(4), next: undefined });
+    expect(await filled(tenant, admin(), odd, 1)).toEqual({ first: 1, names: [first], next: first, details: { count: 1 } });
+    expect(await filled(tenant, admin(), odd, 2)).toMatchObject({ names: [first, second], details: { count: 2 } });
+    expect(third).toBe(nameOf(LIMITS.listScanMaxRows - 1));
+    expect(await filled(tenant, admin(), {}, 3)).toEqual({
+      first: 3,
+      names: ['a-model', nameOf(0), nameOf(1)],
+      next: nameOf(1),
+      details: { count: 3 },
+    });
+    const last = nameOf(COUNT - 2);
+    expect(await filled(tenant, admin(), {}, 3, last)).toEqual({
+      first: 1,
+      names: [nameOf(COUNT - 1)],
+      next: undefined,
+      details: { count: 1 },
+    });
+  });
+
+  it('of a workload holds what its patterns match, however far apart', async () => {
+    const tenant = await many();
+    const { text } = await workloadToken(tenant, { patterns: ['*99'] });
+    const names = Array.from({ length: COUNT }, (_, i) => nameOf(i)).filter((name) => name.endsWith('99'));
+    expect(await filled(tenant, tenant.token(text), {}, 99)).toMatchObject({ names, next: undefined });
+    expect(await filled(tenant, tenant.token(text), {}, 7)).toMatchObject({ names: names.slice(0, 7), next: names[6] });
+    expect(await filled(tenant, tenant.token(text), {}, 7, names[6])).toMatchObject({ names: names.slice(7), next: undefined });
   });
 });

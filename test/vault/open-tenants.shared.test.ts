@@ -88,4 +88,78 @@ describe('the tenants that are open', () => {
     await all.tick(NOW - 24 * 3_600_000);
     expect([quiet.runs, changed.runs]).toEqual([1, 1]);
   });
+
+  it('work once at a time: one that still does is left alone, and is asked what is due when it has ended', async () => {
+    const slow = played(NOW);
+    const quick = played(undefined);
+    const all = open({ slow, quick });
+    let end = () => {};
+    slow.runDueWork = () => {
+      slow.runs += 1;
+      return new Promise<void>((resolve) => {
+        end = resolve;
+      });
+    };
+    const first = all.tick(NOW);
+    quick.due = NOW + 1;
+    all.noteDue('quick');
+    all.noteDue('slow');
+    await all.tick(NOW + 1);
+    expect([slow.runs, quick.runs]).toEqual([1, 1]);
+    slow.due = NOW + 5;
+    end();
+    await first;
+    void all.tick(NOW + 4);
+    expect(slow.runs).toBe(1);
+    const second = all.tick(NOW + 5);
+    expect(slow.runs).toBe(2);
+    end();
+    await second;
+  });
+
+  it('are late by what is due longest', async () => {
+    const all = open({ a: played(NOW - 5), b: played(NOW - 7), c: played(NOW + 3), d: played(undefined) });
+    expect([NOW, NOW - 6, NOW - 7, NOW - 8].map((now) => all.dueLagMs(now))).toEqual([7, 1, 0, 0]);
+    expect(open({}).dueLagMs(NOW)).toBe(0);
+  });
+
+  it('are opened once, listed, and closed together', () => {
+    const tenants = { a: played(undefined), b: played(undefined) };
+    const closed: string[] = [];
+    for (const [id, tenant] of Object.entries(tenants)) tenant.close = () => void closed.push(id);
+    const all = open(tenants);
+    expect(all.get('a')).toBe(tenants.a);
+    expect(tenants.a.reads).toBe(1);
+    expect(all.get('none')).toBeUndefined();
+    expect([all.size, all.all()]).toEqual([2, [tenants.a, tenants.b]]);
+    all.closeAll();
+    expect([closed, all.size, all.dueLagMs(NOW)]).toEqual([['a', 'b'], 0, 0]);
+  });
+
+  it('make room for another by closing the first that is idle, when there are as many as may be', () => {
+    const tenants: Record<string, Played> = {};
+    const closed: string[] = [];
+    for (let i = 0; i <= LIMITS.openTenantsMax; i++) {
+      const id = `t${i}`;
+      tenants[id] = { ...played(undefined), close: () => void closed.push(id) };
+    }
+    tenants['t0']!.idle = () => false;
+    const all = new OpenTenants<Played>((id) => tenants[id]);
+    for (let i = 0; i < LIMITS.openTenantsMax; i++) all.get(`t${i}`);
+    expect(closed).toEqual([]);
+    all.get(`t${LIMITS.openTenantsMax}`);
+    expect([closed, all.size]).toEqual([['t1'], LIMITS.openTenantsMax]);
+  });
+
+  it.each([
+    [0, 0],
+    [-LIMITS.clockSkewMs, 0],
+    [-LIMITS.clockSkewMs - 1, 1],
+  ])('are looked at when the clock went by %i ms: %i times', async (byMs, runs) => {
+    const quiet = played(NOW + 60_000_000);
+    const all = open({ quiet });
+    await all.tick(NOW);
+    await all.tick(NOW + byMs);
+    expect(quiet.runs).toBe(runs);
+  });
 });

@@ -1,5 +1,5 @@
 // Rotating a cell's keys: every value stays readable at every point, progress is true, and no key dies that anything still needs.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Sql } from '../../src/cell/sql.ts';
@@ -9,6 +9,7 @@ import { putCredential } from '../../src/vault/put-credential.ts';
 import { searchAudit } from '../../src/vault/read-audit.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, listKeys, ROTATABLE, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 import { inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
@@ -108,6 +109,17 @@ describe('a key rotation', () => {
     );
     expect(keys.find((key) => key.purpose === 'api_key' && key.version === 2)?.wraps).toBe(KEYS);
     expect(keys.find((key) => key.purpose === 'oauth_token' && key.version === 2)?.wraps).toBe(GRANTS);
+  });
+
+  it('forgets what was kept under old keys with each batch that moved anything, and with no other', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'only', 'not-a-real-secret');
+    await rotate(tenant, ['api_key']);
+    const forgotten = vi.spyOn(inside<unknown, TenantJob>(tenant.vault as never), 'forgetKeys');
+    expect(await rewrap(tenant, 4)).toBe(1);
+    expect(forgotten).toHaveBeenCalledTimes(1);
+    expect(await rewrap(tenant, 4)).toBe(0);
+    expect(forgotten).toHaveBeenCalledTimes(1);
   });
 
   it('lets a new value use the new key from the first moment on', async () => {

@@ -19,9 +19,11 @@ describe('the moment a refresh is due', () => {
   });
 
   it('is spread by chance, always earlier', () => {
-    const due = [0, 0.5, 0.999].map((fraction) => refreshDueAt(NOW, NOW + 60 * MINUTE, fraction));
-    expect(due).toEqual([...due].sort((a, b) => b - a));
-    expect(new Set(due).size).toBe(3);
+    const due = (lifeMinutes: number) =>
+      [0, 0.5, 1].map((fraction) => (refreshDueAt(NOW, NOW + lifeMinutes * MINUTE, fraction) - NOW) / MINUTE);
+    expect(due(60)).toEqual([54, 52.5, 51]);
+    expect(due(30)).toEqual([25, 23.75, 22.5]);
+    expect(due(12)).toEqual([7, 6, 6]);
   });
 
   it('is never in the first half of a life, never after its end, whatever the life', () => {

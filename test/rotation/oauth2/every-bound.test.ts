@@ -1,4 +1,5 @@
 // Each figure and form by which an answer of a provider is believed or not, on both sides of its bound.
+import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import {
   type EgressAnswer,
@@ -289,6 +290,32 @@ describe('a call without an answer', () => {
     },
   );
 
+  it('that a defect of our own kept from being built was not sent', async () => {
+    const stopped = {
+      now: () => {
+        throw new TypeError('made up');
+      },
+    };
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const privateKeyPem = SecretValue.fromText(privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+    const grant = { clientId: 'c', refreshToken: secret('r'), allowLoopback: false, privateKeyPem };
+    const { egress, sent } = network();
+    const refreshed = await renewGrant({ ...spec, clientAuthentication: 'private_key_jwt' }, grant, egress, stopped, false);
+    expect(refreshed).toEqual({ kind: 'not_sent', means: 'configuration', cause: 'request_unbuildable' });
+    const revocation = {
+      url: 'https://api.example/r',
+      method: 'POST',
+      authentication: 'private_key_jwt',
+      bodyFormat: 'form',
+      token: 'refresh',
+      ends: 'grant',
+    } as const;
+    const tokens = { refreshToken: secret('r'), accessToken: undefined };
+    const revoked = await revokeGrant(revocation, [], tokens, { client: grant, egress, clock: stopped });
+    expect(revoked).toEqual({ kind: 'failed', cause: 'request_unbuildable', retryAfterSeconds: undefined });
+    expect(sent).toEqual([]);
+  });
+
   it('for a defect of our own is lost for certain', async () => {
     expect(await ask(new TypeError('made up'))).toStrictEqual({ kind: 'sent_and_lost', cause: 'egress_failed', certain: true });
   });
@@ -316,6 +343,23 @@ describe('the answer to a code', () => {
     expect(await exchange({ answerFields: { accessToken: 'a.token' } }, body)).toEqual({ token: 'one', endsAt });
     const both = { answerFields: { accessToken: 'a.token' }, exchangeAnswerFields: { accessToken: 'b.token' } };
     expect(await exchange(both, body)).toEqual({ token: 'two', endsAt });
+  });
+
+  it('without the identity that was asked for is refused, and so is one that nobody can have signed', async () => {
+    const oauth2 = { ...GENERIC, clientAuthentication: 'none' } as const;
+    const body = { access_token: 'a', token_type: 'bearer' };
+    for (const issuer of ['https://id.example', undefined]) {
+      const consent = { authorizeEndpoint: '', pkce: 'S256', openid: true, ...(issuer === undefined ? {} : { issuer }) } as const;
+      const outcome = await exchangeCode(resolved({ oauth2, consent }), GRANT, network(answerOf(200, body)).egress, clock);
+      expect(outcome).toStrictEqual({
+        kind: 'refused',
+        means: 'configuration',
+        recognised: true,
+        cause: 'id_token_refused',
+        status: 200,
+        retryAfterSeconds: undefined,
+      });
+    }
   });
 
   it.each([
@@ -380,6 +424,7 @@ describe('a probe', () => {
     const { egress, sent } = network(new EgressFailure('timeout'));
     expect(await askProbe(PROBE, [], secret('t'), egress, false)).toEqual(none);
     expect(await askProbe({ ...PROBE, url: 'nowhere' }, [], secret('t'), egress, false)).toEqual(none);
+    expect(await askProbe({ ...PROBE, url: 'nowhere' }, ['api.example'], secret('t'), egress, false)).toEqual(none);
     expect(sent).toHaveLength(1);
     expect(await probeToken(PROBE, secret('t'), network(answerOf(401, '')).egress, false)).toBe('rejected');
   });

@@ -390,7 +390,11 @@ interface Seen {
   readonly request: EgressRequest;
 }
 
-async function seenOf({ send }: Row, given: Given, answer: () => EgressAnswer | Error = () => answerOf(500, '')): Promise<Seen> {
+async function seenOf(
+  { send }: Pick<Row, 'send'>,
+  given: Given,
+  answer: () => EgressAnswer | Error = () => answerOf(500, ''),
+): Promise<Seen> {
   const seen: Seen[] = [];
   const plain = (value: string | SecretValue) => (value instanceof SecretValue ? (textOf(value) ?? '') : value);
   const egress: Egress = {
@@ -478,7 +482,7 @@ describe('an assertion', () => {
           clock,
           false,
         ),
-    } as Row;
+    };
     const { headers } = await seenOf(row, { hosts: [], allowLoopback: false, json: false });
     return decodeJwt((headers['authorization'] ?? '').slice('Bearer '.length));
   };
@@ -495,7 +499,7 @@ describe('an assertion', () => {
     const { audience: _aud, subject: _sub, ...bare } = ASSERTION;
     const send = (egress: Egress, given: Given) =>
       renewGrant(spec(given, { renewal: { kind: 'app_jwt', assertion: bare } }), grant(given), egress, clock, false);
-    const { headers } = await seenOf({ send } as Row, { hosts: [], allowLoopback: false, json: false });
+    const { headers } = await seenOf({ send }, { hosts: [], allowLoopback: false, json: false });
     const claims = decodeJwt((headers['authorization'] ?? '').slice('Bearer '.length));
     expect(claims).toEqual({ iss: 'client', aud: TOKEN_ENDPOINT, jti, iat: NOW_S - 30, exp: NOW_S + 270 });
   });
@@ -510,7 +514,7 @@ describe('an assertion', () => {
   it('of a client at its own endpoint is for a minute, from five seconds ago', async () => {
     const send = (egress: Egress, given: Given) =>
       renewGrant(spec(given, { clientAuthentication: 'private_key_jwt' }), grant(given), egress, clock, false);
-    const { body } = await seenOf({ send } as Row, { hosts: [], allowLoopback: false, json: false });
+    const { body } = await seenOf({ send }, { hosts: [], allowLoopback: false, json: false });
     const claims = decodeJwt(new URLSearchParams(body).get('client_assertion') ?? '');
     expect(claims).toMatchObject({
       iss: 'client',
@@ -533,10 +537,7 @@ describe('the header of an assertion', () => {
   it('names the key as the key names itself, at the client’s own endpoint and elsewhere', async () => {
     const send = (egress: Egress, changes: Partial<OAuth2Spec>) =>
       renewGrant(spec(given, changes), { ...grant(given), privateKeyJwk, privateKeyPem: undefined }, egress, clock, false);
-    const own = await seenOf(
-      { what: 'a refresh', send: (egress) => send(egress, { clientAuthentication: 'private_key_jwt' }), url: '' },
-      given,
-    );
+    const own = await seenOf({ send: (egress: Egress) => send(egress, { clientAuthentication: 'private_key_jwt' }) }, given);
     const assertion = new URLSearchParams(own.body).get('client_assertion') ?? '';
     expect(decodeProtectedHeader(assertion)).toMatchObject({ alg: 'PS256', ...named });
     expect(decodeProtectedHeader(assertion)).not.toHaveProperty('use');

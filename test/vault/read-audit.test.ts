@@ -1,0 +1,105 @@
+// Reading the log turn by turn: what a search or a reader who follows finds over many turns is whole, in order and once; one event says so.
+import { describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/access/principals.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
+import { verifyLines } from '../kit/exports.ts';
+import { drained } from '../kit/told.ts';
+import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+
+/** More blocks than two turns look at; every fiftieth event is odd. */
+const NOTES = LIMITS.auditSliceBlocks * 2 + 44;
+
+async function longLog() {
+  const tenant = await testTenant();
+  const { vault, sql } = tenant;
+  const odd: number[] = [];
+  for (let i = 0; i < NOTES; i++) {
+    const action = i % 50 === 7 ? 'odd' : 'even';
+    if (action === 'odd') odd.push(eventsOf(sql).length);
+    await vault.submit((job) =>
+      job.door.note({
+        action,
+        actor: { type: 'system', id: 'x' },
+        outcome: 'success',
+        reason: 'x',
+        request: `x:${i}`,
+        target: { type: 'x' },
+      }),
+    );
+  }
+  const auditor = () => tenant.user(['auditor'], 'everywhere');
+  const lastDetails = () => eventsOf(sql).at(-1)?.['details'];
+  return { tenant, vault, sql, odd, auditor, lastDetails, size: () => eventsOf(sql).length };
+}
+const indexes = (events: readonly { readonly index: number }[]) => events.map(({ index }) => index);
+const ODD = { action: 'odd' };
+
+describe('a long log', () => {
+  it('is searched newest first over many turns, until the page is full or the log has ended', async () => {
+    const { vault, odd, auditor, lastDetails } = await longLog();
+    const newest = odd.toReversed();
+    expect(odd).toHaveLength(6);
+    const search = (before: number | undefined, maxRows: number) => searchAudit(vault, auditor(), ODD, before, maxRows);
+    const all = await search(undefined, 9);
+    expect([indexes(all.events), all.nextBefore]).toEqual([newest, undefined]);
+    expect(lastDetails(), 'more turns than one: nobody knows yet').toBeUndefined();
+    const first = await search(undefined, 5);
+    expect(indexes(first.events)).toEqual(newest.slice(0, 5));
+    const rest = await search(first.nextBefore, 5);
+    expect([indexes(rest.events), rest.nextBefore]).toEqual([newest.slice(5), undefined]);
+    const oldest = await search(odd[1], 5);
+    expect([indexes(oldest.events), lastDetails()]).toEqual([[odd[0]], { count: 1 }]);
+    expect((await search(0, 5)).events).toEqual([]);
+    const full = await searchAudit(vault, auditor(), {}, undefined, 3);
+    expect([full.events.length, lastDetails()]).toEqual([3, { count: 3 }]);
+  });
+
+  it('is followed oldest first over many turns, from where one left off', async () => {
+    const { vault, odd, auditor, lastDetails, size } = await longLog();
+    const follow = (from: number, maxRows: number) => followAudit(vault, auditor(), ODD, from, maxRows);
+    const all = await follow(0, 9);
+    expect(indexes(all.events)).toEqual(odd);
+    expect(lastDetails()).toBeUndefined();
+    expect(all.nextFrom).toBe(size());
+    const first = await follow(0, 4);
+    expect(indexes(first.events)).toEqual(odd.slice(0, 4));
+    expect(first.nextFrom).toBe((odd[3] ?? 0) + 1);
+    const rest = await follow(first.nextFrom, 4);
+    expect(indexes(rest.events)).toEqual(odd.slice(4));
+    const none = await follow(rest.nextFrom, 4);
+    expect([none.events, lastDetails()]).toEqual([[], { count: 0 }]);
+    const exact = await follow(odd[5] ?? 0, 1);
+    expect([indexes(exact.events), lastDetails()]).toEqual([[odd[5]], { count: 1 }]);
+  });
+
+  it('is exported over many turns, every event once, with one event that says so', async () => {
+    const { vault, auditor, size } = await longLog();
+    const before = size();
+    const text = (await drained(exportAudit(vault, auditor()))).map((bytes) => new TextDecoder().decode(bytes)).join('');
+    expect(size()).toBe(before + 1);
+    expect(verifyLines(text.trimEnd().split('\n'))).toMatchObject({ ok: true, verdict: 'whole', events: before + 1 });
+  });
+});
+
+describe('the origin of an event', () => {
+  it('is shown with it where it is known, and is not where there is none', async () => {
+    const { vault, auditor, tenant } = await longLog();
+    await putKey(tenant, 'stripe', 'not-a-real-secret');
+    const { events } = await searchAudit(vault, auditor(), {}, undefined, 2);
+    expect(events.map(({ action, origin }) => [action, origin])).toEqual([
+      ['credential.put', { address: '127.0.0.1', userAgent: 'vitest' }],
+      ['even', undefined],
+    ]);
+  });
+});
+
+describe('a signed head', () => {
+  it('covers the reading of it, and is not signed anew where nothing came', async () => {
+    const tenant = await testTenant();
+    const auditor: Caller = tenant.user(['auditor'], 'everywhere');
+    const head = await readCheckpoint(tenant.vault, auditor);
+    expect(head).toMatchObject({ size: eventsOf(tenant.sql).length, verifierKey: tenant.vault.verifierKey });
+    expect(tenant.notes.at(-1)).toContain(String(head.size));
+  });
+});

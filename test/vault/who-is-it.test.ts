@@ -1,0 +1,169 @@
+// Who somebody is by what they show to the home cell: a person by a token while it is good, the first owner by the operator's own secret.
+import { describe, expect, it } from 'vitest';
+import { newId } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { HomeJob } from '../../src/vault/home-job.ts';
+import { createTenant, halfMadeTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
+import { createUser, createUserToken, offboardUser, revokeUserToken } from '../../src/vault/manage-users.ts';
+import { identifyOperator } from '../../src/vault/operator-bootstrap.ts';
+import { bootstrapPending, enrol, setUp } from '../../src/vault/set-up.ts';
+import { testHome, testTeam, textOf } from '../kit/homes.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { changing, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
+
+const SECRET = `kt_boot_${'s'.repeat(32)}`;
+
+describe('the secret that an operator brings', () => {
+  it('stands for the first owner, as they are, while the bootstrap token is unspent', async () => {
+    const { home, sql, clock, caller, bootstrap } = await testHome();
+    const owner = sql.get<{ id: string }>('SELECT id FROM user');
+    const token = sql.get<{ public_id: string }>('SELECT public_id FROM token');
+    const identity = {
+      id: owner?.id,
+      name: 'owner',
+      revision: 1,
+      bootstrap: true,
+      grants: [{ role: 'owner', tenantId: '*' }],
+      tokenId: token?.public_id,
+    };
+    expect(identifyOperator(home, SECRET, SECRET)).toEqual(identity);
+    clock.pass(LIMITS.bootstrapSecretTtlMs - 1);
+    expect(identifyOperator(home, SECRET, SECRET)).toEqual(identity);
+    expect(bootstrapPending(home)).toBe(true);
+    clock.pass(1);
+    expect(identifyOperator(home, SECRET, SECRET)).toBeUndefined();
+    expect(bootstrapPending(home)).toBe(false);
+    clock.pass(-LIMITS.bootstrapSecretTtlMs);
+    await home.submit((job) => setUp(job, caller(bootstrap), 'ada'));
+    expect(identifyOperator(home, SECRET, SECRET)).toBeUndefined();
+  });
+
+  it.each<[string, string, string | undefined]>([
+    ['none was set', SECRET, undefined],
+    ['another was set', SECRET, `${SECRET}x`],
+    ['it is too short', SECRET.slice(0, -1), SECRET.slice(0, -1)],
+    ['it is too long', `kt_boot_${'s'.repeat(257)}`, `kt_boot_${'s'.repeat(257)}`],
+    ['it has another form', `kt_usr_${'s'.repeat(32)}`, `kt_usr_${'s'.repeat(32)}`],
+    ['nothing is shown', '', SECRET],
+  ])('is nobody where %s', async (_why, presented, secret) => {
+    const { home } = await testHome();
+    expect(identifyOperator(home, presented, secret)).toBeUndefined();
+  });
+
+  it('may be of any length in between', async () => {
+    const { home } = await testHome();
+    const long = `kt_boot_${'s'.repeat(256)}`;
+    expect(identifyOperator(home, long, long)).toMatchObject({ bootstrap: true });
+  });
+});
+
+describe('a token of a person', () => {
+  async function eve() {
+    const team = await testTeam();
+    const ada = () => team.caller(team.owner);
+    const acme = await createTenant(team.home, ada(), { name: 'acme', environments: [], demo: false }, team.provision);
+    const grants = [{ role: 'engineer', tenant: 'acme' }] as const;
+    const made = await team.home.submit((job) => createUser(job, ada(), { name: 'eve', grants, enrolmentTtlMs: 50 }));
+    const enrolment = textOf(made.enrolment.token);
+    return { team, ada, acme, made, enrolment };
+  }
+
+  it('tells who they are, whole, from the first look on and until its end', async () => {
+    const { team, acme, made, enrolment } = await eve();
+    const { home, clock } = team;
+    const identity = {
+      id: made.row.id,
+      name: 'eve',
+      revision: 1,
+      bootstrap: false,
+      grants: [{ role: 'engineer', tenantId: acme.id }],
+    };
+    expect(home.identify(enrolment)).toEqual({ ...identity, tokenId: made.enrolment.publicId });
+    const { issued } = await home.submit((job) => enrol(job, team.caller(enrolment), 50));
+    const text = textOf(issued.token);
+    clock.pass(49);
+    for (const _ of ['looked up', 'kept']) expect(home.identify(text)).toEqual({ ...identity, tokenId: issued.publicId });
+    clock.pass(1);
+    for (const vault of [home, team.reopen()]) expect(vault.identify(text)).toBeUndefined();
+    // Clocks may differ by so much.
+    clock.pass(-50 - LIMITS.clockSkewMs - 1);
+    for (const vault of [home, team.reopen()]) expect(vault.identify(text), 'before it was issued').toBeUndefined();
+    clock.pass(1);
+    for (const vault of [home, team.reopen()]) expect(vault.identify(text)).toEqual({ ...identity, tokenId: issued.publicId });
+  });
+
+  it('tells nothing once it is spent, revoked or its person left, kept or not', async () => {
+    const { team, ada, enrolment } = await eve();
+    const { home } = team;
+    const { issued } = await home.submit((job) => enrol(job, team.caller(enrolment), 60_000));
+    const caller = () => team.caller(textOf(issued.token));
+    expect(home.identify(enrolment)).toBeUndefined();
+    const more = await home.submit((job) => createUserToken(job, caller(), 'eve', 60_000));
+    expect(home.identify(textOf(more.token))).toMatchObject({ name: 'eve' });
+    await home.submit((job) => revokeUserToken(job, caller(), 'eve', more.publicId));
+    for (const vault of [home, team.reopen()]) expect(vault.identify(textOf(more.token))).toBeUndefined();
+    expect(home.identify(textOf(issued.token))).toMatchObject({ name: 'eve' });
+    await home.submit((job) => offboardUser(job, ada(), 'eve'));
+    for (const vault of [home, team.reopen()]) expect(vault.identify(textOf(issued.token))).toBeUndefined();
+    expect(home.userIdsNamed('eve')).toHaveLength(1);
+    expect(home.userIdsNamed('nobody')).toEqual([]);
+  });
+
+  it('is no other text: of a program, of another installation, or of nobody', async () => {
+    const { team } = await eve();
+    const other = await testTeam();
+    const { text } = await workloadToken(await testTenant());
+    for (const shown of [text, other.owner, '', 'kt_usr_x', `${team.owner}x`])
+      expect(team.home.identify(shown), shown).toBeUndefined();
+  });
+});
+
+describe('a name of a tenant', () => {
+  it('leads to one that is active, and to one that is being made only for who makes it', async () => {
+    const team = await testTeam();
+    const ada = () => team.caller(team.owner);
+    const input = { name: 'acme', environments: [], demo: false };
+    team.failAt('tenant.after-row');
+    await expect(createTenant(team.home, ada(), input, team.provision)).rejects.toThrow('a crash');
+    expect(resolveTenant(team.home, 'acme')).toBeUndefined();
+    expect(halfMadeTenant(team.home, 'acme')).toMatchObject({ name: 'acme', state: 'creating' });
+    expect(halfMadeTenant(team.home, 'none')).toBeUndefined();
+    const whole = await createTenant(team.home, ada(), { ...input, name: 'globex' }, team.provision);
+    expect(whole.state).toBe('active');
+    expect(halfMadeTenant(team.home, 'globex')).toBeUndefined();
+    for (const name of ['globex', whole.id, 'globex']) expect(resolveTenant(team.home, name)).toMatchObject({ id: whole.id });
+    expect([...team.home.routes.keys()].sort()).toEqual([whole.id, 'globex'].sort());
+  });
+});
+
+describe('an owner among many people', () => {
+  it('is found on whichever page they are', async () => {
+    const team = await testTeam();
+    const ada = () => team.caller(team.owner);
+    const created_at = team.clock.now();
+    const add = (job: HomeJob, count: number, last?: string) =>
+      changing(job, (access) => {
+        for (let i = 0; i < count; i++) {
+          const facts = { revision: 1, bootstrap: 0, created_at, created_by: 'x', offboarded_at: null };
+          const row = { ...facts, id: newId('user', testEntropy), name: `p${i}` };
+          job.users.insert(access, row, [{ role: 'admin', tenant_id: '*' }]);
+        }
+        // Pages go by id: this one is the last of all.
+        const zed = {
+          revision: 1,
+          bootstrap: 0,
+          created_at,
+          created_by: 'x',
+          offboarded_at: null,
+          id: `usr_${'z'.repeat(24)}`,
+          name: 'zed',
+        };
+        if (last !== undefined) job.users.insert(access, zed, [{ role: last, tenant_id: '*' }]);
+      });
+    const leave = () => outcomeOf(team.home.submit((job) => offboardUser(job, ada(), 'ada')));
+    await team.home.submit((job) => add(job, 500));
+    expect(await leave()).toBe('conflict');
+    await team.home.submit((job) => add(job, 0, 'owner'));
+    expect(await leave()).toBe('ok');
+  });
+});
