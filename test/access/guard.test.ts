@@ -188,11 +188,11 @@ describe('the door', () => {
 
 describe('an access', () => {
   it('can be minted by the guard alone', () => {
-    expect(() => takeAccessMint()).toThrow('the access mint is taken');
+    expect(() => takeAccessMint()).toThrow('the access mint was taken already');
     const passage = { principalId: 'x', purpose: 'credential.put' };
     for (const Kind of [Lookup, ReadAccess, WriteAccess])
-      expect(() => new Kind(Symbol('mint') as never, passage)).toThrow('an access is made by the guard');
-    expect(() => new Bookkeeping(Symbol('mint') as never, 'purge')).toThrow('an access is made by the guard');
+      expect(() => new Kind(Symbol('mint') as never, passage)).toThrow('only the guard may make an access');
+    expect(() => new Bookkeeping(Symbol('mint') as never, 'purge')).toThrow('only the guard may make an access');
   });
 
   it('is worthless once the use case it was made for has returned', async () => {
