@@ -31,12 +31,12 @@ export class Networks {
    */
   static parse(list: readonly string[], pointer: string): Networks {
     if (list.length > LIMITS.networksMaxCount)
-      fail('invalid_request', `must list at most ${LIMITS.networksMaxCount} networks`, { pointer });
+      fail('invalid_request', `a list of networks must have at most ${LIMITS.networksMaxCount} entries`, { pointer });
     const networks = new Map<string, Network>();
     for (const [index, text] of list.entries()) {
       const network = parseNetwork(text);
       if (network === undefined) {
-        fail('invalid_request', 'must be a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7', {
+        fail('invalid_request', 'a network must be a CIDR block or an address such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7', {
           pointer: `${pointer}/${index}`,
         });
       }

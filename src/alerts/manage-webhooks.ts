@@ -59,13 +59,14 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
 function checkedUrl(text: string, allowLoopback: boolean): string {
   const pointer = '/url';
   // SECURITY: a URL parser drops line breaks, so the URL called would differ from the one shown, logged and approved.
-  if (/[\s\p{C}]/u.test(text)) fail('invalid_request', 'must not contain spaces, line breaks or hidden characters', { pointer });
-  const url = URL.parse(text) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+  if (/[\s\p{C}]/u.test(text))
+    fail('invalid_request', 'the URL of a webhook must not contain spaces, line breaks or hidden characters', { pointer });
+  const url = URL.parse(text) ?? fail('invalid_request', 'the URL of a webhook must be absolute', { pointer });
   if (url.username !== '' || url.password !== '')
-    fail('invalid_request', 'must not contain a user name or password', { pointer });
-  if (url.hash !== '') fail('invalid_request', 'must not contain a fragment', { pointer });
+    fail('invalid_request', 'the URL of a webhook must not contain a user name or password', { pointer });
+  if (url.hash !== '') fail('invalid_request', 'the URL of a webhook must not contain a fragment', { pointer });
   if (url.protocol !== 'https:' && (url.protocol !== 'http:' || !isLoopback(url) || !allowLoopback))
-    fail('invalid_request', 'must be an https URL', { pointer });
+    fail('invalid_request', 'the URL of a webhook must begin with https://', { pointer });
   return url.href;
 }
 

@@ -41,7 +41,7 @@ export interface CredentialAlert {
   readonly details: AlertDetails;
 }
 
-/** Stores the alert, and a delivery for each webhook that subscribes to its kind. */
+/** Stores the alert, and a delivery for each webhook that subscribes to its kind; returns the id of the alert. */
 export function raiseAlert(
   vault: AlertingVault,
   access: WriteAccess,

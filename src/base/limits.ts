@@ -157,17 +157,17 @@ export const LIMITS = {
   anchorChunkMaxEntries: 512,
   /** Findings per table that a scrub describes; further ones are only counted. */
   scrubFindingsMax: 10,
-  /** Rows of a table, and blocks of the log, that a scrub in service checks before it lets others run: about a millisecond. */
+  /** Rows of a table, and blocks of the log, that a scrub in service checks before other requests run: about a millisecond. */
   scrubSliceRows: 100,
   scrubSliceBlocks: 8,
-  /** Workers: between two signed heads of the home cell in the operator's log, and before an alarm that failed is tried again. */
+  /** Workers: the interval of signed heads of the home cell in the operator's log, and the wait before a failed alarm is repeated. */
   homeCheckpointEveryMs: 60_000,
   alarmRetryMs: 60_000,
-  /** Between the beginnings of two scrubs in service of all open cells, at least. */
+  /** The shortest time between the starts of two scrubs in service of all open cells. */
   scrubEveryMs: 3_600_000,
-  /** As `scrubEveryMs`, of an object that may sleep: a scrub wakes it. */
+  /** As `scrubEveryMs`, for a Durable Object: a scrub wakes it. */
   scrubEverySleepingMs: 86_400_000,
-  /** A scrub in service rests this many times as long as it worked: it uses at most 2 % of a processor. */
+  /** A scrub in service pauses this many times as long as it worked, so it uses at most 2 % of a processor. */
   scrubRestFactor: 50,
 
   // time

@@ -1,18 +1,18 @@
-// Proof that the door was passed. Stores hand out rows and take changes only for one of these, and only src/access/guard.ts can make one.
-// It must never outlive the work it was made for: the guard ends it when that returns.
+// Accesses: the proof that a caller passed the door. Stores return and change rows only for an access, and only src/access/guard.ts can make
+// one. An access must never outlive the work it was made for: the guard ends it when that work returns.
 import { fail } from '../base/errors.ts';
 
 /**
- * What may change rows without an event of its own, each with what it does. Nothing here decides who may do what, nor opens a secret.
- * - `authentication`: when a token or a workload was last used, and that a client assertion was spent;
- * - `idempotency`: the answer kept for a repeated request, whose own event is in the batch;
- * - `purge`: what expired long ago goes;
- * - `lease`: a lease is prolonged while a provider thinks; nothing but its end moves;
- * - `delivery`: an attempt to deliver an alert begins, or waits for its next time; its end is an event;
- * - `review`: days that were worked out anew, and when a grant was last looked at; what changed for anyone is an event;
- * - `provision`: a new tenant's state moves on; its creation is the event;
- * - `witness`: the last checkpoint another cell showed;
- * - `key-destruction`: a retired key that is still needed is looked at again later.
+ * The kinds of work that may change rows without an event of their own. None of them changes permissions or opens a secret.
+ * - `authentication`: stores when a token or a workload was last used, and that a client assertion was used;
+ * - `idempotency`: stores the answer to a request, whose own event is in the batch;
+ * - `purge`: deletes rows that expired long ago;
+ * - `lease`: extends a lease while a provider works on a request; changes only its end;
+ * - `delivery`: begins or postpones an attempt to deliver an alert; its end is an event;
+ * - `review`: stores computed dates and the time of the last review of a grant; a change of its state is an event;
+ * - `provision`: advances the state of a new tenant; its creation is the event;
+ * - `witness`: stores the last checkpoint of another cell;
+ * - `key-destruction`: postpones the destruction of a retired key that is still in use.
  */
 export type BookkeepingTask =
   | 'authentication'
@@ -27,21 +27,21 @@ export type BookkeepingTask =
 
 export interface Passage {
   readonly principalId: string;
-  /** The operation, or what the lookup is for. */
+  /** The operation, or the reason for the lookup. */
   readonly purpose: string;
 }
 
-/** SECURITY: never exported, so that nobody else can call a constructor below. */
+/** SECURITY: never exported, so that no other module can call the constructors below. */
 const MINT_KEY = Symbol('mint');
 type MintKey = typeof MINT_KEY;
 
-/** To find out who and what, before anything is decided: rows that decide, never a sealed value. Nominal, as all four here. */
+/** Access to rows before the decision, without sealed values. A nominal type, as all four classes here. */
 export class Lookup {
   readonly #passage: Passage;
   #ended = false;
 
   constructor(key: MintKey, passage: Passage) {
-    if (key !== MINT_KEY) fail('internal', 'an access is made by the guard');
+    if (key !== MINT_KEY) fail('internal', 'only the guard may make an access');
     this.#passage = passage;
   }
 
@@ -53,28 +53,28 @@ export class Lookup {
     return this.#passage.purpose;
   }
 
-  /** @throws internal when the work it was made for has returned. */
+  /** @throws internal when the work that it was made for has returned */
   check(): void {
-    if (this.#ended) fail('internal', 'this access has ended');
+    if (this.#ended) fail('internal', 'this access has ended: use it only inside the call that received it');
   }
 
   end(key: MintKey): void {
-    if (key !== MINT_KEY) fail('internal', 'an access is ended by the guard');
+    if (key !== MINT_KEY) fail('internal', 'only the guard may end an access');
     this.#ended = true;
   }
 }
 
-/** The operation was allowed and its event is in this batch: sealed values may be opened. */
+/** Access for an allowed operation whose event is in this batch: it may open sealed values. */
 export class ReadAccess extends Lookup {
   declare readonly opensValues: true;
 }
 
-/** As `ReadAccess`, for an operation that changes state: what it changes is in one savepoint with its event. */
+/** As `ReadAccess`, for an operation that changes state: its changes and its event are in one savepoint. */
 export class WriteAccess extends ReadAccess {
   declare readonly changesRows: true;
 }
 
-/** Changes of one named kind, without an event of their own. */
+/** Access for one kind of change without an event of its own. */
 export class Bookkeeping<T extends BookkeepingTask = BookkeepingTask> extends Lookup {
   readonly task: T;
 
@@ -101,12 +101,12 @@ let mint: AccessMint | undefined = {
 };
 
 /**
- * Hands the mint to the first caller and to nobody after it.
+ * Returns the mint to the first caller only.
  * SECURITY: guard.ts takes it when it loads; the architecture test refuses any other importer of this function.
  * @throws internal on the second call
  */
 export function takeAccessMint(): AccessMint {
   const taken = mint;
   mint = undefined;
-  return taken ?? fail('internal', 'the access mint is taken');
+  return taken ?? fail('internal', 'the access mint was taken already: only src/access/guard.ts may take it');
 }

@@ -1,5 +1,5 @@
-// The rows of a cell that was made by an older build, taken into the map once: each old MAC is checked first. From then on only the map counts.
-// It must never run for a cell that was anchored before: that is what an intruder who drops the map would want.
+// Adds the rows of a cell from an older build to the map, once; each old MAC is checked first. From then on the map decides.
+// It must never run for a cell that was anchored before: an attacker who deletes the map could otherwise have tampered rows accepted.
 import { fail } from '../base/errors.ts';
 import { Frontier } from '../crypto/merkle.ts';
 import { checkRowMac } from '../crypto/row-mac.ts';
@@ -11,7 +11,7 @@ import { anchoredTablesOf, type PreparedTable } from './tables.ts';
 
 type AnyRow = Record<string, SqlValue>;
 
-/** How many rows of each table were taken in, and how many failed their old MAC and stay outside: they are refused when they are read. */
+/** How many rows were added to the map, and how many failed their old MAC: those stay outside, so reading them fails. */
 export interface AdoptedRows {
   readonly adopted: number;
   readonly refused: number;
@@ -19,7 +19,7 @@ export interface AdoptedRows {
 
 const columnsOf = (row: AnyRow, names: readonly string[]): SqlValue[] => names.map((name) => row[name] ?? null);
 
-/** What version 1 of the row MAC covered, in its order. Frozen. */
+/** The columns that version 1 of the row MAC covered, in order. Frozen. */
 const V1: Readonly<Record<string, (row: AnyRow) => SqlValue[]>> = {
   token: (row) => {
     const columns = ['type', 'hash', 'subject_id', 'permissions', 'created_at', 'expires_at', 'revoked_at'];
@@ -97,17 +97,17 @@ const V1_CONNECTION = [
 
 const PAGE_ROWS = 1_000;
 
-/** Neither head nor journal nor chunks: the map was never made. */
+/** Whether the cell has neither head nor journal nor chunks of a map. */
 export function isUnanchored(sql: Sql): boolean {
   return ['anchor_head', 'anchor_journal', 'anchor_chunk'].every(
     (table) => sql.get(`SELECT 1 AS present FROM ${table} LIMIT 1`) === undefined,
   );
 }
 
-/** The head of the log as an older build kept it; an empty log when there is none. */
+/** The head of the log as an older build stored it; the head of an empty log if there is none. */
 export function formerHead(sql: Sql): LogHead {
   const known = sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = 'audit_head'");
-  // SECURITY: it goes when a cell is anchored, so a cell without it had a head that was taken away.
+  // SECURITY: anchoring a cell drops this table, so a cell without it and without a map had a map, which was deleted.
   if (known === undefined) fail('integrity', 'stored data failed its check', { evidence: 'anchor: the head is missing' });
   const head = sql.get<{ size: number; state_sequence: number; frontier: Uint8Array }>('SELECT * FROM audit_head WHERE id = 1');
   if (head === undefined) return { size: 0, stateSequence: 0, frontier: new Frontier().toBytes() };
@@ -115,8 +115,8 @@ export function formerHead(sql: Sql): LogHead {
 }
 
 /**
- * Takes every row into the map that `anchor.begin` has just begun; inside one transaction with its `flush`.
- * @throws integrity when a row was sealed by a build that had a map: it was taken away
+ * Adds every row to the map that `anchor.begin` has just begun; inside one transaction with its `flush`.
+ * @throws integrity when a row was sealed by a build with a map: the map was deleted
  */
 export function adoptRows(rows: CellRows): AdoptedRows {
   let adopted = 0;
@@ -133,7 +133,7 @@ export function adoptRows(rows: CellRows): AdoptedRows {
   return { adopted, refused };
 }
 
-/** Whole rows of a table, `pageRows` at a time, in the order of rowid. */
+/** Whole rows of a table, `pageRows` at a time, in order of rowid. */
 export function* pagesOf(sql: Sql, { table, select }: PreparedTable, pageRows = PAGE_ROWS): Generator<AnyRow[]> {
   const query = `${select.replace('SELECT ', `SELECT ${table}.rowid AS "rowid ", `)} NOT INDEXED WHERE ${table}.rowid > ? ORDER BY ${table}.rowid LIMIT ${pageRows}`;
   let after: SqlValue = Number.MIN_SAFE_INTEGER;
@@ -149,7 +149,7 @@ export function* pagesOf(sql: Sql, { table, select }: PreparedTable, pageRows = 
 function adoptRow(rows: CellRows, table: PreparedTable, row: AnyRow): boolean {
   const own = rows.of<AnyRow>(table.table);
   if (table.mac === 'row' && !hasFormerMac(rows.keyring, table, row)) {
-    if (own.isSealed(row)) fail('integrity', 'stored data failed its check', { evidence: 'anchor: the map was taken away' });
+    if (own.isSealed(row)) fail('integrity', 'stored data failed its check', { evidence: 'anchor: the map was deleted' });
     return false;
   }
   own.adopt(row);

@@ -1,5 +1,5 @@
-// Alerts, webhooks and deliveries: all SQL about them. A webhook's row decides where a tenant's news goes, so it carries a MAC.
-// It must never hand out a webhook whose row was changed behind our back.
+// Alerts, webhooks and deliveries: all their SQL. A webhook's row decides where a tenant's alerts are sent, so it has a MAC.
+// It must never return a webhook whose row was tampered with.
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, Sealed, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
@@ -7,9 +7,9 @@ import type { Sql } from './sql.ts';
 export interface AlertRow {
   id: string;
   kind: string;
-  /** Null for one that is about no credential. */
+  /** Null for an alert without a credential. */
   credential_id: string | null;
-  /** JSON object of words, numbers and instants. */
+  /** JSON object of texts, numbers and instants. */
   facts: string;
   at: number;
 }
@@ -17,12 +17,12 @@ export interface AlertRow {
 export interface Webhook {
   id: string;
   url: string;
-  /** JSON array of alert kinds; empty means all there are and all there will be. */
+  /** JSON array of alert kinds; empty means all kinds, including later ones. */
   kinds: string;
   created_at: number;
   created_by: string;
   deleted_at: number | null;
-  /** Whether the secret is derived from the URL, too. 0: a webhook of an older build, whose receiver knows the old secret. */
+  /** Whether the secret also depends on the URL. 0: a webhook of an older build, whose receiver has the old secret. */
   url_bound: 0 | 1;
 }
 export type WebhookRow = Webhook & Sealed;
@@ -39,7 +39,7 @@ export interface DeliveryRow {
   finished_at: number | null;
 }
 
-/** A delivery as it is looked up for work. */
+/** The columns of a due delivery, unchecked. */
 export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts' | 'next_attempt_at' | 'created_at'>;
 
 /** Where a page ends: rows are ordered by instant and id, newest first. */
@@ -55,7 +55,7 @@ function inOrder(a: DueDelivery, b: DueDelivery): number {
 
 const DELIVERY = ['state', 'attempts', 'next_attempt_at', 'cause', 'finished_at'] as const;
 const DELETED = ['deleted_at'] as const;
-/** How many deliveries of one webhook move in one turn; the others are still due, and come the next time. */
+/** Deliveries of one webhook that one call postpones; the others stay due, and a later call postpones them. */
 const POSTPONE_ROWS = 500;
 
 export class AlertStore {
@@ -95,7 +95,7 @@ export class AlertStore {
     );
   }
 
-  /** Whether there is one of this id, damaged or not. */
+  /** Whether an alert with this id exists, damaged or not. */
   has(access: Lookup, id: string): boolean {
     access.check();
     return this.#sql.get('SELECT 1 AS present FROM alert WHERE id = ?', id) !== undefined;
@@ -106,7 +106,7 @@ export class AlertStore {
     return this.#sql.get('SELECT 1 AS present FROM alert WHERE at < ? LIMIT 1', atMs) !== undefined;
   }
 
-  /** Forgets alerts of before `atMs` and their deliveries, oldest first; returns how many alerts. */
+  /** Deletes alerts from before `atMs` and their deliveries, oldest first; returns the number of alerts. */
   purge(access: Bookkeeping<'purge'>, atMs: number, maxRows: number): number {
     access.check();
     const old = this.#sql.all<AlertRow>('SELECT * FROM alert WHERE at < ? ORDER BY at, id LIMIT ?', atMs, maxRows);
@@ -123,25 +123,25 @@ export class AlertStore {
     this.#webhooks.insert(row);
   }
 
-  /** Not the deleted ones, oldest first. A damaged row is left out. */
+  /** Without deleted ones, oldest first. A damaged row is left out. */
   webhooks(access: Lookup): WebhookRow[] {
     return this.#webhooks.intact(this.#live(access));
   }
 
   /**
-   * Ids of those that want this kind. A damaged row counts as wanting it: its delivery then fails for all to see, where an error
-   * here would undo the change of state that the alert tells.
+   * Ids of the webhooks that subscribe to this kind. A damaged row counts as subscribed: its delivery then fails visibly, whereas an error
+   * here would undo the change of state that the alert reports.
    */
   webhooksFor(access: Lookup, kind: string): string[] {
-    const wanting = this.#live(access).filter((row) => {
+    const subscribed = this.#live(access).filter((row) => {
       const isIntact = this.#webhooks.intact([row]).length === 1;
       const kinds = isIntact ? (JSON.parse(row.kinds) as string[]) : [];
       return kinds.length === 0 || kinds.includes(kind);
     });
-    return wanting.map(({ id }) => id);
+    return subscribed.map(({ id }) => id);
   }
 
-  /** Not a deleted one. @throws integrity */
+  /** Undefined for a deleted one. @throws integrity */
   findWebhook(access: Lookup, id: string): WebhookRow | undefined {
     access.check();
     const row = this.#sql.get<WebhookRow>('SELECT * FROM webhook WHERE id = ?', id);
@@ -173,10 +173,10 @@ export class AlertStore {
     this.#deliveries.update(row, DELIVERY);
   }
 
-  /** Longest due first, in turns: however much waits for one webhook, each other one has its share. */
+  /** Longest due first, one per webhook in turn, so that a long queue of one webhook does not delay the others. */
   dueDeliveries(access: Lookup, nowMs: number, maxRows: number): DueDelivery[] {
     access.check();
-    // Each webhook's own queue from its index: numbering all that waits would read all of it.
+    // One indexed query per webhook: a window function over all waiting deliveries would read all of them.
     const turns = this.#waitingWebhooks().flatMap((webhookId) =>
       this.#sql
         .all<DueDelivery>(
@@ -194,7 +194,7 @@ export class AlertStore {
       .map(({ delivery }) => delivery);
   }
 
-  /** What is due at one webhook waits until `untilMs` without an attempt. */
+  /** Postpones the due deliveries of one webhook to `untilMs` without an attempt. */
   postpone(access: Bookkeeping<'delivery'>, webhookId: string, nowMs: number, untilMs: number): void {
     access.check();
     const query = "SELECT * FROM delivery WHERE webhook_id = ? AND state = 'waiting' AND next_attempt_at <= ? LIMIT ?";
@@ -202,7 +202,7 @@ export class AlertStore {
       this.#deliveries.update({ ...row, next_attempt_at: untilMs }, DELIVERY);
   }
 
-  /** What waits for an instant beyond `afterMs` is due at `nowMs`; returns how many. */
+  /** Makes deliveries that wait for an instant beyond `afterMs` due at `nowMs`; returns their number. */
   bringForward(access: Bookkeeping<'delivery'>, afterMs: number, nowMs: number, maxRows: number): number {
     access.check();
     const query = "SELECT * FROM delivery WHERE state = 'waiting' AND next_attempt_at > ? LIMIT ?";
@@ -211,14 +211,14 @@ export class AlertStore {
     return rows.length;
   }
 
-  /** Whether something waits for an instant beyond `afterMs`. */
+  /** Whether a delivery waits for an instant beyond `afterMs`. */
   hasDeliveryAfter(access: Lookup, afterMs: number): boolean {
     access.check();
     const query = "SELECT 1 AS present FROM delivery WHERE state = 'waiting' AND next_attempt_at > ? LIMIT 1";
     return this.#sql.get(query, afterMs) !== undefined;
   }
 
-  /** Gives up what waits at one webhook, if made before `createdBeforeMs`; returns how many. */
+  /** Gives up the waiting deliveries of one webhook that were created before `createdBeforeMs`; returns their number. */
   giveUp(
     access: WriteAccess,
     webhookId: string,
@@ -234,7 +234,7 @@ export class AlertStore {
     return waiting.length;
   }
 
-  /** Deliveries that are still to be made. */
+  /** Deliveries without a final outcome. */
   countWaiting(access: Lookup): number {
     access.check();
     const counted = "SELECT count(*) AS n FROM delivery WHERE state = 'waiting' AND next_attempt_at >= 0";
@@ -251,7 +251,7 @@ export class AlertStore {
     );
   }
 
-  /** Those that anything waits for, one step of the index each. */
+  /** Ids of the webhooks with waiting deliveries; one index lookup each. */
   #waitingWebhooks(): string[] {
     const ids: string[] = [];
     for (let last = ''; ; ) {
@@ -265,7 +265,7 @@ export class AlertStore {
     }
   }
 
-  /** Known hole: who can write the database can hide a webhook from this list; the scrub tells. */
+  /** Known hole: write access to the database is enough to hide a webhook from this list; the scrub reports it. */
   #live(access: Lookup): WebhookRow[] {
     access.check();
     return this.#sql.all<WebhookRow>('SELECT * FROM webhook WHERE deleted_at IS NULL ORDER BY created_at, id');

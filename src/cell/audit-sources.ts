@@ -1,4 +1,4 @@
-// Rows that say where requests came from, sealed: what is in them is opened by src/audit/sources.ts alone.
+// The rows with the sealed sources of requests; only src/audit/sources.ts opens them.
 import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
@@ -9,7 +9,7 @@ export interface SourceRow {
   value: Uint8Array;
 }
 
-/** Where requests came from, sealed. Written by the log for the event that names it, and read to show that event. */
+/** The log inserts a row for the event that refers to it; showing that event reads it. */
 export class SourceRows {
   readonly #sql: Sql;
   readonly #rows: TableRows<SourceRow>;
@@ -23,7 +23,7 @@ export class SourceRows {
     this.#rows.insert(row);
   }
 
-  /** Undefined when it is gone or damaged. */
+  /** Undefined when the row is missing or damaged. */
   find(sourceId: string): SourceRow | undefined {
     const [row] = this.#rows.intact(this.#sql.all<SourceRow>(`${this.#rows.select} WHERE source_id = ?`, sourceId));
     return row;

@@ -1,5 +1,5 @@
-// Sealed rows that a schema step changes: carried over once by the program that has the keys, in the first transaction of the cell.
-// It must never change a row that fails its check, nor do anything twice: what was carried is not found again.
+// Migrates sealed rows for schema steps that need the keys: once, in the first transaction of the cell.
+// It must never change a row that fails its check, nor migrate a row twice.
 import type { Clock, Entropy } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import { pagesOf } from './adopt-rows.ts';
@@ -12,10 +12,10 @@ import { tableOf } from './tables.ts';
 
 type Carry = (rows: CellRows, entropy: Entropy) => void;
 
-/** By the schema step that left them (`SchemaStep.carries`). */
+/** By the schema step that needs them (`SchemaStep.carries`). */
 const CARRIES: Readonly<Record<CellKind, Readonly<Record<number, Carry>>>> = { home: {}, tenant: { 9: carryRevocations } };
 
-/** Inside a transaction, before the flush of the map. */
+/** Call inside a transaction, before the flush of the map. */
 export function carryRows(rows: CellRows, clock: Clock, entropy: Entropy): void {
   const query = 'SELECT version FROM schema_step WHERE applied_at = ? ORDER BY version';
   for (const { version } of rows.sql.all<{ version: number }>(query, NOT_CARRIED)) {
@@ -24,7 +24,7 @@ export function carryRows(rows: CellRows, clock: Clock, entropy: Entropy): void 
   }
 }
 
-/** As builds up to schema 8 kept it, in JSON, with the next attempt in `credential.revoke_due_at`. */
+/** A revocation as builds up to schema 8 stored it: in JSON, with the next attempt in `credential.revoke_due_at`. */
 interface FormerRevocation {
   readonly state: 'waiting' | 'revoked' | 'not_possible' | 'shared' | 'not_asked' | 'given_up';
   readonly at: number;
@@ -44,7 +44,7 @@ const STATES: Readonly<Record<FormerRevocation['state'], RunRow['state']>> = {
 
 type FormerCredential = CredentialRow & { readonly revoke_due_at: number | null };
 
-/** Each revocation of a grant becomes a run: one that waits goes on, one that ended is kept as it ended. */
+/** Each revocation of a grant becomes a run: a waiting one continues, an ended one keeps its outcome. */
 function carryRevocations(rows: CellRows, entropy: Entropy): void {
   const credentials = rows.of<FormerCredential>('credential');
   for (const page of pagesOf(rows.sql, tableOf('credential'))) {

@@ -1,11 +1,11 @@
-// A cell: one database and its single writer. Work handed in during one tick commits together, and nobody gets an
-// answer before that commit is durable (D1, D4). It must never let a job await, or release an answer that was not committed.
+// A cell: one database and its single writer. Jobs submitted in one tick commit together, and no job is answered before that commit is
+// durable (D1, D4). It must never let a job await, nor release an answer that was not committed.
 import { fail, KeyturnError } from '../base/errors.ts';
 import { type Faults, NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Sql } from './sql.ts';
 
-/** Runs `task` after the current tick's incoming work was gathered (setImmediate on Node, setTimeout 0 in workerd). */
+/** Runs `task` once the current tick's requests have submitted their jobs (setImmediate on Node, setTimeout 0 in workerd). */
 export type NextTick = (task: () => void) => void;
 
 interface Job {
@@ -16,27 +16,27 @@ interface Job {
   value?: unknown;
   error?: unknown;
   failed?: boolean;
-  /** It is answered only when what it deleted is in no file any more. */
+  /** It is answered only after the data it deleted was removed from every file. */
   erases?: boolean;
 }
 
 /** Called inside every batch, before it commits. */
 export interface CellHooks {
-  /** Inside the transaction, after the jobs: write what the batch recorded. */
+  /** Runs inside the transaction, after the jobs: writes what the batch recorded. */
   beforeCommit?(): void;
-  /** The batch is durable; must not throw. */
+  /** Runs when the batch is durable; must not throw. */
   afterCommit?(): void;
-  /** After `afterCommit`: what the answers of this batch wait for, however it ends. */
+  /** Runs after `afterCommit`: the answers of this batch wait until the promise settles, fulfilled or rejected. */
   holdAnswers?(): Promise<unknown> | undefined;
-  /** A savepoint begins; what is returned takes back what memory was told since, when the savepoint is undone. */
+  /** A savepoint begins; the returned function restores in-memory state to this point when the savepoint is undone. */
   mark?(): () => void;
-  /** The batch was undone: drop whatever memory still believes in it. Runs again before the next batch if it throws (a failing disk). */
+  /** The batch was rolled back: drop in-memory state that depends on it. Repeated before the next batch if it throws (a failing disk). */
   afterRollback?(): void;
 }
 
 const STORAGE_CODES = new Set(['storage_full', 'storage_unavailable', 'integrity']);
 
-/** An error of the database itself, after which nothing of the batch may be believed. */
+/** Whether an error is of the database itself, after which the whole batch must be rolled back. */
 export function isStorageFailure(error: unknown): boolean {
   return error instanceof KeyturnError && (error.code === 'storage_full' || error.code === 'storage_unavailable');
 }
@@ -56,7 +56,7 @@ export class Cell {
   #inBatch = false;
   #failure: KeyturnError | undefined;
 
-  /** @param whenCalm a few milliseconds later, for work that would rather share a commit than have one at once; default: the next tick */
+  /** @param whenCalm schedules jobs that can wait a few milliseconds to share a commit; default: the next tick */
   constructor(sql: Sql, nextTick: NextTick, faults: Faults = NO_FAULTS, whenCalm: NextTick = nextTick) {
     this.#sql = sql;
     this.#nextTick = nextTick;
@@ -70,8 +70,8 @@ export class Cell {
 
   /**
    * Runs `work` synchronously inside the next batch and settles when that batch is durable.
-   * An error thrown by `work` undoes only what it did in its own savepoint (guard.ts) and is delivered after the commit, too.
-   * @throws storage_full | storage_unavailable when the batch could not be committed; nothing of it took effect then
+   * An error thrown by `work` undoes only changes in its own savepoint (guard.ts) and is delivered after the commit, too.
+   * @throws storage_full | storage_unavailable when the batch could not be committed; then none of it took effect
    */
   submit<T>(work: () => T): Promise<T>;
   submit<T, G>(work: (given: G) => T, given: G): Promise<T>;
@@ -79,7 +79,7 @@ export class Cell {
     return this.#enqueue(work, given, () => this.#schedule());
   }
 
-  /** As `submit`, for work that nobody waits for: it joins the next batch, so that it costs those who do wait no commit of its own. */
+  /** As `submit`, for jobs without a waiting caller: they join the next batch, so they cause no extra commit. */
   submitUnhurried<T>(work: () => T): Promise<T>;
   submitUnhurried<T, G>(work: (given: G) => T, given: G): Promise<T>;
   submitUnhurried<T, G>(work: (given?: G) => T, given?: G): Promise<T> {
@@ -133,44 +133,44 @@ export class Cell {
     else void Promise.allSettled(waits).then(() => settle(jobs, left));
   }
 
-  /** INVARIANT: a batch that did not commit answers nobody with its results (test/faults/storage.test.ts). */
+  /** INVARIANT: a batch that did not commit never answers with its results (test/faults/storage.test.ts). */
   #rejectBatch(jobs: readonly Job[], error: unknown): void {
     this.#memoryInDoubt = true;
     try {
       this.#dropMemory();
     } catch {
-      // The disk cannot even be read: the next batch begins with another try, and with nothing else.
+      // The disk cannot be read either: the next batch repeats this before its jobs.
     }
     const cause = error instanceof KeyturnError && STORAGE_CODES.has(error.code) ? error : storageError(error);
     this.#failure = cause;
     for (const job of jobs) job.reject(cause);
   }
 
-  /** SECURITY: what changes rows or records an event outside a batch would be neither undone with one nor in its head. @throws internal */
+  /** SECURITY: a change or an event outside a batch would not be rolled back with it and not be covered by its head. @throws internal */
   requireBatch(): void {
     if (!this.#inBatch) fail('internal', 'no batch of this cell is running: submit the work to it');
   }
 
   /**
-   * What the running job deletes is in no file when the job is answered.
-   * The job fails with storage_full or storage_unavailable when the files cannot be cleaned, though what it did is committed.
+   * Data that the running job deletes is removed from every file before the job is answered.
+   * The job fails with storage_full or storage_unavailable when the files cannot be cleaned, although its changes are committed.
    */
   eraseResidue(): void {
     this.requireBatch();
     if (this.#running !== undefined) this.#running.erases = true;
   }
 
-  /** Why the last batch could not be stored; undefined while batches can. */
+  /** The error of the last batch if it could not be stored. */
   get failure(): KeyturnError | undefined {
     return this.#failure;
   }
 
-  /** Writes something that changes nothing, as far as the disk: whether the cell can store anything now. @throws storage_* */
+  /** Tests whether the cell can store changes: commits a write that changes nothing. @throws storage_* */
   probe(): Promise<void> {
     return this.submit(() => this.#sql.run('UPDATE cell SET created_at = created_at WHERE id = 1'));
   }
 
-  /** Deleted rows may still lie in a file. */
+  /** Whether deleted data may remain in a file. */
   get hasResidue(): boolean {
     return this.#sql.hasResidue;
   }
@@ -184,7 +184,7 @@ export class Cell {
     }
   }
 
-  /** INVARIANT: no batch runs on memory that a lost one left behind (test/cell/cell.test.ts). */
+  /** INVARIANT: no batch runs on in-memory state of a batch that was rolled back (test/cell/cell.test.ts). */
   #dropMemory(): void {
     for (const hooks of this.#hooks) hooks.afterRollback?.();
     this.#memoryInDoubt = false;
@@ -214,7 +214,7 @@ export class Cell {
     }
   }
 
-  /** What `work` changed is undone, and nothing else, when it throws. @throws internal outside a batch */
+  /** Undoes the changes of `work`, and only those, when it throws. @throws internal outside a batch */
   savepoint<T>(work: () => T): T {
     this.requireBatch();
     const undo = this.#hooks.flatMap((hooks) => hooks.mark?.() ?? []);
@@ -230,7 +230,7 @@ export class Cell {
     return this.#closed;
   }
 
-  /** Nothing is queued. */
+  /** Whether no job is queued. */
   get idle(): boolean {
     return this.#queue.length === 0;
   }
@@ -244,7 +244,7 @@ export class Cell {
   }
 }
 
-/** @param left why what was deleted may still lie in a file */
+/** @param left the error when deleted data may remain in a file */
 function settle(jobs: readonly Job[], left: unknown): void {
   for (const job of jobs) {
     if (job.failed) job.reject(job.error);

@@ -1,12 +1,12 @@
-// Connections: one consent asked of a person each (decision 0007). Link, state and browser are kept as hashes; nothing here is a secret.
-// It must never hand out a row whose MAC does not fit: its state decides whether a stranger's account may come in.
+// Connections: each requests one consent from a person (decision 0007). Link, state and browser are stored as hashes, so no row is secret.
+// It must never return a row that fails its check: its state decides whether an account may be connected.
 import type { Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
 /**
- * `open`: nobody came back yet. `exchanging`: the code is on its way to the provider. `choosing`: the grant is stored, the person picks
- * what it is for. `declined` and `failed` say how the last attempt ended; the link goes on. The others are final.
+ * `open`: no callback yet. `exchanging`: the code is being exchanged at the provider. `choosing`: the grant is stored, and the person
+ * chooses the account it is for. `declined` and `failed`: the outcome of the last attempt; the link is still usable. The others are final.
  */
 export type ConnectionState = 'open' | 'exchanging' | 'choosing' | 'connected' | 'declined' | 'failed' | 'cancelled' | 'expired';
 
@@ -16,13 +16,13 @@ export interface ConnectionRow {
   state: ConnectionState;
   /** SHA-256 of the link's token. */
   link_hash: Uint8Array;
-  /** SHA-256 of the one state that may come back; null while none may. */
+  /** SHA-256 of the only `state` that a callback may carry; null while no callback is expected. */
   state_hash: Uint8Array | null;
   /** SHA-256 of the cookie of the browser that began the attempt. */
   browser_hash: Uint8Array | null;
-  /** Counts beginnings; the PKCE verifier is derived from it. */
+  /** Number of attempts; the PKCE verifier is derived from it. */
   attempt: number;
-  /** JSON: what is asked for, and what the person or the provider filled in; never secret. */
+  /** JSON: the requested consent, and the facts from the person or the provider; never secret. */
   request: string;
   cause: string | null;
   created_at: number;
@@ -36,7 +36,7 @@ export interface ConnectionRow {
 
 export type Connection = Omit<ConnectionRow, 'mac' | 'mac_key_id'>;
 
-/** Where a page of a list ended. */
+/** The last row of a page. */
 export interface ConnectionMark {
   readonly createdAt: number;
   readonly id: string;
@@ -85,7 +85,7 @@ export class ConnectionStore {
     );
   }
 
-  /** Those of a credential whose link still leads somewhere. A damaged one leads nowhere and is left out. */
+  /** The connections of a credential with a usable link. A damaged row is left out: its link is not usable. */
   usable(access: Lookup, credentialId: string, nowMs: number): ConnectionRow[] {
     access.check();
     const rows = this.#sql.all<ConnectionRow>(
@@ -96,7 +96,7 @@ export class ConnectionStore {
     return this.#rows.intact(rows);
   }
 
-  /** Ids only, unchecked: whoever works on one reads its checked row first. */
+  /** Ids only, unchecked: the caller must read the checked row of each. */
   dueForExpiry(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
     return this.#sql

@@ -1,4 +1,4 @@
-// The rows of environments, credentials and versions, as they lie in a tenant's database.
+// The rows of environments, credentials and versions, as stored in a tenant's database.
 
 export interface EnvironmentRow {
   id: string;
@@ -33,11 +33,11 @@ export interface CredentialRow {
   updated_at: number;
   deleted_at: number | null;
   destroy_after_at: number | null;
-  /** JSON of vault/grant.ts: what was learnt of an OAuth grant; never secret. */
+  /** JSON of vault/grant.ts: what is known of an OAuth grant; never secret. */
   grant_facts: string;
-  /** The day the grant dies if nothing happens. */
+  /** When the grant ends if nothing changes. */
   grant_ends_at: number | null;
-  /** When forecast, scopes and notices are looked at again. */
+  /** When forecast, scopes and notices are reviewed next. */
   review_due_at: number | null;
 }
 
@@ -55,13 +55,13 @@ export interface VersionRow {
   run_id: string | null;
 }
 
-/** Everything of a version but its sealed bytes. */
+/** A version without its sealed bytes. */
 export type VersionMetadata = Omit<VersionRow, 'wrapped_key' | 'value' | 'retained'>;
 
 export interface CredentialFilter {
   readonly environmentId: string;
   readonly kind?: string | undefined;
-  /** `expired`: of the kinds that end by a date of their own, past `nowMs`; they are never `ready`. */
+  /** `expired`: of a kind with an end date of its own, and that date is past `nowMs`; never counted as `ready`. */
   readonly health?: string | undefined;
   readonly nowMs: number;
   readonly label?: { readonly name: string; readonly value: string } | undefined;

@@ -1,5 +1,5 @@
-// Credentials and their immutable versions: all SQL about them. Rows come out checked and only for an access.
-// It must never return a row whose MAC does not fit, nor change a version after it was written.
+// Credentials and their immutable versions: all their SQL. Rows are returned checked, and only for an access.
+// It must never return a row that fails its check, nor change a stored version.
 import { fail, notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
@@ -11,14 +11,14 @@ export type { CredentialFilter, CredentialRow, EnvironmentRow, VersionMetadata, 
 
 export interface CredentialList {
   readonly rows: CredentialRow[];
-  /** The last name that was looked at, where there may be more. */
+  /** The last name that was read; undefined when there are no further rows. */
   readonly scannedTo: string | undefined;
 }
 
-/** The index in which the rows that fit lie closest together, in the order of their names. */
-/** What ends by a date of its own, and not as an OAuth grant does. */
+/** Credentials with an end date of their own, unlike OAuth grants. */
 const DATED = "kind <> 'oauth2' AND value_expires_at IS NOT NULL";
 
+/** The most selective index for a filter; each is in order of names. */
 function walkOf({ deleted, health, kind, nowMs }: CredentialFilter): { index: string; where: string; values: SqlValue[] } {
   if (deleted) return { index: 'credential_deleted', where: "state = 'deleted'", values: [] };
   if (health === 'expired')
@@ -71,7 +71,7 @@ export class CredentialStore {
     return this.#environments.intact(this.#sql.all<EnvironmentRow>('SELECT * FROM environment ORDER BY name'));
   }
 
-  /** SECURITY: two names exchanged would hand production's values to a workload of staging (CR-01). @throws integrity */
+  /** SECURITY: with two names swapped, a workload of staging would read production's values (CR-01). @throws integrity */
   findEnvironment(access: Lookup, name: string): EnvironmentRow | undefined {
     access.check();
     const row = this.#sql.get<EnvironmentRow>('SELECT * FROM environment WHERE name = ?', name);
@@ -85,7 +85,7 @@ export class CredentialStore {
     return this.#environments.checked(row) ?? this.#environments.absentById(id) ?? notFound('environment');
   }
 
-  /** Grants that are dead at their provider; the index holds no others. */
+  /** Grants that need a new consent; the index contains only those. */
   countNeedingConsent(access: Lookup): number {
     access.check();
     const row = this.#sql.get(
@@ -95,7 +95,7 @@ export class CredentialStore {
     return Number(row?.['n'] ?? 0);
   }
 
-  /** Also finds a deleted one in its recovery window; never a destroyed one. @throws integrity */
+  /** Includes a deleted one in its recovery window, never a destroyed one. @throws integrity */
   find(access: Lookup, environmentId: string, name: string): CredentialRow | undefined {
     access.check();
     const query = "SELECT * FROM credential WHERE environment_id = ? AND name = ? AND state <> 'destroyed'";
@@ -110,7 +110,7 @@ export class CredentialStore {
     return this.#rows.checked(row) ?? this.#rows.absentById(id) ?? notFound('credential');
   }
 
-  /** @throws conflict when the environment has a name that differs in upper and lower case alone: one of the two would be mistaken for the other */
+  /** @throws conflict when the environment has a name that differs in case alone: people would confuse the two */
   insert(access: WriteAccess, row: CredentialRow): void {
     access.check();
     this.#refuseTwin(row);
@@ -125,7 +125,7 @@ export class CredentialStore {
       name,
     );
     if (twin !== undefined)
-      fail('conflict', 'a credential of this environment has the same name with other upper and lower case letters', {
+      fail('conflict', 'this environment has a credential whose name differs in upper and lower case only: choose another name', {
         pointer: ':credential',
       });
   }
@@ -135,7 +135,7 @@ export class CredentialStore {
     this.#rows.update(row);
   }
 
-  /** By name from `afterName` on (exclusive). Looks at so many rows and no more, whatever the filter. A damaged row is left out. */
+  /** In order of names, after `afterName`. Reads a bounded number of rows for every filter. A damaged row is left out. */
   list(access: Lookup, filter: CredentialFilter, afterName: string, maxRows: number): CredentialList {
     access.check();
     const walk = walkOf(filter);
@@ -165,7 +165,7 @@ export class CredentialStore {
     return this.#checkedVersion(credentialId, version);
   }
 
-  /** What is known of a version, without its sealed bytes. @throws integrity */
+  /** A version without its sealed bytes. @throws integrity */
   findVersionMetadata(access: Lookup, credentialId: string, version: number): VersionMetadata | undefined {
     access.check();
     const row = this.#checkedVersion(credentialId, version);
@@ -187,7 +187,7 @@ export class CredentialStore {
     return this.#versions.page(maxRows, read).map(factsOf);
   }
 
-  /** Drops versions older than the newest `keep`, never one that carries a label or is still to be revoked at its provider. */
+  /** Destroys versions older than the newest `keep`, except those with a label or with an open revocation. */
   pruneVersions(access: WriteAccess, row: CredentialRow, keep: number): void {
     access.check();
     if (row.latest_version <= keep) return;
@@ -203,7 +203,7 @@ export class CredentialStore {
     this.#versions.destroy(old);
   }
 
-  /** Removes every sealed byte of a credential; its row stays as a tombstone. */
+  /** Destroys every version of a credential; the row of the credential stays as a tombstone. */
   dropVersions(access: WriteAccess, credentialId: string): number {
     access.check();
     const query = 'SELECT credential_id, version FROM credential_version WHERE credential_id = ?';
@@ -212,7 +212,7 @@ export class CredentialStore {
     return all.length;
   }
 
-  /** Unchecked: whoever destroys one reads its checked row first. */
+  /** Unchecked: the caller must read the checked row before it destroys one. */
   dueForDestruction(access: Lookup, nowMs: number, maxRows: number): CredentialRow[] {
     access.check();
     const query =

@@ -1,10 +1,10 @@
-// SQL that forecasts and revocations ask of credentials: whose review is due, who ended, who ends when, which grants one client or account
-// has. Ids and sums only: whoever works on a credential reads its checked row first.
+// Queries over credentials for forecasts and revocations: due reviews, ended grants, end dates, and the grants of one client or account.
+// They return unchecked ids and counts only: the caller must read the checked row of a credential before it uses it.
 import type { Lookup } from './access.ts';
 import type { CellRows } from './rows.ts';
 import type { Sql } from './sql.ts';
 
-/** Where a page of ends stops: rows are ordered by day and id. */
+/** The last row of a page: rows are ordered by end and id. */
 export interface EndKey {
   readonly endsAt: number;
   readonly id: string;
@@ -12,14 +12,14 @@ export interface EndKey {
 
 export interface AccountCount {
   readonly client_id: string;
-  /** JSON, as it lies in the facts. */
+  /** JSON, as stored in the facts. */
   readonly account: string;
   readonly count: number;
-  /** Id of the one that was made first. */
+  /** Id of the credential that was created first. */
   readonly oldest: string;
 }
 
-/** As in the index credential_of_client: a row that was damaged must not stop the others. */
+/** As in the index credential_of_client: a damaged row must not make the query fail. */
 const CLIENT = "CASE WHEN json_valid(config) THEN json_extract(config, '$.client_id') END";
 const ACCOUNT = "CASE WHEN json_valid(grant_facts) THEN json_extract(grant_facts, '$.account') END";
 const LIVE_GRANT = "kind = 'oauth2' AND state = 'active' AND health IN ('ready', 'degraded')";
@@ -31,12 +31,12 @@ export class ForecastStore {
     this.#sql = rows.sql;
   }
 
-  /** Longest due first, whatever became of the credential since. */
+  /** Longest due first, including credentials that were deleted since. */
   dueForReview(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
     const query =
       'SELECT id FROM credential WHERE review_due_at IS NOT NULL AND review_due_at <= ? ORDER BY review_due_at LIMIT ?';
-    // End dates that nobody planned a review of, as an older build put them: an index that is empty once they were looked at.
+    // End dates stored by an older build, without a planned review; the index is empty once each was reviewed.
     const unplanned =
       'SELECT id FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
       "AND kind <> 'oauth2' AND state = 'active' LIMIT ?";
@@ -44,14 +44,14 @@ export class ForecastStore {
     return [...due, ...this.#sql.all<{ id: string }>(unplanned, maxRows - due.length)].map(({ id }) => id);
   }
 
-  /** Credentials whose review waits for an instant beyond this. */
+  /** Credentials whose review is planned after this instant. */
   plannedAfter(access: Lookup, afterMs: number, maxRows: number): string[] {
     access.check();
     const query = 'SELECT id FROM credential WHERE review_due_at > ? LIMIT ?';
     return this.#sql.all<{ id: string }>(query, afterMs, maxRows).map(({ id }) => id);
   }
 
-  /** Soonest first, as last reviewed; `environmentId` undefined: of all. */
+  /** Soonest end first, as of the last review; `environmentId` undefined: of all environments. */
   endingSoonest(access: Lookup, environmentId: string | undefined, after: EndKey, throughMs: number, maxRows: number): EndKey[] {
     access.check();
     const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
@@ -66,7 +66,7 @@ export class ForecastStore {
     );
   }
 
-  /** Grants that only a person can bring back, longest ended first; what was never connected did not end. `environmentId` undefined: of all. */
+  /** Grants that need a new consent, longest ended first, without grants that were never connected. `environmentId` undefined: of all. */
   endedAlready(access: Lookup, environmentId: string | undefined, after: EndKey, maxRows: number): EndKey[] {
     access.check();
     const [where, values] = environmentId === undefined ? ['', []] : ['AND environment_id = ?', [environmentId]];
@@ -81,7 +81,7 @@ export class ForecastStore {
     );
   }
 
-  /** Live grants of one connector by client and account, where there are at least so many. */
+  /** Counts of live grants of one connector per client and account, where there are at least `atLeast`. */
   grantsByAccount(access: Lookup, connector: string, atLeast: number): AccountCount[] {
     access.check();
     return this.#sql.all<AccountCount & { first: number }>(
@@ -94,7 +94,7 @@ export class ForecastStore {
     );
   }
 
-  /** Grants that someone may read today, by their client. */
+  /** Live grants of one OAuth client. */
   liveGrantsOfClient(access: Lookup, clientId: string): string[] {
     access.check();
     return this.#sql

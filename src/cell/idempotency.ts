@@ -1,4 +1,4 @@
-// Answers kept for a repeated Idempotency-Key, sealed, for a day. It must never give one caller's answer to another.
+// The sealed answers to requests with an Idempotency-Key, kept for a day. It must never return one caller's answer to another.
 import type { Bookkeeping, Lookup } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
 import type { Sql } from './sql.ts';
@@ -33,7 +33,7 @@ export class IdempotencyStore {
     return this.#sql.get<IdempotencyRow>(query, principalId, key);
   }
 
-  /** Takes the place of an expired answer under the same key. */
+  /** Replaces an expired answer with the same key. */
   save(access: Bookkeeping<'idempotency'>, row: IdempotencyRow): void {
     access.check();
     if (this.#read(row.principal_id, row.idempotency_key) === undefined) this.#rows.insert(row);

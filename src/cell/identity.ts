@@ -1,4 +1,4 @@
-// Whose database this is: written once, checked at every open. It must never let one cell's database be taken for another's.
+// The identity of a database: written once, checked at every open. It must never let one cell's database pass for another's.
 import { fail } from '../base/errors.ts';
 import type { Sql } from './sql.ts';
 
@@ -16,8 +16,8 @@ interface IdentityRow {
 }
 
 /**
- * Answers the incarnation's id, making it when the database is new; without `newIncarnation` it must be there.
- * @throws rolled_back when it is not; integrity when the database belongs to another installation or cell
+ * Returns the id of the incarnation; creates it in a new database. Without `newIncarnation` the database must not be new.
+ * @throws rolled_back when it is; integrity when the database belongs to another installation or cell
  */
 export function ensureIdentity(
   sql: Sql,
@@ -45,7 +45,7 @@ export function ensureIdentity(
   return incarnation;
 }
 
-/** The database goes on as another incarnation than the copies of it. */
+/** Gives the database another incarnation than its copies. */
 export function changeIncarnation(sql: Sql, incarnationId: string): void {
   sql.run('UPDATE cell SET incarnation_id = ? WHERE id = 1', incarnationId);
 }

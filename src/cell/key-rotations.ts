@@ -1,4 +1,4 @@
-// How far the rotation of a cell's own keys is, and the rows that still lie under an old one: all SQL about it.
+// The progress of rotating a cell's own keys, and the rows still sealed under an old key: all their SQL.
 // It must never let a key be destroyed while a row refers to it.
 import type { Purpose } from '../crypto/envelope.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
@@ -64,7 +64,7 @@ export class KeyRotationStore {
     if (row !== undefined) this.#rows.update({ ...row, done: Math.min(row.done + rows, row.total) }, DONE);
   }
 
-  /** The purpose has nothing left under an old key; those keys may be destroyed from `destroyAfterMs` on. */
+  /** No row of the purpose is under an old key any more; the old keys may be destroyed from `destroyAfterMs` on. */
   finish(access: WriteAccess, purpose: string, nowMs: number, destroyAfterMs: number): void {
     access.check();
     for (const row of this.#intact().filter((one) => one.purpose === purpose && one.finished_at === null))
@@ -72,7 +72,7 @@ export class KeyRotationStore {
     this.#cell.keyring.planDestruction(purpose, destroyAfterMs);
   }
 
-  /** Rows under any key of the purpose but the active one, or under exactly `keyId`. */
+  /** Number of rows under keys of the purpose other than the active one, or under `keyId` only. */
   countStale(access: Lookup, purpose: Purpose, keyId?: string): number {
     access.check();
     return countStale(this.#cell, purpose, keyId);
@@ -88,7 +88,7 @@ export class KeyRotationStore {
     this.#cell.keyring.postponeDestruction(keyId, destroyAfterMs);
   }
 
-  /** Moves up to `maxRows` sealed rows of the purpose to its active key. */
+  /** Moves up to `maxRows` sealed rows of the purpose to its active key; returns how many. */
   rewrap(access: WriteAccess, purpose: Purpose, maxRows: number): number {
     access.check();
     return purpose === 'metadata_mac' ? resealRows(this.#cell, maxRows) : rewrapRows(this.#cell, purpose, maxRows);

@@ -1,5 +1,5 @@
-// The keys of one cell, unwrapped in memory and chosen by id. It must never give out a key's bytes,
-// try one key after another, or open anything while the cell is not unsealed.
+// The keys of one cell, unwrapped in memory and chosen by id. It must never return a key's bytes, try several keys,
+// or open a value while the cell is sealed.
 
 import type { Clock, Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
@@ -11,7 +11,7 @@ import type { KeyObject } from '../crypto/primitives.ts';
 import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
 import type { Sql } from './sql.ts';
 
-/** Purposes of one cell's keys that are in use; a new purpose gets its key at the next open. */
+/** The purposes of a cell's keys; a new purpose gets its key at the next open. */
 export const CELL_PURPOSES: readonly Purpose[] = PURPOSES;
 
 export type KeyState = 'active' | 'decrypt_only' | 'destroyed';
@@ -40,7 +40,7 @@ interface HeldKey extends SealingKey {
   readonly state: KeyState;
 }
 
-/** How rows of keys are believed and written once there is a map (rows.ts). */
+/** Checks and writes the rows of keys once the cell has a map (rows.ts). */
 export interface KeyRows {
   /** How many there are, as the map has it. */
   readonly count: number;
@@ -60,12 +60,12 @@ export class Keyring {
   readonly #erasureKey: SecretValue;
   readonly #byId = new Map<string, HeldKey>();
   readonly #active = new Map<Purpose, HeldKey>();
-  /** Wraps by key id as the last batch left them. */
+  /** Number of wraps by key id, as of the last batch. */
   readonly #wraps = new Map<string, number>();
   #pendingWraps = new Map<string, number>();
-  /** The rows as the cell's map has them; until they are bound, the keys may check the map and nothing else. */
+  /** The rows as checked by the map; before they are bound, the keys may be used to check the map only. */
   #rows: KeyRows | undefined;
-  /** Ids of keys whose row failed its check. */
+  /** Ids of keys whose rows failed their check. */
   readonly #damaged = new Set<string>();
   readonly #destroyed = new Set<string>();
   /** Rows were taken away before this cell was opened: which keys there were is not known. */
@@ -78,10 +78,10 @@ export class Keyring {
     this.identity = identity;
   }
 
-  /** Unwraps every key that is not destroyed. @throws integrity | sealed when root or erasure key do not fit */
+  /** Unwraps every key that is not destroyed. @throws integrity | sealed when root key or erasure key is wrong */
   load(): this {
     const rows = this.rows();
-    // The map is read with the keys as they were: its chunks carry MACs.
+    // Before the keys are cleared: checking the rows reads the map, whose chunks have MACs under these keys.
     const intact = new Set(this.#rows?.intact(rows) ?? rows);
     this.#byId.clear();
     this.#active.clear();
@@ -96,8 +96,8 @@ export class Keyring {
   }
 
   /**
-   * From now on a key is what the map says it is, and every change of one is in the map.
-   * SECURITY: a retired key made active again would seal new values; a destroyed one put back would open old ones (D12).
+   * From now on rows of keys are checked against the map, and every change of a key goes into the map.
+   * SECURITY: a retired key that was made active again would seal new values; a restored destroyed key would open old values (D12).
    */
   bind(rows: KeyRows): this {
     this.#rows = rows;
@@ -106,7 +106,7 @@ export class Keyring {
     return this.load();
   }
 
-  /** Tags rows that carry no MAC of their own; the same for the life of the installation. */
+  /** The key for the tags of rows without a MAC column; the same for the life of the installation. */
   tagKey(): KeyObject {
     return this.#root.rowTagKey();
   }
@@ -124,7 +124,7 @@ export class Keyring {
     return this.#sql.all<KeyRow>('SELECT * FROM tenant_key ORDER BY purpose, version');
   }
 
-  /** Inserts a fresh key as the active one of its purpose; the former becomes decrypt_only. Call inside a transaction. */
+  /** Inserts a new key as the active one of its purpose; the previous one becomes decrypt_only. Call inside a transaction. */
   addVersion(purpose: Purpose, version: number, clock: Clock, entropy: Entropy): SealingKey {
     const keyId = newId('key', entropy);
     const bytes = newTenantKey();
@@ -186,10 +186,10 @@ export class Keyring {
     const isDamaged = this.rows().some((row) => row.purpose === purpose && this.#damaged.has(row.key_id));
     return isDamaged || this.#hasLostRows
       ? fail('integrity', 'stored data failed its check', { evidence: `tenant_key: no intact active key for ${purpose}` })
-      : fail('sealed', 'the keys of this cell are not open');
+      : fail('sealed', 'the keys of this cell are not loaded');
   }
 
-  /** @throws key_destroyed when the key is gone */
+  /** @throws key_destroyed when the key was destroyed | integrity when its row is damaged or it has another purpose */
   byId(purpose: Purpose, keyId: string): SealingKey {
     const key = this.#byId.get(keyId);
     if (this.#damaged.has(keyId))
@@ -202,7 +202,7 @@ export class Keyring {
     return key;
   }
 
-  /** MAC and signing keys are used as plain HMAC keys or seeds. */
+  /** The key with this id for the MACs of rows; without an id the active one. */
   macKey(keyId?: string): { keyId: string; key: KeyObject } {
     const held = keyId === undefined ? this.current('metadata_mac') : this.byId('metadata_mac', keyId);
     return { keyId: held.id, key: held.key };
@@ -213,7 +213,7 @@ export class Keyring {
     const { id } = this.current(purpose);
     const count = (this.#pendingWraps.get(id) ?? 0) + 1;
     if ((this.#wraps.get(id) ?? 0) + count > LIMITS.wrapsPerKeyMax)
-      fail('unavailable', 'this key wrapped too often: rotate keys');
+      fail('unavailable', 'the active key has reached its maximum number of wraps: rotate the keys of this tenant');
     this.#pendingWraps.set(id, count);
   }
 
@@ -230,20 +230,20 @@ export class Keyring {
     this.#pendingWraps.clear();
   }
 
-  /** Forgets counts of a batch that was undone and reads the keys anew. */
+  /** After a rollback: drops the counts of that batch and reloads the keys. */
   reload(): void {
     this.#pendingWraps = new Map();
     this.load();
   }
 
-  /** The lowest key version still able to open anything (D13). The signing key of the log never rotates, so it does not count. */
+  /** The lowest version of a key that can still open values (D13). The signing key of the log never rotates, so it does not count. */
   lowestVersion(): number {
     let lowest = Number.POSITIVE_INFINITY;
     for (const key of this.#byId.values()) if (key.purpose !== 'audit_sign') lowest = Math.min(lowest, key.version);
     return Number.isFinite(lowest) ? lowest : 0;
   }
 
-  /** Destroys a decrypt_only key (any other is left): its wrapped bytes leave the row. Call inside a transaction, with no reference left. */
+  /** Destroys a key that is decrypt_only by removing its wrapped bytes. Call inside a transaction, when no row refers to it. */
   destroy(keyId: string, nowMs: number): void {
     const row = this.intactRows().find((one) => one.key_id === keyId);
     if (row?.state !== 'decrypt_only') return;
@@ -251,7 +251,7 @@ export class Keyring {
     this.#byId.delete(keyId);
   }
 
-  /** Retired keys of the purpose may be destroyed from this time on. Call inside a transaction. */
+  /** Allows destruction of the retired keys of the purpose from this time on. Call inside a transaction. */
   planDestruction(purpose: string, destroyAfterMs: number): void {
     const retired = this.intactRows().filter(
       (row) => row.purpose === purpose && row.state === 'decrypt_only' && row.destroy_after_at === null,

@@ -1,5 +1,5 @@
-// The audit log as it lies in the cell's tables: blocks of events with their leaf hashes, and signed heads. What they mean is src/audit's;
-// that they are not in the map, tables.ts explains. It must never change a block that is stored.
+// The tables of the audit log: blocks of events with their leaf hashes, and signed heads. src/audit interprets them; tables.ts explains why
+// they are not in the map. It must never change a stored block.
 import type { Lookup } from './access.ts';
 import type { Sql } from './sql.ts';
 
@@ -7,17 +7,17 @@ import type { Sql } from './sql.ts';
 export interface LogBlock {
   first_index: number;
   events: number;
-  /** One line an event. */
+  /** One line per event. */
   bytes: Uint8Array;
-  /** Their leaf hashes, one after the other. */
+  /** Their leaf hashes, concatenated. */
   leaves: Uint8Array;
 }
 
-/** What is known of a block without reading its events. */
+/** A block without its events. */
 export interface BlockSummary {
   first_index: number;
   events: number;
-  /** When its batch ended: no event in it is younger. */
+  /** The end of its batch: no event in it is later. */
   last_at: number;
   /** Bytes of its events. */
   size: number;
@@ -39,7 +39,7 @@ export class LogRows {
     this.#sql = sql;
   }
 
-  // ---- writing: the log does, as the last thing of a batch
+  // ---- writing: by the log, at the end of a batch
 
   append({ first_index, events, bytes, leaves }: LogBlock, lastAtMs: number): void {
     this.#sql.run(
@@ -52,7 +52,7 @@ export class LogRows {
     );
   }
 
-  /** Takes the place of an older head of the same size. */
+  /** Replaces an older head of the same size. */
   saveHead({ size, at, note }: CheckpointRow, frontier: Uint8Array): void {
     this.#sql.run(
       'INSERT INTO checkpoint (size, at, note, frontier) VALUES (?, ?, ?, ?) ' +
@@ -64,7 +64,7 @@ export class LogRows {
     );
   }
 
-  // ---- reading at an opening, before anybody asks for anything
+  // ---- reading while the cell is opened, without an access
 
   /** The size of the newest signed head up to `size`; undefined when there is none. */
   signedSizeUpTo(size: number): number | undefined {
@@ -72,13 +72,13 @@ export class LogRows {
     return row?.size ?? undefined;
   }
 
-  /** As it was kept beside the signed head of that size. */
+  /** The frontier stored beside the signed head of that size. */
   frontierAt(size: number): Uint8Array | undefined {
     const row = this.#sql.get<{ frontier: Uint8Array | null }>('SELECT frontier FROM checkpoint WHERE size = ?', size);
     return row?.frontier ?? undefined;
   }
 
-  /** Oldest first from the block that holds the event `index`, of blocks that begin before `beforeIndex`. */
+  /** Oldest first, from the block that contains the event `index` to blocks that begin before `beforeIndex`. */
   leavesFrom(index: number, beforeIndex: number, maxRows: number): Pick<LogBlock, 'first_index' | 'leaves'>[] {
     const start = 'SELECT max(first_index) AS first_index FROM audit_block WHERE first_index <= ?';
     const from = this.#sql.get<{ first_index: number | null }>(start, index)?.first_index ?? 0;
@@ -103,7 +103,7 @@ export class LogRows {
     return this.#sql.get<BlockSummary>(`${FACTS} WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1`, index);
   }
 
-  /** Newest first, of those that begin before `beforeIndex`, down to `floor`. */
+  /** Blocks that begin at `floor` or later and before `beforeIndex`, newest first. */
   blocksBefore(access: Lookup, beforeIndex: number, floor: number, maxRows: number): BlockSummary[] {
     access.check();
     return this.#sql.all<BlockSummary>(
@@ -114,7 +114,7 @@ export class LogRows {
     );
   }
 
-  /** Oldest first, of those that begin at `fromIndex` or later and before `beforeIndex`. */
+  /** Blocks that begin at `fromIndex` or later and before `beforeIndex`, oldest first. */
   blocksFrom(access: Lookup, fromIndex: number, beforeIndex: number, maxRows: number): BlockSummary[] {
     access.check();
     return this.#sql.all<BlockSummary>(
@@ -131,7 +131,7 @@ export class LogRows {
     return this.#sql.get<Pick<LogBlock, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', firstIndex)?.bytes;
   }
 
-  /** Whole blocks, oldest first, that begin from `fromIndex` to `throughIndex`. */
+  /** Whole blocks that begin from `fromIndex` to `throughIndex`, oldest first. */
   wholeBlocks(access: Lookup, fromIndex: number, throughIndex: number): LogBlock[] {
     access.check();
     return this.#sql.all<LogBlock>(
@@ -146,7 +146,7 @@ export class LogRows {
     return this.#sql.get<CheckpointRow>('SELECT size, at, note FROM checkpoint WHERE size >= 0 ORDER BY size DESC LIMIT 1');
   }
 
-  /** Smallest first, above `aboveSize` up to `throughSize`. */
+  /** Heads above `aboveSize`, up to `throughSize`, smallest first. */
   heads(access: Lookup, aboveSize: number, throughSize: number): CheckpointRow[] {
     access.check();
     return this.#sql.all<CheckpointRow>(

@@ -1,4 +1,4 @@
-// Forward-only, atomic schema steps. A step that landed is never edited: add the next one.
+// Forward-only, atomic schema steps. A released step must never be edited: add another one.
 import { fail } from '../base/errors.ts';
 import { HOME_STEPS } from './schema-home.ts';
 import type { CellKind, SchemaStep } from './schema-step.ts';
@@ -7,10 +7,10 @@ import type { Sql } from './sql.ts';
 
 const STEPS: Record<CellKind, readonly SchemaStep[]> = { home: HOME_STEPS, tenant: TENANT_STEPS };
 
-/** `schema_step.applied_at` of a step whose sealed rows are still as an older build left them. */
+/** `schema_step.applied_at` of a step whose sealed rows are not migrated yet. */
 export const NOT_CARRIED = 0;
 
-/** The newest schema version this build knows. */
+/** The newest schema version of this build. */
 export function latestSchemaVersion(kind: CellKind): number {
   return STEPS[kind].at(-1)?.version ?? 0;
 }
@@ -23,13 +23,14 @@ export function schemaVersion(sql: Sql): number {
 }
 
 /**
- * Brings the database to the newest schema in one transaction; idempotent. Sealed rows that a step changes are left to `carryRows`.
- * @throws conflict when the database was written by a newer build
+ * Migrates the database to the newest schema in one transaction; idempotent. `carryRows` migrates sealed rows later.
+ * @throws conflict when a newer build wrote the database
  */
 export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly SchemaStep[] = STEPS[kind]): number {
   const newest = steps.at(-1)?.version ?? 0;
   const present = schemaVersion(sql);
-  if (present > newest) fail('conflict', `the database has schema ${present}, this build knows ${newest}: run the newer build`);
+  if (present > newest)
+    fail('conflict', `the database has schema ${present}, but this build supports up to ${newest}: run the newer build`);
   if (present === newest) return newest;
   sql.transaction(() => {
     if (present === 0) {

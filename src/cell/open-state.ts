@@ -1,5 +1,5 @@
-// The first transaction of an open cell: keys that are missing are made, rows of an older build are taken over or changed as a
-// schema step says, a declared restore begins another incarnation. It must never run before what was witnessed was compared (vault/open-cell.ts).
+// The first transaction of a cell: creates missing keys, adopts or migrates rows of an older build, and starts a new incarnation after a
+// declared restore. It must never run before the state was compared with its witness (vault/open-cell.ts).
 import type { Entropy, InstallationClock } from '../base/clock.ts';
 import { type AdoptedRows, adoptRows } from './adopt-rows.ts';
 import type { LogHead } from './anchor.ts';
@@ -7,7 +7,7 @@ import { carryRows } from './carry-rows.ts';
 import { changeIncarnation } from './identity.ts';
 import type { CellRows } from './rows.ts';
 
-/** Makes keys of new purposes and carries rows over; with `restartAs` the state goes on as another incarnation. */
+/** Creates keys of new purposes and migrates rows; with `restartAs` the state continues as that incarnation. */
 export function completeState(rows: CellRows, clock: InstallationClock, entropy: Entropy, restartAs?: string): void {
   const { sql, anchor, keyring } = rows;
   sql.transaction(() => {
@@ -23,7 +23,7 @@ export function completeState(rows: CellRows, clock: InstallationClock, entropy:
   anchor.afterCommit();
 }
 
-/** Makes the keys of a new cell, and takes over what rows there are. */
+/** Creates the keys of a cell without a map, and adopts its rows. */
 export function beginState(
   rows: CellRows,
   incarnationId: string,

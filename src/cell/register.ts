@@ -1,4 +1,4 @@
-// The key register (D12): one erasure key per cell, apart from every cell and from every backup.
+// The key register (D12): one erasure key per cell, stored outside every cell and every backup.
 // It must never be copied into a backup; destroying an entry makes all copies of that tenant unreadable.
 import { fail } from '../base/errors.ts';
 import type { SecretValue } from '../base/secret-value.ts';
@@ -19,7 +19,7 @@ interface RegisterRow {
   wrapped: Uint8Array | null;
 }
 
-/** Where the register lives: a file of its own on Node, a table of the home object in workerd. */
+/** The register is a file of its own on Node and a table of the home object in workerd. */
 export class KeyRegister {
   readonly #sql: Sql;
   readonly #root: RootKey;
@@ -33,7 +33,7 @@ export class KeyRegister {
     sql.script(REGISTER_SCRIPT);
   }
 
-  /** The wrapped entry made by `makeEntry`; idempotent for a cell that has one. */
+  /** Stores a wrapped entry; a cell that has one keeps it. */
   insert(cellId: string, wrapped: Uint8Array, nowMs: number): void {
     this.#sql.run(
       'INSERT INTO erasure_key (cell_id, wrapped, created_at) VALUES (?, ?, ?) ON CONFLICT (cell_id) DO NOTHING',
@@ -43,7 +43,7 @@ export class KeyRegister {
     );
   }
 
-  /** Makes and stores an entry unless the cell has one. */
+  /** Creates an entry unless the cell has one. */
   ensure(cellId: string, nowMs: number): void {
     if (this.#sql.get('SELECT 1 AS present FROM erasure_key WHERE cell_id = ?', cellId) !== undefined) return;
     const key = newErasureKey();
@@ -51,10 +51,10 @@ export class KeyRegister {
     key.wipe();
   }
 
-  /** The sealed entry, as it may travel between objects of one installation. @throws key_destroyed | not_found */
+  /** The sealed entry, for transfer between objects of one installation. @throws key_destroyed | not_found */
   wrappedEntry(cellId: string): Uint8Array {
     const row = this.#sql.get<RegisterRow>('SELECT wrapped FROM erasure_key WHERE cell_id = ?', cellId);
-    if (row === undefined) fail('not_found', 'no such register entry');
+    if (row === undefined) fail('not_found', 'the key register has no entry for this cell');
     return row.wrapped ?? fail('key_destroyed', 'the erasure key of this tenant was destroyed');
   }
 

@@ -1,4 +1,5 @@
-// Moving rows from retired key versions to the active one: the wraps of data keys, and the MACs of rows and of the map. Values are not opened.
+// Moves rows from retired key versions to the active one: the wraps of data keys, and the MACs of rows and of the map. It must never open a
+// value.
 import { rewrapDataKey } from '../crypto/data-key.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import { pagesOf } from './adopt-rows.ts';
@@ -8,7 +9,7 @@ import { anchoredTablesOf, tableOf } from './tables.ts';
 
 type AnyRow = Record<string, SqlValue>;
 
-/** A table with `key_id` and `wrapped_key`, and how to name the sealed object of a row. */
+/** A table with `key_id` and `wrapped_key`, and the context in which its rows are sealed. */
 interface RewrapTable {
   readonly table: string;
   readonly purposes: readonly Purpose[];
@@ -43,12 +44,12 @@ const REWRAP_TABLES: readonly RewrapTable[] = [
 
 const REWRAPPED = ['wrapped_key', 'key_id'] as const;
 
-/** The tables of this cell whose rows lie under keys of this purpose. */
+/** The tables of this cell whose rows are sealed under keys of this purpose. */
 function rewrapTablesOf({ kind }: CellRows, purpose: Purpose): RewrapTable[] {
   return REWRAP_TABLES.filter((one) => one.purposes.includes(purpose) && tableOf(one.table).cells.includes(kind));
 }
 
-/** Rows under any key of the purpose but the active one, or under exactly `keyId`. */
+/** Number of rows under keys of the purpose other than the active one, or under `keyId` only. */
 export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): number {
   const { sql, keyring } = rows;
   const active = keyring.current(purpose).id;
@@ -83,7 +84,7 @@ function keyedTables(rows: CellRows, purpose: Purpose): { tables: readonly { tab
   return { tables: anchoredTablesOf(rows.kind).filter(({ mac }) => mac === 'row'), column: 'mac_key_id' };
 }
 
-/** Rewraps up to `maxRows` rows; a damaged one stays under its key. Call inside a transaction. */
+/** Rewraps up to `maxRows` rows, except damaged ones; returns how many. Call inside a transaction. */
 export function rewrapRows(rows: CellRows, purpose: Purpose, maxRows: number): number {
   let moved = 0;
   for (const table of rewrapTablesOf(rows, purpose))
@@ -110,7 +111,7 @@ function rewrapTable(rows: CellRows, table: RewrapTable, purpose: Purpose, maxRo
   return moved;
 }
 
-/** Seals up to `maxRows` rows and chunks under the active MAC key; a damaged one stays under its key. Call inside a transaction. */
+/** Computes the MACs of up to `maxRows` rows and chunks under the active key, except damaged ones. Call inside a transaction. */
 export function resealRows(rows: CellRows, maxRows: number): number {
   let moved = 0;
   for (const { table } of anchoredTablesOf(rows.kind)) if (moved < maxRows) moved += rows.of(table).reseal(maxRows - moved);

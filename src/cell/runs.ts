@@ -1,5 +1,5 @@
-// Runs: one refresh, rotation or revocation each, with its journal and its lease (D5, D6). At most one run that moves `current` is open per
-// credential, and at most one revocation of each of its versions.
+// Runs: each is one refresh, rotation or revocation, with a journal and a lease (D5, D6). Per credential, at most one run that moves
+// `current` is open, and at most one revocation of each version.
 import { notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
@@ -12,7 +12,7 @@ export type RunTrigger = 'schedule' | 'request' | 'read';
 export type RunState = 'open' | 'succeeded' | 'failed' | 'cancelled';
 /** How a run ended. */
 export type RunOutcome =
-  // of what moves `current`
+  // of a run that moves `current`
   | 'refreshed'
   | 'dead'
   | 'credential_removed'
@@ -23,7 +23,7 @@ export type RunOutcome =
   | 'not_asked'
   | 'not_possible'
   | 'shared'
-  // of both: something newer took its place
+  // of both: a newer run or version replaced it
   | 'superseded';
 
 export interface RunRow {
@@ -35,17 +35,17 @@ export interface RunRow {
   state: RunState;
   /** The last journalled step: queued | leased | intent | answered | stored ... */
   step: string;
-  /** The credential's version whose secret this run spends or revokes. */
+  /** The version of the credential whose secret this run uses or revokes. */
   generation: number;
   attempts: number;
-  /** Sends of this generation whose answer never came; a crash between intent and outcome is one. */
+  /** Sends of this generation without an answer; a crash between intent and outcome counts as one. */
   lost_answers: number;
-  /** Grows with every lease taken; a writer with an older one is refused. */
+  /** Fencing number: grows with every lease; a writer with an older one is refused. */
   fence: number;
   lease_until: number;
   lease_owner: string;
   next_attempt_at: number | null;
-  /** How it ended (`RunOutcome`); of one that waits, the class of its last failure. */
+  /** The outcome (`RunOutcome`); of a waiting run, the class of its last failure. */
   outcome: string | null;
   cause: string | null;
   new_version: number | null;
@@ -55,11 +55,11 @@ export interface RunRow {
 
 export interface DueForRefresh {
   readonly id: string;
-  /** The same for credentials of one provider; only good for taking turns. */
+  /** The same text for all credentials of one provider; used only to alternate between providers. */
   readonly provider: string;
 }
 
-/** What decides of a credential's settings whom it calls; a damaged row is nobody's neighbour. */
+/** The settings that determine the provider; a damaged row counts as a provider of its own. */
 const PROVIDER =
   "coalesce(connector, '') || CASE WHEN json_valid(config) THEN coalesce(json_extract(config, '$.token_endpoint'), '') || " +
   "coalesce(json_extract(config, '$.parameters'), '') ELSE credential.id END";
@@ -69,7 +69,7 @@ export interface RunStepRow {
   step: string;
   status: string;
   at: number;
-  /** JSON of what the provider said, scrubbed of every secret; null where it said nothing or did as it was asked. */
+  /** JSON of the provider's error, without secrets; null without an answer or after a success. */
   evidence: string | null;
 }
 
@@ -86,10 +86,10 @@ interface StoredStep extends RunStepRow {
   run_id: string;
 }
 
-/** Of the kinds that move `current`. */
+/** The kinds of run that move `current`. */
 const MOVES = "kind <> 'revocation'";
 
-/** A run's progress; what it is about never changes. */
+/** The columns that a run changes; its credential and kind never change. */
 const PROGRESS = [
   'state',
   'step',
@@ -122,7 +122,7 @@ export class RunStore {
     this.#rows.insert(row);
   }
 
-  /** Overwrites a run's progress; what it is about never changes. */
+  /** Overwrites the progress of a run (`PROGRESS`). */
   save(access: WriteAccess | Bookkeeping<'lease'>, row: RunRow): void {
     access.check();
     this.#rows.update(row, PROGRESS);
@@ -140,8 +140,8 @@ export class RunStore {
   }
 
   /**
-   * The open run that moves `current`. SECURITY: one that was taken away or closed behind our back would let its refresh token be spent
-   * twice. @throws integrity
+   * The open run that moves `current`. SECURITY: without the check, deleting or closing its row in the database would cause its refresh
+   * token to be used twice. @throws integrity
    */
   findOpen(access: Lookup, credentialId: string): RunRow | undefined {
     access.check();
@@ -159,8 +159,8 @@ export class RunStore {
   }
 
   /**
-   * Credentials whose refresh is due and open runs whose next attempt is due under nobody's lease, most urgent first. Instants further
-   * ahead than any that is ever set count as due: the clock was put back since. Ids only, unchecked.
+   * Credentials whose refresh is due, and open runs without a valid lease whose next attempt is due, most urgent first. Instants further
+   * ahead than any that is ever set count as due: the clock was set back since. Ids only, unchecked.
    */
   dueForRefresh(access: Lookup, nowMs: number, maxRows: number): DueForRefresh[] {
     access.check();
@@ -186,7 +186,7 @@ export class RunStore {
     return [...resumed, ...fresh];
   }
 
-  /** Revocations whose next attempt is due, longest first. Ids only, unchecked. */
+  /** Revocations whose next attempt is due, longest due first. Ids only, unchecked. */
   dueForRevocation(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
     const query =
@@ -201,7 +201,7 @@ export class RunStore {
     return this.#rows.intact(this.#sql.all<RunRow>(query, afterMs, maxRows));
   }
 
-  /** The latest revocation of the credential, or of one of its versions, whatever became of it. @throws integrity */
+  /** The latest revocation of the credential, or of one of its versions, in any state. @throws integrity */
   lastRevocation(access: Lookup, credentialId: string, version?: number): RunRow | undefined {
     access.check();
     const [where, values] = version === undefined ? ['', []] : ['AND generation = ? ', [version]];
@@ -213,7 +213,7 @@ export class RunStore {
     return this.#rows.checked(row);
   }
 
-  /** Credentials whose current version this clock cannot have stored: it was put back since. Reads every grant; for after such a jump. */
+  /** Credentials whose current version was stored after `atMs`: the clock was set back since. Reads every grant; for use after a jump only. */
   storedAfter(access: Lookup, atMs: number, maxRows: number): DueForRefresh[] {
     access.check();
     return this.#sql.all<DueForRefresh>(
@@ -227,7 +227,7 @@ export class RunStore {
 
   journal(access: WriteAccess, runId: string, line: JournalLine): void {
     access.check();
-    // Steps are only ever added, so their count numbers them; max() would have SQLite plan the statement anew for each run.
+    // Steps are never deleted, so their count gives the next number; with max() SQLite would plan the statement again for each run.
     const { step, status, at, evidence = null } = line;
     this.#steps.insert({ run_id: runId, sequence: this.#countSteps(runId) + 1, step, status, at, evidence });
   }
@@ -243,15 +243,15 @@ export class RunStore {
     return this.#steps.intact(rows).map(({ sequence, step, status, at, evidence }) => ({ sequence, step, status, at, evidence }));
   }
 
-  /** When the run first came to this step. @throws integrity */
+  /** When the run first reached this step. @throws integrity */
   firstStepAt(access: Lookup, runId: string, step: string): number | undefined {
     access.check();
     return this.#wholeJournal(runId).find((line) => line.step === step)?.at;
   }
 
   /**
-   * Every step of the run. SECURITY: numbers have no gap, so a step that was taken away is missed where its number is, or after the last;
-   * a count would be put right again by a row that was put in. @throws integrity
+   * Every step of the run. SECURITY: sequence numbers have no gaps, so a deleted step is detected at its number or after the last one; a
+   * count would not detect a deleted row beside an inserted one. @throws integrity
    */
   #wholeJournal(runId: string): StoredStep[] {
     const query = 'SELECT * FROM run_step WHERE run_id = ? ORDER BY sequence';
@@ -266,8 +266,8 @@ export class RunStore {
   }
 
   /**
-   * Open runs under a lease, whoever holds it; while it holds, the next attempt is its end. A damaged row is left out.
-   * SECURITY: whoever frees a lease seals the run anew, so a row that was put in would become a run of ours.
+   * Open runs under a lease of any owner; during a lease, the next attempt is at its end. A damaged row is left out.
+   * SECURITY: freeing a lease computes a new MAC, so a forged row that was not left out would become a genuine run.
    */
   leased(access: Lookup, nowMs: number): RunRow[] {
     access.check();
@@ -279,13 +279,13 @@ export class RunStore {
     );
   }
 
-  /** When the generation was first sent whose answers are missed: the last intent that was not a repetition. @throws integrity */
+  /** When the current generation was first sent: the last intent that was not a repetition. @throws integrity */
   firstIntentAt(access: Lookup, runId: string): number | undefined {
     access.check();
     return this.#wholeJournal(runId).findLast(({ step, status }) => step === 'intent' && status === 'first')?.at;
   }
 
-  /** When the credential's last finished run that moves `current` ended, if somebody had asked for it. */
+  /** The end of the credential's last finished run that moves `current`, if a request had started it. */
   requestEndedAt(access: Lookup, credentialId: string): number | undefined {
     access.check();
     const last = this.#sql.get<RunRow>(
@@ -295,24 +295,27 @@ export class RunStore {
     return this.#rows.checked(last)?.trigger === 'request' ? (last?.finished_at ?? undefined) : undefined;
   }
 
-  /** Milliseconds of the earliest thing this cell has to do, what cannot be undone not before `steadyFromMs`; undefined when nothing waits. Each question is answered by an index. */
+  /**
+   * The earliest due time of any work of this cell; irreversible work is due at `steadyFromMs` at the earliest. Undefined when nothing
+   * waits. Each query uses an index.
+   */
   nextDueAt(access: Lookup, steadyFromMs: number): number | undefined {
     access.check();
-    const ask = (question: string) => this.#sql.get<{ at: number | null }>(question)?.at ?? undefined;
-    const known = DUE_QUESTIONS.map(ask).filter((at) => at !== undefined);
-    for (const at of FINAL_QUESTIONS.map(ask)) if (at !== undefined) known.push(Math.max(at, steadyFromMs));
-    return known.length === 0 ? undefined : Math.min(...known);
+    const dueAt = (query: string) => this.#sql.get<{ at: number | null }>(query)?.at ?? undefined;
+    const due = DUE_QUERIES.map(dueAt).filter((at) => at !== undefined);
+    for (const at of IRREVERSIBLE_QUERIES.map(dueAt)) if (at !== undefined) due.push(Math.max(at, steadyFromMs));
+    return due.length === 0 ? undefined : Math.min(...due);
   }
 }
 
-/** What waits for nothing but its time. */
-const DUE_QUESTIONS: readonly string[] = [
+/** The due times of work that depends on time only. */
+const DUE_QUERIES: readonly string[] = [
   "SELECT next_attempt_at AS at FROM run WHERE state = 'open' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
-  // A credential whose refresh is a run already is that run's business. ORDER BY walks the partial index; min() would read all of it.
+  // Without credentials that have an open run: the first query covers those. ORDER BY walks the partial index; min() would read all of it.
   'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
     `(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open' AND run.${MOVES}) ORDER BY refresh_due_at LIMIT 1`,
   'SELECT review_due_at AS at FROM credential WHERE review_due_at IS NOT NULL ORDER BY review_due_at LIMIT 1',
-  // End dates that an older build put without planning to look at them (cell/forecasts.ts): now.
+  // End dates stored by an older build, without a planned review (cell/forecasts.ts), are due now.
   'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
     "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
   "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
@@ -320,10 +323,10 @@ const DUE_QUESTIONS: readonly string[] = [
   "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') AND expires_at > 0 ORDER BY expires_at LIMIT 1",
 ];
 
-/** What cannot be undone: it waits for a steady clock, too. */
-const FINAL_QUESTIONS: readonly string[] = [
+/** The due times of irreversible work, which also needs a steady clock. */
+const IRREVERSIBLE_QUERIES: readonly string[] = [
   'SELECT destroy_after_at AS at FROM credential WHERE destroy_after_at IS NOT NULL ORDER BY destroy_after_at LIMIT 1',
   "SELECT destroy_after_at AS at FROM tenant_key WHERE destroy_after_at IS NOT NULL AND state = 'decrypt_only' ORDER BY destroy_after_at LIMIT 1",
-  // Expired tokens are kept a day, so that a reviewer can still see them, and then purged.
+  // Expired tokens are kept for a day, so that a reviewer can see them, and then purged.
   'SELECT expires_at + 86400000 AS at FROM token WHERE expires_at > 0 ORDER BY expires_at LIMIT 1',
 ];

@@ -1,5 +1,5 @@
 // Anchored state (decision 0009) in both kinds of cell: the head, its journal and the chunks of the map.
-// It must never be filled by SQL: rows that exist already are adopted by the code that opens the cell (adopt-rows.ts).
+// SQL must never fill them: the code that opens the cell adopts existing rows (adopt-rows.ts).
 
 export const ANCHOR_SCRIPT = `
 CREATE TABLE anchor_head (

@@ -1,4 +1,4 @@
-// The tables every cell has: who it is, its keys, its audit log, its tokens and its replay protection.
+// The tables of every cell: its identity, its keys, its audit log, its tokens and its replay protection.
 
 export const CORE_SCRIPT = `
 CREATE TABLE cell (

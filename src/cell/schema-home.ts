@@ -1,4 +1,4 @@
-// The home cell: the team and the list of tenants (D1). It must never hold anything of a tenant beyond its name and state.
+// The home cell: the team and the list of tenants (D1). It must never contain data of a tenant beyond its name and state.
 
 import { ANCHOR_SCRIPT } from './schema-anchor.ts';
 import { CORE_SCRIPT } from './schema-core.ts';

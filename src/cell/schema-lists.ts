@@ -1,4 +1,4 @@
-// Indexes for lists, filters and due work: each question of the product walks one of them (test/cell/query-plans.test.ts).
+// Indexes for lists, filters and due work: each query uses one of them (test/cell/query-plans.test.ts).
 
 export const HOME_LISTS_SCRIPT = `
 CREATE INDEX token_of_subject ON token (subject_id, created_at, public_id);

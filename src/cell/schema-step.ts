@@ -1,4 +1,4 @@
-// What a schema step is, apart from the steps themselves.
+// The type of a schema step.
 
 export type CellKind = 'home' | 'tenant';
 
@@ -6,6 +6,6 @@ export interface SchemaStep {
   readonly version: number;
   readonly name: string;
   readonly script: string;
-  /** Rows that are sealed change too: after the script, by the program that has the keys (carry-rows.ts). */
+  /** The step also changes sealed rows, which needs the keys: carry-rows.ts does that after the script. */
   readonly carries?: true;
 }

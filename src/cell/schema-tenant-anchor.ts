@@ -1,4 +1,4 @@
-// The eighth step of a tenant's cell: its state is anchored, and an alert need not be about a credential.
+// Schema step 8 of a tenant's cell: anchored state, and alerts without a credential.
 
 import { ANCHOR_SCRIPT } from './schema-anchor.ts';
 import type { SchemaStep } from './schema-step.ts';

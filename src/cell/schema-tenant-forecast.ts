@@ -1,4 +1,4 @@
-// The third step of a tenant's cell: the forecast begins with the grants that ended already, and finds them without looking at all others.
+// Schema step 3 of a tenant's cell: an index of ended grants, which a forecast lists first.
 import type { SchemaStep } from './schema-step.ts';
 
 export const FORECAST_STEP: SchemaStep = {

@@ -1,4 +1,4 @@
-// The second step of a tenant's cell: connections by consent, what is known of a grant, alerts and where they go.
+// Schema step 2 of a tenant's cell: connections by consent, facts of grants, alerts and webhooks.
 import type { SchemaStep } from './schema-step.ts';
 
 export const GRANTS_STEP: SchemaStep = {

@@ -1,4 +1,4 @@
-// Names of credentials keep their spelling, and no two of an environment differ in upper and lower case alone.
+// Schema step 6 of a tenant's cell: credential names keep their case, and two names in an environment never differ in case alone.
 import type { SchemaStep } from './schema-step.ts';
 
 export const NAMES_STEP: SchemaStep = {

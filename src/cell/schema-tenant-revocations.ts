@@ -1,4 +1,4 @@
-// The ninth step of a tenant's cell: the kinds of run are the program's, not the schema's, and a revocation is a run.
+// Schema step 9 of a tenant's cell: a revocation is a run, and the schema no longer restricts the kinds of run.
 import type { SchemaStep } from './schema-step.ts';
 
 export const REVOCATIONS_STEP: SchemaStep = {

@@ -1,4 +1,4 @@
-// The seventh step of a tenant's cell: the journal of a run keeps what the provider said.
+// Schema step 7 of a tenant's cell: the journal of a run keeps the provider's errors.
 import type { SchemaStep } from './schema-step.ts';
 
 export const RUNS_STEP: SchemaStep = {

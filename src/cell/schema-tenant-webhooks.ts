@@ -1,4 +1,4 @@
-// The tenth step of a tenant's cell: the secret of a webhook made from now on is derived from its URL, too. Older secrets stay as they are.
+// Schema step 10 of a tenant's cell: secrets of new webhooks also depend on the URL. Secrets of older webhooks do not change.
 import type { SchemaStep } from './schema-step.ts';
 
 export const WEBHOOKS_STEP: SchemaStep = {

@@ -1,5 +1,5 @@
-// Looking at everything in a cell, whether anybody asks for it or not: every row against its MAC and the map, the map against the rows, the
-// chunks, the log's tree, the pages. It must never change anything, nor stop at the first thing it finds.
+// Checks everything in a cell: every row against its MAC and the map, the map against the rows, the chunks, the log's tree, the pages.
+// It must never change anything, nor stop at the first finding.
 import { LIMITS } from '../base/limits.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
@@ -9,15 +9,15 @@ import { isOwnSchema } from './schema-check.ts';
 import type { Sql } from './sql.ts';
 import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES, type PreparedTable } from './tables.ts';
 
-/** One kind of thing that was looked at. */
+/** The result for one part of a cell. */
 export interface ScrubPart {
   /** A table, or `tables`, `map`, `log`, `pages`. */
   readonly part: string;
   readonly looked: number;
   readonly failed: number;
-  /** How many the map promises and the table does not have, or the other way round. */
+  /** The difference between the number of rows in the map and in the table. */
   readonly missing: number;
-  /** What failed, in words; at most ten. */
+  /** Descriptions of failures; at most ten. */
   readonly findings: readonly string[];
 }
 
@@ -35,8 +35,8 @@ class Findings {
 }
 
 /**
- * Yields a part whenever one is done, and undefined after each slice of a few milliseconds, so that others may have their turn: nothing that
- * was changed before it began stays unseen. Rows that others change meanwhile are no finding.
+ * Yields the result of each part when it is done, and undefined after each slice of a few milliseconds, so that other requests can run.
+ * Finds all damage from before its start; legitimate changes of rows meanwhile are not findings.
  */
 export function* scrub(rows: CellRows): Generator<ScrubPart | undefined> {
   for (const table of anchoredTablesOf(rows.kind)) yield* scrubTable(rows, table);
@@ -48,9 +48,9 @@ export function* scrub(rows: CellRows): Generator<ScrubPart | undefined> {
 }
 
 /**
- * Checks the rows, their counts, the schema and the log of a cell in service, in slices of about a millisecond: yields after each how many
- * rows or blocks it has checked. What it finds goes to `onDamage`; a count that differs is a `missing` row without an id.
- * The pages, and the stored chunks of the map, are only checked by `scrub`: both take as long as the cell is large.
+ * Checks the rows, their counts, the schema and the log of a cell in service, in slices of about a millisecond; after each slice, yields the
+ * number of rows or blocks checked. Calls `onDamage` for each finding; a different count is a `missing` row without an id.
+ * Only `scrub` checks the pages and the stored chunks of the map: both take time in proportion to the size of the cell.
  */
 export function* scrubInService(rows: CellRows, onDamage: OnDamage): Generator<number> {
   for (const table of anchoredTablesOf(rows.kind)) {
@@ -136,20 +136,20 @@ function* scrubTable(rows: CellRows, table: PreparedTable): Generator<ScrubPart 
     }
     yield undefined;
   }
-  // Both counts in one step, so that nothing changes between them.
+  // Both counts without a yield between them, so that no change comes between.
   const present = rowsIn(rows.sql, table.table);
   const missing = Math.abs(own.count - present);
   if (missing > 0) found.list.push(`the map has ${own.count} rows, the table ${present}`);
   yield part(table.table, looked, found.failed, missing, found.list);
 }
 
-/** Tables that are not declared, by name: of a newer build, or put in; and whether everything else is what the schema steps make. */
+/** Finds tables that are not declared (of a newer build, or forged), and checks everything else against the schema steps. */
 function scrubSchema({ sql, kind }: CellRows): ScrubPart {
   const declared = new Set([...ANCHORED_TABLES, ...OTHER_TABLES].map(({ table }) => table));
   const names = sql.all<{ name: string }>("SELECT name FROM sqlite_master WHERE type = 'table'").map(({ name }) => name);
   const unknown = names.filter((name) => !declared.has(name) && !/^(sqlite|_cf)_/.test(name));
   if (unknown.length === 0 && !isOwnSchema(sql, kind))
-    unknown.push('a table, an index, a trigger or a view is not as the schema steps make it');
+    unknown.push('a table, an index, a trigger or a view differs from the schema steps');
   return part('tables', names.length, unknown.length, 0, unknown.slice(0, LIMITS.scrubFindingsMax));
 }
 
@@ -160,7 +160,7 @@ interface Block {
   leaves: Uint8Array;
 }
 
-/** The events as they lie there give the tree of the head, and each block says of itself what is in it. */
+/** Checks that the stored events give the tree of the head, and that each block's count and leaf hashes match its events. */
 function* scrubLog(rows: CellRows, blocksAtOnce: number): Generator<ScrubPart | undefined> {
   const { size, frontier: head } = rows.anchor.log;
   const tree = new Frontier();
@@ -173,28 +173,29 @@ function* scrubLog(rows: CellRows, blocksAtOnce: number): Generator<ScrubPart | 
     if (blocks.length === 0) break;
     for (const block of blocks) {
       if (block.first_index !== tree.size) found.add(`events ${tree.size} to ${block.first_index - 1} are missing`);
-      const problem = takeBlock(tree, block);
-      if (problem !== undefined) found.add(`the block of event ${block.first_index}: ${problem}`);
+      const fault = appendBlock(tree, block);
+      if (fault !== undefined) found.add(`the block of event ${block.first_index} ${fault}`);
       next = block.first_index + 1;
     }
     yield undefined;
   }
   const isWhole = tree.size === size && equalBytes(tree.toBytes(), head);
-  if (!isWhole) found.add('the events do not give the tree of the head');
+  if (!isWhole) found.add('the stored events do not give the tree of the head');
   yield part('log', tree.size, found.failed, Math.abs(size - tree.size), found.list);
 }
 
-function takeBlock(tree: Frontier, { events, bytes, leaves }: Block): string | undefined {
+/** Appends the events of a block; returns its fault as the predicate of a sentence. */
+function appendBlock(tree: Frontier, { events, bytes, leaves }: Block): string | undefined {
   const lines = textOf(bytes)?.split('\n').slice(0, -1);
-  if (lines === undefined) return 'not text';
+  if (lines === undefined) return 'is not UTF-8 text';
   let isStated = leaves.byteLength === lines.length * HASH_BYTES;
   lines.forEach((line, i) => {
     const leaf = leafHashOfText(line);
     tree.append(leaf);
     isStated &&= equalBytes(leaf, leaves.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES));
   });
-  if (!isStated) return 'an event is not what was logged';
-  return events === lines.length ? undefined : 'its count is not that of its events';
+  if (!isStated) return 'has an event that differs from the logged one';
+  return events === lines.length ? undefined : 'states another number of events than it has';
 }
 
 function textOf(bytes: Uint8Array): string | undefined {

@@ -1,23 +1,23 @@
-// What SQLite says, in Keyturn's words; the same for both drivers. It must never carry a bound value: SQLite's messages
-// name tables and columns only, and even those go to `evidence`, not to the caller.
+// Maps SQLite's errors to Keyturn's, for both drivers. An error must never contain a bound value: SQLite's messages name tables and
+// columns only, and even those go to `evidence`, not to the caller.
 import { type ErrorCode, fail, KeyturnError } from '../base/errors.ts';
 
 export type ConstraintKind = 'unique' | 'foreign_key' | 'not_null' | 'check' | 'other';
 
-/** A write that a constraint of the schema refused; only the statement is undone. `unique` has code `conflict`, the rest `internal`. */
+/** A constraint of the schema refused a write; only that statement is undone. `unique` has code `conflict`, the others `internal`. */
 class ConstraintError extends KeyturnError {
   readonly kind: ConstraintKind;
 
   constructor(kind: ConstraintKind, cause: unknown) {
     const evidence = messageOf(cause);
-    if (kind === 'unique') super('conflict', 'it exists already', { evidence, cause });
+    if (kind === 'unique') super('conflict', 'an object with this name or id exists already', { evidence, cause });
     else super('internal', 'a constraint of the database refused the change', { evidence, cause });
     this.name = 'ConstraintError';
     this.kind = kind;
   }
 }
 
-/** Any constraint when `kind` is absent. A primary key is a `unique` one. */
+/** Without `kind`: any constraint. A primary key counts as `unique`. */
 export function isConstraintError(error: unknown, kind?: ConstraintKind): error is ConstraintError {
   return error instanceof ConstraintError && (kind === undefined || error.kind === kind);
 }
@@ -31,7 +31,7 @@ const CONSTRAINTS: Readonly<Record<string, ConstraintKind>> = {
   SQLITE_CONSTRAINT_CHECK: 'check',
 };
 
-/** By primary result code (https://www.sqlite.org/rescode.html); a code not listed here is a mistake in our SQL. */
+/** By primary result code (https://www.sqlite.org/rescode.html); any other code is a fault in Keyturn's SQL. */
 const FAILURES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   SQLITE_FULL: ['storage_full', 'the disk or the database is full'],
   SQLITE_IOERR: ['storage_unavailable', 'the database could not be read or written'],
@@ -46,7 +46,7 @@ const FAILURES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   SQLITE_LOCKED: ['conflict', 'the data directory is in use by another process'],
 };
 
-/** A driver's error in Keyturn's words; anything that did not come from SQLite (a body's own error) is returned as it is. */
+/** The Keyturn error for a driver's error; an error that is not SQLite's (thrown by a transaction's body) is returned unchanged. */
 export function toSqlError(error: unknown): unknown {
   if (error instanceof KeyturnError) return error;
   const code = sqliteCode(error);
@@ -60,7 +60,7 @@ export function toSqlError(error: unknown): unknown {
 /** @throws internal when a transaction's body returned a promise, which could only settle after the commit */
 export function refusePromise<T>(result: T): T {
   if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') {
-    fail('internal', 'a transaction cannot wait for a promise');
+    fail('internal', 'the body of a transaction must not return a promise: a transaction cannot wait');
   }
   return result;
 }

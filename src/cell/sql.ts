@@ -1,5 +1,5 @@
-// The synchronous Sql port: the only way any code touches a database. Two drivers implement it, one contract suite
-// (test/contracts/sql.contract.ts) holds for both. It must never hand out a promise: a transaction cannot be awaited in.
+// The synchronous Sql port: all code uses a database through it. Two drivers implement it and pass one contract suite
+// (test/contracts/sql.contract.ts). It must never return a promise: a transaction cannot contain an await.
 
 export type SqlValue = string | number | null | Uint8Array;
 /** A row by column name. Integers are JS numbers (|n| < 2^53), blobs are Uint8Array, absent values are null. */
@@ -20,14 +20,14 @@ export interface Sql {
    * @throws KeyturnError storage_full | storage_unavailable when the disk refuses
    */
   transaction<T>(body: () => T): T;
-  /** Rows were deleted, and what they held may still lie in a file beside the database. */
+  /** Whether data of deleted rows may remain in a file of the database. */
   readonly hasResidue: boolean;
   /**
-   * Takes what was deleted or overwritten out of every file of the database. Outside a transaction only.
+   * Removes deleted and overwritten data from every file of the database. Outside a transaction only.
    * @throws storage_full | storage_unavailable
    */
   eraseResidue(): void;
-  /** Bytes the database takes. */
+  /** Size of the database. */
   sizeBytes(): number;
   /** Idempotent. A driver whose runtime owns the database does nothing. */
   close(): void;

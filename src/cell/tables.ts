@@ -1,11 +1,11 @@
-// Every table of a cell, declared once: its columns by schema step, what names a row, what a row's MAC covers, and why a column or a table is
-// left out where it decides nothing. It must never fall behind the schema: test/cell/tables.test.ts walks both against each other.
+// Declares every table of a cell once: its columns by schema step, the id of a row, the columns that a row's MAC covers, and the reason why
+// a column or table is not covered. It must never differ from the schema: test/cell/tables.test.ts compares the two.
 import { fail } from '../base/errors.ts';
 import { type LayoutColumn, type RowLayout, rowLayout } from '../crypto/row-mac.ts';
 import type { CellKind } from './schema-step.ts';
 import type { SqlValue } from './sql.ts';
 
-/** A column that a later schema step added. While it has its initial value it is not part of the MAC, so adding it changes no row. */
+/** A column that a later schema step added. The MAC does not cover it while it has its initial value, so adding it changes no MAC. */
 export interface LaterColumn {
   readonly name: string;
   /** The schema step that added it, by kind of cell where they differ. */
@@ -13,28 +13,28 @@ export interface LaterColumn {
   readonly initial: SqlValue;
 }
 
-/** A second name of a row: what is looked up by it is known to be there, or not to be there. */
+/** A further unique name of a row, also in the map: so a lookup by it proves whether the row exists. */
 export interface SecondName {
   readonly name: string;
-  /** They change only by `TableRows.freeName`. */
+  /** They must change through `TableRows.freeName` only. */
   readonly columns: readonly string[];
-  /** Whether the row holds its name now; at most one row does. */
+  /** Whether the row has its name now; at most one row has it. */
   held(row: Readonly<Record<string, unknown>>): boolean;
 }
 
-/** A table whose rows decide something: each row is covered by its MAC and is in the cell's map (anchor.ts). */
+/** A table whose rows decide something: each row has a MAC and an entry in the cell's map (anchor.ts). */
 export interface AnchoredTable {
   readonly table: string;
   readonly cells: readonly CellKind[];
-  /** The schema step that made it. */
+  /** The schema step that created it. */
   readonly step: number;
   readonly id: readonly string[];
-  /** `row`: the MAC lies in the columns mac and mac_key_id. `map`: only its first bytes, in the cell's map. */
+  /** `row`: the MAC is in the columns mac and mac_key_id. `map`: only its first bytes are stored, in the cell's map. */
   readonly mac: 'row' | 'map';
-  /** Covered from the first step of the table on. */
+  /** Columns covered since the table's first step. */
   readonly columns: readonly string[];
   readonly later?: readonly LaterColumn[];
-  /** Outside of the MAC, each with the reason. */
+  /** Columns that the MAC does not cover, each with the reason. */
   readonly open?: Readonly<Record<string, string>>;
   readonly secondName?: SecondName;
   /** Rows of another table that belong to each row, as one more covered column: an SQL expression. */
@@ -52,7 +52,7 @@ export interface OtherTable {
 const BOTH = ['home', 'tenant'] as const;
 const TENANT = ['tenant'] as const;
 const HOME = ['home'] as const;
-const SHOWN_ONLY = 'when it was last used: shown, decides nothing, written at most once a minute';
+const SHOWN_ONLY = 'the time of last use: shown only, decides nothing, written at most once a minute';
 
 export const ANCHORED_TABLES: readonly AnchoredTable[] = [
   {
@@ -63,7 +63,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
     mac: 'map',
     columns: ['purpose', 'version', 'state', 'wrapped', 'created_at', 'retired_at', 'destroy_after_at', 'destroyed_at'],
     open: {
-      wraps: 'counts wraps towards a bound with a wide margin; each wrap has a fresh salt, so a lower count repeats no nonce',
+      wraps: 'counts wraps up to a limit with a wide margin; each wrap has a fresh salt, so a lower count repeats no nonce',
     },
   },
   {
@@ -144,7 +144,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       { name: 'grant_facts', step: 2, initial: '{}' },
       { name: 'grant_ends_at', step: 2, initial: null },
       { name: 'review_due_at', step: 2, initial: null },
-      // Of builds up to schema 8; null since (carry-rows.ts).
+      // Used by builds up to schema 8; null since (carry-rows.ts).
       { name: 'revoke_due_at', step: 2, initial: null },
     ],
     secondName: { name: 'credential.name', columns: ['environment_id', 'name'], held: (row) => row['state'] !== 'destroyed' },
@@ -213,7 +213,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       'finished_at',
     ],
     later: [{ name: 'lost_answers', step: 2, initial: 0 }],
-    // Of the runs that move `current`, one of a credential is open; revocations are about older versions and wait beside it.
+    // At most one run per credential that moves `current` is open; revocations of older versions may be open beside it.
     secondName: {
       name: 'run.open',
       columns: ['credential_id'],
@@ -326,76 +326,76 @@ export const OTHER_TABLES: readonly OtherTable[] = [
       'mac',
       'mac_key_id',
     ],
-    why: 'the root of everything else: under a MAC of its own, and compared with the witnessed checkpoint at open',
+    why: 'the root of all anchored state: it has a MAC of its own and is compared with the witnessed checkpoint at open',
   },
   {
     table: 'anchor_journal',
     cells: BOTH,
     columns: ['epoch', 'ops'],
-    why: 'leads from start_chain to chain of the head by a hash chain',
+    why: 'a hash chain from start_chain to chain of the head',
   },
   {
     table: 'anchor_chunk',
     cells: BOTH,
     columns: ['start', 'bits', 'epoch', 'bytes', 'mac', 'mac_key_id'],
-    why: 'under a MAC of its own that names its place in the chain of the head',
+    why: 'has a MAC of its own, which covers its position in the chain of the head',
   },
   {
     table: 'cell',
     cells: BOTH,
     columns: ['id', 'kind', 'installation_id', 'cell_id', 'incarnation_id', 'created_at'],
-    why: 'compared with what the caller wants to open and with the head at every open; created_at is shown only',
+    why: 'compared with the requested cell and with the head at every open; created_at is shown only',
   },
   {
     table: 'audit_head',
     cells: BOTH,
     columns: ['id', 'size', 'state_sequence', 'frontier'],
-    why: 'the head of older builds: read once, when the cell is anchored, and then dropped',
+    why: 'the head of older builds: read once, when the cell is anchored, then dropped',
   },
   {
     table: 'audit_block',
     cells: BOTH,
     columns: ['first_index', 'events', 'last_at', 'bytes', 'leaves'],
-    why: 'the events are leaves of the tree whose frontier is in the head; the counts beside them are found again from the bytes',
+    why: 'the events are leaves of the tree whose frontier is in the head; the counts can be computed from the events',
   },
   {
     table: 'checkpoint',
     cells: BOTH,
     columns: ['size', 'at', 'note', 'frontier'],
-    why: 'each note carries its own signature; a frontier is believed only if it gives the signed root',
+    why: 'each note is signed; a frontier is used only if it gives the signed root',
   },
   {
     table: 'schema_step',
     cells: BOTH,
     columns: ['version', 'name', 'applied_at'],
-    why: 'says which steps ran; a lower number makes a step fail on what is there, and no step makes an anchored cell anew',
+    why: 'lists the applied steps; a lower number makes a step fail on existing tables, and no step recreates an anchored cell',
   },
   {
     table: 'user_grant',
     cells: HOME,
     columns: ['user_id', 'role', 'tenant_id'],
-    why: "all of a user's rows are one column of the user's MAC",
+    why: "the MAC of a user covers all of the user's rows as one column",
   },
   {
     table: 'installation',
     cells: HOME,
     columns: ['only_one', 'id', 'root_check'],
-    why: 'in a Worker only: a commitment to the root key, of no use with any other',
+    why: 'in a Worker only: a commitment to the root key, which fails with any other root key',
   },
   {
     table: 'erasure_key',
     cells: HOME,
     columns: ['cell_id', 'wrapped', 'created_at', 'destroyed_at'],
-    why: 'in a Worker only: the key register, sealed under the root key for one cell each; what a copy of it may bring back is in SECURITY.md',
+    why: 'in a Worker only: the key register, each entry sealed under the root key for one cell; SECURITY.md says what an old copy of it restores',
   },
 ];
 
-/** A declared table with what the code needs of it ready to use. */
+/** A declared table with its layout and SQL, computed once. */
 export interface PreparedTable extends AnchoredTable {
   readonly layout: RowLayout;
-  /** What is written: every column but the id, `mac` and `mac_key_id`. */
+  /** Every column except the id, `mac` and `mac_key_id`. */
   readonly written: readonly string[];
-  /** Reads whole rows; ends where a WHERE may follow. */
+  /** SELECT of whole rows, to which a WHERE clause can be appended. */
   readonly select: string;
   readonly insert: string;
   /** `<id> = ? AND ...` */
@@ -406,7 +406,7 @@ const prepared = new Map(ANCHORED_TABLES.map((declared) => [declared.table, prep
 
 /** @throws internal for a table that is not declared as anchored */
 export function tableOf(table: string): PreparedTable {
-  return prepared.get(table) ?? fail('internal', `the table ${table} is not declared`);
+  return prepared.get(table) ?? fail('internal', `the table ${table} is not declared in src/cell/tables.ts as anchored`);
 }
 
 /** The anchored tables of one kind of cell. */

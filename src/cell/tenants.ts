@@ -1,5 +1,5 @@
-// The list of tenants (home cell only): names, states, and the last checkpoint each tenant's log was seen at.
-// It must never return a row whose MAC does not fit: a name decides which database is meant, `demo` which proofs are asked for.
+// The list of tenants (home cell only): names, states, and the last witnessed checkpoint of each tenant's log.
+// It must never return a row that fails its check: the name selects the database, and `demo` decides which proofs a user needs.
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
@@ -10,13 +10,13 @@ export interface TenantRow {
   name: string;
   state: string;
   demo: number;
-  /** JSON array: the environments it was asked for with; a crash halfway must not forget them. */
+  /** JSON array: the requested environments, kept so that a crash during creation does not lose them. */
   environments: string;
   created_at: number;
   created_by: string;
-  /** The last checkpoint note of its log that the home cell was shown; null where a file keeps it. */
+  /** The last checkpoint note of its log that the home cell received; null where a witness file stores it. */
   witnessed: string | null;
-  /** 1: its cell is anchored. It is never opened without its head then, nor made anew. */
+  /** 1: its cell is anchored, so it is never opened without its head and never created again. */
   anchored: number;
 }
 
@@ -61,18 +61,18 @@ export class TenantStore {
     return this.#rows.page(maxRows, (last, rows) => this.#sql.all<TenantRow>(query, last?.name ?? afterName, rows));
   }
 
-  /** For the start of a process: a damaged row is left out, so that it costs its own tenant only; `find` says what is wrong with it. */
+  /** For the start of a process. A damaged row is left out, so that other tenants still open; `find` then throws for it. */
   inState(access: Lookup, state: string): TenantRow[] {
     access.check();
     return this.#rows.intact(this.#sql.all<TenantRow>(`${this.#rows.select} WHERE state = ? ORDER BY created_at`, state));
   }
 
-  /** The last checkpoint note of a tenant's log that the home cell was shown. */
+  /** Stores the last checkpoint note of a tenant's log. */
   setWitnessed(access: Bookkeeping<'witness'>, id: string, note: string): void {
     this.#rows.update({ ...(this.find(access, id) ?? notFound('tenant')), witnessed: note }, WITNESSED);
   }
 
-  /** The tenant's cell has a head from now on. Idempotent. */
+  /** Records that the tenant's cell has a head. Idempotent. */
   setAnchored(access: Bookkeeping<'provision' | 'witness'>, id: string): void {
     const row = this.find(access, id) ?? notFound('tenant');
     if (row.anchored === 0) this.#rows.update({ ...row, anchored: 1 }, ANCHORED);

@@ -1,4 +1,4 @@
-// Tokens and client secrets, hashed (D9). It must never see a token's text after minting.
+// Tokens and client secrets, stored as hashes (D9). It must never receive the text of a token.
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
@@ -9,16 +9,16 @@ export interface TokenRow {
   /** One of crypto/token.ts TOKEN_TYPES. */
   type: string;
   hash: Uint8Array;
-  /** The user or workload it stands for. */
+  /** The user or workload that it authenticates. */
   subject_id: string;
-  /** JSON array of workload permissions; null: all its subject has. */
+  /** JSON array of workload permissions; null: all permissions of its subject. */
   permissions: string | null;
   created_at: number;
   created_by: string;
   expires_at: number;
   revoked_at: number | null;
   last_used_at: number | null;
-  /** What an access token was exchanged for: public id of a client secret, or `jwk_` and a key's thumbprint; null for all others. */
+  /** Of an access token: the public id of the client secret, or `jwk_` and the thumbprint of the key, that it was exchanged for; else null. */
   origin: string | null;
   mac: Uint8Array;
   mac_key_id: string;
@@ -34,8 +34,8 @@ export type NewToken = Pick<
 const REVOKED = ['revoked_at'] as const;
 
 /**
- * Tokens that a clock made which was ahead, and which the operator says was wrong: each has its span from now on. Returns how many.
- * Inside a job of a cell that is being opened.
+ * Corrects tokens that were created while the clock was ahead, once the operator has declared that clock wrong: each keeps its lifetime,
+ * starting now. Returns their number. Call inside a job of a cell that is being opened.
  */
 export function redateTokens(cell: CellRows, nowMs: number): number {
   const rows = cell.of<TokenRow>('token');
@@ -55,7 +55,7 @@ export class TokenStore {
     this.#rows = rows.of('token');
   }
 
-  /** SECURITY: whoever remembers tokens forgets them when one is revoked, whichever use case does it. One listener. */
+  /** SECURITY: `listener` must empty caches of tokens; it is called when a token is revoked by any use case. One listener. */
   whenRevoked(listener: () => void): void {
     this.#whenRevoked = listener;
   }
@@ -72,7 +72,7 @@ export class TokenStore {
     return this.#rows.checked(row) ?? this.#rows.absentById(publicId);
   }
 
-  /** A damaged row is left out. None is promised to be missing: that a subject is gone is said by its own row. */
+  /** A damaged row is left out. A deleted row is not detected here: a revoked subject is recorded in its own row. */
   listBySubject(access: Lookup, subjectId: string): TokenRow[] {
     access.check();
     return this.#rows.intact(
@@ -100,7 +100,7 @@ export class TokenStore {
     return revoked;
   }
 
-  /** Of a subject all, or those that were exchanged for `origin`. Returns how many were alive. */
+  /** Revokes all tokens of a subject, or those that were exchanged for `origin`. Returns how many were live. */
   revokeAllOf(access: WriteAccess, subjectId: string, nowMs: number, origin?: string): number {
     const live = this.listBySubject(access, subjectId).filter(
       (row) => row.revoked_at === null && (origin === undefined || row.origin === origin),

@@ -1,4 +1,4 @@
-// The team: users and what they were granted where (home cell only).
+// The team: users and their roles per tenant (home cell only).
 import { notFound } from '../base/errors.ts';
 import type { Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
@@ -28,7 +28,7 @@ export interface UserWithRoles {
   readonly grants: GrantRow[];
 }
 
-/** A user's MAC covers their grants, so a role cannot be slipped in beside it: as tables.ts reads them with the row. */
+/** A user's MAC covers the user's grants, which tables.ts reads with the row, so a forged role is detected. */
 type JoinedRow = UserRow & { grants: string };
 
 function grantsText(grants: readonly GrantRow[]): string {
@@ -47,7 +47,7 @@ export class UserStore {
     this.#rows = rows.of('user');
   }
 
-  /** SECURITY: whoever remembers people forgets them when one changes, whichever use case does it. One listener. */
+  /** SECURITY: `listener` must empty caches of users; it is called when any use case changes a user. One listener. */
   whenChanged(listener: () => void): void {
     this.#whenChanged = listener;
   }
@@ -70,8 +70,8 @@ export class UserStore {
   }
 
   /**
-   * Nobody was ever here; looks at no row, so that a damaged one does not keep everybody out.
-   * SECURITY: a table that was emptied is not one that nobody was ever in: it would make a new owner.
+   * Whether the installation never had a user. Reads no row, so a damaged row does not block the first start.
+   * SECURITY: the map must be empty, too: after an attacker emptied the table, the next start would create a new owner.
    */
   isEmpty(access: Lookup): boolean {
     access.check();
@@ -93,7 +93,7 @@ export class UserStore {
     return this.find(access, idOrName) ?? notFound('user');
   }
 
-  /** Of those who left, too; unchecked, for names in a log. */
+  /** Ids of all users with this name, including offboarded ones; unchecked, for searches in the log. */
   idsNamed(access: Lookup, name: string): string[] {
     access.check();
     return this.#sql.all<{ id: string }>('SELECT id FROM user WHERE name = ?', name).map(({ id }) => id);

@@ -6,7 +6,7 @@ import type { Sql } from './sql.ts';
 export interface WorkloadRow {
   id: string;
   name: string;
-  /** One environment's name; a workload never spans two (R6). */
+  /** Name of the environment; a workload has exactly one (R6). */
   environment: string;
   /** JSON array of name patterns, `*` matches any run of characters. */
   patterns: string;
@@ -49,7 +49,7 @@ export class WorkloadStore {
     this.#assertions = rows.of('assertion_seen');
   }
 
-  /** SECURITY: whoever remembers a workload forgets it when it changes, whichever use case does it. One listener. */
+  /** SECURITY: `listener` must empty caches of workloads; it is called when any use case changes a workload. One listener. */
   whenChanged(listener: () => void): void {
     this.#whenChanged = listener;
   }
@@ -69,7 +69,7 @@ export class WorkloadStore {
     return this.#rows.checked(row) ?? this.#rows.absentById(idOrName) ?? this.#rows.absentByName(idOrName);
   }
 
-  /** Of revoked ones, too; unchecked, for names in a log. */
+  /** Ids of all workloads with this name, including revoked ones; unchecked, for searches in the log. */
   idsNamed(access: Lookup, name: string): string[] {
     access.check();
     return this.#sql.all<{ id: string }>('SELECT id FROM workload WHERE name = ?', name).map(({ id }) => id);
@@ -96,7 +96,7 @@ export class WorkloadStore {
     this.#sql.run('UPDATE workload SET last_used_at = ? WHERE id = ?', nowMs, id);
   }
 
-  /** Single use of a client assertion (RFC 7523 section 3, jti). False when it was seen before. */
+  /** Marks a client assertion as used (RFC 7523 section 3, jti). False when it was used before. */
   claimAssertion(access: Bookkeeping<'authentication'>, jtiHash: Uint8Array, expiresAtMs: number): boolean {
     access.check();
     const seen = this.#sql.get('SELECT 1 AS seen FROM assertion_seen WHERE jti_hash = ?', jtiHash);

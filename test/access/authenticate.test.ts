@@ -1,4 +1,4 @@
-// Who is behind a token: only whoever holds its secret, only while everything it rests on lives, whatever was cached.
+// A token authenticates only with its secret, and only while the token, its origin and its workload are valid, cached or not.
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { WorkloadAuthenticator } from '../../src/access/authenticate.ts';
@@ -25,7 +25,7 @@ import { eventsOf, inside, putKey, START_MS, type TestTenant, testTenant } from 
 
 const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
 
-/** A workload with a client secret and one with a key, and what is done with their tokens. */
+/** A workload with a client secret, one with a key, and functions that get and use their tokens. */
 async function furnished() {
   const tenant = await testTenant();
   await putKey(tenant, 'stripe', 'not-a-real-secret');
@@ -71,19 +71,19 @@ function readAs(tenant: TestTenant, token: string): Promise<string> {
 
 const idOf = (token: string) => parseToken(token)?.publicId ?? '';
 
-describe('a forged token with a known public id and a right checksum', () => {
+describe('a forged token with a known public id and a correct checksum', () => {
   const tried = new Set<TokenType>();
   const forgeries = (token: string) => {
     tried.add(parseToken(token)?.type as TokenType);
     const made = [forgedFrom(token), forgedFrom(token, 'one-character')];
     for (const text of made) {
-      expect(parseToken(text), 'rightly spelled').toMatchObject({ publicId: idOf(token) });
+      expect(parseToken(text), 'well-formed').toMatchObject({ publicId: idOf(token) });
       expect(text).not.toBe(token);
     }
     return made;
   };
 
-  it('is nobody: of a workload, whether direct, exchanged or its client secret, also when the true one is cached', async () => {
+  it('of a workload is refused as direct token, access token and client secret, also when the genuine one is cached', async () => {
     const { secret, exchange, read, direct } = await furnished();
     const [access, wlk] = [await exchange(secret), await direct()];
     for (const token of [access, wlk]) {
@@ -95,7 +95,7 @@ describe('a forged token with a known public id and a right checksum', () => {
     expect(await outcomeOf(exchange(secret))).toBe('ok');
   });
 
-  it('is nobody: of a person, of a new person’s enrolment and of the bootstrap secret', async () => {
+  it('of a user is refused as user token, enrolment token and bootstrap secret', async () => {
     const first = await testHome();
     for (const text of forgeries(first.bootstrap)) expect(first.home.identify(text)).toBeUndefined();
     expect(first.home.identify(first.bootstrap)).toBeDefined();
@@ -110,12 +110,12 @@ describe('a forged token with a known public id and a right checksum', () => {
     }
   });
 
-  it('was tried for every type there is', () => {
+  it('was tried for every type of token', () => {
     const all: Record<TokenType, true> = { boot: true, enr: true, usr: true, wlk: true, acc: true, cs: true };
     expect([...tried].sort()).toEqual(Object.keys(all).sort());
   });
 
-  it('is nobody either when its type is another: a secret of one type opens nothing as another', async () => {
+  it('is refused with the secret of a token of another type', async () => {
     const { secret, exchange, read, direct } = await furnished();
     const as = (token: string, type: string) => {
       const body = token.replace(/^kt_[a-z]+_/, `kt_${type}_`).slice(0, -6);
@@ -129,7 +129,7 @@ describe('a forged token with a known public id and a right checksum', () => {
 });
 
 describe('a client id beside the secret', () => {
-  it('must be the one the secret belongs to', async () => {
+  it('must be the id of the workload that owns the secret', async () => {
     const { secret, exchange, signing } = await furnished();
     expect(await outcomeOf(exchange(secret, signing.id))).toBe('unauthenticated');
     expect(await outcomeOf(exchange(secret, 'wkl_nobody'))).toBe('unauthenticated');
@@ -139,7 +139,7 @@ describe('a client id beside the secret', () => {
 
 type Furnished = Awaited<ReturnType<typeof furnished>>;
 
-/** What a workload can lose, each with a token that rests on it. */
+/** The things that a token depends on: a token that depends on each, and how it is lost. */
 const LOSSES: readonly {
   readonly what: string;
   readonly token: (f: Furnished) => Promise<string>;
@@ -171,16 +171,16 @@ const LOSSES: readonly {
     lose: (f) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'signing')),
   },
   {
-    what: 'its workload’s time, of a token for a signed assertion',
+    what: 'the lifetime of its workload, of a token for a signed assertion',
     token: (f) => f.assert('one'),
     lose: (f) => f.tenant.clock.pass(86_400_000),
   },
-  { what: 'its time', token: (f) => f.exchange(f.secret), lose: (f) => f.tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs) },
-  { what: 'the time of its workload', token: (f) => f.direct(), lose: (f) => f.tenant.clock.pass(86_400_000) },
+  { what: 'its lifetime', token: (f) => f.exchange(f.secret), lose: (f) => f.tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs) },
+  { what: 'the lifetime of its workload', token: (f) => f.direct(), lose: (f) => f.tenant.clock.pass(86_400_000) },
 ];
 
-describe('a principal that loses', () => {
-  it.each(LOSSES)('$what is nobody at once, from the cache and after a restart', async ({ token, lose }) => {
+describe('a token that loses', () => {
+  it.each(LOSSES)('$what is refused at once, with and without the cache', async ({ token, lose }) => {
     const f = await furnished();
     const held = await token(f);
     expect([await f.read(held), await f.read(held)]).toEqual(['ok', 'ok']);
@@ -191,7 +191,7 @@ describe('a principal that loses', () => {
     expect(await outcomeOf(again.submit((job) => readCredential(job, f.tenant.token(held), what)))).toBe('unauthenticated');
   });
 
-  it('one client secret keeps what was exchanged for the other, and what was made without one', async () => {
+  it('its client secret does not affect tokens of another client secret or without one', async () => {
     const f = await furnished();
     const further = await f.vault.submit((job) => createClientSecret(job, f.admin(), 'sync'));
     const other = await f.exchange(textOf(further.secret.token));
@@ -200,7 +200,7 @@ describe('a principal that loses', () => {
     expect([await f.read(old), await f.read(other), await f.read(direct)]).toEqual(['unauthenticated', 'ok', 'ok']);
   });
 
-  it('the key that signed its assertion is nobody, whoever took the key away', async () => {
+  it('the key that signed its assertion is refused', async () => {
     const f = await furnished();
     const held = await f.assert('one');
     const { tokens } = inside(f.vault).core;
@@ -216,7 +216,7 @@ describe('a principal that loses', () => {
     expect(await withKeys(null)).toBeUndefined();
   });
 
-  it('a client secret, or its workload, gets no more tokens for it', async () => {
+  it('its client secret or workload is refused at the next exchange, too', async () => {
     for (const lose of [
       (f: Furnished) => f.vault.submit((job) => revokeToken(job, f.admin(), 'sync', idOf(f.secret))),
       (f: Furnished) => f.vault.submit((job) => revokeWorkload(job, f.admin(), 'sync')),
@@ -229,7 +229,7 @@ describe('a principal that loses', () => {
     }
   });
 
-  it('is named in its events by what it showed: the token, the client secret, or the key', async () => {
+  it('nothing is named in its events by the id of the token, client secret or key', async () => {
     const f = await furnished();
     await f.exchange(f.secret);
     await f.assert('one');
@@ -238,7 +238,7 @@ describe('a principal that loses', () => {
   });
 });
 
-/** An authenticator over rows as a test says, and what it asked for. */
+/** An authenticator over the given rows, and the ids that it looked up and marked. */
 async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadRow> | 'none' = {}) {
   const f = await furnished();
   const asked: string[] = [];
@@ -271,7 +271,7 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
     platform.root.subkey('token-pepper'),
     f.tenant.clock,
   );
-  // It has ended, which only real stores ask.
+  // This access has ended, which only real stores check.
   const books = await f.vault.submit((job) => job.door.keepBooks('authentication', (given) => given));
   const booked = <T>(use: (given: typeof books) => T) => use(books);
   const show = (text = access) => booked((books) => authenticator.byToken(books, text));
@@ -279,8 +279,8 @@ async function overRows(tokens: Partial<TokenRow>[], workload: Partial<WorkloadR
   return { f, booked, authenticator, asked, used, losses, access, sync: sync as WorkloadRow, show, showSecret };
 }
 
-describe('what an access token rests on', () => {
-  it('is its row, its workload and the client secret of the same workload it was exchanged for', async () => {
+describe('an access token', () => {
+  it('needs its row, its workload, and the client secret of that workload that it was exchanged for', async () => {
     expect((await overRows([{}, {}])).show()?.name).toBe('sync');
     expect((await overRows([])).show(), 'no row').toBeUndefined();
     expect((await overRows([{}])).show(), 'no client secret').toBeUndefined();
@@ -293,13 +293,13 @@ describe('what an access token rests on', () => {
     expect((await overRows([{}, {}])).showSecret()?.name).toBe('sync');
   });
 
-  it('is its own type: a client secret is no bearer token, and an access token no client secret', async () => {
+  it('is not accepted as a client secret, nor a client secret as an access token', async () => {
     const { f, authenticator, access, show } = await overRows([{}, {}]);
     expect(show(f.secret)).toBeUndefined();
     expect(f.vault.lookup('test', (lookup) => authenticator.byClientSecret(lookup, access))).toBeUndefined();
   });
 
-  it('allows what both it and its workload may do', async () => {
+  it('has the permissions that both it and its workload have', async () => {
     const may = async (token: string | null, workload: string) => {
       const principal = (await overRows([{ permissions: token }, {}], { permissions: workload })).show();
       return ['credential.read', 'credential.put'].map((operation) => principal?.operations.has(operation as 'credential.read'));
@@ -310,7 +310,7 @@ describe('what an access token rests on', () => {
     expect(await may('["put"]', '["read"]')).toEqual([false, false]);
   });
 
-  it('ends with the first of them to the millisecond', async () => {
+  it('expires with its row or its workload, whichever is first, to the millisecond', async () => {
     for (const [token, workload] of [
       [1, 1_000],
       [1_000, 1],
@@ -323,7 +323,7 @@ describe('what an access token rests on', () => {
     }
   });
 
-  it('of an assertion is a live workload that has the key', async () => {
+  it('of an assertion needs a live workload that has the key', async () => {
     const { f, authenticator, sync } = await overRows([{}, {}]);
     const row = { ...sync, jwks: JSON.stringify({ keys: [f.jwk] }) };
     const keyId = publicKeyId(f.jwk);
@@ -337,8 +337,8 @@ describe('what an access token rests on', () => {
   });
 });
 
-describe('a token that is shown again and again', () => {
-  it('is looked up once, until it is forgotten', async () => {
+describe('a token that is presented repeatedly', () => {
+  it('is looked up once until the cache is emptied', async () => {
     const { authenticator, asked, access, show } = await overRows([{}, {}]);
     for (let i = 0; i < 3; i++) show();
     expect(asked.filter((id) => id === idOf(access))).toHaveLength(1);
@@ -359,7 +359,7 @@ describe('a token that is shown again and again', () => {
     }
   });
 
-  it('is marked as used with its workload once a minute, and again when the marks may have been lost', async () => {
+  it('is marked as used with its workload once a minute, and again after a rollback', async () => {
     const { f, authenticator, used, access, sync, show } = await overRows([{}, {}]);
     const marks = [idOf(access), sync.id];
     const newMarks = (passMs: number) => {
@@ -375,7 +375,7 @@ describe('a token that is shown again and again', () => {
     expect(newMarks(0)).toEqual(marks);
   });
 
-  it('is not marked as used by a client secret alone, which may come from where it must not, but once that is proven', async () => {
+  it('is marked as used, if it is a client secret, only once its network was checked', async () => {
     const { f, booked, authenticator, used, sync, showSecret } = await overRows([{}, {}]);
     const principal = showSecret()!;
     expect(used).toEqual([]);

@@ -1,4 +1,4 @@
-// The wrapper around Cedar: every doubt is a no, and what it remembers.
+// The wrapper around Cedar: every failure is a deny, and decisions are cached under all their inputs.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -30,7 +30,7 @@ const CONTEXT: AuthorizationContext = {
   contained: false,
 };
 const ALL = Object.keys(OPERATIONS) as Operation[];
-// Fits the schema strictly and errs all the same: Cedar finds overflow only while it evaluates.
+// Valid under the strict schema, but its evaluation fails: Cedar detects overflow only during evaluation.
 const ERRING_FORBID = '@id("overflows") forbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };';
 
 /** The real engine with some of its functions replaced. */
@@ -38,8 +38,8 @@ function engineWith(change: Partial<CedarEngine>): CedarEngine {
   return { ...cedarEngine, ...change };
 }
 
-describe('every doubt is a no', () => {
-  it('when a guardrail errs that Cedar would have skipped (AZ-10), and it is not remembered', () => {
+describe('a failure is a deny', () => {
+  it('when a guardrail fails that Cedar would have skipped (AZ-10), and it is not cached', () => {
     const authorizer = testAuthorizer({ 'guardrails/extra': ERRING_FORBID });
     for (let i = 0; i < 3; i++) {
       const decision = authorizer.decide(OWNER, 'credential.read', PRODUCTION, CONTEXT);
@@ -49,7 +49,7 @@ describe('every doubt is a no', () => {
     expect(authorizer.counters).toEqual({ hits: 0, misses: 3, failures: 3 });
   });
 
-  it('when a role errs beside one that permits', () => {
+  it('when a role fails beside one that permits', () => {
     const authorizer = testAuthorizer({ 'roles/extra': ERRING_FORBID.replace('forbid', 'permit') });
     expect(authorizer.decide(OWNER, 'credential.read', PRODUCTION, CONTEXT)).toMatchObject({ allow: false, failed: true });
   });
@@ -80,10 +80,10 @@ describe('every doubt is a no', () => {
   });
 
   it.each([
-    ['an operation that is not there', { operation: 'credential.reveal' }],
-    ['an operation on a thing of another type', { resource: { type: 'Tenant', tenant: 'ten_made-up' } }],
-    ['a thing of an unknown type', { resource: { type: 'Vault', tenant: 'ten_made-up' } }],
-    ['a thing without its tenant', { resource: { type: 'Credential' } }],
+    ['an unknown operation', { operation: 'credential.reveal' }],
+    ['an operation on a resource of another type', { resource: { type: 'Tenant', tenant: 'ten_made-up' } }],
+    ['a resource of an unknown type', { resource: { type: 'Vault', tenant: 'ten_made-up' } }],
+    ['a resource without its tenant', { resource: { type: 'Credential' } }],
     ['an attribute of the wrong type', { resource: { ...PRODUCTION, kind: 7 } }],
     ['an unknown role', { principal: { ...OWNER, roles: ['owner', 'root'] } }],
     ['an unknown type of principal', { principal: { ...OWNER, type: 'Admin' } }],
@@ -97,7 +97,7 @@ describe('every doubt is a no', () => {
     expect(authorizer.counters).toMatchObject({ hits: 0, failures: 2 });
   });
 
-  it('and the operator is told what the engine said, whatever it threw', () => {
+  it('and has the engine’s error as evidence, whether answered or thrown', () => {
     const evidenceOf = (statefulIsAuthorized: () => unknown) => {
       const engine = engineWith({ statefulIsAuthorized: statefulIsAuthorized as CedarEngine['statefulIsAuthorized'] });
       return new Authorizer(engine, shippedPolicies()).decide(OWNER, 'credential.read', PRODUCTION, CONTEXT);
@@ -111,12 +111,12 @@ describe('every doubt is a no', () => {
     expect(evidenceOf(thrown('out of bounds'))).toMatchObject({ failed: true, evidence: 'the engine threw' });
   });
 
-  it('when no policy says anything, and the reason says so', () => {
+  it('when no policy applies, and the reason says so', () => {
     const decision = testAuthorizer().decide({ ...OWNER, roles: [] }, 'credential.read', PRODUCTION, CONTEXT);
     expect(decision).toEqual({ allow: false, reason: 'no policy permits', failed: false });
   });
 
-  it('when a fact is missing that was there a moment ago: the answer of then is not that of now', () => {
+  it('when a fact is missing, also in the key of the cache: a missing fact is as the denying one', () => {
     const key = (context: Partial<AuthorizationContext>) =>
       decisionKey(OWNER, 'credential.read', PRODUCTION, context as AuthorizationContext);
     for (const fact of Object.keys(CONTEXT) as (keyof AuthorizationContext)[]) {
@@ -127,7 +127,7 @@ describe('every doubt is a no', () => {
     }
   });
 
-  it('when a fact of the circumstances is missing', () => {
+  it('when a fact of the context is missing', () => {
     const authorizer = testAuthorizer();
     for (const fact of ['inNetwork', 'inScope', 'permitted', 'mfaFresh', 'contained']) {
       const { [fact as 'contained']: _left, ...rest } = CONTEXT;
@@ -136,8 +136,8 @@ describe('every doubt is a no', () => {
   });
 });
 
-describe('the memory of decisions', () => {
-  it('asks Cedar once for one class of request, and again when anything of it differs', () => {
+describe('the cache of decisions', () => {
+  it('evaluates one class of request once, and again when any part differs', () => {
     let asked = 0;
     const engine = engineWith({
       statefulIsAuthorized: (request) => {
@@ -160,15 +160,15 @@ describe('the memory of decisions', () => {
     expect(asked).toBe(7);
   });
 
-  it('hands out decisions nobody can change', () => {
+  it('returns frozen decisions', () => {
     const decision = testAuthorizer().decide(OWNER, 'credential.read', PRODUCTION, { ...CONTEXT, contained: true });
     expect(() => Object.assign(decision, { allow: true })).toThrow(TypeError);
   });
 
-  // Parts that look like each other's separators and lengths, and parts moved over their borders.
+  // Parts that look like separators and lengths, and parts shifted across their boundaries.
   const TEXTS = ['', '-', ':', ';', '1', '1:', '1:a', 'a', 'a1:', 'ab', '0:', '0:-', '-0:', '\u0000', 'ä', '😀'];
 
-  it('has one key for one class only: pairwise over awkward parts', () => {
+  it('has different keys for different classes: pairwise over awkward parts', () => {
     const keys = new Map<string, string>();
     let count = 0;
     const add = (p: AuthorizationPrincipal, operation: Operation, r: AuthorizationResource, c: AuthorizationContext) => {
@@ -200,7 +200,7 @@ describe('the memory of decisions', () => {
     expect(count).toBeGreaterThan(1_700);
   });
 
-  it('has one key for one class only: random pairs', () => {
+  it('has different keys for different classes: random pairs', () => {
     const text = fc.oneof(fc.constantFrom(...TEXTS), fc.string({ maxLength: 6 }));
     const request = fc.tuple(
       fc.record({

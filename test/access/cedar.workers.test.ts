@@ -17,11 +17,11 @@ function decide(user: string, fresh: boolean) {
   });
 }
 
-it('Cedar decides inside workerd: allow where the policy permits', () => {
+it('Cedar runs in workerd: allow where the policy permits', () => {
   expect(decide('alice', true)).toMatchObject({ type: 'success', response: { decision: 'allow' } });
 });
 
-it('Cedar decides inside workerd: deny where nothing permits', () => {
+it('Cedar runs in workerd: deny where nothing permits', () => {
   expect(decide('alice', false)).toMatchObject({ type: 'success', response: { decision: 'deny' } });
   expect(decide('mallory', true)).toMatchObject({ type: 'success', response: { decision: 'deny' } });
 });

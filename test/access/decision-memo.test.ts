@@ -1,4 +1,4 @@
-// A decision remembered beside the thing it is about: it may save work and never change an answer.
+// The decision cached beside a resource: it saves work and never changes a decision.
 import { describe, expect, it } from 'vitest';
 import type {
   AuthorizationContext,
@@ -24,8 +24,8 @@ const FRESH: AuthorizationContext = {
   contained: false,
 };
 
-describe('a remembered decision', () => {
-  it('answers the same question again without another look', () => {
+describe('a memo', () => {
+  it('answers the same request again without evaluation', () => {
     const authorizer = testAuthorizer();
     const memo: DecisionMemo = {};
     const first = authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
@@ -34,7 +34,7 @@ describe('a remembered decision', () => {
     expect(memo.last?.decision).toBe(first);
   });
 
-  it('is the one beside the thing, before any other memory is asked', () => {
+  it('is used before the cache of the authorizer', () => {
     const authorizer = testAuthorizer();
     const memo: DecisionMemo = {};
     authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
@@ -43,7 +43,7 @@ describe('a remembered decision', () => {
     expect(authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo)).toBe(marked);
   });
 
-  it('answers no other question: each change of one part decides as it would without a memo', () => {
+  it('answers no other request: a change of any part gives the decision without a memo', () => {
     const authorizer = testAuthorizer();
     const cases: [AuthorizationPrincipal, Operation, AuthorizationResource, AuthorizationContext][] = [
       [AUDITOR, 'credential.put', STAGING, FRESH],
@@ -63,7 +63,7 @@ describe('a remembered decision', () => {
     expect(answers).toEqual(new Set([true, false]));
   });
 
-  it('answers no other question even where all else is the same: another operation, another thing', () => {
+  it('answers no request that differs only in operation or resource', () => {
     const authorizer = testAuthorizer();
     const unproven = { ...FRESH, mfaFresh: false };
     const memo: DecisionMemo = {};
@@ -74,7 +74,7 @@ describe('a remembered decision', () => {
     expect([ask(OWNER, 'credential.put', STAGING), ask(AUDITOR, 'credential.put', STAGING)]).toEqual([true, false]);
   });
 
-  it('is none where the evaluation failed: the next time is a fresh look', () => {
+  it('is not written after a failed evaluation: the next request is evaluated again', () => {
     const overflows = '@id("overflows") forbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };';
     const authorizer = testAuthorizer({ 'guardrails/extra': overflows });
     const memo: DecisionMemo = {};
@@ -82,7 +82,7 @@ describe('a remembered decision', () => {
     expect(authorizer.counters).toEqual({ hits: 0, misses: 3, failures: 3 });
   });
 
-  it('is gone when the authorizer forgets', () => {
+  it('is invalid once the authorizer empties its cache', () => {
     const authorizer = testAuthorizer();
     const memo: DecisionMemo = {};
     authorizer.decide(OWNER, 'credential.put', STAGING, FRESH, memo);
@@ -91,7 +91,7 @@ describe('a remembered decision', () => {
     expect(authorizer.counters).toMatchObject({ hits: 0, misses: 2 });
   });
 
-  it('is not believed by another authorizer, whose policies may differ', () => {
+  it('is not used by another authorizer, whose policies may differ', () => {
     const memo: DecisionMemo = {};
     testAuthorizer().decide(OWNER, 'credential.put', STAGING, FRESH, memo);
     const strict = testAuthorizer({ 'guardrails/extra': '@id("nobody") forbid (principal, action, resource);' });

@@ -1,4 +1,4 @@
-// Denials are cheap to cause: a flood of them fills no log, is nowhere forgotten, and hides nobody else's.
+// Denials are cheap to cause: a flood of them does not fill the log, is counted in full, and does not hide those of others.
 import { describe, expect, it } from 'vitest';
 import { Denials } from '../../src/access/denials.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -18,8 +18,8 @@ const denied = (tenant: TestTenant, from: number) =>
 const counted = (events: readonly Record<string, unknown>[]) =>
   events.reduce((sum, event) => sum + ((event['details'] as { count?: number } | undefined)?.count ?? 1), 0);
 
-describe('a principal that is denied again and again', () => {
-  it('leaves a bounded number of events, of which one says how many more there were; others are told one by one', async () => {
+describe('a principal with many denials', () => {
+  it('leaves a bounded number of events and one with the count of the others; denials of others are single events', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', 'not-a-real-secret');
     const narrow = await workloadToken(tenant, { patterns: ['other-*'] });
@@ -39,7 +39,7 @@ describe('a principal that is denied again and again', () => {
     expect(counted(denied(tenant, from))).toBe(total + 2);
   });
 
-  it('is in the log in full when the cell closes', async () => {
+  it('is counted in the log in full when the cell closes', async () => {
     const tenant = await testTenant();
     const narrow = await workloadToken(tenant, { patterns: ['other-*'] });
     const from = eventsOf(tenant.sql).length;
@@ -53,7 +53,7 @@ describe('a principal that is denied again and again', () => {
 });
 
 describe('denials', () => {
-  it('are bounded by source and in all, for however long the flood lasts, and none is lost', () => {
+  it('are limited per source and in total, for a flood of any length, and none is lost', () => {
     const clock = new TestClock();
     const wakes: (() => void)[] = [];
     const written: number[] = [];
@@ -83,7 +83,7 @@ describe('denials', () => {
     expect(own).toBe(LIMITS.denialEventsBurstInAll);
   });
 
-  it('are summed up by one event a minute, a single one too, and a minute without any leaves none', () => {
+  it('are summarized by one event per minute, even a single one, and by none in a minute without denials', () => {
     const wakes: (() => void)[] = [];
     const written: number[] = [];
     const denials = new Denials({
@@ -106,7 +106,7 @@ describe('denials', () => {
     expect(wakes).toEqual([]);
   });
 
-  it('that could not be written are written with the next', async () => {
+  it('that could not be written are written with the next ones', async () => {
     const wakes: (() => void)[] = [];
     const written: number[] = [];
     let failing = true;

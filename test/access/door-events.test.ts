@@ -1,4 +1,4 @@
-// What the door writes down: one event for each answer, with who, what, the reason and nothing that did not happen.
+// The events of the door: one for each answer, with principal, operation and reason, and none for a change that did not happen.
 import { describe, expect, it } from 'vitest';
 import { Authorizer } from '../../src/access/authorizer.ts';
 import type { Found } from '../../src/access/guard.ts';
@@ -21,7 +21,7 @@ const found = <S>(subject: S): Found<S> => ({
 });
 const admin = (tenant: TestTenant) => tenant.user(['admin'], 'everywhere');
 
-/** How `work` ended inside a job of its own, and the events it left. */
+/** The outcome of `work` in a job of its own, and its events. */
 async function left(tenant: TestTenant, work: (job: TenantJob) => unknown) {
   const before = eventsOf(tenant.sql).length;
   const end = await tenant.vault.submit(work).then(
@@ -35,11 +35,11 @@ const throwing = (error: unknown) => () => {
   throw error;
 };
 
-describe('what cannot be looked up', () => {
+describe('a lookup that fails', () => {
   it.each([
     [new KeyturnError('integrity', 'a changed row'), 'integrity', 'integrity'],
     [new TypeError('not-a-real-secret'), 'internal', 'TypeError: not-a-real-secret'],
-  ])('was asked for all the same: %s', async (error, reason, ended) => {
+  ])('leaves an event: %s', async (error, reason, ended) => {
     const tenant = await testTenant();
     const { end, events } = await left(tenant, (job) =>
       job.door.enter(admin(tenant), 'credential.describe', throwing(error), () => {}),
@@ -58,11 +58,11 @@ describe('what cannot be looked up', () => {
   });
 });
 
-describe('what failed while it was done', () => {
+describe('an effect that fails', () => {
   it.each([
     [new KeyturnError('conflict', 'x'), 'conflict', 'conflict'],
     [new RangeError('not-a-real-secret'), 'internal', 'RangeError: not-a-real-secret'],
-  ])('is a failure with its code and what was known so far: %s', async (error, reason, ended) => {
+  ])('leaves a failure event with its code and the details so far: %s', async (error, reason, ended) => {
     const tenant = await testTenant();
     const { end, events } = await left(tenant, (job) =>
       job.door.enter(
@@ -79,7 +79,7 @@ describe('what failed while it was done', () => {
     expect(events).toEqual([expect.objectContaining({ outcome: 'failure', reason, details: { version: 7 } })]);
   });
 
-  it('leaves nothing at all where the storage failed: the batch is lost with it', async () => {
+  it('leaves no event when the storage failed: the batch is rolled back', async () => {
     for (const code of ['storage_full', 'storage_unavailable'] as const) {
       const sql = new SqlSpy(openNodeSql(':memory:'));
       const tenant = await testTenant({ sql });
@@ -92,7 +92,7 @@ describe('what failed while it was done', () => {
       const ends: unknown[] = [];
       for (const find of [breaking, () => found(true)]) {
         const { end, events } = await left(tenant, (job) => job.door.enter(caller, 'credential.put', find, breaking));
-        // INVARIANT: SQLite may have ended the transaction already: what is written after that would stay.
+        // INVARIANT: SQLite may have ended the transaction already, so a later write would be kept.
         const asked = sql.log.slice(askedBefore);
         ends.push({ end, events, asked: asked.slice(0, asked.indexOf('rollback') + 1) });
       }
@@ -103,7 +103,7 @@ describe('what failed while it was done', () => {
 });
 
 describe('an event', () => {
-  it('of success says that it was allowed, and has details only where there are some', async () => {
+  it('of a success has the reason `allowed`, and details only if there are any', async () => {
     const tenant = await testTenant();
     const { events } = await left(tenant, (job) =>
       job.door.enter(
@@ -125,7 +125,7 @@ describe('an event', () => {
     expect(events[0]).toHaveProperty('source');
   });
 
-  it('of the system has no source, and a request id that no other event has', async () => {
+  it('of the system has no source, and a unique request id', async () => {
     const tenant = await testTenant();
     const work = (job: TenantJob) =>
       job.door.enterAsSystem(
@@ -146,7 +146,7 @@ describe('an event', () => {
     }
   });
 
-  it('of a refusal has the reason of the policy, which the caller is not told', async () => {
+  it('of a denial has the policy as reason, which the caller does not get', async () => {
     const tenant = await testTenant();
     const auditor = tenant.user(['auditor'], 'everywhere');
     const { end, events } = await left(tenant, (job) =>
@@ -163,7 +163,7 @@ describe('an event', () => {
     ]);
   });
 
-  it('of what is not there is a failure for who may know that, and a denial for who may not', async () => {
+  it('of a missing object is a failure for a caller who may know that it is missing, and a denial for others', async () => {
     const tenant = await testTenant();
     const ask = (caller: Caller) =>
       left(tenant, (job) =>
@@ -200,30 +200,30 @@ describe('the target of an event', () => {
     return events[0]?.['target'];
   };
 
-  it('has the name of a credential that is there, also in a denial', async () => {
+  it('has the name of an existing credential, also in a denial', async () => {
     const there = { ...found(true as const), target: { ...target, id: 'crd_made-up' } };
     expect(await targetOf('admin', there)).toEqual(there.target);
     expect(await targetOf('auditor', there)).toEqual(there.target);
   });
 
-  it('has only a hash of the name of one that is not there, which may be a secret in the wrong field', async () => {
+  it('has only a hash of the name of a missing credential: it may be a secret in the wrong field', async () => {
     const name_sha256 = Buffer.from(sha256OfText('stripe')).toString('hex');
     const hashed = { type: 'credential', environment: 'staging', name_sha256 };
     for (const caller of ['admin', 'auditor'] as const)
       expect(await targetOf(caller, { ...found(undefined), target })).toEqual(hashed);
   });
 
-  it('has the name of every other kind of thing, and none where there is none', async () => {
+  it('has the name of every other type of object that has one', async () => {
     const environment = { type: 'environment', name: 'later' };
     expect(await targetOf('auditor', { ...found(true as const), target: environment })).toEqual(environment);
-    expect(await targetOf('admin', { ...found(true as const), target }), 'one that is made').toEqual(target);
+    expect(await targetOf('admin', { ...found(true as const), target }), 'one that is created').toEqual(target);
     expect(await targetOf('auditor', { ...found(true as const), target: { type: 'credential' } })).toEqual({
       type: 'credential',
     });
   });
 });
 
-describe('who may not do it', () => {
+describe('a caller without permission', () => {
   const ask = (tenant: TestTenant, caller: Caller, operation: 'credential.read' | 'credential.put', there: boolean) =>
     left(tenant, (job) =>
       job.door.enter(
@@ -234,7 +234,7 @@ describe('who may not do it', () => {
       ),
     );
 
-  it('is told that a thing is missing before being asked for a proof that would not help', async () => {
+  it('gets not_found for a missing object before a demand for a second factor', async () => {
     const tenant = await testTenant();
     const owner = tenant.user(['owner'], 'everywhere');
     expect((await ask(tenant, owner, 'credential.read', true)).end).toBe('insufficient_user_authentication');
@@ -252,14 +252,14 @@ describe('who may not do it', () => {
     expect((await production(false)).end).toBe('not_found');
   });
 
-  it('is told no where the thing is, and that there is none where it is not', async () => {
+  it('gets forbidden for an existing object that it may see, and not_found for a missing one', async () => {
     const tenant = await testTenant();
     const auditor = tenant.user(['auditor'], 'everywhere');
     expect((await ask(tenant, auditor, 'credential.put', true)).end).toBe('forbidden');
     expect((await ask(tenant, auditor, 'credential.put', false)).end).toBe('not_found');
   });
 
-  it('as a workload may not do it to a thing that has no name, whatever its patterns', async () => {
+  it('as a workload is refused an object without a name, with any patterns', async () => {
     const tenant = await testTenant();
     const { text } = await workloadToken(tenant);
     const ask = async (operation: 'credential.list' | 'credential.describe', target: EventTarget) => {
@@ -282,7 +282,7 @@ describe('who may not do it', () => {
     expect(await ask('credential.list', { type: 'environment', environment: 'production' })).toBe('not_found');
   });
 
-  it('as a workload without a request, as the scheduler has none, is in none of its networks', async () => {
+  it('as a workload without a request is in none of its networks', async () => {
     const tenant = await testTenant();
     const { text } = await workloadToken(tenant, { networks: ['127.0.0.0/8'] });
     const { end } = await left(tenant, (job) => {
@@ -299,8 +299,8 @@ describe('who may not do it', () => {
   });
 });
 
-describe('who is turned away', () => {
-  it('leaves an event that says why, naming the tenant at a tenant and none at home', async () => {
+describe('a caller who is turned away', () => {
+  it('leaves an event with the reason, and with the tenant at a tenant but not at the home cell', async () => {
     const tenant = await testTenant();
     const away = await left(tenant, (job) => job.door.turnAway(admin(tenant), 'tenant.read'));
     expect(away).toMatchObject({
@@ -317,17 +317,17 @@ describe('who is turned away', () => {
   });
 });
 
-describe('what the installation does by itself', () => {
+describe('a change by the installation', () => {
   const input = { action: 'x', actor: { type: 'system', id: 'x' }, reason: 'x', request: 'x', target: { type: 'x' } } as const;
 
-  it('is one event, of success, or none where it did not happen', async () => {
+  it('leaves one event of success, or none if it failed', async () => {
     const tenant = await testTenant();
     const done = await left(tenant, (job) => job.door.record(input, () => {}));
     expect(done.events).toEqual([expect.objectContaining({ action: 'x', outcome: 'success' })]);
     expect((await left(tenant, (job) => job.door.record(input, throwing(new RangeError('made up'))))).events).toEqual([]);
   });
 
-  it('has a source only where somebody asked for it', async () => {
+  it('has a source only with a caller', async () => {
     const tenant = await testTenant();
     const note = { ...input, outcome: 'success' } as const;
     const noted = async (caller?: Caller) => (await left(tenant, (job) => job.door.note(note, caller))).events[0];
@@ -335,7 +335,7 @@ describe('what the installation does by itself', () => {
     expect(await noted()).not.toHaveProperty('source');
   });
 
-  it('names no token that was not shown', async () => {
+  it('has a token id only when a token was presented', async () => {
     const tenant = await testTenant();
     const actorOf = async (tokenId: string) => {
       const caller = tenant.user(['admin'], 'everywhere', { tokenId });
@@ -354,7 +354,7 @@ describe('what the installation does by itself', () => {
   });
 });
 
-describe('what Cedar is told of a thing', () => {
+describe('the request to Cedar', () => {
   const owner = { type: 'User', id: 'usr_made-up', revision: 1, roles: ['owner'] } as const;
   const context = {
     assigned: true,
@@ -372,7 +372,7 @@ describe('what Cedar is told of a thing', () => {
     ['environment', 'staging', 'production'],
     ['kind', 'oauth2', 'api_key'],
     ['connector', 'hubspot', 'stripe'],
-  ])('includes its %s, so that a policy can speak of it', (attribute, one, two) => {
+  ])('includes the %s of the resource, so that a policy can use it', (attribute, one, two) => {
     const forbid = `@id("extra") forbid (principal, action, resource is Credential) when { ${attribute === 'tenant' ? '' : `resource has ${attribute} && `}resource.${attribute} == "${one}" };`;
     const authorizer = testAuthorizer({ 'guardrails/extra': forbid });
     const thing = { type: 'Credential', tenant: 'ten_made-up', environment: 'staging', kind: 'api_key', connector: 'x' } as const;

@@ -28,7 +28,7 @@ function read(tenant: TestTenant, caller: Parameters<typeof readCredential>[1], 
 }
 
 describe('the door', () => {
-  it('gives a workload the credential in its scope and records who, what and that it was allowed', async () => {
+  it('gives a workload a credential in its scope and records principal, operation and success', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const workload = await workloadToken(tenant);
@@ -43,7 +43,7 @@ describe('the door', () => {
     });
   });
 
-  it('refuses a user a value without a fresh second factor, and says which proof is missing', async () => {
+  it('refuses a value to a user without a fresh second factor, and says so', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     for (const role of ['owner', 'admin'] as const) {
@@ -53,7 +53,7 @@ describe('the door', () => {
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ outcome: 'denied', reason: 'needs step-up' });
   });
 
-  it('says so for a production value, too, where a guardrail asks for the second factor', async () => {
+  it('says so for a production value, too, where a guardrail requires the second factor', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY, 'production');
     const admin = tenant.user(['admin'], 'everywhere');
@@ -62,7 +62,7 @@ describe('the door', () => {
     expect(await outcome(read(tenant, auditor, 'stripe', 'production'))).toBe('forbidden');
   });
 
-  it('lets a second factor younger than five minutes through and an older one not', async () => {
+  it('accepts a second factor for five minutes', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const at = (ageMs: number) => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: tenant.clock.now() - ageMs });
@@ -70,7 +70,7 @@ describe('the door', () => {
     expect(await outcome(read(tenant, at(300_000)))).toBe('insufficient_user_authentication');
   });
 
-  it('excuses the bootstrap owner in the demo tenant, and only there', async () => {
+  it('needs no second factor of the bootstrap owner in the demo tenant, and only there', async () => {
     for (const demo of [true, false]) {
       const tenant = await testTenant({ demo });
       await putKey(tenant, 'stripe', CANARY);
@@ -82,7 +82,7 @@ describe('the door', () => {
     }
   });
 
-  it('refuses what needs a second person', async () => {
+  it('refuses an operation that needs an approval', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const destroy = tenant.vault.submit((job) =>
@@ -110,7 +110,7 @@ describe('the door', () => {
     expect(await outcome(read(tenant, tenant.token(workload.text), 'missing'))).toBe('not_found');
   });
 
-  it('takes a token only from its networks', async () => {
+  it('accepts a token only from its networks', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const workload = await workloadToken(tenant, { networks: ['10.1.0.0/16', '127.0.0.1/32'] });
@@ -129,14 +129,14 @@ describe('the door', () => {
     expect(await describeAs('everywhere')).toBe('not_found');
   });
 
-  it('never gives an auditor a value, whatever the second factor', async () => {
+  it('never gives an auditor a value, even with a second factor', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const auditor = tenant.user(['auditor'], 'everywhere', { secondFactorAtMs: tenant.clock.now() });
     expect(await outcome(read(tenant, auditor))).toBe('forbidden');
   });
 
-  it('answers every kind of bad token alike', async () => {
+  it('gives the same answer to every kind of bad token', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const { text } = await workloadToken(tenant);
@@ -149,14 +149,14 @@ describe('the door', () => {
     expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1);
   });
 
-  it('knows no workload at home, whatever the token', async () => {
+  it('accepts no token of a workload in the home cell', async () => {
     const { home, caller } = await testTeam();
     const token = `kt_acc_${'0'.repeat(61)}`;
     for (const bad of [token, ''])
       expect(await outcome(home.submit((job) => job.door.authenticate({ ...caller(''), token: bad, user: undefined })))).toBe('unauthenticated'); // biome-ignore format: one line
   });
 
-  it('forgets a token the moment it expires', async () => {
+  it('refuses a token from the millisecond at which it expires', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const { text } = await workloadToken(tenant);
@@ -187,15 +187,15 @@ describe('the door', () => {
 });
 
 describe('an access', () => {
-  it('can be minted by the guard alone', () => {
-    expect(() => takeAccessMint()).toThrow('the access mint is taken');
+  it('can be made by the guard only', () => {
+    expect(() => takeAccessMint()).toThrow('the access mint was taken already');
     const passage = { principalId: 'x', purpose: 'credential.put' };
     for (const Kind of [Lookup, ReadAccess, WriteAccess])
-      expect(() => new Kind(Symbol('mint') as never, passage)).toThrow('an access is made by the guard');
-    expect(() => new Bookkeeping(Symbol('mint') as never, 'purge')).toThrow('an access is made by the guard');
+      expect(() => new Kind(Symbol('mint') as never, passage)).toThrow('only the guard may make an access');
+    expect(() => new Bookkeeping(Symbol('mint') as never, 'purge')).toThrow('only the guard may make an access');
   });
 
-  it('is worthless once the use case it was made for has returned', async () => {
+  it('is refused once the use case that it was made for has returned', async () => {
     const tenant = await testTenant();
     let kept: Lookup | undefined;
     await tenant.vault.submit((job) =>
@@ -218,7 +218,7 @@ describe('an access', () => {
 });
 
 describe('a job', () => {
-  it('that was kept is refused outside a batch, whatever of its door is used, and leaves nothing', async () => {
+  it('that is used outside a batch is refused by every function of its door, and leaves nothing', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const { vault } = tenant;
@@ -253,11 +253,11 @@ describe('a job', () => {
       expect(use, name).toThrow('no batch of this cell is running: submit the work to it');
     await vault.submit(() => {});
     expect([eventsOf(tenant.sql).length, job.core.audit.size]).toEqual([events, size]);
-    // Inside a batch the kept one is as good as the one that is given: there is one a vault.
+    // Inside a batch the kept job works: each vault has one.
     await vault.submit((given) => expect(given).toBe(job));
   });
 
-  it('of a lookup, of bookkeeping and of the installation itself ends with it, too, also when it throws', async () => {
+  it('ends every access at its end, also when it throws', async () => {
     const tenant = await testTenant();
     const { door, auditResource } = inside(tenant.vault);
     const input = { action: 'x', actor: { type: 'system', id: 'x' }, reason: 'x', request: 'x', target: { type: 'x' } } as const;
@@ -317,42 +317,42 @@ function whatDoesNotCompile({ vault }: TestTenant, job: TenantJob, row: Credenti
     return job.credentials.findVersion(access, row.id, 1);
   });
   job.door.keepBooks('purge', (books) => {
-    // @ts-expect-error what purges changes no credential
+    // @ts-expect-error a purge changes no credential
     job.credentials.save(books, row);
-    // @ts-expect-error what purges reads no sealed value
+    // @ts-expect-error a purge reads no sealed value
     job.credentials.findVersion(books, row.id, 1);
-    // @ts-expect-error what purges prolongs no lease
+    // @ts-expect-error a purge extends no lease
     job.runs.save(books, {} as RunRow);
   });
   job.door.keepBooks('lease', (books) => {
-    // @ts-expect-error what prolongs a lease purges nothing
+    // @ts-expect-error extending a lease purges nothing
     job.core.tokens.purgeExpired(books, 0, 1);
   });
-  // @ts-expect-error only what cell/access.ts lists is bookkeeping
+  // @ts-expect-error only the kinds listed in cell/access.ts are bookkeeping
   job.door.keepBooks('anything', () => {});
-  // @ts-expect-error no object literal stands in for an access
+  // @ts-expect-error an object literal is not an access
   job.credentials.environments({ principalId: 'x', purpose: 'x', check: () => {} });
   // @ts-expect-error the database of a cell is reachable from src/cell only
   job.core.cell.sql.all('SELECT * FROM credential_version');
-  // @ts-expect-error a use case runs inside a job: outside it nothing has a job to give it
+  // @ts-expect-error a use case needs a job, which exists only inside a batch
   readCredential(vault, caller, { environment: 'staging', name: 'x', version: undefined, stage: undefined });
-  // @ts-expect-error the door is inside
+  // @ts-expect-error the door is private to a job
   vault.door.enter(caller, 'credential.read', find, () => {});
-  // @ts-expect-error the stores are inside
+  // @ts-expect-error the stores are private to a job
   vault.credentials.environments({} as Lookup);
-  // @ts-expect-error so are log, keys and the cell itself
+  // @ts-expect-error so are the log, the keys and the cell
   vault.core.audit.signNow();
   vault.lookup('test', (_lookup, view) => {
-    // @ts-expect-error a lookup without a job does not get to the door
+    // @ts-expect-error a lookup without a job has no door
     view.door.note({});
-    // @ts-expect-error nor does it do for a use case
+    // @ts-expect-error a lookup is not enough for a use case
     readCredential(view, caller, { environment: 'staging', name: 'x', version: undefined, stage: undefined });
   });
 }
 void whatDoesNotCompile;
 
-describe('how often somebody may ask', () => {
-  it('is limited by principal, whichever token and operation: beyond it nothing is looked at, and others go on', async () => {
+describe('the request rate', () => {
+  it('is limited per principal over all tokens and operations: beyond it nothing is looked up, and others are not affected', async () => {
     const limit = new RateLimit({ burst: 3, perSecond: 1, maxKeys: 10 });
     const asked: string[] = [];
     const tenant = await testTenant({

@@ -1,4 +1,4 @@
-// Whatever roles are combined and whatever the circumstances: what no one may reach stays out of reach, errors included (AZ-10).
+// Guardrails hold for every combination of roles and every context, also when a policy fails (AZ-10).
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type AuthorizationContext, type AuthorizationPrincipal, evaluate } from '../../src/access/authorizer.ts';
@@ -17,14 +17,14 @@ const CONTEXT: AuthorizationContext = {
 };
 const ALL = Object.keys(OPERATIONS) as Operation[];
 
-function circumstances(bits: number): AuthorizationContext {
+function contextFrom(bits: number): AuthorizationContext {
   const names = Object.keys(CONTEXT) as (keyof AuthorizationContext)[];
   return Object.fromEntries(names.map((name, index) => [name, ((bits >> index) & 1) === 1])) as unknown as AuthorizationContext;
 }
 
-describe('whatever the roles and circumstances', () => {
+describe('for any roles and any context', () => {
   const authorizer = testAuthorizer();
-  const anyContext = fc.nat(255).map(circumstances);
+  const anyContext = fc.nat(255).map(contextFrom);
   const anyEnvironment = fc.constantFrom('staging', 'production', 'qa');
   const anyPrincipal = (roles: fc.Arbitrary<(typeof ROLES)[number][]>) =>
     fc.record({
@@ -34,7 +34,7 @@ describe('whatever the roles and circumstances', () => {
       roles,
     });
 
-  it('only an owner reaches tenant.erase', () => {
+  it('only an owner may do tenant.erase', () => {
     const roles = fc.uniqueArray(fc.constantFrom(...ROLES));
     let reached = 0;
     fc.assert(
@@ -48,7 +48,7 @@ describe('whatever the roles and circumstances', () => {
     expect(reached).toBeGreaterThan(0);
   });
 
-  it('an auditor never reaches a value nor a change, but of their own tokens', () => {
+  it('an auditor never reads a value and changes only their own tokens', () => {
     const roles = fc.uniqueArray(fc.constantFrom(...ROLES)).map((held) => [...new Set([...held, 'auditor' as const])]);
     const forbidden = ALL.filter(
       (operation) => operation === 'credential.read' || (OPERATIONS[operation].writes && !PERSONAL_OPERATIONS.has(operation)),
@@ -70,7 +70,7 @@ describe('whatever the roles and circumstances', () => {
     );
   });
 
-  it('a workload without permission, scope or network reaches nothing', () => {
+  it('a workload without permission, scope or network may do nothing', () => {
     fc.assert(
       fc.property(fc.constantFrom(...ALL), anyContext, (operation, context) => {
         fc.pre(!(context.permitted && context.inScope && context.inNetwork));
@@ -83,7 +83,7 @@ describe('whatever the roles and circumstances', () => {
     );
   });
 
-  // Not checked against a schema, so that every way to err is there.
+  // Not validated against a schema, so that every kind of error can occur.
   const ERRORS = [
     'context.missing',
     'principal.missing == 1',
@@ -97,7 +97,7 @@ describe('whatever the roles and circumstances', () => {
     '[].containsAll(1)',
   ] as const;
 
-  it.each(ERRORS)('a forbid that errs never lets a permit win: %s', (error) => {
+  it.each(ERRORS)('a failing forbid never lets a permit win: %s', (error) => {
     const condition = fc.constantFrom('true', 'false', '1 == 1', 'context has a', error);
     const policy = fc
       .tuple(fc.constantFrom('permit', 'forbid'), condition)

@@ -1,4 +1,4 @@
-// A repeated request passes the door as any other: who, how often, may they; only then is the kept answer given.
+// A repeated request passes authentication, rate limit and authorization as any other; only then it gets the stored answer.
 import { describe, expect, it } from 'vitest';
 import { Door } from '../../src/access/guard.ts';
 import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
@@ -50,7 +50,7 @@ const codeOf = (work: Promise<unknown>) =>
   );
 
 describe('a repeated request', () => {
-  it('gets the kept answer, once the door allowed it, and the log says so', async () => {
+  it('gets the stored answer once the door allowed it, and leaves an event', async () => {
     const tenant = await testTenant();
     const { state, ask } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');
@@ -66,7 +66,7 @@ describe('a repeated request', () => {
     });
   });
 
-  it('is refused where the request itself would be: in a contained tenant, and past the rate of its principal', async () => {
+  it('is refused where the request itself would be: in a contained tenant, and beyond the rate limit', async () => {
     const tenant = await testTenant();
     const { state, ask } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');
@@ -80,7 +80,7 @@ describe('a repeated request', () => {
     expect(state.made).toBe(1);
   });
 
-  it('of another principal, or of the same one with other rights, is a request of its own', async () => {
+  it('of another principal, or of the same one with changed rights, runs as a new request', async () => {
     const tenant = await testTenant();
     const { state, ask } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');
@@ -93,7 +93,7 @@ describe('a repeated request', () => {
     expect(state.made).toBe(3);
   });
 
-  it('is one only with its key: the same request without a key is made anew, whatever was asked before it', async () => {
+  it('needs the key: the same request without a key runs again', async () => {
     const tenant = await testTenant();
     const { ask, askPlainly } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');
@@ -103,7 +103,7 @@ describe('a repeated request', () => {
     expect(await ask(admin, { ...REPEAT, key: 'k2' })).toEqual({ kind: 'first', value: 3 });
   });
 
-  it('gets the kept answer for a day and not a moment longer; then it is made anew, and the old answer is gone', async () => {
+  it('gets the stored answer for exactly a day; then it runs again, and the old answer is deleted', async () => {
     const tenant = await testTenant();
     const { ask } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');
@@ -118,7 +118,7 @@ describe('a repeated request', () => {
     expect(kept()).toEqual(['k2']);
   });
 
-  it('costs one use of the key that seals what is kept, and its repetitions none', async () => {
+  it('counts one wrap of the key that seals the answer, and its repetitions none', async () => {
     const tenant = await testTenant();
     const { ask } = await doorOf(tenant);
     const uses = () => Number(tenant.sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'api_key'")?.['n']);
@@ -129,7 +129,7 @@ describe('a repeated request', () => {
     expect(uses()).toBe(before + 1);
   });
 
-  it('with other content is refused, and that is an event', async () => {
+  it('with other content is refused, which leaves an event', async () => {
     const tenant = await testTenant();
     const { ask } = await doorOf(tenant);
     const admin = tenant.user(['admin'], 'everywhere');

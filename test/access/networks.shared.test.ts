@@ -1,4 +1,4 @@
-// Network lists: which spellings are one address, which are none, and what an empty list means.
+// Network lists: equal spellings of one address, refused spellings, and the meaning of an empty list.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { canonicalAddress, limitedSource, Networks } from '../../src/access/networks.ts';
@@ -16,12 +16,12 @@ describe('a network list', () => {
       expect(networks.contains(ip), ip).toBe(false);
   });
 
-  test('is canonical: host bits cleared, repeats gone, sorted', () => {
+  test('is canonical: host bits cleared, without repeats, sorted', () => {
     const list = ['10.1.2.3/8', '10.0.0.0/8', '2001:DB8:0:0::ff/32', '2001:db8::7', '192.0.2.7', '192.0.2.129/25'];
     expect(parse(...list).list).toEqual(['10.0.0.0/8', '192.0.2.128/25', '192.0.2.7/32', '2001:db8::/32', '2001:db8::7/128']);
   });
 
-  test('takes a v4-mapped IPv6 address for the IPv4 address it is, in lists and in questions', () => {
+  test('treats a v4-mapped IPv6 address as the IPv4 address, in lists and in lookups', () => {
     expect(parse('10.0.0.0/8').contains('::ffff:10.1.2.3')).toBe(true);
     expect(parse('10.0.0.0/8').contains('::ffff:a01:203')).toBe(true);
     expect(parse('::ffff:10.0.0.0/104').list).toEqual(['10.0.0.0/8']);
@@ -29,7 +29,7 @@ describe('a network list', () => {
     expect(parse('0.0.0.0/0').contains('2001:db8::1')).toBe(false);
   });
 
-  test('that is empty means any network, and says so', () => {
+  test('that is empty contains every address, and isAny is true', () => {
     expect([parse().isAny, parse().contains('203.0.113.9'), parse('10.0.0.0/8').isAny]).toEqual([true, true, false]);
   });
 
@@ -75,19 +75,19 @@ describe('a network list', () => {
     expect(error?.message).not.toContain(text);
   });
 
-  test('refuses more networks than one may have', () => {
+  test('refuses more networks than the limit', () => {
     const many = Array.from({ length: LIMITS.networksMaxCount + 1 }, (_, i) => `10.0.${i}.0/24`);
     expect(() => parse(...many)).toThrow(KeyturnError);
     expect(parse(...many.slice(1)).list).toHaveLength(LIMITS.networksMaxCount);
   });
 
-  test('reads no address longer than any address is, a zone included', () => {
+  test('refuses a text longer than any address with a zone', () => {
     const withZone = (chars: number) => `fe80::1%${'z'.repeat(chars - 'fe80::1%'.length)}`;
     expect(canonicalAddress(withZone(LIMITS.addressMaxChars))).toBe('fe80::1');
     expect(canonicalAddress(withZone(LIMITS.addressMaxChars + 1))).toBeUndefined();
   });
 
-  test('agrees with the arithmetic of the address, for any IPv4 network', () => {
+  test('agrees with integer arithmetic for any IPv4 network', () => {
     const u32 = fc.integer({ min: 0, max: 0xffffffff });
     const text = (n: number) => [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join('.');
     fc.assert(
@@ -101,8 +101,8 @@ describe('a network list', () => {
   });
 });
 
-describe('the name under which a source is limited', () => {
-  test('is the IPv4 address, the /64 of an IPv6 address, and one name for all garbage', () => {
+describe('the rate-limit key of a source', () => {
+  test('is the IPv4 address, the /64 of an IPv6 address, and one key for all other texts', () => {
     expect(limitedSource('::ffff:192.0.2.7')).toBe('192.0.2.7');
     expect(limitedSource('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2::');
     expect(limitedSource('2001:db8:1:2::ffff')).toBe('2001:db8:1:2::');

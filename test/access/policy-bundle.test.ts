@@ -1,4 +1,4 @@
-// What a set of policies must be to be taken at all: whole, strict, bounded, and apart from every other set.
+// A bundle of policies must be complete, valid and bounded, and independent of every other bundle.
 import { describe, expect, it } from 'vitest';
 import {
   type AuthorizationContext,
@@ -78,17 +78,17 @@ describe('a bundle is refused whole', () => {
       'must not contain a policy template',
     ],
     [
-      'with a policy without a name',
+      'with a policy without an id',
       { policies: { 'roles/extra': 'permit (principal, action, resource);' } },
       'must have an @id of lower case',
     ],
     [
-      'with two policies of one name',
+      'with two policies of one id',
       { policies: { 'roles/extra': '@id("x") permit (principal, action, resource);'.repeat(2) } },
       'two are equal',
     ],
     [
-      'with a file elsewhere',
+      'with a file outside both folders',
       { policies: { 'extra/x': '@id("x") permit (principal, action, resource);' } },
       'the name of a policy file must be',
     ],
@@ -104,9 +104,9 @@ describe('a bundle is refused whole', () => {
     ],
     ['with a schema that is nested too deeply', { schema: `${'('.repeat(100)}` }, 'the policy schema must nest at most'],
     ['with a schema that does not parse', { schema: 'entity' }, 'schema does not parse'],
-    ['with an operation less', { schema: shippedPolicies().schema.replace('"audit.verify", ', '') }, 'must be the operations'],
+    ['with a missing operation', { schema: shippedPolicies().schema.replace('"audit.verify", ', '') }, 'must be the operations'],
     [
-      'with an action more',
+      'with an unknown action',
       { schema: shippedPolicies().schema.replace('"audit.verify"', '"audit.verify", "audit.delete"') },
       'must be the operations',
     ],
@@ -116,7 +116,7 @@ describe('a bundle is refused whole', () => {
     expect(error.message).toContain(expected);
   });
 
-  it('and says in the evidence, not in the message, what the engine said', () => {
+  it('with the engine’s message in the evidence and not in the error message', () => {
     const error = refusal({
       policies: { 'roles/owner': '@id("x") permit (principal, action, resource) when { context.canary };' },
     });
@@ -126,7 +126,7 @@ describe('a bundle is refused whole', () => {
     expect(refusal({ without: 'roles/owner' }).evidence).toBeUndefined();
   });
 
-  it('also for a warning of the engine that is about no policy in particular', () => {
+  it('for a warning of the engine without a policy', () => {
     const warning = { message: 'a canary of the engine' };
     const validate = (): ReturnType<typeof cedarEngine.validate> => ({
       type: 'success',
@@ -140,10 +140,10 @@ describe('a bundle is refused whole', () => {
     );
   });
 
-  it('at the bounds themselves: what reaches one is taken, and one step more is refused', () => {
+  it('when it exceeds a limit by one, and accepted at the limit', () => {
     const extra = (text: string) => () => testAuthorizer({ 'roles/extra': text });
     const plain = '@id("x") permit (principal, action, resource) when';
-    // Of the bodies of `when` the braces are one level, and `when` itself is one operator.
+    // The braces of `when` are one level, and `when` itself is one operator.
     const nested = (depth: number) => `${plain} { ${'('.repeat(depth - 1)}true${')'.repeat(depth - 1)} };`;
     expect(extra(nested(LIMITS.bodyMaxDepth))).not.toThrow();
     expect(extra(nested(LIMITS.bodyMaxDepth + 1))).toThrow('must nest at most');
@@ -168,7 +168,7 @@ describe('a bundle is refused whole', () => {
     ['sums', policy(`${'1 + '.repeat(1_000)}1 == 1`)],
     ['attributes', policy(`principal${'.a'.repeat(2_000)}`)],
     ['100,000 policies', '@id("x") permit (principal, action, resource);\n'.repeat(100_000)],
-  ])('when it is too deep or too large, before the engine can break on it: %s', (_name, text) => {
+  ])('when it is too deep or too large, before the engine parses it: %s', (_name, text) => {
     const inUse = testAuthorizer();
     const started = performance.now();
     expect(refusal({ policies: { 'roles/extra': text } }).message).toMatch(/must nest at most|must have at most/);
@@ -185,7 +185,7 @@ describe('a bundle is refused whole', () => {
     ['alternatives', policy(`${'true || '.repeat(60)}context.assigned`), 'accepted'],
     ['conditions', policy(`${'if context.demo then true else '.repeat(60)}context.assigned`), 'accepted'],
     ['clauses', policy(`true} when {`.repeat(120).concat('true')), 'accepted'],
-  ])('and whatever passes these bounds leaves the engine working: %s', (_name, text, expected) => {
+  ])('and within these limits the engine keeps working: %s', (_name, text, expected) => {
     const inUse = testAuthorizer();
     let outcome = 'accepted';
     try {
@@ -200,7 +200,7 @@ describe('a bundle is refused whole', () => {
     expect(inUse.decide(OWNER, 'tenant.erase', { type: 'Tenant', tenant: 'ten_made-up' }, CONTEXT).allow).toBe(true);
   });
 
-  it('and a refused one leaves the set in use as it was', () => {
+  it('and the bundle in use is not affected', () => {
     const inUse = testAuthorizer();
     expect(refusal({ policies: { 'roles/owner': '@id("x") permit (principal' } }).code).toBe('internal');
     expect(inUse.decide(OWNER, 'credential.read', PRODUCTION, CONTEXT)).toEqual({
@@ -212,7 +212,7 @@ describe('a bundle is refused whole', () => {
 });
 
 describe('policyVersion', () => {
-  it('is the same for the same text and another for any other', () => {
+  it('is equal for equal texts and different for different texts', () => {
     const shipped = shippedPolicies();
     const version = testAuthorizer().policyVersion;
     expect(version).toMatch(/^[0-9a-f]{16}$/);
@@ -222,7 +222,7 @@ describe('policyVersion', () => {
     expect(new Authorizer(cedarEngine, { ...shipped, schema: `${shipped.schema}\n` }).policyVersion).not.toBe(version);
   });
 
-  it('keeps two sets in one engine apart', () => {
+  it('separates two bundles in one engine', () => {
     const strict = testAuthorizer({
       'guardrails/extra': '@id("nobody") forbid (principal, action == Action::"key.list", resource);',
     });

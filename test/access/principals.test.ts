@@ -1,4 +1,4 @@
-// A user as seen at one place, and which names a workload's patterns mean.
+// The roles of a user at one tenant, and the names that a workload's patterns match.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { patternMatcher, type UserGrant, type UserIdentity, userAt } from '../../src/access/principals.ts';
@@ -25,7 +25,7 @@ describe('a user at a tenant', () => {
     expect(userAt(identity, undefined).roles).toEqual(['auditor']);
   });
 
-  it('is assigned only as an engineer named for this very tenant', () => {
+  it('is assigned only with the engineer role for this tenant by name', () => {
     const isAssigned = (...grants: UserGrant[]) => userAt(withGrants(...grants), 'ten_one').assigned;
     expect(isAssigned({ role: 'engineer', tenantId: 'ten_one' })).toBe(true);
     expect(isAssigned({ role: 'engineer', tenantId: 'ten_one' }, { role: 'auditor', tenantId: '*' })).toBe(true);
@@ -35,7 +35,7 @@ describe('a user at a tenant', () => {
     expect(isAssigned()).toBe(false);
   });
 
-  it('is the same object each time, so that a decision about it is found again, and another one elsewhere', () => {
+  it('is the same object each time, so that cached decisions apply, and another object at another tenant', () => {
     const identity = withGrants({ role: 'admin', tenantId: '*' });
     for (const place of ['ten_one', 'ten_two', undefined]) expect(userAt(identity, place)).toBe(userAt(identity, place));
     const places = [userAt(identity, 'ten_one'), userAt(identity, 'ten_two'), userAt(identity, undefined)];
@@ -44,7 +44,7 @@ describe('a user at a tenant', () => {
   });
 });
 
-describe('the names that patterns mean', () => {
+describe('the names that patterns match', () => {
   it.each([
     [['stripe'], ['stripe'], ['stripe2', 'strip', '']],
     [['db_*'], ['db_', 'db_main'], ['db', 'my_db_main', 'DB_main']],
@@ -66,7 +66,7 @@ describe('the names that patterns mean', () => {
     expect(others.filter(matches)).toEqual([]);
   });
 
-  it('are those of the regular expression that has `.*` for each `*`', () => {
+  it('are those of the regular expression with `.*` for each `*`', () => {
     const pattern = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 6 });
     const name = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 6 });
     fc.assert(

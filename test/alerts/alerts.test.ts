@@ -1,4 +1,4 @@
-// Alerts and webhooks as the tenant keeps them: paged, bounded, under a MAC, and only for those who may.
+// Alerts and webhooks of a tenant: paged, bounded, authenticated, and only for roles with permission.
 import { describe, expect, it } from 'vitest';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
 import { ALERT_KINDS, type AlertKind, describeAlert, raiseAlert } from '../../src/alerts/raise-alert.ts';
@@ -57,7 +57,7 @@ async function bench() {
 }
 
 describe('alerts', () => {
-  it('are raised by a change of state, recovery included, and never by the same state again', async () => {
+  it('are raised by each change of state, including recovery, and not by the same state again', async () => {
     const { become, alerts } = await bench();
     expect(await become('crm', 'degraded', 'http_5xx')).toBe(true);
     for (let i = 0; i < 5; i++) expect(await become('crm', 'degraded', 'timeout')).toBe(false);
@@ -73,29 +73,32 @@ describe('alerts', () => {
     expect(told?.facts).not.toHaveProperty('environment');
   });
 
-  it.each([1, 2, 3, 50])('page newest first by %i, and lose or repeat none that share an instant', async (maxRows) => {
-    const { raise, alerts, clock } = await bench();
-    const raised: string[] = [];
-    for (let i = 0; i < 7; i++) {
-      if (i % 3 === 0) clock.pass(1_000);
-      raised.push(await raise('crm'));
-    }
-    const seen: string[] = [];
-    let lastAt = Number.POSITIVE_INFINITY;
-    for (let after: string | undefined = ''; after !== undefined; ) {
-      const page: Awaited<ReturnType<typeof alerts>> = await alerts({ after, maxRows });
-      for (const row of page.rows) {
-        expect(row.at).toBeLessThanOrEqual(lastAt);
-        lastAt = row.at;
-        seen.push(row.id);
+  it.each([1, 2, 3, 50])(
+    'are listed newest first in pages of %i, without loss or repetition at equal instants',
+    async (maxRows) => {
+      const { raise, alerts, clock } = await bench();
+      const raised: string[] = [];
+      for (let i = 0; i < 7; i++) {
+        if (i % 3 === 0) clock.pass(1_000);
+        raised.push(await raise('crm'));
       }
-      after = page.next;
-    }
-    expect([...seen].sort()).toEqual(raised.sort());
-    expect(new Set(seen).size).toBe(seen.length);
-  });
+      const seen: string[] = [];
+      let lastAt = Number.POSITIVE_INFINITY;
+      for (let after: string | undefined = ''; after !== undefined; ) {
+        const page: Awaited<ReturnType<typeof alerts>> = await alerts({ after, maxRows });
+        for (const row of page.rows) {
+          expect(row.at).toBeLessThanOrEqual(lastAt);
+          lastAt = row.at;
+          seen.push(row.id);
+        }
+        after = page.next;
+      }
+      expect([...seen].sort()).toEqual(raised.sort());
+      expect(new Set(seen).size).toBe(seen.length);
+    },
+  );
 
-  it('can be asked for one credential', async () => {
+  it('can be listed for one credential', async () => {
     const { raise, alerts } = await bench();
     await raise('crm');
     const id = await raise('erp');
@@ -104,7 +107,7 @@ describe('alerts', () => {
     expect((await alerts({ credentialId: 'crd_none' })).rows).toEqual([]);
   });
 
-  it('are forgotten with their deliveries when old, oldest first, a batch at a time', async () => {
+  it('are purged with their deliveries when old, oldest first, a batch at a time', async () => {
     const { raise, create, rows, vault, clock } = await bench();
     await create();
     for (let i = 0; i < 5; i++) {
@@ -118,7 +121,7 @@ describe('alerts', () => {
     expect(rows('delivery')).toHaveLength(1);
   });
 
-  it('are undone with the change that they tell', async () => {
+  it('are undone with the change that they report', async () => {
     const { vault, tenant, rows, create } = await bench();
     await create();
     const failed = vault.submit((job) =>
@@ -141,7 +144,7 @@ describe('alerts', () => {
 });
 
 describe('webhooks', () => {
-  it('get a delivery of each alert whose kind they want, in the same moment', async () => {
+  it('get a delivery of each alert of their kinds, in the same transaction', async () => {
     const { create, raise, rows } = await bench();
     const all = await create('https://a.example/');
     const some = await create('https://b.example/', ['credential.ready', 'credential.ready']);
@@ -151,14 +154,14 @@ describe('webhooks', () => {
     expect(counts).toEqual([3, 1, 0]);
   });
 
-  it('are due at once, so that the scheduler comes', async () => {
+  it('are due at once for the scheduler', async () => {
     const { create, raise, vault, clock } = await bench();
     await create();
     await raise('crm');
     expect(vault.nextDueAt()).toBe(clock.now());
   });
 
-  it('are so many and no more, and a deleted one makes room', async () => {
+  it('are limited in number, and deleting one allows another', async () => {
     const { create, remove, webhooks } = await bench();
     const made = [];
     for (let i = 0; i < LIMITS.webhooksMaxCount; i++) made.push(await create(`https://hooks.example/${i}`));
@@ -168,7 +171,7 @@ describe('webhooks', () => {
     expect(await webhooks()).toHaveLength(LIMITS.webhooksMaxCount);
   });
 
-  it('end what waits for them when deleted, once', async () => {
+  it('end their waiting deliveries when deleted, once', async () => {
     const { create, raise, remove, rows, sql } = await bench();
     const { row } = await create();
     const other = await create('https://other.example/');
@@ -184,7 +187,7 @@ describe('webhooks', () => {
     ]);
   });
 
-  it('keep no secret in the database, and show another one for each', async () => {
+  it('have different secrets, none of which is in the database', async () => {
     const { create, sql } = await bench();
     const shown = [];
     for (let i = 0; i < 3; i++)
@@ -197,7 +200,7 @@ describe('webhooks', () => {
     for (const key of keys) for (const blob of blobs) expect(blob.equals(key)).toBe(false);
   });
 
-  it('whose row was changed behind our back are not listed, and the alert is raised all the same', async () => {
+  it('with a tampered row are not listed, and alerts are still raised', async () => {
     const { create, raise, webhooks, sql, alerts } = await bench();
     const { row } = await create('https://hooks.example/', ['credential.exposed']);
     for (const change of ["url = 'https://evil.example/'", "kinds = '[]'", 'deleted_at = 5', "created_by = 'usr_x'"]) {
@@ -219,7 +222,7 @@ describe('webhooks', () => {
     expect(await webhooks()).toHaveLength(1);
   });
 
-  it('move with the keys: every row under the new one, readable before and after, their secrets the same', async () => {
+  it('move to a new MAC key: every row is readable before and after, and their secrets do not change', async () => {
     const { create, remove, webhooks, tenant, vault, sql, admin } = await bench();
     const made = [];
     for (let i = 0; i < 5; i++) made.push(await create(`https://${i}.example/`));
@@ -235,7 +238,7 @@ describe('webhooks', () => {
     expect(await reopened.submit((job) => listWebhooks(job, admin()))).toHaveLength(4);
   });
 
-  it('are for owners and admins to make, for auditors to see, for nobody else', async () => {
+  it('can be created by owners and admins, listed by auditors, and neither by others', async () => {
     const { tenant, vault, create } = await bench();
     const { row } = await create();
     const outcomes = async (roles: Parameters<typeof tenant.user>[0]) => {
@@ -252,7 +255,7 @@ describe('webhooks', () => {
     expect(await outcomes(['rotation-operator'])).toEqual(['forbidden', 'forbidden', 'forbidden']);
   });
 
-  it('may lead to this machine by http only where a sandbox may', async () => {
+  it('may use http to this machine only where a sandbox is allowed', async () => {
     const { vault, admin } = await bench();
     const outcome = (url: string, allowLoopback: boolean) =>
       outcomeOf(vault.submit((job) => createWebhook(job, admin(), { url, kinds: [], allowLoopback })));

@@ -1,4 +1,4 @@
-// Webhooks: signed as published, sent at least once, backed off, given up, and never a way out to where nobody meant.
+// Webhooks: signed as specified, sent at least once, with back-off and an end, and never to a forbidden address.
 import { createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
@@ -55,7 +55,7 @@ async function bench(answering: Answering = () => answerOf(204, ''), faults?: Fa
         }),
       ),
     deliver: () => deliverDue(ports),
-    /** Jumps from one due instant to the next until nothing waits; returns the waits in seconds. */
+    /** Advances the clock from one due time to the next until nothing waits; returns the waits in seconds. */
     drain: async (maxTurns = 200) => {
       const waits: number[] = [];
       for (let turn = 0; turn < maxTurns; turn++) {
@@ -81,9 +81,9 @@ const header = (request: EgressRequest | undefined, name: string) => {
 };
 const bodyOf = (request: EgressRequest | undefined) => new TextDecoder().decode(request?.body as Uint8Array);
 
-describe('what is sent', () => {
+describe('a message', () => {
   it('is signed as the published example of Standard Webhooks', () => {
-    // Of the project's own test suite (standard-webhooks/standard-webhooks, libraries/javascript).
+    // From that project's test suite (standard-webhooks/standard-webhooks, libraries/javascript).
     const key = secretKey(Buffer.from('MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'base64'));
     const body = new TextEncoder().encode('{"test": 2432232314}');
     expect(signMessage(key, 'msg_p5jXN8AQM9LWM0D4loKWxJek', 1_614_265_330, body)).toBe(
@@ -91,7 +91,7 @@ describe('what is sent', () => {
     );
   });
 
-  it('verifies under the secret that was shown once, and tells who, what and when, but no value', async () => {
+  it('verifies under the secret that was shown once, and contains tenant, credential, kind and time, but no value', async () => {
     const { webhook, alert, deliver, sent, tenant } = await bench();
     const made = await webhook();
     const shown = textOf(made.secret) ?? '';
@@ -118,7 +118,7 @@ describe('what is sent', () => {
     expect(bodyOf(request)).not.toContain('not-a-real-secret');
   });
 
-  it('goes to each webhook that wants the kind, under a secret of its own', async () => {
+  it('is sent to each webhook of its kind, signed with the secret of each', async () => {
     const { webhook, alert, deliver, sent } = await bench();
     const all = await webhook('https://a.example/x');
     const some = await webhook('https://b.example/x', ['credential.ready']);
@@ -129,7 +129,7 @@ describe('what is sent', () => {
     expect(sent.map(({ url }) => url).sort()).toEqual(['https://a.example/x', 'https://a.example/x', 'https://b.example/x']);
   });
 
-  it('is one event and one row for each outcome', async () => {
+  it('leaves one event and one row for each outcome', async () => {
     const { webhook, alert, deliver, deliveries, outcomes, tenant } = await bench();
     const { row } = await webhook();
     const id = await alert();
@@ -145,7 +145,7 @@ describe('what is sent', () => {
 });
 
 describe('a receiver that fails', () => {
-  it('is asked again later and later, at most hourly, until it takes it: one event', async () => {
+  it('is tried again with back-off up to an hour until it accepts: one event', async () => {
     const { webhook, alert, drain, sent, outcomes, answerWith, deliveries } = await bench(() => answerOf(500, ''));
     const { row } = await webhook();
     await alert();
@@ -174,7 +174,7 @@ describe('a receiver that fails', () => {
     expect(outcomes()).toMatchObject([{ details: { step: 'given_up', cause: 'connect_failed', count: 1 } }]);
   });
 
-  it('costs one call a turn however much waits for it, and nobody else is held up', async () => {
+  it('gets one call per turn for any number of waiting deliveries, and delays no other webhook', async () => {
     const { webhook, alert, deliver, sent } = await bench((request) => {
       if (request.url.includes('dead')) throw new EgressFailure('timeout');
       return answerOf(200, '');
@@ -188,7 +188,7 @@ describe('a receiver that fails', () => {
     expect(await deliver()).toBe(0);
   });
 
-  it('is not given up on the word of a clock that has not proved that three days have passed', async () => {
+  it('is not given up before three days have passed by proven time', async () => {
     const { webhook, alert, deliver, deliveries, tenant } = await bench(() => answerOf(503, ''));
     const { row } = await webhook();
     await alert();
@@ -204,7 +204,7 @@ describe('a receiver that fails', () => {
     expect(await deliveries(row.id)).toMatchObject([{ state: 'given_up', attempts: 2 }]);
   });
 
-  it('gets everything that waited once it is back', async () => {
+  it('gets every waiting delivery once it works again', async () => {
     const { webhook, alert, deliver, drain, answerWith, deliveries } = await bench(() => answerOf(502, ''));
     const { row } = await webhook();
     const ids = [];
@@ -217,7 +217,7 @@ describe('a receiver that fails', () => {
     expect(rows.map((one) => one.alert_id).sort()).toEqual(ids.sort());
   });
 
-  it('and chokes on one message gets the others all the same', async () => {
+  it('on one message only still gets the others', async () => {
     let poison = '';
     const { webhook, alert, drain, deliveries } = await bench((request) =>
       answerOf(header(request, 'webhook-id') === poison ? 500 : 200, ''),
@@ -231,7 +231,7 @@ describe('a receiver that fails', () => {
     expect(states.filter(([isPoison]) => !isPoison)).toEqual(Array(4).fill([false, 'delivered']));
   });
 
-  it('and asks for patience gets it, up to an hour', async () => {
+  it('with Retry-After is tried again after that time, at most an hour', async () => {
     const { webhook, alert, deliver, nextDueAt, tenant } = await bench(() => answerOf(429, '', { 'retry-after': '900' }));
     await webhook();
     await alert();
@@ -239,7 +239,7 @@ describe('a receiver that fails', () => {
     expect(nextDueAt() - tenant.clock.now()).toBe(900_000);
   });
 
-  it('redirects is not followed: it is a failure', async () => {
+  it('with a redirect is not followed', async () => {
     const { webhook, alert, deliver, sent, deliveries } = await bench(() =>
       answerOf(302, '', { location: 'https://169.254.169.254/' }),
     );
@@ -250,7 +250,7 @@ describe('a receiver that fails', () => {
     expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', cause: 'http_302', attempts: 1 }]);
   });
 
-  it('and answers slowly leaves the rest for the next turn, so that refreshes come first', async () => {
+  it('by answering slowly leaves its other deliveries for the next turn, so that refreshes run first', async () => {
     const { webhook, alert, deliver, sent, answerWith, tenant } = await bench();
     await webhook();
     for (let i = 0; i < 10; i++) await alert();
@@ -265,7 +265,7 @@ describe('a receiver that fails', () => {
 });
 
 describe('a webhook that ends', () => {
-  it('by 410 is deleted, with all that waits for it and an event', async () => {
+  it('with 410 is deleted with its waiting deliveries, which leaves one event', async () => {
     const { webhook, alert, deliver, outcomes, tenant, admin, sent } = await bench(() => answerOf(410, ''));
     const { row } = await webhook();
     for (let i = 0; i < 3; i++) await alert();
@@ -280,7 +280,7 @@ describe('a webhook that ends', () => {
     expect(await deliver()).toBe(0);
   });
 
-  it('while a delivery is on its way leaves it ended', async () => {
+  it('during a delivery does not restart that delivery', async () => {
     const { webhook, alert, deliver, answerWith, tenant, admin, outcomes } = await bench();
     const { row } = await webhook();
     await alert();
@@ -303,7 +303,7 @@ describe('an address that is not public', () => {
     'https://10.1.2.3/',
     'https://[::1]/',
     'https://inside.example/',
-  ])('%s is never called, whatever name leads there', async (url) => {
+  ])('%s is never called, under any name', async (url) => {
     const { webhook, alert, tenant, ports, deliveries } = await bench();
     const lookup = async () => ['192.168.7.7'];
     const egress = createNodeEgress({ clock: tenant.clock, lookup });
@@ -315,7 +315,7 @@ describe('an address that is not public', () => {
 });
 
 describe('a stop', () => {
-  it('while the receiver thinks is no error, and the message goes out again after it', async () => {
+  it('during a delivery is not a failure, and the message is sent again after the restart', async () => {
     const { webhook, alert, deliver, answerWith, tenant, sent, ports } = await bench();
     await webhook();
     await alert();
@@ -360,7 +360,7 @@ describe('a crash', () => {
     },
   );
 
-  it('of one webhook stops no other', async () => {
+  it('in the delivery to one webhook does not stop the others', async () => {
     const { webhook, alert, deliver, sent } = await bench((request) => {
       if (request.url.includes('one')) throw new Error('a bug');
       return answerOf(200, '');
@@ -374,8 +374,8 @@ describe('a crash', () => {
   });
 });
 
-describe('a webhook whose row was changed behind our back', () => {
-  it('gets nothing, and the change of state it should have told is still made', async () => {
+describe('a webhook with a tampered row', () => {
+  it('gets nothing, and the change of state is still made', async () => {
     const { webhook, alert, deliver, sent, tenant } = await bench();
     const { row } = await webhook();
     tenant.sql.run("UPDATE webhook SET url = 'https://evil.example/' WHERE id = ?", row.id);
@@ -383,14 +383,14 @@ describe('a webhook whose row was changed behind our back', () => {
     await deliver();
     expect(sent).toEqual([]);
     expect(tenant.sql.get('SELECT count(*) AS n FROM alert WHERE id = ?', id)?.['n']).toBe(1);
-    // What tells the damage itself waits behind it.
+    // The alert about the damage itself waits behind it.
     const waiting = tenant.sql.all('SELECT state, cause FROM delivery');
     expect(new Set(waiting.map((one) => one['state']))).toEqual(new Set(['waiting']));
     expect(waiting.map((one) => one['cause'])).toContain('integrity');
   });
 });
 
-describe('a webhook of a build that derived secrets from the id alone', () => {
+describe('a webhook of a build that derived secrets from the id only', () => {
   it('keeps the secret its receiver has', async () => {
     const { webhook, alert, deliver, sent, tenant } = await bench();
     const { row } = await webhook();

@@ -1,4 +1,4 @@
-// Webhooks as a way in: addresses that lead inside, texts that are not what they look like, receivers that flood, hang or crowd out others.
+// Attacks through webhooks: internal addresses, misleading URLs, and receivers that flood, hang or delay others.
 import { afterEach, describe, expect, it } from 'vitest';
 import { EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import type { DueWorkPorts } from '../../rotation/engine/due-work.ts';
@@ -46,7 +46,7 @@ async function bench(sandboxAllowed = true, lookup?: (name: string) => Promise<r
         }),
       ),
     deliver: () => deliverDue(ports),
-    /** What became of the deliveries: by webhook, state and cause. */
+    /** State and cause of the deliveries of a webhook. */
     outcomes: (webhook: string) =>
       sql
         .all<{ line: string }>("SELECT state || ' ' || coalesce(cause, '-') AS line FROM delivery WHERE webhook_id = ?", webhook)
@@ -60,15 +60,15 @@ describe('the URL of a webhook', () => {
     ['a line break inside the host', 'https://hooks.exa\r\nmple/'],
     ['a tab', 'https://hooks.example/\tx'],
     ['a space before it', ' https://hooks.example/'],
-    ['a turn of writing direction', 'https://hooks.example/\u202egpj.exe'],
-    ['a character of no width', 'https://hooks\u200b.example/'],
+    ['a change of writing direction', 'https://hooks.example/\u202egpj.exe'],
+    ['a zero-width character', 'https://hooks\u200b.example/'],
     ['a zero byte', 'https://hooks.example/\0'],
     ['credentials behind a backslash', 'https://user:not-a-real-secret@hooks.example\\@inside.example/'],
     ['http to this machine in another spelling', 'http://[::ffff:127.0.0.1]/'],
     ['http to a name below localhost', 'http://metadata.localhost/'],
     ['http to the metadata of a cloud', 'http://169.254.169.254/'],
     ['http to a private address', 'http://10.0.0.1/'],
-  ])('is refused with %s, even where a sandbox may be, and not repeated', async (_, url) => {
+  ])('is refused with %s, even where a sandbox is allowed, and is not in the message', async (_, url) => {
     const { create, list } = await bench();
     const refusal = await create(url).then(
       () => 'taken',
@@ -85,14 +85,14 @@ describe('the URL of a webhook', () => {
     ['https://0x7f.1/x', 'https://127.0.0.1/x'],
     ['https://2852039166/latest', 'https://169.254.169.254/latest'],
     ['https://\u0430pple.example/', 'https://xn--pple-43d.example/'],
-  ])('%s is stored and shown as what will be called: %s', async (url, shown) => {
+  ])('%s is stored and shown as it will be called: %s', async (url, shown) => {
     const { create, list } = await bench();
     expect((await create(url)).row.url).toBe(shown);
     expect((await list()).map((row) => row.url)).toEqual([shown]);
   });
 });
 
-describe('a name that leads inside', () => {
+describe('a name of an internal address', () => {
   it.each([
     'https://127.0.0.1:1/',
     'https://0177.0.0.1:1/',
@@ -101,7 +101,7 @@ describe('a name that leads inside', () => {
     'https://169.254.169.254./',
     'https://metadata.google.internal/',
     'https://inside.example./',
-  ])('%s gets nothing where no sandbox may be', async (url) => {
+  ])('%s gets nothing where no sandbox is allowed', async (url) => {
     const { create, alert, deliver, outcomes } = await bench(false, async () => ['169.254.169.254']);
     const { row } = await create(url);
     await alert();
@@ -109,7 +109,7 @@ describe('a name that leads inside', () => {
     expect(outcomes(row.id)).toEqual(['waiting address_blocked']);
   });
 
-  it('gets nothing where a sandbox may be either: only a URL that says this machine reaches it', async () => {
+  it('gets nothing where a sandbox is allowed either: only a loopback address in the URL reaches this machine', async () => {
     const server = await serve((_, res) => res.end());
     const { port } = new URL(server.origin);
     const { create, alert, deliver, outcomes } = await bench(true, async () => ['127.0.0.1']);
@@ -122,7 +122,7 @@ describe('a name that leads inside', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  it('between two look-ups is judged at each attempt: it was public when the first was made', async () => {
+  it('is checked at each attempt, so a public address at the first attempt does not help', async () => {
     const answers = [['93.184.216.34', '127.0.0.1'], ['10.0.0.1'], ['::ffff:169.254.169.254']];
     let lookups = 0;
     const { create, alert, deliver, tenant, outcomes } = await bench(true, async () => answers[lookups++] ?? []);
@@ -138,7 +138,7 @@ describe('a name that leads inside', () => {
 });
 
 describe('a receiver', () => {
-  it.each([301, 307, 308])('that answers %i sends the message nowhere else', async (status) => {
+  it.each([301, 307, 308])('that answers %i does not send the message elsewhere', async (status) => {
     const inside = await serve((_, res) => res.end());
     const server = await serve((_, res) => res.writeHead(status, { location: inside.origin }).end());
     const { create, alert, deliver, outcomes } = await bench();
@@ -149,7 +149,7 @@ describe('a receiver', () => {
     expect(inside.requests).toHaveLength(0);
   });
 
-  it('that answers without an end is cut off, and the others have their message', async () => {
+  it('with an endless answer is disconnected, and the others get their message', async () => {
     const flood = await serve((_, res) => {
       const write = () => {
         while (!res.destroyed && res.write(Buffer.alloc(65_536)));
@@ -180,7 +180,7 @@ describe('a receiver', () => {
     },
   );
 
-  it('that is slow, with more waiting for it than fits into a turn, keeps no other one from its first message', async () => {
+  it('that is slow and has more deliveries than one turn holds does not delay the first message of others', async () => {
     const { create, remove, alert, ports, tenant } = await bench();
     const { row: slow } = await create('https://slow.example/');
     await alert(LIMITS.dueWorkBatchRows + 50);
@@ -221,8 +221,8 @@ describe('a receiver', () => {
   });
 });
 
-describe('ten times as many webhooks as there may be', () => {
-  it('asked for at once are so many and no more, with the number in the refusal', async () => {
+describe('ten times the maximum number of webhooks', () => {
+  it('requested at once: only the maximum is created, and the error contains the number', async () => {
     const { create, list } = await bench();
     const wanted = Array.from({ length: LIMITS.webhooksMaxCount * 10 }, (_, i) => create(`https://hooks.example/${i}`));
     const ends = await Promise.allSettled(wanted);

@@ -1,4 +1,4 @@
-// The log itself: what is committed, signed and remembered is one and the same, whatever batches came and whichever were lost.
+// The log: committed events, signed heads and in-memory state agree after any sequence of batches, rollbacks and restarts.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Witness } from '../../src/audit/audit-log.ts';
@@ -12,7 +12,7 @@ import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
 import { eventsOf, inside, putKey, type TestTenant, testEntropy, testTenant } from '../kit/vaults.ts';
 
-/** Leaves of the log from nothing but the stored event bytes. */
+/** Leaves of the log, computed from the stored event bytes only. */
 function leavesFromBytes(sql: Sql): Uint8Array[] {
   const blocks = sql.all<{ bytes: Uint8Array }>('SELECT bytes FROM audit_block ORDER BY first_index');
   const text = blocks.map((block) => new TextDecoder().decode(block.bytes)).join('');
@@ -30,7 +30,7 @@ function note(tenant: TestTenant, count: number): Promise<unknown> {
 const sequenceOf = (sql: Sql) => Number(sql.get('SELECT state_sequence FROM anchor_head')?.['state_sequence']);
 
 describe('the head of the log', () => {
-  it('is, after any batches, lost ones and restarts among them, the one recomputed from the stored events', async () => {
+  it('equals the one computed from the stored events, after any batches, rollbacks and restarts', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ events: fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 5 }), end: fc.constantFrom('commit', 'commit', 'lose', 'restart') }), { maxLength: 8 }), // biome-ignore format: one line
@@ -58,7 +58,7 @@ describe('the head of the log', () => {
     );
   });
 
-  it('grows its state sequence by one for each batch with events, never for one without or for a lost one', async () => {
+  it('increases its state sequence by one for each batch with events, and not for one without or for a rollback', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const tenant = await testTenant({ sql });
     const start = sequenceOf(sql);
@@ -75,7 +75,7 @@ describe('the head of the log', () => {
 });
 
 describe('checkpoints', () => {
-  it('are signed at most once an interval and always name a committed head', async () => {
+  it('are signed at most once per interval, and always over a committed head', async () => {
     const tenant = await testTenant();
     const seen: [number, number][] = [];
     for (let i = 0; i < 60; i++) {
@@ -99,7 +99,7 @@ describe('checkpoints', () => {
     expect(tenant.sql.all('SELECT note FROM checkpoint ORDER BY size').map((row) => row['note'])).toEqual(tenant.notes);
   });
 
-  it('carry the lowest key version that opens anything, so that a keyring put back shows', async () => {
+  it('contain the lowest key version that opens values, so that a restored keyring is detected', async () => {
     const tenant = await testTenant();
     const { keyring, audit, cell } = inside(tenant.vault).core;
     const lowest = () => verifyCheckpoint(audit.verifierKey, tenant.notes.at(-1) ?? '').lowestKeyVersion;
@@ -120,7 +120,7 @@ describe('checkpoints', () => {
     expect([keyring.lowestVersion(), lowest()]).toEqual([7, 7]);
   });
 
-  it('cover the last events of a burst without a further request: the log asks once to be woken', async () => {
+  it('cover the last events of a burst without a further request: the log sets one timer', async () => {
     const tenant = await testTenant();
     await note(tenant, 1);
     tenant.clock.pass(10);
@@ -137,7 +137,7 @@ describe('checkpoints', () => {
     expect(head.size).toBe(inside(tenant.vault).core.audit.size);
   });
 
-  it('go on being signed when the clock is set back', async () => {
+  it('are still signed after the clock is set back', async () => {
     const tenant = await testTenant();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     await note(tenant, 1);
@@ -147,7 +147,7 @@ describe('checkpoints', () => {
     expect(tenant.notes.length).toBe(signed + 1);
   });
 
-  it('are not published when their batch is lost, and the next one is signed instead', async () => {
+  it('are not published when their batch is rolled back, and the next one is signed instead', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const tenant = await testTenant({ sql });
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
@@ -162,7 +162,7 @@ describe('checkpoints', () => {
     expect(head.size).toBe(leavesFromBytes(sql).length);
   });
 
-  it('refuse a head that was forged, whatever it says of the log', async () => {
+  it('are not signed over a forged head', async () => {
     const tenant = await testTenant();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     await putKey(tenant, 'stripe', 'not-a-real-secret');
@@ -180,7 +180,7 @@ describe('checkpoints', () => {
   });
 });
 
-/** A tenant whose witness answers as a test says, and what the log told it, the timer and the figures. */
+/** A tenant with the given answer of the witness, and the log's calls to the witness, the timer and the metrics. */
 async function witnessed(answer: (urgent: boolean) => ReturnType<Witness['publish']> = () => true) {
   const sql = new SqlSpy(openNodeSql(':memory:'));
   const tenant = await testTenant({ sql });
@@ -207,7 +207,7 @@ async function witnessed(answer: (urgent: boolean) => ReturnType<Witness['publis
   return { tenant, sql, vault, audit, anchor: rows.anchor, published, told, wakes, note: again, publishNow, pass };
 }
 
-/** Whether `work` was answered within some turns of the loop. */
+/** Whether `work` settles within some turns of the event loop. */
 async function isAnswered(work: Promise<unknown>): Promise<boolean> {
   let answered = false;
   const mark = () => {
@@ -219,7 +219,7 @@ async function isAnswered(work: Promise<unknown>): Promise<boolean> {
 }
 
 describe('a head is signed', () => {
-  it('when the last one is an interval old, and not a millisecond before', async () => {
+  it('when the last one is exactly an interval old', async () => {
     const { tenant, note, published } = await witnessed();
     tenant.clock.pass(LIMITS.checkpointIntervalMs - 1);
     await note(1);
@@ -229,7 +229,7 @@ describe('a head is signed', () => {
     expect(published).toHaveLength(1);
   });
 
-  it('once: a batch without events signs nothing, however old the last head is', async () => {
+  it('once: a batch without events signs nothing, at any age of the last head', async () => {
     const { audit, note, pass, published, wakes } = await witnessed();
     expect(audit.unsigned).toBe(false);
     pass();
@@ -240,7 +240,7 @@ describe('a head is signed', () => {
     expect(audit.unsigned).toBe(true);
   });
 
-  it('at once when asked for, young or not and with news or without', async () => {
+  it('at once on signNow, at any age and with or without new events', async () => {
     const { audit, vault, note, published } = await witnessed();
     const signNow = () => vault.submit((job) => job.core.audit.signNow());
     const sizes = () => published.map((head) => verifyCheckpoint(audit.verifierKey, head.note).size - audit.size);
@@ -252,7 +252,7 @@ describe('a head is signed', () => {
     expect(sizes()).toEqual([-1, -1, 0]);
   });
 
-  it('later by itself after each burst: a timer is asked for once a burst', async () => {
+  it('by a timer after each burst, which is set once per burst', async () => {
     const { audit, vault, note, pass, published, wakes } = await witnessed();
     for (let burst = 1; burst <= 3; burst++) {
       await note(1);
@@ -268,8 +268,8 @@ describe('a head is signed', () => {
   });
 });
 
-describe('what must not be undone by an older copy', () => {
-  it('is answered only when the witness has kept its head; what is ordinary does not wait', async () => {
+describe('an urgent batch', () => {
+  it('is answered only when the witness has stored its head; other batches do not wait', async () => {
     const waiting: ((kept: boolean) => void)[] = [];
     const { note, pass, published, publishNow } = await witnessed(() => new Promise((resolve) => void waiting.push(resolve)));
     waiting.length = 0;
@@ -282,7 +282,7 @@ describe('what must not be undone by an older copy', () => {
     expect(published.map((head) => head.urgent)).toEqual([true, false]);
   });
 
-  it('is not urgent any more in the next batch, also where its own was lost', async () => {
+  it('does not make the next batch urgent, also after a rollback', async () => {
     const { sql, note, pass, published, publishNow } = await witnessed();
     sql.failCommits();
     expect(await outcomeOf(publishNow())).toBe('storage_full');
@@ -291,7 +291,7 @@ describe('what must not be undone by an older copy', () => {
     expect(published.map((head) => head.urgent)).toEqual([false]);
   });
 
-  it('is answered all the same by a witness that fails, at once or later', async () => {
+  it('is answered even when the witness fails, at once or later', async () => {
     const fails = [
       () => {
         throw new Error('no such place');
@@ -304,13 +304,13 @@ describe('what must not be undone by an older copy', () => {
 
 describe('a head counts as published', () => {
   it.each([
-    ['was kept', () => true, true],
-    ['will be kept', () => Promise.resolve(true), true],
-    ['was not kept', () => false, false],
-    ['will not be kept', () => Promise.resolve(false), false],
-    ['was sent, nobody knows how far', () => undefined, false],
+    ['was stored', () => true, true],
+    ['is stored later', () => Promise.resolve(true), true],
+    ['was not stored', () => false, false],
+    ['is not stored later', () => Promise.resolve(false), false],
+    ['was sent with unknown result', () => undefined, false],
     ['could not be sent', () => Promise.reject(new Error('no such place')), false],
-  ])('or not, where it %s', async (_what, answer, expected) => {
+  ])('or not, when it %s', async (_what, answer, expected) => {
     const { tenant, vault, anchor, publishNow } = await witnessed(answer);
     await putKey({ ...tenant, vault }, 'stripe', 'not-a-real-secret');
     const before = anchor.publishedEpoch;
@@ -320,8 +320,8 @@ describe('a head counts as published', () => {
   });
 });
 
-describe('the figures', () => {
-  it('count every durable event once, and none of a lost batch', async () => {
+describe('the metrics', () => {
+  it('count every durable event once, and none of a rolled-back batch', async () => {
     const { sql, note, told } = await witnessed();
     await note(2);
     sql.failCommits();

@@ -1,4 +1,4 @@
-// Searching and following the log: every event exactly once, whatever the page size and wherever blocks begin.
+// Searching and following the log: every event exactly once, for any page size and any block boundaries.
 
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -41,7 +41,7 @@ beforeAll(async () => {
 const look = <T>(use: (reader: AuditReader, access: Lookup) => T): T =>
   tenant.vault.lookup('test', (access) => use(new AuditReader(new LogRows(tenant.sql)), access));
 
-/** Turn by turn to the beginning, or to where `filter` begins. */
+/** Searches turn by turn, down to the start of the log or of `filter`. */
 function searchAll(filter: EventFilter, pageSize: number, from = Number.MAX_SAFE_INTEGER): AuditEvent[] {
   const found: AuditEvent[] = [];
   const { floor, ceiling } = look((reader, access) => reader.bounds(access, filter));
@@ -84,7 +84,7 @@ const FILTERS: [string, EventFilter, (event: AuditEvent) => boolean][] = [
 ];
 
 describe('a search of the log', () => {
-  it.each(FILTERS)('by %s finds exactly the events that match, newest first, in pages of any size', (_what, filter, matches) => {
+  it.each(FILTERS)('by %s finds exactly the matching events, newest first, in pages of any size', (_what, filter, matches) => {
     const expected = all.filter(matches).reverse();
     for (const pageSize of [1, 2, 3, 7, 50, 500]) expect(searchAll(filter, pageSize)).toEqual(expected);
   });
@@ -93,18 +93,18 @@ describe('a search of the log', () => {
     for (const pageSize of [1, 7, 500]) expect(followAll(filter, 100, pageSize)).toEqual(all.slice(100).filter(matches));
   });
 
-  it('takes a name that stands for ids as any of them', () => {
+  it('by an actor’s name matches every id with that name', () => {
     const expected = all.filter((event) => ['wkl_1', 'wkl_2'].includes(event.actor.id)).reverse();
     expect(searchAll({ actor: 'nightly', actorIds: ['wkl_1', 'wkl_2'] }, 50)).toEqual(expected);
   });
 
-  it('takes `since` as inclusive and `until` as exclusive', () => {
+  it('includes `since` and excludes `until`', () => {
     const at = all[100]?.at ?? '';
     expect(searchAll({ sinceAt: at }, 50)).toEqual(all.filter((event) => event.at >= at).reverse());
     expect(searchAll({ untilAt: at }, 50)).toEqual(all.filter((event) => event.at < at).reverse());
   });
 
-  it('begins below any index it is given', () => {
+  it('starts below any given index', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 20 }), (before, rows) => {
         expect(searchAll({}, rows, before).slice(0, rows)).toEqual(all.slice(0, before).reverse().slice(0, rows));
@@ -114,7 +114,7 @@ describe('a search of the log', () => {
 });
 
 describe('following the log', () => {
-  it('gives every event once, oldest first, from any index and in pages of any size', () => {
+  it('returns every event once, oldest first, from any index and in pages of any size', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: all.length + 5 }), fc.integer({ min: 1, max: 60 }), (from, rows) => {
         expect(followAll({}, from, rows)).toEqual(all.slice(from));
@@ -124,7 +124,7 @@ describe('following the log', () => {
 });
 
 describe('readers of the log', () => {
-  it('are auditors, owners and admins; reading is an event of its own', async () => {
+  it('are auditors, owners and admins; each read is an event', async () => {
     const may = async (role: 'owner' | 'admin' | 'auditor' | 'engineer' | 'rotation-operator') =>
       outcomeOf(searchAudit(tenant.vault, tenant.user([role], 'everywhere'), {}, undefined, 10));
     expect(await may('auditor')).toBe('ok');
@@ -133,7 +133,7 @@ describe('readers of the log', () => {
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ action: 'audit.read', outcome: 'denied' });
   });
 
-  it('see the address behind an event, which the event itself does not hold', async () => {
+  it('see the address of an event, which the event itself does not contain', async () => {
     const auditor = { ...tenant.user(['auditor'], 'everywhere'), source: { address: '192.0.2.77', userAgent: 'reviewer/1' } };
     await searchAudit(tenant.vault, auditor, {}, undefined, 1);
     const { events } = await searchAudit(tenant.vault, auditor, {}, undefined, 1);
@@ -174,7 +174,7 @@ describe('a search that matches little', () => {
   const search = (filter: EventFilter, before?: number) =>
     searchAudit(long.vault, long.user(['auditor'], 'everywhere'), filter, before, 10);
 
-  it('stops after a bounded scan and says where to go on', async () => {
+  it('stops after a bounded scan and returns where to continue', async () => {
     const first = await search({ action: 'environment.create' });
     expect(first.events).toEqual([]);
     expect(first.nextBefore).toBeGreaterThan(0);
@@ -184,12 +184,12 @@ describe('a search that matches little', () => {
     expect(second.nextBefore).toBeUndefined();
   });
 
-  it('lets others have their turn: each of its turns looks at few bytes and parses few events, whatever it is asked for', async () => {
+  it('lets other requests run: each of its turns reads few bytes and parses few events, for any filter', async () => {
     const filters: EventFilter[] = [
       { action: 'environment.create' },
       { actor: 'nobody' },
       { request: 'req_of_nobody' },
-      // Stands in every line, though never as what is meant: each of them has to be parsed.
+      // Every line contains this text in another role, so each line has to be parsed.
       { target: 'x' },
       { sinceAt: '2026-01-02T03:04:05.000Z', untilAt: '2027-01-01T00:00:00.000Z', outcome: 'denied' },
     ];
@@ -221,7 +221,7 @@ describe('a search that matches little', () => {
     expect(others).toBeGreaterThan(5);
   });
 
-  it('finds where `since` and `until` lie without looking at the rest', async () => {
+  it('finds `since` and `until` without reading the rest', async () => {
     const at = (hours: number) => new Date(Date.parse('2026-01-02T03:04:05.000Z') + hours * 3_600_000).toISOString();
     for (const filter of [{ untilAt: at(-48) }, { sinceAt: at(1_000) }, { sinceAt: at(60), untilAt: at(60) }]) {
       const spy = new SqlSpy(long.sql);
@@ -241,10 +241,10 @@ describe('a search that matches little', () => {
 
   const jumps = [
     { what: 'set back by less than a day', hours: [0, 30, 60, 40, 50, 90, 80, 120] },
-    { what: 'a month ahead and put right', hours: [0, 30, 720, 40, 50, 90, 80, 120] },
+    { what: 'a month ahead and then corrected', hours: [0, 30, 720, 40, 50, 90, 80, 120] },
   ];
 
-  it.each(jumps)('finds what was written while the clock was $what', async ({ hours: written }) => {
+  it.each(jumps)('finds events written while the clock was $what', async ({ hours: written }) => {
     const set = await testTenant();
     const note = (request: string) =>
       set.vault.submit((job) =>

@@ -6,17 +6,17 @@ import { canonicalJson } from '../../src/crypto/canonical-json.ts';
 const words = fc.string({ unit: 'binary', maxLength: 20 }).filter((value) => value.isWellFormed());
 const optional = fc.option(words, { nil: undefined });
 
-describe('an event says what was given', () => {
+describe('an event has the given members', () => {
   const least = { action: 'a', actor: { type: 'user', id: 'u' }, outcome: 'success', reason: 'r', request: 'q', target: { type: 't' } } as const; // biome-ignore format: one line
   const said = (more: Partial<Parameters<typeof eventText>[0]> = {}, atMs = 0) =>
     JSON.parse(eventText({ ...least, ...more }, 7, atMs));
   const shown = { ...least, at: '1970-01-01T00:00:00.000Z', index: 7, v: 1 };
 
-  it('and has no member for what was not', () => {
+  it('and no others', () => {
     expect(said()).toEqual(shown);
   });
 
-  it('each part in its place', () => {
+  it('each in its place', () => {
     expect(said({ workflow: 'w' })).toEqual({ ...shown, context: { workflow: 'w' } });
     expect(said({ workflowRun: 'n' })).toEqual({ ...shown, context: { run: 'n' } });
     expect(said({ clientRequest: 'c', source: 's' })).toEqual({ ...shown, client_request: 'c', source: 's' });
@@ -31,7 +31,7 @@ describe('an event says what was given', () => {
 });
 
 describe('the text of an event', () => {
-  it('are the RFC 8785 form of what they say, whatever optional parts it has', () => {
+  it('is the RFC 8785 form of its content, with any optional members', () => {
     fc.assert(
       fc.property(
         fc.record({

@@ -1,4 +1,4 @@
-// The lines of an export: each has one spelling, and what is not exactly that is no line.
+// The lines of an export: each has one canonical text, and any other text is refused.
 import { describe, expect, it } from 'vitest';
 import { type ExportLine, ExportText, lineBytes, parseLine } from '../../src/audit/export-lines.ts';
 import { RunningSha256 } from '../../src/crypto/primitives.ts';
@@ -17,11 +17,11 @@ const LINES: Exclude<ExportLine, { kind: 'event' }>[] = [
 const text = (line: (typeof LINES)[number]) => new TextDecoder().decode(lineBytes(line));
 
 describe('a line of an export', () => {
-  it.each(LINES)('is read as it was written: $kind', (line) => {
+  it.each(LINES)('parses to what was written: $kind', (line) => {
     expect(parseLine(text(line))).toEqual(line);
   });
 
-  it('is an event where it has an index, whatever else it says', () => {
+  it('is an event if it has an index, with any other members', () => {
     expect(parseLine('{"index":0}')).toEqual({ kind: 'event', index: 0 });
     expect(parseLine('{"a":1,"index":12}')).toEqual({ kind: 'event', index: 12 });
     for (const index of ['-1', '1.5', '"1"', 'null', '9007199254740992']) expect(parseLine(`{"index":${index}}`)).toBeUndefined();
@@ -53,10 +53,10 @@ describe('a line of an export', () => {
     ['leaves that are no text', leaves.replace(/"hashes":.*/, '"hashes":7}')],
     ['no leaves', '{"export":"leaves","first":0,"hashes":""}'],
     ['a part of a leaf', `{"export":"leaves","first":0,"hashes":"${Buffer.alloc(33).toString('base64')}"}`],
-    ['a note that is none', note.replace('"x"', '7')],
+    ['a note that is not a text', note.replace('"x"', '7')],
     ['members in another order', '{"note":"x","export":"checkpoint"}'],
-    ['a space between', note.replace(':', ': ')],
-    ['a member more', note.replace('}', ',"more":1}')],
+    ['an extra space', note.replace(':', ': ')],
+    ['an extra member', note.replace('}', ',"more":1}')],
     ['another spelling of base64', leaves.replace('="}', '"}')],
   ])('is not %s', (_what, line) => {
     expect([header, part, leaves, note]).not.toContain(line);
@@ -65,7 +65,7 @@ describe('a line of an export', () => {
 });
 
 describe('the text of an export', () => {
-  it('is its lines with their newlines, and closes with what was written', () => {
+  it('is its lines with their newlines, closed by a note over them', () => {
     const out = new ExportText();
     const encode = (line: string) => new TextEncoder().encode(line);
     const written = [out.take([encode('one'), encode('')], 1), out.take([]), out.take([encode('three')], 2)];

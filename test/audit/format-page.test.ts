@@ -1,5 +1,5 @@
-// docs/audit-format.md is enough to verify by: its example has the bytes it says, and a verifier in another language, written from the page,
-// agrees with ours about exports that are whole and exports that are not.
+// docs/audit-format.md is sufficient for a verifier: its example has the stated bytes, and a verifier in another language, written from the
+// page, agrees with Keyturn's about complete and tampered exports.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ const sha256 = (...parts: (string | Uint8Array)[]) => {
 const members = (line: string | undefined) => JSON.parse(line ?? '{}') as Record<string, string>;
 
 describe('the example of the page', () => {
-  it('is whole, and each of its hashes is the one the page says', () => {
+  it('is whole, and each of its hashes is the one on the page', () => {
     expect(verifyLines(example)).toMatchObject({
       verdict: 'whole',
       events: 3,
@@ -48,7 +48,7 @@ describe('the example of the page', () => {
     expect(Buffer.from(`${text}\n`).subarray(-4).toString('hex')).toBe('30355a0a');
   });
 
-  it('stops being whole with any of its lines gone', () => {
+  it('is not whole without any one of its lines', () => {
     for (let i = 0; i < example.length; i++) expect(verifyLines(example.toSpliced(i, 1)).ok, `without line ${i}`).toBe(false);
   });
 });
@@ -73,13 +73,13 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     return { status: ran.status, text: ran.stdout + ran.stderr };
   }
 
-  it('has at most 150 lines and needs nothing but Python', () => {
+  it('has at most 150 lines and needs only Python', () => {
     const text = readFileSync(join(import.meta.dirname, 'verify_export.py'), 'utf8');
     expect(text.split('\n').length).toBeLessThanOrEqual(151);
     expect(text.match(/^(import|from) .*$/gm)).toEqual(['import argparse, base64, hashlib, json, re, sys']);
   });
 
-  it('finds the example and a real export whole, alone and with a key and a head kept outside', () => {
+  it('finds the example and a real export whole, alone and with a key and a head from outside', () => {
     expect(python(example)).toMatchObject({ status: 0, text: expect.stringContaining('3 events, the first 3 covered') });
     expect(python(lines).status).toBe(0);
     expect(python(lines, options)).toMatchObject({ status: 0, text: expect.stringContaining('key given') });
@@ -101,7 +101,7 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     ['a line appended', () => [...lines, lines[1] ?? '']],
   ];
 
-  it.each(TAMPERED)('and ours agree that it is not whole: %s', (_what, make) => {
+  it.each(TAMPERED)('agrees with Keyturn that it is not whole: %s', (_what, make) => {
     const tampered = make();
     expect(verifyLines(tampered).ok).toBe(false);
     expect(python(tampered)).toMatchObject({ status: 8, text: expect.stringContaining('not whole') });

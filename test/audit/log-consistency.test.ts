@@ -1,4 +1,4 @@
-// A log continues the one that was witnessed when its leaves lead from that root to its head; what is stored beside them may help, and may lie.
+// A log continues the witnessed one when its leaves lead from the witnessed root to its head. Stored frontiers are used but not trusted.
 import { describe, expect, it } from 'vitest';
 import { refuseOtherLog } from '../../src/audit/log-consistency.ts';
 import type { LogRows } from '../../src/cell/log-rows.ts';
@@ -26,7 +26,7 @@ const inBlocks = (hashes: readonly Uint8Array[], perBlock: number) =>
     hashes: hashes.slice(i * perBlock, (i + 1) * perBlock),
   }));
 
-/** What refuseOtherLog asks of the rows. */
+/** The part of the rows that refuseOtherLog uses. */
 const rowsOf = ({ blocks, frontiers = new Map() }: Stored) =>
   ({
     frontierAt: (size: number) => frontiers.get(size),
@@ -57,7 +57,7 @@ const ALL = leaves(20);
 const OTHER = ALL.with(5, leafOf(99));
 
 describe('a log', () => {
-  it('continues every log that it was, also where a signed head fell inside a block', () => {
+  it('continues each of its earlier states, also when a signed head is inside a block', () => {
     for (const perBlock of [1, 3, 7, 20])
       for (let size = 0; size <= ALL.length; size++)
         expect(verdict({ blocks: inBlocks(ALL, perBlock) }, ALL, ALL.slice(0, size)), `${size} in ${perBlock}s`).toBe(
@@ -65,12 +65,12 @@ describe('a log', () => {
         );
   });
 
-  it('that is shorter than the one witnessed was set back, whatever its tables still hold', () => {
+  it('that is shorter than the witnessed one was rolled back, even if its tables have later blocks', () => {
     for (const blocks of [inBlocks(ALL, 3), inBlocks(ALL.slice(0, 12), 3)])
       expect(verdict({ blocks }, ALL.slice(0, 12), ALL)).toBe('rolled_back');
   });
 
-  it('that differs before or after the witnessed head went another way', () => {
+  it('that differs before or after the witnessed head was rolled back', () => {
     const blocks = inBlocks(ALL, 3);
     expect(verdict({ blocks }, ALL, OTHER), 'as long').toBe('rolled_back');
     expect(verdict({ blocks }, ALL, OTHER.slice(0, 10)), 'witnessed otherwise').toBe('rolled_back');
@@ -79,35 +79,35 @@ describe('a log', () => {
     expect(verdict({ blocks: inBlocks(OTHER, 3) }, OTHER, ALL.slice(0, 10)), 'all through').toBe('rolled_back');
   });
 
-  it('with a gap in its leaves leads nowhere', () => {
+  it('with a gap in its leaves is refused', () => {
     const blocks = inBlocks(ALL, 3);
     for (const gone of [0, 1, 3, blocks.length - 1])
       expect(verdict({ blocks: blocks.toSpliced(gone, 1) }, ALL, ALL.slice(0, 6)), `block ${gone}`).toBe('rolled_back');
     expect(verdict({ blocks: [] }, ALL, ALL.slice(0, 6))).toBe('rolled_back');
   });
 
-  it('whose head is the one witnessed needs nothing that is stored', () => {
+  it('whose head is the witnessed one needs no stored leaves', () => {
     expect(verdict({ blocks: [] }, ALL, ALL)).toBe('continues');
   });
 
-  it('of thousands of blocks is read in turns, to its end', () => {
+  it('of thousands of blocks is read in several turns, to its end', () => {
     const many = leaves(1_300);
     expect(verdict({ blocks: inBlocks(many, 1) }, many, many.slice(0, 2))).toBe('continues');
     expect(verdict({ blocks: inBlocks(many.with(1_200, leafOf(0)), 1) }, many, many.slice(0, 2))).toBe('rolled_back');
   });
 });
 
-describe('the frontier kept beside a signed head', () => {
+describe('the frontier stored beside a signed head', () => {
   const blocks = inBlocks(ALL, 4);
   const kept = (bytes: Uint8Array) => new Map([[8, bytes]]);
 
-  it('spares the leaves before it', () => {
+  it('replaces the leaves before it', () => {
     const frontiers = kept(frontierOf(ALL.slice(0, 8)).toBytes());
     expect(verdict({ blocks: blocks.slice(2), frontiers }, ALL, ALL.slice(0, 8))).toBe('continues');
     expect(verdict({ blocks: blocks.slice(2) }, ALL, ALL.slice(0, 8))).toBe('rolled_back');
   });
 
-  it('is not believed: one that is of another log, of another size or damaged is as none', () => {
+  it('is ignored if it is of another log or size, or damaged', () => {
     for (const bytes of [frontierOf(OTHER.slice(0, 8)).toBytes(), frontierOf(ALL.slice(0, 7)).toBytes(), new Uint8Array(5)]) {
       expect(verdict({ blocks, frontiers: kept(bytes) }, ALL, ALL.slice(0, 8))).toBe('continues');
       expect(verdict({ blocks: blocks.slice(2), frontiers: kept(bytes) }, ALL, ALL.slice(0, 8))).toBe('rolled_back');

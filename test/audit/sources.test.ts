@@ -1,4 +1,4 @@
-// Where requests came from is personal data: sealed, named by an id that says nothing, and gone with its key.
+// The source of a request is personal data: sealed, referred to by a meaningless id, and unreadable once its key is destroyed.
 import { describe, expect, it } from 'vitest';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { outcomeOf } from '../kit/outcome.ts';
@@ -16,7 +16,7 @@ async function withSources() {
 }
 
 describe('a source', () => {
-  it('is stored once, sealed, under an id that is the same for the same source', async () => {
+  it('is stored once, sealed, and the same source has the same id', async () => {
     const { tenant, rows, idFor } = await withSources();
     const before = rows().length;
     const id = await idFor();
@@ -52,7 +52,7 @@ describe('a source', () => {
     expect(await added()).toBe(0);
   });
 
-  it('costs one use of the key that seals it, the first time', async () => {
+  it('counts one wrap of its key, the first time only', async () => {
     const { sql, idFor } = await withSources();
     const uses = () => Number(sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'audit_pii'")?.['n']);
     const before = uses();
@@ -61,7 +61,7 @@ describe('a source', () => {
     expect(uses()).toBe(before + 1);
   });
 
-  it('of an effect that was undone is not remembered, and those before it are', async () => {
+  it('of an effect that was undone is removed from the cache, and earlier ones are kept', async () => {
     const { sql, tenant, rows } = await withSources();
     const undone = { ...SOURCE, userAgent: 'undone' };
     await tenant.vault.submit((job) => {
@@ -81,13 +81,13 @@ describe('a source', () => {
     });
   });
 
-  it('is another one with another address or another agent', async () => {
+  it('with another address or user agent has another id', async () => {
     const { idFor } = await withSources();
     const ids = [await idFor(), await idFor({ ...SOURCE, address: '192.0.2.2' }), await idFor({ ...SOURCE, userAgent: 'wget' })];
     expect(new Set(ids).size).toBe(3);
   });
 
-  it('gets a fresh row after its batch was lost, so that no event names one that is not there', async () => {
+  it('gets a new row after a rollback, so that no event refers to a missing row', async () => {
     const { sql, tenant, rows, idFor } = await withSources();
     sql.failCommits();
     expect(await outcomeOf(idFor())).toBe('storage_full');
@@ -96,7 +96,7 @@ describe('a source', () => {
     expect(inside(tenant.vault).core.audit.sources.find(id)).toEqual(SOURCE);
   });
 
-  it('that is gone, damaged or under a destroyed key is simply not known, and the event stands', async () => {
+  it('that is missing, damaged or under a destroyed key is undefined, and the event stays valid', async () => {
     const { sql, tenant, idFor } = await withSources();
     const id = await idFor();
     const { sources } = inside(tenant.vault).core.audit;

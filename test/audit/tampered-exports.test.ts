@@ -1,4 +1,4 @@
-// No removal, doubling, exchange or edit of any lines of an export passes for the whole log: every kind of line, alone and in pairs.
+// An export is never whole after a line was removed, duplicated, swapped or edited: every kind of line, alone and in pairs.
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ExportVerifier, type VerifyOptions } from '../../src/audit/verify-export.ts';
@@ -22,7 +22,7 @@ let levels: [string, VerifyOptions][];
 
 const kindOf = (line: string) => (JSON.parse(line) as { export?: string }).export ?? 'event';
 
-/** The first and the last line of each kind, and an event between. */
+/** The first and the last line of each kind, and one event in between. */
 function chosen(): string[] {
   const byKind = Map.groupBy(lines, kindOf);
   return [...byKind].flatMap(([kind, same]) => [
@@ -30,7 +30,7 @@ function chosen(): string[] {
   ]) as string[];
 }
 
-/** Lines are meant by their text, so that two tamperings of one export do not move each other's place. */
+/** Lines are identified by their text, so that one tampering does not change the target of another. */
 function tamperingsOf(line: string, others: readonly string[], name: string): Tampering[] {
   const edit = (what: string, change: (text: string) => string): Tampering => ({
     what: `${what} ${name}`,
@@ -100,7 +100,7 @@ describe('an export that was tampered with', () => {
     expect(tried).toBeGreaterThan(4_000);
   });
 
-  it('is never whole after any one byte was changed, as bytes', () => {
+  it('is never whole after a change of any one byte', () => {
     const bytes = Buffer.from(`${lines.join('\n')}\n`);
     fc.assert(
       fc.property(fc.nat(bytes.byteLength - 2), fc.integer({ min: 0, max: 255 }), (at, value) => {
@@ -121,7 +121,7 @@ describe('an export that was tampered with', () => {
 });
 
 describe('a log forged from its beginning', () => {
-  /** Every head and the closing line signed again, by a key of the forger's own. */
+  /** Every head and the closing line, signed by a forger's key. */
   function forged(): string[] {
     const header = JSON.parse(lines[0] ?? '') as { origin: string; verifier_key: string };
     const signer = newSigner(header.origin);
@@ -137,14 +137,14 @@ describe('a log forged from its beginning', () => {
     return [...out, JSON.stringify({ export: 'end', note })];
   }
 
-  it('can only be told by a key or a head kept elsewhere: without one, the result says whose key was believed', () => {
+  it('is detected only with a key or a head from outside; without one, the result says that the key of the export was used', () => {
     expect(verifyLines(forged())).toMatchObject({ verdict: 'whole', key: 'export' });
     expect(verifyLines(forged(), { verifierKey: key })).toMatchObject({ verdict: 'altered', key: 'pinned' });
     expect(verifyLines(forged(), { checkpoints: [late] })).toMatchObject({ verdict: 'altered', key: 'export' });
   });
 });
 
-describe('what of an export is covered', () => {
+describe('the covered part of an export', () => {
   const without = (...kinds: string[]) => lines.filter((line) => !kinds.includes(kindOf(line)));
   const head = (size: number) =>
     lines.findIndex(
@@ -155,7 +155,7 @@ describe('what of an export is covered', () => {
       .filter((line) => kindOf(line) === 'checkpoint')
       .map((line) => Number((JSON.parse(line) as { note: string }).note.split('\n')[1]));
 
-  it('is nothing where heads and hashes were taken out, whatever was edited', () => {
+  it('is empty without heads and hashes', () => {
     const edited = without('checkpoint', 'leaves', 'end').map((line) =>
       line.replace('"outcome":"success"', '"outcome":"denied"'),
     );
@@ -169,7 +169,7 @@ describe('what of an export is covered', () => {
     });
   });
 
-  it('ends with the newest head that is there', () => {
+  it('ends at the newest head', () => {
     const [beforeLast = 0, last = 0] = sizes().slice(-2);
     const cut = lines.filter((_, i) => i !== head(last));
     expect(verifyLines(cut.slice(0, -1))).toMatchObject({
@@ -182,7 +182,7 @@ describe('what of an export is covered', () => {
     expect(verifyLines(cut, { checkpoints: [late] })).toMatchObject({ ok: false, head: { size: last, from: 'outside' } });
   });
 
-  it('is all but the missing line where a leaves line or an older head is gone', () => {
+  it('is every event when a leaves line or an older head is missing, which is a finding', () => {
     for (const gone of [lines.findIndex((line) => kindOf(line) === 'leaves'), head(sizes()[0] ?? 0)]) {
       const result = verifyLines(lines.filter((_, i) => i !== gone));
       expect(result).toMatchObject({ verdict: 'altered', uncovered: 0, closing: 'does_not_fit', unproven: [] });
@@ -190,7 +190,7 @@ describe('what of an export is covered', () => {
     }
   });
 
-  it('tells an edited hash from an edited event', () => {
+  it('distinguishes an edited hash from an edited event', () => {
     const at = lines.findIndex((line) => kindOf(line) === 'leaves');
     const { first, hashes } = JSON.parse(lines[at] ?? '') as { first: number; hashes: string };
     const bytes = Buffer.from(hashes, 'base64');
@@ -199,14 +199,14 @@ describe('what of an export is covered', () => {
     expect(verifyLines(changed).findings.map(({ kind, from }) => [kind, from])).toEqual([['edited_hash', first]]);
   });
 
-  it('says when an event stands there twice', () => {
+  it('has a finding for an event that is present twice', () => {
     const at = lines.findIndex((line) => line.includes('"index":4,'));
     expect(verifyLines(lines.toSpliced(at, 0, lines[at] ?? '')).findings).toMatchObject([{ kind: 'duplicated', from: 4, to: 4 }]);
   });
 });
 
 describe('a part of the log', () => {
-  it('is proven by a file cut by hand, if the range is given and its hashes are there; without the range it is not whole', () => {
+  it('is proven by a file with some events removed, if the range is given and all hashes are present; without the range it is not whole', () => {
     const some = lines.filter((line) => kindOf(line) !== 'event' || /"index":(5|6|7),/.test(line));
     expect(verifyLines(some, { verifierKey: key, range: { from: 5, to: 7 } })).toMatchObject({
       ok: true,
@@ -218,7 +218,7 @@ describe('a part of the log', () => {
     expect(verifyLines(some).ok).toBe(false);
   });
 
-  it('can be exported: hashes of all, events of the range; an edit in it is named', async () => {
+  it('can be exported: all hashes, the events of the range; an edit in it is reported', async () => {
     const range = { from: 3, to: 9 };
     const part = await exportedLines(tenant, range);
     expect(part.filter((line) => kindOf(line) === 'event')).toHaveLength(7);
@@ -232,7 +232,7 @@ describe('a part of the log', () => {
   });
 });
 
-describe('a head with the state of the database in it', () => {
+describe('a head that commits to the state of the database', () => {
   it('verifies with and without that line, and the result says which', () => {
     const { audit, keyring } = inside(tenant.vault).core;
     const { anchor, ...plain } = verifyCheckpoint(key, late);
@@ -243,7 +243,7 @@ describe('a head with the state of the database in it', () => {
     expect(note.split('\n')[4]).toMatch(/^keyturn-anchor 17 [A-Za-z0-9+/]{43}=$/);
     expect(verifyCheckpoint(key, note)).toEqual(anchored);
     expect(verifyLines(lines, { checkpoints: [late] }).head?.anchored).toBe(true);
-    // As an older build signed it.
+    // A head of an older build.
     const bare = signCheckpoint(signerFrom(keyring.current('audit_sign').key.export(), audit.origin), plain);
     const without = lines.map((line) =>
       kindOf(line) === 'checkpoint' && line.includes(`\\n${plain.size}\\n`)

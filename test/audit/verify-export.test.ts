@@ -1,4 +1,4 @@
-// The offline verifier names what was done to an export, and says exactly what a signed head covers.
+// The offline verifier reports each change of an export, and exactly which events a signed head covers.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/audit/verify-export.ts';
 import { signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
@@ -24,7 +24,7 @@ function codeOf(attempt: () => unknown): string {
   }
 }
 
-/** A head of this log's own key over `by` more events than there are, or over as many others. */
+/** A head signed by this log over `by` more events than it has, or over the same number of other events. */
 function signedAhead(by: number): string {
   const { audit, keyring } = inside(tenant.vault).core;
   const signer = signerFrom(keyring.current('audit_sign').key.export(), audit.origin);
@@ -45,7 +45,7 @@ beforeAll(async () => {
 });
 
 describe('the offline verifier', () => {
-  it('finds nothing wrong with an untouched export, alone, with the pinned key and with checkpoints kept outside', () => {
+  it('has no finding for an unchanged export, alone, with the pinned key and with checkpoints from outside', () => {
     for (const options of [{}, { verifierKey: key }, { verifierKey: key, checkpoints: [early, late] }]) {
       const result = verifyLines(lines, options);
       expect(result.findings).toEqual([]);
@@ -57,13 +57,13 @@ describe('the offline verifier', () => {
     }
   });
 
-  it('names the very event that was edited', () => {
+  it('names the event that was edited', () => {
     const edited = [...lines];
     edited[positionOf(7)] = (edited[positionOf(7)] ?? '').replace('"outcome":"success"', '"outcome":"denied"');
     expect(kinds(verifyLines(edited).findings)).toEqual(['edited 7..7']);
   });
 
-  it('sees an edit whose leaf hash was made to fit, between the two signed heads around it', () => {
+  it('detects an edit with a matching leaf hash, between the two signed heads around it', () => {
     const edited = [...lines];
     const position = positionOf(7);
     const changed = (edited[position] ?? '').replace('"outcome":"success"', '"outcome":"denied"');
@@ -83,25 +83,25 @@ describe('the offline verifier', () => {
     expect(finding?.to).toBeGreaterThanOrEqual(7);
   });
 
-  it('names events that were taken out of the middle', () => {
+  it('names events that were removed from the middle', () => {
     const cut = lines.filter((_, i) => i !== positionOf(5) && i !== positionOf(6));
     expect(kinds(verifyLines(cut).findings)).toEqual(['deleted 5..6']);
   });
 
-  it('names events that changed places', () => {
+  it('names events that were reordered', () => {
     const swapped = [...lines];
     const [a, b] = [positionOf(3), positionOf(4)];
     [swapped[a], swapped[b]] = [swapped[b] ?? '', swapped[a] ?? ''];
     expect(kinds(verifyLines(swapped).findings)).toContain('reordered 3..3');
   });
 
-  it('names a tail that was cut off, hashes and all', () => {
+  it('names a tail that was cut off with its hashes', () => {
     const size = verifyLines(lines).events;
     const eventsOnly = lines.slice(0, positionOf(size - 3));
     expect(kinds(verifyLines(eventsOnly).findings)).toEqual([`cut_tail ${size - 3}..${size - 1}`]);
   });
 
-  it('names a tail cut off together with every head that speaks of it, by a checkpoint kept outside', () => {
+  it('names a tail that was cut off with every head that covers it, by a checkpoint from outside', () => {
     const size = verifyLines(lines).events;
     const header = JSON.parse(lines[0] ?? '') as { size: number };
     const end = positionOf(6);
@@ -131,18 +131,18 @@ describe('the offline verifier', () => {
     ).toContain('bad_signature');
   });
 
-  it('says so when a line is not JSON or the header is missing', () => {
+  it('reports a line that is not JSON, and a missing header', () => {
     expect(verifyLines(lines.slice(1)).findings.map((finding) => finding.kind)).toContain('malformed');
     expect(verifyLines([...lines, '{"action":']).findings.map((finding) => finding.kind)).toContain('malformed');
   });
 });
 
 describe('a witnessed checkpoint', () => {
-  it('lets the same log open again, and refuses an older or a forked one', async () => {
+  it('allows the same log to open again, and refuses an older or a forked one', async () => {
     expect(inside(tenant.reopen(late)).core.audit.size).toBeGreaterThan(15);
-    // Its own log ends before the head that was shown outside.
+    // Its log ends before the head that was published.
     expect(codeOf(() => tenant.reopen(signedAhead(1)))).toBe('rolled_back');
-    // As long as the log is, but another: a fork.
+    // A fork: another log of the same size.
     expect(codeOf(() => tenant.reopen(signedAhead(0)))).toBe('rolled_back');
     const older = await testTenant();
     expect(codeOf(() => older.reopen(late))).toBe('rolled_back');

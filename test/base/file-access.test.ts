@@ -11,11 +11,11 @@ describe('a file with a secret', () => {
     [0o440, 0],
     [0o100440, 0],
     [0o600, 0],
-  ])('is fit to be read with mode %o when %i owns it', (mode, uid) => {
+  ])('may be read with mode %o when its owner is %i', (mode, uid) => {
     expect(exposureOf({ mode, uid }, ME)).toBeUndefined();
   });
 
-  it('is unfit for each single right that it must not have, which is named with all others', () => {
+  it('is refused for each forbidden permission bit, with its whole mode in the message', () => {
     for (const right of [0o020, 0o004, 0o002, 0o001]) {
       expect(exposureOf({ mode: 0o600 | right, uid: ME }, ME)).toBe(`has mode ${modeText(0o600 | right)}`);
       expect(exposureOf({ mode: 0o600 | right, uid: 0 }, 0)).toBe(`has mode ${modeText(0o600 | right)}`);
@@ -23,12 +23,12 @@ describe('a file with a secret', () => {
     expect(exposureOf({ mode: 0o100666, uid: ME }, ME)).toBe('has mode 0666');
   });
 
-  it('is unfit when a third user owns it, except for root, who could read it anyway', () => {
+  it('is refused when another user owns it, except for root, who can read every file', () => {
     expect(exposureOf({ mode: 0o600, uid: 1001 }, ME)).toBe('belongs to another user');
     expect(exposureOf({ mode: 0o600, uid: 1001 }, 0)).toBeUndefined();
   });
 
-  it('is not judged where there are no users', () => {
+  it('is not checked on a platform without users', () => {
     expect(exposureOf({ mode: 0o666, uid: 0 }, undefined)).toBeUndefined();
   });
 });

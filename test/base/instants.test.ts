@@ -52,7 +52,7 @@ describe('an instant', () => {
     expect(parseInstant(written)).toBeUndefined();
   });
 
-  it('is the same whatever offset it is written with', () => {
+  it('is the same with every offset', () => {
     const at = fc.integer({ min: Date.UTC(1900, 0, 1), max: Date.UTC(2200, 0, 1) });
     fc.assert(
       fc.property(at, fc.integer({ min: -23 * 60, max: 23 * 60 }), (atMs, offset) => {
@@ -66,7 +66,7 @@ describe('an instant', () => {
   });
 });
 
-describe('a span of time', () => {
+describe('a duration', () => {
   it.each([
     ['90s', 90],
     ['30m', 1_800],

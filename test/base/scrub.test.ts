@@ -10,7 +10,7 @@ const escaped = (text: string) =>
   [...text].map((sign) => `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`).join('');
 const percent = (text: string) => [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
 
-/** How a provider, or a proxy in front of it, may send back what it was sent. */
+/** The forms in which a provider, or a proxy in front of it, may echo a secret. */
 const FORMS: readonly (readonly [string, (secret: string) => string])[] = [
   ['as it is', (secret) => secret],
   ['in upper case', (secret) => secret.toUpperCase()],
@@ -36,7 +36,7 @@ const FORMS: readonly (readonly [string, (secret: string) => string])[] = [
 
 const normal = (text: string) => text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 
-function isGivenAway(excerpt: string, secret: string): boolean {
+function leaks(excerpt: string, secret: string): boolean {
   const letters = normal(excerpt);
   const forms = [secret, base64(secret), hex(secret), [...secret].reverse().join('')].map(normal);
   return forms.some((form) => {
@@ -49,25 +49,25 @@ function isGivenAway(excerpt: string, secret: string): boolean {
 
 describe('an excerpt of foreign text', () => {
   it.each(FORMS.flatMap(([name, form]) => [SECRET, LETTERS, 'hunter2'].map((secret) => [name, secret, form(secret)] as const)))(
-    'holds no piece of a secret that comes back %s (%s)',
+    'contains no piece of a secret that is echoed %s (%s)',
     (_, secret, sent) => {
       const excerpt = excerptOf(
         `{"error":"invalid_client","error_description":"Secret ${sent} was refused by policy"}`,
         [secret],
         400,
       );
-      expect(isGivenAway(excerpt, secret), excerpt).toBe(false);
+      expect(leaks(excerpt, secret), excerpt).toBe(false);
       expect(excerpt).toContain('invalid_client');
     },
   );
 
-  it('holds no secret, whatever stands around it', () => {
+  it('contains no secret, for any text around it', () => {
     const secrets = fc
       .string({ minLength: 8, maxLength: 60, unit: 'grapheme-ascii' })
       .filter((secret) => normal(secret).length >= 8);
     fc.assert(
       fc.property(secrets, fc.constantFrom(...FORMS), fc.string(), fc.string(), (secret, [, form], before, after) => {
-        expect(isGivenAway(excerptOf(before + form(secret) + after, [secret], 400), secret)).toBe(false);
+        expect(leaks(excerptOf(before + form(secret) + after, [secret], 400), secret)).toBe(false);
       }),
       { numRuns: 1_000 },
     );
@@ -80,12 +80,12 @@ describe('an excerpt of foreign text', () => {
     ['an address', 'someone@customer.example'],
     ['a ticket', 'kQ9x77Lw2'],
     ['a long number', '4111111111111111'],
-  ])('leaves out what is no plain word although nobody named it: %s', (_, foreign) => {
+  ])('omits a text that is not a plain word, even when it is not a known secret: %s', (_, foreign) => {
     expect(excerptOf(`refused for ${foreign} today`, [], 400)).toMatch(/^refused for (… ?)+(\w+ … ?)*today$|^refused for …/);
     expect(excerptOf(`refused for ${foreign} today`, [], 400)).not.toContain(foreign);
   });
 
-  it('keeps what an operator needs: words, codes and small numbers, in their order', () => {
+  it('keeps words, codes and small numbers, in order, for the operator', () => {
     const said =
       '{"error":"licence_expired","error_description":"Plan does not include API access. Upgrade at the billing page."}';
     expect(excerptOf(said, [SECRET], 400)).toBe(
@@ -99,14 +99,14 @@ describe('an excerpt of foreign text', () => {
     );
   });
 
-  it('is bounded, and reads no further than it must', () => {
+  it('is bounded, and reads a bounded part of the text', () => {
     expect(excerptOf('word '.repeat(100_000), [], 400).length).toBeLessThanOrEqual(400);
     expect(excerptOf(`${'<'.repeat(50_000)}`, [], 400)).toBe('');
   });
 });
 
-describe('words that may be kept', () => {
-  it('are the plain ones that are no part of a secret, each once', () => {
+describe('the plain words of a text', () => {
+  it('are kept once each, unless they are part of a secret', () => {
     const words = ['invalid_grant', 'invalid_grant', 'correcthorse', 'https://x.example', 'a\nb', '50000', 'x'.repeat(70)];
     expect(plainWords(words, [LETTERS], 8)).toEqual(['invalid_grant', '50000']);
   });

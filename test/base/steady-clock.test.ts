@@ -1,4 +1,4 @@
-// Time only goes forward: what a clock says that jumped, was set back, was put right or stood still; at its latest and at its earliest.
+// Time only goes forward: both bounds of the time after a clock jumped ahead, was set back, was corrected or stopped.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -9,7 +9,7 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const YEAR = 365 * DAY;
 
-/** A machine whose clock can be set; time passes on both, a setting moves only the clock. */
+/** A machine whose clock can be set: passing time moves both clocks, setting moves only the wall clock. */
 function machine(startMs = START) {
   const state = { wall: startMs, ran: 0 };
   return {
@@ -24,7 +24,7 @@ function machine(startMs = START) {
   };
 }
 
-/** A process over a cell that committed this; default: what the clock shows. */
+/** A process with a cell that committed `committedMs`; default: the time of the clock. */
 function started(committedMs = START) {
   const { clock, pass, set } = machine();
   const time = new SteadyClock(clock);
@@ -34,7 +34,7 @@ function started(committedMs = START) {
   return { time, told, pass, set };
 }
 
-it('says whole milliseconds, though what a process has been running has fractions', () => {
+it('returns whole milliseconds, although running time has fractions', () => {
   const state = { wall: START, ran: 0.25 };
   const time = new SteadyClock({ now: () => state.wall, ran: () => state.ran });
   for (let i = 0; i < 5; i++) {
@@ -45,7 +45,7 @@ it('says whole milliseconds, though what a process has been running has fraction
 });
 
 describe('a clock that was set back', () => {
-  it('does not make time go back: it goes on as the process does, and that is told once', () => {
+  it('does not make time go back: time advances with running time, and the anomaly is reported once', () => {
     const { time, told, pass, set } = started();
     pass(HOUR);
     expect(time.now()).toBe(START + HOUR);
@@ -62,7 +62,7 @@ describe('a clock that was set back', () => {
     expect(told).toHaveLength(2);
   });
 
-  it('before a start is not before what was committed, by any cell', () => {
+  it('before a start gives no time before the last one that any cell committed', () => {
     const { time, told } = started(START + HOUR);
     expect(time.now()).toBe(START + HOUR);
     expect(told).toEqual([{ kind: 'behind', byMs: HOUR }]);
@@ -72,7 +72,7 @@ describe('a clock that was set back', () => {
     expect(time.now()).toBe(START + DAY);
   });
 
-  it('is never steady, however long it goes on so', () => {
+  it('never becomes steady by itself', () => {
     const { time, pass, set } = started();
     pass(HOUR);
     set(-HOUR);
@@ -82,7 +82,7 @@ describe('a clock that was set back', () => {
     expect(time.now()).toBe(START + HOUR + 2 * DAY);
   });
 
-  it("by less than the bound is nobody's news", () => {
+  it('by less than the limit is not reported', () => {
     const { time, told, set } = started();
     set(-LIMITS.clockJumpMaxMs);
     expect(time.now()).toBe(START);
@@ -91,7 +91,7 @@ describe('a clock that was set back', () => {
 });
 
 describe('a clock that jumped ahead', () => {
-  it('is believed for what expires, and proven when it went steadily for an hour', () => {
+  it('counts for expiry at once, and is proven after an hour without another jump', () => {
     const { time, told, pass, set } = started();
     pass(HOUR);
     expect([time.isSteady(), time.steadyFrom()]).toEqual([true, 0]);
@@ -108,7 +108,7 @@ describe('a clock that jumped ahead', () => {
     expect(time.state()).toEqual({ state: 'steady', aheadMs: 0, steadyInMs: 0 });
   });
 
-  it('and is put right before it was proven leaves no trace but the hour it waits for', () => {
+  it('and is corrected before it was proven has no effect except another hour until it is steady', () => {
     const { time, told, pass, set } = started();
     set(YEAR);
     time.now();
@@ -140,7 +140,7 @@ describe('a clock that jumped ahead', () => {
     expect(time.isSteady()).toBe(false);
   });
 
-  it('and is put right after it was proven is behind: time does not go back', () => {
+  it('and is corrected after it was proven is behind: time does not go back', () => {
     const { time, told, pass, set } = started();
     set(DAY);
     time.now();
@@ -151,7 +151,7 @@ describe('a clock that jumped ahead', () => {
     expect(told.map(({ kind }) => kind)).toEqual(['ahead', 'behind']);
   });
 
-  it('in many steps that are each within the bound has jumped all the same', () => {
+  it('in many steps, each below the limit, has jumped', () => {
     const { time, told, set, pass } = started();
     pass(HOUR);
     time.now();
@@ -164,7 +164,7 @@ describe('a clock that jumped ahead', () => {
     expect(time.provenAt()).toBe(START + HOUR + LIMITS.clockJumpMaxMs - 1);
   });
 
-  it('is steady at once where the platform keeps the time', () => {
+  it('is steady at once on a platform that guarantees its clock', () => {
     const { clock, set } = machine();
     const time = new SteadyClock(clock, 0);
     expect(time.isSteady()).toBe(true);
@@ -174,7 +174,7 @@ describe('a clock that jumped ahead', () => {
 });
 
 describe('a start', () => {
-  it('after three days off goes by the clock at once, and proves it in an hour: nothing is told, nothing is destroyed meanwhile', () => {
+  it('after three days off uses the clock at once and proves it in an hour, without an anomaly; nothing may be destroyed until then', () => {
     const { time, told, pass } = started(START - 3 * DAY);
     expect([time.now(), time.provenAt()]).toEqual([START, START - 3 * DAY]);
     expect(time.state()).toEqual({ state: 'starting', aheadMs: 3 * DAY, steadyInMs: HOUR });
@@ -183,14 +183,14 @@ describe('a start', () => {
     expect(told).toEqual([]);
   });
 
-  it('a few minutes after the last commit has nothing to prove but that nothing is destroyed for an hour', () => {
+  it('a few minutes after the last commit proves the clock at once, but is steady only after an hour', () => {
     const { time, pass } = started(START - LIMITS.clockJumpMaxMs);
     expect([time.provenAt(), time.isSteady()]).toEqual([START, false]);
     pass(HOUR);
     expect(time.isSteady()).toBe(true);
   });
 
-  it('in the middle of a jump waits its own hour, whatever waited before it', () => {
+  it('in the middle of a jump waits an hour of its own', () => {
     const first = started();
     first.set(DAY);
     first.time.now();
@@ -205,7 +205,7 @@ describe('a start', () => {
     expect([second.now(), second.state().state]).toEqual([START + 2 * HOUR - 1, 'starting']);
   });
 
-  it('over an installation that committed nothing believes what it sees', () => {
+  it('without any committed time uses the clock', () => {
     const { clock } = machine();
     const time = new SteadyClock(clock);
     expect(time.provenAt()).toBe(START);
@@ -214,7 +214,7 @@ describe('a start', () => {
   });
 });
 
-it('proven time never goes back, and the time is never behind the machine nor behind what was proven, whatever is done to the clock', () => {
+it('proven time never goes back, and the time is never behind the machine or the proven time, for any changes of the clock', () => {
   const step = fc.record({ pass: fc.integer({ min: 0, max: DAY }), set: fc.integer({ min: -YEAR, max: YEAR }) });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {

@@ -1,4 +1,4 @@
-// Plain text: what people write passes, in every script; what reads otherwise than it is written does not.
+// Plain text: ordinary text passes, in every script; text that displays differently from its characters does not.
 import { describe, expect, it } from 'vitest';
 import { asPlainText, isPlainText } from '../../src/base/text.ts';
 
@@ -18,7 +18,7 @@ describe('plain text', () => {
     },
   );
 
-  it.each(MISLEADING)('is not %j, and is shown with a mark in its place', (text) => {
+  it.each(MISLEADING)('is not %j, and each such character is replaced by a mark', (text) => {
     expect(isPlainText(text)).toBe(false);
     expect(asPlainText(text)).toMatch(/^a\ufffd(\[31m)?b$/u);
     expect(isPlainText(asPlainText(text))).toBe(true);

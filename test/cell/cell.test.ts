@@ -1,4 +1,4 @@
-// Group commit: what one tick brings commits together, a job's error is its own, and nobody hears anything before the commit.
+// Group commit: the jobs of one tick commit together, an error of one job does not affect others, and no answer precedes the commit.
 import { describe, expect, it } from 'vitest';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -20,7 +20,7 @@ function openCell() {
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 describe('a batch', () => {
-  it('takes all jobs of a tick, up to the bound, in one transaction and in their order', async () => {
+  it('runs all jobs of a tick, up to the limit, in one transaction and in order', async () => {
     const { sql, cell, insert, stored } = openCell();
     const order: number[] = [];
     const jobs = numbers(LIMITS.batchMaxJobs).map((n) =>
@@ -37,7 +37,7 @@ describe('a batch', () => {
     expect(stored()).toEqual(order);
   });
 
-  it('splits 300 jobs of one tick into as few transactions as the bound allows, first come first served', async () => {
+  it('splits 300 jobs of one tick into as few transactions as the limit allows, in order of submission', async () => {
     const { sql, cell, insert, stored } = openCell();
     const settled: number[] = [];
     await Promise.all(numbers(300).map((n) => cell.submit(() => insert(n)).then(() => settled.push(n))));
@@ -46,7 +46,7 @@ describe('a batch', () => {
     expect(stored()).toEqual(numbers(300));
   });
 
-  it('answers nobody before its commit', async () => {
+  it('answers no job before its commit', async () => {
     const { sql, cell, insert } = openCell();
     const seen: string[] = [];
     const log = (what: string) => () => void seen.push(`${what} after ${sql.log.at(-1)}`);
@@ -57,7 +57,7 @@ describe('a batch', () => {
     expect(seen).toEqual(['value after commit', 'error after commit']);
   });
 
-  it("keeps the others' work when one job fails, and undoes of the failed one what it put in a savepoint", async () => {
+  it("keeps the others' changes when one job fails, and undoes the changes of the failed one in its savepoint", async () => {
     const { sql, cell, insert, stored } = openCell();
     const outcomes = await Promise.allSettled([
       cell.submit(() => insert(1)),
@@ -81,7 +81,7 @@ describe('a batch', () => {
     const outcomes = await Promise.allSettled([
       cell.submit(() => insert(1)),
       cell.submit(() => { throw new KeyturnError('forbidden', 'no'); }), // biome-ignore format: one line
-      cell.submit(() => 'a secret nobody may see yet'),
+      cell.submit(() => 'a value before its commit'),
     ]);
     expect(outcomes.map((o) => (o.status === 'rejected' ? (o.reason as KeyturnError).code : o.value))).toEqual(
       Array(3).fill('storage_full'),
@@ -91,7 +91,7 @@ describe('a batch', () => {
     expect(stored()).toEqual([1]);
   });
 
-  it('is undone as a whole when a job meets a failing disk', async () => {
+  it('is rolled back as a whole when the disk fails in a job', async () => {
     const { cell, insert, stored } = openCell();
     const outcomes = await Promise.allSettled([
       cell.submit(() => insert(1)),
@@ -101,7 +101,7 @@ describe('a batch', () => {
     expect(stored()).toEqual([]);
   });
 
-  it('refuses a job that would go on after it: a promise is not a result', async () => {
+  it('refuses a job that returns a promise from its savepoint', async () => {
     const { cell, insert, stored } = openCell();
     const work = cell.submit(() => cell.savepoint(() => Promise.resolve(insert(1))));
     await expect(work).rejects.toMatchObject({ code: 'internal' });
@@ -110,7 +110,7 @@ describe('a batch', () => {
 });
 
 describe('the hooks of a cell', () => {
-  it('run inside the transaction before the commit, and after it', async () => {
+  it('run in the transaction before the commit, and after the commit', async () => {
     const { sql, cell, insert } = openCell();
     const seen: string[] = [];
     cell.use({
@@ -122,7 +122,7 @@ describe('the hooks of a cell', () => {
     expect(seen).toEqual(['before: INSERT INTO entry', 'after: commit']);
   });
 
-  it('are told to drop their memory again before the next batch, when the disk could not even be read', async () => {
+  it('drop their in-memory state again before the next batch when the disk could not be read', async () => {
     const { sql, cell, insert, stored } = openCell();
     const seen: string[] = [];
     cell.use({
@@ -136,7 +136,7 @@ describe('the hooks of a cell', () => {
     const first = cell.submit(() => insert(1)).catch((error: KeyturnError) => error.code);
     sql.failReads(true);
     expect(await first).toBe('storage_full');
-    const second = cell.submit(() => seen.push('a job ran on doubtful memory'));
+    const second = cell.submit(() => seen.push('a job ran on stale state'));
     expect(await second.catch((error: KeyturnError) => error.code)).toBe('storage_unavailable');
     sql.failReads(false);
     await cell.submit(() => insert(2));
@@ -144,7 +144,7 @@ describe('the hooks of a cell', () => {
     expect(stored()).toEqual([2]);
   });
 
-  it('undo the batch when they cannot write, and every caller learns it', async () => {
+  it('roll back the batch when they cannot write, and every job gets the error', async () => {
     const { cell, insert, stored } = openCell();
     let broken = true;
     cell.use({
@@ -160,7 +160,7 @@ describe('the hooks of a cell', () => {
 });
 
 describe('a cell that closes', () => {
-  it('commits what is queued first and refuses what comes later', async () => {
+  it('commits queued jobs first and refuses later ones', async () => {
     const { sql, cell, insert } = openCell();
     const queued = numbers(LIMITS.batchMaxJobs * 2 + 1).map((n) => cell.submit(() => insert(n)));
     cell.close();
@@ -171,7 +171,7 @@ describe('a cell that closes', () => {
   });
 });
 
-describe('work that nobody waits for', () => {
+describe('an unhurried job', () => {
   function unhurriedCell() {
     const opened = openCell();
     const calm: (() => void)[] = [];
@@ -182,7 +182,7 @@ describe('work that nobody waits for', () => {
     return { ...opened, cell, calm, passCalm };
   }
 
-  it('joins the batch of work that somebody does wait for, and adds no commit of its own', async () => {
+  it('joins the batch of other jobs and adds no commit', async () => {
     const { sql, cell, insert, stored, passCalm } = unhurriedCell();
     const unhurried = cell.submitUnhurried(() => insert(1));
     await cell.submit(() => insert(2));
@@ -192,7 +192,7 @@ describe('work that nobody waits for', () => {
     expect(sql.count('commit')).toBe(1);
   });
 
-  it('is gathered into one commit while nobody else comes, and asks for one moment of calm only', async () => {
+  it('shares one commit with other unhurried jobs, which is scheduled once', async () => {
     const { sql, cell, insert, stored, calm, passCalm } = unhurriedCell();
     const all = numbers(5).map((n) => cell.submitUnhurried(() => insert(n)));
     expect(calm).toHaveLength(1);
@@ -207,7 +207,7 @@ describe('work that nobody waits for', () => {
     expect(stored()).toEqual([0, 1, 2, 3, 4, 9]);
   });
 
-  it('is done before the cell closes, and refused afterwards', async () => {
+  it('runs before the cell closes, and is refused afterwards', async () => {
     const { sql, cell, insert, passCalm } = unhurriedCell();
     const last = cell.submitUnhurried(() => insert(1));
     cell.close();

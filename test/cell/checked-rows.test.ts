@@ -1,5 +1,5 @@
-// CR-01, CR-03: no store hands out a whole row that nobody checked, nor writes or removes one: whoever seals a row anew would make a row of ours
-// of one that was put in. Walks every method of every store of src/cell over rows that carry a mark until they are checked.
+// CR-01, CR-03: no store returns an unchecked whole row, nor writes or removes one: computing a new MAC would turn a forged row into a genuine
+// one. Calls every method of every store in src/cell with rows that are marked until they are checked.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,9 +8,9 @@ import { anything } from '../kit/sql-statements.ts';
 
 const STORES = join(import.meta.dirname, '../../src/cell');
 
-/** Rows that leave unchecked, each with the reason. */
+/** Methods that return unchecked rows, each with the reason. */
 const UNCHECKED: Readonly<Record<string, string>> = {
-  'CredentialStore.dueForDestruction': 'whoever destroys one reads its checked row first, by id',
+  'CredentialStore.dueForDestruction': 'the caller reads the checked row by id before it destroys one',
 };
 
 const MARK = Symbol('unchecked');
@@ -31,7 +31,7 @@ const COLUMNS = new Set(
 );
 const TEXTS = /^(grants|kinds|networks|patterns|jwks)$/;
 
-/** Every column is there; a copy keeps the mark, as a copy of an unchecked row is unchecked, too. */
+/** A row with every column; a copy keeps the mark, because a copy of an unchecked row is unchecked. */
 function unchecked(): Marked {
   const row: Marked = { [MARK]: true };
   for (const name of COLUMNS) row[name] = TEXTS.test(name) ? '[]' : name === 'state' || name === 'health' ? 'open' : 1;
@@ -57,7 +57,7 @@ function lent(book: Book): unknown {
   const note = (what: string) => void book.violations.add(`${book.method} ${what}`);
   const answer = (statement: string): Marked => {
     book.asked += 1;
-    if (book.asked > 40) throw new Error('so many statements of one call');
+    if (book.asked > 40) throw new Error('more than 40 statements in one call');
     const row = unchecked();
     return readsWholeRows(statement) ? row : check(row);
   };
@@ -75,7 +75,7 @@ function lent(book: Book): unknown {
     absentByName: () => undefined,
     insert: refuse('inserts an unchecked row'),
     update: refuse('seals an unchecked row'),
-    // It checks them itself (rows.ts), and needs them whole; what is destroyed needs its id alone.
+    // `remove` checks the rows itself (rows.ts) and needs whole rows; `destroy` needs ids only.
     remove: (rows: unknown[]) => {
       if (rows.some((row) => !isMarked(row))) note('removes rows that are not whole');
     },
@@ -103,9 +103,9 @@ async function walkStores(): Promise<{ violations: string[]; methods: number }> 
         try {
           const store = new (value as unknown as new (rows: unknown) => Record<string, Callable>)(lend);
           const given = store[member]?.(...Array.from({ length: 6 }, anything));
-          if (carries(given)) book.violations.add(`${book.method} hands out an unchecked row`);
+          if (carries(given)) book.violations.add(`${book.method} returns an unchecked row`);
         } catch {
-          // What was handed out or written until then was looked at.
+          // Everything returned or written before the error was examined.
         }
       }
     }
@@ -114,13 +114,13 @@ async function walkStores(): Promise<{ violations: string[]; methods: number }> 
 }
 
 describe('a whole row of the map', () => {
-  it('is checked before a store hands it out, seals it or removes it', async () => {
+  it('is checked before a store returns, seals or removes it', async () => {
     const { violations, methods } = await walkStores();
     expect(methods).toBeGreaterThan(60);
     expect(violations.filter((one) => UNCHECKED[one.split(' ')[0] ?? ''] === undefined)).toEqual([]);
   });
 
-  it('leaves unchecked only where a reason is given, and the reasons are in use', async () => {
+  it('is returned unchecked only by listed methods, and every listed method does so', async () => {
     const { violations } = await walkStores();
     const used = new Set(violations.map((one) => one.split(' ')[0]));
     expect(Object.keys(UNCHECKED).filter((name) => !used.has(name))).toEqual([]);

@@ -1,4 +1,4 @@
-// A connection decides whose account may come in: whoever edits its row behind the service's back gets an error, not a way in.
+// A connection decides which account may be connected: a tampered row is an error.
 
 import { describe, expect, it } from 'vitest';
 import { beginConsent, showConnection } from '../../rotation/grants/consent/visit.ts';
@@ -20,7 +20,7 @@ const EDITS: Readonly<Record<string, string>> = {
 };
 
 describe('a connection row', () => {
-  it('has its every column under its MAC but the id that the MAC is for', async () => {
+  it('has every column under its MAC, except the id that the MAC is bound to', async () => {
     const bench = await consentBench();
     const columns = bench.tenant.sql.all<{ name: string }>("SELECT name FROM pragma_table_info('connection')");
     const free = ['id', 'credential_id', 'link_hash', 'mac', 'mac_key_id'];
@@ -32,7 +32,7 @@ describe('a connection row', () => {
     ).toEqual(Object.keys(EDITS).sort());
   });
 
-  it.each(Object.entries(EDITS))('with another %s lets nobody in', async (_, change) => {
+  it.each(Object.entries(EDITS))('with a changed %s is refused', async (_, change) => {
     const bench = await consentBench();
     const made = await bench.make('crm');
     await bench.begin(made.linkToken);
@@ -43,7 +43,7 @@ describe('a connection row', () => {
     await expect(beginConsent(bench.ports, bench.visitor(), made.linkToken, {})).rejects.toMatchObject({ code: 'integrity' });
   });
 
-  it('of one link put under another is refused', async () => {
+  it('with the link of another is refused', async () => {
     const bench = await consentBench();
     const { sql } = bench.tenant;
     const [one, two] = [await bench.make('one'), await bench.make('two')];
@@ -53,13 +53,13 @@ describe('a connection row', () => {
     expect(() => showConnection(bench.ports, one.linkToken, () => undefined)).toThrow(
       expect.objectContaining({ code: 'integrity' }),
     );
-    // The link that no row has any more was there: it was taken away, not refused.
+    // No row has the old link any more, but the map has: this is detected as a missing row.
     expect(() => showConnection(bench.ports, two.linkToken, () => undefined)).toThrow(
       expect.objectContaining({ code: 'integrity' }),
     );
   });
 
-  it('moves under a new key with everything else', async () => {
+  it('moves to a new MAC key with all other rows', async () => {
     const bench = await consentBench();
     const { vault } = bench.tenant;
     const made = await bench.make('crm');

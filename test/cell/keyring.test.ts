@@ -1,4 +1,4 @@
-// A cell's keys: chosen by id and purpose, counted, retired, destroyed; memory always says what the database says.
+// A cell's keys: chosen by id and purpose, counted, retired, destroyed; in-memory state always equals the database.
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
@@ -34,7 +34,7 @@ function wrapsOf(keyId: string): unknown {
 }
 
 describe('a keyring', () => {
-  it('makes one key for each purpose, all different, and only once', () => {
+  it('creates one key for each purpose, all different, and only once', () => {
     keyring.createMissing(clock, testEntropy);
     expect(keyring.rows().map((row) => row.purpose)).toEqual([...CELL_PURPOSES].sort());
     const bytes = CELL_PURPOSES.map((purpose) => keyring.current(purpose).key.export().toString('hex'));
@@ -42,7 +42,7 @@ describe('a keyring', () => {
     expect(CELL_PURPOSES.map((purpose) => opened().current(purpose).key.export().toString('hex'))).toEqual(bytes);
   });
 
-  it('is sealed before it was loaded', () => {
+  it('is sealed before it is loaded', () => {
     const cold = new Keyring(sql, root, erasureKey, identity);
     expect(caughtCode(() => cold.current('api_key'))).toBe('sealed');
   });
@@ -62,13 +62,13 @@ describe('a keyring', () => {
     expect(caughtCode(opened)).toBe('integrity');
   });
 
-  it('never gives a key for another purpose than its own', () => {
+  it('never returns a key for another purpose', () => {
     const { id } = keyring.current('api_key');
     expect(keyring.byId('api_key', id).id).toBe(id);
     expect(caughtCode(() => keyring.byId('oauth_token', id))).toBe('integrity');
   });
 
-  it('keeps the old key for opening when a new version comes, and seals with the new one', () => {
+  it('keeps the old key for opening after a new version is added, and seals with the new one', () => {
     const before = keyring.current('api_key');
     const after = sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
     expect(after.version).toBe(2);
@@ -82,7 +82,7 @@ describe('a keyring', () => {
     ).toEqual(['decrypt_only', 'active']);
   });
 
-  it('never destroys the active key, and of a destroyed one nothing is left', () => {
+  it('never destroys the active key, and leaves no bytes of a destroyed one', () => {
     const before = keyring.current('api_key');
     sql.transaction(() => keyring.destroy(before.id, START_MS));
     expect(opened().current('api_key').id).toBe(before.id);
@@ -97,7 +97,7 @@ describe('a keyring', () => {
     });
   });
 
-  it('says which key version is the lowest that opens anything', () => {
+  it('returns the lowest key version that opens values', () => {
     expect(keyring.lowestVersion()).toBe(1);
     for (const purpose of CELL_PURPOSES) {
       const { id } = keyring.current(purpose);
@@ -160,7 +160,7 @@ describe('the rows of keys', () => {
 });
 
 describe('the count of wraps', () => {
-  it('is written with the batch and added up', () => {
+  it('is written with the batch and accumulates', () => {
     const { id } = keyring.current('api_key');
     for (let i = 0; i < 3; i++) keyring.countWrap('api_key');
     expect(wrapsOf(id)).toBe(0);
@@ -169,7 +169,7 @@ describe('the count of wraps', () => {
     expect(wrapsOf(id)).toBe(3);
   });
 
-  it('forgets what an undone batch counted', () => {
+  it('drops the counts of a rolled-back batch', () => {
     const { id } = keyring.current('api_key');
     keyring.countWrap('api_key');
     keyring.reload();
@@ -177,7 +177,7 @@ describe('the count of wraps', () => {
     expect(wrapsOf(id)).toBe(0);
   });
 
-  it('stops a key at its bound, and the one that would pass it alone; a new version goes on', () => {
+  it('refuses only the wrap beyond the limit; a new version can wrap again', () => {
     const { id } = keyring.current('api_key');
     sql.run('UPDATE tenant_key SET wraps = ? WHERE key_id = ?', LIMITS.wrapsPerKeyMax - 1, id);
     keyring.reload();

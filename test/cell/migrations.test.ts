@@ -1,4 +1,4 @@
-// Schema steps go forward only, all or nothing, and a database of a newer build is refused untouched.
+// Schema steps are forward-only and atomic, and a database of a newer build is refused unchanged.
 import { describe, expect, it } from 'vitest';
 import { latestSchemaVersion, migrate, schemaVersion } from '../../src/cell/migrations.ts';
 import type { SchemaStep } from '../../src/cell/schema-step.ts';
@@ -37,7 +37,7 @@ describe('migrations', () => {
     },
   );
 
-  it('run only the steps that are missing', () => {
+  it('run only missing steps', () => {
     const sql = openNodeSql(':memory:');
     migrate(sql, 'tenant', START_MS, [ONE]);
     expect(migrate(sql, 'tenant', START_MS + 1, [ONE, TWO])).toBe(2);
@@ -48,7 +48,7 @@ describe('migrations', () => {
     ]);
   });
 
-  it('leave the database as it was when a step fails, also the good steps before it', () => {
+  it('leave the database unchanged when a step fails, without the good steps before it', () => {
     const sql = openNodeSql(':memory:');
     migrate(sql, 'tenant', START_MS, [ONE]);
     expect(() => migrate(sql, 'tenant', START_MS, [ONE, TWO, BAD])).toThrow();
@@ -63,7 +63,7 @@ describe('migrations', () => {
     expect(tables(sql)).toEqual([]);
   });
 
-  it('refuse a database that a newer build wrote, and change nothing', () => {
+  it('refuse a database of a newer build and do not change it', () => {
     const sql = openNodeSql(':memory:');
     migrate(sql, 'tenant', START_MS, [ONE, TWO]);
     expect(caughtCode(() => migrate(sql, 'tenant', START_MS, [ONE]))).toBe('conflict');

@@ -1,5 +1,5 @@
-// Every statement of the product walks an index: none reads a table that may be large from end to end, nor sorts what it found. And none
-// but those of src/cell/rows.ts writes a row that the cell's map knows.
+// Every statement uses an index: none scans a table that may be large, and none sorts its result. And only statements in src/cell/rows.ts
+// write rows that are in the cell's map.
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
@@ -15,23 +15,23 @@ import { exportedLines } from '../kit/exports.ts';
 import { anything, madeUpRow, StatementRecorder, statementSites } from '../kit/sql-statements.ts';
 import { inside, putKey, testTenant, workloadToken } from '../kit/vaults.ts';
 
-/** Tables that stay small by what they are about. */
+/** Tables that are always small. */
 const SMALL = new Map([
   ['cell', 'one row'],
   ['audit_head', 'one row'],
   ['anchor_head', 'one row'],
-  ['anchor_chunk', 'one for some hundred rows of all tables; its directory is read whole at open'],
-  ['anchor_journal', 'what no chunk has yet; read whole at open'],
+  ['anchor_chunk', 'one row for some hundred rows of all tables; its directory is read whole at open'],
+  ['anchor_journal', 'changes that are in no chunk yet; read whole at open'],
   ['tenant_key', 'a handful of purposes, a row for each version'],
   ['key_rotation', 'a row for each rotation of a purpose'],
-  ['environment', 'made by hand'],
+  ['environment', 'created by people'],
   ['user', 'the team'],
   ['user_grant', 'the team'],
   ['schema_step', 'a row for each step'],
   ['sqlite_master', 'the schema itself'],
 ]);
 
-/** An index of few rows, read whole. */
+/** Scans of an index with few rows. */
 const BOUNDED = new Set(['SCAN webhook USING INDEX webhook_live']); // at most LIMITS.webhooksMaxCount of them
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -43,7 +43,7 @@ function keep(recorder: StatementRecorder): void {
   for (const [text, sites] of recorder.statements) statements.set(text, new Set([...(statements.get(text) ?? []), ...sites]));
 }
 
-/** All there, all but the first one absent, and between: what a filter adds is asked with it and without. */
+/** Argument lists with all, with one missing, and with only the first argument: so each optional filter is used and not used. */
 const ARGUMENTS = [0, 1, 2, 3, 4, 5]
   .map((absent) => (count: number) => Array.from({ length: count }, (_, i) => (i >= 1 && i === absent ? undefined : anything())))
   .concat([(count) => Array.from({ length: count }, (_, i) => (i === 0 ? anything() : undefined))]);
@@ -57,13 +57,13 @@ function call(recorder: StatementRecorder, method: (given: unknown[]) => unknown
       try {
         method(made(8));
       } catch {
-        // What was asked until then is recorded; whatever is never asked fails the test below.
+        // Statements before the error are recorded; a statement that never runs fails the test below.
       }
     }
   }
 }
 
-/** What a store is given: the database, and rows of which each is believed and none written. */
+/** The arguments of a store: the database, and rows that pass every check and are not written. */
 function lent(recorder: StatementRecorder): unknown {
   const of = (table: string) => ({
     select: tableOf(table).select,
@@ -85,11 +85,11 @@ function lent(recorder: StatementRecorder): unknown {
   return Object.assign(recorder, { sql: recorder, kind: 'tenant', keyring: anything(), anchor: anything(), of });
 }
 
-/** Calls every function and every method of every class of src/cell that takes a database first. */
+/** Calls every function and every method of every class in src/cell whose first parameter is a database. */
 async function askStores(): Promise<void> {
   const recorder = new StatementRecorder();
   lent(recorder);
-  // Made-up rows have made-up MACs: here it is about what is asked, not what is believed.
+  // Made-up rows have no valid MACs, which does not matter for query plans.
   vi.resetModules();
   vi.doMock('../../src/crypto/row-mac.ts', async (original) => ({
     ...(await original<object>()),
@@ -117,7 +117,7 @@ async function askStores(): Promise<void> {
   keep(recorder);
 }
 
-/** The log, the keys and what belongs to them, as they are used. */
+/** Runs the statements of the log, the keys and their rotation in a real tenant. */
 async function runTenant(): Promise<void> {
   const recorder = new StatementRecorder(openNodeSql(':memory:'));
   const tenant = await testTenant({ sql: recorder });
@@ -161,7 +161,7 @@ beforeAll(async () => {
   await runTenant();
 });
 
-/** Undefined where a table of the statement is not in this database. */
+/** Undefined when this database does not have a table of the statement. */
 function planOf(sql: Sql, statement: string): string[] | undefined {
   const values = [...statement.matchAll(/\?/g)].map(() => null);
   try {
@@ -172,7 +172,7 @@ function planOf(sql: Sql, statement: string): string[] | undefined {
   }
 }
 
-/** What of a plan reads more than it needs to, unless all of it is about small tables. */
+/** The steps of a plan that scan or sort, unless all its tables are small. */
 function faultsOf(plan: readonly string[]): string[] {
   const tables = plan.flatMap((step) => /^(?:SCAN|SEARCH) (\w+)/.exec(step)?.[1] ?? []);
   if (tables.every((table) => SMALL.has(table))) return [];
@@ -183,20 +183,20 @@ function faultsOf(plan: readonly string[]): string[] {
   });
 }
 
-/** They look at everything: that is what they are for, and they do it a slice at a time. */
-const LOOKS_AT_ALL = ['src/cell/scrub.ts', 'src/cell/adopt-rows.ts'];
+/** Files whose statements read whole tables on purpose, in slices. */
+const READS_ALL = ['src/cell/scrub.ts', 'src/cell/adopt-rows.ts'];
 
-describe('the statements of the product', () => {
-  it('are all known here: every place that asks for one was reached', () => {
+describe('the statements of Keyturn', () => {
+  it('are all recorded: every call site was reached', () => {
     const reached = new Set([...statements.values()].flatMap((sites) => [...sites]));
     expect(statements.size).toBeGreaterThan(110);
     expect(statementSites().filter((site) => !reached.has(site))).toEqual([]);
   });
 
-  it('walk an index each', () => {
+  it('each use an index', () => {
     const faults: string[] = [];
     for (const [statement, sites] of statements) {
-      if ([...sites].every((site) => LOOKS_AT_ALL.some((path) => site.startsWith(path)))) continue;
+      if ([...sites].every((site) => READS_ALL.some((path) => site.startsWith(path)))) continue;
       const plans = databases.map((sql) => planOf(sql, statement)).filter((plan) => plan !== undefined);
       expect(plans.length, statement).toBeGreaterThan(0);
       for (const plan of plans) faults.push(...faultsOf(plan).map((step) => `${[...sites].join(', ')}: ${step}: ${statement}`));
@@ -204,7 +204,7 @@ describe('the statements of the product', () => {
     expect([...new Set(faults)]).toEqual([]);
   });
 
-  it('would not pass if one read a large table from end to end, or sorted it', () => {
+  it('would fail this test if one scanned or sorted a large table', () => {
     const faults = (statement: string) => faultsOf(planOf(databases[0] as Sql, statement) ?? []);
     expect(faults('SELECT * FROM credential WHERE description = ?')).toEqual(['SCAN credential']);
     expect(faults('SELECT * FROM credential WHERE environment_id = ? AND name > ? ORDER BY name')).toContain('SCAN credential');
@@ -215,16 +215,16 @@ describe('the statements of the product', () => {
 });
 
 const ANCHORED = new Map(ANCHORED_TABLES.map((declared) => [declared.table, declared]));
-/** Whose rows are a column of another table's MAC. */
+/** Tables whose rows are a column under another table's MAC. */
 const JOINED = ANCHORED_TABLES.flatMap(({ joined }) =>
   [...(joined?.sql.matchAll(/ FROM (\w+)/g) ?? [])].map(([, name = '']) => name),
 );
 
-/** `file writes table`, with the reason. */
+/** `file verb table` of allowed writes outside rows.ts, with the reason. */
 const WRITES_BY_ITSELF = new Map([
   [
     'src/cell/keyring.ts INSERT tenant_key',
-    'the first keys of a cell: its map, which they seal, is begun after them and takes them in',
+    'the first keys of a cell: they seal its map, which is created after them and then contains them',
   ],
   ['src/cell/users.ts INSERT user_grant', "with the user's own row, whose MAC covers them"],
   ['src/cell/users.ts DELETE user_grant', "with the user's own row, whose MAC covers them"],
@@ -233,7 +233,7 @@ const WRITES_BY_ITSELF = new Map([
 const WRITE =
   /\b(INSERT|REPLACE|UPDATE|DELETE)\s+(?:OR\s+\w+\s+)?(?:INTO\s+|FROM\s+)?["[]?(\w+)["\]]?(?:\s+SET\s+((?:(?!\bWHERE\b|\bRETURNING\b)[^'`;])*))?/g;
 
-/** What `text` writes that the map covers, but for columns that are outside of every MAC. */
+/** The writes in `text` to rows that the map covers, without writes to columns outside every MAC. */
 function coveredWrites(text: string): string[] {
   return [...text.matchAll(WRITE)].flatMap(([, verb = '', table = '', set]) => {
     const declared = ANCHORED.get(table);
@@ -244,8 +244,8 @@ function coveredWrites(text: string): string[] {
   });
 }
 
-describe('a row that the map of a cell knows', () => {
-  it('is written by src/cell/rows.ts alone, with its MAC and its place in the map', () => {
+describe('a row in the map of a cell', () => {
+  it('is written by src/cell/rows.ts only, with its MAC and its entry in the map', () => {
     const used = new Set<string>();
     const faults: string[] = [];
     const look = (file: string, text: string) => {
@@ -255,12 +255,12 @@ describe('a row that the map of a cell knows', () => {
         else faults.push(`${file}: ${write}`);
       }
     };
-    // As they are run, however their text was made, and as they stand in the source: scripts of migrations and drivers, too.
+    // Both the executed statements, for computed texts, and the source, for scripts of migrations and drivers.
     for (const [statement, sites] of statements) for (const site of sites) look(site.replace(/:\d+$/, ''), statement);
     for (const file of globSync('{src,rotation}/**/*.ts', { cwd: ROOT })) look(file, readFileSync(join(ROOT, file), 'utf8'));
     expect([...new Set(faults)]).toEqual([]);
     expect([...WRITES_BY_ITSELF.keys()].filter((known) => !used.has(known))).toEqual([]);
-    // The walk sees what rows.ts does: else it would see nothing elsewhere either.
+    // The search finds the writes of rows.ts, so it would find others.
     for (const verb of ['INSERT', 'UPDATE', 'DELETE'])
       expect(
         [...used].some((write) => write.startsWith(`${verb} `)),
@@ -279,7 +279,7 @@ describe('a row that the map of a cell knows', () => {
     ['DELETE FROM user_grant WHERE user_id = ?', ['DELETE user_grant']],
     ['INSERT INTO audit_block (bytes) VALUES (?)', []],
     ['SELECT * FROM credential WHERE id = ?', []],
-  ])('would be noticed in %j', (statement, found) => {
+  ])('is found in %j', (statement, found) => {
     expect(coveredWrites(statement)).toEqual(found);
   });
 });

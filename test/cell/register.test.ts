@@ -1,4 +1,4 @@
-// The key register: without its entry a tenant's keys stay shut, whoever holds the root key and a copy of the database (D12).
+// The key register: without its entry a tenant's keys cannot be opened, even with the root key and a copy of the database (D12).
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
@@ -20,7 +20,7 @@ function newRegister() {
 const bytesOf = (register: KeyRegister, cellId: string) => register.open(cellId).reveal((bytes) => Uint8Array.from(bytes));
 
 describe('the key register', () => {
-  it('makes one entry for a cell and keeps it', () => {
+  it('creates one entry for a cell and keeps it', () => {
     const { register } = newRegister();
     register.ensure('ten_a', START_MS);
     const first = bytesOf(register, 'ten_a');
@@ -30,7 +30,7 @@ describe('the key register', () => {
     expect(bytesOf(register, 'ten_b')).not.toEqual(first);
   });
 
-  it('does not open the entry of one cell as that of another, nor in another installation, nor under another root key', () => {
+  it('does not open an entry for another cell or installation, or under another root key', () => {
     const { root, register } = newRegister();
     register.ensure('ten_a', START_MS);
     const entry = register.wrappedEntry('ten_a');
@@ -40,7 +40,7 @@ describe('the key register', () => {
     expect(caughtCode(() => openRegisterEntry(RootKey.of(randomBytes(32)), INSTALLATION, 'ten_a', entry))).not.toBe('ok');
   });
 
-  it('tells an entry that never was from one that was destroyed, and never makes a destroyed one again', () => {
+  it('distinguishes a missing entry from a destroyed one, and never recreates a destroyed one', () => {
     const { register } = newRegister();
     expect(caughtCode(() => register.open('ten_a'))).toBe('not_found');
     register.ensure('ten_a', START_MS);
@@ -51,7 +51,7 @@ describe('the key register', () => {
     expect(caughtCode(() => register.open('ten_a'))).toBe('key_destroyed');
   });
 
-  it('made the difference: a copy of the tenant with the root key, but another erasure key, opens nothing', () => {
+  it('is necessary: a copy of the tenant with the root key and another erasure key does not open', () => {
     const { root, register } = newRegister();
     register.ensure('ten_a', START_MS);
     const sql = openNodeSql(':memory:');

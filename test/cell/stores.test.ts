@@ -1,4 +1,4 @@
-// Rows that decide something carry a MAC: whoever edits the database behind the service's back gets an error, not a right.
+// Rows that decide something have a MAC: an edit of the database causes an error and grants nothing.
 import { describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/cell/sql.ts';
 import { describeCredential, listCredentials } from '../../src/vault/describe-credential.ts';
@@ -15,7 +15,7 @@ interface Column {
   readonly type: string;
 }
 
-/** Every column of a table with another value of its type, but for the ones named. */
+/** For every column of a table except `free`, an assignment of another value of its type. */
 function edits(sql: Sql, table: string, free: readonly string[]): { column: string; change: string }[] {
   return sql
     .all<Column & { notnull: number }>(`SELECT name, type, "notnull" FROM pragma_table_info('${table}')`)
@@ -29,7 +29,7 @@ const ANOTHER: Readonly<Record<string, (name: string) => string>> = {
   BLOB: (name) => `${name} = zeroblob(length(${name}))`,
 };
 
-/** Edits one row, sees what `attempt` says, and puts the row back. */
+/** Edits the rows of a table, runs `attempt`, and restores the rows. */
 async function underEdit(sql: Sql, table: string, change: string, attempt: () => Promise<string>): Promise<string> {
   sql.script(
     `CREATE TEMP TABLE kept AS SELECT * FROM ${table}; PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;`,
@@ -58,11 +58,11 @@ function dropMemory(tenant: TestTenant): void {
   inside(tenant.vault).authenticator.forget();
 }
 
-describe('an edit behind the back of the service', () => {
-  it('of any column of a credential is noticed before the row is believed', async () => {
+describe('an edit of the database', () => {
+  it('of any column of a credential is detected before the row is used', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
-    // Without its name or its environment the row is simply not the one that was asked for.
+    // With another name or environment it is not the requested row.
     for (const { column, change } of edits(tenant.sql, 'credential', ['name', 'environment_id'])) {
       const outcome = await underEdit(tenant.sql, 'credential', change, () => describeStripe(tenant));
       expect.soft(outcome, column).toMatch(column === 'mac_key_id' ? /^(integrity|key_destroyed)$/ : /^integrity$/);
@@ -70,7 +70,7 @@ describe('an edit behind the back of the service', () => {
     expect(await describeStripe(tenant)).toBe('ok');
   });
 
-  it('that gives a credential another name or moves it to another environment is noticed under its new name', async () => {
+  it('that renames a credential or moves it to another environment is detected under its new name', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'other', CANARY, 'production');
     expect(await underEdit(tenant.sql, 'credential', "name = 'stripe'", () => describeStripe(tenant))).toBe('not_found');
@@ -78,7 +78,7 @@ describe('an edit behind the back of the service', () => {
     expect(await underEdit(tenant.sql, 'credential', moved, () => describeStripe(tenant))).toBe('integrity');
   });
 
-  it('leaves a row out of lists, which go on', async () => {
+  it('excludes the row from lists, which still work', async () => {
     const tenant = await testTenant();
     for (const name of ['stripe', 'a', 'b', 'c']) await putKey(tenant, name, CANARY);
     const list = async () => {
@@ -99,7 +99,7 @@ describe('an edit behind the back of the service', () => {
     expect(await list()).toBe('a,b then b');
   });
 
-  it('of any column of a token or of its workload gives nobody more than they had', async () => {
+  it('of any column of a token or of its workload grants nothing', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     const { text, id } = await workloadToken(tenant);
@@ -120,7 +120,7 @@ describe('an edit behind the back of the service', () => {
     expect(await underEdit(tenant.sql, 'workload', 'patterns = \'["*","x"]\'', found)).toBe('integrity');
   });
 
-  it('of a sealed version, its wrapped key or its number opens nothing', async () => {
+  it('of a sealed version, its wrapped key or its number makes the version unreadable', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY);
     await putKey(tenant, 'stripe', `${CANARY}-2`);
@@ -147,7 +147,7 @@ describe('an edit behind the back of the service', () => {
     expect(await attempt()).toBe('ok');
   });
 
-  it("that exchanges two environments' names is noticed", async () => {
+  it('that swaps the names of two environments is detected', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'stripe', CANARY, 'production');
     const { text } = await workloadToken(tenant);
@@ -157,7 +157,7 @@ describe('an edit behind the back of the service', () => {
     expect(await read(tenant, text)).toBe('integrity');
   });
 
-  it('of a user or of their grants is noticed', async () => {
+  it('of a user or of their grants is detected', async () => {
     const team = await testTeam();
     const owner = () => team.caller(team.owner);
     const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 60_000 };
@@ -181,7 +181,7 @@ describe('an edit behind the back of the service', () => {
     expect(caughtCode(() => team.home.lookup('test', (lookup, view) => view.users.find(lookup, 'eve')))).toBe('integrity');
   });
 
-  it('of what a tenant is called, where it stands or whether it is the demo is noticed', async () => {
+  it('of a tenant’s name, state or demo flag is detected', async () => {
     const team = await testTeam();
     const owner = () => team.caller(team.owner);
     const made = await createTenant(team.home, owner(), { name: 'acme', environments: ['staging'], demo: false }, team.provision);

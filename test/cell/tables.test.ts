@@ -1,4 +1,4 @@
-// Every table of both kinds of cell is declared, with every column: as sealed, or with the reason why it decides nothing.
+// Every table of both kinds of cell is declared with every column: covered by a MAC, or with the reason why not.
 import { describe, expect, it } from 'vitest';
 import { migrate } from '../../src/cell/migrations.ts';
 import { REGISTER_SCRIPT } from '../../src/cell/register.ts';
@@ -40,11 +40,11 @@ describe.each(KINDS)('the tables of a %s cell', (kind) => {
   it('are all declared, each once', () => {
     const declared = [...ANCHORED_TABLES, ...OTHER_TABLES].filter(({ cells }) => cells.includes(kind)).map(({ table }) => table);
     expect(new Set(declared).size).toBe(declared.length);
-    // The installation's row is made by the Worker alone (src/worker/home.ts).
+    // Only the Worker creates the installation's row (src/worker/home.ts).
     expect(declared.filter((table) => table !== 'installation').sort()).toEqual(tablesIn(sql));
   });
 
-  it('have every column in their declaration: the id, what the MAC covers, the MAC, or one that is open for a reason', () => {
+  it('have every column in their declaration: id, covered columns, MAC, or an uncovered column with a reason', () => {
     for (const table of ANCHORED_TABLES.filter(({ cells }) => cells.includes(kind))) {
       const later = (table.later ?? []).map(({ name }) => name);
       const own = table.mac === 'row' ? ['mac', 'mac_key_id'] : [];
@@ -60,7 +60,7 @@ describe.each(KINDS)('the tables of a %s cell', (kind) => {
     }
   });
 
-  it('say of every column which step added it, and what that step gave it in rows that were there', () => {
+  it('declare the step that added each column, and its value in existing rows', () => {
     for (const { table, cells, step, columns, id, later = [] } of ANCHORED_TABLES) {
       if (!cells.includes(kind)) continue;
       const first = namesIn(schemaAt(kind, step), table);
@@ -73,14 +73,14 @@ describe.each(KINDS)('the tables of a %s cell', (kind) => {
         expect(given, `${table}.${name}`).toBe(initial);
         if (added > step) expect(namesIn(schemaAt(kind, added - 1), table), `${table}.${name}`).not.toContain(name);
       }
-      // What the steps after the first one added is late: otherwise every row there is would fail.
+      // Columns of later steps are declared as later, otherwise every existing row would fail its check.
       const lateNames = later.map(({ name }) => name);
       for (const name of namesIn(sql, table).filter((one) => !first.includes(one))) expect(lateNames, table).toContain(name);
     }
   });
 });
 
-it('a column that a later step adds changes no MAC until it is set', () => {
+it('a column of a later step changes no MAC until it is set', () => {
   const { columns } = tableOf('credential').layout;
   expect(columns.filter(({ initial }) => initial !== undefined).map(({ name }) => name)).toEqual([
     'grant_facts',

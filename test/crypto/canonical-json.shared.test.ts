@@ -32,7 +32,7 @@ describe('RFC 8785', () => {
   });
 });
 
-it('writes equal values equally, whatever the order of members, and nothing is lost', () => {
+it('writes equal values equally, for any order of members, and loses nothing', () => {
   fc.assert(
     fc.property(fc.jsonValue({ stringUnit: 'grapheme', maxDepth: 4 }), (value) => {
       const written = canonicalJson(value);
@@ -43,7 +43,7 @@ it('writes equal values equally, whatever the order of members, and nothing is l
   expect(canonicalJson({ b: 1, a: { d: 1, c: 2 } })).toBe(canonicalJson({ a: { c: 2, d: 1 }, b: 1 }));
 });
 
-it('keeps an own member named __proto__', () => {
+it('keeps a member named __proto__', () => {
   expect(canonicalJson(JSON.parse('{"__proto__":1,"a":2}'))).toBe('{"__proto__":1,"a":2}');
 });
 

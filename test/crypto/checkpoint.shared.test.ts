@@ -25,7 +25,7 @@ const checkpoint: Checkpoint = {
 const note = signCheckpoint(signer, checkpoint);
 const [body, signature] = note.split('\n\n') as [string, string];
 
-/** Signs any text as this log would: what a verifier must still refuse by its form. */
+/** Signs any text with the key of this log, to test that a verifier refuses malformed checkpoints. */
 function signText(text: string): string {
   const keyId = Buffer.from(signer.vkey.split('+')[1] as string, 'hex');
   const blob = Buffer.concat([keyId, ed25519Sign(ed25519Private(madeUp('log seed')), utf8(text))]);
@@ -33,7 +33,7 @@ function signText(text: string): string {
 }
 
 describe('a signed checkpoint', () => {
-  it('is verified back to what was signed', () => {
+  it('verifies and parses to the signed values', () => {
     expect(verifyCheckpoint(signer.vkey, note)).toEqual(checkpoint);
   });
 
@@ -50,7 +50,7 @@ describe('a signed checkpoint', () => {
     expect(signature).toMatch(/^— \S+ [A-Za-z0-9+/]+=*\n$/u);
   });
 
-  it('is verified beside signatures of witnesses, known by another name or key', () => {
+  it('verifies beside signatures of witnesses, which have another name or key', () => {
     const witness = newSigner('witness.example/w1');
     const theirs = signCheckpoint(signerFrom(madeUp('another seed'), ORIGIN), checkpoint).split('\n\n')[1] as string;
     const cosigned = `${note}${theirs}— ${witness.name} ${Buffer.alloc(80).toString('base64')}\n`;
@@ -92,7 +92,7 @@ describe('a signed checkpoint', () => {
     expect(Object.keys(verifyCheckpoint(signer.vkey, note))).not.toContain('anchor');
   });
 
-  it('holds the empty tree and counts up to 2^53 - 1', () => {
+  it('can state the empty tree and sizes up to 2^53 - 1', () => {
     const extreme = { ...checkpoint, size: 0, stateSequence: Number.MAX_SAFE_INTEGER, lowestKeyVersion: 0, at: 0 };
     const last = { ...checkpoint, at: Date.UTC(9999, 11, 31, 23, 59, 59, 999) };
     for (const one of [extreme, last]) expect(verifyCheckpoint(signer.vkey, signCheckpoint(signer, one))).toEqual(one);
@@ -114,7 +114,7 @@ describe('the verifier key', () => {
 — example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=
 `;
 
-  it('is read as others write it, and their note is refused only because it is no checkpoint', () => {
+  it('of another implementation parses, and its note is refused only because it is not a checkpoint', () => {
     expect(refusalOf(() => verifyCheckpoint(EXAMPLE_VKEY, EXAMPLE))).toBe('integrity: malformed');
     expect(refusalOf(() => verifyCheckpoint(EXAMPLE_VKEY, EXAMPLE.replace('This', 'this')))).toBe('integrity: bad signature');
   });
@@ -148,7 +148,7 @@ describe('the verifier key', () => {
   );
 });
 
-describe('a note that is not exactly what was signed', () => {
+describe('a changed note', () => {
   it('fails for every flipped bit of its text', () => {
     const bytes = utf8(body);
     for (let bit = 0; bit < bytes.byteLength * 8; bit++) {
@@ -167,7 +167,7 @@ describe('a note that is not exactly what was signed', () => {
     }
   });
 
-  it('is refused when one signature of the key fails, though another one holds', () => {
+  it('is refused when one signature of the key fails, although another one is valid', () => {
     const forged = signature.replace(/.{8}\n$/, 'AAAAAAA=\n');
     expect(refusalOf(() => verifyCheckpoint(signer.vkey, note + forged))).toBe('integrity: bad signature');
   });
@@ -216,7 +216,7 @@ describe('a note that is not exactly what was signed', () => {
     expect(refusalOf(() => verifyCheckpoint(signer.vkey, signText(text)))).toBe('integrity: malformed');
   });
 
-  it('is refused when it speaks of another log, though signed by this one', () => {
+  it('is refused when its origin is another log, although this log signed it', () => {
     expect(refusalOf(() => verifyCheckpoint(signer.vkey, signText(replaced(0, 'keyturn/other'))))).toBe(
       'integrity: another origin',
     );

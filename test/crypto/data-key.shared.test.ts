@@ -18,7 +18,7 @@ const grant = () =>
   sealFields(tenantKey, TABLE, { value: utf8('not-a-real-secret: access'), retained: utf8('not-a-real-secret: refresh') });
 
 describe('a value under its data key', () => {
-  it('comes back', () => {
+  it('opens to what was sealed', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (plaintext) => {
         const { wrappedKey, sealed } = sealUnderDataKey(tenantKey, CONTEXT, plaintext);
@@ -27,7 +27,7 @@ describe('a value under its data key', () => {
     );
   });
 
-  it('names the tenant key in the wrap and a data key of its own in the value', () => {
+  it('has the id of the tenant key in the wrap and of its own data key in the value', () => {
     const [a, b] = [sealUnderDataKey(tenantKey, CONTEXT, utf8('x')), sealUnderDataKey(tenantKey, CONTEXT, utf8('x'))];
     expect(dataKeyOf(a.wrappedKey)).toEqual({ keyId: tenantKey.id, keyVersion: 1 });
     expect(headerOf(a.sealed).keyId).toMatch(/^dek_[A-Za-z0-9_-]{20}$/);
@@ -54,7 +54,7 @@ describe('a value under its data key', () => {
     }
   });
 
-  it('does not take a sealed value for a wrapped key, nor a wrap of another length', () => {
+  it('does not accept a sealed value as a wrapped key, nor a wrap of another length', () => {
     const { sealed } = sealUnderDataKey(tenantKey, CONTEXT, utf8('x'));
     const value = seal(tenantKey, CONTEXT, new Uint8Array(47));
     expect(refusalOf(() => prepareValue(tenantKey, CONTEXT, value, sealed))).toBe('integrity: commit mismatch');
@@ -64,7 +64,7 @@ describe('a value under its data key', () => {
 });
 
 describe('the fields of one version', () => {
-  it('share one data key and come back each by its name', () => {
+  it('share one data key and open each by its name', () => {
     const { wrappedKey, sealed } = grant();
     const [value, retained] = [sealed['value'] as Uint8Array, sealed['retained'] as Uint8Array];
     expect(text(prepareField(tenantKey, TABLE, 'value', wrappedKey, value).open())).toBe('not-a-real-secret: access');
@@ -73,7 +73,7 @@ describe('the fields of one version', () => {
     expect(Object.keys(sealed)).toEqual(['value', 'retained']);
   });
 
-  it('come back together too, and neither as the other', () => {
+  it('also open together, each under its own name', () => {
     const { wrappedKey, sealed } = grant();
     const [value, retained] = [sealed['value'] as Uint8Array, sealed['retained'] as Uint8Array];
     const prepared = prepareFields(tenantKey, TABLE, wrappedKey, { value, retained });
@@ -96,7 +96,7 @@ describe('the fields of one version', () => {
 });
 
 describe('rewrapping', () => {
-  it('moves the data key to the new tenant key and leaves the sealed fields alone', () => {
+  it('moves the data key to the new tenant key and does not change the sealed fields', () => {
     const newKey = madeUpKey('key_1123456789abcdefghjkmnpq', 2);
     const { wrappedKey, sealed } = grant();
     const moved = rewrapDataKey(tenantKey, newKey, TABLE, wrappedKey);
@@ -108,7 +108,7 @@ describe('rewrapping', () => {
     );
   });
 
-  it('refuses a wrap of another place or key', () => {
+  it('refuses a wrap of another context or key', () => {
     const newKey = madeUpKey('key_1123456789abcdefghjkmnpq', 2);
     const { wrappedKey } = grant();
     expect(refusalOf(() => rewrapDataKey(tenantKey, newKey, { ...TABLE, version: 9 }, wrappedKey))).toBe(

@@ -15,7 +15,7 @@ const contexts: fc.Arbitrary<SealContext> = fc.record({
 });
 
 describe('sealing and opening', () => {
-  it('gives back every plaintext in every context', () => {
+  it('returns every plaintext in every context', () => {
     fc.assert(
       fc.property(contexts, fc.uint8Array({ maxLength: 2000 }), (context, plaintext) => {
         const sealed = seal(key, context, plaintext);
@@ -28,7 +28,7 @@ describe('sealing and opening', () => {
     expect(seal(key, CONTEXT, utf8('not-a-real-secret')).byteLength).toBe(17 + 129);
   });
 
-  it('gives other bytes each time', () => {
+  it('returns different bytes each time', () => {
     expect(hex(seal(key, CONTEXT, utf8('x')))).not.toBe(hex(seal(key, CONTEXT, utf8('x'))));
   });
 
@@ -40,7 +40,7 @@ describe('sealing and opening', () => {
     expect(text(prepareOpen(key, CONTEXT, view).open())).toBe('not-a-real-secret');
   });
 
-  it('hands out fresh bytes at each open of a prepared blob, so that a caller may wipe them', () => {
+  it('returns a new buffer at each open of a prepared blob, so that a caller may wipe it', () => {
     const prepared = prepareOpen(key, CONTEXT, seal(key, CONTEXT, utf8('not-a-real-secret')));
     const first = prepared.open();
     first.fill(0);
@@ -48,18 +48,18 @@ describe('sealing and opening', () => {
     expect(first.buffer).not.toBe(prepared.open().buffer);
   });
 
-  it('names the suite and the key without opening', () => {
+  it('reads the suite and the key id without opening', () => {
     const sealed = seal(madeUpKey('key_0123456789abcdefghjkmnpq', 4_000_000_000), CONTEXT, utf8('x'));
     expect(headerOf(sealed)).toEqual({ suite: 1, keyId: 'key_0123456789abcdefghjkmnpq', keyVersion: 4_000_000_000 });
   });
 
-  it('has exactly one suite it writes', () => {
+  it('writes exactly one suite', () => {
     expect([...SUITES.values()].filter((suite) => suite.writable)).toHaveLength(1);
     expect(SUITES.get(headerOf(seal(key, CONTEXT, utf8('x'))).suite)?.writable).toBe(true);
   });
 });
 
-describe('a blob that is not exactly what was sealed', () => {
+describe('a changed blob', () => {
   it('fails for every single flipped bit', () => {
     const sealed = seal(key, CONTEXT, utf8('not-a-real-secret'));
     const evidence = new Set<string>();
@@ -84,7 +84,7 @@ describe('a blob that is not exactly what was sealed', () => {
     expect(refusalOf(() => prepareOpen(key, CONTEXT, longer).open())).toBe('integrity: tag mismatch');
   });
 
-  it('refuses every suite and format but the known ones', () => {
+  it('is refused with every unknown suite and format', () => {
     const sealed = seal(key, CONTEXT, utf8('x'));
     for (let value = 0; value < 256; value++) {
       const format = Uint8Array.from(sealed);
@@ -102,7 +102,7 @@ describe('a blob that is not exactly what was sealed', () => {
     for (const at of [0, 1]) expect(refusalOf(() => headerOf(flipBit(sealed, at * 8)))).toBe('integrity: malformed');
   });
 
-  it('says the same to the caller whatever was wrong, and the reason to the log only', () => {
+  it('gives the caller one message for every fault, and the reason to the log only', () => {
     const sealed = seal(key, CONTEXT, utf8('not-a-real-secret'));
     const failures = [
       failureOf(() => prepareOpen(key, CONTEXT, sealed.subarray(0, 3))),
@@ -127,7 +127,7 @@ it('names a key by an id of 64 characters', () => {
   expect(headerOf(seal(named, CONTEXT, utf8('x')))).toEqual({ suite: 1, keyId: named.id, keyVersion: named.version });
 });
 
-describe('a blob in another place', () => {
+describe('a blob in another context', () => {
   it.each([
     ['installation', { installationId: 'ins_other' }],
     ['tenant', { tenantId: 'ten_other' }],
@@ -140,7 +140,7 @@ describe('a blob in another place', () => {
     expect(refusalOf(() => open(key, { ...CONTEXT, ...change }, sealed))).toBe('integrity: commit mismatch');
   });
 
-  it('opens in the context it was sealed for and in no other', () => {
+  it('opens only in the context it was sealed for', () => {
     fc.assert(
       fc.property(contexts, contexts, (context, other) => {
         fc.pre(JSON.stringify(context) !== JSON.stringify(other));
@@ -150,14 +150,14 @@ describe('a blob in another place', () => {
     );
   });
 
-  it('does not confuse neighbouring fields whose texts join to the same', () => {
+  it('does not open when adjacent fields differ but their joined text is equal', () => {
     const sealed = seal(key, { ...CONTEXT, field: 'ab', objectId: 'c' }, utf8('x'));
     expect(refusalOf(() => open(key, { ...CONTEXT, field: 'a', objectId: 'bc' }, sealed))).toBe('integrity: commit mismatch');
   });
 });
 
 describe('the key', () => {
-  it('is chosen by id and version, so that right bytes under another name do not open', () => {
+  it('is chosen by id and version, so the right key with another id does not open', () => {
     const sealed = seal(key, CONTEXT, utf8('x'));
     expect(refusalOf(() => open({ ...key, id: 'key_other' }, CONTEXT, sealed))).toBe('integrity: wrong key');
     expect(refusalOf(() => open({ ...key, version: 2 }, CONTEXT, sealed))).toBe('integrity: wrong key');

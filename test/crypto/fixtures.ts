@@ -1,4 +1,4 @@
-// Made-up keys and places for the crypto tests. Nothing here is a real secret.
+// Made-up keys and contexts for the crypto tests. Nothing here is a real secret.
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { SealContext, SealingKey } from '../../src/crypto/envelope.ts';
 import { randomBytes, secretKey, sha256 } from '../../src/crypto/primitives.ts';
@@ -48,7 +48,7 @@ export function flipBit(bytes: Uint8Array, bit: number): Uint8Array {
   return flipped;
 }
 
-/** What `action` failed with; the test fails when it does not fail with a KeyturnError. */
+/** The KeyturnError that `action` throws; any other result fails the test. */
 export function failureOf(action: () => unknown): KeyturnError {
   try {
     action();

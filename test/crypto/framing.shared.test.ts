@@ -19,7 +19,7 @@ it('writes numbers big-endian and keeps all 53 bits of a counter', () => {
   expect(hex(new FrameWriter().f64(-0).bytes())).toBe(hex(new FrameWriter().f64(0).bytes()));
 });
 
-it('keeps what was written when it outgrows its memory', () => {
+it('keeps the written bytes when its buffer grows', () => {
   const writer = new FrameWriter();
   for (let i = 0; i < 1000; i++) writer.text(`part ${i}`);
   const long = 'ü'.repeat(5000);

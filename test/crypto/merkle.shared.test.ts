@@ -41,7 +41,7 @@ describe("transparency-dev's probes", () => {
     bad: probes.filter((probe) => probe.wantErr).length,
   });
 
-  it('of inclusion give the wanted verdict, 6 good and 92 bad', () => {
+  it('of inclusion give the expected verdict, 6 good and 92 bad', () => {
     const probes = Object.entries(inclusionProbes as unknown as Record<string, InclusionProbe>);
     for (const [name, probe] of probes) {
       const [leaf, root] = [fromBase64(probe.leafHash), fromBase64(probe.root)];
@@ -51,7 +51,7 @@ describe("transparency-dev's probes", () => {
     expect(counts(probes.map(([, probe]) => probe))).toEqual({ good: 6, bad: 92 });
   });
 
-  it('of consistency give the wanted verdict, 6 good and 92 bad', () => {
+  it('of consistency give the expected verdict, 6 good and 92 bad', () => {
     const probes = Object.entries(consistencyProbes as unknown as Record<string, ConsistencyProbe>);
     for (const [name, probe] of probes) {
       const [root1, root2] = [fromBase64(probe.root1), fromBase64(probe.root2)];
@@ -90,12 +90,12 @@ describe('the tree', () => {
     }
   });
 
-  it('tells a leaf from a node', () => {
+  it('hashes leaves and nodes differently', () => {
     const [a, b] = leavesUpTo(2) as [Uint8Array, Uint8Array];
     expect(hex(leafHash(Uint8Array.from([...a, ...b])))).not.toBe(hex(nodeHash(a, b)));
   });
 
-  it('hashes leaves longer than its scratch memory', () => {
+  it('hashes leaves longer than its buffer', () => {
     const long = new Uint8Array(100_000).fill(1);
     expect(hex(leafHash(long))).not.toBe(hex(leafHash(long.subarray(1))));
     expect(hex(leafHash(long.subarray(0, 8191)))).toBe(hex(leafHash(Uint8Array.from(long.subarray(0, 8191)))));
@@ -103,7 +103,7 @@ describe('the tree', () => {
 });
 
 describe('the frontier', () => {
-  it('goes on from its bytes as if it had never stopped', () => {
+  it('restored from its bytes continues as the original', () => {
     fc.assert(
       fc.property(fc.nat(70), fc.nat(70), (before, after) => {
         const leaves = leavesUpTo(before + after);
@@ -130,7 +130,7 @@ describe('the frontier', () => {
     expect(frontier.size).toBe(size + 1);
   });
 
-  it('refuses bytes it did not write', () => {
+  it('refuses malformed bytes', () => {
     const frontier = new Frontier();
     frontier.appendAll(leavesUpTo(5));
     const bytes = frontier.toBytes();
@@ -150,7 +150,7 @@ describe('the frontier', () => {
 });
 
 describe('proofs', () => {
-  it('of inclusion hold for their leaf, index, size and root and for nothing else', () => {
+  it('of inclusion hold only for their leaf, index, size and root', () => {
     for (let size = 1; size <= 20; size++) {
       const leaves = leavesUpTo(size);
       const root = rootOf(leaves);
@@ -184,7 +184,7 @@ describe('proofs', () => {
     }
   });
 
-  it('are of no tree for a size that is no count, whatever the hashes', () => {
+  it('fail for a size that is not a count, with any hashes', () => {
     const root = rootOf(leavesUpTo(2));
     for (const size of [-1, 0, 1.5, Number.NaN, 2 ** 53]) {
       expect(verifyConsistency(size, size, [], root, root), `consistency of ${size}`).toBe(false);
@@ -194,7 +194,7 @@ describe('proofs', () => {
     for (const index of [-1, 0.5, Number.NaN]) expect(verifyInclusion(root, index, 1, [], root), `leaf ${index}`).toBe(false);
   });
 
-  it('are not made for what is out of range', () => {
+  it('are refused for an index or size out of range', () => {
     const leaves = leavesUpTo(4);
     const asks = [() => inclusionProof(leaves, 4, 4), () => inclusionProof(leaves, 0, 5), () => inclusionProof(leaves, -1, 4)];
     const more = [

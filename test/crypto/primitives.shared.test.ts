@@ -25,7 +25,7 @@ import hmac from '../vectors/wycheproof/hmac_sha256_test.json' with { type: 'jso
 import { failureOf, flipBit, fromHex, hex, utf8 } from './fixtures.ts';
 
 describe('AES-256-GCM against Wycheproof', () => {
-  it('gives the published answer in all 66 cases of our sizes and refuses the other 250', () => {
+  it('gives the published answer in all 66 cases of the supported sizes and refuses the other 250', () => {
     const seen = { opened: 0, rejected: 0, refused: 0 };
     for (const group of gcm.testGroups) {
       for (const test of group.tests) {
@@ -97,7 +97,7 @@ describe('HMAC-SHA-256 against Wycheproof', () => {
     expect(seen).toEqual({ valid: 66, invalid: 108 });
   });
 
-  it('leaves the key as it was, and gives the same for messages of any length under keys in turns', () => {
+  it('does not change the key, and gives the same results for messages of any length under alternating keys', () => {
     const keys = [secretKey(new Uint8Array(32).fill(7)), secretKey(new Uint8Array(32).fill(8))] as const;
     const before = keys.map((key) => hex(key.export()));
     const lengths = [0, 1, 64, 959, 960, 961, 5_000, 12_345, 3];
@@ -163,7 +163,7 @@ describe('Ed25519', () => {
     expect(seen).toEqual({ valid: 88, invalid: 63 });
   });
 
-  // The variant matters to whoever compares our verdicts with another tool's; see test/vectors/cctv-ed25519.
+  // The variant matters when verdicts are compared with those of another tool; see test/vectors/cctv-ed25519.
   it('is the strict variant on every runtime: of 914 edge cases only the 43 without low-order points or residue verify', () => {
     const strict = ['low_order_A', 'low_order_R', 'low_order_residue', 'non_canonical_A', 'non_canonical_R'];
     let accepted = 0;
@@ -177,7 +177,7 @@ describe('Ed25519', () => {
     expect({ cases: edgeCases.length, accepted }).toEqual({ cases: 914, accepted: 43 });
   });
 
-  it('makes from a seed the same key and signature each time', () => {
+  it('derives the same key and signature from the same seed', () => {
     const seed = fromHex('9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60'); // RFC 8032 section 7.1, test 1
     const key = ed25519Private(seed);
     expect(hex(ed25519PublicBytes(key))).toBe('d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a');
@@ -187,7 +187,7 @@ describe('Ed25519', () => {
     expect(failureOf(() => ed25519Private(seed.subarray(1))).code).toBe('internal');
   });
 
-  it('takes a key or signature of the wrong size as a bad signature', () => {
+  it('treats a key or signature of the wrong size as a bad signature', () => {
     const key = ed25519Private(randomBytes(32));
     const signature = ed25519Sign(key, utf8('message'));
     expect(ed25519Verify(ed25519PublicBytes(key), utf8('message'), signature)).toBe(true);
@@ -197,7 +197,7 @@ describe('Ed25519', () => {
 });
 
 describe('comparing bytes', () => {
-  it('says unequal for every flipped bit and for another length, without a throw', () => {
+  it('returns false for every flipped bit and for another length, and does not throw', () => {
     const bytes = randomBytes(32);
     expect(equalBytes(bytes, Uint8Array.from(bytes))).toBe(true);
     for (let bit = 0; bit < 256; bit++) expect(equalBytes(bytes, flipBit(bytes, bit))).toBe(false);

@@ -1,4 +1,4 @@
-// Keys of clients: only public, strong, known and single ones stand for somebody; a refusal names the member.
+// Keys of clients: only public, strong keys of a known type are accepted, each once; a refusal names the member.
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { describe, expect, it } from 'vitest';
@@ -56,7 +56,7 @@ const BAD: readonly [string, string, Record<string, unknown>][] = [
 ];
 
 describe('a set of keys', () => {
-  it('of every kind that may sign is taken', () => {
+  it('of every supported type is accepted', () => {
     expect(faultOfKeys(GOOD)).toBeUndefined();
     const [longest, exponent] = [modulus(8_192), Buffer.of(1, 0, 0, 0, 0, 1).toString('base64url')];
     expect(faultOfKeys([{ ...goodRsa, n: longest, e: exponent }, { ...goodEc, alg: 'ES256' }])).toBeUndefined(); // biome-ignore format: one line
@@ -69,7 +69,7 @@ describe('a set of keys', () => {
     expect(fault?.rule).not.toContain('bm90');
   });
 
-  it('that holds one key twice, or one name for two, is refused', () => {
+  it('is refused with a key twice, or with one key id for two keys', () => {
     expect(faultOfKeys([goodEd, goodEc, { ...goodEd, kid: 'again' }])?.path).toEqual([2]);
     expect(
       faultOfKeys([
@@ -81,7 +81,7 @@ describe('a set of keys', () => {
 });
 
 describe('the id of a key', () => {
-  it('is its thumbprint of RFC 7638, whatever else the key carries', async () => {
+  it('is its RFC 7638 thumbprint, independent of other members', async () => {
     for (const key of GOOD) {
       expect(publicKeyId(key)).toBe(`jwk_${await calculateJwkThumbprint(key as JWK)}`);
       expect(publicKeyId({ kid: 'x', use: 'sig', ...key })).toBe(publicKeyId(key));

@@ -12,7 +12,7 @@ const root = RootKey.of(madeUp('root'));
 const otherRoot = RootKey.of(madeUp('another root'));
 
 describe('the root key', () => {
-  it('knows its own check and no other', () => {
+  it('matches its own check value only', () => {
     const check = root.rootCheck(INSTALLATION);
     expect(check.byteLength).toBe(32);
     expect(root.matches(INSTALLATION, check)).toBe(true);
@@ -22,7 +22,7 @@ describe('the root key', () => {
     expect(root.matches(INSTALLATION, check.subarray(1))).toBe(false);
   });
 
-  it('splits into subkeys that all differ and stay the same', () => {
+  it('splits into subkeys that are all different and always the same', () => {
     const exported = SUBKEYS.map((label) => hex(root.subkey(label).export()));
     expect(new Set([...exported, hex(madeUp('root'))]).size).toBe(SUBKEYS.length + 1);
     expect(SUBKEYS.map((label) => hex(RootKey.of(madeUp('root')).subkey(label).export()))).toEqual(exported);
@@ -46,13 +46,13 @@ describe('the root key', () => {
     expect(headerOf(known.wrapErasureKey(register, newErasureKey())).keyId).toBe('root_BwXEgWYZHg1R3Rcu9AKU');
   });
 
-  it('does not show itself in JSON', () => {
+  it('does not appear in JSON', () => {
     expect(JSON.stringify({ root })).toBe('{"root":"[redacted]"}');
   });
 });
 
 describe('the key register', () => {
-  it('gives an erasure key back to its own tenant only', () => {
+  it('returns an erasure key for its own tenant only', () => {
     const key = newErasureKey();
     const entry = root.wrapErasureKey(register, key);
     expect(root.unwrapErasureKey(register, entry).reveal(hex)).toBe(key.reveal(hex));
@@ -74,12 +74,12 @@ describe('a tenant key', () => {
     expect(hex(root.openTenantKey(erasureKey, tenantContext, wrapped).export())).toBe(hex(bytes));
   });
 
-  it('is lost with its erasure key, though the root key is in hand (D12)', () => {
+  it('cannot be opened without its erasure key, even with the root key (D12)', () => {
     const wrapped = root.sealTenantKey(newErasureKey(), tenantContext, newTenantKey());
     expect(refusalOf(() => root.openTenantKey(newErasureKey(), tenantContext, wrapped))).toBe('integrity: commit mismatch');
   });
 
-  it('does not open under another root, though the erasure key is in hand', () => {
+  it('does not open under another root key, even with the erasure key', () => {
     const erasureKey = newErasureKey();
     const wrapped = root.sealTenantKey(erasureKey, tenantContext, newTenantKey());
     expect(refusalOf(() => otherRoot.openTenantKey(erasureKey, tenantContext, wrapped))).toBe('integrity: wrong key');
@@ -109,7 +109,7 @@ describe('a tenant key', () => {
 describe('the root key as text', () => {
   const line = rootKeyText(madeUp('root'));
 
-  it('is read back with or without its newline', () => {
+  it('parses with or without its newline', () => {
     const check = root.rootCheck(INSTALLATION);
     expect(rootKeyFromText(line).matches(INSTALLATION, check)).toBe(true);
     expect(rootKeyFromText(line.trimEnd()).matches(INSTALLATION, check)).toBe(true);
@@ -141,7 +141,7 @@ describe('the root key as text', () => {
     expect(failureOf(() => rootKeyFromText(text)).code).toBe('sealed');
   });
 
-  it('does not repeat what it refused', () => {
+  it('is not in the message when it is refused', () => {
     const failure = failureOf(() => rootKeyFromText(line.replace('a', 'b')));
     expect(failure.message).not.toContain(line.slice(16, 30));
   });

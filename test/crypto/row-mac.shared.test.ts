@@ -24,7 +24,7 @@ it('accepts the row it was made for', () => {
   );
 });
 
-it('is the same for two rows only when they are the same', () => {
+it('is equal only for equal rows', () => {
   const mac = (row: readonly MacColumn[]) => hex(rowMac(key, 'credential', 'crd_1', row));
   fc.assert(fc.property(columns, columns, (a, b) => (mac(a) === mac(b)) === (plain(a) === plain(b))));
 });
@@ -54,11 +54,11 @@ it('is bound to table, object and key', () => {
   expect(failureOf(() => checkRowMac(key, 'credential', 'crd_1', ['active'], new Uint8Array(0))).code).toBe('integrity');
 });
 
-it('reads 0 and -0 as the one number a database keeps', () => {
+it('treats 0 and -0 as the same number, as a database does', () => {
   expect(hex(rowMac(key, 'credential', 'crd_1', [-0]))).toBe(hex(rowMac(key, 'credential', 'crd_1', [0])));
 });
 
-it('refuses what a database column cannot hold', () => {
+it('refuses values that a database column cannot store', () => {
   expect(failureOf(() => rowMac(key, 'credential', 'crd_1', [Number.NaN])).code).toBe('internal');
   expect(failureOf(() => rowMac(key, 'credential', 'crd_1', ['\ud800'])).code).toBe('internal');
 });

@@ -7,7 +7,7 @@ import { failureOf } from './fixtures.ts';
 const broken = (change: Partial<Primitives>): Primitives => ({ ...primitives, ...change });
 const flipped = (bytes: Uint8Array) => bytes.map((byte, index) => (index === 0 ? byte ^ 1 : byte));
 
-it('passes where the primitives work', () => {
+it('passes when the primitives work', () => {
   expect(() => selfTest()).not.toThrow();
 });
 
@@ -20,7 +20,7 @@ it.each([
   expect(failureOf(() => selfTest(broken({ randomBytes }))).message).toContain('the random source');
 });
 
-it.each([0, 1])('stops when only draw %i of the random source is short or constant', (bad) => {
+it.each([0, 1])('fails when only draw %i of the random source is short or constant', (bad) => {
   for (const wrong of [(count: number) => primitives.randomBytes(count - 1), (count: number) => new Uint8Array(count)]) {
     let draw = 0;
     const randomBytes = (count: number) => (draw++ === bad ? wrong(count) : primitives.randomBytes(count));
@@ -45,14 +45,14 @@ describe('names the primitive that is broken', () => {
     ['a public key', 'Ed25519', { ed25519PublicBytes: (key) => flipped(ed25519PublicBytes(key)) }],
     ['a signature', 'Ed25519', { ed25519Sign: (...args) => flipped(ed25519Sign(...args)) }],
     ['a check that refuses', 'Ed25519', { ed25519Verify: () => false }],
-    ['a check that lets everything pass', 'the Ed25519 check', { ed25519Verify: () => true }],
+    ['a check that accepts everything', 'the Ed25519 check', { ed25519Verify: () => true }],
   ])('%s', (_, name, change) => {
     expect(failureOf(() => selfTest(broken(change))).message).toBe(
       `the self-test failed: ${name} gives wrong results on this machine`,
     );
   });
 
-  /** The published sealed bytes again, whatever was changed in them. */
+  /** The published sealed bytes, with any change reverted. */
   function gcmSealOf(sealed: Uint8Array): Uint8Array {
     known ??= Uint8Array.from(sealed);
     return known;

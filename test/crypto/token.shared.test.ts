@@ -11,7 +11,7 @@ const mint = (type: (typeof TOKEN_TYPES)[number]) => {
 };
 
 describe('a minted token', () => {
-  it.each(TOKEN_TYPES)('of type %s has its form and is parsed back', (type) => {
+  it.each(TOKEN_TYPES)('of type %s has its form and parses', (type) => {
     const { publicId, token } = mint(type);
     expect(token).toMatch(new RegExp(`^kt_${type}_${publicId}[0-9A-Za-z]{49}$`));
     const parsed = parseToken(token);
@@ -46,7 +46,7 @@ describe('parsing', () => {
     }
   });
 
-  it('refuses two neighbouring characters exchanged', () => {
+  it('refuses two swapped adjacent characters', () => {
     const { token } = mint('usr');
     for (let at = 0; at + 1 < token.length; at++) {
       const exchanged = token.slice(0, at) + token[at + 1] + token[at] + token.slice(at + 2);
@@ -54,7 +54,7 @@ describe('parsing', () => {
     }
   });
 
-  it('tolerates no space, case, length or encoding but its own', () => {
+  it('refuses any other spacing, case, length or encoding', () => {
     const { token } = mint('boot');
     const others = [
       ` ${token}`,

@@ -4,8 +4,8 @@ import { encodeContext, prepareOpen, seal } from '../../src/crypto/envelope.ts';
 import { gcmOpen, hkdf, secretKey, sha256 } from '../../src/crypto/primitives.ts';
 import { CONTEXT, hex, madeUp, madeUpKey, refusalOf, utf8 } from './fixtures.ts';
 
-// GCM alone does not commit to its key: whoever knows two keys can make one ciphertext that is authentic under both.
-// This makes such a ciphertext and shows that the envelope opens under at most one of the two.
+// GCM alone does not commit to its key: with two keys, one can make a ciphertext that is authentic under both.
+// This test makes such a ciphertext and shows that the envelope opens under at most one of the two.
 
 const R = 0xe1n << 120n;
 
@@ -36,7 +36,7 @@ function encryptBlock(key: Uint8Array, block: Uint8Array): bigint {
   return toInt(createCipheriv('aes-256-ecb', key, null).setAutoPadding(false).update(block));
 }
 
-/** What the tag is made of under one key: H, E(J0), and the hash of the associated data. */
+/** The inputs of the tag under one key: H, E(J0), and the hash of the associated data. */
 function gcmParts(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array) {
   const h = encryptBlock(key, new Uint8Array(16));
   const mask = encryptBlock(key, Uint8Array.from([...nonce, 0, 0, 0, 1]));
@@ -59,13 +59,13 @@ function collide(first: Uint8Array, second: Uint8Array, nonce: Uint8Array, aad: 
   return Uint8Array.from([...toBlock(block), ...toBlock(tag)]);
 }
 
-/** K_enc of the envelope, derived as its drawing says. */
+/** K_enc of the envelope, derived as its diagram says. */
 function encryptionKey(root: Uint8Array, salt: Uint8Array): Uint8Array {
   const info = Uint8Array.from([...utf8('keyturn-envelope-v1'), 1, ...sha256(encodeContext(CONTEXT))]);
   return hkdf('sha512', secretKey(root), salt, info, 64).slice(0, 32);
 }
 
-it('refuses at the commitment a ciphertext whose tag fits two keys', () => {
+it('refuses a ciphertext whose tag is valid under two keys, by the commitment', () => {
   const roots = [madeUp('first key'), madeUp('second key')] as const;
   const keys = roots.map((bytes) => madeUpKey('key_0123456789abcdefghjkmnpq', 1, bytes));
   const [first, second] = keys as [(typeof keys)[0], (typeof keys)[0]];
@@ -77,13 +77,13 @@ it('refuses at the commitment a ciphertext whose tag fits two keys', () => {
   const [k1, k2] = roots.map((root) => encryptionKey(root, salt)) as [Uint8Array, Uint8Array];
   const crafted = collide(k1, k2, nonce, aad);
 
-  // Bare GCM takes it under both keys, with two different plaintexts.
+  // GCM alone accepts it under both keys, with two different plaintexts.
   const [p1, p2] = [gcmOpen(secretKey(k1), nonce, aad, crafted), gcmOpen(secretKey(k2), nonce, aad, crafted)];
   expect(p1).toBeDefined();
   expect(p2).toBeDefined();
   expect(hex(p1 as Uint8Array)).not.toBe(hex(p2 as Uint8Array));
 
-  // The envelope does not: its tag would fit, and the commitment is looked at first.
+  // The envelope refuses it: the tag would be valid, but the commitment is checked first.
   const blob = Uint8Array.from([...sealed.subarray(0, bodyAt), ...crafted]);
   expect(hex(prepareOpen(first, CONTEXT, blob).open())).toBe(hex(p1 as Uint8Array));
   expect(refusalOf(() => prepareOpen(second, CONTEXT, blob))).toBe('integrity: commit mismatch');

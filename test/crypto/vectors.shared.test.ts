@@ -15,7 +15,7 @@ import tenantKeys from '../vectors/tenant-key-v1.json' with { type: 'json' };
 import tokens from '../vectors/token-v1.json' with { type: 'json' };
 import { fromHex, hex, refusalOf, text, utf8 } from './fixtures.ts';
 
-// What was written once must open for ever. A change that makes one of these fail needs a new format, not new vectors.
+// Everything ever written must still open. A change that makes one of these tests fail needs a new format, not new vectors.
 
 interface Mutation {
   what: string;
@@ -50,7 +50,7 @@ describe('envelope v1', () => {
     expect(refusalOf(() => open(key, { ...context, ...change } as SealContext, sealed))).toBe(`integrity: ${evidence}`);
   });
 
-  it('has its published number of cases', () => {
+  it('has the published number of cases', () => {
     expect([envelope.blobs.length, envelope.mutations.length, envelope.contexts.length]).toEqual([4, 23, 6]);
   });
 
@@ -70,8 +70,8 @@ describe('envelope v1', () => {
     }
   });
 
-  // Written from the drawing in envelope.ts and nothing else of it: the format is what the drawing says.
-  it('is opened by a reader of its own, over WebCrypto', async () => {
+  // Written only from the diagram in envelope.ts: the diagram defines the format.
+  it('is opened by an independent reader over WebCrypto', async () => {
     const { subtle } = globalThis.crypto;
     const frame = (value: string) => {
       const bytes = utf8(value);
@@ -102,7 +102,7 @@ describe('envelope v1', () => {
 describe('the key hierarchy v1', () => {
   const root = rootKeyFromText(tenantKeys.rootText);
 
-  it('knows its root and gives the same subkeys', () => {
+  it('accepts its root key and derives the same subkeys', () => {
     expect(root.matches(tenantKeys.installationId, fromHex(tenantKeys.rootCheck))).toBe(true);
     for (const label of SUBKEYS) expect(hex(root.subkey(label).export())).toBe(tenantKeys.subkeys[label]);
     expect(Object.keys(tenantKeys.subkeys)).toEqual([...SUBKEYS]);
@@ -122,7 +122,7 @@ describe('the key hierarchy v1', () => {
 });
 
 describe('tokens v1', () => {
-  it.each(tokens.minted)('are parsed and hashed as before: $type', ({ type, token, publicId, hash }) => {
+  it.each(tokens.minted)('parse and hash as before: $type', ({ type, token, publicId, hash }) => {
     expect(parseToken(token)).toMatchObject({ type, publicId });
     expect(hex(hashToken(secretKey(fromHex(tokens.pepper)), token))).toBe(hash);
   });
