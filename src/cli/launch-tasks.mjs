@@ -1,6 +1,5 @@
-// The commands behind the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench; anything else
-// goes to the command line.
-// It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
+// The commands of the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench. All others are
+// passed to the command line. It must never print to stdout anything but the command's own output: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -13,10 +12,10 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
 const BIOME = join('node_modules', '@biomejs', 'biome', 'bin', 'biome');
 const TSC = join('node_modules', 'typescript', 'bin', 'tsc');
-/** 500 crashes and stalls each: 10,000 on each store. */
+/** Each has 500 crashes and stalls: 10,000 on each store. */
 const SIMULATED_STORIES = '20';
 
-/** Type stripping still warns in the first 24.x. */
+/** The first releases of Node 24 warn about type stripping. */
 const QUIET = '--disable-warning=ExperimentalWarning';
 
 const TASKS = {
@@ -29,7 +28,7 @@ const TASKS = {
   bench: runBench,
 };
 
-/** `args` as typed after `keyturn`, or by an npm script. */
+/** `args`: the arguments after `keyturn`, or those of an npm script. */
 export async function launch(args) {
   const [name, ...rest] = args;
   const task = name !== undefined && Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
@@ -40,16 +39,16 @@ export async function launch(args) {
   endLike(await runProduct(node, ROOT, given));
 }
 
-/** Every story of the simulator, or the one with the seed `SEED`; arguments choose among the files of test/faults. */
+/** Runs all scenarios of the simulator, or the one with the seed `SEED`; arguments select files of test/faults. */
 async function runFaultTests(node, args) {
   const { SEED } = process.env;
-  // Names with VITE_ are the ones that reach tests in workerd.
+  // Only variables with the prefix VITE_ reach tests in workerd.
   process.env.VITE_SIMULATED_STORIES ??= SIMULATED_STORIES;
   if (SEED !== undefined) process.env.VITE_SEED = SEED;
   return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
-/** The checks, then the tests; a check that fails counts as one failure in the last line. */
+/** Runs the checks, then the tests; a failed check counts as one failure in the last line. */
 async function runEverything(node, args) {
   const failedChecks = await runChecks(node);
   return runTests(node, args, failedChecks);
@@ -70,18 +69,18 @@ async function runTests(node, args, failedBefore = 0) {
   }
 }
 
-/** The plain last line, and whether the run may be called good: something ran, nothing failed, inside or outside a test. */
+/** The last line, and whether the run passed: at least one test ran, and nothing failed inside or outside a test. */
 function summarise(report, ended, failedBefore) {
   let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
   try {
     counts = { ...counts, ...JSON.parse(readFileSync(report, 'utf8')) };
   } catch {
-    // No report: nothing ran, and that is a failure below.
+    // Without a report no test ran, which counts as a failure below.
   }
   const brokenFiles = counts.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
   let failed = counts.numFailedTests + brokenFiles;
   if (failed === 0 && ended.code !== 0 && counts.numPassedTests > 0) {
-    console.error(`the run failed outside any test (exit code ${ended.code}): counted as one failure`);
+    console.error(`the run failed outside of any test (exit code ${ended.code}); this counts as one failure`);
     failed = 1;
   }
   failed += failedBefore;
@@ -90,7 +89,7 @@ function summarise(report, ended, failedBefore) {
   return { line, ok: failed === 0 && counts.numPassedTests > 0 && ended.code === 0 };
 }
 
-/** Resolves to how many of them failed. */
+/** Resolves to the number of failed checks. */
 async function runChecks(node) {
   const step = async (name, args) => {
     const { code, output, seconds } = await runCaptured(node, args, inRoot());
@@ -99,8 +98,8 @@ async function runChecks(node) {
     return code === 0;
   };
   const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
-  const house = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
-  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...house]));
+  const structureTests = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...structureTests]));
   const failed = results.filter((ok) => !ok).length;
   process.exitCode = failed === 0 ? 0 : 1;
   return failed;

@@ -11,6 +11,7 @@ import { canonicalAddress, Networks } from '../access/networks.ts';
 import { fail } from '../base/errors.ts';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { LIMITS } from '../base/limits.ts';
+import { PATH_RULE } from '../http/edge.ts';
 import { callerAddress } from '../http/forwarded.ts';
 import { Connections, descriptorLimit } from './connections.ts';
 
@@ -225,7 +226,7 @@ function urlOf({ host, tls }: ListenOptions, port: number): string {
 /** What another reader of the same request could understand differently, if anything; Node's parser refuses the rest. */
 function ambiguityOf({ rawHeaders, url = '' }: IncomingMessage): string | undefined {
   // A proxy in front may have judged the path as it was written, before dot segments are resolved here (AZ-06).
-  if (DOT_SEGMENT.test(url)) return 'the path is not in canonical form';
+  if (DOT_SEGMENT.test(url)) return PATH_RULE;
   let seen: Set<string> | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();

@@ -12,6 +12,7 @@ import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
+import { PATH_RULE } from '../http/edge.ts';
 import type { HealthReport } from '../http/health.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
@@ -297,8 +298,7 @@ export default {
     const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
     const context: RequestContext = { address, secure: request.url.startsWith('https:'), origin };
     try {
-      if (!isCanonical(request.url))
-        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), context);
+      if (!isCanonical(request.url)) return refuse(new KeyturnError('invalid_request', PATH_RULE), context);
       const { tenantId, user } = await resolve(request, env);
       return tenantId === undefined
         ? await homeOf(env).serve(request, context)

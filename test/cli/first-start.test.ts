@@ -69,7 +69,7 @@ describe('the tour', () => {
     timeout: 120_000,
   }, async () => {
     const data = join(folder, 'killed');
-    for (const sign of ['A short tour', 'made a tenant', 'connected a credential', 'fetched the token']) {
+    for (const sign of ['A short tour', 'created a tenant', 'connected a credential', 'fetched the token']) {
       expect(await serveUntil(data, sign, 'SIGKILL', ['--tour'])).toContain('A short tour');
     }
     const whole = await serveUntil(data, 'stop with Ctrl-C', 'SIGTERM', ['--tour']);

@@ -421,7 +421,9 @@ describe('the process of the service', () => {
       NODE_DEBUG: 'none-of-ours',
       NODE_COMPILE_CACHE: null,
     });
-    expect(stderr).toContain('keyturn: NODE_OPTIONS, NODE_DEBUG from the environment is not used: the service holds secrets');
+    expect(stderr).toContain(
+      'keyturn: ignoring NODE_OPTIONS, NODE_DEBUG from the environment, because the service holds secrets',
+    );
   });
 
   test('gets a record of the variables that the launcher changed, whatever the caller says it changed', async () => {

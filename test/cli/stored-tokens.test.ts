@@ -70,7 +70,7 @@ describe('a stored token', () => {
       ] as const) {
         const { code, stderr } = await cli.run(['whoami', ...args], '', env);
         expect([address, code]).toEqual([address, 3]);
-        expect(stderr).toContain(`the stored token was made for ${first}/vault and is not sent to ${address}`);
+        expect(stderr).toContain(`the stored token is for ${first}/vault and is not sent to ${address}`);
         expect(stderr).toContain(`keyturn login --address ${address}`);
       }
     }

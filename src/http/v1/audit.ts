@@ -1,4 +1,4 @@
-// The audit log on the wire, the same for a tenant's log and the installation's.
+// Routes of the audit log, for the log of a tenant and for the log of the installation.
 import { toTimestamp } from '../../base/clock.ts';
 import type { AuditedCell, AuditedJob } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
@@ -95,7 +95,7 @@ function exportRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
   });
 }
 
-// The first slice is produced before the answer starts, so that a refusal is still a problem with its status.
+// The first slice is produced before the answer starts, so that an error is still answered with its status and a problem.
 async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield first;
   yield* rest;
