@@ -63,7 +63,7 @@ function fish(all: readonly Entry[]): string {
 
 export function completionCommand(root: () => Command): Command {
   return new Command('completion')
-    .description('print a completion script for bash, zsh or fish')
+    .description('print a completion script for a shell')
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
     .action((shell: string) => {
       const all = entries(root(), '');

@@ -40,9 +40,10 @@ function share(command: Command): void {
 }
 
 const EXITS = `
-Exit codes: 0 success, 1 failure, 2 usage error, 3 not logged in, 4 not allowed, 5 not found,
-            6 conflict, 7 not available, 8 verification failed, 9 timed out
-Secrets are read from standard input or from a file, never from the command line.`;
+Exit codes: 0 success, 1 failure, 2 usage error, 3 not logged in,
+  4 not allowed, 5 not found, 6 conflict, 7 not available,
+  8 verification failed, 9 timed out
+Secrets are read from standard input or a file, never from the command line.`;
 
 function program(): Command {
   const root = new Command('keyturn')

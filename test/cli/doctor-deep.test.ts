@@ -38,7 +38,7 @@ describe('keyturn doctor --deep', () => {
   it('looks at nothing while a service runs on it, and says to stop it', async () => {
     const refused = await doctor();
     expect(refused).toMatchObject({ code: 1, stdout: '' });
-    expect(refused.stderr).toContain('stop the service first: its databases have one owner');
+    expect(refused.stderr).toContain('stop the service first: only one process may open its databases');
     expect((await owner.run(['status', '--address', running?.url ?? ''])).code).toBe(0);
     await running?.close();
     running = undefined;

@@ -74,7 +74,7 @@ describe('the tour', () => {
     }
     const whole = await serveUntil(data, 'stop with Ctrl-C', 'SIGTERM', ['--tour']);
     expect(whole).not.toContain('✗');
-    expect(whole).toMatch(/refreshed by itself[\s\S]*nothing edited, nothing missing/);
+    expect(whole).toMatch(/refreshed automatically[\s\S]*nothing edited or missing/);
     expect(await serveUntil(data, 'stop with Ctrl-C', 'SIGTERM', ['--tour'])).not.toContain('A short tour');
   });
 });
