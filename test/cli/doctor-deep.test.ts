@@ -85,7 +85,7 @@ describe('keyturn doctor --deep', () => {
       const lines = found.stdout.split('\n').map((line) => line.trim().replaceAll(/ +/g, ' '));
       expect(lines[0]).toMatch(/^ok home /);
       expect(lines[2]).toMatch(/^fail acme ten_/);
-      expect(lines).toContain('credential: 1 failed, 0 missing or too many');
+      expect(lines).toContain('credential: 1 failed, 0 missing or unexpected');
       expect(found.stdout).toContain(id);
       expect(found.stdout).not.toContain('mailer');
     }

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandLine } from '../kit/command.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
-const ROOT_KEY = /A root key was made in \S+root\.key/;
+const ROOT_KEY = /A root key was created in \S+root\.key/;
 const folder = mkdtempSync(join(tmpdir(), 'keyturn-first-'));
 const cli = new CommandLine();
 let taken: Server;

@@ -62,7 +62,7 @@ describe('the command line over grants', () => {
     expect((await run(['connectors'])).stdout).toMatch(/hubspot-oauth +HubSpot +yes +refresh_token/);
     const one = await run(['connectors', 'salesforce']);
     expect(one.stdout).toContain('login_host');
-    expect(one.stdout).toContain('asked once more');
+    expect(one.stdout).toContain('repeated once');
     expect(await run(['connectors', 'microsoft'])).toMatchObject({ code: 0 });
     const unclear = await run(['connectors', 'monda']);
     expect(unclear).toMatchObject({ code: 2 });
@@ -145,7 +145,7 @@ describe('the command line over grants', () => {
       KEYTURN_CLIENT_SECRET_FILE: file,
     });
     expect(read.code).toBe(7);
-    expect(read.stderr).toMatch(/disconnected; so since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
+    expect(read.stderr).toMatch(/disconnected; since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
     expect(read.stderr).toContain('keyturn connect --name crm --env staging');
     expect(await run(['disconnect', 'crm', '--keep-at-provider'])).toMatchObject({ code: 0 });
   });

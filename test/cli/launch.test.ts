@@ -208,7 +208,7 @@ describe('a later start', () => {
     const { code, stderr } = await launch(['x'], { FAKE_SQLITE: 'throw new Error("no prebuild fits")' });
     expect(code).toBe(78);
     expect(stderr).toContain('no prebuild fits');
-    expect(stderr).toMatch(/keyturn: better-sqlite3 brings no binary that runs on .*npm rebuild/);
+    expect(stderr).toMatch(/keyturn: better-sqlite3 has no binary that runs on .*npm rebuild/);
     expect((await launch(['x'])).code).toBe(0);
     expect(installs()).toBe(2);
   });
