@@ -98,7 +98,7 @@ describe.skipIf(!mayTry)('a data directory on an fsGroup volume', () => {
     ['open to others', 0o2777, 0, /is owned by root and accessible to others \(mode 2777\): .*2770/],
     ['readable by others', 0o2775, 0, /accessible to others \(mode 2775\)/],
     ['of a third user', 0o2770, 34_567, /is owned by another account: .*2770/],
-    ['that its group may not write', 0o2750, 0, /cannot be used \(.*: this user has not go or write there, EACCES\)/],
+    ['that its group may not write', 0o2750, 0, /cannot be used \(.*: this user has no access, EACCES\)/],
   ])('is refused when it is %s, in a sentence with its path', async (_what, mode, owner, says) => {
     chownSync(volume, owner, FS_GROUP);
     chmodSync(volume, mode);
