@@ -128,9 +128,9 @@ export function settingsFrom(options: GlobalOptions): Settings {
   };
 }
 
-/** Where to go: flags before variables before the config file. */
+/** Address, tenant and environment: from options, then variables, then the config file. */
 function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredConfig, 'address' | 'tenant' | 'environment'> {
-  const first = (...told: readonly (string | undefined)[]) => told.find((one) => one !== undefined);
+  const first = (...candidates: readonly (string | undefined)[]) => candidates.find((one) => one !== undefined);
   const address = first(options.address, process.env['KEYTURN_ADDR'], config.address);
   const tenant = first(options.tenant, process.env['KEYTURN_TENANT'], config.tenant);
   const environment = first(options.env, process.env['KEYTURN_ENVIRONMENT'], config.environment);
@@ -143,11 +143,12 @@ function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredCon
 
 function outputOf({ json, output }: GlobalOptions): Settings['output'] {
   const wanted = (json === true ? 'json' : output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
-  if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw') throw new CliError('-o takes table, json or raw', EXIT.usage);
+  if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw')
+    throw new CliError('the option -o must be table, json or raw', EXIT.usage);
   return wanted;
 }
 
-/** SECURITY: a token goes to the address it was made for, whatever KEYTURN_ADDR or --address says now. @throws CliError */
+/** SECURITY: a stored token is sent only to the address it was issued at, so a planted KEYTURN_ADDR cannot obtain it. @throws CliError */
 function storedToken(tokens: StoredConfig['tokens'], address: string): string | undefined {
   const token = tokens?.[placeOf(address)];
   if (token === undefined || token === '') return undefined;

@@ -1,4 +1,4 @@
-// The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
+// The Hono app: one router over the route list and one conversion from a thrown error to a problem, on Node and in workerd.
 import { type Context, Hono } from 'hono';
 import type { Operation } from '../access/operations.ts';
 import { type Caller, userAt } from '../access/principals.ts';

@@ -24,15 +24,15 @@ export interface EdgeInfo {
   readonly origin?: string | undefined;
 }
 
-/** A request that a route was found for. */
+/** A request with its matched route parameters. */
 export interface Incoming {
   readonly request: Request;
-  /** Of its path. */
+  /** The parameters of the path. */
   readonly params: Record<string, string>;
   readonly info: EdgeInfo;
 }
 
-/** What needs no encoding is not encoded, and hexadecimal digits are upper case: one spelling a path (RFC 3986 section 6.2.2). */
+/** Each path has one spelling: unreserved characters are not percent-encoded, hexadecimal digits are upper case (RFC 3986 section 6.2.2). */
 const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-F]{2})*$/;
 const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/;
 export const PATH_RULE = `the path must be canonical: at most ${LIMITS.urlMaxBytes} bytes, no "//", no "." or ".." segments, and percent-encoding (with upper-case digits) only where it is required`;

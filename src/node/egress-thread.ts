@@ -107,7 +107,7 @@ class Threaded implements EgressThread {
       return;
     }
     this.#waiting.delete(message.id);
-    // An idle thread keeps no process alive.
+    // An idle thread must not keep the process alive.
     if (this.#waiting.size === 0) from.unref();
     if ('reason' in message) request.reject(new EgressFailure(message.reason, message.systemCode));
     else request.resolve(answerOf(message, this.#options.clock));

@@ -130,7 +130,7 @@ async function exchange(
   }
 }
 
-/** @param onSending called right before the first byte leaves */
+/** @param onSending called right before the first byte is sent */
 function asksBeforeSending(
   dial: buildConnector.connector,
   request: NodeEgressRequest,
@@ -146,7 +146,7 @@ function asksBeforeSending(
         return;
       }
       if (failed === null) cutOff(socket, request.maxBytes);
-      // INVARIANT: not one byte of the request leaves before this line (test/node/egress.test.ts).
+      // INVARIANT: no byte of the request is sent before this line (test/node/egress.test.ts).
       if (failed === null) onSending();
       callback(...result);
     });

@@ -188,7 +188,7 @@ function parseHeader(header: string): HeaderBody & { readonly mac: string } {
   return found;
 }
 
-/** Undefined for any but the one spelling: unknown, repeated and missing members, too. */
+/** Undefined unless the header is canonical JSON, which also rejects unknown, repeated and missing members. */
 function membersOf(header: string): (HeaderBody & { readonly mac: string }) | undefined {
   if (header.length > HEADER_MAX_CHARS) return undefined;
   try {

@@ -175,7 +175,7 @@ class NodeSql implements Sql {
   }
 }
 
-/** The first patch of a minor version that is safe. */
+/** The first safe patch release of a minor version. */
 const REPAIRED_SINCE: Readonly<Record<string, number>> = { 44: 6, 50: 7, 51: 3 };
 
 /**

@@ -170,7 +170,7 @@ export class NodeTenants {
   /** Records in the home cell that the tenant is anchored, so that its database is never opened without its head or created again. */
   async #noteAnchored(row: TenantRow): Promise<void> {
     const { home } = this.#o;
-    // A witness that could not be written would be missed at the next opening.
+    // If the witness could not be written, the next opening would refuse its absence.
     if (row.anchored === 1 || this.#o.witnessedAt(row.id) === undefined) return;
     await home.submit((job) => job.door.keepBooks('provision', (books) => job.tenants.setAnchored(books, row.id)));
     home.routes.clear();

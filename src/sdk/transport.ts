@@ -123,7 +123,7 @@ export class Transport {
       throw new KeyturnProblem({
         status,
         code: 'refused_address',
-        detail: 'the server answered with a redirect, which is not followed',
+        detail: 'the server answered with a redirect, which the client does not follow: give the final address',
       });
     }
     throw problemFrom(status, answer.headers, await answer.text());
@@ -145,7 +145,7 @@ export class Transport {
           }),
           ...call.headers,
         },
-        // SECURITY: a redirect could name another host, and the token with it (OP-01).
+        // SECURITY: a redirect could send the token to another host (OP-01).
         redirect: 'manual',
         signal: this.#o.deadline(this.#o.timeoutMs),
         ...(text === undefined ? {} : { body: text }),
@@ -161,7 +161,7 @@ function searchOf({ query = {} }: Call): string {
   return text === '' ? '' : `?${text}`;
 }
 
-/** As text, without what is undefined. */
+/** The query string, without undefined fields. */
 function told(members: Readonly<Record<string, string | number | boolean | undefined>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(members).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),

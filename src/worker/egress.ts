@@ -60,7 +60,7 @@ function failureFor(
 ): EgressFailure {
   if (error instanceof EgressFailure) return error;
   if (isExpired) return new EgressFailure('timeout', undefined, !hasAnswered);
-  // A refused connection, a name that does not resolve and a connection that was cut look the same here.
+  // A refused connection, an unresolved name and a broken connection cannot be distinguished here.
   return hasAnswered ? new EgressFailure('connection_lost') : new EgressFailure('fetch_failed', undefined, true);
 }
 

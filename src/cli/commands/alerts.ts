@@ -90,7 +90,7 @@ function line(alert: WireAlert, width: number): string {
 }
 
 export function webhooksCommand(): Command {
-  const command = new Command('webhooks').description('where alerts are sent');
+  const command = new Command('webhooks').description('manage the URLs that alerts are sent to');
   for (const add of [addList, addAdd, addRemove, addDeliveries]) add(command);
   return command;
 }

@@ -158,13 +158,13 @@ interface CreateOptions extends ExpiryOptions {
 }
 
 export function workloadCommand(): Command {
-  const command = new Command('workload').description('programs that fetch credentials');
+  const command = new Command('workload').description('manage programs that fetch credentials');
   for (const add of [addCreate, addList, addShow, addRevoke, addSecret, addToken, addRevokeToken]) add(command);
   return command;
 }
 
 function addCreate(parent: Command): void {
-  withExpiry(parent.command('create <name>'), 'how long it may be used; default 365d')
+  withExpiry(parent.command('create <name>'), 'lifetime of the workload; default 365d')
     .description('create a workload in --env; its client secret is printed once')
     .requiredOption('--pattern <glob>', 'credential names; * matches any characters; repeatable', collect)
     .option('--permission <name>', 'read (default), put or rotate; repeatable', collect)
@@ -250,9 +250,9 @@ function addSecret(parent: Command): void {
 }
 
 function addToken(parent: Command): void {
-  withExpiry(parent.command('token <workload>'), 'how long it lives; default 30d')
-    .description('a direct token for a program that cannot do the exchange')
-    .option('--permission <name>', 'repeatable', collect)
+  withExpiry(parent.command('token <workload>'), 'lifetime of the token; default 30d')
+    .description('create a direct token, for a program that cannot use the token endpoint')
+    .option('--permission <name>', 'read, put or rotate; default: all of the workload; repeatable', collect)
     .action(async (workload: string, options: ExpiryOptions & { permission?: string[] }, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createToken(workload, {
