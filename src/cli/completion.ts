@@ -1,4 +1,4 @@
-// keyturn completion bash|zsh|fish: generated from the commands themselves, so it knows what they know.
+// keyturn completion bash|zsh|fish: generated from the command definitions, so it cannot get out of date.
 import { Argument, Command } from 'commander';
 import { out } from './print.ts';
 
@@ -63,7 +63,7 @@ function fish(all: readonly Entry[]): string {
 
 export function completionCommand(root: () => Command): Command {
   return new Command('completion')
-    .description('a script for bash, zsh or fish')
+    .description('print a completion script for a shell')
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
     .action((shell: string) => {
       const all = entries(root(), '');

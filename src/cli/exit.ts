@@ -1,4 +1,4 @@
-// Exit codes and how an error is said: one line what, one line what to do. It must never print a value.
+// Exit codes and the text of an error: one line for the error, one for the remedy. It must never print a value.
 import { KeyturnError } from '../base/errors.ts';
 import { KeyturnProblem } from '../sdk/problem.ts';
 
@@ -34,34 +34,35 @@ const CODES: Readonly<Record<string, readonly [number, string]>> = {
   ],
   insufficient_user_authentication: [
     EXIT.forbidden,
-    'people need a fresh second factor for this; programs fetch values as a workload (`keyturn workload create`)',
+    'users need a fresh second factor for this, which is not available yet; use a workload (`keyturn workload create`)',
   ],
   approval_required: [
     EXIT.forbidden,
-    'a second person must approve this; `keyturn credential delete` keeps a recovery window instead',
+    'approvals are not available yet; `keyturn credential delete` deletes with a recovery window instead',
   ],
-  forbidden: [EXIT.forbidden, 'your role does not allow it: ask an admin, or see `keyturn whoami`'],
-  not_found: [EXIT.notFound, 'check the names, --tenant and --env; what you may not see answers like this, too'],
-  gone: [EXIT.notFound, 'a deleted credential comes back with `keyturn credential restore` within its window'],
-  version_conflict: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
-  precondition_failed: [EXIT.conflict, 'somebody was faster: look at it again, then repeat'],
+  forbidden: [EXIT.forbidden, 'your role does not allow this: see `keyturn whoami`, or ask an admin'],
+  not_found: [EXIT.notFound, 'check the name, --tenant and --env; the answer is the same if you may not see it'],
+  gone: [EXIT.notFound, 'restore a deleted credential with `keyturn credential restore` before its recovery window ends'],
+  version_conflict: [EXIT.conflict, 'it was changed in the meantime: check the current version, then repeat'],
+  precondition_failed: [EXIT.conflict, 'it was changed in the meantime: check the current version, then repeat'],
   conflict: [EXIT.conflict, ''],
   needs_consent: [
     EXIT.unavailable,
-    'connect the account again: `keyturn connect --name ... --env ...` makes a link for its owner',
+    'connect the account again: `keyturn connect --name ... --env ...` creates a link for its owner',
   ],
-  rate_limited: [EXIT.unavailable, 'wait a moment'],
-  sealed: [EXIT.unavailable, 'the vault or tenant is sealed'],
+  rate_limited: [EXIT.unavailable, 'wait a few seconds, then repeat'],
+  sealed: [EXIT.unavailable, 'the service has no root key yet, or the tenant is contained'],
   rolled_back: [
     EXIT.unavailable,
-    'the database is older than its last checkpoint kept outside: do not use it before you know why',
+    'the database is older than its last witnessed checkpoint: find the cause before you use it (SECURITY.md)',
   ],
-  unreachable: [EXIT.unavailable, 'is the service running? start it with `npm start` or `keyturn serve`'],
+  unreachable: [EXIT.unavailable, 'check --address, and start the service with `npm start` or `keyturn serve`'],
   refused_address: [EXIT.usage, ''],
   invalid_request: [EXIT.usage, ''],
 };
 
-const UNTRUSTED = 'its certificate is not trusted here: with an authority of your own, name its PEM file in KEYTURN_CACERT';
+const UNTRUSTED =
+  'the certificate of the service is not trusted: set KEYTURN_CACERT to the PEM file of your certificate authority';
 
 export interface Said {
   readonly lines: readonly string[];
@@ -78,15 +79,15 @@ export function sayError(error: unknown): Said {
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
     return { lines: withHint(line, reconnectHint(error) ?? hint), exitCode };
   }
-  // Thrown by what `serve` loads: the operator is who reads this, so evidence may follow.
+  // Thrown by the service that `serve` runs: the reader is the operator, so the evidence may be shown.
   if (error instanceof KeyturnError) {
     const evidence = error.evidence === undefined ? '' : ` (${error.evidence})`;
     return { lines: [`error: ${error.message}${evidence}`], exitCode: EXIT.failed };
   }
-  return { lines: [`error: something inside keyturn failed (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
+  return { lines: [`error: an internal error occurred (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
 }
 
-/** SECURITY: a foreign message may quote what it choked on, a secret too; its code, and a path of the file system, do not. */
+/** SECURITY: the message of a library may quote its input, which may be a secret; an error code and a file path do not. */
 function nameOf(error: unknown): string {
   if (!(error instanceof Error)) return 'no error object';
   const { code, syscall, path } = error as NodeJS.ErrnoException;
@@ -96,27 +97,27 @@ function nameOf(error: unknown): string {
     : known;
 }
 
-/** The lines of its stack that name places in the program. */
+/** The stack frames, without the message. */
 function whereIn(error: unknown): string[] {
   const lines = error instanceof Error ? (error.stack ?? '').split('\n') : [];
   return lines.filter((line) => /^ {4}at [^\n]*:\d+:\d+\)?$/.test(line)).slice(0, 4);
 }
 
-/** Of a dead grant: since when and why. Words of the vault, held to their alphabet before a terminal shows them (LK-11). */
+/** Since when and why a grant is dead. Only text of the expected form is shown on the terminal (LK-11). */
 function since({ extra }: KeyturnProblem): string {
   const { since, cause } = extra;
   if (typeof since !== 'string' || !/^[0-9TZ:.-]{10,30}$/.test(since)) return '';
   const why = typeof cause === 'string' && /^[a-z0-9_]{1,80}$/.test(cause) ? `, because of ${cause}` : '';
-  return `; so since ${since.slice(0, 10)} ${since.slice(11, 16)} UTC${why}`;
+  return `; since ${since.slice(0, 10)} ${since.slice(11, 16)} UTC${why}`;
 }
 
-/** The command that makes a link for the credential meant. */
+/** The command that creates a link for the credential of the error. */
 function reconnectHint({ extra }: KeyturnProblem): string | undefined {
   const path = typeof extra['reconnect'] === 'string' ? extra['reconnect'] : '';
   const [, environment, name] = /\/environments\/([a-z0-9._-]+)\/credentials\/([A-Za-z0-9._%-]+)\/connections$/.exec(path) ?? [];
   return environment === undefined || name === undefined
     ? undefined
-    : `connect the account again: \`keyturn connect --name ${name.replaceAll('%2F', '/')} --env ${environment}\` makes a link for its owner`;
+    : `connect the account again: \`keyturn connect --name ${name.replaceAll('%2F', '/')} --env ${environment}\` creates a link for its owner`;
 }
 
 function withHint(line: string, hint: string | undefined): string[] {

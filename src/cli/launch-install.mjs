@@ -1,5 +1,5 @@
-// Makes node_modules match package-lock.json, once, however many starts run at the same time.
-// It must never leave a half-made tree looking whole: the stamp is written last, and says so from the first moment.
+// Makes node_modules match package-lock.json, once, even if several starts run at the same time.
+// It must never let an incomplete tree pass as complete: the stamp is invalid during an install and is written last.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,25 +8,25 @@ import { acquireInstallLock } from './launch-lock.mjs';
 import { bundledNodePackage, findNode, isMusl, isNewEnough, LaunchError, runCaptured } from './launch-node.mjs';
 
 const STAMP = 'node_modules/.keyturn-stamp';
-const UNFINISHED = 'an install was begun and did not end\n';
-/** What an install brings, each with all of the one before it. */
+const UNFINISHED = 'an install was started and is not complete\n';
+/** The sets of packages an install can include; each contains the one before it. */
 const SCOPES = ['production-without-node', 'production', 'all'];
 /**
- * SECURITY: no package runs code of its own while it is installed. None of ours has to: better-sqlite3 brings its binaries for every
- * platform in the package, and `loadsDatabase` tries the one of this machine. Left to itself `npm ci` compiles it again, which takes
- * Python and a C++ compiler: npm takes a `binding.gyp` for an order to build unless package.json says `gypfile: false`, and
- * package-lock.json does not record that field. `.npmrc` says the same for an `npm ci` typed by hand.
+ * SECURITY: stops packages from running code during the install (supply-chain attacks). No dependency needs install scripts: the package
+ * better-sqlite3 contains binaries for all supported platforms, and `loadsDatabase` tests the one of this machine. Without this flag
+ * `npm ci` compiles it, which needs Python and a C++ compiler: npm builds any package with a `binding.gyp` unless its package.json says
+ * `gypfile: false`, a field that package-lock.json does not record. `.npmrc` sets the same for a manual `npm ci`.
  */
 const NO_SCRIPTS = '--ignore-scripts';
 const OPENS_A_DATABASE = "new (require('better-sqlite3'))(':memory:').close()";
-/** npm settings that say where packages come from; all others of an outer `npm start` would bend the inner `npm ci`. */
+/** npm settings about registry and network. Other settings of an outer `npm start` must not affect the inner `npm ci`. */
 const KEPT_SETTINGS =
   /^npm_config_(registry|@.*|\/\/.*|.*proxy|noproxy|cafile|ca|cert|key|strict_ssl|userconfig|globalconfig|cache|prefer_offline|offline|fetch_.*|maxsockets|nodedir|python)$/i;
 
-/** The scope this command needs: tools of tests and checks only for those, the bundled Node only where the running one is too old. */
+/** The set of packages that this command needs: test tools only for tests and checks, the bundled Node only if the running one is too old. */
 function scopeFor(root, withDev) {
   if (withDev) return 'all';
-  // `npm start` finds the bundled Node first on its PATH: that one is not there of its own accord.
+  // Under `npm start` the running Node may itself be the bundled one, which must then stay installed.
   const isOurs = process.execPath.startsWith(join(root, 'node_modules'));
   return isNewEnough() && !isOurs ? 'production-without-node' : 'production';
 }
@@ -35,7 +35,7 @@ function parsedFile(path) {
   return JSON.parse(readFileSync(path, 'utf8'));
 }
 
-/** What the stamp holds when `scope` is installed: it ends when the lock or what package.json asks for changes. */
+/** The stamp of an install of `scope`. It becomes invalid when package-lock.json or the dependencies in package.json change. */
 function expectedStamp(root, scope) {
   const { dependencies, devDependencies, optionalDependencies } = parsedFile(join(root, 'package.json'));
   const content = createHash('sha256')
@@ -53,7 +53,7 @@ function readOr(path, fallback) {
   }
 }
 
-/** True when npm's own record of the last whole install agrees with the lock: an `npm ci` run by hand counts. */
+/** True if npm's own record of the installed packages matches the lock, as after a manual `npm ci`. */
 function isInstalledByHand(root, scope) {
   if (readOr(join(root, STAMP), '') === UNFINISHED) return false;
   try {
@@ -65,7 +65,7 @@ function isInstalledByHand(root, scope) {
       const mustBeThere = path === node || (path !== '' && isNeeded(entry, scope));
       if (found === undefined ? mustBeThere : !isSamePackage(found, entry)) return false;
     }
-    // The record travels with a copied tree: its native packages tell which machine it was made for.
+    // A copied tree contains the record, too: check that its native packages are for this machine.
     return Object.values(present).every(fitsThisMachine);
   } catch {
     return false;
@@ -95,7 +95,7 @@ function isCurrent(root, scope) {
   return true;
 }
 
-/** The whole install that is there, when it has at least `scope`. */
+/** The scope of the existing complete install, if it includes `scope`. */
 function stampedScope(root, scope) {
   const stamp = readOr(join(root, STAMP), '');
   return SCOPES.slice(SCOPES.indexOf(scope)).find((one) => stamp === expectedStamp(root, one));
@@ -105,18 +105,18 @@ function writeStamp(root, scope) {
   try {
     writeFileSync(join(root, STAMP), expectedStamp(root, scope));
   } catch {
-    // A read-only image: the comparison is made again at the next start.
+    // Read-only file system: the next start compares again.
   }
 }
 
 /**
- * Installs what package-lock.json names unless it is there already; prints one line to stderr when it does.
+ * Installs the packages of package-lock.json unless they are installed; prints one line to stderr before it does.
  * `withDev`: the command needs vitest, tsc or biome.
  */
 export async function ensureInstalled(root, withDev) {
   if (!existsSync(join(root, 'package-lock.json'))) {
     if (existsSync(join(root, 'node_modules'))) return;
-    throw new LaunchError(`package-lock.json is missing in ${root}`);
+    throw new LaunchError(`the file package-lock.json is missing in ${root}: restore it from the repository`);
   }
   const scope = scopeFor(root, withDev);
   if (isCurrent(root, scope)) return;
@@ -124,10 +124,10 @@ export async function ensureInstalled(root, withDev) {
   try {
     if (isCurrent(root, scope)) return;
     const startedAtMs = Date.now();
-    const what = withDev ? 'dependencies and the tools of tests and checks' : 'dependencies';
-    console.error(`keyturn: installing ${what} (only when they changed; about half a minute) ...`);
+    const what = withDev ? 'dependencies and test tools' : 'dependencies';
+    console.error(`keyturn: installing ${what} (only after a change; takes about 30 s) ...`);
     await runNpm(root, scope, lock);
-    if (isMusl()) rmSync(join(root, 'node_modules/.bin/node'), { force: true }); // it would hide a Node that works here
+    if (isMusl()) rmSync(join(root, 'node_modules/.bin/node'), { force: true }); // it does not run on musl and would come first on PATH
     await loadsDatabase(root);
     writeStamp(root, scope);
     console.error(`keyturn: installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s`);
@@ -136,18 +136,18 @@ export async function ensureInstalled(root, withDev) {
   }
 }
 
-/** Opens a database in memory with what was installed. @throws LaunchError where no binary fits this machine */
+/** Opens an in-memory database with the installed package. @throws LaunchError if no binary fits this machine */
 async function loadsDatabase(root) {
   const { code, output } = await runCaptured(findNode(root), ['-e', OPENS_A_DATABASE], { cwd: root });
   if (code === 0) return;
   process.stderr.write(output);
   throw new LaunchError(
-    `better-sqlite3 brings no binary that runs on ${process.platform}-${process.arch} (the reason is above); ` +
-      'on another platform compile it once with `npm rebuild better-sqlite3 --ignore-scripts=false`, which takes Python and a C++ compiler',
+    `better-sqlite3 has no binary that runs on ${process.platform}-${process.arch} (see the error above); ` +
+      'compile it with `npm rebuild better-sqlite3 --ignore-scripts=false`, which needs Python and a C++ compiler',
   );
 }
 
-/** The environment of the inner npm: not the outer npm's flags, and no `node` out of the tree that is about to be replaced. */
+/** The environment of the inner npm: without the outer npm's flags, and without a `node` from the tree that it replaces. */
 function npmEnvironment(root) {
   const env = {};
   for (const [name, value] of Object.entries(process.env)) {
@@ -170,7 +170,7 @@ function findOnPath(name, path) {
     .find((file) => existsSync(file));
 }
 
-/** The npm that started us when there is one, else the first on PATH. */
+/** The npm that started this process, or else the first on PATH. */
 function npmCommand(root, env) {
   const outer = process.env.npm_execpath;
   if (outer !== undefined && basename(outer) === 'npm-cli.js' && existsSync(outer)) {
@@ -179,13 +179,14 @@ function npmCommand(root, env) {
     return [node, [outer]];
   }
   const npm = findOnPath(process.platform === 'win32' ? 'npm.cmd' : 'npm', env.PATH);
-  if (npm === undefined) throw new LaunchError('dependencies are missing and npm is not on PATH; install Node 24 with npm');
+  if (npm === undefined)
+    throw new LaunchError('the dependencies are not installed and npm is not on PATH; install Node 24 with npm');
   return [npm, []];
 }
 
 /**
- * `npm ci` makes the tree anew. Where a smaller one is whole, `npm install` only adds to it: a service that runs from it goes on
- * finding its files.
+ * `npm ci` replaces the whole tree. If a smaller set is installed completely, `npm install` only adds packages, so that a service which
+ * runs from the tree keeps its files.
  */
 function npmArguments(root, scope) {
   const parts = scope === 'all' ? ['--include=optional', '--include=dev'] : ['--include=optional', '--omit=dev'];
@@ -195,13 +196,13 @@ function npmArguments(root, scope) {
 }
 
 async function runNpm(root, scope, lock) {
-  const asked = npmArguments(root, scope);
+  const npmArgs = npmArguments(root, scope);
   mkdirSync(join(root, 'node_modules'), { recursive: true });
   writeFileSync(join(root, STAMP), UNFINISHED);
   const env = npmEnvironment(root);
   const [command, before] = npmCommand(root, env);
   const options = { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], shell: process.platform === 'win32' };
-  const npm = spawn(command, [...before, ...asked], options);
+  const npm = spawn(command, [...before, ...npmArgs], options);
   if (npm.pid !== undefined) lock.alsoHeldBy(npm.pid);
   const output = [];
   npm.stdout.on('data', (chunk) => output.push(chunk));
@@ -217,8 +218,8 @@ async function runNpm(root, scope, lock) {
     npm.on('close', (exitCode) => resolve(exitCode));
   }).finally(() => process.off('SIGINT', stop).off('SIGTERM', stop));
   if (stoppedBy !== undefined)
-    throw new LaunchError('the installation was stopped; the next start repeats it', stoppedBy === 'SIGINT' ? 130 : 143);
+    throw new LaunchError('the installation was interrupted; the next start repeats it', stoppedBy === 'SIGINT' ? 130 : 143);
   if (code === 0) return;
   process.stderr.write(Buffer.concat(output));
-  throw new LaunchError(`npm ${asked[0]} failed (its output is above); the next start tries again`, 1);
+  throw new LaunchError(`npm ${npmArgs[0]} failed (see its output above); the next start tries again`, 1);
 }

@@ -1,5 +1,5 @@
-// The lock around `npm ci`: a directory holding its owner's host and process ids, so that a dead owner is seen as dead.
-// It must never wait for ever: an owner that shows no life is replaced.
+// The lock around `npm ci`: a directory with the host and process ids of its owner, so that the lock of a dead owner is recognized.
+// It must never wait without a bound: a lock without a heartbeat is taken over.
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -9,14 +9,14 @@ import { LaunchError } from './launch-node.mjs';
 const LOCK = '.keyturn-install.lock';
 const POLL_MS = 200;
 const HEARTBEAT_MS = 5_000;
-const UNNAMED_STALE_MS = 5_000; // made, but its owner died before it wrote its name
-const ELSEWHERE_STALE_MS = 60_000; // another host or container: only its heartbeat can be seen
-const HERE_STALE_MS = 15 * 60_000; // a living process id may by now belong to something else
+const UNNAMED_STALE_MS = 5_000; // the owner died between creating the directory and writing its name
+const ELSEWHERE_STALE_MS = 60_000; // another host or container: only its heartbeat is visible
+const HERE_STALE_MS = 15 * 60_000; // the process id may have been reused
 
-/** Waits for the lock; `alsoHeldBy(pid)` keeps it held while that child lives, `release()` gives it back. */
+/** Waits for the lock. `alsoHeldBy(pid)` keeps it while that child process lives; `release()` releases it. */
 export async function acquireInstallLock(root) {
   const path = join(root, LOCK);
-  for (let told = false; ; ) {
+  for (let announced = false; ; ) {
     const owner = `${hostname()} ${process.pid}`;
     if (tryToMake(path, owner)) return holdLock(path, owner);
     const judged = readOwner(path);
@@ -24,8 +24,8 @@ export async function acquireInstallLock(root) {
       takeAway(path, judged.text);
       continue;
     }
-    if (!told) console.error('keyturn: another start is installing the dependencies; waiting for it ...');
-    told = true;
+    if (!announced) console.error('keyturn: another process is installing the dependencies; waiting for it ...');
+    announced = true;
     await sleep(POLL_MS);
   }
 }
@@ -37,7 +37,7 @@ function tryToMake(path, owner) {
     return true;
   } catch (error) {
     if (error.code === 'EEXIST' || error.code === 'ENOENT') return false;
-    throw new LaunchError(`dependencies are missing and cannot be installed here: ${path} cannot be written (${error.code})`);
+    throw new LaunchError(`the dependencies are not installed, and ${path} cannot be written to install them (${error.code})`);
   }
 }
 
@@ -48,7 +48,7 @@ function holdLock(path, owner) {
     try {
       utimesSync(file, now, now);
     } catch {
-      // taken away by hand: the install goes on
+      // somebody removed the lock by hand: the install continues
     }
   }, HEARTBEAT_MS);
   heartbeat.unref();
@@ -65,7 +65,7 @@ function holdLock(path, owner) {
   };
 }
 
-/** Undefined when there is no lock any more. */
+/** Undefined if the lock no longer exists. */
 function readOwner(path) {
   try {
     const text = readFileSync(join(path, 'owner'), 'utf8');
@@ -95,13 +95,13 @@ function isAlive(pid) {
   }
 }
 
-/** Moves the dead lock aside in one step; when it turns out to be a newer owner's, it is put back. */
+/** Moves the stale lock aside atomically; if it belongs to a newer owner by then, moves it back. */
 function takeAway(path, judgedText) {
   const aside = `${path}.${process.pid}`;
   try {
     renameSync(path, aside);
   } catch {
-    return; // another start was faster
+    return; // another process removed it first
   }
   if ((readOwner(aside)?.text ?? '') === judgedText) {
     rmSync(aside, { recursive: true, force: true });

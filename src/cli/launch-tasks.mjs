@@ -1,6 +1,5 @@
-// The commands behind the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench; anything else
-// goes to the command line.
-// It must never print to stdout what is not the command's own answer: `keyturn ... | jq` has to work.
+// The commands of the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench. All others are
+// passed to the command line. It must never print to stdout anything but the command's own output: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -13,10 +12,10 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
 const BIOME = join('node_modules', '@biomejs', 'biome', 'bin', 'biome');
 const TSC = join('node_modules', 'typescript', 'bin', 'tsc');
-/** 500 crashes and stalls each: 10,000 on each store. */
+/** Each has 500 crashes and stalls: 10,000 on each store. */
 const SIMULATED_STORIES = '20';
 
-/** Type stripping still warns in the first 24.x. */
+/** The first releases of Node 24 warn about type stripping. */
 const QUIET = '--disable-warning=ExperimentalWarning';
 
 const TASKS = {
@@ -29,7 +28,7 @@ const TASKS = {
   bench: runBench,
 };
 
-/** `args` as typed after `keyturn`, or by an npm script. */
+/** `args`: the arguments after `keyturn`, or those of an npm script. */
 export async function launch(args) {
   const [name, ...rest] = args;
   const task = name !== undefined && Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
@@ -40,33 +39,30 @@ export async function launch(args) {
   endLike(await runProduct(node, ROOT, given));
 }
 
-/** Every story of the simulator, or the one with the seed `SEED`; arguments choose among the files of test/faults. */
+/** Runs all scenarios of the simulator, or the one with the seed `SEED`; arguments select files of test/faults. */
 async function runFaultTests(node, args) {
   const { SEED } = process.env;
-  // Names with VITE_ are the ones that reach tests in workerd.
+  // Only variables with the prefix VITE_ reach tests in workerd.
   process.env.VITE_SIMULATED_STORIES ??= SIMULATED_STORIES;
   if (SEED !== undefined) process.env.VITE_SEED = SEED;
   return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
-/**
- * The checks, then the tests, then, where all of them ran and passed, a sample of changes that they should notice. A check that fails, or a
- * sample, counts as one failure in the last line.
- */
+/** Runs the checks, then the tests, then, if all passed, a sample of mutations; a failed check or sample counts as one failure in the last line. */
 async function runEverything(node, args) {
   const failedChecks = await runChecks(node);
   const sample = async (passed) => (passed && args.length === 0 ? runQuickMutation(node) : 0);
   return runTests(node, args, async (passed) => failedChecks + (await sample(passed)));
 }
 
-/** Resolves to 1 when too many changes were not noticed (test/mutation/verdict.ts), else to 0. */
+/** Resolves to 1 when the tests detect too few of the mutations (test/mutation/verdict.ts), else to 0. */
 async function runQuickMutation(node) {
   const { code } = await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), '--quick'], inRoot());
-  if (code !== 0) console.error('the tests notice too few changes, or the sample did not run: counted as one failure');
+  if (code !== 0) console.error('the tests detect too few mutations, or the sample did not run; this counts as one failure');
   return code === 0 ? 0 : 1;
 }
 
-/** `failedElsewhere` is asked after the tests: whether they passed, for how many failures beside theirs. */
+/** `failedElsewhere` is called after the tests, with whether they passed; resolves to the number of other failures. */
 async function runTests(node, args, failedElsewhere = async () => 0) {
   const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
   const report = join(scratch, 'report.json');
@@ -83,18 +79,18 @@ async function runTests(node, args, failedElsewhere = async () => 0) {
   }
 }
 
-/** The plain last line, and whether the run may be called good: something ran, nothing failed, inside or outside a test. */
+/** The last line, and whether the run passed: at least one test ran, and nothing failed inside or outside a test. */
 function summarise(report, ended, failedElsewhere) {
   let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, testResults: [] };
   try {
     counts = { ...counts, ...JSON.parse(readFileSync(report, 'utf8')) };
   } catch {
-    // No report: nothing ran, and that is a failure below.
+    // Without a report no test ran, which counts as a failure below.
   }
   const brokenFiles = counts.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
   let failed = counts.numFailedTests + brokenFiles;
   if (failed === 0 && ended.code !== 0 && counts.numPassedTests > 0) {
-    console.error(`the run failed outside any test (exit code ${ended.code}): counted as one failure`);
+    console.error(`the run failed outside of any test (exit code ${ended.code}); this counts as one failure`);
     failed = 1;
   }
   failed += failedElsewhere;
@@ -103,7 +99,7 @@ function summarise(report, ended, failedElsewhere) {
   return { line, ok: failed === 0 && counts.numPassedTests > 0 && ended.code === 0 };
 }
 
-/** Resolves to how many of them failed. */
+/** Resolves to the number of failed checks. */
 async function runChecks(node) {
   const step = async (name, args) => {
     const { code, output, seconds } = await runCaptured(node, args, inRoot());
@@ -112,8 +108,8 @@ async function runChecks(node) {
     return code === 0;
   };
   const results = await Promise.all([step('types', [TSC, '-p', '.']), step('lint and format', [BIOME, 'check', '.'])]);
-  const house = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
-  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...house]));
+  const structureTests = [join('test', 'architecture.test.ts'), join('test', 'structure.test.ts')];
+  results.push(await step('architecture', [VITEST, 'run', '--project=node', ...structureTests]));
   const failed = results.filter((ok) => !ok).length;
   process.exitCode = failed === 0 ? 0 : 1;
   return failed;

@@ -1,4 +1,4 @@
-// The command line. Commands that talk to a service load nothing of the service; `serve` loads it when it runs.
+// The command line. It must never load the service's code for a client command; `serve` imports it when it runs.
 import './protect-process.ts';
 import { Command } from 'commander';
 import { VERSION } from '../base/version.ts';
@@ -19,16 +19,16 @@ import { refuseOpenChannels } from './protect-process.ts';
 import { withoutSecrets } from './unsaid.ts';
 
 const SHARED: readonly (readonly [string, string])[] = [
-  ['--address <url>', 'where the service is (KEYTURN_ADDR)'],
-  ['--tenant <name>', 'KEYTURN_TENANT'],
-  ['--env <environment>', 'KEYTURN_ENVIRONMENT'],
-  ['--token-file <path>', 'a file with the token (KEYTURN_TOKEN, KEYTURN_TOKEN_FILE)'],
+  ['--address <url>', 'address of the service (KEYTURN_ADDR)'],
+  ['--tenant <name>', 'the tenant (KEYTURN_TENANT)'],
+  ['--env <environment>', 'the environment (KEYTURN_ENVIRONMENT)'],
+  ['--token-file <path>', 'file with the token (KEYTURN_TOKEN, KEYTURN_TOKEN_FILE)'],
   ['-o, --output <format>', 'table, json or raw (KEYTURN_FORMAT)'],
-  ['--json', 'the same as -o json'],
-  ['--no-color', 'no colours (NO_COLOR)'],
+  ['--json', 'same as -o json'],
+  ['--no-color', 'disable colours (NO_COLOR)'],
 ];
 
-/** Every command that does something takes the shared options, wherever they stand after its name. */
+/** Adds the shared options to every command without subcommands, so that they can follow the command's name. */
 function share(command: Command): void {
   for (const child of command.commands) share(child);
   if (command.commands.length > 0) return;
@@ -40,7 +40,9 @@ function share(command: Command): void {
 }
 
 const EXITS = `
-Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in, 4 not allowed, 5 not found, 6 conflict, 7 not available, 8 verification failed, 9 not over in time.
+Exit codes: 0 success, 1 failure, 2 usage error, 3 not logged in,
+  4 not allowed, 5 not found, 6 conflict, 7 not available,
+  8 verification failed, 9 timed out
 Secrets are read from standard input or a file, never from the command line.`;
 
 function program(): Command {
@@ -48,7 +50,7 @@ function program(): Command {
     .description('A secrets vault that turns its keys.')
     .version(VERSION)
     .enablePositionalOptions()
-    .showHelpAfterError(dim('(--help says more)'))
+    .showHelpAfterError(dim('(see --help)'))
     .addHelpText('after', EXITS)
     .configureOutput({ outputError: (text, write) => write(withoutSecrets(withoutValues(text))) })
     .hook('preAction', refuseOpenChannels)
@@ -86,7 +88,7 @@ function program(): Command {
   return root;
 }
 
-/** SECURITY: what stands on the command line by mistake may be a secret; only words that look like ours are quoted. */
+/** SECURITY: an unexpected argument may be a secret, so an error message quotes only words that look like commands or options. */
 function withoutValues(text: string): string {
   return text.replace(/( but got \d+): .*\.\n/s, '$1.\n').replace(/'([^'\n]*)'/g, (_quoted: string, word: string) => {
     const [name = ''] = word.split('=');
@@ -101,7 +103,7 @@ function inherit(command: Command): void {
   }
 }
 
-/** SECURITY: argv is visible to every user of the machine; a secret there is refused before anything else happens (LK-06). */
+/** SECURITY: argv is visible to every user of the machine, so options that take a secret are rejected before anything else (LK-06). */
 const SECRET_FLAGS =
   /^--(password|secret|client-secret|token|access-token|refresh-token|api-key|key-value|value|passphrase)(=|$)/;
 
@@ -110,9 +112,9 @@ async function main(argv: readonly string[]): Promise<void> {
   const leaked = (end < 0 ? argv : argv.slice(0, end)).find((word) => SECRET_FLAGS.test(word));
   if (leaked !== undefined) {
     note(
-      `${red('error:')} ${leaked.split('=')[0]} would put a secret on the command line, where every user of this machine can read it`,
+      `${red('error:')} the option ${leaked.split('=')[0]} is refused: every user of this machine can read a secret on the command line`,
     );
-    note('hint:  pipe it in, or use --value-file / --token-file');
+    note('hint:  pass the secret on standard input, or by --value-file or --token-file');
     process.exitCode = EXIT.usage;
     return;
   }
@@ -125,21 +127,21 @@ async function main(argv: readonly string[]): Promise<void> {
     } else if (code?.startsWith('commander.') === true) {
       process.exitCode = EXIT.usage;
     } else {
-      process.exitCode = tell(error);
+      process.exitCode = report(error);
     }
   }
 }
 
-/** Says what went wrong; returns the exit code. */
-function tell(error: unknown): number {
+/** Prints the error and returns the exit code. */
+function report(error: unknown): number {
   const said = sayError(error);
   for (const line of said.lines) note(line.startsWith('error:') ? `${red('error:')}${line.slice(6)}` : dim(line));
   return said.exitCode;
 }
 
-// SECURITY: left to itself Node prints the message and every field of an error that nobody caught.
-process.on('uncaughtException', (error) => process.exit(tell(error)));
+// SECURITY: by default Node prints the message and every field of an uncaught error, which may contain a secret.
+process.on('uncaughtException', (error) => process.exit(report(error)));
 
-// A reader that went away (`| head`) is not an error.
+// A closed pipe (`| head`) is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 await main(process.argv.slice(2));

@@ -1,4 +1,4 @@
-// What a person sees: aligned tables, colour on a terminal only, JSON when asked for.
+// Output for people: aligned tables, colour on a terminal only, JSON on request.
 import { withoutSecrets } from './unsaid.ts';
 
 const COLOUR = process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined && !process.argv.includes('--no-color');
@@ -13,7 +13,7 @@ export const cyan = paint(36);
 
 export type Cell = string | number | boolean | null | undefined;
 
-/** Columns by their widest cell; control characters of names and causes never reach the terminal (LK-11). */
+/** Columns as wide as their widest cell. SECURITY: control characters in a cell could manipulate the terminal, so they are replaced (LK-11). */
 export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const cells = rows.map((row) => row.map(plain));
   const widths = head.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)));
@@ -25,10 +25,10 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
   return [dim(line(head.map((title) => title.toUpperCase()))), ...cells.map(line)].join('\n');
 }
 
-/** As text that a terminal shows as it is. */
+/** The text of a cell, with control characters replaced by `?`. */
 export function plain(cell: Cell): string {
   if (cell === null || cell === undefined || cell === '') return '-';
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones to keep out
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace
   return String(cell).replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '?');
 }
 
@@ -46,7 +46,7 @@ export function out(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** To standard error, without any secret that this process was given. */
+/** Prints to standard error, with every secret that this process received masked. */
 export function note(text: string): void {
   process.stderr.write(`${withoutSecrets(text)}\n`);
 }

@@ -1,4 +1,4 @@
-// One command's view of the vault: its settings and a client made from them.
+// The settings of one command and a client made from them.
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as tls from 'node:tls';
@@ -23,9 +23,9 @@ export const NODE_RUNTIME: Runtime = {
 export interface Session {
   readonly settings: Settings;
   readonly client: KeyturnClient;
-  /** The environment meant; @throws CliError when none was named. */
+  /** The environment of the command. @throws CliError if none is set */
   environment(): string;
-  /** Prints `value` as JSON when asked for, else what `asTable` makes of it. */
+  /** Prints `value` as JSON if requested, or else the text that `asTable` returns. */
   show<T>(value: T, asTable: (value: T) => string): void;
 }
 
@@ -35,12 +35,12 @@ export function sessionOf(command: Command): Session {
   return {
     settings,
     client,
-    environment: () => settings.environment ?? missing('environment', '--env staging, or KEYTURN_ENVIRONMENT'),
+    environment: () => settings.environment ?? missing('environment', 'give --env, or set KEYTURN_ENVIRONMENT'),
     show: (value, asTable) => out(settings.output === 'json' ? json(value) : asTable(value)),
   };
 }
 
-/** RFC 7523 section 3: one minute, one use. */
+/** RFC 7523 section 3. An assertion is valid for one minute and has a unique `jti`. */
 function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((audience: string) => Promise<string>) | undefined {
   if (clientKeyFile === undefined || clientId === undefined || clientSecret !== undefined) return undefined;
   return async (audience) => {
@@ -58,13 +58,16 @@ function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((a
         .setExpirationTime('1m')
         .sign(await importJWK(jwk));
     } catch {
-      // SECURITY: a parser's message quotes what it could not read, and that is a private key.
-      throw new CliError(`the file ${clientKeyFile} holds no private JWK with its \`alg\``, EXIT.usage);
+      // SECURITY: the parser's message may quote the private key, so it is dropped.
+      throw new CliError(
+        `the file ${clientKeyFile} (KEYTURN_CLIENT_KEY_FILE) must hold a private JWK with the member alg`,
+        EXIT.usage,
+      );
     }
   };
 }
 
-/** A private certificate authority, besides the ones the machine knows. */
+/** Trusts a private certificate authority in addition to the default ones. */
 function trustAuthority(): void {
   const path = process.env['KEYTURN_CACERT'];
   if (path === undefined || path === '') return;
@@ -73,7 +76,7 @@ function trustAuthority(): void {
     new X509Certificate(pem);
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), pem]);
   } catch {
-    throw new CliError(`the file ${path} (KEYTURN_CACERT) holds no certificate in PEM`, EXIT.usage);
+    throw new CliError(`the file ${path} (KEYTURN_CACERT) must hold a certificate in PEM`, EXIT.usage);
   }
 }
 
@@ -106,5 +109,5 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
 }
 
 export function missing(what: string, how: string): never {
-  throw new CliError(`no ${what} was named`, EXIT.usage, how);
+  throw new CliError(`the ${what} is missing`, EXIT.usage, how);
 }

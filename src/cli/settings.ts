@@ -1,6 +1,6 @@
-// Where the command line takes its settings from: flags, then KEYTURN_* variables, then the user's own config file.
-// It must never read an address or a token from the working directory (OP-01), take a secret from argv (LK-06), nor use a stored
-// token at another address than the one it was made for.
+// Settings of the command line: from options, then KEYTURN_* variables, then the user's config file.
+// It must never read an address or a token from the working directory (OP-01), take a secret from argv (LK-06), nor send a stored
+// token to another address than the one it was issued at.
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -11,15 +11,15 @@ import { readSecretFile } from './typed-in.ts';
 import { hold } from './unsaid.ts';
 
 export interface StoredConfig {
-  /** Where to go when nothing else says so: where somebody logged in last. */
+  /** The default address: the address of the last login. */
   address?: string;
-  /** Tokens by the address each was made for (`placeOf`). */
+  /** Tokens by the address at which each was issued (`placeOf`). */
   tokens?: Readonly<Record<string, string>>;
   tenant?: string;
   environment?: string;
-  /** Verifier keys noted when a log was first seen, by origin. */
+  /** Verifier keys by the log's origin, stored at the first successful verification. */
   verifier_keys?: Record<string, string>;
-  /** The newest signed head that was verified here, by origin: a log that went back since does not hold it. */
+  /** The last verified signed head by the log's origin: a log that was rolled back since is not consistent with it. */
   seen_heads?: Record<string, string>;
 }
 
@@ -37,11 +37,11 @@ export interface Settings {
   readonly tenant: string | undefined;
   readonly environment: string | undefined;
   readonly token: string | undefined;
-  /** Why there is no token here although one is stored. */
+  /** Why a stored token is not used. */
   readonly whyNoToken: string | undefined;
   readonly clientId: string | undefined;
   readonly clientSecret: string | undefined;
-  /** A file with a private JWK (with `alg`), for workloads that prove themselves with private_key_jwt. */
+  /** A file with a private JWK (with `alg`), for workloads that authenticate with private_key_jwt. */
   readonly clientKeyFile: string | undefined;
   readonly output: 'table' | 'json' | 'raw';
 }
@@ -58,40 +58,40 @@ export function readConfig(): StoredConfig {
   try {
     return byAddress(JSON.parse(readFileSync(path, 'utf8')) as StoredConfig & { token?: string });
   } catch {
-    throw new CliError(`the config file ${path} is not JSON`, EXIT.usage, 'delete it, or repair it');
+    throw new CliError(`the config file ${path} is not valid JSON`, EXIT.usage, 'repair it, or delete it and log in again');
   }
 }
 
-/** A file of before, with the one token of its one address. */
+/** Converts a config file of an earlier version, which held a single token. */
 function byAddress({ token, ...config }: StoredConfig & { token?: string }): StoredConfig {
   if (token === undefined || token === '') return config;
   return { ...config, tokens: { [placeOf(config.address ?? DEFAULT_ADDRESS)]: token, ...config.tokens } };
 }
 
-/** What a token is bound to: origin and path base. @throws KeyturnProblem refused_address */
+/** The key of a stored token: origin and base path. @throws KeyturnProblem refused_address */
 function placeOf(address: string): string {
   return checkAddress(address, true);
 }
 
-/** Stores the token of this address, which is from now on the one to go to. */
+/** Stores the token and makes its address the default. */
 export function saveToken(address: string, token: string, change: StoredConfig = {}): string {
   return saveConfig({ ...change, address, tokens: { ...readConfig().tokens, [placeOf(address)]: token } });
 }
 
-/** True when there was one. */
+/** True if a token was stored. */
 export function forgetToken(address: string): boolean {
   const { [placeOf(address)]: found, ...others } = readConfig().tokens ?? {};
   saveConfig({ tokens: others });
   return found !== undefined;
 }
 
-/** Merged into the config file; 0600 in a 0700 directory. */
+/** Merges `change` into the config file (mode 0600, directory 0700) and returns its path. */
 export function saveConfig(change: StoredConfig): string {
   const path = configPath();
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   chmodSync(dirname(path), 0o700);
   const next = { ...readConfig(), ...change };
-  // SECURITY: made anew, so that neither a link nor the mode of what was left there counts.
+  // SECURITY: the file is newly created, so that a planted symbolic link or file mode has no effect.
   rmSync(`${path}.new`, { force: true });
   writeFileSync(`${path}.new`, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600, flag: 'wx' });
   chmodSync(`${path}.new`, 0o600);
@@ -99,7 +99,7 @@ export function saveConfig(change: StoredConfig): string {
   return path;
 }
 
-/** A variable that is not empty, or the first line of the file its `_FILE` twin names. */
+/** The value of a non-empty variable, or of the file that `<name>_FILE` names. */
 function fromEnvironment(name: string): string | undefined {
   const file = process.env[`${name}_FILE`];
   if (file !== undefined && file !== '') return readSecretFile(file);
@@ -111,7 +111,7 @@ export function settingsFrom(options: GlobalOptions): Settings {
   const clientId = process.env['KEYTURN_CLIENT_ID'];
   const clientSecret = fromEnvironment('KEYTURN_CLIENT_SECRET');
   const given = options.tokenFile === undefined ? fromEnvironment('KEYTURN_TOKEN') : readSecretFile(options.tokenFile);
-  // Client credentials in the environment go before the stored token of whoever logged in on this machine.
+  // Client credentials in the environment take precedence over a stored token.
   const stored = given === undefined && clientId === undefined ? config.tokens : undefined;
   const { address = DEFAULT_ADDRESS, tenant, environment } = placeFrom(options, config);
   const token = given ?? storedToken(stored, address);
@@ -128,9 +128,9 @@ export function settingsFrom(options: GlobalOptions): Settings {
   };
 }
 
-/** Where to go: flags before variables before the config file. */
+/** Address, tenant and environment: from options, then variables, then the config file. */
 function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredConfig, 'address' | 'tenant' | 'environment'> {
-  const first = (...told: readonly (string | undefined)[]) => told.find((one) => one !== undefined);
+  const first = (...candidates: readonly (string | undefined)[]) => candidates.find((one) => one !== undefined);
   const address = first(options.address, process.env['KEYTURN_ADDR'], config.address);
   const tenant = first(options.tenant, process.env['KEYTURN_TENANT'], config.tenant);
   const environment = first(options.env, process.env['KEYTURN_ENVIRONMENT'], config.environment);
@@ -143,11 +143,12 @@ function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredCon
 
 function outputOf({ json, output }: GlobalOptions): Settings['output'] {
   const wanted = (json === true ? 'json' : output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
-  if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw') throw new CliError('-o takes table, json or raw', EXIT.usage);
+  if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw')
+    throw new CliError('the option -o must be table, json or raw', EXIT.usage);
   return wanted;
 }
 
-/** SECURITY: a token goes to the address it was made for, whatever KEYTURN_ADDR or --address says now. @throws CliError */
+/** SECURITY: a stored token is sent only to the address it was issued at, so a planted KEYTURN_ADDR cannot obtain it. @throws CliError */
 function storedToken(tokens: StoredConfig['tokens'], address: string): string | undefined {
   const token = tokens?.[placeOf(address)];
   if (token === undefined || token === '') return undefined;
@@ -165,5 +166,5 @@ function whyNot(tokens: StoredConfig['tokens'], address: string): string | undef
   const places = Object.keys(tokens ?? {});
   if (places.length === 0) return undefined;
   const place = placeOf(address);
-  return `the stored token was made for ${places.join(', ')} and is not sent to ${place}: log in there with \`keyturn login --address ${place}\``;
+  return `the stored token is for ${places.join(', ')} and is not sent to ${place}: log in with \`keyturn login --address ${place}\``;
 }

@@ -1,4 +1,4 @@
-// Flags that take a time: instants and spans of time as base/instants.ts reads them, wherever a command takes one.
+// Parsers of options that take an instant or a duration, in the forms of base/instants.ts.
 import { InvalidArgumentError } from 'commander';
 import { toTimestamp } from '../base/clock.ts';
 import { DURATION_FORMS, INSTANT_FORMS, parseDurationSeconds, parseInstant } from '../base/instants.ts';
@@ -6,10 +6,10 @@ import { DURATION_FORMS, INSTANT_FORMS, parseDurationSeconds, parseInstant } fro
 const LAST_MS = Date.UTC(9999, 0, 1);
 const UNIT_SECONDS = { s: 1, d: 86_400 } as const;
 
-/** Every parser of a flag that takes a time, for the test that walks all flags. */
+/** All parsers of time options, for the test that checks every option. */
 export const TIME_PARSERS = new WeakSet<object>();
 
-/** Reads a span of time in seconds; a bare number counts `unit`. */
+/** Parses a duration to seconds; a bare number is in `unit`. */
 export function span(unit: 's' | 'd' = 's'): (text: string) => number {
   const parse = (text: string): number =>
     (/^\d{1,9}(\.\d{1,9})?$/.test(text) ? Math.round(Number(text) * UNIT_SECONDS[unit]) : parseDurationSeconds(text)) ??
@@ -18,7 +18,7 @@ export function span(unit: 's' | 'd' = 's'): (text: string) => number {
   return parse;
 }
 
-/** Reads an instant as RFC 3339 in UTC; a span of time is one from now on (`ahead`) or up to now (`back`). */
+/** Parses an instant to RFC 3339 in UTC; a duration counts from now, forward (`ahead`) or back (`back`). */
 export function moment(direction: 'ahead' | 'back'): (text: string) => string {
   const parse = (text: string): string => {
     const seconds = parseDurationSeconds(text);

@@ -1,5 +1,5 @@
-// The first start's tour: real requests to the service that just came up, and a real authorization server beside it.
-// It must never print a token whole, nor stop the service when a step fails.
+// The tour at the first start: real requests to the running service, with a local authorization server as the provider.
+// It must never print a complete token, nor stop the service if a step fails.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
@@ -16,18 +16,18 @@ const TOKEN_TTL_SECONDS = 3;
 
 type Sandbox = Awaited<ReturnType<typeof startSandbox>>;
 
-function said(what: string, detail: string): void {
+function printStep(what: string, detail: string): void {
   note(`  ${green('✓')} ${what.padEnd(37)} ${dim(detail)}`);
 }
 
-/** Enough to tell two tokens apart. */
+/** The first characters, enough to see that two tokens differ. */
 function masked(read: ReadValue): string {
   return `${String(read.value.reveal()['access_token']).slice(0, 4)}…`;
 }
 
-/** Runs the tour; true when it came to its end. A failed step is named and ends it. The sandbox stays up with the service. */
+/** Runs the tour; true if all steps succeeded. A failed step is reported and ends it. The sandbox keeps running with the service. */
 export async function showTour(running: RunningKeyturn): Promise<boolean> {
-  note(`  ${bold('A short tour')}, in a demo tenant against a real authorization server on this machine`);
+  note(`  ${bold('A short tour')}: a demo tenant and a local authorization server as the provider`);
   try {
     let ttlSeconds = TOKEN_TTL_SECONDS;
     const sandbox = await startSandbox({ accessTokenTtlSeconds: () => ttlSeconds });
@@ -35,7 +35,7 @@ export async function showTour(running: RunningKeyturn): Promise<boolean> {
     await connect(owner, sandbox);
     const workload = await makeWorkload(running, owner);
     await fetchAndRefresh(workload, sandbox);
-    // From here on tokens live an hour, or the demo would refresh every two seconds for as long as the service runs.
+    // From now on tokens live one hour; otherwise the demo would refresh every two seconds while the service runs.
     ttlSeconds = 3_600;
     await rotate(owner);
     await showLog(owner);
@@ -43,16 +43,16 @@ export async function showTour(running: RunningKeyturn): Promise<boolean> {
     return true;
   } catch (error) {
     note(`  ${red('✗')} the tour stopped: ${sayError(error).lines[0]}`);
-    note(`    ${dim('the service is up all the same; the next start shows it again')}\n`);
+    note(`    ${dim('the service is running; the next start repeats the tour')}\n`);
     return false;
   }
 }
 
-/** The owner's token for the tour lives in this process's memory, for two minutes. */
+/** The owner's token for the tour is kept in memory only and is valid for two minutes. */
 async function makeTenant(running: RunningKeyturn): Promise<KeyturnClient> {
   const token = await running.createDemoTenant(TENANT);
-  if (token === undefined) throw new CliError(`there is a tenant ${TENANT} that is not the tour's`);
-  said('made a tenant', `${TENANT}: its own database and keys`);
+  if (token === undefined) throw new CliError(`a tenant named ${TENANT} exists that the tour did not create`);
+  printStep('created a tenant', `${TENANT}: its own database and keys`);
   const text = token.reveal((bytes) => new TextDecoder().decode(bytes));
   return new KeyturnClient({ address: running.url, tenant: TENANT, token: text }, NODE_RUNTIME);
 }
@@ -71,9 +71,9 @@ async function connect(owner: KeyturnClient, sandbox: Sandbox): Promise<void> {
     config: { token_endpoint: sandbox.tokenEndpoint, client_id: sandbox.clientId },
     description: 'an account at the bundled sandbox provider',
   });
-  said(
+  printStep(
     'connected a credential',
-    `crm: an OAuth grant whose access token lives ${TOKEN_TTL_SECONDS} s, its refresh token is single-use`,
+    `crm: an OAuth grant; its access token lives ${TOKEN_TTL_SECONDS} s, its refresh token is single-use`,
   );
 }
 
@@ -84,7 +84,7 @@ async function makeWorkload(running: RunningKeyturn, owner: KeyturnClient): Prom
     patterns: ['crm'],
     permissions: ['read'],
   });
-  said('made a workload', `${made.workload.name} may read crm in ${ENVIRONMENT}, nothing else`);
+  printStep('created a workload', `${made.workload.name} may only read crm in ${ENVIRONMENT}`);
   const credentials = { clientId: made.client_id, clientSecret: made.client_secret ?? undefined };
   return new KeyturnClient(
     { address: running.url, tenant: TENANT, ...credentials, workflow: 'nightly-sync', workflowRun: 'tour' },
@@ -100,12 +100,12 @@ async function works(sandbox: Sandbox, read: ReadValue): Promise<string> {
 
 async function fetchAndRefresh(workload: KeyturnClient, sandbox: Sandbox): Promise<void> {
   const first = await workload.read(ENVIRONMENT, 'crm');
-  said('fetched the token as the workload', `version ${first.version}, ${masked(first)}, ${await works(sandbox, first)}`);
+  printStep('fetched the token as the workload', `version ${first.version}, ${masked(first)}, ${await works(sandbox, first)}`);
   await sleep(TOKEN_TTL_SECONDS * 1_000 + 300);
   const second = await workload.read(ENVIRONMENT, 'crm');
-  said(
-    'waited until it expired, asked again',
-    `version ${second.version}, ${masked(second)}, ${await works(sandbox, second)}: refreshed by itself`,
+  printStep(
+    'waited for its expiry, fetched again',
+    `version ${second.version}, ${masked(second)}, ${await works(sandbox, second)}: refreshed automatically`,
   );
 }
 
@@ -116,12 +116,12 @@ async function rotate(owner: KeyturnClient): Promise<void> {
     run = await owner.run(ENVIRONMENT, 'crm', run.id);
   }
   const steps = (run.steps ?? []).map((step) => step.step).join(' → ');
-  said('rotated it on request', `${run.state}: ${steps === '' ? run.step : steps}, now version ${run.new_version}`);
+  printStep('rotated it on request', `${run.state}: ${steps === '' ? run.step : steps}, now version ${run.new_version}`);
 }
 
 async function showLog(owner: KeyturnClient): Promise<void> {
   const page = await owner.events({ limit: 6 });
-  said('every step is in the audit log', `the newest ${page.items.length}:`);
+  printStep('every step is in the audit log', `the newest ${page.items.length}:`);
   for (const event of [...page.items].reverse()) {
     const what = event.target.name ?? event.target.type;
     const step = typeof event.details?.['step'] === 'string' ? `, ${event.details['step']}` : '';
@@ -134,9 +134,9 @@ async function showLog(owner: KeyturnClient): Promise<void> {
   for await (const line of owner.exportLines()) verifier.push(line);
   const result = verifier.finish();
   if (result.ok)
-    said(
+    printStep(
       'exported and verified it offline',
-      `${result.events} events, ${result.checkpoints} signed heads, nothing edited, nothing missing`,
+      `${result.events} events, ${result.checkpoints} signed heads, nothing edited or missing`,
     );
   else note(`  ${red('✗')} the log does not verify: ${result.findings[0]?.explanation}`);
 }

@@ -1,4 +1,4 @@
-// What a person types or a program pipes in. It must never show a secret on the screen, nor take one from argv (LK-06).
+// Reads secrets from a terminal, a pipe or a file. It must never echo a secret, nor take one from argv (LK-06).
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { textIn } from '../sdk/value-bytes.ts';
@@ -12,15 +12,15 @@ const CTRL_D = '\u0004';
 const RUBOUT = /[\b\u007f]/;
 
 /**
- * One secret that is a line of text by nature (a token, a client secret): standard input without its last line break; at a terminal one
- * unseen line, ended with Enter. @throws CliError when given up or not UTF-8
+ * Reads a one-line secret such as a token: standard input without its last line break; at a terminal one line without echo.
+ * @throws CliError if the user cancels or the input is not UTF-8
  */
 export async function readStdin(what: string): Promise<string> {
   if (process.stdin.isTTY === true) return readUnseen(what);
   return hold(withoutLastBreak(textOf(await pipedBytes(), 'standard input')));
 }
 
-/** Standard input byte for byte; at a terminal one unseen line without the Enter that ended it. @throws CliError when given up */
+/** Reads standard input byte for byte; at a terminal one line without echo and without its line break. @throws CliError if the user cancels */
 export async function readStdinBytes(what: string): Promise<Uint8Array> {
   return process.stdin.isTTY === true ? Buffer.from(await readUnseen(what), 'utf8') : holdBytes(await pipedBytes());
 }
@@ -31,15 +31,15 @@ async function pipedBytes(): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-/** As `hold`: what is no text cannot stand in a message. */
+/** Like `hold`; bytes that are not text cannot occur in a message. */
 function holdBytes(bytes: Uint8Array): Uint8Array {
   hold(textIn(bytes));
   return bytes;
 }
 
-/** @throws CliError for bytes that are not UTF-8: none is ever replaced by another */
+/** @throws CliError for bytes that are not UTF-8: invalid bytes are never replaced */
 function textOf(bytes: Uint8Array, where: string): string {
-  return textIn(bytes) ?? fail(`${where} is not UTF-8 text`);
+  return textIn(bytes) ?? fail(`${where} must be UTF-8 text`);
 }
 
 function fail(message: string): never {
@@ -47,8 +47,8 @@ function fail(message: string): never {
 }
 
 /**
- * Several secrets in this order: one unseen line each at a terminal, one line each from a pipe. Empty ones are left out.
- * @throws CliError when given up
+ * Reads several secrets in this order, one line each; at a terminal without echo. Empty ones are omitted.
+ * @throws CliError if the user cancels
  */
 export async function readSecrets<N extends string>(
   asked: readonly { readonly name: N; readonly what: string }[],
@@ -63,26 +63,26 @@ export async function readSecrets<N extends string>(
   return Object.fromEntries(found.filter(([, text]) => text !== '')) as Partial<Record<N, string>>;
 }
 
-/** All members of the one JSON object that comes in. @throws CliError */
+/** Reads a JSON object from standard input. @throws CliError */
 export async function readSecretObject(): Promise<Record<string, unknown>> {
   const text = textOf(await readStdinBytes('the JSON object'), 'standard input');
   try {
     const parsed = JSON.parse(text) as unknown;
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
   } catch {
-    // SECURITY: a parser's message quotes what it could not read, and those are secrets.
+    // SECURITY: the parser's message may quote the secrets, so it is dropped.
   }
-  return fail('standard input is not one JSON object, as --json-value asks');
+  return fail('standard input must be one JSON object with --json-value');
 }
 
-/** A file that goes on holding a secret, a line of text by nature, after it was read. @throws CliError when it cannot be read or others may touch it */
+/** Reads a one-line secret from a file that keeps it. @throws CliError if it cannot be read or other users have access to it */
 export function readSecretFile(path: string): string {
   const { bytes, exposure } = readWithAccess(path);
   if (exposure !== undefined) throw new CliError(`the file ${path} ${exposure}: ${SECRET_FILE_RULE}`, EXIT.usage);
   return hold(withoutLastBreak(textOf(bytes, `the file ${path}`)));
 }
 
-/** A file whose secret goes into the vault now, byte for byte: that others may touch it is told, not refused. @throws CliError */
+/** Reads a secret byte for byte from a file, to store it in the vault. Warns if other users have access to the file. @throws CliError */
 export function readValueFile(path: string): Uint8Array {
   const { bytes, exposure } = readWithAccess(path);
   if (exposure !== undefined) {
@@ -95,7 +95,7 @@ function readWithAccess(path: string): { bytes: Uint8Array; exposure: string | u
   let file: number | undefined;
   try {
     file = openSync(path, 'r');
-    // SECURITY: the open file is examined, not the path, so it cannot be exchanged in between. A pipe holds nothing at rest.
+    // SECURITY: checks the open file, not the path, so that the file cannot be exchanged in between. A pipe stores nothing.
     const stats = fstatSync(file);
     const exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
     return { bytes: readFileSync(file), exposure };
@@ -106,7 +106,7 @@ function readWithAccess(path: string): { bytes: Uint8Array; exposure: string | u
   }
 }
 
-/** @throws CliError when it cannot be read */
+/** @throws CliError if it cannot be read */
 export function readTextFile(path: string): string {
   let bytes: Uint8Array;
   try {
@@ -117,14 +117,14 @@ export function readTextFile(path: string): string {
   return textOf(bytes, `the file ${path}`);
 }
 
-/** @throws CliError when it cannot be read or is not one JSON object */
+/** @throws CliError if it cannot be read or is not a JSON object */
 export function readJsonFile(path: string): Record<string, unknown> {
   const text = readTextFile(path);
   try {
     const parsed = JSON.parse(text) as unknown;
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
   } catch {
-    // SECURITY: a parser's message quotes what it could not read, and that may be a secret in the wrong file.
+    // SECURITY: the parser's message may quote a secret from a wrong file, so it is dropped.
   }
   return fail(`the file ${path} must hold one JSON object`);
 }
@@ -138,16 +138,16 @@ function withoutLastBreak(text: string): string {
   return text.replace(/\r?\n$/, '');
 }
 
-/** What was typed so far, after one more key; `done` when it was the last one. */
-export function typed(before: string, key: string): { text: string; end?: 'done' | 'given up' } {
-  if (key === CTRL_C) return { text: '', end: 'given up' };
+/** The typed text after one more key; `end` is set by the last key. */
+export function typed(before: string, key: string): { text: string; end?: 'done' | 'cancelled' } {
+  if (key === CTRL_C) return { text: '', end: 'cancelled' };
   if (ENTER.test(key) || key === CTRL_D) return { text: before, end: 'done' };
   return { text: RUBOUT.test(key) ? [...before].slice(0, -1).join('') : before + key };
 }
 
 function readUnseen(what: string): Promise<string> {
   const { stdin } = process;
-  process.stderr.write(`${what} (it is not shown): `);
+  process.stderr.write(`${what} (input is hidden): `);
   stdin.setRawMode(true);
   stdin.setEncoding('utf8');
   return new Promise((resolve, reject) => {
@@ -162,7 +162,7 @@ function readUnseen(what: string): Promise<string> {
         stdin.pause();
         process.stderr.write('\n');
         if (after.end === 'done') resolve(hold(text));
-        else reject(new CliError('given up', EXIT.failed));
+        else reject(new CliError('the input was cancelled', EXIT.failed));
         return;
       }
     };

@@ -1,11 +1,11 @@
-// Secrets this process was given, so that no message repeats one, whoever made the message.
-// It must never be the only guard: a message is made without values in the first place.
+// Masks the secrets that this process received in every message, including messages of libraries.
+// It must never be the only protection: messages are written without values in the first place.
 import { LIMITS } from '../base/limits.ts';
 
 const held = new Set<string>();
-const INSTEAD = '[secret]';
+const MASK = '[secret]';
 
-/** Remembers a secret, and each text in it when it is JSON or has several lines; returns it. */
+/** Registers a secret, its lines, and its strings if it is JSON; returns the secret. */
 export function hold<T extends string | undefined>(secret: T): T {
   if (secret === undefined) return secret;
   for (const part of [secret, ...secret.split(/\r?\n/), ...textsIn(secret)])
@@ -26,9 +26,9 @@ function textsIn(secret: string): string[] {
   return texts;
 }
 
-/** The text without any secret that was held, the longest first. */
+/** The text with every registered secret masked, the longest first. */
 export function withoutSecrets(text: string): string {
   let left = text;
-  for (const secret of [...held].sort((a, b) => b.length - a.length)) left = left.replaceAll(secret, INSTEAD);
+  for (const secret of [...held].sort((a, b) => b.length - a.length)) left = left.replaceAll(secret, MASK);
   return left;
 }

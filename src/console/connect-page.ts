@@ -1,5 +1,5 @@
-// The page behind a link, for a person who has no login here: what is asked of their account and why, in plain words and plain HTML.
-// It must never run a script, load anything, or let a text that is not ours be anything but text.
+// The consent pages, for a person without a Keyturn login: which access is requested and why, in plain HTML.
+// It must never run a script, load a resource, or insert text of a provider or caller unescaped.
 import { html, raw } from 'hono/html';
 import { sha256OfText } from '../crypto/primitives.ts';
 import type { ConnectParameter, ConnectScope, ConnectView } from '../http/v1/wire-connections.ts';
@@ -10,7 +10,7 @@ type Of<K extends ConnectView['kind']> = Extract<ConnectView, { kind: K }>;
 
 const STYLE_HASH = Buffer.from(sha256OfText(CONNECT_STYLE)).toString('base64');
 
-/** One whole page. */
+/** Renders a complete page. */
 export function connectPage(view: ConnectView): { readonly html: string; readonly styleHash: string } {
   const { title, body, foot } = partsOf(view);
   const page = html`<!doctype html>
@@ -72,36 +72,36 @@ function ask(view: Of<'ask'>): Parts {
 ${notice === undefined ? '' : html`<div class="notice" role="status"><p>${NOTICES[notice]}</p></div>`}
 <p class="lead">You are asked to connect your ${provider} account for <strong>${tenant}</strong>.</p>
 ${description === '' ? '' : html`<p class="quiet">${description}</p>`}
-<p>Next, your browser goes to <strong>${host}</strong>, where you sign in and agree. Nothing is connected before you do.</p>
-${scopes.length === 0 ? html`<p class="quiet">${provider} itself shows what is asked for.</p>` : asked(scopes)}
+<p>Next, you sign in at <strong>${host}</strong> and confirm the access there. Nothing is connected before that.</p>
+${scopes.length === 0 ? html`<p class="quiet">${provider} shows which access is requested.</p>` : scopeList(scopes)}
 <form method="post" action="${action}">
 ${parameters.map(field)}
 <input type="hidden" name="leads-to" value="${host}">
 <button type="submit">Continue to ${host}</button>
 </form>
 <div class="promise">
-<p>Access goes straight into a vault, encrypted: nobody sees it on the way, and every use is recorded.</p>
-<p>You can take it back in your ${provider} account whenever you like.</p>
+<p>The access token is stored encrypted in a vault. No person sees it when you connect, and every use is recorded.</p>
+<p>You can remove this access in your ${provider} account at any time.</p>
 </div>`,
-    foot: html`<p>This link works once, until <time datetime="${expiresAt}">${inWords(expiresAt)}</time>. Nobody expected it? Close this window; nothing happens.</p>`,
+    foot: html`<p>This link works once, until <time datetime="${expiresAt}">${inWords(expiresAt)}</time>. If you did not expect it, close this window: nothing is connected.</p>`,
   };
 }
 
 const NOTICES = {
-  declined: 'You said no at the provider, and nothing was connected. If that was a mistake, try again.',
+  declined: 'You declined at the provider, so nothing was connected. If you did not mean to decline, try again.',
   failed:
-    'That did not work: the provider gave no access, and nothing was connected. Please try again; if it happens again, tell whoever sent you the link.',
+    'The provider did not grant access, so nothing was connected. Please try again. If it fails again, tell the person who sent you the link.',
 } as const;
 
-function asked(scopes: readonly ConnectScope[]): Markup {
+function scopeList(scopes: readonly ConnectScope[]): Markup {
   return html`<section aria-labelledby="asked">
-<h2 id="asked">What it may do, and what for</h2>
+<h2 id="asked">Requested access and its purpose</h2>
 <ul class="scopes">${scopes.map(
     ({ scope, title, workflows }) => html`
 <li><span class="scope">${title}</span>${title === scope ? '' : html`<code>${scope}</code>`}
 <ul class="why">${
       workflows.length === 0
-        ? html`<li>Needed for the connection itself</li>`
+        ? html`<li>Required for the connection itself</li>`
         : workflows.map(
             ({ name, why }) => html`<li>For <span class="name">${name}</span>${why === undefined ? '' : html`: ${why}`}</li>`,
           )
@@ -124,29 +124,29 @@ function field({ name, title, shape, value, values, problem }: ConnectParameter)
 ${control}${
   problem === undefined
     ? ''
-    : html`<p class="problem" id="${id}-problem">${shape === 'host' ? 'Please write a host name, such as name.example.com.' : 'Please write the name alone: letters, digits, - and _.'}</p>`
+    : html`<p class="problem" id="${id}-problem">${shape === 'host' ? 'Please enter a host name, such as name.example.com.' : 'Please enter only the name: letters, digits, - and _.'}</p>`
 }</div>
 `;
 }
 
-const NOT_YET = html`<p>One step is left: please keep this window open until you have chosen.</p>`;
+const NOT_YET = html`<p>One step remains. Please keep this window open until you have made your choice.</p>`;
 
 function choose({ provider, title, choices, action }: Of<'choose'>): Parts {
   if (choices === undefined) {
     return {
       title: `Connect ${provider}`,
-      body: html`<h1>One question is left</h1>
-<p class="lead">Your ${provider} account is connected, but ${provider} did not tell us what to choose from.</p>
+      body: html`<h1>One question remains</h1>
+<p class="lead">Your ${provider} account is connected, but ${provider} did not send the list of choices.</p>
 <form method="post" action="${action}"><button type="submit">Ask ${provider} again</button></form>`,
       foot: NOT_YET,
     };
   }
   return {
     title: `Connect ${provider}: ${title}`,
-    body: html`<h1>${title === '' ? 'Which one is meant?' : title}</h1>
-<p class="lead">Your ${provider} account is connected. It covers several places: please choose the one that is meant.</p>
+    body: html`<h1>${title === '' ? 'Which one do you want to connect?' : title}</h1>
+<p class="lead">Your ${provider} account is connected. It includes several of these: please choose one.</p>
 <form method="post" action="${action}">
-<fieldset><legend>${title === '' ? 'Which one is meant?' : title}</legend>
+<fieldset><legend>${title === '' ? 'Which one do you want to connect?' : title}</legend>
 ${choices.map(
   ({
     id,
@@ -164,20 +164,20 @@ function done({ provider, tenant }: Of<'done'>): Parts {
   return {
     title: `${provider} is connected`,
     body: html`${CHECK}<h1>${provider} is connected</h1>
-<p class="lead">Thank you. The account is connected for <strong>${tenant}</strong>, and its access lies in the vault.</p>
-<p class="quiet">There is nothing more to do; you can close this window. The link you came by is used up.</p>`,
+<p class="lead">Thank you. The account is connected for <strong>${tenant}</strong>, and its access token is stored in the vault.</p>
+<p class="quiet">You can close this window. The link cannot be used again.</p>`,
   };
 }
 
 const REASONS: Readonly<Record<string, string>> = {
   other_browser:
-    'You began in another browser, or a while ago. For your safety an answer counts only in the browser that asked for it.',
-  attempt_expired: 'It took longer than a quarter of an hour, so the attempt is over.',
-  state_unknown: 'This answer was used already, or you began again since.',
-  issuer_missing: 'The answer did not say who it comes from, so it was not believed.',
-  issuer_wrong: 'The answer came from another provider than the one you were sent to, so it was not believed.',
-  link_ended_meanwhile: 'The link ended while you were away. Ask whoever sent it for a new one.',
-  other_site: 'The button was pressed on another site than this one.',
+    'You started in another browser, or too long ago. For your safety, you must finish in the browser in which you started.',
+  attempt_expired: 'The sign-in took longer than 15 minutes, so the attempt has expired.',
+  state_unknown: 'This answer was already used, or you have started again since.',
+  issuer_missing: 'The answer did not name its sender, so it was rejected.',
+  issuer_wrong: 'The answer came from another provider than the one you signed in at, so it was rejected.',
+  link_ended_meanwhile: 'The link expired or was cancelled while you signed in. Please ask the person who sent it for a new one.',
+  other_site: 'The request came from another website.',
 };
 
 function refused({ reason, startAgain }: Of<'refused'>): Parts {
@@ -187,7 +187,7 @@ function refused({ reason, startAgain }: Of<'refused'>): Parts {
 <p class="lead">${REASONS[reason] ?? 'The answer of the provider could not be used.'}</p>
 ${
   startAgain === undefined
-    ? html`<p>Please open the link you were sent once more, in the browser you want to use.</p>`
+    ? html`<p>Please open the link that you received again, in the browser you want to use.</p>`
     : html`<p><a class="button" href="${startAgain}">Start again</a></p>`
 }`,
   };
@@ -195,25 +195,25 @@ ${
 
 const PLAIN: Readonly<Record<'gone' | 'busy' | 'broken' | 'trouble', Parts>> = {
   gone: {
-    title: 'This link leads nowhere',
-    body: html`<h1>This link leads nowhere</h1>
-<p class="lead">It was used already, it has expired, or it was never one.</p>
-<p>Please ask whoever sent it to you for a new one.</p>`,
+    title: 'This link is not valid',
+    body: html`<h1>This link is not valid</h1>
+<p class="lead">It was already used, it has expired, or it is incomplete.</p>
+<p>Please ask the person who sent it to you for a new one.</p>`,
   },
   busy: {
-    title: 'Too many tries',
-    body: html`<h1>Too many tries</h1>
-<p class="lead">From where you are, too many links led nowhere just now. Please wait a minute and try again.</p>`,
+    title: 'Too many attempts',
+    body: html`<h1>Too many attempts</h1>
+<p class="lead">Too many links that are not valid were opened from your network. Please wait a minute and try again.</p>`,
   },
   broken: {
     title: 'This link cannot be used',
     body: html`<h1>This link cannot be used</h1>
-<p class="lead">Something in its settings does not fit. Please tell whoever sent it to you; you have done nothing wrong.</p>`,
+<p class="lead">Its settings are not correct. Please tell the person who sent it to you. You did nothing wrong.</p>`,
   },
   trouble: {
     title: 'That did not work',
     body: html`<h1>That did not work</h1>
-<p class="lead">Something went wrong on our side. Please open the link again in a few minutes.</p>`,
+<p class="lead">An error occurred on our side. Please open the link again in a few minutes.</p>`,
   },
 };
 

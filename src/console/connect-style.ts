@@ -1,4 +1,4 @@
-// The one style sheet of the hosted page, inlined: nothing is loaded from anywhere. Light and dark, from 320 pixels on.
+// The style sheet of the consent pages, inlined so that a page loads no resource. Light and dark, from 320 pixels wide.
 
 export const CONNECT_STYLE = `
 :root {

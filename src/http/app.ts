@@ -1,4 +1,4 @@
-// The Hono app: one router over the route list, one way from a thrown error to a problem, the same on Node and in workerd.
+// The Hono app: one router over the route list and one conversion from a thrown error to a problem, on Node and in workerd.
 import { type Context, Hono } from 'hono';
 import type { Operation } from '../access/operations.ts';
 import { type Caller, userAt } from '../access/principals.ts';
@@ -39,7 +39,7 @@ const TENANT_ROUTES: readonly Route<TenantContext>[] = [
 const HEALTH: RouteShape = {
   method: 'GET',
   path: '/health',
-  summary: 'Whether requests are served: 200 (also degraded), 507 or 503 storage failing, 503 sealed, 501 not initialised',
+  summary: 'Health: 200 ok or degraded, 503 or 507 storage failing, 503 sealed, 501 not initialised',
   tag: 'installation',
   operation: 'public',
   fields: {},
@@ -50,10 +50,10 @@ const HEALTH: RouteShape = {
     also: { 501: 'Not initialised', 503: 'Sealed' },
   },
 };
-/** Every route there is, for the document and for tests that walk them all. */
+/** All routes, for the OpenAPI document and for tests that cover every route. */
 export const ALL_ROUTES: readonly RouteShape[] = [HEALTH, ...HOME_ROUTES, ...TENANT_ROUTES];
 
-/** Per-request facts handed in by the listener. */
+/** Per-request facts from the listener. */
 export interface AppEnv {
   Bindings: EdgeInfo;
 }
@@ -93,8 +93,8 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
 const PAGES_BEGIN = '/connect/';
 
 /**
- * INVARIANT: apart from the routes, which Hono then serves by one regular expression: it cannot where a fixed segment (`callback`) stands
- * beside a field (test/http/router.test.ts).
+ * INVARIANT: the pages have their own Hono app, so that the routes keep Hono's RegExpRouter: it does not support a fixed segment
+ * (`callback`) next to a parameter at the same position (test/http/router.test.ts).
  */
 function mountPages(ports: AppPorts, pages: Hono<AppEnv>, mounted: Map<string, Set<string>>): void {
   const { connectPage } = ports;
@@ -105,13 +105,17 @@ function mountPages(ports: AppPorts, pages: Hono<AppEnv>, mounted: Map<string, S
   }
 }
 
-/** Asked only where no route fits: a second handler on the routes' own paths would make every request go through both. */
+/** A separate app for requests that match no route: a second handler on the routes' own paths would run for every request. */
 function unroutedApp(mounted: ReadonlyMap<string, ReadonlySet<string>>): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   for (const [path, methods] of mounted) {
     app.all(path, (c) => {
       const allow = [...methods, ...(methods.has('GET') ? ['HEAD'] : [])].join(', ');
-      return refuseUnrouted(new KeyturnError('method_not_allowed', `this path takes ${allow}`), c.env, { allow });
+      return refuseUnrouted(
+        new KeyturnError('method_not_allowed', `the method is not allowed: this path takes ${allow}`),
+        c.env,
+        { allow },
+      );
     });
   }
   app.notFound((c) => refuseUnrouted(new KeyturnError('not_found', 'no such route'), c.env));
@@ -145,7 +149,7 @@ async function answer<C>(
   try {
     caller = callerOf(request, info);
     checkPath(rawPath(request.url));
-    // What is there already is not awaited: under load every wait is a turn behind all other requests.
+    // Await only promises: under load each await puts this request behind all others.
     const parsing = parseRequest(route, request, params, caller, info);
     let parsed = parsing instanceof Promise ? await parsing : parsing;
     if (caller.token !== undefined && isUserToken(caller.token, route)) {
@@ -188,14 +192,14 @@ function rawPath(url: string): string {
   return start < 0 ? '/' : end < 0 ? url.slice(start) : url.slice(start, end);
 }
 
-/** SECURITY: others have seen these on their way to their person: each opens the one exchange for a token of the person's own (AN-31). */
-const OPENS_ONLY: readonly (readonly [string, Operation])[] = [
+/** SECURITY: other people may have seen these tokens in transit, so each is accepted for one operation only: the exchange for a personal token (AN-31). */
+const SINGLE_OPERATION: readonly (readonly [string, Operation])[] = [
   ['kt_boot_', 'installation.setup'],
   ['kt_enr_', 'user.enrol'],
 ];
 
 function isUserToken(token: string, { operation }: RouteShape): boolean {
-  return token.startsWith('kt_usr_') || OPENS_ONLY.some(([prefix, only]) => token.startsWith(prefix) && operation === only);
+  return token.startsWith('kt_usr_') || SINGLE_OPERATION.some(([prefix, only]) => token.startsWith(prefix) && operation === only);
 }
 
 function tenantContext(
@@ -207,31 +211,31 @@ function tenantContext(
 ): TenantContext | Promise<TenantContext> {
   const found = ports.tenant(params['tenant'] ?? '', info);
   return found instanceof Promise
-    ? found.then((context) => entered(ports, route, caller, context))
-    : entered(ports, route, caller, found);
+    ? found.then((context) => admitted(ports, route, caller, context))
+    : admitted(ports, route, caller, found);
 }
 
-function entered(
+function admitted(
   ports: AppPorts,
   route: RouteShape,
   caller: Caller,
   context: TenantContext | undefined,
 ): TenantContext | Promise<TenantContext> {
   const { operation } = route;
-  const asked = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
+  const requiredOperation = operation === 'self' || operation === 'public' ? 'tenant.read' : operation;
   if (context === undefined) {
-    // SECURITY: a missing tenant answers like one where the caller is nobody: as a wrong token or proof to strangers, as none to users,
-    // recorded as there, and after a turn of a cell's queue as there, so that it takes as long (AZ-01, LK-10).
+    // SECURITY: a missing tenant must be indistinguishable from a tenant where the caller has no role: 401 without a valid token, 404 for
+    // users, the same event, and one turn of a cell's queue, so that the response takes the same time (AZ-01, LK-10).
     const refuse = () => refuseAbsent(operation, caller);
     const home = ports.home?.home;
     if (home === undefined) return refuse();
     const isStranger = caller.user === undefined || operation === 'token.exchange';
-    return home.submit((job) => (isStranger ? refuse() : job.door.turnAway(caller, asked)));
+    return home.submit((job) => (isStranger ? refuse() : job.door.turnAway(caller, requiredOperation)));
   }
   if (operation === 'token.exchange') return context;
   const { vault } = context;
   if (caller.user !== undefined && userAt(caller.user, vault.tenant.id).roles.length === 0) {
-    return vault.submit((job) => job.door.turnAway(caller, asked));
+    return vault.submit((job) => job.door.turnAway(caller, requiredOperation));
   }
   return context;
 }

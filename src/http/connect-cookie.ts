@@ -1,17 +1,17 @@
-// The cookie that binds one browser to one attempt at consent, one a connection, so that two links may be under way at once.
-// It must never be sent over plain http but on this machine, nor be readable by a script.
+// The cookie that binds a consent attempt to one browser. Each connection has its own cookie, so a browser can use two links at once.
+// It must never be sent over plain http except on loopback, nor be readable by a script.
 import { LIMITS } from '../base/limits.ts';
 
-/** Both made by us; the server keeps only their hashes. */
+/** Keyturn makes both values; the server stores only their hashes. */
 export interface Binding {
   readonly browser: string;
-  /** The link this browser came by, to lead it back there. */
+  /** The token of the link that this browser opened; the callback redirects there. */
   readonly link: string;
 }
 
 const VALUE = /^([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})$/;
 
-/** A `__Host-` cookie cannot be planted from a neighbouring host name; plain http, on this machine alone, has none. */
+/** A sibling host name cannot set a `__Host-` cookie. Over plain http (loopback only) browsers refuse the prefix. */
 function nameOf(connectionId: string, publicUrl: string): string {
   return `${isSecure(publicUrl) ? '__Host-' : ''}keyturn-${connectionId}`;
 }
@@ -27,11 +27,11 @@ export function bindingCookie({ browser, link }: Binding, connectionId: string, 
   return `${nameOf(connectionId, publicUrl)}=${browser}.${link}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Lax${secure}`;
 }
 
-/** What the Cookie header holds for this connection; undefined when nothing, or nothing of ours. */
+/** The binding in the Cookie header for this connection; undefined if it is missing, malformed or given twice. */
 export function bindingOf(header: string, connectionId: string, publicUrl: string): Binding | undefined {
   const wanted = `${nameOf(connectionId, publicUrl)}=`;
   const found = header.split('; ').filter((pair) => pair.startsWith(wanted));
-  // Of two with one name a browser would not tell which is ours.
+  // Of two cookies with the same name, the header does not say which one this service set.
   if (found.length !== 1) return undefined;
   const [, browser, link] = VALUE.exec((found[0] ?? '').slice(wanted.length)) ?? [];
   return browser === undefined || link === undefined ? undefined : { browser, link };

@@ -1,5 +1,5 @@
-// The hosted pages of a link and the callback of the provider: HTML for a browser, outside /v1. Looking changes nothing; a button does.
-// They must never tell an unknown tenant from an unknown link, nor trust a cookie further than its hash.
+// The consent pages of a link and the provider's callback: HTML for a browser, outside /v1. GET of a link changes nothing; POST does.
+// They must never distinguish an unknown tenant from an unknown link, nor trust a cookie whose hash does not match.
 import { z } from 'zod';
 import { completeConsent, STATE } from '../../rotation/grants/consent/callback.ts';
 import { chooseAccount } from '../../rotation/grants/consent/choose-account.ts';
@@ -20,7 +20,7 @@ import type { ConnectRenderer, ConnectView } from './v1/wire-connections.ts';
 
 const TENANT_ID = /^ten_[0-9a-z]{24}$/;
 const LINK = /^[A-Za-z0-9_-]{43}$/;
-/** Names of parameters are ours; a browser may send a field beside them, and it counts for nothing. */
+/** Any fields: each page reads the fields it declares and ignores other fields that a browser or provider sends. */
 const anything = z.record(z.string().max(128), z.string().max(16_384));
 
 interface Visit {
@@ -29,11 +29,11 @@ interface Visit {
   readonly visitor: Visitor;
   readonly request: RouteRequest<Record<string, string> | undefined, Record<string, string> | undefined>;
   readonly cookies: string;
-  /** `/connect/<tenant>/<link>`; of the callback only the tenant is known. */
+  /** The link token of `/connect/<tenant>/<link>`; empty for the callback. */
   readonly link: string;
 }
 
-/** `shown`: a page; `go`: elsewhere; `nowhere`: the look-up failed, which counts against the source. */
+/** `shown`: a page; `go`: a redirect; `nowhere`: nothing was found, which counts as a failed attempt of the caller's address. */
 type Outcome =
   | { readonly kind: 'shown'; readonly view: ConnectView; readonly status: number }
   | { readonly kind: 'go'; readonly to: string; readonly cookie?: string }
@@ -55,7 +55,7 @@ const shape = (method: Method, path: string): RouteShape => ({
   fields: {},
   success: { status: 200, description: '' },
   ...(method === 'POST' ? { body: anything, form: true } : {}),
-  // Entra writes line breaks into its error_description.
+  // Microsoft Entra puts line breaks into error_description.
   ...(path === CALLBACK_PATH ? { query: anything, foreignText: true } : {}),
 });
 
@@ -145,11 +145,11 @@ async function comeBack({ ports, visitor, request, cookies, context }: Visit): P
     const reason = completed.kind === 'refused' ? completed.reason : 'state_unknown';
     return { kind: 'shown', status: 400, view: { kind: 'refused', reason, startAgain: back } };
   }
-  // Away from the address that holds code and state: neither history nor a reload brings them back.
+  // Redirect, so that the URL with code and state stays out of the history and a reload does not repeat it.
   return { kind: 'go', to: back };
 }
 
-/** Serves one page; every failure is a page, too. */
+/** Serves one page; a failure is also answered with a page. */
 export async function serveConnectPage(
   app: AppPorts & { readonly connectPage: ConnectRenderer },
   visited: ConnectPage,
@@ -176,7 +176,7 @@ export async function serveConnectPage(
   return toResponse(answer, requestId, info);
 }
 
-/** One visit counts once, however many parts of it refuse it. */
+/** Counts a failed visit once, even if several steps reject it. */
 function countedVisitor(app: AppPorts, caller: Caller, name: string): Visitor {
   let counted: Promise<void> | undefined;
   return {
@@ -208,7 +208,7 @@ async function visit(
   return visited.visit({ ports, context, visitor, request: parsed, link, cookies: request.headers.get('cookie') ?? '' });
 }
 
-/** SECURITY: another site must not press the button in a visitor's browser. Under no-referrer browsers send `Origin: null`. */
+/** SECURITY: stops cross-site form posts (CSRF). With `no-referrer`, browsers send `Origin: null`. */
 function isOwnForm(request: Request, publicUrl: string): boolean {
   const site = request.headers.get('sec-fetch-site');
   if (site !== null) return site === 'same-origin';
@@ -231,7 +231,7 @@ function failed(render: ConnectRenderer, error: KeyturnError): Answer {
     const busy = shown(render, { kind: 'busy' }, 429, undefined);
     return { ...busy, headers: { ...busy.headers, 'retry-after': wait } };
   }
-  // What the browser sent cannot be read: for the person it is a link that leads nowhere.
+  // The request is malformed: for the visitor this is the same as an invalid link.
   const kind = UNREADABLE.has(error.code) ? 'gone' : 'trouble';
   return shown(render, { kind }, STATUS_OF[error.code], undefined);
 }
@@ -250,8 +250,8 @@ function shown(render: ConnectRenderer, view: ConnectView, status: number, info:
 }
 
 /**
- * Browsers hold the answer to a form, and every hop after it, to `form-action`; a sign-in at a provider may hop over any number of
- * hosts, so any https host may come, and on plain http (this machine) the sandbox, too. The forms' own targets are ours alone.
+ * Browsers apply `form-action` to every redirect that follows a form post, and a provider's sign-in may redirect over any hosts. So every
+ * https host is allowed, and loopback over plain http for the sandbox. The forms themselves post to this origin only.
  */
 function policy(styleHash: string, isPlain: boolean): string {
   const loopback = isPlain ? ' http://127.0.0.1:* http://localhost:*' : '';

@@ -1,4 +1,4 @@
-// What route handlers are given: one tenant or the home cell, and the few things both need.
+// What route handlers receive: a tenant or the home cell, and what both need.
 
 import type { EnginePorts } from '../../rotation/engine/due-work.ts';
 import type { Caller } from '../access/principals.ts';
@@ -11,12 +11,12 @@ import type { TenantVault } from '../vault/tenant-vault.ts';
 import type { HealthReport } from './health.ts';
 import type { MetricsFormat } from './metrics.ts';
 
-/** The run engine as routes see it. */
+/** The part of the run engine that routes use. */
 export interface RotationDoor {
   readonly ports: EnginePorts;
-  /** Opens (or joins) a run for the credential; `start` sets it going. */
+  /** Opens a run for the credential, or returns the open one; `start` executes it. */
   open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow;
-  /** Sets it going in the background. */
+  /** Executes the credential's open run in the background. */
   start(credentialId: string): void;
 }
 
@@ -24,9 +24,9 @@ export interface TenantContext {
   readonly vault: TenantVault;
   readonly rotation: RotationDoor;
   readonly cursorKey: KeyObject;
-  /** Ids of users who have, or had, this name: users live in the home cell. */
+  /** Ids of current and former users with this name; users are stored in the home cell. */
   readonly userIdsNamed: (name: string) => readonly string[] | Promise<readonly string[]>;
-  /** Where this service is reached, e.g. `https://vault.example.com`; audience of client assertions. */
+  /** The public base URL, e.g. `https://vault.example.com`; part of the audience of client assertions. */
   readonly publicUrl: string;
 }
 
@@ -34,7 +34,7 @@ export interface HomeContext {
   readonly home: HomeVault;
   readonly cursorKey: KeyObject;
   readonly provision: Provision;
-  /** The bootstrap secret was spent: its file goes. */
+  /** Called when the bootstrap secret was used; deletes its file. */
   readonly onSetUp: () => void;
   readonly metrics: (format: MetricsFormat) => string;
   readonly health: () => HealthReport | Promise<HealthReport>;

@@ -1,4 +1,4 @@
-// Page cursors, signed so that a forged or foreign one is refused (DS-08).
+// Page cursors, signed so that forged cursors and cursors of other lists are rejected (DS-08).
 
 import { fail } from '../base/errors.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
@@ -13,7 +13,7 @@ function tag(key: KeyObject, scope: string, after: string): Buffer {
   return Buffer.from(hmacSha256(key, encoder.encode(`${scope.length}:${scope}${after}`))).subarray(0, 12);
 }
 
-/** `scope` names route and place, so a cursor works nowhere else. */
+/** `scope` identifies the list (route, tenant, path fields): a cursor is valid only for its own list. */
 export function signCursor(key: KeyObject, scope: string, after: string): string {
   return Buffer.concat([tag(key, scope, after), encoder.encode(after)]).toString('base64url');
 }
@@ -24,12 +24,12 @@ export function openCursor(key: KeyObject, scope: string, text: string): string 
   const after = bytes.subarray(12).toString('utf8');
   const good = text.length <= 512 && bytes.byteLength >= 12 && bytes.toString('base64url') === text;
   if (!good || !equalBytes(tag(key, scope, after), bytes.subarray(0, 12))) {
-    fail('invalid_request', 'is not a cursor of this list', { pointer: '?cursor' });
+    fail('invalid_request', 'the cursor must be the next_cursor of a page of this list', { pointer: '?cursor' });
   }
   return after;
 }
 
-/** One page of a list: its rows as they leave, and the cursor of the next page or null. */
+/** The answer for one page of a list: the rows in wire form and the cursor of the next page, or null. */
 export function pageAnswer<R>(key: KeyObject, scope: string, page: Page<R>, view: (row: R) => unknown): Answer {
   const next = page.next === undefined ? null : signCursor(key, scope, page.next);
   return { status: 200, body: { items: page.rows.map((row) => view(row)), next_cursor: next } };

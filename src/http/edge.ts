@@ -1,5 +1,5 @@
-// The edge of the service: from a Request to a parsed RouteRequest. Everything unknown is refused here, once.
-// It must never echo what it refused.
+// Turns a Request into a parsed RouteRequest and rejects every unknown field, once, at the edge.
+// It must never echo what it rejected.
 import type { z } from 'zod';
 import type { Caller, UserIdentity } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
@@ -12,31 +12,32 @@ import { parseStrictJson } from './strict-json.ts';
 
 /** What differs between Node and workerd at the edge. */
 export interface EdgeInfo {
-  /** The caller's address, off the trusted hop only. */
+  /** The caller's address, as seen by this service or by the last trusted proxy. */
   address: string;
   readonly nextRequestId: () => string;
   readonly secure: boolean;
-  /** The request's headers by lower-case name where the runtime has read them already: asking the Request costs more. */
+  /** The headers by lower-case name, if the runtime has parsed them already: reading them from the Request is slower. */
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined;
-  /** The user the home cell found behind the request's token, where it was asked before; never from a header. */
+  /** The user of the request's token, if the home cell has already looked it up; never taken from a header. */
   readonly user?: UserIdentity | undefined;
-  /** The origin the request came in at, where there is no one fixed public URL. */
+  /** The origin of the request URL, on platforms without a fixed public URL. */
   readonly origin?: string | undefined;
 }
 
-/** A request that a route was found for. */
+/** A request with its matched route parameters. */
 export interface Incoming {
   readonly request: Request;
-  /** Of its path. */
+  /** The parameters of the path. */
   readonly params: Record<string, string>;
   readonly info: EdgeInfo;
 }
 
-/** What needs no encoding is not encoded, and hexadecimal digits are upper case: one spelling a path (RFC 3986 section 6.2.2). */
+/** Each path has one spelling: unreserved characters are not percent-encoded, hexadecimal digits are upper case (RFC 3986 section 6.2.2). */
 const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-F]{2})*$/;
 const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/;
+export const PATH_RULE = `the path must be canonical: at most ${LIMITS.urlMaxBytes} bytes, no "//", no "." or ".." segments, and percent-encoding (with upper-case digits) only where it is required`;
 const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
-/** A Keyturn token in the wrong header. */
+/** Matches a Keyturn token. */
 const TOKEN_TEXT = /kt_[a-z]{2,4}_[0-9A-Za-z]{12}/;
 /** The ETag of a credential: its revision. */
 export const REVISION_TAG = /^"r([0-9]{1,15})"$/;
@@ -54,6 +55,8 @@ const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
   webhook: (text) => /^whk_[0-9a-z]{24}$/.test(text),
 };
 
+const ID_PREFIX = { run: 'run', connection: 'con', webhook: 'whk' } as const;
+
 function isIdOrName(text: string): boolean {
   return isName(text);
 }
@@ -61,13 +64,15 @@ function isIdOrName(text: string): boolean {
 function fieldFault(kind: PathField, text: string): string {
   if (kind === 'credential') return credentialNameFault(text);
   if (kind === 'name' || kind === 'tenant' || kind === 'workload' || kind === 'user') return nameFault(text);
-  return 'the path names something by an id that is not written as such an id is';
+  return kind === 'token'
+    ? 'the token id in the path must be 12 characters of 0-9, A-Z and a-z'
+    : `the ${kind} id in the path must be "${ID_PREFIX[kind]}_" followed by 24 characters of 0-9 and a-z`;
 }
 
 /** @throws invalid_request for anything but one canonical spelling (AZ-06) */
 export function checkPath(path: string): void {
   if (path.length > LIMITS.urlMaxBytes || !PLAIN_PATH.test(path) || NEEDLESS_ESCAPE.test(path) || path.includes('//')) {
-    fail('invalid_request', 'the path is not in canonical form');
+    fail('invalid_request', PATH_RULE);
   }
 }
 
@@ -94,13 +99,16 @@ function bearerOf(header: string | undefined): string | undefined {
 
 function optionalText(value: string | undefined, headerName: string): string | undefined {
   if (value === undefined) return undefined;
-  // SECURITY: these go to the log as they are, and a token must not (LK-16).
+  // SECURITY: the audit log stores these headers verbatim, so they must not contain a token (LK-16).
   if (!HEADER_TEXT.test(value) || TOKEN_TEXT.test(value))
-    fail('invalid_request', `the header ${headerName} may hold 1 to 128 of A-Z a-z 0-9 . _ : @ / - and no token`);
+    fail(
+      'invalid_request',
+      `the header ${headerName} must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ / - and must not contain a token`,
+    );
   return value;
 }
 
-/** A promise only where a body is read. @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, naming the field */
+/** Returns a promise only if the route takes a body. @throws invalid_request | malformed_json | payload_too_large | unsupported_media_type, naming the field */
 export function parseRequest(
   shape: RouteShape,
   request: Request,
@@ -115,7 +123,7 @@ export function parseRequest(
   }
   const idempotencyKey = headerOf(request, info, 'idempotency-key');
   if (idempotencyKey !== undefined && !KEY_TEXT.test(idempotencyKey)) {
-    fail('invalid_request', 'the header Idempotency-Key may hold 1 to 128 visible ASCII characters');
+    fail('invalid_request', 'the header Idempotency-Key must be 1 to 128 visible ASCII characters');
   }
   if (shape.method !== 'GET') checkConditions(request, info);
   const { url } = request;
@@ -136,13 +144,13 @@ export function parseRequest(
   return shape.body === undefined ? parsed(undefined) : readBody(request, shape).then(parsed);
 }
 
-/** SECURITY: before anyone is asked, so that a malformed condition says nothing about what is there. @throws invalid_request */
+/** SECURITY: checked before any look-up, so that the answer to a malformed condition does not reveal what exists. @throws invalid_request */
 function checkConditions(request: Request, info: EdgeInfo): void {
   const ifNoneMatch = headerOf(request, info, 'if-none-match');
-  if (ifNoneMatch !== undefined && ifNoneMatch !== '*') fail('invalid_request', 'If-None-Match may only be * on a write');
+  if (ifNoneMatch !== undefined && ifNoneMatch !== '*') fail('invalid_request', 'the header If-None-Match of a write must be *');
   const ifMatch = headerOf(request, info, 'if-match');
   if (ifMatch !== undefined && !REVISION_TAG.test(ifMatch))
-    fail('invalid_request', 'If-Match must be an ETag of this credential');
+    fail('invalid_request', 'the header If-Match must be an ETag of this credential, such as "r3"');
 }
 
 function pathOf(url: string): string {
@@ -156,26 +164,27 @@ interface Body {
 
 async function readBody(request: Request, shape: RouteShape): Promise<Body> {
   const encoding = request.headers.get('content-encoding');
-  if (encoding !== null && encoding !== 'identity') fail('unsupported_media_type', 'a compressed body is not taken');
+  if (encoding !== null && encoding !== 'identity')
+    fail('unsupported_media_type', 'the body must not be compressed: omit the header Content-Encoding');
   const type = (request.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase();
   const form = shape.form === true && type === 'application/x-www-form-urlencoded';
   if (!form && type !== 'application/json') {
-    // A POST that needs nothing may come without a body at all.
+    // An action without arguments may be sent without a body.
     if (type === '' && isBodiless(request.headers)) return { content: new TextEncoder().encode('{}'), form: false };
-    fail('unsupported_media_type', 'the body must be application/json');
+    fail('unsupported_media_type', 'the header Content-Type must be application/json');
   }
   if (Number(request.headers.get('content-length') ?? 0) > LIMITS.bodyMaxBytes) tooLarge();
   return { content: await collect(request), form };
 }
 
-/** RFC 9112 section 6.3: neither a length nor a transfer coding means no body. */
+/** RFC 9112 section 6.3: a request with neither Content-Length nor Transfer-Encoding has no body. */
 function isBodiless(headers: Headers): boolean {
   return (headers.get('content-length') ?? '0') === '0' && headers.get('transfer-encoding') === null;
 }
 
 async function collect(request: Request): Promise<Uint8Array> {
   if (request.headers.get('content-length') !== null) {
-    // Of a declared length, which was looked at, no server lets through more; taking it whole saves a stream for each request.
+    // HTTP servers enforce a declared length, which readBody has checked, and reading the body at once is cheaper than a stream.
     const whole = new Uint8Array(await request.arrayBuffer());
     return whole.byteLength > LIMITS.bodyMaxBytes ? tooLarge() : whole;
   }
@@ -197,7 +206,7 @@ async function collect(request: Request): Promise<Uint8Array> {
 }
 
 function tooLarge(): never {
-  return fail('payload_too_large', `a body may take ${LIMITS.bodyMaxBytes} bytes`);
+  return fail('payload_too_large', `the body must be at most ${LIMITS.bodyMaxBytes} bytes`);
 }
 
 const JSON_LIMITS = { maxBytes: LIMITS.bodyMaxBytes, maxDepth: LIMITS.bodyMaxDepth, maxMembers: LIMITS.bodyMaxMembers };
@@ -209,7 +218,8 @@ function parseBody(shape: RouteShape, body: Body): unknown {
 
 function parseQuery(shape: RouteShape, text: string): unknown {
   if (shape.query === undefined) {
-    if (text !== '') fail('invalid_request', 'this route takes no query', { pointer: `?${firstField(text)}` });
+    if (text !== '')
+      fail('invalid_request', 'this route takes no query parameters: remove them', { pointer: `?${firstField(text)}` });
     return undefined;
   }
   if (text === '') return parsedEmpty(shape.query);
@@ -219,7 +229,7 @@ function parseQuery(shape: RouteShape, text: string): unknown {
 
 const EMPTY_QUERIES = new WeakMap<z.ZodType, unknown>();
 
-/** What no query at all means to a schema never changes, so it is worked out once. */
+/** The defaults of a schema are constant, so an empty query is parsed once for each schema. */
 function parsedEmpty(schema: z.ZodType): unknown {
   const known = EMPTY_QUERIES.get(schema);
   if (known !== undefined) return known;
@@ -237,16 +247,18 @@ function fromForm(text: string, prefix: string): Record<string, string> {
   const out: Record<string, string> = Object.create(null);
   let separators = 0;
   for (let at = text.indexOf('&'); at >= 0; at = text.indexOf('&', at + 1)) {
-    if (++separators > LIMITS.formMaxFields) fail('invalid_request', `at most ${LIMITS.formMaxFields} fields`);
+    if (++separators > LIMITS.formMaxFields)
+      fail('invalid_request', `the query or form must have at most ${LIMITS.formMaxFields} fields`);
   }
   for (const [field, value] of new URLSearchParams(text)) {
-    if (field in out) fail('invalid_request', 'is given twice', { pointer: `${prefix}${firstField(field)}` });
+    if (field in out)
+      fail('invalid_request', 'the field is given twice: give it once', { pointer: `${prefix}${firstField(field)}` });
     out[field] = value;
   }
   return { ...out };
 }
 
-/** Fields whose text is a secret or signed, and nobody's to read: any bytes. */
+/** Fields whose text is a secret or a signature and is never displayed: any characters are allowed. */
 const RAW_FIELDS: ReadonlySet<string> = new Set([
   'value',
   'client_secret',
@@ -255,7 +267,7 @@ const RAW_FIELDS: ReadonlySet<string> = new Set([
   'client_assertion',
 ]);
 
-/** SECURITY: everything else may come before a person's eyes, in a page, a terminal or the log: it says what it seems to say (AP-08, LK-11). */
+/** SECURITY: every other field may be displayed in a page, a terminal or the log, so it must not contain characters that mislead a reader (AP-08, LK-11). */
 function refuseMisleading(raw: unknown, prefix: string, path: readonly PropertyKey[] = []): void {
   if (typeof raw === 'string') {
     if (isPlainText(raw)) return;
@@ -284,7 +296,7 @@ function parseWith(schema: z.ZodType, raw: unknown, prefix: string): unknown {
 
 type Issue = z.core.$ZodIssue;
 
-/** The first issue, looking into unions for the alternative that got furthest. */
+/** The first issue; in a union, the issue of the alternative that parsed furthest. */
 function deepest(issues: readonly Issue[], base: readonly PropertyKey[] = []): Issue {
   const issue = issues[0] as Issue;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
@@ -300,37 +312,45 @@ function depth(issues: readonly Issue[]): number {
 
 const EXPECTED = /^(string|number|int|boolean|array|object|record|date)$/;
 
-// SECURITY: built from the schema alone; zod's own messages may quote what was received (CVE-2025-4166 class, LK-03).
+// SECURITY: the message is built from the schema only: zod's own messages may quote the input (CVE-2025-4166 class, LK-03).
 function fromIssue(issue: Issue, prefix: string): KeyturnError {
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
   const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
-  const said = describe(issue);
-  return new KeyturnError('invalid_request', /^an? /.test(said) ? said : `the field ${said}`, { pointer });
+  const rule = describe(issue);
+  return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, { pointer });
 }
 
 function describe(issue: Issue): string {
   switch (issue.code) {
     case 'unrecognized_keys':
-      return 'is not known here';
+      return 'is unknown: remove it, or check its spelling in /openapi.json';
     case 'invalid_type':
-      return EXPECTED.test(issue.expected) ? `must be of type ${issue.expected}` : 'has the wrong type';
+      return EXPECTED.test(issue.expected) ? `must be of type ${issue.expected}` : 'has the wrong type: see /openapi.json';
     case 'too_big':
-      return `is larger than ${issue.maximum}`;
+      return `must ${boundOf(issue.origin, `at most ${issue.maximum}`)}`;
     case 'too_small':
-      return `is smaller than ${issue.minimum}`;
+      return `must ${boundOf(issue.origin, `at least ${issue.minimum}`)}`;
     case 'invalid_value':
       return `must be one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     case 'invalid_format':
-      return ownRule(issue) ?? `is not written as a ${issue.format === 'regex' ? 'valid text' : issue.format} may be`;
+      return (
+        ownRule(issue) ??
+        `must be ${issue.format === 'regex' ? 'of the form given' : `a ${issue.format} as described`} in /openapi.json`
+      );
     case 'custom':
-      return ownRule(issue) ?? 'is not valid';
+      return ownRule(issue) ?? 'is not valid: see /openapi.json';
     default:
-      return 'is not valid';
+      return 'is not valid: see /openapi.json';
   }
 }
 
-/** A rule of our schemas: a fixed sentence, or one made from the kind of character that broke it. zod's own begin with "Invalid". */
+function boundOf(origin: string, bound: string): string {
+  if (origin === 'string') return `have ${bound} characters`;
+  return origin === 'array' ? `have ${bound} elements` : `be ${bound}`;
+}
+
+/** The message of a rule in a Keyturn schema. It never contains the input. zod's default messages begin with "Invalid". */
 function ownRule({ message }: Issue): string | undefined {
   return message.startsWith('Invalid') ? undefined : message;
 }

@@ -1,9 +1,9 @@
-// Whose request it is behind proxies: X-Forwarded-For in all the spellings proxies write, and Forwarded (RFC 7239).
-// It must never believe a hop that no trusted proxy wrote, nor read one header where another says something else.
+// The caller's address behind proxies: X-Forwarded-For in the forms that proxies write, and Forwarded (RFC 7239).
+// It must never use a hop that no trusted proxy wrote, nor choose between two headers that disagree.
 import { canonicalAddress, type Networks } from '../access/networks.ts';
 import { LIMITS } from '../base/limits.ts';
 
-/** What a hop is called that says it cannot or will not tell; in no network, and limited under one shared name. */
+/** The address of a hop that is `unknown` or obfuscated (RFC 7239 section 6). It is in no network, and all such callers share one rate limit. */
 const UNKNOWN = 'unknown';
 const HIDDEN = /^_[A-Za-z0-9._-]+$/;
 const BRACKETED = /^\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?$/;
@@ -15,8 +15,8 @@ export interface ForwardedHeaders {
 }
 
 /**
- * The caller's address in canonical form, or `unknown`: read from the right, as long as the speaker is a trusted proxy. What stands left of
- * that is the client's invention and never read (AZ-20). Undefined when the hop to be read is no address, or the two headers disagree.
+ * The caller's address in canonical form, or `unknown`. Hops are read from the right while the address is a trusted proxy's; a client can
+ * forge everything further left, so it is never read (AZ-20). Undefined if that hop is not an address, or if the two headers disagree.
  */
 export function callerAddress(peer: string, headers: ForwardedHeaders, proxies: Networks): string | undefined {
   if (!proxies.contains(peer)) return peer;
@@ -26,7 +26,7 @@ export function callerAddress(peer: string, headers: ForwardedHeaders, proxies: 
   if (standard === '') return plain === '' ? peer : byPlain;
   const hops = forwardedHops(standard);
   const byStandard = hops === undefined ? undefined : nearestForeign(peer, hops, proxies);
-  // A proxy adds to one of them and passes the other on as the client wrote it: which of two is true cannot be known.
+  // A proxy appends to one of the headers and passes the other on unchanged, so when they differ the true one is unknown.
   return plain === '' || byPlain === byStandard ? byStandard : undefined;
 }
 
@@ -35,7 +35,7 @@ function textOf(value: string | readonly string[] | undefined): string {
 }
 
 function nearestForeign(peer: string, list: readonly string[], proxies: Networks): string | undefined {
-  // RFC 9110 section 5.6.1.2: empty elements of a list count for nothing.
+  // RFC 9110 section 5.6.1.2: ignore empty list elements.
   const hops = list.map((hop) => hop.trim()).filter((hop) => hop !== '');
   let address = peer;
   for (let read = 0; hops.length > 0 && proxies.contains(address); read++) {
@@ -56,7 +56,7 @@ function hopAddress(text: string): string | undefined {
 
 const PAIR = /^\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s"(),/:;<=>?@[\\\]{}]+)\s*$/;
 
-/** The `for` of every element; one that names none is `unknown`. Undefined for what RFC 7239 section 4 does not allow. */
+/** The `for` of every element, `unknown` where it is absent. Undefined if the header violates the grammar of RFC 7239 section 4. */
 function forwardedHops(text: string): string[] | undefined {
   const hops: string[] = [];
   for (const element of outsideQuotes(text, ',')) {

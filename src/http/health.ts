@@ -1,28 +1,28 @@
-// Whether requests can be served, part by part. It must never say ok of what is not, nor name a tenant to whoever did not prove who they are.
+// Health, part by part. It must never report `ok` for a part that is not, nor name a tenant to an unauthenticated caller.
 import type { ErrorCode } from '../base/errors.ts';
 import type { ClockState } from '../base/steady-clock.ts';
 import { STATUS_OF } from './problems.ts';
 import type { WireHealth } from './v1/wire.ts';
 
-/** What the place it runs in knows of itself. */
+/** What the platform reports. */
 export interface HealthReport {
-  /** Nothing can be opened at all. */
+  /** Set when no cell can be opened. */
   readonly closed?: 'sealed' | 'not_initialised';
-  /** Why the home cell cannot store anything now. */
+  /** Why the home cell cannot store data now. */
   readonly storage?: ErrorCode | undefined;
-  /** Heads that could not be shown outside the cell; undefined where the place cannot know. */
+  /** True if a signed head could not be written to its witness; undefined if the platform cannot determine it. */
   readonly witnessFails?: boolean;
-  /** Nothing that is due is done; undefined where the platform keeps the time. */
+  /** True if due work is not being done; undefined on platforms with their own scheduler. */
   readonly schedulerStopped?: boolean;
-  /** Undefined where the platform keeps the time. */
+  /** Undefined on platforms that guarantee the clock. */
   readonly clock?: ClockState;
-  /** Tenants that cannot be served, or cannot store anything, with why; undefined where the place cannot know. */
+  /** Tenants that cannot be served or cannot store data, and why; undefined if the platform cannot determine it. */
   readonly tenants?: readonly { readonly id: string; readonly code: ErrorCode }[];
 }
 
 export interface Health {
   readonly status: WireHealth['status'];
-  /** 200 only where requests are served: then `degraded` says that some are not, or that something behind them does not work. */
+  /** 200 if requests are served; `degraded` then means that some tenants are not served or that another part does not work. */
   readonly httpStatus: number;
   readonly parts: WireHealth['parts'];
 }
@@ -36,20 +36,20 @@ export function healthOf(report: HealthReport): Health {
   return { status: isWhole ? 'ok' : 'degraded', httpStatus: 200, parts };
 }
 
-/** A part of which the place knows nothing is left out. */
+/** Omits the parts that the platform cannot determine. */
 function partsOf({ storage, witnessFails, schedulerStopped, clock, tenants }: HealthReport): Health['parts'] {
-  const unwell = {
+  const failures = {
     storage: [storage !== undefined, 'failing'],
     witness: [witnessFails, 'failing'],
     scheduler: [schedulerStopped, 'failing'],
     clock: [clock && isInDoubt(clock), 'degraded'],
     tenants: [tenants && tenants.length > 0, 'degraded'],
   } as const;
-  const known = Object.entries(unwell).filter(([, [is]]) => is !== undefined);
-  return Object.fromEntries(known.map(([part, [is, how]]) => [part, is ? how : 'ok']));
+  const known = Object.entries(failures).filter(([, [fails]]) => fails !== undefined);
+  return Object.fromEntries(known.map(([part, [fails, state]]) => [part, fails ? state : 'ok']));
 }
 
-/** A start waits, too, and nothing is wrong. */
+/** `starting` also delays destruction, but it is the normal state after a start. */
 function isInDoubt({ state }: ClockState): boolean {
   return state === 'jump_waiting' || state === 'behind';
 }

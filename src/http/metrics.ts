@@ -1,5 +1,5 @@
-// Figures of this process in the Prometheus text format 0.0.4 and in OpenMetrics 1.0, in base units. Labels are route shapes, operations and
-// codes: they must never be names or ids of a tenant, nor anything a caller chose.
+// Metrics of this process in the Prometheus text format 0.0.4 and in OpenMetrics 1.0, in base units. Labels are route patterns, operations
+// and codes: they must never be names or ids of a tenant, nor values that a caller chose.
 const BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
 const BUCKET_LABELS = [...BUCKETS_MS.map((ms) => numberText(ms / 1_000)), '+Inf'];
 const REQUESTS = 'keyturn_http_request_duration_seconds';
@@ -23,9 +23,9 @@ export interface Sample {
   readonly value: number;
 }
 
-/** A family that is read when asked for. */
+/** A metric family that is read at each scrape. */
 export interface Family {
-  /** With its unit at the end (`_seconds`, `_bytes`), a counter without `_total`. */
+  /** Ends in its unit (`_seconds`, `_bytes`); a counter's name is without `_total`. */
   readonly name: string;
   readonly help: string;
   readonly type: 'gauge' | 'counter';
@@ -33,7 +33,7 @@ export interface Family {
 }
 
 export class Metrics {
-  /** By route, then by status: no text is made for each request. */
+  /** By route, then by status: a combined key would allocate a string for each request. */
   readonly #requests = new Map<string, Map<number, Series>>();
   readonly #families: Family[] = [];
   readonly #counts = new Map<
@@ -41,14 +41,17 @@ export class Metrics {
     { readonly help: string; readonly samples: Map<string, { labels: Labels; value: number }> }
   >();
 
-  readonly #errors = this.counter('keyturn_errors', 'Requests refused, by code; storage_*, integrity and internal are alerts.');
+  readonly #errors = this.counter(
+    'keyturn_errors',
+    'Requests that failed, by error code. Alert on storage_*, integrity and internal.',
+  );
 
-  /** One refused request. */
+  /** Counts one failed request. */
   failed(code: string): void {
     this.#errors({ code });
   }
 
-  /** One answered request. */
+  /** Records one answered request. */
   observe(route: string, status: number, elapsedMs: number): void {
     let byStatus = this.#requests.get(route);
     if (byStatus === undefined) {
@@ -66,7 +69,7 @@ export class Metrics {
       series.buckets[i] = (series.buckets[i] ?? 0) + 1;
   }
 
-  /** A counter of this process; its samples appear with their first count. `name` is without `_total`. */
+  /** Adds a counter and returns its increment function. A sample appears with its first increment. `name` is without `_total`. */
   counter(name: string, help: string): (labels: Labels) => void {
     const samples = new Map<string, { labels: Labels; value: number }>();
     this.#counts.set(name, { help, samples });
@@ -83,7 +86,7 @@ export class Metrics {
   }
 
   text(format: MetricsFormat = 'prometheus'): string {
-    const lines = header(REQUESTS, 'Time from a request to its durable answer.', 'histogram', format);
+    const lines = header(REQUESTS, 'Time from receiving a request to its durable answer.', 'histogram', format);
     for (const [route, byStatus] of this.#requests)
       for (const [status, series] of byStatus) lines.push(...histogramLines({ route, status: String(status) }, series));
     for (const [name, { help, samples }] of this.#counts)
@@ -94,14 +97,14 @@ export class Metrics {
   }
 }
 
-/** OpenMetrics only where it is asked for: what a scraper takes by default is the older form. */
+/** OpenMetrics only if Accept names it; the default is the Prometheus format. */
 export function formatFor(accept: string | undefined): MetricsFormat {
   return accept !== undefined && /\bapplication\/openmetrics-text\b/i.test(accept) ? 'openmetrics' : 'prometheus';
 }
 
 type Type = Family['type'] | 'histogram';
 
-/** A counter's family is named without `_total` in OpenMetrics, and like its samples in the older form. */
+/** The family name of a counter is without `_total` in OpenMetrics and with it in the Prometheus format. */
 function header(name: string, help: string, type: Type, format: MetricsFormat): string[] {
   const family = type === 'counter' && format === 'prometheus' ? `${name}_total` : name;
   const unit = /_(seconds|bytes)$/.exec(name)?.[1];
@@ -138,7 +141,7 @@ function escaped(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 }
 
-/** OpenMetrics 1.0, "Considerations: Canonical Numbers": a whole number has a `.0`. */
+/** OpenMetrics 1.0, "Considerations: Canonical Numbers": a whole number ends in `.0`. */
 function numberText(value: number): string {
   return Number.isInteger(value) ? `${value}.0` : String(value);
 }

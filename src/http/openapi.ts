@@ -1,5 +1,5 @@
-// The OpenAPI 3.1 document, generated from the same route list the router uses, so it cannot drift: what each route takes, and every status
-// and header it can answer with (test/conformance holds real answers to it).
+// The OpenAPI 3.1 document, generated from the route list of the router: what each route takes, and every status and header it can answer
+// with (test/conformance validates real answers against it).
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
 import { ERROR_CODES } from '../base/errors.ts';
@@ -12,7 +12,7 @@ const problem = z
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    code: z.enum(ERROR_CODES).describe('Stable: a program decides by it'),
+    code: z.enum(ERROR_CODES).describe('Stable: programs should branch on this field'),
     detail: z.string(),
     request_id: z.string(),
     pointer: z.string().optional().describe('RFC 6901 into the body, ?name for a query field, :name for a path field'),
@@ -26,7 +26,7 @@ const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
     .string()
     .regex(CREDENTIAL_NAME_PATTERN)
     .max(LIMITS.credentialNameMaxChars)
-    .describe('Kept as it is spelled; a slash in it is written %2F'),
+    .describe('Case is preserved; write a slash in the name as %2F'),
   tenant: z.string().regex(NAME_PATTERN).describe('Name or id'),
   workload: z.string().regex(NAME_PATTERN).describe('Name or id'),
   user: z.string().regex(NAME_PATTERN).describe('Name or id'),
@@ -37,17 +37,17 @@ const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
 };
 
 const TAGS: Readonly<Record<string, string>> = {
-  installation: 'The installation: set-up, health, figures',
+  installation: 'The installation: set-up, health, metrics',
   tenants: 'Clients of the operator, each with its own database and keys',
   users: 'People of the team',
   environments: 'Environments of a tenant',
   credentials: 'Credentials, their values and versions',
   rotation: 'Refreshes and rotations as resources',
   connections: 'Links by which a person connects an account',
-  connectors: 'The systems it knows',
+  connectors: 'The supported providers and kinds of credential',
   workloads: 'Programs that fetch credentials, their secrets and tokens',
-  alerts: 'What got worse or better, what is going to end, and where it is told',
-  audit: 'The log of every access, and its proofs',
+  alerts: 'Alerts, the forecast of end dates, and webhooks',
+  audit: 'The audit log and its proofs',
   keys: "A tenant's keys and their rotation",
 };
 
@@ -94,25 +94,25 @@ const DESCRIPTIONS: Readonly<Record<number, string>> = {
   400: 'The request is not valid; `pointer` names the field',
   401: 'No valid token, or a fresh second factor is needed',
   403: 'Not allowed, or a second person must approve',
-  404: 'There is none, or none that the caller may know of',
-  409: 'The state refuses this, or the version is another one',
+  404: 'It does not exist, or the caller may not know that it exists',
+  409: 'The request conflicts with the current state or the current version',
   410: 'Deleted, or its key was destroyed',
-  412: 'The precondition does not hold',
+  412: 'A precondition (If-Match, If-None-Match) failed',
   413: 'The body or the value is too large',
-  415: 'The body has another type than this route takes',
-  422: 'The idempotency key was used for another request, or this cannot be rotated',
+  415: 'The content type of the body is not supported',
+  422: 'The idempotency key was used for another request, or this credential cannot be rotated',
   423: 'Sealed',
   424: 'The grant is dead: the account must be connected again',
   429: 'Too many requests',
-  500: 'Something went wrong; the request id names the log entry',
-  502: 'The provider refuses the client or its settings',
-  503: 'Not available now',
+  500: 'An internal error; the service log names it by the request id',
+  502: 'The provider rejects the OAuth client or its settings',
+  503: 'Temporarily unavailable',
   507: 'The storage is full',
 };
 
 const REQUEST_ID = { 'X-Request-Id': { $ref: '#/components/headers/RequestId' } };
 const ETAG = { ETag: { $ref: '#/components/headers/ETag' } };
-/** What text stands in the log as it is may hold. */
+/** The schema of header values that the audit log stores verbatim. */
 const LOGGED_TEXT = { type: 'string', pattern: '^[A-Za-z0-9._:@/-]{1,128}$' };
 
 const header = (name: string, description: string, schema: unknown) => ({
@@ -144,29 +144,29 @@ function componentsWith(schemas: Json): Json {
     schemas,
     responses: problemResponses(),
     headers: {
-      RequestId: { description: 'Names the request in the log', schema: { type: 'string' } },
+      RequestId: { description: 'The id of the request in the audit log', schema: { type: 'string' } },
       ETag: {
-        description: 'The revision of the credential, for If-Match; of a value its id and version',
+        description: 'The revision of the credential, for If-Match; for a value, its id and version',
         schema: { type: 'string' },
       },
-      RetryAfter: { description: 'Seconds until a retry makes sense', schema: { type: 'string', pattern: '^[0-9]+$' } },
+      RetryAfter: { description: 'Seconds to wait before a retry', schema: { type: 'string', pattern: '^[0-9]+$' } },
       WwwAuthenticate: { description: 'RFC 6750, RFC 9470', schema: { type: 'string' } },
     },
     parameters: {
-      IdempotencyKey: header('Idempotency-Key', 'The same POST again with the same key is answered as the first one, for a day', {
+      IdempotencyKey: header('Idempotency-Key', 'A repeated POST with the same key within a day gets the first answer again', {
         type: 'string',
         pattern: '^[\\x21-\\x7e]{1,128}$',
       }),
-      IfMatch: header('If-Match', 'Only if the credential still has this ETag', {
+      IfMatch: header('If-Match', 'Write only if the credential still has this ETag', {
         type: 'string',
         pattern: '^"r[0-9]{1,15}"$',
         examples: ['"r3"'],
       }),
-      IfNoneMatchAny: header('If-None-Match', 'Only if there is none of this name yet', { type: 'string', enum: ['*'] }),
-      IfNoneMatch: header('If-None-Match', 'An ETag that is known already: 304 where it is still the one', { type: 'string' }),
-      ClientRequestId: header('X-Request-Id', "The caller's own id of the request; stands in the log", LOGGED_TEXT),
-      Workflow: header('X-Keyturn-Workflow', 'Which automation asks; stands in the log', LOGGED_TEXT),
-      WorkflowRun: header('X-Keyturn-Run', 'Which run of it asks; stands in the log', LOGGED_TEXT),
+      IfNoneMatchAny: header('If-None-Match', 'Write only if no credential has this name yet', { type: 'string', enum: ['*'] }),
+      IfNoneMatch: header('If-None-Match', 'A known ETag: the answer is 304 if it is still current', { type: 'string' }),
+      ClientRequestId: header('X-Request-Id', "The caller's own id for the request; recorded in the audit log", LOGGED_TEXT),
+      Workflow: header('X-Keyturn-Workflow', 'The name of the calling automation; recorded in the audit log', LOGGED_TEXT),
+      WorkflowRun: header('X-Keyturn-Run', 'The run of the calling automation; recorded in the audit log', LOGGED_TEXT),
     },
     securitySchemes: {
       bearer: { type: 'http', scheme: 'bearer', description: "A user's or a workload's token" },
@@ -190,7 +190,7 @@ const asksProvider = (shape: RouteShape) =>
   ofCredential(shape) && /\/(value|rotations|connections|disconnections)/.test(shape.path);
 const always = () => true;
 
-/** Which routes can refuse with which status; each is a problem. */
+/** The error statuses and the routes that can answer with them; each is a problem. */
 const REFUSALS: readonly (readonly [number, (shape: RouteShape) => boolean])[] = [
   [401, always],
   [403, always],
@@ -261,7 +261,7 @@ function register(registry: OpenAPIRegistry, shape: RouteShape): void {
   registry.registerPath(path as Parameters<OpenAPIRegistry['registerPath']>[0]);
 }
 
-/** Who asks: nobody needs to, a workload by its own proof (in the body, too), or whoever has a token. */
+/** Authentication: none, the client credentials of a workload (in the header or the body), or a bearer token. */
 function securityOf(shape: RouteShape): Record<string, string[]>[] {
   if (shape.operation === 'public') return [];
   return isTokenExchange(shape) ? [{ client: [] }, {}] : [{ bearer: [] }];
@@ -283,10 +283,10 @@ function bodyContent(shape: RouteShape) {
   };
 }
 
-/** First words of paths that stand both under a tenant and beside it. */
+/** First path segments that exist both under a tenant and at the installation. */
 const ALSO_AT_HOME = new Set(['audit', 'whoami', 'token']);
 
-/** `putCredential`, `getCredentialVersions`, `getTenantAuditEvents`: the method and what it is about, one of a list in the singular. */
+/** The method and the path's segments, singular before an id: `putCredential`, `getCredentialVersions`, `getTenantAuditEvents`. */
 function operationId({ method, path }: RouteShape): string {
   const inTenant = path.replace(/^\/v1\/tenants\/\{tenant\}\/(?:environments\/\{environment\}\/)?/, '');
   const segments = inTenant.replace(/^\/(?:v1\/)?/, '').split('/');

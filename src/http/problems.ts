@@ -1,4 +1,4 @@
-// From an error to the answer a caller sees (RFC 9457). One exhaustive table; nothing of the request or the store is echoed.
+// Turns an error into the answer for the caller (RFC 9457), by one exhaustive table. It must never echo request or stored data.
 import { type ErrorCode, KeyturnError } from '../base/errors.ts';
 
 export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
@@ -36,32 +36,34 @@ const TITLE_OF: Readonly<Record<ErrorCode, string>> = {
   invalid_request: 'The request is not valid',
   malformed_json: 'The body is not valid JSON',
   payload_too_large: 'The request is too large',
-  unsupported_media_type: 'The body has another type than this route takes',
+  unsupported_media_type: 'The content type of the body is not supported',
   unauthenticated: 'A valid token is needed',
   insufficient_user_authentication: 'A fresh second factor is needed',
   approval_required: 'A second person must approve',
   forbidden: 'Not allowed',
   not_found: 'Not found',
   method_not_allowed: 'Method not allowed',
-  conflict: 'The state refuses this',
-  version_conflict: 'The version is another one',
-  precondition_failed: 'The precondition does not hold',
+  conflict: 'The request conflicts with the current state',
+  version_conflict: 'The current version differs from the given one',
+  precondition_failed: 'A precondition failed',
   idempotency_mismatch: 'The idempotency key was used for another request',
   rate_limited: 'Too many requests',
   gone: 'Gone',
   sealed: 'Sealed',
-  rolled_back: 'The database is older than it should be',
+  rolled_back: 'The database is older than its last witnessed checkpoint',
   needs_consent: 'The grant must be connected again',
   not_rotatable: 'This credential cannot be rotated by Keyturn',
-  provider_unavailable: 'The provider did not answer usefully',
-  provider_misconfigured: 'The provider refuses the client configuration',
+  provider_unavailable: 'The provider gave no usable answer',
+  provider_misconfigured: 'The provider rejects the OAuth client or its settings',
   storage_full: 'The storage is full',
   storage_unavailable: 'The storage is not writable',
   key_destroyed: 'The key was destroyed',
-  integrity: 'Stored data failed its check',
-  unavailable: 'Not available now',
+  integrity: 'Stored data failed its integrity check',
+  unavailable: 'Temporarily unavailable',
   internal: 'Internal error',
 };
+
+const INTERNAL_DETAIL = 'an internal error occurred; the service log names it by the request id';
 
 export interface Problem {
   readonly type: string;
@@ -72,25 +74,25 @@ export interface Problem {
   readonly request_id: string;
   /** RFC 6901 into the body, `?name` for a query field, `:name` for a path field. */
   readonly pointer?: string;
-  /** For clients used to a list (Vault). */
+  /** For clients that expect a list, as HashiCorp Vault returns. */
   readonly errors: readonly string[];
   readonly [extra: string]: unknown;
 }
 
-/** Whatever was thrown, as the one error type. Anything unexpected becomes `internal` and says nothing about itself. */
+/** Converts anything thrown to a KeyturnError. An unexpected error becomes `internal` without its message. */
 export function toKeyturnError(thrown: unknown): KeyturnError {
   if (thrown instanceof KeyturnError) return thrown;
-  // SECURITY: name and frames only: the message of a parser or of a library may quote what it was given (LK-01).
+  // SECURITY: only the name and the stack frames: the message of a parser or library may quote its input (LK-01).
   const frames = thrown instanceof Error ? (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
   const evidence =
     thrown instanceof Error ? [thrown.name, ...frames.slice(0, 12).map((line) => line.trim())].join(' | ') : 'not an error';
-  return new KeyturnError('internal', 'something went wrong; the request id names the log entry', { evidence, cause: thrown });
+  return new KeyturnError('internal', INTERNAL_DETAIL, { evidence, cause: thrown });
 }
 
 export function problemOf(error: KeyturnError, requestId: string): Problem {
-  // SECURITY: integrity and internal tell nothing apart to the outside; the evidence is in the operator's log.
+  // SECURITY: the answers to integrity and internal errors carry no detail; the evidence is in the operator's log.
   const silent = error.code === 'internal' || error.code === 'integrity';
-  const detail = silent ? 'something went wrong; the request id names the log entry' : error.message;
+  const detail = silent ? INTERNAL_DETAIL : error.message;
   return {
     ...(silent ? {} : error.extra),
     type: `urn:keyturn:problem:${error.code}`,
@@ -115,7 +117,7 @@ export function problemHeaders(error: KeyturnError): Record<string, string> {
   return headers;
 }
 
-/** What an operator must look into, in one line of their log; undefined for a refusal, which is in the audit log. */
+/** One line of the operator's log for an error that needs attention; undefined for others, which are in the audit log. */
 export function operatorLine(error: KeyturnError, requestId: string, route: string): string | undefined {
   const isSerious = SERIOUS.has(error.code) || error.code.startsWith('storage_');
   return isSerious ? `${error.code} ${requestId} ${route} ${error.evidence ?? ''}` : undefined;

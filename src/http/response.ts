@@ -1,5 +1,5 @@
-// From an answer to a Response, with the headers every answer carries.
-// It must never let an answer be kept by a cache or read as a page.
+// Turns an answer into a Response, with the headers that every answer carries.
+// It must never allow a cache to store an answer, nor a browser to interpret JSON as a page.
 import type { KeyturnError } from '../base/errors.ts';
 import type { EdgeInfo } from './edge.ts';
 import { problemHeaders, problemOf, STATUS_OF } from './problems.ts';

@@ -1,12 +1,12 @@
-// A route as data: what it takes, what it asks of the door, what it answers. One list serves the router, the OpenAPI document and the
-// tests that walk every route. No decisions here.
+// A route as data: its input, its operation and its answers. The router, the OpenAPI document and the tests that cover every route share
+// one list. It must never decide anything.
 import type { z } from 'zod';
 import type { Operation } from '../access/operations.ts';
 import type { Caller } from '../access/principals.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
-/** How a path field is written; each has one grammar (edge.ts) and one schema (openapi.ts). */
+/** The types of path fields; each has one grammar (edge.ts) and one schema (openapi.ts). */
 export type PathField = 'name' | 'credential' | 'tenant' | 'workload' | 'user' | 'run' | 'token' | 'webhook' | 'connection';
 
 export interface RouteRequest<B = unknown, Q = unknown> {
@@ -14,7 +14,7 @@ export interface RouteRequest<B = unknown, Q = unknown> {
   readonly params: Readonly<Record<string, string>>;
   readonly query: Q;
   readonly body: B;
-  /** Raw values of the few headers that decide something. */
+  /** Unparsed header values. */
   readonly accept: string | undefined;
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
@@ -26,7 +26,7 @@ export interface RouteRequest<B = unknown, Q = unknown> {
 
 export interface Answer {
   readonly status: number;
-  /** An object becomes JSON; bytes go out as they are. */
+  /** An object is sent as JSON; bytes and strings are sent unchanged. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent chunk by chunk instead of `body`. */
@@ -39,31 +39,31 @@ export interface RouteShape {
   readonly path: string;
   readonly summary: string;
   readonly tag: string;
-  /** The operation the door is asked for; `public` routes return nothing that needs asking. */
+  /** The operation that the door authorizes. `self`: any authenticated caller; `public`: no authentication. */
   readonly operation: Operation | 'public' | 'self';
   readonly fields: Readonly<Record<string, PathField>>;
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
-  /** Also takes application/x-www-form-urlencoded (OAuth clients). */
+  /** Also accepts application/x-www-form-urlencoded (OAuth clients). */
   readonly form?: boolean;
-  /** Its query is what another server wrote: text that is not plain is marked, not refused. */
+  /** The query comes from another server: characters that are not plain text are replaced, not rejected. */
   readonly foreignText?: boolean;
   readonly success: {
     readonly status: number;
     readonly description: string;
     readonly schema?: z.ZodType;
-    /** Other good answers by status: 201 with the same body, 304 with none. */
+    /** Other successful answers by status: 201 with the same body, 304 without a body. */
     readonly also?: Readonly<Record<number, string>>;
-    /** What it may be as, when it is not JSON; the caller's Accept chooses among several. */
+    /** Media types other than JSON; the caller's Accept header selects one. */
     readonly mediaTypes?: readonly string[];
   };
   /** The answer carries a secret. */
   readonly secret?: boolean;
-  /** The answer has an ETag. `read`: If-None-Match is answered with 304; `write`: If-Match and If-None-Match hold the write to what was seen; `condition`: as `write`, and the answer has none. */
+  /** The answer has an ETag. `read`: If-None-Match is answered with 304; `write`: If-Match and If-None-Match are preconditions; `condition`: as `write`, but the answer has no ETag. */
   readonly etag?: 'read' | 'write' | 'condition';
-  /** Bodies by name, for the document; a test parses each. */
+  /** Example bodies by name, for the OpenAPI document; a test parses each. */
   readonly examples?: Readonly<Record<string, unknown>>;
-  /** Honours Idempotency-Key. */
+  /** Supports Idempotency-Key. */
   readonly idempotent?: boolean;
 }
 
@@ -72,7 +72,7 @@ export interface Route<C> extends RouteShape {
   handle(context: C, request: RouteRequest<any, any>): Promise<Answer> | Answer;
 }
 
-/** Types the handler's body and query from the schemas it stands beside. */
+/** Infers the types of the handler's body and query from the schemas. */
 export function route<C, B extends z.ZodType = z.ZodUndefined, Q extends z.ZodType = z.ZodUndefined>(
   shape: Omit<RouteShape, 'body' | 'query'> & {
     body?: B;

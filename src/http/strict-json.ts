@@ -1,20 +1,20 @@
-// Reads a request body as JSON, once and strictly: what two parsers could read differently is refused, in one linear pass whose
-// cost is bounded before JSON.parse runs. It must never put a value, or a name that may be a pasted secret, into an error.
+// Parses a request body as strict JSON: rejects whatever two parsers could read differently, in one linear pass whose cost is bounded
+// before JSON.parse runs. It must never put a value, or a name that may be a pasted secret, into an error.
 import { type ErrorCode, fail } from '../base/errors.ts';
 
 export interface JsonLimits {
   readonly maxBytes: number;
-  /** Objects and arrays inside each other; a bare string has depth 0. */
+  /** Nesting of objects and arrays; a bare string has depth 0. */
   readonly maxDepth: number;
-  /** Members of all objects and elements of all arrays together. */
+  /** Total of members of all objects and elements of all arrays. */
   readonly maxMembers: number;
 }
 
-// INVARIANT: fatal, so that no two byte sequences become the same text; ignoreBOM keeps the mark visible for us to refuse.
+// INVARIANT: fatal, so that no two byte sequences decode to the same text; ignoreBOM keeps the byte order mark, which is then rejected.
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** SECURITY: JSON.parse keeps these as own keys, and the next Object.assign would make them the prototype (AZ-05). */
 const FORBIDDEN_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
-/** A longer or odder name may be a secret in the wrong place: the pointer then stops at its parent. */
+/** Any other name may be a secret in the wrong place: the pointer then ends at its parent. */
 const SHOWN_NAME = /^[A-Za-z0-9_.-]{1,31}$/;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const BEYOND_NUMBER = /[0-9a-zA-Z.+-]/;
@@ -32,11 +32,11 @@ interface OpenArray {
 
 /**
  * The parsed body. Beyond RFC 8259: no byte order mark, no duplicate names, no `__proto__`, `constructor` or `prototype` member, no
- * lone surrogates, no number that a double cannot hold exactly as it is written (beyond 2^53-1, too many digits, or that would become 0 or infinite). RFC 7493 (I-JSON) section 2.
- * @throws payload_too_large | malformed_json (not JSON) | invalid_request (JSON we refuse); `pointer` is the place (RFC 6901)
+ * lone surrogates, no number that a double cannot represent exactly (beyond 2^53-1, too many digits, or that would become 0 or infinite). RFC 7493 (I-JSON) section 2.
+ * @throws payload_too_large | malformed_json (not JSON) | invalid_request (JSON that is rejected); `pointer` is the position (RFC 6901)
  */
 export function parseStrictJson(bytes: Uint8Array, limits: JsonLimits): unknown {
-  if (bytes.byteLength > limits.maxBytes) fail('payload_too_large', `the body is larger than ${limits.maxBytes} bytes`);
+  if (bytes.byteLength > limits.maxBytes) fail('payload_too_large', `the body must be at most ${limits.maxBytes} bytes`);
   const text = decode(bytes);
   new Scanner(text, limits).scanDocument();
   return JSON.parse(text);
@@ -50,12 +50,12 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
-/** Whether a double says exactly what was written; up to 15 digits always come back (IEEE 754, DBL_DIG). */
+/** Whether a double represents the literal exactly; up to 15 digits always round-trip (IEEE 754, DBL_DIG). */
 function isKept(literal: string, value: number): boolean {
   return literal.length <= 15 || plainDigits(literal) === plainDigits(String(value));
 }
 
-/** The digits without leading and trailing zeros, and where the point stands before them: one text for each number. */
+/** The digits without leading and trailing zeros, and the exponent: one text for each number. */
 function plainDigits(literal: string): string {
   const [mantissa = '', exponent = '0'] = literal.toLowerCase().split('e');
   const [whole = '', fraction = ''] = mantissa.replace('-', '').split('.');
@@ -87,10 +87,10 @@ class Scanner {
       while (this.#scanValueOrOpen()) this.#startMember();
       this.#closeFinished();
     } while (this.#open.length > 0);
-    if (this.#at < this.#text.length) this.#refuse('malformed_json', 'there is something after the end of the JSON value');
+    if (this.#at < this.#text.length) this.#refuse('malformed_json', 'the body has text after the JSON value');
   }
 
-  /** True when a container with members was opened: its first value comes next. */
+  /** True if a container with members was opened: its first value follows. */
   #scanValueOrOpen(): boolean {
     this.#skipSpace();
     const text = this.#text;
@@ -109,7 +109,7 @@ class Scanner {
       case 'n':
         return this.#scanWord('null');
       case undefined:
-        return this.#refuse('malformed_json', 'the JSON ends too early');
+        return this.#refuse('malformed_json', 'the JSON is incomplete');
       default:
         this.#scanNumber();
         return false;
@@ -118,7 +118,7 @@ class Scanner {
 
   #openContainer(container: OpenObject | OpenArray, closer: string): boolean {
     if (this.#open.length >= this.#limits.maxDepth) {
-      this.#refuse('invalid_request', `the JSON is nested deeper than ${this.#limits.maxDepth} levels`);
+      this.#refuse('invalid_request', `the JSON must be nested at most ${this.#limits.maxDepth} levels deep`);
     }
     this.#at++;
     this.#skipSpace();
@@ -136,26 +136,27 @@ class Scanner {
     if (container.names === undefined) container.index++;
     else container.name = '';
     if (++this.#members > this.#limits.maxMembers) {
-      this.#refuse('invalid_request', `the JSON has more than ${this.#limits.maxMembers} members`);
+      this.#refuse('invalid_request', `the JSON must have at most ${this.#limits.maxMembers} members`);
     }
     if (container.names === undefined) return;
     this.#skipSpace();
-    if (this.#text[this.#at] !== '"') this.#refuse('malformed_json', 'a member name in double quotes is expected');
+    if (this.#text[this.#at] !== '"') this.#refuse('malformed_json', 'a member name must be in double quotes');
     const start = this.#at;
     const escaped = this.#scanString();
     const raw = this.#text.slice(start, this.#at);
     const name = escaped ? (JSON.parse(raw) as string) : raw.slice(1, -1);
     container.name = name;
-    if (FORBIDDEN_NAMES.has(name)) this.#refuse('invalid_request', 'this member name is not allowed');
-    // SECURITY: parsers disagree which of two wins, so a proxy may have checked the other one.
-    if (container.names.has(name)) this.#refuse('invalid_request', 'this member appears twice');
+    if (FORBIDDEN_NAMES.has(name))
+      this.#refuse('invalid_request', 'a member must not be named __proto__, constructor or prototype');
+    // SECURITY: parsers disagree on which duplicate counts, so a proxy may have checked the other one.
+    if (container.names.has(name)) this.#refuse('invalid_request', 'the member is given twice in one object: give it once');
     container.names.add(name);
     this.#skipSpace();
-    if (this.#text[this.#at] !== ':') this.#refuse('malformed_json', 'a colon is expected after a member name');
+    if (this.#text[this.#at] !== ':') this.#refuse('malformed_json', 'a colon must follow a member name');
     this.#at++;
   }
 
-  /** After a value: closes what ends here, up to the next comma or the end of the document. */
+  /** After a value: closes the containers that end here, up to the next comma or the end of the document. */
   #closeFinished(): void {
     for (;;) {
       this.#skipSpace();
@@ -163,7 +164,8 @@ class Scanner {
       if (container === undefined) return;
       const next = this.#text[this.#at];
       const closer = container.names === undefined ? ']' : '}';
-      if (next !== ',' && next !== closer) this.#refuse('malformed_json', 'a comma or the end of the list is expected');
+      if (next !== ',' && next !== closer)
+        this.#refuse('malformed_json', 'a comma or the end of the object or array must follow a value');
       this.#at++;
       if (next === ',') {
         this.#startMember();
@@ -173,7 +175,7 @@ class Scanner {
     }
   }
 
-  /** Moves past the string; true when it has escapes. Lone surrogates are refused: UTF-8 cannot store them. */
+  /** Moves past the string; true if it has escapes. Lone surrogates are rejected: UTF-8 cannot encode them. */
   #scanString(): boolean {
     const text = this.#text;
     let escaped = false;
@@ -195,14 +197,15 @@ class Scanner {
   #skipEscape(at: number): number {
     const kind = this.#text[at];
     if (kind !== 'u') {
-      if (kind === undefined || !'"\\/bfnrt'.includes(kind)) this.#refuse('malformed_json', 'an unknown escape in a string');
+      if (kind === undefined || !'"\\/bfnrt'.includes(kind))
+        this.#refuse('malformed_json', 'a string contains an unknown escape sequence');
       return at;
     }
     const unit = this.#hexUnit(at + 1);
     if (unit < 0xd800 || unit > 0xdfff) return at + 4;
     const isPair = unit < 0xdc00 && this.#text[at + 5] === '\\' && this.#text[at + 6] === 'u';
     const low = isPair ? this.#hexUnit(at + 7) : 0;
-    if (low < 0xdc00 || low > 0xdfff) this.#refuse('malformed_json', 'half a surrogate pair in a string');
+    if (low < 0xdc00 || low > 0xdfff) this.#refuse('malformed_json', 'a string contains half of a surrogate pair');
     return at + 10;
   }
 
@@ -210,12 +213,12 @@ class Scanner {
     FOUR_HEX.lastIndex = at;
     const digits = FOUR_HEX.exec(this.#text);
     return digits === null
-      ? this.#refuse('malformed_json', 'an unfinished \\u escape in a string')
+      ? this.#refuse('malformed_json', 'a string contains an incomplete \\u escape')
       : Number.parseInt(digits[0], 16);
   }
 
   #scanWord(word: string): false {
-    if (!this.#text.startsWith(word, this.#at)) this.#refuse('malformed_json', 'a JSON value is expected');
+    if (!this.#text.startsWith(word, this.#at)) this.#refuse('malformed_json', 'the body has text that is not a JSON value');
     this.#at += word.length;
     return false;
   }
@@ -223,14 +226,14 @@ class Scanner {
   #scanNumber(): void {
     NUMBER.lastIndex = this.#at;
     const literal = NUMBER.exec(this.#text)?.[0];
-    if (literal === undefined) this.#refuse('malformed_json', 'a JSON value is expected');
+    if (literal === undefined) this.#refuse('malformed_json', 'the body has text that is not a JSON value');
     const next = this.#text[this.#at + literal.length];
     if (next !== undefined && BEYOND_NUMBER.test(next))
-      this.#refuse('malformed_json', 'a number is not written as JSON writes it');
+      this.#refuse('malformed_json', 'a number does not follow the JSON syntax');
     const value = Number(literal);
     const isLost =
       Math.abs(value) > Number.MAX_SAFE_INTEGER || (value === 0 && NONZERO_DIGIT.test(literal)) || !isKept(literal, value);
-    if (isLost) this.#refuse('invalid_request', 'a number is outside what can be kept exactly');
+    if (isLost) this.#refuse('invalid_request', 'a number cannot be represented exactly: use fewer digits or a string');
     this.#at += literal.length;
   }
 

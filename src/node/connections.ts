@@ -1,5 +1,5 @@
-// How many connections there may be, so that the process keeps descriptors for its cells and somebody who holds many open silences nobody.
-// It must never close one whose request is being worked on.
+// Limits connections, so that file descriptors stay free for cells and one client with many connections cannot lock out others.
+// It must never close a connection whose request is being handled.
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -7,37 +7,37 @@ import type { Server, Socket } from 'node:net';
 import { limitedSource, type Networks } from '../access/networks.ts';
 import { LIMITS } from '../base/limits.ts';
 
-/** What a process has open before anybody connects, where that cannot be counted. */
+/** Assumed number of open descriptors without connections, if they cannot be counted. */
 const DESCRIPTORS_ASSUMED = 64;
 
 interface Held {
   readonly socket: Socket;
   readonly otherEnd: string;
   readonly source: string;
-  /** Requests of it that are not answered to the end. */
+  /** Requests whose answer is not complete. */
   requests: number;
-  /** Milliseconds when it last had none. */
+  /** When the last request ended, in milliseconds. */
   idleSinceMs: number;
-  /** Of the last one. */
+  /** The last request. */
   incoming: IncomingMessage | undefined;
-  /** Milliseconds when the handler was done with it; undefined while it works. */
+  /** When the handler returned its answer, in milliseconds; undefined while it runs. */
   answeredAtMs: number | undefined;
 }
 
 export interface ConnectionLimits {
-  /** Descriptors the process may have; undefined: not known. */
+  /** The descriptor limit of the process; undefined if unknown. */
   readonly descriptors: number | undefined;
-  /** Whose connections are those of many: no limit by source. */
+  /** Proxies, whose connections belong to many clients: exempt from the limit per source. */
   readonly proxies?: Networks | undefined;
 }
 
-/** Keeps connections within bounds: beyond them idle ones go first, then those slow to send or to read, then nobody new comes in. */
+/** Limits connections: beyond the limit it closes idle ones, then those that send or read slowly, and otherwise refuses new ones. */
 export class Connections {
   readonly #limits: ConnectionLimits;
-  /** By the other end: with TLS, requests come from another socket than the connection, and both have the same other end. */
+  /** By remote address and port: with TLS, a request has another socket object than the connection, but the same remote end. */
   readonly #held = new Map<string, Held>();
   readonly #known = new WeakMap<Socket, Held>();
-  /** Those that wait for a request or for the rest of its headers, the longest unused first. */
+  /** Connections that wait for a request or for the rest of its headers, the longest idle first. */
   readonly #idle = new Set<Held>();
   readonly #bySource = new Map<string, number>();
   readonly #watch: NodeJS.Timeout;
@@ -55,7 +55,7 @@ export class Connections {
     return this.#held.size;
   }
 
-  /** How many there may be now. */
+  /** The current limit. */
   get max(): number {
     return this.#max;
   }
@@ -65,7 +65,7 @@ export class Connections {
     server.on('close', () => clearInterval(this.#watch));
   }
 
-  /** A request began on a connection; call the result when the handler is done with it. */
+  /** Registers a request; call the returned function when the handler has returned. */
   began(incoming: IncomingMessage, outgoing: ServerResponse): () => void {
     const { socket } = incoming;
     const held = this.#known.get(socket) ?? this.#held.get(otherEndOf(socket));
@@ -91,7 +91,7 @@ export class Connections {
     const mine = this.#bySource.get(source) ?? 0;
     const isProxy = this.#limits.proxies?.contains(socket.remoteAddress ?? '') === true;
     const tooManyOfIt = !isProxy && mine >= maxPerSource(this.#max);
-    // SECURITY: whoever has many gives up their own; only a full house takes from others (DS-03).
+    // SECURITY: a source over its limit loses its own connections; connections of other sources are closed only at the total limit (DS-03).
     if (tooManyOfIt && !this.#makeRoom((held) => held.source === source)) return void socket.destroy();
     if (!tooManyOfIt && this.#held.size >= this.#max && !this.#makeRoom(() => true)) return void socket.destroy();
     const otherEnd = otherEndOf(socket);
@@ -131,7 +131,7 @@ export class Connections {
     return true;
   }
 
-  /** Everything else that is open, cells first of all, comes before connections. */
+  /** Adjusts the limit to the other open descriptors, such as those of cells. */
   async #count(): Promise<void> {
     const open = await readdir('/proc/self/fd').catch(() => undefined);
     if (open === undefined) return;
@@ -149,13 +149,13 @@ function first(from: Iterable<Held>, may: (held: Held) => boolean): Held | undef
   return undefined;
 }
 
-/** It is the other side that takes its time: sending a body, or reading an answer. */
+/** The client is slow: it has not sent the whole body or has not read the answer in time. */
 function isStuck({ requests, incoming, answeredAtMs }: Held, nowMs: number): boolean {
   if (requests === 0 || incoming === undefined) return false;
   return answeredAtMs === undefined ? !incoming.complete : nowMs - answeredAtMs > LIMITS.slowReaderMs;
 }
 
-/** A quarter of all descriptors stays free for cells that open and for calls to providers. */
+/** Reserves a quarter of all descriptors for cells and for calls to providers. */
 function maxConnections(descriptors: number | undefined, others: number): number {
   if (descriptors === undefined) return LIMITS.connectionsMax;
   const headroom = Math.max(LIMITS.descriptorsFreeMin, descriptors >> 2);
@@ -166,7 +166,7 @@ function maxPerSource(max: number): number {
   return Math.ceil(max * LIMITS.connectionsPerSourceFraction);
 }
 
-/** How many descriptors this process may have; undefined where that cannot be found out or is without end. */
+/** The descriptor limit of this process; undefined if it is unknown or unlimited. */
 export function descriptorLimit(): number | undefined {
   const soft = limitFromProc() ?? limitFromReport();
   return soft !== undefined && Number.isSafeInteger(soft) ? soft : undefined;

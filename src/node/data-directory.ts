@@ -1,5 +1,5 @@
-// The data directory on Node: what lies where, who the installation is, its root key and its witness files.
-// It must never touch a database before the root key was found to fit, nor make a new root key for an old installation.
+// The data directory on Node: its layout, the installation's identity, root key and witness files.
+// It must never open a database before the root key is verified, nor create a new root key for an existing installation.
 import {
   closeSync,
   existsSync,
@@ -24,13 +24,13 @@ import type { RootKey } from '../crypto/root-key.ts';
 import { keepContentPrivate, prepareDataDirectory } from './database-files.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
 
-/** Beside the databases: enough to refuse a wrong root key before any of them is opened. Not secret. */
+/** Stored beside the databases, to detect a wrong root key before a database is opened. Not secret. */
 interface InstallationFile {
   readonly format: 'keyturn-installation-v1';
   readonly installation_id: string;
   /** Commitment to the root key, base64url. */
   readonly root_check: string;
-  /** How the root key is had: a keyfile, or a passphrase with this header. */
+  /** The source of the root key: a keyfile, or a passphrase with this header. */
   readonly root: { readonly provider: 'keyfile' } | { readonly provider: 'passphrase'; readonly header: string };
 }
 
@@ -41,7 +41,7 @@ export interface DataPaths {
   readonly installation: string;
   readonly keyfile: string;
   readonly bootstrapSecret: string;
-  /** What the first start has to show and has shown. */
+  /** Records which notices a start has shown. */
   readonly shown: string;
   tenant(id: string): string;
   witness(cellId: string): string;
@@ -50,7 +50,7 @@ export interface DataPaths {
 export interface OpenInstallation {
   readonly installationId: string;
   readonly root: RootKey;
-  /** This start made it. */
+  /** True if this start created it. */
   readonly created: boolean;
   readonly notes: readonly string[];
 }
@@ -60,7 +60,7 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
   return {
     directory,
     home: join(directory, 'home.db'),
-    // Apart from the cells, so that a copy of them leaves it out (D12).
+    // Separate from the cells, so that a backup of the cells does not contain it (D12).
     register: join(directory, 'register', 'register.db'),
     installation: join(directory, 'installation.json'),
     keyfile: keyfile ?? join(directory, 'root.key'),
@@ -72,20 +72,20 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
 }
 
 /**
- * Finds or makes the installation and its root key.
- * @throws sealed when the root key is missing, wrong or exposed; nothing is written then
+ * Opens or creates the installation and its root key.
+ * @throws sealed if the root key is missing, wrong or exposed; nothing is written then
  */
 export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
   const beside = existsSync(paths.register) || existsSync(dirname(paths.tenant('')));
   if (existsSync(paths.installation)) {
-    // SECURITY: an empty home in the place of a lost one would hand out a new bootstrap secret and forget every tenant.
-    if (beside && !existsSync(paths.home)) fail('sealed', `home.db is missing from ${paths.directory}: restore it from a copy`);
+    // SECURITY: a new empty home cell in place of a lost one would issue a new bootstrap secret and lose every tenant.
+    if (beside && !existsSync(paths.home)) fail('sealed', `home.db is missing in ${paths.directory}: restore it from a backup`);
     return reopen(paths, passphrase);
   }
   if (beside || existsSync(paths.home)) {
     fail(
       'sealed',
-      `${paths.directory} holds a database but no installation.json: restore that file, or choose another directory`,
+      `${paths.directory} contains a database but no installation.json: restore that file, or use another directory`,
     );
   }
   prepareDataDirectory(paths.directory);
@@ -113,7 +113,7 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
   return { installationId, root, created: true, notes: notesOf(paths, file) };
 }
 
-/** Whole or absent: a disk that fills up halfway must not leave a keyfile that every later start refuses. */
+/** Complete or absent: a full disk must not leave a partial keyfile that every later start refuses. */
 function makeKeyfile(path: string, entropy: Entropy): RootKey {
   const temporary = `${path}.${newId('key', entropy)}`;
   try {
@@ -127,7 +127,7 @@ function makeKeyfile(path: string, entropy: Entropy): RootKey {
 }
 
 /**
- * Gives a finished file its name unless the name is taken: of two first starts at once, one goes on (ST-06).
+ * Renames a complete file, unless the name exists: of two concurrent first starts, only one continues (ST-06).
  * @throws conflict
  */
 function placeOnce(temporary: string, path: string): void {
@@ -135,7 +135,7 @@ function placeOnce(temporary: string, path: string): void {
     linkSync(temporary, path);
   } catch (error) {
     if ((error as { code?: string }).code !== 'EEXIST') throw error;
-    fail('conflict', 'another process is making this installation: start again when it is done');
+    fail('conflict', 'another process is creating this installation: start again when it has finished');
   } finally {
     rmSync(temporary, { force: true });
   }
@@ -152,12 +152,12 @@ function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInst
   return { installationId: file.installation_id, root, created: false, notes: notesOf(paths, file) };
 }
 
-/** Until a start has shown them: one that failed after it made the key has not. */
+/** The notices about the root key, until a start has shown them. A start that failed after creating the key has not. */
 function notesOf(paths: DataPaths, { root }: InstallationFile): string[] {
   if (root.provider !== 'keyfile' || shownAt(paths).root_key_note !== undefined) return [];
   return [
-    `A root key was made in ${paths.keyfile} (0600). Whoever has it and the data can read everything; without it nothing can be read.`,
-    'Keep a copy offline. For production put it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
+    `A root key was created in ${paths.keyfile} (0600). With it and the data, everything can be read; without it, nothing can.`,
+    'Keep a copy offline. For production store it on another volume (--root-key-file) or use a passphrase (--passphrase-file).',
   ];
 }
 
@@ -178,17 +178,17 @@ function parseInstallation(text: string): InstallationFile {
   } catch {
     // falls through to the refusal
   }
-  return fail('sealed', 'installation.json is damaged: restore it from a copy');
+  return fail('sealed', 'installation.json is damaged: restore it from a backup');
 }
 
-/** The file's text, without a trailing newline. @throws sealed when it cannot be read or others may touch it */
+/** The file's text, without a trailing newline. @throws sealed if it cannot be read or other users have access to it */
 export function readPassphrase(path: string): SecretValue {
   let file: number | undefined;
   let exposure: string | undefined;
   let passphrase: SecretValue;
   try {
     file = openSync(path, 'r');
-    // SECURITY: the open file is examined, not the path. A pipe holds nothing at rest.
+    // SECURITY: checks the open file, not the path, so that the file cannot be exchanged in between. A pipe stores nothing.
     const stats = fstatSync(file);
     exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
     passphrase = SecretValue.fromText(readFileSync(file, 'utf8').replace(/\r?\n$/, ''));
@@ -202,10 +202,10 @@ export function readPassphrase(path: string): SecretValue {
   return passphrase;
 }
 
-/** What a person has to see once, each until a start that came up has shown it. */
+/** Notices that are shown once, by the first successful start. */
 export type Showing = 'root_key_note' | 'tour';
 
-/** When each was shown; a damaged file shows all again. */
+/** When each notice was shown; empty if the file is damaged, so that all are shown again. */
 export function shownAt(paths: DataPaths): Partial<Record<Showing, string>> {
   try {
     const { root_key_note, tour } = JSON.parse(readFileSync(paths.shown, 'utf8')) as Partial<Record<Showing, string>>;
@@ -221,7 +221,7 @@ export function markShown(paths: DataPaths, what: Showing, at: string): void {
   if (before[what] === undefined) writeDurably(paths.shown, `${JSON.stringify({ ...before, [what]: at }, null, 2)}\n`);
 }
 
-/** The secret's own line in a 0600 file, durable. */
+/** Writes the secret as one line to a 0600 file, durably. */
 export function writeBootstrapSecret(paths: DataPaths, secret: SecretValue): void {
   secret.reveal((bytes) => writeDurably(paths.bootstrapSecret, Buffer.concat([bytes, Buffer.from('\n')])));
 }
@@ -238,7 +238,7 @@ function writeDurably(path: string, content: string | Uint8Array): void {
   syncDirectoryOf(path);
 }
 
-/** Makes the file durable, or removes it and says why. @throws storage_full | storage_unavailable */
+/** Writes the file durably, or removes it. @throws storage_full | storage_unavailable */
 function writeWhole(path: string, content: string | Uint8Array): void {
   try {
     const file = openSync(path, 'wx', 0o600);
@@ -252,7 +252,7 @@ function writeWhole(path: string, content: string | Uint8Array): void {
     rmSync(path, { force: true });
     const code = (error as { code?: string }).code ?? 'unknown';
     const full = code === 'ENOSPC' || code === 'EDQUOT';
-    const detail = full ? 'the disk is full' : 'the data directory cannot be written';
+    const detail = full ? 'the disk is full' : 'the data directory is not writable';
     fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: `${path}: ${code}`, cause: error });
   }
 }
@@ -266,7 +266,7 @@ function syncDirectoryOf(path: string): void {
   }
 }
 
-/** Keeps the newest signed head of each cell in a file of its own, replaced whole; put the directory on another volume. */
+/** Stores the newest signed head of each cell in one file each, replaced atomically. */
 export function fileWitness(
   paths: DataPaths,
   onFailure: (cellId: string) => void,
@@ -286,7 +286,7 @@ export function fileWitness(
         }
         return true;
       } catch {
-        // SECURITY: a witness that cannot be written delays detection, not the log; the operator is told, readers are served (AU-01).
+        // SECURITY: a failed witness delays the detection of tampering but must not stop the service; the operator is notified (AU-01).
         onFailure(cellId);
         return false;
       }

@@ -1,5 +1,5 @@
-// Who may see a database file: nobody but the account that runs the server, whatever the umask (ST-13).
-// It must never open an existing database: closing any descriptor of it drops the process's locks (fcntl(2), POSIX locks).
+// Makes database files private to the account that runs the service, whatever the umask (ST-13).
+// It must never open an existing database: closing any descriptor of it releases the locks of the process (fcntl(2), POSIX locks).
 import {
   accessSync,
   chmodSync,
@@ -21,20 +21,21 @@ import { modeText } from '../base/file-access.ts';
 const GROUP_OR_OTHERS = 0o077;
 const OTHERS = 0o007;
 const DIRECTORY_RULE =
-  'it must be this user’s own, or root’s with access for its group alone (mode 2770, as fsGroup makes it); a new folder inside it would do';
+  'it must be owned by this user, or by root with access for the group only (mode 2770, as set by fsGroup); use a new folder inside it';
 const SIDE_FILES = ['-wal', '-shm', '-journal'] as const;
 
 /**
- * Creates the directory with mode 0700, or takes those rights from one that has more. Idempotent.
- * One that root made is left as it is where only its group may write besides: a Kubernetes volume with fsGroup, root:fsGroup 2770.
- * @throws storage_unavailable when it is a symbolic link, no directory, another account's, or root's and open to others
+ * Creates the directory with mode 0700, or reduces its mode to that. Idempotent.
+ * Accepts root's directory unchanged if only its group has access, too: a Kubernetes volume with fsGroup, root:fsGroup 2770.
+ * @throws storage_unavailable if it is a symbolic link, not a directory, another account's, or root's with access for others
  */
 export function prepareDataDirectory(path: string): void {
   const directory = resolve(path);
   const created = onDisk(directory, () => makeDirectories(directory));
   const stats = onDisk(directory, () => lstatSync(directory));
   const where = { evidence: directory };
-  if (stats.isSymbolicLink()) fail('storage_unavailable', 'the data directory is a symbolic link: name what it points to', where);
+  if (stats.isSymbolicLink())
+    fail('storage_unavailable', 'the data directory is a symbolic link: give the directory that it points to', where);
   if (!stats.isDirectory()) fail('storage_unavailable', 'the data directory is not a directory', where);
   if (isAnothers(stats)) requireGroupVolume(directory, stats);
   else if ((stats.mode & 0o777) !== 0o700) onDisk(directory, () => chmodSync(directory, 0o700));
@@ -42,8 +43,8 @@ export function prepareDataDirectory(path: string): void {
 }
 
 /**
- * Takes the rights of group and others from every file and folder of this account that lies in the directory itself: where it is a
- * group's volume, it does not hide them, and at every mount the group is given rights on all of them.
+ * Removes the access of group and others from this account's files and folders in the directory. On a volume with fsGroup the group gets
+ * access to all of them at every mount.
  */
 export function keepContentPrivate(path: string): void {
   for (const entry of onDisk(path, () => readdirSync(path, { withFileTypes: true }))) {
@@ -55,24 +56,26 @@ export function keepContentPrivate(path: string): void {
   }
 }
 
-/** SECURITY: members of the group may remove and rename what lies there, as root may; nobody else may even look. */
+/** SECURITY: the group can remove and rename files there, as root can; other users must have no access at all. */
 function requireGroupVolume(directory: string, stats: Stats): void {
   const isRoots = stats.uid === 0;
   if (isRoots && (stats.mode & OTHERS) === 0) {
     onDisk(directory, () => accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK));
     return;
   }
-  const found = isRoots ? `belongs to root and is open to others (mode ${modeText(stats.mode)})` : 'belongs to another account';
+  const found = isRoots
+    ? `is owned by root and accessible to others (mode ${modeText(stats.mode)})`
+    : 'is owned by another account';
   fail('storage_unavailable', `the data directory ${found}: ${DIRECTORY_RULE}`, { evidence: directory });
 }
 
 /**
- * Makes sure an empty or existing database file, and what SQLite keeps beside it, has mode 0600; SQLite gives new side files
- * the mode of the database. Idempotent.
- * @throws storage_unavailable when one of them is a symbolic link, has a second name, or belongs to another account
+ * Creates the database file with mode 0600, or sets that mode for it and SQLite's side files. SQLite creates side files with the mode
+ * of the database. Idempotent.
+ * @throws storage_unavailable if one of them is a symbolic link, has a second name, or is owned by another account
  */
 export function preparePrivateFile(path: string): void {
-  // SECURITY: O_EXCL and O_NOFOLLOW together: a link planted under the name is neither followed nor truncated.
+  // SECURITY: with O_EXCL and O_NOFOLLOW, a planted symbolic link is neither followed nor truncated.
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | constants.O_NOFOLLOW;
   let descriptor: number | undefined;
   try {
@@ -87,15 +90,16 @@ export function preparePrivateFile(path: string): void {
   for (const suffix of SIDE_FILES) keepPrivate(path + suffix);
 }
 
-/** SECURITY: a file that someone else owns or can redirect lets them read, replace or roll back the vault. */
+/** SECURITY: another user who owns or redirects a file could read, replace or roll back the vault. */
 function keepPrivate(path: string): void {
   const stats = onDisk(path, () => lstatSync(path, { throwIfNoEntry: false }));
   if (stats === undefined) return;
   const where = { evidence: path };
-  if (stats.isSymbolicLink()) fail('storage_unavailable', 'the database file is a symbolic link', where);
-  if (isAnothers(stats)) fail('storage_unavailable', 'the database file belongs to another account', where);
+  if (stats.isSymbolicLink()) fail('storage_unavailable', 'the database file must not be a symbolic link', where);
+  if (isAnothers(stats))
+    fail('storage_unavailable', 'the database file is owned by another account: it must be owned by this user', where);
   if (!stats.isFile() || stats.nlink !== 1)
-    fail('storage_unavailable', 'the database file is not a plain file with one name', where);
+    fail('storage_unavailable', 'the database file must be a regular file with one name', where);
   if ((stats.mode & GROUP_OR_OTHERS) !== 0) onDisk(path, () => chmodSync(path, 0o600));
 }
 
@@ -104,17 +108,17 @@ function isAnothers(stats: Stats): boolean {
   return own !== undefined && stats.uid !== own;
 }
 
-/** Each missing part of the path, 0700 whatever the umask; returns the outermost that was made. */
+/** Creates each missing directory of the path with mode 0700, whatever the umask; returns the outermost new one. */
 function makeDirectories(directory: string): string | undefined {
   if (existsSync(directory)) return undefined;
   const outermost = makeDirectories(dirname(directory));
-  // Not an error when another start made it in between.
+  // Another start may have created it in the meantime.
   const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
   if (made !== undefined) chmodSync(directory, 0o700);
   return outermost ?? made;
 }
 
-/** Without this a power cut right after the first start may take the new directory with it. */
+/** Without this, a power failure right after the first start may lose the new directory. */
 function syncDirectory(path: string): void {
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -132,7 +136,7 @@ function onDisk<T>(path: string, action: () => T): T {
   }
 }
 
-/** Path and cause are evidence: callers of a tenant hear neither, the operator both. */
+/** Path and cause are evidence for the operator and are never sent to a caller. */
 function diskError(path: string, error: unknown): KeyturnError {
   const code = (error as { code?: string }).code ?? 'unknown';
   const full = code === 'ENOSPC' || code === 'EDQUOT';
@@ -143,10 +147,10 @@ function diskError(path: string, error: unknown): KeyturnError {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'this user may not go or write there',
-  EPERM: 'this user may not change it',
+  EACCES: 'this user has no access',
+  EPERM: 'this user must not change it',
   EROFS: 'the file system is read-only',
   ENOTDIR: 'a part of the path is not a directory',
-  EEXIST: 'there is something else of this name',
+  EEXIST: 'another object has this name',
   ENOENT: 'a part of the path does not exist',
 };

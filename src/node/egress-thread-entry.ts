@@ -1,5 +1,5 @@
-// What runs in the egress thread: each request that is handed over is sent by egress.ts, and its outcome handed back.
-// It must never send a request that has to be asked for on the strength of an old answer: the process may have been stopped since.
+// The code of the egress thread: sends each request with egress.ts and returns its outcome.
+// It must never send a request on an old permission of the vault: the process may have been suspended since.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { EgressFailure, LEAVES_WITHIN_MS } from '../../rotation/egress.ts';
 import { KeyturnError } from '../../src/base/errors.ts';

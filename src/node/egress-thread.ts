@@ -1,17 +1,17 @@
-// Egress in a thread of its own: handshakes, sockets and parsing of providers' answers cost those who read nothing.
-// It must never leave a request without an outcome when the thread ends, nor call one unsent that may have left.
+// Egress in a thread of its own, so that TLS handshakes and the parsing of providers' answers do not delay readers.
+// It must never leave a request without an outcome if the thread ends, nor report a request as not sent that may have been sent.
 import { Worker } from 'node:worker_threads';
 import { type Egress, type EgressAnswer, EgressFailure, type EgressReason, type EgressRequest } from '../../rotation/egress.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 
-/** A request as it crosses to the thread; its bytes move, they are not left behind. */
+/** A request in the form that is sent to the thread; its bytes are transferred, not copied. */
 export interface RequestMessage {
   readonly id: number;
   readonly request: Omit<EgressRequest, 'headers' | 'body' | 'mayLeave'>;
   readonly headers: readonly (readonly [name: string, value: string | Uint8Array<ArrayBuffer>])[];
   readonly body: Uint8Array<ArrayBuffer> | undefined;
-  /** The thread must ask before the first byte leaves. */
+  /** The thread must ask for permission before it sends the first byte. */
   readonly asks: boolean;
 }
 export type ToThread = RequestMessage | { readonly id: number; readonly may: boolean };
@@ -21,7 +21,7 @@ export interface AnswerMessage {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array<ArrayBuffer>;
-  /** By the thread's clock, which is the system's. */
+  /** By the system clock. */
   readonly sentAtMs: number;
 }
 export type FromThread =
@@ -36,19 +36,19 @@ export interface EgressThreadOptions {
 }
 
 export interface EgressThread extends Egress {
-  /** Ends the thread, and what is under way in it as lost. It starts again with the next request. */
+  /** Ends the thread; its pending requests fail as lost. The next request starts a new thread. */
   close(): Promise<void>;
 }
 
 interface Waiting {
   readonly mayLeave: EgressRequest['mayLeave'];
-  /** It may have left by now. */
+  /** True if the request may have been sent. */
   mayHaveLeft: boolean;
   readonly resolve: (answer: EgressAnswer) => void;
   readonly reject: (failure: EgressFailure) => void;
 }
 
-/** Started by the first request; one for all tenants of a process. */
+/** One thread for all tenants of a process, started by the first request. */
 export function createEgressThread(options: EgressThreadOptions): EgressThread {
   return new Threaded(options);
 }
@@ -107,7 +107,7 @@ class Threaded implements EgressThread {
       return;
     }
     this.#waiting.delete(message.id);
-    // An idle thread keeps no process alive.
+    // An idle thread must not keep the process alive.
     if (this.#waiting.size === 0) from.unref();
     if ('reason' in message) request.reject(new EgressFailure(message.reason, message.systemCode));
     else request.resolve(answerOf(message, this.#options.clock));
@@ -118,7 +118,7 @@ function isAllowed(mayLeave: EgressRequest['mayLeave']): boolean {
   try {
     return mayLeave?.() ?? true;
   } catch {
-    return false; // what cannot be known is not sent
+    return false; // without a permission the request is not sent
   }
 }
 

@@ -1,5 +1,5 @@
-// Egress on Node: https to declared hosts at addresses that were looked up once, judged and pinned. One connection per request,
-// so that "not sent" is provable. It never follows a redirect, uses a proxy from the environment or reads without a bound.
+// Egress on Node: https to declared hosts, at addresses that were resolved once, checked and pinned. One connection per request, so that
+// "not sent" can be proven. It must never follow a redirect, use a proxy from the environment or read without a limit.
 
 import { lookup as systemLookup } from 'node:dns/promises';
 import { isIPv6, type Socket } from 'node:net';
@@ -25,13 +25,13 @@ const timer: Timer = (ms, task) => {
 
 export interface NodeEgressOptions {
   readonly clock: Clock;
-  /** All addresses of a name. Default: the system's resolver. */
+  /** Returns all addresses of a name. Default: the system's resolver. */
   readonly lookup?: (hostname: string) => Promise<readonly string[]>;
-  /** PEM of roots to trust instead of Node's own, for providers inside a company. */
+  /** Root certificates (PEM) that replace Node's own, for providers inside a company. */
   readonly trustedRoots?: string;
 }
 
-/** As an EgressRequest; whoever is asked may need a moment. */
+/** An EgressRequest whose permission may be asynchronous. */
 export interface NodeEgressRequest extends Omit<EgressRequest, 'mayLeave'> {
   readonly mayLeave?: () => boolean | Promise<boolean>;
 }
@@ -40,7 +40,7 @@ export interface NodeEgress extends Egress {
   send(request: NodeEgressRequest): Promise<EgressAnswer>;
 }
 
-/** In the thread that calls it; the service has it in one of its own (egress-thread.ts). */
+/** Sends in the calling thread; the service runs it in a thread of its own (egress-thread.ts). */
 export function createNodeEgress(options: NodeEgressOptions): NodeEgress {
   return { send: (request) => send(request, options) };
 }
@@ -109,7 +109,7 @@ async function exchange(
     } = await client.request({
       path: url.pathname + url.search,
       method: request.method,
-      // GitHub refuses whoever does not name itself.
+      // GitHub rejects requests without a User-Agent.
       headers: { 'user-agent': 'keyturn', ...plainHeaders(request), 'accept-encoding': 'identity' },
       body,
       signal: deadline,
@@ -130,7 +130,7 @@ async function exchange(
   }
 }
 
-/** @param onSending called right before the first byte leaves */
+/** @param onSending called right before the first byte is sent */
 function asksBeforeSending(
   dial: buildConnector.connector,
   request: NodeEgressRequest,
@@ -146,7 +146,7 @@ function asksBeforeSending(
         return;
       }
       if (failed === null) cutOff(socket, request.maxBytes);
-      // INVARIANT: not one byte of the request leaves before this line (test/node/egress.test.ts).
+      // INVARIANT: no byte of the request is sent before this line (test/node/egress.test.ts).
       if (failed === null) onSending();
       callback(...result);
     });
@@ -176,10 +176,10 @@ async function whyNotToSend(socket: Socket, { mayLeave }: NodeEgressRequest): Pr
 }
 
 class Flood extends Error {}
-/** Of what is no body: headers, hints, the frames of chunks of one byte. */
+/** Allowed bytes on the wire per byte of the body: headers, informational responses, chunk framing. */
 const WIRE_BYTES_PER_BODY_BYTE = 8;
 
-/** SECURITY: hints, status lines and chunk sizes without an end are no body, and would keep the thread of all tenants busy until the deadline. */
+/** SECURITY: endless informational responses, status lines or chunk sizes would occupy the thread of all tenants until the deadline. */
 function cutOff(socket: Socket, maxBytes: number): void {
   const mostBytes = LIMITS.wireMinBytes + WIRE_BYTES_PER_BODY_BYTE * maxBytes;
   socket.on('readable', () => {
@@ -198,7 +198,7 @@ function pinnedConnector(
     maxCachedSessions: 0,
     timeout: Math.min(LIMITS.connectTimeoutMaxMs, timeoutMs),
     ...(trustedRoots === undefined ? {} : { ca: trustedRoots }),
-    // SECURITY: the socket connects to the addresses that were judged; a second look-up could answer otherwise (rebinding).
+    // SECURITY: the socket connects to the checked addresses only: a second look-up could return others (DNS rebinding).
     lookup: (_hostname: string, { all }: { all?: boolean }, done: (error: null, ...found: unknown[]) => void) =>
       all ? done(null, pinned) : done(null, pinned[0]?.address, pinned[0]?.family),
   } as buildConnector.BuildOptions);
@@ -247,7 +247,7 @@ type Decoder = (
 ) => void;
 const DECODERS: Readonly<Record<string, Decoder>> = { gzip: gunzip, 'x-gzip': gunzip, deflate: inflate, br: brotliDecompress };
 
-/** Some servers compress although asked not to; a bomb stops at `maxBytes`. */
+/** Some servers compress despite `identity`. Decompression stops at `maxBytes`. */
 async function decode(bytes: Uint8Array, encoding: string | string[] | undefined, maxBytes: number): Promise<Uint8Array> {
   const name = String(encoding ?? 'identity')
     .trim()

@@ -1,5 +1,5 @@
-// What a Node process knows of its own health: whether the disk takes what is written, heads are witnessed, the clockwork runs, tenants open.
-// It must never probe the disk oftener than once a second, whoever asks.
+// The health of a Node process: storage, witness, scheduler, clock, tenants.
+// It must never probe the disk more than once a second, however many callers ask.
 import type { Witness } from '../audit/audit-log.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -14,7 +14,7 @@ interface Watched {
   readonly tenants: {
     readonly size: number;
     troubles(): Troubles;
-    /** Tries again whether those can store that could not. */
+    /** Tests whether tenants that could not store data can store it now. */
     probeFailing(): Promise<void>;
   };
   readonly witness: WatchedWitness;
@@ -31,7 +31,7 @@ export class NodeHealth {
     this.#watched = watched;
   }
 
-  /** The clockwork went round. */
+  /** Records a run of the scheduler. */
   ticked(): void {
     this.#tickedAtMs = performance.now();
   }
@@ -53,13 +53,13 @@ export class NodeHealth {
     };
   }
 
-  /** A disk that failed may work again, and one that worked may be full by now: nothing else has written since, so it is tried. */
+  /** Writes to the disk, because its state may have changed since the last write. */
   #probe(): Promise<void> {
     const due = performance.now() - this.#probedAtMs > LIMITS.storageProbeEveryMs;
     if (this.#probing === undefined && due) {
       this.#probedAtMs = performance.now();
       const { home, tenants } = this.#watched;
-      // A cell keeps why it failed; the rejection says nothing more.
+      // A rejected probe is ignored: the cell records its failure.
       this.#probing = Promise.allSettled([home.probe(), tenants.probeFailing()]).then(() => {
         this.#probing = undefined;
       });
@@ -68,22 +68,22 @@ export class NodeHealth {
   }
 }
 
-/** Cells share a disk: where half of those that are open cannot store, the disk cannot, though the home cell may have had room left. */
+/** Cells share a disk: if half of the open tenants cannot store data, the disk has failed, even if the home cell could still write. */
 function storageFailure(troubles: Troubles, open: number): ErrorCode | undefined {
   const failing = troubles.filter(({ code }) => code === 'storage_full' || code === 'storage_unavailable');
   return failing.length > 0 && failing.length * 2 >= open ? failing[0]?.code : undefined;
 }
 
-/** A witness whose failures are told as they happen. */
+/** A witness that records its failures. */
 export interface WatchedWitness extends Witness {
   latest(cellId: string): string | undefined;
-  /** The last head of some cell could not be written. */
+  /** True if the last head of a cell could not be written. */
   readonly fails: boolean;
-  /** Milliseconds since the last head was written; undefined: none was yet. */
+  /** Milliseconds since the last head was written; undefined before the first. */
   readonly sinceWrittenMs: number | undefined;
 }
 
-/** @param make the witness, told whom to call for each head that it could not write */
+/** @param make creates the witness; it calls `onFailure` for each head that it could not write */
 export function watchedWitness(
   make: (onFailure: (cellId: string) => void) => Witness & { latest(cellId: string): string | undefined },
 ): WatchedWitness {

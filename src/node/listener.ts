@@ -1,5 +1,5 @@
-// The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plaintext beyond this machine
-// unless told that a proxy stands in front, and never believe a forwarded address from a peer that is not that proxy.
+// The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plain http on other than loopback addresses
+// without a declared proxy, nor trust a forwarded address from a peer that is not that proxy.
 import { readFileSync, statSync } from 'node:fs';
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import { createServer as createPlainServer } from 'node:http';
@@ -11,21 +11,22 @@ import { canonicalAddress, Networks } from '../access/networks.ts';
 import { fail } from '../base/errors.ts';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { LIMITS } from '../base/limits.ts';
+import { PATH_RULE } from '../http/edge.ts';
 import { callerAddress } from '../http/forwarded.ts';
 import { Connections, descriptorLimit } from './connections.ts';
 
 const HEADERS_MAX_BYTES = 16 * 1024;
-/** Longer than a proxy's own idle time (60 s is common), so that the proxy closes first and never writes into a closed socket. */
+/** Longer than the idle timeout of a proxy (60 s is common), so that the proxy closes first and does not write to a closed socket. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** How often Node looks for requests past their time limit. */
+/** How often Node checks the time limits of requests. */
 const DEADLINE_CHECK_MS = 1_000;
-/** A peer that neither reads nor writes for this long is gone. */
+/** A connection without any transfer for this long is closed. */
 const IDLE_SOCKET_MS = 2 * LIMITS.requestTimeoutMs;
 const CLOSE_GRACE_MS = 10_000;
 const CLOSE_POLL_MS = 50;
 const LOOPBACK = Networks.parse(['127.0.0.0/8', '::1'], '');
 const DOT_SEGMENT = /^[^?#]*[/\\](\.|%2e){1,2}([/\\?#]|$)/i;
-/** Headers of which a second copy would let two readers see two requests. */
+/** Headers that must not be repeated: two parsers could use different copies. */
 const SINGLE_HEADERS = new Set(['host', 'authorization', 'content-type', 'transfer-encoding', 'idempotency-key', 'if-match']);
 
 export interface TlsOptions {
@@ -36,30 +37,30 @@ export interface TlsOptions {
 }
 
 export interface ListenOptions {
-  /** An address or host name; anything but this machine's loopback needs `tls` or `behindProxy`. */
+  /** An address or host name; other than loopback it needs `tls` or `behindProxy`. */
   readonly host: string;
-  /** 0 lets the system choose one. */
+  /** 0: the system chooses a free port. */
   readonly port: number;
   readonly tls?: TlsOptions | undefined;
-  /** A proxy on the way in does TLS. */
+  /** A proxy terminates TLS. */
   readonly behindProxy?: boolean | undefined;
-  /** Networks whose X-Forwarded-For and Forwarded are believed; they need `behindProxy` or `tls`. None when empty. */
+  /** Networks whose X-Forwarded-For and Forwarded headers are trusted; needs `behindProxy` or `tls`. Empty: none. */
   readonly trustedProxies?: readonly string[] | undefined;
-  /** Descriptors this process may have open; default: what the system says. */
+  /** Descriptor limit of the process; default: the system's. */
   readonly descriptorLimit?: number | undefined;
   /** Milliseconds until the headers of a request must be complete; default `LIMITS.headersTimeoutMs`. */
   readonly headersTimeoutMs?: number | undefined;
-  /** Milliseconds that requests in flight get to finish at close; default 10 s. */
+  /** Milliseconds that requests in progress have to finish at close; default 10 s. */
   readonly closeGraceMs?: number | undefined;
-  /** Told after a SIGHUP: undefined when the new certificate is in use, else why the old one stays. */
+  /** Called after a SIGHUP: undefined if the new certificate is in use, or else the reason why the old one stays. */
   readonly onTlsReload?: ((error: Error | undefined) => void) | undefined;
 }
 
-/** What the handler gets beside the request. */
+/** What the handler receives in addition to the request. */
 export interface ListenerEnv extends HttpBindings {
-  /** The caller's address in canonical form: the peer's, or what a trusted proxy says. */
+  /** The caller's address in canonical form: the peer's, or the one that a trusted proxy forwards. */
   readonly callerAddress: string;
-  /** True when this listener itself ended TLS. */
+  /** True if this listener terminated TLS. */
   readonly secure: boolean;
 }
 
@@ -67,15 +68,15 @@ export type FetchHandler = (request: Request, env: ListenerEnv) => Response | Pr
 
 export interface Listening {
   readonly url: string;
-  /** Open ones now. */
+  /** The number of open connections. */
   connections(): number;
-  /** Stops accepting, lets requests in flight finish within the grace, then cuts them off. Idempotent. */
+  /** Stops accepting, waits for requests in progress up to the grace period, then closes all connections. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * Serves HTTP/1.1 until closed. With TLS, SIGHUP reads certificate and key again.
- * @throws invalid_request (an unsafe or impossible choice) | conflict (the port is in use) | unavailable (cannot listen there)
+ * Serves HTTP/1.1 until closed. With TLS, SIGHUP reloads certificate and key.
+ * @throws invalid_request (unsafe or invalid options) | conflict (the port is in use) | unavailable (cannot listen on the address)
  */
 export async function listen(handler: FetchHandler, options: ListenOptions): Promise<Listening> {
   const mayServeBeyond = options.tls !== undefined || options.behindProxy === true;
@@ -88,7 +89,10 @@ export async function listen(handler: FetchHandler, options: ListenOptions): Pro
     const ambiguity = ambiguityOf(incoming);
     if (ambiguity !== undefined) return refuseAmbiguity(ambiguity);
     const address = addressOf(incoming, proxies);
-    if (address === undefined) return refuseAmbiguity('the forwarded address of the caller cannot be read');
+    if (address === undefined)
+      return refuseAmbiguity(
+        'the forwarded address of the caller is not valid: check X-Forwarded-For and Forwarded of the proxy',
+      );
     return handler(request, { incoming, outgoing, callerAddress: address, secure: options.tls !== undefined });
   };
   const server = makeServer(options, (request, bindings) => {
@@ -126,19 +130,19 @@ function refusePlaintext(host: string): never {
   const name = canonicalAddress(host) ?? 'this host name';
   return fail(
     'invalid_request',
-    `will not listen on ${name} without TLS: other machines could read secrets on the wire. ` +
-      'Give a certificate and key, or say that a TLS proxy stands in front, or listen on 127.0.0.1',
+    `refusing to listen on ${name} without TLS: other machines could read secrets on the network. ` +
+      'Give --tls-cert and --tls-key, or --behind-proxy if a proxy terminates TLS, or listen on 127.0.0.1',
     { pointer: '/host' },
   );
 }
 
-/** Undefined when no forwarded address may be believed. */
+/** Undefined if no forwarded address is trusted. */
 function trustedProxies({ behindProxy, tls, trustedProxies: list = [] }: ListenOptions): Networks | undefined {
   const networks = Networks.parse(list, '/trustedProxies');
-  // SECURITY: an empty list means "any network" elsewhere; here it must mean nobody (AZ-20).
+  // SECURITY: elsewhere an empty list means "any network"; here it must mean none (AZ-20).
   if (networks.isAny) return undefined;
   if (behindProxy !== true && tls === undefined) {
-    fail('invalid_request', 'trusted proxies were named, but not that a proxy stands in front: say so, too (--behind-proxy)', {
+    fail('invalid_request', 'trusted proxies need --behind-proxy or TLS: give one of them, or omit --trusted-proxy', {
       pointer: '/trustedProxies',
     });
   }
@@ -152,7 +156,7 @@ function makeServer(options: ListenOptions, fetch: (request: Request, env: HttpB
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     connectionsCheckingInterval: DEADLINE_CHECK_MS,
     maxHeaderSize: HEADERS_MAX_BYTES,
-    // SECURITY: set here too, so that a flag in NODE_OPTIONS cannot turn request smuggling back on (AZ-21).
+    // SECURITY: set explicitly, so that a flag in NODE_OPTIONS cannot enable request smuggling (AZ-21).
     insecureHTTPParser: false,
     requireHostHeader: true,
   };
@@ -185,7 +189,7 @@ function readTls(tls: TlsOptions): { cert: Buffer; key: Buffer; minVersion: 'TLS
   try {
     createSecureContext(context);
   } catch (error) {
-    fail('invalid_request', 'the certificate and the key are not PEM files that belong together', {
+    fail('invalid_request', 'the certificate and the key must be PEM files that match', {
       pointer: '/tls',
       cause: error,
     });
@@ -197,7 +201,7 @@ function readPem(path: string, pointer: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
-    return fail('invalid_request', 'the file cannot be read', { pointer, cause: error });
+    return fail('invalid_request', `the file of ${pointer} cannot be read`, { pointer, cause: error });
   }
 }
 
@@ -205,14 +209,16 @@ function bind(server: TlsServer, options: ListenOptions): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(error));
     server.listen({ port: options.port, host: options.host }, () => {
-      server.on('error', () => {}); // a refused accept (out of descriptors) concerns one connection, not the service
+      server.on('error', () => {}); // a failed accept (no free descriptor) affects one connection only
       resolve(server.address() as AddressInfo);
     });
   }).catch((error: NodeJS.ErrnoException) => {
     const cause = { cause: error, pointer: error.code === 'EADDRINUSE' || error.code === 'EACCES' ? '/port' : '/host' };
-    if (error.code === 'EADDRINUSE') return fail('conflict', `port ${options.port} is in use by another program`, cause);
-    if (error.code === 'EACCES') return fail('unavailable', `port ${options.port} may not be used by this user`, cause);
-    return fail('unavailable', `cannot listen on this host (${error.code ?? 'unknown'})`, cause);
+    if (error.code === 'EADDRINUSE')
+      return fail('conflict', `the port ${options.port} is in use by another program: stop it, or give another --port`, cause);
+    if (error.code === 'EACCES')
+      return fail('unavailable', `this user must not use the port ${options.port}: give another --port`, cause);
+    return fail('unavailable', `cannot listen on the address given by --host (${error.code ?? 'unknown'})`, cause);
   }) as Promise<AddressInfo>;
 }
 
@@ -222,18 +228,18 @@ function urlOf({ host, tls }: ListenOptions, port: number): string {
   return `${tls === undefined ? 'http' : 'https'}://${name}:${port}`;
 }
 
-/** What another reader of the same request could understand differently, if anything; Node's parser refuses the rest. */
+/** The reason why another parser could read the request differently, if any; Node's parser rejects other ambiguities. */
 function ambiguityOf({ rawHeaders, url = '' }: IncomingMessage): string | undefined {
-  // A proxy in front may have judged the path as it was written, before dot segments are resolved here (AZ-06).
-  if (DOT_SEGMENT.test(url)) return 'the path is not in canonical form';
+  // A proxy may have checked the path before dot segments were resolved (AZ-06).
+  if (DOT_SEGMENT.test(url)) return PATH_RULE;
   let seen: Set<string> | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();
     if (name === 'transfer-encoding' && rawHeaders[i + 1]!.toLowerCase() !== 'chunked')
-      return 'the transfer encoding is not chunked';
+      return 'the header transfer-encoding must be chunked';
     if (!SINGLE_HEADERS.has(name)) continue;
     seen ??= new Set();
-    if (seen.has(name)) return `the header ${name} came twice`;
+    if (seen.has(name)) return `the header ${name} is given twice: send it once`;
     seen.add(name);
   }
   return undefined;
@@ -247,7 +253,7 @@ function refuseAmbiguity(detail: string): Response {
 
 const PEERS = new WeakMap<Socket, string>();
 
-/** A connection's peer never changes, so its address is read once. */
+/** Cached, because the peer of a connection does not change. */
 function peerOf(socket: Socket): string {
   const known = PEERS.get(socket);
   if (known !== undefined) return known;

@@ -1,4 +1,4 @@
-// Reads the policy files of this tree on Node; the Worker bundles the same files as text.
+// Reads the policy files on Node; the Worker bundles the same files as text.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,5 @@
 // Root-key providers of a Node installation: a keyfile, or a passphrase with its header file.
-// It must never read a key others could read, follow another user's link to it, or accept key-derivation costs it did not choose the bounds of.
+// It must never read a key that other users can read, follow another user's link to it, or accept key-derivation costs out of bounds.
 import { scryptSync } from 'node:crypto';
 import {
   closeSync,
@@ -30,7 +30,7 @@ const OTHERS_WRITE = 0o002;
 const STICKY = 0o1000;
 const KEYFILE_MAX_BYTES = 256;
 
-/** Makes a keyfile with a fresh root key, durable before it returns. @throws conflict when there is one; storage_unavailable */
+/** Creates a keyfile with a new root key, durable before it returns. @throws conflict if it exists; storage_unavailable */
 export function createKeyfile(path: string): RootKey {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   const file = openFile(path, flags, { EEXIST: ['conflict', 'the keyfile exists already'] });
@@ -38,7 +38,7 @@ export function createKeyfile(path: string): RootKey {
   const line = Buffer.from(rootKeyText(bytes));
   try {
     fchmodSync(file, OWNER_ONLY);
-    if (writeSync(file, line) !== line.byteLength) fail('storage_unavailable', 'the keyfile could not be written whole');
+    if (writeSync(file, line) !== line.byteLength) fail('storage_unavailable', 'the keyfile could not be written completely');
     fsyncSync(file);
     syncDirectory(dirname(path));
     return RootKey.of(bytes);
@@ -50,23 +50,23 @@ export function createKeyfile(path: string): RootKey {
 }
 
 /**
- * A link is followed where root or this user made it: Kubernetes mounts a secret as `root.key -> ..data/root.key`, root:fsGroup 0440.
- * @throws sealed when it is absent, someone else's, accessible to others, or damaged
+ * Follows a link of root or this user: Kubernetes mounts a secret as `root.key -> ..data/root.key`, root:fsGroup 0440.
+ * @throws sealed if it is missing, another user's, accessible to others, or damaged
  */
 export function readKeyfile(path: string): RootKey {
   refuseForeignLink(path);
-  // O_NONBLOCK: a pipe put in the keyfile's place must not hang the start.
+  // O_NONBLOCK: a pipe in place of the keyfile must not block the start.
   const file = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK, {
-    ENOENT: ['sealed', 'there is no keyfile'],
+    ENOENT: ['sealed', 'the keyfile does not exist: restore it from a copy'],
     ELOOP: ['sealed', 'the keyfile is a symbolic link to itself'],
     EACCES: ['sealed', 'the keyfile cannot be read by this user'],
   });
   const buffer = Buffer.alloc(KEYFILE_MAX_BYTES + 1);
   try {
-    // SECURITY: the open file is examined, not the path, so it cannot be exchanged in between.
+    // SECURITY: checks the open file, not the path, so that the file cannot be exchanged in between.
     refuseExposed(file, [dirname(path), dirname(realpathSync(path))]);
     const count = readSync(file, buffer, 0, buffer.byteLength, 0);
-    if (count > KEYFILE_MAX_BYTES) fail('sealed', 'the keyfile is too large to be one');
+    if (count > KEYFILE_MAX_BYTES) fail('sealed', `the keyfile is damaged: it must have at most ${KEYFILE_MAX_BYTES} bytes`);
     return rootKeyFromText(buffer.toString('latin1', 0, count));
   } finally {
     closeSync(file);
@@ -74,13 +74,14 @@ export function readKeyfile(path: string): RootKey {
   }
 }
 
-/** SECURITY: whoever can make a link in a folder such as /tmp would choose which file is taken for the key. */
+/** SECURITY: a user who can create a link in a folder such as /tmp could choose the file that is used as the key. */
 function refuseForeignLink(path: string): void {
   const link = lstatSync(path, { throwIfNoEntry: false });
-  if (link?.isSymbolicLink() === true && !isOwn(link)) fail('sealed', 'the keyfile is a symbolic link that another user made');
+  if (link?.isSymbolicLink() === true && !isOwn(link))
+    fail('sealed', 'the keyfile must not be a symbolic link that another user created');
 }
 
-/** This user's, or root's: root could read and replace it anyway. */
+/** Owned by this user or by root, who could read and replace it anyway. */
 function isOwn(file: Stats): boolean {
   const user = process.getuid?.();
   return user === undefined || file.uid === user || file.uid === 0;
@@ -89,9 +90,9 @@ function isOwn(file: Stats): boolean {
 function refuseExposed(descriptor: number, directories: readonly string[]): void {
   let file = fstatSync(descriptor);
   if (!file.isFile()) fail('sealed', 'the keyfile must be a regular file');
-  if (!isOwn(file)) fail('sealed', 'the keyfile must belong to the user that runs this process, or to root');
+  if (!isOwn(file)) fail('sealed', 'the keyfile must be owned by the user that runs this process, or by root');
   if ((file.mode & (GROUP_WRITE | OTHERS)) === GROUP_WRITE && file.uid === process.getuid?.()) {
-    // A volume with fsGroup: at every mount its group is given read and write on everything. A changed key would not fit the data.
+    // On a volume with fsGroup the group gets read and write access at every mount. A changed key would not match the data.
     fchmodSync(descriptor, file.mode & 0o777 & ~GROUP_WRITE);
     file = fstatSync(descriptor);
   }
@@ -129,7 +130,7 @@ function syncDirectory(path: string): void {
 }
 
 /**
- * Beside a passphrase: how the root key comes from it. Canonical JSON (RFC 8785) of
+ * How the root key is derived from a passphrase. Canonical JSON (RFC 8785) of
  * `{format, kdf, n, r, p, salt, mac}`; `mac` is HMAC-SHA-256 over the same JSON without it. salt and mac are base64url.
  *
  *     derived = scrypt(passphrase, salt, n, r, p, 64)      root key = derived[0..32], MAC key = derived[32..64]
@@ -146,9 +147,9 @@ interface HeaderBody {
 const PASSPHRASE_MIN_BYTES = 15;
 const SALT_BYTES = 32;
 const HEADER_MAX_CHARS = 1_024;
-/** What is written, and the least that is read (ASVS 5.0 V11.4: N=2^17, r=8, p=1). */
+/** The costs of new headers, and the minimum for existing ones (ASVS 5.0 V11.4: N=2^17, r=8, p=1). */
 const COST = { n: 2 ** 17, r: 8, p: 1 } as const;
-/** The most that is read: 1 GiB of memory. */
+/** The maximum for existing headers: 1 GiB of memory. */
 const COST_MAX = { n: 2 ** 20, r: 8, p: 4 } as const;
 const SCRYPT_SLACK_BYTES = 1024 * 1024;
 const BASE64URL_32 = /^[A-Za-z0-9_-]{43}$/;
@@ -164,15 +165,15 @@ export function createPassphraseHeader(passphrase: SecretValue): { header: strin
   return { header: canonicalJson({ ...body, mac: Buffer.from(mac).toString('base64url') }), root };
 }
 
-/** @throws sealed for a wrong passphrase, and before any work for a header that was not made here */
+/** @throws sealed for a wrong passphrase, and for an invalid header before any derivation */
 export function openPassphrase(header: string, passphrase: SecretValue): RootKey {
   const { mac: stated, ...body } = parseHeader(header);
   const { root, mac } = stretch(passphrase, body);
-  if (!equalBytes(mac, Buffer.from(stated, 'base64url'))) fail('sealed', 'the passphrase does not fit');
+  if (!equalBytes(mac, Buffer.from(stated, 'base64url'))) fail('sealed', 'the passphrase is wrong');
   return root;
 }
 
-// SECURITY: bounds are checked before the work, so that a changed header can neither weaken nor exhaust (CR-11).
+// SECURITY: bounds are checked before the derivation, so that a changed header can neither weaken it nor exhaust memory (CR-11).
 function parseHeader(header: string): HeaderBody & { readonly mac: string } {
   const found = membersOf(header);
   const texts = found?.format === 'keyturn-passphrase-v1' && found.kdf === 'scrypt';
@@ -187,7 +188,7 @@ function parseHeader(header: string): HeaderBody & { readonly mac: string } {
   return found;
 }
 
-/** Undefined for any but the one spelling: unknown, repeated and missing members, too. */
+/** Undefined unless the header is canonical JSON, which also rejects unknown, repeated and missing members. */
 function membersOf(header: string): (HeaderBody & { readonly mac: string }) | undefined {
   if (header.length > HEADER_MAX_CHARS) return undefined;
   try {

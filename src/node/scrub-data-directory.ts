@@ -1,5 +1,5 @@
-// Looking at every cell of a data directory that nobody serves, with the keys: every row, the map, the log, the pages.
-// It must never change a file, nor make one.
+// Checks every cell in the data directory of a stopped service: every row, the map, the log, the pages.
+// It must never change or create a file.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fail, KeyturnError } from '../base/errors.ts';
@@ -19,23 +19,24 @@ export interface DeepOptions {
   readonly witnessDirectory?: string | undefined;
 }
 
-/** What was found in one cell. */
+/** The result for one cell. */
 export interface ScrubbedCell {
   /** `home`, or the tenant's name. */
   readonly name: string;
   readonly id: string;
   readonly parts: readonly ScrubPart[];
-  /** Why it could not be looked into at all. */
+  /** Why the cell could not be opened. */
   readonly refused: string | undefined;
 }
 
 /**
- * Each cell as soon as it was looked at, the home cell first.
- * @throws conflict while a service runs on it; sealed when there is no installation or the root key does not fit
+ * Yields each cell after its check, the home cell first.
+ * @throws conflict while a service uses the directory; sealed if there is no installation or the root key is wrong
  */
 export function* scrubDataDirectory(options: DeepOptions): Generator<ScrubbedCell> {
   const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
-  if (!existsSync(paths.installation)) fail('sealed', `there is no installation in ${paths.directory}`);
+  if (!existsSync(paths.installation))
+    fail('sealed', `the directory ${paths.directory} contains no installation: give the directory with --data`);
   const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
   const { root, installationId } = openInstallation(paths, NO_ENTROPY, passphrase);
   const registerSql = openNodeSql(paths.register, { readonly: true });
@@ -60,9 +61,9 @@ interface CellToLook {
   readonly id: string;
   readonly name: string;
   readonly path: string;
-  /** Read while it is open. */
+  /** Called while the cell is open. */
   readonly also?: (rows: ReturnType<typeof openForReading>) => void;
-  /** Absent for the home cell, of which nobody says it. */
+  /** Whether the home cell lists the cell as anchored; absent for the home cell itself. */
   readonly anchored?: boolean;
 }
 type Looker = (cell: CellToLook) => ScrubbedCell;
@@ -75,7 +76,7 @@ function lookerOf(
   const witness = fileWitness(paths, () => {});
   return ({ kind, id, name, path, also, anchored }) => {
     try {
-      if (!existsSync(path)) fail('rolled_back', 'its database is missing: restore it from a copy');
+      if (!existsSync(path)) fail('rolled_back', 'its database is missing: restore it from a backup');
       const sql = openNodeSql(path, { readonly: true });
       try {
         const opening = { witnessed: witness.latest(id), mustExist: true, anchored, hasWitness: anchored };
@@ -93,16 +94,16 @@ function lookerOf(
         sql.close();
       }
     } catch (error) {
-      // A directory in use is no finding; there is nothing to say about any of its cells.
+      // A directory in use is an error of the whole check, not a finding about a cell.
       if (!(error instanceof KeyturnError) || error.code === 'conflict') throw error;
       return { name, id, parts: [], refused: `${error.code}: ${error.message}` };
     }
   };
 }
 
-const NO_ENTROPY = { bytes: () => fail('internal', 'nothing is made here'), fraction: () => 0 };
+const NO_ENTROPY = { bytes: () => fail('internal', 'a check must not create anything'), fraction: () => 0 };
 
-/** Nothing runs while a cell is only looked at. */
+/** No background work runs during a check. */
 const IDLE = {
   clock: new SteadyClock({ now: () => Date.now(), ran: () => performance.now() }),
   entropy: NO_ENTROPY,

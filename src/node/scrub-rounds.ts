@@ -1,16 +1,16 @@
-// The scrub in service: all open cells, one after the other, a slice at a time, again and again. It finds what a request would never read,
-// such as a deleted row of due work. It must never hold up requests, nor stop at a cell that fails.
+// The scrub of a running service: checks all open cells, one after the other, in slices, in rounds. It finds damage that no request would read,
+// such as a deleted row of due work. It must never delay requests, nor stop at a cell that fails.
 import { LIMITS } from '../base/limits.ts';
 
-/** What is scrubbed: a home vault or a tenant vault. */
+/** A home vault or a tenant vault. */
 export interface Scrubbed {
   scrub(): Generator<number>;
 }
 
 export interface ScrubRoundsOptions {
-  /** Those that are open now. */
+  /** The cells that are open now. */
   readonly cells: () => readonly Scrubbed[];
-  /** Milliseconds of a clock that never jumps. */
+  /** Milliseconds of a monotonic clock. */
   readonly ranMs: () => number;
   /** Resolves after `ms`. */
   readonly rest: (ms: number) => Promise<void>;
@@ -27,17 +27,17 @@ export class ScrubRounds {
     this.#o = options;
   }
 
-  /** Rows and blocks of the log that were checked since the start. */
+  /** Rows and log blocks checked since the start. */
   get checked(): number {
     return this.#checked;
   }
 
-  /** Milliseconds since the last round ended; undefined before the first has. */
+  /** Milliseconds since the end of the last round; undefined before the first. */
   get sinceRoundMs(): number | undefined {
     return this.#endedAtMs === undefined ? undefined : this.#o.ranMs() - this.#endedAtMs;
   }
 
-  /** Begins the rounds; resolves when the one under way sees that it was stopped. */
+  /** Runs rounds until `stop`; resolves when the current round has stopped. */
   async run(): Promise<void> {
     const { ranMs, rest } = this.#o;
     while (!this.#isStopped) {

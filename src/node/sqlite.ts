@@ -1,5 +1,5 @@
-// The Sql port on Node: one file, one connection, one owner. It must never answer before the disk has the commit
-// (synchronous=FULL), and never share its file with another process (locking_mode=EXCLUSIVE).
+// The Sql port on Node: one file, one connection, one owner. It must never return before a commit is durable (synchronous=FULL),
+// nor share its file with another process (locking_mode=EXCLUSIVE).
 import { dirname, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { fail } from '../base/errors.ts';
@@ -9,26 +9,26 @@ import { prepareDataDirectory, preparePrivateFile } from './database-files.ts';
 
 const LOCK_WAIT_MS = 200;
 const DELETES = /^\s*DELETE\b/i;
-/** Beyond this the oldest prepared statement goes; every statement of the code fits. */
+/** Limit of cached prepared statements, the oldest is dropped; all statements of the code fit. */
 const STATEMENTS_KEPT = 256;
 
-/** On every open, in this order and before any query: EXCLUSIVE first keeps the WAL index in memory, with no -shm file to guard. */
+/** Set in this order before any query: with EXCLUSIVE first, SQLite keeps the WAL index in memory and creates no -shm file. */
 const PRAGMAS = [
   'locking_mode = EXCLUSIVE',
   'journal_mode = WAL',
-  'synchronous = FULL', // better-sqlite3 is compiled with NORMAL for WAL, which may lose acknowledged commits at power loss
-  'fullfsync = ON', // macOS: fsync alone does not reach the platter
+  'synchronous = FULL', // better-sqlite3's default for WAL is NORMAL, which may lose acknowledged commits at a power failure
+  'fullfsync = ON', // macOS: fsync alone does not flush the drive's cache
   'foreign_keys = ON',
   'secure_delete = ON',
   'trusted_schema = OFF',
   'cell_size_check = ON',
   'temp_store = MEMORY',
-  'cache_size = -4000', // at most 4 MB a cell, taken as used; 64 MB made random reads of 1M rows 10 % faster, no more
-  'mmap_size = 0', // an I/O error is an error code, not a SIGBUS
+  'cache_size = -4000', // at most 4 MB per cell, allocated on use; 64 MB made random reads of 1M rows only 10 % faster
+  'mmap_size = 0', // so that an I/O error is an error code, not a SIGBUS
   'wal_autocheckpoint = 1000',
   'journal_size_limit = 67108864',
 ] as const;
-/** A copy is only looked at: nothing that would write to it. */
+/** For read-only checks: without pragmas that write. */
 const READONLY_PRAGMAS = [
   'query_only = ON',
   'trusted_schema = OFF',
@@ -38,13 +38,13 @@ const READONLY_PRAGMAS = [
 ];
 
 export interface NodeSqlOptions {
-  /** Look at a closed database without changing it; the file must exist. */
+  /** Opens a closed database without changing it; the file must exist. */
   readonly readonly?: boolean;
 }
 
 /**
- * Opens (creating it, private to this account) the database at `path`; `:memory:` keeps it in memory.
- * @throws conflict when another process owns it; storage_unavailable | storage_full | integrity when it cannot be used
+ * Opens the database at `path`, or creates it, private to this account; `:memory:` is an in-memory database.
+ * @throws conflict if another process has it open; storage_unavailable | storage_full | integrity if it cannot be used
  */
 export function openNodeSql(path: string, options: NodeSqlOptions = {}): Sql {
   const inMemory = path === ':memory:';
@@ -59,7 +59,8 @@ export function openNodeSql(path: string, options: NodeSqlOptions = {}): Sql {
     database = new Database(file, { readonly, fileMustExist: !inMemory, timeout: LOCK_WAIT_MS });
     for (const pragma of readonly ? READONLY_PRAGMAS : PRAGMAS) database.pragma(pragma);
     const journal = database.pragma('journal_mode', { simple: true });
-    if (!inMemory && !readonly && journal !== 'wal') fail('storage_unavailable', 'the file system cannot hold a write-ahead log');
+    if (!inMemory && !readonly && journal !== 'wal')
+      fail('storage_unavailable', 'the file system does not support a write-ahead log: use a local file system');
     assertSafeSqliteVersion(String(database.prepare('SELECT sqlite_version()').pluck().get()));
     return new NodeSql(database);
   } catch (error) {
@@ -117,13 +118,13 @@ class NodeSql implements Sql {
   }
 
   /**
-   * `secure_delete` zeroes what is deleted in the pages themselves; older images of those pages stay in the write-ahead log until it is
-   * copied back and cut to nothing (https://www.sqlite.org/pragma.html#pragma_wal_checkpoint).
+   * `secure_delete` zeroes deleted content in the pages; older images of the pages stay in the write-ahead log until it is
+   * checkpointed and truncated (https://www.sqlite.org/pragma.html#pragma_wal_checkpoint).
    */
   eraseResidue(): void {
-    if (this.#depth > 0) fail('internal', 'residue is erased outside a transaction');
+    if (this.#depth > 0) fail('internal', 'residue must be erased outside of a transaction');
     const row = this.#attempt(() => this.#prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() as { busy?: number } | undefined);
-    if (row?.busy === 1) fail('storage_unavailable', 'the write-ahead log could not be emptied');
+    if (row?.busy === 1) fail('storage_unavailable', 'the write-ahead log could not be truncated');
     this.#hasResidue = false;
   }
 
@@ -147,11 +148,11 @@ class NodeSql implements Sql {
   }
 
   /**
-   * INVARIANT: SQLite drops a whole transaction by itself when the disk is full or fails; a body that caught that error
-   * cannot go on outside any transaction as if nothing had happened (test/node/sqlite.test.ts).
+   * INVARIANT: SQLite itself rolls a transaction back if the disk is full or fails; a body that caught that error must not continue
+   * outside of a transaction (test/node/sqlite.test.ts).
    */
   #requireTransaction(): void {
-    if (!this.#database.inTransaction) fail('storage_unavailable', 'the transaction was lost');
+    if (!this.#database.inTransaction) fail('storage_unavailable', 'SQLite rolled the transaction back');
   }
 
   #used(text: string): Database.Statement {
@@ -174,12 +175,12 @@ class NodeSql implements Sql {
   }
 }
 
-/** The first patch of a minor version that is safe. */
+/** The first safe patch release of a minor version. */
 const REPAIRED_SINCE: Readonly<Record<string, number>> = { 44: 6, 50: 7, 51: 3 };
 
 /**
- * Refuses the releases whose WAL may lose or corrupt commits (https://www.sqlite.org/wal.html, "The WAL-Reset Bug"): 3.7.0 to 3.51.2
- * but for the backports 3.44.6 and 3.50.7, and the withdrawn 3.52.
+ * Refuses releases whose WAL may lose or corrupt commits (https://www.sqlite.org/wal.html, "The WAL-Reset Bug"): 3.7.0 to 3.51.2
+ * except the backports 3.44.6 and 3.50.7, and the withdrawn 3.52.
  * @throws storage_unavailable
  */
 export function assertSafeSqliteVersion(version: string): void {

@@ -1,5 +1,5 @@
-// The composition root on Node: environment in, running service out. What the rest of the tree is lent (clock, chance, disk, timers)
-// is made here and in the drivers, and nowhere else.
+// The composition root on Node: creates the running service from its options. Clock, randomness, disk and timers come only from here and
+// from the drivers.
 import { randomBytes, randomInt } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -61,41 +61,41 @@ export interface ServeOptions {
   readonly tls?: TlsOptions | undefined;
   readonly behindProxy?: boolean | undefined;
   readonly trustedProxies?: readonly string[] | undefined;
-  /** Where clients reach this service; default: the listener's own address. */
+  /** Base URL of this service for clients; default: the listener's own address. */
   readonly publicUrl?: string | undefined;
   readonly rootKeyFile?: string | undefined;
   readonly passphraseFile?: string | undefined;
   readonly witnessDirectory?: string | undefined;
-  /** Cells (a tenant's id, or the installation's for the home cell) whose lost witness the operator declares: opened without it, once. */
+  /** Ids of cells (of a tenant, or of the installation for the home cell) that are opened although their witness is missing. */
   readonly acceptMissingWitness?: readonly string[] | undefined;
-  /** The machine's clock is right, though a cell committed a later time. Default: what was committed is believed. */
+  /** Accept the machine's clock although a cell has committed a later time. Default: the committed time counts. */
   readonly acceptClock?: boolean | undefined;
-  /** Where the time comes from, and how long it must go steadily before anything is destroyed. Default: this machine, an hour. */
+  /** The source of time, and how long it must be steady before anything is destroyed. Default: this machine, one hour. */
   readonly machine?: MachineClock | undefined;
   readonly clockSteadyMs?: number | undefined;
-  /** Lets credentials of the connector `local-sandbox` reach loopback addresses. Default: only without TLS and without a proxy. */
+  /** Allows sandbox providers on loopback addresses. Default: only without TLS and without a proxy. */
   readonly allowLocalSandbox?: boolean | undefined;
-  /** The operator's log, one line each; never holds a secret. */
+  /** Writes a line to the operator's log; a line never contains a secret. */
   readonly log: (line: string) => void;
 }
 
 export interface RunningKeyturn {
   readonly url: string;
   readonly dataDirectory: string;
-  /** What the operator must be told aloud, at every start until `markShown('root_key_note')`. */
+  /** Notices for the operator, returned by every start until `markShown('root_key_note')`. */
   readonly notes: readonly string[];
-  /** Where the bootstrap secret lies while it waits to be spent. */
+  /** Path of the bootstrap secret until it is used. */
   readonly bootstrapSecretFile: string | undefined;
-  /** Nobody has set it up, it holds no tenant but the tour's, and no tour came to its end (`markShown('tour')`). */
+  /** True if the installation is not set up, has no tenant except the tour's, and no tour was completed (`markShown('tour')`). */
   readonly tourIsDue: boolean;
-  /** Remembers in the data directory that a person has seen it. Idempotent. @throws storage_full | storage_unavailable */
+  /** Records in the data directory that the notice was shown. Idempotent. @throws storage_full | storage_unavailable */
   markShown(what: Showing): void;
   /**
-   * A tenant in which the bootstrap owner may do what elsewhere needs a second factor, and a token of that owner for two minutes, for the
-   * tour of the first start; the same tenant when a tour that was cut off made it. Undefined when another tenant has the name.
+   * Creates a demo tenant, in which the bootstrap owner needs no second factor, and returns a token of that owner, valid for two minutes, for
+   * the tour. Uses the demo tenant of an interrupted tour again. Undefined if another tenant has the name.
    */
   createDemoTenant(name: string): Promise<SecretValue | undefined>;
-  /** Stops accepting, finishes what is in flight, commits and closes. Idempotent. */
+  /** Stops accepting, finishes requests and provider calls in progress, commits and closes. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -104,7 +104,7 @@ const TOUR_TOKEN_TTL_MS = 120_000;
 const machine: MachineClock = { now: () => Date.now(), ran: () => performance.now() };
 const entropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
 
-/** @throws sealed | conflict | storage_* | invalid_request, each with one sentence an operator can act on */
+/** @throws sealed | conflict | storage_* | invalid_request, each with a message for the operator */
 export async function startKeyturn(options: ServeOptions): Promise<RunningKeyturn> {
   selfTest();
   const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
@@ -164,7 +164,7 @@ function platformOf(
   };
 }
 
-/** How often one principal may ask. */
+/** The rate limit per principal. */
 function admission(): (principalId: string) => void {
   const perSecond = LIMITS.requestsPerSecondPerPrincipal;
   const limit = new RateLimit({ burst: perSecond, perSecond, maxKeys: 10_000 });
@@ -182,7 +182,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
-  // The home cell first: its exclusive lock keeps a second process out of the whole directory.
+  // The home cell is opened first: its exclusive lock protects the whole directory from a second process.
   const homeSql = openNodeSql(paths.home);
   const registerSql = openNodeSql(paths.register);
   try {
@@ -227,13 +227,13 @@ function closing(tenants: NodeTenants, home: HomeVault, registerSql: Sql): () =>
   };
 }
 
-/** A jump of the clock is an event of the home cell, and an event and an alert of each tenant; those found at a start once all are open. */
+/** Records a jump of the clock as an event of the home cell and as an event and alert of each tenant; at a start, when all are open. */
 function watchClock(
   clock: SteadyClock,
   { home, tenants, log }: { readonly home: HomeVault; readonly tenants: NodeTenants; readonly log: (line: string) => void },
 ): void {
   clock.onAnomaly((anomaly) => {
-    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed on its word until it is steady`);
+    log(`clock: ${anomaly.kind} by ${Math.round(anomaly.byMs / 1_000)} s; nothing is destroyed until the clock is steady`);
     void home.submit((job) => noteClock(job, anomaly)).catch(() => {});
     void tenants.allOpen.then(() => {
       for (const vault of tenants.open()) void vault.submit((job) => tellClock(job, anomaly)).catch(() => {});
@@ -247,7 +247,7 @@ function registerOf(sql: Sql, { root, installationId }: Pick<OpenInstallation, '
   return { register, erasureKey: register.open(installationId) };
 }
 
-/** SECURITY: tenants that are there were made by a home cell that was: an empty one in its place is not a first start (CR-03). */
+/** SECURITY: existing tenants prove that a home cell existed: an empty one in its place must not count as a first start (CR-03). */
 function holdsTenants(paths: DataPaths): boolean {
   const directory = dirname(paths.tenant(''));
   return existsSync(directory) && readdirSync(directory).some((name) => name.endsWith('.db'));
@@ -311,7 +311,7 @@ function scrubRounds({ log }: ServeOptions, home: HomeVault, tenants: NodeTenant
   });
 }
 
-/** What is known once the listener listens. */
+/** Values that are known only after the listener has started. */
 interface Place {
   publicUrl: string;
   connections: () => number;
@@ -378,7 +378,7 @@ function isFresh(home: HomeVault): boolean {
   );
 }
 
-/** Unique per request without a draw of randomness each: one random prefix a process, then a counter. */
+/** Unique request ids without randomness for each: a random prefix per process, then a counter. */
 function requestIds(): () => string {
   const boot = randomBytes(9).toString('hex');
   let count = 0;

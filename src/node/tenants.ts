@@ -1,5 +1,5 @@
-// The tenants of a Node process: each one's database file, keys, vault and engine, opened when first asked for.
-// It must never have two open handles on one tenant's file.
+// The tenants of a Node process: database file, keys, vault and engine of each, opened at first use.
+// It must never open a tenant's file twice.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Connector } from '../../rotation/connector.ts';
@@ -28,7 +28,7 @@ export interface NodeTenantsOptions {
   readonly admit: (principalId: string) => void;
   readonly pathOf: (tenantId: string) => string;
   readonly witnessedAt: (tenantId: string) => string | undefined;
-  /** The operator says that the witness of this tenant was lost. */
+  /** Whether the operator has declared the witness of this tenant lost. */
   readonly acceptsMissingWitness?: ((tenantId: string) => boolean) | undefined;
   readonly sandboxAllowed: boolean;
   readonly log: (line: string) => void;
@@ -49,7 +49,7 @@ export class NodeTenants {
   readonly #troubles = new Map<string, ErrorCode>();
   readonly #provisioning = new Map<string, Promise<void>>();
   readonly #opened = Promise.withResolvers<void>();
-  /** Settles when `openAll` did. */
+  /** Settles when `openAll` has finished. */
   readonly allOpen = this.#opened.promise;
 
   constructor(options: NodeTenantsOptions) {
@@ -59,10 +59,10 @@ export class NodeTenants {
     this.#open = new OpenTenants((id) => {
       const row = resolveTenant(options.home, id);
       if (row === undefined) return undefined;
-      // SECURITY: a finished tenant without its file is one that was taken away; an empty one in its place would hide that (CR-03).
+      // SECURITY: if the file of a complete tenant is missing, it was removed; a new empty file would hide that (CR-03).
       try {
         if (!existsSync(options.pathOf(id)))
-          fail('rolled_back', 'the database of this tenant is missing: restore it from a copy');
+          fail('rolled_back', 'the database of this tenant is missing: restore it from a backup');
         const opened = this.#openTenant(row, true);
         this.#troubles.delete(id);
         return opened;
@@ -77,7 +77,7 @@ export class NodeTenants {
     return this.#o.connectors;
   }
 
-  /** Tenants that could not be opened when they last were to be, and open ones whose last batch could not be stored. */
+  /** Tenants whose last opening failed, and open tenants whose last batch could not be stored. */
   troubles(): { readonly id: string; readonly code: ErrorCode }[] {
     const open = this.#open.all().flatMap(({ vault }) => {
       const code = vault.failure?.code;
@@ -86,7 +86,7 @@ export class NodeTenants {
     return [...[...this.#troubles].map(([id, code]) => ({ id, code })), ...open];
   }
 
-  /** A few at a time: where a disk is full, all of them fail alike. */
+  /** Probes a few tenants only: if the disk is full, all fail for the same reason. */
   async probeFailing(): Promise<void> {
     const failing = this.open().filter(({ failure }) => failure !== undefined);
     await Promise.allSettled(failing.slice(0, LIMITS.storageProbesMax).map((vault) => vault.probe()));
@@ -96,7 +96,7 @@ export class NodeTenants {
     return this.#open.all().map(({ vault }) => vault);
   }
 
-  /** Milliseconds by which the oldest due work of an open tenant is late. */
+  /** Delay of the oldest due work of the open tenants, in milliseconds. */
   dueLagMs(nowMs: number): number {
     return this.#open.dueLagMs(nowMs);
   }
@@ -105,7 +105,7 @@ export class NodeTenants {
     return this.#open.size;
   }
 
-  /** By name or id; undefined for unknown, half-made and erased ones alike. @throws rolled_back | integrity */
+  /** By name or id; undefined for unknown, incomplete and erased tenants. @throws rolled_back | integrity */
   find(idOrName: string): NodeTenant | undefined {
     const row = resolveTenant(this.#o.home, idOrName);
     return row === undefined ? undefined : this.#open.get(row.id);
@@ -115,7 +115,7 @@ export class NodeTenants {
     return this.#open.tick(nowMs);
   }
 
-  /** Lets every engine finish what it has at a provider, and begin nothing new. */
+  /** Waits for every engine to finish its provider calls; no new ones start. */
   async stop(): Promise<void> {
     await Promise.all(this.#open.all().flatMap(({ engine, vault }) => [engine.stop(), vault.finished()]));
     await this.#egress.close();
@@ -125,7 +125,7 @@ export class NodeTenants {
     this.#open.closeAll();
   }
 
-  /** The second half of making a tenant: its register entry, its file, its environments. Idempotent. */
+  /** Completes the creation of a tenant: register entry, file, environments. Idempotent. */
   provision = (row: TenantRow, environments: readonly string[]): Promise<void> => {
     const running = this.#provisioning.get(row.id);
     if (running !== undefined) return running;
@@ -145,14 +145,14 @@ export class NodeTenants {
     await this.#noteAnchored(row);
   }
 
-  /** Finishes tenants that a crash left half made. */
+  /** Completes tenants whose creation a crash interrupted. */
   async finishHalfMade(): Promise<void> {
     const { home } = this.#o;
     const half = home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'creating'));
     for (const row of half) await finishTenant(home, row, this.provision);
   }
 
-  /** Opens every tenant once, in the background, so that the scheduler learns when each is due. */
+  /** Opens every tenant once, in the background, so that the scheduler knows when each is due. */
   async openAll(): Promise<void> {
     const { home, log } = this.#o;
     const rows = home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'active'));
@@ -167,10 +167,10 @@ export class NodeTenants {
     this.#opened.resolve();
   }
 
-  /** From now on its database is never opened without its head, nor made anew: the home cell, itself anchored, says so. */
+  /** Records in the home cell that the tenant is anchored, so that its database is never opened without its head or created again. */
   async #noteAnchored(row: TenantRow): Promise<void> {
     const { home } = this.#o;
-    // A witness that could not be written would be missed at the next opening.
+    // If the witness could not be written, the next opening would refuse its absence.
     if (row.anchored === 1 || this.#o.witnessedAt(row.id) === undefined) return;
     await home.submit((job) => job.door.keepBooks('provision', (books) => job.tenants.setAnchored(books, row.id)));
     home.routes.clear();
@@ -219,7 +219,7 @@ export class NodeTenants {
       egress: this.#egress,
       connectors: this.#o.connectors,
       owner: this.#owner,
-      // The lock on the data directory proves it: whoever else wrote here is no longer running.
+      // The lock on the data directory proves that every other owner has ended.
       isDead: (owner) => owner !== this.#owner,
       gate: this.#gate,
       sandboxAllowed: this.#o.sandboxAllowed,

@@ -1,4 +1,4 @@
-// The typed client: what the HTTP interface offers, with log-in, renewal, retries and an optional cache of values.
+// The typed client of the HTTP API, with authentication, token renewal, retries and an optional cache of values.
 import type {
   WireCheckpoint,
   WireCreatedUser,
@@ -39,7 +39,7 @@ interface Cached {
   untilMs: number;
 }
 
-/** A value is not served from memory in its last seconds. */
+/** A cached value is not used in its last seconds. */
 const EXPIRY_MARGIN_MS = 30_000;
 
 export class KeyturnClient {
@@ -47,7 +47,7 @@ export class KeyturnClient {
   readonly #runtime: Runtime;
   readonly #vault: LoggedIn;
   readonly #cache = new Map<string, Cached>();
-  /** Connectors, links, disconnecting, forecast, alerts, webhooks. */
+  /** Connectors, links, disconnections, forecast, alerts, webhooks. */
   readonly grants: Grants;
 
   constructor(options: KeyturnOptions, runtime: Runtime) {
@@ -62,7 +62,7 @@ export class KeyturnClient {
 
   // ---- credentials ----
 
-  /** The current value (or a version of it); of an OAuth grant a valid access token. */
+  /** The current value or the value of a version; for an OAuth grant a valid access token. */
   async read(environment: string, name: string, wanted: { version?: number; stage?: string } = {}): Promise<ReadValue> {
     const path = `${this.#credential(environment, name)}/value`;
     const plain = wanted.version === undefined && wanted.stage === undefined;
@@ -86,12 +86,12 @@ export class KeyturnClient {
     return read;
   }
 
-  /** Drops a value from the cache: call it when a provider answered 401 to the token. */
+  /** Removes a value from the cache; call it if a provider answered 401 to the token. */
   forget(environment: string, name: string): void {
     this.#cache.delete(`${this.#credential(environment, name)}/value`);
   }
 
-  /** A `value` that is JsonText goes out as it stands. Bytes: `value: memberOf('key', bytes)`. */
+  /** A `value` of type JsonText is sent unchanged. For bytes use `value: memberOf('key', bytes)`. */
   put(
     environment: string,
     name: string,
@@ -211,7 +211,7 @@ export class KeyturnClient {
     });
   }
 
-  // ---- the log: of the tenant, or of the installation when there is none ----
+  // ---- the log of the tenant, or of the installation if the client has no tenant ----
 
   events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null; next_from: number | null }> {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/events`, query });
@@ -221,7 +221,7 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/checkpoint` });
   }
 
-  /** Line by line, as the bytes that were sent, for ExportVerifier or a file. */
+  /** The lines of the export as received bytes, for ExportVerifier or a file. */
   async *exportLines(range?: { readonly from: number; readonly to: number }): AsyncGenerator<Uint8Array> {
     const query = range === undefined ? {} : { from: range.from, to: range.to };
     const answer = await this.#vault.send({ method: 'GET', path: `${this.#log()}/audit/export`, query });
@@ -260,7 +260,7 @@ export class KeyturnClient {
     return this.#json({ method: 'POST', path: '/v1/users', body });
   }
 
-  /** Spends the enrolment token this client was made with. */
+  /** Exchanges the enrolment token of this client for a personal token. */
   enrol(expiresInSeconds?: number): Promise<WireEnrolledUser> {
     const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
     return this.#json({ method: 'POST', path: '/v1/enrolments', body });
@@ -270,30 +270,39 @@ export class KeyturnClient {
     return this.#json({ method: 'DELETE', path: `/v1/users/${segment(idOrName)}` });
   }
 
-  /** Of the caller's own. */
+  /** Creates a further token for the caller. */
   createUserToken(idOrName: string, expiresInSeconds?: number): Promise<WireIssuedToken> {
     const body = expiresInSeconds === undefined ? {} : { expires_in: expiresInSeconds };
     return this.#json({ method: 'POST', path: `/v1/users/${segment(idOrName)}/tokens`, body });
   }
 
-  /** Status and the server's clock, without a token. */
+  /** Health and the server's Date header; needs no token. */
   async health(): Promise<WireHealth & { date: string | null }> {
     const answer = await this.#vault.anonymous({ method: 'GET', path: '/health', accepts: [501, 503, 507] });
     const health = (await answer.json()) as WireHealth;
-    // A proxy in front says 503 in words of its own.
+    // A proxy may answer 503 with a body of its own.
     if (typeof health.status !== 'string' || typeof health.version !== 'string')
-      throw new KeyturnProblem({ status: answer.status, code: 'unavailable', detail: 'what answered is no Keyturn' });
+      throw new KeyturnProblem({
+        status: answer.status,
+        code: 'unavailable',
+        detail: 'the answer is not from a Keyturn service: check the address',
+      });
     return { ...health, date: answer.headers.get('date') };
   }
 
-  /** The same in detail, with the tenants that cannot be served; needs a token that may see the metrics. */
+  /** Health in detail, with the tenants that cannot be served; needs a token that may read metrics. */
   healthDetail(): Promise<WireHealthDetail> {
     return this.#json({ method: 'GET', path: '/v1/health/parts' });
   }
 
   #tenant(): string {
     const { tenant } = this.#options;
-    if (tenant === undefined) throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: 'no tenant was named' });
+    if (tenant === undefined)
+      throw new KeyturnProblem({
+        status: 0,
+        code: 'invalid_request',
+        detail: 'the tenant is missing: give it with --tenant, KEYTURN_TENANT or the option tenant',
+      });
     return `/v1/tenants/${segment(tenant)}`;
   }
 
@@ -319,7 +328,7 @@ export class KeyturnClient {
   }
 }
 
-/** Cut at newlines and nowhere else: text has further line ends that may stand inside a line. */
+/** Splits at newlines only: other line separators of Unicode may be part of a line. */
 export async function* linesOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let parts: Uint8Array[] = [];
   for await (const chunk of chunks) {

@@ -1,4 +1,4 @@
-// OAuth grants over HTTP: connectors, links to connect accounts, disconnecting, the forecast, alerts and webhooks.
+// The client of OAuth grants: connectors, links, disconnections, forecast, alerts and webhooks.
 import type {
   WireAlert,
   WireConnection,
@@ -13,7 +13,7 @@ import type {
 } from '../http/v1/wire.ts';
 import { type Call, type Query, segment } from './transport.ts';
 
-/** One call whose answer is JSON. @throws KeyturnProblem */
+/** A call with a JSON answer. @throws KeyturnProblem */
 export type Ask = <T>(call: Call) => Promise<T>;
 
 export class Grants {
@@ -29,7 +29,7 @@ export class Grants {
     return this.#ask({ method: 'GET', path: '/v1/connectors' });
   }
 
-  /** A link by which a person connects an account; creates the credential if there is none. The link is told once. */
+  /** Creates a link by which a person connects an account, and the credential if it does not exist. The link is returned once. */
   connect(environment: string, name: string, body: Readonly<Record<string, unknown>>): Promise<WireCreatedConnection> {
     return this.#ask({ method: 'POST', path: `${this.#credential(environment, name)}/connections`, body });
   }
@@ -42,12 +42,12 @@ export class Grants {
     return this.#ask({ method: 'DELETE', path: `${this.#credential(environment, name)}/connections/${segment(connection)}` });
   }
 
-  /** `revoke` false: the grant stays alive at the provider. */
+  /** `revoke` false: the grant stays valid at the provider. */
   disconnect(environment: string, name: string, revoke = true): Promise<WireDisconnected> {
     return this.#ask({ method: 'POST', path: `${this.#credential(environment, name)}/disconnections`, body: { revoke } });
   }
 
-  /** What ended already, then soonest first. */
+  /** Ended credentials first, then by end date. */
   forecast(query: Query = {}): Promise<WirePage<WireForecastEntry>> {
     return this.#ask({ method: 'GET', path: `${this.#tenant()}/forecast`, query });
   }
@@ -61,7 +61,7 @@ export class Grants {
     return this.#ask({ method: 'GET', path: `${this.#tenant()}/webhooks` });
   }
 
-  /** The secret is told once. No kinds: all there are and will be. */
+  /** The secret is returned once. Without kinds: all kinds, including future ones. */
   createWebhook(url: string, kinds: readonly string[] = []): Promise<WireCreatedWebhook> {
     return this.#ask({ method: 'POST', path: `${this.#tenant()}/webhooks`, body: { url, kinds } });
   }

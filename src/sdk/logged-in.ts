@@ -1,5 +1,5 @@
-// Log-in: a given token, or client credentials exchanged for access tokens as needed, once for all callers.
-// It must never keep a token past its end, nor repeat a log-in that was refused.
+// Authentication: a given token, or client credentials that are exchanged for access tokens when needed, once for all concurrent callers.
+// It must never use an expired token, nor repeat a rejected authentication.
 import type { WireTokenResponse } from '../http/v1/wire.ts';
 import { KeyturnProblem } from './problem.ts';
 import { type Call, type Fetch, segment, Transport } from './transport.ts';
@@ -7,13 +7,13 @@ import { type Call, type Fetch, segment, Transport } from './transport.ts';
 export interface KeyturnOptions {
   readonly address: string;
   readonly tenant?: string | undefined;
-  /** A user or direct token. Without it, client credentials are exchanged for access tokens as needed. */
+  /** A user token or direct token. Without it, client credentials are exchanged for access tokens when needed. */
   readonly token?: string | undefined;
-  /** Said when there is neither token nor client credentials. */
+  /** The error message if there is neither a token nor client credentials. */
   readonly whyNoToken?: string | undefined;
   readonly clientId?: string | undefined;
   readonly clientSecret?: string | undefined;
-  /** Signs a fresh client assertion for the given audience (private_key_jwt). */
+  /** Signs a new client assertion for the audience (private_key_jwt). */
   readonly clientAssertion?: ((audience: string) => Promise<string>) | undefined;
   readonly workflow?: string | undefined;
   readonly workflowRun?: string | undefined;
@@ -21,15 +21,15 @@ export interface KeyturnOptions {
   readonly maxRetries?: number | undefined;
   readonly timeoutMs?: number | undefined;
   readonly allowPlaintext?: boolean | undefined;
-  /** Longest time a value is served from memory; default 0: every read asks the vault. Never past its expiry. */
+  /** Maximum time a value is cached; default 0: no cache. A value is never served after its expiry. */
   readonly cacheMs?: number | undefined;
 }
 
-/** What the runtime lends. */
+/** What the runtime provides. */
 export interface Runtime {
   readonly fetch: Fetch;
   readonly nowMs: () => number;
-  /** Aborts after so long; must not keep a process alive. */
+  /** Aborts after this time; must not keep the process alive. */
   readonly deadline: (ms: number) => AbortSignal;
   readonly sleep: (ms: number) => Promise<void>;
   readonly fraction: () => number;
@@ -63,12 +63,12 @@ export class LoggedIn {
     });
   }
 
-  /** Without a token: health only. */
+  /** Calls without a token (health). */
   anonymous(call: Call): Promise<Response> {
     return this.#transport.send(call);
   }
 
-  /** With a token; one that was refused although it was believed good is renewed once. */
+  /** Calls with a token; a rejected access token is renewed once. */
   async send(call: Call): Promise<Response> {
     try {
       return await this.#transport.send({ ...call, token: await this.#token() });
@@ -95,10 +95,15 @@ export class LoggedIn {
       throw new KeyturnProblem({
         status: 0,
         code: 'unauthenticated',
-        detail: whyNoToken ?? 'there is no token and there are no client credentials',
+        detail: whyNoToken ?? 'the token and the client credentials are missing: give one of them',
       });
     }
-    if (tenant === undefined) throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: 'no tenant was named' });
+    if (tenant === undefined)
+      throw new KeyturnProblem({
+        status: 0,
+        code: 'invalid_request',
+        detail: 'the tenant is missing: give it with --tenant, KEYTURN_TENANT or the option tenant',
+      });
     const path = `/v1/tenants/${segment(tenant)}/token`;
     const proof =
       clientSecret === undefined

@@ -1,4 +1,4 @@
-// What went wrong, as the vault said it (RFC 9457) or as the way to it failed. It never holds a token, a body or a value.
+// An error answer of the vault (RFC 9457) or a failure to reach it. It must never contain a token, a body or a value.
 export interface ProblemDetails {
   readonly status: number;
   /** A code of src/base/errors.ts, or `unreachable`, `refused_address`, `unexpected_answer`. */
@@ -7,7 +7,7 @@ export interface ProblemDetails {
   readonly pointer?: string | undefined;
   readonly requestId?: string | undefined;
   readonly retryAfterSeconds?: number | undefined;
-  /** Plain members the vault added, e.g. `health` of a dead grant. */
+  /** Additional members of the problem, e.g. `health` of a dead grant. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -38,7 +38,7 @@ export function problemFrom(status: number, headers: Headers, text: string): Key
   try {
     body = JSON.parse(text) as Record<string, unknown>;
   } catch {
-    // Not ours: a proxy's page. Its text is not repeated.
+    // The page of a proxy: its text is not used.
   }
   const asText = (value: unknown) => (typeof value === 'string' ? value : undefined);
   const after = Number(headers.get('retry-after') ?? Number.NaN);

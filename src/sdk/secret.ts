@@ -1,4 +1,4 @@
-// A value received from the vault. It prints as nothing; `reveal` is the one way to it.
+// A value received from the vault. It must never be printed: only `reveal` returns the value.
 import type { WireCredentialValue } from '../http/v1/wire.ts';
 
 const REDACTED = '[redacted]';
@@ -10,7 +10,7 @@ export class Secret<T> {
     this.#value = value;
   }
 
-  /** The value itself: keep it as short as you can. */
+  /** The value. Keep it only as long as needed. */
   reveal(): T {
     return this.#value;
   }

@@ -1,11 +1,11 @@
-// Requests of the client: one address, one token, bounded retries. It must never follow a redirect, send a token anywhere else,
-// or speak plaintext beyond this machine unless told to.
+// Requests of the client: one address, one token, bounded retries. It must never follow a redirect, send a token to another address, or use
+// plain http to another machine without permission.
 import { KeyturnProblem, problemFrom } from './problem.ts';
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 export interface TransportOptions {
-  /** e.g. `https://vault.example.com`, or with the path a gateway serves it under: `https://gateway.example.com/vault`. */
+  /** e.g. `https://vault.example.com`, or with the base path at a gateway: `https://gateway.example.com/vault`. */
   readonly address: string;
   readonly fetch: Fetch;
   readonly deadline: (ms: number) => AbortSignal;
@@ -16,12 +16,12 @@ export interface TransportOptions {
   readonly maxRetries: number;
   readonly timeoutMs: number;
   readonly allowPlaintext: boolean;
-  /** Named in the audit log. */
+  /** Recorded in the audit log. */
   readonly workflow?: string | undefined;
   readonly workflowRun?: string | undefined;
 }
 
-/** Fields of a query; absent ones are left out. */
+/** Fields of a query; undefined ones are omitted. */
 export type Query = Readonly<Record<string, string | number | undefined>>;
 
 export interface Call {
@@ -29,25 +29,25 @@ export interface Call {
   readonly path: string;
   readonly token?: string | undefined;
   readonly body?: unknown;
-  /** Sent as it stands instead of `body`. */
+  /** Sent unchanged instead of `body`. */
   readonly text?: string | undefined;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Statuses that are an answer, too, and not a problem. */
+  /** Further statuses that are returned as answers instead of thrown as problems. */
   readonly accepts?: readonly number[];
 }
 
-/** A name as one part of a path. @throws KeyturnProblem for what a path reads as something else */
+/** Encodes a name as one path segment. @throws KeyturnProblem for a name that is not a valid segment */
 export function segment(text: string): string {
   if (text === '' || text === '.' || text === '..')
-    throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: "a name is not empty, '.' or '..'" });
+    throw new KeyturnProblem({ status: 0, code: 'invalid_request', detail: "a name must not be empty, '.' or '..'" });
   return encodeURIComponent(text).replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$/;
 const BACKOFF_MS = 200;
 
-/** What every path is appended to: origin and path base, no slash at the end. @throws KeyturnProblem refused_address */
+/** Origin and base path of the address, without a final slash. @throws KeyturnProblem refused_address */
 export function checkAddress(address: string, allowPlaintext: boolean): string {
   const url = parsed(address);
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
@@ -57,20 +57,20 @@ export function checkAddress(address: string, allowPlaintext: boolean): string {
     throw new KeyturnProblem({
       status: 0,
       code: 'refused_address',
-      detail: 'the address must be scheme, host, port and path: no user name, query or fragment',
+      detail: 'the address must be scheme, host, port and path, without user name, query or fragment',
     });
   }
   if (url.protocol === 'http:' && !allowPlaintext && !LOOPBACK.test(url.hostname)) {
     throw new KeyturnProblem({
       status: 0,
       code: 'refused_address',
-      detail: 'will not send a token over plain http to another machine: use https',
+      detail: 'the address must use https: a token is sent over plain http on loopback only',
     });
   }
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
 }
 
-/** True for an address on this machine; false for what is no URL. */
+/** True for a loopback URL; false for invalid URLs. */
 export function isLoopback(address: string): boolean {
   return LOOPBACK.test(parsed(address)?.hostname ?? '');
 }
@@ -92,7 +92,7 @@ export class Transport {
     this.#base = checkAddress(options.address, options.allowPlaintext);
   }
 
-  /** The answer, whatever its status below 400; 304 included. @throws KeyturnProblem */
+  /** Returns the answer if its status is below 400, including 304. @throws KeyturnProblem */
   async send(call: Call): Promise<Response> {
     const key = call.method === 'POST' ? this.#o.newKey() : undefined;
     for (let attempt = 0; ; attempt++) {
@@ -106,7 +106,7 @@ export class Transport {
     }
   }
 
-  /** The URL of a path of the interface. */
+  /** The URL of an API path. */
   urlOf(path: string): string {
     return `${this.#base}${path}`;
   }
@@ -123,7 +123,7 @@ export class Transport {
       throw new KeyturnProblem({
         status,
         code: 'refused_address',
-        detail: 'the server answered with a redirect, which is not followed',
+        detail: 'the server answered with a redirect, which the client does not follow: give the final address',
       });
     }
     throw problemFrom(status, answer.headers, await answer.text());
@@ -145,7 +145,7 @@ export class Transport {
           }),
           ...call.headers,
         },
-        // SECURITY: a redirect could name another host, and the token with it (OP-01).
+        // SECURITY: a redirect could send the token to another host (OP-01).
         redirect: 'manual',
         signal: this.#o.deadline(this.#o.timeoutMs),
         ...(text === undefined ? {} : { body: text }),
@@ -161,7 +161,7 @@ function searchOf({ query = {} }: Call): string {
   return text === '' ? '' : `?${text}`;
 }
 
-/** As text, without what is undefined. */
+/** The query string, without undefined fields. */
 function told(members: Readonly<Record<string, string | number | boolean | undefined>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(members).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
@@ -169,7 +169,7 @@ function told(members: Readonly<Record<string, string | number | boolean | undef
 }
 
 function isPassing(problem: KeyturnProblem, call: Call): boolean {
-  // A PUT whose answer was lost may have made its version: once more would push the true previous value out of reach.
+  // A PUT whose answer was lost may have created its version: a repetition would replace the previous version by it.
   if (problem.code === 'unreachable') return call.method !== 'PUT';
   return problem.status === 429 || problem.status === 503;
 }

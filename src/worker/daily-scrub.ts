@@ -1,5 +1,5 @@
-// The scrub in service of one object: once a day, by its alarm, since an object sleeps between requests. When it was last done is kept
-// beside the cell, unsealed: who can change that can only cause or delay a scrub, and the platform alone can.
+// The scrub of one Durable Object: once a day, by its alarm, because an object sleeps between requests. The time of the last scrub is stored
+// without a MAC: a change can only cause or delay a scrub, and only the platform can make it.
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import { LIMITS } from '../base/limits.ts';
 
@@ -16,7 +16,7 @@ export class DailyScrub {
     this.#now = now;
   }
 
-  /** Milliseconds; a new object is due a day after it was first asked. */
+  /** When the next scrub is due, in milliseconds; for a new object one day after the first call. */
   dueAt(): number {
     const now = this.#now();
     const scrubbedAt = this.#storage.kv.get<number>(KEY) ?? Number.POSITIVE_INFINITY;
@@ -24,7 +24,7 @@ export class DailyScrub {
     return Math.min(scrubbedAt, now) + LIMITS.scrubEverySleepingMs;
   }
 
-  /** Others run between two slices. */
+  /** Requests run between two slices. */
   async runIfDue(): Promise<void> {
     if (this.dueAt() > this.#now()) return;
     for (const _ of this.#cell.scrub()) await new Promise((resume) => setTimeout(resume, 0));

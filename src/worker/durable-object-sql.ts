@@ -5,10 +5,10 @@ import type { Row, Sql, SqlValue } from '../cell/sql.ts';
 import { refusePromise, toSqlError } from '../cell/sql-errors.ts';
 
 /**
- * The database of the object that `storage` belongs to (class listed in `new_sqlite_classes`). Limits of the platform: 100
- * parameters and 100 kB a statement or script, 2 MB a row, 100 columns
- * (https://developers.cloudflare.com/durable-objects/platform/limits, 2026-11). Foreign keys are always on there, and a deferred
- * one that is broken at the commit resets the object: the schema has none.
+ * The database of the object that owns `storage` (class listed in `new_sqlite_classes`). Limits of the platform: 100
+ * parameters and 100 kB per statement or script, 2 MB per row, 100 columns
+ * (https://developers.cloudflare.com/durable-objects/platform/limits, 2026-11). Foreign keys are always enforced, and a violated deferred
+ * one resets the object at the commit: the schema has none.
  */
 export function durableObjectSql(storage: DurableObjectStorage): Sql {
   const all = <R extends object = Row>(statement: string, ...parameters: readonly SqlValue[]): R[] =>
@@ -21,10 +21,10 @@ export function durableObjectSql(storage: DurableObjectStorage): Sql {
     all,
     get: <R extends object = Row>(statement: string, ...parameters: readonly SqlValue[]) => all<R>(statement, ...parameters)[0],
     run: (statement, ...parameters) => void all(statement, ...parameters),
-    // workerd wants a statement at the very end, where a script may have a comment.
+    // workerd requires a statement at the end, where a script may have a comment.
     script: (statements) => void all(`${statements}\n;SELECT 1`),
     transaction: (body) => attempt(() => storage.transactionSync(() => refusePromise(body()))),
-    // The platform keeps 30 days for point-in-time recovery, whatever is deleted: SECURITY.md says so.
+    // The platform keeps deleted data for 30 days for point-in-time recovery (SECURITY.md).
     hasResidue: false,
     eraseResidue: () => {},
     sizeBytes: () => storage.sql.databaseSize,
@@ -32,7 +32,7 @@ export function durableObjectSql(storage: DurableObjectStorage): Sql {
   };
 }
 
-/** In place: workerd hands out blobs as ArrayBuffer; each is the row's own, so wrapping it needs no copy. */
+/** Changes the row in place: workerd returns blobs as ArrayBuffer, which belong to the row and need no copy. */
 function withBytes(row: Record<string, SqlStorageValue | Uint8Array>): void {
   for (const name in row) {
     const value = row[name];

@@ -1,5 +1,5 @@
-// Egress on the global fetch of a Worker. It checks the URL and the host's name only: it cannot see what a name resolves to
-// (the runtime keeps Workers off private networks). Until an answer begins nobody can tell a refused connection from a lost one.
+// Egress with the global fetch of a Worker. It checks only the URL and the host name, because it cannot see the resolved address (the
+// runtime blocks private networks). Before an answer begins, a refused connection cannot be distinguished from a lost one.
 
 import { type Egress, type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
 import { checkTarget, literalAddress, readBounded } from '../../rotation/engine/egress-rules.ts';
@@ -14,7 +14,7 @@ const timer: Timer = (ms, task) => {
 
 export interface WorkerEgressOptions {
   readonly clock: Clock;
-  /** Default: the runtime's own. */
+  /** Default: the runtime's fetch. */
   readonly fetch?: typeof globalThis.fetch;
 }
 
@@ -44,7 +44,7 @@ async function send(request: EgressRequest, options: WorkerEgressOptions): Promi
       ...(body === undefined ? {} : { body }),
     });
     hasAnswered = true;
-    // The runtime has decompressed already, so a bomb stops at `maxBytes` too.
+    // The runtime has decompressed the body, so `maxBytes` limits decompression, too.
     const bytes = answer.body === null ? new Uint8Array() : await readBounded(answer.body, request.maxBytes);
     return { status: answer.status, headers: flatten(answer.headers), body: SecretValue.adopt(bytes), sentAtMs };
   } catch (error) {
@@ -60,18 +60,18 @@ function failureFor(
 ): EgressFailure {
   if (error instanceof EgressFailure) return error;
   if (isExpired) return new EgressFailure('timeout', undefined, !hasAnswered);
-  // A refused connection, a name that does not resolve and a connection that was cut look the same here.
+  // A refused connection, an unresolved name and a broken connection cannot be distinguished here.
   return hasAnswered ? new EgressFailure('connection_lost') : new EgressFailure('fetch_failed', undefined, true);
 }
 
 function isNamedLoopback(url: URL): boolean {
-  // `localhost.` is the same name, written to its end.
+  // `localhost.` is the same name in absolute form.
   return /(^|\.)localhost\.?$/.test(url.hostname);
 }
 
 function buildHeaders(request: EgressRequest): Headers {
   try {
-    // GitHub refuses whoever does not name itself.
+    // GitHub rejects requests without a User-Agent.
     const headers = new Headers({ 'accept-encoding': 'identity', 'user-agent': 'keyturn' });
     for (const [name, value] of Object.entries(request.headers)) {
       headers.set(name, typeof value === 'string' ? value : value.reveal((bytes) => new TextDecoder().decode(bytes)));

@@ -1,6 +1,6 @@
 // The home object's storage in workerd: the installation's identity, the home cell and the key register, in one database.
-// Known hole: point-in-time recovery of that database takes the register with it, so an erasure there is final only when the platform's
-// 30 days of history have passed (https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/, 2026-11).
+// Known limitation: point-in-time recovery of that database includes the register, so an erasure is final only after the platform's
+// 30 days of history (https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/, 2026-11).
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Authorizer } from '../access/authorizer.ts';
 import { fail } from '../base/errors.ts';
@@ -22,17 +22,17 @@ export interface WorkerHomeOptions {
   readonly platform: Omit<Platform, 'root' | 'installationId'>;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
-  /** Makes the cell of a tenant in the tenant's own object, given its sealed register entry. */
+  /** Creates the cell of a tenant in the tenant's own object, from its sealed register entry. */
   readonly makeCell: (opening: TenantOpening, environments: readonly string[]) => Promise<void>;
 }
 
-/** Plain data: what a tenant's object needs to open its cell. */
+/** What a tenant's object needs to open its cell, as plain data. */
 export interface TenantOpening {
   readonly installationId: string;
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
   readonly witnessed: string | undefined;
-  /** Its cell was anchored when the home cell last heard of it. */
+  /** Whether the home cell lists the tenant's cell as anchored. */
   readonly anchored: boolean;
 }
 
@@ -43,7 +43,7 @@ export class WorkerHome {
   readonly #makeCell: WorkerHomeOptions['makeCell'];
   #ready: Promise<void> | undefined;
 
-  /** @throws sealed when the root key is damaged, or another one than the installation was made with */
+  /** @throws sealed if the root key is damaged or is not the installation's */
   constructor(options: WorkerHomeOptions) {
     const { authorizer, admit } = options;
     const root = rootKeyFromText(options.rootKeyText.trim());
@@ -51,9 +51,9 @@ export class WorkerHome {
     const installationId = findInstallation(sql);
     const entropy = options.platform.entropy;
     const id = installationId?.id ?? newId('installation', entropy);
-    // SECURITY: a wrong key is refused before anything is derived from it or written under it.
+    // SECURITY: a wrong key is refused before anything is derived from it or encrypted with it.
     if (installationId !== undefined && !root.matches(id, installationId.root_check))
-      fail('sealed', 'the root key is not the one this installation was made with');
+      fail('sealed', 'the root key does not belong to this installation: set KEYTURN_ROOT_KEY to its root key');
     if (installationId === undefined)
       sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
     const platform: Platform = { ...options.platform, root, installationId: id };
@@ -64,7 +64,7 @@ export class WorkerHome {
     this.#makeCell = options.makeCell;
   }
 
-  /** Settles when the owner who waits to be named exists. Idempotent. */
+  /** Settles when the first owner exists. Idempotent. */
   ready(): Promise<void> {
     this.#ready ??= this.#makeOwner().catch((error) => {
       this.#ready = undefined;
@@ -73,14 +73,14 @@ export class WorkerHome {
     return this.#ready;
   }
 
-  /** Finishes tenants that a restart left half made. */
+  /** Completes tenants whose creation a restart interrupted. */
   async finishHalfMade(): Promise<void> {
     const half = this.home.lookup('start', (lookup, view) => view.tenants.inState(lookup, 'creating'));
     for (const row of half) await finishTenant(this.home, row, this.provision);
   }
 
   async #makeOwner(): Promise<void> {
-    // Its text is shown to nobody here: the operator's own secret stands for it (operator-bootstrap.ts).
+    // Its text is not used: the operator provides the bootstrap secret (operator-bootstrap.ts).
     (await createBootstrapSecret(this.home))?.wipe();
   }
 
@@ -89,13 +89,13 @@ export class WorkerHome {
     await this.#makeCell(this.#openingOf(row), environments);
   };
 
-  /** Undefined for a tenant that is not, or no longer. @throws key_destroyed */
+  /** Undefined for a tenant that does not exist or was erased. @throws key_destroyed */
   opening(tenantId: string): TenantOpening | undefined {
     const row = this.home.lookup('opening', (lookup, view) => view.tenants.find(lookup, tenantId));
     return row === undefined || row.id !== tenantId || row.state !== 'active' ? undefined : this.#openingOf(row);
   }
 
-  /** Keeps the newest signed head of a tenant's log; an older one that comes late changes nothing. */
+  /** Stores the newest signed head of a tenant's log; ignores an older one. */
   async witness(tenantId: string, note: string): Promise<void> {
     await this.home.submit((job) =>
       job.door.keepBooks('witness', (lookup) => {
@@ -131,10 +131,10 @@ function findInstallation(sql: Sql): InstallationRow | undefined {
   return sql.get<InstallationRow>('SELECT id, root_check FROM installation WHERE only_one = 1');
 }
 
-/** A note of a cell that is anchored. */
+/** A checkpoint note of an anchored cell. */
 const ANCHORED = /^keyturn-anchor \d+ /m;
 
-/** By state sequence, then by epoch. Not verified here: the tenant's own object does when it opens. */
+/** By state sequence, then by epoch. The signature is verified by the tenant's object when it opens. */
 function isNewer(note: string, known: string): boolean {
   const by = numberIn(note, /^keyturn-seq (\d+)$/m) - numberIn(known, /^keyturn-seq (\d+)$/m);
   return by > 0 || (by === 0 && numberIn(note, /^keyturn-anchor (\d+) /m) > numberIn(known, /^keyturn-anchor (\d+) /m));

@@ -1,5 +1,5 @@
-// The composition root on Cloudflare Workers: a front Worker, one home object, one object a tenant. It must never take an identity from a
-// header: who a user is travels as an argument between objects, and their methods are reachable through bindings only.
+// The composition root on Cloudflare Workers: a front Worker, one home object, one object per tenant. It must never take an identity from a
+// header: identities are passed as arguments between objects, whose methods are reachable through bindings only.
 import { DurableObject } from 'cloudflare:workers';
 import { connectors } from '../../rotation/catalog.ts';
 import { limitedSource } from '../access/networks.ts';
@@ -12,6 +12,7 @@ import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
+import { PATH_RULE } from '../http/edge.ts';
 import type { HealthReport } from '../http/health.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
@@ -43,7 +44,7 @@ import {
 import { workerAuthorizer } from './policies.ts';
 import { WorkerTenant } from './tenant.ts';
 
-/** The home cell, the key register, and the one place where users are known. */
+/** The home cell with the users, and the key register. */
 export class HomeCell extends DurableObject<Env> implements HomeMethods {
   readonly #metrics = new Metrics();
   readonly #nextRequestId = requestIds();
@@ -88,7 +89,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return this.#use().home.userIdsNamed(name);
   }
 
-  /** Once a day, for the scrub. */
+  /** Runs once a day, for the scrub. */
   override async alarm(): Promise<void> {
     try {
       const { scrub } = this.#use();
@@ -105,7 +106,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     const rootKeyText = this.env.KEYTURN_ROOT_KEY ?? '';
     try {
       selfTestOnce();
-      if (rootKeyText === '') fail('sealed', 'there is no root key yet');
+      if (rootKeyText === '') fail('sealed', 'the root key is missing: set the secret KEYTURN_ROOT_KEY');
       const opened = new WorkerHome({
         storage: this.ctx.storage,
         rootKeyText,
@@ -151,7 +152,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       isOpen ? { storage: opened.home.failure?.code } : { closed: isNew ? 'not_initialised' : 'sealed' };
     return {
       identify: (token) => this.#identify(this.#use(), token),
-      // The front sends a tenant's own requests to the tenant's object; what arrives here concerns no tenant there is.
+      // The front Worker routes requests of existing tenants to their objects, so requests that arrive here name no existing tenant.
       tenant: () => {
         this.#use();
         return undefined;
@@ -177,7 +178,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     };
   }
 
-  /** The log of the installation has no cell above it: its heads go to the operator's log, one a minute, to be kept there. */
+  /** The home cell has no witness: its heads are printed to the operator's log, at most one a minute. */
   #print(note: string): void {
     if (Date.now() - this.#printedAtMs < LIMITS.homeCheckpointEveryMs) return;
     this.#printedAtMs = Date.now();
@@ -222,7 +223,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
     return this.#openOnce(async () => received(await homeOf(this.env).opening(this.#tenantId)), false);
   }
 
-  /** Whoever comes while it opens waits for the same opening; a failed one is tried anew by the next request. */
+  /** Concurrent requests wait for the same opening; after a failure the next request tries again. */
   #openOnce(find: () => Promise<TenantOpening | undefined>, mayCreate: boolean): Promise<WorkerTenant | undefined> {
     this.#opening ??= this.#make(find, mayCreate).catch((error) => {
       this.#opening = undefined;
@@ -266,7 +267,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         const tenant = await this.#open();
         if (tenant === undefined) return undefined;
         const { vault, engine } = tenant;
-        // SECURITY: the front read one tenant in the path and the router another: neither is served.
+        // SECURITY: front Worker and router disagree about the tenant in the path: neither tenant is served.
         if (idOrName !== vault.tenant.id && idOrName !== vault.tenant.name) return undefined;
         const cursorKey = vault.platform.root.subkey('cursor-mac');
         return {
@@ -278,7 +279,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
         };
       },
       home: undefined,
-      // SECURITY: the refused token itself stays here.
+      // SECURITY: the rejected token itself is not sent to the home object.
       rejected: async (caller, route) => received(await homeOf(this.env).reject({ ...caller, token: undefined }, route)),
       health: () => ({}),
       report,
@@ -292,13 +293,12 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
 
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
-    // SECURITY: Cloudflare writes this header itself, over whatever the client sent; behind anything else it must be stripped.
+    // SECURITY: Cloudflare overwrites this header; another proxy must remove the client's value.
     const address = request.headers.get('cf-connecting-ip') ?? 'unknown';
     const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
     const context: RequestContext = { address, secure: request.url.startsWith('https:'), origin };
     try {
-      if (!isCanonical(request.url))
-        return refuse(new KeyturnError('invalid_request', 'the path is not in canonical form'), context);
+      if (!isCanonical(request.url)) return refuse(new KeyturnError('invalid_request', PATH_RULE), context);
       const { tenantId, user } = await resolve(request, env);
       return tenantId === undefined
         ? await homeOf(env).serve(request, context)
@@ -309,10 +309,13 @@ export default {
   },
 };
 
-/** An object was reset or moved under the request. What it did not answer may or may not have happened: clients repeat with their key. */
+/** The object was reset or moved during the request. The request may have taken effect: clients repeat it with its idempotency key. */
 function unavailable(thrown: unknown, context: RequestContext): Response {
   console.error(`unavailable ${toKeyturnError(thrown).evidence ?? ''}`);
-  return refuse(new KeyturnError('unavailable', 'the cell did not answer; try again', { retryAfterSeconds: 1 }), context);
+  return refuse(
+    new KeyturnError('unavailable', 'the cell did not answer: repeat the request', { retryAfterSeconds: 1 }),
+    context,
+  );
 }
 
 function refuse(error: KeyturnError, context: RequestContext): Response {

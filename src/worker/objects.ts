@@ -1,5 +1,5 @@
-// What the Worker and its objects share: bindings, how objects speak to each other, and what a runtime lends to a cell.
-// It must never let a user's token or identity travel in a header.
+// What the Worker and its objects share: bindings, calls between objects, and the platform functions for a cell.
+// It must never pass a user's token or identity in a header.
 import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Caller, UserIdentity } from '../access/principals.ts';
@@ -29,7 +29,7 @@ export interface Namespace<S> {
   get(id: unknown): S;
 }
 
-/** What the front found out about a request that an object then answers. */
+/** Facts about a request from the front Worker, for the object that answers it. */
 export interface RequestContext {
   readonly address: string;
   readonly secure: boolean;
@@ -37,7 +37,7 @@ export interface RequestContext {
   readonly user?: UserIdentity | undefined;
 }
 
-/** An answer between objects: the code of a KeyturnError would be lost on the way, were it thrown. */
+/** The result of a call between objects: a thrown KeyturnError would lose its code. */
 export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly code: ErrorCode; readonly detail: string; readonly retryAfterSeconds: number | undefined };
@@ -84,7 +84,7 @@ export function report(error: KeyturnError, requestId: string, route: string): v
 
 let isTested = false;
 
-/** Tests the primitives before an isolate opens its first cell. @throws internal naming the broken one */
+/** Tests the cryptographic primitives before an isolate opens its first cell. @throws internal with the name of the failed one */
 export function selfTestOnce(): void {
   if (isTested) return;
   selfTest();
@@ -95,11 +95,11 @@ type BarePlatform = Omit<Platform, 'root' | 'installationId'>;
 
 export function platformOf(publish: Witness['publish']): BarePlatform {
   return {
-    // The platform keeps the time, and an object sleeps for as long as it likes: a gap says nothing.
+    // The platform guarantees the clock, and an object may sleep for any time, so a gap is not a jump.
     clock: new SteadyClock({ now: () => Date.now(), ran: () => Date.now() }, 0),
     entropy: { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 },
     faults: NO_FAULTS,
-    // The output gate holds every answer until the batch is on disk; the timer only gathers the batch.
+    // The output gate delays every answer until the batch is durable; the timer only collects the batch.
     nextTick: (task) => void setTimeout(task, 0),
     later: (delayMs, task) => void setTimeout(task, delayMs),
     witness: { publish },
@@ -115,7 +115,7 @@ export function admission(): (principalId: string) => void {
   };
 }
 
-/** Unique per request without a draw of randomness each: one random prefix an object's life, then a counter. */
+/** Unique request ids without randomness for each: a random prefix per object instance, then a counter. */
 export function requestIds(): () => string {
   const life = randomBytes(9).toString('hex');
   let count = 0;
@@ -125,7 +125,7 @@ export function requestIds(): () => string {
 export const homeOf = (env: Env): HomeMethods => env.HOME.get(env.HOME.idFromName('home'));
 export const tenantOf = (env: Env, tenantId: string): TenantMethods => env.TENANT.get(env.TENANT.idFromName(tenantId));
 
-/** SECURITY: the runtime resolves dot segments between the front and an object; both must have read the same path (AZ-06). */
+/** SECURITY: the runtime resolves dot segments between the front Worker and an object; both must use the same path (AZ-06). */
 export function isCanonical(url: string): boolean {
   const end = url.search(/[?#]/);
   const { origin, pathname } = new URL(url);
@@ -134,7 +134,7 @@ export function isCanonical(url: string): boolean {
 
 const TENANT_PATHS = [
   /^\/v1\/tenants\/([a-z0-9][a-z0-9._-]{0,63})\/./,
-  // The pages of a link, and the provider's answer, whose `state` begins with the tenant.
+  // The consent pages, and the provider's callback, whose `state` begins with the tenant id.
   /^\/connect\/(ten_[0-9a-z]{24})\//,
 ];
 const USER_TOKEN = /^bearer (kt_(?:usr|boot)_\S{1,500})$/i;
@@ -147,7 +147,7 @@ function tenantNamedIn(requestUrl: string): string | undefined {
   return TENANT_PATHS.map((path) => path.exec(pathname)?.[1]).find((name) => name !== undefined);
 }
 
-/** Whose request it is: a user's token is asked about each time (X6: offboarding holds at once); where a tenant lives is remembered for a moment. */
+/** The user and tenant of a request. A user's token is looked up each time (X6: offboarding takes effect at once); a tenant's object is cached briefly. */
 export async function resolve(request: Request, env: Env): Promise<Resolved> {
   const name = tenantNamedIn(request.url);
   if (name === undefined) return { tenantId: undefined, user: undefined };

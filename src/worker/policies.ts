@@ -1,5 +1,5 @@
-// Policies and Cedar's engine in workerd: texts and a compiled module in the bundle, there being no file system.
-// A policy missing from this list is refused by policy-bundle.ts (REQUIRED_POLICIES), not silently absent.
+// Policies and the Cedar engine in workerd: bundled as texts and a compiled module, because there is no file system.
+// policy-bundle.ts (REQUIRED_POLICIES) refuses a list with a missing policy.
 import * as cedar from '@cedar-policy/cedar-wasm/web';
 import engine from '../../node_modules/@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm';
 import assignment from '../../policies/guardrails/assignment.cedar';
@@ -43,7 +43,7 @@ export const BUNDLED_POLICIES: PolicySource = {
 
 let shared: Authorizer | undefined;
 
-/** One authorizer for all objects of an isolate; made when first asked for, so that a cold front Worker does not pay for it. */
+/** One authorizer for all objects of an isolate, created at first use, because the front Worker does not need it. */
 export function workerAuthorizer(): Authorizer {
   if (shared === undefined) {
     cedar.initSync({ module: engine });

@@ -1,5 +1,5 @@
-// One tenant inside its Durable Object: vault and engine over the object's own database, woken by the object's alarm.
-// It must never open a database under another tenant's name, nor let due work wait without an alarm.
+// A tenant in its Durable Object: vault and engine over the object's own database, woken by the object's alarm.
+// It must never open the database for another tenant, nor leave due work without an alarm.
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Connector } from '../../rotation/connector.ts';
 import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
@@ -21,11 +21,11 @@ export interface WorkerTenantOptions {
   readonly admit: (principalId: string) => void;
   readonly connectors: ReadonlyMap<string, Connector>;
   readonly sandboxAllowed: boolean;
-  /** Only while the tenant is being made. */
+  /** True only during the creation of the tenant. */
   readonly mayCreate: boolean;
 }
 
-/** Rest between two passes, so that work that stays due (another owner's lease) does not spin. */
+/** Pause between two passes, so that work that stays due (because of another owner's lease) does not cause a busy loop. */
 const REST_MS = 1_000;
 const RETRY_MS = 60_000;
 
@@ -40,8 +40,9 @@ export class WorkerTenant {
   constructor(opening: TenantOpening, options: WorkerTenantOptions) {
     const { storage, platform, authorizer, admit } = options;
     const sql = durableObjectSql(storage);
-    // SECURITY: a finished tenant without its cell is one whose storage was taken away; an empty one in its place would hide that (CR-03).
-    if (!options.mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this tenant is missing');
+    // SECURITY: if the cell of a complete tenant is missing, it was removed; a new empty cell would hide that (CR-03).
+    if (!options.mayCreate && schemaVersion(sql) === 0)
+      fail('rolled_back', 'the database of this tenant is missing: restore it by point-in-time recovery');
     this.#storage = storage;
     this.#now = () => platform.clock.now();
     this.vault = new TenantVault({
@@ -61,7 +62,7 @@ export class WorkerTenant {
       egress: createWorkerEgress({ clock: platform.clock }),
       connectors: options.connectors,
       owner,
-      // An object runs once in all the world, and only its newest start can write: whoever else stands in a lease was before it.
+      // Only one instance of an object can write at a time, so every other owner of a lease has ended.
       isDead: (other) => other !== owner,
       sandboxAllowed: options.sandboxAllowed,
       every: (everyMs, beat) => {
@@ -74,13 +75,13 @@ export class WorkerTenant {
     this.arm();
   }
 
-  /** Sets the alarm to when something is next due, at the earliest `restMs` from now. Idempotent. */
+  /** Sets the alarm to the next due time, but at least `restMs` from now. Idempotent. */
   arm(restMs = 0): void {
     const due = Math.min(this.vault.nextDueAt() ?? Number.POSITIVE_INFINITY, this.#scrub.dueAt());
     void this.#storage.setAlarm(Math.max(due, this.#now() + restMs));
   }
 
-  /** The alarm's work: what is due now, then the next alarm. Never throws. */
+  /** Runs due work, then sets the next alarm. Never throws. */
   async runDueWork(report: (error: unknown) => void): Promise<void> {
     try {
       await this.engine.runDueWork();

@@ -169,7 +169,7 @@ describe('the page on trying failures, walked', () => {
     await fetch(`${origin}/_control/misbehave`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: slow });
     const waited = await owner.run(['credential', 'rotate', 'try', '--wait', '--timeout', '1s']);
     expect(waited).toMatchObject({ code: 9, stdout: '' });
-    expect(waited.stderr).toMatch(/had not ended after 1s; it goes on by itself\n.*keyturn credential runs try run_/);
+    expect(waited.stderr).toMatch(/has not ended after 1 s; it continues in the service\n.*keyturn credential runs try run_/);
     const [, run = ''] = /(run_\S+)/.exec(waited.stderr) ?? [];
     await expect
       .poll(async () => (await owner.run(['credential', 'runs', 'try', run])).stdout, { timeout: 10_000 })

@@ -38,7 +38,7 @@ describe('keyturn doctor --deep', () => {
   it('looks at nothing while a service runs on it, and says to stop it', async () => {
     const refused = await doctor();
     expect(refused).toMatchObject({ code: 1, stdout: '' });
-    expect(refused.stderr).toContain('stop the service first: its databases have one owner');
+    expect(refused.stderr).toContain('stop the service first: only one process may open its databases');
     expect((await owner.run(['status', '--address', running?.url ?? ''])).code).toBe(0);
     await running?.close();
     running = undefined;
@@ -85,7 +85,7 @@ describe('keyturn doctor --deep', () => {
       const lines = found.stdout.split('\n').map((line) => line.trim().replaceAll(/ +/g, ' '));
       expect(lines[0]).toMatch(/^ok home /);
       expect(lines[2]).toMatch(/^fail acme ten_/);
-      expect(lines).toContain('credential: 1 failed, 0 missing or too many');
+      expect(lines).toContain('credential: 1 failed, 0 missing or unexpected');
       expect(found.stdout).toContain(id);
       expect(found.stdout).not.toContain('mailer');
     }

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandLine } from '../kit/command.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
-const ROOT_KEY = /A root key was made in \S+root\.key/;
+const ROOT_KEY = /A root key was created in \S+root\.key/;
 const folder = mkdtempSync(join(tmpdir(), 'keyturn-first-'));
 const cli = new CommandLine();
 let taken: Server;
@@ -69,12 +69,12 @@ describe('the tour', () => {
     timeout: 120_000,
   }, async () => {
     const data = join(folder, 'killed');
-    for (const sign of ['A short tour', 'made a tenant', 'connected a credential', 'fetched the token']) {
+    for (const sign of ['A short tour', 'created a tenant', 'connected a credential', 'fetched the token']) {
       expect(await serveUntil(data, sign, 'SIGKILL', ['--tour'])).toContain('A short tour');
     }
     const whole = await serveUntil(data, 'stop with Ctrl-C', 'SIGTERM', ['--tour']);
     expect(whole).not.toContain('✗');
-    expect(whole).toMatch(/refreshed by itself[\s\S]*nothing edited, nothing missing/);
+    expect(whole).toMatch(/refreshed automatically[\s\S]*nothing edited or missing/);
     expect(await serveUntil(data, 'stop with Ctrl-C', 'SIGTERM', ['--tour'])).not.toContain('A short tour');
   });
 });

@@ -111,7 +111,7 @@ it('`npm start` and `npm test` work with node, npm and sh alone', { timeout: WIT
   const service = start(['start', '--', '--port', '0', '--data', at('data')]);
   const [, url] = await saidUntil(service, /Keyturn\s+(http:\S+)/);
   expect(await (await fetch(`${url}/health`)).json()).toMatchObject({ status: 'ok' });
-  await saidUntil(service, /nothing edited, nothing missing/);
+  await saidUntil(service, /nothing edited or missing/);
   const modules = readdirSync(at('keyturn', 'node_modules'));
   expect(modules).toContain('better-sqlite3');
   expect(modules).not.toContain('vitest');

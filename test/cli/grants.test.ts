@@ -1,5 +1,7 @@
 // The command line over OAuth grants, against a real service, a provider on this machine and a browser with cookies.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -60,7 +62,7 @@ describe('the command line over grants', () => {
     expect((await run(['connectors'])).stdout).toMatch(/hubspot-oauth +HubSpot +yes +refresh_token/);
     const one = await run(['connectors', 'salesforce']);
     expect(one.stdout).toContain('login_host');
-    expect(one.stdout).toContain('asked once more');
+    expect(one.stdout).toContain('repeated once');
     expect(await run(['connectors', 'microsoft'])).toMatchObject({ code: 0 });
     const unclear = await run(['connectors', 'monda']);
     expect(unclear).toMatchObject({ code: 2 });
@@ -117,7 +119,7 @@ describe('the command line over grants', () => {
     expect((await run(['credential', 'show', 'older'])).stdout).toMatch(/scopes granted +a b/);
     expect((await run(['credential', 'show', 'old'])).stdout).toMatch(/imported +\S+ from nango/);
     expect((await run(['import', 'generic-oauth2', '--name', 'none', ...place], '')).stderr).toContain(
-      'no refresh token came in',
+      'standard input has no refresh token',
     );
     const broken = await run(
       ['import', 'generic-oauth2', '--name', 'none', '--json-value', ...place],
@@ -143,7 +145,7 @@ describe('the command line over grants', () => {
       KEYTURN_CLIENT_SECRET_FILE: file,
     });
     expect(read.code).toBe(7);
-    expect(read.stderr).toMatch(/disconnected; so since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
+    expect(read.stderr).toMatch(/disconnected; since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
     expect(read.stderr).toContain('keyturn connect --name crm --env staging');
     expect(await run(['disconnect', 'crm', '--keep-at-provider'])).toMatchObject({ code: 0 });
   });
@@ -165,7 +167,7 @@ describe('the command line over grants', () => {
     expect(added.stdout).toMatch(/^whsec_[A-Za-z0-9+/=]+\n$/);
     const id = /whk_[0-9a-z]{24}/.exec(added.stderr)?.[0] ?? '';
     expect((await run(['webhooks'])).stdout).toMatch(new RegExp(`${id} +http://127.0.0.1:\\d+/hook +credential.needs_consent`));
-    expect((await run(['webhooks', 'deliveries', id])).stdout).toContain('nothing was sent yet');
+    expect((await run(['webhooks', 'deliveries', id])).stdout).toContain('no deliveries');
     expect(await run(['webhooks', 'remove', id])).toMatchObject({ code: 0, stdout: `removed ${id}\n` });
   });
 
@@ -212,5 +214,51 @@ describe('the command line over grants', () => {
   it('printed no secret on the way', () => {
     expect(seen.length).toBeGreaterThan(20);
     for (const text of seen) expect(text).not.toContain('not-a-real-secret');
+  });
+});
+
+describe('a put of a grant whose stored settings cannot be read', () => {
+  it('sends nothing without settings, and the settings of the options as they are', async () => {
+    const received: { method: string | undefined; body: string }[] = [];
+    const server = createServer((request, response) => {
+      let body = '';
+      request.on('data', (part: Buffer) => {
+        body += part.toString();
+      });
+      request.on('end', () => {
+        received.push({ method: request.method, body });
+        const isPut = request.method === 'PUT';
+        response.writeHead(isPut ? 200 : 404, { 'content-type': 'application/json' });
+        response.end(
+          isPut
+            ? JSON.stringify({ name: 'crm', version: 2, environment: 'staging' })
+            : JSON.stringify({ code: 'not_found', detail: 'no such credential' }),
+        );
+      });
+    });
+    await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+    const { port } = server.address() as AddressInfo;
+    const writer = new CommandLine({
+      KEYTURN_ADDR: `http://127.0.0.1:${port}`,
+      KEYTURN_TENANT: 'acme',
+      KEYTURN_ENVIRONMENT: 'staging',
+      KEYTURN_TOKEN: 'kt_usr_not-a-real-token',
+    });
+    try {
+      const put = ['credential', 'put', 'crm', '--kind', 'oauth2'];
+      const value = JSON.stringify({ refresh_token: REFRESH_TOKEN });
+      const without = await writer.run(put, value);
+      expect(without).toMatchObject({ code: 2 });
+      expect(without.stderr).toContain('the setting client_id is missing');
+      expect(without.stderr).toContain('no stored settings of crm that you may describe');
+      expect(received.map(({ method }) => method)).toEqual(['GET']);
+      expect(await writer.run([...put, '--client-id', 'new-client'], value)).toMatchObject({ code: 0 });
+      const [, , sent] = received;
+      expect(sent?.method).toBe('PUT');
+      expect(JSON.parse(sent?.body ?? '')).toMatchObject({ config: { client_id: 'new-client' } });
+    } finally {
+      server.close();
+      rmSync(writer.config, { recursive: true, force: true });
+    }
   });
 });

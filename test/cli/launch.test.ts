@@ -208,7 +208,7 @@ describe('a later start', () => {
     const { code, stderr } = await launch(['x'], { FAKE_SQLITE: 'throw new Error("no prebuild fits")' });
     expect(code).toBe(78);
     expect(stderr).toContain('no prebuild fits');
-    expect(stderr).toMatch(/keyturn: better-sqlite3 brings no binary that runs on .*npm rebuild/);
+    expect(stderr).toMatch(/keyturn: better-sqlite3 has no binary that runs on .*npm rebuild/);
     expect((await launch(['x'])).code).toBe(0);
     expect(installs()).toBe(2);
   });
@@ -428,7 +428,9 @@ describe('the process of the service', () => {
       NODE_DEBUG: 'none-of-ours',
       NODE_COMPILE_CACHE: null,
     });
-    expect(stderr).toContain('keyturn: NODE_OPTIONS, NODE_DEBUG from the environment is not used: the service holds secrets');
+    expect(stderr).toContain(
+      'keyturn: ignoring NODE_OPTIONS, NODE_DEBUG from the environment, because the service holds secrets',
+    );
   });
 
   test('gets a record of the variables that the launcher changed, whatever the caller says it changed', async () => {

@@ -145,7 +145,7 @@ describe('a service', () => {
       said += part.toString();
     });
     await eventually(() => /Keyturn\s+http:\S+/.test(said) || undefined, 20_000);
-    expect(said).toContain('keyturn: NODE_OPTIONS from the environment is not used');
+    expect(said).toContain('keyturn: ignoring NODE_OPTIONS from the environment');
     const opened = [...said.matchAll(/ws:\/\/127\.0\.0\.1:(\d+)\//g)];
     expect(opened.length).toBeLessThanOrEqual(1); // the launcher's own, which it closed before it started the service
     for (const [, port] of opened) await expect(fetch(`http://127.0.0.1:${port}/json`)).rejects.toThrow();

@@ -70,7 +70,7 @@ describe('a stored token', () => {
       ] as const) {
         const { code, stderr } = await cli.run(['whoami', ...args], '', env);
         expect([address, code]).toEqual([address, 3]);
-        expect(stderr).toContain(`the stored token was made for ${first}/vault and is not sent to ${address}`);
+        expect(stderr).toContain(`the stored token is for ${first}/vault and is not sent to ${address}`);
         expect(stderr).toContain(`keyturn login --address ${address}`);
       }
     }
@@ -90,9 +90,9 @@ describe('a stored token', () => {
       ['second', `Bearer ${other}`],
       ['first', `Bearer ${TOKEN}`],
     ]);
-    expect((await cli.run(['logout'])).stderr).toContain('forgotten');
+    expect((await cli.run(['logout'])).stderr).toContain('is deleted');
     expect(stored().tokens).toEqual({ [`${first}/vault`]: TOKEN });
-    expect((await cli.run(['logout'])).stderr).toContain(`there are some for ${first}/vault`);
+    expect((await cli.run(['logout'])).stderr).toContain(`tokens are stored for ${first}/vault`);
   });
 
   it('of a config file of before is bound to the address beside it', async () => {

@@ -17,7 +17,7 @@ describe('a secret typed unseen', () => {
     expect(type('\u007fa')).toEqual({ text: 'a' });
   });
 
-  it('is given up with Ctrl-C and then forgotten', () => {
-    expect(type('not-a-real-secret\u0003')).toEqual({ text: '', end: 'given up' });
+  it('is cancelled and discarded with Ctrl-C', () => {
+    expect(type('not-a-real-secret\u0003')).toEqual({ text: '', end: 'cancelled' });
   });
 });

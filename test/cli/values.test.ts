@@ -56,7 +56,7 @@ describe('a key that is piped in', () => {
     expect(got.bytes).toEqual(Buffer.from(bytes));
     const { key, key_base64 } = await served(name);
     expect(key === undefined ? Buffer.from(String(key_base64), 'base64') : Buffer.from(String(key))).toEqual(Buffer.from(bytes));
-    if (bytes.at(-1) === 10) expect(put.stderr).toContain(`kept all ${bytes.byteLength} bytes, with the line break at their end`);
+    if (bytes.at(-1) === 10) expect(put.stderr).toContain(`stored all ${bytes.byteLength} bytes, including the final line break`);
     else expect(put.stderr).toBe('');
   });
 
@@ -96,7 +96,7 @@ describe('other kinds', () => {
     expect(lost.code).toBe(2);
     expect(lost.stderr).toContain('/value/id');
     const twice = await owner.run(['cred', 'put', 'doc', '--kind', 'json'], '{"id": 1, "id": 2}');
-    expect(twice.stderr).toContain('appears twice');
+    expect(twice.stderr).toContain('given twice');
     expect(await owner.run(['cred', 'put', 'doc', '--kind', 'json'], '{"id": 1.5, "list": [null, "é"]}\n')).toMatchObject({
       code: 0,
     });
@@ -121,7 +121,7 @@ describe('a program that gets values in its environment', () => {
     expect(await ran('nul')).toMatchObject({
       code: 2,
       stdout: '',
-      stderr: expect.stringContaining('nul holds a NUL byte, which no environment variable can hold'),
+      stderr: expect.stringContaining('the value of nul contains a NUL byte, which an environment variable cannot hold'),
     });
     expect(await ran('bytes')).toMatchObject({
       code: 2,

@@ -116,7 +116,7 @@ describe('a link that leads nowhere', () => {
     const page = await app.browser().get(`/connect/ten_000000000000000000000000/${'A'.repeat(43)}`);
     expect(page.status).toBe(429);
     expect(page.headers.get('retry-after')).toBe('7');
-    expect(page.html).toContain('Too many tries');
+    expect(page.html).toContain('Too many attempts');
     expect((await app.browser().get(good)).status).toBe(200);
   });
 
@@ -198,7 +198,7 @@ describe('the button', () => {
     const back = await browser.get(app.callback(location(begun), { error: 'access_denied', error_description: '<script>' }));
     expect(location(back)).toBe(path);
     const page = await browser.get(path);
-    expect(page.html).toContain('You said no at the provider');
+    expect(page.html).toContain('You declined at the provider');
     expect(page.html).not.toContain('<script>');
     expect((await browser.post(path)).status).toBe(303);
   });
@@ -243,7 +243,7 @@ describe('the button', () => {
     const page = await browser.get(path);
     expect(page.html).toContain('North &lt;b&gt;');
     expect(page.html).toContain(`action="${path}/choice"`);
-    expect(page.html).toMatch(/One step is left(?!.*close this window)/s);
+    expect(page.html).toMatch(/One step remains(?!.*close this window)/s);
     expect((await app.browser().get(path)).status).toBe(410);
     expect((await app.browser().post(`${path}/choice`, { choice: 'n-1' })).status).toBe(410);
     const chosen = await browser.post(`${path}/choice`, { choice: 's-2' });

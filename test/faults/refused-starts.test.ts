@@ -102,7 +102,7 @@ describe('a start with the wrong key', () => {
       /root key/,
     ],
     ['an empty keyfile', (directory) => writeFileSync(join(directory, 'root.key'), ''), /root key/],
-    ['no keyfile', (directory) => rmSync(join(directory, 'root.key')), /there is no keyfile/],
+    ['no keyfile', (directory) => rmSync(join(directory, 'root.key')), /the keyfile does not exist/],
     ['a keyfile others can read', (directory) => chmodSync(join(directory, 'root.key'), 0o644), /must not be accessible/],
     ['no installation.json', (directory) => rmSync(join(directory, 'installation.json')), /installation\.json/],
     [

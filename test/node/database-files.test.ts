@@ -118,9 +118,9 @@ describe('what is there already', () => {
     }
     modesWhileOpen();
     chownSync(file, 12_345, 12_345);
-    expect(caught(() => openNodeSql(file))).toMatchObject(refused(/file belongs to another account/));
+    expect(caught(() => openNodeSql(file))).toMatchObject(refused(/file is owned by another account/));
     chownSync(file, 0, 0);
     chownSync(data, 12_345, 12_345);
-    expect(caught(() => openNodeSql(file))).toMatchObject(refused(/directory belongs to another account/));
+    expect(caught(() => openNodeSql(file))).toMatchObject(refused(/directory is owned by another account/));
   });
 });

@@ -95,10 +95,10 @@ describe.skipIf(!mayTry)('a data directory on an fsGroup volume', () => {
   });
 
   it.each([
-    ['open to others', 0o2777, 0, /belongs to root and is open to others \(mode 2777\): .*2770/],
-    ['readable by others', 0o2775, 0, /open to others \(mode 2775\)/],
-    ['of a third user', 0o2770, 34_567, /belongs to another account: .*2770/],
-    ['that its group may not write', 0o2750, 0, /cannot be used \(.*: this user may not go or write there, EACCES\)/],
+    ['open to others', 0o2777, 0, /is owned by root and accessible to others \(mode 2777\): .*2770/],
+    ['readable by others', 0o2775, 0, /accessible to others \(mode 2775\)/],
+    ['of a third user', 0o2770, 34_567, /is owned by another account: .*2770/],
+    ['that its group may not write', 0o2750, 0, /cannot be used \(.*: this user has no access, EACCES\)/],
   ])('is refused when it is %s, in a sentence with its path', async (_what, mode, owner, says) => {
     chownSync(volume, owner, FS_GROUP);
     chmodSync(volume, mode);
@@ -153,7 +153,7 @@ describe.skipIf(!mayTry)('a root key from a Kubernetes secret', () => {
   it('is refused behind a link that a third user made', async () => {
     const path = mountSecret(0o440);
     lchownSync(path, 34_567, FS_GROUP);
-    expect((await serveAs(volume, ['--root-key-file', path])).text).toContain('a symbolic link that another user made');
+    expect((await serveAs(volume, ['--root-key-file', path])).text).toContain('a symbolic link that another user created');
   });
 
   it('may be a passphrase as well', async () => {

@@ -137,7 +137,7 @@ describe('the keyfile', () => {
   it.skipIf(process.getuid?.() !== 0)('is refused when it belongs to someone else', () => {
     createKeyfile(path);
     chownSync(path, 65534, 65534);
-    expect(failureOf(() => readKeyfile(path)).message).toContain('belong');
+    expect(failureOf(() => readKeyfile(path)).message).toContain('must be owned by');
   });
 
   it('is refused in a folder everyone may write to', () => {
@@ -175,11 +175,11 @@ describe('the passphrase', () => {
 
   it('is refused when it is wrong, and so is a changed salt', () => {
     expect(failureOf(() => openPassphrase(header, SecretValue.fromText('not-a-real-secret: wrong horse'))).code).toBe('sealed');
-    expect(failureOf(() => openPassphrase(changed({ salt: 'A'.repeat(43) }), passphrase)).message).toContain('does not fit');
+    expect(failureOf(() => openPassphrase(changed({ salt: 'A'.repeat(43) }), passphrase)).message).toContain('is wrong');
   });
 
   it('is refused when another cost within bounds was written in', () => {
-    expect(failureOf(() => openPassphrase(changed({ p: 2 }), passphrase)).message).toContain('does not fit');
+    expect(failureOf(() => openPassphrase(changed({ p: 2 }), passphrase)).message).toContain('is wrong');
   });
 
   it.each([

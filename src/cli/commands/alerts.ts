@@ -1,4 +1,4 @@
-// keyturn forecast, alerts and webhooks: what is going to happen to grants, what happened, and where that is told.
+// keyturn forecast, alerts and webhooks: the expected end dates of credentials, past changes, and the URLs that are notified.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
@@ -16,9 +16,9 @@ const DAY_SECONDS = 86_400;
 
 export function forecastCommand(): Command {
   return new Command('forecast')
-    .description('what ended or ends soon, and what to do')
-    .option('--within <time>', 'only what ends so soon; default 30d', span('d'), 30 * DAY_SECONDS)
-    .option('--all', 'however far away')
+    .description('list credentials that ended or end soon')
+    .option('--within <time>', 'end dates within this time; default 30d', span('d'), 30 * DAY_SECONDS)
+    .option('--all', 'all end dates')
     .action(async (options: { within: number; all?: boolean }, self: Command) => {
       const session = sessionOf(self);
       const days = options.all === true ? undefined : Math.floor(options.within / DAY_SECONDS);
@@ -37,13 +37,13 @@ export function forecastCommand(): Command {
 
 export function alertsCommand(): Command {
   return new Command('alerts')
-    .description('what got worse or better, newest first')
-    .option('--credential <name>', 'of this one, in --env')
-    .option('--limit <n>', '', '30')
-    .option('--follow', 'and every new one as it comes')
+    .description('list alerts, newest first')
+    .option('--credential <name>', 'only for this credential in --env')
+    .option('--limit <n>', 'maximum number', '30')
+    .option('--follow', 'also print new alerts as they come')
     .action(async (options: { credential?: string; limit: string; follow?: boolean; env?: string }, self: Command) => {
       if (options.env !== undefined && options.credential === undefined)
-        throw new CliError('--env says where a --credential is: name one, too', EXIT.usage);
+        throw new CliError('the option --env needs --credential: give both or neither', EXIT.usage);
       const session = sessionOf(self);
       const credential =
         options.credential === undefined
@@ -57,7 +57,7 @@ export function alertsCommand(): Command {
     });
 }
 
-/** The newest `first` alerts, oldest of them first, then each as it comes. Never ends by itself. */
+/** Prints the newest `first` alerts in order of time, then each new one. Does not return. */
 async function follow(session: Session, credential: string | undefined, first: number): Promise<never> {
   const seen = new Set<string>();
   let width = 0;
@@ -80,17 +80,17 @@ function line(alert: WireAlert, width: number): string {
   const { credential, kind, at, facts } = alert;
   const colour =
     kind === 'credential.ready' ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
-  const told = Object.entries(facts)
+  const factText = Object.entries(facts)
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${plain(value)}`)
     .join(', ');
   const place = credential === null ? placeOf(alert) : `${plain(credential.name)} ${dim(plain(credential.environment))}`;
   const where = `${place}${' '.repeat(width - placeOf(alert).length)}`;
-  return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${told === '' ? '' : `  ${dim(told)}`}`;
+  return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${factText === '' ? '' : `  ${dim(factText)}`}`;
 }
 
 export function webhooksCommand(): Command {
-  const command = new Command('webhooks').description('where alerts are sent');
+  const command = new Command('webhooks').description('manage the URLs that alerts are sent to');
   for (const add of [addList, addAdd, addRemove, addDeliveries]) add(command);
   return command;
 }
@@ -98,15 +98,15 @@ export function webhooksCommand(): Command {
 function addList(parent: Command): void {
   parent
     .command('list', { isDefault: true })
-    .description('never the secrets')
+    .description('list webhooks, without their secrets')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.grants.webhooks(), ({ items }) =>
         items.length === 0
           ? dim('no webhooks')
           : table(
-              ['webhook', 'url', 'told of', 'made', 'by'],
-              items.map((one) => [one.id, one.url, one.kinds.join(' ') || 'everything', one.created_at, one.created_by]),
+              ['webhook', 'url', 'kinds', 'created', 'by'],
+              items.map((one) => [one.id, one.url, one.kinds.join(' ') || 'all', one.created_at, one.created_by]),
             ),
       );
     });
@@ -115,13 +115,13 @@ function addList(parent: Command): void {
 function addAdd(parent: Command): void {
   parent
     .command('add <url>')
-    .description('the secret to verify with is shown once')
+    .description('add a webhook; its secret is shown once')
     .option('--kind <kind...>', 'only these alerts, e.g. credential.needs_consent')
     .action(async (url: string, options: { kind?: string[] }, self: Command) => {
       const session = sessionOf(self);
       const made = await session.client.grants.createWebhook(url, options.kind ?? []);
       if (session.settings.output === 'json') return out(json(made));
-      note(`${green('added')} ${made.id}; verify with this secret, shown only now:`);
+      note(`${green('added')} ${made.id}; its signing secret (shown once):`);
       out(made.secret);
     });
 }
@@ -129,7 +129,7 @@ function addAdd(parent: Command): void {
 function addRemove(parent: Command): void {
   parent
     .command('remove <webhook>')
-    .description('what waits to be delivered to it ends')
+    .description('remove a webhook and its waiting deliveries')
     .action(async (webhook: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.grants.deleteWebhook(webhook), (gone) => `${yellow('removed')} ${gone.id}`);
@@ -139,14 +139,14 @@ function addRemove(parent: Command): void {
 function addDeliveries(parent: Command): void {
   parent
     .command('deliveries <webhook>')
-    .description('what was sent and how that went, newest first')
+    .description('list deliveries and their results, newest first')
     .action(async (webhook: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.grants.deliveries(webhook), ({ items }) =>
         items.length === 0
-          ? dim('nothing was sent yet')
+          ? dim('no deliveries')
           : table(
-              ['alert', 'state', 'attempts', 'cause', 'made', 'ended', 'next try'],
+              ['alert', 'state', 'attempts', 'cause', 'created', 'finished', 'next attempt'],
               items.map((one) => [
                 one.alert,
                 one.state,

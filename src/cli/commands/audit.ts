@@ -1,4 +1,4 @@
-// keyturn audit ... : the security reviewer's commands. Verification happens here, on the reviewer's machine.
+// keyturn audit ...: commands for the security reviewer. Verification runs on the reviewer's machine.
 import { accessSync, constants, createReadStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
@@ -15,16 +15,13 @@ import { readTextFile } from '../typed-in.ts';
 
 const FILTERS = {
   action: ['<name>', 'the operation, e.g. credential.read'],
-  actor: ['<who>', 'a person or workload by name or id, also one that is gone; a task of the system by its name'],
-  outcome: [
-    '<outcome>',
-    'success (done), denied (policy or a missing proof refused it) or failure (allowed, but did not succeed)',
-  ],
-  target: ['<what>', 'what was touched, by name or id'],
-  workflow: ['<name>', 'the automation that asked, as it named itself'],
-  request: ['<id>', 'one request, by the x-request-id of its answer'],
-  since: ['<instant>', 'at this instant or later: 2026-01-31T00:00:00Z, 2026-01-31, or how long ago: 24h'],
-  until: ['<instant>', 'before this instant, written likewise'],
+  actor: ['<who>', 'user or workload by name or id, also a removed one; a system task by its name'],
+  outcome: ['<outcome>', 'success, denied (by policy or for lack of proof) or failure (allowed, but failed)'],
+  target: ['<what>', 'target by name or id'],
+  workflow: ['<name>', 'calling automation, as it named itself'],
+  request: ['<id>', 'request by the x-request-id of its answer'],
+  since: ['<instant>', 'at or after: 2026-01-31T00:00:00Z, 2026-01-31, or a time ago: 24h'],
+  until: ['<instant>', 'before this instant, in the same forms'],
 } as const;
 
 function targetOf(event: WireEvent): string {
@@ -60,47 +57,47 @@ function line(event: WireEvent): string {
 }
 
 const VERDICTS: Readonly<Record<VerifyResult['verdict'], string>> = {
-  whole: green('✓ the log is whole: one signed head covers every event, and no line was removed, added, moved or edited'),
-  range: green('✓ every event of the range is covered by a signed head: each is what was logged, and none is missing'),
-  incomplete: yellow('✗ not whole: nothing contradicts the signed heads, but they do not cover everything, or lines are missing'),
-  altered: red('✗ not whole: the export is not what was logged'),
+  whole: green('✓ the log is complete: a signed head covers every event, and no line was removed, added, moved or edited'),
+  range: green('✓ the range is complete: signed heads cover every event, and none was edited or removed'),
+  incomplete: yellow('✗ incomplete: no event contradicts the signed heads, but some events are not covered or lines are missing'),
+  altered: red('✗ altered: the export differs from what was logged'),
 };
 
 const WHY: Readonly<Record<VerifyResult['unproven'][number]['why'], string>> = {
   missing: 'not in this file',
   edited: 'edited',
-  no_signed_head: 'no signed head is there that verifies',
-  head_does_not_fit: 'a signed head speaks of them and does not fit',
+  no_signed_head: 'there is no valid signed head',
+  head_does_not_fit: 'the signed head that covers them does not match',
   after_last_head: 'newer than the newest signed head',
-  unknown_hashes: 'events before them are missing, with their hashes',
+  unknown_hashes: 'earlier events and their hashes are missing',
 };
 
 const CLOSINGS: Readonly<Record<VerifyResult['closing'], string>> = {
-  signed: 'signed: these are the lines that were exported',
-  missing: 'missing: lines that are not events may have been taken away',
-  does_not_fit: 'does not fit: lines were removed, added, moved or edited',
+  signed: 'valid: the lines are those that were exported',
+  missing: 'missing: lines that are not events may have been removed',
+  does_not_fit: 'does not match: lines were removed, added, moved or edited',
 };
 
 const span = ({ from, to }: IndexRange) => (from === to ? `${from}` : `${from}..${to}`);
 
-/** What was covered by which head, what was not and why, and the verdict. */
+/** The covered events and their signed head, the others with the reason, and the verdict. */
 function sayVerification(result: VerifyResult): string {
   const { head } = result;
   const by =
     head === undefined
       ? 'none'
-      : `over ${head.size} events, ${new Date(head.atMs).toISOString()}${head.from === 'outside' ? ', kept outside' : ''}${head.anchored ? ', with the state of the database' : ''}`;
+      : `over ${head.size} events, ${new Date(head.atMs).toISOString()}${head.from === 'outside' ? ', kept elsewhere' : ''}${head.anchored ? ', with the state of the database' : ''}`;
   const key =
     result.key === 'pinned'
-      ? 'the one given or noted'
-      : 'the export’s own: whoever can forge a log can make a key; note it with `keyturn audit key`';
+      ? 'given by --key or stored at an earlier verification'
+      : 'taken from the export, which a forger could replace; store it with `keyturn audit key`';
   return [
     facts([
       ['log', result.origin],
       ['verifier key', key],
       ['events', result.events],
       ['signed heads', result.checkpoints],
-      ['newest that fits', by],
+      ['newest valid head', by],
       ['covered', result.covered.length === 0 ? 'nothing' : result.covered.map(span).join(', ')],
       ['closing line', CLOSINGS[result.closing]],
     ]),
@@ -142,13 +139,13 @@ async function verifyLive(session: Session, options: VerifyFlags): Promise<Verif
   const verifier = new ExportVerifier({ verifierKey: pinned, checkpoints, range });
   for await (const line of session.client.exportLines(range)) verifier.push(line);
   const result = verifier.finish();
-  // INVARIANT: only what verified is noted, or a forged log would become the measure of the true one (test/cli/commands.test.ts).
+  // INVARIANT: key and head are stored only after a successful verification, or a forged log would define them (test/cli/commands.test.ts).
   if (result.verdict !== 'whole') return result;
   saveConfig({
     verifier_keys: { ...keys, [origin]: pinned ?? head.verifier_key },
     seen_heads: { ...seen, [origin]: head.note },
   });
-  if (pinned === undefined) note(dim('the verifier key of this log was noted in your config; later runs hold the log to it'));
+  if (pinned === undefined) note(dim('stored the verifier key of this log in your config; later verifications use it'));
   return result;
 }
 
@@ -157,7 +154,7 @@ function rangeOf(text: string | undefined): IndexRange | undefined {
   const [, from, to] = /^(\d{1,15})\.\.(\d{1,15})$/.exec(text) ?? [];
   const range = { from: Number(from), to: Number(to) };
   if (from === undefined || to === undefined || range.from > range.to)
-    throw new CliError('--range takes the first and the last index, e.g. 100..199', EXIT.usage);
+    throw new CliError('the option --range must be the first and the last index, e.g. 100..199', EXIT.usage);
   return range;
 }
 
@@ -166,25 +163,25 @@ function notes(paths: readonly string[] | undefined): string[] {
 }
 
 function listCommand(): Command {
-  const list = new Command('list').description('events, newest first; filters narrow each other');
+  const list = new Command('list').description('list events, newest first; filters combine with AND');
   for (const [name, [value, text]] of Object.entries(FILTERS)) {
     if (value === '<instant>') list.option(`--${name} ${value}`, text, moment('back'));
     else list.option(`--${name} ${value}`, text);
   }
-  list.option('--limit <n>', 'at most so many', '50');
-  list.option('--env <environment>', 'what was touched was in it; KEYTURN_ENVIRONMENT does not narrow the log');
+  list.option('--limit <n>', 'maximum number', '50');
+  list.option('--env <environment>', 'environment of the target; KEYTURN_ENVIRONMENT is ignored here');
   return list.action(async (options: Record<string, string>, self: Command) => {
     const session = sessionOf(self);
     const filters = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, options[name]]));
     const page = await eventsUpTo(session, { ...filters, environment: options['env'] }, Number(options['limit']));
     session.show(page, ({ items, next_before }) => {
-      const more = next_before === null ? '' : `\n${dim('… older ones: narrow with --since/--until, or raise --limit')}`;
+      const more = next_before === null ? '' : `\n${dim('… more: use --since and --until, or raise --limit')}`;
       return (items.length === 0 ? dim('no events') : table(HEAD, items.map(row))) + more;
     });
   });
 }
 
-/** Goes on over short pages. */
+/** Continues after short pages until `limit` events are found. */
 async function eventsUpTo(session: Session, query: Readonly<Record<string, string | undefined>>, limit: number) {
   const items: WireEvent[] = [];
   let before: number | undefined;
@@ -198,9 +195,7 @@ async function eventsUpTo(session: Session, query: Readonly<Record<string, strin
 }
 
 export function auditCommand(): Command {
-  const command = new Command('audit').description(
-    'read, follow, export and verify the log (without --tenant: the installation’s)',
-  );
+  const command = new Command('audit').description('read, export and verify an audit log');
   command.addCommand(listCommand());
   for (const add of [addTail, addExport, addVerify, addKey, addCheckpoint]) add(command);
   return command;
@@ -209,9 +204,9 @@ export function auditCommand(): Command {
 function addTail(parent: Command): void {
   parent
     .command('tail')
-    .description('the newest events; -f follows')
-    .option('-f, --follow')
-    .option('-n, --lines <n>', 'how many', '10')
+    .description('print the newest events')
+    .option('-f, --follow', 'also print new events as they come')
+    .option('-n, --lines <n>', 'number of events', '10')
     .action(async (options: { follow?: boolean; lines: string }, self: Command) => {
       const session = sessionOf(self);
       const newest = await session.client.events({ limit: Number(options.lines) });
@@ -221,7 +216,7 @@ function addTail(parent: Command): void {
       while (options.follow === true) {
         await sleep(LIMITS.auditFollowMs);
         const more = await session.client.events({ from: next, limit: 500 });
-        // Following is itself read from the log: its own events are passed over, or it would never be quiet.
+        // Each poll is itself an event; these are omitted, or every poll would print one.
         for (const event of more.items) {
           if (event.action !== 'audit.read' && event.action !== 'installation.audit.read') print(event);
         }
@@ -233,8 +228,8 @@ function addTail(parent: Command): void {
 function addExport(parent: Command): void {
   parent
     .command('export')
-    .description('the whole log with its signed heads, to standard output')
-    .option('--range <first..last>', 'only these events, and hashes of the others')
+    .description('write the log with its signed heads to standard output')
+    .option('--range <first..last>', 'only these events, and the hashes of the others')
     .action(async (options: { range?: string }, self: Command) => {
       const session = sessionOf(self);
       for await (const line of session.client.exportLines(rangeOf(options.range))) {
@@ -247,10 +242,10 @@ function addExport(parent: Command): void {
 function addVerify(parent: Command): void {
   parent
     .command('verify [file]')
-    .description('check an export, or the live log; says what is covered, and exits with 8 unless that is everything')
-    .option('--key <vkey>', 'the verifier key noted when the log was young; without it the export’s own is believed')
-    .option('--checkpoint <file...>', 'signed heads kept outside: the log must go on from them')
-    .option('--range <first..last>', 'only these events matter: others may be missing')
+    .description('verify an export or the live log; exits with 8 if incomplete')
+    .option('--key <vkey>', 'verifier key stored earlier; default: the key in the export')
+    .option('--checkpoint <file...>', 'signed heads kept elsewhere, which the log must continue')
+    .option('--range <first..last>', 'verify only these events; others may be missing')
     .action(async (file: string | undefined, options: VerifyFlags, self: Command) => {
       const session = sessionOf(self);
       const result = file === undefined ? await verifyLive(session, options) : await verifyFile(file, options);
@@ -262,7 +257,7 @@ function addVerify(parent: Command): void {
 function addKey(parent: Command): void {
   parent
     .command('key')
-    .description('the verifier key of the log: note it elsewhere')
+    .description('print the verifier key of the log, to keep it elsewhere')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.checkpoint(), (head) => head.verifier_key);
@@ -272,7 +267,7 @@ function addKey(parent: Command): void {
 function addCheckpoint(parent: Command): void {
   parent
     .command('checkpoint')
-    .description('the newest signed head: keep it elsewhere')
+    .description('print the newest signed head, to keep it elsewhere')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.checkpoint(), (head) => cyan(head.note.trimEnd()));

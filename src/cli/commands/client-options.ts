@@ -1,4 +1,4 @@
-// How a connector is used, as flags: the client, its proof, workflows with their scopes, and what else a connector wants to know.
+// Options that configure a connector: the OAuth client, its credentials, workflows with their scopes, and connector parameters.
 // It must never take a secret from argv (LK-06).
 import type { Command } from 'commander';
 import type { WireCredential } from '../../http/v1/wire.ts';
@@ -8,7 +8,7 @@ import type { Session } from '../session.ts';
 import { readJsonFile, readSecretFile, readSecrets } from '../typed-in.ts';
 import { assignment } from './grant-text.ts';
 
-/** What every command takes that says how a connector is used. */
+/** The options that `withClientOptions` adds. */
 export interface ClientOptions {
   name?: string;
   clientId?: string;
@@ -28,34 +28,33 @@ export interface ClientOptions {
   description?: string;
 }
 
-/** What `--config-file` says in the help of every command that takes it. */
-export const CONFIG_FILE =
-  'every setting of the connector as JSON, the `config` that `credential show -o json` prints; flags win over it';
+/** The help text of `--config-file`. */
+export const CONFIG_FILE = 'connector settings as JSON, as in `config` of `credential show -o json`; options override them';
 
 const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value];
 
-/** With the flags of `ClientOptions`. */
+/** Adds the options of `ClientOptions`. */
 export function withClientOptions(command: Command): Command {
   return command
-    .option('--name <name>', 'the credential; default: the connector without -oauth')
-    .option('--client-id <id>', 'of the OAuth client at the provider')
-    .option('--client-secret-file <path>', 'instead of standard input')
-    .option('--client-key-file <path>', 'a private key, PEM or JWK: the client proves itself by it')
-    .option('--workflow <name=scopes>', 'who uses it and the scopes it needs; repeatable', collect)
-    .option('--why <name=text>', 'what a workflow needs them for, in words for who is asked', collect)
-    .option('--param <name=value>', 'what the connector wants to know (`keyturn connectors <id>`)', collect)
-    .option('--base-url <host=url>', 'another place for a host of the connector', collect)
-    .option('--sandbox <url>', 'play it at a sandbox (`keyturn sandbox`)')
+    .option('--name <name>', 'name of the credential; default: the connector id without -oauth')
+    .option('--client-id <id>', 'id of the OAuth client at the provider')
+    .option('--client-secret-file <path>', 'client secret; default: standard input')
+    .option('--client-key-file <path>', 'private key of the client, PEM or JWK')
+    .option('--workflow <name=scopes>', 'a workflow and the scopes it needs; repeatable', collect)
+    .option('--why <name=text>', 'purpose of a workflow, shown to the person who consents', collect)
+    .option('--param <name=value>', 'connector parameter (see `keyturn connectors <id>`)', collect)
+    .option('--base-url <host=url>', 'other base URL for a host of the connector', collect)
+    .option('--sandbox <url>', 'use a sandbox (`keyturn sandbox`) as the provider')
     .option('--config-file <path>', CONFIG_FILE)
-    .option('--issuer <url>', 'generic-oidc: its endpoints are discovered')
-    .option('--token-endpoint <url>', 'generic-oauth2')
-    .option('--authorization-endpoint <url>', 'generic-oauth2')
+    .option('--issuer <url>', 'generic-oidc: issuer, for discovery')
+    .option('--token-endpoint <url>', 'generic-oauth2: token endpoint')
+    .option('--authorization-endpoint <url>', 'generic-oauth2: authorization endpoint')
     .option('--client-authentication <method>', 'client_secret_basic, client_secret_post, private_key_jwt, none')
-    .option('--label <name=value...>', 'labels')
-    .option('--description <text>', 'shown to who connects');
+    .option('--label <name=value...>', 'labels of the credential')
+    .option('--description <text>', 'shown to the person who consents');
 }
 
-/** Undefined where nothing was said about an existing credential: it keeps its own. */
+/** The settings to send; undefined to keep those of an existing credential. @throws CliError */
 export function configOf(options: ClientOptions, existing: WireCredential | undefined): Record<string, unknown> | undefined {
   const why = new Map((options.why ?? []).map((text) => assignment(text, '--why')));
   const workflows = options.workflow?.map((text) => {
@@ -63,7 +62,7 @@ export function configOf(options: ClientOptions, existing: WireCredential | unde
     const reason = why.get(name);
     return { name, scopes: scopes.split(/[\s,]+/).filter(Boolean), ...(reason === undefined ? {} : { why: reason }) };
   });
-  const told = {
+  const flags = {
     client_id: options.clientId,
     workflows,
     parameters: fields(options.param, '--param'),
@@ -74,13 +73,13 @@ export function configOf(options: ClientOptions, existing: WireCredential | unde
     authorization_endpoint: options.authorizationEndpoint,
     client_authentication: options.clientAuthentication,
   };
-  const given = mergedConfig(existing?.config, options.configFile, told);
+  const given = mergedConfig(existing?.config, options.configFile, flags);
   if (existing === undefined && given?.['client_id'] === undefined)
     throw new CliError('a new credential needs --client-id, or client_id in --config-file', EXIT.usage);
   return given;
 }
 
-/** The settings of the file, or else the stored ones, with those of the flags in their place; undefined where neither file nor flag sets one. */
+/** The settings of the file, or else the stored ones, overridden by the options; undefined if neither file nor option sets one. */
 export function mergedConfig(
   stored: Readonly<Record<string, unknown>> | undefined,
   configFile: string | undefined,
@@ -91,7 +90,7 @@ export function mergedConfig(
   return { ...(configFile === undefined ? stored : readJsonFile(configFile)), ...given };
 }
 
-/** Undefined also where the caller may not know of it. */
+/** Undefined if it does not exist or the caller may not describe it. */
 export async function findCredential(session: Session, name: string): Promise<WireCredential | undefined> {
   try {
     return await session.client.describe(session.environment(), name);
@@ -105,7 +104,7 @@ function fields(texts: readonly string[] | undefined, flag: string): Record<stri
   return texts === undefined ? undefined : Object.fromEntries(texts.map((text) => assignment(text, flag)));
 }
 
-/** The proofs that files hold. */
+/** The client credentials in files. */
 export function filesOf(options: ClientOptions): Record<string, string> {
   const proof: Record<string, string> = {};
   if (options.clientSecretFile !== undefined) proof['client_secret'] = readSecretFile(options.clientSecretFile);
@@ -117,7 +116,7 @@ export function filesOf(options: ClientOptions): Record<string, string> {
   return proof;
 }
 
-/** A client without a secret is a public one; to connect again, the proof that is stored goes on to serve. */
+/** The client credentials to send. For an existing credential the stored ones are kept; an empty secret means a public client. */
 export async function proofOf(
   options: ClientOptions,
   existing: WireCredential | undefined,

@@ -1,4 +1,4 @@
-// What doctor says of the service's clock, and what to do about it (decision 0012).
+// The text of `keyturn doctor` about the service's clock (decision 0012).
 import { LIMITS } from '../../base/limits.ts';
 import type { WireHealthDetail } from '../../http/v1/wire.ts';
 
@@ -14,20 +14,23 @@ export function clockFinding({ state, ahead_seconds, steady_in_seconds }: NonNul
       return { level: 'ok', what: "the service's clock is steady" };
     case 'starting':
       return ahead_seconds * 1_000 <= LIMITS.clockJumpMaxMs
-        ? { level: 'ok', what: `the service's clock is steady in ${wait}: until then nothing is destroyed or purged` }
+        ? {
+            level: 'ok',
+            what: `the service has started recently: its clock is steady in ${wait}, and until then nothing is destroyed or purged`,
+          }
         : {
             level: 'warn',
-            what: `the service's clock is ${ahead_seconds} s past the last time that was committed, as after a time off; it is committed in ${wait}. If the service was not off so long, set the clock right before`,
+            what: `the service's clock is ${ahead_seconds} s ahead of the last committed time, as after a downtime; the new time is committed in ${wait}. If there was no such downtime, correct the clock before then`,
           };
     case 'jump_waiting':
       return {
         level: 'fail',
-        what: `the service's clock jumped, and is ${ahead_seconds} s ahead of the proven time: nothing is destroyed or purged, and the jump is committed in ${wait}. If the clock is wrong, set it right before`,
+        what: `the service's clock jumped and is ${ahead_seconds} s ahead of the proven time: nothing is destroyed or purged, and the new time is committed in ${wait}. If the clock is wrong, correct it before then`,
       };
     case 'behind':
       return {
         level: 'fail',
-        what: `the service's clock is ${-ahead_seconds} s behind a time that was committed: what expired by then stays expired, and nothing is destroyed or purged. Set it right; if it is right, start once with \`keyturn serve --accept-clock\``,
+        what: `the service's clock is ${-ahead_seconds} s behind a committed time: what has expired stays expired, and nothing is destroyed or purged. Correct the clock; if it is correct, start once with \`keyturn serve --accept-clock\``,
       };
   }
 }

@@ -1,4 +1,4 @@
-// keyturn connectors, connect, connections, import, disconnect: how an account comes into the vault and leaves it.
+// keyturn connectors, connect, connections, import, disconnect: connect and disconnect accounts.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { WireConnector, WireCredential } from '../../http/v1/wire.ts';
@@ -25,7 +25,7 @@ interface ImportOptions extends ClientOptions {
 
 export function connectorsCommand(): Command {
   return new Command('connectors')
-    .description('the systems it knows, or one of them')
+    .description('list connectors, or describe one')
     .argument('[id]')
     .action(async (id: string | undefined, _options: unknown, self: Command) => {
       const session = sessionOf(self);
@@ -33,7 +33,7 @@ export function connectorsCommand(): Command {
       if (id !== undefined) return session.show(chosenConnector(items, id), describeConnector);
       session.show({ items }, () =>
         table(
-          ['connector', 'system', 'by a link', 'renewed by'],
+          ['connector', 'provider', 'consent link', 'renewal'],
           items.map((one) => [one.id, one.title, one.consent ? 'yes' : 'no', one.renewal]),
         ),
       );
@@ -43,15 +43,15 @@ export function connectorsCommand(): Command {
 export function connectCommand(): Command {
   return withClientOptions(
     new Command('connect')
-      .description('a link to connect an account, or again')
+      .description('create a link to connect an account')
       .argument('[connector]', 'e.g. hubspot; not needed to connect again'),
   )
-    .option('--expires-in <time>', 'how long the link lives: 30m, 12h, 7d', span())
-    .option('--wait', 'until the account is connected')
+    .option('--expires-in <time>', 'lifetime of the link: 30m, 12h, 7d', span())
+    .option('--wait', 'wait until the account is connected')
     .action(async (wanted: string | undefined, options: ConnectOptions, self: Command) => {
       const session = sessionOf(self);
       const environment = session.environment();
-      const { connector, existing, name } = await meant(session, wanted, options);
+      const { connector, existing, name } = await targetOf(session, wanted, options);
       const body = {
         ...(existing === undefined ? { connector: connector?.id } : {}),
         config: configOf(options, existing),
@@ -68,24 +68,24 @@ export function connectCommand(): Command {
 }
 
 export function connectionsCommand(): Command {
-  const command = new Command('connections').description('links of a credential, how each ended');
+  const command = new Command('connections').description('list or cancel links of a credential');
   command
     .command('list <name>', { isDefault: true })
-    .description('newest first; never the link itself')
+    .description('list links, newest first, without the link itself')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.grants.connections(session.environment(), name), ({ items }) =>
         items.length === 0
           ? dim('no links')
           : table(
-              ['link', 'state', 'cause', 'made', 'by', 'expires', 'ended'],
+              ['link', 'state', 'cause', 'created', 'by', 'expires', 'finished'],
               items.map((one) => [one.id, one.state, one.cause, one.created_at, one.created_by, one.expires_at, one.finished_at]),
             ),
       );
     });
   command
     .command('cancel <name> <link>')
-    .description('the link leads nowhere from now on')
+    .description('cancel a link')
     .action(async (name: string, link: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       const ended = await session.client.grants.cancelConnection(session.environment(), name, link);
@@ -95,27 +95,28 @@ export function connectionsCommand(): Command {
 }
 
 export function importCommand(): Command {
-  return withClientOptions(new Command('import').description('take over a grant that was made elsewhere').argument('<connector>'))
-    .requiredOption('--from <system>', 'where it comes from, e.g. nango')
-    .option('--json-value', 'standard input is one JSON object instead of lines')
-    .option('--still-used-there', 'the other system goes on refreshing it for now')
+  return withClientOptions(new Command('import').description('import a grant from another system').argument('<connector>'))
+    .requiredOption('--from <system>', 'the other system, e.g. nango')
+    .option('--json-value', 'standard input is a JSON object instead of lines')
+    .option('--still-used-there', 'the other system still refreshes the grant')
     .addHelpText(
       'after',
-      '\nStandard input: the refresh token on the first line and the client secret on the second; with --json-value one JSON object with' +
-        '\nrefresh_token, client_secret and, if you have them, access_token, expires_in and scope. At a terminal each is asked for and not shown.',
+      '\nStandard input: the refresh token on the first line, the client secret on the second.' +
+        '\nWith --json-value: a JSON object with refresh_token, client_secret and optionally' +
+        '\naccess_token, expires_in and scope. At a terminal, input is hidden.',
     )
     .action(async (wanted: string, options: ImportOptions, self: Command) => {
       const session = sessionOf(self);
-      const { connector, name } = await meant(session, wanted, options);
-      const asked = [
+      const { connector, name } = await targetOf(session, wanted, options);
+      const prompts = [
         { name: 'refresh_token', what: 'refresh token' },
         ...(options.clientSecretFile === undefined && options.clientKeyFile === undefined
           ? [{ name: 'client_secret', what: 'client secret' }]
           : []),
       ] as const;
-      const typed: Record<string, unknown> = options.jsonValue === true ? await readSecretObject() : await readSecrets(asked);
+      const typed: Record<string, unknown> = options.jsonValue === true ? await readSecretObject() : await readSecrets(prompts);
       if (typed['refresh_token'] === undefined)
-        throw new CliError('no refresh token came in', EXIT.usage, 'see keyturn import --help');
+        throw new CliError('standard input has no refresh token', EXIT.usage, 'see keyturn import --help');
       const body = {
         kind: 'oauth2',
         connector: connector?.id,
@@ -130,9 +131,11 @@ export function importCommand(): Command {
         [
           `${green('imported')} ${credential.name} version ${credential.version} in ${credential.environment}, from ${plain(options.from)}`,
           options.stillUsedThere === true
-            ? dim(`Two systems refresh one grant now: stop it in ${plain(options.from)} soon, then connect the account again.`)
+            ? dim(
+                `Two systems refresh this grant now. Stop the refresh in ${plain(options.from)} soon, then connect the account again.`,
+              )
             : dim(
-                `Stop its refresh in ${plain(options.from)}. Should anything there still use it, the credential and an alert will say so.`,
+                `Stop the refresh in ${plain(options.from)}. If it still uses the grant, an alert is raised and the credential shows it.`,
               ),
         ].join('\n'),
       );
@@ -141,9 +144,9 @@ export function importCommand(): Command {
 
 export function disconnectCommand(): Command {
   return new Command('disconnect')
-    .description('make unreadable, revoke at the provider')
+    .description('disconnect an account and revoke its grant')
     .argument('<name>')
-    .option('--keep-at-provider', 'do not revoke it there')
+    .option('--keep-at-provider', 'do not revoke the grant at the provider')
     .action(async (name: string, options: { keepAtProvider?: boolean }, self: Command) => {
       const session = sessionOf(self);
       const gone = await session.client.grants.disconnect(session.environment(), name, options.keepAtProvider !== true);
@@ -151,9 +154,9 @@ export function disconnectCommand(): Command {
         const state = credential.grant?.revocation?.state;
         const steps = credential.manual_steps.map((step, i) => `  ${i + 1}. ${plain(step)}`);
         return [
-          `${yellow('disconnected')} ${bold(credential.name)}: no one reads it any more`,
+          `${yellow('disconnected')} ${bold(credential.name)}: its value can no longer be read`,
           ...(state === undefined ? [] : [REVOCATIONS[state]]),
-          ...(steps.length === 0 ? [] : ['What a person does there:', ...steps]),
+          ...(steps.length === 0 ? [] : ['Do this at the provider:', ...steps]),
           dim(`connect it again: keyturn connect --name ${credential.name} --env ${credential.environment}`),
         ].join('\n');
       });
@@ -161,31 +164,31 @@ export function disconnectCommand(): Command {
 }
 
 const REVOCATIONS = {
-  waiting: 'It is being revoked at the provider; `keyturn credential show` says how far that is.',
-  revoked: 'It is revoked at the provider.',
-  not_possible: 'The provider has no way to revoke it by a call.',
-  shared: 'Another credential uses the same grant, so it stays alive at the provider.',
-  not_asked: 'It stays alive at the provider, as asked.',
-  given_up: 'It could not be revoked at the provider: a person must.',
+  waiting: 'The grant is being revoked at the provider; `keyturn credential show` shows the state.',
+  revoked: 'The grant is revoked at the provider.',
+  not_possible: 'The provider has no revocation call for this grant.',
+  shared: 'The grant stays valid at the provider, because another credential uses it.',
+  not_asked: 'The grant stays valid at the provider, as requested.',
+  given_up: 'Revocation at the provider failed: revoke the grant there by hand.',
 } as const;
 
-interface Meant {
+interface Target {
   readonly connector: WireConnector | undefined;
   readonly existing: WireCredential | undefined;
   readonly name: string;
 }
 
-async function meant(session: Session, wanted: string | undefined, options: ClientOptions): Promise<Meant> {
+async function targetOf(session: Session, wanted: string | undefined, options: ClientOptions): Promise<Target> {
   const { items } = await session.client.grants.connectors();
   const chosen = wanted === undefined ? undefined : chosenConnector(items, wanted);
   const name = options.name ?? chosen?.id.replace(/-oauth$/, '');
-  if (name === undefined) throw new CliError('say which connector, or the --name of a credential to connect again', EXIT.usage);
+  if (name === undefined) throw new CliError('give a connector, or --name of a credential to connect again', EXIT.usage);
   const existing = await findCredential(session, name);
   if (existing === undefined && chosen === undefined)
     throw new CliError(
-      `there is no credential ${plain(name)} in this environment`,
+      `the credential ${plain(name)} does not exist in this environment`,
       EXIT.notFound,
-      'name the connector to make one',
+      'give a connector to create it',
     );
   return { connector: chosen ?? items.find(({ id }) => id === existing?.connector), existing, name };
 }
@@ -193,15 +196,16 @@ async function meant(session: Session, wanted: string | undefined, options: Clie
 const OVER = new Set(['connected', 'cancelled', 'expired']);
 
 async function waitFor(session: Session, environment: string, name: string, id: string): Promise<void> {
-  note(dim('waiting for the account to be connected; Ctrl-C leaves the link as it is'));
-  let said = '';
+  note(dim('waiting for the account to be connected; the link stays valid after Ctrl-C'));
+  let printed = '';
   for (;;) {
     const { items } = await session.client.grants.connections(environment, name);
     const one = items.find((connection) => connection.id === id);
-    if (one === undefined) throw new CliError('the link is gone', EXIT.failed);
+    if (one === undefined)
+      throw new CliError('the link is no longer in the newest page of links: see keyturn connections list', EXIT.failed);
     const now = one.cause === null ? one.state : `${one.state}: ${plain(one.cause)}`;
-    if (now !== said && one.state !== 'open') note(`  ${dim(instant(new Date().toISOString()))}  ${now}`);
-    said = now;
+    if (now !== printed && one.state !== 'open') note(`  ${dim(instant(new Date().toISOString()))}  ${now}`);
+    printed = now;
     if (OVER.has(one.state)) {
       if (one.state === 'connected') note(`${green('connected')} ${bold(plain(name))}`);
       else process.exitCode = EXIT.failed;

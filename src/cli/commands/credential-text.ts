@@ -1,4 +1,4 @@
-// How credentials and runs read on a terminal, and how labels are written on the command line.
+// The text of credentials and runs on a terminal, and the parser of labels.
 import type { WireCredential, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts, note, plain, yellow } from '../print.ts';
@@ -37,7 +37,7 @@ export function describeCredential(credential: WireCredential): string {
   ]);
 }
 
-/** Only what is known. */
+/** Omits fields without a value. */
 function describeGrant(grant: WireGrant): [string, string][] {
   const { scopes, guard, revocation } = grant;
   const account = Object.entries(grant.account).map(([name, value]) => `${name}=${value}`);
@@ -51,7 +51,7 @@ function describeGrant(grant: WireGrant): [string, string][] {
     ['scopes wanted', scopes.wanted.join(' ')],
     ['scopes granted', scopes.granted === null ? null : scopes.granted.join(' ')],
     ['scopes missing', scopes.missing.join(' ')],
-    ['scopes nobody needs', scopes.extra.join(' ')],
+    ['scopes unused', scopes.extra.join(' ')],
     ['used elsewhere', guard === null ? null : `${guard.sign} at ${guard.at}: ${guard.explanation}`],
     ['revocation', revocation === null ? null : [revocation.state, revocation.cause].filter((part) => part !== null).join(': ')],
   ];
@@ -73,14 +73,14 @@ export function describeRun(run: WireRun): string {
   return [head, ...steps].join('\n');
 }
 
-/** On standard error, so that what is piped on is the value alone. */
+/** Prints to standard error, so that standard output contains only the value. */
 export function noteExpired(read: {
   readonly name: string;
   readonly expires_at: string | null;
   readonly expired: boolean;
 }): void {
   if (read.expired)
-    note(yellow(`the end date of ${plain(read.name)} has passed (${read.expires_at}): the provider may refuse it`));
+    note(yellow(`the end date of ${plain(read.name)} has passed (${read.expires_at}): the provider may reject the value`));
 }
 
 function evidenceText({ status, content_type, words = [], excerpt, system_code }: WireEvidence): string {
@@ -93,7 +93,7 @@ export function pairs(values: readonly string[] | undefined): Record<string, str
   return Object.fromEntries(
     values.map((value) => {
       const at = value.indexOf('=');
-      if (at < 1) throw new CliError('a label is written name=value', EXIT.usage);
+      if (at < 1) throw new CliError('the option --label must have the form name=value', EXIT.usage);
       return [value.slice(0, at), value.slice(at + 1)];
     }),
   );

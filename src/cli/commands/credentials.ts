@@ -1,4 +1,4 @@
-// keyturn credential ...
+// keyturn credential ...: put, read, rotate and delete credentials.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SECONDS } from '../../base/instants.ts';
@@ -38,7 +38,7 @@ interface PutOptions {
 async function bodyOf(session: Session, name: string, options: PutOptions): Promise<Record<string, unknown>> {
   const path = options.valueFile ?? options.fromFile;
   const bytes = path === undefined ? await readStdinBytes(`the ${options.kind} value`) : readValueFile(path);
-  if (bytes.byteLength === 0) throw new CliError('the value is empty: pipe it in, or use --value-file', EXIT.usage);
+  if (bytes.byteLength === 0) throw new CliError('the value is empty: pass it on standard input or by --value-file', EXIT.usage);
   return {
     kind: options.kind,
     value: putValueOf(options, bytes),
@@ -51,7 +51,7 @@ async function bodyOf(session: Session, name: string, options: PutOptions): Prom
   };
 }
 
-/** A stored grant keeps the settings that neither file nor flag replaces: one left out would count as another destination. */
+/** Keeps the stored settings that neither file nor option replaces: an omitted setting would be another destination. */
 async function grantSettings(session: Session, name: string, options: PutOptions): Promise<Record<string, unknown>> {
   const stored = await findCredential(session, name);
   const isSame = stored?.kind === 'oauth2' && (options.connector === undefined || options.connector === stored.connector);
@@ -61,21 +61,29 @@ async function grantSettings(session: Session, name: string, options: PutOptions
     client_id: options.clientId,
     client_authentication: options.clientAuthentication,
   };
+  const config = mergedConfig(kept?.config, options.configFile, flags) ?? kept?.config ?? {};
+  if (config['client_id'] === undefined)
+    throw new CliError('the setting client_id is missing', EXIT.usage, settingsHint(kept, name));
   return {
-    config: mergedConfig(kept?.config, options.configFile, flags) ?? kept?.config ?? {},
+    config,
     connector: options.connector ?? kept?.connector ?? undefined,
     discard: options.discard,
   };
 }
 
-/** A key or password is the bytes that came in, whatever they look like; everything else is the JSON of the value. */
+function settingsHint(kept: unknown, name: string): string {
+  const how = 'give --client-id, or client_id in --config-file';
+  return kept === undefined ? `${how}; there are no stored settings of ${plain(name)} that you may describe` : how;
+}
+
+/** The input is the bytes of a key or password; for other kinds it is the JSON of the value. */
 function putValueOf(options: PutOptions, bytes: Uint8Array): unknown {
   const { kind, username } = options;
   const isBytes = options.jsonValue !== true && (kind === 'api_key' || (kind === 'basic' && username !== undefined));
   if (!isBytes) return jsonValueOf(bytes, kind);
   const kept = options.stripNewline === true ? withoutLastBreak(bytes) : bytes;
   if (endsWithBreak(kept))
-    note(dim(`kept all ${kept.byteLength} bytes, with the line break at their end; --strip-newline leaves it out`));
+    note(dim(`stored all ${kept.byteLength} bytes, including the final line break; use --strip-newline to remove it`));
   return kind === 'basic' ? { username, ...memberOf('password', kept) } : memberOf('key', kept);
 }
 
@@ -84,11 +92,11 @@ function jsonValueOf(bytes: Uint8Array, kind: string): JsonText {
     return new JsonText(textIn(bytes) ?? '');
   } catch {
     throw new CliError(
-      'the value must be JSON for this kind',
+      `the value of kind ${kind} must be JSON`,
       EXIT.usage,
       kind === 'basic'
-        ? 'or name the user with --username and pipe in the password'
-        : 'only api_key, and basic with --username, take bytes',
+        ? 'or give --username and pass the password on standard input'
+        : 'only api_key, and basic with --username, accept plain bytes',
     );
   }
 }
@@ -107,7 +115,7 @@ function withoutLastBreak(bytes: Uint8Array): Uint8Array {
 
 /** @throws CliError */
 function wholeNumber(text: string, flag: string): number {
-  if (!/^[0-9]{1,15}$/.test(text)) throw new CliError(`${flag} takes a whole number`, EXIT.usage);
+  if (!/^[0-9]{1,15}$/.test(text)) throw new CliError(`the option ${flag} must be a whole number`, EXIT.usage);
   return Number(text);
 }
 
@@ -134,35 +142,32 @@ export function credentialCommand(): Command {
 function addPut(parent: Command): void {
   parent
     .command('put <name>')
-    .description('store a credential or a new version of it; the value comes from standard input or --value-file')
-    .addOption(new Option('--kind <kind>', 'what it is').choices(KINDS).makeOptionMandatory())
-    .option('--value-file <path>', 'read the value from a file')
-    .addOption(new Option('--from-file <path>', 'the same as --value-file').hideHelp())
-    .option('--json-value', 'what comes in is the JSON of the whole value, e.g. {"key": ..., "key_id": ...}')
-    .option('--username <name>', 'basic: the user name; what comes in is the password')
-    .option('--strip-newline', 'leave out one line break at the end of what comes in')
-    .option('--label <name=value...>', 'labels')
-    .option('--description <text>')
+    .description('create a credential or a new version of it, with the value from standard input or --value-file')
+    .addOption(new Option('--kind <kind>', 'kind of credential').choices(KINDS).makeOptionMandatory())
+    .option('--value-file <path>', 'file with the value')
+    .addOption(new Option('--from-file <path>', 'same as --value-file').hideHelp())
+    .option('--json-value', 'the input is the JSON of the value, e.g. {"key": ..., "key_id": ...}')
+    .option('--username <name>', 'basic: the user name; the input is the password')
+    .option('--strip-newline', 'remove one line break at the end of the input')
+    .option('--label <name=value...>', 'labels of the credential')
+    .option('--description <text>', 'description of the credential')
     .option('--expires-at <instant>', 'an instant, a date, or a time from now such as 90d', moment('ahead'))
     .option('--cas <version>', 'only if this is the current version; 0: only if it does not exist')
-    .option('--replace-deleted', 'a deleted credential of this name is set aside under another name until its window ends')
-    .option('--connector <id>', 'oauth2: the connector that refreshes it; default: as stored, or generic-oauth2')
-    .option('--config-file <path>', `oauth2: ${CONFIG_FILE}; without it a stored grant keeps its settings`)
-    .option('--token-endpoint <url>', 'oauth2: replaces this setting')
-    .option('--client-id <id>', 'oauth2: replaces this setting')
-    .option(
-      '--client-authentication <method>',
-      'oauth2: replaces this setting; client_secret_basic, client_secret_post, private_key_jwt, none',
-    )
+    .option('--replace-deleted', 'rename a deleted credential of this name, which stays restorable')
+    .option('--connector <id>', 'oauth2: the connector; default: the stored one, or generic-oauth2')
+    .option('--config-file <path>', `oauth2: ${CONFIG_FILE}; default: the stored settings`)
+    .option('--token-endpoint <url>', 'oauth2: the token endpoint')
+    .option('--client-id <id>', 'oauth2: the client id')
+    .option('--client-authentication <method>', 'oauth2: client_secret_basic, client_secret_post, private_key_jwt or none')
     .option(
       '--discard <part...>',
-      'oauth2: parts of the stored value to lose, e.g. refresh_token; without it leaving one out is refused',
+      'oauth2: stored parts to discard, e.g. refresh_token; otherwise a put that omits one is refused',
     )
     .action(async (name: string, options: PutOptions, self: Command) => {
       const session = sessionOf(self);
       const stored = await session.client.put(session.environment(), name, await bodyOf(session, name, options));
       if (stored.set_aside !== undefined)
-        note(`the deleted one is ${plain(stored.set_aside)} from now on; keyturn credential restore takes it back`);
+        note(`the deleted credential was renamed to ${plain(stored.set_aside)}; restore it with keyturn credential restore`);
       session.show(
         stored,
         (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,
@@ -173,11 +178,11 @@ function addPut(parent: Command): void {
 function addGet(parent: Command): void {
   parent
     .command('get <name>')
-    .description('print the value (as a workload); never written anywhere else')
-    .option('--version <n>', 'a version other than the current one')
+    .description('print the value')
+    .option('--version <n>', 'this version instead of the current one')
     .option('--stage <stage>', 'current, previous or pending')
-    .option('--field <name>', 'only this field of the value, as a line')
-    .option('--raw', 'exactly the bytes of the key, password, token or --field, and nothing else')
+    .option('--field <name>', 'only this field of the value, as one line')
+    .option('--raw', 'exactly the bytes of the key, password, token or --field')
     .action(async (name: string, options: GetOptions, self: Command) => {
       const session = sessionOf(self);
       const wanted = {
@@ -193,13 +198,13 @@ function addGet(parent: Command): void {
 function addList(parent: Command): void {
   parent
     .command('list')
-    .description('list credentials, never their values')
-    .option('--kind <kind>')
-    .option('--health <state>')
-    .option('--label <name=value>')
-    .option('--search <text>')
-    .option('--deleted', 'those in their recovery window')
-    .option('--limit <n>')
+    .description('list credentials, without values')
+    .option('--kind <kind>', 'only this kind')
+    .option('--health <state>', 'only this health state, e.g. needs_consent')
+    .option('--label <name=value>', 'only with this label')
+    .option('--search <text>', 'only with this text in name or description')
+    .option('--deleted', 'deleted credentials in their recovery window')
+    .option('--limit <n>', 'maximum number')
     .action(async (options: Record<string, string | boolean | undefined>, self: Command) => {
       const session = sessionOf(self);
       const query: Record<string, string | undefined> = {};
@@ -221,7 +226,7 @@ function addList(parent: Command): void {
 function addShow(parent: Command): void {
   parent
     .command('show <name>')
-    .description('what is known of a credential, without its value')
+    .description('describe a credential, without its value')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.describe(session.environment(), name), describeCredential);
@@ -231,7 +236,7 @@ function addShow(parent: Command): void {
 function addHistory(parent: Command): void {
   parent
     .command('history <name>')
-    .description('versions, newest first')
+    .description('list versions, newest first')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.versions(session.environment(), name), ({ items }) =>
@@ -253,8 +258,8 @@ function addHistory(parent: Command): void {
 function addRollback(parent: Command): void {
   parent
     .command('rollback <name>')
-    .description('make the previous version (or --to) current again')
-    .option('--to <version>')
+    .description('make the previous version current again')
+    .option('--to <version>', 'this version instead of the previous one')
     .action(async (name: string, options: { to?: string }, self: Command) => {
       const session = sessionOf(self);
       const back = await session.client.rollBack(
@@ -274,8 +279,8 @@ function addRotate(parent: Command): void {
   parent
     .command('rotate <name>')
     .description('rotate or refresh now')
-    .option('--wait', 'until the run ended; exit code 1 when it failed, 9 when time was over')
-    .option('--timeout <time>', 'how long --wait waits; default 2m', span(), 2 * SECONDS.m)
+    .option('--wait', 'wait for the end of the run; exits with 1 if it failed, 9 on timeout')
+    .option('--timeout <time>', 'timeout of --wait; default 2m', span(), 2 * SECONDS.m)
     .action(async (name: string, options: { wait?: boolean; timeout: number }, self: Command) => {
       const session = sessionOf(self);
       const untilMs = Date.now() + options.timeout * 1_000;
@@ -283,8 +288,8 @@ function addRotate(parent: Command): void {
       if (options.wait === true && run.state === 'open' && process.stderr.isTTY) note(dim(`waiting for ${run.id} ...`));
       while (options.wait === true && run.state === 'open') {
         if (Date.now() >= untilMs) {
-          const look = `see how it goes: keyturn credential runs ${name} ${run.id}`;
-          throw new CliError(`the run had not ended after ${options.timeout}s; it goes on by itself`, EXIT.notYet, look);
+          const look = `check it with: keyturn credential runs ${name} ${run.id}`;
+          throw new CliError(`the run has not ended after ${options.timeout} s; it continues in the service`, EXIT.notYet, look);
         }
         await sleep(POLL_MS);
         run = await session.client.run(session.environment(), name, run.id);
@@ -297,7 +302,7 @@ function addRotate(parent: Command): void {
 function addRuns(parent: Command): void {
   parent
     .command('runs <name> [run]')
-    .description('refreshes and rotations of a credential, or one with its journal')
+    .description('list runs, or show one with its journal')
     .action(async (name: string, run: string | undefined, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       if (run !== undefined) return session.show(await session.client.run(session.environment(), name, run), describeRun);
@@ -313,9 +318,9 @@ function addRuns(parent: Command): void {
 function addLabel(parent: Command): void {
   parent
     .command('label <name>')
-    .description('replace labels or description')
-    .option('--label <name=value...>')
-    .option('--description <text>')
+    .description('replace the labels or the description')
+    .option('--label <name=value...>', 'the new labels')
+    .option('--description <text>', 'the new description')
     .action(async (name: string, options: { label?: string[]; description?: string }, self: Command) => {
       const session = sessionOf(self);
       const labels = pairs(options.label);
@@ -330,8 +335,8 @@ function addLabel(parent: Command): void {
 function addDelete(parent: Command): void {
   parent
     .command('delete <name>')
-    .description('delete: unreadable at once, restorable within the window')
-    .option('--recovery-window <time>', 'in whole days, 7d to 90d; default 30d', span('d'))
+    .description('delete; restorable until the recovery window ends')
+    .option('--recovery-window <time>', 'whole days, 7d to 90d; default 30d', span('d'))
     .action(async (name: string, options: { recoveryWindow?: number }, self: Command) => {
       const session = sessionOf(self);
       const days = options.recoveryWindow === undefined ? undefined : options.recoveryWindow / SECONDS.d;
@@ -339,7 +344,7 @@ function addDelete(parent: Command): void {
       session.show(
         gone,
         (credential) =>
-          `${yellow('deleted')} ${credential.name}; destroyed after ${credential.destroy_after_at}, until then: keyturn credential restore ${credential.name}`,
+          `${yellow('deleted')} ${credential.name}; it is destroyed after ${credential.destroy_after_at}; until then: keyturn credential restore ${credential.name}`,
       );
     });
 }
@@ -347,7 +352,7 @@ function addDelete(parent: Command): void {
 function addRestore(parent: Command): void {
   parent
     .command('restore <name>')
-    .description('take a deletion back')
+    .description('restore a deleted credential')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(
@@ -360,7 +365,7 @@ function addRestore(parent: Command): void {
 function addDestroy(parent: Command): void {
   parent
     .command('destroy <name>')
-    .description('destroy now, without a window (needs a second person)')
+    .description('destroy now (needs an approval: not available yet)')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       await session.client.destroy(session.environment(), name);
@@ -375,7 +380,7 @@ interface GetOptions {
   raw?: boolean;
 }
 
-/** The whole answer as JSON; of one field a line of text, or with --raw its bytes as they were put. */
+/** Prints the answer as JSON, one field as a line of text, or with --raw its bytes. */
 function printValue(read: ReadValue, options: GetOptions, asLine: boolean): void {
   const raw = options.raw === true;
   process.stdout.write(raw || asLine || options.field !== undefined ? oneField(read.value.reveal(), options.field) : whole(read));
@@ -386,11 +391,15 @@ function whole(read: ReadValue): string {
   return json({ ...read, value: read.value.reveal() });
 }
 
-/** A value that has no one field to be used by is its document. */
+/** The field, or the main field of the value, or else the value as JSON. */
 function oneField(value: Readonly<Record<string, unknown>>, wanted: string | undefined): Uint8Array | string {
   const field = wanted ?? mainMember(value);
   if (field === undefined) return JSON.stringify(value);
   const bytes = bytesOf(value, field);
   if (bytes !== undefined) return bytes;
-  throw new CliError(`the value has no text field of this name`, EXIT.notFound, `it has ${Object.keys(value).join(', ')}`);
+  throw new CliError(
+    'the value has no text field with the name given by --field',
+    EXIT.notFound,
+    `it has ${Object.keys(value).join(', ')}`,
+  );
 }

@@ -1,4 +1,4 @@
-// keyturn doctor --deep: everything in a data directory that nobody serves is looked at, with its keys, and counted.
+// keyturn doctor --deep: checks all stored rows, the map, the log and the pages of the data directory of a stopped service.
 type ScrubbedCell = import('../../node/scrub-data-directory.ts').ScrubbedCell;
 
 import { CliError, EXIT } from '../exit.ts';
@@ -16,7 +16,7 @@ export interface DeepReport {
   readonly cells: readonly ScrubbedCell[];
 }
 
-/** @throws CliError when the directory is in use or its keys do not fit */
+/** @throws CliError if the directory is in use or its keys are wrong */
 export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
   const { scrubDataDirectory } = await import('../../node/scrub-data-directory.ts');
   try {
@@ -35,7 +35,7 @@ export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
     throw new CliError(
       message,
       EXIT.failed,
-      code === 'conflict' ? 'stop the service first: its databases have one owner' : undefined,
+      code === 'conflict' ? 'stop the service first: only one process may open its databases' : undefined,
     );
   }
 }
@@ -55,7 +55,7 @@ function cellText(cell: ScrubbedCell): string {
   const wrong = parts
     .filter(({ failed, missing }) => failed + missing > 0)
     .flatMap(({ part, failed, missing, findings }) => [
-      `     ${red(part)}: ${failed} failed, ${missing} missing or too many`,
+      `     ${red(part)}: ${failed} failed, ${missing} missing or unexpected`,
       ...findings.map((finding) => `       ${finding}`),
     ]);
   return [title, `     ${dim(looked.join(', '))}`, ...wrong].join('\n');

@@ -1,16 +1,16 @@
-// How grants, links and what threatens them read on a terminal, and how their settings are written on the command line.
+// The text of connectors, links and the forecast on a terminal, and the parser of their options.
 import type { WireConnector, WireCreatedConnection, WireForecastEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, green, plain, red, table, yellow } from '../print.ts';
 
-/** `name=value` into its parts. @throws CliError */
+/** Splits `name=value`. @throws CliError */
 export function assignment(text: string, flag: string): readonly [string, string] {
   const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1) throw new CliError(`${flag} is written name=value`, EXIT.usage);
+  if (at < 1 || at === text.length - 1) throw new CliError(`the option ${flag} must have the form name=value`, EXIT.usage);
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** Exactly this id, else `<x>-oauth`, else the only one that begins so. @throws CliError naming the choices */
+/** The connector with this id, or `<id>-oauth`, or the only one with this prefix. @throws CliError with the choices */
 export function chosenConnector(connectors: readonly WireConnector[], wanted: string): WireConnector {
   const exact = connectors.find(({ id }) => id === wanted) ?? connectors.find(({ id }) => id === `${wanted}-oauth`);
   if (exact !== undefined) return exact;
@@ -19,29 +19,29 @@ export function chosenConnector(connectors: readonly WireConnector[], wanted: st
   if (only !== undefined && near.length === 1) return only;
   const ids = (near.length > 0 ? near : connectors).map(({ id }) => id).join(', ');
   throw new CliError(
-    near.length > 0 ? `${near.length} connectors begin with that` : 'there is no such connector',
+    near.length > 0 ? `${near.length} connectors have ids that begin with this text` : 'no connector has this id',
     near.length > 0 ? EXIT.usage : EXIT.notFound,
     `choose one of ${ids}`,
   );
 }
 
 export function describeLink(made: WireCreatedConnection, provider: string): string {
-  const asked = made.scopes.map(({ scope, title, workflows }) => [
+  const requested = made.scopes.map(({ scope, title, workflows }) => [
     title === scope ? scope : `${title} (${scope})`,
     workflows.length === 0 ? 'the connection itself' : workflows.join(', '),
   ]);
   return [
-    `${green('made')} a link for ${bold(plain(made.credential.name))} in ${plain(made.credential.environment)}`,
+    `${green('created')} a link for ${bold(plain(made.credential.name))} in ${plain(made.credential.environment)}`,
     '',
-    `Send it to whoever may connect the ${plain(provider)} account; it is shown only now:`,
+    `Send it to the person who may connect the ${plain(provider)} account (shown once):`,
     '',
     `  ${cyan(bold(made.link))}`,
     '',
     `It works once, until ${instant(made.expires_at)}.`,
     '',
-    asked.length === 0 ? `${plain(provider)} itself shows what is asked for.` : table(['they are asked for', 'for'], asked),
+    requested.length === 0 ? `${plain(provider)} shows the requested access.` : table(['requested access', 'for'], requested),
     '',
-    `The OAuth client at ${plain(provider)} must be registered with this redirect URI, to the letter:`,
+    `Register exactly this redirect URI with the OAuth client at ${plain(provider)}:`,
     `  ${made.redirect_uri}`,
   ].join('\n');
 }
@@ -53,14 +53,14 @@ export function describeConnector(connector: WireConnector): string {
     '',
     connector.consent
       ? `keyturn connect ${id} --env staging --client-id ...`
-      : 'No person connects this: put it with `keyturn credential put`.',
+      : 'This connector has no consent link: use `keyturn credential put`.',
     ...(renewal === null ? [] : ['', `renewed by     ${RENEWALS[renewal] ?? renewal}`, `lost answer    ${lostAnswer(lost)}`]),
   ];
   if (parameters.length > 0)
     parts.push(
       '',
       table(
-        ['--param', 'what', 'told by', 'default'],
+        ['--param', 'meaning', 'given by', 'default'],
         parameters.map(({ name, title: what, from, default: fallback, values }) => [
           name,
           values === null ? what : `${what} (${values.join(', ')})`,
@@ -73,7 +73,7 @@ export function describeConnector(connector: WireConnector): string {
     parts.push(
       '',
       table(
-        ['scope', 'lets it'],
+        ['scope', 'allows'],
         scopes.map(({ scope, title: what }) => [scope, what]),
       ),
     );
@@ -81,31 +81,30 @@ export function describeConnector(connector: WireConnector): string {
   return parts.join('\n');
 }
 
-const FROM = { credential: 'you', consent: 'who connects', callback: 'the provider' } as const;
+const FROM = { credential: 'you', consent: 'the consenting person', callback: 'the provider' } as const;
 const RENEWALS: Readonly<Record<string, string>> = {
   refresh_token: 'its refresh token',
-  client_credentials: 'the client’s own proof',
+  client_credentials: 'the client credentials',
   jwt_bearer: 'an assertion signed with its key',
   app_jwt: 'the app’s signed assertion',
-  none: 'nothing: the token does not end, or only a person brings another',
+  none: 'nothing: the token does not expire, or a person must replace it',
 };
 
 function lostAnswer(lost: WireConnector['lost_answer']): string {
   if (lost === null) return '-';
-  if (lost === 'safe') return 'asked again, nothing is lost';
-  if (lost === 'unsafe') return 'asked once more; if that fails the account must be connected again';
-  return `asked again at once, within ${lost.window_seconds} s`;
+  if (lost === 'safe') return 'safe: the call is repeated';
+  if (lost === 'unsafe') return 'unsafe: repeated once; if that fails, the account must be connected again';
+  return `repeated within ${lost.window_seconds} s`;
 }
 
 export function describeForecast(entries: readonly WireForecastEntry[], days: number | undefined): string {
-  if (entries.length === 0)
-    return `${green('nothing ends')} ${days === undefined ? 'as far as anybody knows' : `within ${days} days`}`;
+  if (entries.length === 0) return `${green('no end dates')} ${days === undefined ? 'are known' : `within ${days} days`}`;
   const near = (left: number) => (left <= 1 ? red : left <= 7 ? yellow : (text: string) => text);
   return entries
     .map((entry) => {
       const hasEnded = entry.cause === 'ended' || entry.health === 'expired';
       const left = hasEnded ? 'ended' : inDays(entry.days_left);
-      const doubt = entry.certain ? '' : dim(' (perhaps)');
+      const doubt = entry.certain ? '' : dim(' (not certain)');
       const typed = `keyturn connect --name ${plain(entry.name)} --env ${plain(entry.environment)}`;
       return [
         `${near(entry.days_left)(left.padEnd(12))} ${entry.ends_at.slice(0, 10)}  ${bold(plain(entry.name))} ${dim(`${plain(entry.environment)}, ${plain(entry.connector ?? entry.kind)}`)}`,
@@ -122,15 +121,15 @@ function inDays(days: number): string {
 }
 
 const CAUSES: Readonly<Record<string, string>> = {
-  ended: 'nothing can use it: only a person brings it back',
-  idle_limit: 'the provider ends grants that lie unused',
-  absolute_limit: 'the provider ends grants of this age',
+  ended: 'it has ended: a person must connect it again',
+  idle_limit: 'the provider ends grants that are not used',
+  absolute_limit: 'the provider ends grants at this age',
   refresh_token_expiry: 'its refresh token expires',
-  access_token_expiry: 'its access token expires and nothing renews it',
+  access_token_expiry: 'its access token expires and cannot be renewed',
   client_secret_expiry: 'the client secret expires',
-  token_cap: 'the provider keeps only so many grants of one account',
-  provider_change: 'the provider changes something',
-  end_date: 'the end date that was put with it',
+  token_cap: 'the provider limits the number of grants of one account',
+  provider_change: 'the provider announced a change',
+  end_date: 'its expires_at is reached',
 };
 
 /** `2026-11-25 10:00 UTC`. */

@@ -1,4 +1,4 @@
-// keyturn keys ... : the tenant's own keys.
+// keyturn keys ...: the tenant's encryption keys.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
@@ -31,10 +31,10 @@ function rotationTable(rotations: WireKeys['rotations']): string {
 }
 
 export function keysCommand(): Command {
-  const command = new Command('keys').description("the tenant's keys");
+  const command = new Command('keys').description("list and rotate the tenant's encryption keys");
   command
     .command('list')
-    .description('keys, their states, and how far rotations are')
+    .description('list keys, their states and the progress of rotations')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.keys(), ({ keys, rotations }) =>
@@ -56,26 +56,26 @@ export function keysCommand(): Command {
     });
   command
     .command('rotate')
-    .description('new keys at once; everything under the old ones is rewrapped in the background')
-    .option('--purpose <name...>', 'default: all that rotate')
-    .option('--wait', 'until everything is rewrapped')
+    .description('create new keys and rewrap stored values in the background')
+    .option('--purpose <name...>', 'purposes; default: all')
+    .option('--wait', 'wait until all values are rewrapped')
     .action(async (options: { purpose?: string[]; wait?: boolean }, self: Command) => {
       const session = sessionOf(self);
       const started = await session.client.rotateKeys(options.purpose);
       const mine = new Set(openOnes(started.rotations).map((rotation) => `${rotation.purpose}/${rotation.to_version}`));
       let { rotations } = started;
-      const ours = () => rotations.filter((rotation) => mine.has(`${rotation.purpose}/${rotation.to_version}`));
-      while (options.wait === true && openOnes(ours()).length > 0) {
-        if (process.stderr.isTTY === true) process.stderr.write(`\r${progress(ours())}`);
+      const selected = () => rotations.filter((rotation) => mine.has(`${rotation.purpose}/${rotation.to_version}`));
+      while (options.wait === true && openOnes(selected()).length > 0) {
+        if (process.stderr.isTTY === true) process.stderr.write(`\r${progress(selected())}`);
         await sleep(LIMITS.progressPollMs);
         ({ rotations } = await session.client.keys());
       }
-      if (options.wait === true && process.stderr.isTTY === true) process.stderr.write(`\r${progress(ours())}\n`);
-      session.show({ rotations: ours() }, ({ rotations: shown }) => rotationTable(shown));
+      if (options.wait === true && process.stderr.isTTY === true) process.stderr.write(`\r${progress(selected())}\n`);
+      session.show({ rotations: selected() }, ({ rotations: shown }) => rotationTable(shown));
       note(
         options.wait === true
-          ? green('all rewrapped; retired keys are destroyed in 7 days')
-          : dim('follow it with: keyturn keys list'),
+          ? green('all values are rewrapped; the old keys are destroyed in 7 days')
+          : dim('check the progress with: keyturn keys list'),
       );
     });
   return command;

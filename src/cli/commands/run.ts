@@ -1,4 +1,4 @@
-// keyturn run --env NAME=credential -- cmd: a program gets its secrets in its environment and nowhere else.
+// keyturn run --env NAME=credential -- cmd: runs a program with secrets in its environment. It must never write them anywhere else.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
@@ -20,7 +20,8 @@ interface Wanted {
 
 function wantedFrom(text: string): Wanted {
   const match = /^([A-Za-z_][A-Za-z0-9_]*)=([A-Za-z0-9_][A-Za-z0-9._/-]*?)(?::([A-Za-z0-9_]+))?$/.exec(text);
-  if (match === null) throw new CliError('write --env NAME=credential or NAME=credential:field', EXIT.usage);
+  if (match === null)
+    throw new CliError('the option --env must have the form NAME=credential or NAME=credential:field', EXIT.usage);
   return { variable: match[1] ?? '', credential: match[2] ?? '', field: match[3] };
 }
 
@@ -31,7 +32,7 @@ function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): str
   const bytes = typeof text === 'number' ? String(text) : bytesOf(value, field);
   if (bytes === undefined) {
     throw new CliError(
-      `${wanted.credential} has no text field of this name`,
+      `the value of ${wanted.credential} has no text field with the name given by --env`,
       EXIT.notFound,
       `it has ${Object.keys(value).join(', ')}`,
     );
@@ -39,29 +40,29 @@ function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): str
   return settable(typeof bytes === 'string' ? bytes : textIn(bytes), wanted);
 }
 
-/** SECURITY: the system call would refuse it with a message that quotes the whole value. @param text undefined: bytes that are no text */
+/** SECURITY: checked here because the error of the system call would quote the value. @param text undefined if the bytes are not text */
 function settable(text: string | undefined, { variable, credential }: Wanted): string {
   if (text !== undefined) hold(text);
   if (text !== undefined && !text.includes('\0')) return text;
   throw new CliError(
-    `${variable} cannot be set: ${credential} holds ${text === undefined ? 'bytes that are not UTF-8 text' : 'a NUL byte'}, which no environment variable can hold`,
+    `the variable ${variable} cannot be set: the value of ${credential} contains ${text === undefined ? 'bytes that are not UTF-8 text' : 'a NUL byte'}, which an environment variable cannot hold`,
     EXIT.usage,
-    `let the program read it: keyturn credential get ${credential} --raw`,
+    `pipe the value to the program: keyturn credential get ${credential} --raw`,
   );
 }
 
 export function runCommand(): Command {
   return new Command('run')
-    .description('run a program with credentials in its environment')
-    .option('--env <NAME=credential[:field]>', 'repeatable', collect)
-    .option('--environment <name>', 'the environment to read from (or KEYTURN_ENVIRONMENT)')
-    .argument('<command...>', 'after --')
+    .description('run a program with credentials as variables')
+    .option('--env <NAME=credential[:field]>', 'variable and credential; repeatable', collect)
+    .option('--environment <name>', 'environment of the credentials (KEYTURN_ENVIRONMENT)')
+    .argument('<command...>', 'the program and its arguments, after --')
     .passThroughOptions()
     .action(async (command: string[], options: { env?: string[]; environment?: string }, self: Command) => {
       const { env: _env, ...globals } = self.optsWithGlobals() as GlobalOptions & { env?: unknown };
       const settings = settingsFrom(globals);
       const environment =
-        options.environment ?? settings.environment ?? missing('environment', '--environment staging, or KEYTURN_ENVIRONMENT');
+        options.environment ?? settings.environment ?? missing('environment', 'give --environment, or set KEYTURN_ENVIRONMENT');
       const client = clientOf(settings);
       const wanted = (options.env ?? []).map(wantedFrom);
       const secrets: Record<string, string> = {};
@@ -74,7 +75,7 @@ export function runCommand(): Command {
     });
 }
 
-/** The environment of the caller, without the credentials of this command, with the secrets asked for. */
+/** The caller's environment, without Keyturn's own credentials, with the requested secrets. */
 function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const { KEYTURN_CALLER_ENVIRONMENT: changed, ...inherited } = process.env;
   for (const [name, value] of Object.entries(callerEnvironment(changed))) {
@@ -86,7 +87,7 @@ function childEnvironment(secrets: Readonly<Record<string, string>>): NodeJS.Pro
   return { ...inherited, ...secrets };
 }
 
-/** What the launcher changed: the value that the caller gave, null for none. */
+/** The caller's values of the variables that the launcher changed; null if a variable was not set. */
 function callerEnvironment(changed: string | undefined): Record<string, string | null> {
   try {
     return JSON.parse(changed ?? '{}') as Record<string, string | null>;
@@ -100,11 +101,18 @@ function runChild(command: readonly string[], secrets: Readonly<Record<string, s
   return new Promise((resolve, reject) => {
     const child = start(program, rest, secrets);
     for (const signal of SIGNALS) {
-      // Ctrl-C reaches the child from the terminal itself; once more would be a second one.
+      // A terminal sends Ctrl-C to the child as well; forwarding it would send it twice.
       process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY === true ? true : child.kill(signal)));
     }
     child.on('error', (error: NodeJS.ErrnoException) => {
-      reject(new CliError(error.code === 'ENOENT' ? `there is no program ${program}` : `${program} could not be started`, 127));
+      reject(
+        new CliError(
+          error.code === 'ENOENT'
+            ? `the program ${program} was not found`
+            : `the program ${program} could not be started (${error.code})`,
+          127,
+        ),
+      );
     });
     child.on('exit', (code, signal) => {
       process.exitCode = signal === null ? (code ?? EXIT.failed) : 128 + constants.signals[signal];
@@ -113,13 +121,13 @@ function runChild(command: readonly string[], secrets: Readonly<Record<string, s
   });
 }
 
-/** SECURITY: what is wrong with an argument or a variable is told by quoting it, so that message goes nowhere. @throws CliError */
+/** SECURITY: Node's error quotes the invalid argument or variable, so its message is dropped. @throws CliError */
 function start(program: string, args: readonly string[], secrets: Readonly<Record<string, string>>): ChildProcess {
   try {
     return spawn(program, args, { stdio: 'inherit', env: childEnvironment(secrets) });
   } catch {
     throw new CliError(
-      `${program} could not be started: a name, an argument or a variable is not one that a program can get`,
+      `the program ${program} could not be started: its name, an argument or a variable contains a NUL byte`,
       127,
     );
   }

@@ -1,4 +1,4 @@
-// keyturn serve: starts the service, says what must be said, and stops it well.
+// keyturn serve: starts the service, prints notes and next steps, and stops the service in order.
 import { Command, Option } from 'commander';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
@@ -29,25 +29,25 @@ interface Flags {
 export function serveCommand(): Command {
   return new Command('serve')
     .description('run the service')
-    .option('--data <directory>', 'databases, keys, witness', './data')
-    .option('--host <address>', 'beyond this machine only with TLS or --behind-proxy', '127.0.0.1')
-    .option('--port <number>', '', '8420')
-    .option('--tls-cert <file>', 'certificate chain, PEM; read again on SIGHUP')
+    .option('--data <directory>', 'directory of databases, keys and witness', './data')
+    .option('--host <address>', 'listen address; other than loopback only with TLS or --behind-proxy', '127.0.0.1')
+    .option('--port <number>', 'listen port', '8420')
+    .option('--tls-cert <file>', 'certificate chain, PEM; reloaded on SIGHUP')
     .option('--tls-key <file>', 'private key, PEM')
-    .addOption(new Option('--tls-min <version>', 'oldest TLS to accept').choices(['1.3', '1.2']).default('1.3'))
-    .option('--behind-proxy', 'a proxy in front does TLS')
-    .option('--trusted-proxy <cidr...>', 'whose X-Forwarded-For and Forwarded are believed')
-    .option('--public-url <url>', 'where clients reach this service')
-    .option('--root-key-file <path>', 'the root key, better on another volume than the data')
-    .option('--passphrase-file <path>', 'derive the root key from a passphrase instead')
-    .option('--witness-dir <path>', 'where signed heads of the logs are kept, better on another volume')
+    .addOption(new Option('--tls-min <version>', 'minimum TLS version').choices(['1.3', '1.2']).default('1.3'))
+    .option('--behind-proxy', 'a proxy terminates TLS')
+    .option('--trusted-proxy <cidr...>', 'proxies whose X-Forwarded-For and Forwarded are trusted')
+    .option('--public-url <url>', 'base URL of this service for clients')
+    .option('--root-key-file <path>', 'root key; for production on another volume than the data')
+    .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
+    .option('--witness-dir <path>', 'directory of signed heads; for production on another volume')
     .option(
       '--accept-missing-witness <cell...>',
-      'open these cells (ids) although their witness is gone: you say that this copy is the newest',
+      'open these cells (ids) without their witness: confirms that this copy is the newest',
     )
-    .option('--accept-clock', 'believe the clock of this machine although a later time was committed: you say that it is right')
-    .option('--allow-local-sandbox', 'let the connector local-sandbox reach this machine')
-    .option('--tour', 'on the first start, show what it does in a demo tenant')
+    .option('--accept-clock', 'accept a clock behind the committed time: confirms that it is correct')
+    .option('--allow-local-sandbox', 'allow sandbox providers on loopback addresses')
+    .option('--tour', 'show a tour in a demo tenant at the first start')
     .action(serve);
 }
 
@@ -62,18 +62,18 @@ async function serve(flags: Flags): Promise<void> {
     const { showTour } = await import('../tour.ts');
     if (await showTour(running)) running.markShown('tour');
   }
-  whatNext(running, flags);
+  nextSteps(running, flags);
 }
 
-/** Before anything is made on disk. */
+/** Runs before any file is created. @throws CliError */
 function check(flags: Flags): void {
-  // SECURITY: half a pair must not mean plain text.
+  // SECURITY: one of the two alone must not start the service without TLS.
   if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
-    throw new CliError('TLS takes both --tls-cert and --tls-key', EXIT.usage);
+    throw new CliError('TLS needs both --tls-cert and --tls-key', EXIT.usage);
   if (flags.trustedProxy !== undefined && flags.behindProxy !== true)
-    throw new CliError('--trusted-proxy does nothing without --behind-proxy: say both, or neither', EXIT.usage);
+    throw new CliError('the option --trusted-proxy needs --behind-proxy: give both or neither', EXIT.usage);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
-    throw new CliError('--port takes a number from 0 to 65535', EXIT.usage);
+    throw new CliError('the option --port must be a whole number from 0 to 65535', EXIT.usage);
 }
 
 function optionsOf(flags: Flags): ServeOptions {
@@ -106,16 +106,16 @@ function banner(running: RunningKeyturn): void {
   note('');
 }
 
-function whatNext(running: RunningKeyturn, flags: Flags): void {
+function nextSteps(running: RunningKeyturn, flags: Flags): void {
   if (running.bootstrapSecretFile === undefined) {
     note(`  ${dim('stop with Ctrl-C')}\n`);
     return;
   }
   const data = flags.data === './data' ? '' : ` --data ${flags.data}`;
   const at = running.url === 'http://127.0.0.1:8420' ? '' : ` --address ${running.url}`;
-  note(`  ${bold('Your turn')}, in another terminal:`);
+  note(`  ${bold('Next steps')}, in another terminal:`);
   note(`    alias keyturn="node $PWD/src/cli/launch.mjs"`);
-  note(`    keyturn init --name ada${data}${at}${' '.repeat(6)}${dim('# spends the bootstrap secret, stores your token')}`);
+  note(`    keyturn init --name ada${data}${at}${' '.repeat(6)}${dim('# uses the bootstrap secret, stores your token')}`);
   note(`    keyturn tenant create acme`);
   note(`    printf %s "$API_KEY" | keyturn credential put stripe --kind api_key --tenant acme --env staging`);
   note(`    keyturn workload create nightly-sync --pattern 'stripe' --tenant acme --env staging`);
@@ -123,7 +123,7 @@ function whatNext(running: RunningKeyturn, flags: Flags): void {
   note(`  ${dim('stop with Ctrl-C')}\n`);
 }
 
-/** The first signal ends well, a later one at once; a terminal sends the same one to the whole group, which counts as one. */
+/** The first signal stops the service in order, a second one at once. Two signals within 500 ms count as one: npm may forward it, too. */
 function stopOnSignals(running: RunningKeyturn): void {
   let firstAtMs: number | undefined;
   const stop = () => {
@@ -132,7 +132,7 @@ function stopOnSignals(running: RunningKeyturn): void {
       return;
     }
     firstAtMs = Date.now();
-    note(dim('stopping: finishing what is in flight'));
+    note(dim('stopping: finishing requests in progress'));
     running.close().then(
       () => process.exit(0),
       () => process.exit(1),

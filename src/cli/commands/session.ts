@@ -1,4 +1,4 @@
-// keyturn init, login, logout, whoami, status, doctor: getting in and finding out what is wrong.
+// keyturn init, login, logout, whoami, status, doctor: log in and diagnose problems.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -17,10 +17,10 @@ const CLOCK_SKEW_MS = 60_000;
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('set up: spend the bootstrap secret')
-    .option('--name <name>', 'your name, as it stands in the log', 'owner')
-    .option('--data <directory>', 'where the service keeps its data', './data')
-    .option('--secret-file <path>', 'the bootstrap secret, if it is not in the data directory; - for standard input')
+    .description('set up with the bootstrap secret')
+    .option('--name <name>', 'your user name', 'owner')
+    .option('--data <directory>', 'data directory of the service', './data')
+    .option('--secret-file <path>', 'bootstrap secret, if not in the data directory; - for standard input')
     .action(async (options: { name: string; data: string; secretFile?: string }, self: Command) => {
       const globals = self.optsWithGlobals() as { address?: string };
       const settings = settingsFrom(globals);
@@ -28,36 +28,36 @@ export function initCommand(): Command {
       const path = options.secretFile ?? join(options.data, 'bootstrap-secret');
       if (path !== '-' && !existsSync(path)) {
         throw new CliError(
-          `there is no ${path}`,
+          `the file ${path} does not exist`,
           EXIT.usage,
-          'it is made by the first start and gone once it is spent; if you are set up already, use `keyturn login`',
+          'the first start creates it and `keyturn init` removes it; after the set-up, use `keyturn login`',
         );
       }
       const secret = path === '-' ? await readStdin('the bootstrap secret') : readSecretFile(path);
       const client = clientOf({ ...settings, tenant: undefined, token: secret });
       const made = await client.setUp(options.name);
       const config = saveToken(settings.address, made.token.token);
-      out(`${green('✓')} this installation is yours, ${bold(made.user.name)} (${made.user.id})`);
-      out(`  your token lies in ${config} (0600) until ${made.token.expires_at}; the bootstrap secret is spent`);
+      out(`${green('✓')} the installation is set up; its owner is ${bold(made.user.name)} (${made.user.id})`);
+      out(`  your token is stored in ${config} (0600) and expires at ${made.token.expires_at}`);
       out(
         `\nnext:  keyturn tenant create acme\n       printf %s "$API_KEY" | keyturn credential put stripe --kind api_key --tenant acme --env staging`,
       );
     });
 }
 
-/** SECURITY: the secret in a folder here is for the service here, whatever a variable or a former log-in says. @throws CliError */
+/** SECURITY: a local bootstrap secret is sent only to the local service, so a planted KEYTURN_ADDR cannot obtain it. @throws CliError */
 function requireThisMachine(address: string): void {
   if (isLoopback(address)) return;
   throw new CliError(
-    `the bootstrap secret lies on this machine and is not sent to ${address}, which KEYTURN_ADDR or your config names`,
+    `the local bootstrap secret is not sent to ${address}, the address in KEYTURN_ADDR or your config`,
     EXIT.usage,
-    `say where: --address ${DEFAULT_ADDRESS}, or --address ${address}`,
+    `give --address ${DEFAULT_ADDRESS}, or --address ${address}`,
   );
 }
 
 export function loginCommand(): Command {
   return new Command('login')
-    .description('store your token, or spend an enrolment token')
+    .description('log in with a token or an enrolment token')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
       const given = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
@@ -67,43 +67,45 @@ export function loginCommand(): Command {
       const client = clientOf({ ...settings, token });
       const who = await client.whoAmI();
       const path = saveToken(settings.address, token, settings.tenant === undefined ? {} : { tenant: settings.tenant });
-      out(`${green('✓')} logged in as ${bold(who.name)} (${who.roles.join(', ')}); the token lies in ${path}`);
+      out(`${green('✓')} logged in as ${bold(who.name)} (${who.roles.join(', ')}); the token is stored in ${path}`);
     });
 }
 
 export function logoutCommand(): Command {
   return new Command('logout')
-    .description('forget the stored token of this address')
+    .description('delete the stored token of this address')
     .action((_options: unknown, self: Command) => {
       const { address } = settingsFrom(self.optsWithGlobals());
       const found = forgetToken(address);
       const others = Object.keys(readConfig().tokens ?? {});
       note(
         found
-          ? 'the token is forgotten here; to end it everywhere, an admin revokes it'
-          : `no token is stored for ${address}${others.length > 0 ? `; there are some for ${others.join(', ')}` : ''}`,
+          ? 'the stored token is deleted; it stays valid until it expires or is revoked'
+          : `no token is stored for ${address}${others.length > 0 ? `; tokens are stored for ${others.join(', ')}` : ''}`,
       );
     });
 }
 
 export function whoamiCommand(): Command {
-  return new Command('whoami').description('who the vault takes you for').action(async (_options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(await session.client.whoAmI(), (who) =>
-      facts([
-        ['name', who.name],
-        ['type', who.type],
-        ['id', who.id],
-        ['roles', who.roles.join(' ')],
-        ['tenants', who.tenants?.map((tenant) => (tenant === '*' ? 'all' : tenant)).join(' ')],
-        ['environment', who.environment],
-      ]),
-    );
-  });
+  return new Command('whoami')
+    .description('show the user or workload of the token')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.whoAmI(), (who) =>
+        facts([
+          ['name', who.name],
+          ['type', who.type],
+          ['id', who.id],
+          ['roles', who.roles.join(' ')],
+          ['tenants', who.tenants?.map((tenant) => (tenant === '*' ? 'all' : tenant)).join(' ')],
+          ['environment', who.environment],
+        ]),
+      );
+    });
 }
 
 export function statusCommand(): Command {
-  return new Command('status').description('whether the service answers').action(async (_options: unknown, self: Command) => {
+  return new Command('status').description('show the health of the service').action(async (_options: unknown, self: Command) => {
     const session = sessionOf(self);
     const health = await session.client.health();
     session.show(health, ({ status, version, parts }) =>
@@ -118,18 +120,18 @@ export function statusCommand(): Command {
   });
 }
 
-/** What to do about a part that is not well; empty where the name of the part says it. */
+/** The remedy for a part that is not ok, if its name does not suggest one. */
 function helpFor(part: string, state: string | undefined): string {
   return part === 'clock' && state !== 'ok'
-    ? ': it jumped or is behind, and nothing is destroyed or purged; `keyturn doctor` as owner or auditor says what to do'
+    ? ': it jumped or is behind, so nothing is destroyed or purged; run `keyturn doctor` as owner or auditor for the remedy'
     : '';
 }
 
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('check machine, settings and service')
-    .option('--data <directory>', 'a local data directory to look at', './data')
-    .option('--deep', 'look at everything in it, with its keys, while nobody serves it; exit 8 when something fails its check')
+    .option('--data <directory>', 'local data directory to check', './data')
+    .option('--deep', 'check all stored data of a stopped service; exits with 8 if a check fails')
     .option('--root-key-file <path>', 'with --deep: as for serve')
     .option('--passphrase-file <path>', 'with --deep: as for serve')
     .option('--witness-dir <path>', 'with --deep: as for serve')
@@ -164,8 +166,8 @@ function config(): Finding {
   if (!existsSync(path)) return { level: 'warn', what: `no config file at ${path}: run keyturn init or keyturn login` };
   const mode = statSync(path).mode & 0o777;
   return mode === 0o600
-    ? { level: 'ok', what: `config ${path} (0600)` }
-    : { level: 'fail', what: `config ${path} is readable by others (chmod 600)` };
+    ? { level: 'ok', what: `config file ${path} (0600)` }
+    : { level: 'fail', what: `other users can read the config file ${path}: chmod 600 it` };
 }
 
 function dataDirectory(directory: string): Finding[] {
@@ -176,17 +178,17 @@ function dataDirectory(directory: string): Finding[] {
   );
   findings.push(
     loose.length === 0
-      ? { level: 'ok', what: `data in ${directory} is private` }
-      : { level: 'fail', what: `in ${directory} others may read ${loose.join(', ')}` },
+      ? { level: 'ok', what: `the data directory ${directory} is private` }
+      : { level: 'fail', what: `other users can read ${loose.join(', ')} in ${directory}: remove their access with chmod` },
   );
   if (existsSync(join(directory, 'root.key'))) {
     findings.push({
       level: 'warn',
-      what: 'the root key lies beside the data: for production put it elsewhere (--root-key-file)',
+      what: 'the root key is in the data directory: for production store it elsewhere (--root-key-file)',
     });
   }
   if (existsSync(join(directory, 'bootstrap-secret')))
-    findings.push({ level: 'warn', what: 'the bootstrap secret is not spent yet: keyturn init' });
+    findings.push({ level: 'warn', what: 'the bootstrap secret is not used yet: run keyturn init' });
   const { root } = JSON.parse(readFileSync(join(directory, 'installation.json'), 'utf8')) as { root: { provider: string } };
   findings.push({ level: 'ok', what: `root key from a ${root.provider}` });
   return findings;
@@ -208,7 +210,8 @@ async function service(client: KeyturnClient, address: string, token: string | u
     findings.push(...partsOf(address, health));
     const skewMs = date === null ? 0 : Math.abs(Date.parse(date) - Date.now());
     findings.push({ level: skewMs < CLOCK_SKEW_MS ? 'ok' : 'warn', what: `clocks differ by ${Math.round(skewMs / 1_000)} s` });
-    if (address.startsWith('http:')) findings.push({ level: 'warn', what: 'plain http: fine on this machine, nowhere else' });
+    if (address.startsWith('http:'))
+      findings.push({ level: 'warn', what: 'the address uses plain http, which is safe on loopback only' });
   } catch (error) {
     return [{ level: 'fail', what: sayError(error).lines[0] ?? 'unreachable' }];
   }
@@ -220,16 +223,16 @@ async function service(client: KeyturnClient, address: string, token: string | u
 async function withToken(client: KeyturnClient): Promise<Finding[]> {
   try {
     const who = await client.whoAmI();
-    // Who may see the metrics learns which tenants; all others only that there are some.
+    // Only users who may read metrics get the list of tenants that are not served.
     const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
     return [
-      { level: 'ok', what: `the token is good: ${who.name} (${who.roles.join(', ')})` },
+      { level: 'ok', what: `the token is valid: ${who.name} (${who.roles.join(', ')})` },
       ...(detail?.clock ? [clockFinding(detail.clock)] : []),
       ...(detail?.tenants ?? []).map(
         ({ id, name, code }): Finding => ({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` }),
       ),
     ];
   } catch (error) {
-    return [{ level: 'fail', what: `the token: ${sayError(error).lines[0]}` }];
+    return [{ level: 'fail', what: `the token check failed: ${sayError(error).lines[0]}` }];
   }
 }

@@ -1,4 +1,4 @@
-// keyturn tenant, environment, user, workload ...
+// keyturn tenant, environment, user, workload: manage who and what uses the vault.
 import { Command, Option } from 'commander';
 import type { WireCreatedWorkload, WireWorkload } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
@@ -10,11 +10,11 @@ import { hold } from '../unsaid.ts';
 
 const collect = (value: string, before: string[] = []) => [...before, value];
 
-/** `--expires-in 30d`; the older flag counts days. */
+/** Adds `--expires-in` and the older, hidden `--expires-in-days`. */
 function withExpiry(command: Command, what: string): Command {
   return command
     .option('--expires-in <time>', `${what}, e.g. 12h or 30d`, span('s'))
-    .addOption(new Option('--expires-in-days <days>', 'the same in days').argParser(span('d')).hideHelp());
+    .addOption(new Option('--expires-in-days <days>', 'same as --expires-in, in days').argParser(span('d')).hideHelp());
 }
 
 interface ExpiryOptions {
@@ -24,14 +24,14 @@ interface ExpiryOptions {
 
 const secondsOf = ({ expiresIn, expiresInDays }: ExpiryOptions) => expiresIn ?? expiresInDays;
 
-/** Tokens are shown once: the token alone on standard output, everything else beside it. */
+/** Prints the token alone on standard output and its description on standard error. */
 function showOnce(what: string, token: string): void {
   note(`${yellow(what)} (shown once):`);
   out(token);
 }
 
 export function tenantCommand(): Command {
-  const command = new Command('tenant').description('clients, each with its own database');
+  const command = new Command('tenant').description('create and list tenants');
   command
     .command('create <name>')
     .description('create a tenant')
@@ -45,7 +45,7 @@ export function tenantCommand(): Command {
     });
   command
     .command('list')
-    .description('the tenants at which you have a role')
+    .description('list the tenants in which you have a role')
     .action(async (_options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.tenants({ limit: 500 }), ({ items }) =>
@@ -61,27 +61,33 @@ export function tenantCommand(): Command {
 }
 
 export function environmentCommand(): Command {
-  const command = new Command('environment').description('staging, production and others');
-  command.command('create <name>').action(async (name: string, _options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(await session.client.createEnvironment(name), (made) => `${green('created')} environment ${made.name}`);
-  });
-  command.command('list').action(async (_options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(await session.client.environments(), ({ items }) =>
-      table(
-        ['name', 'id', 'created'],
-        items.map((item) => [item.name, item.id, item.created_at]),
-      ),
-    );
-  });
+  const command = new Command('environment').description('create and list environments of a tenant');
+  command
+    .command('create <name>')
+    .description('create an environment')
+    .action(async (name: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.createEnvironment(name), (made) => `${green('created')} environment ${made.name}`);
+    });
+  command
+    .command('list')
+    .description('list environments')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.environments(), ({ items }) =>
+        table(
+          ['name', 'id', 'created'],
+          items.map((item) => [item.name, item.id, item.created_at]),
+        ),
+      );
+    });
   return command;
 }
 
 export function userCommand(): Command {
-  const command = new Command('user').description('people of your team');
-  withExpiry(command.command('create <name>'), 'how long the enrolment token lives; default 1d')
-    .description('add a user; the enrolment token to hand on is printed once')
+  const command = new Command('user').description('manage users and their tokens');
+  withExpiry(command.command('create <name>'), 'lifetime of the enrolment token; default 1d')
+    .description('create a user; the enrolment token for the person is printed once')
     .requiredOption('--grant <role[@tenant]>', 'repeatable: owner, admin, rotation-operator, engineer@tenant, auditor', collect)
     .action(async (name: string, options: ExpiryOptions & { grant: string[] }, self: Command) => {
       const session = sessionOf(self);
@@ -92,31 +98,34 @@ export function userCommand(): Command {
       const made = await session.client.createUser({ name, grants, expires_in: secondsOf(options) });
       if (session.settings.output === 'json') return session.show(made, () => '');
       note(`${green('created')} user ${made.user.name} (${made.user.id})`);
-      showOnce('enrolment token, for them to spend with `keyturn login`', made.enrolment.token);
+      showOnce('enrolment token, for the person to use with `keyturn login`', made.enrolment.token);
     });
-  command.command('list').action(async (_options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(await session.client.users({ limit: 500 }), ({ items }) =>
-      table(
-        ['name', 'id', 'grants', 'offboarded'],
-        items.map((item) => [
-          item.name,
-          item.id,
-          item.grants.map((grant) => (grant.tenant === '*' ? grant.role : `${grant.role}@${grant.tenant}`)).join(' '),
-          item.offboarded_at,
-        ]),
-      ),
-    );
-  });
+  command
+    .command('list')
+    .description('list users')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.users({ limit: 500 }), ({ items }) =>
+        table(
+          ['name', 'id', 'grants', 'offboarded'],
+          items.map((item) => [
+            item.name,
+            item.id,
+            item.grants.map((grant) => (grant.tenant === '*' ? grant.role : `${grant.role}@${grant.tenant}`)).join(' '),
+            item.offboarded_at,
+          ]),
+        ),
+      );
+    });
   command
     .command('offboard <user>')
-    .description('end every token of a user, at once')
+    .description('offboard a user and revoke all their tokens')
     .action(async (user: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.offboardUser(user), (gone) => `${yellow('offboarded')} ${gone.name}`);
     });
-  withExpiry(command.command('token <user>'), 'how long it lives; default 12h')
-    .description('a further token for yourself, by your name or id')
+  withExpiry(command.command('token <user>'), 'lifetime of the token; default 12h')
+    .description('create a further token for yourself; <user> is your own name or id')
     .action(async (user: string, options: ExpiryOptions, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createUserToken(user, secondsOf(options));
@@ -134,7 +143,7 @@ function describeWorkload(workload: WireWorkload): string {
     ['patterns', workload.patterns.join(' ')],
     ['permissions', workload.permissions.join(' ')],
     ['networks', workload.networks.length === 0 ? 'any' : workload.networks.join(' ')],
-    ['proves itself by', workload.authentication],
+    ['authentication', workload.authentication],
     ['expires', workload.expires_at],
     ['last used', workload.last_used_at],
     ['revoked', workload.revoked_at],
@@ -149,18 +158,18 @@ interface CreateOptions extends ExpiryOptions {
 }
 
 export function workloadCommand(): Command {
-  const command = new Command('workload').description('programs that fetch credentials');
+  const command = new Command('workload').description('manage programs that fetch credentials');
   for (const add of [addCreate, addList, addShow, addRevoke, addSecret, addToken, addRevokeToken]) add(command);
   return command;
 }
 
 function addCreate(parent: Command): void {
-  withExpiry(parent.command('create <name>'), 'how long it may be used; default 365d')
+  withExpiry(parent.command('create <name>'), 'lifetime of the workload; default 365d')
     .description('create a workload in --env; its client secret is printed once')
-    .requiredOption('--pattern <glob>', 'repeatable: names of credentials, * matches any run of characters', collect)
-    .option('--permission <name>', 'repeatable: read (default), put, rotate', collect)
-    .option('--network <cidr>', 'repeatable: where it may call from; default anywhere', collect)
-    .option('--jwks-file <path>', 'public keys: it then proves itself with private_key_jwt')
+    .requiredOption('--pattern <glob>', 'credential names; * matches any characters; repeatable', collect)
+    .option('--permission <name>', 'read (default), put or rotate; repeatable', collect)
+    .option('--network <cidr>', 'network it may call from; default any; repeatable', collect)
+    .option('--jwks-file <path>', 'public keys, for authentication with private_key_jwt')
     .action(async (name: string, options: CreateOptions, self: Command) => {
       const session = sessionOf(self);
       const made = await session.client.createWorkload({
@@ -221,7 +230,7 @@ function addShow(parent: Command): void {
 function addRevoke(parent: Command): void {
   parent
     .command('revoke <workload>')
-    .description('revoke a workload and all its tokens, at once')
+    .description('revoke a workload and all its tokens')
     .action(async (workload: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       session.show(await session.client.revokeWorkload(workload), (gone) => `${yellow('revoked')} ${gone.name}`);
@@ -231,7 +240,7 @@ function addRevoke(parent: Command): void {
 function addSecret(parent: Command): void {
   parent
     .command('secret <workload>')
-    .description('a further client secret')
+    .description('create a further client secret')
     .action(async (workload: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createClientSecret(workload);
@@ -241,9 +250,9 @@ function addSecret(parent: Command): void {
 }
 
 function addToken(parent: Command): void {
-  withExpiry(parent.command('token <workload>'), 'how long it lives; default 30d')
-    .description('a direct token for a program that cannot do the exchange')
-    .option('--permission <name>', 'repeatable', collect)
+  withExpiry(parent.command('token <workload>'), 'lifetime of the token; default 30d')
+    .description('create a direct token, for a program that cannot use the token endpoint')
+    .option('--permission <name>', 'read, put or rotate; default: all of the workload; repeatable', collect)
     .action(async (workload: string, options: ExpiryOptions & { permission?: string[] }, self: Command) => {
       const session = sessionOf(self);
       const issued = await session.client.createToken(workload, {
@@ -269,12 +278,12 @@ function addRevokeToken(parent: Command): void {
 const TOKEN_TYPES: Readonly<Record<string, string>> = { acc: 'access', wlk: 'direct', cs: 'client secret' };
 
 function jwksFrom(path: string): unknown {
-  // Held: a file with the private keys may be given by mistake.
+  // The text is registered as a secret: the file may contain private keys by mistake.
   const text = hold(readTextFile(path));
   try {
     return JSON.parse(text);
   } catch {
-    throw new CliError('the key set cannot be read as JSON', EXIT.usage);
+    throw new CliError(`the file ${path} must hold a JSON Web Key Set`, EXIT.usage);
   }
 }
 

@@ -1,4 +1,4 @@
-// From rows to the wire: alerts, webhooks, deliveries, forecasts. A field that is not named here does not leave.
+// Wire forms of alerts, webhooks, deliveries and forecasts. It must never copy a whole row: each field is named.
 
 import { daysLeft } from '../../../rotation/grants/forecast.ts';
 import type { ForecastEntry } from '../../../rotation/grants/read-forecast.ts';

@@ -1,4 +1,4 @@
-// Alerts and the webhooks they are sent to, on the wire.
+// Routes of alerts and webhooks.
 import { createWebhook, deleteWebhook, listWebhooks } from '../../alerts/manage-webhooks.ts';
 import { listAlerts, listDeliveries } from '../../alerts/read-alerts.ts';
 import type { TenantContext } from '../context.ts';
@@ -19,7 +19,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${TENANT}/alerts`,
-    summary: 'What changed for the worse or the better, newest first',
+    summary: 'List alerts, newest first',
     tag,
     operation: 'alert.list',
     fields: tenantField,
@@ -39,7 +39,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: WEBHOOKS,
-    summary: 'Where alerts are sent; never the secrets',
+    summary: 'List webhooks, without their secrets',
     tag,
     operation: 'webhook.list',
     fields: tenantField,
@@ -52,7 +52,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: WEBHOOKS,
-    summary: 'Have alerts sent to a URL, signed as Standard Webhooks; the secret is shown once',
+    summary: 'Create a webhook: alerts are sent to its URL, signed as Standard Webhooks; the secret is shown once',
     tag,
     operation: 'webhook.create',
     fields: tenantField,
@@ -71,7 +71,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'DELETE',
     path: `${WEBHOOKS}/{webhook}`,
-    summary: 'Delete a webhook; what waits to be delivered to it ends',
+    summary: 'Delete a webhook and its waiting deliveries',
     tag,
     operation: 'webhook.delete',
     fields,
@@ -84,7 +84,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${WEBHOOKS}/{webhook}/deliveries`,
-    summary: 'What was sent to a webhook and how that went, newest first',
+    summary: 'List the deliveries of a webhook and their results, newest first',
     tag,
     operation: 'webhook.list',
     fields,

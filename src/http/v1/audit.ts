@@ -1,4 +1,4 @@
-// The audit log on the wire, the same for a tenant's log and the installation's.
+// Routes of the audit log, for the log of a tenant and for the log of the installation.
 import { toTimestamp } from '../../base/clock.ts';
 import type { AuditedCell, AuditedJob } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
@@ -13,7 +13,7 @@ interface AuditedPlace<C> {
   readonly fields: Record<string, PathField>;
   readonly operations: AuditedJob['auditOperations'];
   cellOf(context: C): AuditedCell;
-  /** Ids of whoever has, or had, this name. */
+  /** Ids of current and former principals with this name. */
   idsNamed(context: C, name: string): Promise<readonly string[]>;
 }
 
@@ -26,7 +26,7 @@ function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedP
     method: 'GET',
     path: `${base}/audit/events`,
     summary:
-      'Search the log, newest first; with `from`, follow it oldest first. A short page goes on at next_before or next_from',
+      'Search the log, newest first; with `from`, follow it, oldest first. Continue at next_before or next_from, also after a short page',
     tag,
     operation: operations.read,
     fields,
@@ -34,10 +34,10 @@ function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedP
     success: { status: 200, description: 'Events', schema: wire.events },
     async handle(context: C, request): Promise<Answer> {
       const cell = cellOf(context);
-      const { since, until, before, from, limit, ...told } = request.query;
+      const { since, until, before, from, limit, ...given } = request.query;
       const filter = {
-        ...told,
-        actorIds: told.actor === undefined ? undefined : await idsNamed(context, told.actor),
+        ...given,
+        actorIds: given.actor === undefined ? undefined : await idsNamed(context, given.actor),
         sinceAt: since === undefined ? undefined : toTimestamp(Date.parse(since)),
         untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
       };
@@ -55,7 +55,7 @@ function checkpointRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C
   return route({
     method: 'GET',
     path: `${base}/audit/checkpoint`,
-    summary: 'The signed head of the log (C2SP tlog-checkpoint) and the key to verify it with',
+    summary: 'The newest signed head of the log (C2SP tlog-checkpoint) and its verifier key',
     tag,
     operation: operations.read,
     fields,
@@ -75,7 +75,7 @@ function exportRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
     method: 'GET',
     path: `${base}/audit/export`,
     summary:
-      'The whole log with its signed heads, for verification offline; or the events of a range, and only hashes of the others',
+      'Export the log with its signed heads for offline verification; with from and to, the events of the range and hashes of the others',
     tag,
     operation: operations.export,
     fields,
@@ -95,7 +95,7 @@ function exportRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
   });
 }
 
-// The first slice is produced before the answer starts, so that a refusal is still a problem with its status.
+// The first slice is produced before the answer starts, so that an error is still answered with its status and a problem.
 async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield first;
   yield* rest;

@@ -1,4 +1,4 @@
-// Connections on the wire: links by which a person connects an account, made, listed and taken back.
+// Routes of connections: create, list and cancel links by which a person connects an account.
 import type { z } from 'zod';
 import {
   cancelConnection,
@@ -21,7 +21,7 @@ const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials/{crede
 const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'connections';
 
-/** The one address providers send people back to, to the letter. */
+/** The path of the redirect URI that is registered at providers. */
 export const CALLBACK_PATH = '/connect/callback';
 
 function names(request: RouteRequest): { environment: string; name: string } {
@@ -32,14 +32,18 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: BASE,
-    summary: 'Make a link by which a person connects (or reconnects) an account; creates the credential if need be',
+    summary: 'Create a link by which a person connects or reconnects an account; creates the credential if it does not exist',
     tag,
     operation: 'connection.create',
     fields,
     body: connections.createConnection,
     secret: true,
     idempotent: true,
-    success: { status: 201, description: 'The link, shown once, and what it asks for', schema: connections.createdConnection },
+    success: {
+      status: 201,
+      description: 'The link, shown once, and the scopes it requests',
+      schema: connections.createdConnection,
+    },
     async handle({ vault, rotation, publicUrl }: TenantContext, request) {
       const ports = { ...rotation.ports, vault };
       const input = inputOf(request, publicUrl);
@@ -66,7 +70,7 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: BASE,
-    summary: 'The links of a credential and how each ended, newest first; never the link itself',
+    summary: 'List the connections of a credential and their results, newest first, without the link itself',
     tag,
     operation: 'connection.list',
     fields,
@@ -87,11 +91,11 @@ export const connectionRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'DELETE',
     path: `${BASE}/{connection}`,
-    summary: 'Take a link back: it leads nowhere from now on',
+    summary: 'Cancel a link',
     tag,
     operation: 'connection.cancel',
     fields: { ...fields, connection: 'connection' },
-    success: { status: 200, description: 'The connection as it ended', schema: connections.connection },
+    success: { status: 200, description: 'The cancelled connection', schema: connections.connection },
     async handle({ vault }: TenantContext, request) {
       const id = request.params['connection'] ?? '';
       return {

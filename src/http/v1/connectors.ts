@@ -1,4 +1,4 @@
-// The connectors of this installation on the wire: what each can do and what it wants to know.
+// The route of connectors: what each can do and which parameters it takes.
 import type { Connector, ConnectorByKind, LostAnswer } from '../../../rotation/connector.ts';
 import type { HomeContext } from '../context.ts';
 import { type Route, route } from '../route.ts';
@@ -8,7 +8,7 @@ export const connectorRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/v1/connectors',
-    summary: 'The connectors there are, with what each wants to know',
+    summary: 'List connectors and their parameters',
     tag: 'connectors',
     operation: 'self',
     fields: {},
@@ -38,7 +38,7 @@ function connectorView(connector: Connector): WireConnector {
   };
 }
 
-/** What is told of a connector by its kind. */
+/** The fields that depend on the kind of connector. */
 const OF_KIND: {
   readonly [K in keyof ConnectorByKind]: (
     connector: ConnectorByKind[K],

@@ -1,4 +1,4 @@
-// Credentials on the wire.
+// Routes of credentials.
 import { z } from 'zod';
 import {
   deleteCredential,
@@ -27,7 +27,7 @@ const ONE = `${BASE}/{credential}`;
 const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const tag = 'credentials';
 
-const NOT_MODIFIED = { 304: 'It is still what If-None-Match names' };
+const NOT_MODIFIED = { 304: 'The ETag still matches If-None-Match' };
 const PUT_EXAMPLES = {
   api_key: { kind: 'api_key', value: { key: 'example-key' }, expires_at: '2027-01-31T09:00:00Z' },
   bytes: { kind: 'api_key', value: { key_base64: '//79/A==' } },
@@ -47,20 +47,20 @@ function names(request: RouteRequest): { environment: string; name: string } {
   return { environment: request.params['environment'] ?? '', name: request.params['credential'] ?? '' };
 }
 
-/** `If-Match: "r3"`, `If-None-Match: *`: already known to be written so (edge.ts). */
+/** From `If-Match: "r3"` and `If-None-Match: *`, whose form edge.ts has checked. */
 export function preconditionOf(request: RouteRequest, cas?: number): WritePrecondition {
   const absent = request.ifNoneMatch !== undefined;
   if (request.ifMatch === undefined) return { absent, version: cas };
   return { absent, revision: Number(REVISION_TAG.exec(request.ifMatch)?.[1] ?? -1), version: cas };
 }
 
-function importOf(told: { from: string; still_used_there?: boolean | undefined } | undefined): GrantImport | undefined {
-  return told === undefined ? undefined : { from: told.from, stillUsedThere: told.still_used_there === true };
+function importOf(given: { from: string; still_used_there?: boolean | undefined } | undefined): GrantImport | undefined {
+  return given === undefined ? undefined : { from: given.from, stillUsedThere: given.still_used_there === true };
 }
 
 type PutBody = z.output<typeof wire.putCredential>;
 
-/** What only bodies of one kind can say. */
+/** The fields that depend on the kind. */
 function ofKind(body: PutBody): Pick<PutCredentialInput, 'connector' | 'config' | 'discard' | 'imported' | 'expiresAtMs'> {
   if (body.kind !== 'oauth2') {
     const expiresAtMs = body.expires_at === undefined ? undefined : Date.parse(body.expires_at);
@@ -78,7 +78,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: BASE,
-    summary: 'List and search credentials by what is known of them, never by value',
+    summary: 'List and search credentials by their metadata',
     tag,
     operation: 'credential.list',
     fields: { tenant: 'tenant', environment: 'name' },
@@ -109,7 +109,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: ONE,
-    summary: 'What is known of a credential, without its value',
+    summary: 'Describe a credential, without its value',
     tag,
     operation: 'credential.describe',
     fields,
@@ -126,7 +126,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'PUT',
     path: ONE,
-    summary: 'Create a credential or give it a new version',
+    summary: 'Create a credential, or add a new version to it',
     tag,
     operation: 'credential.put',
     fields,
@@ -137,7 +137,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
       status: 200,
       description: 'The credential with its new version',
       schema: wire.credential,
-      also: { 201: 'The credential, which was created' },
+      also: { 201: 'The new credential' },
     },
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
@@ -162,7 +162,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'PATCH',
     path: ONE,
-    summary: 'Replace labels or description',
+    summary: 'Replace the labels or the description',
     tag,
     operation: 'credential.label',
     fields,
@@ -186,7 +186,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'DELETE',
     path: ONE,
-    summary: 'Delete a credential: unreadable at once, restorable within its window',
+    summary: 'Delete a credential: not readable from now on, and restorable until its recovery window ends',
     tag,
     operation: 'credential.delete',
     fields,
@@ -210,7 +210,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${ONE}/value`,
-    summary: 'Read the value: for an OAuth grant a valid access token, refreshed if need be',
+    summary: 'Read the value; for an OAuth grant, a valid access token, refreshed if necessary',
     tag,
     operation: 'credential.read',
     fields,
@@ -225,7 +225,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         version: query.version,
         stage: query.stage,
       });
-      // SECURITY: the tag names id and version, never anything of the plaintext (LK-08).
+      // SECURITY: the ETag contains the id and the version, nothing derived from the value (LK-08).
       const etag = `"${result.credentialId}.${result.version}"`;
       if (request.ifNoneMatch === etag) {
         result.body.fill(0);
@@ -237,7 +237,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${ONE}/versions`,
-    summary: 'The history of versions, newest first, without values',
+    summary: 'List versions, newest first, without values',
     tag,
     operation: 'credential.describe',
     fields,
@@ -281,7 +281,7 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: `${ONE}/restorations`,
-    summary: 'Take a deletion back',
+    summary: 'Restore a deleted credential',
     tag,
     operation: 'credential.restore',
     fields,
@@ -297,14 +297,14 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: `${ONE}/destructions`,
-    summary: 'Destroy a credential now (needs a second person)',
+    summary: 'Destroy a credential now (requires the approval of a second person)',
     tag,
     operation: 'credential.destroy',
     fields,
     etag: 'condition',
     body: wire.empty,
     idempotent: true,
-    success: { status: 200, description: 'It is gone', schema: z.object({ destroyed: z.literal(true) }) },
+    success: { status: 200, description: 'The credential is destroyed', schema: z.object({ destroyed: z.literal(true) }) },
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'credential.destroy', request, (job) => {
         destroyCredential(job, request.caller, { ...names(request), precondition: preconditionOf(request) });

@@ -1,4 +1,4 @@
-// Disconnecting an account on the wire.
+// The route that disconnects an account.
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import type { TenantContext } from '../context.ts';
 import { once } from '../idempotency.ts';
@@ -11,7 +11,7 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/disconnections',
-    summary: 'Disconnect an account: unreadable at once, and revoked at the provider where it has a way',
+    summary: 'Disconnect an account: not readable from now on, and revoked at the provider if the provider supports it',
     tag: 'connections',
     operation: 'credential.disconnect',
     fields: { tenant: 'tenant', environment: 'name', credential: 'credential' },
@@ -20,7 +20,7 @@ export const disconnectionRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: {
       status: 200,
-      description: 'The credential, how far its revocation is, and what a person does where no call can',
+      description: 'The credential, the state of its revocation, and manual steps if the provider has no revocation call',
       schema: wire.disconnected,
     },
     handle: ({ vault, rotation }: TenantContext, request) =>

@@ -1,4 +1,4 @@
-// The forecast on the wire: which grants ended, which end soonest, and what to do.
+// The route of the forecast: which grants have ended, which end soonest, and what to do.
 import { readForecast } from '../../../rotation/grants/read-forecast.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
@@ -10,7 +10,7 @@ export const forecastRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: '/v1/tenants/{tenant}/forecast',
-    summary: 'Grants that ended, then the day each live one ends if nothing happens, soonest first; why, and what to do',
+    summary: 'Forecast of end dates: ended grants, then live ones by end date, soonest first; with the cause and the remedy',
     tag: 'alerts',
     operation: 'forecast.read',
     fields: { tenant: 'tenant' },

@@ -1,4 +1,4 @@
-// The installation on the wire: first set-up, team, tenants, who am I.
+// Routes of the installation: first set-up, users, tenants, whoami, health, metrics.
 import type { UserIdentity } from '../../access/principals.ts';
 import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
@@ -35,7 +35,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/setup',
-    summary: 'Spend the bootstrap secret: name the owner and get a first token. Works once',
+    summary: 'Set the installation up with the bootstrap secret: names the owner and issues a first token. Works once',
     tag: 'installation',
     operation: 'installation.setup',
     fields: {},
@@ -68,7 +68,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/v1/tenants',
-    summary: 'List the tenants at which the caller has a role',
+    summary: 'List the tenants in which the caller has a role',
     tag: 'tenants',
     operation: 'tenant.list',
     fields: {},
@@ -97,11 +97,11 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
         claimed = claimTenant(job, request.caller, { ...request.body, demo: false });
         return { status: 201, body: tenantView({ ...claimed, state: 'active' }) };
       });
-      // A repeated request also finishes what its first try left half made.
-      const halfMade = claimed ?? halfMadeTenant(home, request.body.name);
-      if (halfMade !== undefined) {
+      // A repeated request also completes a tenant that an interrupted first request left unfinished.
+      const unfinished = claimed ?? halfMadeTenant(home, request.body.name);
+      if (unfinished !== undefined) {
         home.platform.faults.at('tenant.after-row');
-        await finishTenant(home, halfMade, provision);
+        await finishTenant(home, unfinished, provision);
       }
       return answer;
     },
@@ -109,7 +109,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/v1/users',
-    summary: 'List the team',
+    summary: 'List users',
     tag: 'users',
     operation: 'user.list',
     fields: {},
@@ -124,7 +124,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/users',
-    summary: 'Add a user with roles; the enrolment token that the person exchanges for their own is shown once',
+    summary: 'Create a user with roles; shows once an enrolment token, which the person exchanges for a personal token',
     tag: 'users',
     operation: 'user.create',
     fields: {},
@@ -147,7 +147,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'DELETE',
     path: '/v1/users/{user}',
-    summary: 'Offboard a user: every token is dead when this answers',
+    summary: 'Offboard a user: every token of the user is revoked before the answer',
     tag: 'users',
     operation: 'user.offboard',
     fields: { user: 'user' },
@@ -162,7 +162,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/users/{user}/tokens',
-    summary: 'A further token for yourself: nobody makes one for another person',
+    summary: 'Create a further token for yourself; a token for another user is refused',
     tag: 'users',
     operation: 'user.token.create',
     fields: { user: 'user' },
@@ -179,7 +179,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'DELETE',
     path: '/v1/users/{user}/tokens/{token}',
-    summary: 'End one of your own tokens, at once',
+    summary: 'Revoke one of your own tokens',
     tag: 'users',
     operation: 'user.token.revoke',
     fields: { user: 'user', token: 'token' },
@@ -192,13 +192,13 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'POST',
     path: '/v1/enrolments',
-    summary: 'Exchange your enrolment token, once, for a first token of your own',
+    summary: 'Exchange an enrolment token, once, for a personal token',
     tag: 'users',
     operation: 'user.enrol',
     fields: {},
     body: wire.enrol,
     secret: true,
-    success: { status: 201, description: 'Who you are and a token, shown once', schema: wire.enrolledUser },
+    success: { status: 201, description: 'The user and a token, shown once', schema: wire.enrolledUser },
     async handle({ home }: HomeContext, request) {
       const { user, grants, issued } = await home.submit((job) => enrol(job, request.caller, request.body.expires_in * 1_000));
       return { status: 201, body: { user: userView({ row: user, grants }), token: issuedView(issued) } };
@@ -207,7 +207,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/v1/health/parts',
-    summary: 'What is wrong, part by part, with the tenants that cannot be served',
+    summary: 'Health in detail: each part, the clock, and the tenants that cannot be served',
     tag: 'installation',
     operation: 'installation.metrics',
     fields: {},
@@ -229,7 +229,7 @@ export const homeRoutes: readonly Route<HomeContext>[] = [
   route({
     method: 'GET',
     path: '/metrics',
-    summary: 'Figures of this process in the Prometheus text format, or in OpenMetrics where Accept asks for it',
+    summary: 'Metrics of this process in the Prometheus text format, or in OpenMetrics if Accept names it',
     tag: 'installation',
     operation: 'installation.metrics',
     fields: {},

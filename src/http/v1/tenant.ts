@@ -1,4 +1,4 @@
-// The rest of a tenant on the wire: environments, its keys, and the runs that refresh and rotate.
+// Routes of a tenant: whoami, environments, runs of credentials, and the tenant's keys.
 
 import { z } from 'zod';
 import { createEnvironment, listEnvironments } from '../../vault/create-environment.ts';
@@ -20,7 +20,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${TENANT}/whoami`,
-    summary: 'The workload or user behind the token, as this tenant sees it',
+    summary: 'The workload or user of the token, with its roles in this tenant',
     tag: 'environments',
     operation: 'self',
     fields: tenantField,
@@ -68,13 +68,13 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: ROTATIONS,
-    summary: 'Rotate now: opens a run (or joins the open one) and starts it',
+    summary: 'Rotate now: opens a run, or returns the open one, and starts it',
     tag: 'rotation',
     operation: 'credential.rotate',
     fields: credentialFields,
     body: wire.empty,
     idempotent: true,
-    success: { status: 202, description: 'The run; poll it until it is not open', schema: wire.run },
+    success: { status: 202, description: 'The run; poll it until its state is not open', schema: wire.run },
     async handle({ vault, rotation }: TenantContext, request) {
       const { environment = '', credential = '' } = request.params;
       let opened: string | undefined;
@@ -90,7 +90,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: ROTATIONS,
-    summary: 'The runs of a credential, newest first',
+    summary: 'List the runs of a credential, newest first',
     tag: 'rotation',
     operation: 'run.read',
     fields: credentialFields,
@@ -125,7 +125,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: `${TENANT}/keys`,
-    summary: "The tenant's keys, their states, and how far rotations are; never key bytes",
+    summary: "List the tenant's keys, their states and the progress of their rotation, without key bytes",
     tag: 'keys',
     operation: 'key.list',
     fields: tenantField,
@@ -138,7 +138,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: `${TENANT}/keys/rotations`,
-    summary: "Rotate the tenant's keys: new values use the new ones at once, the rest is rewrapped in the background",
+    summary: "Rotate the tenant's keys: new values use the new keys at once, stored values are rewrapped in the background",
     tag: 'keys',
     operation: 'key.rotate',
     fields: tenantField,

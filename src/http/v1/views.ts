@@ -1,4 +1,4 @@
-// From rows to the wire. A field that is not named here does not leave.
+// Wire forms of rows. It must never copy a whole row: each field is named.
 import { toTimestamp } from '../../base/clock.ts';
 import type { CredentialRow, EnvironmentRow } from '../../cell/credentials.ts';
 import type { KeyProgress } from '../../cell/key-rotations.ts';
@@ -107,8 +107,8 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
 }
 
 function stepView({ step, status, at, evidence }: RunStepRow): NonNullable<WireRun['steps']>[number] {
-  const told = evidence === null ? {} : { evidence: JSON.parse(evidence) as WireEvidence };
-  return { step, status, at: toTimestamp(at), ...told };
+  const parsed = evidence === null ? {} : { evidence: JSON.parse(evidence) as WireEvidence };
+  return { step, status, at: toTimestamp(at), ...parsed };
 }
 
 export function environmentView(row: EnvironmentRow): WireEnvironment {

@@ -1,4 +1,4 @@
-// Alerts, webhooks, deliveries and the forecast on the wire. Names are snake_case; unknown fields are refused.
+// Wire schemas of alerts, webhooks, deliveries and the forecast. Names are snake_case; unknown fields are rejected.
 import { z } from 'zod';
 import { ALERT_KINDS } from '../../alerts/raise-alert.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -12,19 +12,19 @@ export const listAlerts = z.strictObject({
   limit,
   credential: z
     .string()
-    .regex(/^crd_[0-9a-z]{24}$/, 'must be the id of a credential')
+    .regex(/^crd_[0-9a-z]{24}$/, 'must be a credential id: "crd_" followed by 24 characters of 0-9 and a-z')
     .optional(),
 });
 export const alert = z
   .object({
     id: z.string(),
-    kind: z.string().describe('More kinds may come: ignore those you do not know'),
+    kind: z.string().describe('Ignore unknown kinds: later versions may add some'),
     at: timestamp,
     credential: z
       .object({ id: z.string(), environment: z.string(), name: z.string() })
       .nullable()
-      .describe('Null for an alert that is about no credential'),
-    facts: z.record(z.string(), fact).describe('Words, numbers and instants; never a value'),
+      .describe('Null if the alert does not concern one credential'),
+    facts: z.record(z.string(), fact).describe('Words, numbers and instants; never a secret value'),
   })
   .meta({ id: 'Alert' });
 export type WireAlert = z.infer<typeof alert>;
@@ -34,9 +34,9 @@ export const createWebhook = z.strictObject({
     .string()
     .min(1)
     .max(1_024)
-    .describe('https, without user name, password or fragment')
+    .describe('An https URL without user name, password and fragment')
     .meta({ format: 'uri', examples: ['https://ops.example/keyturn'] }),
-  kinds: z.array(alertKind).max(ALERT_KINDS.length).default([]).describe('Empty: all there are and will be'),
+  kinds: z.array(alertKind).max(ALERT_KINDS.length).default([]).describe('Empty: all kinds, including future ones'),
 });
 export const webhook = z
   .object({
@@ -49,14 +49,14 @@ export const webhook = z
   .meta({ id: 'Webhook' });
 export type WireWebhook = z.infer<typeof webhook>;
 export const createdWebhook = webhook.extend({
-  secret: z.string().describe('Shown once: whsec_ and the key in base64, as Standard Webhooks has it'),
+  secret: z.string().describe('Shown once: "whsec_" and the key in base64, in the Standard Webhooks form'),
 });
 export type WireCreatedWebhook = z.infer<typeof createdWebhook>;
 
 export const delivery = z
   .object({
     id: z.string(),
-    alert: z.string().describe('What webhook-id is: the same in every attempt'),
+    alert: z.string().describe('The alert id, sent as webhook-id in every attempt'),
     state: z.enum(['waiting', 'delivered', 'given_up']),
     attempts: z.int(),
     next_attempt_at: nullableTime,
@@ -81,11 +81,11 @@ export const forecastEntry = z
     kind: z.string(),
     connector: z.string().nullable(),
     health: z.enum(['ready', 'degraded', 'needs_consent', 'expired']),
-    ends_at: timestamp.describe('The day it ends if nothing happens, or ended'),
+    ends_at: timestamp.describe('When it ends or ended, unless somebody acts'),
     days_left: z
       .int()
       .min(0)
-      .describe(`Whole days; told as an alert at ${LIMITS.noticeDays.join(', ')}`),
+      .describe(`Whole days; an alert is raised at ${LIMITS.noticeDays.join(', ')}`),
     cause: z.enum([
       'ended',
       'idle_limit',
@@ -97,9 +97,9 @@ export const forecastEntry = z
       'provider_change',
       'end_date',
     ]),
-    certain: z.boolean().describe('False: it may come later, or not at all'),
+    certain: z.boolean().describe('False: the end may come later or not at all'),
     remedy: z.string(),
-    reconnect: z.string().nullable().describe('Where a link to connect it again is made, once it ended'),
+    reconnect: z.string().nullable().describe('The path to POST to for a link to connect it again; null while the grant is live'),
   })
   .meta({ id: 'ForecastEntry' });
 export type WireForecastEntry = z.infer<typeof forecastEntry>;

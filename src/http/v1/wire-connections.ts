@@ -1,4 +1,4 @@
-// Connectors and connections on the wire, and what the hosted page is given to show. Names are snake_case; unknown fields are refused.
+// Wire schemas of connectors and connections, and the view types of the consent pages. Names are snake_case; unknown fields are rejected.
 import { z } from 'zod';
 import { LIMITS } from '../../base/limits.ts';
 import { oauth2Config, oauth2Value } from '../../vault/credential-kinds.ts';
@@ -6,21 +6,23 @@ import { credential, labels } from './wire-credentials.ts';
 import { name, nullableTime, seconds, timestamp } from './wire-parts.ts';
 
 export const createConnection = z.strictObject({
-  connector: name.optional().describe('Needed once, for a credential that does not exist yet'),
-  config: oauth2Config.optional().describe('Takes effect with the consent; without it the credential keeps its own'),
+  connector: name.optional().describe('Required for a credential that does not exist yet'),
+  config: oauth2Config
+    .optional()
+    .describe('Takes effect when the person consents; if omitted, the credential keeps its settings'),
   client_secret: oauth2Value.shape.client_secret,
   client_private_jwk: oauth2Value.shape.client_private_jwk,
   client_private_key_pem: oauth2Value.shape.client_private_key_pem,
   expires_in: seconds(LIMITS.connectLinkTtlMaxMs, LIMITS.connectLinkTtlMinMs / 1_000)
     .default(LIMITS.connectLinkTtlDefaultMs / 1_000)
-    .describe('Seconds the link lives'),
+    .describe('Lifetime of the link in seconds'),
   labels: labels.optional(),
   description: z.string().max(LIMITS.descriptionMaxChars).optional(),
 });
 
 const connectionState = z
   .enum(['open', 'exchanging', 'choosing', 'connected', 'declined', 'failed', 'cancelled', 'expired'])
-  .describe('declined and failed: how the last attempt ended; the link goes on until it expires');
+  .describe('declined and failed: the result of the last attempt; the link stays valid until it expires');
 
 export const createdConnection = z
   .object({
@@ -28,7 +30,7 @@ export const createdConnection = z
     state: connectionState,
     link: z.string().describe('For the person who connects the account; shown once'),
     expires_at: timestamp,
-    redirect_uri: z.string().describe('What the OAuth client must be registered with, to the letter'),
+    redirect_uri: z.string().describe('Register exactly this redirect URI with the OAuth client'),
     scopes: z.array(z.object({ scope: z.string(), title: z.string(), workflows: z.array(z.string()) })),
     credential,
   })
@@ -53,7 +55,7 @@ export const connector = z
     id: z.string(),
     title: z.string(),
     kind: z.enum(['oauth2', 'api_key', 'basic', 'database', 'json']),
-    consent: z.boolean().describe('A person can connect an account by a link'),
+    consent: z.boolean().describe('Whether a person can connect an account by a link'),
     renewal: z.enum(['refresh_token', 'client_credentials', 'jwt_bearer', 'app_jwt', 'none']).nullable(),
     lost_answer: z.union([z.enum(['safe', 'unsafe']), z.object({ window_seconds: z.int() })]).nullable(),
     parameters: z.array(
@@ -73,12 +75,12 @@ export const connector = z
 export type WireConnector = z.infer<typeof connector>;
 export const connectorList = z.object({ items: z.array(connector) });
 
-/** What a person sees of their link; every text but ours is shown as text. */
+/** What a consent page shows. The renderer escapes every text of a provider or caller. */
 export type ConnectView =
   | {
       readonly kind: 'ask';
       readonly provider: string;
-      /** Where the button leads in the end. */
+      /** The host of the provider's authorization page. */
       readonly host: string;
       readonly tenant: string;
       readonly description: string;
@@ -86,19 +88,19 @@ export type ConnectView =
       readonly parameters: readonly ConnectParameter[];
       readonly expiresAt: string;
       readonly notice: 'declined' | 'failed' | undefined;
-      /** Where the button goes. */
+      /** The path that the form posts to. */
       readonly action: string;
     }
   | {
       readonly kind: 'choose';
       readonly provider: string;
       readonly title: string;
-      /** Undefined: the provider gave no list; it can be asked again. */
+      /** Undefined: the provider returned no list; the page offers to ask again. */
       readonly choices: readonly { readonly id: string; readonly label: string }[] | undefined;
       readonly action: string;
     }
   | { readonly kind: 'done'; readonly provider: string; readonly tenant: string }
-  /** Nothing was changed. `startAgain`: the link, where this browser is known to have it. */
+  /** Nothing was changed. `startAgain`: the path of the link, if this browser's cookie holds it. */
   | { readonly kind: 'refused'; readonly reason: string; readonly startAgain: string | undefined }
   | { readonly kind: 'gone' | 'busy' | 'broken' | 'trouble' };
 
@@ -117,5 +119,5 @@ export interface ConnectParameter {
   readonly problem: string | undefined;
 }
 
-/** A whole HTML page, and the hash under which its one style sheet may apply (CSP `style-src`). */
+/** Returns a complete HTML page and the hash of its inline style sheet (CSP `style-src`). */
 export type ConnectRenderer = (view: ConnectView) => { readonly html: string; readonly styleHash: string };

@@ -1,4 +1,4 @@
-// Credentials and runs on the wire: what is accepted and what is answered. Names are snake_case; unknown fields are refused.
+// Wire schemas of credentials and runs. Names are snake_case; unknown fields are rejected.
 import { z } from 'zod';
 import { LIMITS } from '../../base/limits.ts';
 import {
@@ -14,27 +14,29 @@ import { cursor, digits, instant, limit, name, nullableTime, timestamp } from '.
 
 const label = z.string().min(1).max(LIMITS.labelMaxChars);
 const LABEL_NAME = /^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,63}$/;
+const LABEL_NAME_RULE =
+  "a label name may contain A-Z, a-z, 0-9, '.', '_', '/' and '-', at most 64 characters, and begins with a letter or a digit";
 export const labels = z
-  .record(z.string().regex(LABEL_NAME, 'must be a label name'), label)
-  .refine((value) => Object.keys(value).length <= LIMITS.labelsMaxCount, 'has too many labels')
+  .record(z.string().regex(LABEL_NAME, LABEL_NAME_RULE), label)
+  .refine((value) => Object.keys(value).length <= LIMITS.labelsMaxCount, `must have at most ${LIMITS.labelsMaxCount} labels`)
   .meta({ propertyNames: { pattern: LABEL_NAME.source }, maxProperties: LIMITS.labelsMaxCount });
 const description = z.string().max(LIMITS.descriptionMaxChars);
 
 const putCommon = {
   labels: labels.optional(),
   description: description.optional(),
-  /** The current version the caller believes in; 0: must not exist. */
+  /** Check-and-set: the write succeeds only if this is the current version; 0: only if the credential does not exist. */
   cas: z.int().min(0).optional(),
   replace_deleted: z
     .boolean()
     .optional()
-    .describe('A deleted credential of this name is set aside: it can be restored under another name until its window ends'),
+    .describe('Renames a deleted credential of this name, so that it stays restorable until its recovery window ends'),
 };
-/** The grant was made elsewhere: it is watched for signs that the other system still refreshes it. */
+/** For a grant from another system: Keyturn watches for signs that the other system still refreshes it. */
 const importOf = z.strictObject({
-  /** Where it comes from, e.g. `nango`. */
+  /** The other system, e.g. `nango`. */
   from: name,
-  /** The other system goes on refreshing it for now: the watch does not end. */
+  /** The other system still refreshes it: the watch has no end. */
   still_used_there: z.boolean().optional(),
 });
 const expiring = { ...putCommon, expires_at: instant.optional() };
@@ -50,7 +52,9 @@ export const putCredential = z.discriminatedUnion('kind', [
         .array(z.enum(RETAINED_PARTS))
         .max(RETAINED_PARTS.length)
         .optional()
-        .describe('Parts of the stored value to lose: nobody can read them back, so leaving one out is refused'),
+        .describe(
+          'Parts of the stored value to discard. A put that omits a stored part is refused otherwise, because the part cannot be read back',
+        ),
       ...putCommon,
     })
     .meta({ id: 'PutGrant' }),
@@ -62,7 +66,7 @@ export const putCredential = z.discriminatedUnion('kind', [
 
 export const health = z
   .enum(['ready', 'degraded', 'needs_consent', 'disconnected', 'expired'])
-  .describe('expired: the end date that was put with it has passed; it is still served, and marked');
+  .describe('expired: the expires_at of the value has passed; the value is still served, marked as expired');
 
 const scopeList = z.array(z.string());
 export const grant = z
@@ -71,19 +75,21 @@ export const grant = z
     imported_at: nullableTime,
     imported_from: z.string().nullable(),
     refreshed_at: nullableTime,
-    ends_at: nullableTime.describe('When it ends if nobody does anything'),
+    ends_at: nullableTime.describe('When it ends unless somebody acts'),
     ends_because: z.string().nullable(),
     ends_certain: z.boolean().nullable(),
-    account: z.record(z.string(), z.string()).describe('What the provider told of the connected account, by connector'),
+    account: z
+      .record(z.string(), z.string())
+      .describe('What the provider reports about the connected account; the fields depend on the connector'),
     scopes: z
       .object({
         wanted: scopeList,
-        granted: scopeList.nullable().describe('Null: nobody told'),
+        granted: scopeList.nullable().describe('Null: unknown, because the provider did not report it'),
         missing: scopeList,
         extra: scopeList,
         source: z.enum(['answer', 'introspection', 'jwt', 'probe']).nullable(),
       })
-      .describe('What the workflows need held against what was granted'),
+      .describe('The scopes that the workflows need, compared with those granted'),
     guard: z
       .object({
         sign: z.enum(['refused_early', 'replaced_unexpectedly', 'token_dead_early', 'put_while_alive']),
@@ -91,7 +97,7 @@ export const grant = z
         explanation: z.string(),
       })
       .nullable()
-      .describe('A sign that another system refreshes the same grant'),
+      .describe('The last sign that another system refreshes the same grant'),
     revocation: z
       .object({
         state: z.enum(['waiting', 'revoked', 'not_possible', 'shared', 'not_asked', 'given_up']),
@@ -126,19 +132,21 @@ export const credential = z
     updated_at: timestamp,
     deleted_at: nullableTime,
     destroy_after_at: nullableTime,
-    grant: grant.optional().describe('Of an OAuth grant'),
-    set_aside: z
+    grant: grant.optional().describe('Present for OAuth grants'),
+    set_aside: z.string().optional().describe('After a put with replace_deleted: the new name of the deleted credential'),
+    reconnect: z
       .string()
       .optional()
-      .describe('After a put with replace_deleted: the name the deleted credential has from now on'),
-    reconnect: z.string().optional().describe('Where to POST for a link, while the account must be connected again'),
+      .describe('The path to POST to for a link; present while the account must be connected again'),
   })
   .meta({ id: 'Credential' });
 export type WireCredential = z.infer<typeof credential>;
 
 export const disconnect = z.strictObject({ revoke: z.boolean().default(true) });
 export const disconnected = credential.extend({
-  manual_steps: z.array(z.string()).describe('What a person does at the provider where no call revokes it'),
+  manual_steps: z
+    .array(z.string())
+    .describe('Steps for a person to revoke the grant at the provider, if the provider has no revocation call'),
 });
 export type WireDisconnected = z.infer<typeof disconnected>;
 
@@ -153,10 +161,10 @@ export const credentialValue = z
     expires_at: nullableTime,
     expired: z
       .boolean()
-      .describe('expires_at has passed: the value is served as it is, and the provider decides whether it still works'),
+      .describe('Whether expires_at has passed. The value is served nevertheless; it may still work at the provider'),
     value: z
       .record(z.string(), z.unknown())
-      .describe('By kind. Of an OAuth grant: access_token, token_type, scope; never the refresh token'),
+      .describe('The fields depend on the kind. OAuth grant: access_token, token_type, scope; never the refresh token'),
   })
   .meta({ id: 'CredentialValue' });
 export type WireCredentialValue = z.infer<typeof credentialValue>;
@@ -183,7 +191,7 @@ export const listCredentials = z.strictObject({
   label: z
     .string()
     .max(400)
-    .regex(/^[^=]+=.*$/, 'must be name=value')
+    .regex(/^[^=]+=.*$/, 'must have the form name=value')
     .optional(),
   search: z.string().min(1).max(128).optional(),
   deleted: z.enum(['true', 'false']).default('false'),
@@ -202,11 +210,11 @@ export const evidence = z
   .object({
     status: z.int().optional(),
     content_type: z.string().optional(),
-    words: z.array(z.string()).optional().describe('Error codes as the provider wrote them'),
-    excerpt: z.string().optional().describe('Plain words of its answer; … stands where something was left out'),
-    system_code: z.string().optional().describe('Of a connection that failed, e.g. ECONNREFUSED'),
+    words: z.array(z.string()).optional().describe('Error codes of the provider, verbatim'),
+    excerpt: z.string().optional().describe('Plain text of its answer; … marks an omission'),
+    system_code: z.string().optional().describe('The system error of a failed connection, e.g. ECONNREFUSED'),
   })
-  .describe('What the provider said when it did not do what it was asked, without any secret');
+  .describe('The answer of the provider to a failed call, without secrets');
 export type WireEvidence = z.infer<typeof evidence>;
 
 export const run = z

@@ -1,4 +1,4 @@
-// The shapes on the wire beside credentials, and the one place to import any of them from.
+// Wire schemas of all other resources; re-exports the others, so that every schema is imported from here.
 import { z } from 'zod';
 import { ROLES, WORKLOAD_PERMISSIONS, type WorkloadPermission } from '../../access/operations.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -25,7 +25,7 @@ export const createTenant = z.strictObject({
 const permission = z.enum(Object.keys(WORKLOAD_PERMISSIONS) as [WorkloadPermission, ...WorkloadPermission[]]);
 const jwk = z
   .looseObject({ kty: z.enum(['OKP', 'EC', 'RSA']) })
-  .refine((key) => !('d' in key), { path: ['d'], message: 'must be a public key' })
+  .refine((key) => !('d' in key), { path: ['d'], message: 'must be absent: send the public key only' })
   .meta({ not: { required: ['d'], properties: { d: {} } } });
 export const createWorkload = z.strictObject({
   name,
@@ -98,7 +98,7 @@ export const tokenResponse = z
   .meta({ id: 'AccessToken' });
 export type WireTokenResponse = z.infer<typeof tokenResponse>;
 
-/** What a person can be; the role of programs is theirs alone. */
+/** The roles of users; `workload` is for programs only. */
 const role = z.enum(ROLES).exclude(['workload']);
 const grant = z.strictObject({ role, tenant: name.optional() });
 export const setUp = z.strictObject({ name });
@@ -107,7 +107,7 @@ export const createUser = z.strictObject({
   grants: z.array(grant).min(1).max(64),
   expires_in: seconds(LIMITS.enrolmentTtlMaxMs)
     .default(LIMITS.enrolmentTtlDefaultMs / 1_000)
-    .describe('Of the enrolment token'),
+    .describe('Lifetime of the enrolment token in seconds'),
 });
 export const enrol = z.strictObject({
   expires_in: seconds(LIMITS.userTokenTtlMaxMs).default(LIMITS.userTokenTtlDefaultMs / 1_000),
@@ -128,7 +128,7 @@ export type WireUser = z.infer<typeof user>;
 export const createdUser = z
   .object({
     user,
-    enrolment: issuedToken.describe('Handed to the person, who exchanges it once for a token of their own'),
+    enrolment: issuedToken.describe('Give it to the person, who exchanges it once for a personal token'),
   })
   .meta({ id: 'CreatedUser' });
 export type WireCreatedUser = z.infer<typeof createdUser>;
@@ -149,13 +149,15 @@ export type WireWhoAmI = z.infer<typeof whoAmI>;
 export const auditQuery = z
   .strictObject({
     before: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Only events with a smaller index'),
-    from: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('Oldest first from this index on; not with before'),
+    from: digits(0, Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe('Events from this index on, oldest first; cannot be combined with before'),
     limit,
     action: z.string().max(64).optional(),
-    actor: z.string().max(64).optional().describe('Id, or name of a person or workload, also of one that is gone'),
+    actor: z.string().max(64).optional().describe('Id of a principal, or name of a user or workload, also of a removed one'),
     outcome: z.enum(['success', 'failure', 'denied']).optional(),
-    target: z.string().max(LIMITS.credentialNameMaxChars).optional().describe('Id or name of what was touched'),
-    environment: name.optional().describe('Of what was touched; events about no environment are left out'),
+    target: z.string().max(LIMITS.credentialNameMaxChars).optional().describe('Id or name of the target'),
+    environment: name.optional().describe('Environment of the target; omits events without an environment'),
     workflow: z.string().max(128).optional(),
     request: z.string().max(64).optional(),
     since: instant.optional().describe('At this instant or later'),
@@ -163,14 +165,17 @@ export const auditQuery = z
   })
   .refine(({ before, from }) => before === undefined || from === undefined, {
     path: ['from'],
-    message: 'cannot stand with before',
+    message: 'must not be combined with before',
   });
 const index = digits(0, Number.MAX_SAFE_INTEGER);
-/** Both ends belong to the range; together or not at all. */
+/** The range includes both ends. */
 export const exportQuery = z
   .strictObject({ from: index.optional(), to: index.optional() })
-  .refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], message: 'from and to go together' })
-  .refine(({ from = 0, to = 0 }) => from <= to, { path: ['to'], message: 'must not be less than from' });
+  .refine(({ from, to }) => (from === undefined) === (to === undefined), {
+    path: ['to'],
+    message: 'must be given together with from',
+  })
+  .refine(({ from = 0, to = 0 }) => from <= to, { path: ['to'], message: 'must be greater than or equal to from' });
 export const event = z
   .looseObject({
     index: z.int(),
@@ -200,8 +205,8 @@ export const events = z
     next_before: z
       .int()
       .nullable()
-      .describe('Older events: pass as before. A page that looked at many events may be short, or empty'),
-    next_from: z.int().nullable().describe('Where following goes on: pass as from'),
+      .describe('Pass as before for older events. A page may be short or empty although more events follow'),
+    next_from: z.int().nullable().describe('Pass as from to continue following'),
   })
   .meta({ id: 'EventPage' });
 export const checkpoint = z
@@ -213,7 +218,7 @@ export const rotateKeys = z.strictObject({
   purposes: z
     .array(z.enum(['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac']))
     .min(1)
-    .refine((purposes) => new Set(purposes).size === purposes.length, 'must not name a purpose twice')
+    .refine((purposes) => new Set(purposes).size === purposes.length, 'must not contain a purpose twice')
     .meta({ uniqueItems: true })
     .optional(),
 });
@@ -256,27 +261,31 @@ const parts = z
     clock: part.optional(),
     tenants: part.optional(),
   })
-  .describe('What is looked at, where the platform lets it be looked at');
+  .describe('The parts that the platform can check');
 export const healthAnswer = z.object({ status: healthState, version: z.string(), parts }).meta({ id: 'Health' });
 export type WireHealth = z.infer<typeof healthAnswer>;
 export const healthDetail = z.object({
   status: healthState,
   parts,
-  storage: z.string().nullable().describe('Code of what fails'),
+  storage: z.string().nullable().describe('The error code, if the home cell cannot store data'),
   clock: z
     .object({
       state: z
         .enum(['steady', 'starting', 'jump_waiting', 'behind'])
         .describe(
-          'While it is not steady, nothing is destroyed or purged. jump_waiting: it went ahead by itself; behind: it shows less than a time that was committed',
+          'Nothing is destroyed or purged unless the state is steady. jump_waiting: the clock jumped ahead; behind: the clock is behind a committed time',
         ),
-      ahead_seconds: z.number().int().describe('How far it is from the time that is proven; negative when it is behind'),
-      steady_in_seconds: z.number().int().nullable().describe('If nothing happens; null while it is behind'),
+      ahead_seconds: z.number().int().describe('The difference from the proven time; negative if the clock is behind'),
+      steady_in_seconds: z
+        .number()
+        .int()
+        .nullable()
+        .describe('Seconds until it is steady, without a further jump; null while it is behind'),
     })
     .nullable()
-    .describe('null where the platform keeps the time'),
+    .describe('Null on platforms that guarantee the clock'),
   tenants: z
     .array(z.object({ id: z.string(), name: z.string().nullable(), code: z.string() }))
-    .describe('Those not served, and why'),
+    .describe('The tenants that are not served, with the error code'),
 });
 export type WireHealthDetail = z.infer<typeof healthDetail>;

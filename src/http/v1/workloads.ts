@@ -1,4 +1,4 @@
-// Workloads, their secrets and tokens on the wire, and the exchange of client credentials for an access token.
+// Routes of workloads, their secrets and tokens, and the token endpoint.
 import type { z } from 'zod';
 import { toTimestamp } from '../../base/clock.ts';
 import { fail } from '../../base/errors.ts';
@@ -26,7 +26,7 @@ const ONE = `${BASE}/{workload}`;
 const fields = { tenant: 'tenant', workload: 'workload' } as const;
 const tag = 'workloads';
 
-/** The one place where a token becomes text: the answer that shows it once. */
+/** The only place that turns a token into text, for the answer that shows it once. */
 export function shown(token: SecretValue): string {
   return token.reveal((bytes) => new TextDecoder().decode(bytes));
 }
@@ -72,7 +72,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
     },
     secret: true,
     idempotent: true,
-    success: { status: 201, description: 'The workload and how it proves itself', schema: wire.createdWorkload },
+    success: { status: 201, description: 'The workload and its client credentials', schema: wire.createdWorkload },
     async handle({ vault }: TenantContext, request) {
       const { body } = request;
       if (body.jwks !== undefined) await tryKeys(body.jwks.keys);
@@ -94,7 +94,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
     path: ONE,
-    summary: 'One workload and its tokens, without their text',
+    summary: 'Describe a workload and its tokens, without the token texts',
     tag,
     operation: 'workload.list',
     fields,
@@ -107,7 +107,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'DELETE',
     path: ONE,
-    summary: 'Revoke a workload and all its tokens, at once',
+    summary: 'Revoke a workload and all its tokens',
     tag,
     operation: 'workload.revoke',
     fields,
@@ -120,7 +120,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: `${ONE}/secrets`,
-    summary: 'A further client secret, to replace the old one without a gap',
+    summary: 'Create a further client secret, so that the old one can be replaced without downtime',
     tag,
     operation: 'workload.secret.create',
     fields,
@@ -140,7 +140,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'POST',
     path: `${ONE}/tokens`,
-    summary: 'A direct token for a program that cannot do the exchange',
+    summary: 'Create a direct token, for a program that cannot use the token endpoint',
     tag,
     operation: 'token.create',
     fields,
@@ -164,7 +164,7 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'DELETE',
     path: `${ONE}/tokens/{token}`,
-    summary: 'Revoke one token or client secret, at once',
+    summary: 'Revoke a token or a client secret',
     tag,
     operation: 'token.revoke',
     fields: { ...fields, token: 'token' },
@@ -200,15 +200,17 @@ export const workloadRoutes: readonly Route<TenantContext>[] = [
 function proofOf(request: RouteRequest<z.infer<typeof wire.tokenRequest>>): ClientProof {
   const { body } = request;
   const basic = basicOf(request.authorization);
-  // RFC 6749 section 2.3: one method a request; of two, somebody would only look at the other.
+  // RFC 6749 section 2.3: one authentication method for each request.
   if ([body.client_assertion, body.client_secret, basic].filter((proof) => proof !== undefined).length > 1)
-    fail('invalid_request', 'give one proof of the client, not two');
+    fail('invalid_request', 'give only one of client_assertion, client_secret and the header Authorization');
   if (body.client_assertion !== undefined) {
     return { method: 'private_key_jwt', clientId: body.client_id, assertion: body.client_assertion };
   }
   if (basic !== undefined) {
     if (body.client_id !== undefined && body.client_id !== basic.clientId)
-      fail('invalid_request', 'the client_id is not the client of the Authorization header', { pointer: '/client_id' });
+      fail('invalid_request', 'the field client_id must equal the client of the header Authorization, or be omitted', {
+        pointer: '/client_id',
+      });
     return { method: 'client_secret', ...basic };
   }
   if (body.client_secret === undefined) {

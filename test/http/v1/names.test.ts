@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { patternMatcher } from '../../../src/access/principals.ts';
 import { isCredentialName } from '../../../src/base/ids.ts';
+import { PATH_RULE } from '../../../src/http/edge.ts';
 import { segment } from '../../../src/sdk/transport.ts';
 import { type TestApp, testApp } from '../../kit/app.ts';
 
@@ -135,7 +136,7 @@ describe('what is no name', () => {
     'has one spelling in a path: %s is refused',
     async (odd) => {
       const answer = await app.call({ path: `${BASE}/a${odd}b` });
-      expect(answer).toMatchObject({ status: 400, json: { detail: 'the path is not in canonical form' } });
+      expect(answer).toMatchObject({ status: 400, json: { detail: PATH_RULE } });
     },
   );
 });
