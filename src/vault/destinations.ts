@@ -11,11 +11,11 @@ import type { BoundSettings } from './credential-kinds.ts';
 import { foundCredential, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-type SettingsRow = Pick<CredentialRow, 'kind' | 'connector' | 'config'>;
+type SettingsRow = Pick<CredentialRow, 'connector' | 'config'>;
 
-/** What is sealed with the secrets of an OAuth grant that has these settings; undefined for another kind of credential. */
-export function boundSettings(job: TenantJob, { kind, connector, config }: SettingsRow): BoundSettings | undefined {
-  if (kind !== 'oauth2' || connector === null) return undefined;
+/** What is sealed with the secrets of an OAuth grant that has these settings; undefined where it has no connector. */
+export function boundSettings(job: TenantJob, { connector, config }: SettingsRow): BoundSettings | undefined {
+  if (connector === null) return undefined;
   const bound = boundPart(configOf({ config }));
   const places = destinationsOf(job, { connector, config: bound });
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };

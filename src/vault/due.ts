@@ -17,9 +17,9 @@ export function renewalRules(job: TenantJob, facts: Pick<CredentialRow, 'connect
   return job.refresher.checkSettings(facts.connector ?? '', configOf(facts));
 }
 
-function rulesOrDefault(job: TenantJob, facts: CredentialRow): RenewalRules {
+function rulesOrDefault(job: TenantJob, row: CredentialRow): RenewalRules {
   try {
-    return renewalRules(job, facts);
+    return renewalRules(job, row);
   } catch {
     return BY_REFRESH_TOKEN;
   }
@@ -27,7 +27,7 @@ function rulesOrDefault(job: TenantJob, facts: CredentialRow): RenewalRules {
 
 export interface Timed {
   readonly expiresAtMs: number | undefined;
-  /** JSON of RetainedGrant; undefined for another kind of credential. */
+  /** JSON of RetainedGrant. */
   readonly retained: Uint8Array | undefined;
 }
 

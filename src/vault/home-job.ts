@@ -1,12 +1,12 @@
 // What a job of the home cell works with: the team, the list of tenants and its door. Only HomeVault.submit hands it out (tenant-job.ts).
 
 import type { AuthorizationResource } from '../access/authorizer.ts';
-import { Door } from '../access/guard.ts';
-import { IdempotentAnswers } from '../access/idempotent-answers.ts';
+import type { Door } from '../access/guard.ts';
 import type { Lookup } from '../cell/access.ts';
 import { TenantStore } from '../cell/tenants.ts';
 import { UserStore } from '../cell/users.ts';
-import { type OpenCell, openCell, type Platform, type VaultOptions } from './open-cell.ts';
+import { doorOf } from './cell-door.ts';
+import { cellOf, type OpenCell, type Platform, type VaultOptions } from './open-cell.ts';
 
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 
@@ -20,28 +20,12 @@ export class HomeJob {
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
 
   constructor(options: VaultOptions) {
-    const { platform, sql } = options;
+    const { platform } = options;
     this.platform = platform;
-    this.core = openCell({
-      kind: 'home',
-      sql,
-      cellId: platform.installationId,
-      erasureKey: options.erasureKey,
-      platform,
-      opening: { ...options.opening, witnessed: options.witnessed },
-    });
+    this.core = cellOf('home', platform.installationId, options);
     this.users = new UserStore(this.core.rows);
     this.tenants = new TenantStore(this.core.rows);
-    this.door = new Door({
-      cell: this.core.cell,
-      audit: this.core.audit,
-      authorizer: options.authorizer,
-      clock: platform.clock,
-      place: { cellId: platform.installationId, demo: false, contained: () => false },
-      later: platform.later,
-      admit: options.admit,
-      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, platform.clock),
-    });
+    this.door = doorOf(this.core, options, { cellId: platform.installationId, demo: false });
   }
 }
 

@@ -97,6 +97,12 @@ export interface CellOptions {
   readonly opening: Opening;
 }
 
+/** The cell of a vault of these options. @throws as `openCell` */
+export function cellOf(kind: CellKind, cellId: string, options: VaultOptions): OpenCell {
+  const { sql, erasureKey, platform, opening, witnessed } = options;
+  return openCell({ kind, sql, cellId, erasureKey, platform, opening: { ...opening, witnessed } });
+}
+
 /**
  * Opens (creating what is missing) one cell.
  * @throws integrity when it belongs to another installation or cell, or its head, journal or map fail their check;

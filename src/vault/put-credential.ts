@@ -8,8 +8,7 @@ import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
 import { type Kind, kindFacts, type OAuth2Config } from './credential-kinds.ts';
-import { boundSettings, redirect } from './destinations.ts';
-import { applyTiming } from './due.ts';
+import { redirect } from './destinations.ts';
 import type { PutUnderWay, PutValue, SplitPut } from './kind.ts';
 import { rulesOfKind } from './kinds.ts';
 import { checkPrecondition, type WritePrecondition } from './precondition.ts';
@@ -59,7 +58,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
         if (row === undefined) createCredential(job, access, environment, draft);
         kind.note({ job, access, draft, environment, details }, put, split);
       }
-      applyTiming(job, draft, split, now, split.rules);
+      kind.plan(job, draft, split, now);
       details.version = draft.latest_version;
       details.kind = draft.kind;
       const located =
@@ -70,8 +69,8 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       storeVersion(job, access, draft, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       if (row !== undefined)
         redirect(job, caller, located, {
-          before: boundSettings(job, row),
-          after: boundSettings(job, draft),
+          before: kind.settings?.(job, row),
+          after: kind.settings?.(job, draft),
           takesEffect: true,
         });
       return { created: row === undefined, located, setAside: aside };

@@ -5,9 +5,9 @@ import type { CredentialRow } from '../cell/credentials.ts';
 export function reconnectPath(
   tenantId: string,
   environment: string,
-  row: Pick<CredentialRow, 'kind' | 'health' | 'name'>,
+  row: Pick<CredentialRow, 'health' | 'name'>,
 ): string | undefined {
-  const isDead = row.kind === 'oauth2' && (row.health === 'needs_consent' || row.health === 'disconnected');
+  const isDead = row.health === 'needs_consent' || row.health === 'disconnected';
   return isDead ? connectionsPath(tenantId, environment, row.name) : undefined;
 }
 

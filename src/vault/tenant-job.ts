@@ -3,17 +3,17 @@
 
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import type { AuthorizationResource } from '../access/authorizer.ts';
-import { Door } from '../access/guard.ts';
-import { IdempotentAnswers } from '../access/idempotent-answers.ts';
+import type { Door } from '../access/guard.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { RunStore } from '../cell/runs.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
+import { doorOf } from './cell-door.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
-import { type OpenCell, openCell, type Platform, type VaultOptions } from './open-cell.ts';
+import { cellOf, type OpenCell, type Platform, type VaultOptions } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 
 export interface TenantIdentity {
@@ -62,19 +62,12 @@ export class TenantJob {
   #dueChanged = false;
 
   constructor(options: TenantVaultOptions) {
-    const { tenant, sql, platform } = options;
+    const { tenant, platform } = options;
     this.tenant = tenant;
     this.platform = platform;
     this.auditResource = { type: 'AuditLog', tenant: tenant.id };
     this.keyResource = { type: 'TenantKey', tenant: tenant.id };
-    this.core = openCell({
-      kind: 'tenant',
-      sql,
-      cellId: tenant.id,
-      erasureKey: options.erasureKey,
-      platform,
-      opening: { ...options.opening, witnessed: options.witnessed },
-    });
+    this.core = cellOf('tenant', tenant.id, options);
     this.credentials = new CredentialStore(this.core.rows);
     this.workloads = new WorkloadStore(this.core.rows);
     this.runs = new RunStore(this.core.rows);
@@ -88,17 +81,8 @@ export class TenantJob {
       platform.clock,
     );
     this.#onDueChanged = options.onDueChanged;
-    this.door = new Door({
-      cell: this.core.cell,
-      audit: this.core.audit,
-      authorizer: options.authorizer,
-      clock: platform.clock,
-      place: { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo, contained: () => false },
-      workload: (books, token) => this.authenticator.byToken(books, token),
-      later: platform.later,
-      admit: options.admit,
-      answers: new IdempotentAnswers(this.core.idempotency, this.core.keyring, platform.clock),
-    });
+    const place = { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo };
+    this.door = doorOf(this.core, options, place, (books, token) => this.authenticator.byToken(books, token));
     this.core.cell.use({
       afterCommit: () => this.#tellDue(),
       afterRollback: () => {

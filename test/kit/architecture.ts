@@ -207,7 +207,7 @@ function checkWayOut(file: SourceFile, code: string): [number, string][] {
 /** Parts that speak SQL: the cell and the drivers. */
 const SPEAKS_SQL = new Set(['cell', 'node', 'worker']);
 /** They hand the driver's database on to the cell that they open, and ask it nothing. */
-const HANDS_SQL_ON = new Set(['src/vault/open-cell.ts', 'src/vault/tenant-job.ts', 'src/vault/home-job.ts']);
+const HANDS_SQL_ON = new Set(['src/vault/open-cell.ts']);
 const STATEMENT = /\bsql\s*\.\s*(all|get|run|script|transaction)\s*[<(]/gi;
 const ANY_SQL = /\b[sS]ql\b/g;
 const CHANGES = /'[^']*\b(?:INSERT|UPDATE|DELETE|REPLACE)\b|`[^`]*\b(?:INSERT|UPDATE|DELETE|REPLACE)\b/;

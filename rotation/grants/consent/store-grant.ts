@@ -79,7 +79,7 @@ export function storeConsented(
   const now = job.platform.clock.now();
   // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
   const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
-  const settings = boundSettings(job, { kind: row.kind, connector, config: JSON.stringify(config) });
+  const settings = boundSettings(job, { connector, config: JSON.stringify(config) });
   const split = splitConsented(job, access, consent, outcome, { scope, settings });
   const next = nextVersion(consent, now);
   noteConsented({ job, access, draft: next, environment, details }, consented, scope);

@@ -10,7 +10,7 @@ import type { Workload } from '../../cell/workloads.ts';
 import { configOf, labelsOf } from '../../vault/credential.ts';
 import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
-import { grantView, shownRevocation } from '../../vault/grant-view.ts';
+import { rulesOfKind } from '../../vault/kinds.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
 import type { Located } from '../../vault/targets.ts';
@@ -58,16 +58,16 @@ export function credentialView(vault: TenantVault, { environment, row }: Located
     updated_at: toTimestamp(row.updated_at),
     deleted_at: time(row.deleted_at),
     destroy_after_at: time(row.destroy_after_at),
-    ...(row.kind === 'oauth2' ? { grant: wireGrant(vault, row) } : {}),
+    ...describedBeside(vault, row),
     ...(reconnect === undefined ? {} : { reconnect }),
   };
 }
 
-function wireGrant(vault: TenantVault, row: CredentialRow): WireGrant {
-  return grantView(
-    row,
-    vault.lookup('describe', (lookup, view) => shownRevocation(view, lookup, row)),
-  ) as WireGrant;
+/** What its kind alone shows. */
+function describedBeside(vault: TenantVault, row: CredentialRow): Pick<WireCredential, 'grant'> {
+  const { describe } = rulesOfKind(row.kind);
+  if (describe === undefined) return {};
+  return vault.lookup('describe', (lookup, view) => describe(view, lookup, row)) as { grant: WireGrant };
 }
 
 export function revisionTag(located: Located): string {

@@ -5,6 +5,7 @@ import type { CredentialChange, Draft } from '../credential.ts';
 import { jsonBytes, oauth2Value, splitGrant } from '../credential-kinds.ts';
 import { boundSettings } from '../destinations.ts';
 import { applyTiming, renewalRules } from '../due.ts';
+import { grantView, shownRevocation } from '../grant-view.ts';
 import type { CredentialKind, PutUnderWay, SplitPut } from '../kind.ts';
 import { notePutGrant, refuseLoss, replacedParts } from '../put-grant.ts';
 import type { RenewalRules } from '../refresh-schedule.ts';
@@ -17,7 +18,10 @@ export const oauthGrant: CredentialKind = {
   refuseRead: refuseUnusable,
   // A grant moves on at the provider with every refresh: its older versions are spent, not known-good.
   refuseRollBack: () => fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced'),
+  plan: (job, draft, split, now) => applyTiming(job, draft, split, now, split.rules),
   planRestored,
+  settings: boundSettings,
+  describe: (view, lookup, row) => ({ grant: grantView(row, shownRevocation(view, lookup, row)) }),
 };
 
 function split(job: TenantJob, { draft, given, now }: PutUnderWay): SplitPut {
