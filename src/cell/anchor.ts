@@ -292,9 +292,10 @@ export class Anchor {
       const cut = 'DELETE FROM anchor_journal WHERE epoch <= ? RETURNING length(ops) AS bytes';
       for (const { bytes } of this.#sql.all<{ bytes: number }>(cut, start.epoch)) journalBytes -= bytes;
     }
-    const debt = this.#debt + ops.length - rewritten.size * CHANGES_PER_CHUNK;
+    // Where there are fewer than are due, all are written now, and nothing is left for the next batch.
+    const debt = rewritten.size < due ? 0 : this.#debt + ops.length - due * CHANGES_PER_CHUNK;
     const entries = ops.length === 0 ? this.#entries : this.#countsAsText();
-    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt: Math.max(0, debt), entries };
+    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt, entries };
     this.#writeHead(log, this.#staged);
   }
 

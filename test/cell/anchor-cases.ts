@@ -183,6 +183,19 @@ export function anchorCases(open: OpenSql, runs: number): void {
     });
 
     it('raises its time and never lowers it', async () => {
+    it('writes one chunk for each 16 changes, also after a batch with more changes than its chunks ask for', async () => {
+      await open((sql) => {
+        const { anchor } = begin(sql);
+        fill(sql, anchor, 0, 1_500);
+        const rewritten = new Set<unknown>();
+        for (let id = 0; id < 48; id++) {
+          batch(sql, anchor, () => anchor.set('token', place(anchor, id), tagOf(2)));
+          for (const { epoch } of dump(sql, 'anchor_chunk')) if (epoch === anchor.position.epoch) rewritten.add(epoch);
+        }
+        expect(rewritten.size).toBe(3);
+      });
+    });
+
       await open((sql) => {
         const { anchor, reopen } = begin(sql);
         for (const at of [NOW_MS, NOW_MS + 5, NOW_MS - 99]) {
