@@ -8,6 +8,7 @@ import type { MacKeys } from '../crypto/row-mac.ts';
 import { type AnchorOp, ENTRY_BYTES, type Fingerprint, nextChain, TAG_BYTES, writeOps } from './anchor-chunk.ts';
 import { AnchorChunks, type Chunk } from './anchor-chunks.ts';
 import { AnchorHead, type AnchorPosition, type HeadFacts, type LogHead, refuse } from './anchor-head.ts';
+import { type ChunkMemory, chunkMemory } from './anchor-memory.ts';
 import { readMap } from './anchor-open.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
@@ -67,11 +68,12 @@ export class Anchor {
   #staged: Staged | undefined;
   #nextLog: LogHead | undefined;
 
-  constructor(sql: Sql, keyring: MacKeys) {
+  /** @param memory the budget that loaded chunks share with other cells */
+  constructor(sql: Sql, keyring: MacKeys, memory: ChunkMemory = chunkMemory) {
     this.#sql = sql;
     this.#keyring = keyring;
     this.#head = new AnchorHead(sql, keyring);
-    this.#chunks = new AnchorChunks(sql, keyring);
+    this.#chunks = new AnchorChunks(sql, keyring, memory);
   }
 
   get isOpen(): boolean {
@@ -121,6 +123,11 @@ export class Anchor {
     this.#timeAt = atMs;
   }
 
+  /** Frees the memory of loaded chunks; they are loaded and verified again when they are asked for. */
+  release(): void {
+    this.#chunks.release();
+  }
+
   // ---- opening
 
   /** Whether the database has a head at all. */
@@ -137,7 +144,7 @@ export class Anchor {
     const stored = readMap(this.#sql, this.#head, wanted);
     this.#takeHead(stored.head);
     this.#chunks.take(stored.chunks);
-    for (const { epoch, ops } of stored.journal) this.#chunks.takeLater(epoch, ops);
+    for (const row of stored.journal) this.#chunks.takeLater(row);
     this.#journalBytes = stored.journalBytes;
     this.#published = stored.published;
     this.#isOpen = true;
