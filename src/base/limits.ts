@@ -153,6 +153,10 @@ export const LIMITS = {
   // anchored state
   /** Of a change that writes what changed: each set of columns is a statement that is kept. Past this all columns are written. */
   changeStatementsPerTable: 8,
+  /** Of loaded chunks of the maps of all cells in one process: some four million rows. */
+  anchorMemoryMaxBytes: 128 * 1024 * 1024,
+  /** The same where a process may take 128 MB in all: a Worker's isolate. */
+  anchorMemoryIsolateMaxBytes: 32 * 1024 * 1024,
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,
   /** Findings per table that a scrub describes; further ones are only counted. */

@@ -7,6 +7,8 @@ const FINGERPRINT_BYTES = 8;
 export const TAG_BYTES = 16;
 export const ENTRY_BYTES = FINGERPRINT_BYTES + TAG_BYTES;
 const GROWTH_ENTRIES = 32;
+const FIRST_OPS = 4;
+const NOTHING = new Uint8Array(0);
 const frames = new FrameWriter();
 
 /** Where a row stands in the map: 64 bits of a salted hash of its table and id. */
@@ -18,6 +20,13 @@ export interface Fingerprint {
 /** A change of the map; an absent tag takes the entry out. */
 export interface AnchorOp extends Fingerprint {
   readonly tag: Uint8Array | undefined;
+}
+
+/** The changes of one epoch, as they are stored. */
+export interface JournalRow {
+  readonly epoch: number;
+  /** Each is 8 bytes of fingerprint, 16 bytes of tag. */
+  readonly ops: Uint8Array;
 }
 
 /** Entries sorted by fingerprint: 8 bytes of it, 16 bytes of tag. */
@@ -36,6 +45,11 @@ export class ChunkEntries {
 
   get count(): number {
     return this.#count;
+  }
+
+  /** What it takes in memory. */
+  get bytes(): number {
+    return this.#bytes.byteLength;
   }
 
   /** Without a copy: valid until the next change. */
@@ -123,6 +137,32 @@ export class ChunkEntries {
   }
 }
 
+/** Changes in the order in which they came, as the journal has them. */
+export class OpList {
+  #bytes = NOTHING;
+  #length = 0;
+
+  /** One change, as `writeOps` writes it. */
+  push(op: Uint8Array): void {
+    if (this.#length === this.#bytes.byteLength) {
+      const larger = new Uint8Array(this.#length * 2 || FIRST_OPS * ENTRY_BYTES);
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#bytes.set(op, this.#length);
+    this.#length += ENTRY_BYTES;
+  }
+
+  applyTo(entries: ChunkEntries): void {
+    const view = new DataView(this.#bytes.buffer);
+    for (let at = 0; at < this.#length; at += ENTRY_BYTES) {
+      const tag = this.#bytes.subarray(at + FINGERPRINT_BYTES, at + ENTRY_BYTES);
+      const isSet = tag.some((byte) => byte !== 0);
+      entries.apply({ high: view.getUint32(at), low: view.getUint32(at + 4), tag: isSet ? tag : undefined });
+    }
+  }
+}
+
 /** Whether a fingerprint with these high bits belongs to the chunk that begins at `start` and shares its first `bits` bits. */
 function covers(start: number, bits: number, high: number): boolean {
   return high >= start && high < start + chunkSpan(bits);
@@ -141,18 +181,6 @@ export function writeOps(writer: FrameWriter, ops: Iterable<AnchorOp>): void {
       .u32(high)
       .u32(low)
       .raw(tag ?? NO_TAG);
-}
-
-/** Undefined when the bytes are not whole entries. */
-export function readOps(bytes: Uint8Array): AnchorOp[] | undefined {
-  if (bytes.byteLength === 0 || bytes.byteLength % ENTRY_BYTES !== 0) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const ops: AnchorOp[] = [];
-  for (let at = 0; at < bytes.byteLength; at += ENTRY_BYTES) {
-    const tag = bytes.subarray(at + FINGERPRINT_BYTES, at + ENTRY_BYTES);
-    ops.push({ high: view.getUint32(at), low: view.getUint32(at + 4), tag: tag.some((byte) => byte !== 0) ? tag : undefined });
-  }
-  return ops;
 }
 
 /** The chain after the changes of one more epoch. */

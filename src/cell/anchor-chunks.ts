@@ -4,8 +4,18 @@ import { LIMITS } from '../base/limits.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { equalBytes, hmacSha256 } from '../crypto/primitives.ts';
 import type { MacKeys } from '../crypto/row-mac.ts';
-import { type AnchorOp, ChunkEntries, chunkSpan, ENTRY_BYTES, type Fingerprint } from './anchor-chunk.ts';
+import {
+  type AnchorOp,
+  ChunkEntries,
+  chunkSpan,
+  ENTRY_BYTES,
+  type Fingerprint,
+  type JournalRow,
+  OpList,
+  writeOps,
+} from './anchor-chunk.ts';
 import { type AnchorPosition, refuse } from './anchor-head.ts';
+import type { ChunkMemory, Droppable } from './anchor-memory.ts';
 import type { Sql } from './sql.ts';
 
 /** Where a stored chunk lies and when it was written. */
@@ -23,11 +33,31 @@ interface ChunkRow {
   readonly mac_key_id: string;
 }
 
-/** A chunk: the state at `epoch` lies in the database, the state now in `entries` once it was touched. */
-export interface Chunk extends ChunkPlace {
+/** A chunk: the state at `epoch` lies in the database. */
+export class Chunk implements ChunkPlace, Droppable {
+  readonly start: number;
+  readonly bits: number;
+  readonly epoch: number;
+  readonly chain: Uint8Array;
+  /** The state now, while it is loaded. */
   entries: ChunkEntries | undefined;
-  /** Until it is touched: what came after `epoch`, found in the journal at open. */
-  later: AnchorOp[];
+  /** What came after `epoch`: what was dropped is as it was once it is loaded again. */
+  readonly later = new OpList();
+  held = 0;
+  older: Droppable | undefined;
+  newer: Droppable | undefined;
+
+  constructor(place: Pick<ChunkPlace, 'start' | 'bits'>, written: AnchorPosition, entries?: ChunkEntries) {
+    this.start = place.start;
+    this.bits = place.bits;
+    this.epoch = written.epoch;
+    this.chain = written.chain;
+    this.entries = entries;
+  }
+
+  drop(): void {
+    this.entries = undefined;
+  }
 }
 
 const frames = new FrameWriter();
@@ -35,14 +65,18 @@ const frames = new FrameWriter();
 export class AnchorChunks {
   readonly #sql: Sql;
   readonly #keyring: MacKeys;
+  readonly #memory: ChunkMemory;
   /** By start, without gap or overlap. */
   #chunks: Chunk[] = [];
   /** In the order in which they were written: the first is next. */
   readonly #turn = new Set<Chunk>();
+  /** A map that is not stored yet stays in memory whole. */
+  #isStored = true;
 
-  constructor(sql: Sql, keyring: MacKeys) {
+  constructor(sql: Sql, keyring: MacKeys, memory: ChunkMemory) {
     this.#sql = sql;
     this.#keyring = keyring;
+    this.#memory = memory;
   }
 
   // ---- opening
@@ -53,31 +87,33 @@ export class AnchorChunks {
     this.#chunks = places.map((place) => {
       if (place.start !== next || place.bits < 0 || place.bits > 32) refuse('chunks do not tile');
       next = place.start + chunkSpan(place.bits);
-      return { ...place, entries: undefined, later: [] };
+      return new Chunk(place, place);
     });
     if (next !== 2 ** 32) refuse('chunks do not tile');
     this.#queueAll();
   }
 
-  /** What the journal says came at `epoch`, for chunks that were written before. */
-  takeLater(epoch: number, ops: readonly AnchorOp[]): void {
-    for (const op of ops) {
-      const chunk = this.#chunkOf(op);
-      if (chunk.epoch < epoch) chunk.later.push(op);
+  /** What the journal says came at an epoch, for chunks that were written before. */
+  takeLater({ epoch, ops }: JournalRow): void {
+    const view = new DataView(ops.buffer, ops.byteOffset, ops.byteLength);
+    for (let at = 0; at < ops.byteLength; at += ENTRY_BYTES) {
+      const chunk = this.#chunkOf({ high: view.getUint32(at) });
+      if (chunk.epoch < epoch) chunk.later.push(ops.subarray(at, at + ENTRY_BYTES));
     }
   }
 
   /** One empty chunk, not stored yet. */
   begin(position: AnchorPosition): void {
-    this.#chunks = [{ start: 0, bits: 0, ...position, entries: new ChunkEntries(), later: [] }];
+    this.#isStored = false;
+    this.#chunks = [new Chunk({ start: 0, bits: 0 }, position, new ChunkEntries())];
   }
 
   /** The same entries as the beginning of another history, not stored yet. @throws integrity when a chunk is damaged */
   restart(position: AnchorPosition): void {
-    this.#chunks = this.#chunks.map((chunk) => {
-      const entries = this.#entriesOf(chunk);
-      return { start: chunk.start, bits: chunk.bits, ...position, entries, later: [] };
-    });
+    const whole = this.#chunks.map((chunk) => new Chunk(chunk, position, this.#entriesOf(chunk)));
+    this.release();
+    this.#isStored = false;
+    this.#chunks = whole;
   }
 
   #queueAll(): void {
@@ -100,13 +136,42 @@ export class AnchorChunks {
     if (entries.count > LIMITS.anchorChunkMaxEntries) this.#replace(chunk, splitUp(chunk, entries, chunk));
   }
 
-  /** Makes a committed batch true in memory: what was rewritten takes the place of what it was, the rest is changed. */
+  /**
+   * Makes a committed batch true in memory: what was rewritten takes the place of what it was, the rest is changed.
+   * INVARIANT: it reads nothing from the database, and a change of a chunk that is not loaded is kept for when it is
+   * (test/cell/anchor.test.ts).
+   */
   commit(opsByChunk: ReadonlyMap<Chunk, AnchorOp[]>, rewritten: ReadonlyMap<Chunk, Chunk[]>): void {
     for (const [chunk, ops] of opsByChunk) {
       if (rewritten.has(chunk)) continue;
-      for (const op of ops) this.#entriesOf(chunk).apply(op);
+      for (const op of ops) {
+        writeOps(frames.clear(), [op]);
+        chunk.later.push(frames.peek());
+        chunk.entries?.apply(op);
+      }
+      this.#noteUse(chunk);
     }
-    for (const [chunk, pieces] of rewritten) this.#replace(chunk, pieces);
+    for (const [chunk, pieces] of rewritten) {
+      this.#memory.release(chunk);
+      this.#replace(chunk, pieces);
+      for (const piece of pieces) this.#noteUse(piece);
+    }
+    if (this.#isStored) return;
+    this.#isStored = true;
+    for (const chunk of this.#chunks) this.#noteUse(chunk);
+  }
+
+  #noteUse(chunk: Chunk): void {
+    if (chunk.entries !== undefined) this.#memory.use(chunk, chunk.entries.bytes);
+  }
+
+  /** Frees the memory of what is loaded; it is loaded again when it is asked for. */
+  release(): void {
+    if (!this.#isStored) return;
+    for (const chunk of this.#chunks) {
+      this.#memory.release(chunk);
+      chunk.drop();
+    }
   }
 
   byChunk(ops: readonly AnchorOp[]): Map<Chunk, AnchorOp[]> {
@@ -120,7 +185,11 @@ export class AnchorChunks {
     return byChunk;
   }
 
-  #chunkOf({ high }: Fingerprint): Chunk {
+  #chunkOf({ high }: Pick<Fingerprint, 'high'>): Chunk {
+    return this.#chunks[this.#indexOf(high)] ?? refuse('the map is not open');
+  }
+
+  #indexOf(high: number): number {
     let from = 0;
     let to = this.#chunks.length - 1;
     while (from < to) {
@@ -128,19 +197,20 @@ export class AnchorChunks {
       if ((this.#chunks[middle] as Chunk).start <= high) from = middle;
       else to = middle - 1;
     }
-    return this.#chunks[from] ?? refuse('the map is not open');
+    return from;
   }
 
   #entriesOf(chunk: Chunk): ChunkEntries {
-    return chunk.entries ?? this.#load(chunk);
+    const entries = chunk.entries ?? this.#load(chunk);
+    if (this.#isStored) this.#memory.use(chunk, entries.bytes);
+    return entries;
   }
 
   /** @throws integrity when the stored chunk is not the one that was written at its epoch */
   #load(chunk: Chunk): ChunkEntries {
     const row = this.#read(chunk);
     const entries = new ChunkEntries(row.bytes);
-    for (const op of chunk.later) entries.apply(op);
-    chunk.later = [];
+    chunk.later.applyTo(entries);
     chunk.entries = entries;
     return entries;
   }
@@ -156,8 +226,7 @@ export class AnchorChunks {
   }
 
   #replace(chunk: Chunk, pieces: readonly Chunk[]): void {
-    const at = this.#chunks.indexOf(chunk);
-    this.#chunks.splice(at, 1, ...pieces);
+    this.#chunks.splice(this.#indexOf(chunk.start), 1, ...pieces);
     this.#turn.delete(chunk);
     for (const piece of pieces) this.#turn.add(piece);
   }
@@ -207,7 +276,8 @@ export class AnchorChunks {
 
   #write(chunk: Chunk): void {
     const { keyId, key } = this.#keyring.macKey();
-    const bytes = this.#entriesOf(chunk).peek();
+    // A chunk that is about to be written holds its entries, whether or not it is counted yet.
+    const bytes = (chunk.entries ?? refuse('a chunk to be written is not loaded')).peek();
     this.#sql.run(
       'INSERT INTO anchor_chunk (start, bits, epoch, bytes, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (start) DO UPDATE SET ' +
         'bits = excluded.bits, epoch = excluded.epoch, bytes = excluded.bytes, mac = excluded.mac, mac_key_id = excluded.mac_key_id',
@@ -240,7 +310,7 @@ export class AnchorChunks {
     );
     let done = 0;
     for (const { start } of stale) {
-      const chunk = this.#chunkOf({ high: start, low: 0 });
+      const chunk = this.#chunkOf({ high: start });
       if (this.#presentOf(chunk) === undefined) continue;
       const { bytes } = this.#read(chunk);
       const mac = this.#mac(key, chunk, bytes);
@@ -268,7 +338,7 @@ export class AnchorChunks {
 function splitUp(place: Pick<Chunk, 'start' | 'bits'>, entries: ChunkEntries, position: AnchorPosition): Chunk[] {
   const { start, bits } = place;
   if (entries.count <= LIMITS.anchorChunkMaxEntries || bits >= 32) {
-    return [{ start, bits, epoch: position.epoch, chain: position.chain, entries, later: [] }];
+    return [new Chunk(place, position, entries)];
   }
   const middle = start + chunkSpan(bits + 1);
   const [low, high] = entries.splitAt(middle);

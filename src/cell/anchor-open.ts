@@ -1,7 +1,7 @@
 // The map of a cell (anchor.ts) as its database has it when it is opened: head, directory of chunks and journal, checked against each other.
 // It must never hand out a part that does not belong to the history of the head.
 import { equalBytes } from '../crypto/primitives.ts';
-import { type AnchorOp, nextChain, readOps } from './anchor-chunk.ts';
+import { ENTRY_BYTES, type JournalRow, nextChain } from './anchor-chunk.ts';
 import type { ChunkPlace } from './anchor-chunks.ts';
 import { type AnchorHead, type AnchorPosition, type HeadFacts, refuse } from './anchor-head.ts';
 import type { Sql } from './sql.ts';
@@ -11,17 +11,12 @@ export interface StoredMap {
   readonly head: HeadFacts;
   /** By start; whether they tile is not known yet. */
   readonly chunks: readonly ChunkPlace[];
-  readonly journal: readonly { readonly epoch: number; readonly ops: readonly AnchorOp[] }[];
+  readonly journal: readonly JournalRow[];
   readonly journalBytes: number;
   /** What the witness keeps, as far as the journal reaches back to it. Epoch 0: there is none. */
   readonly published: AnchorPosition;
   /** The chain at the epoch that was asked for; undefined when the journal does not reach back so far. */
   readonly wanted: Uint8Array | undefined;
-}
-
-interface JournalRow {
-  readonly epoch: number;
-  readonly ops: Uint8Array;
 }
 
 /** @throws integrity */
@@ -36,7 +31,7 @@ export function readMap(sql: Sql, stored: AnchorHead, wanted: number): StoredMap
   return {
     head,
     chunks: places.map((place) => ({ ...place, chain: chains.get(place.epoch) ?? refuse('a chunk of another history') })),
-    journal: journal.map(({ epoch, ops }) => ({ epoch, ops: readOps(ops) ?? refuse('journal') })),
+    journal,
     journalBytes: journal.reduce((bytes, { ops }) => bytes + ops.byteLength, 0),
     published: publishedOf(head, chains),
     wanted: chains.get(wanted),
@@ -58,6 +53,7 @@ function chainsOf(head: HeadFacts, journal: readonly JournalRow[], needed: Reado
   for (const row of journal) {
     epoch += 1;
     if (row.epoch !== epoch) refuse('the journal has a gap');
+    if (row.ops.byteLength === 0 || row.ops.byteLength % ENTRY_BYTES !== 0) refuse('the journal has half a change');
     chain = nextChain(chain, epoch, row.ops);
     if (needed.has(epoch)) chains.set(epoch, chain);
   }

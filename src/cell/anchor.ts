@@ -8,6 +8,7 @@ import type { MacKeys } from '../crypto/row-mac.ts';
 import { type AnchorOp, ENTRY_BYTES, type Fingerprint, nextChain, TAG_BYTES, writeOps } from './anchor-chunk.ts';
 import { AnchorChunks, type Chunk } from './anchor-chunks.ts';
 import { AnchorHead, type AnchorPosition, type HeadFacts, type LogHead, refuse } from './anchor-head.ts';
+import { type ChunkMemory, chunkMemory } from './anchor-memory.ts';
 import { readMap } from './anchor-open.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
@@ -67,11 +68,12 @@ export class Anchor {
   #staged: Staged | undefined;
   #nextLog: LogHead | undefined;
 
-  constructor(sql: Sql, keyring: MacKeys) {
+  /** @param memory the budget that loaded chunks share with other cells */
+  constructor(sql: Sql, keyring: MacKeys, memory: ChunkMemory = chunkMemory) {
     this.#sql = sql;
     this.#keyring = keyring;
     this.#head = new AnchorHead(sql, keyring);
-    this.#chunks = new AnchorChunks(sql, keyring);
+    this.#chunks = new AnchorChunks(sql, keyring, memory);
   }
 
   get isOpen(): boolean {
@@ -121,6 +123,11 @@ export class Anchor {
     this.#timeAt = atMs;
   }
 
+  /** Frees the memory of loaded chunks; they are loaded and verified again when they are asked for. */
+  release(): void {
+    this.#chunks.release();
+  }
+
   // ---- opening
 
   /** Whether the database has a head at all. */
@@ -137,7 +144,7 @@ export class Anchor {
     const stored = readMap(this.#sql, this.#head, wanted);
     this.#takeHead(stored.head);
     this.#chunks.take(stored.chunks);
-    for (const { epoch, ops } of stored.journal) this.#chunks.takeLater(epoch, ops);
+    for (const row of stored.journal) this.#chunks.takeLater(row);
     this.#journalBytes = stored.journalBytes;
     this.#published = stored.published;
     this.#isOpen = true;
@@ -292,9 +299,10 @@ export class Anchor {
       const cut = 'DELETE FROM anchor_journal WHERE epoch <= ? RETURNING length(ops) AS bytes';
       for (const { bytes } of this.#sql.all<{ bytes: number }>(cut, start.epoch)) journalBytes -= bytes;
     }
-    const debt = this.#debt + ops.length - rewritten.size * CHANGES_PER_CHUNK;
+    // Where there are fewer than are due, all are written now, and nothing is left for the next batch.
+    const debt = rewritten.size < due ? 0 : this.#debt + ops.length - due * CHANGES_PER_CHUNK;
     const entries = ops.length === 0 ? this.#entries : this.#countsAsText();
-    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt: Math.max(0, debt), entries };
+    this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt, entries };
     this.#writeHead(log, this.#staged);
   }
 

@@ -14,6 +14,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { type AdoptedRows, formerHead, isUnanchored } from '../cell/adopt-rows.ts';
 import { Anchor, type LogHead } from '../cell/anchor.ts';
+import type { ChunkMemory } from '../cell/anchor-memory.ts';
 import { Cell, type CellHooks, type NextTick } from '../cell/cell.ts';
 import { IdempotencyStore } from '../cell/idempotency.ts';
 import { ensureIdentity } from '../cell/identity.ts';
@@ -45,6 +46,8 @@ export interface Platform {
   readonly told?: (action: string, outcome: EventOutcome) => void;
   /** The operator says that the machine's clock is right, though a cell committed a later time. Default: nobody does. */
   readonly acceptsClock?: boolean;
+  /** The budget that loaded chunks of maps share. Default: the one of this process. */
+  readonly chunkMemory?: ChunkMemory;
   readonly root: RootKey;
   readonly installationId: string;
 }
@@ -120,7 +123,7 @@ export function openCell(options: CellOptions): OpenCell {
   const newIncarnation = mayCreate ? () => newId('incarnation', entropy) : undefined;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, newIncarnation, clock.now());
   const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
-  const anchor = new Anchor(sql, keyring);
+  const anchor = new Anchor(sql, keyring, platform.chunkMemory);
   const rows = new CellRows(kind, sql, keyring, anchor);
   const cell = new Cell(sql, platform.nextTick, platform.faults, platform.whenCalm);
   const damage = new DamageBook(cell);
@@ -172,7 +175,7 @@ export function openForReading(options: CellOptions): CellRows {
   const { installationId } = platform;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, platform.clock.now());
   const keyring = new Keyring(sql, platform.root, options.erasureKey, { installationId, cellId }).load();
-  const rows = new CellRows(kind, sql, keyring, new Anchor(sql, keyring));
+  const rows = new CellRows(kind, sql, keyring, new Anchor(sql, keyring, platform.chunkMemory));
   openMap(rows, opening, incarnationId);
   return rows;
 }
@@ -193,10 +196,11 @@ function eraseInTime(cell: Cell, { later }: Platform): CellHooks {
 }
 
 /** Commits what is queued, has the last head signed and witnessed, and closes. Idempotent. */
-export function closeCell({ cell, audit }: OpenCell): void {
+export function closeCell({ cell, audit, rows }: OpenCell): void {
   // SECURITY: what came after the last witnessed head could be cut off unseen while nobody serves it (CR-03). Best effort on a full disk.
   if (audit.unsigned) cell.submit(() => audit.signNow()).catch(() => {});
   cell.close();
+  rows.anchor.release();
 }
 
 /** True when its witness is gone, and the operator said so. */

@@ -9,6 +9,7 @@ import { type ErrorCode, fail, type KeyturnError } from '../base/errors.ts';
 import { NO_FAULTS } from '../base/faults.ts';
 import { LIMITS } from '../base/limits.ts';
 import { SteadyClock } from '../base/steady-clock.ts';
+import { ChunkMemory } from '../cell/anchor-memory.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import { operatorLine, toKeyturnError } from '../http/problems.ts';
 import type { Platform } from '../vault/open-cell.ts';
@@ -91,6 +92,9 @@ export function selfTestOnce(): void {
   isTested = true;
 }
 
+/** Of all objects of this isolate. */
+const CHUNK_MEMORY = new ChunkMemory(LIMITS.anchorMemoryIsolateMaxBytes);
+
 type BarePlatform = Omit<Platform, 'root' | 'installationId'>;
 
 export function platformOf(publish: Witness['publish']): BarePlatform {
@@ -100,6 +104,7 @@ export function platformOf(publish: Witness['publish']): BarePlatform {
     entropy: { bytes: (count) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 },
     faults: NO_FAULTS,
     // The output gate delays every answer until the batch is durable; the timer only collects the batch.
+    chunkMemory: CHUNK_MEMORY,
     nextTick: (task) => void setTimeout(task, 0),
     later: (delayMs, task) => void setTimeout(task, delayMs),
     witness: { publish },

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Anchor } from '../../src/cell/anchor.ts';
+import { ChunkMemory } from '../../src/cell/anchor-memory.ts';
 import { Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import type { Row, Sql } from '../../src/cell/sql.ts';
@@ -23,18 +24,18 @@ interface Bench {
   reopen(): Anchor;
 }
 
-function begin(sql: Sql, cellId = 'ten_a'): Bench {
+function begin(sql: Sql, cellId = 'ten_a', memory: ChunkMemory = new ChunkMemory(2 ** 30)): Bench {
   migrate(sql, 'tenant', NOW_MS);
   const keyring = new Keyring(sql, root, newErasureKey(), { installationId: 'ins_a', cellId }).load();
   keyring.createMissing({ now: () => NOW_MS }, entropy);
-  const anchor = new Anchor(sql, keyring);
+  const anchor = new Anchor(sql, keyring, memory);
   sql.transaction(() => {
     anchor.begin('inc_a', LOG);
     anchor.flush(LOG);
   });
   anchor.afterCommit();
   const reopen = () => {
-    const again = new Anchor(sql, keyring);
+    const again = new Anchor(sql, keyring, memory);
     again.open();
     return again;
   };
@@ -143,11 +144,11 @@ function restarted(bench: Bench, end: (lose: boolean) => void): Anchor {
 /** `open` gives a fresh empty database each time. */
 export function anchorCases(open: OpenSql, runs: number): void {
   describe('the map of a cell', () => {
-    it('says what a plain map says, through savepoints, lost batches and restarts', async () => {
+    it('says what a plain map says, through savepoints, lost batches and restarts, with room for all chunks or for one', async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { maxLength: 60 }), (steps) =>
+        fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.constantFrom(2 ** 30, 2 ** 30, 1), (steps, bytes) =>
           open((sql) => {
-            const bench = begin(sql);
+            const bench = begin(sql, 'ten_a', new ChunkMemory(bytes));
             fill(sql, bench.anchor, 0, 700);
             play(bench, steps, new Map(Array.from({ length: 700 }, (_, id) => [id, 1])));
           }),
@@ -182,6 +183,19 @@ export function anchorCases(open: OpenSql, runs: number): void {
       });
     });
 
+    it('writes one chunk for each 16 changes, also after a batch with more changes than its chunks ask for', async () => {
+      await open((sql) => {
+        const { anchor } = begin(sql);
+        fill(sql, anchor, 0, 1_500);
+        const rewritten = new Set<unknown>();
+        for (let id = 0; id < 48; id++) {
+          batch(sql, anchor, () => anchor.set('token', place(anchor, id), tagOf(2)));
+          for (const { epoch } of dump(sql, 'anchor_chunk')) if (epoch === anchor.position.epoch) rewritten.add(epoch);
+        }
+        expect(rewritten.size).toBe(3);
+      });
+    });
+
     it('raises its time and never lowers it', async () => {
       await open((sql) => {
         const { anchor, reopen } = begin(sql);
@@ -191,6 +205,107 @@ export function anchorCases(open: OpenSql, runs: number): void {
         }
         expect(reopen().timeAt).toBe(NOW_MS + 5);
       });
+    });
+  });
+
+  describe('loaded chunks past their budget', () => {
+    const ROWS = 2_000;
+    const BUDGET_BYTES = 30_000;
+    const all = Array.from({ length: ROWS }, (_, id) => id);
+    const valid = (anchor: Anchor, value: number) => all.filter((id) => anchor.isValid(place(anchor, id), tagOf(value)));
+
+    it('go, of whatever map, and what the maps know is the same', async () => {
+      await open((sql) => {
+        const memory = new ChunkMemory(BUDGET_BYTES);
+        const { anchor, reopen } = begin(sql, 'ten_a', memory);
+        for (const value of [1, 2]) fill(sql, anchor, 0, ROWS, value);
+        const again = reopen();
+        for (const map of [anchor, again, anchor, again]) {
+          expect(valid(map, 2)).toEqual(all);
+          expect(memory.bytes).toBeLessThanOrEqual(BUDGET_BYTES);
+        }
+        expect(memory.bytes).toBeGreaterThan(BUDGET_BYTES / 2);
+        const stored = Number(sql.get('SELECT sum(length(bytes)) AS n FROM anchor_chunk')?.['n']);
+        expect(stored).toBeGreaterThan(BUDGET_BYTES);
+        again.release();
+        anchor.release();
+        expect(memory.bytes).toBe(0);
+      });
+    });
+
+    it('are verified again when they are loaded again', async () => {
+      await open((sql) => {
+        const { anchor } = begin(sql);
+        fill(sql, anchor, 0, ROWS);
+        expect(valid(anchor, 1)).toEqual(all);
+        sql.run('UPDATE anchor_chunk SET bytes = zeroblob(length(bytes)) WHERE start = 0');
+        // What is loaded is believed, and not what lies in the file.
+        expect(valid(anchor, 1)).toEqual(all);
+        anchor.release();
+        const ends = all.map((id) => caughtCode(() => anchor.has(place(anchor, id))));
+        expect(new Set(ends)).toEqual(new Set(['ok', 'integrity']));
+        const inFirst = all.filter((_, i) => ends[i] === 'integrity').map((id) => place(anchor, id).high);
+        const next = Number(sql.get('SELECT min(start) AS start FROM anchor_chunk WHERE start > 0')?.['start']);
+        expect(Math.max(...inFirst)).toBeLessThan(next);
+      });
+    });
+
+    it('are refused when an older one was put in the place of one that went', async () => {
+      await open((sql) => {
+        const { anchor } = begin(sql);
+        fill(sql, anchor, 0, ROWS);
+        const old = dump(sql, 'anchor_chunk');
+        for (const value of [2, 3]) fill(sql, anchor, 0, ROWS, value);
+        anchor.release();
+        restore(sql, 'anchor_chunk', old);
+        const ends = all.map((id) => caughtCode(() => anchor.has(place(anchor, id))));
+        expect(new Set(ends)).toEqual(new Set(['integrity']));
+      });
+    });
+
+    it('lose no change that is not written into them yet', async () => {
+      await open((sql) => {
+        const { anchor, reopen } = begin(sql, 'ten_a', new ChunkMemory(1));
+        fill(sql, anchor, 0, ROWS);
+        const changed = all.filter((id) => id % 400 === 0);
+        const before = anchor.position.epoch;
+        for (const id of changed) {
+          batch(sql, anchor, () => {
+            anchor.set('token', place(anchor, id), tagOf(9));
+            // With room for one chunk, the changed one goes before the batch ends.
+            for (const other of all.slice(0, 8)) anchor.has(place(anchor, other));
+          });
+        }
+        const behind = Number(sql.get('SELECT count(*) AS n FROM anchor_chunk WHERE epoch <= ?', before)?.['n']);
+        expect(behind).toBeGreaterThan(0);
+        for (const map of [anchor, reopen()]) expect(valid(map, 9)).toEqual(changed);
+        batch(sql, anchor, () => anchor.remove('token', place(anchor, 400)));
+        anchor.release();
+        expect(anchor.has(place(anchor, 400))).toBe(false);
+      });
+    });
+
+    it('go before those that were used since', () => {
+      const dropped: string[] = [];
+      const memory = new ChunkMemory(30);
+      const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((name) => ({
+        held: 0,
+        older: undefined,
+        newer: undefined,
+        drop: () => dropped.push(name),
+      }));
+      if (a === undefined || b === undefined || c === undefined || d === undefined) throw new Error('four were made');
+      for (const one of [a, b, c]) memory.use(one, 10);
+      memory.use(a, 10);
+      memory.use(d, 10);
+      expect(dropped).toEqual(['b']);
+      memory.release(c);
+      memory.use(b, 10);
+      expect(dropped).toEqual(['b']);
+      memory.use(b, 30);
+      expect(dropped).toEqual(['b', 'a', 'd']);
+      memory.use(b, 99);
+      expect([dropped.length, memory.bytes]).toEqual([3, 99]);
     });
   });
 

@@ -1,4 +1,4 @@
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { anchorCases } from './anchor-cases.ts';
 
-anchorCases(async (use) => use(openNodeSql(':memory:')), 60);
+anchorCases(async (use) => use(openNodeSql(':memory:')), 45);
