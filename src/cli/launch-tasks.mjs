@@ -50,8 +50,8 @@ async function runFaultTests(node, args) {
 }
 
 /**
- * The checks, then the tests, then, where all of them ran and passed, a sample of changes that they should notice. A check that fails, or a
- * sample, counts as one failure in the last line.
+ * Runs the checks, then the tests. After a complete run that passed, also runs a sample of mutations. Each failed check and a failed sample
+ * count as one failure in the last line.
  */
 async function runEverything(node, args) {
   const failedChecks = await runChecks(node);
@@ -59,14 +59,15 @@ async function runEverything(node, args) {
   return runTests(node, args, async (passed) => failedChecks + (await sample(passed)));
 }
 
-/** Resolves to 1 when too many changes were not noticed (test/mutation/verdict.ts), else to 0. */
+/** Resolves to 1 when the tests missed too many mutations (test/mutation/verdict.ts) or the sample did not run, else to 0. */
 async function runQuickMutation(node) {
   const { code } = await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), '--quick'], inRoot());
-  if (code !== 0) console.error('the tests notice too few changes, or the sample did not run: counted as one failure');
+  if (code !== 0)
+    console.error('the sample of mutations failed: the tests missed too many of them, or it did not run; counted as one failure');
   return code === 0 ? 0 : 1;
 }
 
-/** `failedElsewhere` is asked after the tests: whether they passed, for how many failures beside theirs. */
+/** `failedElsewhere` is called after the tests with whether they passed, and returns how many other failures to count. */
 async function runTests(node, args, failedElsewhere = async () => 0) {
   const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
   const report = join(scratch, 'report.json');
