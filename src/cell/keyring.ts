@@ -249,6 +249,7 @@ export class Keyring {
     if (row?.state !== 'decrypt_only') return;
     this.#save({ ...row, state: 'destroyed', wrapped: null, destroyed_at: nowMs }, ['state', 'wrapped', 'destroyed_at']);
     this.#byId.delete(keyId);
+    this.#destroyed.add(keyId);
   }
 
   /** Allows destruction of the retired keys of the purpose from this time on. Call inside a transaction. */

@@ -48,21 +48,25 @@ async function runFaultTests(node, args) {
   return runTests(node, args.length > 0 ? args : [join('test', 'faults')]);
 }
 
-/** Runs the checks, then the tests, then, if all passed, a sample of mutations; a failed check or sample counts as one failure in the last line. */
+/**
+ * Runs the checks, then the tests. After a complete run that passed, also runs a sample of mutations. Each failed check and a failed sample
+ * count as one failure in the last line.
+ */
 async function runEverything(node, args) {
   const failedChecks = await runChecks(node);
   const sample = async (passed) => (passed && args.length === 0 ? runQuickMutation(node) : 0);
   return runTests(node, args, async (passed) => failedChecks + (await sample(passed)));
 }
 
-/** Resolves to 1 when the tests detect too few of the mutations (test/mutation/verdict.ts), else to 0. */
+/** Resolves to 1 when the tests missed too many mutations (test/mutation/verdict.ts) or the sample did not run, else to 0. */
 async function runQuickMutation(node) {
   const { code } = await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), '--quick'], inRoot());
-  if (code !== 0) console.error('the tests detect too few mutations, or the sample did not run; this counts as one failure');
+  if (code !== 0)
+    console.error('the sample of mutations failed: the tests missed too many of them, or it did not run; counted as one failure');
   return code === 0 ? 0 : 1;
 }
 
-/** `failedElsewhere` is called after the tests, with whether they passed; resolves to the number of other failures. */
+/** `failedElsewhere` is called after the tests with whether they passed, and returns how many other failures to count. */
 async function runTests(node, args, failedElsewhere = async () => 0) {
   const scratch = mkdtempSync(join(tmpdir(), 'keyturn-test-'));
   const report = join(scratch, 'report.json');

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { Authorizer } from '../../src/access/authorizer.ts';
 import type { Found } from '../../src/access/guard.ts';
-import type { Caller } from '../../src/access/principals.ts';
+import type { Caller, UserIdentity } from '../../src/access/principals.ts';
 import type { EventTarget } from '../../src/audit/event.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { sha256OfText } from '../../src/crypto/primitives.ts';
@@ -296,6 +296,42 @@ describe('a caller without permission', () => {
       );
     });
     expect(['forbidden', 'not_found']).toContain(end);
+  });
+});
+
+describe('who asks about a person', () => {
+  const INSTALLATION = { type: 'Installation' } as const;
+
+  /** An owner or an engineer, at the home of a team, wants to do this to a target that is there. */
+  async function answer(role: 'owner' | 'engineer', operation: 'user.offboard' | 'user.token.create', target: EventTarget) {
+    const team = await testTeam();
+    const owner = team.caller(team.owner);
+    const user = { ...(owner.user as UserIdentity), id: `usr_${role}`, grants: [{ role, tenantId: '*' }] } as const;
+    const asked = team.home.submit((job) =>
+      job.door.enter(
+        { ...owner, user },
+        operation,
+        () => ({ resource: INSTALLATION, target, subject: true as const }),
+        () => {},
+      ),
+    );
+    return asked.then(
+      () => 'ok',
+      (error: unknown) => (error instanceof KeyturnError ? error.code : String(error)),
+    );
+  }
+
+  it('is told that there is nobody, unless he may list people', async () => {
+    const person = { type: 'user', id: 'usr_somebody' };
+    expect(await answer('owner', 'user.offboard', person)).toBe('ok');
+    expect(await answer('engineer', 'user.offboard', person)).toBe('not_found');
+    expect(await answer('engineer', 'user.offboard', { type: 'user' }), 'nobody in particular').toBe('forbidden');
+    expect(await answer('engineer', 'user.offboard', { type: 'other', id: 'usr_somebody' }), 'no person').toBe('forbidden');
+  });
+
+  it('may do what is personal to himself alone, and is told so of others whom he may know', async () => {
+    expect(await answer('owner', 'user.token.create', { type: 'user', id: 'usr_owner' })).toBe('ok');
+    expect(await answer('owner', 'user.token.create', { type: 'user', id: 'usr_somebody' })).toBe('forbidden');
   });
 });
 

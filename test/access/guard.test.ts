@@ -378,6 +378,12 @@ describe('the request rate', () => {
     const user = tenant.user(['engineer'], 'here', { id: 'usr_busy' });
     for (let i = 0; i < 4; i++) await outcome(tenant.vault.submit((job) => describeCredential(job, user, 'staging', 'stripe')));
     expect(asked.filter((id) => id === 'usr_busy')).toHaveLength(4);
+    const kept = await tenant.vault.submit((job) => job);
+    expect(() => describeCredential(kept, user, 'staging', 'stripe')).toThrow('no batch of this cell is running');
+    expect(
+      asked.filter((id) => id === 'usr_busy'),
+      'what is refused outside a batch costs nobody a request',
+    ).toHaveLength(4);
     tenant.clock.pass(1_000);
     expect(await outcome(read(tenant, tenant.token(one.text)))).toBe('ok');
   });

@@ -376,7 +376,7 @@ describe('npm run test:all', () => {
     expect(code).toBe(1);
     write('test/mutation/run.ts', 'process.exit(1)');
     expect(await launch(['test:all'])).toMatchObject({ code: 1, stdout: expect.stringMatching(/\n3 passed, 2 failed\n$/) });
-    expect(await launch(['test:all', 'test/some.test.ts']), 'a part of the tests is no ground for a sample').toMatchObject({
+    expect(await launch(['test:all', 'test/some.test.ts']), 'no sample after a part of the tests').toMatchObject({
       stdout: expect.stringMatching(/\n3 passed, 1 failed\n$/),
     });
   });

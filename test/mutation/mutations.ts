@@ -1,5 +1,5 @@
-// The changes there are, and those that were reviewed as equivalent.
-// It must never hide a change for longer than its line stands as it was reviewed.
+// The mutations of the source, and those that were reviewed as equivalent.
+// It must never skip a mutation whose line has changed since its review.
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Mutant, mutantsOf } from './sites.ts';
@@ -33,7 +33,7 @@ export class Mutations {
     return text.slice(0, start) + replacement + text.slice(end);
   }
 
-  /** The lines it stands on before and after, on one line each. */
+  /** The lines that the mutation changes, before and after, each joined to one line. */
   diff(mutant: Mutant): { before: string; after: string } {
     const text = this.texts.get(mutant.file)!;
     const from = text.lastIndexOf('\n', mutant.start) + 1;
@@ -49,7 +49,7 @@ export class Mutations {
   }
 }
 
-/** xorshift32 over a shuffled list: the same seed chooses the same changes of the same sources. */
+/** A shuffle by xorshift32: the same seed chooses the same mutations of the same sources. */
 export function chosen(mutants: readonly Mutant[], count: number, seed: number): Mutant[] {
   let state = seed | 1;
   const next = (below: number) => {

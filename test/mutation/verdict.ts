@@ -1,20 +1,21 @@
-// When a sample of changes says that the tests are not good enough. It must never refuse a good tree by the luck of the draw.
+// Decides whether a sample of mutations fails CI. It must never fail a good tree by chance.
 
-/** Of a tree whose tests notice at least this share of all changes ... */
+/** A tree is good when its tests notice at least this share of all mutations. */
 const GOOD_PERCENT = 90;
-/** ... at most one run in so many is refused. */
+/** Of a good tree at most one run in so many fails. */
 const RUNS_TO_A_FALSE_ALARM = 1_000;
 
 /**
- * Whether `missed` of `tried` changes are too many. A sample of forty says little about a few percent, and CI asks after every change with
- * a fresh seed, so only what chance does not explain counts: of forty, twelve. At a true 95 % that happens once in a hundred thousand runs,
- * at 70 % in every second one, at 60 % nearly always; a lasting fall is seen within a few runs. None tried at all is refused, too.
+ * Whether `missed` of `tried` mutations fail the sample. Forty mutations cannot show a difference of a few percent, and CI draws a fresh
+ * sample each time, so a sample fails only when a good tree would give it less than once in RUNS_TO_A_FALSE_ALARM runs: 12 missed of 40.
+ * With a true score of 95 % that is one run in a hundred thousand, with 70 % every second run, with 60 % nearly every run. A sample
+ * without any mutation fails.
  */
 export function isRefused(tried: number, missed: number): boolean {
   return tried === 0 || chanceOfAtLeast(missed, tried, 1 - GOOD_PERCENT / 100) < 1 / RUNS_TO_A_FALSE_ALARM;
 }
 
-/** Of `tried` independent draws with the chance `each`, that at least `count` hit. */
+/** The probability of at least `count` hits in `tried` independent draws, each with the probability `each`. */
 export function chanceOfAtLeast(count: number, tried: number, each: number): number {
   let exactly = (1 - each) ** tried;
   let fewer = 0;
