@@ -104,6 +104,7 @@ const TAMPERING = new Set([
   'test/cell/keyring.test.ts',
   'test/cell/query-plans.test.ts', // statements as examples
   'test/cell/rows.test.ts',
+  'test/cell/schema-check.shared.test.ts', // statements as examples
   'test/cell/stores.test.ts',
   'test/cli/doctor-deep.test.ts',
   'test/faults/planted.test.ts', // what is put into the file of a stopped cell
