@@ -154,12 +154,7 @@ export class OpList {
   }
 
   applyTo(entries: ChunkEntries): void {
-    const view = new DataView(this.#bytes.buffer);
-    for (let at = 0; at < this.#length; at += ENTRY_BYTES) {
-      const tag = this.#bytes.subarray(at + FINGERPRINT_BYTES, at + ENTRY_BYTES);
-      const isSet = tag.some((byte) => byte !== 0);
-      entries.apply({ high: view.getUint32(at), low: view.getUint32(at + 4), tag: isSet ? tag : undefined });
-    }
+    for (const op of readOps(this.#bytes.subarray(0, this.#length)) ?? []) entries.apply(op);
   }
 }
 
@@ -181,6 +176,18 @@ export function writeOps(writer: FrameWriter, ops: Iterable<AnchorOp>): void {
       .u32(high)
       .u32(low)
       .raw(tag ?? NO_TAG);
+}
+
+/** Undefined when the bytes are not whole entries. */
+export function readOps(bytes: Uint8Array): AnchorOp[] | undefined {
+  if (bytes.byteLength === 0 || bytes.byteLength % ENTRY_BYTES !== 0) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const ops: AnchorOp[] = [];
+  for (let at = 0; at < bytes.byteLength; at += ENTRY_BYTES) {
+    const tag = bytes.subarray(at + FINGERPRINT_BYTES, at + ENTRY_BYTES);
+    ops.push({ high: view.getUint32(at), low: view.getUint32(at + 4), tag: tag.some((byte) => byte !== 0) ? tag : undefined });
+  }
+  return ops;
 }
 
 /** The chain after the changes of one more epoch. */

@@ -54,6 +54,8 @@ const HEAD_COLUMNS = [
   'published',
   'time_at',
 ] as const;
+/** What changes with a batch that changes a row. */
+const MAP_COLUMNS = HEAD_COLUMNS.filter((name) => name !== 'salt' && name !== 'incarnation_id');
 /** What changes with every batch, whatever it did. */
 const LOG_COLUMNS = ['size', 'state_sequence', 'frontier', 'published', 'time_at'] as const;
 /** What a write of the head changes. */
@@ -62,7 +64,7 @@ const WRITES = {
     columns: HEAD_COLUMNS,
     statement: `INSERT OR REPLACE INTO anchor_head (id, ${HEAD_COLUMNS.join(', ')}, mac, mac_key_id) VALUES (1, ${HEAD_COLUMNS.map(() => '?').join(', ')}, ?, ?)`,
   },
-  map: { columns: HEAD_COLUMNS, statement: updateOf(HEAD_COLUMNS) },
+  map: { columns: MAP_COLUMNS, statement: updateOf(MAP_COLUMNS) },
   log: { columns: LOG_COLUMNS, statement: updateOf(LOG_COLUMNS) },
 } as const;
 
@@ -71,10 +73,14 @@ const frames = new FrameWriter();
 export class AnchorHead {
   readonly #sql: Sql;
   readonly #keyring: MacKeys;
+  /** The frames that every MAC of this cell's head begins with. */
+  readonly #domain: Uint8Array;
 
   constructor(sql: Sql, keyring: MacKeys) {
     this.#sql = sql;
     this.#keyring = keyring;
+    const { installationId, cellId } = keyring.identity;
+    this.#domain = new FrameWriter().text('keyturn-anchor-head-v1').text(installationId).text(cellId).bytes();
   }
 
   static exists(sql: Sql): boolean {
@@ -101,8 +107,7 @@ export class AnchorHead {
   }
 
   #mac(key: Parameters<typeof hmacSha256>[0], facts: HeadFacts): Uint8Array {
-    const { installationId, cellId } = this.#keyring.identity;
-    frames.clear().text('keyturn-anchor-head-v1').text(installationId).text(cellId);
+    frames.clear().raw(this.#domain);
     for (const column of HEAD_COLUMNS) {
       const value = facts[column];
       if (typeof value === 'number') frames.u64(value);
