@@ -55,15 +55,15 @@ export interface DoorOptions {
   readonly answers: IdempotentAnswers;
 }
 
-/** Who asks for what. */
+/** A principal's attempt of an operation. */
 interface Attempt<O extends Operation = Operation> {
   readonly principal: Principal;
-  /** Undefined for the system itself. */
+  /** Undefined for the system. */
   readonly caller: Caller | undefined;
   readonly operation: O;
 }
 
-/** How it ended, as its event says it. */
+/** The outcome of an attempt, for its event. */
 interface Result extends Pick<EventInput, 'outcome' | 'reason'> {
   readonly details?: EventDetails;
 }

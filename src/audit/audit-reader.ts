@@ -48,7 +48,7 @@ function matches(event: AuditEvent, filter: EventFilter): boolean {
   );
 }
 
-/** Also where nothing is wanted. */
+/** True also if `wanted` is undefined. */
 function isOneOf(wanted: string | undefined, ...values: readonly (string | undefined)[]): boolean {
   return wanted === undefined || values.includes(wanted);
 }

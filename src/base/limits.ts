@@ -137,7 +137,7 @@ export const LIMITS = {
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
   rewrapBatchRows: 200,
   keyDestroyDelayMs: 7 * DAY,
-  /** A retired key that some row still needs is looked at again after this. */
+  /** A retired key that is still in use is checked again after this time. */
   keyDestroyAgainMs: DAY,
 
   // reading the log
@@ -151,11 +151,11 @@ export const LIMITS = {
   heldSecretMinChars: 8,
 
   // anchored state
-  /** Of a change that writes what changed: each set of columns is a statement that is kept. Past this all columns are written. */
+  /** Statements kept per table for updates of single sets of columns; beyond this, an update writes all columns. */
   changeStatementsPerTable: 8,
-  /** Of loaded chunks of the maps of all cells in one process: some four million rows. */
+  /** Memory for loaded chunks of the maps of all cells in one process: about four million rows. */
   anchorMemoryMaxBytes: 128 * 1024 * 1024,
-  /** The same where a process may take 128 MB in all: a Worker's isolate. */
+  /** The same in a Worker's isolate, whose memory is limited to 128 MB. */
   anchorMemoryIsolateMaxBytes: 32 * 1024 * 1024,
   /** A chunk of the map with more entries than this is split when it is written. */
   anchorChunkMaxEntries: 512,

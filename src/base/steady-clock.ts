@@ -13,7 +13,8 @@ export interface ClockAnomaly {
 export interface ClockState {
   /**
    * `steady`: irreversible work is allowed. `starting`: the process has not been running for long enough. `jump_waiting`: the clock jumped
-   * ahead less than an hour ago, corrected or not, and its time is not proven yet. `behind`: the clock is behind a proven time, until it is corrected or `--accept-clock` is given.
+   * ahead less than an hour ago, corrected or not, and its time is not proven yet. `behind`: the clock is behind a proven time, until it is
+   * corrected or `--accept-clock` is given.
    */
   readonly state: 'steady' | 'starting' | 'jump_waiting' | 'behind';
   /** How far the machine's clock is from the proven time: positive when it is ahead. */
@@ -122,7 +123,7 @@ export class SteadyClock implements InstallationClock {
   #jump(byMs: number): void {
     this.#setOrigin();
     this.#steadySinceRan = this.#ran;
-    // SECURITY: a clock that was corrected stays unproven for the hour, too: otherwise each pair of jumps could move the proven time by the bound.
+    // SECURITY: a corrected clock stays unproven for the hour, too: otherwise each pair of jumps could advance the proven time by the limit.
     if (byMs < 0) {
       if (this.#wall >= this.#proven - LIMITS.clockJumpMaxMs) this.#report({ kind: 'back', byMs: -byMs });
       return;

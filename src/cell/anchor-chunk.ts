@@ -35,7 +35,7 @@ export class ChunkEntries {
   #view: DataView;
   #count: number;
 
-  /** A copy of `bytes`, with room for those to come. */
+  /** A copy of `bytes` with free space for further entries. */
   constructor(bytes: Uint8Array = new Uint8Array(0)) {
     this.#bytes = new Uint8Array(bytes.byteLength + GROWTH_ENTRIES * ENTRY_BYTES);
     this.#bytes.set(bytes);

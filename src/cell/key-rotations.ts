@@ -78,7 +78,7 @@ export class KeyRotationStore {
     return countStale(this.#cell, purpose, keyId);
   }
 
-  /** Reads every row that may lie under the key, a slice with each step, and yields whether one does (rewrap.ts). */
+  /** Reads every row that may be under the key, in slices, and yields for each whether it has a row under the key (rewrap.ts). */
   usesOf(keyId: string): Generator<boolean, void> {
     return usesOf(this.#cell, keyId);
   }

@@ -42,12 +42,12 @@ interface HeldKey extends SealingKey {
 
 /** Checks and writes the rows of keys once the cell has a map (rows.ts). */
 export interface KeyRows {
-  /** How many there are, as the map has it. */
+  /** The number of rows in the map. */
   readonly count: number;
   intact(rows: readonly KeyRow[]): KeyRow[];
-  /** @throws integrity when the map knows a row of this id */
+  /** @throws integrity when the map has a row with this id */
   absentById(keyId: string): undefined;
-  /** Some row is missing, whichever it is. */
+  /** Reports that rows are missing, without their ids. */
   tellMissing(): void;
   insert(row: KeyRow): void;
   update(row: KeyRow, changed: readonly string[]): void;
@@ -68,7 +68,7 @@ export class Keyring {
   /** Ids of keys whose rows failed their check. */
   readonly #damaged = new Set<string>();
   readonly #destroyed = new Set<string>();
-  /** Rows were taken away before this cell was opened: which keys there were is not known. */
+  /** Rows were deleted before this cell was opened, so it is unknown which keys existed. */
   #hasLostRows = false;
 
   constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
@@ -111,7 +111,7 @@ export class Keyring {
     return this.#root.rowTagKey();
   }
 
-  /** Makes version 1 of every purpose that has no key yet, all or none; none where rows were taken away: they may have been of that purpose. */
+  /** Creates version 1 for every purpose without a key, all or none; none if rows were deleted, because those may have had that purpose. */
   createMissing(clock: Clock, entropy: Entropy): void {
     if (this.#hasLostRows) return;
     this.#sql.transaction(() => {
@@ -149,7 +149,7 @@ export class Keyring {
     return this.current(purpose);
   }
 
-  /** As `rows`, those that pass their check. */
+  /** The rows that pass their check. */
   intactRows(): KeyRow[] {
     const rows = this.rows();
     return this.#rows?.intact(rows) ?? rows;
@@ -260,7 +260,7 @@ export class Keyring {
     for (const row of retired) this.#save({ ...row, destroy_after_at: destroyAfterMs }, ['destroy_after_at']);
   }
 
-  /** A retired key is not destroyed before this time. Call inside a transaction. */
+  /** Postpones the destruction of a retired key to this time. Call inside a transaction. */
   postponeDestruction(keyId: string, destroyAfterMs: number): void {
     const row = this.intactRows().find((one) => one.key_id === keyId);
     if (row?.state === 'decrypt_only') this.#save({ ...row, destroy_after_at: destroyAfterMs }, ['destroy_after_at']);

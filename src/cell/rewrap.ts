@@ -64,8 +64,8 @@ export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): nu
 }
 
 /**
- * Reads all rows of the tables whose rows may lie under the key, without their indexes, a thousand with each step, and yields whether one does.
- * A damaged row may be any key's, so it counts.
+ * Reads all rows of the tables whose rows may be under the key, without indexes, a thousand per step, and yields for each step whether a row
+ * is under the key. A damaged row counts, because its key is unknown.
  */
 export function* usesOf(rows: CellRows, keyId: string): Generator<boolean, void> {
   const purpose = rows.keyring.rows().find((row) => row.key_id === keyId)?.purpose as Purpose | undefined;
@@ -78,7 +78,7 @@ export function* usesOf(rows: CellRows, keyId: string): Generator<boolean, void>
   }
 }
 
-/** Tables whose rows lie under keys of this purpose, and the column with the key's id. */
+/** The tables whose rows are under keys of this purpose, and the column with the key's id. */
 function keyedTables(rows: CellRows, purpose: Purpose): { tables: readonly { table: string }[]; column: string } {
   if (purpose !== 'metadata_mac') return { tables: rewrapTablesOf(rows, purpose), column: 'key_id' };
   return { tables: anchoredTablesOf(rows.kind).filter(({ mac }) => mac === 'row'), column: 'mac_key_id' };

@@ -1,5 +1,5 @@
-// The schema of an open database is the one that the schema steps make, text by text. It must be checked before anything else is read or
-// written: SQLite runs what a schema says inside our own transactions.
+// Checks that the schema of a database is exactly the one of the schema steps. The check must come before any other read or write: SQLite
+// runs code in a schema inside Keyturn's transactions.
 import { fail } from '../base/errors.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import type { CellKind } from './schema-step.ts';
@@ -14,48 +14,48 @@ interface SchemaObject {
   readonly sql: string | null;
 }
 
-/** SHA-256 over the schema of each kind of cell, at the newest step. test/cell/schema-check.shared.test.ts tells the new one after a step. */
+/** SHA-256 over the schema of each kind of cell at the newest step. test/cell/schema-check.shared.test.ts prints the new one after a step. */
 export const SCHEMA_DIGESTS: Readonly<Record<CellKind, string>> = {
   home: 'd54be9acf859e8d887beb3b548a99d85827ce0f1acd76ee2c63f4d201ef50516',
   tenant: '87e5c91368f9f4c4c1d56eb1c6ecdc8298f1a099c540459f341e9ada1f933f3f',
 };
 
-/** Tables in the same database that no step makes: the platform's, the register's, the home object's, and the head of the log before the map. */
+/** Tables in the same database outside the steps: of the platform, the register and the home object, and the log's head of older builds. */
 const OTHERS = /^(?:sqlite_.*|_cf_.*|erasure_key|installation|audit_head)$/;
 
-/** SQLite chooses what an entry is by this text, not by `type`. */
+/** SQLite derives the kind of an entry from this text, not from `type`. */
 const TABLE_OR_INDEX = /^CREATE (?:TABLE|INDEX|UNIQUE INDEX) /;
 
 /**
- * SECURITY: no build makes a trigger, a view or a virtual table. One that was put into the file could keep a copy of what is destroyed, undo
- * a change as it is written, or leave out an event.
+ * SECURITY: no build creates triggers, views or virtual tables. One that an attacker put into the file could copy destroyed data, undo a
+ * change or omit an event.
  * @throws integrity
  */
 export function refuseForeignCode(sql: Sql): void {
   if (!schemaOf(sql).every(isPlain))
     fail(
       'integrity',
-      'the database has something else than tables and indexes, which Keyturn never makes: restore it from a copy',
+      'the database has a trigger, a view or a virtual table, which Keyturn never creates: restore it from a copy',
       {
         evidence: 'schema: a trigger, a view or a virtual table',
       },
     );
 }
 
-/** Of a database at the newest step. @throws integrity */
+/** For a database at the newest step. @throws integrity */
 export function refuseOtherSchema(sql: Sql, kind: CellKind): void {
   if (schemaDigest(sql) === SCHEMA_DIGESTS[kind]) return;
-  fail('integrity', 'the tables of the database are not the ones this build makes: restore it from a copy', {
+  fail('integrity', 'the tables of the database differ from those of this build: restore it from a copy', {
     evidence: 'schema: the text of a table or an index',
   });
 }
 
-/** Whether the schema of an open cell is still the one it was opened with. */
+/** Whether the schema of an open cell is unchanged. */
 export function isOwnSchema(sql: Sql, kind: CellKind): boolean {
   return schemaOf(sql).every(isPlain) && schemaDigest(sql) === SCHEMA_DIGESTS[kind];
 }
 
-/** Hexadecimal. Of everything that steps make. */
+/** Hexadecimal digest of everything that the steps create. */
 export function schemaDigest(sql: Sql): string {
   const lines = schemaOf(sql)
     .filter(({ type, name, sql }) => sql !== null && !(type === 'table' && OTHERS.test(name)))

@@ -71,8 +71,8 @@ export function* scrubInService(rows: CellRows, onDamage: OnDamage): Generator<n
 }
 
 /**
- * Every row that belongs into an index has its entry there, a slice at a time: a list, and a question for what is due, would not miss an
- * entry that was taken away. An index whose entries say more than the rows is no fault: its rows are read and checked.
+ * Checks, in slices, that every row is in each index that covers it: a list or a query for due work does not detect a deleted index entry.
+ * Further entries in an index are not a fault: the rows they point to are read and checked.
  */
 function* scrubIndexes(sql: Sql, table: string, onDamage: OnDamage): Generator<number> {
   const last = Number(sql.get(`SELECT max(rowid) AS last FROM ${table}`)?.['last'] ?? 0);
@@ -90,7 +90,7 @@ function* scrubIndexes(sql: Sql, table: string, onDamage: OnDamage): Generator<n
   }
 }
 
-/** For each index that a step made: how many of the next rows by rowid it lacks, and the last of them. */
+/** For each index of the schema, a query for the next rows by rowid: how many are missing in the index, and the last rowid. */
 function indexQueries(sql: Sql, table: string): string[] {
   const indexes = sql.all<{ name: string; sql: string }>(
     "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
@@ -206,7 +206,7 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** SQLite's own check of its pages, and that each index has an entry for each of its rows. */
+/** SQLite's own check: of its pages, and that each index has an entry for each row. */
 function scrubPages(sql: Sql): ScrubPart {
   const said = sql.all('PRAGMA integrity_check(10)').map((row) => String(Object.values(row)[0]));
   const failed = said.filter((line) => line !== 'ok');

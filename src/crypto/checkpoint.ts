@@ -178,7 +178,7 @@ function verifiedText(verifier: Verifier, note: string): string {
   return text;
 }
 
-/** Undefined for a signature of another key. @throws integrity */
+/** Undefined if the signature is of another key. @throws integrity */
 function signatureIn(line: string, verifier: Verifier): Uint8Array | undefined {
   const [, name, encoded] = SIGNATURE_LINE.exec(line) ?? refuse('malformed');
   const blob = decodeBase64(encoded as string);

@@ -135,8 +135,8 @@ export function verifyInclusion(
 }
 
 /**
- * From a node to the root, past one sibling after the other (RFC 9162 sections 2.1.3.2 and 2.1.4.2). `left`: only with the siblings on the
- * left, which make the root of the tree that ended with this node. Undefined where `siblings` are too few or too many.
+ * Computes the root from a node and its siblings (RFC 9162 sections 2.1.3.2 and 2.1.4.2). `left`: with the left siblings only, which gives
+ * the root of the tree that ends with this node. Undefined if there are too few or too many `siblings`.
  */
 function climb(
   from: number,

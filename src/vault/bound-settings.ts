@@ -1,5 +1,5 @@
-// Which settings say where a secret goes and as whom (D14). They are sealed in one blob with the secrets they came with, and no secret is
-// ever used with others. It must never let a setting count as free because nobody thought of it: what is not listed is bound.
+// The settings that determine where a secret is sent and for which client (D14). They are sealed in one blob with the secrets they came with,
+// and a secret is used with no others. A new setting must never be free by default: every setting that is not listed as free is bound.
 import { LIMITS } from '../base/limits.ts';
 import { canonicalJson } from '../crypto/canonical-json.ts';
 import { configOf } from './credential.ts';
@@ -19,7 +19,7 @@ function partOf(config: OAuth2Config, isIn: (name: string) => boolean): Partial<
   return Object.fromEntries(Object.entries(config).filter(([name, value]) => value !== undefined && isIn(name)));
 }
 
-/** What a credential's row says of its settings, and which version is current. */
+/** The settings in a credential's row, and its current version. */
 export interface SettingsRow {
   readonly connector: string | null;
   /** JSON of OAuth2Config. */
@@ -29,26 +29,26 @@ export interface SettingsRow {
 
 export interface VersionSettings {
   readonly connector: string;
-  /** The bound settings of the version, with the free ones of today. */
+  /** The bound settings of the version and the present free ones. */
   readonly config: OAuth2Config;
 }
 
 /**
  * The only settings that the secrets of `version` may be used with. Undefined for an older version that was stored before settings were
- * sealed with versions: nobody can tell where its secrets were meant to go.
+ * sealed with versions: the destination of its secrets is unknown.
  */
 export function settingsOfVersion(row: SettingsRow, version: number, retained: RetainedGrant): VersionSettings | undefined {
-  const told = configOf(row);
+  const present = configOf(row);
   const { settings } = retained;
   if (settings !== undefined) {
-    return { connector: settings.connector, config: { ...settings.config, ...freePart(told) } };
+    return { connector: settings.connector, config: { ...settings.config, ...freePart(present) } };
   }
-  return version === row.current_version && row.connector !== null ? { connector: row.connector, config: told } : undefined;
+  return version === row.current_version && row.connector !== null ? { connector: row.connector, config: present } : undefined;
 }
 
 /**
- * The first bound setting in which `after` differs from `before`, as a JSON pointer; undefined where none does.
- * @param open parameters that the person or the provider tells at each consent, which the connector keeps within its own hosts
+ * The first bound setting in which `after` differs from `before`, as a JSON pointer; undefined if they are equal.
+ * @param open parameters that come from the person or the provider at each consent; the connector keeps them within its own hosts
  */
 export function changedSetting(
   before: BoundConfig,
@@ -79,7 +79,7 @@ export function hostsOf(urls: readonly string[]): readonly string[] {
   return [...new Set(urls.flatMap((url) => URL.parse(url)?.host ?? []))].sort();
 }
 
-/** Hosts as an event tells them: bounded. */
+/** The hosts as bounded text, for events. */
 export function hostsAsText(hosts: readonly string[]): string {
   const text = hosts.join(' ');
   return text.length <= LIMITS.hostsTextMaxChars ? text : `${text.slice(0, LIMITS.hostsTextMaxChars)} ...`;

@@ -1,5 +1,5 @@
-// Closes a credential's open run because the credential itself changed. A run that is under way stops by itself (compare-and-set);
-// this closes the record at once, so that its waits do not hold for what came after it.
+// Closes a credential's open run because the credential changed. A run under way stops by itself (compare-and-set); closing its record at
+// once makes sure that its waiting times do not apply to the new value.
 import type { WriteAccess } from '../cell/access.ts';
 import type { TenantJob } from './tenant-job.ts';
 

@@ -1,9 +1,9 @@
-// The one door of a cell, made alike for the home cell and for a tenant's.
+// Creates the door of a cell, in the same way for the home cell and a tenant's.
 import { Door, type DoorOptions, type Place } from '../access/guard.ts';
 import { IdempotentAnswers } from '../access/idempotent-answers.ts';
 import type { OpenCell, VaultOptions } from './open-cell.ts';
 
-/** @param workload who a token of a workload is; absent where none lives */
+/** @param workload finds the workload of a token; absent in the home cell, which has no workloads */
 export function doorOf(
   { cell, audit, idempotency, keyring }: OpenCell,
   { authorizer, admit, platform }: VaultOptions,

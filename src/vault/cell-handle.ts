@@ -1,4 +1,4 @@
-// An open cell as it is seen from outside its jobs. What needs a job is reachable only through the value that `submit` hands to its callback.
+// An open cell for code outside its jobs. Everything that needs a job is available only from the argument of a `submit` callback.
 
 import type { Door } from '../access/guard.ts';
 import type { KeyturnError } from '../base/errors.ts';
@@ -6,18 +6,18 @@ import type { Lookup } from '../cell/access.ts';
 import { scrubInService } from '../cell/scrub.ts';
 import type { OpenCell } from './open-cell.ts';
 
-/** What every job has, whichever cell it belongs to. */
+/** The members of every job, in both kinds of cell. */
 export interface CellJob {
   readonly core: OpenCell;
   readonly door: Door;
 }
 
-/** Where jobs of this kind can be run. */
+/** Runs jobs of one kind. */
 export interface Submits<Job> {
   submit<T>(useCase: (job: Job) => T): Promise<T>;
 }
 
-/** `View`: what of a job may be looked at outside of one. */
+/** `View`: the parts of a job that may be read outside it. */
 export class CellHandle<View, Job extends CellJob & View> implements Submits<Job> {
   readonly #job: Job;
 
@@ -30,17 +30,17 @@ export class CellHandle<View, Job extends CellJob & View> implements Submits<Job
     return this.#job.core.cell.submit(useCase, this.#job);
   }
 
-  /** As `submit`, for use cases that nobody waits for (Cell.submitUnhurried). */
+  /** As `submit`, for use cases without a waiting caller (Cell.submitUnhurried). */
   submitUnhurried<T>(useCase: (job: Job) => T): Promise<T> {
     return this.#job.core.cell.submitUnhurried(useCase, this.#job);
   }
 
-  /** For finding out who and what, without a job; ends when `use` returns. `purpose` is for people. */
+  /** Access for lookups without a job; ends when `use` returns. `purpose` is a text for readers only. */
   lookup<T>(purpose: string, use: (lookup: Lookup, view: View) => T): T {
     return this.#job.door.lookup(purpose, (lookup) => use(lookup, this.#job));
   }
 
-  /** Why the last batch could not be stored; undefined while batches can. */
+  /** The error of the last batch if it could not be stored. */
   get failure(): KeyturnError | undefined {
     return this.#job.core.cell.failure;
   }
@@ -51,8 +51,8 @@ export class CellHandle<View, Job extends CellJob & View> implements Submits<Job
   }
 
   /**
-   * Checks all rows, their counts and the log, a slice of about a millisecond at a time (cell/scrub.ts): yields how many rows or blocks
-   * each checked. What fails becomes an event and an alert, as if it had been read. Ends early when the cell is closed.
+   * Checks all rows, their counts and the log in slices of about a millisecond (cell/scrub.ts), and yields the number of rows or blocks of
+   * each slice. A failure becomes an event and an alert, as a failed read does. Ends early when the cell is closed.
    */
   *scrub(): Generator<number> {
     const { rows, cell } = this.#job.core;
@@ -64,7 +64,7 @@ export class CellHandle<View, Job extends CellJob & View> implements Submits<Job
     }
   }
 
-  /** With which the signed heads of its log are verified. */
+  /** The key that verifies the signed heads of its log. */
   get verifierKey(): string {
     return this.#job.core.audit.verifierKey;
   }

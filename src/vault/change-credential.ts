@@ -1,4 +1,4 @@
-// Changes of a credential that bring no new value: labels and description, roll back to a version, delete, restore, destroy.
+// Changes of a credential without a new value: labels and description, roll back to a version, delete, restore, destroy.
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -45,11 +45,11 @@ export function labelCredential(job: TenantJob, caller: Caller, input: LabelInpu
 }
 
 export interface RollBackInput extends Named {
-  /** The version to go back to; default: the previous one. */
+  /** The version that becomes current; default: the previous one. */
   readonly toVersion: number | undefined;
 }
 
-/** Moves `current` to an older version at once (R5); `previous` then names the one left. @throws conflict for OAuth grants */
+/** Moves `current` to an older version at once (R5); `previous` then names the version that was current. @throws conflict for OAuth grants */
 export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): Located {
   return job.door.enter(
     caller,
@@ -59,8 +59,8 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
       const row = requireActive(located.row);
       checkPrecondition(row, input.precondition);
       rulesOfKind(row.kind).refuseRollBack?.();
-      const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'there is no previous version');
-      if (target === row.current_version) fail('conflict', 'this version is current already', { pointer: '/version' });
+      const target = input.toVersion ?? row.previous_version ?? fail('conflict', 'the credential has no previous version');
+      if (target === row.current_version) fail('conflict', 'this version is already current', { pointer: '/version' });
       const version =
         job.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
       details.from_version = row.current_version;
@@ -80,7 +80,7 @@ export interface DeleteInput extends Named {
   readonly recoveryWindowMs: number | undefined;
 }
 
-/** Unreadable at once, restorable until the window ends, then destroyed (ER-06). Repeating it changes nothing. */
+/** Makes a credential unreadable at once; it can be restored until its recovery window ends and is then destroyed (ER-06). Idempotent. */
 export function deleteCredential(job: TenantJob, caller: Caller, input: DeleteInput): Located {
   return job.door.enter(
     caller,
@@ -101,7 +101,7 @@ export function deleteCredential(job: TenantJob, caller: Caller, input: DeleteIn
   );
 }
 
-/** Takes a deletion back within its window. @throws conflict when it is not deleted | gone when the window has ended */
+/** Restores a deleted credential within its recovery window. @throws conflict when it is not deleted | gone when the window has ended */
 export function restoreCredential(job: TenantJob, caller: Caller, input: Named): Located {
   return job.door.enter(
     caller,
@@ -109,19 +109,20 @@ export function restoreCredential(job: TenantJob, caller: Caller, input: Named):
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
-      if ((located.row.destroy_after_at ?? 0) <= job.platform.clock.now()) fail('gone', 'the recovery window has ended');
+      if ((located.row.destroy_after_at ?? 0) <= job.platform.clock.now())
+        fail('gone', 'the recovery window of the credential has ended');
       checkPrecondition(located.row, input.precondition);
       return changeCredential(job, access, located, (draft) => {
         draft.state = 'active';
         draft.deleted_at = null;
-        // What lay still while it was deleted is planned anew.
+        // Nothing was due while it was deleted, so everything is planned again.
         rulesOfKind(draft.kind).planRestored(job, access, draft);
       });
     },
   );
 }
 
-/** Destroys every sealed byte now, without a window. Needs a second person (guard.ts). */
+/** Destroys every version now, without a recovery window. Needs the approval of a second person (guard.ts). */
 export function destroyCredential(job: TenantJob, caller: Caller, input: Named): void {
   job.door.enter(
     caller,
@@ -135,9 +136,9 @@ export function destroyCredential(job: TenantJob, caller: Caller, input: Named):
   );
 }
 
-/** The scheduler's half: destroys what outlived its recovery window. Returns how many; none while the clock is not steady. */
+/** For the scheduler: destroys credentials past their recovery window; none while the clock is not steady. Returns how many were due. */
 export function destroyExpired(job: TenantJob, maxRows: number): number {
-  // SECURITY: a clock that jumped must not destroy what its owner may still want back (D17).
+  // SECURITY: a clock that jumped must not destroy credentials that could still be restored (D17).
   if (!job.platform.clock.isSteady()) return 0;
   const now = job.platform.clock.now();
   const due = job.door.lookup('scheduler', (lookup) =>
@@ -151,7 +152,7 @@ export function destroyExpired(job: TenantJob, maxRows: number): number {
     try {
       destroyOne(job, located);
     } catch (error) {
-      // A damaged row stays and is reported; the others' time is up all the same. A failing disk undoes the whole batch.
+      // A damaged row is reported and must not block the others. A storage failure rolls back the whole batch.
       if (isStorageFailure(error)) throw error;
       failures.push(error);
     }
@@ -173,7 +174,7 @@ function destroyOne(job: TenantJob, { environment, row }: Located): void {
 
 function destroyNow(job: TenantJob, access: WriteAccess, located: Located): number {
   const versions = job.credentials.dropVersions(access, located.row.id);
-  // INVARIANT: gone when the answer says so, from the write-ahead log, too (test/faults/residue.test.ts).
+  // INVARIANT: before the answer, the bytes are removed from every file, including the write-ahead log (test/faults/residue.test.ts).
   job.core.cell.eraseResidue();
   save(job, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;

@@ -1,4 +1,4 @@
-// Environments of a tenant: `staging`, `production` and whatever else it tests in (R6).
+// Environments of a tenant: `staging`, `production` and others (R6).
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
@@ -14,7 +14,7 @@ export function createEnvironment(job: TenantJob, caller: Caller, name: string):
     () => ({ ...tenantTarget(job), target: { type: 'environment', environment: name, name } }),
     (access) => {
       if (job.credentials.findEnvironment(access, name) !== undefined)
-        fail('conflict', 'the environment exists already', { pointer: '/name' });
+        fail('conflict', 'an environment with this name exists already', { pointer: '/name' });
       const row = { id: newId('environment', job.platform.entropy), name, created_at: job.platform.clock.now() };
       job.credentials.insertEnvironment(access, row);
       return row;

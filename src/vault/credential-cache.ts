@@ -1,5 +1,5 @@
-// Recently read credentials: their checked rows and derived data keys, never a plaintext. Bounded in number and age,
-// dropped on every write to the credential and whenever a batch is undone.
+// A cache of recently read credentials: their checked rows and derived data keys, never a plaintext. Bounded in number and age, dropped
+// at every write to the credential and at every rollback.
 
 import { LRUCache } from 'lru-cache';
 import type { Found } from '../access/guard.ts';
@@ -11,13 +11,13 @@ import type { PreparedOpen } from '../crypto/envelope.ts';
 export interface OpenedCredential {
   readonly environment: EnvironmentRow;
   readonly row: CredentialRow;
-  /** The members of the answer before `value`, ready as bytes. */
+  /** The members of the answer before `value`, encoded. */
   readonly head: Uint8Array;
   readonly prepared: PreparedOpen;
   readonly expiresAtMs: number;
 }
 
-/** Just as the door asks for it. */
+/** An entry in the form that the door needs. */
 export type CachedCredential = Found<OpenedCredential> & { readonly subject: OpenedCredential };
 
 export class CredentialCache {
@@ -27,7 +27,7 @@ export class CredentialCache {
     const key = `${environment}/${name}`;
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    // One that lives longer than any was kept by a clock that was ahead.
+    // A remaining life above the maximum means that the entry was added while the clock was ahead.
     const leftMs = entry.subject.expiresAtMs - nowMs;
     if (leftMs > 0 && leftMs <= LIMITS.dataKeyCacheTtlMs) return entry;
     this.#entries.delete(key);

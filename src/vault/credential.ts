@@ -1,5 +1,5 @@
-// The credential itself: how it is read, made and changed. A change is one draft, saved once: the next revision, what is due, what was cached.
-// It must never be saved anywhere else (the architecture check holds everyone to it), nor leave a plan that its state contradicts.
+// The credential: creates, reads and changes it. A change is one draft, saved once: saving sets the revision, checks due dates and drops the
+// cache entry. No other module may save a credential (the architecture check enforces that), and no due date may contradict its state.
 import type { EventDetails } from '../audit/event.ts';
 import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
@@ -8,16 +8,16 @@ import { kindFacts, type OAuth2Config } from './credential-kinds.ts';
 import type { Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** A copy to be changed and given to `saveDraft`; the row it was made from stays as it was read. */
+/** A mutable copy of a row, for `saveDraft`. */
 export type Draft = CredentialRow;
 
-/** A change of one credential under way; `draft` is changed in place, and whoever made it saves it. */
+/** A change of one credential. `draft` is changed in place; the function that created it saves it. */
 export interface CredentialChange {
   readonly job: TenantJob;
   readonly access: WriteAccess;
   readonly draft: Draft;
   readonly environment: Pick<EnvironmentRow, 'name'>;
-  /** Of the event that records it. */
+  /** The details of the event that records the change. */
   readonly details: EventDetails;
 }
 
@@ -25,7 +25,7 @@ export function draftOf(row: CredentialRow): Draft {
   return { ...row };
 }
 
-/** What is said of a credential that is not there yet. */
+/** The facts of a new credential. */
 export interface NewCredential {
   readonly name: string;
   readonly kind: string;
@@ -35,7 +35,7 @@ export interface NewCredential {
   readonly description: string | undefined;
 }
 
-/** A credential with its first version to come, not inserted yet; nothing of it is due. */
+/** The row of a new credential, not inserted yet and without due dates; its first version is stored afterwards. */
 export function newDraft(
   job: TenantJob,
   access: WriteAccess,
@@ -74,7 +74,7 @@ export function newDraft(
   };
 }
 
-/** The settings of an OAuth grant; of another kind there are none. */
+/** The settings of an OAuth grant; empty for other kinds. */
 export function configOf({ config }: Pick<CredentialRow, 'config'>): OAuth2Config {
   return JSON.parse(config) as OAuth2Config;
 }
@@ -83,7 +83,7 @@ export function labelsOf({ labels }: Pick<CredentialRow, 'labels'>): Readonly<Re
   return JSON.parse(labels) as Record<string, string>;
 }
 
-/** Changes a credential in one step. */
+/** Changes and saves a credential. */
 export function changeCredential(
   job: TenantJob,
   access: WriteAccess,
@@ -92,16 +92,16 @@ export function changeCredential(
 ): Located {
   const draft = draftOf(row);
   change(draft);
-  // It may have another name from now on.
+  // `saveDraft` drops the entry under the new name; the name may have changed.
   job.cache.forget(environment.name, row.name);
   return saveDraft(job, access, environment, draft);
 }
 
-/** Inserts a credential as it is given; its version follows. */
+/** Inserts a credential; its version is stored afterwards. */
 export function createCredential(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   planByState(draft);
   job.credentials.insert(access, draft);
-  return told(job, environment, draft);
+  return saved(job, environment, draft);
 }
 
 /** Saves a draft of an existing credential under the next revision. */
@@ -110,10 +110,10 @@ export function saveDraft(job: TenantJob, access: WriteAccess, environment: Envi
   draft.updated_at = job.platform.clock.now();
   planByState(draft);
   job.credentials.save(access, draft);
-  return told(job, environment, draft);
+  return saved(job, environment, draft);
 }
 
-/** As `saveDraft` for what changes nothing that a reader has from it: days worked out anew, when it was last looked at. */
+/** As `saveDraft`, without a new revision: for computed dates and the time of a review, which readers do not see. */
 export function saveUnseen(
   job: TenantJob,
   access: WriteAccess | Bookkeeping<'review'>,
@@ -122,19 +122,18 @@ export function saveUnseen(
 ): void {
   planByState(draft);
   job.credentials.save(access, draft);
-  told(job, environment, draft);
+  saved(job, environment, draft);
 }
 
-function told(job: TenantJob, environment: EnvironmentRow, row: CredentialRow): Located {
+function saved(job: TenantJob, environment: EnvironmentRow, row: CredentialRow): Located {
   job.cache.forget(environment.name, row.name);
   job.dueChanged();
   return { environment, row };
 }
 
 /**
- * Takes away what the state of the credential rules out; the figures themselves are planned in due.ts.
- * INVARIANT: nothing is due of a credential that is not there, and no refresh of a grant that a person must bring back
- * (test/vault/credential.test.ts).
+ * Removes due dates that the credential's state excludes; due.ts computes the dates.
+ * INVARIANT: a deleted credential has no due refresh, and a grant that needs consent has none either (test/vault/credential.test.ts).
  */
 function planByState(draft: Draft): void {
   const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';

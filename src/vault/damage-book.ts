@@ -1,5 +1,5 @@
-// What was found damaged in a cell, told once: one event, one alert, in the next batch. It must never stop the work that found it, nor tell
-// the same thing again and again.
+// Reports damaged rows of a cell: each once, as one event and one alert in the next batch. It must never stop the work that found the
+// damage.
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type Cell, type CellHooks, isStorageFailure } from '../cell/cell.ts';
@@ -7,16 +7,16 @@ import type { Damage } from '../cell/rows.ts';
 
 export interface FoundDamage {
   readonly table: string;
-  /** Where the row's id begins with one of ours. */
+  /** The row's id, if it begins with an id made by Keyturn. */
   readonly id: string | undefined;
   readonly damage: Damage;
 }
 
 export class DamageBook implements CellHooks {
   readonly #cell: Cell;
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly #waiting = new Map<string, FoundDamage>();
-  /** Records it; inside a batch. The owner of the door sets it. */
+  /** Records the damage; called inside a batch. Set by the owner of the door. */
   tell: (found: FoundDamage) => void = () => {};
 
   constructor(cell: Cell) {
@@ -26,10 +26,10 @@ export class DamageBook implements CellHooks {
 
   note(found: FoundDamage): void {
     const key = `${found.table} ${found.id ?? ''} ${found.damage}`;
-    if (this.#told.has(key) || this.#waiting.has(key)) return;
-    if (this.#told.size + this.#waiting.size >= LIMITS.damageToldMax) return;
+    if (this.#reported.has(key) || this.#waiting.has(key)) return;
+    if (this.#reported.size + this.#waiting.size >= LIMITS.damageToldMax) return;
     this.#waiting.set(key, found);
-    // What was found outside of a batch needs one.
+    // Damage found outside a batch needs a batch to be recorded.
     this.#cell.submit(() => {}).catch(() => {});
   }
 
@@ -39,13 +39,13 @@ export class DamageBook implements CellHooks {
         this.tell(found);
       } catch (error) {
         if (isStorageFailure(error) || !(error instanceof KeyturnError)) throw error;
-        // The alert may need what is damaged, too: the event of the request that failed says it.
+        // The alert may itself need the damaged row; then the event of the failed request reports the damage.
       }
     }
   }
 
   afterCommit(): void {
-    for (const key of this.#waiting.keys()) this.#told.add(key);
+    for (const key of this.#waiting.keys()) this.#reported.add(key);
     this.#waiting.clear();
   }
 }

@@ -1,4 +1,4 @@
-// What is known of credentials beside their values: one, a searched list, and the history of versions. Never a value.
+// Reads credentials without their values: one, a filtered list, and the history of versions.
 import type { Caller } from '../access/principals.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup } from '../cell/access.ts';
@@ -7,7 +7,7 @@ import { credentialTarget, environmentTarget, type Located } from './targets.ts'
 import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';
 
-/** Also finds a deleted credential in its recovery window. @throws not_found */
+/** Includes a deleted credential in its recovery window. @throws not_found */
 export function describeCredential(job: TenantJob, caller: Caller, environment: string, name: string): Located {
   return job.door.enter(
     caller,
@@ -30,14 +30,14 @@ export interface Page<T> {
   readonly next: string | undefined;
 }
 
-/** A page that may be short although there is more: so many rows were looked at, and few of them fit. */
+/** A page that may be short although there are more rows: one turn reads a bounded number of rows, and few of them matched. */
 interface ListTurn extends Page<Located> {
   readonly environment: EnvironmentRow;
   /** Undefined: every name. */
   readonly visible: ((name: string) => boolean) | undefined;
 }
 
-/** One turn of a list. Only what the caller may see: a workload's list holds the names its patterns match (AZ-15). */
+/** One turn of a list, with only what the caller may see: for a workload, the names that its patterns match (AZ-15). */
 export function listCredentials(job: TenantJob, caller: Caller, input: ListCredentialsInput): ListTurn {
   return job.door.enter(
     caller,
@@ -52,7 +52,7 @@ export function listCredentials(job: TenantJob, caller: Caller, input: ListCrede
   );
 }
 
-/** Goes on with a short page, one turn a job, so that others have theirs between. The list was recorded with its first turn. */
+/** Fills a short page, one turn per job, so that other requests run in between. The first turn recorded the list. */
 export async function filledPage(vault: TenantVault, first: ListTurn, input: ListCredentialsInput): Promise<Page<Located>> {
   const rows = [...first.rows];
   let { next } = first;
@@ -74,7 +74,7 @@ function pageOf(
   visible: ((name: string) => boolean) | undefined,
   { filter, afterName, maxRows }: ListCredentialsInput,
 ): Page<Located> {
-  // One more than is wanted tells whether there is more. Names out of scope must not cost a query each (DS-08).
+  // One more row than requested shows whether there are more. Names out of scope must not cost a query each (DS-08).
   const asked = visible === undefined ? maxRows + 1 : LIMITS.listScanMaxRows;
   const whole = { ...filter, environmentId: environment.id, nowMs: job.platform.clock.now() };
   const found = job.credentials.list(access, whole, afterName, asked);
@@ -87,11 +87,11 @@ export interface HistoryEntry extends VersionMetadata {
   readonly stages: readonly string[];
 }
 
-/** A page of something that a credential has many of. */
+/** The page of a list that belongs to one credential. */
 export interface PageOfCredential {
   readonly environment: string;
   readonly name: string;
-  /** Only what lies before this number: a version, or an instant. */
+  /** Only rows before this number: a version, or an instant. */
   readonly before: number;
   readonly maxRows: number;
 }

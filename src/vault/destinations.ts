@@ -1,5 +1,5 @@
-// Where a credential's secrets go, told when it changes (D14): an operation and an event of its own, and an alert. Hosts only.
-// It must never carry a secret given before to another destination: whoever calls it has new ones.
+// Records a change of the hosts that a credential's secrets are sent to (D14): an operation and an event of its own, and an alert, with hosts
+// only. Existing secrets must never be sent to new hosts: the caller must have new secrets.
 import type { Caller } from '../access/principals.ts';
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import { KeyturnError } from '../base/errors.ts';
@@ -13,7 +13,7 @@ import type { TenantJob } from './tenant-job.ts';
 
 type SettingsRow = Pick<CredentialRow, 'connector' | 'config'>;
 
-/** What is sealed with the secrets of an OAuth grant that has these settings; undefined where it has no connector. */
+/** The settings to seal with the secrets of an OAuth grant; undefined without a connector. */
 export function boundSettings(job: TenantJob, { connector, config }: SettingsRow): BoundSettings | undefined {
   if (connector === null) return undefined;
   const bound = boundPart(configOf({ config }));
@@ -21,7 +21,7 @@ export function boundSettings(job: TenantJob, { connector, config }: SettingsRow
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };
 }
 
-/** Undefined where nobody can tell: there is no engine here, or the connector is gone. */
+/** Undefined if unknown: no engine is attached, or the connector no longer exists. */
 function destinationsOf(job: TenantJob, { connector, config }: BoundSettings): readonly string[] | undefined {
   try {
     return job.refresher?.destinationsOf(connector, config);
@@ -37,8 +37,8 @@ export interface Redirection {
 }
 
 /**
- * Undefined where secrets go where they went before.
- * @param open parameters that are told anew at each consent, within the connector's own hosts
+ * Undefined if the destinations do not change.
+ * @param open parameters that are set anew at each consent, within the connector's own hosts
  */
 export function redirection(
   job: TenantJob,
@@ -55,13 +55,13 @@ export function redirection(
 export interface Redirecting {
   readonly before: BoundSettings | undefined;
   readonly after: BoundSettings | undefined;
-  /** False: a consent is still to come, and raises the alert. */
+  /** False: the change takes effect with a later consent, which raises the alert. */
   readonly takesEffect: boolean;
 }
 
 /**
- * Asks whether the caller may send the secrets of this credential elsewhere than before, and records it. The last step of a use case: what
- * it refuses undoes the whole, and an event of something undone must not stay.
+ * Checks that the caller may change the hosts of this credential's secrets, and records the change. Must be the last step of a use case: a
+ * refusal undoes the whole use case, and no event of an undone change may be kept.
  * @throws forbidden
  */
 export function redirect(job: TenantJob, caller: Caller, located: Located, { before, after, takesEffect }: Redirecting): void {

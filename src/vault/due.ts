@@ -1,5 +1,5 @@
-// When a grant is to be refreshed and looked at: planned here for a put, a refresh, a consent, a learnt end and a restoration alike.
-// It must never plan a refresh that nothing could be sent for, nor one in a loop at a provider that hands out ended tokens.
+// Plans the next refresh and review of a grant: after a put, a refresh, a consent, a learnt expiry and a restoration.
+// It must never plan a refresh that cannot be sent, nor a loop of refreshes at a provider that issues expired tokens.
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { configOf, type Draft } from './credential.ts';
@@ -11,7 +11,7 @@ import type { TenantJob } from './tenant-job.ts';
 
 const BY_REFRESH_TOKEN: RenewalRules = { renews: 'refresh_token', idleMs: undefined };
 
-/** How an OAuth grant gets fresh access tokens. @throws invalid_request naming what the connector cannot work with | not_rotatable */
+/** How an OAuth grant gets new access tokens. @throws invalid_request naming the setting that the connector refuses | not_rotatable */
 export function renewalRules(job: TenantJob, facts: Pick<CredentialRow, 'connector' | 'config'>): RenewalRules {
   if (job.refresher === undefined) return BY_REFRESH_TOKEN;
   return job.refresher.checkSettings(facts.connector ?? '', configOf(facts));
@@ -31,7 +31,7 @@ export interface Timed {
   readonly retained: Uint8Array | undefined;
 }
 
-/** Plans from a value that is current from now on; without rules `given`, by those that can be found out without refusing anything. */
+/** Plans for a value that becomes current now; without `given` rules, by those of the connector, or by default rules if it refuses. */
 export function applyTiming(
   job: TenantJob,
   draft: Draft,
@@ -54,7 +54,7 @@ export function applyTiming(
   }
 }
 
-/** Plans from an end that was learnt of a token which is current already: a keep-alive stays where it is. */
+/** Plans for a newly learnt expiry of the current token; a planned keep-alive does not change. */
 export function applyLearntEnd(job: TenantJob, draft: Draft, endsAtMs: number, now: number): void {
   const { refresh_due_at: planned, value_expires_at: before } = draft;
   draft.value_expires_at = endsAtMs;

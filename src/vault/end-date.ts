@@ -1,11 +1,11 @@
-// The end date that was put with a key, password or document: past it the credential is `expired`, everywhere it is shown.
-// It must never keep a value back: whether it still works is the provider's word, and a wrong date must not stop a workflow.
+// The end date of a key, password or document: after it, the credential is shown as `expired`.
+// It must never block a read: only the provider decides whether the value still works, and a wrong date must not stop a workflow.
 import type { CredentialRow } from '../cell/credentials.ts';
 import { kindFacts } from './credential-kinds.ts';
 
 type Dated = Pick<CredentialRow, 'kind' | 'value_expires_at'>;
 
-/** Of a kind that is renewed, the date is that of what is renewed. */
+/** Undefined for a kind that is renewed: there the date is the expiry of the present value only. */
 export function endDateOf({ kind, value_expires_at }: Dated): number | undefined {
   return kindFacts(kind).isRenewed ? undefined : (value_expires_at ?? undefined);
 }
@@ -21,7 +21,7 @@ export interface HealthNow {
   readonly cause: string | null;
 }
 
-/** What is kept of its health, or `expired` since its end date. */
+/** The stored health, or `expired` since the end date. */
 export function healthNow(
   row: Dated & Pick<CredentialRow, 'health' | 'health_since' | 'health_cause'>,
   nowMs: number,

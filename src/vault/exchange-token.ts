@@ -1,5 +1,5 @@
-// Client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). It must never tell an unknown
-// client from a wrong secret, nor accept an assertion twice.
+// Exchanges client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). The answer must never
+// distinguish an unknown client from a wrong secret, and an assertion must never be accepted twice.
 import { createLocalJWKSet, errors, exportJWK, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
 import { KeyturnError } from '../base/errors.ts';
@@ -16,12 +16,12 @@ export type ClientProof =
   | { readonly method: 'client_secret'; readonly clientId: string | undefined; readonly clientSecret: string }
   | { readonly method: 'private_key_jwt'; readonly clientId: string | undefined; readonly assertion: string };
 
-/** Asymmetric only: a shared-secret algorithm would let whoever reads the public set sign (AN-05, RFC 8725 section 3.1). */
+/** Asymmetric only: with a shared-secret algorithm, a reader of the public keys could sign (AN-05, RFC 8725 section 3.1). */
 const ALGORITHMS = ['EdDSA', 'ES256', 'ES384', 'PS256', 'RS256'];
-/** One spelling only: base64url decoders forgive padding and line breaks (RFC 7515 section 2). */
+/** The canonical form only: base64url decoders accept padding and line breaks (RFC 7515 section 2). */
 const COMPACT_JWS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
-/** One answer for every kind of wrong client, and for a tenant that is not there. */
+/** The same answer for every refused client, and for a tenant that does not exist. */
 export function refused(evidence: string): KeyturnError {
   return new KeyturnError('unauthenticated', 'the client is unknown or its proof is wrong', {
     evidence,
@@ -29,7 +29,7 @@ export function refused(evidence: string): KeyturnError {
   });
 }
 
-/** @throws unauthenticated, the same for an unknown client, a wrong proof and a right one from a network the workload is not bound to */
+/** @throws unauthenticated, the same for an unknown client, a wrong proof, and a valid proof from a network outside the workload's */
 export async function exchangeToken(
   vault: TenantVault,
   caller: Caller,
@@ -55,9 +55,9 @@ export async function exchangeToken(
 }
 
 /**
- * That somebody elsewhere holds a right proof is for the tenant's own log.
- * SECURITY: written after the answer, whose own event (record-rejection.ts) is durable before it: an answer that waited for one commit more
- * would tell a right proof from a wrong one.
+ * Records in the tenant's log that a valid proof came from a foreign network.
+ * SECURITY: written after the answer, whose own event (record-rejection.ts) is durable before it. Waiting for a further commit would make the
+ * answer to a valid proof measurably slower than to a wrong one.
  */
 function noteForeignNetwork(vault: TenantVault, caller: Caller, principal: WorkloadPrincipal): void {
   const note = (job: TenantJob) =>
@@ -96,7 +96,7 @@ function issue(job: TenantJob, caller: Caller, principal: WorkloadPrincipal): Is
 
 interface VerifiedAssertion {
   readonly workloadId: string;
-  /** Of the key that signed it (crypto/public-key.ts). */
+  /** The id of the key that signed it (crypto/public-key.ts). */
   readonly keyId: string;
   readonly jti: string;
   readonly expiresAtMs: number;
@@ -142,19 +142,19 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
 
 /** What jose leaves to us, as strict as RFC 7523 section 3 allows. */
 function verifiedClaims({ aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number): Pick<VerifiedAssertion, 'jti' | 'expiresAtMs'> {
-  // SECURITY: whole seconds only (AN-08): 1e400 is Infinity to JSON.parse, and no time at all to the database.
+  // SECURITY: whole seconds only (AN-08): JSON.parse reads 1e400 as Infinity, which the database cannot store.
   const isTimed = [exp, iat, nbf ?? 0].every((time) => Number.isSafeInteger(time)) && Number(iat) >= 0;
   const expiresAtMs = Number(exp) * 1_000;
-  // Its single use is remembered until it expires: that must not be for ever.
+  // The jti is stored until the assertion expires, so its lifetime is bounded.
   const endsSoon = expiresAtMs <= nowMs + LIMITS.clientAssertionTtlMaxMs;
-  // SECURITY: exact audience (AN-10): one string, not a list that also names us.
+  // SECURITY: exact audience (AN-10): one string, not a list that includes this service.
   const isOurs = typeof aud === 'string';
   if (!isTimed || !endsSoon || !isOurs || typeof jti !== 'string' || jti.length === 0 || jti.length > 256)
     throw refused('claims');
   return { jti, expiresAtMs };
 }
 
-/** Only to find the key set; nothing is believed before the signature. */
+/** Used only to find the key set; nothing is trusted before the signature is verified. */
 function unverifiedSubject(assertion: string): string {
   if (!COMPACT_JWS.test(assertion)) throw refused('not a compact JWS');
   try {
@@ -162,7 +162,7 @@ function unverifiedSubject(assertion: string): string {
     const subject = typeof payload === 'object' && payload !== null && 'sub' in payload ? payload.sub : undefined;
     if (typeof subject === 'string' && subject.length <= 64) return subject;
   } catch {
-    // falls through: the same refusal as any other bad proof
+    // Not JSON: refused below, as every other bad proof.
   }
   throw refused('no subject');
 }

@@ -1,5 +1,5 @@
-// Tells whether two credentials hold the same grant without keeping anything of its refresh token: a keyed hash.
-// It must never be served; it lies in the grant's facts, and whoever lacks the root key can neither make nor test one.
+// A keyed hash of a refresh token: detects that two credentials contain the same grant without storing the token.
+// It must never be served. It is stored with the grant's facts, and computing or testing one needs the root key.
 import { hmacSha256 } from '../crypto/primitives.ts';
 import type { TenantJob } from './tenant-job.ts';
 

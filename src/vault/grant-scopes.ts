@@ -1,5 +1,5 @@
-// What a grant may do held against what its workflows need (commitment X2): what is missing, what is too much.
-// It must never flag a grant whose scopes nobody told, nor one whose needs nobody declared.
+// Compares the scopes of a grant with those that its workflows need (commitment X2): missing and extra scopes.
+// It must never flag a grant with unknown scopes, nor one without declared workflows.
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
@@ -8,19 +8,19 @@ import type { OAuth2Config } from './credential-kinds.ts';
 import { changeGrant, type GrantScopes, grantOf } from './grant.ts';
 
 export interface ScopeComparison {
-  /** The union of what the workflows need and what the connector cannot do without. */
+  /** The union of the scopes that the workflows need and those that the connector always requests. */
   readonly wanted: readonly string[];
-  /** Null: nobody told. */
+  /** Null if unknown. */
   readonly granted: readonly string[] | null;
   readonly missing: readonly string[];
-  /** Granted, and neither needed nor asked for by the connector itself. */
+  /** Granted, but neither needed by a workflow nor requested by the connector. */
   readonly extra: readonly string[];
   readonly source: NonNullable<GrantScopes['scopeSource']> | null;
 }
 
 const listOf = (scope: string | undefined): string[] => (scope ?? '').split(' ').filter((part) => part !== '');
 
-/** Exact and in the provider's own case (RFC 6749 section 3.3). */
+/** Exact comparison, case-sensitive (RFC 6749 section 3.3). */
 export function compareScopes(row: Pick<CredentialRow, 'config' | 'grant_facts'>): ScopeComparison {
   const grant = grantOf(row);
   const { workflows } = configOf(row) as Partial<OAuth2Config>;
@@ -32,7 +32,7 @@ export function compareScopes(row: Pick<CredentialRow, 'config' | 'grant_facts'>
   return {
     wanted,
     granted,
-    // Many providers never list what is not a right to data (`offline_access`, `openid`): only what a workflow needs can be missing.
+    // Many providers never list scopes without access to data (`offline_access`, `openid`), so only a workflow's scopes can be missing.
     missing: isJudged ? [...new Set(declared)].filter((scope) => !granted.includes(scope)).sort() : [],
     extra: isJudged ? granted.filter((scope) => !wanted.includes(scope)) : [],
     source: granted === null ? null : (grant.scopeSource ?? 'answer'),
@@ -40,14 +40,14 @@ export function compareScopes(row: Pick<CredentialRow, 'config' | 'grant_facts'>
 }
 
 export interface NotedScope {
-  /** Separated by spaces; undefined: nothing new is known. */
+  /** Separated by spaces; undefined: no new information. */
   readonly scope: string | undefined;
   readonly source: NonNullable<GrantScopes['scopeSource']>;
-  /** Default: as noted before. */
+  /** Default: unchanged. */
   readonly alwaysScopes?: readonly string[] | undefined;
 }
 
-/** Keeps what was granted, and raises one alert when what is missing or too much became another set. The caller saves the draft. */
+/** Stores the granted scopes, and raises one alert if the set of missing and extra scopes changed. The caller saves the draft. */
 export function noteGrantedScope(
   { job, access, draft, environment, details }: CredentialChange,
   { scope, source, alwaysScopes }: NotedScope,
@@ -62,7 +62,7 @@ export function noteGrantedScope(
   changeGrant(draft, { scopesTold: told });
   const counts = { scopes_missing: missing.length, scopes_extra: extra.length };
   Object.assign(details, counts);
-  // What is missing are our own words; what is too much are the provider's, so only their number is told.
+  // Missing scopes are declared here; extra ones are the provider's text, so the alert contains only their number.
   const alert = { missing: missing.join(' '), ...counts };
   raiseAlert(job, access, { credential: draft, environment, kind: 'credential.scopes_changed', details: alert });
 }

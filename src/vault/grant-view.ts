@@ -1,5 +1,5 @@
-// What may be told of a grant: when it came, when it ends, what it may do, who else seems to use it, whether it was revoked.
-// Never a token, a fingerprint or a provider's raw answer.
+// The facts of a grant for readers: consent, expiry, scopes, signs of foreign use, revocation.
+// It must never contain a token, a fingerprint or a provider's raw answer.
 import { toTimestamp } from '../base/clock.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { Lookup } from '../cell/access.ts';
@@ -22,7 +22,7 @@ export interface GrantView {
   readonly scopes: ScopeComparison;
   readonly guard: { readonly sign: ForeignUse; readonly at: string; readonly explanation: string } | null;
   readonly revocation: {
-    /** `waiting`, or how its run ended. */
+    /** `waiting`, or the outcome of its run. */
     readonly state: string;
     readonly at: string;
     readonly attempts: number;
@@ -32,7 +32,7 @@ export interface GrantView {
 
 const time = (atMs: number | null | undefined): string | null => (atMs === null || atMs === undefined ? null : toTimestamp(atMs));
 
-/** @param revocation the last one, if it is about how the grant is now */
+/** @param revocation the last one, if it concerns the present grant */
 export function grantView(
   row: Pick<CredentialRow, 'config' | 'grant_facts' | 'grant_ends_at'>,
   revocation: RunRow | undefined,
@@ -62,7 +62,7 @@ export function grantView(
   };
 }
 
-/** The last revocation while it waits, and once it has ended until the grant is another one. Undefined also where its row is damaged. */
+/** The last revocation while it waits, and after its end until the grant is replaced. Undefined also if its row is damaged. */
 export function shownRevocation(
   view: TenantView,
   lookup: Lookup,

@@ -1,56 +1,56 @@
-// What was learnt of an OAuth grant beside its tokens, in parts by what they are for. Never a secret.
-// It lies as JSON in `credential.grant_facts`, under the row's MAC; only the functions here read and write it.
+// The facts of an OAuth grant beside its tokens, grouped by purpose. They must never contain a secret.
+// Stored as JSON in `credential.grant_facts`, under the row's MAC; only the functions here read and write it.
 import type { CredentialRow } from '../cell/credentials.ts';
 
-/** How old it is and how it is used; limits count from here. Instants are milliseconds. */
+/** The age and use of the grant, from which limits count. Instants are milliseconds. */
 export interface GrantLife {
-  /** When a person last consented; absolute limits count from here. */
+  /** Time of the last consent; absolute limits count from it. */
   readonly consentedAt?: number;
-  /** When the provider last honoured the refresh token (or signed assertion); idle limits count from here. */
+  /** When the provider last accepted the refresh token (or signed assertion); idle limits count from it. */
   readonly refreshedAt?: number;
-  /** How many tokens one after another had ended when the provider handed them out. */
+  /** Number of consecutive tokens that were already expired when issued. */
   readonly endedAtOnce?: number;
-  /** As the provider said it. */
+  /** As stated by the provider. */
   readonly refreshTokenExpiresAt?: number;
 }
 
-/** Of a grant that was made elsewhere and brought here: from where, and whether somebody else still uses it (foreign-use.ts). */
+/** For an imported grant: its origin, and whether another system still uses it (foreign-use.ts). */
 export interface GrantOrigin {
   readonly importedAt?: number;
   readonly importedFrom?: string;
-  /** Whoever brought it says that the other system goes on refreshing it. */
+  /** The import stated that the other system continues to refresh it. */
   readonly stillUsedThere?: true;
   /** The first evidence that another system still refreshes this grant. */
   readonly guard?: { readonly sign: ForeignUse; readonly at: number };
 }
 
-/** What it may do (grant-scopes.ts). Scopes are separated by spaces. */
+/** The scopes of the grant (grant-scopes.ts), separated by spaces. */
 export interface GrantScopes {
   readonly grantedScope?: string;
   readonly scopeSource?: 'answer' | 'introspection' | 'jwt' | 'probe';
-  /** What the connector asks for beside the workflows' scopes: never missing, never too much. */
+  /** Scopes that the connector requests in addition to the workflows' scopes: never reported as missing or extra. */
   readonly alwaysScope?: string;
-  /** When the provider was last asked what the grant may do. */
+  /** When the scopes were last requested from the provider. */
   readonly lookedAt?: number;
-  /** What was told of the scopes last, so that it is told once; absent: that they are as wanted. */
+  /** The last reported difference of scopes, so that each is reported once; absent: no difference. */
   readonly scopesTold?: string;
 }
 
-/** Whose it is. */
+/** The account of the grant. */
 export interface GrantAccount {
-  /** instance_url, hub_id, cloud_id ...: checked text of the provider, never secret. */
+  /** instance_url, hub_id, cloud_id ...: checked texts from the provider, never secret. */
   readonly account?: Readonly<Record<string, string>>;
-  /** What of it says whose account it is; kept when the account is connected anew, so that another one is noticed. */
+  /** The value that identifies the account; kept when the account is connected again, so that another account is detected. */
   readonly accountId?: string;
-  /** Keyed hash of the refresh token: two credentials with the same one share a grant. */
+  /** Keyed hash of the refresh token: two credentials with an equal one contain the same grant. */
   readonly fingerprint?: string;
 }
 
-/** What ends it, as the last review found (rotation/grants/review.ts). */
+/** The end of the grant, as of the last review (rotation/grants/review.ts). */
 export interface GrantEnd {
-  /** What ends the grant at `grant_ends_at`. */
+  /** The cause of the end at `grant_ends_at`. */
   readonly end?: { readonly cause: EndCause; readonly certain: boolean };
-  /** The smallest number of days before the end that was told already. */
+  /** The smallest number of days before the end for which a notice was sent. */
   readonly noticedDays?: number;
 }
 
@@ -74,12 +74,12 @@ export function grantOf(row: GrantRow): Grant {
   return JSON.parse(row.grant_facts) as Grant;
 }
 
-/** Writes `changes` over what is known; a member that is undefined goes away. The caller saves the row. */
+/** Merges `changes` into the facts; a member with the value undefined is removed. The caller saves the row. */
 export function changeGrant(row: GrantRow, changes: GrantChanges): void {
   row.grant_facts = JSON.stringify({ ...grantOf(row), ...changes });
 }
 
-/** What is true of whatever grant the credential has: everything else was learnt of one grant and goes with it. */
+/** Facts that are kept when the grant is replaced; all others belong to one grant. */
 const OF_ANY_GRANT = [
   'alwaysScope',
   'accountId',
@@ -90,7 +90,7 @@ const OF_ANY_GRANT = [
   'guard',
 ] as const satisfies readonly (keyof Grant)[];
 
-/** As `changeGrant` where another grant takes the place of the one before. */
+/** As `changeGrant`, when another grant replaces the previous one. */
 export function replaceGrant(row: GrantRow, changes: GrantChanges): void {
   const before = grantOf(row);
   const kept = Object.fromEntries(OF_ANY_GRANT.map((name) => [name, before[name]]));

@@ -1,4 +1,4 @@
-// What a job of the home cell works with: the team, the list of tenants and its door. Only HomeVault.submit hands it out (tenant-job.ts).
+// The job of the home cell: the team, the list of tenants and the door. Only HomeVault.submit provides it (as in tenant-job.ts).
 
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
@@ -29,7 +29,7 @@ export class HomeJob {
   }
 }
 
-/** What may be looked at without a job: stores, which show nothing without an access. */
+/** The parts of a job that may be read outside it: stores, which return nothing without an access. */
 export type HomeView = Pick<HomeJob, 'platform' | 'users' | 'tenants'> & { readonly core: Pick<OpenCell, 'tokens'> };
 
 export function installationTarget(type = 'installation', name?: string) {

@@ -1,4 +1,4 @@
-// The home cell, open: the team, the list of tenants and the log of what concerns neither tenant alone.
+// The open home cell: the team, the list of tenants, and the log of events outside tenants.
 // It must never open a tenant's values: it has none of their keys.
 
 import { LRUCache } from 'lru-cache';
@@ -15,10 +15,11 @@ import type { FoundDamage } from './damage-book.ts';
 import { HomeJob, type HomeView } from './home-job.ts';
 import { closeCell, type Platform, type VaultOptions } from './open-cell.ts';
 
-/** What the log says of whoever proved to be nobody. */
+/** The common members of events of refused authentications. */
 export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
-const NOBODY = new Uint8Array(32);
-const TOKENS_OF_PEOPLE: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
+/** Compared when the token id is unknown. */
+const NO_HASH = new Uint8Array(32);
+const USER_TOKEN_TYPES: ReadonlySet<TokenType> = new Set(['usr', 'boot', 'enr']);
 
 export class HomeVault extends CellHandle<HomeView, HomeJob> {
   readonly platform: Platform;
@@ -53,7 +54,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     });
   }
 
-  /** The user behind a user, enrolment or bootstrap token (the edge knows what the last two may open), or undefined for every kind of bad one. */
+  /** The user of a user, enrolment or bootstrap token, or undefined for every kind of bad one. The edge restricts what the last two may do. */
   identify(text: string): UserIdentity | undefined {
     const now = this.platform.clock.now();
     const known = this.#identities.get(text);
@@ -61,12 +62,12 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     return this.lookup('authentication', (lookup, view) => this.#findIdentity(lookup, view, text, now));
   }
 
-  /** Ids of users who have, or had, this name; for reading logs. */
+  /** Ids of all users with this name, including offboarded ones; for searches in the log. */
   userIdsNamed(name: string): string[] {
     return this.lookup('audit', (lookup, { users }) => users.idsNamed(lookup, name));
   }
 
-  /** Drops every cached identity: by itself when a token or a person loses anything (X6: effective at once); called when a batch was undone. */
+  /** Drops every cached identity. Runs when a token is revoked or a user changes (X6: effective at once), and after a rollback. */
   forgetIdentities(): void {
     this.#identities.clear();
   }
@@ -80,10 +81,10 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
 
   #findIdentity(lookup: Lookup, view: HomeView, text: string, nowMs: number): UserIdentity | undefined {
     const parsed = parseToken(text);
-    if (parsed === undefined || !TOKENS_OF_PEOPLE.has(parsed.type)) return undefined;
+    if (parsed === undefined || !USER_TOKEN_TYPES.has(parsed.type)) return undefined;
     const row = view.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.platform.root.subkey('token-pepper'), parsed.hashInput);
-    const matches = equalBytes(presented, row?.hash ?? NOBODY);
+    const matches = equalBytes(presented, row?.hash ?? NO_HASH);
     if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
     if (!isInForce(row.created_at, row.expires_at, nowMs)) return undefined;
     const user = view.users.find(lookup, row.subject_id);
@@ -103,7 +104,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
 
 function asRole(text: string): Role {
   const role = ROLES.find((known) => known === text);
-  if (role === undefined) throw new RangeError('a stored role is not in the list');
+  if (role === undefined) throw new RangeError('a stored role must be one of the roles in access/operations.ts');
   return role;
 }
 

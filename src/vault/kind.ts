@@ -1,5 +1,5 @@
-// What a kind of credential is to the vault: what a put stores of it, when it is served, what is due of it and where its secrets go.
-// A kind is a file in kinds/ and a line in kinds.ts; use cases ask it here and never for its name.
+// The behaviour of a kind of credential: what a put stores, when a read is refused, its due dates, and where its secrets are sent.
+// A kind is a file in kinds/ and a line in kinds.ts; use cases call this interface and never compare the name of a kind.
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { CredentialChange, Draft } from './credential.ts';
@@ -9,21 +9,21 @@ import type { GrantImport } from './put-grant.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 import type { TenantJob, TenantView } from './tenant-job.ts';
 
-/** What a put gives beside what is the same for all kinds. */
+/** The members of a put that depend on the kind. */
 export interface PutValue {
   readonly value: unknown;
   readonly expiresAtMs: number | undefined;
-  /** Parts of the stored value that go away although nobody can read them back. */
+  /** Stored parts that the put may drop, although they cannot be read back. */
   readonly discard?: readonly RetainedPart[] | undefined;
-  /** It was made elsewhere. */
+  /** Set for a grant from another system. */
   readonly imported?: GrantImport | undefined;
 }
 
-/** A put under way. */
+/** The state of a put. */
 export interface PutUnderWay {
-  /** To be saved; its version is the new one already. */
+  /** The row to save; it already has the new version. */
   readonly draft: Draft;
-  /** As it was; undefined for a new credential. */
+  /** The row before the put; undefined for a new credential. */
   readonly before: CredentialRow | undefined;
   readonly environment: EnvironmentRow;
   readonly given: PutValue;
@@ -31,25 +31,25 @@ export interface PutUnderWay {
 }
 
 export interface SplitPut extends SplitValue {
-  /** Of a kind that is renewed. */
+  /** For a kind that is renewed. */
   readonly rules?: RenewalRules | undefined;
 }
 
 export interface CredentialKind {
-  /** What is stored of the value. @throws invalid_request for a value that could not be used */
+  /** The parts of the value to store. @throws invalid_request for an unusable value */
   split(job: TenantJob, put: PutUnderWay): SplitPut;
-  /** Changes the draft by what the value says, and raises what must be told; the row is there already. Absent: it says nothing. */
+  /** Updates the draft from the value and raises alerts; the row is already inserted. Absent: nothing to update. */
   readonly note?: (change: CredentialChange, put: PutUnderWay, split: SplitPut) => void;
-  /** Refuses a read of the current value that would be of no use. Absent: the value is served as it is. */
+  /** Refuses a read of an unusable current value. Absent: the value is always served. */
   readonly refuseRead?: (job: TenantJob, access: Lookup, row: CredentialRow, environment: string) => void;
-  /** @throws conflict where an older version is of no use. Absent: any version can be current again. */
+  /** @throws conflict if older versions are unusable. Absent: any version can become current again. */
   readonly refuseRollBack?: () => void;
-  /** Plans what is due of a value that is current from `now` on. */
+  /** Plans the due dates of a value that becomes current at `now`. */
   plan(job: TenantJob, draft: Draft, split: SplitPut, now: number): void;
-  /** Plans what is due of a credential that is restored. */
+  /** Plans the due dates of a restored credential. */
   planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void;
-  /** What is sealed with its secrets: where they go, and as whom (D14). Absent: they go nowhere. */
+  /** The settings to seal with its secrets, which determine where they are sent (D14). Absent: they are sent nowhere. */
   readonly settings?: (job: TenantJob, row: CredentialRow) => BoundSettings | undefined;
-  /** What is shown beside what every credential shows. Absent: nothing. */
+  /** Facts to show in addition to those of every credential. Absent: none. */
   readonly describe?: (view: TenantView, lookup: Lookup, row: CredentialRow) => { readonly grant: GrantView };
 }

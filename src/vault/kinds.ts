@@ -1,4 +1,4 @@
-// Every kind of credential with what the vault does with it. A kind that is missing here does not compile.
+// Every kind of credential with its behaviour. A missing kind is a compile error.
 import { fail } from '../base/errors.ts';
 import type { Kind } from './credential-kinds.ts';
 import type { CredentialKind } from './kind.ts';
@@ -13,7 +13,7 @@ const KINDS: Readonly<Record<Kind, CredentialKind>> = {
   json: plainValue,
 };
 
-/** @param kind as its row has it */
+/** @param kind from the row of a credential */
 export function rulesOfKind(kind: string): CredentialKind {
-  return KINDS[kind as Kind] ?? fail('internal', 'a credential has a kind that this build does not know');
+  return KINDS[kind as Kind] ?? fail('internal', 'this build does not support the kind of a stored credential');
 }

@@ -1,4 +1,4 @@
-// Tenants: made in two journalled steps (home row, then the tenant's own cell), listed by what the caller may see.
+// Tenants: created in two journalled steps (home row, then the tenant's own cell); a list contains what the caller may see.
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
@@ -14,14 +14,14 @@ export interface CreateTenantInput {
   readonly demo: boolean;
 }
 
-/** Makes the tenant's own cell; idempotent, so that a crash between the steps is repaired by doing it again. */
+/** Creates the tenant's own cell; idempotent, so that it can be repeated after a crash between the steps. */
 export type Provision = (tenant: TenantRow, environments: readonly string[]) => Promise<void>;
 
-/** The first half: the row that claims the name. @throws conflict when the name is taken */
+/** The first step: inserts the row, which reserves the name. @throws conflict when the name is taken */
 export function claimTenant(job: HomeJob, caller: Caller, input: CreateTenantInput): TenantRow {
   return job.door.enter(caller, 'tenant.create', installationTarget('tenant', input.name), (access, _subject, details) => {
     if (job.tenants.find(access, input.name) !== undefined)
-      fail('conflict', 'a tenant of this name exists', { pointer: '/name' });
+      fail('conflict', 'a tenant with this name exists already', { pointer: '/name' });
     const tenant = {
       id: newId('tenant', job.platform.entropy),
       name: input.name,
@@ -50,13 +50,13 @@ export async function createTenant(
   return { ...row, state: 'active' };
 }
 
-/** The tenant of this name whose second half failed or is still running. */
+/** The tenant with this name, if its second step failed or is still running. */
 export function halfMadeTenant(home: HomeVault, name: string): TenantRow | undefined {
   const row = home.lookup('provision', (lookup, view) => view.tenants.find(lookup, name));
   return row?.state === 'creating' ? row : undefined;
 }
 
-/** The second half, also run at start for tenants a crash left half made. */
+/** The second step; also run at start for tenants whose creation a crash interrupted. */
 export async function finishTenant(home: HomeVault, row: TenantRow, provision: Provision): Promise<void> {
   await provision(row, JSON.parse(row.environments) as string[]);
   home.platform.faults.at('tenant.after-cell');
@@ -72,7 +72,7 @@ function visibleTo(caller: Caller): (row: TenantRow) => boolean {
 export function listTenants(job: HomeJob, caller: Caller, afterName: string, maxRows: number): Page<TenantRow> {
   return job.door.enter(caller, 'tenant.list', installationTarget('tenants'), (access, _subject, details) => {
     const visible = visibleTo(caller);
-    // As in describe-credential.ts: a small page must not mean many queries for tenants that are not the caller's.
+    // As in describe-credential.ts: a small page must not need many queries because of tenants that the caller may not see.
     const seesAll = caller.user?.grants.some((grant) => grant.tenantId === '*') === true;
     const batchRows = (seesAll ? maxRows : LIMITS.pageMaxRows) + 1;
     const rows: TenantRow[] = [];
@@ -92,7 +92,7 @@ export function listTenants(job: HomeJob, caller: Caller, afterName: string, max
   });
 }
 
-/** For the composition root: which tenant a path means. Undefined for unknown, half-made and erased ones alike. */
+/** For the composition root: the tenant of a path. Undefined for unknown, unfinished and erased tenants. */
 export function resolveTenant(home: HomeVault, idOrName: string): TenantRow | undefined {
   const known = home.routes.get(idOrName);
   if (known !== undefined) return known;

@@ -1,4 +1,4 @@
-// The team: people with roles at all tenants or at some, their tokens, and offboarding that ends everything at once (X1, X4, X6).
+// The team: users with roles at all or at some tenants, their tokens, and offboarding, which takes effect at once (X1, X4, X6).
 import type { Role } from '../access/operations.ts';
 import type { Caller, Principal } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
@@ -19,7 +19,7 @@ export interface GrantInput {
 export interface CreateUserInput {
   readonly name: string;
   readonly grants: readonly GrantInput[];
-  /** How long the person has to enrol. */
+  /** Lifetime of the enrolment token. */
   readonly enrolmentTtlMs: number;
 }
 
@@ -29,7 +29,7 @@ export interface UserWithGrants {
 }
 
 /**
- * Adds a person and makes their enrolment token: the caller hands it on, and what the person gets for it the caller never sees.
+ * Creates a user and an enrolment token for the caller to pass on; the caller never sees the token that the user gets in exchange.
  * @throws conflict | forbidden when a grant exceeds the caller's own | not_found
  */
 export function createUser(
@@ -38,7 +38,8 @@ export function createUser(
   input: CreateUserInput,
 ): UserWithGrants & { enrolment: IssuedUserToken } {
   return job.door.enter(caller, 'user.create', installationTarget('user', input.name), (access, _subject, details, principal) => {
-    if (job.users.find(access, input.name) !== undefined) fail('conflict', 'a user of this name exists', { pointer: '/name' });
+    if (job.users.find(access, input.name) !== undefined)
+      fail('conflict', 'a user with this name exists already', { pointer: '/name' });
     refuseMixedAuditor(input.grants);
     const grants = input.grants.map((grant, index) => toGrant(job, access, principal, grant, index));
     refuseRepeated(grants);
@@ -59,29 +60,29 @@ export function createUser(
   });
 }
 
-/** The guardrails take values and writes from whoever is auditor: beside another role that would only lock a person out. */
+/** The guardrails deny values and writes to every auditor, so the auditor role would disable any other role. */
 function refuseMixedAuditor(grants: readonly GrantInput[]): void {
   const other = grants.findIndex((grant) => grant.role !== 'auditor');
   if (other >= 0 && grants.some((grant) => grant.role === 'auditor')) {
-    fail('invalid_request', 'an auditor has no other role', { pointer: `/grants/${other}/role` });
+    fail('invalid_request', 'an auditor must not have another role', { pointer: `/grants/${other}/role` });
   }
 }
 
-/** After names became ids: a tenant may have been named both ways. */
+/** Checked with ids, because a tenant can be given by name and by id. */
 function refuseRepeated(grants: readonly GrantRow[]): void {
   const keys = grants.map((grant) => `${grant.role}@${grant.tenant_id}`);
   const again = keys.findIndex((key, index) => keys.indexOf(key) < index);
-  if (again >= 0) fail('invalid_request', 'names a grant twice', { pointer: `/grants/${again}` });
+  if (again >= 0) fail('invalid_request', 'a grant must not be listed twice', { pointer: `/grants/${again}` });
 }
 
-/** SECURITY: nobody hands out more than they hold (AZ-08): only an owner makes an owner, only owner and admin hold all tenants. */
+/** SECURITY: no user grants more than their own rights (AZ-08): only an owner grants owner, only owner and admin may have all tenants. */
 function toGrant(job: HomeJob, access: WriteAccess, principal: Principal, grant: GrantInput, index: number): GrantRow {
   if (grant.role === 'workload')
-    fail('invalid_request', 'workload is not a role of people', { pointer: `/grants/${index}/role` });
-  if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner makes an owner');
+    fail('invalid_request', 'a user must not have the role workload', { pointer: `/grants/${index}/role` });
+  if (grant.role === 'owner' && !principal.roles.includes('owner')) fail('forbidden', 'only an owner may create an owner');
   if (grant.tenant === undefined) {
     if (grant.role === 'engineer') {
-      fail('invalid_request', 'an engineer is assigned to named tenants', { pointer: `/grants/${index}/tenant` });
+      fail('invalid_request', 'a grant of the role engineer must name a tenant', { pointer: `/grants/${index}/tenant` });
     }
     return { role: grant.role, tenant_id: EVERYWHERE };
   }
@@ -99,13 +100,13 @@ export function listUsers(job: HomeJob, caller: Caller, afterId: string, maxRows
   });
 }
 
-/** Every token of the user is dead when this returns. Idempotent. @throws conflict for the last owner */
+/** Offboards a user and revokes all their tokens at once. Idempotent. @throws conflict for the last owner */
 export function offboardUser(job: HomeJob, caller: Caller, idOrName: string): UserWithGrants {
   return job.door.enter(caller, 'user.offboard', userTarget(job, idOrName), (access, user, details, principal) => {
     if (user.row.offboarded_at !== null) return user;
-    if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner offboards an owner');
+    if (holdsOwner(user) && !principal.roles.includes('owner')) fail('forbidden', 'only an owner may offboard an owner');
     if (ownsInstallation(user) && countOwners(job, access) < 2)
-      fail('conflict', 'the last owner cannot leave: make another owner first');
+      fail('conflict', 'the last owner cannot be offboarded: create another owner first');
     const now = job.platform.clock.now();
     const { mac: _mac, mac_key_id: _key, ...facts } = user.row;
     const row = { ...facts, offboarded_at: now, revision: facts.revision + 1 };
@@ -116,7 +117,7 @@ export function offboardUser(job: HomeJob, caller: Caller, idOrName: string): Us
   });
 }
 
-/** A further token for the caller: nobody makes one for another person. @throws not_found | forbidden */
+/** Creates a further token for the caller; for another user it is refused. @throws not_found | forbidden */
 export function createUserToken(job: HomeJob, caller: Caller, idOrName: string, ttlMs: number): IssuedUserToken {
   return job.door.enter(caller, 'user.token.create', userTarget(job, idOrName), (access, user, details) => {
     const issued = issueUserToken(job, access, 'usr', user.row.id, ttlMs);
@@ -125,7 +126,7 @@ export function createUserToken(job: HomeJob, caller: Caller, idOrName: string, 
   });
 }
 
-/** Ends one of the caller's own tokens, at once. Idempotent. @throws not_found | forbidden */
+/** Revokes one of the caller's own tokens at once. Idempotent. @throws not_found | forbidden */
 export function revokeUserToken(job: HomeJob, caller: Caller, idOrName: string, publicId: string): TokenRow {
   return job.door.enter(caller, 'user.token.revoke', userTarget(job, idOrName), (access, user, details) => {
     const token = job.core.tokens.find(access, publicId);
@@ -139,7 +140,7 @@ function holdsOwner(user: UserWithGrants): boolean {
   return user.grants.some((grant) => grant.role === 'owner');
 }
 
-/** SECURITY: the owner of one client cannot make another owner of all, so they do not count as one (AZ-08). */
+/** SECURITY: an owner of single tenants cannot create an owner of all, so they do not count as one (AZ-08). */
 function ownsInstallation(user: UserWithGrants): boolean {
   return user.grants.some((grant) => grant.role === 'owner' && grant.tenant_id === EVERYWHERE);
 }

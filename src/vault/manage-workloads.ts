@@ -1,4 +1,4 @@
-// Workloads and their tokens: made, listed, revoked. A secret is returned once, by the call that made it, and stored hashed.
+// Workloads and their tokens: created, listed, revoked. A secret is returned once, by the call that creates it, and stored as a hash.
 import { importJWK, type JWK } from 'jose';
 import { Networks } from '../access/networks.ts';
 import type { WorkloadPermission } from '../access/operations.ts';
@@ -24,9 +24,9 @@ export interface NewToken {
   readonly type: TokenType;
   readonly subjectId: string;
   readonly expiresAtMs: number;
-  /** Absent: all that its subject may do. */
+  /** Absent: all permissions of its subject. */
   readonly permissions?: readonly WorkloadPermission[] | undefined;
-  /** The id of the token it was exchanged for. */
+  /** The id of the client secret or key that it was exchanged for. */
   readonly origin?: string;
 }
 
@@ -63,7 +63,7 @@ export interface CreateWorkloadInput {
   readonly patterns: readonly string[];
   readonly permissions: readonly WorkloadPermission[];
   readonly networks: readonly string[];
-  /** JSON Web Key Set; when given, the workload proves itself with private_key_jwt and gets no client secret. */
+  /** JSON Web Key Set; if given, the workload authenticates with private_key_jwt and gets no client secret. */
   readonly jwks: string | undefined;
   readonly ttlMs: number;
 }
@@ -87,7 +87,7 @@ export function createWorkload(job: TenantJob, caller: Caller, input: CreateWork
       Networks.parse([...input.networks], '/networks');
       if (input.jwks !== undefined) checkKeys(input.jwks);
       if (job.workloads.find(access, input.name) !== undefined)
-        fail('conflict', 'a workload of this name exists', { pointer: '/name' });
+        fail('conflict', 'a workload with this name exists already', { pointer: '/name' });
       const now = job.platform.clock.now();
       const row: Workload = {
         id: newId('workload', job.platform.entropy),
@@ -110,20 +110,22 @@ export function createWorkload(job: TenantJob, caller: Caller, input: CreateWork
   );
 }
 
-/** SECURITY: whoever can make up a signature for a weak key is the workload. @throws invalid_request naming the member */
+/** SECURITY: with a weak key, an attacker could forge signatures of the workload. @throws invalid_request naming the member */
 function checkKeys(jwks: string): void {
   const fault = faultOfKeys((JSON.parse(jwks) as { keys: object[] }).keys);
   if (fault !== undefined) fail('invalid_request', fault.rule, { pointer: ['/jwks/keys', ...fault.path].join('/') });
 }
 
-/** That each key can be used at all, as a point that is not on its curve cannot; before the job, since it awaits. @throws invalid_request */
+/** Checks that each key can be imported (for example that its point is on its curve). Call before the job: it awaits. @throws invalid_request */
 export async function tryKeys(keys: readonly JWK[]): Promise<void> {
-  if (faultOfKeys(keys) !== undefined) return; // named by the use case, which also asks who registers them
+  if (faultOfKeys(keys) !== undefined) return; // the use case reports the fault, after it has authorized the caller
   for (const [index, key] of keys.entries()) {
     try {
       await importJWK(key, key.alg ?? ALGORITHM_OF[key.crv ?? ''] ?? 'PS256');
     } catch {
-      fail('invalid_request', 'is not a key that can be used', { pointer: `/jwks/keys/${index}` });
+      fail('invalid_request', 'a key must be a valid key of its type: this one cannot be imported', {
+        pointer: `/jwks/keys/${index}`,
+      });
     }
   }
 }
@@ -168,7 +170,7 @@ export function listWorkloads(job: TenantJob, caller: Caller, after: string, max
   );
 }
 
-/** All its tokens die in the same batch (AZ-13). Idempotent. */
+/** Revokes a workload and all its tokens in one batch (AZ-13). Idempotent. */
 export function revokeWorkload(job: TenantJob, caller: Caller, idOrName: string): WorkloadRow {
   return job.door.enter(
     caller,
@@ -183,7 +185,7 @@ export function revokeWorkload(job: TenantJob, caller: Caller, idOrName: string)
   );
 }
 
-/** A further client secret, so that the old one can be replaced without a gap. @throws conflict for private_key_jwt workloads */
+/** Creates a further client secret, to replace the old one without an interruption. @throws conflict for private_key_jwt workloads */
 export function createClientSecret(job: TenantJob, caller: Caller, idOrName: string): { row: WorkloadRow; secret: IssuedToken } {
   return job.door.enter(
     caller,
@@ -191,7 +193,8 @@ export function createClientSecret(job: TenantJob, caller: Caller, idOrName: str
     (lookup) => workloadTarget(job, lookup, idOrName),
     (access, row, details) => {
       requireLive(job, row);
-      if (row.jwks !== null) fail('conflict', 'this workload proves itself with a key, not with a secret');
+      if (row.jwks !== null)
+        fail('conflict', 'this workload authenticates with a key (private_key_jwt) and has no client secret');
       const secret = issueToken(job, access, clientSecretOf(row));
       details.token = secret.publicId;
       return { row, secret };
@@ -205,7 +208,7 @@ export interface CreateTokenInput {
   readonly ttlMs: number;
 }
 
-/** A direct token for a program that cannot do the exchange. @throws not_found | invalid_request */
+/** Creates a direct token, for a program that cannot exchange credentials. @throws not_found | invalid_request */
 export function createDirectToken(job: TenantJob, caller: Caller, input: CreateTokenInput): IssuedToken {
   return job.door.enter(
     caller,
@@ -215,7 +218,9 @@ export function createDirectToken(job: TenantJob, caller: Caller, input: CreateT
       requireLive(job, row);
       const own = JSON.parse(row.permissions) as WorkloadPermission[];
       if (input.permissions?.some((permission) => !own.includes(permission)) === true) {
-        fail('invalid_request', 'a token cannot have a permission its workload lacks', { pointer: '/permissions' });
+        fail('invalid_request', 'a token must not have a permission that its workload does not have', {
+          pointer: '/permissions',
+        });
       }
       const expiresAtMs = Math.min(job.platform.clock.now() + input.ttlMs, row.expires_at);
       const issued = issueToken(job, access, {
@@ -230,7 +235,7 @@ export function createDirectToken(job: TenantJob, caller: Caller, input: CreateT
   );
 }
 
-/** Dead at once, and of a client secret every access token it was exchanged for. @throws not_found */
+/** Revokes a token at once; for a client secret, also every access token exchanged for it. @throws not_found */
 export function revokeToken(job: TenantJob, caller: Caller, workload: string, publicId: string): TokenRow {
   return job.door.enter(
     caller,
@@ -251,5 +256,5 @@ export function revokeToken(job: TenantJob, caller: Caller, workload: string, pu
 
 function requireLive(job: TenantJob, row: WorkloadRow): void {
   if (row.revoked_at !== null || row.expires_at <= job.platform.clock.now())
-    fail('conflict', 'the workload is revoked or expired');
+    fail('conflict', 'the workload is revoked or expired: create another one');
 }

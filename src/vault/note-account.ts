@@ -1,13 +1,13 @@
-// Whose account a grant is for, watched: a person who connects again, or a provider, may bring another one without meaning to.
-// It must never put the provider's text into an alert or an event: only the name that the connector gave the field.
+// Detects that a grant is for another account than before: a person may connect the wrong account, and a provider may change it.
+// It must never put the provider's text into an alert or an event, only the connector's name of the field.
 
 import { raiseAlert } from '../alerts/raise-alert.ts';
 import type { CredentialChange } from './credential.ts';
 import { changeGrant, grantOf } from './grant.ts';
 
 /**
- * Keeps whose account it is; another than before raises one alert. The caller saves the draft.
- * @param field which member of `account` tells; undefined: none does at this provider
+ * Stores the account of the grant; another account than before raises one alert. The caller saves the draft.
+ * @param field the member of `account` that identifies the account; undefined if this provider has none
  */
 export function noteAccount(
   { job, access, draft, environment, details }: CredentialChange,

@@ -1,5 +1,5 @@
-// What every cell is made of once it is open: database, keys, log, stores. Home and tenant build on it.
-// It must never write to a database whose keys or witnessed checkpoint do not fit.
+// Opens a cell: checks its database, and builds keys, log and stores for the home cell and tenants.
+// It must never write to a database whose keys or witnessed checkpoint do not match.
 
 import type { Authorizer } from '../access/authorizer.ts';
 import { AuditLog, type Witness } from '../audit/audit-log.ts';
@@ -32,7 +32,7 @@ import type { RootKey } from '../crypto/root-key.ts';
 import { equalBytes } from '../crypto/token.ts';
 import { DamageBook } from './damage-book.ts';
 
-/** What the composition root lends to every cell. */
+/** The ports that the composition root provides to every cell. */
 export interface Platform {
   readonly clock: InstallationClock;
   readonly entropy: Entropy;
@@ -42,9 +42,9 @@ export interface Platform {
   readonly whenCalm?: NextTick;
   readonly later: (delayMs: number, task: () => void) => void;
   readonly witness: Witness;
-  /** Told of every durable event of every cell, for figures. */
+  /** Called for every durable event of every cell, for metrics. */
   readonly told?: (action: string, outcome: EventOutcome) => void;
-  /** The operator says that the machine's clock is right, though a cell committed a later time. Default: nobody does. */
+  /** The operator declares that the machine's clock is right, although a cell committed a later time. Default: false. */
   readonly acceptsClock?: boolean;
   /** The budget that loaded chunks of maps share. Default: the one of this process. */
   readonly chunkMemory?: ChunkMemory;
@@ -64,30 +64,30 @@ export interface OpenCell {
   readonly events: AuditReader;
 }
 
-/** What is known of a cell from outside it. */
+/** Facts of a cell from outside its database. */
 export interface Opening {
-  /** The last checkpoint seen outside it. */
+  /** The last checkpoint of the cell in its witness. */
   readonly witnessed?: string | undefined;
-  /** It was finished before: it is never made anew. Default: it may be made. */
+  /** The cell was created before, so an empty database is refused. Default: false. */
   readonly mustExist?: boolean | undefined;
-  /** It had a head before: rows without one are never taken over. Default: those of an older build are. */
+  /** The cell had a head before, so rows without a head are refused. Default: false, then rows of an older build are adopted. */
   readonly anchored?: boolean | undefined;
-  /** A checkpoint of it was shown outside before, whatever the cell says. Default: only the cell itself says so. */
+  /** A checkpoint of the cell was published before, as known outside its database. Default: only the database states that. */
   readonly hasWitness?: boolean | undefined;
-  /** The operator says that the witness was lost, and that this database is the newest one. Default: refused. */
+  /** The operator declares that the witness was lost and that this database is the newest. Default: a missing witness is refused. */
   readonly acceptMissingWitness?: boolean | undefined;
 }
 
-/** What a vault is made of; its cell is opened with some of it. */
+/** The options of a vault and of its cell. */
 export interface VaultOptions {
   readonly sql: Sql;
   readonly erasureKey: SecretValue;
   readonly platform: Platform;
   readonly authorizer: Authorizer;
   readonly admit: (principalId: string) => void;
-  /** The last checkpoint of this cell seen outside it. */
+  /** The last checkpoint of this cell in its witness. */
   readonly witnessed?: string | undefined;
-  /** What else is known of the cell from outside it. */
+  /** Further facts of the cell from outside its database. */
   readonly opening?: Omit<Opening, 'witnessed'> | undefined;
 }
 
@@ -100,23 +100,23 @@ export interface CellOptions {
   readonly opening: Opening;
 }
 
-/** The cell of a vault of these options. @throws as `openCell` */
+/** Opens the cell of a vault with these options. @throws as `openCell` */
 export function cellOf(kind: CellKind, cellId: string, options: VaultOptions): OpenCell {
   const { sql, erasureKey, platform, opening, witnessed } = options;
   return openCell({ kind, sql, cellId, erasureKey, platform, opening: { ...opening, witnessed } });
 }
 
 /**
- * Opens (creating what is missing) one cell.
+ * Opens one cell, and creates what is missing.
  * @throws integrity when it belongs to another installation or cell, or its head, journal or map fail their check;
- *   rolled_back when it is older than `witnessed`, emptied, or its witness is gone
+ *   rolled_back when it is older than `witnessed` or empty, or its witness is missing
  */
 export function openCell(options: CellOptions): OpenCell {
   const { kind, sql, cellId, platform, opening } = options;
   const { clock, entropy, installationId } = platform;
   refuseForeignCode(sql);
   const mayCreate = opening.mustExist !== true && opening.witnessed === undefined;
-  // SECURITY: an empty database in the place of a lost one would hide that it was lost (CR-03).
+  // SECURITY: an empty database in place of a lost one would hide the loss (CR-03).
   if (!mayCreate && schemaVersion(sql) === 0) fail('rolled_back', 'the database of this cell is empty: restore it from a copy');
   migrate(sql, kind, clock.now());
   refuseOtherSchema(sql, kind);
@@ -129,11 +129,11 @@ export function openCell(options: CellOptions): OpenCell {
   const damage = new DamageBook(cell);
   rows.onDamage = (table, id, found) => damage.note({ table, id, damage: found });
   const adoption = Anchor.exists(sql) ? openAnchored(rows, options, incarnationId) : adopt(rows, options, incarnationId);
-  // SECURITY: a clock that was set back while nothing ran must not let live again what had expired (D17).
+  // SECURITY: a clock that was set back while the service was stopped must not make expired objects valid again (D17).
   const isClockAccepted = platform.acceptsClock === true && anchor.timeAt > clock.now();
   if (isClockAccepted) anchor.resetTime(clock.now());
   clock.atLeast(anchor.timeAt);
-  // What a process that was killed had deleted.
+  // A killed process may have left deleted data in a file.
   sql.eraseResidue();
   cell.use(eraseInTime(cell, platform));
   const audit = new AuditLog({
@@ -163,14 +163,14 @@ export function openCell(options: CellOptions): OpenCell {
 }
 
 /**
- * Opens a cell to look at it, with every check of an opening, and changes nothing.
- * @throws conflict when its schema is not this build's or its rows were never taken into a map: start the service once; else as `openCell`
+ * Opens a cell read-only, with every check of `openCell`.
+ * @throws conflict when its schema is not the one of this build or it has no map yet: start the service once; else as `openCell`
  */
 export function openForReading(options: CellOptions): CellRows {
   const { kind, sql, cellId, platform, opening } = options;
   refuseForeignCode(sql);
   if (schemaVersion(sql) !== latestSchemaVersion(kind) || isUnanchored(sql))
-    fail('conflict', 'this database was not opened by this build yet: start the service once');
+    fail('conflict', 'this build has not opened this database yet: start the service once');
   refuseOtherSchema(sql, kind);
   const { installationId } = platform;
   const incarnationId = ensureIdentity(sql, { kind, installationId, cellId }, undefined, platform.clock.now());
@@ -180,7 +180,7 @@ export function openForReading(options: CellOptions): CellRows {
   return rows;
 }
 
-/** What was deleted without anybody waiting for it to be gone (pruned versions, expired answers and tokens) is gone a minute later. */
+/** Removes data from every file a minute after its deletion, where no request waits for it (pruned versions, expired answers and tokens). */
 function eraseInTime(cell: Cell, { later }: Platform): CellHooks {
   let planned = false;
   return {
@@ -195,15 +195,15 @@ function eraseInTime(cell: Cell, { later }: Platform): CellHooks {
   };
 }
 
-/** Commits what is queued, has the last head signed and witnessed, and closes. Idempotent. */
+/** Commits queued jobs, signs and publishes the last head, and closes the cell. Idempotent. */
 export function closeCell({ cell, audit, rows }: OpenCell): void {
-  // SECURITY: what came after the last witnessed head could be cut off unseen while nobody serves it (CR-03). Best effort on a full disk.
+  // SECURITY: events after the last witnessed head could be cut off undetected while the cell is closed (CR-03). Best effort on a full disk.
   if (audit.unsigned) cell.submit(() => audit.signNow()).catch(() => {});
   cell.close();
   rows.anchor.release();
 }
 
-/** True when its witness is gone, and the operator said so. */
+/** Returns true if the witness is missing and the operator has accepted that. */
 function openMap(rows: CellRows, opening: Opening, incarnationId: string): boolean {
   const { anchor, keyring } = rows;
   const witnessed = readWitnessed(keyring, opening);
@@ -211,10 +211,10 @@ function openMap(rows: CellRows, opening: Opening, incarnationId: string): boole
   if (anchor.incarnationId !== incarnationId)
     fail('integrity', 'stored data failed its check', { evidence: 'anchor: another incarnation' });
   keyring.bind(rows.of('tenant_key'));
-  // SECURITY: a copy from before the first publication does not know that it has a witness; what is outside of the cell does (CR-03).
+  // SECURITY: a copy from before the first publication does not state that it has a witness, so the fact from outside decides (CR-03).
   const isLost = witnessed === undefined && (opening.hasWitness === true || anchor.publishedEpoch > 0);
   if (witnessed !== undefined) refuseRollback(rows, witnessed, chain);
-  // SECURITY: without its witness the newest database and yesterday's look the same (D15).
+  // SECURITY: without its witness, the newest database cannot be distinguished from an older copy (D15).
   if (isLost && opening.acceptMissingWitness !== true) refuseWitness(keyring.identity.cellId, 'is missing');
   return isLost;
 }
@@ -225,7 +225,7 @@ function openAnchored(rows: CellRows, { opening, platform }: CellOptions, incarn
   return undefined;
 }
 
-/** A new cell, or one of a build that kept no map: its rows are taken over once, as they are. */
+/** Opens a new cell, or one of a build without a map, whose rows are adopted once. */
 function adopt(rows: CellRows, { opening, platform, sql }: CellOptions, incarnationId: string): Adoption {
   const { keyring } = rows;
   const log = formerHead(sql);
@@ -243,14 +243,14 @@ interface Adoption extends AdoptedRows {
 
 interface Opened {
   readonly adoption: Adoption | undefined;
-  /** Also where there was nothing to accept. */
+  /** True also if no witness was missing. */
   readonly isWitnessAccepted: boolean;
   readonly isClockAccepted: boolean;
-  /** Where the operator says that the clock is right: brings back what a clock issued that was ahead. */
+  /** Set if the operator declares that the clock is right: corrects tokens that were issued while the clock was ahead. */
   readonly redate: (() => number) | undefined;
 }
 
-/** What an operator must be able to find later: that a witness was given up, that rows were taken over. */
+/** Records events that an operator may need later: an accepted missing witness, an accepted clock, adopted rows. */
 function noteOpening(cell: Cell, audit: AuditLog, { adoption, isWitnessAccepted, isClockAccepted, redate }: Opened): void {
   const note = (action: string, reason: string, count?: number) =>
     audit.record({
@@ -276,7 +276,7 @@ function noteOpening(cell: Cell, audit: AuditLog, { adoption, isWitnessAccepted,
     .catch(() => {});
 }
 
-/** Undefined also for a witness that cannot be read, once the operator declares it lost. @throws rolled_back */
+/** Undefined also for an unreadable witness, if the operator declares it lost. @throws rolled_back */
 function readWitnessed(keyring: Keyring, { witnessed: note, acceptMissingWitness }: Opening): Checkpoint | undefined {
   if (note === undefined) return undefined;
   const { installationId, cellId } = keyring.identity;
@@ -290,16 +290,16 @@ function readWitnessed(keyring: Keyring, { witnessed: note, acceptMissingWitness
   }
 }
 
-/** SECURITY: a database put back from yesterday, or one that went another way, does not continue what was shown outside (CR-03, D13, D15). */
+/** SECURITY: a restored older copy, or a database that diverged, does not continue the witnessed checkpoint (CR-03, D13, D15). */
 function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array | undefined): void {
   const { anchor } = rows;
   const { position, log } = anchor;
   const seen = witnessed.anchor;
   if (seen !== undefined) {
     const isBehind = position.epoch < seen.epoch;
-    // A journal that was cut for its size no longer reaches back: then the log's tree alone shows the continuity.
+    // A journal that was cut for its size does not reach back to the checkpoint: then only the log's tree proves continuity.
     const isOther = chain !== undefined && !equalBytes(chain, seen.chain);
-    if (isBehind || isOther) behind('the state is older than its last witnessed checkpoint, or went another way since');
+    if (isBehind || isOther) behind('the state is older than its last witnessed checkpoint, or differs from it');
   }
   if (anchor.incarnationId !== witnessed.incarnation) behind('the database is another incarnation than the witnessed one');
   refuseOlder(rows, log, witnessed);
@@ -308,13 +308,14 @@ function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array
 function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void {
   if (log.stateSequence < witnessed.stateSequence) behind('the database is older than its last witnessed checkpoint');
   refuseOtherLog(rows.log, log, witnessed.size, witnessed.root);
-  if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion) behind('a key that was destroyed is there again');
+  if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion)
+    behind('the database contains a key that was destroyed: it is an older copy');
 }
 
 function refuseWitness(cellId: string, why: 'is missing' | 'does not fit it'): never {
   fail(
     'rolled_back',
-    `the witness of ${cellId} ${why}: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${cellId}`,
+    `the witness of ${cellId} ${why}: restore it; if it is lost and this database is the newest, start with --accept-missing-witness ${cellId}`,
   );
 }
 

@@ -1,8 +1,8 @@
-// Which tenants are open in this process: opened when asked for, closed when idle and too many. One owner of each cell at a time.
+// The open tenants of this process: opened on first use, closed when idle and above the limit. Each cell has one owner at a time.
 import { LIMITS } from '../base/limits.ts';
 
 export interface OpenTenant {
-  /** Milliseconds when it next has something to do; undefined: nothing waits. */
+  /** When its next work is due; undefined if nothing waits. */
   nextDueAt(): number | undefined;
   /** Whether it may be closed now. */
   idle(): boolean;
@@ -10,11 +10,11 @@ export interface OpenTenant {
   runDueWork(): Promise<unknown>;
 }
 
-/** The registry and clockwork behind it: `tick` runs what is due, whoever keeps the time. */
+/** Opens, closes and schedules tenants; `tick` runs due work, called by the owner of the timer. */
 export class OpenTenants<T extends OpenTenant> {
   readonly #open = new Map<string, T>();
   readonly #dueAtMs = new Map<string, number>();
-  /** What they are next due at is to be read again. */
+  /** Ids of tenants whose next due time must be read again. */
   readonly #changed = new Set<string>();
   readonly #working = new Set<string>();
   readonly #openTenant: (id: string) => T | undefined;
@@ -24,7 +24,7 @@ export class OpenTenants<T extends OpenTenant> {
     this.#openTenant = openTenant;
   }
 
-  /** The open tenant, opened if need be; undefined when there is none of this id. */
+  /** The tenant, opened if it is closed; undefined if no tenant has this id. */
   get(id: string): T | undefined {
     const known = this.#open.get(id);
     if (known !== undefined) return known;
@@ -36,7 +36,7 @@ export class OpenTenants<T extends OpenTenant> {
     return opened;
   }
 
-  /** The tenant's due work changed: called after every commit that did, so it only makes a note for the next tick. */
+  /** Marks that the tenant's due work changed. Called after every such commit, so the due time is read only at the next tick. */
   noteDue(id: string): void {
     this.#changed.add(id);
   }
@@ -56,12 +56,12 @@ export class OpenTenants<T extends OpenTenant> {
       try {
         this.#readDue(id);
       } catch {
-        this.#dueAtMs.set(id, nowMs); // its due work meets the same fault, reports it, and holds up no other tenant
+        this.#dueAtMs.set(id, nowMs); // its due work meets and reports the same fault; other tenants are not delayed
       }
     }
   }
 
-  /** Milliseconds by which the oldest due work is late; 0 when none is. */
+  /** By how many milliseconds the oldest due work is late; 0 if none is. */
   dueLagMs(nowMs: number): number {
     let oldestAtMs = nowMs;
     for (const at of this.#dueAtMs.values()) oldestAtMs = Math.min(oldestAtMs, at);
@@ -76,10 +76,10 @@ export class OpenTenants<T extends OpenTenant> {
     return this.#open.size;
   }
 
-  /** Runs the work of every tenant that is due; a tenant still working is left alone. Settles when all are done. */
+  /** Runs the due work of every tenant, except of those still working. Settles when all are done. */
   async tick(nowMs: number): Promise<void> {
     this.#readChanged(nowMs);
-    // A clock that was put back: what the old one planned may be due now, or a day away for nobody's good.
+    // After the clock was set back, planned times may be too late, so every tenant is checked now.
     if (nowMs < this.#tickedAtMs - LIMITS.clockSkewMs) for (const id of this.#open.keys()) this.#dueAtMs.set(id, nowMs);
     this.#tickedAtMs = nowMs;
     const due = [...this.#dueAtMs].filter(([id, at]) => at <= nowMs && !this.#working.has(id)).map(([id]) => id);
@@ -94,7 +94,7 @@ export class OpenTenants<T extends OpenTenant> {
       this.#working.delete(id);
       this.#readDue(id);
     } catch (error) {
-      // What failed is still due: a while later, so that a damaged row is neither hammered nor reported every second.
+      // Failed work stays due, but only after a pause, so that a damaged row is not read and reported every second.
       this.#working.delete(id);
       this.#changed.delete(id);
       this.#dueAtMs.set(id, nowMs + LIMITS.refreshCoolDownMs);

@@ -1,19 +1,19 @@
-// Where the first start can show nobody a secret (a Worker has no console and no file), the operator brings one: it stands for the
-// bootstrap token until that is spent. It must never work again afterwards, however often it is presented.
+// A bootstrap secret set by the operator, for platforms that cannot show a generated one (a Worker has no console and no file). It replaces
+// the bootstrap token until that token is used. It must never work afterwards.
 import type { UserIdentity } from '../access/principals.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import { equalBytes } from '../crypto/token.ts';
 import type { HomeVault } from './home-vault.ts';
 
-/** The type prefix lets the edge see a user token in it; 32 characters are at least 160 bits when drawn at random. */
+/** With the type prefix, the edge treats it as a user token; 32 random characters have at least 160 bits. */
 const SECRET = /^kt_boot_[A-Za-z0-9_-]{32,256}$/;
 
-/** Whether the operator's choice may serve as a bootstrap secret at all. */
+/** Whether the operator's secret has the required form. */
 function isBootstrapSecret(text: string): boolean {
   return SECRET.test(text);
 }
 
-/** The bootstrap owner, for whoever presents the operator's secret while the bootstrap token is unspent; else undefined. */
+/** The bootstrap owner, if `presented` is the operator's secret and the bootstrap token is unused; else undefined. */
 export function identifyOperator(home: HomeVault, presented: string, secret: string | undefined): UserIdentity | undefined {
   if (secret === undefined || !isBootstrapSecret(secret) || !equalTexts(presented, secret)) return undefined;
   return home.lookup('authentication', (lookup, view) => {
@@ -28,7 +28,7 @@ export function identifyOperator(home: HomeVault, presented: string, secret: str
   });
 }
 
-// SECURITY: digests of equal length, compared in constant time: no prefix of the secret can be felt out (LK-10).
+// SECURITY: compares digests of equal length in constant time, so timing reveals no prefix of the secret (LK-10).
 function equalTexts(a: string, b: string): boolean {
   const encoder = new TextEncoder();
   return equalBytes(sha256(encoder.encode(a)), sha256(encoder.encode(b)));

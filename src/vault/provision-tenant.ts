@@ -1,4 +1,4 @@
-// The first contents of a new tenant's cell. Idempotent: a crash halfway is repaired by running it again.
+// Creates the initial rows of a new tenant's cell. Idempotent: it is repeated after a crash.
 import { newId } from '../base/ids.ts';
 import type { TenantJob } from './tenant-job.ts';
 import type { TenantVault } from './tenant-vault.ts';

@@ -1,4 +1,4 @@
-// Puts a credential: the first time it is made, after that a new immutable version becomes current (R5).
+// Puts a credential: the first put creates it, each further put stores a new immutable version, which becomes current (R5).
 // It must never overwrite a version, nor accept a write whose precondition does not hold.
 import type { Caller } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
@@ -26,14 +26,14 @@ export interface PutCredentialInput extends PutValue {
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly description: string | undefined;
   readonly precondition: WritePrecondition;
-  /** A deleted credential of this name is set aside under another one instead of standing in the way. */
+  /** A deleted credential with this name is renamed, so that the name is free. */
   readonly replaceDeleted?: boolean | undefined;
 }
 
 export interface PutResult {
   readonly created: boolean;
   readonly located: Located;
-  /** The name a deleted credential of this one has from now on. */
+  /** The new name of the deleted credential that was renamed. */
   readonly setAside: string | undefined;
 }
 
@@ -54,7 +54,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
       const put: PutUnderWay = { draft, before: row, environment, given: input, now };
       const split = checkedSize(kind.split(job, put));
       if (kind.note !== undefined) {
-        // What is told of it refers to its row.
+        // Alerts refer to the row, so it is inserted first.
         if (row === undefined) createCredential(job, access, environment, draft);
         kind.note({ job, access, draft, environment, details }, put, split);
       }
@@ -102,7 +102,7 @@ function putTarget(job: TenantJob, lookup: Lookup, input: PutCredentialInput) {
 function checkedSize(split: SplitPut): SplitPut {
   const bytes = split.value.byteLength + (split.retained?.byteLength ?? 0);
   if (bytes > LIMITS.valueMaxBytes)
-    fail('payload_too_large', `a value may take ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
+    fail('payload_too_large', `a value must have at most ${LIMITS.valueMaxBytes} bytes`, { pointer: '/value' });
   return split;
 }
 
@@ -116,11 +116,12 @@ function nextDraft(row: CredentialRow, access: WriteAccess, input: PutCredential
   if (row.state !== 'active') {
     throw new KeyturnError(
       'conflict',
-      'a deleted credential of this name is in its recovery window: restore it, or put with replace_deleted, which sets it aside under another name',
+      'a deleted credential with this name is in its recovery window: restore it, or put with replace_deleted, which renames the deleted one',
     );
   }
   requireActive(row);
-  if (row.kind !== input.kind) fail('conflict', 'the credential exists with another kind', { pointer: '/kind' });
+  if (row.kind !== input.kind)
+    fail('conflict', 'the kind of a credential cannot change: this one exists with another kind', { pointer: '/kind' });
   const version = row.latest_version + 1;
   return {
     ...row,
@@ -134,6 +135,6 @@ function nextDraft(row: CredentialRow, access: WriteAccess, input: PutCredential
     health: 'ready',
     health_since: row.health === 'ready' ? row.health_since : now,
     health_cause: null,
-    review_due_at: null, // another grant: its forecast begins anew
+    review_due_at: null, // the forecast is computed anew for the new value
   };
 }

@@ -1,5 +1,5 @@
-// What a put of an OAuth grant says of it beside its tokens: whether it is the grant that was here, where it comes from, what it may do.
-// It must never keep what was learnt of another grant.
+// Updates the facts of an OAuth grant from a put: whether it is the stored grant, its origin, its scopes.
+// It must never keep facts of another grant.
 
 import { fail, KeyturnError } from '../base/errors.ts';
 import type { WriteAccess } from '../cell/access.ts';
@@ -14,10 +14,10 @@ import { noteGrantedScope } from './grant-scopes.ts';
 import type { TenantJob } from './tenant-job.ts';
 import { retainedOf } from './versions.ts';
 
-/** Where a grant comes from that was not consented to here. */
+/** The origin of an imported grant. */
 export interface GrantImport {
   readonly from: string;
-  /** The other system goes on refreshing it for now. */
+  /** The other system continues to refresh it for now. */
   readonly stillUsedThere: boolean;
 }
 
@@ -27,15 +27,15 @@ interface PutGrant {
   readonly alwaysScopes: readonly string[] | undefined;
 }
 
-/** What a put replaces. */
+/** The credential that a put replaces. */
 interface Replaced {
-  /** The row as it was; undefined for a new credential. */
+  /** The row before the put; undefined for a new credential. */
   readonly before: CredentialRow | undefined;
-  /** What it kept for the vault alone. */
+  /** Its retained part. */
   readonly stored: RetainedGrant;
 }
 
-/** Notes what the put says of the grant, and raises what must be told. The caller saves the draft. */
+/** Updates the facts of the grant and raises alerts. The caller saves the draft. */
 export function notePutGrant(
   change: CredentialChange,
   { before, stored }: Replaced,
@@ -64,7 +64,7 @@ export function notePutGrant(
   noteGrantedScope(change, { scope: value.scope, source: 'answer', alwaysScopes });
 }
 
-/** What lies in the vault of the grant that a put replaces; nothing of a damaged version, which must not stand in the way of its mending. */
+/** The retained part of the current version; empty if the version is damaged, so that a put can repair the credential. */
 export function replacedParts(job: TenantJob, access: WriteAccess, row: CredentialRow): RetainedGrant {
   try {
     return retainedOf(job, access, row, row.current_version);
@@ -75,8 +75,8 @@ export function replacedParts(job: TenantJob, access: WriteAccess, row: Credenti
 }
 
 /**
- * A part that the put leaves out would be gone for good: nobody can read it back.
- * @throws invalid_request naming the part, and what to do
+ * Refuses a put that would lose a stored part, which cannot be read back.
+ * @throws invalid_request naming the part and what to do
  */
 export function refuseLoss(
   before: Pick<CredentialRow, 'health'>,
@@ -85,8 +85,9 @@ export function refuseLoss(
   discard: readonly RetainedPart[],
 ): void {
   const contradicted = discard.find((part) => value[part] !== undefined);
-  if (contradicted !== undefined) fail('invalid_request', 'a part that is given cannot be discarded', { pointer: '/discard' });
-  // The refresh token of a grant that is dead or disconnected is of no use to anybody.
+  if (contradicted !== undefined)
+    fail('invalid_request', 'discard must not list a part that the value contains', { pointer: '/discard' });
+  // The refresh token of a dead or disconnected grant is unusable.
   const isDead = before.health === 'needs_consent' || before.health === 'disconnected';
   const lost = RETAINED_PARTS.find(
     (part) =>
@@ -95,7 +96,7 @@ export function refuseLoss(
   if (lost === undefined) return;
   fail(
     'invalid_request',
-    `the stored value has a ${lost} and this one has none: give it again, or list it in discard to lose it`,
+    `the stored value has a ${lost} and the new value has none: add it, or list it in discard to delete it`,
     {
       pointer: `/value/${lost}`,
     },

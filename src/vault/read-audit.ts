@@ -1,4 +1,4 @@
-// The security reviewer's use cases: search, follow and export the log. Reading the log is itself logged.
+// Search, follow and export of the log. Each of these reads is an event itself.
 
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Operation } from '../access/operations.ts';
@@ -19,7 +19,7 @@ export interface AuditedJob extends CellJob {
 }
 
 export interface ReadableEvent extends AuditEvent {
-  /** The address and user agent behind `source`, when the caller may see them and they are not erased. */
+  /** Address and user agent of `source`, unless they are erased. */
   readonly origin?: RequestSource;
 }
 
@@ -35,8 +35,8 @@ function auditTarget(job: AuditedJob) {
 }
 
 /**
- * Newest first. Reads turn by turn, so that no other request waits for more than one, and looks at so many events and no more: a page may
- * then be short, or empty, with `nextBefore` set. The search is recorded before it begins; its count is in the event where one turn sufficed.
+ * Newest first. Reads in turns, so that other requests run in between, and reads a bounded number of events: a page may be short or empty
+ * with `nextBefore` set. The search is recorded in its first turn; the event has the count only if one turn was enough.
  */
 export async function searchAudit(
   cell: AuditedCell,
@@ -74,11 +74,11 @@ export async function searchAudit(
 
 export interface FollowedEvents {
   readonly events: readonly ReadableEvent[];
-  /** Where to go on, whether or not anything is there yet. */
+  /** The index from which to continue, even if no event has it yet. */
   readonly nextFrom: number;
 }
 
-/** Oldest first from an index, for following the log; bounded as a search is. */
+/** Oldest first from an index, for following the log; bounded as a search. */
 export async function followAudit(
   cell: AuditedCell,
   caller: Caller,
@@ -112,7 +112,7 @@ export interface SignedHead extends CheckpointRow {
   readonly verifierKey: string;
 }
 
-/** Signs the present head if it is newer than the last signed one, and returns the newest. Two steps: the signature must be durable first. */
+/** Signs the present head if it is newer than the last signed one, and returns the newest. Two jobs: the signature must be durable first. */
 export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise<SignedHead> {
   await cell.submit((job) => {
     job.door.enter(caller, job.auditOperations.read, auditTarget(job), () => job.core.audit.signNow());
@@ -122,8 +122,8 @@ export async function readCheckpoint(cell: AuditedCell, caller: Caller): Promise
 }
 
 /**
- * An export up to a head signed now, slice by slice; a slow reader holds nothing open. With `wanted` the events of that range, and of the
- * others their hashes only. The last line is signed over all before it.
+ * An export up to a head signed now, in slices; a slow reader keeps no transaction open. With `wanted`, it contains the events of that range
+ * and only the hashes of the others. The last line is a signature over all lines before it.
  */
 export async function* exportAudit(cell: AuditedCell, caller: Caller, wanted?: IndexRange): AsyncGenerator<Uint8Array> {
   await cell.submit((job) => {
@@ -138,7 +138,7 @@ export async function* exportAudit(cell: AuditedCell, caller: Caller, wanted?: I
   yield written.take([lineBytes({ kind: 'header', origin, size: head.size, verifierKey, range: wanted })]);
   let from = 0;
   while (from < head.size) {
-    // One job a slice: other requests have their turn between two of them.
+    // One job per slice, so that other requests run in between.
     const at = from;
     const slice = await cell.submit((job) =>
       job.door.lookup('audit', (lookup) => job.core.events.exportSlice(lookup, at, head.size, wanted)),
@@ -149,7 +149,7 @@ export async function* exportAudit(cell: AuditedCell, caller: Caller, wanted?: I
   yield await cell.submit((job) => written.close((statement) => job.core.audit.closingNote(statement)));
 }
 
-/** Many events share few origins, and each is sealed. */
+/** Opens each sealed origin once: many events share few origins. */
 function withOrigins(job: AuditedJob, events: readonly AuditEvent[]): ReadableEvent[] {
   const known = new Map<string, RequestSource | undefined>();
   return events.map((event) => {

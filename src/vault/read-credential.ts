@@ -1,5 +1,5 @@
-// Hands a workflow the one credential it may have, as bytes that were never a string. Of an OAuth grant only the access token
-// is opened; the retained part (refresh token, client secret) is not touched on this path at all.
+// Serves one credential to a workflow, as bytes that were never a string. For an OAuth grant it opens the access token only;
+// it must never open the retained part (refresh token, client secret).
 import type { Found } from '../access/guard.ts';
 import type { Caller } from '../access/principals.ts';
 import { toTimestamp } from '../base/clock.ts';
@@ -29,7 +29,7 @@ export interface ReadCredentialInput {
 export interface ReadResult {
   readonly credentialId: string;
   readonly version: number;
-  /** JSON: the facts and the value; the caller may wipe it after sending. */
+  /** JSON with facts and value; the caller may wipe it after sending. */
   readonly body: Uint8Array;
   readonly expiresAtMs: number | null;
 }
@@ -56,7 +56,7 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
   );
 }
 
-/** As `readCredential`, waiting for the one shared refresh when the token is stale. The refused first try is in the log, too. */
+/** As `readCredential`, but waits for the shared refresh when the token is stale. The log also has the refused first attempt. */
 export async function readFreshCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): Promise<ReadResult> {
   try {
     return await vault.submit((job) => readCredential(job, caller, input));
@@ -79,8 +79,8 @@ function readTarget(job: TenantJob, lookup: Lookup, input: ReadCredentialInput):
 
 function versionWanted(row: CredentialRow, input: ReadCredentialInput): number {
   if (input.version !== undefined) return input.version;
-  if (input.stage === 'previous') return row.previous_version ?? fail('not_found', 'no such version');
-  if (input.stage === 'pending') return row.pending_version ?? fail('not_found', 'no such version');
+  if (input.stage === 'previous') return row.previous_version ?? fail('not_found', 'the credential has no previous version');
+  if (input.stage === 'pending') return row.pending_version ?? fail('not_found', 'the credential has no pending version');
   return row.current_version;
 }
 
@@ -94,7 +94,7 @@ function open(job: TenantJob, access: ReadAccess, wanted: Located, version: numb
     row,
     head: headOf(row, environment, stored, now),
     prepared: prepareVersion(job, row, stored, 'value'),
-    // What is kept says whether the value has expired: not beyond the instant at which that changes.
+    // The cached head states whether the value has expired, so the entry ends when that changes.
     expiresAtMs: Math.min(now + LIMITS.dataKeyCacheTtlMs, endsAt !== null && endsAt > now ? endsAt : Number.POSITIVE_INFINITY),
   };
   if (current) job.cache.keep({ ...foundCredential(job, environment, row), subject: opened, memo: {} });
@@ -105,7 +105,7 @@ const encoder = new TextEncoder();
 const CLOSE = 125; // }
 
 function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow, nowMs: number): Uint8Array {
-  // Of the current version more may have been learnt since it was stored (rotation/grants/learn-expiry.ts).
+  // The expiry of the current version may have been learnt after it was stored (rotation/grants/learn-expiry.ts).
   const endsAt = stored.version === row.current_version ? row.value_expires_at : stored.value_expires_at;
   const facts = JSON.stringify({
     id: row.id,

@@ -1,4 +1,4 @@
-// Runs as their readers see them: state, steps and outcome, never a value.
+// Lists and reads runs: state, steps and outcome, never a value.
 import type { Caller } from '../access/principals.ts';
 import { notFound } from '../base/errors.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
@@ -6,7 +6,7 @@ import type { Page, PageOfCredential } from './describe-credential.ts';
 import { credentialTarget } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** Newest first; `before` is when a run started. */
+/** Newest first; `before` is the start time of a run. */
 export function listRuns(job: TenantJob, caller: Caller, { environment, name, before, maxRows }: PageOfCredential): Page<RunRow> {
   return job.door.enter(
     caller,

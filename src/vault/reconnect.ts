@@ -1,8 +1,8 @@
-// Where a person is led to who must connect an account again.
+// The path at which a link for connecting an account again is created.
 import type { CredentialRow } from '../cell/credentials.ts';
 import { kindFacts } from './credential-kinds.ts';
 
-/** Where a link to connect again is made; undefined while the grant needs none. */
+/** Undefined while the grant does not need a new consent. */
 export function reconnectPath(
   tenantId: string,
   environment: string,

@@ -1,4 +1,4 @@
-// Refused authentications go to the home log before their 401 leaves: each one at first, counted together when there are many (DS-13).
+// Records refused authentications in the home log before the 401 is sent: single events first, one event for the count of many (DS-13).
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { type HomeVault, REFUSED } from './home-vault.ts';
@@ -8,8 +8,8 @@ export interface FailureLimit {
 }
 
 /**
- * Settles when the refusal is durable, or counted into an event to come.
- * @throws rate_limited instead once a source used up its failures; those are counted, too
+ * Settles when the event of the refusal is durable, or the refusal was added to the count of a later event.
+ * @throws rate_limited instead once a source has exceeded its rate of failures; those are counted, too
  */
 export function rejectionRecorder(home: HomeVault, limit: FailureLimit, sourceOf: (address: string) => string) {
   return async (caller: Caller, route: string): Promise<void> => {
@@ -17,7 +17,9 @@ export function rejectionRecorder(home: HomeVault, limit: FailureLimit, sourceOf
     const answer = limit.take(source, home.platform.clock.now());
     if (!answer.ok) {
       home.rejections.count();
-      fail('rate_limited', 'too many refused tokens from this source', { retryAfterSeconds: answer.retryAfterSeconds });
+      fail('rate_limited', 'this source sent too many refused tokens: try again later', {
+        retryAfterSeconds: answer.retryAfterSeconds,
+      });
     }
     if (!home.rejections.take(source)) return;
     const target = { type: 'route', name: route };

@@ -1,5 +1,5 @@
-// Rotating a cell's own keys: a new version of each purpose becomes active at once, then everything under the old ones is rewrapped in
-// small batches. It must never destroy a key that anything still refers to (CR-13).
+// Rotates a cell's own keys: a new version of each purpose becomes active at once, then rows under old versions are rewrapped in small
+// batches. It must never destroy a key that a row refers to (CR-13).
 
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
@@ -13,7 +13,7 @@ import type { Purpose } from '../crypto/envelope.ts';
 import type { Submits } from './cell-handle.ts';
 import type { OpenCell, Platform } from './open-cell.ts';
 
-/** What can be rotated. The audit-signing key is not among them: its verifier is pinned outside and changes only with a hand-over. */
+/** The purposes that can be rotated. The audit-signing key cannot: auditors pin its verifier key, so it changes only with a hand-over. */
 export const ROTATABLE: readonly Purpose[] = ['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac'];
 
 /** A job of a cell whose keys can be rotated. */
@@ -22,7 +22,7 @@ export interface KeyedJob {
   readonly door: Door;
   readonly platform: Platform;
   readonly keyResource: AuthorizationResource;
-  /** Forget derived keys and rows read under old ones. */
+  /** Drops cached derived keys and rows read under old keys. */
   forgetKeys(): void;
   dueChanged(): void;
 }
@@ -38,12 +38,12 @@ export function listKeys(job: KeyedJob, caller: Caller): { keys: KeyRow[]; progr
   }));
 }
 
-/** Starts a rotation of the given purposes (default: all that may). New values use the new keys from this moment on. */
+/** Starts a rotation of the given purposes (default: all). New values use the new keys at once. */
 export function rotateKeys(job: KeyedJob, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
   try {
     return addVersions(job, caller, purposes);
   } catch (error) {
-    // SECURITY: the savepoint took the new keys back; what memory would still seal under them nobody could ever open again.
+    // SECURITY: the savepoint removed the new keys; values sealed under keys that are only in memory could never be opened again.
     job.core.keyring.load();
     throw error;
   }
@@ -67,8 +67,8 @@ function addVersions(job: KeyedJob, caller: Caller, purposes: readonly Purpose[]
 }
 
 /**
- * One batch of the background rewrap; returns how many rows it moved. 0 means nothing is left.
- * @throws integrity when only damaged rows are left: they keep their old key, which then never dies
+ * One batch of the background rewrap; returns how many rows it moved. 0 means that no rows are left.
+ * @throws integrity when only damaged rows are left: they keep their old key, which is then never destroyed
  */
 export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchRows): number {
   const open = job.door
@@ -94,7 +94,7 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
   });
 }
 
-/** True when the purpose has nothing left under an old key. */
+/** Returns true if the purpose has no row under an old key any more. */
 function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress, rows: number): boolean {
   const { keyRotations } = job.core;
   const purpose = progress.purpose as Purpose;
@@ -108,8 +108,8 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
 
 /**
  * Destroys retired keys past their delay that no row uses, once the clock is steady (D17). Returns how many were destroyed.
- * SECURITY: a destroyed key cannot be had back, so no index decides that it is unused: every row of its tables is read and checked, a slice a
- * batch. Nothing is sealed under a retired key any more, so a row that was read stays as it was found.
+ * SECURITY: a destroyed key cannot be restored, so an index is not enough to find it unused: every row of its tables is read and checked, one
+ * slice per batch. Nothing is sealed under a retired key any more, so the result for a slice stays true.
  */
 export async function destroyRetiredKeys(vault: Submits<KeyedJob>): Promise<number> {
   let destroyed = 0;
@@ -123,7 +123,7 @@ export async function destroyRetiredKeys(vault: Submits<KeyedJob>): Promise<numb
   return destroyed;
 }
 
-/** Keys that may go now, of those whose own rows are as they were written. */
+/** The keys with an intact row that may be destroyed now. */
 function dueKeys(job: KeyedJob): KeyRow[] {
   if (!job.platform.clock.isSteady()) return [];
   const now = job.platform.clock.now();
@@ -132,7 +132,7 @@ function dueKeys(job: KeyedJob): KeyRow[] {
     .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
 }
 
-/** A damaged row, or one that the rewrap did not find, still needs the key. */
+/** Postpones the destruction: a row still uses the key, because it is damaged or the rewrap did not find it. */
 function postpone(job: KeyedJob, keyId: string): 0 {
   job.door.keepBooks('key-destruction', (access) =>
     job.core.keyRotations.postpone(access, keyId, job.platform.clock.now() + LIMITS.keyDestroyAgainMs),
@@ -144,7 +144,7 @@ function postpone(job: KeyedJob, keyId: string): 0 {
 function destroyKey(job: KeyedJob, keyId: string): number {
   const row = dueKeys(job).find((one) => one.key_id === keyId);
   if (row === undefined) return 0;
-  // INVARIANT: a key dies only at zero references (test/vault/rotate-keys.test.ts).
+  // INVARIANT: a key is destroyed only without references (test/vault/rotate-keys.test.ts).
   const used = job.door.lookup('key-destruction', (lookup) =>
     job.core.keyRotations.countStale(lookup, row.purpose as Purpose, keyId),
   );

@@ -1,5 +1,5 @@
-// How people get in: a bootstrap secret for the owner who does not exist yet, an enrolment token for everybody after; each is exchanged once
-// for a first token of that person. Nobody else ever holds it.
+// The first token of a user: the first owner gets it for the bootstrap secret, every other user for an enrolment token; each can be
+// exchanged once. No other user ever has the token.
 import type { Caller } from '../access/principals.ts';
 import { fail } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
@@ -11,13 +11,13 @@ import { hashToken, mintToken } from '../crypto/token.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import type { HomeVault } from './home-vault.ts';
 
-/** As the tenant of a grant: all tenants, and the installation itself. */
+/** As the tenant of a grant: all tenants and the installation. */
 export const EVERYWHERE = '*';
 
 /**
- * Makes the bootstrap owner and its secret, once in the life of an installation. Undefined when it was made before.
- * @param keep stores the secret for the operator before the owner is committed: a process that is killed in between makes another secret at
- *   the next start, and no installation has an owner whose secret nobody has. What it throws undoes the owner.
+ * Creates the bootstrap owner and its secret, once per installation; undefined if they were created before.
+ * @param keep stores the secret for the operator before the owner is committed. After a crash in between, the next start creates another
+ *   secret, so the secret of a committed owner is always stored. If it throws, the owner is not created.
  */
 export async function createBootstrapSecret(
   home: HomeVault,
@@ -51,7 +51,7 @@ export async function createBootstrapSecret(
   });
 }
 
-/** Whether the bootstrap secret still waits to be exchanged. */
+/** Whether the bootstrap secret is not exchanged yet. */
 export function bootstrapPending(home: HomeVault): boolean {
   return home.lookup('status', (access, view) => view.core.tokens.countLive(access, 'boot', home.platform.clock.now()) > 0);
 }
@@ -84,15 +84,15 @@ export function issueUserToken(
 }
 
 /**
- * Turns the bootstrap owner into a named one and spends the bootstrap secret. Works once, whoever races (AN-31).
- * @throws unauthenticated | forbidden unless the caller came with the bootstrap secret
+ * Names the bootstrap owner and exchanges the bootstrap secret. Succeeds once, also with concurrent calls (AN-31).
+ * @throws unauthenticated | forbidden unless the caller presented the bootstrap secret | conflict when it was exchanged before
  */
 export function setUp(job: HomeJob, caller: Caller, name: string): { user: UserRow; issued: IssuedUserToken } {
   return job.door.enter(caller, 'installation.setup', installationTarget('installation'), (access, _subject, details) => {
     const tokenId = caller.user?.tokenId ?? '';
     const token = job.core.tokens.find(access, tokenId);
     if (token === undefined || token.type !== 'boot' || token.revoked_at !== null) {
-      fail('conflict', 'this installation is set up already');
+      fail('conflict', 'this installation is already set up');
     }
     const { row, grants } = job.users.get(access, token.subject_id);
     const { mac: _mac, mac_key_id: _key, ...facts } = row;
@@ -106,9 +106,9 @@ export function setUp(job: HomeJob, caller: Caller, name: string): { user: UserR
 }
 
 /**
- * Spends the enrolment token of a new person for a first token of theirs. Works once: if somebody else spent it, the person learns that by
- * being refused, and the log says when and from where.
- * @throws conflict when it was spent
+ * Exchanges the enrolment token of a new user for their first token. Succeeds once: if another person used it, the user is refused, and the
+ * log has the time and source of the first use.
+ * @throws conflict when it was used before
  */
 export function enrol(
   job: HomeJob,
@@ -120,7 +120,7 @@ export function enrol(
     const tokenId = caller.user?.tokenId ?? '';
     const token = job.core.tokens.find(access, tokenId);
     if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
-      fail('conflict', 'this enrolment token is spent');
+      fail('conflict', 'this enrolment token was already used: ask for another one');
     job.core.tokens.revoke(access, tokenId, job.platform.clock.now());
     const issued = issueUserToken(job, access, 'usr', row.id, ttlMs);
     details.token = issued.publicId;

@@ -1,5 +1,5 @@
-// Why the current token of an OAuth grant is not served: it has ended and waits for a refresh, or nobody can bring a fresh one.
-// It must never keep a live token back, whatever became of its renewal.
+// Refuses a read of an OAuth grant whose access token has expired: a refresh is needed, or a new consent.
+// It must never refuse a live token, even if its renewal failed.
 import { toTimestamp } from '../base/clock.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -10,7 +10,7 @@ import { connectionsPath } from './reconnect.ts';
 import { readerTriesAt } from './refresh-schedule.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** No live access token is left: a refresh must come first. Says what keeps it from coming. */
+/** The access token has expired and a refresh is needed; the message says why there is none yet. */
 export class StaleGrant extends KeyturnError {
   readonly credentialId: string;
 
@@ -25,7 +25,7 @@ export class StaleGrant extends KeyturnError {
 }
 
 interface Staleness {
-  /** `due`: nothing was sent yet. `under_way`: somebody is at it. `failed`: the last refresh was. `held`: the provider fails or throttles. */
+  /** `due`: nothing was sent yet. `under_way`: a refresh is running. `failed`: the last refresh failed. `held`: the provider fails or throttles. */
   readonly kind: 'due' | 'under_way' | 'failed' | 'held';
   readonly againInMs: number;
   readonly cause?: string;
@@ -45,7 +45,7 @@ function textOf({ kind, cause }: Staleness, seconds: number): string {
 }
 
 /**
- * INVARIANT: a live access token is served whatever became of its renewal; only a disconnected account is refused at once
+ * INVARIANT: a live access token is served in every state of its renewal; only a disconnected account is refused at once
  * (test/rotation/grants/odd-answers.test.ts).
  */
 export function refuseUnusable(job: TenantJob, access: Lookup, row: CredentialRow, environment: string): void {
@@ -61,8 +61,8 @@ export function refuseUnusable(job: TenantJob, access: Lookup, row: CredentialRo
   // A token without an end that is due for a refresh was never fetched.
   if (isLive || (endsAt === null && row.refresh_due_at === null)) return;
   if (row.refresh_due_at !== null) throw new StaleGrant(row.id, staleness(job, access, row, now));
-  // Nothing can bring a fresh one: saying "wait" would have the caller wait for ever.
-  fail('needs_consent', 'the access token has expired and there is no refresh token: connect it again', {
+  // No refresh is possible, so the caller must not be told to wait.
+  fail('needs_consent', 'the access token has expired and there is no refresh token: connect the account again', {
     extra: { health, since: toTimestamp(endsAt ?? 0), cause: 'no_refresh_token', reconnect },
   });
 }
@@ -75,15 +75,15 @@ function staleness(job: TenantJob, access: Lookup, row: CredentialRow, now: numb
   return { kind: 'failed', againInMs: readerTriesAt(run) - now, cause: run.cause };
 }
 
-/** Why a credential that needs consent cannot be used, and what helps. */
+/** Why a credential that needs consent cannot be used, and what to do. */
 export function whyDead(row: CredentialRow): string {
-  if (row.health === 'disconnected') return 'the account is disconnected';
+  if (row.health === 'disconnected') return 'the account is disconnected: connect it again';
   if (row.health_cause === 'not_connected_yet')
-    return 'nobody has connected the account yet: it takes a link, and a person who agrees';
+    return 'the account is not connected yet: create a link and have a person consent';
   return row.health_cause === ANSWER_LOST
-    ? 'an answer of the provider was lost: connect it again, or ask for a rotation, which tries the kept tokens once more'
+    ? 'an answer of the provider was lost: connect the account again, or request a rotation, which tries the stored tokens once more'
     : row.health_cause === REFUSED_TOO_LONG
-      ? 'the provider has refused for longer than a token lives, in words that no error table knows (its runs show them): ' +
-        'connect it again, or ask for a rotation, which tries the kept tokens once more'
-      : 'the grant is dead at the provider: connect it again';
+      ? 'the provider has refused every refresh for longer than a token lives, with an unknown error (see the runs): ' +
+        'connect the account again, or request a rotation, which tries the stored tokens once more'
+      : 'the grant is dead at the provider: connect the account again';
 }

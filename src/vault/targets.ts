@@ -1,11 +1,11 @@
-// What use cases of a tenant touch, as the door asks for it: found before anything is decided, and named the same for all of them.
+// The targets of a tenant's use cases, in the form that the door needs: looked up before the decision, and named the same in all events.
 import type { Found } from '../access/guard.ts';
 import { KeyturnError } from '../base/errors.ts';
 import type { Lookup } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import type { TenantView } from './tenant-job.ts';
 
-/** A credential with its environment, as use cases need it. */
+/** A credential with its environment. */
 export interface Located {
   readonly environment: EnvironmentRow;
   readonly row: CredentialRow;
@@ -19,7 +19,7 @@ export function environmentTarget(job: TenantView, lookup: Lookup, name: string)
   };
 }
 
-/** Missing environment and missing credential look the same. */
+/** A missing environment and a missing credential give the same result. */
 export function credentialTarget(job: TenantView, lookup: Lookup, environmentName: string, name: string): Found<Located> {
   const environment = job.credentials.findEnvironment(lookup, environmentName);
   const row = environment === undefined ? undefined : job.credentials.find(lookup, environment.id, name);
@@ -48,8 +48,8 @@ export function tenantTarget(job: TenantView): Found<true> {
   };
 }
 
-/** @throws gone when it is deleted and only restorable */
+/** @throws gone when it is deleted */
 export function requireActive(row: CredentialRow): CredentialRow {
-  if (row.state !== 'active') throw new KeyturnError('gone', 'the credential is deleted; restore it within its recovery window');
+  if (row.state !== 'active') throw new KeyturnError('gone', 'the credential is deleted: restore it within its recovery window');
   return row;
 }

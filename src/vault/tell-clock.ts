@@ -1,4 +1,4 @@
-// A clock that jumped, told: an event, and in a tenant one alert (D17). It must never change what time it is.
+// Reports a jump of the clock: an event, and in a tenant also an alert (D17). It must never change the time.
 import type { Door } from '../access/guard.ts';
 import { raiseClockAlert } from '../alerts/raise-alert.ts';
 import type { ClockAnomaly } from '../base/steady-clock.ts';

@@ -1,4 +1,4 @@
-// A damaged object of a tenant, told: an event in its log and one alert. It must never carry what is in the object.
+// Reports a damaged object of a tenant: an event and an alert. They must never contain the content of the object.
 import { raiseDamageAlert } from '../alerts/raise-alert.ts';
 import type { FoundDamage } from './damage-book.ts';
 import type { TenantJob } from './tenant-job.ts';

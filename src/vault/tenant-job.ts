@@ -1,5 +1,5 @@
-// What a job of a tenant's cell works with: its stores and its door. Use cases (one file each beside this) take it as their first argument.
-// Only TenantVault.submit hands it out, so that a use case called outside a job does not compile; its door refuses to work outside a batch.
+// The job of a tenant's cell: its stores and its door. Use cases (one file each in this folder) take it as their first argument.
+// Only TenantVault.submit provides it, so a use case called outside a job does not compile; its door refuses to work outside a batch.
 
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import type { AuthorizationResource } from '../access/authorizer.ts';
@@ -22,22 +22,22 @@ export interface TenantIdentity {
   readonly demo: boolean;
 }
 
-/** What the run engine does for the vault; the composition root plugs it in. */
+/** The functions of the run engine that the vault uses; the composition root sets them. */
 export interface Refresher {
   /**
-   * Settles when the credential's one shared refresh did; never throws for a refresh that failed.
-   * @returns milliseconds for which none is sent, where the provider fails or throttles; undefined where one was, or was not needed
+   * Settles with the credential's shared refresh; never throws for a failed refresh.
+   * @returns milliseconds for which no refresh is sent, if the provider fails or throttles; undefined if one was sent or not needed
    */
   refreshNow(credentialId: string): Promise<number | undefined>;
-  /** What the connector makes of these settings. @throws invalid_request naming the field | not_rotatable */
+  /** The connector's renewal rules for these settings. @throws invalid_request naming the field | not_rotatable */
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
-  /** Where the connector sends secrets under these settings, and browsers: origins with paths. @throws as `checkSettings` */
+  /** Origins with paths to which the connector sends secrets and browsers with these settings. @throws as `checkSettings` */
   destinationsOf(connector: string, config: OAuth2Config): readonly string[];
 }
 
 export interface TenantVaultOptions extends VaultOptions {
   readonly tenant: TenantIdentity;
-  /** Something of this tenant became due at another time than before. */
+  /** Called when a due time of this tenant changed. */
   readonly onDueChanged: (tenantId: string) => void;
 }
 
@@ -84,7 +84,7 @@ export class TenantJob {
     const place = { cellId: tenant.id, tenantId: tenant.id, demo: tenant.demo };
     this.door = doorOf(this.core, options, place, (books, token) => this.authenticator.byToken(books, token));
     this.core.cell.use({
-      afterCommit: () => this.#tellDue(),
+      afterCommit: () => this.#notifyDueChanged(),
       afterRollback: () => {
         this.cache.clear();
         this.authenticator.forget();
@@ -93,25 +93,25 @@ export class TenantJob {
     });
   }
 
-  /** The batch changed when something is due; the owner of the timer is told after the commit. */
+  /** Marks that the batch changed a due time; the owner of the timer is notified after the commit. */
   dueChanged(): void {
     this.#dueChanged = true;
   }
 
-  /** Drops everything derived under old keys. */
+  /** Drops cached data derived under old keys. */
   forgetKeys(): void {
     this.cache.clear();
     this.core.audit.sources.forget();
   }
 
-  #tellDue(): void {
+  #notifyDueChanged(): void {
     if (!this.#dueChanged) return;
     this.#dueChanged = false;
     this.#onDueChanged(this.tenant.id);
   }
 }
 
-/** What may be looked at without a job: stores, which show nothing without an access. */
+/** The parts of a job that may be read outside it: stores, which return nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
   'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'

@@ -1,4 +1,4 @@
-// One tenant, open, as whoever is outside its jobs has it: work is submitted to it, and it is closed.
+// An open tenant, for code outside its jobs: submits work to it and closes it.
 
 import { isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
@@ -11,7 +11,7 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
   readonly platform: Platform;
   readonly #job: TenantJob;
   readonly #underWay = new Set<Promise<unknown>>();
-  /** The newest events are of a clock that was ahead: what it planned may be due now. */
+  /** The newest events were written by a clock that was ahead, so planned times may be too late. */
   #isPlanInDoubt: boolean;
 
   constructor(options: TenantVaultOptions) {
@@ -29,34 +29,34 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
     return this.#job.refresher;
   }
 
-  /** Plugged in by the composition root. */
+  /** Set by the composition root. */
   set refresher(refresher: Refresher) {
     this.#job.refresher = refresher;
   }
 
-  /** Work at a provider whose answer exists nowhere else until it is stored: while it lasts, the cell stays open. */
+  /** Keeps the cell open during work at a provider: until it is stored, the provider's answer exists nowhere else. */
   keepOpenFor<T>(work: Promise<T>): Promise<T> {
     const settled = work.finally(() => this.#underWay.delete(settled));
     this.#underWay.add(settled);
     return settled;
   }
 
-  /** Nothing is queued, and nothing that `keepOpenFor` was told of is under way. */
+  /** Whether no job is queued and no work of `keepOpenFor` is running. */
   get idle(): boolean {
     return this.#underWay.size === 0 && this.#job.core.cell.idle;
   }
 
-  /** Waits for what is under way, however it ends. */
+  /** Waits for running work of `keepOpenFor`, fulfilled or rejected. */
   async finished(): Promise<void> {
     await Promise.allSettled(this.#underWay);
   }
 
-  /** Due work is looked through now, whatever the plan says. */
+  /** Call when all due work was checked, so that planned times are trusted again. */
   planLookedAt(): void {
     this.#isPlanInDoubt = false;
   }
 
-  /** Milliseconds of the earliest due work, or undefined. */
+  /** The time of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
     if (this.#isPlanInDoubt) return this.platform.clock.now();
     return this.lookup('scheduler', (lookup, { runs, platform }) => runs.nextDueAt(lookup, platform.clock.steadyFrom()));

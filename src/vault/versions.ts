@@ -1,5 +1,5 @@
-// Versions, sealed and opened: the one place where a credential's value meets its data key.
-// It must never hand out a part that its caller did not ask for.
+// Seals and opens versions: the only module that uses a credential's data key.
+// It must never return a part that its caller did not request.
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ReadAccess, WriteAccess } from '../cell/access.ts';
@@ -9,7 +9,7 @@ import type { PreparedOpen } from '../crypto/envelope.ts';
 import { fromJsonBytes, kindFacts, type RetainedGrant, type SplitValue } from './credential-kinds.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** Seals and inserts `facts.latest_version`; prunes old versions that carry no label. */
+/** Seals and inserts `facts.latest_version`; prunes old versions without a label. */
 export function storeVersion(
   job: TenantJob,
   access: WriteAccess,
@@ -49,8 +49,8 @@ export function prepareVersion(
   stored: VersionRow,
   field: 'value' | 'retained',
 ): PreparedOpen {
-  const sealed = stored[field] ?? fail('not_found', 'this version has no such part');
-  return prepareField(...keyAndPlace(job, row, stored), field, stored.wrapped_key, sealed);
+  const sealed = stored[field] ?? fail('not_found', 'this version has no retained part');
+  return prepareField(...keyAndContext(job, row, stored), field, stored.wrapped_key, sealed);
 }
 
 /** As `prepareVersion` for both of its fields. @throws integrity | key_destroyed | not_found */
@@ -60,18 +60,18 @@ export function prepareWholeVersion(
   stored: VersionRow,
 ): Record<'value' | 'retained', PreparedOpen> {
   const { value, retained } = stored;
-  if (value === null || retained === null) fail('not_found', 'this version has no such part');
-  return prepareFields(...keyAndPlace(job, row, stored), stored.wrapped_key, { value, retained });
+  if (value === null || retained === null) fail('not_found', 'this version has no retained part');
+  return prepareFields(...keyAndContext(job, row, stored), stored.wrapped_key, { value, retained });
 }
 
-/** What a version keeps for the vault alone; nothing where it keeps nothing. @throws integrity | key_destroyed */
+/** The retained part of a version; empty if it has none. @throws integrity | key_destroyed */
 export function retainedOf(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): RetainedGrant {
   const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined || stored.retained === null) return {};
   return fromJsonBytes<RetainedGrant>(prepareVersion(job, row, stored, 'retained').open());
 }
 
-function keyAndPlace(job: TenantJob, row: CredentialRow, stored: VersionRow) {
+function keyAndContext(job: TenantJob, row: CredentialRow, stored: VersionRow) {
   const { keyring } = job.core;
   const purpose = kindFacts(row.kind).purpose;
   const context = keyring.context(purpose, 'credential_version', row.id, stored.version);

@@ -1,4 +1,4 @@
-// What the clock of the machine may do to a tenant, and what not: nothing expired lives again, nothing is destroyed on the word of a jump.
+// Effects of a wrong machine clock on a tenant: nothing expired becomes valid again, and a jump destroys nothing.
 import { describe, expect, it } from 'vitest';
 import { bringForward, purgeExpired } from '../../rotation/engine/house-keeping.ts';
 import { IdempotentAnswers } from '../../src/access/idempotent-answers.ts';
@@ -19,14 +19,14 @@ import { eventsOf, putKey, type TestTenant, testTenant, workloadToken } from '..
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
 
-/** The clock stands where a jump by a year has brought it, not steady yet. */
+/** The clock after a jump by a year, not steady yet. */
 function jump({ clock }: TestTenant): void {
   clock.pass(YEAR);
   clock.steadyAtMs = clock.now() + LIMITS.clockSteadyMs;
 }
 
 describe('a clock that jumped by a year', () => {
-  it('destroys no credential in its recovery window, until it went steadily', async () => {
+  it('destroys no credential in its recovery window until it is steady', async () => {
     const tenant = await testTenant();
     const { vault, clock, sql } = tenant;
     await putKey(tenant, 'stripe', 'not-a-real-secret');
@@ -43,7 +43,7 @@ describe('a clock that jumped by a year', () => {
     expect(sql.get('SELECT count(*) AS n FROM credential_version')?.['n']).toBe(0);
   });
 
-  it('destroys no retired key and purges nothing, until it went steadily', async () => {
+  it('destroys no retired key and purges nothing until it is steady', async () => {
     const tenant = await testTenant();
     const { vault, clock, sql } = tenant;
     const admin = tenant.user(['admin'], 'everywhere');
@@ -59,7 +59,7 @@ describe('a clock that jumped by a year', () => {
     expect(destroyed()).toBe(1);
   });
 
-  it('is an event and an alert', async () => {
+  it('causes an event and an alert', async () => {
     const tenant = await testTenant();
     const { vault, sql } = tenant;
     await vault.submit((job) => tellClock(job, { kind: 'ahead', byMs: YEAR }));
@@ -68,7 +68,7 @@ describe('a clock that jumped by a year', () => {
   });
 });
 
-/** A machine whose clock can be set; time passes on both, a setting moves only the clock. */
+/** A machine whose clock can be set: passing time moves both clocks, setting moves only the wall clock. */
 function machineAt(startMs: number) {
   const state = { wall: startMs, ran: 0 };
   return {
@@ -83,7 +83,7 @@ function machineAt(startMs: number) {
   };
 }
 
-/** A tenant whose process goes by the clock of a machine, as a service does. */
+/** A tenant whose process uses the clock of a machine, as a service does. */
 async function onMachine() {
   const tenant = await testTenant();
   const machine = machineAt(tenant.clock.now());
@@ -97,8 +97,8 @@ async function onMachine() {
   return { tenant, machine, start, isGood };
 }
 
-describe('a clock that jumped ahead and is put right before it was proven', () => {
-  it('leaves good what had seemed expired, and void what was issued meanwhile', async () => {
+describe('a clock that jumped ahead and is corrected before it was proven', () => {
+  it('leaves objects valid that had seemed expired, and makes tokens invalid that were issued meanwhile', async () => {
     const { tenant, machine, start, isGood } = await onMachine();
     await putKey(tenant, 'stripe', 'not-a-real-secret');
     const before = await workloadToken(tenant);
@@ -120,7 +120,7 @@ describe('a clock that jumped ahead and is put right before it was proven', () =
     expect(await isGood(again, before.text)).toBe(false);
   });
 
-  it('has its due work looked through at once, also when it was put right while nothing ran', async () => {
+  it('causes a check of all due work at once, also when it was corrected while the service was stopped', async () => {
     const { tenant, machine, start } = await onMachine();
     machine.set(30 * DAY);
     const ahead = start();
@@ -133,7 +133,7 @@ describe('a clock that jumped ahead and is put right before it was proven', () =
     expect(right.nextDueAt()).toBeUndefined();
   });
 
-  it('and what it planned further ahead than any wait is due now', async () => {
+  it('makes due now whatever was planned further ahead than any wait', async () => {
     const tenant = await testTenant();
     const { vault, clock, sql } = tenant;
     const user = tenant.user(['admin'], 'everywhere');
@@ -154,7 +154,7 @@ describe('a clock that jumped ahead and is put right before it was proven', () =
     expect(await bringForward(vault)).toBe(0);
   });
 
-  it('remembers the answers to repeated requests that had seemed expired', async () => {
+  it('keeps idempotent answers that had seemed expired', async () => {
     const tenant = await testTenant();
     const { vault, clock } = tenant;
     const keep = {
@@ -190,7 +190,7 @@ describe('a clock that jumped ahead and is put right before it was proven', () =
 });
 
 describe('a service that was off for three days', () => {
-  it('goes by the right time at once: what expired meanwhile is expired, though nothing of it is proven', async () => {
+  it('uses the right time at once: objects that expired meanwhile are expired, although the time is not proven', async () => {
     const { tenant, machine, start, isGood } = await onMachine();
     await putKey(tenant, 'stripe', 'not-a-real-secret');
     const token = await workloadToken(tenant);
@@ -211,8 +211,8 @@ describe('a service that was off for three days', () => {
 
 const NOTE = { action: 'x', actor: { type: 'system', id: 'x' }, outcome: 'success', reason: 'x', target: { type: 'x' } } as const;
 
-describe('a clock that was set back while nothing ran', () => {
-  it('is not believed below what the cell committed, unless the operator says that it is right', async () => {
+describe('a clock that was set back while the service was stopped', () => {
+  it('does not set time before the last committed one, unless the operator accepts the clock', async () => {
     const { tenant, machine, start, isGood } = await onMachine();
     machine.set(DAY);
     const wrong = start();
@@ -228,7 +228,7 @@ describe('a clock that was set back while nothing ran', () => {
     const accepted = new SteadyClock(machine.clock);
     const vault = start({ clock: accepted, acceptsClock: true });
     expect(accepted.now()).toBe(committed - DAY);
-    // What was issued under the wrong clock may be all that anybody has: it has its span from now on.
+    // Tokens issued under the wrong clock may be the only ones: each keeps its lifetime, starting now.
     expect(await isGood(vault, issued.text)).toBe(true);
     const [told, ...more] = eventsOf(tenant.sql).filter(({ action }) => action === 'clock.accept');
     expect(told).toMatchObject({

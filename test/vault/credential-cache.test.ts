@@ -4,7 +4,7 @@ import { type CachedCredential, CredentialCache } from '../../src/vault/credenti
 const entry = (environment: string, name: string, expiresAtMs = 1_000) =>
   ({ subject: { environment: { name: environment }, row: { name }, expiresAtMs } }) as unknown as CachedCredential;
 
-describe('a remembered credential', () => {
+describe('a cached credential', () => {
   const filled = () => {
     const cache = new CredentialCache();
     for (const name of ['crm', 'erp']) for (const environment of ['staging', 'production']) cache.keep(entry(environment, name));
@@ -18,14 +18,14 @@ describe('a remembered credential', () => {
     expect(cache.find('other', 'crm', 0)).toBeUndefined();
   });
 
-  it('is forgotten at the end of its age, and stays so whatever the clock says then', () => {
+  it('is dropped at its maximum age, and stays dropped at any later time', () => {
     const { names } = filled();
     expect(names(999)).toEqual(['crm', 'erp']);
     expect(names(1_000)).toEqual([undefined, undefined]);
     expect(names(0)).toEqual([undefined, undefined]);
   });
 
-  it('is forgotten alone when it changes, and with all others when a batch is undone', () => {
+  it('is dropped alone when it changes, and with all others at a rollback', () => {
     const { cache, names } = filled();
     cache.forget('production', 'crm');
     expect(names()).toEqual(['crm', 'erp']);

@@ -148,7 +148,7 @@ describe('what may not stand together', () => {
     expect(takes(apiKeyValue, { key: 'k', key_base64: 'YQ==' })).toBe(false);
     expect(takes(basicValue, { username: 'u', password: 'p', password_base64: 'YQ==' })).toBe(false);
     expect(refusals(databaseValue, { url: 'u', password: 'p', password_base64: 'YQ==' })).toEqual([
-      '/password_base64 must not stand beside password',
+      '/password_base64 must not be given together with password',
     ]);
     expect(takes(databaseValue, { url: 'u', password: '' })).toBe(true);
     expect(takes(databaseValue, { url: 'u', password_base64: 'YQ==' })).toBe(true);
@@ -158,7 +158,7 @@ describe('what may not stand together', () => {
     const both = (username: string, password: string) => takes(basicValue, { username, password });
     expect([both('', ''), both('u', ''), both('', 'p')]).toEqual([false, true, true]);
     expect(takes(basicValue, { username: '', password_base64: 'YQ==' })).toBe(true);
-    expect(refusals(basicValue, { username: '', password: '' })).toEqual(['/ must hold a user name or a password']);
+    expect(refusals(basicValue, { username: '', password: '' })).toEqual(['/ must have a user name or a password']);
   });
 
   it('is nothing at all in a document, and anything in it else', () => {
@@ -173,7 +173,7 @@ describe('what may not stand together', () => {
     ];
     expect(takes(oauth2Config, { ...CONFIG, workflows })).toBe(true);
     expect(refusals(oauth2Config, { ...CONFIG, workflows: [...workflows, workflows[0]] })).toEqual([
-      '/workflows names a workflow twice',
+      '/workflows must not list a workflow twice',
     ]);
   });
 
@@ -192,7 +192,7 @@ describe('what may not stand together', () => {
     ])
       expect(extra(name)).toEqual([
         '/extra_parameters must not set grant_type, refresh_token, scope, client_secret, client_assertion, client_assertion_type, code, code_verifier, token: ' +
-          'they are set by the fields of their own or by the vault',
+          'use the settings for them, or leave them to Keyturn',
       ]);
     expect(extra('resource')).toEqual([]);
     expect(extra('client_id', 'c')).toEqual([]);

@@ -1,4 +1,4 @@
-// Any sequence of puts, roll-backs, deletions, restorations and sweeps, against a model of a dozen lines; restarts and lost batches among them.
+// Random sequences of puts, roll-backs, deletions, restorations and sweeps, with restarts and rolled-back batches, against a small model.
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -38,7 +38,7 @@ const steps: fc.Arbitrary<{ step: Step; lost: boolean }> = fc.record({
   ),
 });
 
-/** What should happen, and the model afterwards. */
+/** The expected outcome, and the model afterwards. */
 function expected(model: Map<string, Model>, step: Step, nowMs: number, value: string): string {
   const one = model.get(step.name);
   switch (step.do) {
@@ -133,7 +133,7 @@ async function compare(tenant: TestTenant, vault: TenantVault, model: Map<string
   expect(tenant.sql.get('SELECT count(*) AS n FROM credential_version')?.['n']).toBe(live);
 }
 
-it('credentials do what the model does', async () => {
+it('credentials behave as the model does', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(steps, { maxLength: 18 }), async (given) => {
       const sql = new SqlSpy(openNodeSql(':memory:'));

@@ -1,4 +1,4 @@
-// One way to change a credential, and one place that plans what is due of it. Every value is made up; not-a-real-secret.
+// Changing a credential and planning its due dates. Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../src/vault/change-credential.ts';
@@ -42,7 +42,7 @@ async function removeAndRestore(tenant: TestTenant, afterMs: number) {
   await vault.submit((job) => restoreCredential(job, admin(tenant), { ...place, precondition: {} }));
 }
 
-/** Any change, as the scheduler may make one. */
+/** A change without a caller, as the scheduler makes. */
 const change = (tenant: TestTenant, by: (draft: Draft) => void) =>
   tenant.vault.submit((job) => {
     const environment = job.door.lookup('test', (lookup) => job.credentials.findEnvironment(lookup, 'staging'));
@@ -67,21 +67,21 @@ describe('restoring a deleted grant', () => {
     expect(row(restored).refresh_due_at).toBeLessThan(row(restored).value_expires_at ?? 0);
   });
 
-  it('refreshes at once what expired meanwhile', async () => {
+  it('refreshes a token that expired meanwhile at once', async () => {
     const tenant = await testTenant();
     await put(tenant);
     await removeAndRestore(tenant, 3 * HOUR_MS);
     expect(row(tenant).refresh_due_at).toBeLessThanOrEqual(tenant.clock.now());
   });
 
-  it('keeps a grant alive that is refreshed when someone reads', async () => {
+  it('plans a keep-alive for a grant that is refreshed on read', async () => {
     const tenant = await testTenant();
     await put(tenant, WHOLE, { refresh: 'on_read' });
     await removeAndRestore(tenant, HOUR_MS);
     expect(row(tenant).refresh_due_at).toBeGreaterThan(row(tenant).value_expires_at ?? 0);
   });
 
-  it('plans no refresh of what has nothing to be refreshed with', async () => {
+  it('plans no refresh of a grant that cannot be refreshed', async () => {
     const tenant = await testTenant();
     const { refresh_token: _none, ...bare } = WHOLE;
     await put(tenant, bare);
@@ -91,7 +91,7 @@ describe('restoring a deleted grant', () => {
 });
 
 describe('a change', () => {
-  it('is one revision at one instant, and leaves what was read as it was', async () => {
+  it('increases the revision by one, and does not change the row that was read', async () => {
     const tenant = await testTenant();
     await put(tenant);
     const before = row(tenant);
@@ -114,7 +114,7 @@ describe('a change', () => {
     expect(row(tenant).refresh_due_at).toBeNull();
   });
 
-  it('leaves a destruction planned only of what is deleted', async () => {
+  it('leaves a destruction planned only for a deleted credential', async () => {
     const tenant = await testTenant();
     await put(tenant);
     await change(tenant, (draft) => Object.assign(draft, { destroy_after_at: tenant.clock.now() }));

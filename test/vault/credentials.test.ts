@@ -69,7 +69,7 @@ describe('a value', () => {
       { access_token: SECRET, token_type: 'Bearer', scope: 'a b' },
     ],
   ];
-  it.each(KINDS)('of kind %s comes back as it may be served', async (kind, given, served) => {
+  it.each(KINDS)('of kind %s is served with its served parts only', async (kind, given, served) => {
     const tenant = await testTenant();
     await put(tenant, { kind, value: given, config: kind === 'oauth2' ? GRANT_CONFIG : undefined });
     const read = await reader(tenant);
@@ -78,7 +78,7 @@ describe('a value', () => {
     expect(JSON.stringify(await describeOne(tenant))).not.toContain(SECRET);
   });
 
-  it('may take exactly 65,536 bytes as JSON', async () => {
+  it('may have exactly 65,536 bytes as JSON', async () => {
     const tenant = await testTenant();
     const frame = JSON.stringify({ key: '' }).length;
     const key = (bytes: number) => ({ key: 'k'.repeat(bytes - frame) });
@@ -90,7 +90,7 @@ describe('a value', () => {
     expect((await describeOne(tenant)).row.latest_version).toBe(1);
   });
 
-  it('is read anew from the database after five minutes at most', async () => {
+  it('is read from the database again after at most five minutes', async () => {
     const tenant = await testTenant();
     await put(tenant);
     const read = await reader(tenant);
@@ -102,7 +102,7 @@ describe('a value', () => {
     expect(await outcomeOf(read())).toBe('integrity');
   });
 
-  it('of a grant counts what is retained, too', async () => {
+  it('of a grant includes its retained part in the size', async () => {
     const tenant = await testTenant();
     const half = 'x'.repeat(LIMITS.valueMaxBytes / 2);
     const grant = { kind: 'oauth2' as const, config: GRANT_CONFIG };
@@ -114,7 +114,7 @@ describe('a value', () => {
 });
 
 describe('versions', () => {
-  it('are immutable: every one that is kept reads as it was put', async () => {
+  it('are immutable: every stored one reads as it was put', async () => {
     const tenant = await testTenant();
     for (let i = 1; i <= 5; i++) await put(tenant, { value: { key: `${SECRET}-${i}` } });
     const read = await reader(tenant);
@@ -126,7 +126,7 @@ describe('versions', () => {
     expect((await describeOne(tenant)).row.current_version).toBe(5);
   });
 
-  it('keep their number: a roll-back moves labels only, and the next put goes on counting', async () => {
+  it('keep their number: a roll-back moves labels only, and the next put gets the next number', async () => {
     const tenant = await testTenant();
     for (let i = 1; i <= 3; i++) await put(tenant, { value: { key: `${SECRET}-${i}` } });
     const read = await reader(tenant);
@@ -140,7 +140,7 @@ describe('versions', () => {
     expect((await read()).version).toBe(4);
   });
 
-  it('to roll back to must exist and be another one; a grant never goes back', async () => {
+  it('to roll back to must exist and not be current; a grant cannot be rolled back', async () => {
     const tenant = await testTenant();
     await put(tenant);
     expect(await outcomeOf(back(tenant))).toBe('conflict');
@@ -156,7 +156,7 @@ describe('versions', () => {
     expect(await outcomeOf(back(grants))).toBe('conflict');
   });
 
-  it('are pruned to the newest hundred, but never one that carries a label', async () => {
+  it('are pruned to the newest hundred, except those with a label', async () => {
     const tenant = await testTenant();
     await put(tenant, { value: { key: `${SECRET}-1` } });
     await put(tenant, { value: { key: `${SECRET}-2` } });
@@ -173,7 +173,7 @@ describe('versions', () => {
     expect(numbers()[0]).toBe(6);
   });
 
-  it('list newest first, in pages, with their labels', async () => {
+  it('are listed newest first, in pages, with their labels', async () => {
     const tenant = await testTenant();
     for (let i = 1; i <= 5; i++) await put(tenant);
     await back(tenant, 2);
@@ -198,10 +198,10 @@ describe('preconditions', () => {
     ['version 0, and it exists', true, { version: 0 }, 'version_conflict'],
     ['the current version', true, { version: 2 }, 'ok'],
     ['an older version', true, { version: 1 }, 'version_conflict'],
-    ['a version of what does not exist', false, { version: 1 }, 'version_conflict'],
+    ['a version of a missing credential', false, { version: 1 }, 'version_conflict'],
     ['the revision', true, { revision: 2 }, 'ok'],
     ['an older revision', true, { revision: 1 }, 'precondition_failed'],
-    ['a revision of what does not exist', false, { revision: 1 }, 'precondition_failed'],
+    ['a revision of a missing credential', false, { revision: 1 }, 'precondition_failed'],
   ];
   it.each(CASES)('%s', async (_what, exists, precondition, expected) => {
     const tenant = await testTenant();
@@ -214,7 +214,7 @@ describe('preconditions', () => {
     expect(versions).toBe((exists ? 2 : 0) + (expected === 'ok' ? 1 : 0));
   });
 
-  it('let exactly one of many writers of the same version win', async () => {
+  it('let exactly one of many writers of the same version succeed', async () => {
     const tenant = await testTenant();
     await put(tenant);
     const ends = await Promise.all(Array.from({ length: 40 }, () => outcomeOf(put(tenant, { precondition: { version: 1 } }))));
@@ -223,15 +223,15 @@ describe('preconditions', () => {
   });
 });
 
-describe('what stands beside a value', () => {
-  it('stays when a put does not name it and is replaced when it does', async () => {
+describe('the metadata of a credential', () => {
+  it('are kept by a put without them and replaced by a put with them', async () => {
     const tenant = await testTenant();
     await put(tenant, { labels: { team: 'a', tier: '1' }, description: 'first' });
     expect((await put(tenant)).located.row).toMatchObject({ labels: '{"team":"a","tier":"1"}', description: 'first' });
     expect((await put(tenant, { labels: {}, description: '' })).located.row).toMatchObject({ labels: '{}', description: '' });
   });
 
-  it('can be changed without a new version, but not without a new revision', async () => {
+  it('can change without a new version, but not without a new revision', async () => {
     const tenant = await testTenant();
     await put(tenant, { labels: { team: 'a' }, description: 'first' });
     const label = (change: { labels?: Record<string, string>; description?: string; precondition?: { revision: number } }) =>
@@ -258,7 +258,7 @@ describe('what stands beside a value', () => {
     expect((await describeOne(tenant)).row).toMatchObject({ current_version: 1, latest_version: 1 });
   });
 
-  it('cannot change its kind, and a missing environment looks like a missing credential', async () => {
+  it('do not allow another kind, and a missing environment gives the answer of a missing credential', async () => {
     const tenant = await testTenant();
     await put(tenant);
     expect(await outcomeOf(put(tenant, { kind: 'basic', value: { username: 'u', password: SECRET } }))).toBe('conflict');
@@ -272,7 +272,7 @@ describe('what stands beside a value', () => {
 describe('a grant whose access token has expired', () => {
   const grant = (more: object) => ({ kind: 'oauth2' as const, config: GRANT_CONFIG, value: { access_token: SECRET, ...more } });
 
-  it('is not served: it is stale with a refresh token and dead without one, also from the cache', async () => {
+  it('is refused as stale with a refresh token and as dead without one, also from the cache', async () => {
     for (const [more, code] of [
       [{ refresh_token: 'r', expires_in: 60 }, 'provider_unavailable'],
       [{ expires_in: 60 }, 'needs_consent'],
@@ -287,7 +287,7 @@ describe('a grant whose access token has expired', () => {
     }
   });
 
-  it('serves on when it never expires, or when only a fixed value has a stated end', async () => {
+  it('is served when it never expires, as is another kind of credential past its end date', async () => {
     const tenant = await testTenant();
     await put(tenant, grant({}));
     await put(tenant, { name: 'fixed', expiresAtMs: tenant.clock.now() + 1 });

@@ -26,7 +26,7 @@ function scene() {
 }
 
 describe('found damage', () => {
-  it('is told in the next batch, once, and asks for a batch', () => {
+  it('is reported in the next batch, once, and causes a batch', () => {
     const { book, told, commit, batches } = scene();
     book.note(found('cred_1'));
     expect([told.length, batches()]).toEqual([0, 1]);
@@ -37,7 +37,7 @@ describe('found damage', () => {
     expect([told, batches()]).toEqual([[found('cred_1')], 1]);
   });
 
-  it('is told for each row, table and kind', () => {
+  it('is reported for each row, table and kind', () => {
     const { book, told, commit } = scene();
     const each: FoundDamage[] = [
       found('cred_1'),
@@ -51,7 +51,7 @@ describe('found damage', () => {
     expect(told).toEqual(each);
   });
 
-  it('is told again where the batch that told it was undone', () => {
+  it('is reported again after a rollback of the batch with its report', () => {
     const { book, told, commit } = scene();
     book.note(found('cred_1'));
     book.beforeCommit();
@@ -59,7 +59,7 @@ describe('found damage', () => {
     expect(told).toHaveLength(2);
   });
 
-  it('is told for so many at most', () => {
+  it('is reported up to a limit', () => {
     const { book, told, commit } = scene();
     for (let i = 0; i < LIMITS.damageToldMax - 1; i++) book.note(found(`cred_${i}`));
     commit();
@@ -69,7 +69,7 @@ describe('found damage', () => {
     expect(told.at(-1)).toEqual(found('cred_a'));
   });
 
-  it('that cannot be told for damage of its own stops no batch and nothing else told in it; a failing disk or a defect does', () => {
+  it('whose report fails because of other damage stops neither the batch nor other reports; a failing disk or a defect does', () => {
     const { book, commit } = scene();
     const tried: unknown[] = [];
     let error: Error = new KeyturnError('integrity', 'the alert is damaged, too');

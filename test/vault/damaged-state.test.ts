@@ -1,4 +1,4 @@
-// A stored object that is not what was last written fails alone: it is refused, told once, and the rest of the tenant works.
+// A stored object that differs from the last written one fails alone: it is refused and reported once, and the rest of the tenant works.
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { scrub } from '../../src/cell/scrub.ts';
@@ -34,8 +34,8 @@ function read(tenant: TestTenant, text: string, vault = tenant.vault) {
 const damages = (tenant: TestTenant) => eventsOf(tenant.sql).filter((event) => event['action'] === 'state.damaged');
 const alerts = (tenant: TestTenant) => tenant.sql.all<{ facts: string }>("SELECT facts FROM alert WHERE kind = 'state.damaged'");
 
-describe('a row that was put back as it was', () => {
-  it('is refused at its next read, told once by event and alert, and costs nobody else anything', async () => {
+describe('a row that was restored to an older state', () => {
+  it('is refused at its next read, reported once by event and alert, and does not affect others', async () => {
     const tenant = await filled();
     const old = tenant.sql.get<Row>("SELECT * FROM credential WHERE name = 'a'");
     await putKey(tenant, 'a', 'not-a-real-secret-2');
@@ -50,14 +50,14 @@ describe('a row that was put back as it was', () => {
     expect(alerts(tenant).map(({ facts }) => JSON.parse(facts))).toEqual([
       { table: 'credential', object: old?.['id'], damage: 'stale' },
     ]);
-    // Also after a restart: the alert that was raised is the one there is.
+    // Also after a restart there is only this alert.
     const vault = tenant.reopen();
     expect(await describeKey(tenant, 'a', vault)).toBe('integrity');
     await settled(tenant, vault);
     expect(alerts(tenant)).toHaveLength(1);
   });
 
-  it('of a revoked workload and its revoked token opens nothing, also at rest', async () => {
+  it('of a revoked workload and its revoked token is refused, also after a restart', async () => {
     const tenant = await filled();
     const { text, id } = await workloadToken(tenant);
     expect(await read(tenant, text)).toBe('ok');
@@ -72,8 +72,8 @@ describe('a row that was put back as it was', () => {
   });
 });
 
-describe('a row that was taken away', () => {
-  it('is missed by its id and by its name, and the list beside it goes on', async () => {
+describe('a row that was deleted from the database', () => {
+  it('is detected by its id and by its name, and lists still work', async () => {
     const tenant = await filled();
     tenant.sql.script('PRAGMA foreign_keys = OFF');
     tenant.sql.run("DELETE FROM credential WHERE name = 'b'");
@@ -96,7 +96,7 @@ describe('a row that was taken away', () => {
     expect(await read(tenant, token.text)).toBe('integrity');
   });
 
-  it('of a user table does not make a new first owner', async () => {
+  it('of the table of users does not create a new first owner', async () => {
     const { testTeam } = await import('../kit/homes.ts');
     const { createBootstrapSecret } = await import('../../src/vault/set-up.ts');
     const team = await testTeam();
@@ -106,8 +106,8 @@ describe('a row that was taken away', () => {
   });
 });
 
-describe('a key whose row was changed', () => {
-  it('is used for nothing: a retired one made active again seals no new value', async () => {
+describe('a key with a tampered row', () => {
+  it('is not used: a retired one that was made active again seals no new value', async () => {
     const tenant = await filled();
     await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['api_key']));
     for (let i = 0; i < 4; i++) await outcomeOf(tenant.vault.submit((job) => rewrapBatch(job)));
@@ -121,7 +121,7 @@ describe('a key whose row was changed', () => {
     expect(tenant.sql.get('SELECT key_id FROM credential_version WHERE version = 2')?.['key_id']).toBe(good.id);
   });
 
-  it('and one that was destroyed does not come back', async () => {
+  it('is refused if it was destroyed and restored', async () => {
     const tenant = await filled();
     const before = tenant.sql.all<Row>('SELECT * FROM tenant_key');
     await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), undefined));
@@ -132,11 +132,11 @@ describe('a key whose row was changed', () => {
     expect(lowest()).toBe(1);
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 2);
     await destroyRetiredKeys(tenant.vault);
-    // The answer came with a checkpoint that says so.
+    // The answer waited for a checkpoint with that fact.
     expect(lowest()).toBe(2);
     const api = before.find((row) => row['purpose'] === 'api_key');
     tenant.sql.run("UPDATE tenant_key SET state = 'decrypt_only', wrapped = ?, destroyed_at = NULL WHERE key_id = ?", api?.['wrapped'] ?? null, api?.['key_id'] ?? null); // biome-ignore format: one line
-    // Its version is behind the witnessed one: this is an older state, whatever the row says.
+    // Its version is below the witnessed one, so this is an older state.
     const code = caughtCode(() => tenant.reopen());
     expect(['rolled_back', 'ok']).toContain(code);
     if (code === 'ok')
@@ -145,7 +145,7 @@ describe('a key whose row was changed', () => {
 });
 
 describe('a rotation of the row MACs', () => {
-  it('moves rows, chunks and head, so that the old key dies and everything still fits', async () => {
+  it('moves rows, chunks and head, so that the old key can be destroyed and every check passes', async () => {
     const tenant = await filled();
     const old = inside(tenant.vault).core.keyring.current('metadata_mac').id;
     await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['metadata_mac']));
@@ -163,8 +163,8 @@ describe('a rotation of the row MACs', () => {
   });
 });
 
-describe('what was undone', () => {
-  it('by a failing job is undone in the map, too: the row reads as before, in the same batch and after', async () => {
+describe('a change that was undone', () => {
+  it('by a failing job is also undone in the map: the row reads as before, in the same batch and later', async () => {
     const tenant = await filled();
     const { vault } = tenant;
     const fails = vault.submit((job) =>
@@ -185,7 +185,7 @@ describe('what was undone', () => {
     expect(await describeKey(tenant, 'a', tenant.reopen())).toBe('ok');
   });
 
-  it('by a commit that failed is undone in the map, and the next batch goes on from there', async () => {
+  it('by a failed commit is also undone in the map, and the next batch continues from that state', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const tenant = await testTenant({ sql });
     await putKey(tenant, 'a', 'not-a-real-secret-1');
@@ -200,8 +200,8 @@ describe('what was undone', () => {
   });
 });
 
-describe('a witness that is gone', () => {
-  it('keeps the cell shut, until its operator says that it is lost: then another incarnation begins', async () => {
+describe('a missing witness', () => {
+  it('prevents opening until the operator declares it lost: then another incarnation begins', async () => {
     const tenant = await filled();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     await putKey(tenant, 'd', 'not-a-real-secret-d');
@@ -216,7 +216,7 @@ describe('a witness that is gone', () => {
     expect(after?.['incarnation_id']).not.toBe(before?.['incarnation_id']);
     expect(Number(after?.['epoch'])).toBeGreaterThan(Number(before?.['epoch']));
     expect(eventsOf(tenant.sql).at(-1)).toMatchObject({ action: 'witness.accept_missing' });
-    // The copy that was left behind no longer fits what the witness keeps now.
+    // The other copy does not match the checkpoint that the witness has now.
     expect(caughtCode(() => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-1) } }))).toBe('ok');
     expect(caughtCode(() => openForReading({ ...tenant.opening, opening: { witnessed: tenant.notes.at(-2) } }))).toBe(
       'rolled_back',
@@ -225,7 +225,7 @@ describe('a witness that is gone', () => {
 });
 
 describe('a revocation', () => {
-  it('is answered when the witness has it: neither before, nor never because the witness is slow to fail', async () => {
+  it('is answered once the witness has it, and also when the witness fails late', async () => {
     const tenant = await filled();
     const { id } = await workloadToken(tenant);
     const published = tenant.notes.length;

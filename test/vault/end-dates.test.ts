@@ -1,4 +1,4 @@
-// An end date counts for every kind that has one: health, lists, reads, the forecast, notices 30, 7 and 1 days before and on the day.
+// The end date of every kind that has one: health, lists, reads, the forecast, and notices 30, 7 and 1 days before and on the day.
 import { describe, expect, it } from 'vitest';
 import { readForecast } from '../../rotation/grants/read-forecast.ts';
 import { reviewDue } from '../../rotation/grants/review.ts';
@@ -58,7 +58,7 @@ async function bench() {
           expiresAtMs: days === undefined ? undefined : clock.now() + days * DAY,
         }),
       ),
-    /** Comes whenever something is due, day by day. */
+    /** Runs due work, day by day. */
     async live(days: number) {
       for (let day = 0; day < days * 4; day++) {
         clock.pass(DAY / 4);
@@ -83,7 +83,7 @@ async function bench() {
 }
 
 describe('an end date', () => {
-  it.each(KINDS)('of %s makes it expired on the day, and the value is served with that mark', async (kind) => {
+  it.each(KINDS)('of %s makes it expired on the day, and the value is served as expired', async (kind) => {
     const { vault, tenant, clock, put, health, list } = await bench();
     await put('dated', kind, 2);
     await put('endless', kind, undefined);
@@ -107,7 +107,7 @@ describe('an end date', () => {
     expect(reads.at(-1)?.['details']).toMatchObject({ health: 'expired' });
   });
 
-  it.each(KINDS)('of %s is told 30, 7 and 1 days before and on the day, once each, and is in the forecast', async (kind) => {
+  it.each(KINDS)('of %s causes one notice 30, 7 and 1 days before and on the day, and is in the forecast', async (kind) => {
     const { put, live, told, forecast, clock, review } = await bench();
     await put('dated', kind, 40);
     const endsAt = clock.now() + 40 * DAY;
@@ -148,7 +148,7 @@ describe('an end date', () => {
     expect(await forecast()).toEqual([]);
   });
 
-  it('that an older build put without planning a review of it is looked at all the same', async () => {
+  it('stored by an older build without a planned review is reviewed, too', async () => {
     const { vault, tenant, put, told, review } = await bench();
     await put('dated', 'api_key', 5);
     const { id } = tenant.sql.get('SELECT id FROM credential') as { id: string };

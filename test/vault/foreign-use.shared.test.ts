@@ -1,4 +1,4 @@
-// The signs that another system still refreshes a grant, one by one: what counts, until when, and what never does.
+// The signs that another system still refreshes a grant: which facts count, for how long, and which never count.
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
@@ -15,7 +15,7 @@ const NOW = Date.UTC(2026, 0, 2);
 const IMPORT: Grant = { importedAt: NOW, importedFrom: 'nango' };
 const CONSENTED: Grant = { consentedAt: NOW };
 
-describe('a refresh token called dead', () => {
+describe('a refresh token that the provider rejects as dead', () => {
   it.each<[string, Grant, number, string | undefined]>([
     ['within the watch', IMPORT, NOW + LIMITS.importWatchMs - 1, 'refused_early'],
     ['after the watch', IMPORT, NOW + LIMITS.importWatchMs, undefined],
@@ -56,14 +56,14 @@ describe('a refresh token called dead', () => {
 });
 
 describe('another refresh token', () => {
-  it('from a provider that never replaces them is a sign for an import alone', () => {
+  it('from a provider that never replaces them is a sign for an imported grant only', () => {
     expect(foreignUseOnReplacement({ refreshTokenRotates: 'never' }, IMPORT, true)).toBe('replaced_unexpectedly');
     expect(foreignUseOnReplacement({ refreshTokenRotates: 'never' }, IMPORT, false)).toBeUndefined();
     expect(foreignUseOnReplacement({ refreshTokenRotates: 'sometimes' }, IMPORT, true)).toBeUndefined();
     expect(foreignUseOnReplacement({ refreshTokenRotates: 'never' }, CONSENTED, true)).toBeUndefined();
   });
 
-  it('put by hand is a sign only minutes after a refresh that worked, and only if it is another', () => {
+  it('in a put is a sign only minutes after a successful refresh, and only if it is another token', () => {
     const row = (health: string) => ({ health, grant_facts: JSON.stringify({ refreshedAt: NOW }) }) as CredentialRow;
     expect(foreignUseOnPut(row('ready'), false, NOW + LIMITS.importPutMs - 1)).toBe('put_while_alive');
     expect(foreignUseOnPut(row('ready'), false, NOW + LIMITS.importPutMs)).toBeUndefined();
@@ -74,7 +74,7 @@ describe('another refresh token', () => {
   });
 });
 
-it('an access token refused is a sign only well before its end', () => {
+it('a rejected access token is a sign only well before its expiry', () => {
   expect(foreignUseOnDeadToken(IMPORT, NOW + 3_600_000, NOW)).toBe('token_dead_early');
   expect(foreignUseOnDeadToken(IMPORT, null, NOW)).toBe('token_dead_early');
   expect(foreignUseOnDeadToken(IMPORT, NOW + LIMITS.clockSkewMs, NOW)).toBeUndefined();
@@ -82,7 +82,7 @@ it('an access token refused is a sign only well before its end', () => {
   expect(foreignUseOnDeadToken({}, NOW + 3_600_000, NOW)).toBeUndefined();
 });
 
-it('is explained with the place it came from and how to hand over', () => {
+it('a sign is explained with the origin of the grant and what to do', () => {
   const guarded: Grant = { ...IMPORT, guard: { sign: 'refused_early', at: NOW } };
   expect(explainForeignUse(guarded)).toMatch(/Stop the refresh in nango.*connect again/);
   expect(explainForeignUse({ importedAt: NOW, guard: { sign: 'refused_early', at: NOW } })).toContain(

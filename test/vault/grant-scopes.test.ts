@@ -7,8 +7,8 @@ const NIGHTLY: Workflows = [{ name: 'nightly', scopes: ['contacts.read', 'deals.
 const compare = (facts: Grant, workflows: Workflows | undefined = NIGHTLY) =>
   compareScopes({ config: JSON.stringify({ workflows }), grant_facts: JSON.stringify(facts) });
 
-describe('what was granted, held against what the workflows need', () => {
-  it('is as wanted where it is the same, in whatever order and however often it is said', () => {
+describe('the comparison of granted and needed scopes', () => {
+  it('finds no difference for equal sets, in any order and with repetitions', () => {
     expect(compare({ grantedScope: 'deals.read  contacts.read deals.read' })).toEqual({
       wanted: ['contacts.read', 'deals.read'],
       granted: ['contacts.read', 'deals.read'],
@@ -18,19 +18,19 @@ describe('what was granted, held against what the workflows need', () => {
     });
   });
 
-  it('misses what a workflow needs, once however many need it, and never what only the connector asks for', () => {
+  it('reports a missing scope of a workflow once, and never a missing scope that only the connector requests', () => {
     const workflows = [...NIGHTLY, { name: 'hourly', scopes: ['deals.read', 'calls.read'] }];
     const found = compare({ grantedScope: 'contacts.read', alwaysScope: 'openid offline_access' }, workflows);
     expect(found.missing).toEqual(['calls.read', 'deals.read']);
     expect(found.wanted).toEqual(['calls.read', 'contacts.read', 'deals.read', 'offline_access', 'openid']);
   });
 
-  it('is too much where neither a workflow nor the connector wants it; another case is another scope', () => {
+  it('reports an extra scope that neither a workflow nor the connector requests, case-sensitively', () => {
     const facts: Grant = { grantedScope: 'openid contacts.read deals.read Deals.Read admin', alwaysScope: 'openid' };
     expect(compare(facts)).toMatchObject({ missing: [], extra: ['Deals.Read', 'admin'] });
   });
 
-  it('is not judged where nobody told what was granted, or nobody declared what is needed', () => {
+  it('reports nothing for unknown granted scopes or without declared workflows', () => {
     expect(compare({})).toMatchObject({ granted: null, missing: [], extra: [], source: null });
     expect(compare({ scopeSource: 'jwt' })).toMatchObject({ granted: null, source: null });
     const nothingDeclared = [undefined, []].map((workflows) =>
@@ -39,7 +39,7 @@ describe('what was granted, held against what the workflows need', () => {
     for (const found of nothingDeclared) expect(found).toMatchObject({ granted: ['admin'], missing: [], extra: [] });
   });
 
-  it('is everything missing where nothing was granted, and says who told', () => {
+  it('reports every scope as missing if none was granted, with the source of that fact', () => {
     expect(compare({ grantedScope: '', scopeSource: 'introspection' })).toMatchObject({
       granted: [],
       missing: ['contacts.read', 'deals.read'],

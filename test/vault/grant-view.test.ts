@@ -59,8 +59,8 @@ describe('what is told of a grant', () => {
         sign: 'put_while_alive',
         at: at(4),
         explanation:
-          'Another refresh token was put here minutes after Keyturn had refreshed the one before. Another system seems to refresh this grant, too; ' +
-          'each of the two can end it for the other. Stop the refresh in n8n, or take the client secret from it, then connect again.',
+          'Another refresh token was put here minutes after Keyturn had refreshed the previous one. Another system probably refreshes this grant, too; ' +
+          'each refresh can end the grant for the other system. Stop the refresh in n8n, or remove the client secret there, then connect again.',
       },
       revocation: { state: 'waiting', at: at(0), attempts: 3, cause: null },
     });

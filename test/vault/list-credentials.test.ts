@@ -1,4 +1,4 @@
-// Lists and searches of credentials: filters are literal, pages hold every name once while others write, and only what may be seen is there.
+// Lists and searches of credentials: filters are literal, pages contain every name once during writes, and only visible credentials are listed.
 import { describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
 import { newId } from '../../src/base/ids.ts';
@@ -58,7 +58,7 @@ async function list(
 }
 
 describe('a search', () => {
-  it('takes its text literally in names and descriptions, whatever SQL would make of it', async () => {
+  it('matches its text literally in names and descriptions, including SQL wildcards', async () => {
     const tenant = await testTenant();
     await put(tenant, 'per-cent', { description: '100% of it' });
     await put(tenant, 'per_cent', { description: 'it\'s "quoted"; DROP TABLE credential; --' });
@@ -79,7 +79,7 @@ describe('a search', () => {
     }
   });
 
-  it('does not mind upper and lower case in a description', async () => {
+  it('ignores case in a description', async () => {
     const tenant = await testTenant();
     await put(tenant, 'a', { description: 'Billing of ACME' });
     expect(await list(tenant, { text: 'acme' })).toEqual(['a']);
@@ -102,7 +102,7 @@ describe('a search', () => {
     expect(await list(tenant, { kind: 'api_key', label: { name: 'team', value: 'x' }, text: 'a' })).toEqual(['a']);
   });
 
-  it('keeps the deleted apart from the others', async () => {
+  it('lists deleted credentials separately', async () => {
     const tenant = await testTenant();
     await put(tenant, 'a');
     await put(tenant, 'b');
@@ -114,14 +114,14 @@ describe('a search', () => {
 });
 
 describe('pages', () => {
-  it.each([1, 2, 3, 7, 50])('of %i hold every name once and in order', async (size) => {
+  it.each([1, 2, 3, 7, 50])('of %i contain every name once and in order', async (size) => {
     const tenant = await testTenant();
     const names = Array.from({ length: 23 }, (_, i) => `key-${String((i * 7) % 23).padStart(2, '0')}`);
     for (const name of names) await put(tenant, name);
     expect(await list(tenant, {}, undefined, size)).toEqual([...names].sort());
   });
 
-  it('miss and repeat nothing that was there all the time, while others put and delete in between', async () => {
+  it('neither miss nor repeat an existing credential while others are put and deleted', async () => {
     const tenant = await testTenant();
     const steady = Array.from({ length: 20 }, (_, i) => `key-${String(i * 10).padStart(3, '0')}`);
     for (const name of steady) await put(tenant, name);
@@ -142,7 +142,7 @@ describe('pages', () => {
     expect(seen.filter((name) => steady.includes(name))).toEqual(steady);
   });
 
-  it('of a workload hold only what its patterns match, full pages and no trace of the rest', async () => {
+  it('of a workload contain only names that match its patterns, in full pages', async () => {
     const tenant = await testTenant();
     for (let i = 0; i < 12; i++) {
       await putKey(tenant, `hub-${String(i).padStart(2, '0')}`, SECRET);

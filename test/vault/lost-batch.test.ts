@@ -1,4 +1,4 @@
-// A batch that could not be committed: nobody gets an answer from it, and no memory of it survives.
+// A batch that could not be committed: none of its answers is released, and no in-memory state of it remains.
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -47,7 +47,7 @@ async function opened() {
   return { sql, tenant, vault, admin, text, id, read, put };
 }
 
-/** What memory believes, beside what a fresh opening of the same database believes. */
+/** The in-memory state, and the state of a newly opened cell over the same database. */
 function beliefs(job: TenantJob) {
   const { audit, keyring } = job.core;
   return {
@@ -59,8 +59,8 @@ function beliefs(job: TenantJob) {
   };
 }
 
-describe('after a lost batch', () => {
-  it('a value that was put and read in it is not served, and nobody got it', async () => {
+describe('after a rolled-back batch', () => {
+  it('a value that was put and read in it is not served and was not returned', async () => {
     const { sql, read, put } = await opened();
     expect(await read()).toBe('2');
     sql.failCommits();
@@ -69,7 +69,7 @@ describe('after a lost batch', () => {
     expect([await read(), await read()]).toEqual(['2', '2']);
   });
 
-  it('a roll-back and a deletion did not happen, also for what was cached before', async () => {
+  it('a roll-back and a deletion of a credential have no effect, also in the cache', async () => {
     const { sql, vault, admin, read } = await opened();
     await read();
     sql.failCommits();
@@ -80,7 +80,7 @@ describe('after a lost batch', () => {
     expect(await read()).toBe('2');
   });
 
-  it('a token that was made and used in it is worth nothing', async () => {
+  it('a token that was created and used in it is refused', async () => {
     const { sql, vault, tenant, admin, id, read } = await opened();
     let lost = '';
     sql.failCommits();
@@ -96,7 +96,7 @@ describe('after a lost batch', () => {
     expect(await outcomeOf(read(lost))).toBe('unauthenticated');
   });
 
-  it('a workload that was revoked in it works on, and one whose revocation was stored does not', async () => {
+  it('a workload that was revoked in it still works, and one whose revocation was committed does not', async () => {
     const { sql, vault, admin, id, read } = await opened();
     const revoke = () => outcomeOf(vault.submit((job) => revokeWorkload(job, admin(), id)));
     sql.failCommits();
@@ -106,7 +106,7 @@ describe('after a lost batch', () => {
     expect(await outcomeOf(read())).toBe('unauthenticated');
   });
 
-  it('log, keys and sequence in memory are those of the database', async () => {
+  it('log, keys and sequence in memory equal the database', async () => {
     const { sql, tenant, vault, admin, read, put } = await opened();
     tenant.clock.pass(LIMITS.checkpointIntervalMs);
     const notes = [...tenant.notes];
@@ -132,7 +132,7 @@ describe('after a lost batch', () => {
     expect(text).toMatch(/^kt_acc_/);
   });
 
-  it('the scheduler was not told of work that does not exist', async () => {
+  it('the scheduler was not notified of its due work', async () => {
     const { sql, tenant, vault, admin } = await opened();
     const due = vault.nextDueAt();
     sql.failCommits();
@@ -143,7 +143,7 @@ describe('after a lost batch', () => {
 });
 
 describe('an event that cannot be recorded', () => {
-  it('takes its change with it: no effect without its line in the log', async () => {
+  it('undoes its change: no effect without an event', async () => {
     const { sql, vault, admin, put, read } = await opened();
     const pii = inside(vault).core.keyring.current('audit_pii').id;
     sql.run('UPDATE tenant_key SET wraps = ? WHERE key_id = ?', LIMITS.wrapsPerKeyMax, pii);
@@ -157,7 +157,7 @@ describe('an event that cannot be recorded', () => {
 });
 
 describe('a failed job in a good batch', () => {
-  it('leaves nothing of itself in any memory, while the others of the batch stand', async () => {
+  it('leaves no in-memory state, and the other jobs of the batch take effect', async () => {
     const { vault, admin, read, put } = await opened();
     const fails = vault.submit((job) =>
       job.door.enter(
@@ -177,7 +177,7 @@ describe('a failed job in a good batch', () => {
     expect(located.row.latest_version).toBe(3);
   });
 
-  it('that is a workload of a taken name changes nothing', async () => {
+  it('that creates a workload with a taken name changes nothing', async () => {
     const { vault, admin, sql } = await opened();
     const input = { name: 'twice', environment: 'staging', patterns: ['*'], permissions: ['read'] as const, networks: [], jwks: undefined, ttlMs: 60_000 }; // biome-ignore format: one line
     const ends = [1, 2].map(() => outcomeOf(vault.submit((job) => createWorkload(job, admin(), input))));
@@ -186,8 +186,8 @@ describe('a failed job in a good batch', () => {
   });
 });
 
-describe('in the home cell, a lost batch', () => {
-  it('leaves an offboarded user in place and a new one unknown, with their tokens', async () => {
+describe('in the home cell, a rolled-back batch', () => {
+  it('does not offboard a user and does not create one, including their tokens', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const team = await testTeam(sql);
     const eve = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 3_600_000 };

@@ -37,8 +37,8 @@ function open(tenants: Record<string, Played>): OpenTenants<Played> {
   return all;
 }
 
-describe('the tenants that are open', () => {
-  it('are asked once a tick when they are next due, however many commits changed that', async () => {
+describe('the open tenants', () => {
+  it('are asked for their next due time once per tick, for any number of commits', async () => {
     const tenant = played(undefined);
     const all = open({ a: tenant });
     tenant.due = NOW;
@@ -52,7 +52,7 @@ describe('the tenants that are open', () => {
     expect(tenant.reads).toBe(4); // what nobody changed is not read again
   });
 
-  it('are left alone for a while after their work failed, even though the work changed what is due', async () => {
+  it('get a pause after their work failed, even if the work changed due times', async () => {
     const tenant = played(NOW);
     const all = open({ a: tenant });
     tenant.work = () => {
@@ -66,7 +66,7 @@ describe('the tenants that are open', () => {
     expect(tenant.runs).toBe(2);
   });
 
-  it('do not wait for one whose next due work cannot be read', async () => {
+  it('do not wait for one whose next due time cannot be read', async () => {
     const damaged = played(undefined);
     const healthy = played(NOW);
     const all = open({ damaged, healthy });
@@ -79,7 +79,7 @@ describe('the tenants that are open', () => {
     expect(damaged.runs).toBe(1);
   });
 
-  it('are all looked at when the clock was put back, changed or not', async () => {
+  it('are all checked after the clock was set back, changed or not', async () => {
     const quiet = played(NOW + 60_000);
     const changed = played(NOW + 60_000);
     const all = open({ quiet, changed });

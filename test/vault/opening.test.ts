@@ -50,7 +50,7 @@ describe('an empty database', () => {
 
   it('is not looked at before it was opened once', async () => {
     const { opens } = await witnessed();
-    const message = 'conflict: this database was not opened by this build yet: start the service once';
+    const message = 'conflict: this build has not opened this database yet: start the service once';
     expect(ends(opens({}, { sql: openNodeSql(':memory:') }), openForReading)).toBe(message);
   });
 });
@@ -72,7 +72,7 @@ describe('a database', () => {
   it('without its witness says how to go on, and opens for who says that it is lost', async () => {
     const { tenant, opens } = await witnessed();
     const id = tenant.vault.tenant.id;
-    const missing = `rolled_back: the witness of ${id} is missing: put it back; if it is lost and this copy is the newest, start with --accept-missing-witness ${id}`;
+    const missing = `rolled_back: the witness of ${id} is missing: restore it; if it is lost and this database is the newest, start with --accept-missing-witness ${id}`;
     for (const open of [openCell, openForReading]) {
       expect(ends(opens({}), open)).toBe(missing);
       expect(ends(opens({ acceptMissingWitness: false }), open)).toBe(missing);
@@ -107,9 +107,9 @@ describe('a database', () => {
 describe('a copy of a database', () => {
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-opening-'));
   afterAll(() => rmSync(folder, { recursive: true }));
-  const OTHER = 'rolled_back: the state is older than its last witnessed checkpoint, or went another way since';
+  const OTHER = 'rolled_back: the state is older than its last witnessed checkpoint, or differs from it';
 
-  it('that is older than what was seen, or went another way since, does not open', async () => {
+  it('that is older than its witnessed checkpoint, or differs from it, does not open', async () => {
     const path = join(folder, 'one.db');
     const tenant = await testTenant({ sql: openNodeSql(path) });
     const { clock, notes } = tenant;

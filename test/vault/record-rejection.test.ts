@@ -1,4 +1,4 @@
-// A refused token: its event is durable before anybody is answered, and a flood of them is counted instead of written one by one.
+// A refused token: its event is durable before the answer, and a flood of them is counted instead of written as single events.
 import { describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -17,7 +17,7 @@ const stranger = (address = '192.0.2.1'): Caller => ({
 const unlimited = { take: () => ({ ok: true, retryAfterSeconds: 0 }) };
 
 describe('a refused token', () => {
-  it('is an event before its 401 leaves: where the event cannot be stored, there is no 401', async () => {
+  it('is an event before its 401 is sent: if the event cannot be stored, there is no 401', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const { home } = await testTeam(sql);
     const rejected = rejectionRecorder(home, unlimited, (address) => address);

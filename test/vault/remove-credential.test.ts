@@ -1,4 +1,4 @@
-// Deleting, restoring and destroying: unreadable at once, restorable within the window, and then gone from every table.
+// Deleting, restoring and destroying: unreadable at once, restorable within the window, then removed from every table.
 import { describe, expect, it } from 'vitest';
 import { isCredentialName } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -34,8 +34,8 @@ async function withStripe() {
 
 const sealedRows = (tenant: TestTenant) => Number(tenant.sql.get('SELECT count(*) AS n FROM credential_version')?.['n']);
 
-describe('a deleted credential that stands in the way', () => {
-  it('is set aside under a name of its own that is a name, however long the first was, and is destroyed when its window ends', async () => {
+describe('a deleted credential that is replaced', () => {
+  it('gets a valid unique name for any length of the first one, and is destroyed when its window ends', async () => {
     const tenant = await testTenant();
     const admin = () => tenant.user(['admin'], 'everywhere');
     const names = ['stripe', `${'a'.repeat(94)}/${'b'.repeat(33)}`, `team/${'c'.repeat(123)}`];
@@ -59,7 +59,7 @@ describe('a deleted credential that stands in the way', () => {
 });
 
 describe('a deleted credential', () => {
-  it('is unreadable at once, also where it was cached, but still described', async () => {
+  it('cannot be read at once, also if it was cached, but can be described', async () => {
     const { read, remove, describe: look } = await withStripe();
     expect(await read()).toBe('ok');
     expect(await remove()).toBe('ok');
@@ -67,7 +67,7 @@ describe('a deleted credential', () => {
     expect((await look()).row).toMatchObject({ state: 'deleted' });
   });
 
-  it('comes back whole within its window', async () => {
+  it('can be restored completely within its window', async () => {
     const { tenant, read, remove, restore, describe: look } = await withStripe();
     await remove(7 * DAY);
     tenant.clock.pass(7 * DAY - 1);
@@ -77,14 +77,14 @@ describe('a deleted credential', () => {
     expect(await restore()).toBe('conflict');
   });
 
-  it('does not come back after its window, even before the sweep that destroys it', async () => {
+  it('cannot be restored after its window, even before the sweep that destroys it', async () => {
     const { tenant, remove, restore } = await withStripe();
     await remove(7 * DAY);
     tenant.clock.pass(7 * DAY);
     expect(await restore()).toBe('gone');
   });
 
-  it('keeps its first window when it is deleted again', async () => {
+  it('keeps its window when it is deleted again', async () => {
     const { tenant, remove, describe: look } = await withStripe();
     await remove();
     const before = (await look()).row;
@@ -94,14 +94,14 @@ describe('a deleted credential', () => {
     expect((await look()).row).toEqual(before);
   });
 
-  it('holds its name: nobody can put another one over it', async () => {
+  it('keeps its name: another one cannot be put under it', async () => {
     const { tenant, remove } = await withStripe();
     await remove();
     expect(await outcomeOf(putKey(tenant, 'stripe', SECRET))).toBe('conflict');
     expect(sealedRows(tenant)).toBe(1);
   });
 
-  it('wants the revision it has now when it is restored under a precondition', async () => {
+  it('is restored under a precondition only with its present revision', async () => {
     const { remove, restore } = await withStripe();
     await remove();
     expect(await restore({ revision: 1 })).toBe('precondition_failed');
@@ -110,7 +110,7 @@ describe('a deleted credential', () => {
 });
 
 describe('the end of the window', () => {
-  it('destroys every sealed byte, writes it down, and frees the name for a new credential with nothing of the old one', async () => {
+  it('destroys every sealed byte with an event, and frees the name for a new credential without data of the old one', async () => {
     const { tenant, submit, read, remove, restore, sweep, describe: look } = await withStripe();
     await putKey(tenant, 'stripe', `${SECRET}-2`);
     const old = (await look()).row.id;
@@ -141,7 +141,7 @@ describe('the end of the window', () => {
     );
   });
 
-  it('comes for each of many at its own time, and one damaged row does not save the others', async () => {
+  it('applies to each credential at its own time, and a damaged row does not protect the others', async () => {
     const tenant = await testTenant();
     for (let i = 0; i < 5; i++) {
       await putKey(tenant, `key-${i}`, SECRET);
@@ -157,7 +157,7 @@ describe('the end of the window', () => {
 });
 
 describe('destroying at once', () => {
-  it('needs a second person, and the demo owner alone is excused', async () => {
+  it('needs the approval of a second person, except for the owner of the demo', async () => {
     const tenant = await testTenant({ demo: true });
     await putKey(tenant, 'stripe', SECRET);
     const destroy = (caller: Parameters<typeof destroyCredential>[1]) =>

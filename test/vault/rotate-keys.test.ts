@@ -1,4 +1,4 @@
-// Rotating a cell's keys: every value stays readable at every point, progress is true, and no key dies that anything still needs.
+// Rotating a cell's keys: every value stays readable at every step, the progress is correct, and no key with references is destroyed.
 import { describe, expect, it, vi } from 'vitest';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -46,7 +46,7 @@ function putGrant(tenant: TestTenant, name: string) {
 
 const NAMES = [...Array.from({ length: KEYS }, (_, i) => `key-${i}`)];
 
-/** Reads every credential; grants are only described by their first read, which would refresh them. */
+/** Reads every credential, except grants, which a read would refresh: they are described. */
 async function allReadable(tenant: TestTenant, text: string, vault = tenant.vault): Promise<void> {
   const input = (name: string) => ({ environment: 'staging', name, version: undefined, stage: undefined });
   const bodies = await Promise.all(
@@ -63,7 +63,7 @@ const rewrap = (tenant: TestTenant, rows: number, vault = tenant.vault) => vault
 const keysOf = (tenant: TestTenant) => tenant.vault.submit((job) => listKeys(job, tenant.user(['admin'], 'everywhere')));
 const finished = (progress: readonly { finishedAtMs: number | null }[]) => progress.every((one) => one.finishedAtMs !== null);
 
-/** Every key that any row names, by id. */
+/** The id of every key that a row refers to. */
 function referredKeys(sql: Sql): Set<unknown> {
   const of = (table: string, column: string) => sql.all(`SELECT DISTINCT ${column} AS id FROM ${table}`).map((row) => row['id']);
   return new Set([
@@ -75,7 +75,7 @@ function referredKeys(sql: Sql): Set<unknown> {
 }
 
 describe('a key rotation', () => {
-  it('of all purposes ends with everything under new keys, readable at every step, with true progress', async () => {
+  it('of all purposes moves everything to new keys, readable at every step, with correct progress', async () => {
     const { tenant, text } = await filled();
     await allReadable(tenant, text);
     const old = new Set(
@@ -122,7 +122,7 @@ describe('a key rotation', () => {
     expect(forgotten).toHaveBeenCalledTimes(1);
   });
 
-  it('lets a new value use the new key from the first moment on', async () => {
+  it('seals new values with the new key at once', async () => {
     const { tenant, text } = await filled();
     await rotate(tenant, ['api_key']);
     await putKey(tenant, 'key-0', `${SECRET}-key-0`);
@@ -132,7 +132,7 @@ describe('a key rotation', () => {
     await allReadable(tenant, text);
   });
 
-  it('goes on where it was after a restart in its middle, also for the log and for MACs', async () => {
+  it('continues after a restart, also for the log and for MACs', async () => {
     const { tenant, text } = await filled();
     await rotate(tenant);
     for (let i = 0; i < 3; i++) await rewrap(tenant, 3);
@@ -146,7 +146,7 @@ describe('a key rotation', () => {
     await allReadable(tenant, text, tenant.reopen());
   });
 
-  it('begun again before it was done finishes both', async () => {
+  it('started again before its end finishes both rotations', async () => {
     const { tenant, text } = await filled();
     await rotate(tenant, ['api_key']);
     await rewrap(tenant, 5);
@@ -171,7 +171,7 @@ describe('a key rotation', () => {
     expect(events.every((event) => event.origin?.address === '127.0.0.1')).toBe(true);
   });
 
-  it('moves nothing that the audit log pins: the signing key stays', async () => {
+  it('does not rotate the signing key of the audit log', async () => {
     const { tenant } = await filled();
     const verifier = inside(tenant.vault).core.audit.verifierKey;
     await rotate(tenant);
@@ -191,7 +191,7 @@ describe('a retired key', () => {
     return { ...made, before, sweep, state };
   }
 
-  it('lives for its delay and dies after it, and everything is still readable', async () => {
+  it('is destroyed after its delay, and everything is still readable', async () => {
     const { tenant, sweep, state } = await rotated();
     tenant.clock.pass(LIMITS.keyDestroyDelayMs - 1);
     await sweep();
@@ -204,7 +204,7 @@ describe('a retired key', () => {
     await allReadable(tenant, text, tenant.reopen());
   });
 
-  it('does not die while a single row refers to it, however old it is', async () => {
+  it('is not destroyed while a row refers to it, at any age', async () => {
     const { tenant, before, sweep, state } = await rotated();
     tenant.sql.run("UPDATE credential_version SET key_id = ? WHERE rowid = (SELECT max(rowid) FROM credential_version WHERE key_id IN (SELECT key_id FROM tenant_key WHERE purpose = 'api_key'))", before); // biome-ignore format: one line
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
@@ -212,7 +212,7 @@ describe('a retired key', () => {
     expect(state()).toBe('decrypt_only');
   });
 
-  it('that never finished rewrapping is not even due', async () => {
+  it('is not due before the rewrap has finished', async () => {
     const { tenant } = await filled();
     await rotate(tenant, ['api_key']);
     await rewrap(tenant, 5);
@@ -221,8 +221,8 @@ describe('a retired key', () => {
   });
 });
 
-describe('a rotation that is cut off', () => {
-  /** Throws once at the point that is set. */
+describe('an interrupted rotation', () => {
+  /** Throws once at the given fault point. */
   class OneFault implements Faults {
     next: string | undefined;
     at(point: string): void {
@@ -232,7 +232,7 @@ describe('a rotation that is cut off', () => {
     }
   }
 
-  it('after its new keys were made leaves none of them in memory: what is put now can be read after a restart', async () => {
+  it('after its new keys were created leaves none of them in memory: a value put now can be read after a restart', async () => {
     const faults = new OneFault();
     const { tenant, text } = await filled({ faults });
     faults.next = 'keys.after-new-version';
@@ -242,7 +242,7 @@ describe('a rotation that is cut off', () => {
     await allReadable(tenant, text, tenant.reopen());
   });
 
-  it('in the middle of a batch undoes that batch and no other', async () => {
+  it('in a batch undoes only that batch', async () => {
     const faults = new OneFault();
     const { tenant, text } = await filled({ faults });
     await rotate(tenant, ['api_key']);
@@ -256,7 +256,7 @@ describe('a rotation that is cut off', () => {
     await allReadable(tenant, text);
   });
 
-  it('by a failing disk leaves old and new readable', async () => {
+  it('by a failing disk leaves old and new values readable', async () => {
     const sql = new SqlSpy(openNodeSql(':memory:'));
     const { tenant, text } = await filled({ sql });
     sql.failCommits();
@@ -273,7 +273,7 @@ describe('a rotation that is cut off', () => {
 });
 
 describe('damaged rows', () => {
-  it('keep their old key and are reported, but every other row moves on', async () => {
+  it('keep their old key and are reported, and every other row moves to the new key', async () => {
     const { tenant, text } = await filled();
     tenant.sql.run("UPDATE credential SET description = 'edited' WHERE name = 'grant-1'");
     tenant.sql.run("UPDATE credential_version SET wrapped_key = zeroblob(length(wrapped_key)) WHERE credential_id = (SELECT id FROM credential WHERE name = 'grant-2')"); // biome-ignore format: one line

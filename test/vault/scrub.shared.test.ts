@@ -1,4 +1,4 @@
-// CR-03: what no request would ever read again is found by the scrub of the running service, and told like all damage.
+// CR-03: the scrub of the running service finds damage that no request reads, and reports it as all damage.
 import { describe, expect, it } from 'vitest';
 import { openRun } from '../../rotation/engine/run.ts';
 import { scrubInService } from '../../src/cell/scrub.ts';
@@ -23,7 +23,7 @@ async function toldBy(tenant: TestTenant): Promise<string[]> {
 }
 
 describe('the scrub of a running service', () => {
-  it('tells nothing of a cell that is as it was left, and does not change it', async () => {
+  it('reports nothing for an undamaged cell and does not change it', async () => {
     const tenant = await withRevocation();
     const before = eventsOf(tenant.sql).length;
     expect(await toldBy(tenant)).toEqual([]);
@@ -31,18 +31,18 @@ describe('the scrub of a running service', () => {
   });
 
   it.each([
-    ['a waiting revocation that was taken away', 'DELETE FROM run_step; DELETE FROM run', 'run missing'],
-    ['one that was put off', 'UPDATE run SET next_attempt_at = 9e15', 'run stale'],
-    ['a credential whose due date was taken away', 'UPDATE credential SET review_due_at = 1', 'credential changed'],
+    ['a waiting revocation that was deleted', 'DELETE FROM run_step; DELETE FROM run', 'run missing'],
+    ['a revocation that was postponed', 'UPDATE run SET next_attempt_at = 9e15', 'run stale'],
+    ['a credential whose due date was changed', 'UPDATE credential SET review_due_at = 1', 'credential changed'],
     [
       'an event that was changed',
       "UPDATE audit_block SET bytes = CAST(replace(CAST(bytes AS TEXT), 'cred', 'dred') AS BLOB)",
       'audit_block changed',
     ],
-    ['events that were taken away', 'DELETE FROM audit_block WHERE first_index = 0', 'audit_block changed'],
-    ['a table that was put in', 'CREATE TABLE extra (id INTEGER)', 'sqlite_schema unknown'],
-    ['a view that was put in', 'CREATE VIEW extra AS SELECT 1 AS one', 'sqlite_schema unknown'],
-    ['a trigger that was put in', 'CREATE TRIGGER extra AFTER INSERT ON run BEGIN DELETE FROM run; END', 'sqlite_schema unknown'],
+    ['events that were deleted', 'DELETE FROM audit_block WHERE first_index = 0', 'audit_block changed'],
+    ['a table that was added', 'CREATE TABLE extra (id INTEGER)', 'sqlite_schema unknown'],
+    ['a view that was added', 'CREATE VIEW extra AS SELECT 1 AS one', 'sqlite_schema unknown'],
+    ['a trigger that was added', 'CREATE TRIGGER extra AFTER INSERT ON run BEGIN DELETE FROM run; END', 'sqlite_schema unknown'],
   ])('finds %s', async (_name, change, told) => {
     const tenant = await withRevocation();
     tenant.sql.script(change);
@@ -52,7 +52,7 @@ describe('the scrub of a running service', () => {
     expect(await toldBy(tenant), 'a second scrub tells nothing new').toEqual(all);
   });
 
-  it('does not take rows for damaged that are changed between two slices', async () => {
+  it('does not report rows that change between two slices', async () => {
     const tenant = await withRevocation();
     for (let i = 0; i < 120; i++) await putKey(tenant, `key-${i}`, 'not-a-real-secret');
     let slices = 0;

@@ -1,4 +1,4 @@
-// First set-up and the team: one owner to begin with, nobody hands out more than they hold, and leaving ends everything at once.
+// First set-up and the team: one first owner, no user grants more than their own rights, and offboarding takes effect at once.
 import { describe, expect, it } from 'vitest';
 import type { Role } from '../../src/access/operations.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -18,7 +18,7 @@ import { outcomeOf } from '../kit/outcome.ts';
 import { eventsOf } from '../kit/vaults.ts';
 
 describe('the first set-up', () => {
-  it('spends the bootstrap secret for a named owner with a token', async () => {
+  it('exchanges the bootstrap secret for a named owner with a token', async () => {
     const first = await testHome();
     expect(first.bootstrap).toMatch(/^kt_boot_/);
     expect(bootstrapPending(first.home)).toBe(true);
@@ -30,7 +30,7 @@ describe('the first set-up', () => {
     expect(eventsOf(first.sql).at(-1)).toMatchObject({ action: 'installation.setup', outcome: 'success' });
   });
 
-  it('works once, whoever races for it', async () => {
+  it('succeeds once, also with concurrent calls', async () => {
     const first = await testHome();
     const callers = Array.from({ length: 50 }, () => first.caller(first.bootstrap));
     const ends = await Promise.all(
@@ -41,7 +41,7 @@ describe('the first set-up', () => {
     expect(first.sql.get("SELECT count(*) AS n FROM token WHERE type = 'usr'")?.['n']).toBe(1);
   });
 
-  it('makes its secret once in the life of an installation, also across restarts', async () => {
+  it('creates its secret once per installation, also across restarts', async () => {
     const first = await testHome();
     expect(await createBootstrapSecret(first.home)).toBeUndefined();
     const again = first.reopen();
@@ -49,13 +49,13 @@ describe('the first set-up', () => {
     expect(again.identify(first.bootstrap)?.bootstrap).toBe(true);
   });
 
-  it('is not for an ordinary token, not even the owner of later days', async () => {
+  it('refuses an ordinary token, also of an owner', async () => {
     const team = await testTeam();
     expect(await outcomeOf(team.home.submit((job) => setUp(job, team.caller(team.owner), 'eve')))).not.toBe('ok');
     expect(await outcomeOf(team.home.submit((job) => setUp(job, team.caller(team.bootstrap), 'eve')))).toBe('unauthenticated');
   });
 
-  it('ends with its time', async () => {
+  it('is refused after its secret has expired', async () => {
     const first = await testHome();
     first.clock.pass(LIMITS.bootstrapSecretTtlMs);
     expect(first.home.identify(first.bootstrap)).toBeUndefined();
@@ -84,7 +84,7 @@ function add(made: TestHome, token: string, name: string, grants: readonly Grant
   return made.home.submit((job) => createUser(job, made.caller(token), { name, grants, enrolmentTtlMs: 3_600_000 }));
 }
 
-/** A new person's own token, got for their enrolment. */
+/** The token of a new user, exchanged for the enrolment token. */
 async function join(made: TestHome & { owner: string }, name: string, grants: readonly GrantInput[]): Promise<string> {
   const enrolment = textOf((await add(made, made.owner, name, grants)).enrolment.token);
   const { issued } = await made.home.submit((job) => enrol(job, made.caller(enrolment), 3_600_000));
@@ -95,7 +95,7 @@ const tokenIdOf = (text: string) => parseToken(text)?.publicId;
 const everywhere = (role: Role): GrantInput => ({ role, tenant: undefined });
 
 describe('a new user', () => {
-  it('is made an owner by an owner only', async () => {
+  it('can be made an owner by an owner only', async () => {
     const { made, token } = await team('admin');
     expect(await outcomeOf(add(made, token('admin'), 'eve', [everywhere('owner')]))).toBe('forbidden');
     expect(await outcomeOf(add(made, token('admin'), 'eve', [everywhere('admin'), everywhere('owner')]))).toBe('forbidden');
@@ -103,20 +103,20 @@ describe('a new user', () => {
     expect(await outcomeOf(add(made, token('owner'), 'bob', [everywhere('owner')]))).toBe('ok');
   });
 
-  it.each(['engineer', 'auditor', 'rotation-operator'] as const)('is not made by an %s', async (role) => {
+  it.each(['engineer', 'auditor', 'rotation-operator'] as const)('cannot be created by an %s', async (role) => {
     const { made, token } = await team(role);
     expect(await outcomeOf(add(made, token(role), 'eve', [everywhere('auditor')]))).not.toBe('ok');
     expect(made.sql.get("SELECT count(*) AS n FROM user WHERE name = 'eve'")?.['n']).toBe(0);
   });
 
-  it('who is an engineer must name tenants, that exist', async () => {
+  it('with the role engineer must have existing tenants', async () => {
     const { made } = await team();
     expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('engineer')]))).toBe('invalid_request');
     expect(await outcomeOf(add(made, made.owner, 'eve', [{ role: 'engineer', tenant: 'nowhere' }]))).toBe('not_found');
     expect(await outcomeOf(add(made, made.owner, 'eve', [{ role: 'engineer', tenant: 'acme' }]))).toBe('ok');
   });
 
-  it('is no workload, no auditor beside another role, and no second of a name', async () => {
+  it('must not have the role workload, auditor with another role, or a taken name', async () => {
     const { made } = await team();
     expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('workload')]))).toBe('invalid_request');
     expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('auditor'), everywhere('admin')]))).toBe('invalid_request');
@@ -124,7 +124,7 @@ describe('a new user', () => {
     expect(await outcomeOf(add(made, made.owner, 'eve', [everywhere('admin')]))).toBe('conflict');
   });
 
-  it('names no grant twice, whichever way it calls the tenant', async () => {
+  it('must not have a grant twice, with the tenant by name or by id', async () => {
     const { made } = await team();
     const [id] = [...made.tenants.keys()];
     const twice = ['acme', id].map((tenant): GrantInput => ({ role: 'engineer', tenant }));
@@ -137,7 +137,7 @@ describe('offboarding', () => {
   const leave = (made: TestHome, token: string, name: string) =>
     outcomeOf(made.home.submit((job) => offboardUser(job, made.caller(token), name)));
 
-  it('kills every token of a user at once, also a cached one, and repeats harmlessly', async () => {
+  it('revokes every token of a user at once, also a cached one, and is idempotent', async () => {
     const { made, token } = await team('admin');
     const second = await made.home.submit((job) => createUserToken(job, made.caller(token('admin')), 'the-admin', 3_600_000));
     const tokens = [token('admin'), textOf(second.token)];
@@ -151,14 +151,14 @@ describe('offboarding', () => {
     expect(await outcomeOf(more)).toBe('forbidden');
   });
 
-  it('frees the name, and the new one has nothing of the old one', async () => {
+  it('frees the name, and a new user with it has no rights of the old one', async () => {
     const { made, token } = await team('admin');
     await leave(made, made.owner, 'the-admin');
     await add(made, made.owner, 'the-admin', [everywhere('auditor')]);
     expect(made.home.identify(token('admin'))).toBeUndefined();
   });
 
-  it('of an owner is for owners, and the last owner cannot leave', async () => {
+  it('of an owner needs an owner, and the last owner cannot be offboarded', async () => {
     const { made, token } = await team('admin');
     expect(await leave(made, token('admin'), 'ada')).toBe('forbidden');
     expect(await leave(made, made.owner, 'ada')).toBe('conflict');
@@ -167,7 +167,7 @@ describe('offboarding', () => {
     expect(made.home.identify(made.owner)).toBeUndefined();
   });
 
-  it('leaves one owner when two throw each other out at the same moment', async () => {
+  it('leaves one owner when two offboard each other at the same time', async () => {
     const { made } = await team();
     const bob = await join(made, 'bob', [everywhere('owner')]);
     const ends = await Promise.all([leave(made, made.owner, 'bob'), leave(made, bob, 'ada')]);
@@ -178,7 +178,7 @@ describe('offboarding', () => {
 });
 
 describe('a token of a user', () => {
-  it('ends with its time, and is made by that person only: not by an admin for an owner, nor by an owner for an admin', async () => {
+  it('expires, and can be created by that user only: not by an admin for an owner, nor by an owner for an admin', async () => {
     const { made, token } = await team('admin');
     const tokenFor = (by: string, name: string) => made.home.submit((job) => createUserToken(job, made.caller(by), name, 60_000));
     expect(await outcomeOf(tokenFor(token('admin'), 'ada'))).toBe('forbidden');
@@ -195,7 +195,7 @@ describe('a token of a user', () => {
     expect(made.home.identify(textOf(issued.token))).toBeUndefined();
   });
 
-  it('comes first by an enrolment that is spent once, however it is raced for, and dies with its time and its person', async () => {
+  it('is first exchanged for an enrolment token, which works once and ends with its lifetime and its user', async () => {
     const { made } = await team();
     const newcomer = async (name: string) => textOf((await add(made, made.owner, name, [everywhere('auditor')])).enrolment.token);
     const spend = (text: string) => {
@@ -215,7 +215,7 @@ describe('a token of a user', () => {
     expect(await spend(made.owner)).toBe('conflict');
   });
 
-  it('is ended by that person, at once, also where it was cached', async () => {
+  it('can be revoked by that user, at once, also if it was cached', async () => {
     const { made, token } = await team('admin');
     const issued = await made.home.submit((job) => createUserToken(job, made.caller(made.owner), 'ada', 60_000));
     const revoke = (by: string, name: string) =>
@@ -229,7 +229,7 @@ describe('a token of a user', () => {
     expect(made.home.identify(made.owner)?.name).toBe('ada');
   });
 
-  it('of a workload, a client or nobody is no user', async () => {
+  it('is not a token of a workload, a client secret or an unknown token', async () => {
     const { made } = await team();
     for (const text of ['', 'kt_usr_', made.owner.replace('kt_usr_', 'kt_wlk_'), `${made.owner} `, made.owner.slice(0, -1)]) {
       expect(made.home.identify(text)).toBeUndefined();
@@ -238,7 +238,7 @@ describe('a token of a user', () => {
 });
 
 describe('the list of users', () => {
-  it('comes in pages that hold everyone once', async () => {
+  it('has pages that contain every user once', async () => {
     const { made } = await team();
     for (let i = 0; i < 11; i++) await add(made, made.owner, `user-${i}`, [everywhere('auditor')]);
     const names: string[] = [];

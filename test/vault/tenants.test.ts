@@ -1,4 +1,5 @@
-// Tenants: each its own cell and keys, finished after a crash halfway, seen by those with a role there, and shut for ever without their entry.
+// Tenants: each has its own cell and keys, is finished after a crash, is visible to users with a role there, and cannot be opened without its
+// register entry.
 import { describe, expect, it } from 'vitest';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { createTenant, finishTenant, listTenants, resolveTenant } from '../../src/vault/manage-tenants.ts';
@@ -16,7 +17,7 @@ const environmentsOf = (team: TestHome, id: string) =>
     ?.sql.all('SELECT name FROM environment ORDER BY name')
     .map((row) => row['name']);
 
-/** What a start does for tenants a crash left half made. */
+/** The work of a start for tenants whose creation a crash interrupted. */
 async function finishAll(team: TestHome): Promise<number> {
   const half = team.home.lookup('start', (access, view) => view.tenants.inState(access, 'creating'));
   for (const row of half) await finishTenant(team.home, row, team.provision);
@@ -33,7 +34,7 @@ describe('a new tenant', () => {
     expect(resolveTenant(team.home, 'nowhere')).toBeUndefined();
   });
 
-  it('needs a free name, and cannot take the id of another one as its name', async () => {
+  it('needs a free name, which is not the id of another tenant', async () => {
     const team = await testTeam();
     const row = await create(team, 'acme');
     expect(await outcomeOf(create(team, 'acme'))).toBe('conflict');
@@ -67,7 +68,7 @@ describe('a new tenant', () => {
 });
 
 describe('the list of tenants', () => {
-  it('holds, page by page, those at which the caller has a role', async () => {
+  it('contains the tenants at which the caller has a role, in pages', async () => {
     const team = await testTeam();
     const names = Array.from({ length: 9 }, (_, i) => `client-${i}`);
     for (const name of names) await create(team, name);
@@ -95,7 +96,7 @@ describe('the list of tenants', () => {
 });
 
 describe('two tenants', () => {
-  it('do not open with each other: neither database, nor keys, nor register entry', async () => {
+  it('cannot be opened with each other’s database, keys or register entry', async () => {
     const team = await testTeam();
     const [a, b] = [await create(team, 'acme'), await create(team, 'globex')];
     const sqlOf = (id: string) => team.tenants.get(id)?.sql ?? openNodeSql(':memory:');
@@ -104,14 +105,14 @@ describe('two tenants', () => {
         .all('SELECT key_id FROM tenant_key')
         .map((row) => row['key_id']);
     expect(keys(a.id).filter((key) => keys(b.id).includes(key))).toEqual([]);
-    // The database of one in the place of the other, as a mixed-up restore would have it.
+    // The database of one in place of the other, as after a mixed-up restore.
     const swapped = async () => team.provision({ ...a, id: b.id, name: 'globex' }, []);
     expect(await outcomeOf(swapped())).toBe('ok');
     team.tenants.get(b.id)?.sql.run('UPDATE cell SET cell_id = ?', a.id);
     expect(await outcomeOf(swapped())).toBe('integrity');
   });
 
-  it('whose wrapped keys were copied from one to the other do not open', async () => {
+  it('with wrapped keys copied from one to the other cannot be opened', async () => {
     const team = await testTeam();
     const [a, b] = [await create(team, 'acme'), await create(team, 'globex')];
     const from = team.tenants.get(a.id)?.sql.get("SELECT key_id, wrapped FROM tenant_key WHERE purpose = 'api_key'");
@@ -126,7 +127,7 @@ describe('two tenants', () => {
 });
 
 describe('the destroyed register entry of a tenant', () => {
-  it('shuts it for ever, whoever still has its database and the root key', async () => {
+  it('makes the tenant unreadable, even with its database and the root key', async () => {
     const team = await testTeam();
     const row = await create(team, 'acme');
     const vault = team.tenants.get(row.id)?.vault;

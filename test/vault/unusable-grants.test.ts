@@ -162,7 +162,7 @@ describe('a grant that nothing can bring a fresh token of', () => {
     made.clock.pass(600_000);
     expect(await made.told()).toEqual({
       code: 'needs_consent',
-      message: 'the access token has expired and there is no refresh token: connect it again',
+      message: 'the access token has expired and there is no refresh token: connect the account again',
       extra: { health: 'ready', since: toTimestamp(START_MS + 600_000), cause: 'no_refresh_token', reconnect: made.reconnect },
       retryAfterSeconds: undefined,
       isStale: false,
@@ -179,17 +179,17 @@ describe('a grant that nothing can bring a fresh token of', () => {
 
 describe('a grant that needs a person', () => {
   const CAUSES: readonly (readonly [cause: string | null, message: string])[] = [
-    ['not_connected_yet', 'nobody has connected the account yet: it takes a link, and a person who agrees'],
+    ['not_connected_yet', 'the account is not connected yet: create a link and have a person consent'],
     [
       'answer_lost',
-      'an answer of the provider was lost: connect it again, or ask for a rotation, which tries the kept tokens once more',
+      'an answer of the provider was lost: connect the account again, or request a rotation, which tries the stored tokens once more',
     ],
     [
       'refused_too_long',
-      'the provider has refused for longer than a token lives, in words that no error table knows (its runs show them): ' +
-        'connect it again, or ask for a rotation, which tries the kept tokens once more',
+      'the provider has refused every refresh for longer than a token lives, with an unknown error (see the runs): ' +
+        'connect the account again, or request a rotation, which tries the stored tokens once more',
     ],
-    ['invalid_grant', 'the grant is dead at the provider: connect it again'],
+    ['invalid_grant', 'the grant is dead at the provider: connect the account again'],
   ];
 
   it.each(CAUSES)('since %s is served while its token lives, and then says why it is not', async (cause, message) => {
@@ -218,7 +218,7 @@ describe('a grant that needs a person', () => {
     });
     const refusal = {
       code: 'needs_consent',
-      message: 'the account is disconnected',
+      message: 'the account is disconnected: connect it again',
       extra: { health: 'disconnected', cause: 'on_request' },
     };
     expect(await made.told()).toMatchObject(refusal);

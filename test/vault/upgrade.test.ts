@@ -1,4 +1,4 @@
-// A database that an earlier build wrote is brought up to date with everything in it: values, row checks, log.
+// A database of an earlier build is migrated with all its content: values, row checks, log.
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ const FROZEN_3 = vector('tenant-schema-3.sql');
 const TENANT = { id: 'ten_0frozen0frozen0frozen0fro', name: 'acme', demo: true };
 let requests = 0;
 
-/** Databases as each landed schema step left them. The third step only made an index. */
+/** Databases of each released schema step. The third step only added an index. */
 const LANDED: Readonly<Record<string, (sql: Sql) => void>> = {
   'schema 1': (sql) => sql.script(FROZEN),
   'schema 2': (sql) => {
@@ -45,7 +45,7 @@ const LANDED: Readonly<Record<string, (sql: Sql) => void>> = {
   'schema 8': (sql) => sql.script(vector('tenant-schema-8.sql')),
   'schema 9': (sql) => sql.script(vector('tenant-schema-9.sql')),
 };
-/** What the build that froze a vector wrote itself (test/vectors/make-schemas.ts), with its map already or not. */
+/** Vectors written by the build itself (test/vectors/make-schemas.ts), with or without a map. */
 const WRITTEN = ['schema 4', 'schema 5', 'schema 6', 'schema 7', 'schema 8', 'schema 9'] as const;
 const WITH_MAP: readonly string[] = ['schema 8', 'schema 9'];
 const WITHOUT_MAP = Object.keys(LANDED).filter((schema) => !WITH_MAP.includes(schema));
@@ -110,7 +110,7 @@ function openOver(sql: Sql, { witnessed, anchored }: Omit<FrozenOptions, 'change
   return { vault, owner };
 }
 
-it('opens a database of the first schema step and serves what it holds', async () => {
+it('opens a database of the first schema step and serves its values', async () => {
   const { sql, vault, owner } = openFrozen();
   expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
   const read = (name: string, version?: number) =>
@@ -136,7 +136,7 @@ it('opens a database of the first schema step and serves what it holds', async (
   expect(verifier.finish()).toMatchObject({ findings: [] });
 });
 
-it('notices a later column that was changed behind its back, also in a row no later build has written', async () => {
+it('detects a tampered later column, also in a row that no later build has written', async () => {
   const { sql, vault, owner } = openFrozen();
   sql.run(`UPDATE credential SET grant_facts = '{"consentedAt":1}' WHERE name = 'crm'`);
   expect(await outcomeOf(vault.submit((job) => describeCredential(job, owner(), 'staging', 'crm')))).toBe('integrity');
@@ -158,7 +158,7 @@ it('every schema that landed before the newest one has a database here, as its b
 });
 
 describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
-  it('is taken into the map with every row it holds, in whatever state, once', async () => {
+  it('is adopted into the map with every row in every state, once', async () => {
     const { sql, vault } = openFrozen(schema);
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
     await vault.submit(() => {});
@@ -173,7 +173,7 @@ describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
     expect(damagedIn(inside(again.vault))).toEqual([]);
   });
 
-  it('is compared with its witnessed checkpoint of before, and goes on with one that names the map', async () => {
+  it('is compared with its witnessed checkpoint of an older build, and later has checkpoints with the map', async () => {
     const frozen = openNodeSql(':memory:');
     LANDED[schema]?.(frozen);
     const note = lastNote(frozen);
@@ -185,12 +185,12 @@ describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
     expect(caughtCode(() => openOver(sql, { witnessed: next }))).toBe('ok');
     const cut = (older: Sql) => older.run('UPDATE audit_head SET state_sequence = 0');
     expect(caughtCode(() => openFrozen(schema, { change: cut, witnessed: note }))).toBe('rolled_back');
-    // A witness that knows of the map is not that of a database without one.
+    // A witness with a map does not belong to a database without one.
     expect(caughtCode(() => openFrozen(schema, { witnessed: next }))).not.toBe('ok');
     expect(caughtCode(() => openFrozen(schema, { anchored: true }))).toBe('integrity');
   });
 
-  it('leaves out what failed its old check, and says so', async () => {
+  it('leaves out rows that fail their old check, and reports them', async () => {
     const change = (sql: Sql) =>
       sql.run('UPDATE token SET expires_at = expires_at + 1 WHERE public_id = (SELECT min(public_id) FROM token)');
     const { vault, owner } = openFrozen(schema, { change });
@@ -200,7 +200,7 @@ describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
     expect(events.events.map(({ details }) => details?.count)).toEqual([1]);
   });
 
-  it('is never taken over twice: without its map it is refused, whatever else was put back to before', () => {
+  it('is never adopted twice: without its map it is refused, also with other parts restored', () => {
     const TABLES = ['anchor_head', 'anchor_journal', 'anchor_chunk'];
     const empty = (sql: Sql) => {
       for (const table of TABLES) sql.run(`DELETE FROM ${table}`);
@@ -231,7 +231,7 @@ describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
   });
 });
 
-/** Opens each part of each version that has a value, whatever became of its credential; returns how many. */
+/** Opens each part of each version, in every state of its credential; returns their number. */
 function openedIn(vault: TenantVault, sql: Sql): Promise<number> {
   const versions = sql.all<{ id: string; version: number }>(
     'SELECT credential_id AS id, version FROM credential_version WHERE value IS NOT NULL',
@@ -253,8 +253,8 @@ function openedIn(vault: TenantVault, sql: Sql): Promise<number> {
   });
 }
 
-describe.each(WRITTEN)('what the build of %s wrote', (schema) => {
-  it('is whole in the present schema: every row in every state, every value, every token, the log', async () => {
+describe.each(WRITTEN)('the database of the build of %s', (schema) => {
+  it('is complete in the present schema: every row in every state, every value, every token, the log', async () => {
     const name = `tenant-${schema.replace(' ', '-')}.sql`;
     const { sql, vault, owner } = openFrozen(schema, { anchored: WITH_MAP.includes(schema) });
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
@@ -291,8 +291,8 @@ describe.each(WRITTEN)('what the build of %s wrote', (schema) => {
   });
 });
 
-describe.each([2, 3, 4])('what the build of home schema %i wrote', (version) => {
-  it('is whole in the present schema: every row in every state, every token, the log', async () => {
+describe.each([2, 3, 4])('the database of the build of home schema %i', (version) => {
+  it('is complete in the present schema: every row in every state, every token, the log', async () => {
     const name = `home-schema-${version}.sql`;
     const sql = openNodeSql(':memory:');
     sql.script(vector(name));
@@ -343,7 +343,7 @@ describe.each([2, 3, 4])('what the build of home schema %i wrote', (version) => 
   });
 });
 
-it('a home database of schema 1 is taken into the map with users, roles and tenants', async () => {
+it('a home database of schema 1 is adopted into the map with users, roles and tenants', async () => {
   const sql = openNodeSql(':memory:');
   sql.script(vector('home-schema-1.sql'));
   const open = (anchored: boolean) =>
@@ -373,7 +373,7 @@ it('a home database of schema 1 is taken into the map with users, roles and tena
   expect(caughtCode(() => open(true))).toBe('ok');
 });
 
-describe('a database of schema 8, which kept one revocation of a credential beside its runs', () => {
+describe('a database of schema 8, which stored one revocation per credential outside its runs', () => {
   const NOW = Date.UTC(2026, 0, 2, 3, 5, 5);
   function opened(change?: (sql: Sql) => void) {
     const sql = openNodeSql(':memory:');
@@ -391,7 +391,7 @@ describe('a database of schema 8, which kept one revocation of a credential besi
         ]),
     );
 
-  it('has a run for each of them, and goes on with those that wait', async () => {
+  it('has a run for each of them, and continues the waiting ones', async () => {
     const { sql, vault } = opened();
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
     expect(revocations(sql)).toEqual({
@@ -410,7 +410,7 @@ describe('a database of schema 8, which kept one revocation of a credential besi
     expect(due).toHaveLength(3);
   });
 
-  it('shows what became of each as it did before', async () => {
+  it('shows the outcome of each as before', async () => {
     const { vault, owner } = opened();
     const told = async (name: string) => {
       const located = await vault.submit((job) => describeCredential(job, owner(), 'staging', name));
@@ -424,7 +424,7 @@ describe('a database of schema 8, which kept one revocation of a credential besi
     expect(await told('live')).toBeNull();
   });
 
-  it('keeps its other runs with their journals, and a lease that was held', () => {
+  it('keeps its other runs with their journals and leases', () => {
     const runsOf = (sql: Sql) => sql.all<Row>("SELECT * FROM run WHERE kind <> 'revocation' ORDER BY id");
     const before = openNodeSql(':memory:');
     before.script(vector('tenant-schema-8-revocations.sql'));
@@ -436,7 +436,7 @@ describe('a database of schema 8, which kept one revocation of a credential besi
     expect(vault.lookup('test', (lookup, { runs }) => runs.findOpen(lookup, id))).toMatchObject({ lease_owner: 'frozen' });
   });
 
-  it('carries them over once: opened again, nothing is made anew', () => {
+  it('migrates them once: another open adds nothing', () => {
     const { sql } = opened();
     const before = sql.all<Row>('SELECT * FROM run');
     openOver(sql, { anchored: true });
@@ -446,7 +446,7 @@ describe('a database of schema 8, which kept one revocation of a credential besi
     expect(sql.all<Row>('SELECT * FROM run')).toEqual(before);
   });
 
-  it('leaves a credential that fails its check as it is', () => {
+  it('does not change a credential that fails its check', () => {
     const { sql, vault } = opened((of) => of.run("UPDATE credential SET description = 'changed' WHERE name = 'waiting'"));
     expect(Object.keys(revocations(sql))).not.toContain('waiting');
     expect(Object.keys(revocations(sql))).toHaveLength(6);

@@ -1,4 +1,4 @@
-// Workloads, their secrets and tokens: bound in scope, network and time, alive until revoked and not a moment longer.
+// Workloads, their secrets and tokens: bound to scope, network and lifetime, and refused as soon as they are revoked.
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
@@ -68,7 +68,7 @@ const secretOf = (made: Awaited<ReturnType<Awaited<ReturnType<typeof opened>>['m
   made.clientSecret === undefined ? '' : textOf(made.clientSecret.token);
 
 describe('the exchange of a client secret', () => {
-  it('gives an access token that lives fifteen minutes, but never longer than its workload', async () => {
+  it('gives an access token with a lifetime of fifteen minutes, but never longer than its workload', async () => {
     const { tenant, make, exchange, bySecret, read } = await opened();
     const made = await make({ ttlMs: LIMITS.accessTokenTtlDefaultMs * 2 - 1 });
     const first = await exchange(bySecret(secretOf(made)));
@@ -85,7 +85,7 @@ describe('the exchange of a client secret', () => {
     expect(await outcomeOf(exchange(bySecret(secretOf(made))))).toBe('unauthenticated');
   });
 
-  it('refuses every wrong proof alike', async () => {
+  it('gives the same refusal to every wrong proof', async () => {
     const { make, exchange, bySecret, direct } = await opened();
     const made = await make();
     const other = await make({ name: 'other' });
@@ -107,7 +107,7 @@ describe('the exchange of a client secret', () => {
     expect(await outcomeOf(exchange(bySecret(secret, made.row.id)))).toBe('ok');
   });
 
-  it('keeps to the networks of the workload, as every use of its tokens does', async () => {
+  it('is bound to the networks of the workload, as is every use of its tokens', async () => {
     const { make, exchange, bySecret, read } = await opened();
     const made = await make({ networks: ['10.1.0.0/16', '2001:db8::/32'] });
     expect(await outcomeOf(exchange(bySecret(secretOf(made)), '10.2.0.1'))).not.toBe('ok');
@@ -118,7 +118,7 @@ describe('the exchange of a client secret', () => {
 });
 
 describe('private_key_jwt', () => {
-  it('takes a fresh signed assertion once, for exactly this audience', async () => {
+  it('accepts a recent signed assertion once, for exactly this audience', async () => {
     const { tenant, make, exchange } = await opened();
     const { publicKey, privateKey } = await generateKeyPair('EdDSA');
     const made = await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
@@ -144,7 +144,7 @@ describe('private_key_jwt', () => {
     expect(await attempt({ jti: 'fresh' }), 'no refused one spent its jti').toBe('ok');
   });
 
-  it('is single for as long as the assertion would be taken: its mark is not cleaned away before', async () => {
+  it('stores the use of an assertion for as long as the assertion would be accepted', async () => {
     const { tenant, vault, make, exchange } = await opened();
     const { publicKey, privateKey } = await generateKeyPair('EdDSA');
     const made = await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
@@ -159,7 +159,7 @@ describe('private_key_jwt', () => {
     );
     const attempt = (assertion = '') => outcomeOf(exchange({ method: 'private_key_jwt', clientId: undefined, assertion }));
     expect(await attempt(spent)).toBe('ok');
-    // The last second in which the clock tolerance still takes it.
+    // The last second in which the clock tolerance still accepts it.
     tenant.clock.atMs = (iat + 60) * 1_000 + LIMITS.clockSkewMs - 1_000;
     await vault.submit((job) => purgeExpired(job));
     expect(await attempt(spent), 'a replay').toBe('unauthenticated');
@@ -169,7 +169,7 @@ describe('private_key_jwt', () => {
     expect(tenant.sql.get('SELECT count(*) AS n FROM assertion_seen')?.['n']).toBe(0);
   });
 
-  it('has no client secret to make', async () => {
+  it('allows no client secret', async () => {
     const { vault, admin, make } = await opened();
     const { publicKey } = await generateKeyPair('EdDSA');
     await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
@@ -178,7 +178,7 @@ describe('private_key_jwt', () => {
 });
 
 describe('a direct token', () => {
-  it('lives as asked, at most as long as its workload, and can have less but not more of its permissions', async () => {
+  it('has the requested lifetime, at most that of its workload, and at most the permissions of its workload', async () => {
     const { tenant, make, direct, read, vault } = await opened();
     const made = await make({ permissions: ['read', 'put'], ttlMs: 100_000 });
     expect((await direct('sync', 60_000)).expiresAtMs).toBe(tenant.clock.now() + 60_000);
@@ -191,7 +191,7 @@ describe('a direct token', () => {
     expect(await read(textOf((await direct('sync', 60_000, ['read'])).token))).toBe('ok');
   });
 
-  it('dies alone when it is revoked, at once and from the cache, too', async () => {
+  it('is revoked alone, at once, also in the cache', async () => {
     const { vault, admin, make, direct, read } = await opened();
     await make();
     await make({ name: 'other' });
@@ -206,7 +206,7 @@ describe('a direct token', () => {
 });
 
 describe('a workload', () => {
-  it('that is revoked takes all its tokens and secrets with it, frees its name and stays known by its id', async () => {
+  it('that is revoked loses all its tokens and secrets, frees its name and can be read by its id', async () => {
     const { vault, admin, make, direct, read, exchange, bySecret } = await opened();
     const made = await make();
     const token = textOf((await direct('sync')).token);
@@ -232,7 +232,7 @@ describe('a workload', () => {
     expect(await read(token)).toBe('unauthenticated');
   });
 
-  it("needs an environment, a free name that is nobody's id, and networks that are networks", async () => {
+  it('needs an existing environment, a free name that is not an id, and valid networks', async () => {
     const { make } = await opened();
     const made = await make();
     expect(await outcomeOf(make())).toBe('conflict');
@@ -243,7 +243,7 @@ describe('a workload', () => {
     }
   });
 
-  it('is listed page by page, also beside revoked ones of its name', async () => {
+  it('is listed in pages, also beside revoked ones with its name', async () => {
     const { vault, admin, make } = await opened();
     for (let i = 0; i < 7; i++) {
       await make({ name: `w-${i % 3}` });
@@ -264,7 +264,7 @@ describe('a workload', () => {
     }
   });
 
-  it('is seen to be used, at most once a minute', async () => {
+  it('has its time of last use updated at most once a minute', async () => {
     const { tenant, vault, admin, make, direct, read } = await opened();
     await make();
     const token = textOf((await direct('sync', 3_600_000)).token);

@@ -1,4 +1,4 @@
-// An OAuth grant: its access token is served, everything else of it is kept for the vault alone and used only with the settings it came with.
+// An OAuth grant: its access token is served; all other parts never leave the vault and are used only with the settings they came with.
 import { fail } from '../../base/errors.ts';
 import type { WriteAccess } from '../../cell/access.ts';
 import type { CredentialChange, Draft } from '../credential.ts';
@@ -16,8 +16,12 @@ export const oauthGrant: CredentialKind = {
   split,
   note,
   refuseRead: refuseUnusable,
-  // A grant moves on at the provider with every refresh: its older versions are spent, not known-good.
-  refuseRollBack: () => fail('conflict', 'an OAuth grant cannot go back to a version its provider has already replaced'),
+  // Each refresh replaces the grant's tokens at the provider, so older versions are unusable.
+  refuseRollBack: () =>
+    fail(
+      'conflict',
+      'an OAuth grant cannot be rolled back: the provider replaced its older tokens; refresh it or connect it again',
+    ),
   plan: (job, draft, split, now) => applyTiming(job, draft, split, now, split.rules),
   planRestored,
   settings: boundSettings,
@@ -26,18 +30,19 @@ export const oauthGrant: CredentialKind = {
 
 function split(job: TenantJob, { draft, given, now }: PutUnderWay): SplitPut {
   const rules = renewalRules(job, draft);
-  const settings = boundSettings(job, draft) ?? fail('internal', 'a grant has a connector');
+  const settings = boundSettings(job, draft) ?? fail('internal', 'a grant must have a connector');
   return { ...splitGrant(usableGrant(oauth2Value.parse(given.value), rules), settings, now), rules };
 }
 
-/** @throws invalid_request naming the part of the stored value that would be lost */
+/** @throws invalid_request naming the stored part that would be lost */
 function note(change: CredentialChange, { before, given }: PutUnderWay, { rules }: SplitPut): void {
   const { job, access } = change;
   const { imported, discard = [] } = given;
   const value = oauth2Value.parse(given.value);
   const stored = before === undefined ? {} : replacedParts(job, access, before);
   if (before !== undefined) refuseLoss(before, stored, value, discard);
-  else if (discard.length > 0) fail('invalid_request', 'nothing is stored yet that could be discarded', { pointer: '/discard' });
+  else if (discard.length > 0)
+    fail('invalid_request', 'discard must be empty for a new credential: nothing is stored yet', { pointer: '/discard' });
   notePutGrant(change, { before, stored }, { value, imported, alwaysScopes: rules?.alwaysScopes });
 }
 
@@ -47,11 +52,14 @@ function usableGrant(grant: GrantInput, { renews }: RenewalRules): GrantInput {
   if (grant.access_token !== undefined || grant.refresh_token !== undefined) return grant;
   const key = grant.client_secret ?? grant.client_private_jwk ?? grant.client_private_key_pem;
   if (renews === 'key' && key !== undefined) return grant;
-  if (renews === 'key') fail('invalid_request', 'this connector needs a client secret or a private key', { pointer: '/value' });
-  return fail('invalid_request', 'a grant needs an access token or a refresh token', { pointer: '/value' });
+  if (renews === 'key')
+    fail('invalid_request', 'the value must have a client secret or a private key: this connector needs one', {
+      pointer: '/value',
+    });
+  return fail('invalid_request', 'the value must have an access token or a refresh token', { pointer: '/value' });
 }
 
-/** As after a put of the same value. */
+/** Plans as after a put of the same value. */
 function planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void {
   const now = job.platform.clock.now();
   const retained = jsonBytes(replacedParts(job, access, draft));

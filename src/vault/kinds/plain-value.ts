@@ -1,4 +1,4 @@
-// A value that is served as it was put: API keys, user names with passwords, databases, documents.
+// Kinds whose value is served unchanged: API keys, user names with passwords, databases, documents.
 
 import { jsonBytes } from '../credential-kinds.ts';
 import type { CredentialKind } from '../kind.ts';
