@@ -1,5 +1,5 @@
-// The connector contract: what Keyturn must know of one kind of credential at one provider. Data first, code only where the
-// provider is odd. A connector never opens a connection, reads a clock, keeps state or touches customer records.
+// The connector contract: what Keyturn must know about one kind of credential at one provider. Data first, code only for unusual
+// providers. A connector must never open a connection, read a clock, keep state or access customer records.
 import type {
   ConsentSpec,
   IntrospectionSpec,
@@ -14,42 +14,42 @@ import type {
 export * from './egress.ts';
 export type * from './oauth2/spec.ts';
 
-/** One file in rotation/connectors/ exports exactly one of these as `connector`; `kind` tells which. */
+/** Each file in rotation/connectors/ exports exactly one of these as `connector`; `kind` is the discriminator. */
 export type Connector = ConnectorByKind[keyof ConnectorByKind];
 
-/** The contract of each kind of credential that a connector can work with, by `Connector.kind` and `Credential.kind`: one line a kind. */
+/** The contract for each kind of credential, by `Connector.kind` and `Credential.kind`: one line per kind. */
 export interface ConnectorByKind {
   readonly oauth2: OAuthConnector;
 }
 
-/** What a connector declares whatever its kind. */
+/** The fields of every connector. */
 interface ConnectorBase<K extends string> {
   /** Equals the file's name without `.ts`; stored with credentials, so it is never renamed. */
   readonly id: string;
   /** For people; shown in the console. */
   readonly title: string;
   readonly kind: K;
-  /** What a credential must say for `{name}` in URLs and hosts. */
+  /** Parameters that a credential sets for `{name}` in URLs and hosts. */
   readonly parameters?: readonly Parameter[];
-  /** A harmless read that tells whether an access token or key works. */
+  /** A harmless read that shows whether an access token or key works. */
   readonly probe?: ProbeSpec;
-  /** What a person does where no call exists: numbered steps, no secrets. */
+  /** Steps for a person, if the provider has no call; without secrets. */
   readonly manualSteps?: readonly string[];
-  /** Where the figures come from, by field name, e.g. `oauth2.lostAnswer`. */
+  /** The sources of the facts, by field name, e.g. `oauth2.lostAnswer`. */
   readonly facts?: Readonly<Record<string, Fact>>;
 }
 
-/** OAuth grants: all of it is data. */
+/** OAuth grants: only data. */
 export interface OAuthConnector extends ConnectorBase<'oauth2'> {
   readonly oauth2: OAuth2Spec;
-  /** Fields of `oauth2` that a credential may set for itself (regions, self-hosted editions, sandboxes). */
+  /** Fields of `oauth2` that a credential may override (regions, self-hosted editions, sandboxes). */
   readonly adjustable?: readonly (keyof OAuth2Spec)[];
-  /** Present: a person can connect an account. Absent: a grant can only be put in by hand. */
+  /** Present: a person can connect an account by a link. Absent: a grant can only be put. */
   readonly consent?: ConsentSpec;
   /** Where granted scopes are read, best first. Default: the token answer. */
   readonly scopes?: readonly ScopeSource[];
   readonly introspection?: IntrospectionSpec;
-  /** Absent: the provider has no way, and `manualSteps` tell what a person does. */
+  /** Absent: the provider has no revocation call, and `manualSteps` describe what a person does. */
   readonly revocation?: RevocationSpec;
   readonly lifetimes?: LifetimeSpec;
   readonly persona?: PersonaSpec;
@@ -65,10 +65,10 @@ export function findConnector<K extends keyof ConnectorByKind>(
   return found?.kind === kind ? found : undefined;
 }
 
-/** What an outside test of a token or key shows. `unknown` never promotes and never revokes (D5). */
+/** The result of testing a token or key at the provider. `unknown` never promotes and never revokes (D5). */
 export type Verdict = 'works' | 'rejected' | 'unknown';
 
-/** `documented`: read at the provider. `known`: the page is known, not re-read. `seen`: in others' code. `unknown`: keep it adjustable. */
+/** `documented`: read in the provider's documentation. `known`: the page is known but was not read again. `seen`: in public code. `unknown`: keep it adjustable. */
 export interface Fact {
   readonly sureness: 'documented' | 'known' | 'seen' | 'inferred' | 'unknown';
   /** URL or public code, with the date it was read where known. */
@@ -81,8 +81,8 @@ export interface Parameter {
   /** `label`: one host label or path segment (letters, digits, `-`, `_`). `host`: a whole host name, optionally with a port. */
   readonly shape: 'label' | 'host';
   readonly default?: string;
-  /** `consent`: the person who connects may fill it in. `callback`: the provider names it when it answers. Default: with the credential. */
+  /** `consent`: the consenting person fills it in. `callback`: the provider's callback contains it. Default: set with the credential. */
   readonly from?: 'credential' | 'consent' | 'callback';
-  /** The only values there are; shown as a choice. */
+  /** The allowed values; shown as a choice. */
   readonly values?: readonly string[];
 }

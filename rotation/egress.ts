@@ -1,13 +1,13 @@
-// The way out: the one request and answer through which any provider code reaches a network, and the ways it can fail.
-// Nothing here may carry a URL, an address, a header or a byte of a body into an error.
+// Egress: the only request and answer types through which provider code reaches a network, and the ways a request can fail.
+// It must never put a URL, an address, a header or a byte of a body into an error.
 import { KeyturnError } from '../src/base/errors.ts';
 import type { SecretValue } from '../src/base/secret-value.ts';
 
-/** The only way any provider code reaches a network; src/node/egress.ts and src/worker/egress.ts implement it. */
+/** The only network access of provider code; src/node/egress.ts and src/worker/egress.ts implement it. */
 export interface Egress {
   /**
    * One request, one answer, whatever its status; redirects are answers and are never followed.
-   * @throws EgressFailure when there is no whole answer; `sent` tells whether the provider may have acted
+   * @throws EgressFailure if there is no complete answer; `sent` shows whether the provider may have acted
    */
   send(request: EgressRequest): Promise<EgressAnswer>;
 }
@@ -20,17 +20,17 @@ export interface EgressRequest {
   readonly body?: SecretValue | Uint8Array;
   /** `name` (port 443), `name:port` or `*.name` (any depth below, not itself). */
   readonly allowedHosts: readonly string[];
-  /** From the first look-up to the last byte, in time that this process was running: an answer that waits for a stopped one counts. */
+  /** Timeout from the look-up to the last byte, in running time of the process: time in which the process was suspended does not count. */
   readonly timeoutMs: number;
-  /** Of the body after decoding. */
+  /** Limit of the decoded body. */
   readonly maxBytes: number;
-  /** True lets a loopback address be reached, and by plain http: tests and the sandbox on the same machine. */
+  /** Allows loopback addresses and plain http to them: for tests and the local sandbox. */
   readonly allowLoopback: boolean;
-  /** Asked when the connection stands; the first byte leaves within LEAVES_WITHIN_MS of a yes. False withdraws the request. Default: it may. */
+  /** Called when the connection is established; after true, the first byte is sent within LEAVES_WITHIN_MS. False withdraws the request. Default: true. */
   readonly mayLeave?: () => boolean;
 }
 
-/** An older yes is asked for again: the process may have been stopped since. */
+/** An older permission is asked for again, because the process may have been suspended since. */
 export const LEAVES_WITHIN_MS = 1_000;
 
 export interface EgressAnswer {
@@ -38,20 +38,20 @@ export interface EgressAnswer {
   /** Lower-case names; `set-cookie` is left out. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: SecretValue;
-  /** When the request left; lifetimes count from here. */
+  /** When the request was sent; lifetimes count from here. */
   readonly sentAtMs: number;
 }
 
-/** Provably before any byte of the request left this machine. */
+/** Provably before any byte of the request was sent. */
 export const NOT_SENT_REASONS = [
-  'request_refused', // not https, credentials in the URL, no URL, or a header no request may carry
+  'request_refused', // not https, credentials in the URL, an invalid URL, or an invalid header
   'host_not_allowed',
   'address_blocked', // resolves to a loopback, private, link-local or metadata address
   'dns_failed',
   'connect_failed',
   'connect_timeout',
   'tls_failed',
-  'withdrawn', // `mayLeave` said no
+  'withdrawn', // `mayLeave` returned false
 ] as const;
 /** The provider may have acted on the request. */
 export const UNKNOWN_REASONS = [
@@ -59,16 +59,16 @@ export const UNKNOWN_REASONS = [
   'connection_lost',
   'answer_too_large',
   'answer_undecodable',
-  'fetch_failed', // no answer began, and the platform does not tell whether a connection ever stood
+  'fetch_failed', // no answer began, and the platform does not report whether a connection was established
   'egress_failed',
 ] as const;
 export type EgressReason = (typeof NOT_SENT_REASONS)[number] | (typeof UNKNOWN_REASONS)[number];
 
-/** No whole answer. Carries a closed reason only: never a URL, an address, a header or a byte of either body. */
+/** There is no complete answer. Contains only a reason from a closed list: never a URL, an address, a header or a byte of a body. */
 export class EgressFailure extends KeyturnError {
   readonly sent: 'not_sent' | 'unknown';
   readonly reason: EgressReason;
-  /** True where `sent` is unknown and the platform cannot even tell whether a connection stood: it may as well never have left. */
+  /** True if the platform cannot report whether a connection was established, so that the request may not have been sent. */
   readonly maybeUnsent: boolean;
 
   /** @param systemCode e.g. `ECONNREFUSED`; for the operator's log, dropped unless it looks like one */

@@ -1,4 +1,4 @@
-// What due work is given: one tenant's vault and the way out. Each part is bounded, and one bad row stops nobody else.
+// The ports of due work: one tenant's vault and egress. Each part of due work is bounded, and a damaged row does not stop the others.
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, Egress } from '../connector.ts';
@@ -6,7 +6,7 @@ import type { Connector, Egress } from '../connector.ts';
 export interface EnginePorts {
   readonly egress: Egress;
   readonly connectors: ReadonlyMap<string, Connector>;
-  /** Whether credentials played by a sandbox may reach loopback. */
+  /** Whether credentials with a sandbox may reach loopback. */
   readonly sandboxAllowed: boolean;
 }
 
@@ -16,7 +16,7 @@ export interface DueWorkPorts extends EnginePorts {
 
 /** As `DueWorkPorts`, for work under a lease. */
 export interface LeasePorts extends DueWorkPorts {
-  /** Names this incarnation of the process or object among the owners of leases. */
+  /** Identifies this incarnation of the process or object as owner of leases. */
   readonly owner: string;
 }
 

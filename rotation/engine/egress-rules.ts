@@ -1,16 +1,16 @@
-// Where a provider call may go and how much may come back, decided without touching a network. Both egress drivers ask here.
-// Nothing here may fail open: what is not recognised is blocked.
+// Rules for the destination and the answer size of provider calls, for both egress drivers; without network access.
+// It must never fail open: an address that is not recognized is blocked.
 import ipaddr from 'ipaddr.js';
 import { EgressFailure, type EgressRequest } from '../connector.ts';
 
 export type AddressVerdict = 'public' | 'loopback' | 'blocked';
 
-/** Public, yet answers with a machine's credentials or controls it: Azure's WireServer. All other metadata addresses are in a blocked range. */
+/** A public address with access to machine credentials: Azure's WireServer. All other metadata addresses are in a blocked range. */
 const ALSO_BLOCKED = new Set(['168.63.129.16']);
-/** The only range IANA has handed out for global unicast (RFC 4291 section 2.4). */
+/** The only range that IANA has assigned for global unicast (RFC 4291 section 2.4). */
 const GLOBAL_UNICAST_V6 = ipaddr.IPv6.parseCIDR('2000::/3');
 
-/** Judges one textual address; IPv4 inside IPv6 counts as the IPv4 address when it is loopback and is blocked otherwise. */
+/** Classifies an address; IPv4 inside IPv6 is classified as the IPv4 address if that is loopback, and is blocked otherwise. */
 export function judgeAddress(address: string): AddressVerdict {
   if (!ipaddr.isValid(address)) return 'blocked';
   const parsed = ipaddr.parse(address);
@@ -24,7 +24,7 @@ export function judgeAddress(address: string): AddressVerdict {
 }
 
 /**
- * The parsed URL of a request that may be looked up. Addresses written as such are judged already; names are not.
+ * Returns the parsed URL of a request that may be resolved. Literal addresses are checked here; names are not.
  * @throws EgressFailure request_refused | host_not_allowed | address_blocked
  */
 export function checkTarget(request: Omit<EgressRequest, 'mayLeave'>): URL {
@@ -49,14 +49,14 @@ export function checkAddresses(url: URL, addresses: readonly string[], allowLoop
   if (url.protocol === 'http:' && verdicts.has('public')) throw new EgressFailure('request_refused');
 }
 
-/** The address a URL names directly; the URL parser has turned decimal, octal and hex spellings into dotted ones. */
+/** The literal address of a URL; the URL parser has converted decimal, octal and hexadecimal forms to dotted ones. */
 export function literalAddress(url: URL): string | undefined {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   return ipaddr.isValid(host) ? host : undefined;
 }
 
 function hostMatches(url: URL, allowed: string): boolean {
-  // `url.host` leaves a default port out, so an entry without a port allows the default port only.
+  // `url.host` omits a default port, so an entry without a port allows the default port only.
   const entry = allowed.toLowerCase().replace(url.protocol === 'https:' ? /:443$/ : /:80$/, '');
   if (!entry.startsWith('*.')) return entry === url.host;
   const suffix = entry.slice(1);
@@ -64,8 +64,8 @@ function hostMatches(url: URL, allowed: string): boolean {
 }
 
 /**
- * The whole body in bytes of its own.
- * @throws EgressFailure answer_too_large as soon as it is; the rest is not read
+ * Returns a copy of the complete body.
+ * @throws EgressFailure answer_too_large as soon as the limit is exceeded; the rest is not read
  */
 export async function readBounded(stream: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];

@@ -1,4 +1,4 @@
-// What a cell's due work does beside grants: rows move to the newest keys, what expired goes away. Bounded, each batch its own job.
+// Due work of a cell other than grants: rewraps rows under the newest keys and deletes expired rows. Bounded; each batch is its own job.
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup } from '../../src/cell/access.ts';
 import { eachIntact } from '../../src/cell/rows.ts';
@@ -7,7 +7,7 @@ import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 
-/** Moves all rows to the current keys; answers how many moved. */
+/** Rewraps rows under the current keys; returns how many. */
 export async function rewrapAll(vault: TenantVault): Promise<number> {
   let moved = 0;
   for (;;) {
@@ -18,8 +18,8 @@ export async function rewrapAll(vault: TenantVault): Promise<number> {
 }
 
 /**
- * What a clock planned that was ahead, and was put right since, is due now: no wait is longer than these. Refreshes see it by themselves
- * (cell/runs.ts). Answers how many there were.
+ * Makes work due that a clock ahead of this one has planned beyond the longest delay. Refreshes detect it themselves
+ * (cell/runs.ts). Returns how many there were.
  */
 export async function bringForward(vault: TenantVault): Promise<number> {
   const now = vault.platform.clock.now();
@@ -54,7 +54,7 @@ export async function bringForward(vault: TenantVault): Promise<number> {
   });
 }
 
-/** Removes expired tokens, remembered answers and assertion ids, once the clock is steady (D17). */
+/** Deletes expired tokens, stored answers and assertion ids, once the clock is steady (D17). */
 export function purgeExpired(job: TenantJob): void {
   if (!job.platform.clock.isSteady()) return;
   const now = job.platform.clock.now();

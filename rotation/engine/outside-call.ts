@@ -1,12 +1,12 @@
-// One call to somebody outside, the same for refreshes, exchanges, revocations, questions and deliveries: journalled in one transaction,
-// made outside any, and written down in another (D5). It knows no provider; it must never lose what arrived to a full disk.
+// One outside call, the same for refreshes, exchanges, revocations, token questions and deliveries: its intent is journalled in one transaction,
+// the call runs outside of transactions, and its outcome is stored in another (D5). It must never lose an answer because of a full disk.
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { FaultPoint } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 
-/** Where a test build may end the process. */
+/** Fault points of a test build. */
 export interface CallPoints {
   /** The intent is durable. */
   readonly begun?: FaultPoint;
@@ -16,7 +16,7 @@ export interface CallPoints {
   readonly booked?: FaultPoint;
 }
 
-/** `stop`: there is no call to make, and this is what came of it. */
+/** `stop`: no call is made; `as` is the result. */
 export type Begun<A, T> = { readonly kind: 'go'; readonly attempt: A } | { readonly kind: 'stop'; readonly as: T };
 
 /**
@@ -25,35 +25,35 @@ export type Begun<A, T> = { readonly kind: 'go'; readonly attempt: A } | { reado
  */
 export interface OutsideCall<A, O, T> {
   readonly points: CallPoints;
-  /** Looks once more whether it is to be made, journals that it begins, opens what it needs. */
+  /** Checks again that the call is to be made, journals the intent, and opens the secrets. */
   begin(job: TenantJob): Begun<A, T>;
-  /** Resolves for everything that can happen outside; what it rejects with is a defect of our own, and leaves the intent. */
+  /** Resolves for every outcome of the call; a rejection is a defect of Keyturn and leaves the intent. */
   call(attempt: A): Promise<O>;
-  /** Writes down what the outcome means. */
+  /** Stores the outcome. */
   book(job: TenantJob, attempt: A, outcome: O): T;
-  /** Whether something came that exists nowhere else: a full disk is then waited out while the process lives. Default: nothing did. */
+  /** Whether the outcome contains data that exists nowhere else; storing it is then retried while the disk is full. Default: false. */
   mustBeKept?(outcome: O): boolean;
-  /** Keeps the attempt its own while the call takes its time; the returned function ends that. */
+  /** Prolongs the lease during the call; the returned function stops that. */
   hold?(attempt: A): () => void;
-  /** Wipes what was opened, however it ended. */
+  /** Wipes the opened secrets, whatever the outcome. */
   release?(attempt: A): void;
 }
 
 export interface CallPorts {
   readonly vault: TenantVault;
   readonly wait: (ms: number) => Promise<void>;
-  /** The process ends: nothing is waited for any more. Default: it goes on. */
+  /** True if the process is stopping: nothing is retried any more. Default: false. */
   readonly isStopping?: () => boolean;
-  /** Nobody waits for it: its intent may share a commit with others (Cell.submitUnhurried). */
+  /** True if no caller waits: the intent may share a commit with others (Cell.submitUnhurried). */
   readonly isUnhurried?: boolean;
 }
 
-/** Of calls that an engine does not stop for. */
+/** For calls that do not depend on the engine's stop. */
 export function callPorts(vault: TenantVault): CallPorts {
   return { vault, wait: (ms) => new Promise((resolve) => vault.platform.later(ms, resolve)) };
 }
 
-/** Makes the call once; a second attempt is another call. */
+/** Makes the call once. */
 export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A, O, T>): Promise<T> {
   const { vault } = ports;
   const { faults } = vault.platform;
@@ -79,7 +79,7 @@ export async function makeCall<A, O, T>(ports: CallPorts, outside: OutsideCall<A
   }
 }
 
-/** What came exists nowhere else. */
+/** The answer exists nowhere else. */
 async function surely<T>({ vault, wait, isStopping }: CallPorts, store: (job: TenantJob) => T): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {

@@ -1,12 +1,12 @@
-// Works through a list with a bounded number at once. It must never let one that fails stop the others, nor hide that it failed.
+// Processes a list with bounded concurrency. A failed item must never stop the others, nor be hidden.
 import { KeyturnError } from '../../src/base/errors.ts';
 
-/** What one item says of the rest: `stop` leaves what nobody began for another time, and does not count as done. */
+/** The result of one item: `stop` leaves the items that are not started, and does not count as done. */
 export type Turn = 'done' | 'stop';
 
 /**
- * Resolves with how many were done; rejects with the first failure when all had their turn. A vault that closes is no failure: what it left
- * journalled is made again.
+ * Resolves with the number of items done; rejects with the first failure after all were processed. A closing vault is not a failure, because
+ * its journalled work is repeated.
  */
 export async function inPool<T>(items: readonly T[], width: number, work: (item: T) => Promise<Turn>): Promise<number> {
   let next = 0;
@@ -29,7 +29,7 @@ export async function inPool<T>(items: readonly T[], width: number, work: (item:
   return done;
 }
 
-/** Of pools that ran beside each other: how many were done in all. @throws the first failure */
+/** The total of pools that ran concurrently. @throws the first failure */
 export function sumOf(ends: readonly PromiseSettledResult<number>[]): number {
   let sum = 0;
   for (const end of ends) {

@@ -1,48 +1,48 @@
-// Holds back requests to a provider that is down, throttles or has had its share: a breaker for each endpoint, a budget for each host,
-// shared by all tenants of a process. It lives in memory, knows no credential, and must never hold one provider because of another.
+// Delays requests to a provider that is down, throttles or has reached its rate limit: a circuit breaker per endpoint and a budget per host,
+// shared by all tenants of a process, in memory. It must never delay requests to one provider because of another.
 import type { Clock } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 
-/** Requests that a provider allows; absent: our own figure. */
+/** The rate limit of a provider; absent: Keyturn's default. */
 export type RateBudget = { readonly requests: number; readonly perSeconds: number } | undefined;
 
 /**
- * Who waits for it. `schedule`: nobody. `read`: a workflow without a live token, which probes a provider that fails every few seconds.
- * `request`: somebody asked for this call, which goes even to a provider that fails or throttles.
+ * What triggers the call. `schedule`: no caller waits. `read`: a workflow without a valid token waits; probes a failing provider every few seconds.
+ * `request`: an explicit request, which is sent even to a provider that fails or throttles.
  */
 export type Urgency = 'schedule' | 'read' | 'request';
 
-/** What came of a request. `alive`: the provider gave a well-formed answer, even a refusal. `none`: nothing left, so nothing was learnt. */
+/** The result of a request for the gate. `alive`: the provider gave a well-formed answer, even a refusal. `none`: nothing was sent. */
 export type GateReport =
   | { readonly kind: 'alive' | 'failed' | 'none' }
   | { readonly kind: 'throttled'; readonly retryAfterMs: number };
 
-/** `go` after so long: the place is taken. `held`: nothing is taken; ask again after so long. */
+/** `go`: the request has a slot, after this delay. `held`: no slot; ask again after this delay. */
 export type Admission = { readonly kind: 'go'; readonly afterMs: number } | { readonly kind: 'held'; readonly forMs: number };
 
 interface Host {
   tokens: number;
   filledAtMs: number;
-  /** The provider asked to be left alone until then. */
+  /** The provider throttles until then. */
   throttledUntilMs: number;
-  /** When that was said; a clock that shows less was put back since. */
+  /** When the provider said so; an earlier time means that the clock was set back. */
   throttledAtMs: number;
 }
 
 interface Breaker {
   failures: number;
-  /** How often in a row it opened. */
+  /** Consecutive openings. */
   opened: number;
   openUntilMs: number;
   openedAtMs: number;
-  /** One request may find out whether the provider is back. */
+  /** Whether one request may probe the provider. */
   probing: boolean;
   probeUntilMs: number;
-  /** When the last failure was told; readers probe so long after it. */
+  /** When the last failure was reported; readers probe a fixed time after it. */
   failedAtMs: number;
 }
 
-/** A tenth of a second's worth may come at once, so that no span of time sees more than the budget. */
+/** The burst is a tenth of the rate per second and is subtracted from it, so that no second exceeds the budget. */
 const BURST_SECONDS = 0.1;
 const KEPT_MAX_COUNT = 10_000;
 const NEVER_MS = Number.NEGATIVE_INFINITY;
@@ -56,7 +56,7 @@ export class ProviderGate {
     this.#clock = clock;
   }
 
-  /** Asks for one request. @param maxWaitMs a longer wait is not taken */
+  /** Requests a slot. @param maxWaitMs a longer delay is answered with `held` */
   admit(endpoint: string, budget: RateBudget, maxWaitMs: number, urgency: Urgency = 'schedule'): Admission {
     const now = this.#clock.now();
     const host = this.#host(endpoint, budget, now);
@@ -85,7 +85,7 @@ export class ProviderGate {
       noteFailure(breaker, now);
     } else {
       this.#breakers.delete(endpoint);
-      // INVARIANT: an answer of another credential does not cut a throttle short (test/rotation/engine/provider-gate.test.ts).
+      // INVARIANT: an answer for another credential does not end a throttle early (test/rotation/engine/provider-gate.test.ts).
       if (report.kind !== 'throttled') return;
       host.throttledUntilMs = Math.max(now + throttledFor(host, now), now + report.retryAfterMs);
       host.throttledAtMs = now;
@@ -127,7 +127,7 @@ function noteFailure(breaker: Breaker, now: number): void {
   breaker.failures += 1;
   breaker.failedAtMs = now;
   breaker.probeUntilMs = NEVER_MS;
-  // What was under way when it opened, and what a reader found out meanwhile, says nothing new.
+  // Results of requests that were in progress when it opened, and of readers' probes, do not open it again.
   if (isOpen(breaker, now) || breaker.failures < LIMITS.breakerFailures) return;
   breaker.openedAtMs = now;
   breaker.openUntilMs = now + Math.min(LIMITS.breakerOpenMs * 2 ** breaker.opened, LIMITS.breakerOpenMaxMs);
@@ -140,7 +140,7 @@ function throttledFor({ throttledUntilMs, throttledAtMs }: Host, now: number): n
 }
 
 function heldFor(breaker: Breaker, now: number, urgency: Urgency): number {
-  // One probe at a time, whoever sends it.
+  // Only one probe at a time, whatever its trigger.
   if (breaker.probing && isUnderWay(breaker, now)) return LIMITS.breakerOpenMs / 10;
   if (!isOpen(breaker, now)) return 0;
   const forMs = breaker.openUntilMs - now;
@@ -152,25 +152,25 @@ function isOpen({ openUntilMs, openedAtMs }: Breaker, now: number): boolean {
   return isSet(openedAtMs, now) && openUntilMs > now;
 }
 
-/** Not set by a clock that was ahead of this one. */
+/** Whether the value was not set by a clock ahead of this one. */
 function isSet(atMs: number, now: number): boolean {
   return now >= atMs - LIMITS.clockSkewMs;
 }
 
-/** A probe that never reported back does not keep the gate shut. */
+/** A probe without a result does not keep the gate closed. */
 const PROBE_MAX_MS = 2 * LIMITS.providerTimeoutMs;
 
 /**
- * For requests that nobody waits for: milliseconds until all that are admitted within one tenth of a second go, so that they share their
- * commits and find their code warm. INVARIANT: no span sees more than the budget, since this puts a request off by no more than the time
- * that the burst was taken off the rate for (test/rotation/engine/provider-gate.test.ts).
+ * For requests without a waiting caller: milliseconds until all requests admitted within a tenth of a second start together, so that they share
+ * commits and run with warm code. INVARIANT: no second exceeds the budget, because the delay is at most the time for which the burst was
+ * subtracted from the rate (test/rotation/engine/provider-gate.test.ts).
  */
 export function togetherAfter(nowMs: number, afterMs: number): number {
   const spanMs = BURST_SECONDS * 1_000;
   return afterMs + spanMs - ((nowMs + afterMs) % spanMs);
 }
 
-/** An end further ahead than any that is ever set was set by a clock that was ahead of this one. */
+/** An end beyond the longest possible one was set by a clock ahead of this one. */
 function isUnderWay({ probeUntilMs }: Breaker, now: number): boolean {
   return probeUntilMs > now && probeUntilMs <= now + PROBE_MAX_MS;
 }
@@ -183,7 +183,7 @@ function burstOf(budget: RateBudget): number {
   return Math.max(1, Math.floor(perSecondOf(budget) * BURST_SECONDS));
 }
 
-/** The burst is taken off the rate, so that even the span that begins with it stays within the budget. */
+/** The burst is subtracted from the rate, so that a second that begins with a burst stays within the budget. */
 function perMsOf(budget: RateBudget): number {
   const { requests, perSeconds } = budget ?? { requests: LIMITS.providerRequestsPerSecond, perSeconds: 1 };
   return Math.max(requests - burstOf(budget), requests / 2) / perSeconds / 1_000;

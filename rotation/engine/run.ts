@@ -1,5 +1,5 @@
-// A run from its opening to its end (D5): every change of its state is journalled, and it is worked on under a lease whose fence only grows.
-// It knows no provider and no kind of credential. It must never let an attempt that lost its lease write to a run.
+// A run from its opening to its end (D5): each change of state is journalled, and each attempt holds a lease with an increasing fence number.
+// It is independent of providers and kinds of credential. It must never let an attempt that lost its lease write to a run.
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
@@ -10,11 +10,11 @@ export interface NewRun {
   readonly credentialId: string;
   readonly kind: RunKind;
   readonly trigger: RunTrigger;
-  /** The version whose secret it spends or revokes. */
+  /** The version whose secret the run uses up or revokes. */
   readonly generation: number;
 }
 
-/** A new run, due at once and not yet leased. */
+/** Opens a run, due at once and without a lease. */
 export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kind, trigger, generation }: NewRun): RunRow {
   const now = job.platform.clock.now();
   const run: RunRow = {
@@ -62,28 +62,28 @@ export function leaseRun(job: TenantJob, access: WriteAccess, run: RunRow, owner
   return leased;
 }
 
-/** Whether the run is still this attempt's to write to. @param leased as `leaseRun` returned it */
+/** Whether this attempt still holds the lease. @param leased as returned by `leaseRun` */
 export function isOwn(run: RunRow | undefined, leased: RunRow): run is RunRow {
   return run !== undefined && run.state === 'open' && run.fence === leased.fence;
 }
 
-/** The run as it is now, if this attempt's lease holds for at least `forMs` more. */
+/** The current run, if this attempt's lease is valid for at least `forMs` more. */
 export function heldRun(view: TenantView, lookup: Lookup, leased: RunRow, forMs: number): RunRow | undefined {
   const run = view.runs.find(lookup, leased.id);
   return isOwn(run, leased) && run.lease_until > view.platform.clock.now() + forMs ? run : undefined;
 }
 
-/** How a run goes on without its lease. */
+/** How a run continues after its lease is released. */
 export interface Waiting {
   readonly step: string;
   /** Of the journalled step. */
   readonly status: string;
   readonly nextAttemptAt: number;
-  /** JSON of what the provider said. */
+  /** The provider's answer as JSON evidence. */
   readonly evidence?: string | null;
 }
 
-/** Gives the lease back; the next attempt is due at `nextAttemptAt`. @param run with whatever else changed */
+/** Releases the lease; the next attempt is due at `nextAttemptAt`. @param run with its other changes */
 export function waitRun(job: TenantJob, access: WriteAccess, run: RunRow, waiting: Waiting): void {
   const { step, status, nextAttemptAt, evidence = null } = waiting;
   const now = job.platform.clock.now();
@@ -100,7 +100,7 @@ export interface RunEnd {
   readonly new_version?: number;
 }
 
-/** Ends a run and its lease. @param evidence JSON of what the provider said */
+/** Ends a run and its lease. @param evidence the provider's answer as JSON */
 export function finishRun(job: TenantJob, access: WriteAccess, run: RunRow, end: RunEnd, evidence: string | null = null): void {
   const now = job.platform.clock.now();
   job.runs.save(access, { ...run, ...end, lease_until: 0, lease_owner: '', next_attempt_at: null, finished_at: now });
@@ -109,8 +109,8 @@ export function finishRun(job: TenantJob, access: WriteAccess, run: RunRow, end:
 }
 
 /**
- * Ends the leases of owners that are proven dead, so that what they had under way goes on at once. Their runs keep the intent: it may
- * have been sent. No event: nothing was done yet.
+ * Ends the leases of owners that are proven dead, so that their runs continue at once. The runs keep the intent, because the request may
+ * have been sent. Records no event, because nothing was done yet.
  */
 export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => boolean): void {
   job.door.keepBooks('lease', (access) => {
@@ -122,11 +122,11 @@ export function freeLeasesOfDead(job: TenantJob, isDead: (owner: string) => bool
   });
 }
 
-/** Prolongs the lease while the call takes its time. False when it was lost. No event: nothing changed but time. */
+/** Prolongs the lease during the call. False if it was lost. Records no event, because only the time changed. */
 export function heartbeat(job: TenantJob, leased: RunRow): boolean {
   return job.door.keepBooks('lease', (access) => {
     const run = job.runs.find(access, leased.id);
-    // Once its failure was booked, a run waits as long as it was told to.
+    // After a recorded failure the run keeps its delay.
     if (!isOwn(run, leased) || run.lease_owner === '') return false;
     const until = job.platform.clock.now() + LIMITS.leaseMs;
     job.runs.save(access, { ...run, lease_until: until, next_attempt_at: until });

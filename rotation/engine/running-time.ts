@@ -1,4 +1,4 @@
-// Counts the time this process was running, not the time that went by: what waits for a stopped process must not be thrown away by a late timer.
+// Timers in running time of the process: an answer that arrived while the process was suspended must not be lost to a timeout.
 import { LIMITS } from '../../src/base/limits.ts';
 
 /** Calls `task` once after `ms`; the returned function cancels it. */
@@ -10,7 +10,7 @@ export function afterRunningFor(timer: Timer, ms: number, expire: () => void): (
   let cancel: () => void;
   const next = () => {
     if (leftMs <= 0) {
-      // Whatever lies in a socket already is read first: timers come before input in a turn of the loop.
+      // Received input is handled first: in a turn of the event loop timers run before input.
       cancel = timer(0, expire);
       return;
     }

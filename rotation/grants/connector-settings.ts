@@ -1,4 +1,4 @@
-// From what a credential says (snake_case, stored) to what a connector is resolved with.
+// Converts a credential's stored settings (snake_case) to the settings for resolving a connector.
 import { LRUCache } from 'lru-cache';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { growingTo } from '../../src/base/growing-to.ts';
@@ -20,7 +20,7 @@ export function resolveFor(
   return resolveConnector(connector, settingsOf(config, account, unfinished));
 }
 
-/** As `resolveFor`; undefined where the settings lead nowhere. */
+/** As `resolveFor`; undefined if the settings are unusable. */
 export function resolvedOrNot(
   connector: OAuthConnector,
   config: OAuth2Config,
@@ -34,7 +34,7 @@ export function resolvedOrNot(
   }
 }
 
-/** Of a grant as it is stored; undefined also when its connector is gone. */
+/** The resolved connector of a stored grant; undefined also if the connector no longer exists. */
 export function resolvedOf(
   connectors: ReadonlyMap<string, Connector>,
   row: Pick<CredentialRow, 'connector' | 'config' | 'grant_facts'>,
@@ -44,8 +44,8 @@ export function resolvedOf(
 }
 
 /**
- * Refuses a setting that this connector would do nothing with, so that nobody believes it counts. Asked when settings are given, never of
- * what is stored: a grant that works goes on working. @throws invalid_request naming the setting
+ * Refuses a setting without an effect for this connector. Applied to new settings only, so that an existing grant keeps working.
+ * @throws invalid_request naming the setting
  */
 export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, { oauth2, consent }: ResolvedConnector): void {
   const refuse = (fields: readonly (keyof OAuth2Config)[], why: string): void => {
@@ -53,20 +53,32 @@ export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, {
     if (field !== undefined) fail('invalid_request', why, { pointer: `/config/${field}` });
   };
   const kind = oauth2.renewal?.kind ?? 'refresh_token';
-  if (config.sandbox !== undefined) refuse(['base_urls'], 'is not used beside sandbox, which plays all hosts');
+  if (config.sandbox !== undefined)
+    refuse(
+      ['base_urls'],
+      'the setting base_urls has no effect together with sandbox, which replaces all hosts: remove one of them',
+    );
   const unknown = Object.keys(config.base_urls ?? {}).some((host) => !callsHost(connector, config, host));
-  if (unknown) refuse(['base_urls'], 'names a host that neither this connector nor an endpoint of this credential has');
+  if (unknown)
+    refuse(
+      ['base_urls'],
+      "the setting base_urls contains a host that is neither the connector's nor of an endpoint of this credential: remove it",
+    );
   if (consent === undefined || connector.consent === undefined)
-    refuse(['authorization_endpoint', 'issuer'], 'no person can connect this connector by a link');
+    refuse(
+      ['authorization_endpoint', 'issuer'],
+      'the setting has no effect, because the connector has no consent link: remove it',
+    );
   if (kind === 'none')
     refuse(
       ['scope', 'refresh', 'client_secret_expires_at'],
-      'nothing refreshes a token of this connector, so this would change nothing',
+      'the setting has no effect, because tokens of this connector are not refreshed: remove it',
     );
-  if (kind === 'app_jwt') refuse(['scope'], 'this connector asks for its token without a scope');
+  if (kind === 'app_jwt')
+    refuse(['scope'], 'the setting has no effect, because this connector requests its token without a scope: remove it');
 }
 
-/** Whether some call for this credential goes to the host: one the connector declares, or one of its own endpoints. */
+/** Whether the host is one that the connector declares or one of the credential's endpoints. */
 function callsHost(connector: OAuthConnector, config: OAuth2Config, host: string): boolean {
   const own = [
     config.token_endpoint,
@@ -84,7 +96,7 @@ function callsHost(connector: OAuthConnector, config: OAuth2Config, host: string
   return connector.oauth2.hosts.some((declared) => hostShape(filled(declared)).test(host));
 }
 
-/** `*.example.com` and `{my_domain}.example.com` stand for any label or labels. */
+/** `*.example.com` and `{my_domain}.example.com` match any labels. */
 function hostShape(declared: string): RegExp {
   const parts = declared.split(/\*|\{[a-z0-9_.]+\}/).map((text) => text.replaceAll(/[.:]/g, '\\$&'));
   return new RegExp(`^${parts.join('[A-Za-z0-9.:-]+')}$`);
@@ -92,7 +104,7 @@ function hostShape(declared: string): RegExp {
 
 const KEPT_MAX = 500;
 
-/** What credentials are resolved with, kept: the grants of one app at one provider are many, their settings few. */
+/** A cache of resolved settings: many grants of one app at one provider have the same settings. */
 export class ResolvedConnectors {
   readonly #connectors: ReadonlyMap<string, Connector>;
   readonly #kept = new LRUCache<string, { readonly resolved: ResolvedConnector | undefined }>(growingTo(KEPT_MAX));
@@ -101,7 +113,7 @@ export class ResolvedConnectors {
     this.#connectors = connectors;
   }
 
-  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  /** Undefined if the connector no longer exists or cannot be used with the credential's settings. */
   of(row: CredentialRow): ResolvedConnector | undefined {
     const { account } = grantOf(row);
     const key = JSON.stringify([row.connector, row.config, account]);
@@ -125,7 +137,7 @@ export class ResolvedConnectors {
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
-/** How a grant of these settings is renewed; of two idle limits the shorter counts, since only that one is safe to keep to. */
+/** How a grant with these settings is renewed; of two idle limits the shorter one counts. */
 export function rulesOf(resolved: ResolvedConnector, config: OAuth2Config): RenewalRules {
   const kind = resolved.oauth2.renewal?.kind ?? 'refresh_token';
   const { idleSeconds } = resolved.lifetimes;
@@ -140,7 +152,7 @@ export function rulesOf(resolved: ResolvedConnector, config: OAuth2Config): Rene
   };
 }
 
-/** Only a credential that says it is played by a sandbox may reach this machine, and only where the operator allows it. */
+/** Only a credential with a sandbox setting may reach loopback, and only if the operator allows it. */
 export function mayReachLoopback(sandboxAllowed: boolean, connector: string | null, config: OAuth2Config): boolean {
   return sandboxAllowed && (connector === 'local-sandbox' || config.sandbox !== undefined);
 }
@@ -161,7 +173,7 @@ function settingsOf(config: OAuth2Config, account: GrantAccount['account'], unfi
   });
 }
 
-/** What the credential itself sets; everything else is the connector's. */
+/** The credential's own settings; all others are the connector's. */
 function adjustmentsOf(config: OAuth2Config): Partial<OAuth2Spec> {
   return defined({
     tokenEndpoint: config.token_endpoint,
@@ -182,7 +194,7 @@ function lostAnswerOf(told: NonNullable<OAuth2Config['lost_answer']>): LostAnswe
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
 
-/** Without the members that are undefined: "not said" must not overwrite what the connector says. */
+/** Omits undefined members, so that they do not override the connector's. */
 function defined<T extends object>(object: T): Partial<Defined<T>> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Partial<Defined<T>>;
 }

@@ -1,5 +1,5 @@
-// Disconnects a grant: unreadable at once, no longer refreshed, and, where the provider has a way, told to the provider.
-// It must never end the access of another credential that lives on the same grant.
+// Disconnects a grant: it becomes unreadable at once, is no longer refreshed, and is revoked at the provider if that is supported.
+// It must never end the access of another credential with the same grant.
 import type { Caller } from '../../src/access/principals.ts';
 import { fail } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
@@ -20,18 +20,18 @@ import { openRevocation, type Spared } from './revoke.ts';
 export interface DisconnectInput {
   readonly environment: string;
   readonly name: string;
-  /** Whether the provider is to be told. */
+  /** Whether to revoke the grant at the provider. */
   readonly revoke: boolean;
   readonly precondition: WritePrecondition;
 }
 
 export interface Disconnected {
   readonly located: Located;
-  /** What a person does at the provider where no call does it. */
+  /** Manual steps at the provider, if it has no revocation call. */
   readonly manualSteps: readonly string[];
 }
 
-/** Repeating it changes nothing, but that a revocation not asked for before can be. @throws not_found | gone | conflict */
+/** Idempotent, except that a repetition can request a revocation that was not requested before. @throws not_found | gone | conflict */
 export function disconnectCredential(ports: JobPorts, caller: Caller, input: DisconnectInput): Disconnected {
   const { job } = ports;
   return job.door.enter(
@@ -40,7 +40,7 @@ export function disconnectCredential(ports: JobPorts, caller: Caller, input: Dis
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located, details) => {
       const row = requireActive(located.row);
-      if (row.kind !== 'oauth2') fail('conflict', 'only an account connected by OAuth can be disconnected');
+      if (row.kind !== 'oauth2') fail('conflict', 'only a credential of kind oauth2 can be disconnected');
       checkPrecondition(row, input.precondition);
       const before = job.runs.lastRevocation(access, row.id, row.current_version);
       const asksMore = input.revoke && before?.outcome === 'not_asked';
@@ -66,14 +66,14 @@ function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }
   for (const connection of job.connections.usable(access, row.id, now)) {
     endConnection(job, access, connection, 'cancelled', 'disconnected');
   }
-  // A link that ends may have given up a client secret that waited: the row as it is now.
+  // Ending a link may have discarded a pending client secret, so the row is read again.
   const latest = job.credentials.byId(access, row.id);
   return changeCredential(job, access, { environment, row: latest }, (draft) => {
     changeHealth({ job, access, draft, environment }, 'disconnected', 'on_request');
   }).row;
 }
 
-/** Why the provider is told nothing; undefined: it is told. */
+/** Why the grant is not revoked at the provider; undefined if it is. */
 function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, revoke: boolean): Spared | undefined {
   const { job } = ports;
   if (!revoke) return { outcome: 'not_asked', cause: null };
@@ -86,7 +86,7 @@ function whySpared(ports: JobPorts, access: WriteAccess, row: CredentialRow, rev
   return others ? { outcome: 'shared', cause: null } : undefined;
 }
 
-/** None where the provider was or will be told, or where others still use the grant. */
+/** Empty if the grant was or will be revoked at the provider, or if other credentials use it. */
 function stepsFor(ports: JobPorts, row: CredentialRow, revocation: RunRow | undefined): readonly string[] {
   const { outcome } = revocation ?? {};
   if (outcome !== 'not_possible' && outcome !== 'given_up') return [];

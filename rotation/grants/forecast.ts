@@ -1,5 +1,5 @@
-// When a grant ends if nothing happens, why, and what to do about it. Pure: no clock, no store, no provider.
-// It must never guess: an end whose figure or starting instant nobody knows is left out.
+// When a grant ends, the cause and the remedy. Pure functions, without clock, store or provider.
+// It must never guess: an end with an unknown limit or start is omitted.
 import { toTimestamp } from '../../src/base/clock.ts';
 import type { LifetimeSpec, OAuth2Spec } from '../connector.ts';
 
@@ -13,47 +13,47 @@ export type EndCause =
   | 'provider_change'
   | 'end_date';
 
-/** What is known of one live grant. All instants in milliseconds. */
+/** The known facts about a valid grant. All instants in milliseconds. */
 export interface ForecastSubject {
   readonly lifetimes: LifetimeSpec;
   readonly refreshTokenRotates: OAuth2Spec['refreshTokenRotates'];
-  /** How fresh access tokens are got: only what spends a refresh token can lose it. */
+  /** How access tokens are renewed: only a renewal by refresh token can lose one. */
   readonly renews: 'refresh_token' | 'key' | 'never';
-  /** The shortest idle limit that is known. */
+  /** The shortest known idle limit. */
   readonly idleMs: number | undefined;
   readonly consentedAt: number | undefined;
   readonly refreshedAt: number | undefined;
   readonly refreshTokenExpiresAt: number | undefined;
-  /** As the credential says it, over the connector's own figure. */
+  /** The credential's setting, which overrides the connector's. */
   readonly absoluteLimitDays: number | undefined;
   /** RFC 3339. */
   readonly clientSecretExpiresAt: string | undefined;
   readonly valueExpiresAt: number | null;
-  /** Another access token is going to be asked for by itself. */
+  /** Whether the access token will be renewed automatically. */
   readonly isRenewed: boolean;
-  /** Live grants of the same account and client at this tenant, this one included; undefined where the account is unknown. */
+  /** Number of valid grants of the same account and client in this tenant, including this one; undefined if the account is unknown. */
   readonly grantsOfAccount: number | undefined;
 }
 
 export interface End {
   readonly endsAt: number;
   readonly cause: EndCause;
-  /** False: it may come later, or not at all. */
+  /** False: the end may come later or not at all. */
   readonly certain: boolean;
-  /** What a person does, in one sentence. */
+  /** The remedy, in one sentence. */
   readonly remedy: string;
-  /** The next refresh that works puts it off, so it threatens only while none does. */
+  /** The next successful refresh postpones this end. */
   readonly isMovedByRefresh: boolean;
 }
 
 export interface Forecast extends End {
-  /** Every end that is known, the soonest first; this one is the first of them. */
+  /** All known ends, the soonest first; the first one is this forecast. */
   readonly all: readonly End[];
 }
 
-/** Of a key, password or document that was put with an end date. */
+/** The forecast of a key, password or document with an end date. */
 export function endDateForecast(endsAt: number): Forecast {
-  const remedy = `Put a new value with a later end date before ${day(endsAt)}; past it the value is still served, and the provider may refuse it.`;
+  const remedy = `Put a new value with a later end date before ${day(endsAt)}; after it the value is still served, but the provider may reject it.`;
   const end: End = { endsAt, cause: 'end_date', certain: true, remedy, isMovedByRefresh: false };
   return { ...end, all: [end] };
 }
@@ -75,27 +75,27 @@ export function forecastOf(subject: ForecastSubject, nowMs: number): Forecast | 
     tokenCap(subject, nowMs),
   ]
     .filter((end) => end !== undefined)
-    // A refresh that worked after the day shows that the day was wrong.
+    // A successful refresh after the date shows that the date was wrong.
     .filter((end) => end.cause === 'token_cap' || refreshedAt === undefined || end.endsAt > refreshedAt)
     .sort((a, b) => a.endsAt - b.endsAt);
   const [first] = all;
   return first === undefined ? undefined : { ...first, all };
 }
 
-/** A grant that ended already: only a person brings it back. @param isAnswerLost its tokens are kept, and may be tried once more (decision 0003) */
+/** The forecast of an ended grant. @param isAnswerLost its tokens are kept and may be tried once more (decision 0003) */
 export function endedGrant(endedAtMs: number, isAnswerLost: boolean): Ended {
   const remedy = isAnswerLost
-    ? 'Connect the account again, or ask for a rotation, which tries the kept tokens once more.'
-    : 'Connect the account again: make a link and send it to its owner.';
+    ? 'Connect the account again, or request a rotation, which tries the stored tokens once more.'
+    : 'Connect the account again: create a link and send it to its owner.';
   return { endsAt: endedAtMs, cause: 'ended', certain: true, remedy };
 }
 
-/** Whole days left, never below zero. */
+/** Whole days left, at least zero. */
 export function daysLeft(endsAtMs: number, nowMs: number): number {
   return Math.max(0, Math.floor((endsAtMs - nowMs) / DAY_MS));
 }
 
-/** When the provider last saw the refresh token, or gave it out. */
+/** When the provider last received or issued the refresh token. */
 function lastUsedAt({ refreshedAt, consentedAt }: ForecastSubject): number | undefined {
   return refreshedAt === undefined ? consentedAt : Math.max(refreshedAt, consentedAt ?? 0);
 }
@@ -108,7 +108,7 @@ function idleLimit(subject: ForecastSubject): End | undefined {
     endsAt,
     cause: 'idle_limit',
     certain: true,
-    remedy: `Let it be refreshed before ${day(endsAt)}; a grant that lies unused until then must be connected again.`,
+    remedy: `Refresh it before ${day(endsAt)}; a grant that is not used until then must be connected again.`,
     isMovedByRefresh: true,
   };
 }
@@ -126,7 +126,7 @@ function absoluteLimit({ absoluteLimitDays, lifetimes, consentedAt }: ForecastSu
     endsAt,
     cause: 'absolute_limit',
     certain: true,
-    remedy: `Connect the account again before ${day(endsAt)}; the provider ends a grant of this age however much it is used.`,
+    remedy: `Connect the account again before ${day(endsAt)}; the provider ends a grant at this age even if it is used.`,
     isMovedByRefresh: false,
   };
 }
@@ -134,7 +134,7 @@ function absoluteLimit({ absoluteLimitDays, lifetimes, consentedAt }: ForecastSu
 function refreshTokenExpiry(subject: ForecastSubject): End | undefined {
   if (subject.renews !== 'refresh_token') return undefined;
   const { refreshTokenExpiresAt, refreshTokenRotates, lifetimes, consentedAt } = subject;
-  // One that is replaced now and then was given out with the consent at the earliest.
+  // A refresh token that is sometimes replaced was issued at the consent at the earliest.
   const issuedAt = refreshTokenRotates === 'always' ? lastUsedAt(subject) : consentedAt;
   const declared =
     lifetimes.refreshTokenSeconds === undefined || issuedAt === undefined
@@ -149,8 +149,8 @@ function refreshTokenExpiry(subject: ForecastSubject): End | undefined {
     cause: 'refresh_token_expiry',
     certain: refreshTokenExpiresAt !== undefined || refreshTokenRotates !== 'sometimes',
     remedy: isMovedByRefresh
-      ? `Let it be refreshed ${before}; once its refresh token has expired it must be connected again.`
-      : `Connect the account again ${before}; its refresh token expires then and no refresh replaces it.`,
+      ? `Refresh it ${before}; after its refresh token has expired it must be connected again.`
+      : `Connect the account again ${before}; its refresh token expires then, and a refresh does not replace it.`,
     isMovedByRefresh,
   };
 }
@@ -161,7 +161,7 @@ function accessTokenExpiry({ isRenewed, valueExpiresAt }: ForecastSubject): End 
     endsAt: valueExpiresAt,
     cause: 'access_token_expiry',
     certain: true,
-    remedy: `Connect the account again or put a new token before ${day(valueExpiresAt)}; nothing here can renew this one.`,
+    remedy: `Connect the account again or put a new token before ${day(valueExpiresAt)}; this one cannot be renewed.`,
     isMovedByRefresh: false,
   };
 }
@@ -173,7 +173,7 @@ function clientSecretExpiry({ clientSecretExpiresAt, isRenewed }: ForecastSubjec
     endsAt,
     cause: 'client_secret_expiry',
     certain: true,
-    remedy: `Rotate the client secret at the provider and put the new one here before ${day(endsAt)}.`,
+    remedy: `Rotate the client secret at the provider and put the new one before ${day(endsAt)}.`,
     isMovedByRefresh: false,
   };
 }
@@ -193,7 +193,7 @@ function tokenCap({ lifetimes, grantsOfAccount }: ForecastSubject, nowMs: number
     endsAt: nowMs,
     cause: 'token_cap',
     certain: false,
-    remedy: `Disconnect grants of this account that nobody needs: there are ${grantsOfAccount} and the provider keeps ${cap.count}; ${cap.note}`,
+    remedy: `Disconnect unused grants of this account: there are ${grantsOfAccount}, and the provider keeps ${cap.count}; ${cap.note}`,
     isMovedByRefresh: false,
   };
 }

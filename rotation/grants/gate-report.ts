@@ -1,8 +1,8 @@
-// What the outcome of a refresh says of its provider, for the gate that holds requests to one that fails or throttles.
+// Converts the outcome of a refresh to the result for the provider gate.
 import type { GateReport } from '../engine/provider-gate.ts';
 import type { RefreshOutcome } from '../oauth2/answer.ts';
 
-/** A refusal says that the provider is there; an answer that is none of a token endpoint says that something stands in for it. */
+/** A refusal shows that the provider works; an answer that is not a token endpoint's shows that it does not. */
 export function reportOf(outcome: RefreshOutcome): GateReport {
   switch (outcome.kind) {
     case 'refreshed':
@@ -18,7 +18,7 @@ export function reportOf(outcome: RefreshOutcome): GateReport {
     case 'sent_and_lost':
       return { kind: 'failed' };
     case 'answered_oddly':
-      // A token that cannot be used came from the provider itself.
+      // An unusable token comes from the provider itself.
       return { kind: outcome.refreshToken === undefined ? 'failed' : 'alive' };
     case 'not_sent':
       return { kind: outcome.means === 'transient' ? 'failed' : 'none' };

@@ -1,4 +1,4 @@
-// From a credential's row to its forecast: what the connector declares, what the credential says and what was learnt, put together.
+// The forecast of a credential's row, from the connector's declarations, the credential's settings and the known facts.
 import type { Lookup } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { AccountCount } from '../../src/cell/forecasts.ts';
@@ -13,7 +13,7 @@ import { endDateForecast, type Forecast, type ForecastSubject, forecastOf } from
 
 export interface GrantForecast {
   readonly forecast: Forecast | undefined;
-  /** Of the grants of its account it was made first, so the cap strikes it first. */
+  /** Whether it is the oldest grant of its account, which the provider's cap ends first. */
   readonly isOldest: boolean;
 }
 
@@ -23,12 +23,12 @@ export function isLiveGrant(row: Pick<CredentialRow, 'kind' | 'state' | 'health'
   return row.kind === 'oauth2' && row.state === 'active' && (row.health === 'ready' || row.health === 'degraded');
 }
 
-/** Whether anything is left that could end: a live grant, or any credential that was put with an end date. */
+/** Whether the credential can end: a valid grant, or a credential with an end date. */
 export function mayEnd(row: Pick<CredentialRow, 'kind' | 'state' | 'health' | 'value_expires_at'>): boolean {
   return isLiveGrant(row) || (row.state === 'active' && endDateOf(row) !== undefined);
 }
 
-/** Forecasts of one pass or page: what is counted over all grants is counted once. */
+/** Forecasts of one pass or page: totals over all grants are counted once. */
 export class GrantForecasts {
   readonly #view: TenantView;
   readonly #connectors: ReadonlyMap<string, Connector>;
@@ -39,7 +39,7 @@ export class GrantForecasts {
     this.#connectors = connectors;
   }
 
-  /** No forecast of a grant that is dead, disconnected or deleted. */
+  /** Undefined for a grant that is dead, disconnected or deleted. */
   of(access: Lookup, row: CredentialRow, nowMs: number): GrantForecast {
     const endDate = endDateOf(row);
     if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
@@ -62,7 +62,7 @@ export class GrantForecasts {
     return { forecast: forecastOf(subject, nowMs), isOldest: account?.oldest === row.id };
   }
 
-  /** Of a connector that is gone or not resolved, what the credential itself says still counts. */
+  /** Without a resolved connector, the credential's own settings still count. */
   #figures(row: CredentialRow, config: OAuth2Config, facts: Grant): Figures {
     const connector = findConnector(this.#connectors, 'oauth2', row.connector);
     try {
@@ -72,7 +72,7 @@ export class GrantForecasts {
         return { lifetimes: resolved.lifetimes, refreshTokenRotates: resolved.oauth2.refreshTokenRotates, renews, idleMs };
       }
     } catch {
-      // What cannot be resolved cannot be refreshed either; the refresh says so.
+      // An unresolvable credential cannot be refreshed either, and the refresh reports it.
     }
     const rotates: OAuth2Spec['refreshTokenRotates'] = config.refresh_token_rotates ?? 'sometimes';
     const idleMs = config.idle_limit_days === undefined ? undefined : config.idle_limit_days * 86_400_000;

@@ -1,5 +1,5 @@
-// Opens the secrets of one version together with the only settings, and the only way out, that they may be used with (D14); tells whether
-// another credential lives on the same grant. It must never hand them to anyone but code of the engine, inside the job that journals why.
+// Opens the secrets of one version together with the settings and the egress that they are bound to (D14), and determines whether another
+// credential has the same grant. It must never return them except to the engine, in the job that journals the reason.
 
 import type { EventDetails } from '../../src/audit/event.ts';
 import type { Clock } from '../../src/base/clock.ts';
@@ -27,21 +27,21 @@ export interface GrantTokens {
   readonly client: ClientIdentity;
 }
 
-/** One version's secrets, and what they may be used with. */
+/** The secrets of one version, with their settings and egress. */
 export interface BoundGrant {
   readonly tokens: GrantTokens;
   readonly connector: OAuthConnector;
-  /** Of the version's own settings. */
+  /** Resolved from the version's own settings. */
   readonly resolved: ResolvedConnector;
-  /** Lets nothing out but to the endpoints of `resolved`. */
+  /** Allows only the endpoints of `resolved`. */
   readonly egress: Egress;
-  /** For the event of the use: where its connector goes now and went then, if that differs. */
+  /** For the event of the use: the connector's current hosts and those at the put, if they differ. */
   readonly moved: Pick<EventDetails, 'from_hosts' | 'to_hosts'>;
 }
 
 export type OpenedGrant =
   | { readonly kind: 'open'; readonly grant: BoundGrant }
-  /** `settings_unknown`: stored before settings were sealed with versions. `connector_unusable`: gone, or cannot work with them. */
+  /** `settings_unknown`: stored before settings were sealed with versions. `connector_unusable`: the connector no longer exists or cannot use them. */
   | { readonly kind: 'unusable'; readonly cause: 'value_destroyed' | 'settings_unknown' | 'connector_unusable' };
 
 /** @throws integrity | key_destroyed */
@@ -54,7 +54,7 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   const settings = settingsOfVersion(row, version, retained);
   if (settings === undefined) return unusable('settings_unknown');
   const connector = findConnector(ports.connectors, 'oauth2', settings.connector);
-  // Of a version that is not current its own answer tells the account: the facts are of the grant that came after it.
+  // The account of an older version is in its own answer, because the credential's facts are of the later grant.
   const account = version === row.current_version ? grantOf(row).account : served.account;
   const resolved =
     connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account === undefined ? {} : { account });
@@ -76,7 +76,7 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   return { kind: 'open', grant: { tokens, connector, resolved, egress: boundEgress(ports.egress, resolved), moved } };
 }
 
-/** What a connector declares may change with a release: told in the event of each use, for as long as it differs from the day of the put. */
+/** A release may change a connector's hosts: while they differ from those at the put, the event of each use contains both. */
 export function movedHosts(
   retained: RetainedGrant,
   resolved: ResolvedConnector,
@@ -84,14 +84,14 @@ export function movedHosts(
 ): BoundGrant['moved'] {
   const then = retained.settings?.hosts;
   if (then === undefined) return {};
-  // Where the provider itself said that the account lives, within the connector's hosts.
+  // The account's host from the provider's answer, which is one of the connector's hosts.
   const ofAccount = hostsOf(Object.values(account ?? {}));
   const now = hostsOf(destinationsOf(resolved)).filter((host) => then.includes(host) || !ofAccount.includes(host));
   const [from_hosts, to_hosts] = [hostsAsText(then), hostsAsText(now)];
   return from_hosts === to_hosts ? {} : { from_hosts, to_hosts };
 }
 
-/** What asks the provider about the grant. */
+/** The connector's calls that ask the provider about a grant. */
 export function requesterOf({ tokens, egress }: Pick<BoundGrant, 'tokens' | 'egress'>, clock: Clock): Requester {
   return { client: tokens.client, egress, clock };
 }
@@ -101,7 +101,7 @@ export function wipeTokens({ refreshToken, accessToken, client }: GrantTokens): 
     secret?.wipe();
 }
 
-/** Undefined where a version holds neither token, or is gone. */
+/** Undefined if the version has no token or no longer exists. */
 export function fingerprintOf(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): string | undefined {
   const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return undefined;
@@ -111,16 +111,16 @@ export function fingerprintOf(job: TenantJob, access: WriteAccess, row: Credenti
 }
 
 /**
- * Whether revoking this version would end the access of a credential that someone uses: the same tokens, or the same account where the
- * provider ends all of an account. An account that nobody told counts as the same: a broken workflow is not undone, an exposed token is
- * told. Known hole: credentials of other tenants are not looked at.
+ * Whether revoking this version would end the access of another used credential: one with the same tokens, or with the same account if the
+ * provider revokes all grants of an account. An unknown account counts as the same, because a broken workflow cannot be undone, whereas an
+ * exposed token raises an alert. Known limitation: credentials of other tenants are not considered.
  */
 export function isShared(
   job: TenantJob,
   access: WriteAccess,
   row: CredentialRow,
   version: number,
-  /** Of the version's own settings. */
+  /** Resolved from the version's own settings. */
   { ends, clientId }: Pick<RevocationSpec, 'ends'> & { readonly clientId: string },
 ): boolean {
   const mine = fingerprintOf(job, access, row, version);
@@ -136,7 +136,7 @@ export function isShared(
 }
 
 function maybeSameAccount(row: CredentialRow, other: CredentialRow): boolean {
-  // A new grant of the credential itself: its facts are of the new account, and which one the old was is not kept.
+  // The credential itself has a new grant: its facts are of the new account, and the old account is not stored.
   if (row.id === other.id) return true;
   const [mine, theirs] = [grantOf(row).account, grantOf(other).account];
   if (mine === undefined || theirs === undefined) return true;
@@ -151,12 +151,12 @@ function partsOf(job: TenantJob, row: CredentialRow, stored: VersionRow): { reta
   };
 }
 
-/** Undefined where there is none. */
+/** Undefined if there is none. */
 export function secretOf(text: string | undefined): SecretValue | undefined {
   return text === undefined || text === '' ? undefined : SecretValue.fromText(text);
 }
 
-/** A damaged row cannot be read by anyone: nobody's access hangs on it. */
+/** A damaged row is unreadable, so no caller depends on it. */
 function intact<T>(read: () => T): T | undefined {
   try {
     return read();

@@ -1,36 +1,36 @@
-// What a failed refresh means for its grant: the end, one more send at once, or a wait, and how long (D6, decisions 0003 and 0011).
-// Pure. It must never end a grant on anything but the provider's word, a token that may be spent, or a refusal that outlasts the token.
+// Decides what a failed refresh means for its grant: its end, an immediate repetition, or a delay (D6, decisions 0003 and 0011). Pure functions.
+// It must never end a grant except for the provider's refusal, a token that may be used up, or an unknown refusal that outlasts the token.
 import { LIMITS } from '../../src/base/limits.ts';
 import { REFUSED_TOO_LONG } from '../../src/vault/grant-health.ts';
 import { type BackOff, backOffMs } from '../engine/back-off.ts';
 import type { RefreshFailure } from '../oauth2/answer.ts';
 
-/** What is known of the attempt beside its outcome. */
+/** Facts about the attempt other than its outcome. */
 export interface FailedAttempt {
-  /** Of this run, this one included. */
+  /** Attempts of this run, including this one. */
   readonly attempts: number;
-  /** Answers of this generation that were lost before this attempt. */
+  /** Lost answers of this generation before this attempt. */
   readonly lostBefore: number;
-  /** An earlier send may have spent the token. */
+  /** Whether an earlier send may have used up the token. */
   readonly doubted: boolean;
-  /** What is left of the access token's life; 0: it has ended, or there is none; infinite: it has no end. */
+  /** Remaining lifetime of the access token; 0 if expired or absent; infinite if it does not expire. */
   readonly leftMs: number;
-  /** How long the access token lived in all. */
+  /** Total lifetime of the access token. */
   readonly lifeMs: number;
-  /** Since the run began. */
+  /** Time since the start of the run. */
   readonly failingForMs: number;
-  /** Since the first refusal in unknown words of this run; undefined where this one is the first. */
+  /** Time since the run's first refusal with unknown words; undefined if this is the first. */
   readonly refusedForMs: number | undefined;
-  /** May the same token be sent once more, after so many lost answers? */
+  /** Whether the same token may be sent again after this number of lost answers. */
   readonly maySendAgain: (lostAnswers: number) => boolean;
-  /** What is left of the window in which the provider takes the same token again; undefined where it has none. */
+  /** Remaining time in which the provider accepts the same token again; undefined if there is no such window. */
   readonly windowLeftMs: number | undefined;
   readonly fraction: number;
 }
 
 export type Judgement =
   | { readonly kind: 'withdrawn' }
-  /** A person must consent again. `lost`: nobody said so, the answers did not come. */
+  /** A person must consent again. `lost`: because of lost answers, without a refusal. */
   | { readonly kind: 'ended'; readonly cause: string; readonly lost: boolean }
   | {
       readonly kind: 'again';
@@ -42,7 +42,7 @@ export type Judgement =
       readonly classed: FailureClass;
     };
 
-/** As a waiting run keeps it. `told_when`: the provider named the time of the next attempt. */
+/** The reason in a waiting run. `told_when`: the provider specified the time of the next attempt. */
 export type FailureClass =
   | 'configuration'
   | 'unrecognised'
@@ -59,7 +59,7 @@ export function judgeFailure(outcome: RefreshFailure, attempt: FailedAttempt): J
   const isLost = lostAnswers > attempt.lostBefore;
   if (isLost && !attempt.maySendAgain(lostAnswers)) return { kind: 'ended', cause: outcome.cause, lost: true };
   if (outlastsTheToken(outcome, attempt)) return { kind: 'ended', cause: REFUSED_TOO_LONG, lost: false };
-  // An answer lost on the way is asked for again at once: a reuse window, where there is one, is short (rule 7).
+  // After a lost answer the call is repeated at once, because a reuse window is short (rule 7).
   const atOnce = isLost && lostAnswers === 1;
   return {
     kind: 'again',
@@ -71,7 +71,7 @@ export function judgeFailure(outcome: RefreshFailure, attempt: FailedAttempt): J
   };
 }
 
-/** The provider's or our own word on it; undefined where there is none. */
+/** The cause from the tables; undefined if there is none. */
 function meansOf(outcome: RefreshFailure): 'dead' | 'configuration' | 'transient' | 'withdrawn' | undefined {
   return outcome.kind === 'refused' || outcome.kind === 'not_sent' ? outcome.means : undefined;
 }
@@ -81,20 +81,20 @@ function endCause(said: string, { doubted }: FailedAttempt): string {
 }
 
 /**
- * Only a send without a whole answer is a lost one. A refusal in unknown words to a send that followed a lost answer does not say that the
- * token is still good. Where the platform cannot tell whether anything left, it counts once there is no live token to go on with.
+ * An answer is lost if the request was sent and no complete answer arrived. A refusal with unknown words after a lost answer counts as well,
+ * because it does not show that the token is still valid. If the platform cannot tell whether the request was sent, it counts when no valid token is left.
  */
 function countsAsLost(outcome: RefreshFailure, { lostBefore, leftMs }: FailedAttempt): boolean {
   if (outcome.kind === 'sent_and_lost') return outcome.certain || leftMs <= 0;
   return isUnrecognised(outcome) && lostBefore > 0;
 }
 
-/** Nobody can say what is wrong, no token is left, and it has lasted longer than one lives: only a person can bring the grant back. */
+/** The refusal is unknown, no valid token is left, and it has lasted longer than a token's lifetime: a person must act. */
 function outlastsTheToken(outcome: RefreshFailure, attempt: FailedAttempt): boolean {
   return isUnrecognised(outcome) && attempt.leftMs <= 0 && attempt.refusedForMs !== undefined && bearableForMs(attempt) <= 0;
 }
 
-/** How long a refusal in unknown words may still last. */
+/** The remaining time before an unknown refusal ends the grant. */
 function bearableForMs({ lifeMs, refusedForMs = 0 }: Pick<FailedAttempt, 'lifeMs' | 'refusedForMs'>): number {
   return Math.min(lifeMs, LIMITS.refusedTooLongMaxMs) - refusedForMs;
 }
@@ -123,9 +123,9 @@ const PASSING: BackOff = { baseMs: LIMITS.refreshBackoffBaseMs, maxMs: LIMITS.re
 const REFUSED: BackOff = { baseMs: LIMITS.refreshRefusedBackoffBaseMs, maxMs: LIMITS.refreshBackoffMaxMs };
 
 /**
- * Longer and longer, but never longer than it has failed already, nor than half of what is left of the token's life: the last look comes
- * right before its end. A refusal in unknown words is looked at again when it has lasted too long. What a provider asks for is kept, but
- * for a first look at the token's end.
+ * The delay grows, but is at most the duration of the failure and half of the token's remaining lifetime, so that the last attempt is shortly
+ * before its expiry. An unknown refusal is retried when its time limit is reached. `Retry-After` is respected, except for one attempt at the
+ * token's expiry.
  */
 export function waitAfter(outcome: RefreshFailure, attempt: Omit<FailedAttempt, 'maySendAgain'>): number {
   const { attempts, leftMs, failingForMs, windowLeftMs, fraction } = attempt;
@@ -135,7 +135,7 @@ export function waitAfter(outcome: RefreshFailure, attempt: Omit<FailedAttempt, 
   const lastUsefulMs = leftMs > 0 ? leftMs / 2 : isUnrecognised(outcome) ? bearableForMs(attempt) : grown;
   const useful = Math.min(grown, Math.max(lastUsefulMs, LIMITS.refreshWaitMinMs));
   const wait = Math.max(useful, leftMs > 0 ? Math.min(askedMs, leftMs) : askedMs);
-  // One more try just before a reuse window closes is worth more than one that comes too late.
+  // The last attempt is made just before the reuse window closes.
   if (outcome.kind !== 'sent_and_lost' || windowLeftMs === undefined || windowLeftMs <= LIMITS.refreshBackoffBaseMs) return wait;
   return Math.min(wait, windowLeftMs - LIMITS.refreshWaitMinMs);
 }

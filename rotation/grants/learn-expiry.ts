@@ -1,5 +1,5 @@
-// When an access token ends, where neither the answer nor the token itself told (rule 5): the provider is asked, once the pair is stored.
-// It must never stand between a pair and its storage, nor make a token end later than the provider says.
+// Asks the provider for an access token's expiry if neither answer nor token contains it (rule 5), after the pair is stored.
+// It must never delay the storage of a pair, nor set a later expiry than the provider's.
 import { LIMITS } from '../../src/base/limits.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { applyLearntEnd } from '../../src/vault/due.ts';
@@ -14,17 +14,17 @@ import { isLiveGrant } from './grant-forecast.ts';
 import { requesterOf } from './grant-tokens.ts';
 import { askAboutToken, enterReview, locate } from './token-question.ts';
 
-/** Whether the end that was stored is a guess that introspection may replace. */
+/** Whether the stored expiry is a default that introspection may replace. */
 export function isGuessed({ expirySource }: Pick<Refreshed, 'expirySource'>): boolean {
   return expirySource === 'default';
 }
 
-/** Asks and books the end of the current access token; does nothing where the connector has no introspection that tells it. */
+/** Asks for and stores the expiry of the current access token; does nothing if the connector's introspection does not return it. */
 export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<void> {
   const { clock } = ports.vault.platform;
   return askAboutToken<number | undefined>(ports, credentialId, {
     isWorthAsking: (row) => {
-      // A token that the connector calls endless needs no end.
+      // The connector declares that its tokens do not expire.
       if (!isLiveGrant(row) || row.value_expires_at === null) return false;
       const { expiresAt, expiresIn } = resolvedOf(ports.connectors, row)?.introspection?.fields ?? {};
       return expiresAt !== undefined || expiresIn !== undefined;
@@ -36,7 +36,7 @@ export function learnExpiry(ports: DueWorkPorts, credentialId: string): Promise<
   });
 }
 
-/** A grant that moved on meanwhile keeps its own end. */
+/** A newer version keeps its own expiry. */
 function book(job: TenantJob, credentialId: string, version: number, endsAtMs: number): void {
   const { row, environment } = locate(job, credentialId);
   const now = job.platform.clock.now();

@@ -1,5 +1,5 @@
-// What a refresh does about answers that never came (D6, decision 0003): whether the same generation may be sent again, and the end if not.
-// It must never let a token that may be spent be sent for ever, nor end a grant whose provider said that it is safe.
+// Handles lost answers of a refresh (D6, decision 0003): whether the same generation may be sent again, or the grant ends.
+// It must never send a possibly used token without a limit, nor end a grant whose connector declares `safe`.
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
@@ -10,34 +10,34 @@ import type { OAuth2Spec } from '../connector.ts';
 import { finishRun } from '../engine/run.ts';
 import { spendsNothing } from '../oauth2/mint-token.ts';
 
-/** Of a reuse window; the rest is the way to the provider. */
+/** The used fraction of a reuse window; the rest allows for the transit to the provider. */
 const WINDOW_USED = 0.9;
 
 export interface LostAnswers {
-  /** Of this generation, in this run. */
+  /** Lost answers of this generation in this run. */
   readonly count: number;
-  /** Undefined where none was lost. */
+  /** Undefined if none was lost. */
   readonly firstSentAtMs: number | undefined;
-  /** The grant was given up before; somebody asked to try again. */
+  /** The grant has ended before, and a request asked for another attempt. */
   readonly givenUp: boolean;
 }
 
-/** The instant until which the provider takes the same token again; undefined where it has passed or never was. */
+/** Until when the provider accepts the same token again; undefined if there is no window or it has passed. */
 export function windowEndsAt(spec: OAuth2Spec, { firstSentAtMs }: LostAnswers, nowMs: number): number | undefined {
   if (spec.lostAnswer.kind !== 'window' || firstSentAtMs === undefined) return undefined;
   const endsAtMs = firstSentAtMs + spec.lostAnswer.seconds * 1_000 * WINDOW_USED;
-  // A first use that lies ahead was noted by a clock that went astray: how long ago it was nobody can tell.
+  // A first use in the future was recorded by a wrong clock, so its age is unknown.
   return firstSentAtMs <= nowMs && nowMs < endsAtMs ? endsAtMs : undefined;
 }
 
-/** Whether this generation may be sent once more. */
+/** Whether this generation may be sent again. */
 export function maySendAgain(spec: OAuth2Spec, lost: LostAnswers, nowMs: number): boolean {
   if (lost.count === 0 || spec.lostAnswer.kind === 'safe' || spendsNothing(spec)) return true;
   if (windowEndsAt(spec, lost, nowMs) !== undefined) return true;
   return lost.count < 2 && !lost.givenUp;
 }
 
-/** What is known of the run's lost answers. @param count as it will be booked */
+/** Facts about the run's lost answers. @param count the number that will be stored */
 export function lostAnswersOf(job: TenantJob, access: WriteAccess, run: RunRow, located: Located, count: number): LostAnswers {
   return {
     count,
@@ -46,7 +46,7 @@ export function lostAnswersOf(job: TenantJob, access: WriteAccess, run: RunRow, 
   };
 }
 
-/** Gives the grant up without the provider's word. @param evidence JSON of what the provider said */
+/** Ends the grant without a refusal of the provider. @param evidence the provider's answer as JSON */
 export function endAsLost(
   job: TenantJob,
   access: WriteAccess,

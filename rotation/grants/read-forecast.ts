@@ -1,5 +1,5 @@
-// Which grants ended and which end soonest, for people: a page over all environments of a tenant. It must never leave out a grant that
-// changed just now, nor list one that nobody connected yet or that was disconnected: neither came to an end.
+// The forecast page over all environments of a tenant: ended grants, then the soonest ends. It must never omit a grant that
+// has just changed, nor list one that was never connected or was disconnected, because neither has ended.
 import type { Caller } from '../../src/access/principals.ts';
 import { notFound } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -17,7 +17,7 @@ export interface ReadForecastInput {
   /** Absent: all. */
   readonly environment: string | undefined;
   readonly withinDays: number | undefined;
-  /** The cursor of the page before; '' starts at what ended first. */
+  /** The cursor of the previous page; '' for the first page. */
   readonly after: string;
   readonly maxRows: number;
 }
@@ -31,8 +31,8 @@ interface Candidate extends ForecastEntry {
 }
 
 /**
- * What ended already, then soonest first. Each entry is worked out now; which page it is on follows its last review, at most an hour behind a refresh.
- * @throws not_found for an environment that is not there
+ * Ended credentials first, then by end date. Each entry is computed now; its page depends on its last review, at most an hour after a refresh.
+ * @throws not_found for an unknown environment
  */
 export function readForecast(
   job: TenantJob,
@@ -90,7 +90,7 @@ class Reading {
       this.#environmentId = (job.credentials.findEnvironment(access, input.environment) ?? notFound('environment')).id;
   }
 
-  /** One more than fits on the page, if there is one. */
+  /** One entry more than the page, if there is one. */
   candidates(): Candidate[] {
     const { after, maxRows } = this.#input;
     const batchRows = maxRows + 1;
@@ -126,7 +126,7 @@ class Reading {
     return [...found, ...reviewed].sort((a, b) => compare(a.key, b.key)).slice(0, batchRows);
   }
 
-  /** Grants whose review is due, by id; as many as one pass of it takes. */
+  /** Ids of grants whose review is due, up to the number of one pass. */
   #unreviewed(): ReadonlyMap<string, Candidate | undefined> {
     const ids = this.#job.forecasts.dueForReview(this.#access, this.#now, LIMITS.dueWorkBatchRows);
     return new Map(ids.map((id) => [id, this.#candidate(id)]));

@@ -1,5 +1,5 @@
-// The lease of a refresh (D6): who may spend a generation, under which fence, and what one attempt works with.
-// It must never let two attempts spend one generation, nor open a grant before the intent to spend it is journalled.
+// The lease of a refresh (D6): which attempt may use a generation, under which fence, and with which data.
+// It must never let two attempts use one generation, nor open a grant before the intent is journalled.
 
 import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
@@ -26,30 +26,30 @@ import type { ResolvedConnector } from '../oauth2/settings.ts';
 import { movedHosts, secretOf } from './grant-tokens.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 
-/** What one attempt works with, between its two transactions. */
+/** The data of one attempt, between its two transactions. */
 export interface Attempt {
   readonly run: RunRow;
   readonly located: Located;
   readonly grant: RenewableGrant;
   readonly retained: RetainedGrant;
   readonly served: ServedGrant;
-  /** Undefined: the connector is gone or cannot work with what the credential says. */
+  /** Undefined if the connector no longer exists or cannot be used with the credential's settings. */
   readonly resolved: ResolvedConnector | undefined;
-  /** An earlier attempt may have spent this generation already. */
+  /** Whether an earlier attempt may have used up this generation. */
   readonly doubted: boolean;
-  /** When the version whose token this spends was stored. */
+  /** When the version whose token this attempt uses was stored. */
   readonly storedAtMs: number;
 }
 
 export type Lease =
   | { readonly kind: 'attempt'; readonly attempt: Attempt }
-  /** Nothing to do: fresh, gone, dead, waiting, another's, or not an OAuth grant. */
+  /** Nothing to do: the token is fresh, or the credential is gone, dead, waiting, leased by another attempt, or not an OAuth grant. */
   | { readonly kind: 'idle' };
 
 export interface LeaseRequest {
   readonly owner: string;
   readonly trigger: RunTrigger;
-  /** Refresh even if the token is fresh. */
+  /** Whether to refresh even a fresh token. */
   readonly force: boolean;
   readonly allowLoopback: (connector: string | null, config: OAuth2Config) => boolean;
   readonly resolve: (row: CredentialRow) => ResolvedConnector | undefined;
@@ -60,17 +60,17 @@ function locate(view: TenantView, lookup: Lookup, credentialId: string): Located
   return { row, environment: view.credentials.environmentById(lookup, row.environment_id) };
 }
 
-/** What of a run a job is about. */
+/** Identifies the run that a job concerns. */
 export interface RunEntry {
   readonly credentialId: string;
   readonly step: string;
-  /** Id of the run; absent while there is none yet. */
+  /** Id of the run; absent if there is none yet. */
   readonly run?: string;
-  /** The credential as it was read in this very job. */
+  /** The credential as read in this job. */
   readonly found?: Located;
 }
 
-/** Enters as the scheduler for one credential, found by id: its name may be another's by now (RO-15). The event names step and run. */
+/** Enters as the scheduler for one credential, found by id, because another credential may have its name by now (RO-15). The event contains step and run. */
 export function enterRun<T>(
   job: TenantJob,
   { credentialId, step, run, found }: RunEntry,
@@ -91,7 +91,7 @@ export function enterRun<T>(
   );
 }
 
-/** A run that spends the current version; `rotation`: somebody asked for it by name. */
+/** A run that uses the current version; `rotation`: explicitly requested. */
 export function openRefresh(
   job: TenantJob,
   access: WriteAccess,
@@ -102,13 +102,13 @@ export function openRefresh(
   return openRun(job, access, { credentialId: row.id, kind, trigger, generation: row.current_version });
 }
 
-/** The credential if a refresh of it is worth a lease now; undefined if there is nothing to do. */
+/** The credential if a refresh should acquire a lease now; undefined if there is nothing to do. */
 export function findWork(view: TenantView, lookup: Lookup, credentialId: string, wanted: LeaseRequest): Located | undefined {
   const located = locate(view, lookup, credentialId);
   return isWorthwhile(view, lookup, located.row, wanted) ? located : undefined;
 }
 
-/** Opens or joins the run, takes its lease under a new fence and journals the intent to spend this generation. */
+/** Opens or joins the run, acquires its lease under a new fence and journals the intent to use this generation. */
 export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseRequest): Lease {
   const work = job.door.lookup('scheduler', (lookup) => findWork(job, lookup, credentialId, wanted));
   if (work === undefined) return { kind: 'idle' };
@@ -136,7 +136,7 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
   });
 }
 
-/** An intent without an outcome is a lost answer: whoever had it crashed, or was overtaken. What another generation went through is void. */
+/** An intent without an outcome is a lost answer: its owner crashed or was superseded. Intents of other generations do not count. */
 function ofGeneration(run: RunRow, generation: number): RunRow {
   if (run.generation !== generation) return { ...run, generation, lost_answers: 0, step: 'queued' };
   return run.step === 'intent' ? { ...run, lost_answers: run.lost_answers + 1 } : run;
@@ -157,7 +157,7 @@ function isDue(view: TenantView, lookup: Lookup, row: CredentialRow, now: number
   return expired || row.refresh_due_at <= now || isStoredInTheFuture(view, lookup, row, now);
 }
 
-/** It had ended when the provider handed it out, moments ago, and the one before it, too: another would not be any better. */
+/** The provider has just issued two expired tokens in a row, so another refresh would not help. */
 function hasJustEnded(row: CredentialRow, now: number): boolean {
   const { refreshedAt, endedAtOnce = 0 } = grantOf(row);
   if (refreshedAt === undefined || endedAtOnce < 2) return false;
@@ -165,11 +165,11 @@ function hasJustEnded(row: CredentialRow, now: number): boolean {
 }
 
 function isHeldByAnother(run: RunRow, now: number, { owner }: LeaseRequest): boolean {
-  // A lease longer than any that is ever taken: the clock was put back since.
+  // A lease beyond the longest possible one: the clock was set back since.
   return run.lease_owner !== owner && run.lease_until > now && run.lease_until <= now + LIMITS.leaseMs;
 }
 
-/** A request cuts any wait, a reader without a live token all but those that the provider asked for; the schedule keeps to it. */
+/** A request ends any delay, a reader without a valid token all except those of the provider; the schedule observes all. */
 function isWaiting(run: RunRow, now: number, { trigger, force }: LeaseRequest): boolean {
   const until = run.next_attempt_at ?? 0;
   if (force || until <= now || until > now + LIMITS.refreshWaitMaxMs) return false;
@@ -185,7 +185,7 @@ interface Leased extends Pick<Attempt, 'run' | 'located' | 'resolved' | 'doubted
   readonly wanted: LeaseRequest;
 }
 
-/** Opens what is sent, bound to the settings it was stored with. */
+/** Opens the secrets with the settings they are bound to. */
 function openAttempt(job: TenantJob, access: WriteAccess, { run, located, resolved, doubted, wanted }: Leased): Attempt {
   const { row } = located;
   const version =
@@ -202,7 +202,7 @@ function openAttempt(job: TenantJob, access: WriteAccess, { run, located, resolv
     located,
     retained: { ...retained, settings: bound },
     served,
-    // INVARIANT: what is sealed with the secrets decides where they go, whatever the row says (test/secrecy-destinations.test.ts).
+    // INVARIANT: the settings sealed with the secrets determine the destination, not those in the row (test/secrecy-destinations.test.ts).
     resolved: isAsTheRowSays ? resolved : wanted.resolve({ ...row, connector, config: JSON.stringify(config) }),
     doubted,
     storedAtMs: version.created_at,
@@ -227,7 +227,7 @@ export function wipeGrant({ grant }: Attempt): void {
   for (const secret of [grant.refreshToken, grant.clientSecret, grant.privateKeyJwk, grant.privateKeyPem]) secret?.wipe();
 }
 
-/** Whether the attempt may still spend its generation: asked right before the first byte leaves, for a process may have been stopped. */
+/** Whether the attempt may still use its generation; checked right before the first byte is sent, because the process may have been suspended. */
 export function holdsLease(vault: TenantVault, attempt: Attempt): boolean {
   try {
     return vault.lookup('refresh', (lookup, view) => {

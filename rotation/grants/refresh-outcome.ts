@@ -1,5 +1,5 @@
-// What one attempt led to (D6), booked in one synchronous transaction: the new pair stored before anyone uses it, or what went wrong.
-// It must never let a late or foreign writer overwrite a newer grant, nor mark a grant dead that has moved on.
+// Stores the outcome of one attempt (D6) in one synchronous transaction: the new pair, before its first use, or the failure.
+// It must never let a late or foreign writer overwrite a newer grant, nor mark a newer grant as dead.
 
 import { recordFailure } from '../../src/access/guard.ts';
 import type { EventDetails } from '../../src/audit/event.ts';
@@ -31,7 +31,7 @@ import { endAsLost, lostAnswersOf, maySendAgain, windowEndsAt } from './lost-ans
 import { type Attempt, enterRun, type RunEntry } from './refresh-lease.ts';
 import { moveRevocation } from './revoke.ts';
 
-/** The transaction in which an outcome is written down. */
+/** The transaction that stores an outcome. */
 interface Booking {
   readonly job: TenantJob;
   readonly access: WriteAccess;
@@ -42,7 +42,7 @@ interface Booking {
 
 const entryOf = ({ run }: Attempt, step: string): RunEntry => ({ credentialId: run.credential_id, run: run.id, step });
 
-/** Stores the new pair as the next version, current at once (rule 6: before anyone uses it). */
+/** Stores the new pair as the next version, current at once (rule 6: before its first use). */
 export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refreshed): 'stored' | 'superseded' {
   return enterRun(job, entryOf(attempt, 'stored'), (access, located, details) => {
     const now = job.platform.clock.now();
@@ -76,20 +76,20 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
   });
 }
 
-/** What the row was while the answer was on its way changes when the new pair is refreshed. */
+/** Adjusts the due time of the new pair to changes of the row during the call. */
 function planAfter(row: CredentialRow, next: Draft, { expiresAtMs }: Refreshed, now: number): void {
   if (expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
-  // Called dead meanwhile, perhaps with the whole family: the next refresh tells, and better soon than at a read.
+  // Marked dead meanwhile, perhaps with the whole family: refresh soon, to find out before a read.
   else if (row.health === 'needs_consent') next.refresh_due_at = now;
 }
 
-/** The facts of the version that follows; what is in it is for whoever stores it. */
+/** The fields of the next version, without its secrets. */
 function nextVersion(row: CredentialRow): Draft {
   const version = row.latest_version + 1;
   return { ...draftOf(row), previous_version: row.current_version, current_version: version, latest_version: version };
 }
 
-/** What the answer says of the grant beside its tokens; changes `next` in place. */
+/** Applies the answer's facts about the grant to `next`, in place. */
 function learn(change: CredentialChange, { grant, retained, resolved }: Attempt, outcome: Refreshed): void {
   const { job, draft: next } = change;
   const known = grantOf(next);
@@ -101,7 +101,7 @@ function learn(change: CredentialChange, { grant, retained, resolved }: Attempt,
   changeGrant(next, {
     refreshedAt: now,
     endedAtOnce: endedAtOnce(known.endedAtOnce, outcome, now),
-    // Another token lives by its own end; where the answer tells none, nobody knows it.
+    // A new refresh token has its own expiry, which is unknown if the answer does not contain it.
     refreshTokenExpiresAt: outcome.refreshTokenExpiresAtMs ?? (replaced ? undefined : known.refreshTokenExpiresAt),
     account: Object.keys(account).length === 0 ? undefined : account,
     fingerprint: token === undefined ? undefined : grantFingerprint(job, token),
@@ -112,7 +112,7 @@ function learn(change: CredentialChange, { grant, retained, resolved }: Attempt,
   noteGrantedScope(change, { scope: outcome.scope, source: 'answer' });
 }
 
-/** A guess tells nothing: whether that one has ended is yet to be asked. */
+/** A default expiry does not count, because the real one is not known yet. */
 function endedAtOnce(before: number | undefined, outcome: Refreshed, now: number): number | undefined {
   if (isGuessed(outcome)) return before;
   return outcome.expiresAtMs !== undefined && endsAtOnce(now, outcome.expiresAtMs) ? (before ?? 0) + 1 : undefined;
@@ -136,10 +136,10 @@ function textOf(secret: SecretValue): string {
   return secret.reveal((bytes) => new TextDecoder().decode(bytes));
 }
 
-/** What a failed attempt leads to; `at_once`: it may be made again without a wait. */
+/** The consequence of a failed attempt; `at_once`: it may be repeated without a delay. */
 export type Booked = 'at_once' | 'later' | 'dead' | 'superseded';
 
-/** Books anything but success; a stale fence or generation books nothing against the grant. */
+/** Stores a failure; with an outdated fence or generation the grant is unaffected. */
 export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFailure): Booked {
   return enterRun(job, entryOf(attempt, 'failed'), (access, located, details) => {
     details.cause = outcome.cause;
@@ -153,7 +153,7 @@ export function bookFailure(job: TenantJob, attempt: Attempt, outcome: RefreshFa
   });
 }
 
-/** Writes down what the failure is judged to mean. */
+/** Stores the decision about the failure. */
 function bookJudged(booking: Booking, attempt: Attempt, outcome: RefreshFailure): Booked {
   const { job, access, run, located, details } = booking;
   const failed = failedAttempt(booking, attempt);
@@ -179,7 +179,7 @@ function bookJudged(booking: Booking, attempt: Attempt, outcome: RefreshFailure)
   }
 }
 
-/** The step of a journal at which a provider refused in words that no table knows. */
+/** The journal step of a refusal with unknown words. */
 const UNKNOWN_WORDS = 'unknown_words';
 
 function failedAttempt(
@@ -194,13 +194,13 @@ function failedAttempt(
   return {
     attempts: run.attempts,
     lostBefore: run.lost_answers,
-    // A token that came meanwhile was not sent yet.
+    // A token that arrived meanwhile was not sent yet.
     doubted: doubted && run.generation === attempt.run.generation,
     leftMs: served.access_token === undefined ? 0 : Math.max(0, (endsAt ?? Number.POSITIVE_INFINITY) - now),
-    // An end before the token was stored was stated by another clock, and says nothing of how long one lives.
+    // An expiry before the time of storage is from another clock, so the lifetime is unknown.
     lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
     failingForMs: Math.max(0, now - run.started_at),
-    // A person must bring back what this ends: a clock that jumped has not proved that so much time has passed.
+    // Uses the proven time, because a jump of the clock must not end a grant.
     refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.platform.clock.provenAt() - refusedAt),
     maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),
     windowLeftMs: windowEnds === undefined ? undefined : windowEnds - now,
@@ -209,8 +209,8 @@ function failedAttempt(
 }
 
 /**
- * INVARIANT: what arrived is stored before it is judged: a refresh token that came with an answer that is no use otherwise takes the place
- * of the one that was sent, beside the access token there is (test/rotation/grants/odd-answers.test.ts). Returns where things stand then.
+ * INVARIANT: an answer is stored before it is evaluated: a refresh token in an otherwise unusable answer replaces the one that was sent, with
+ * the present access token (test/rotation/grants/odd-answers.test.ts). Returns the resulting state.
  */
 function keepRefreshToken(booking: Booking, { run: leased, retained, served }: Attempt, outcome: RefreshFailure): Booking {
   const { job, access, run, located, details } = booking;
@@ -251,21 +251,21 @@ function evidenceOf({ said }: RefreshFailure): string | null {
   return JSON.stringify({ status, content_type: contentType, words, excerpt, system_code: systemCode });
 }
 
-/** The error a caller would have had, for the log. */
+/** The error code for the log. */
 function codeOf(outcome: RefreshFailure): ErrorCode {
   const means = outcome.kind === 'refused' || outcome.kind === 'not_sent' ? outcome.means : 'transient';
   if (means === 'dead') return 'needs_consent';
   return means === 'configuration' ? 'provider_misconfigured' : 'provider_unavailable';
 }
 
-/** The grant moved on without this attempt. @param ends whether its run goes with it */
+/** The attempt was superseded. @param ends whether its run ends, too */
 function supersede({ job, access, run, details }: Booking, ends: boolean): 'superseded' {
   if (ends) finishRun(job, access, run, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: null });
   details.step = 'superseded';
   return 'superseded';
 }
 
-/** The lease had lapsed before anything left: as if the attempt had never been. */
+/** The lease expired before anything was sent: the attempt has no effect. */
 function withdraw({ job, access, run }: Booking, doubted: boolean): void {
   const now = job.platform.clock.now();
   const step = doubted ? 'answer_lost' : 'waiting';
@@ -275,7 +275,7 @@ function withdraw({ job, access, run }: Booking, doubted: boolean): void {
 
 function endAsDead(booking: Booking, cause: string, doubted: boolean, evidence: string | null): void {
   const { job, access, run, located, details } = booking;
-  // A token that one of our own sends may have spent, or a refusal that nobody understands, is no sign of anybody else.
+  // A token that Keyturn itself may have used up, or an unknown refusal, is not a sign of another system.
   const unclear = doubted || cause === REFUSED_TOO_LONG;
   const sign = unclear ? undefined : foreignUseOnRefusal(grantOf(located.row), job.platform.clock.now());
   change(booking, 'needs_consent', cause, (draft) => {

@@ -1,14 +1,14 @@
-// Takes due refreshes in turns: each provider has its own queue, so that a slow, throttling or crowded one holds up nobody else.
-// It must never refresh by itself; what it is given to run does that.
+// Distributes due refreshes over one queue per provider, so that a slow, throttling or busy provider does not delay others.
+// It must never refresh itself; the given function does.
 import { LIMITS } from '../../src/base/limits.ts';
 import type { DueForRefresh } from '../../src/cell/runs.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { inPool, sumOf } from '../engine/pool.ts';
 
-/** Held: the provider is to be left alone for so long, by the rest of its queue too. */
+/** The provider is held for this time, for the rest of its queue, too. */
 export type Turn = 'done' | { readonly heldForMs: number };
 
-/** Looked through in one pass; ids only. */
+/** Rows of one pass; ids only. */
 const DUE_MAX_ROWS = 20 * LIMITS.dueWorkBatchRows;
 const PASSES_MAX = 4;
 
@@ -16,18 +16,18 @@ const PASSES_MAX = 4;
 export class DueRefreshes {
   readonly #vault: TenantVault;
   #latestMs = Number.POSITIVE_INFINITY;
-  /** Some versions were stored by a clock that was ahead of this one. */
+  /** Whether a clock ahead of this one stored some versions. */
   #putBack = false;
 
   constructor(vault: TenantVault) {
     this.#vault = vault;
   }
 
-  /** Bounded; answers how many there were. Rejects with the first failure when all had their turn. */
+  /** Bounded; returns how many were processed. Rejects with the first failure after all were processed. */
   async run(refresh: (id: string) => Promise<Turn>): Promise<number> {
     const vault = this.#vault;
     let refreshed = await this.#storedAhead(refresh);
-    // Each pass looks anew, so that what became due at another provider meanwhile has its turn; the next tick is a second away.
+    // Each pass queries again, for refreshes of other providers that became due meanwhile; the next tick is a second away.
     for (let passes = 0; passes < PASSES_MAX; passes++) {
       const now = vault.platform.clock.now();
       const due = vault.lookup('scheduler', (lookup, { runs }) => runs.dueForRefresh(lookup, now, DUE_MAX_ROWS));
@@ -38,7 +38,7 @@ export class DueRefreshes {
     return refreshed;
   }
 
-  /** What the clock was before the first pass nobody knows; afterwards only one that was put back makes every grant worth a look. */
+  /** Before the first pass the earlier clock is unknown; afterwards all grants are checked only if the clock was set back. */
   #storedAhead(refresh: (id: string) => Promise<Turn>): Promise<number> {
     const vault = this.#vault;
     const now = vault.platform.clock.now();
@@ -52,7 +52,7 @@ export class DueRefreshes {
   }
 }
 
-/** Resolves with how many were done, at most `maxRows` a provider; rejects with the first failure when all had their turn. */
+/** Resolves with how many were done, at most `maxRows` per provider; rejects with the first failure after all were processed. */
 export async function inTurns(
   due: readonly DueForRefresh[],
   run: (id: string) => Promise<Turn>,

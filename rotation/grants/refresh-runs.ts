@@ -1,5 +1,5 @@
-// The run engine of one tenant: refreshes on schedule, on request and on a stale read, one at a time per credential, and does whatever else
-// is due. It knows no provider. Timers and alarms are the composition root's; they all call runDueWork.
+// The run engine of one tenant: refreshes by schedule, request and stale read, one at a time per credential, and other due work. It is independent
+// of providers. Timers and alarms of the composition root call runDueWork.
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -37,24 +37,24 @@ export interface EngineOptions {
   readonly vault: TenantVault;
   readonly egress: Egress;
   readonly connectors: ReadonlyMap<string, Connector>;
-  /** Names this incarnation of the process or object among lease owners: another one of the same has another name. */
+  /** Identifies this incarnation of the process or object as lease owner; each incarnation has another id. */
   readonly owner: string;
   /**
-   * Whether this owner of a lease is proven to be dead, so that what it had under way may go on at once: on a platform where a cell has one
-   * owner, everybody but `owner`. Default: nobody is; a lease is waited out.
+   * Whether this lease owner is proven dead, so that its runs may continue at once: on a platform with one owner per cell, every
+   * owner except `owner`. Default: false; the lease must expire.
    */
   readonly isDead?: (owner: string) => boolean;
-  /** Whether connectors declared for the local sandbox may reach loopback. */
+  /** Whether sandbox providers on loopback are allowed. */
   readonly sandboxAllowed: boolean;
   /** Calls `beat` every `everyMs` until the returned function is called. */
   readonly every: (everyMs: number, beat: () => void) => () => void;
-  /** Shared by all tenants of the process. Default: one of its own. */
+  /** Shared by all tenants of the process. Default: a separate one. */
   readonly gate?: ProviderGate;
 }
 
-/** How long a refresh waits in line at its provider: a person or workflow waits for an answer, due work comes again. */
+/** How long a refresh waits for the provider's budget: a caller waits for an answer, due work is repeated later. */
 const LINE_MAX_MS = { schedule: 1_000, read: LIMITS.breakerProbeMs, request: 5_000 } as const;
-/** What one pass of due work did. */
+/** The result of one pass of due work. */
 export interface DueWork {
   readonly refreshed: number;
   readonly destroyed: number;
@@ -66,9 +66,9 @@ export class RefreshEngine implements Refresher {
   readonly #gate: ProviderGate;
   readonly #resolved: ResolvedConnectors;
   readonly #inFlight = new Map<string, Promise<Turn>>();
-  /** The leases of dead owners are being freed, or are free. */
+  /** Set when the leases of dead owners are being freed. */
   #recovered: Promise<void> | undefined;
-  /** What goes on after a pair was stored, that nobody waits for. */
+  /** Background work after a pair was stored. */
   readonly #learning = new Set<Promise<void>>();
   #stopping = false;
   readonly #due: DueRefreshes;
@@ -81,12 +81,12 @@ export class RefreshEngine implements Refresher {
     void this.#recover();
   }
 
-  /** What routes and due work need of it. */
+  /** The ports for routes and due work. */
   get ports(): LeasePorts {
     return this.#o;
   }
 
-  /** Settles when the leases of dead owners are free. A cell that cannot be written to yet keeps them until they lapse or it can. */
+  /** Settles when the leases of dead owners are free. If the cell cannot be written, they stay until they expire or it can. */
   #recover(): Promise<void> {
     const { vault, isDead } = this.#o;
     if (isDead === undefined) return Promise.resolve();
@@ -103,7 +103,7 @@ export class RefreshEngine implements Refresher {
     return this.#inFlight.size === 0 && this.#learning.size === 0;
   }
 
-  /** Callers that come while a refresh is under way get the same one; a caller that goes away cancels nothing. */
+  /** Concurrent callers share one refresh; a caller that disconnects does not cancel it. */
   async refreshNow(credentialId: string, trigger: RunTrigger = 'read', force = false): Promise<number | undefined> {
     const turn = await this.#refreshOnce(credentialId, trigger, force);
     return turn === 'done' ? undefined : turn.heldForMs;
@@ -118,13 +118,13 @@ export class RefreshEngine implements Refresher {
     return started;
   }
 
-  /** Begins nothing new and waits for what is under way: an answer that comes after the database closed would be a lost grant (D6). */
+  /** Starts no new refresh and waits for those in progress: an answer after the database is closed would be a lost grant (D6). */
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.allSettled([...this.#inFlight.values(), ...this.#learning]);
   }
 
-  /** Opens (or joins) a run for the caller; `start` sets it going. @throws not_rotatable | gone | needs_consent */
+  /** Opens a run for the caller, or returns the open one; `start` executes it. @throws not_rotatable | gone | needs_consent */
   open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
     return job.door.enter(
       caller,
@@ -132,7 +132,8 @@ export class RefreshEngine implements Refresher {
       (lookup) => credentialTarget(job, lookup, environment, name),
       (access, located, details) => {
         const row = requireActive(located.row);
-        if (row.kind !== 'oauth2') fail('not_rotatable', 'no connector can rotate this credential: put a new version instead');
+        if (row.kind !== 'oauth2')
+          fail('not_rotatable', 'the kind of this credential cannot be rotated yet: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(job, access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
         const run = job.runs.findOpen(access, row.id) ?? openRefresh(job, access, row, 'request', 'rotation');
@@ -143,27 +144,30 @@ export class RefreshEngine implements Refresher {
     );
   }
 
-  /** A grant that nobody called dead may be tried once more for each request (decision 0003). @throws needs_consent */
+  /** A grant that ended because of lost answers may be tried once more for each request (decision 0003). @throws needs_consent */
   #refuseDead(job: TenantJob, access: WriteAccess, row: CredentialRow): void {
     if (!mayBeTriedAgain(row.health_cause)) fail('needs_consent', whyDead(row));
     const endedAt = job.runs.requestEndedAt(access, row.id);
     const since = endedAt === undefined ? undefined : job.platform.clock.now() - endedAt;
     if (since !== undefined && since >= 0 && since < LIMITS.refreshCoolDownMs)
-      fail('needs_consent', 'the kept tokens were tried less than half a minute ago: connect the account again, or try later');
+      fail(
+        'needs_consent',
+        'the stored tokens were tried less than 30 s ago: connect the account again, or repeat the request later',
+      );
   }
 
-  /** Sets an opened run going in the background; its journal tells the rest. */
+  /** Executes an opened run in the background; its journal records the progress. */
   start(credentialId: string): void {
-    // What went wrong is in the run's journal or, where nothing could be written, comes up again in due work.
+    // A failure is in the run's journal or, if it could not be written, is repeated by due work.
     this.refreshNow(credentialId, 'request', true).catch(() => {});
   }
 
-  /** Does what is due now, bounded; returns what it did. The caller comes again at `vault.nextDueAt()`. */
+  /** Does due work, bounded. The caller calls again at `vault.nextDueAt()`. */
   async runDueWork(): Promise<DueWork> {
     const { vault } = this.#o;
     vault.planLookedAt();
     await this.#recover();
-    // Refreshes first and each part by itself: one damaged row must not keep a tenant's grants from being refreshed (CR-01).
+    // Refreshes first, each part separately: a damaged row must not prevent the refresh of other grants (CR-01).
     const failures: unknown[] = [];
     const part = async <T>(work: () => T | Promise<T>): Promise<T | 0> => {
       try {
@@ -198,20 +202,20 @@ export class RefreshEngine implements Refresher {
       for (let tries = 0; tries < LIMITS.refreshTriesMax; tries++) {
         const work = vault.lookup('scheduler', (lookup, view) => findWork(view, lookup, credentialId, wanted));
         if (work === undefined) return 'done';
-        // Held back here, before the lease: neither an attempt nor an event for a wait.
+        // Delayed before the lease, so that a delay causes neither an attempt nor an event.
         const resolved = this.#resolved.of(work.row);
         const held = await this.#line(resolved, trigger);
         if (held !== undefined) return held;
         if ((await this.#send(credentialId, wanted, resolved)) !== 'at_once') return 'done';
       }
     } catch (error) {
-      // The run stays open with its intent journalled; the scheduler resumes it when the lease has lapsed.
+      // The run stays open with its journalled intent; the scheduler resumes it when the lease has expired.
       if (!(error instanceof KeyturnError) || error.code === 'integrity') throw error;
     }
     return 'done';
   }
 
-  /** Waits for its turn at the provider; held where that takes longer than its trigger may wait. */
+  /** Waits for the provider's budget; held if that takes longer than its trigger allows. */
   async #line(resolved: ResolvedConnector | undefined, trigger: RunTrigger): Promise<{ readonly heldForMs: number } | undefined> {
     if (resolved === undefined) return undefined;
     const { tokenEndpoint, rateBudget } = resolved.oauth2;
@@ -224,14 +228,14 @@ export class RefreshEngine implements Refresher {
           await this.#wait(trigger === 'schedule' ? togetherAfter(this.#o.vault.platform.clock.now(), afterMs) : afterMs);
         return this.#stopping ? { heldForMs: LIMITS.stoppingAgainMs } : undefined;
       }
-      // A reader waits for the next moment at which the provider may be back; nobody waits with the schedule.
+      // A reader waits for the next probe of the provider; scheduled work does not wait.
       if (trigger === 'schedule' || admission.forMs > patienceMs || this.#stopping) return { heldForMs: admission.forMs };
       patienceMs -= admission.forMs;
       await this.#wait(admission.forMs);
     }
   }
 
-  /** One attempt; `at_once`: an answer was lost for the first time, or the request was withdrawn. */
+  /** One attempt; `at_once`: the first lost answer, or a withdrawn request. */
   async #send(id: string, wanted: LeaseRequest, resolved: ResolvedConnector | undefined): Promise<Booked | 'stored' | 'idle'> {
     const { vault, every } = this.#o;
     let guessed = false;
@@ -279,7 +283,7 @@ export class RefreshEngine implements Refresher {
   }
 
   #learn(credentialId: string): void {
-    // What could not be asked stays guessed; what could not be read comes up with its own due work.
+    // If it cannot be asked, the default expiry stays; unreadable rows are handled by due work.
     const learning = learnExpiry(this.#o, credentialId)
       .catch(() => {})
       .finally(() => this.#learning.delete(learning));
@@ -306,7 +310,7 @@ export class RefreshEngine implements Refresher {
   #resolve(connectorId: string, config: OAuth2Config): ResolvedConnector {
     const connector =
       findConnector(this.#o.connectors, 'oauth2', connectorId) ??
-      fail('invalid_request', 'no such connector', { pointer: '/connector' });
+      fail('invalid_request', 'the connector does not exist: see `keyturn connectors`', { pointer: '/connector' });
     const resolved = resolveFor(connector, config, {}, true);
     refuseIgnored(connector, config, resolved);
     return resolved;

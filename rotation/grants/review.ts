@@ -1,5 +1,5 @@
-// Looks at each grant now and then: keeps the day it ends, and tells 30, 7 and 1 days before, once each.
-// It must never warn of a day that the next planned refresh puts off, nor write a row or an event that says nothing new to anyone.
+// Reviews each grant periodically: stores its end date, and raises an alert 30, 7 and 1 days before, once each.
+// It must never warn of a date that the next planned refresh postpones, nor write a row or event without a change.
 
 import { type AlertDetails, type AlertKind, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { toTimestamp } from '../../src/base/clock.ts';
@@ -17,7 +17,7 @@ import { readGrantedScopesOf } from './scope-check.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
-/** Reviews what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
+/** Reviews due grants; returns how many. The error of a damaged row is thrown after all were processed. */
 export async function reviewDue(ports: DueWorkPorts): Promise<number> {
   const { vault, connectors } = ports;
   const now = vault.platform.clock.now();
@@ -46,7 +46,7 @@ function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
     const row = job.credentials.byId(access, id);
     const environment = job.credentials.environmentById(access, row.environment_id);
     const reviewed = reviewedRow(row, forecasts.of(access, row, now), now, job.platform.entropy.fraction());
-    // Only days moved: nobody did anything, so there is no event.
+    // Only dates changed, so there is no event.
     const isBack = grantOf(row).noticedDays === 0 && grantOf(reviewed.next).noticedDays !== 0;
     if (reviewed.notices.length === 0 && !isBack) saveUnseen(job, access, environment, reviewed.next);
     return { located: { row, environment }, isBack, ...reviewed };
@@ -76,23 +76,23 @@ function review(job: TenantJob, forecasts: GrantForecasts, id: string): void {
 
 interface Reviewed {
   readonly next: CredentialRow;
-  /** What must be told now. */
+  /** The alerts to raise now. */
   readonly notices: readonly End[];
 }
 
-/** The row after a look at it. Its revision stays: nothing changed that a reader had from it. */
+/** The row after its review. Its revision is unchanged, because nothing changed that a reader sees. */
 function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, fraction: number): Reviewed {
   const next: CredentialRow = { ...row };
   const before = grantOf(row);
   const { forecast } = found;
-  // What brings it back to life plans the next review.
+  // A reconnection plans the next review.
   next.review_due_at = mayEnd(row) ? nextReviewAt(forecast, now, fraction) : null;
   if (!mayEnd(row) || forecast === undefined) {
     forget(next, before);
     return { next, notices: [] };
   }
   const isCapKnown = before.end?.cause === 'token_cap' && row.grant_ends_at !== null;
-  // A risk is dated from when it was first seen, and not anew with each look.
+  // A risk keeps the date at which it was first detected.
   next.grant_ends_at = forecast.cause === 'token_cap' && isCapKnown ? row.grant_ends_at : forecast.endsAt;
   const { reached, notices } = noticesOf(row, forecast, before, now);
   noteEnd(next, before, forecast, reached);
@@ -100,7 +100,7 @@ function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, frac
   return { next, notices: isCapNew ? [forecast, ...notices] : notices };
 }
 
-/** `reached`: the smallest number of days before the nearest end that has come; undefined while none has. */
+/** `reached`: the smallest notice period before the nearest end that has begun; undefined if none has. */
 function noticesOf(row: CredentialRow, forecast: Forecast, before: GrantEnd, now: number) {
   const threat = forecast.all.find((end) => end.cause !== 'token_cap' && !isPutOff(row, end));
   const reached =
@@ -114,7 +114,7 @@ function noteEnd(next: CredentialRow, before: GrantEnd, { cause, certain }: End,
   if (!isKnown) changeGrant(next, { end: { cause, certain }, noticedDays });
 }
 
-/** What ends by a date of its own is told on the day itself, too; the end of a grant shows in its health. */
+/** A credential with its own end date also has an alert on the day; the end of a grant changes its health. */
 function noticeDaysOf(threat: End | undefined): readonly number[] {
   return threat?.cause === 'end_date' ? [...LIMITS.noticeDays, 0] : LIMITS.noticeDays;
 }
@@ -124,12 +124,12 @@ function forget(next: CredentialRow, before: GrantEnd): void {
   if (before.end !== undefined || before.noticedDays !== undefined) changeGrant(next, { end: undefined, noticedDays: undefined });
 }
 
-/** While refreshes work, the next one comes before the day. */
+/** While refreshes succeed, the next one is before the date. */
 function isPutOff(row: CredentialRow, end: End): boolean {
   return end.isMovedByRefresh && row.health === 'ready' && row.refresh_due_at !== null && row.refresh_due_at < end.endsAt;
 }
 
-/** Daily, and on the very days that are told of. @param fraction spreads what began together */
+/** Daily, and on the days of alerts. @param fraction spreads reviews that started together */
 function nextReviewAt(forecast: Forecast | undefined, now: number, fraction: number): number {
   const notices = (forecast?.all ?? []).flatMap(({ endsAt }) => noticeDaysOf(forecast).map((days) => endsAt - days * DAY_MS));
   const daily = now + LIMITS.reviewEveryMs * (1 - fraction / 10);

@@ -1,5 +1,5 @@
-// Revokes the tokens of one version at the provider: a run of its own, tried until it succeeds or a week is over, and then proved.
-// It must never send a token that a live credential uses, nor call a grant revoked without the provider's word.
+// Revokes the tokens of one version at the provider: a run that is retried until it succeeds or a week has passed, and then verified.
+// It must never send a token that a valid credential uses, nor report a grant as revoked without the provider's confirmation.
 
 import { recordFailure } from '../../src/access/guard.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
@@ -24,12 +24,12 @@ import { type RevocationOutcome, revokeGrant } from '../oauth2/revocation.ts';
 import { type BoundGrant, isShared, openGrant, requesterOf, wipeTokens } from './grant-tokens.ts';
 
 interface Attempt extends BoundGrant {
-  /** Under its lease. */
+  /** The run with its lease. */
   readonly run: RunRow;
   readonly spec: RevocationSpec;
 }
 
-/** Tries what is due; answers how many. A damaged row stops nobody else and is thrown when all had their turn. */
+/** Attempts due revocations; returns how many. The error of a damaged row is thrown after all were processed. */
 export async function revokeDue(ports: LeasePorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
@@ -64,7 +64,7 @@ function revokeOne(ports: LeasePorts, runId: string): Promise<'done'> {
   });
 }
 
-/** Uses the access token once more: only its refusal proves that it is dead (D5). Undefined where it cannot or need not be asked. */
+/** Uses the access token once more: only its rejection proves that it is dead (D5). Undefined if it cannot or need not be tested. */
 async function prove(vault: TenantVault, { resolved, tokens, egress }: Attempt): Promise<Verdict | undefined> {
   const { accessToken, accessTokenExpiresAtMs: endsAt } = tokens;
   if (resolved.probe === undefined || accessToken === undefined) return undefined;
@@ -72,7 +72,7 @@ async function prove(vault: TenantVault, { resolved, tokens, egress }: Attempt):
   return (await askProbe(resolved.probe, resolved.hosts, accessToken, egress, tokens.client.allowLoopback)).verdict;
 }
 
-/** The transaction in which something becomes of a revocation. */
+/** The transaction that stores the outcome of a revocation. */
 interface Booking {
   readonly job: TenantJob;
   readonly access: WriteAccess;
@@ -100,7 +100,7 @@ function findDue(job: TenantJob, lookup: Lookup, runId: string): RunRow | undefi
   return isDue ? run : undefined;
 }
 
-/** Looks once more whether it may be sent, takes the lease and opens the tokens. */
+/** Checks again whether the revocation may be sent, acquires the lease and opens the tokens. */
 function begin(ports: JobPorts, runId: string, owner: string): Attempt | undefined {
   const { job } = ports;
   const due = job.door.lookup('revoke', (lookup) => findDue(job, lookup, runId));
@@ -112,7 +112,7 @@ function begin(ports: JobPorts, runId: string, owner: string): Attempt | undefin
     if (found.kind === 'wait') retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, found);
     if (found.kind !== 'go') return undefined;
     Object.assign(details, found.grant.moved);
-    // After a crash in the middle it is tried again once the lease has lapsed.
+    // After a crash it is repeated when the lease has expired.
     const leased = leaseRun(job, access, run, owner, run.step === 'intent' ? 'again' : 'first');
     note(booking, 'intent', leased.attempts);
     return { run: leased, spec: found.spec, ...found.grant };
@@ -124,7 +124,7 @@ type Found =
   | { readonly kind: 'end'; readonly outcome: RunOutcome; readonly cause: string }
   | { readonly kind: 'wait'; readonly cause: string; readonly retryAfterSeconds: undefined };
 
-/** Opens the version's tokens, if they may be sent. */
+/** Opens the version's tokens if they may be sent. */
 function look(ports: JobPorts, { job, access, run, located: { row } }: Booking): Found {
   if (row.state === 'destroyed') return { kind: 'end', outcome: 'given_up', cause: 'value_destroyed' };
   const opened = openGrant(ports, access, row, run.generation);
@@ -144,7 +144,7 @@ function look(ports: JobPorts, { job, access, run, located: { row } }: Booking):
   return { kind: 'go', grant: opened.grant, spec };
 }
 
-/** What changed meanwhile (another attempt, another pair to revoke) makes the answer one of yesterday. */
+/** A change in the meantime (another attempt, another pair to revoke) makes the answer obsolete. */
 function book(job: TenantJob, leased: RunRow, { outcome, proof }: Called): void {
   const run = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, leased.id));
   if (!isOwn(run, leased)) return;
@@ -192,13 +192,13 @@ function end(booking: Booking, outcome: RunOutcome, cause: string | null): void 
   touch(booking);
 }
 
-/** Once for a grant that should be dead and is not: whoever holds its token can still use it. */
+/** Raised once for a grant that should be dead but is not: a holder of its token can still use it. */
 function alertExposed({ job, access, run, located: { environment, row } }: Booking, cause: string): void {
   const details = { cause, since: toTimestamp(run.started_at) };
   raiseAlert(job, access, { credential: row, environment, kind: 'credential.exposed', details });
 }
 
-/** Whoever holds the credential by its revision sees that its revocation moved on. */
+/** Increases the revision, so that a caller with an ETag sees the progress of the revocation. */
 function touch({ job, access, located }: Booking): void {
   changeCredential(job, access, located, () => {});
 }
@@ -212,13 +212,13 @@ function note({ details, run }: Booking, step: string, attempts: number, cause?:
   if (cause !== undefined) details.cause = cause;
 }
 
-/** What became of a disconnected version's tokens before anything was sent; undefined: they are to be sent. */
+/** The result for a disconnected version without a call; undefined if its tokens are to be revoked. */
 export interface Spared {
   readonly outcome: Extract<RunOutcome, 'not_asked' | 'not_possible' | 'shared'>;
   readonly cause: string | null;
 }
 
-/** Opens the run that revokes the current version; one that is not to be sent ends at once, and says why. */
+/** Opens the run that revokes the current version; without a call it ends at once, with the reason. */
 export function openRevocation(
   job: TenantJob,
   access: WriteAccess,
@@ -230,7 +230,7 @@ export function openRevocation(
   return run;
 }
 
-/** A refresh brought another pair after the grant was disconnected: that one is the one to revoke. The caller saves `next`. */
+/** A refresh obtained another pair after the disconnection, which must be revoked instead. The caller saves `next`. */
 export function moveRevocation(job: TenantJob, access: WriteAccess, next: CredentialRow): void {
   next.refresh_due_at = null;
   const last = job.runs.lastRevocation(access, next.id, next.previous_version ?? 0);

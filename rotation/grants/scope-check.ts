@@ -1,5 +1,5 @@
-// Looks at a live grant through the provider's eyes: what it may do really, and whether its access token still works.
-// It must never change a token or a state of health, nor touch customer records; what it finds is told, once.
+// Asks the provider about a valid grant: its real scopes, and whether its access token still works. A finding raises one alert.
+// It must never change a token or the health, nor access customer records.
 import { isInForce } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
@@ -18,22 +18,22 @@ import { isLiveGrant } from './grant-forecast.ts';
 import { requesterOf } from './grant-tokens.ts';
 import { type AskedGrant, askAboutToken, enterReview, locate } from './token-question.ts';
 
-/** A little less than the time between two daily reviews. */
+/** Slightly less than the time between two daily reviews. */
 const LOOK_EVERY_MS = LIMITS.reviewEveryMs * 0.8;
 
-/** Looks at each of these in turn, as long as `budgetMs` lasts: the rest has its turn with its next review. Never throws for one of them. */
+/** Checks these one after the other within `budgetMs`; the rest is checked with its next review. Does not throw for a single one. */
 export async function readGrantedScopesOf(ports: DueWorkPorts, credentialIds: readonly string[]): Promise<void> {
   const { clock } = ports.vault.platform;
   const stopAtMs = clock.now() + LIMITS.providerTimeoutMs;
   await inPool(credentialIds, LIMITS.providerCallsAtOnce, async (id) => {
     if (clock.now() >= stopAtMs) return 'stop';
-    // A damaged row is the review's to tell; a vault that closes has no one to tell.
+    // The review reports a damaged row; a closing vault needs no report.
     await readGrantedScope(ports, id).catch(() => {});
     return 'done';
   });
 }
 
-/** Reads back what the grant may do, where its connector knows more than the token answer told, and probes an import that is watched. */
+/** Reads the granted scopes if the connector has a better source than the token answer, and probes a watched import. */
 export async function readGrantedScope(ports: DueWorkPorts, credentialId: string): Promise<void> {
   const { vault } = ports;
   if (!vault.lookup('review', (lookup, view) => isWorthALook(ports, view.credentials.byId(lookup, credentialId)))) return;
@@ -67,7 +67,7 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
   return readsScopes(ports, row, connector) || (isWatched(grant, now) && connector?.probe !== undefined);
 }
 
-/** Where workflows say what they need, the answer did not tell what they got, and something else can. */
+/** If workflows declare scopes, the answer did not contain the granted ones, and another source does. */
 function readsScopes(ports: EnginePorts, row: CredentialRow, connector: OAuthConnector | undefined): boolean {
   const { workflows = [] } = configOf(row);
   const isTold = grantOf(row).scopeSource === 'answer' && connector?.scopes?.[0]?.from === 'answer';
@@ -76,7 +76,7 @@ function readsScopes(ports: EnginePorts, row: CredentialRow, connector: OAuthCon
   return resolved !== undefined && connector.scopes.some((source) => canTell(resolved, source));
 }
 
-/** A grant that moved on meanwhile is looked at another time. */
+/** A newer version is checked another time. */
 function book(job: TenantJob, asked: AskedGrant, { granted, verdict }: ScopeReading): void {
   const { row, environment } = locate(job, asked.located.row.id);
   if (row.current_version !== asked.located.row.current_version || !isLiveGrant(row)) return;
@@ -87,7 +87,7 @@ function book(job: TenantJob, asked: AskedGrant, { granted, verdict }: ScopeRead
   const known = grantOf(row);
   const isNew = granted !== undefined && (granted.scope !== known.grantedScope || granted.source !== known.scopeSource);
   if (sign === undefined && !isNew) {
-    // Nothing that anyone could see changed: no event.
+    // Nothing visible changed: no event.
     job.door.keepBooks('review', (books) => saveUnseen(job, books, environment, next));
     return;
   }

@@ -1,5 +1,5 @@
-// A question to a provider about the access token of a live grant: when it ends, what it may do, whether it still works.
-// It must never be asked without an event that says the token was opened for it.
+// A question to a provider about the access token of a valid grant: its expiry, its scopes, whether it works.
+// It must never be asked without an event that records the use of the token.
 import type { EventDetails } from '../../src/audit/event.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
@@ -10,23 +10,23 @@ import type { DueWorkPorts, JobPorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { type BoundGrant, openGrant, wipeTokens } from './grant-tokens.ts';
 
-/** The grant as it was when its token was opened. */
+/** The grant at the time when its token was opened. */
 export interface AskedGrant extends BoundGrant {
   readonly located: Located;
   readonly accessToken: SecretValue;
 }
 
-/** `A`: what the provider answered. */
+/** `A`: the provider's answer. */
 export interface TokenQuestion<A> {
-  /** Looked at in the job that opens the token. */
+  /** Checked in the job that opens the token. */
   isWorthAsking(row: CredentialRow): boolean;
-  /** Resolves for everything that can happen outside. */
+  /** Resolves for every outcome. */
   ask(grant: AskedGrant): Promise<A>;
-  /** The grant may have moved on meanwhile. */
+  /** The grant may have a newer version by now. */
   book(job: TenantJob, grant: AskedGrant, answer: A): void;
 }
 
-/** Asks once; does nothing where it is not worth asking, or the token cannot be opened. */
+/** Asks once; does nothing if it is not needed or the token cannot be opened. */
 export function askAboutToken<A>(ports: DueWorkPorts, credentialId: string, question: TokenQuestion<A>): Promise<void> {
   return makeCall<AskedGrant, A, void>(callPorts(ports.vault), {
     points: { before: 'review.before-call', after: 'review.after-call' },

@@ -1,9 +1,8 @@
-// Reads the JSON of an answer that carries no token, and finds members in it.
-// It must never throw on what a provider sends.
+// Reads the JSON of an answer without tokens, and finds members in it. It must never throw because of a provider's answer.
 import { LIMITS } from '../../src/base/limits.ts';
 import type { EgressAnswer } from '../connector.ts';
 
-/** The parsed body, undefined where it is no JSON; wipes its bytes. */
+/** The parsed body, or undefined if it is not JSON; wipes its bytes. */
 export function readJson(answer: EgressAnswer): unknown {
   const text = answer.body.reveal((bytes) => new TextDecoder().decode(bytes));
   answer.body.wipe();
@@ -14,7 +13,7 @@ export function readJson(answer: EgressAnswer): unknown {
   }
 }
 
-/** The members of a text that is a JSON object; undefined for every other. */
+/** The members of a JSON object; undefined for any other text. */
 export function membersOf(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const parsed: unknown = JSON.parse(text);
@@ -38,7 +37,7 @@ export function memberAt(body: unknown, path: string): unknown {
 /** RFC 6749 section 3.3. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
 
-/** Scopes as a list or as text, separated by spaces. Undefined: none that can be read; a part that is no scope is left out. */
+/** Scopes from a list or a space-separated text. Undefined if there are none; omits parts that are not valid scopes. */
 export function readScopes(value: unknown, separator: ' ' | ','): string | undefined {
   const texts = Array.isArray(value) ? value.filter((part) => typeof part === 'string') : [value];
   const parts = texts.flatMap((text) => (typeof text === 'string' ? text.split(separator) : []));

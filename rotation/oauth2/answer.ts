@@ -1,5 +1,5 @@
-// Reads the answer of a token endpoint, whatever its status (RFC 6749 sections 5.1 and 5.2, and what providers make of them).
-// It must never throw on what a provider sends, and never let a byte of it reach a cause.
+// Reads the answer of a token endpoint, whatever its status (RFC 6749 sections 5.1 and 5.2, and providers' deviations).
+// It must never throw because of a provider's answer, nor copy a byte of it into a cause.
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { AnswerFields, EgressAnswer, OAuth2Spec } from '../connector.ts';
@@ -8,33 +8,33 @@ import { errorWords, type ReadBody, readRefusal, saysRefusal } from './errors.ts
 import { type ProviderWords, providerWords, secretsReceived } from './provider-words.ts';
 import { type ExpirySource, tokenExpiry } from './token-expiry.ts';
 
-/** Every way a call to a token endpoint can end. What it means for the grant is for whoever asked to decide. */
+/** The possible outcomes of a call to a token endpoint. The caller decides what an outcome means for the grant. */
 export type RefreshOutcome = Refreshed | RefreshFailure;
 export type RefreshFailure = Refused | Transient | Throttled | AnsweredOddly | SentAndLost | NotSent;
 
 export interface Refreshed {
   readonly kind: 'refreshed';
   readonly accessToken: SecretValue;
-  /** Replaces the one that was sent. Undefined: keep the one that was sent (RFC 6749 section 6). */
+  /** Replaces the refresh token that was sent. Undefined: keep that one (RFC 6749 section 6). */
   readonly refreshToken: SecretValue | undefined;
   readonly tokenType: string;
-  /** Undefined: the token has no end. */
+  /** Undefined: the token does not expire. */
   readonly expiresAtMs: number | undefined;
   readonly expirySource: ExpirySource;
-  /** Separated by spaces. Undefined: as before. */
+  /** Separated by spaces. Undefined: unchanged. */
   readonly scope: string | undefined;
-  /** When the refresh token ends, where the answer tells. */
+  /** When the refresh token expires, if the answer contains it. */
   readonly refreshTokenExpiresAtMs: number | undefined;
-  /** What `accountFields` names, as far as the answer has it and it can be shown: never over-long, never a control character. */
+  /** The values of `accountFields` in the answer, without overlong values and control characters. */
   readonly account: Readonly<Record<string, string>>;
-  /** Set where the access token is good and something else of the answer is not: the grant may not renew any more. */
+  /** Set if the access token is usable but another part of the answer is not, so that the grant may not be renewable. */
   readonly oddity?: 'refresh_token_unusable';
 }
 
 interface Failed {
-  /** A word of our own or of the connector's table; safe to store, log and show. */
+  /** A word from Keyturn's or the connector's table; safe to store, log and show. */
   readonly cause: string;
-  /** For the operator. Absent: nothing came that could be read. */
+  /** For the operator. Absent if no readable answer arrived. */
   readonly said?: ProviderWords;
 }
 
@@ -43,51 +43,51 @@ interface Answered extends Failed {
   readonly retryAfterSeconds: number | undefined;
 }
 
-/** The provider's word. `dead`: the person must consent again. `configuration`: the operator must act, the grant lives. */
+/** The provider refused. `dead`: a person must consent again. `configuration`: the operator must act, the grant is valid. */
 export interface Refused extends Answered {
   readonly kind: 'refused';
   readonly means: 'dead' | 'configuration';
-  /** False: in words that no table knows, so that nobody can say what is wrong. */
+  /** False if the refusal has words that are in no table. */
   readonly recognised: boolean;
 }
 
-/** The provider says that it cannot now. */
+/** A temporary failure of the provider. */
 export interface Transient extends Answered {
   readonly kind: 'transient';
-  /** It may have turned the token before it failed (5xx). */
+  /** The provider may have rotated the token before it failed (5xx). */
   readonly mayBeSpent: boolean;
 }
 
-/** The provider says that there were too many requests; nothing was spent. */
+/** The provider throttles; no token was used up. */
 export interface Throttled extends Answered {
   readonly kind: 'throttled';
 }
 
 /**
- * A whole answer that is none of a token endpoint: a page, an empty body, somebody else's JSON, a redirect, a token that cannot be used.
+ * A complete answer that is not a token endpoint's: a page, an empty body, other JSON, a redirect, an unusable token.
  * It is neither a lost answer nor the end of a grant.
  */
 export interface AnsweredOddly extends Answered {
   readonly kind: 'answered_oddly';
   readonly mayBeSpent: boolean;
-  /** Came with it and must be kept: it takes the place of the one that was sent. */
+  /** A refresh token in the answer; it must be stored in place of the one that was sent. */
   readonly refreshToken: SecretValue | undefined;
 }
 
-/** The request left and no whole answer came back: go by the connector's `lostAnswer`. */
+/** The request was sent and no complete answer arrived: `lostAnswer` of the connector applies. */
 export interface SentAndLost extends Failed {
   readonly kind: 'sent_and_lost';
-  /** False: it may as well never have left, and this platform cannot tell. */
+  /** False if the request may not have been sent, because the platform cannot tell. */
   readonly certain: boolean;
 }
 
-/** The call was not made, or provably never left. `withdrawn`: its caller took it back. */
+/** The call was not made, or provably not sent. `withdrawn`: the caller withdrew it. */
 export interface NotSent extends Failed {
   readonly kind: 'not_sent';
   readonly means: 'dead' | 'configuration' | 'transient' | 'withdrawn';
 }
 
-/** RFC 6749 appendix A.12 (VSCHAR), so that a token can stand in a header. */
+/** RFC 6749 appendix A.12 (VSCHAR), so that a token is valid in a header. */
 const TOKEN = /^[\x21-\x7e][\x20-\x7e]*$/;
 const TOKEN_TYPE = /^[A-Za-z0-9._:-]{1,64}$/;
 const RETRY_AFTER_MAX_SECONDS = LIMITS.refreshWaitMaxMs / 1_000;
@@ -102,11 +102,11 @@ const STANDARD_FIELDS: AnswerFields = {
   refreshTokenExpiresIn: 'refresh_token_expires_in',
 };
 
-/** What is known of the call whose answer is read. */
+/** Facts about the call whose answer is read. */
 export interface Asked {
-  /** What was sent and must not be kept; see `secretsSent`. */
+  /** The secrets that were sent, to be removed from evidence; see `secretsSent`. */
   readonly secrets?: readonly string[];
-  /** False: an answer without a refresh token is a grant that nothing renews. Default: true. */
+  /** False: without a refresh token in the answer, the grant cannot be renewed. Default: true. */
   readonly renewable?: boolean;
 }
 
@@ -121,7 +121,7 @@ interface Answer {
   readonly said: ProviderWords;
 }
 
-/** Wipes `answer.body`. A member that occurs twice counts as its last occurrence (RFC 8259 section 4 leaves it open). */
+/** Wipes `answer.body`. Of duplicate members the last one counts (RFC 8259 section 4 does not define it). */
 export function readTokenAnswer(spec: OAuth2Spec, answer: EgressAnswer, nowMs: number, asked: Asked = {}): RefreshOutcome {
   const { status, headers } = answer;
   const body = readBody(answer);
@@ -132,7 +132,7 @@ export function readTokenAnswer(spec: OAuth2Spec, answer: EgressAnswer, nowMs: n
     status,
     retryAfterSeconds: retryAfterSeconds(headers['retry-after'], nowMs),
     body,
-    // A clock that was put back while the provider thought: lifetimes count from what it shows now, or they would be a day too long.
+    // If the clock was set back during the call, lifetimes count from the present time; otherwise they would be too long.
     sentAtMs: Math.min(answer.sentAtMs, nowMs),
     asked,
     get said() {
@@ -149,7 +149,7 @@ function isSuccess(status: number): boolean {
 function readSuccess(read: Answer): RefreshOutcome {
   const { members, text } = read.body;
   if (members === undefined) {
-    // The beginning of an object that does not end: the provider answered, and the answer was cut or damaged on its way.
+    // An incomplete JSON object: the answer was truncated or damaged in transit.
     if (/^\s*\{/.test(text)) return { kind: 'sent_and_lost', cause: 'unreadable_answer', certain: true, said: read.said };
     return oddly(read, text.trim() === '' ? 'empty_answer' : 'no_token_answer');
   }
@@ -178,7 +178,7 @@ function oddly(read: Answer, cause: string, refreshToken?: string): AnsweredOddl
 }
 
 /**
- * What an edge network answers when it could not reach the provider's own server, so that nothing was spent (developers.cloudflare.com
+ * Statuses of an edge network that could not reach the provider's own server, so that no token was used up (developers.cloudflare.com
  * /support/troubleshooting/cloudflare-errors, 2026-11: web server is down, unreachable, no TLS handshake, wrong certificate, no address).
  */
 const NEVER_REACHED: readonly number[] = [521, 523, 525, 526, 530];
@@ -203,7 +203,7 @@ function readTokens(
 ): Refreshed {
   const tokenType = memberAt(members, fields.tokenType);
   const brought = memberAt(members, fields.refreshToken);
-  // The access token is good for its life, whatever becomes of the grant: it is kept.
+  // The access token stays valid for its lifetime, whatever happens to the grant, so it is stored.
   const isOdd = brought !== undefined && brought !== '' && refreshToken === undefined;
   return {
     kind: 'refreshed',
@@ -227,14 +227,14 @@ function readTokens(
   };
 }
 
-/** Zero means that it has no end (as Google says it) or is nonsense; either way nothing is known. */
+/** Zero means no end (Google) or is invalid; in both cases the expiry is unknown. */
 function secondsFrom(sentAtMs: number, value: unknown): number | undefined {
   const seconds = typeof value === 'string' && /^[0-9]{1,12}$/.test(value) ? Number(value) : value;
   if (typeof seconds !== 'number' || !Number.isFinite(seconds) || seconds <= 0) return undefined;
   return sentAtMs + Math.min(Math.floor(seconds), LIFETIME_MAX_SECONDS) * 1_000;
 }
 
-// SECURITY: account fields are served, logged as facts and put into URLs; a line break or a novel from a provider must not get there.
+// SECURITY: account fields are served, logged and inserted into URLs, so a provider must not inject line breaks or long text.
 function readAccount(
   members: Readonly<Record<string, unknown>>,
   names: Readonly<Record<string, string>>,
@@ -257,7 +257,7 @@ function isToken(value: unknown, maxChars = Number.POSITIVE_INFINITY): value is 
 }
 
 function readBody(answer: EgressAnswer): ReadBody {
-  // The decoded text stays in memory until it is collected: a JS string cannot be wiped. The bytes can.
+  // The bytes are wiped; the decoded string cannot be and stays in memory until garbage collection.
   const text = answer.body.reveal((bytes) => new TextDecoder().decode(bytes));
   answer.body.wipe();
   if (answer.headers['content-type']?.toLowerCase().startsWith('application/x-www-form-urlencoded')) {
@@ -266,7 +266,7 @@ function readBody(answer: EgressAnswer): ReadBody {
   return { members: membersOf(text), text };
 }
 
-/** RFC 9110 section 10.2.3: seconds or an HTTP date. Bounded to a day; nonsense counts as absent. */
+/** RFC 9110 section 10.2.3: seconds or an HTTP date. Limited to a day; an invalid value counts as absent. */
 export function retryAfterSeconds(header: string | undefined, nowMs: number): number | undefined {
   if (header === undefined) return undefined;
   const text = header.trim();

@@ -1,5 +1,5 @@
-// A JWT made for one request: the assertion of RFC 7523 section 2.1, or the token by which an app speaks for itself.
-// It lives for minutes at most, is made anew for every request and leaves only inside a SecretValue.
+// A JWT for one request: the assertion of RFC 7523 section 2.1, or the token of an app for itself. It is valid for minutes at most, and it
+// must never be used for two requests nor leave this module outside of a SecretValue.
 
 import { SignJWT } from 'jose';
 import { generateRandomState } from 'oauth4webapi';
@@ -9,7 +9,7 @@ import { SecretValue } from '../../src/base/secret-value.ts';
 import type { AssertionSpec } from '../connector.ts';
 import { type ClientIdentity, importClientKey, Unusable } from './client-key.ts';
 
-/** @throws Unusable when the secret or key is missing or no such key */
+/** @throws Unusable if the secret or key is missing or unusable */
 export async function signAssertion(
   spec: AssertionSpec,
   client: ClientIdentity,

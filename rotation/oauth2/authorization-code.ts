@@ -1,5 +1,5 @@
-// The authorization code grant (RFC 6749 section 4.1) with PKCE (RFC 7636) and issuer identification (RFC 9207): the URL a person is
-// sent to, what their browser brings back, and the exchange of the code. It keeps nothing, and sends nothing but the exchange.
+// The authorization code grant (RFC 6749 section 4.1) with PKCE (RFC 7636) and issuer identification (RFC 9207): the authorization URL, the
+// parsing of the callback, and the exchange of the code. It must never store anything, nor send anything but the exchange.
 import * as oauth from 'oauth4webapi';
 import type { Clock } from '../../src/base/clock.ts';
 import { fail } from '../../src/base/errors.ts';
@@ -9,25 +9,27 @@ import { type ClientIdentity, clientRequest } from './client-request.ts';
 import { askForToken } from './refresh.ts';
 import type { ResolvedConnector } from './settings.ts';
 
-/** What one attempt asks for. */
+/** The parameters of one attempt. */
 export interface CodeRequest {
   readonly clientId: string;
   readonly redirectUri: string;
   readonly state: string;
   /** 43 to 128 unreserved characters (RFC 7636 section 4.1). */
   readonly codeVerifier: string;
-  /** Asked for only where the answer carries an ID token. */
+  /** Present only if the answer contains an ID token. */
   readonly nonce: string;
   readonly scopes: readonly string[];
 }
 
-/** The address the person's browser is sent to. @throws invalid_request naming the setting that makes it unusable */
+/** The authorization URL for the person's browser. @throws invalid_request naming the setting that makes it unusable */
 export async function authorizationUrl(
   resolved: ResolvedConnector,
   request: CodeRequest,
   allowLoopback: boolean,
 ): Promise<string> {
-  const consent = resolved.consent ?? fail('invalid_request', 'no person can connect this', { pointer: '/connector' });
+  const consent =
+    resolved.consent ??
+    fail('invalid_request', 'the connector has no consent link: put the grant instead', { pointer: '/connector' });
   const url = authorizeEndpoint(consent, allowLoopback);
   const { searchParams } = url;
   for (const [name, value] of Object.entries(consent.extraParameters ?? {})) searchParams.set(name, value);
@@ -46,26 +48,26 @@ export async function authorizationUrl(
   return url.href;
 }
 
-/** SECURITY: a person's browser goes there, so nothing but https, and on this machine alone http, may stand in it (no `javascript:`). */
+/** SECURITY: a browser opens this URL, so it must be https, or http on loopback (no `javascript:`). */
 export function authorizeEndpoint(consent: ConsentSpec, allowLoopback: boolean): URL {
   const pointer = '/config/authorization_endpoint';
   const { authorizeEndpoint: text } = consent;
-  if (text === '' || text.includes('{')) fail('invalid_request', 'this connector needs it', { pointer });
-  const url = URL.parse(text) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+  if (text === '' || text.includes('{')) fail('invalid_request', 'the setting is required by this connector', { pointer });
+  const url = URL.parse(text) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer });
   const onThisMachine = ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && onThisMachine && allowLoopback))
-    fail('invalid_request', 'must be an https URL', { pointer });
+    fail('invalid_request', 'the setting must be an https URL', { pointer });
   return url;
 }
 
 export type Callback =
   | { readonly kind: 'code'; readonly code: string }
-  /** The provider's own answer: no. `declined`: the person said so. */
+  /** The provider's answer is an error. `declined`: the person declined. */
   | { readonly kind: 'refused'; readonly declined: boolean; readonly cause: string }
-  /** Not the answer that was asked for: nothing may change. */
+  /** Not the answer to this request: nothing may change. */
   | { readonly kind: 'foreign'; readonly cause: 'issuer_missing' | 'issuer_wrong' | 'not_an_answer' };
 
-/** RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6. What is not here is not repeated: it is a stranger's text. */
+/** RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6. Other codes are not repeated, because they are untrusted text. */
 const ERRORS = new Set([
   'invalid_request',
   'unauthorized_client',
@@ -81,7 +83,7 @@ const ERRORS = new Set([
 const DECLINED = new Set(['access_denied', 'user_denied', 'user_cancelled', 'consent_denied']);
 const CODE_MAX_CHARS = 8_192;
 
-/** Reads what came back; the caller has compared `state` already. `issuer`: who must have answered, `required`: they must say so. */
+/** Parses the callback; the caller has compared `state`. `issuer`: the expected issuer; `required`: whether `iss` must be present. */
 export function readCallback(
   fields: Readonly<Record<string, string>>,
   clientId: string,
@@ -107,7 +109,7 @@ export function readCallback(
   }
 }
 
-/** RFC 9207 section 2.4. @param iss as the answer names it */
+/** RFC 9207 section 2.4. @param iss from the callback */
 function faultOfIssuer(
   iss: string | null,
   issuer: string | undefined,
@@ -117,14 +119,14 @@ function faultOfIssuer(
   return issuer !== undefined && iss !== null && iss !== issuer ? 'issuer_wrong' : undefined;
 }
 
-/** @param error as the provider named it */
+/** @param error the provider's error code */
 function refusalFor(error: string): Callback {
   const declined = DECLINED.has(error);
   const cause = declined ? 'declined' : ERRORS.has(error) ? error : 'refused_by_provider';
   return { kind: 'refused', declined, cause };
 }
 
-/** What the exchange needs beside the connector. */
+/** What the exchange needs in addition to the connector. */
 export interface CodeGrant extends ClientIdentity {
   readonly code: string;
   readonly redirectUri: string;
@@ -132,7 +134,7 @@ export interface CodeGrant extends ClientIdentity {
   readonly nonce: string;
 }
 
-/** Sends the code once; resolves for everything that can happen at the provider or on the way, as `refreshGrant` does. */
+/** Sends the code once; resolves for every outcome at the provider or in transit, as `refreshGrant` does. */
 export async function exchangeCode(
   resolved: ResolvedConnector,
   grant: CodeGrant,
@@ -163,7 +165,7 @@ export async function exchangeCode(
       grant,
       clock,
     );
-  // A grant by refresh token that comes without one is renewed by nobody.
+  // Without a refresh token such a grant cannot be renewed.
   const renewable = oauth2.renewal !== undefined && oauth2.renewal.kind !== 'refresh_token' && oauth2.renewal.kind !== 'none';
   if (consent?.openid !== true) return askForToken(oauth2, build, egress, clock, renewable);
   const tap = new Tap(egress);
@@ -179,7 +181,7 @@ export async function exchangeCode(
   };
 }
 
-/** Keeps the text of the one answer that passes, so that its ID token can be checked after its tokens were read. */
+/** Keeps the text of the answer, so that its ID token can be checked after its tokens were read. */
 class Tap implements Egress {
   readonly #egress: Egress;
   text = '';
@@ -195,12 +197,12 @@ class Tap implements Egress {
   }
 }
 
-/** A token that is signed with anything else, or with nothing, is none. */
+/** Allowed signature algorithms of an ID token; others, and `none`, are rejected. */
 const SIGNED_WITH = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
 
 /**
- * OpenID Connect Core section 3.1.3.7: issuer, audience, times and nonce. The token came straight from the token endpoint over TLS,
- * which stands in for its signature (point 6).
+ * OpenID Connect Core section 3.1.3.7: issuer, audience, times and nonce. TLS to the token endpoint replaces the check of the signature
+ * (point 6).
  */
 async function identityHolds(text: string, { issuer }: ConsentSpec, grant: CodeGrant): Promise<boolean> {
   if (issuer === undefined) return false;

@@ -1,5 +1,5 @@
-// One request that a client makes as itself: to a token, revocation or introspection endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2).
-// It builds requests and sends none; a secret leaves it only inside a SecretValue.
+// Builds a request with client authentication: to a token, revocation or introspection endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2).
+// It must never send a request, nor return a secret outside of a SecretValue.
 import * as oauth from 'oauth4webapi';
 import type { Clock } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -15,16 +15,16 @@ export interface ClientCall {
   readonly hosts: readonly string[];
   readonly authentication: ClientAuthentication;
   readonly bodyFormat: 'form' | 'json';
-  /** Fields of the protocol; `client_id` and what proves the client are added. */
+  /** Fields of the protocol; `client_id` and the client authentication are added. */
   readonly fields: Readonly<Record<string, string>>;
-  /** Fields of a connector; they never replace one of the protocol. */
+  /** Fields of a connector; they never replace a protocol field. */
   readonly extraFields?: Readonly<Record<string, string>> | undefined;
   readonly audience?: string | undefined;
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string | SecretValue>>;
 }
 
-/** As whom requests are made, and what sends them. */
+/** The client of the requests, and the egress. */
 export interface Requester {
   readonly client: ClientIdentity;
   readonly egress: Egress;
@@ -44,7 +44,7 @@ const OF_THE_PROTOCOL = new Set([
   'token',
 ]);
 const ASSERTION_SECONDS = 60;
-/** A provider whose clock is a little behind must not see an assertion from its future. */
+/** An assertion must not appear to be from the future at a provider whose clock is slightly behind. */
 const ASSERTION_BACKDATE_SECONDS = 5;
 
 /** @throws Unusable */
@@ -80,17 +80,17 @@ export async function clientRequest(call: ClientCall, client: ClientIdentity, cl
   };
 }
 
-/** An endpoint that is told of a token: introspection (RFC 7662), revocation (RFC 7009), or what a provider has in their place. */
+/** An endpoint that receives a token: introspection (RFC 7662), revocation (RFC 7009), or a provider's equivalent. */
 export interface TokenEndpoint {
   readonly url: string;
   readonly method: EgressRequest['method'];
-  /** `bearer`: not the client proves itself, but an access token is shown. */
+  /** `bearer`: authentication by an access token instead of client authentication. */
   readonly authentication: ClientAuthentication | 'bearer';
   readonly assertionAudience?: string;
   readonly bodyFormat: 'form' | 'json' | 'query' | 'none';
 }
 
-/** A request to such an endpoint. @param bearer the token that is shown, where the endpoint wants one @throws Unusable */
+/** A request to such an endpoint. @param bearer the access token for authentication `bearer` @throws Unusable */
 export function tokenEndpointRequest(
   { url, method, authentication, assertionAudience, bodyFormat }: TokenEndpoint,
   { bearer, ...call }: Pick<ClientCall, 'hosts' | 'fields' | 'extraFields'> & { readonly bearer: SecretValue | undefined },
@@ -113,7 +113,7 @@ export function tokenEndpointRequest(
   );
 }
 
-/** The request with these fields in its URL and without a body: only where the provider takes them nowhere else. */
+/** The request with these fields in its URL and without a body, for providers that accept no other form. */
 export function inQuery({ body, headers, ...rest }: EgressRequest, fields: Readonly<Record<string, string>>): EgressRequest {
   if (body instanceof SecretValue) body.wipe();
   const { 'content-type': _type, ...kept } = headers;
@@ -122,12 +122,12 @@ export function inQuery({ body, headers, ...rest }: EgressRequest, fields: Reado
   return { ...rest, url: url.href, headers: kept };
 }
 
-/** Wipes every secret of a request that was sent. */
+/** Wipes every secret of a sent request. */
 export function wipeRequest({ body, headers }: EgressRequest): void {
   for (const value of [body, ...Object.values(headers)]) if (value instanceof SecretValue) value.wipe();
 }
 
-/** Some providers want the client named in the body beside Basic, as itself; one that takes the secret as a user name says by itself which. */
+/** Some providers require `client_id` in the body in addition to Basic; with the secret as user name, it is not needed. */
 function mayBeSent({ authentication }: ClientCall, client: ClientIdentity, name: string, value: string): boolean {
   if (name === 'client_id') return authentication === 'client_secret_as_user' || value === client.clientId;
   return !OF_THE_PROTOCOL.has(name);

@@ -1,5 +1,5 @@
-// Where a resolved connector sends secrets: the exact endpoints, and an egress that lets a request out to no other.
-// It must never let a secret leave for an endpoint that the settings it came with do not name (D14).
+// The endpoints to which a resolved connector sends secrets, and an egress that allows no others.
+// It must never allow a secret to be sent to an endpoint that is not in the settings sealed with it (D14).
 import { type Egress, EgressFailure } from '../connector.ts';
 import type { ResolvedConnector } from './settings.ts';
 
@@ -8,20 +8,20 @@ function endpointsOf({ oauth2, introspection, revocation, probe, consent }: Reso
   return urls.filter((url) => url !== undefined);
 }
 
-/** Origin and path. A request may add a query of its own; undefined for a template that nobody has filled yet. */
+/** Origin and path; a request may add a query. Undefined for a template that is not filled in yet. */
 function placeOf(text: string): string | undefined {
   const url = URL.parse(text);
   return url === null || text.includes('{') ? undefined : url.origin + url.pathname;
 }
 
-/** Where secrets go, and browsers: origin and path of each endpoint, sorted, once each. What is not filled in yet is left out. */
+/** Origin and path of each endpoint for secrets and browsers, sorted and unique. Omits templates that are not filled in yet. */
 export function destinationsOf(resolved: ResolvedConnector): readonly string[] {
   const urls = [...endpointsOf(resolved), resolved.consent?.authorizeEndpoint ?? ''];
   return [...new Set(urls.flatMap((text) => placeOf(text) ?? []))].sort();
 }
 
 /**
- * The way out for the secrets of one version: its own endpoints alone.
+ * The egress for the secrets of one version: only its own endpoints.
  * @throws EgressFailure host_not_allowed, before anything is looked up, from `send`
  */
 export function boundEgress(egress: Egress, resolved: ResolvedConnector): Egress {
@@ -29,7 +29,7 @@ export function boundEgress(egress: Egress, resolved: ResolvedConnector): Egress
   return {
     send: async (request) => {
       const place = placeOf(request.url);
-      // SECURITY: settings and secrets of two versions once met here, and a stored secret went to a host its giver never named.
+      // SECURITY: prevents that settings of one version send secrets of another to a host for which they were not given.
       if (place === undefined || !places.has(place)) throw new EgressFailure('host_not_allowed');
       return egress.send(request);
     },

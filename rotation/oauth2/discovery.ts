@@ -1,47 +1,50 @@
-// What a provider says of itself (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3): where its endpoints are.
-// It must never believe a document that names another issuer than the one that was asked, nor an endpoint that is not https.
+// Discovery of a provider's endpoints (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3).
+// It must never accept a document of another issuer, nor an endpoint that is not https.
 import * as oauth from 'oauth4webapi';
 import { fail } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { type Egress, type EgressAnswer, EgressFailure } from '../connector.ts';
 
-/** Endpoints as absolute URLs; undefined where the provider names none. */
+/** Endpoints as absolute URLs; undefined if the document has none. */
 export interface Discovered {
   readonly authorizationEndpoint: string;
   readonly tokenEndpoint: string;
   readonly revocationEndpoint: string | undefined;
   readonly introspectionEndpoint: string | undefined;
-  /** Its answers to a browser carry `iss` (RFC 9207 section 3). */
+  /** Whether its authorization responses contain `iss` (RFC 9207 section 3). */
   readonly namesItself: boolean;
 }
 
 export interface DiscoveryRequest {
   readonly issuer: string;
-  /** The sandbox that plays the issuer's host. */
+  /** The sandbox in place of the issuer's host. */
   readonly sandbox: string | undefined;
   readonly allowLoopback: boolean;
 }
 
 const POINTER = { pointer: '/config/issuer' };
 
-/** @throws invalid_request at /config/issuer when it is none | provider_unavailable */
+/** @throws invalid_request at /config/issuer if it is not an issuer | provider_unavailable */
 export async function discover(request: DiscoveryRequest, egress: Egress): Promise<Discovered> {
   const issuer = URL.parse(request.issuer);
-  if (issuer === null || issuer.search !== '' || issuer.hash !== '') fail('invalid_request', 'must be an issuer URL', POINTER);
+  if (issuer === null || issuer.search !== '' || issuer.hash !== '')
+    fail('invalid_request', 'the setting issuer must be an https URL without query and fragment', POINTER);
   const path = issuer.pathname.replace(/\/$/, '');
   const documents = [`${path}/.well-known/openid-configuration`, `/.well-known/oauth-authorization-server${path}`];
   for (const document of documents) {
     const answer = await ask(issuer, document, request, egress);
     if (answer.status === 200) return read(issuer, request, answer);
     answer.body.wipe();
-    if (answer.status >= 500 || answer.status === 429) fail('provider_unavailable', 'the issuer does not answer; try again');
+    if (answer.status >= 500 || answer.status === 429) fail('provider_unavailable', 'the issuer did not answer: try again');
   }
-  return fail('invalid_request', 'publishes no description of itself', POINTER);
+  return fail('invalid_request', 'the issuer publishes no discovery document: check the setting issuer', POINTER);
 }
 
 async function ask(issuer: URL, path: string, request: DiscoveryRequest, egress: Egress): Promise<EgressAnswer> {
   const origin = request.sandbox === undefined ? issuer.origin : `${request.sandbox.replace(/\/+$/, '')}/${issuer.host}`;
-  const url = URL.parse(`${origin}${path}`) ?? fail('invalid_request', 'must be an issuer URL', POINTER);
+  const url =
+    URL.parse(`${origin}${path}`) ??
+    fail('invalid_request', 'the setting issuer must be an https URL without query and fragment', POINTER);
   try {
     return await egress.send({
       url: url.href,
@@ -56,8 +59,8 @@ async function ask(issuer: URL, path: string, request: DiscoveryRequest, egress:
     const refused =
       error instanceof EgressFailure && ['request_refused', 'address_blocked', 'host_not_allowed'].includes(error.reason);
     return refused
-      ? fail('invalid_request', 'cannot be reached from here', POINTER)
-      : fail('provider_unavailable', 'the issuer does not answer; try again');
+      ? fail('invalid_request', 'the issuer cannot be reached from this service: check the setting issuer', POINTER)
+      : fail('provider_unavailable', 'the issuer did not answer: try again');
   }
 }
 
@@ -68,26 +71,32 @@ async function read(issuer: URL, request: DiscoveryRequest, answer: EgressAnswer
     const document = new Response(text, { headers: { 'content-type': 'application/json' } });
     server = await oauth.processDiscoveryResponse(issuer, document);
   } catch {
-    return fail('invalid_request', 'describes another issuer, or nothing that can be read', POINTER);
+    return fail(
+      'invalid_request',
+      'the discovery document is not valid or names another issuer: check the setting issuer',
+      POINTER,
+    );
   }
   const endpoint = (value: unknown): string | undefined => usableEndpoint(value, request.allowLoopback);
   return {
     authorizationEndpoint:
-      endpoint(server.authorization_endpoint) ?? fail('invalid_request', 'names no usable authorization endpoint', POINTER),
-    tokenEndpoint: endpoint(server.token_endpoint) ?? fail('invalid_request', 'names no usable token endpoint', POINTER),
+      endpoint(server.authorization_endpoint) ??
+      fail('invalid_request', 'the discovery document has no usable authorization_endpoint', POINTER),
+    tokenEndpoint:
+      endpoint(server.token_endpoint) ?? fail('invalid_request', 'the discovery document has no usable token_endpoint', POINTER),
     revocationEndpoint: endpoint(server.revocation_endpoint),
     introspectionEndpoint: endpoint(server.introspection_endpoint),
     namesItself: server.authorization_response_iss_parameter_supported === true,
   };
 }
 
-/** As it will be stored and called. */
+/** The endpoint in its stored form. */
 function usableEndpoint(value: unknown, allowLoopback: boolean): string | undefined {
   if (typeof value !== 'string' || value.length > LIMITS.providerEndpointMaxChars) return undefined;
   const url = URL.parse(value);
   if (url === null || (url.protocol !== 'https:' && !(url.protocol === 'http:' && allowLoopback && isLoopback(url))))
     return undefined;
-  // SECURITY: settings are filled in where `{name}` stands, and shown: a provider's word is neither a template nor a place for a password.
+  // SECURITY: stored settings are used as templates and displayed, so an endpoint must not contain `{name}`, a user name or a password.
   const isPlain = url.username === '' && url.password === '' && url.hash === '' && !/[{}]/.test(value);
   return isPlain ? url.href : undefined;
 }

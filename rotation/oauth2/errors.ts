@@ -1,10 +1,10 @@
-// What an answer without tokens means: provider rows first, then the general table, then what its form says.
-// A cause is a word written here or in a connector; not one byte of a provider's answer may become part of it.
+// Classifies an answer without tokens: by the provider's rows, then the general table, then its form.
+// A cause is a word from here or from a connector. It must never contain a byte of a provider's answer.
 import type { ErrorRow, FailureKind } from '../connector.ts';
 
 /**
- * `oddly`: a whole answer that is no answer of a token endpoint, such as a page, an empty body or a redirect: it says nothing of the grant
- * or the client. `recognised`: false where the provider refused in words that no table knows.
+ * `oddly`: a complete answer that is not a token endpoint's, such as a page, an empty body or a redirect; it is not about the grant
+ * or the client. `recognised`: false if the refusal has words that are in no table.
  */
 export type Refusal =
   | { readonly kind: FailureKind; readonly cause: string; readonly recognised: boolean }
@@ -14,7 +14,7 @@ const row = (means: FailureKind, code: string): ErrorRow => ({ code, means, caus
 
 /** Codes of RFC 6749 section 5.2, RFC 8707 section 2, RFC 9449 section 5 and OpenID Connect Core section 3.1.2.6. */
 const GENERAL_TABLE: readonly ErrorRow[] = [
-  // Status before code: a gateway that fails with `invalid_grant` in its body must not burn a grant.
+  // The status has priority: a failing gateway with `invalid_grant` in its body must not end a grant.
   { status: 408, means: 'transient', cause: 'http_408' },
   { status: 425, means: 'transient', cause: 'http_425' },
   { status: 429, means: 'transient', cause: 'http_429' },
@@ -36,7 +36,7 @@ const GENERAL_TABLE: readonly ErrorRow[] = [
   row('configuration', 'invalid_dpop_proof'),
 ];
 
-/** What was read of an answer: its members if it was an object, and the start of its text. */
+/** The parsed answer: its members if it is an object, and the start of its text. */
 export interface ReadBody {
   readonly members: Readonly<Record<string, unknown>> | undefined;
   readonly text: string;
@@ -44,12 +44,12 @@ export interface ReadBody {
 
 const UNRECOGNISED = 'unrecognised_error';
 const TEXT_SEARCHED_CHARS = 8_192;
-/** With these a token endpoint refuses (RFC 6749 section 5.2, and what providers make of it), whatever the body says. */
+/** Statuses of a token endpoint's refusal (RFC 6749 section 5.2 and providers' deviations), whatever the body contains. */
 const REFUSING_STATUSES: readonly number[] = [400, 401];
-/** With these it refuses only where the body says so: a gateway or firewall in front of it uses them, too. */
+/** Statuses that are a refusal only with an error code in the body, because gateways and firewalls use them, too. */
 const MAYBE_REFUSING_STATUSES: readonly number[] = [402, 403, 409, 412, 422, 423, 424, 451];
 
-/** An unknown refusal is `configuration`: it alerts the operator and leaves the grant alone. */
+/** An unknown refusal is `configuration`: it alerts the operator and does not end the grant. */
 export function readRefusal(status: number, body: ReadBody, providerTable: readonly ErrorRow[] = []): Refusal {
   const codes = errorCodes(body.members);
   const text = body.text.slice(0, TEXT_SEARCHED_CHARS).toLowerCase();
@@ -63,19 +63,19 @@ export function readRefusal(status: number, body: ReadBody, providerTable: reado
   return { kind: 'configuration', cause: codes.size > 0 || status < 300 ? UNRECOGNISED : `http_${status}`, recognised: false };
 }
 
-/** Of the general table these say that the request or the client is wrong; a text that speaks of the refresh token means the grant. */
+/** Codes of the general table about the request or client; if the text mentions the refresh token, the grant is meant. */
 const SAID_OF_ANYTHING: ReadonlySet<string | undefined> = new Set(['invalid_request', 'unauthorized_client']);
 
 function isVague(entry: ErrorRow, text: string): boolean {
   return GENERAL_TABLE.includes(entry) && SAID_OF_ANYTHING.has(entry.code) && /refresh[ _-]?token/.test(text);
 }
 
-/** The answer's error codes as it wrote them; for the operator's eyes, after they were scrubbed. */
+/** The answer's error codes, verbatim; for the operator, after scrubbing. */
 export function errorWords(members: ReadBody['members']): readonly string[] {
   return collectCodes(members);
 }
 
-/** True when the answer says it is a refusal, whatever its status (some providers refuse with 200). */
+/** True if the body is an error, whatever the status (some providers refuse with 200). */
 export function saysRefusal(members: Readonly<Record<string, unknown>>): boolean {
   return members['ok'] === false || members['success'] === false || isPresent(members['error']) || isPresent(members['errors']);
 }
@@ -108,7 +108,7 @@ const CODE_FIELDS = [
 ];
 const CODES_MAX = 32;
 
-/** Every word of the answer that may be its error code, in lower case; used for comparing only. */
+/** Every possible error code of the answer, in lower case; used for comparison only. */
 function errorCodes(members: ReadBody['members']): ReadonlySet<string> {
   return new Set(collectCodes(members).map((code) => code.toLowerCase()));
 }

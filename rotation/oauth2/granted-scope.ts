@@ -1,5 +1,5 @@
-// Reads back what a grant may really do, from the best source its connector declares (commitment X2).
-// It must never report a scope that no source told: nothing known is undefined, which flags nobody.
+// Reads the granted scopes, from the best source that the connector declares (commitment X2).
+// It must never report a scope that no source contains: unknown is undefined, and raises no alert.
 import { decodeJwt } from 'jose';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { ScopeSource, Verdict } from '../connector.ts';
@@ -17,17 +17,17 @@ export interface GrantedScope {
 
 export interface ScopeReading {
   readonly granted: GrantedScope | undefined;
-  /** What the probe said of the token, where it was asked. */
+  /** The result of the probe, if it was made. */
   readonly verdict: Verdict | undefined;
 }
 
-/** Whether there is any use in asking this source once more; the token answer is gone. */
+/** Whether this source can be asked again; the token answer cannot. */
 export function canTell({ introspection, probe }: ResolvedConnector, { from }: ScopeSource): boolean {
   if (from === 'introspection') return introspection !== undefined;
   return from === 'jwt' || (from !== 'answer' && probe !== undefined);
 }
 
-/** Asks the sources from the best on until one tells; resolves for everything that can happen on the way. */
+/** Asks the sources in order until one answers; resolves for every outcome. */
 export async function readGrantedScopes(
   resolved: ResolvedConnector,
   sources: readonly ScopeSource[],
@@ -74,7 +74,7 @@ function nameOf(source: ScopeSource): GrantedScope['source'] {
   return source.from === 'introspection' || source.from === 'jwt' ? source.from : 'probe';
 }
 
-/** Read without checking the signature: it tells what to show, never what to trust. */
+/** The signature is not checked: the result is displayed, never trusted. */
 function claimOf(token: string, claim: string): unknown {
   if (token.split('.').length !== 3) return undefined;
   try {

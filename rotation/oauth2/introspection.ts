@@ -1,5 +1,5 @@
-// Asks a provider what an access token is worth: whether it is active, what it may do and when it ends (RFC 7662, or what is in its place).
-// It must never decide anything: whoever asks books the answer after the token is stored, never before.
+// Asks a provider about an access token: whether it is active, its scopes and its expiry (RFC 7662 or a provider's equivalent).
+// It must never decide anything: the caller records the answer, after the token is stored.
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { EgressAnswer, EgressRequest, IntrospectionSpec } from '../connector.ts';
 import { memberAt, readJson, readScopes } from './answer-body.ts';
@@ -11,11 +11,11 @@ export interface Introspected {
   readonly active: boolean;
   /** Separated by spaces. */
   readonly scope: string | undefined;
-  /** Undefined: the answer does not tell. */
+  /** Undefined: not in the answer. */
   readonly expiresAtMs: number | undefined;
 }
 
-/** Undefined when no answer came that can be read: nothing is known then. */
+/** Undefined if there is no readable answer. */
 export async function introspectToken(
   resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,
@@ -35,7 +35,7 @@ export async function introspectToken(
   }
 }
 
-/** When the token ends, where only introspection tells (rule 5). Ask after the pair is stored: this call may fail, that one may not be lost. */
+/** The token's expiry, if only introspection returns it (rule 5). Called after the pair is stored, because this call may fail. */
 export async function introspectExpiry(
   resolved: Pick<ResolvedConnector, 'introspection' | 'hosts' | 'oauth2'>,
   accessToken: SecretValue,

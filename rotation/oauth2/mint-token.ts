@@ -1,5 +1,5 @@
-// One fresh access token, by whatever way the connector declares: a refresh, the client's own credentials or a signed assertion.
-// Like a refresh it sends once, never retries, stores nothing, and no token leaves it but as a SecretValue.
+// Obtains an access token in the way that the connector declares: a refresh, client credentials or a signed assertion.
+// It sends once, and must never retry, store anything, or return a token outside of a SecretValue.
 import type { Clock } from '../../src/base/clock.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -17,8 +17,8 @@ export interface RenewableGrant extends ClientIdentity {
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
 /**
- * Resolves for everything that can happen at the provider or on the way.
- * @param lost an answer of this generation never came: the provider's own way back is taken, where it has one
+ * Resolves for every outcome at the provider or in transit.
+ * @param lost an answer for this generation was lost: uses the provider's recovery, if there is one
  */
 export async function renewGrant(
   spec: OAuth2Spec,
@@ -53,7 +53,7 @@ export async function renewGrant(
   }
 }
 
-/** A lost answer costs nothing here: what is sent is not used up by sending it. */
+/** A lost answer has no consequences: the credentials are not used up. */
 export function spendsNothing(spec: OAuth2Spec): boolean {
   return spec.renewal !== undefined && (spec.renewal.kind !== 'refresh_token' || spec.renewal.recovery !== undefined);
 }
@@ -67,7 +67,7 @@ async function asserted(spec: OAuth2Spec, assertion: AssertionSpec, grant: Renew
   try {
     if (assertion.sentAs === 'bearer') return bare(spec, grant, fields, signed);
     const proven = { ...fields, assertion: text(signed) };
-    // The assertion is the proof (RFC 7523 section 3.1): where the client has no other, it does not name itself either.
+    // The assertion authenticates the client (RFC 7523 section 3.1): without other credentials, `client_id` is omitted, too.
     return spec.clientAuthentication === 'none' ? bare(spec, grant, proven) : await asClient(spec, grant, proven, clock);
   } finally {
     signed.wipe();

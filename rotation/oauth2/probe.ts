@@ -1,5 +1,5 @@
-// Asks a provider whether a token works, by the harmless read its connector declares.
-// It must never call a token rejected on anything but the provider's own word: doubt is `unknown`, which promotes and revokes nothing.
+// Tests whether a token works, by the harmless read that the connector declares.
+// It must never report `rejected` without the provider's refusal: in doubt the result is `unknown`, which promotes and revokes nothing.
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Egress, EgressAnswer, ProbeSpec, Verdict } from '../connector.ts';
@@ -7,20 +7,20 @@ import { readJson } from './answer-body.ts';
 
 export interface Probed {
   readonly verdict: Verdict;
-  /** Lower-case names; none where no answer came. */
+  /** Lower-case names; empty without an answer. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The parsed body of a 2xx answer; undefined where it is no JSON. */
+  /** The parsed body of a 2xx answer; undefined if it is not JSON. */
   readonly body: unknown;
 }
 
 const UNANSWERED: Probed = { verdict: 'unknown', headers: {}, body: undefined };
 
-/** One call, no retry; resolves for everything that can happen at the provider or on the way. */
+/** One call without retry; resolves for every outcome at the provider or in transit. */
 export async function probeToken(probe: ProbeSpec, token: SecretValue, egress: Egress, allowLoopback: boolean): Promise<Verdict> {
   return (await askProbe(probe, [], token, egress, allowLoopback)).verdict;
 }
 
-/** As `probeToken`, with what the answer says beside. @param hosts the connector's; none: the probe's own */
+/** As `probeToken`, with further content of the answer. @param hosts of the connector; empty: the probe's host */
 export async function askProbe(
   probe: ProbeSpec,
   hosts: readonly string[],

@@ -1,25 +1,25 @@
-// What a provider said when it did not do what it was asked, fit to keep: status, type, error words and an excerpt without any secret.
-// It must never hold a value that was sent, nor one that came back.
+// Evidence of a failed call: status, type, error words and an excerpt of the provider's answer, without secrets.
+// It must never contain a secret that was sent or received.
 import { LIMITS } from '../../src/base/limits.ts';
 import { excerptOf, plainWords } from '../../src/base/scrub.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { EgressRequest } from '../connector.ts';
 
-/** For the operator: kept in the run's journal, shown to whoever may read runs. */
+/** For the operator: recorded in the run's journal, visible to users who may read runs. */
 export interface ProviderWords {
   readonly status?: number;
   /** `type/subtype`, without parameters. */
   readonly contentType?: string;
-  /** Its error codes as it wrote them, as far as they are plain words. */
+  /** Its error codes, verbatim, if they are plain words. */
   readonly words?: readonly string[];
   readonly excerpt?: string;
-  /** Of the failed connection, e.g. `ECONNREFUSED`. */
+  /** The system error of a failed connection, e.g. `ECONNREFUSED`. */
   readonly systemCode?: string;
 }
 
 const MEDIA_TYPE = /^[a-z0-9.+-]{1,64}\/[a-z0-9.+-]{1,64}$/;
 
-/** @param codes the answer's error codes, as they were written */
+/** @param codes the answer's error codes, verbatim */
 export function providerWords(
   answer: { readonly status: number; readonly contentType: string | undefined; readonly text: string },
   codes: Iterable<string>,
@@ -36,7 +36,7 @@ export function providerWords(
   };
 }
 
-/** Fields of a request that say what is asked and not who asks: no secret, in whatever request. */
+/** Request fields that never contain a secret. */
 const OPEN_FIELDS = new Set([
   'grant_type',
   'client_id',
@@ -48,7 +48,7 @@ const OPEN_FIELDS = new Set([
   'resource',
 ]);
 
-/** Every value of a request that may be a secret; INVARIANT: what is not known to be open counts as one (test/rotation/oauth2/provider-words.test.ts). */
+/** Every value of a request that may be a secret. INVARIANT: a field that is not listed as open counts as a secret (test/rotation/oauth2/provider-words.test.ts). */
 export function secretsSent(request: Pick<EgressRequest, 'headers' | 'body' | 'url'>): string[] {
   const secrets: string[] = [];
   for (const value of Object.values(request.headers)) {
@@ -63,7 +63,7 @@ export function secretsSent(request: Pick<EgressRequest, 'headers' | 'body' | 'u
   return secrets.filter((secret) => secret !== '');
 }
 
-/** The secret half of Basic credentials, as it was sent and decoded; a user without a password is the secret itself. */
+/** The secret part of Basic credentials, encoded and decoded; without a password it is the user name. */
 function basicParts(proof: string): string[] {
   try {
     const decoded = atob(proof);
@@ -89,7 +89,7 @@ function fieldsOf(body: string): [string, string][] {
 
 const SECRET_MEMBER = /^(?!error).*(token|secret|password|assertion|credential|session|cookie|jwt|key)/i;
 
-/** Values of an answer that may be secrets by the names they stand under, however deep. */
+/** Values of an answer that may be secrets according to their names, at any depth. */
 export function secretsReceived(members: unknown, depth = 0): string[] {
   if (typeof members !== 'object' || members === null || depth > LIMITS.answerDepthMax) return [];
   return Object.entries(members).flatMap(([name, value]) =>

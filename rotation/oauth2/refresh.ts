@@ -1,5 +1,5 @@
-// One refresh of one grant at its token endpoint (RFC 6749 section 6): builds the request, sends it once, reads what came back.
-// It never retries, stores or decides what happens next, and no token or provider text leaves it but as a SecretValue.
+// One refresh of one grant at its token endpoint (RFC 6749 section 6): builds the request, sends it once, parses the answer.
+// It must never retry, store or decide anything, nor return a token or provider text outside of a SecretValue.
 import type { Clock } from '../../src/base/clock.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import {
@@ -18,18 +18,18 @@ export type { NotSent, Refreshed, RefreshFailure, RefreshOutcome } from './answe
 
 export interface RefreshGrant extends ClientIdentity {
   readonly refreshToken: SecretValue;
-  /** Separated by spaces. Absent: the scope stays as it was granted. */
+  /** Separated by spaces. Absent: the scope is unchanged. */
   readonly scope?: string | undefined;
 }
 
-/** Resolves for everything that can happen at the provider or on the way; it never rejects for those. */
+/** Resolves for every outcome at the provider or in transit. */
 export function refreshGrant(spec: OAuth2Spec, grant: RefreshGrant, egress: Egress, clock: Clock): Promise<RefreshOutcome> {
   return askForToken(spec, () => buildRequest(spec, grant, clock), egress, clock);
 }
 
 /**
- * Sends one request to a token endpoint and reads its answer; `build` may throw `Unusable`. Resolves as `refreshGrant` does.
- * @param renewable false: without a refresh token in the answer nothing can renew the grant
+ * Sends one request to a token endpoint and parses the answer; `build` may throw `Unusable`. Resolves as `refreshGrant` does.
+ * @param renewable false: without a refresh token in the answer the grant cannot be renewed
  */
 export async function askForToken(
   spec: OAuth2Spec,
@@ -56,13 +56,13 @@ export async function askForToken(
   return readTokenAnswer(spec, answer, clock.now(), { secrets, renewable });
 }
 
-/** The outcome of a call that was not made, or provably never left. */
+/** The outcome of a call that was not made, or provably not sent. */
 export function notSent(means: NotSent['means'], cause: string): NotSent {
   return { kind: 'not_sent', means, cause };
 }
 
 function unanswered(error: unknown): NotSent | SentAndLost {
-  // Anything else, even a defect of our own, may have happened after the token was spent.
+  // Any other error, even a defect of Keyturn, may have occurred after the token was used up.
   if (!(error instanceof EgressFailure)) return { kind: 'sent_and_lost', cause: 'egress_failed', certain: true };
   const { sent, reason, evidence, maybeUnsent } = error;
   const said = evidence === undefined || evidence === reason ? {} : { said: { systemCode: evidence } };

@@ -1,5 +1,5 @@
-// One attempt to revoke a grant at its provider (RFC 7009, or what a provider has in its place): builds the request, sends it once, reads it.
-// It never retries or stores, and calls a grant revoked only on the provider's own word.
+// One attempt to revoke a grant at its provider (RFC 7009 or a provider's equivalent): builds the request, sends it once, parses the answer.
+// It must never retry or store anything, nor report a grant as revoked without the provider's confirmation.
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { type EgressAnswer, EgressFailure, type EgressRequest, type RevocationSpec } from '../connector.ts';
 import { retryAfterSeconds } from './answer.ts';
@@ -13,11 +13,11 @@ export interface RevocableTokens {
 }
 
 export type RevocationOutcome =
-  /** `alreadyGone`: the provider says that it was gone before. */
+  /** `alreadyGone`: the provider reports that the token did not exist any more. */
   | { readonly kind: 'revoked'; readonly alreadyGone: boolean }
   | {
       readonly kind: 'failed';
-      /** A word of ours; safe to store, log and show. */
+      /** A word from Keyturn's table; safe to store, log and show. */
       readonly cause: string;
       readonly retryAfterSeconds: number | undefined;
     };
@@ -28,7 +28,7 @@ const failed = (cause: string, retryAfter?: number): RevocationOutcome => ({
   retryAfterSeconds: retryAfter,
 });
 
-/** Resolves for everything that can happen at the provider or on the way. @param hosts the connector's; none: the endpoint's own */
+/** Resolves for every outcome at the provider or in transit. @param hosts of the connector; empty: the endpoint's host */
 export async function revokeGrant(
   spec: RevocationSpec,
   hosts: readonly string[],
@@ -58,17 +58,17 @@ async function buildRequest(
 ): Promise<EgressRequest> {
   const fields = fieldsOf(spec, tokens);
   const { accessToken: bearer } = tokens;
-  // The token that authenticates must be an access token, whatever is revoked with it.
+  // The token for authentication must be an access token, whichever token is revoked.
   if (spec.authentication === 'bearer' && bearer === undefined) throw new Unusable('request_refused');
   const { extraParameters: extraFields } = spec;
   const request = await tokenEndpointRequest(spec, { hosts, fields, extraFields, bearer }, requester);
   if (spec.bodyFormat !== 'none') return request;
-  // SECURITY: URLs lie in the logs of every proxy on the way: a client secret must not be in one (RFC 6749 section 2.3.1).
+  // SECURITY: proxies log URLs, so a client secret must not be in one (RFC 6749 section 2.3.1).
   if (spec.authentication === 'client_secret_post') throw new Unusable('request_refused');
   return inQuery(request, { ...extraFields, ...fields });
 }
 
-/** @throws Unusable where there is no token to revoke */
+/** @throws Unusable if there is no token to revoke */
 function fieldsOf(spec: RevocationSpec, { refreshToken, accessToken }: RevocableTokens): Record<string, string> {
   const isRefresh = spec.token === 'refresh' && refreshToken !== undefined;
   const token = isRefresh ? refreshToken : accessToken;
@@ -83,7 +83,7 @@ function readAnswer(spec: RevocationSpec, answer: EgressAnswer, nowMs: number): 
   answer.body.wipe();
   const members = membersOf(raw);
   const ok = answer.status >= 200 && answer.status < 300;
-  // RFC 7009 section 2.2: 200 also for a token the provider does not know.
+  // RFC 7009 section 2.2: 200 also for an unknown token.
   if (ok && (members === undefined || !saysRefusal(members))) return { kind: 'revoked', alreadyGone: false };
   const goneRows = (spec.alreadyGone ?? []).map((row) => ({ ...row, means: 'dead' as const, cause: ALREADY_GONE }));
   const refusal = readRefusal(answer.status, { members, text: raw }, goneRows);

@@ -1,5 +1,5 @@
-// Turns a connector's data and one credential's settings into exact URLs, hosts and figures: the only place where templates are filled.
-// It must never let a setting, nor what a provider answered, move a call to a host the connector does not declare unless an admin said so.
+// Resolves a connector's data and a credential's settings to exact URLs, hosts and limits; templates are filled in only here.
+// It must never let a setting or a provider's answer redirect a call to an undeclared host, except by settings for this purpose.
 import { fail } from '../../src/base/errors.ts';
 import type {
   AssertionSpec,
@@ -17,23 +17,23 @@ import type {
 export interface OAuth2Settings {
   readonly clientId?: string;
   readonly parameters?: Readonly<Record<string, string>>;
-  /** Only fields the connector lists as adjustable. */
+  /** Only fields that the connector lists as adjustable. */
   readonly adjust?: Partial<OAuth2Spec>;
   readonly authorizeEndpoint?: string;
   readonly revocationEndpoint?: string;
   readonly introspectionEndpoint?: string;
   readonly issuer?: string;
-  /** By declared host: where that host's paths are found instead. */
+  /** Replacement base URLs by declared host. */
   readonly baseUrls?: Readonly<Record<string, string>>;
-  /** The sandbox that plays every host, as `<sandbox>/<host><path>`. */
+  /** The sandbox in place of every host, as `<sandbox>/<host><path>`. */
   readonly sandbox?: string;
-  /** What the provider told of the account, by our names. */
+  /** Facts about the account from the provider, by Keyturn's names. */
   readonly account?: Readonly<Record<string, string>>;
-  /** True while consent is being asked: parameters that only the person or the callback can tell may be missing still. */
+  /** True before consent: parameters from the person or the callback may be missing. */
   readonly unfinished?: boolean;
 }
 
-/** A connector with every template filled. A part whose URL needs an account field that is not known yet is undefined. */
+/** A connector with every template filled in. A part whose URL needs an unknown account field is undefined. */
 export interface ResolvedConnector {
   readonly id: string;
   readonly oauth2: OAuth2Spec;
@@ -42,7 +42,7 @@ export interface ResolvedConnector {
   readonly revocation: RevocationSpec | undefined;
   readonly probe: ProbeSpec | undefined;
   readonly lifetimes: LifetimeSpec;
-  /** Every host a call may reach. */
+  /** Every host that a call may reach. */
   readonly hosts: readonly string[];
 }
 
@@ -50,7 +50,7 @@ const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})$/;
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?::[0-9]{1,5})?$/;
 const TEMPLATE = /\{(account\.)?([a-z0-9_]+)\}/g;
 
-/** The spec of the token endpoint alone; see `resolveConnector`. */
+/** The spec of the token endpoint only; see `resolveConnector`. */
 export function resolveOAuth2(connector: OAuthConnector, settings: OAuth2Settings = {}): OAuth2Spec {
   return resolveConnector(connector, settings).oauth2;
 }
@@ -96,14 +96,14 @@ export function resolveConnector(connector: OAuthConnector, settings: OAuth2Sett
   };
 }
 
-/** Without the announced changes that concern other endpoints. */
+/** Omits announced changes of other endpoints. */
 function lifetimesAt({ scheduled, ...lifetimes }: LifetimeSpec, tokenEndpoint: string): LifetimeSpec {
   if (scheduled === undefined) return lifetimes;
   const ours = scheduled.filter(({ ofTokenEndpoint = '' }) => tokenEndpoint.includes(ofTokenEndpoint));
   return { ...lifetimes, scheduled: ours };
 }
 
-/** At its other endpoints a client proves itself as at the token endpoint (RFC 7009 section 2.1, RFC 7662 section 2.1). */
+/** The client authentication at the other endpoints is that of the token endpoint (RFC 7009 section 2.1, RFC 7662 section 2.1). */
 function standardClient({ clientAuthentication, assertionAudience, tokenEndpoint }: OAuth2Spec) {
   return { authentication: clientAuthentication, assertionAudience: assertionAudience ?? tokenEndpoint };
 }
@@ -127,12 +127,12 @@ function refuseUnadjustable(connector: OAuthConnector, adjust: Partial<OAuth2Spe
   for (const field of Object.keys(adjust)) {
     if (!connector.adjustable?.includes(field as keyof OAuth2Spec)) {
       const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-      fail('invalid_request', 'this connector does not let a credential set it', { pointer: `/config/${name}` });
+      fail('invalid_request', 'the setting cannot be changed for this connector: remove it', { pointer: `/config/${name}` });
     }
   }
 }
 
-/** Fills templates and remembers which hosts came out. */
+/** Fills in templates and collects the resulting hosts. */
 class Filling {
   readonly #values: ReadonlyMap<string, string | undefined>;
   readonly #settings: OAuth2Settings;
@@ -145,16 +145,20 @@ class Filling {
     this.#declaredHosts = connector.oauth2.hosts.map((host) => this.#fill(host) ?? host);
   }
 
-  /** The exact URL; one that lacks what only consent can tell stays a template. @throws invalid_request at `pointer` */
+  /** The exact URL; without values from the consent it stays a template. @throws invalid_request at `pointer` */
   url(template: string, pointer = '/connector'): string {
-    if (template === '') fail('invalid_request', 'this connector needs it', { pointer });
+    if (template === '') fail('invalid_request', 'the setting is required by this connector', { pointer });
     const filled = this.#fill(template);
     if (filled === undefined)
-      return this.#settings.unfinished === true ? template : fail('invalid_request', 'needs more of the account', { pointer });
+      return this.#settings.unfinished === true
+        ? template
+        : fail('invalid_request', 'the URL needs a field of the account that is not known: connect the account again', {
+            pointer,
+          });
     return this.#relocate(filled, pointer);
   }
 
-  /** What only the person who connects can tell may be missing: a grant that came in otherwise needs no page. */
+  /** Parameters of the consenting person may be missing: an imported grant needs no consent page. */
   authorizeEndpoint(template: string): string {
     const left = template === '' || this.#fill(template) === undefined;
     return left ? template : this.url(template, '/config/authorization_endpoint');
@@ -179,7 +183,7 @@ class Filling {
     return { ...part, extraParameters: Object.fromEntries(extra) as Record<string, string> };
   }
 
-  /** The claims of a signed assertion; an audience is what the provider calls itself, so no setting moves it to a sandbox. */
+  /** The claims of a signed assertion. An audience identifies the provider, so the sandbox setting does not change it. */
   renewal(declared: Renewal | undefined): { renewal?: Renewal } {
     if (declared === undefined) return {};
     if (declared.kind === 'refresh_token') {
@@ -207,7 +211,7 @@ class Filling {
     return [...new Set([...filled, ...(moved ? this.#reached : [])])];
   }
 
-  /** Undefined when a value is not known yet. */
+  /** Undefined if a value is not known yet. */
   #fill(template: string, inUrl = true): string | undefined {
     let missing = false;
     const filled = template.replaceAll(TEMPLATE, (_, ofAccount: string | undefined, name: string) => {
@@ -230,14 +234,14 @@ class Filling {
     const value = Object.hasOwn(account, name) ? account[name] : undefined;
     if (value === undefined || !inUrl) return value;
     if (!template.startsWith(`{account.${name}}`)) return encodeURIComponent(value);
-    // SECURITY: an origin that the provider's answer named must be one of the connector's own hosts.
+    // SECURITY: an origin from a provider's answer must be one of the connector's hosts.
     const origin = URL.parse(value);
     const known = origin?.protocol === 'https:' && this.#declaredHosts.some((host) => isHostOf(origin.host, host));
     return known ? origin.origin : undefined;
   }
 
   #relocate(filled: string, pointer: string): string {
-    const url = URL.parse(filled) ?? fail('invalid_request', 'must be an absolute URL', { pointer });
+    const url = URL.parse(filled) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer });
     const { sandbox, baseUrls } = this.#settings;
     const base =
       sandbox === undefined
@@ -246,12 +250,12 @@ class Filling {
           : undefined
         : `${sandbox.replace(/\/+$/, '')}/${url.host}`;
     const moved = base === undefined ? url.href : `${base.replace(/\/+$/, '')}${url.pathname}${url.search}`;
-    this.#reached.add((URL.parse(moved) ?? fail('invalid_request', 'must be an absolute URL', { pointer })).host);
+    this.#reached.add((URL.parse(moved) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer })).host);
     return moved;
   }
 }
 
-/** Whether `host` is what `allowed` (`name`, `name:port`, `*.name`) means. */
+/** Whether `host` matches `allowed` (`name`, `name:port`, `*.name`). */
 function isHostOf(host: string, allowed: string): boolean {
   return allowed.startsWith('*.')
     ? host.endsWith(allowed.slice(1)) && host.length > allowed.length - 1
@@ -259,8 +263,8 @@ function isHostOf(host: string, allowed: string): boolean {
 }
 
 /**
- * Whether people know this host as the connector's own, whatever a credential's settings say: it is declared, with any label where a
- * label may stand, and with the default where a whole host may. SECURITY: a page must not say "Asana" and lead to another host.
+ * Whether this is a host of the connector, regardless of a credential's settings: it is declared, with any label in place of a label
+ * parameter, and the default in place of a host parameter. SECURITY: a page with the title "Asana" must not lead to another host.
  */
 export function isOwnHost({ consent, oauth2, parameters = [] }: OAuthConnector, host: string): boolean {
   const declared = [URL.parse(masked(consent?.authorizeEndpoint ?? ''))?.host, ...oauth2.hosts.map(masked)];
@@ -274,7 +278,7 @@ export function isOwnHost({ consent, oauth2, parameters = [] }: OAuthConnector, 
   }
 }
 
-/** Stands for one label in a host; no provider declares it. */
+/** Placeholder for one label of a host; no provider declares it. */
 const ANY_LABEL = 'any--label';
 
 function matchesMask(mask: string, host: string): boolean {
@@ -291,7 +295,9 @@ function parameterValues(connector: OAuthConnector, settings: OAuth2Settings): R
   const given = settings.parameters ?? {};
   for (const name of Object.keys(given)) {
     if (!parameters.some((parameter) => parameter.name === name)) {
-      fail('invalid_request', 'this connector has no such parameter', { pointer: '/config/parameters' });
+      fail('invalid_request', 'the connector does not have one of these parameters: see `keyturn connectors <id>`', {
+        pointer: '/config/parameters',
+      });
     }
   }
   return new Map(
@@ -309,10 +315,14 @@ function parameterValues(connector: OAuthConnector, settings: OAuth2Settings): R
 /** @throws invalid_request naming the parameter, never its value */
 export function checkParameter({ name, shape, values }: Parameter, value: string | undefined): string {
   const pointer = `/config/parameters/${name}`;
-  // SECURITY: a value such as `evil.example/#` would move the whole URL to another host.
+  // SECURITY: a value such as `evil.example/#` would redirect the whole URL to another host.
   if (value === undefined || !(shape === 'label' ? LABEL : HOST).test(value))
-    fail('invalid_request', `must be a ${shape}`, { pointer });
+    fail(
+      'invalid_request',
+      `the parameter must be a ${shape === 'host' ? 'host name' : 'single label: letters, digits, - and _'}`,
+      { pointer },
+    );
   if (values !== undefined && !values.includes(value))
-    fail('invalid_request', `must be one of ${values.join(', ')}`, { pointer });
+    fail('invalid_request', `the parameter must be one of ${values.join(', ')}`, { pointer });
   return value;
 }

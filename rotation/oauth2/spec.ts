@@ -1,9 +1,9 @@
-// What a connector declares about OAuth 2 grants: tokens, consent, scopes, revocation, lifetimes. Data only, no calls.
-// URLs are templates: `{parameter}`, `{client_id}` and `{account.field}` are filled in by settings.ts, checked there, and nowhere else.
+// The declarations of a connector for OAuth 2 grants: tokens, consent, scopes, revocation, lifetimes. Data only.
+// URLs are templates: only settings.ts fills in and checks `{parameter}`, `{client_id}` and `{account.field}`.
 
 /**
- * How a client proves who it is (RFC 6749 section 2.3, RFC 7523 section 2.2). `client_secret_as_user`: Basic with the secret as user
- * name and no password, and the client does not name itself (Stripe's secret keys).
+ * Client authentication (RFC 6749 section 2.3, RFC 7523 section 2.2). `client_secret_as_user`: Basic with the secret as user
+ * name, without password and without `client_id` (Stripe's secret keys).
  */
 export type ClientAuthentication =
   | 'client_secret_basic'
@@ -13,8 +13,8 @@ export type ClientAuthentication =
   | 'none';
 
 /**
- * What to do when a refresh was sent and no whole answer came back. `safe`: the same refresh token still works. `window`: it works
- * again for so many seconds. `unsafe`: it may be spent, and using it again may kill the whole family (RFC 9700 section 4.14.2).
+ * What applies if a refresh was sent and no complete answer arrived. `safe`: the same refresh token still works. `window`: it works
+ * for this number of seconds. `unsafe`: it may be used up, and using it again may end the whole family (RFC 9700 section 4.14.2).
  */
 export type LostAnswer =
   | { readonly kind: 'safe' }
@@ -22,45 +22,45 @@ export type LostAnswer =
   | { readonly kind: 'unsafe' };
 
 export interface OAuth2Spec {
-  /** Absolute https URL; may hold `{parameter}`. Empty: the credential must set it. */
+  /** Absolute https URL; may contain `{parameter}`. Empty: the credential must set it. */
   readonly tokenEndpoint: string;
   /**
-   * Hosts that any call of this connector may reach: `name`, `name:port` or `*.name`; may hold `{parameter}`. Empty: of each call its own
-   * URL's host. A URL that a provider hands out (`{account.instance_url}`) is refused unless its host is listed here.
+   * Hosts that a call of this connector may reach: `name`, `name:port` or `*.name`; may contain `{parameter}`. Empty: the host of each
+   * call's URL. A URL from a provider's answer (`{account.instance_url}`) is refused unless its host is listed here.
    */
   readonly hosts: readonly string[];
-  /** How a fresh access token is got. Default: `refresh_token`. */
+  /** How an access token is renewed. Default: `refresh_token`. */
   readonly renewal?: Renewal;
   readonly clientAuthentication: ClientAuthentication;
   readonly bodyFormat: 'form' | 'json';
-  /** Whether an answer brings another refresh token that replaces the one sent. */
+  /** Whether an answer contains a refresh token that replaces the one sent. */
   readonly refreshTokenRotates: 'always' | 'sometimes' | 'never';
   readonly lostAnswer: LostAnswer;
-  /** Used when neither the answer nor the token itself tells; `never` means the token has no end. Default: one hour. */
+  /** Used if neither the answer nor the token contains the lifetime; `never`: the token does not expire. Default: one hour. */
   readonly accessTokenTtlSeconds?: number | 'never';
-  /** True: the credential set that figure, and it holds whatever an answer or a token tells. No connector declares it. */
+  /** True if the credential sets the lifetime, which then overrides answer and token. Not declared by connectors. */
   readonly accessTokenTtlIsSet?: boolean;
-  /** Requests to the token endpoint that the provider allows one client; counted over all tenants of a process. Absent: unknown, our own figure. */
+  /** The provider's rate limit of the token endpoint per client; counted over all tenants of a process. Absent: Keyturn's default. */
   readonly rateBudget?: { readonly requests: number; readonly perSeconds: number };
-  /** Added to the exchange of an authorization code only. */
+  /** Added only to the exchange of an authorization code. */
   readonly exchangeParameters?: Readonly<Record<string, string>>;
-  /** False: the exchange does not repeat `redirect_uri`. Default: it does (RFC 6749 section 4.1.3). */
+  /** Whether the exchange repeats `redirect_uri`. Default: true (RFC 6749 section 4.1.3). */
   readonly exchangeSendsRedirectUri?: boolean;
-  /** Takes the place of `answerFields` for the answer to a code, e.g. `authed_user.access_token`, where a refresh is answered elsewhere. */
+  /** Replaces `answerFields` for the answer to a code, e.g. `authed_user.access_token`, if a refresh answer has another form. */
   readonly exchangeAnswerFields?: Partial<AnswerFields>;
-  /** What a token answer tells of the connected account, by our name, e.g. `{ instance_url: 'instance_url' }`; never secret, served with the token. */
+  /** Fields of a token answer about the account, by Keyturn's name, e.g. `{ instance_url: 'instance_url' }`; never secret, served with the token. */
   readonly accountFields?: Readonly<Record<string, string>>;
-  /** Which of `accountFields` says whose account it is: another value is another account, and is told. */
+  /** The one of `accountFields` that identifies the account; a different value raises an alert. */
   readonly accountId?: string;
-  /** Added to every refresh request, e.g. `{ resource: '...' }`; never secret, never replaces a field of the protocol. */
+  /** Added to every refresh request, e.g. `{ resource: '...' }`; never secret, never replaces a protocol field. */
   readonly extraParameters?: Readonly<Record<string, string>>;
   /** Between scopes in the provider's answers and requests; Keyturn itself always uses a space. */
   readonly scopeSeparator: ' ' | ',';
   /** `aud` of a private_key_jwt assertion. Default: the token endpoint. */
   readonly assertionAudience?: string;
-  /** Where the answer keeps its parts, if not under the names of RFC 6749 section 5.1. Dots go inside, e.g. `authed_user.access_token`. */
+  /** Dotted paths of the answer's parts, if they differ from RFC 6749 section 5.1, e.g. `authed_user.access_token`. */
   readonly answerFields?: Partial<AnswerFields>;
-  /** Read from the first row down, before the general table of errors.ts. */
+  /** Applied in order, before the general table of errors.ts. */
   readonly errorTable?: readonly ErrorRow[];
 }
 
@@ -72,14 +72,14 @@ export interface AnswerFields {
   readonly expiresAt: string;
   readonly tokenType: string;
   readonly scope: string;
-  /** Seconds the refresh token lives from now. */
+  /** Lifetime of the refresh token in seconds. */
   readonly refreshTokenExpiresIn: string;
 }
 
 /**
  * `refresh_token`: RFC 6749 section 6. `client_credentials`: RFC 6749 section 4.4, as the client itself. `jwt_bearer`: RFC 7523 section
- * 2.1, an assertion signed with the credential's key. `app_jwt`: the token endpoint is asked with such an assertion as its bearer token
- * (GitHub installations). `none`: the token has no end, or only a person can bring another.
+ * 2.1, an assertion signed with the credential's key. `app_jwt`: such an assertion is the bearer token of the request
+ * (GitHub installations). `none`: the token does not expire, or a person must replace it.
  */
 export type Renewal =
   | { readonly kind: 'refresh_token'; readonly recovery?: AssertionSpec }
@@ -88,10 +88,10 @@ export type Renewal =
   | { readonly kind: 'app_jwt'; readonly assertion: AssertionSpec }
   | { readonly kind: 'none' };
 
-/** A JWT made for one request. `iss` is the client id; every claim may hold `{parameter}`. */
+/** A JWT for one request. `iss` is the client id; every claim may contain `{parameter}`. */
 export interface AssertionSpec {
   readonly algorithm: 'RS256' | 'ES256' | 'HS256';
-  /** HS256 signs with the client secret, everything else with the credential's private key. */
+  /** HS256 uses the client secret, the others use the credential's private key. */
   readonly audience?: string;
   readonly subject?: string;
   /** At most 300. */
@@ -100,23 +100,23 @@ export interface AssertionSpec {
   readonly grantType?: string;
   /** `parameter`: sent as `assertion`. `bearer`: sent in Authorization. */
   readonly sentAs: 'parameter' | 'bearer';
-  /** `claim`: scopes travel in the assertion (Google). Default: as a request parameter, if at all. */
+  /** `claim`: scopes are a claim of the assertion (Google). Default: a request parameter, if any. */
   readonly scopeIn?: 'claim' | 'parameter' | 'none';
 }
 
-/** `dead`: the person must consent again. `configuration`: the operator must act, the grant lives. `transient`: try later. */
+/** `dead`: a person must consent again. `configuration`: the operator must act, the grant is valid. `transient`: retry later. */
 export type FailureKind = 'dead' | 'configuration' | 'transient';
 
-/** Matches when every given condition holds; a row without conditions is refused by the contract suite. */
+/** Matches if every given condition is true; the contract suite refuses a row without conditions. */
 export interface ErrorRow {
   /** One status, or the first and last of a range. */
   readonly status?: number | readonly [number, number];
   /** Equals one of the answer's error codes (`error`, `code`, `status`, `errorCode`, ...), in any case. */
   readonly code?: string;
-  /** Occurs in the answer's body, in any case. Only for providers that put several meanings under one code. */
+  /** Occurs in the answer's body, in any case. Only for providers that use one code for several meanings. */
   readonly text?: string;
   readonly means: FailureKind;
-  /** The word recorded and shown for it: `[a-z0-9_]{1,64}`, written here and never taken from the answer. */
+  /** The recorded and displayed cause: `[a-z0-9_]{1,64}`, never taken from the answer. */
   readonly cause: string;
 }
 
@@ -124,30 +124,30 @@ export interface ErrorRow {
 
 /** The authorization request (RFC 6749 section 4.1.1, RFC 7636, RFC 9207). */
 export interface ConsentSpec {
-  /** Absolute https URL; may hold `{parameter}`. Empty: the credential must set it. */
+  /** Absolute https URL; may contain `{parameter}`. Empty: the credential must set it. */
   readonly authorizeEndpoint: string;
-  /** `refused` only where the provider turns a request with a challenge away. */
+  /** `refused` only if the provider rejects a request with a challenge. */
   readonly pkce: 'S256' | 'refused';
-  /** The parameter that scopes travel in; `none` where the provider fixes them elsewhere. Default: `scope`. */
+  /** The request parameter of scopes; `none` if the provider configures them elsewhere. Default: `scope`. */
   readonly scopeParameter?: string;
-  /** Asked for beside what workflows need, e.g. `offline_access`: without it no refresh token comes. */
+  /** Requested in addition to the scopes of workflows, e.g. `offline_access`, without which there is no refresh token. */
   readonly alwaysScopes?: readonly string[];
-  /** What a scope lets us do, in words for the person who is asked. */
+  /** What a scope allows, in words for the consenting person. */
   readonly scopeTitles?: Readonly<Record<string, string>>;
   readonly extraParameters?: Readonly<Record<string, string>>;
-  /** Left out by the oldest servers. Default: true. */
+  /** False for servers that do not support it. Default: true. */
   readonly sendsResponseType?: boolean;
-  /** The provider names itself in its answer (`iss`); another or no name is refused. Absent: checked only when it comes. */
+  /** The provider sends `iss` in its answer; a different or missing one is refused. Absent: checked only if present. */
   readonly issuer?: string;
   /** Callback fields that become parameters, by their name in the callback, e.g. `{ installationId: 'installation' }`. */
   readonly callbackParameters?: Readonly<Record<string, string>>;
-  /** One grant covers several places: which one is meant is asked after consent. */
+  /** For grants that cover several accounts: the choice is made after consent. */
   readonly choice?: ChoiceSpec;
-  /** The answer carries an ID token that must be checked (OpenID Connect Core section 3.1.3.7). Needs `issuer` or discovery. */
+  /** The answer contains an ID token that must be checked (OpenID Connect Core section 3.1.3.7). Needs `issuer` or discovery. */
   readonly openid?: boolean;
 }
 
-/** A GET with the new access token whose answer lists what can be chosen. One entry chooses itself. */
+/** A GET with the new access token that returns the choices. A single choice is selected automatically. */
 export interface ChoiceSpec {
   readonly url: string;
   readonly title: string;
@@ -155,11 +155,11 @@ export interface ChoiceSpec {
   readonly items: string;
   readonly idField: string;
   readonly labelField: string;
-  /** The account field that keeps the chosen id. */
+  /** The account field for the chosen id. */
   readonly accountField: string;
 }
 
-/** Where granted scopes are read from, best first. `answer`: the token answer. `jwt`: a claim of the access token, unverified. */
+/** Sources of the granted scopes, best first. `answer`: the token answer. `jwt`: a claim of the access token, unverified. */
 export type ScopeSource =
   | { readonly from: 'answer' }
   | { readonly from: 'introspection' }
@@ -167,16 +167,16 @@ export type ScopeSource =
   | { readonly from: 'probe_header'; readonly header: string; readonly separator: ' ' | ',' }
   | { readonly from: 'probe_body'; readonly path: string };
 
-/** RFC 7662, or what a provider has in its place. */
+/** RFC 7662, or a provider's equivalent. */
 export interface IntrospectionSpec {
   readonly url: string;
   readonly method: 'GET' | 'POST';
-  /** `bearer`: the token asks about itself. */
+  /** `bearer`: the token itself authenticates the request. */
   readonly authentication: ClientAuthentication | 'bearer';
-  /** Of a signed assertion. Default: the URL. */
+  /** The audience of a signed assertion. Default: the URL. */
   readonly assertionAudience?: string;
   readonly bodyFormat: 'form' | 'json' | 'query';
-  /** The field that carries the access token. */
+  /** The request field of the access token. */
   readonly tokenParameter: string;
   /** Dotted paths into the answer. `active` absent: a 2xx answer means active. */
   readonly fields: {
@@ -187,37 +187,37 @@ export interface IntrospectionSpec {
   };
 }
 
-/** RFC 7009, or what a provider has in its place. */
+/** RFC 7009, or a provider's equivalent. */
 export interface RevocationSpec {
   readonly url: string;
   readonly method: 'POST' | 'DELETE' | 'GET';
   readonly authentication: ClientAuthentication | 'bearer';
-  /** Of a signed assertion. Default: the URL. */
+  /** The audience of a signed assertion. Default: the URL. */
   readonly assertionAudience?: string;
   readonly bodyFormat: 'form' | 'json' | 'none';
-  /** Which token is sent; the refresh token falls back to the access token where there is none. */
+  /** Which token is sent; the access token if there is no refresh token. */
   readonly token: 'refresh' | 'access';
-  /** The field that carries the token. Absent: it is in Authorization, or the account is named by `extraParameters`. */
+  /** The request field of the token. Absent: the token is in Authorization, or `extraParameters` identifies the account. */
   readonly tokenParameter?: string;
   /** Sends `token_type_hint`. */
   readonly sendsHint?: boolean;
-  /** May hold `{client_id}` and `{account.field}`. */
+  /** May contain `{client_id}` and `{account.field}`. */
   readonly extraParameters?: Readonly<Record<string, string>>;
   /** `grant`: this connection's tokens. `account`: every connection of the same account and client (HubSpot portals, Stripe accounts). */
   readonly ends: 'grant' | 'account';
-  /** Refusals that mean it is gone already, read before anything else. */
+  /** Refusals that mean the token no longer exists; checked first. */
   readonly alreadyGone?: readonly Omit<ErrorRow, 'means' | 'cause'>[];
 }
 
-/** What ends a grant although nobody does anything. A figure nobody knows is left out, never guessed. */
+/** What ends a grant without any action. Unknown limits are omitted, never guessed. */
 export interface LifetimeSpec {
-  /** Since the refresh token was last used. */
+  /** Limit since the last use of the refresh token. */
   readonly idleSeconds?: number;
-  /** Since consent, whatever is done. */
+  /** Limit since consent, regardless of use. */
   readonly absoluteSeconds?: number;
-  /** Of each refresh token since it was issued, where the answer does not tell. */
+  /** Lifetime of each refresh token, if the answer does not contain it. */
   readonly refreshTokenSeconds?: number;
-  /** Live grants of one account and client; one more silently ends the oldest. */
+  /** Maximum number of valid grants of one account and client; a further one ends the oldest without notice. */
   readonly cap?: { readonly count: number; readonly note: string };
   readonly scheduled?: readonly ScheduledEnd[];
 }
@@ -229,7 +229,7 @@ export interface ScheduledEnd {
   /** What stops then. */
   readonly ends: string;
   readonly remedy: string;
-  /** Concerns only credentials whose token endpoint contains this. Absent: all. */
+  /** Applies only to credentials whose token endpoint contains this text. Absent: to all. */
   readonly ofTokenEndpoint?: string;
 }
 
@@ -238,37 +238,37 @@ export interface ProbeSpec {
   readonly url: string;
   readonly method: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as JSON with POST; a query that reads, never one that changes anything. */
+  /** Sent as JSON with POST; a read-only query. */
   readonly body?: Readonly<Record<string, unknown>>;
-  /** Statuses that mean the token itself is refused. Default: 401 only; 403 and 429 mean it is alive. */
+  /** Statuses that mean the token is rejected. Default: only 401; with 403 and 429 it is valid. */
   readonly rejectedBy?: readonly number[];
-  /** A 2xx answer with this member present or false is a refusal (`errors` of GraphQL, `ok` of Slack). */
+  /** A 2xx answer with this member, or with the value false, is a refusal (`errors` of GraphQL, `ok` of Slack). */
   readonly refusedWhen?: { readonly member: string; readonly is: 'present' | 'false' };
 }
 
-// ---- how the sandbox plays the provider -----------------------------------------------------------------------------------
+// ---- how the sandbox simulates the provider -----------------------------------------------------------------------------------
 
-/** Documented oddities of the answers, for the sandbox to play; what is absent follows RFC 6749. */
+/** Documented deviations of the answers from RFC 6749, for the sandbox. */
 export interface PersonaSpec {
   readonly successStatus?: number;
   readonly expiresIn?: 'number' | 'text' | 'absent';
-  /** Default: `accessTokenTtlSeconds`, which says something else where the provider tells the time itself. */
+  /** Default: `accessTokenTtlSeconds`, which may differ if the provider's answer contains the lifetime. */
   readonly accessTokenSeconds?: number;
   readonly scopeAs?: 'text' | 'list' | 'absent';
   readonly accessTokenIs?: 'opaque' | 'jwt';
-  /** Seconds a spent refresh token still works. Default: 0 for connectors that are `unsafe`. */
+  /** Seconds that a used refresh token still works. Default: 0 for `unsafe` connectors. */
   readonly graceSeconds?: number;
-  /** Seconds a refresh token lives, sent under `refreshTokenExpiresIn`. */
+  /** Lifetime of a refresh token in seconds, sent as `refreshTokenExpiresIn`. */
   readonly refreshTokenSeconds?: number;
-  /** Further members of a token answer, made up. */
+  /** Further members of a token answer, with fictitious values. */
   readonly alsoAnswers?: Readonly<Record<string, unknown>>;
-  /** How it refuses. The contract suite holds each to the error table: `dead` must be read as dead, and so on. */
+  /** Example refusals. The contract suite compares each with the error table: `dead` must be classified as dead, and so on. */
   readonly refusals: {
-    /** Absent: there is no grant that could die, only the client's own proof. */
+    /** Absent: there is no grant, only client credentials. */
     readonly dead?: PersonaRefusal;
     readonly configuration: PersonaRefusal;
     readonly transient: PersonaRefusal;
-    /** Reuse of a spent refresh token, where it differs from `dead`. */
+    /** The answer to the reuse of a refresh token, if it differs from `dead`. */
     readonly reused?: PersonaRefusal;
   };
 }

@@ -1,14 +1,14 @@
-// When an access token ends, from what the credential sets, the provider says, the token says, or the connector says, in that order.
-// It counts from the moment the request was sent. It must never believe a figure that no provider can mean.
+// The expiry of an access token: from the credential's setting, the provider's answer, the token, or the connector, in this order.
+// It counts from the time the request was sent. It must never use an implausible value.
 import { decodeJwt } from 'jose';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { OAuth2Spec } from '../connector.ts';
 
-/** `set`: the credential's own figure. `default`: neither the answer nor the token told; the figure is the connector's or ours. */
+/** `set`: the credential's setting. `default`: neither in the answer nor in the token; from the connector or Keyturn's default. */
 export type ExpirySource = 'set' | 'expires_in' | 'expires_at' | 'jwt' | 'default';
 
 export interface TokenExpiry {
-  /** Undefined: the token has no end. */
+  /** Undefined: the token does not expire. */
   readonly expiresAtMs: number | undefined;
   readonly expirySource: ExpirySource;
 }
@@ -17,20 +17,20 @@ const A_SECOND = 1_000;
 const A_MINUTE = 60_000;
 const A_DAY = 86_400;
 const YEAR_IN_DAYS = 365;
-/** From here on a number of seconds is an instant (2001-09-09), from here on one of milliseconds (1973-03-03). */
+/** From this value on a number of seconds is an instant (2001-09-09), and a number of milliseconds (1973-03-03). */
 const SECONDS_OF_AN_INSTANT = 1e9;
 const MILLISECONDS_OF_AN_INSTANT = 1e11;
 
 export interface ToldExpiry {
   readonly expiresIn?: unknown;
   readonly expiresAt?: unknown;
-  /** False: nothing can bring another token, and a figure that means "no end" is taken for that. Default: true. */
+  /** False: the token cannot be renewed, so a value that means "no end" is accepted. Default: true. */
   readonly renewable?: boolean;
 }
 
 /**
- * What is not believed counts as not told: a life of less than a second (0 and negative figures mean "no end" to some) and one of more
- * than 366 days. An instant is believed, but for no more than ten years. A life in milliseconds, or an instant where a life belongs, is read as what it is.
+ * Implausible values count as missing: a lifetime below one second (0 and negative numbers mean "no end" at some providers) or above
+ * 366 days. An instant is limited to ten years ahead. A lifetime in milliseconds, or an instant in place of a lifetime, is recognized.
  */
 export function tokenExpiry(
   spec: Pick<OAuth2Spec, 'accessTokenTtlSeconds' | 'accessTokenTtlIsSet'>,
@@ -55,7 +55,7 @@ export function tokenExpiry(
   return { expiresAtMs: sentAtMs + (ttl === undefined ? LIMITS.refreshDefaultTtlMs : ttl * A_SECOND), expirySource: 'default' };
 }
 
-/** The instant at which a told life ends; undefined where it is not believed. */
+/** The end of a given lifetime; undefined if it is implausible. */
 function endOfLife(told: unknown, sentAtMs: number): number | undefined {
   const figure = toNumber(told);
   if (figure === undefined) return undefined;
@@ -73,7 +73,7 @@ function meansNoEnd(told: unknown): boolean {
   return figure !== undefined && (figure === 0 || figure > LIMITS.tokenLifeMaxSeconds);
 }
 
-/** A number too small for an instant is a life. */
+/** A number that is too small for an instant is a lifetime. */
 function namedEnd(told: unknown, sentAtMs: number): number | undefined {
   const figure = toNumber(told);
   if (figure === undefined) return believedInstant(writtenOutMs(told), sentAtMs);
@@ -87,7 +87,7 @@ function isInMilliseconds(figure: number): boolean {
   return !(Number.isInteger(days) && (days <= LIMITS.tokenLifeWholeDaysMax || days % YEAR_IN_DAYS === 0));
 }
 
-/** One in the past is believed: the provider names it. It is never before the sending. */
+/** A past instant is used, because the provider states it, but not before the time of sending. */
 function believedInstant(atMs: number | undefined, sentAtMs: number): number | undefined {
   if (atMs === undefined || atMs > LIMITS.lastInstantMs) return undefined;
   return Math.min(Math.max(Math.floor(atMs), sentAtMs), sentAtMs + LIMITS.tokenEndMaxMs);
@@ -103,7 +103,7 @@ function fromEpoch(figure: number): number {
   return figure >= MILLISECONDS_OF_AN_INSTANT ? figure : figure * A_SECOND;
 }
 
-/** `YYYY-MM-DD hh:mm:ss` without a zone is UTC, as the servers that write it mean it. */
+/** `YYYY-MM-DD hh:mm:ss` without a zone is UTC. */
 const WRITTEN_OUT =
   /^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?) ?(Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})?$/i;
 
@@ -115,7 +115,7 @@ function writtenOutMs(value: unknown): number | undefined {
   return Number.isFinite(atMs) ? atMs : undefined;
 }
 
-/** Read without checking the signature: it only decides when to refresh, never what to trust. */
+/** The signature is not checked: the result only determines when to refresh. */
 function jwtExpiryMs(accessToken: string): number | undefined {
   if (accessToken.split('.').length !== 3) return undefined;
   try {

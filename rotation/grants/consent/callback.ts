@@ -1,5 +1,5 @@
-// The browser came back: the state is taken once, the code exchanged, the grant stored, and only then anything shown (decision 0007).
-// It must never act for another browser than the one that began, nor let anybody see a token.
+// The callback: accepts the state once, exchanges the code, stores the grant, and only then shows a page (decision 0007).
+// It must never act for another browser than the one that started, nor show a token.
 
 import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
@@ -46,19 +46,19 @@ import { isSameBrowser } from './visit.ts';
 export const STATE = /^(ten_[0-9a-z]{24})\.(con_[0-9a-z]{24})\.[A-Za-z0-9_-]{43}$/;
 
 export interface CallbackInput {
-  /** What came back, every field once. */
+  /** The fields of the callback, each given once. */
   readonly fields: Readonly<Record<string, string>>;
-  /** From the cookie of the connection that `state` names. */
+  /** From the cookie of the connection in `state`. */
   readonly browser: string | undefined;
 }
 
-/** How it ended, for the page: `unknown` looks up nothing, `refused` leaves everything as it was. */
+/** The result for the page. `unknown`: no connection was found; `refused`: nothing was changed. */
 export type Completed =
   | { readonly kind: 'connected' | 'choosing' | 'declined' | 'failed' }
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'unknown' };
 
-/** Settles when the grant lies in the vault, or when it is certain that none will. Everything in it survives the browser. */
+/** Settles when the grant is stored, or when it is certain that there is none. It continues if the browser disconnects. */
 export function completeConsent(ports: ConsentPorts, visitor: Visitor, input: CallbackInput): Promise<Completed> {
   return ports.vault.keepOpenFor(complete(ports, visitor, input));
 }
@@ -85,7 +85,7 @@ async function complete(ports: ConsentPorts, visitor: Visitor, input: CallbackIn
   }
   if (exchanged.kind !== 'exchanged') return exchanged;
   const { consent, resolved, outcome } = exchanged;
-  // Nobody waits for it; what could not be asked stays guessed.
+  // In the background; if it cannot be asked, the default expiry stays.
   if (isGuessed(outcome)) void vault.keepOpenFor(learnExpiry(ports, consent.located.row.id)).catch(() => {});
   if (resolved.consent?.choice === undefined) return { kind: 'connected' };
   return { kind: await offerChoices(ports, caller, consent.connection.id) };
@@ -98,7 +98,7 @@ interface Exchanged {
   readonly outcome: Refreshed;
 }
 
-/** Stores what came, or books that nothing did. */
+/** Stores the grant, or the failure. */
 function bookExchange(
   ports: JobPorts,
   caller: Caller,
@@ -132,7 +132,7 @@ type Taken = {
   readonly grant: CodeGrant;
 };
 
-/** INVARIANT: one batch judges, takes the state and journals that an exchange begins: a replay finds nothing to take. */
+/** INVARIANT: one batch checks and consumes the state and journals the exchange, so that a replay finds no state. */
 function takeState(ports: JobPorts, caller: Caller, { fields, browser }: CallbackInput): Taken | TurnedAway | Completed {
   const { job } = ports;
   const state = fields['state'] ?? '';
@@ -149,7 +149,7 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
-  // SECURITY: a callback that an attacker has another person's browser open would put the attacker's account into this vault.
+  // SECURITY: stops an attacker from having another person's browser open a callback, which would store the attacker's account (login CSRF).
   if (!isSameBrowser(consent, browser)) return refuse('other_browser');
   return judge(ports, caller, consent, fields, refuse);
 }
@@ -191,7 +191,7 @@ function begin(ports: JobPorts, caller: Caller, consent: Consent, resolved: Reso
     const secrets = retainedOf(job, access, row, consent.version);
     const sealed = settingsOfVersion(row, consent.version, secrets);
     const isTheirs = sealed !== undefined && sealed.connector === consent.connector;
-    if (!isTheirs) fail('invalid_request', 'nobody can tell where the secret of this link was meant to go: make another link');
+    if (!isTheirs) fail('invalid_request', "the destination of this link's client secret is unknown: create another link");
     requireBound(consentingConnector(ports.connectors, consent.connector), consent, boundPart(sealed.config));
     job.connections.save(access, {
       ...factsOf(consent.connection),
@@ -214,7 +214,7 @@ function begin(ports: JobPorts, caller: Caller, consent: Consent, resolved: Reso
   });
 }
 
-/** @throws invalid_request when the provider names something that cannot be */
+/** @throws invalid_request if a value of the provider is not valid */
 function withCallbackParameters(ports: EnginePorts, consent: Consent, fields: Readonly<Record<string, string>>): Consent {
   const connector = consentingConnector(ports.connectors, consent.connector);
   const found: Record<string, string> = {};
@@ -229,13 +229,13 @@ function withCallbackParameters(ports: EnginePorts, consent: Consent, fields: Re
   return { ...consent, request, config };
 }
 
-/** Ends an attempt without a grant; the link stays usable until it expires. */
+/** Ends an attempt without a grant; the link stays valid until it expires. */
 function finishAttempt(job: TenantJob, caller: Caller, consent: Consent, state: 'declined' | 'failed', cause: string): void {
   enterConsent(job, caller, consent, state, (access, details) => {
     details.cause = cause;
     if (state === 'failed') recordFailure(details, 'provider_unavailable');
     const connection = job.connections.find(access, consent.connection.id);
-    // Another attempt began meanwhile: how this one ended is in the log, and changes nothing.
+    // Another attempt has started: the result of this one is only logged.
     if (connection === undefined || connection.attempt !== consent.connection.attempt) return;
     if (!['open', 'exchanging', 'declined', 'failed'].includes(connection.state)) return;
     const now = job.platform.clock.now();
@@ -245,7 +245,7 @@ function finishAttempt(job: TenantJob, caller: Caller, consent: Consent, state: 
   });
 }
 
-/** False when the link ended while the provider thought: an admin took it back, or the credential went. */
+/** False if the link was cancelled or the credential was deleted during the exchange. */
 function storeGrant(
   job: TenantJob,
   caller: Caller,

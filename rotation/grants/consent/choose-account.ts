@@ -1,5 +1,5 @@
-// One grant may cover several places: which one is meant is asked after the grant is stored, and one place chooses itself.
-// It must never lose the grant over the question, nor believe a provider's list further than its checked ids and labels.
+// For grants that cover several accounts: the choice is made after the grant is stored; a single one is selected automatically.
+// It must never lose the grant because of the choice, nor use values of a provider's list without checks.
 import type { Caller } from '../../../src/access/principals.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
@@ -29,7 +29,7 @@ import { type BrowserOf, findByLink, isSameBrowser } from './visit.ts';
 const CHOICES_MAX_COUNT = 100;
 const LABEL_MAX_CHARS = 200;
 
-/** Fetches what can be chosen and keeps it for the page. `connected` when nothing is left to ask. */
+/** Fetches and stores the choices for the page. `connected` if no choice is needed. */
 export async function offerChoices(ports: ConsentPorts, caller: Caller, connectionId: string): Promise<'connected' | 'choosing'> {
   const { vault } = ports;
   const grant = await vault.submit((job) => {
@@ -58,7 +58,7 @@ export async function offerChoices(ports: ConsentPorts, caller: Caller, connecti
 
 export type Chosen = { readonly kind: 'connected' | 'choosing' | 'nowhere' };
 
-/** Takes the person's choice; without one the list is fetched (again). Only the browser that consented may choose. */
+/** Stores the person's choice; without one the list is fetched again. Only the browser that consented may choose. */
 export async function chooseAccount(
   ports: ConsentPorts,
   visitor: Visitor,
@@ -99,13 +99,13 @@ function choose(job: TenantJob, caller: Caller, consent: Consent, choice: Choice
   });
 }
 
-/** Links whose time is up, and grants for which nobody chose a place; answers how many. */
+/** Ends expired links and grants without a choice; returns how many. */
 export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
   const ids = vault.lookup('scheduler', (lookup, view) => view.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
   const ends = await Promise.allSettled(ids.map((id) => vault.submit((job) => expire(job, id, now))));
-  // A damaged row stays as it is, and the others' time is up all the same; storage that fails is everybody's.
+  // A damaged row is skipped; a storage failure stops all.
   return ends.filter((end) => end.status === 'fulfilled').length;
 }
 
@@ -117,7 +117,7 @@ function expire(job: TenantJob, id: string, now: number): void {
   if (found === undefined || found.connection.expires_at > now) return;
   const { connection, consent } = found;
   if (consent === undefined) {
-    // Its credential is gone, and with it whatever the door could be asked about; only the row's own state is left to close.
+    // The credential no longer exists, so the door cannot authorize an operation on it; only the row is closed.
     const event = {
       action: 'connection.complete',
       actor: { type: 'system', id: 'consent' },
@@ -149,7 +149,7 @@ function leaveUnchosen(job: TenantJob, access: WriteAccess, { connection, locate
   job.dueChanged();
 }
 
-/** Opens the token to ask the provider for the list; the event says that it was. */
+/** Opens the token for the request of the list; an event records it. */
 function openForChoices(ports: JobPorts, caller: Caller, consent: Consent): BoundGrant | 'unusable' {
   const { row } = consent.located;
   return enterConsent(ports.job, caller, consent, 'choices_asked', (access, details) => {
@@ -165,7 +165,7 @@ function reread(view: TenantView, lookup: Lookup, id: string): Consent | undefin
   return connection === undefined ? undefined : consentOf(view, lookup, connection);
 }
 
-/** Undefined when the provider gives no list that can be read: the question stays, the grant is kept. */
+/** Undefined if the provider returns no readable list: the choice stays open, the grant is kept. */
 async function fetchChoices(
   { tokens, resolved, egress }: BoundGrant,
   choice: ChoiceSpec,
@@ -209,7 +209,7 @@ function readChoices(answer: EgressAnswer, choice: ChoiceSpec): readonly Choice[
   }
 }
 
-// SECURITY: shown on a page and put into URLs; control and format characters of a provider must not get there.
+// SECURITY: displayed on a page and inserted into URLs, so control and format characters of a provider are rejected.
 function plain(value: unknown, maxChars: number): string | undefined {
   const written = typeof value === 'number' && Number.isFinite(value) ? String(value) : value;
   if (typeof written !== 'string' || written === '' || written.length > maxChars) return undefined;

@@ -1,5 +1,5 @@
-// What the team does about consent: make a link, list links, take one back (decision 0007).
-// It must never change a grant that works: what the link brings takes its place only when the person has consented.
+// Creates, lists and cancels links (decision 0007).
+// It must never change a working grant: the new one replaces it only after the person has consented.
 
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
@@ -46,8 +46,8 @@ interface Place {
 }
 
 /**
- * Where a connector knows only an issuer, asks it for its endpoints. The one part that must wait, so it comes before the batch; the caller's
- * right is asked first. Undefined when there is nothing to find.
+ * Discovers the endpoints of a connector with an issuer. It is asynchronous and therefore precedes the batch; the caller is authorized first.
+ * Undefined if no discovery is needed.
  * @throws as `createConnection` | invalid_request at /config/issuer | provider_unavailable
  */
 export async function discoverEndpoints(
@@ -74,7 +74,7 @@ export async function discoverEndpoints(
   return discover({ issuer: config.issuer, sandbox: config.sandbox, allowLoopback }, ports.egress);
 }
 
-/** Makes a link, and the credential if there is none of this name. @throws invalid_request | conflict | gone */
+/** Creates a link, and the credential if it does not exist. @throws invalid_request | conflict | gone */
 export function createConnection(
   ports: JobPorts,
   caller: Caller,
@@ -144,7 +144,7 @@ interface NewConnection {
   readonly ttlMs: number;
 }
 
-/** Newest first; `mark` as the page before ended. @throws not_found */
+/** Newest first; `mark`: the end of the previous page. @throws not_found */
 export function listConnections(
   job: TenantJob,
   caller: Caller,
@@ -166,7 +166,7 @@ export function listConnections(
   );
 }
 
-/** The link leads nowhere from now on. Repeating it changes nothing. @throws not_found | conflict when the account is connected already */
+/** Cancels the link. Idempotent. @throws not_found | conflict if the account is already connected */
 export function cancelConnection(
   job: TenantJob,
   caller: Caller,
@@ -182,14 +182,14 @@ export function cancelConnection(
       if (connection === undefined || connection.credential_id !== row.id) return notFound('connection');
       details.connection = id;
       if (connection.state === 'connected' || connection.state === 'choosing')
-        fail('conflict', 'the account is connected already: disconnect it instead');
+        fail('conflict', 'the account is already connected: disconnect it instead');
       if (!isUsable(connection, job.platform.clock.now())) return connection;
       return endConnection(job, access, connection, 'cancelled', null);
     },
   );
 }
 
-/** Ends a connection that nobody completed. */
+/** Ends a connection that was not completed. */
 export function endConnection(
   job: TenantJob,
   access: WriteAccess,
@@ -205,7 +205,7 @@ export function endConnection(
   return ended;
 }
 
-/** A client secret that came with the link and was never used is no longer what comes next. */
+/** Discards the pending client secret of a link that was not used. */
 function releaseSecret(job: TenantJob, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = job.credentials.byId(access, credential_id);
@@ -253,8 +253,8 @@ function firstOf(job: TenantJob, access: WriteAccess, place: Place, input: Conne
 }
 
 /**
- * Keeps id, grants, history and the running grant. New client secrets, and settings that say where secrets go, wait together in a pending
- * version until consent comes.
+ * Keeps id, access rules, history and the current grant. New client secrets, and settings that determine their destination, wait together in a
+ * pending version until the consent.
  */
 function againOf(
   job: TenantJob,
@@ -265,7 +265,7 @@ function againOf(
 ): Located {
   const usable = job.connections.usable(access, facts.id, job.platform.clock.now());
   if (usable.length >= LIMITS.connectionsOpenMaxCount)
-    fail('conflict', `at most ${LIMITS.connectionsOpenMaxCount} links of one credential may be open: cancel one`);
+    fail('conflict', `a credential may have at most ${LIMITS.connectionsOpenMaxCount} open links: cancel one`);
   const retained = retainedOf(job, access, facts, facts.current_version);
   const settings = settingsOfVersion(facts, facts.current_version, retained);
   const secrets = secretsFor(wanted, given(input.secrets), { secrets: clientSecretsOf(retained), settings });
@@ -280,7 +280,7 @@ function againOf(
     next.pending_version = next.latest_version;
     const bound = { ...next, config: JSON.stringify(wanted.config) };
     storeVersion(job, access, next, sealedSecrets(job, bound, secrets), { origin: 'put', runId: null });
-    // A link that relied on the secret before this one would find it gone.
+    // A link that uses the previous pending secret would not find it any more.
     for (const older of usable) {
       const relied = (JSON.parse(older.request) as ConnectionRequest).secretVersion !== undefined;
       if (relied) endConnection(job, access, older, 'cancelled', 'superseded');
@@ -291,7 +291,7 @@ function againOf(
   return isChanged ? saveDraft(job, access, environment, next) : { environment, row: facts };
 }
 
-/** Where consent will send what this credential keeps elsewhere, or as another client. */
+/** The settings in which the link's destinations or client differ from the credential's. */
 function askToRedirect(job: TenantJob, caller: Caller, located: Located, before: CredentialRow, wanted: Wanted): void {
   const settings = settingsOfVersion(before, before.current_version, {});
   if (settings !== undefined && !needsVersion(settings, wanted)) return;
@@ -299,7 +299,7 @@ function askToRedirect(job: TenantJob, caller: Caller, located: Located, before:
   redirect(job, caller, located, { before: boundSettings(job, before), after, takesEffect: false });
 }
 
-/** Whether the link cannot use the settings that lie with the current version's secrets. */
+/** Whether the link's settings differ from those sealed with the current version. */
 function needsVersion(settings: VersionSettings, { connector, config }: Wanted): boolean {
   return changedSetting(boundPart(settings.config), boundPart(config), openParameters(connector)) !== undefined;
 }

@@ -1,5 +1,5 @@
-// What a connection asks for and how its parts are found again: the stored request, the scopes and why, the secrets of one attempt.
-// It must never ask for a scope that no workflow declares and the connector can do without (commitment X2).
+// The stored request of a connection, its scopes with their purpose, and the secrets of one attempt.
+// It must never request a scope that neither a workflow nor the connector declares (commitment X2).
 import type { Found } from '../../../src/access/guard.ts';
 import type { Caller, Principal, SystemPrincipal } from '../../../src/access/principals.ts';
 import type { EventDetails } from '../../../src/audit/event.ts';
@@ -24,24 +24,24 @@ import { mayReachLoopback, resolveFor } from '../connector-settings.ts';
 
 export type ConsentPorts = DueWorkPorts;
 
-/** One thing the person may choose their grant to be for. */
+/** One choice of an account. */
 export interface Choice {
   readonly id: string;
   readonly label: string;
 }
 
-/** Lies as JSON in `connection.request`, under the row's MAC. */
+/** Stored as JSON in `connection.request`, under the row's MAC. */
 export interface ConnectionRequest {
-  /** Exactly what the provider was told, at every attempt. */
+  /** The redirect URI of every attempt. */
   readonly redirectUri: string;
   readonly scopes: readonly string[];
-  /** Takes the place of the credential's own once the person has consented. Absent: that one is used. */
+  /** Replaces the credential's settings after the consent. Absent: those are used. */
   readonly config?: OAuth2Config;
-  /** The version whose retained part proves the client. Absent: the current one. */
+  /** The version with the client credentials. Absent: the current one. */
   readonly secretVersion?: number;
-  /** What the person filled in and the callback brought. */
+  /** Parameters from the person and from the callback. */
   readonly parameters?: Readonly<Record<string, string>>;
-  /** Discovery said that its answers carry `iss`. */
+  /** Whether, according to discovery, the authorization response contains `iss`. */
   readonly namesItself?: true;
   readonly choices?: readonly Choice[];
 }
@@ -51,16 +51,16 @@ export interface Consent {
   readonly connection: ConnectionRow;
   readonly located: Located;
   readonly request: ConnectionRequest;
-  /** Whose secrets prove the client; a put that comes meanwhile changes nothing about an attempt that began. */
+  /** The version whose secrets authenticate the client; a later put does not affect a started attempt. */
   readonly version: number;
   readonly connector: string;
-  /** With what the person filled in. */
+  /** With the person's parameters. */
   readonly config: OAuth2Config;
-  /** What the secrets of `version` are bound to, as the rows say it; the secrets themselves are asked before any is sent. */
+  /** The bound settings of `version` according to the rows; the sealed ones are compared before a secret is sent. */
   readonly bound: BoundConfig;
 }
 
-/** The consent behind a row that was found; undefined once its credential is gone. */
+/** The consent of a row; undefined if its credential no longer exists. */
 export function consentOf(view: TenantView, lookup: Lookup, connection: ConnectionRow): Consent | undefined {
   const row = view.credentials.byId(lookup, connection.credential_id);
   if (row.state !== 'active') return undefined;
@@ -80,7 +80,7 @@ export function consentOf(view: TenantView, lookup: Lookup, connection: Connecti
   };
 }
 
-/** Whether the link may begin another attempt. */
+/** Whether the link may start another attempt. */
 export function isUsable(connection: Connection, nowMs: number): boolean {
   return (
     ['open', 'exchanging', 'declined', 'failed'].includes(connection.state) &&
@@ -88,22 +88,23 @@ export function isUsable(connection: Connection, nowMs: number): boolean {
   );
 }
 
-/** The facts of a row, to be changed and saved. */
+/** The fields of a row, for changing and saving. */
 export function factsOf(row: ConnectionRow): Connection {
   const { mac: _mac, mac_key_id: _key, ...facts } = row;
   return facts;
 }
 
-/** @throws invalid_request when the connector is none, or knows no consent */
+/** @throws invalid_request if the connector does not exist or has no consent */
 export function consentingConnector(connectors: ReadonlyMap<string, Connector>, id: string): OAuthConnector {
   const connector =
-    findConnector(connectors, 'oauth2', id) ?? fail('invalid_request', 'no such connector', { pointer: '/connector' });
+    findConnector(connectors, 'oauth2', id) ??
+    fail('invalid_request', 'the connector does not exist: see `keyturn connectors`', { pointer: '/connector' });
   if (connector.consent === undefined)
-    fail('invalid_request', 'no person can connect this by a link: put the grant by hand', { pointer: '/connector' });
+    fail('invalid_request', 'the connector has no consent link: put the grant instead', { pointer: '/connector' });
   return connector;
 }
 
-/** The connector with everything filled in that is known so far. @throws invalid_request naming the setting */
+/** The connector with all known values filled in. @throws invalid_request naming the setting */
 export function resolveConsent(ports: EnginePorts, consent: Consent, finished: boolean): ResolvedConnector {
   const connector = consentingConnector(ports.connectors, consent.connector);
   requireBound(connector, consent, consent.bound);
@@ -112,16 +113,16 @@ export function resolveConsent(ports: EnginePorts, consent: Consent, finished: b
 }
 
 /**
- * SECURITY: a put between the link and the visit must not have the secrets it brought sent where the link says, nor the other way round.
- * @param bound what the secrets are bound to
- * @throws invalid_request when the settings of this consent are others
+ * SECURITY: secrets of a put between link and visit must not be sent to the link's destinations, nor the link's secrets to those of the put.
+ * @param bound the settings that the secrets are bound to
+ * @throws invalid_request if the settings of this consent differ
  */
 export function requireBound(connector: OAuthConnector, { config }: Consent, bound: BoundConfig): void {
   if (changedSetting(bound, boundPart(config), openParameters(connector)) !== undefined)
-    fail('invalid_request', 'the settings of the link are not those of the secrets it would use: make another link');
+    fail('invalid_request', 'the settings of the link differ from those of the stored secrets: create another link');
 }
 
-/** Parameters that are told at each consent, by the person or the provider, within the connector's own hosts. */
+/** Parameters from the person or the provider at each consent, within the connector's hosts. */
 export function openParameters({ parameters = [] }: OAuthConnector): ReadonlySet<string> {
   const told = parameters.filter(({ shape, from }) => shape === 'label' && (from === 'consent' || from === 'callback'));
   return new Set(told.map(({ name }) => name));
@@ -131,31 +132,36 @@ export function loopbackFor(ports: EnginePorts, { connector, config }: Consent):
   return mayReachLoopback(ports.sandboxAllowed, connector, config);
 }
 
-/** Who must have answered, and whether they must say so (RFC 9207). */
+/** The expected issuer, and whether `iss` is required (RFC 9207). */
 export function issuerOf(resolved: ResolvedConnector, { request }: Consent): { issuer: string | undefined; required: boolean } {
   const { issuer, openid } = resolved.consent ?? {};
   return { issuer, required: issuer !== undefined && (openid !== true || request.namesItself === true) };
 }
 
-/** A scope as the person is asked for it. */
+/** A requested scope. */
 export interface AskedScope {
   readonly scope: string;
   readonly title: string;
-  /** Who needs it; empty: the connection itself. */
+  /** The workflows that need it; empty: the connection itself. */
   readonly workflows: readonly { readonly name: string; readonly why: string | undefined }[];
 }
 
-/** The union of what the workflows need and what the connector cannot do without. @throws invalid_request at /config/workflows */
+/** The union of the scopes of the workflows and of the connector. @throws invalid_request at /config/workflows */
 export function askedScopes(connector: OAuthConnector, config: OAuth2Config): AskedScope[] {
   const { scopeParameter, alwaysScopes = [], scopeTitles = {} } = connector.consent ?? {};
   const pointer = '/config/workflows';
   if ((config.workflows ?? []).length === 0 && scopeParameter !== 'none')
-    fail('invalid_request', 'tells which workflows need the account and which scopes each needs', { pointer });
+    fail(
+      'invalid_request',
+      'config.workflows is missing: list each workflow and the scopes it needs, e.g. [{"name": "nightly-sync", "scopes": ["contacts.read"]}]',
+      { pointer },
+    );
   const asked = new Map<string, { name: string; why: string | undefined }[]>(alwaysScopes.map((scope) => [scope, []]));
   for (const { name, scopes, why } of config.workflows ?? []) {
     for (const scope of new Set(scopes)) asked.set(scope, [...(asked.get(scope) ?? []), { name, why }]);
   }
-  if (asked.size > LIMITS.scopesMaxCount) fail('invalid_request', `may need ${LIMITS.scopesMaxCount} scopes in all`, { pointer });
+  if (asked.size > LIMITS.scopesMaxCount)
+    fail('invalid_request', `config.workflows must have at most ${LIMITS.scopesMaxCount} scopes in total`, { pointer });
   return [...asked].map(([scope, workflows]) => ({
     scope,
     title: Object.hasOwn(scopeTitles, scope) ? (scopeTitles[scope] ?? scope) : scope,
@@ -163,7 +169,7 @@ export function askedScopes(connector: OAuthConnector, config: OAuth2Config): As
   }));
 }
 
-/** SECURITY: derived, so that no row and no cookie holds what a stolen code could be exchanged with. */
+/** SECURITY: derived, so that no row or cookie contains the PKCE verifier, with which a stolen code could be exchanged. */
 export function attemptSecrets(
   cell: Pick<TenantView, 'tenant' | 'platform'>,
   connectionId: string,
@@ -184,7 +190,7 @@ export function newLinkToken(job: TenantJob): { token: string; hash: Uint8Array 
 
 const CONSENT: SystemPrincipal = { type: 'System', id: 'consent', revision: 0, roles: [] };
 
-/** Enters as the consent of a person whose browser `caller` is; the event says which connection and which step. */
+/** Enters for the consent of the person in the browser `caller`; the event contains connection and step. */
 export function enterConsent<T>(
   job: TenantJob,
   caller: Caller | undefined,
@@ -203,19 +209,19 @@ export function enterConsent<T>(
   });
 }
 
-/** Who came by a link. `refused` counts a refusal against their source, before it is recorded. @throws rate_limited */
+/** The visitor of a link. `refused` counts a refusal against their address before it is recorded. @throws rate_limited */
 export interface Visitor {
   readonly caller: Caller;
   readonly refused: () => Promise<void>;
 }
 
-/** SECURITY: counted first, so that a flood of forged answers cannot fill the log of a tenant. @throws rate_limited */
+/** SECURITY: counted first, so that forged callbacks cannot fill the log of a tenant. @throws rate_limited */
 export async function recordRefusal(vault: TenantVault, visitor: Visitor, consent: Consent, reason: string): Promise<void> {
   await visitor.refused();
   await vault.submit((job) => noteRefused(job, visitor.caller, consent, reason));
 }
 
-/** Records what a browser brought and nobody acted on. */
+/** Records a rejected callback. */
 export function noteRefused(job: TenantJob, caller: Caller, consent: Consent, reason: string): void {
   const { environment, row } = consent.located;
   job.door.note(

@@ -1,5 +1,5 @@
-// How a grant that a person consented to comes to lie in its credential: the same id, the same history, a new version, current at once.
-// It must never be shown to anyone before it is stored, nor let an answer to an older grant overwrite it.
+// Stores a consented grant in its credential: same id and history, a new version, current at once.
+// It must never be used before it is stored, nor be overwritten by an answer for an older grant.
 
 import type { EventDetails } from '../../../src/audit/event.ts';
 import type { SecretValue } from '../../../src/base/secret-value.ts';
@@ -37,7 +37,7 @@ export interface NewCredential {
   readonly description: string | undefined;
 }
 
-/** A credential that waits for its first consent; the caller inserts it with its first version. */
+/** A credential before its first consent; the caller inserts it with its first version. */
 export function unconnectedCredential(
   job: TenantJob,
   access: WriteAccess,
@@ -48,24 +48,24 @@ export function unconnectedCredential(
   return { ...draft, revision: 1, health: 'needs_consent', health_cause: 'not_connected_yet' };
 }
 
-/** What proves the client in this consent, as it was bound when the attempt began: never with the settings of another version. */
+/** The client credentials of this consent, with the settings they are bound to. */
 function consentSecrets(job: TenantJob, access: WriteAccess, { located, version }: Consent): RetainedGrant {
   const { refresh_token: _spent, settings: _of, ...secrets } = retainedOf(job, access, located.row, version);
   return secrets;
 }
 
-/** What came of a consent. */
+/** The result of a consent. */
 export interface Consented {
   readonly outcome: Refreshed;
-  /** What the connector cannot do without. */
+  /** Scopes that the connector requires. */
   readonly alwaysScopes: readonly string[];
   /** OAuth2Spec.accountId */
   readonly accountId: string | undefined;
-  /** Parameters that are told anew at each consent. */
+  /** Parameters that each consent supplies. */
   readonly open: ReadonlySet<string>;
 }
 
-/** Stores the grant as the next version; older runs end, whatever was feared or planned for the old grant is void. */
+/** Stores the grant as the next version; ends older runs, and clears the risks and plans of the old grant. */
 export function storeConsented(
   job: TenantJob,
   access: WriteAccess,
@@ -77,14 +77,14 @@ export function storeConsented(
   const { outcome } = consented;
   const { environment, row } = located;
   const now = job.platform.clock.now();
-  // RFC 6749 section 5.1: an answer that names no scope grants what was asked for.
+  // RFC 6749 section 5.1: without a scope in the answer, the requested one is granted.
   const scope = outcome.scope ?? (request.scopes.length === 0 ? undefined : request.scopes.join(' '));
   const settings = boundSettings(job, { connector, config: JSON.stringify(config) });
   const split = splitConsented(job, access, consent, outcome, { scope, settings });
   const next = nextVersion(consent, now);
   noteConsented({ job, access, draft: next, environment, details }, consented, scope);
   applyTiming(job, next, split, now);
-  // A token without an end is due for nothing; refreshing it at once would only spend what just came.
+  // A token without an expiry is not due; a refresh would only use up the new refresh token.
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
   cancelOpenRun(job, access, next.id, 'superseded');
   storeVersion(job, access, next, split, { origin: 'consent', runId: null });
@@ -129,7 +129,7 @@ function nextVersion({ located: { row }, request, config, connector }: Consent, 
   };
 }
 
-/** What the consent says of the grant beside its tokens. @param scope separated by spaces */
+/** The facts about the grant from the consent. @param scope separated by spaces */
 function noteConsented(
   change: CredentialChange,
   { outcome, alwaysScopes, accountId }: Consented,
@@ -153,7 +153,7 @@ function noteConsented(
   noteGrantedScope(change, { scope, source: 'answer', alwaysScopes });
 }
 
-/** Books what the person chose; the grant itself stays as it is. @param chosen the field of the account, and its value */
+/** Stores the person's choice; the grant itself is unchanged. @param chosen the account field and its value */
 export function storeChosen(
   job: TenantJob,
   access: WriteAccess,
@@ -167,8 +167,8 @@ export function storeChosen(
     changeGrant(draft, { account });
     noteAccount(change, chosen.field, account);
     if (draft.health_cause === 'account_not_chosen') changeHealth(change, 'ready', null);
-    // INVARIANT: while a refresh is under way no version may come between, or its answer would count as superseded and be lost;
-    // what it stores takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
+    // INVARIANT: no version may be added during a refresh, or its answer would count as superseded and be lost; the refresh
+    // takes the account from the facts (test/rotation/grants/consent/choose-account.test.ts).
     if (job.runs.findOpen(access, draft.id) === undefined) serveAccount(job, access, draft, account);
   });
 }

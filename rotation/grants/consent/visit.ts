@@ -1,5 +1,5 @@
-// One person's way through a link: see what is asked, begin, come back from the provider, choose. Looking at a link changes nothing.
-// It must never let a state be used twice or by another browser, nor let a browser that goes away cost a grant (D6).
+// The steps of a person with a link: view, start, callback, choice. Viewing a link changes nothing.
+// It must never accept a state twice or from another browser, nor lose a grant because a browser disconnects (D6).
 import type { Caller } from '../../../src/access/principals.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -30,21 +30,21 @@ import {
   type Visitor,
 } from './request.ts';
 
-/** What the page of a link shows. */
+/** The content of the page of a link. */
 export type ShownConnection =
   | {
       readonly kind: 'ask';
-      /** The connector's title where `host` is its own; else the host. */
+      /** The connector's title if `host` is one of its own, or else the host. */
       readonly provider: string;
-      /** Where the browser goes next; `*` stands for what the person fills in. */
+      /** The host that the browser is sent to; `*` in place of the person's parameters. */
       readonly host: string;
       readonly tenant: string;
       readonly description: string;
       readonly scopes: readonly AskedScope[];
-      /** What the person fills in, each with what is known of it. */
+      /** The person's parameters with their known values. */
       readonly parameters: readonly (Parameter & { readonly value: string })[];
       readonly expiresAtMs: number;
-      /** How the last attempt ended, if badly. */
+      /** The result of the last attempt, if it failed. */
       readonly last: { readonly state: 'declined' | 'failed'; readonly cause: string | null } | undefined;
     }
   | {
@@ -54,24 +54,24 @@ export type ShownConnection =
       readonly choices: readonly Choice[] | undefined;
     }
   | { readonly kind: 'done'; readonly provider: string; readonly tenant: string }
-  /** Its settings lead nowhere a browser may be sent. */
+  /** Its settings give no valid authorization URL. */
   | { readonly kind: 'broken' };
 
-/** The connection of a link, whatever its state. */
+/** The connection of a link, in any state. */
 export function findByLink(view: TenantView, lookup: Lookup, link: string): Consent | undefined {
   const connection = view.connections.findByLink(lookup, sha256OfText(link));
   return connection === undefined ? undefined : consentOf(view, lookup, connection);
 }
 
-/** Whether the cookie is that of the browser which began the latest attempt; compared in constant time. */
+/** Whether the cookie is of the browser that started the latest attempt; compared in constant time. */
 export function isSameBrowser({ connection }: Consent, browser: string | undefined): boolean {
   return browser !== undefined && connection.browser_hash !== null && equalBytes(sha256OfText(browser), connection.browser_hash);
 }
 
-/** What a browser holds for a connection, from its cookies. */
+/** Reads a browser's cookie for a connection. */
 export type BrowserOf = (connectionId: string) => string | undefined;
 
-/** Undefined for every link that leads nowhere (any more). Changes nothing: mail scanners look, too. */
+/** Undefined for an invalid link. Changes nothing, because mail scanners open links, too. */
 export function showConnection(ports: ConsentPorts, link: string, browserOf: BrowserOf): ShownConnection | undefined {
   const { vault } = ports;
   return vault.lookup('consent', (lookup, view) => {
@@ -97,7 +97,7 @@ export function showConnection(ports: ConsentPorts, link: string, browserOf: Bro
   });
 }
 
-/** By which name a page may call the provider, and where it leads. Settings that lead nowhere have no host. */
+/** The provider's name on the page, and the host it leads to; without a host if the settings are unusable. */
 function providerOf(ports: EnginePorts, consent: Consent, connector: OAuthConnector): { provider: string; host: string } {
   const endpoint = endpointOf(ports, consent);
   const host = URL.parse(endpoint.replaceAll(/\{[^}]*\}/g, UNFILLED))?.host.replaceAll(UNFILLED, '*') ?? '';
@@ -107,7 +107,7 @@ function providerOf(ports: EnginePorts, consent: Consent, connector: OAuthConnec
 
 const UNFILLED = 'not--filled--in';
 
-/** May be a template still; empty where the settings of the link cannot be used. */
+/** May still be a template; empty if the settings of the link are unusable. */
 function endpointOf(ports: EnginePorts, consent: Consent): string {
   try {
     return resolveConsent(ports, consent, false).consent?.authorizeEndpoint ?? '';
@@ -122,7 +122,7 @@ function asked(ports: ConsentPorts, consent: Consent, connector: OAuthConnector)
   const { connection, located, config } = consent;
   const { state } = connection;
   const { provider, host } = providerOf(ports, consent, connector);
-  // Nothing to press a button for: whoever sent the link must look at its settings.
+  // The sender of the link must correct its settings.
   if (host === '') return { kind: 'broken' };
   try {
     return {
@@ -140,7 +140,7 @@ function asked(ports: ConsentPorts, consent: Consent, connector: OAuthConnector)
       last: state === 'declined' || state === 'failed' ? { state, cause: connection.cause } : undefined,
     };
   } catch (error) {
-    // The workflows were taken away since: the link asks for nothing that still stands.
+    // The workflows were removed since, so the link's request is obsolete.
     if (error instanceof KeyturnError) return undefined;
     throw error;
   }
@@ -155,19 +155,19 @@ export type Begun =
       readonly kind: 'go';
       readonly url: string;
       readonly connectionId: string;
-      /** For the cookie that binds this browser. */
+      /** For the cookie that binds the browser. */
       readonly browser: string;
     }
   | { readonly kind: 'nowhere' }
-  /** The settings of the link cannot be used: whoever sent it must look. */
+  /** The settings of the link are unusable: its sender must correct them. */
   | { readonly kind: 'broken' }
-  /** What was filled in cannot be: by parameter name, in our words. */
+  /** Invalid parameters: messages by parameter name. */
   | { readonly kind: 'again'; readonly problems: Readonly<Record<string, string>> };
 
-/** The form's field that says which host the page showed; no parameter can be named so. */
+/** The form field with the host that the page showed; no parameter can have this name. */
 const SHOWN_HOST = 'leads-to';
 
-/** Begins an attempt: a fresh state, a verifier of its own, this browser alone; older attempts are void. */
+/** Starts an attempt with a new state and verifier, bound to this browser; earlier attempts become void. */
 export async function beginConsent(
   ports: ConsentPorts,
   visitor: Visitor,
@@ -222,7 +222,7 @@ function begin(
     return { kind: 'refused', consent: found, reason: 'link_spent' };
   const connector = findConnector(ports.connectors, 'oauth2', found.located.row.connector);
   const shownHost = filledIn[SHOWN_HOST];
-  // SECURITY: the settings may have changed since the page was shown; the person agreed to go where it said, and nowhere else.
+  // SECURITY: if the settings changed since the page was shown, the person must not be sent to another host than the one shown.
   if (connector !== undefined && shownHost !== undefined && shownHost !== providerOf(ports, found, connector).host)
     return { kind: 'again', problems: {} };
   const checked = checkFilledIn(connector, filledIn);
@@ -257,7 +257,7 @@ function parametersOf({ config }: Consent, filledIn: Readonly<Record<string, str
   return Object.keys(parameters).length === 0 ? {} : { parameters };
 }
 
-/** Undefined when the link's settings lead nowhere a browser may be sent. */
+/** Undefined if the link's settings give no valid authorization URL. */
 function resolvedOrNot(ports: EnginePorts, consent: Consent): ResolvedConnector | undefined {
   try {
     const resolved = resolveConsent(ports, consent, false);

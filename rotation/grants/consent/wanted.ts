@@ -1,5 +1,5 @@
-// What a link is to ask for, judged before it is made: connector, settings, scopes and what proves the client.
-// It must never let a link be made that could not be used.
+// Validates a link before it is created: connector, settings, scopes and client credentials.
+// It must never accept a link that could not be used.
 import { fail } from '../../../src/base/errors.ts';
 import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { boundPart, changedSetting, type VersionSettings } from '../../../src/vault/bound-settings.ts';
@@ -13,13 +13,13 @@ import type { Discovered } from '../../oauth2/discovery.ts';
 import { mayReachLoopback, refuseIgnored, resolveFor } from '../connector-settings.ts';
 import { type AskedScope, askedScopes, consentingConnector, openParameters } from './request.ts';
 
-/** A link as it is asked for. */
+/** The requested link. */
 export interface ConnectionInput {
   readonly environment: string;
   readonly name: string;
   readonly connector: string | undefined;
   readonly config: OAuth2Config | undefined;
-  /** What proves the client; of an existing credential only what changes. */
+  /** The client credentials; for an existing credential only changed ones. */
   readonly secrets: Pick<RetainedGrant, 'client_secret' | 'client_private_jwk' | 'client_private_key_pem'>;
   readonly ttlMs: number;
   readonly labels: Readonly<Record<string, string>> | undefined;
@@ -27,17 +27,17 @@ export interface ConnectionInput {
   readonly redirectUri: string;
 }
 
-/** What was found good. */
+/** The validated link. */
 export interface Wanted {
   readonly connector: OAuthConnector;
   readonly config: OAuth2Config;
-  /** Differs from what the credential has. */
+  /** Whether it differs from the credential's. */
   readonly changed: boolean;
   readonly scopes: readonly AskedScope[];
   readonly clientAuthentication: ClientAuthentication;
 }
 
-/** OAuthConnector and settings as they are told, not judged yet. */
+/** Connector and settings before validation. */
 export function plainlyWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput) {
   const id = row?.connector ?? input.connector ?? '';
   const config = input.config ?? (row?.kind === 'oauth2' ? configOf(row) : undefined);
@@ -57,7 +57,9 @@ export function checkWanted(
   const resolved = resolveFor(connector, config, {}, true);
   if (input.config !== undefined) refuseIgnored(connector, config, resolved);
   if (connector.consent?.openid === true && resolved.consent?.issuer === undefined)
-    fail('invalid_request', 'names who signs the identity', { pointer: '/config/issuer' });
+    fail('invalid_request', 'the setting issuer is required by this connector: the URL of the issuer of ID tokens', {
+      pointer: '/config/issuer',
+    });
   checkAuthorizeEndpoint(ports, connector, resolved.consent, config);
   return {
     connector,
@@ -68,24 +70,33 @@ export function checkWanted(
   };
 }
 
-/** The connector that the credential has or is to have. @throws conflict | gone | invalid_request */
+/** The connector of the existing or new credential. @throws conflict | gone | invalid_request */
 function connectorWanted(row: CredentialRow | undefined, { connector }: ConnectionInput): string {
   if (row === undefined) {
-    return connector ?? fail('invalid_request', 'names the connector of a new credential', { pointer: '/connector' });
+    return (
+      connector ?? fail('invalid_request', 'the field connector is required for a new credential', { pointer: '/connector' })
+    );
   }
   requireActive(row);
-  if (row.kind !== 'oauth2') fail('conflict', 'the credential exists with another kind');
+  if (row.kind !== 'oauth2') fail('conflict', 'a credential of this name exists with another kind: use another name');
   if (connector !== undefined && connector !== row.connector)
-    fail('conflict', 'the credential exists with another connector', { pointer: '/connector' });
+    fail('conflict', 'a credential of this name exists with another connector: use that connector or another name', {
+      pointer: '/connector',
+    });
   return row.connector ?? '';
 }
 
-/** As it is told, judged only as far as it needs no connector. @throws invalid_request */
+/** The given settings, validated without the connector. @throws invalid_request */
 function configWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput): OAuth2Config {
   const { config } = plainlyWanted(ports, row, input);
-  if (config?.client_id === undefined) return fail('invalid_request', 'tells the client id', { pointer: '/config' });
+  if (config?.client_id === undefined)
+    return fail('invalid_request', 'the setting client_id is required: the id of the OAuth client at the provider', {
+      pointer: '/config',
+    });
   if (config.sandbox !== undefined && !ports.sandboxAllowed)
-    fail('invalid_request', 'this installation has no sandbox', { pointer: '/config/sandbox' });
+    fail('invalid_request', 'the setting sandbox is not allowed: the service was not started with --allow-local-sandbox', {
+      pointer: '/config/sandbox',
+    });
   return config;
 }
 
@@ -95,8 +106,11 @@ function checkAuthorizeEndpoint(
   consent: ReturnType<typeof resolveFor>['consent'],
   config: OAuth2Config,
 ): void {
-  if (consent === undefined) fail('invalid_request', 'this connector needs it', { pointer: '/config/authorization_endpoint' });
-  // A part that only the person can tell is filled in, and judged, when they begin.
+  if (consent === undefined)
+    fail('invalid_request', 'the setting authorization_endpoint is required by this connector', {
+      pointer: '/config/authorization_endpoint',
+    });
+  // The person's parameters are validated when they start.
   if (consent.authorizeEndpoint.includes('{')) return;
   authorizeEndpoint(consent, mayReachLoopback(ports.sandboxAllowed, connector.id, config));
 }
@@ -112,15 +126,15 @@ function withEndpoints(config: OAuth2Config, found: Discovered): OAuth2Config {
   };
 }
 
-/** Whether the link brings another proof of the client. */
+/** Whether the link includes new client credentials. */
 export function hasSecret({ secrets }: ConnectionInput): boolean {
   return Object.values(secrets).some((secret) => secret !== undefined);
 }
 
 /**
- * What proves the client in a link of an existing credential. Secrets that lie in the vault stay with the settings they came with.
- * @param kept of the current version, with the settings they are bound to
- * @throws invalid_request naming the setting that changes, or the missing proof
+ * The client credentials of a link for an existing credential. Stored secrets stay bound to their settings.
+ * @param kept those of the current version, with the settings they are bound to
+ * @throws invalid_request naming the changed setting or the missing credential
  */
 export function secretsFor(
   { connector, config, clientAuthentication }: Wanted,
@@ -132,14 +146,14 @@ export function secretsFor(
     settings === undefined || settings.connector !== connector.id
       ? '/connector'
       : changedSetting(boundPart(settings.config), boundPart(config), openParameters(connector));
-  // SECURITY: a stored client secret went to the token endpoint of whoever could make a link with a config of their own.
+  // SECURITY: a user who can create links must not redirect a stored client secret to a token endpoint of their choice.
   if (
     changed !== undefined &&
     PROOFS.some((proof) => secrets[proof] !== undefined) &&
     PROOFS.every((proof) => given[proof] === undefined)
   ) {
     const rule =
-      'the stored secrets belong to the settings they came with: to change this one, give the client secret (or private key) anew';
+      'the stored secrets are bound to their settings: to change this setting, give the client secret or private key again';
     fail('invalid_request', rule, { pointer: changed });
   }
   const proven = changed === undefined ? { ...secrets, ...given } : given;
@@ -149,13 +163,17 @@ export function secretsFor(
 
 const PROOFS = ['client_secret', 'client_private_jwk', 'client_private_key_pem'] as const;
 
-/** @throws invalid_request naming the missing proof */
+/** @throws invalid_request naming the missing credential */
 export function requireProof(secrets: RetainedGrant, authentication: ClientAuthentication): void {
   if (authentication === 'none') return;
   if (authentication === 'private_key_jwt') {
     if (secrets.client_private_jwk === undefined && secrets.client_private_key_pem === undefined)
-      fail('invalid_request', 'this client proves itself by a private key', { pointer: '/client_private_jwk' });
+      fail('invalid_request', 'the field client_private_jwk is required: this client authenticates with a private key', {
+        pointer: '/client_private_jwk',
+      });
   } else if (secrets.client_secret === undefined) {
-    fail('invalid_request', 'this client proves itself by a secret', { pointer: '/client_secret' });
+    fail('invalid_request', 'the field client_secret is required: this client authenticates with a secret', {
+      pointer: '/client_secret',
+    });
   }
 }

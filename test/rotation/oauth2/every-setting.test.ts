@@ -141,9 +141,13 @@ describe('a parameter', () => {
     (value) => expect(checkParameter(host, value)).toBe(value),
   );
   it('is refused by its shape, and by the list it is one of', () => {
-    expect(() => checkParameter(label, undefined)).toThrow(refusal('/config/parameters/slug', 'must be a label'));
-    expect(() => checkParameter(label, 'a.b')).toThrow(refusal('/config/parameters/slug', 'must be a label'));
-    expect(() => checkParameter(host, 'a..b')).toThrow(refusal('/config/parameters/host', 'must be a host'));
+    expect(() => checkParameter(label, undefined)).toThrow(
+      refusal('/config/parameters/slug', 'the parameter must be a single label: letters, digits, - and _'),
+    );
+    expect(() => checkParameter(label, 'a.b')).toThrow(
+      refusal('/config/parameters/slug', 'the parameter must be a single label: letters, digits, - and _'),
+    );
+    expect(() => checkParameter(host, 'a..b')).toThrow(refusal('/config/parameters/host', 'the parameter must be a host name'));
     const listed = { ...label, values: ['eu', 'us'] };
     expect(checkParameter(listed, 'us')).toBe('us');
     expect(() => checkParameter(listed, 'ap')).toThrow(refusal('/config/parameters/slug', 'must be one of eu, us'));
@@ -300,14 +304,14 @@ describe('the hosts that a call may reach', () => {
 
   it('are none where an endpoint or its other place is no URL', () => {
     expect(() => token({ adjust: { tokenEndpoint: 'nowhere' } })).toThrow(
-      refusal('/config/token_endpoint', 'must be an absolute URL'),
+      refusal('/config/token_endpoint', 'the setting must be an absolute URL'),
     );
-    expect(() => token({ sandbox: 'nowhere' })).toThrow(refusal('/config/token_endpoint', 'must be an absolute URL'));
+    expect(() => token({ sandbox: 'nowhere' })).toThrow(refusal('/config/token_endpoint', 'the setting must be an absolute URL'));
     expect(() => token({}, { oauth2: { ...CRM.oauth2, tokenEndpoint: '' } })).toThrow(
-      refusal('/config/token_endpoint', 'this connector needs it'),
+      refusal('/config/token_endpoint', 'the setting is required by this connector'),
     );
     expect(() => token({}, { oauth2: { ...CRM.oauth2, tokenEndpoint: '{account.x}/t' } })).toThrow(
-      refusal('/config/token_endpoint', 'needs more of the account'),
+      refusal('/config/token_endpoint', 'the URL needs a field of the account that is not known: connect the account again'),
     );
   });
 });
