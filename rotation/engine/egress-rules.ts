@@ -49,6 +49,19 @@ export function checkAddresses(url: URL, addresses: readonly string[], allowLoop
   if (url.protocol === 'http:' && verdicts.has('public')) throw new EgressFailure('request_refused');
 }
 
+/** False for a URL whose own text shows that every request to it is refused; what its name resolves to is judged by each request. */
+export function isReachable(url: URL, allowLoopback: boolean): boolean {
+  if (/^(.*\.)?localhost\.?$/.test(url.hostname)) return allowLoopback;
+  try {
+    checkTarget({ ...NOTHING_ASKED, url: url.href, allowedHosts: [url.host], allowLoopback });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const NOTHING_ASKED = { method: 'GET', headers: {}, timeoutMs: 0, maxBytes: 0 } as const;
+
 /** The literal address of a URL; the URL parser has converted decimal, octal and hexadecimal forms to dotted ones. */
 export function literalAddress(url: URL): string | undefined {
   const host = url.hostname.replace(/^\[|\]$/g, '');

@@ -300,7 +300,7 @@ export class Door {
     const decision = this.#o.authorizer.decide(principal, operation, found.resource, context, found.memo);
     if (!decision.allow) {
       const missing = this.#onlyProofIsMissing(principal, operation, found, context);
-      return missing ?? this.#denial(principal, found, context, decision.reason);
+      return missing ?? this.#denial(attempt, found, context, decision.reason);
     }
     const proof = this.#missingProof(principal, operation, context);
     if (proof !== undefined && found.subject !== undefined) return proof;
@@ -332,16 +332,28 @@ export class Door {
     return fresh.allow ? this.#missingProof(principal, operation, context) : undefined;
   }
 
-  #denial<S>(principal: Principal, found: Found<S>, context: AuthorizationContext, reason: string): KeyturnError {
+  #denial<S>({ principal, operation }: Attempt, found: Found<S>, context: AuthorizationContext, reason: string): KeyturnError {
     if (this.#o.place.contained()) return new KeyturnError('sealed', 'this tenant is contained', { evidence: reason });
     // SECURITY: a caller who may not see the object gets the answer for a missing one (D10, AZ-01).
     const visible = found.subject !== undefined && this.#maySee(principal, found, context);
+    const isAnothers = PERSONAL_OPERATIONS.has(operation) && principal.type === 'User';
+    const detail = isAnothers
+      ? 'only the person themselves makes and ends their tokens, whatever role another has'
+      : 'your role does not allow this operation';
     return visible
-      ? new KeyturnError('forbidden', 'your role does not allow this operation', { evidence: reason })
+      ? new KeyturnError('forbidden', detail, { evidence: reason })
       : new KeyturnError('not_found', `no such ${found.target.type}`, { evidence: reason });
   }
 
   #maySee<S>(principal: Principal, { resource, target }: Found<S>, context: AuthorizationContext): boolean {
+    // Every tenant has keys and a log, so whoever may see the tenant knows of them; a workload belongs to its tenant.
+    if (resource.type === 'AuditLog' || resource.type === 'TenantKey') {
+      const tenant = resource.tenant === undefined ? {} : { tenant: resource.tenant };
+      return (
+        principal.type !== 'User' ||
+        this.#o.authorizer.decide(principal, 'tenant.read', { type: 'Tenant', ...tenant }, context).allow
+      );
+    }
     const isPerson = target.type === 'user' && target.id !== undefined;
     const operation = isPerson ? 'user.list' : SEEING[resource.type];
     const permitted = principal.type !== 'Workload' || principal.operations.has(operation);
@@ -414,14 +426,12 @@ function withoutForeignText(target: EventTarget): EventTarget {
 }
 
 /** For each type of resource, the operation that a caller must be allowed to know that one exists. */
-const SEEING: Record<AuthorizationResource['type'], Operation> = {
+const SEEING: Record<Exclude<AuthorizationResource['type'], 'AuditLog' | 'TenantKey'>, Operation> = {
   Installation: 'tenant.list',
   Tenant: 'tenant.read',
   Environment: 'credential.list',
   Credential: 'credential.describe',
   Workload: 'workload.list',
-  AuditLog: 'audit.read',
-  TenantKey: 'key.list',
 };
 
 function inOwnScope<S>(principal: Principal, operation: Operation, { target }: Found<S>): boolean {

@@ -19,6 +19,8 @@ export interface CreateWebhookInput {
   readonly kinds: readonly AlertKind[];
   /** Whether plain http to this machine is allowed. */
   readonly allowLoopback: boolean;
+  /** Whether the egress would ever call it, as far as the URL shows. Default: it is not asked here, and each call is judged. */
+  readonly mayReach?: (url: URL, allowLoopback: boolean) => boolean;
 }
 
 export interface CreatedWebhook {
@@ -34,7 +36,7 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
     'webhook.create',
     () => ({ ...tenantTarget(job), target: { type: 'webhook' } }),
     (access, _subject, details) => {
-      const url = checkedUrl(input.url, input.allowLoopback);
+      const url = checkedUrl(input);
       if (job.alerts.webhooks(access).length >= LIMITS.webhooksMaxCount)
         fail('conflict', `a tenant may have at most ${LIMITS.webhooksMaxCount} webhooks: delete one first`);
       const row: Webhook = {
@@ -56,7 +58,7 @@ export function createWebhook(job: TenantJob, caller: Caller, input: CreateWebho
 /**
  * The normalized URL. SECURITY: only the text is checked here; the egress checks the addresses that the host resolves to, on every call.
  */
-function checkedUrl(text: string, allowLoopback: boolean): string {
+function checkedUrl({ url: text, allowLoopback, mayReach }: CreateWebhookInput): string {
   const pointer = '/url';
   // SECURITY: a URL parser drops line breaks, so the URL called would differ from the one shown, logged and approved.
   if (/[\s\p{C}]/u.test(text))
@@ -67,6 +69,12 @@ function checkedUrl(text: string, allowLoopback: boolean): string {
   if (url.hash !== '') fail('invalid_request', 'the URL of a webhook must not contain a fragment', { pointer });
   if (url.protocol !== 'https:' && (url.protocol !== 'http:' || !isLoopback(url) || !allowLoopback))
     fail('invalid_request', 'the URL of a webhook must begin with https://', { pointer });
+  if (mayReach?.(url, allowLoopback && isLoopback(url)) === false)
+    fail(
+      'invalid_request',
+      'the URL of a webhook must lead to a public address, not to a loopback, private, link-local or metadata address',
+      { pointer },
+    );
   return url.href;
 }
 

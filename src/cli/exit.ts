@@ -50,6 +50,10 @@ const CODES: Readonly<Record<string, readonly [number, string]>> = {
     EXIT.unavailable,
     'connect the account again: `keyturn connect --name ... --env ...` creates a link for its owner',
   ],
+  integrity: [
+    EXIT.unavailable,
+    'stop the service and run `keyturn doctor --deep` on its data; `keyturn alerts` lists the damage that is known',
+  ],
   rate_limited: [EXIT.unavailable, 'wait a few seconds, then repeat'],
   sealed: [EXIT.unavailable, 'the service has no root key yet, or the tenant is contained'],
   rolled_back: [
@@ -73,7 +77,12 @@ export function sayError(error: unknown): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
   if (error instanceof KeyturnProblem) {
     const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
-    const hint = /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message) ? UNTRUSTED : usualHint;
+    const hint =
+      error.code === 'forbidden' && error.message.startsWith('only the person themselves')
+        ? 'a person who lost every token is offboarded and added anew (SECURITY.md)'
+        : /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message)
+          ? UNTRUSTED
+          : usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;

@@ -22,6 +22,8 @@ export interface AppPorts {
   readonly metrics: Metrics;
   readonly nowMs: () => number;
   readonly version: string;
+  /** The base URL of this service for clients. Absent: the origin of each request. */
+  readonly publicUrl?: string | undefined;
   /** Renders the consent pages. Absent: the app has none. */
   readonly connectPage?: ConnectRenderer;
 }

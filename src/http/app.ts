@@ -75,7 +75,7 @@ export function createApp(ports: AppPorts, served: 'all' | 'home' | 'tenant' = '
     for (const route of TENANT_ROUTES) mount(route, (params, caller, info) => tenantContext(ports, route, params, caller, info));
   if (served !== 'tenant') {
     for (const route of HOME_ROUTES) mount(route, (_params, caller) => homeContext(ports, caller));
-    const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version));
+    const document = JSON.stringify(openApiDocument(ALL_ROUTES, ports.version, ports.publicUrl));
     app.get('/openapi.json', (c) => toResponse({ status: 200, body: document }, c.env.nextRequestId(), c.env));
     app.get('/health', async (c) => {
       const { status, httpStatus, parts } = healthOf(await ports.health());
@@ -118,12 +118,19 @@ function unroutedApp(mounted: ReadonlyMap<string, ReadonlySet<string>>): Hono<Ap
       );
     });
   }
-  app.notFound((c) => refuseUnrouted(new KeyturnError('not_found', 'no such route'), c.env));
+  app.notFound((c) => refuseUnrouted(new KeyturnError('not_found', `no such route${hintFor(c.req.path)}`), c.env));
   return app;
 }
 
 function incoming(c: Context<AppEnv>): Incoming {
   return { request: c.req.raw, params: c.req.param() as Record<string, string>, info: c.env };
+}
+
+/** A name with slashes that are not encoded makes another path of it. */
+function hintFor(path: string): string {
+  return /^\/v1\/tenants\/[^/]+\/environments\/[^/]+\/credentials\/[^/]+\/./.test(path)
+    ? '; a slash in the name of a credential is written %2F'
+    : '';
 }
 
 function refuseUnrouted(error: KeyturnError, info: EdgeInfo, headers: Readonly<Record<string, string>> = {}): Response {

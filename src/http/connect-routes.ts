@@ -13,6 +13,7 @@ import { bindingCookie, bindingOf } from './connect-cookie.ts';
 import type { TenantContext } from './context.ts';
 import { callerOf, checkPath, type EdgeInfo, type Incoming, parseRequest } from './edge.ts';
 import { STATUS_OF, toKeyturnError } from './problems.ts';
+import { pathPrefixOf } from './public-url.ts';
 import { toResponse } from './response.ts';
 import type { Answer, Method, RouteRequest, RouteShape } from './route.ts';
 import { CALLBACK_PATH } from './v1/connections.ts';
@@ -76,11 +77,16 @@ export const CONNECT_PAGES: readonly ConnectPage[] = [
 function look({ ports, link, cookies, context }: Visit): Outcome {
   const shown = showConnection(ports, link, (id) => bindingOf(cookies, id, context.publicUrl)?.browser);
   if (shown === undefined) return { kind: 'nowhere' };
-  const action = `/connect/${context.vault.tenant.id}/${link}`;
+  const action = pathOf(context, link);
   if (shown.kind === 'broken') return { kind: 'shown', status: 409, view: shown };
   if (shown.kind === 'done') return { kind: 'shown', status: 200, view: shown };
   if (shown.kind === 'choose') return { kind: 'shown', status: 200, view: { ...shown, action: `${action}/choice` } };
   return { kind: 'shown', status: 200, view: askView(shown, action, {}, {}) };
+}
+
+/** Where the browser finds the page of a link: behind a proxy with a path, with that path. */
+function pathOf({ vault, publicUrl }: TenantContext, link: string): string {
+  return `${pathPrefixOf(publicUrl)}/connect/${vault.tenant.id}/${link}`;
 }
 
 type Asked = Extract<ReturnType<typeof showConnection>, { kind: 'ask' }>;
@@ -121,8 +127,7 @@ async function begin({ ports, link, context, visitor, request }: Visit): Promise
   if (begun.kind === 'again') {
     const shown = showConnection(ports, link, () => undefined);
     if (shown?.kind !== 'ask') return { kind: 'nowhere' };
-    const action = `/connect/${context.vault.tenant.id}/${link}`;
-    return { kind: 'shown', status: 400, view: askView(shown, action, filledIn, begun.problems) };
+    return { kind: 'shown', status: 400, view: askView(shown, pathOf(context, link), filledIn, begun.problems) };
   }
   const cookie = bindingCookie({ browser: begun.browser, link }, begun.connectionId, context.publicUrl);
   return { kind: 'go', to: begun.url, cookie };
@@ -131,7 +136,7 @@ async function begin({ ports, link, context, visitor, request }: Visit): Promise
 async function choose({ ports, link, context, visitor, request, cookies }: Visit): Promise<Outcome> {
   const browserOf = (id: string) => bindingOf(cookies, id, context.publicUrl)?.browser;
   const chosen = await chooseAccount(ports, visitor, link, browserOf, request.body?.['choice']);
-  return chosen.kind === 'nowhere' ? { kind: 'nowhere' } : { kind: 'go', to: `/connect/${context.vault.tenant.id}/${link}` };
+  return chosen.kind === 'nowhere' ? { kind: 'nowhere' } : { kind: 'go', to: pathOf(context, link) };
 }
 
 async function comeBack({ ports, visitor, request, cookies, context }: Visit): Promise<Outcome> {
@@ -140,7 +145,7 @@ async function comeBack({ ports, visitor, request, cookies, context }: Visit): P
   const binding = bindingOf(cookies, connectionId, context.publicUrl);
   const completed = await completeConsent(ports, visitor, { fields, browser: binding?.browser });
   if (completed.kind === 'unknown') return { kind: 'nowhere' };
-  const back = binding === undefined ? undefined : `/connect/${context.vault.tenant.id}/${binding.link}`;
+  const back = binding === undefined ? undefined : pathOf(context, binding.link);
   if (completed.kind === 'refused' || back === undefined) {
     const reason = completed.kind === 'refused' ? completed.reason : 'state_unknown';
     return { kind: 'shown', status: 400, view: { kind: 'refused', reason, startAgain: back } };

@@ -32,10 +32,12 @@ export interface Incoming {
   readonly info: EdgeInfo;
 }
 
-/** Each path has one spelling: unreserved characters are not percent-encoded, hexadecimal digits are upper case (RFC 3986 section 6.2.2). */
-const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-F]{2})*$/;
-const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/;
-export const PATH_RULE = `the path must be canonical: at most ${LIMITS.urlMaxBytes} bytes, no "//", no "." or ".." segments, and percent-encoding (with upper-case digits) only where it is required`;
+/** Unreserved characters are not percent-encoded; hexadecimal digits are equal in both cases (RFC 3986 section 6.2.2). */
+const PLAIN_PATH = /^(?:[A-Za-z0-9/._:~-]|%[0-9A-Fa-f]{2})*$/;
+const NEEDLESS_ESCAPE = /%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])/i;
+const BAD_ESCAPE = /%(?![0-9A-Fa-f]{2})/;
+/** A proxy may have checked the path before dot segments were resolved (AZ-06). */
+export const DOT_SEGMENT_REFUSED = 'the path must not contain "." or ".." segments: no name is "." or ".."';
 const HEADER_TEXT = /^[A-Za-z0-9._:@/-]{1,128}$/;
 /** Matches a Keyturn token. */
 const TOKEN_TEXT = /kt_[a-z]{2,4}_[0-9A-Za-z]{12}/;
@@ -71,9 +73,18 @@ function fieldFault(kind: PathField, text: string): string {
 
 /** @throws invalid_request for anything but one canonical spelling (AZ-06) */
 export function checkPath(path: string): void {
-  if (path.length > LIMITS.urlMaxBytes || !PLAIN_PATH.test(path) || NEEDLESS_ESCAPE.test(path) || path.includes('//')) {
-    fail('invalid_request', PATH_RULE);
-  }
+  const fault = pathFault(path);
+  if (fault !== undefined) fail('invalid_request', `the path ${fault}`);
+}
+
+function pathFault(path: string): string | undefined {
+  if (path.length > LIMITS.urlMaxBytes) return `may have at most ${LIMITS.urlMaxBytes} bytes`;
+  if (path.includes('//')) return 'must not contain "//": a slash in a name is written %2F';
+  if (BAD_ESCAPE.test(path)) return 'contains a "%" that two hexadecimal digits do not follow: a percent sign is written %25';
+  if (!PLAIN_PATH.test(path))
+    return 'contains a character that must be percent-encoded: all but A-Z, a-z, 0-9, "-", ".", "_", "~" and ":"';
+  if (NEEDLESS_ESCAPE.test(path)) return 'must not percent-encode A-Z, a-z, 0-9, "-", ".", "_" and "~"';
+  return undefined;
 }
 
 export function callerOf(request: Request, info: EdgeInfo): Caller {

@@ -16,6 +16,8 @@ export interface HealthReport {
   readonly schedulerStopped?: boolean;
   /** Undefined on platforms that guarantee the clock. */
   readonly clock?: ClockState;
+  /** Whether stored data failed its check since the start; undefined if the platform cannot determine it. */
+  readonly isDamaged?: boolean;
   /** Tenants that cannot be served or cannot store data, and why; undefined if the platform cannot determine it. */
   readonly tenants?: readonly { readonly id: string; readonly code: ErrorCode }[];
 }
@@ -37,12 +39,13 @@ export function healthOf(report: HealthReport): Health {
 }
 
 /** Omits the parts that the platform cannot determine. */
-function partsOf({ storage, witnessFails, schedulerStopped, clock, tenants }: HealthReport): Health['parts'] {
+function partsOf({ storage, witnessFails, schedulerStopped, clock, isDamaged, tenants }: HealthReport): Health['parts'] {
   const failures = {
     storage: [storage !== undefined, 'failing'],
     witness: [witnessFails, 'failing'],
     scheduler: [schedulerStopped, 'failing'],
     clock: [clock && isInDoubt(clock), 'degraded'],
+    state: [isDamaged, 'degraded'],
     tenants: [tenants && tenants.length > 0, 'degraded'],
   } as const;
   const known = Object.entries(failures).filter(([, [fails]]) => fails !== undefined);

@@ -53,8 +53,8 @@ const TAGS: Readonly<Record<string, string>> = {
 
 type Json = Record<string, unknown>;
 
-/** `/v1/tenants/{tenant}` and so on, as plain JSON. */
-export function openApiDocument(routes: readonly RouteShape[], version: string): unknown {
+/** `/v1/tenants/{tenant}` and so on, as plain JSON. `serverUrl`: absent, where the document was fetched. */
+export function openApiDocument(routes: readonly RouteShape[], version: string, serverUrl = '/'): unknown {
   const registry = new OpenAPIRegistry();
   for (const shape of routes) register(registry, shape);
   const document = new OpenApiGeneratorV31(registry.definitions).generateDocument({
@@ -65,7 +65,7 @@ export function openApiDocument(routes: readonly RouteShape[], version: string):
       description: 'A secrets vault that turns its keys: stores, refreshes and rotates credentials, and proves every access.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    servers: [{ url: '/' }],
+    servers: [{ url: serverUrl }],
     tags: [...new Set(routes.map((shape) => shape.tag))].map((name) => ({ name, description: TAGS[name] ?? name })),
   });
   const made = document as unknown as Json;

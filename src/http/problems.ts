@@ -89,12 +89,18 @@ export function toKeyturnError(thrown: unknown): KeyturnError {
   return new KeyturnError('internal', INTERNAL_DETAIL, { evidence, cause: thrown });
 }
 
+const SILENT: Partial<Readonly<Record<ErrorCode, string>>> = {
+  internal: INTERNAL_DETAIL,
+  integrity:
+    'stored data failed its check and is not served: the operator stops the service and runs `keyturn doctor --deep`; the service log names the error by the request id',
+};
+
 export function problemOf(error: KeyturnError, requestId: string): Problem {
   // SECURITY: the answers to integrity and internal errors carry no detail; the evidence is in the operator's log.
-  const silent = error.code === 'internal' || error.code === 'integrity';
-  const detail = silent ? INTERNAL_DETAIL : error.message;
+  const silent = SILENT[error.code];
+  const detail = silent ?? error.message;
   return {
-    ...(silent ? {} : error.extra),
+    ...(silent === undefined ? error.extra : {}),
     type: `urn:keyturn:problem:${error.code}`,
     title: TITLE_OF[error.code],
     status: STATUS_OF[error.code],

@@ -24,6 +24,8 @@ import type { RootKey } from '../crypto/root-key.ts';
 import { keepContentPrivate, prepareDataDirectory } from './database-files.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
 
+const TENANT_ID = /^ten_[0-9a-z]{24}$/;
+
 /** Stored beside the databases, to detect a wrong root key before a database is opened. Not secret. */
 interface InstallationFile {
   readonly format: 'keyturn-installation-v1';
@@ -40,6 +42,8 @@ export interface DataPaths {
   readonly register: string;
   readonly installation: string;
   readonly keyfile: string;
+  /** The operator named it; else it is the one in the directory. */
+  readonly keyfileIsNamed: boolean;
   readonly bootstrapSecret: string;
   /** Records which notices a start has shown. */
   readonly shown: string;
@@ -64,6 +68,7 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
     register: join(directory, 'register', 'register.db'),
     installation: join(directory, 'installation.json'),
     keyfile: keyfile ?? join(directory, 'root.key'),
+    keyfileIsNamed: keyfile !== undefined,
     bootstrapSecret: join(directory, 'bootstrap-secret'),
     shown: join(directory, 'shown.json'),
     tenant: (id) => join(directory, 'tenants', `${id}.db`),
@@ -73,9 +78,15 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
 
 /**
  * Opens or creates the installation and its root key.
- * @throws sealed if the root key is missing, wrong or exposed; nothing is written then
+ * @throws sealed if the root key is missing, wrong, exposed or comes from another source than the options name; invalid_request if they
+ * name two sources; nothing is written then
  */
 export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
+  if (passphrase !== undefined && paths.keyfileIsNamed)
+    fail(
+      'invalid_request',
+      'the root key comes from a keyfile or from a passphrase: give --root-key-file or --passphrase-file, not both',
+    );
   const beside = existsSync(paths.register) || existsSync(dirname(paths.tenant('')));
   if (existsSync(paths.installation)) {
     // SECURITY: a new empty home cell in place of a lost one would issue a new bootstrap secret and lose every tenant.
@@ -87,6 +98,14 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
       'sealed',
       `${paths.directory} contains a database but no installation.json: restore that file, or use another directory`,
     );
+  }
+  return install(paths, entropy, passphrase);
+}
+
+function install(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
+  if (passphrase !== undefined && existsSync(paths.keyfile)) {
+    const advice = 'remove it if no installation uses it, or start without --passphrase-file';
+    fail('sealed', `${paths.keyfile} holds a root key although a passphrase is given: ${advice}`);
   }
   prepareDataDirectory(paths.directory);
   const installationId = newId('installation', entropy);
@@ -162,7 +181,20 @@ function notesOf(paths: DataPaths, { root }: InstallationFile): string[] {
 }
 
 function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValue | undefined): RootKey {
-  if (file.root.provider === 'keyfile') return readKeyfile(paths.keyfile);
+  // SECURITY: an option that is silently not used would let the operator believe that the key is elsewhere.
+  if (file.root.provider === 'keyfile') {
+    if (passphrase !== undefined)
+      fail(
+        'sealed',
+        `this installation opens with the keyfile ${paths.keyfile}, not with a passphrase: start without --passphrase-file`,
+      );
+    return readKeyfile(paths.keyfile);
+  }
+  if (paths.keyfileIsNamed)
+    fail(
+      'sealed',
+      'this installation opens with its passphrase, not with a keyfile: give --passphrase-file instead of --root-key-file',
+    );
   if (passphrase === undefined) fail('sealed', 'this installation needs its passphrase (--passphrase-file)');
   return openPassphrase(file.root.header, passphrase);
 }
@@ -179,6 +211,19 @@ function parseInstallation(text: string): InstallationFile {
     // falls through to the refusal
   }
   return fail('sealed', 'installation.json is damaged: restore it from a backup');
+}
+
+/** @throws invalid_request for the id of a cell that does not exist: the operator would believe that the option had an effect */
+export function refuseUnknownCells(paths: DataPaths, cellIds: readonly string[]): void {
+  const installed = existsSync(paths.installation) ? parseInstallation(readFileSync(paths.installation, 'utf8')) : undefined;
+  for (const id of cellIds) {
+    const isCell = id === installed?.installation_id || (TENANT_ID.test(id) && existsSync(paths.tenant(id)));
+    if (!isCell)
+      fail(
+        'invalid_request',
+        'the option --accept-missing-witness names a cell that is not in the data directory: give the id from the refusal',
+      );
+  }
 }
 
 /** The file's text, without a trailing newline. @throws sealed if it cannot be read or other users have access to it */

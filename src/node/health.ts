@@ -19,6 +19,8 @@ interface Watched {
   };
   readonly witness: WatchedWitness;
   readonly clock: Pick<SteadyClock, 'state'>;
+  /** Some cell recorded in this run that what it keeps failed its check. */
+  readonly isDamaged: () => boolean;
 }
 
 export class NodeHealth {
@@ -41,7 +43,7 @@ export class NodeHealth {
   }
 
   async report(): Promise<HealthReport> {
-    const { home, tenants, witness, clock } = this.#watched;
+    const { home, tenants, witness, clock, isDamaged } = this.#watched;
     await this.#probe();
     const troubles = tenants.troubles();
     return {
@@ -49,6 +51,7 @@ export class NodeHealth {
       witnessFails: witness.fails,
       schedulerStopped: this.sinceTickMs > LIMITS.schedulerStoppedMs,
       clock: clock.state(),
+      isDamaged: isDamaged(),
       tenants: troubles,
     };
   }

@@ -1,5 +1,6 @@
 // The Node listener: sockets, TLS and time limits around one fetch handler. It must never serve plain http on other than loopback addresses
 // without a declared proxy, nor trust a forwarded address from a peer that is not that proxy.
+import { randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import { createServer as createPlainServer } from 'node:http';
@@ -8,11 +9,12 @@ import type { AddressInfo, Socket } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { canonicalAddress, Networks } from '../access/networks.ts';
-import { fail } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { LIMITS } from '../base/limits.ts';
-import { PATH_RULE } from '../http/edge.ts';
+import { DOT_SEGMENT_REFUSED } from '../http/edge.ts';
 import { callerAddress } from '../http/forwarded.ts';
+import { problemAnswer, toResponse } from '../http/response.ts';
 import { Connections, descriptorLimit } from './connections.ts';
 
 const HEADERS_MAX_BYTES = 16 * 1024;
@@ -87,13 +89,15 @@ export async function listen(handler: FetchHandler, options: ListenOptions): Pro
   const serve = (request: Request, { incoming, outgoing }: HttpBindings) => {
     if (state.closing) outgoing.shouldKeepAlive = false;
     const ambiguity = ambiguityOf(incoming);
-    if (ambiguity !== undefined) return refuseAmbiguity(ambiguity);
+    const secure = options.tls !== undefined;
+    if (ambiguity !== undefined) return refuseAmbiguity(ambiguity, secure);
     const address = addressOf(incoming, proxies);
     if (address === undefined)
       return refuseAmbiguity(
         'the forwarded address of the caller is not valid: check X-Forwarded-For and Forwarded of the proxy',
+        secure,
       );
-    return handler(request, { incoming, outgoing, callerAddress: address, secure: options.tls !== undefined });
+    return handler(request, { incoming, outgoing, callerAddress: address, secure });
   };
   const server = makeServer(options, (request, bindings) => {
     const answered = connections.began(bindings.incoming, bindings.outgoing as ServerResponse);
@@ -230,8 +234,7 @@ function urlOf({ host, tls }: ListenOptions, port: number): string {
 
 /** The reason why another parser could read the request differently, if any; Node's parser rejects other ambiguities. */
 function ambiguityOf({ rawHeaders, url = '' }: IncomingMessage): string | undefined {
-  // A proxy may have checked the path before dot segments were resolved (AZ-06).
-  if (DOT_SEGMENT.test(url)) return PATH_RULE;
+  if (DOT_SEGMENT.test(url)) return DOT_SEGMENT_REFUSED;
   let seen: Set<string> | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();
@@ -245,10 +248,16 @@ function ambiguityOf({ rawHeaders, url = '' }: IncomingMessage): string | undefi
   return undefined;
 }
 
-function refuseAmbiguity(detail: string): Response {
-  const body = { type: 'about:blank', title: 'Bad Request', status: 400, code: 'invalid_request', detail };
-  const headers = { 'content-type': 'application/problem+json', 'cache-control': 'no-store', connection: 'close' };
-  return new Response(JSON.stringify(body), { status: 400, headers });
+function refuseAmbiguity(detail: string, secure: boolean): Response {
+  const response = refusal(new KeyturnError('invalid_request', detail), secure);
+  response.headers.set('connection', 'close');
+  return response;
+}
+
+/** The answer to a request that no route sees: a problem like all others, with an id of its own. */
+export function refusal(error: KeyturnError, secure: boolean): Response {
+  const requestId = `req_${randomBytes(12).toString('hex')}`;
+  return toResponse(problemAnswer(error, requestId), requestId, { address: 'unknown', nextRequestId: () => requestId, secure });
 }
 
 const PEERS = new WeakMap<Socket, string>();

@@ -11,7 +11,7 @@ import { limitedSource } from '../access/networks.ts';
 import type { Caller } from '../access/principals.ts';
 import { RateLimit } from '../access/rate-limit.ts';
 import type { Entropy, MachineClock } from '../base/clock.ts';
-import { fail } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { SteadyClock } from '../base/steady-clock.ts';
@@ -25,6 +25,7 @@ import type { AppPorts } from '../http/app-ports.ts';
 import type { TenantContext } from '../http/context.ts';
 import { Metrics } from '../http/metrics.ts';
 import { operatorLine } from '../http/problems.ts';
+import { parsePublicUrl } from '../http/public-url.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { createTenant, resolveTenant } from '../vault/manage-tenants.ts';
 import { createUserToken } from '../vault/manage-users.ts';
@@ -40,6 +41,7 @@ import {
   type OpenInstallation,
   openInstallation,
   readPassphrase,
+  refuseUnknownCells,
   removeBootstrapSecret,
   type Showing,
   shownAt,
@@ -47,7 +49,7 @@ import {
 } from './data-directory.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
 import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
-import { type FetchHandler, listen, type TlsOptions } from './listener.ts';
+import { type FetchHandler, type Listening, listen, refusal, type TlsOptions } from './listener.ts';
 import { eventCounter, measure } from './metrics.ts';
 import { readPolicies } from './policies.ts';
 import { ScrubRounds } from './scrub-rounds.ts';
@@ -108,18 +110,47 @@ const entropy: Entropy = { bytes: (count) => new Uint8Array(randomBytes(count)),
 export async function startKeyturn(options: ServeOptions): Promise<RunningKeyturn> {
   selfTest();
   const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
+  const publicUrl = options.publicUrl === undefined ? undefined : parsePublicUrl(options.publicUrl);
+  refuseUnknownCells(paths, options.acceptMissingWitness ?? []);
   const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
-  const installation = openInstallation(paths, entropy, passphrase);
-  const cells = await openCells(options, paths, installation);
+  // Before anything is made: a start whose port is taken, or that may not listen there, leaves no key and no installation behind.
+  const front = await listenEarly(options);
   try {
-    await cells.tenants.finishHalfMade();
-    const secret = await createBootstrapSecret(cells.home, (made) => writeBootstrapSecret(paths, made));
-    if (secret === undefined && !bootstrapPending(cells.home)) removeBootstrapSecret(paths);
-    return await serve(options, paths, installation, cells);
+    const installation = openInstallation(paths, entropy, passphrase);
+    const cells = await openCells(options, paths, installation);
+    try {
+      await cells.tenants.finishHalfMade();
+      const secret = await createBootstrapSecret(cells.home, (made) => writeBootstrapSecret(paths, made));
+      if (secret === undefined && !bootstrapPending(cells.home)) removeBootstrapSecret(paths);
+      return serve({ ...options, publicUrl }, paths, installation, cells, front);
+    } catch (error) {
+      cells.close();
+      throw error;
+    }
   } catch (error) {
-    cells.close();
+    await front.listening.close();
     throw error;
   }
+}
+
+/** A listener that has its port already; what comes before the service is open is asked to come again. */
+interface Front {
+  readonly listening: Listening;
+  open(handler: FetchHandler): void;
+}
+
+async function listenEarly({ host, port, tls, behindProxy, trustedProxies }: ServeOptions): Promise<Front> {
+  let opened: FetchHandler | undefined;
+  const handler: FetchHandler = (request, env) =>
+    opened?.(request, env) ??
+    refusal(new KeyturnError('unavailable', 'the service is starting', { retryAfterSeconds: 1 }), env.secure);
+  const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
+  return {
+    listening,
+    open: (given) => {
+      opened = given;
+    },
+  };
 }
 
 interface OpenCells {
@@ -178,7 +209,12 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
   const { installationId } = installation;
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
-  const platform = platformOf(options, witness, installation, eventCounter(metrics));
+  const counted = eventCounter(metrics);
+  let isDamaged = false;
+  const platform = platformOf(options, witness, installation, (action, outcome) => {
+    isDamaged ||= action === 'state.damaged';
+    counted(action, outcome);
+  });
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
@@ -210,7 +246,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
       log: options.log,
     });
     watchClock(platform.clock, { home, tenants, log: options.log });
-    const health = new NodeHealth({ home, tenants, witness, clock: platform.clock });
+    const health = new NodeHealth({ home, tenants, witness, clock: platform.clock, isDamaged: () => isDamaged });
     const close = closing(tenants, home, registerSql);
     return { home, tenants, authorizer, platform, witness, health, scrubs: scrubRounds(options, home, tenants), metrics, close };
   } catch (error) {
@@ -253,22 +289,19 @@ function holdsTenants(paths: DataPaths): boolean {
   return existsSync(directory) && readdirSync(directory).some((name) => name.endsWith('.db'));
 }
 
-async function serve(
+function serve(
   options: ServeOptions,
   paths: DataPaths,
   installation: OpenInstallation,
   cells: OpenCells,
-): Promise<RunningKeyturn> {
+  { listening, open }: Front,
+): RunningKeyturn {
   const { home, tenants, scrubs } = cells;
   const nextRequestId = requestIds();
-  const place: Place = { publicUrl: options.publicUrl ?? '', connections: () => 0 };
-  const app = createApp(portsOf(options, paths, cells, place));
-  const handler: FetchHandler = (request, env) =>
-    app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId, headers: env.incoming.headers });
-  const { host, port, tls, behindProxy, trustedProxies } = options;
-  const listening = await listen(handler, { host, port, tls, behindProxy, trustedProxies });
-  place.publicUrl ||= listening.url;
-  place.connections = () => listening.connections();
+  const app = createApp(portsOf(options, paths, cells, listening));
+  open((request, env) =>
+    app.fetch(request, { address: env.callerAddress, secure: env.secure, nextRequestId, headers: env.incoming.headers }),
+  );
   const scheduler = new Cron(
     '* * * * * *',
     { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
@@ -311,21 +344,16 @@ function scrubRounds({ log }: ServeOptions, home: HomeVault, tenants: NodeTenant
   });
 }
 
-/** Values that are known only after the listener has started. */
-interface Place {
-  publicUrl: string;
-  connections: () => number;
-}
-
-function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, place: Readonly<Place>): AppPorts {
+function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, listening: Listening): AppPorts {
   const { home, tenants, platform } = cells;
   const { metrics } = cells;
-  measure(metrics, { ...cells, clock: cells.platform.clock, connections: () => place.connections() });
+  const publicUrl = options.publicUrl ?? listening.url;
+  measure(metrics, { ...cells, clock: cells.platform.clock, connections: () => listening.connections() });
   const failures = new RateLimit({ burst: LIMITS.failedAuthBurst, perSecond: LIMITS.failedAuthPerSecond, maxKeys: 10_000 });
   const cursorKey = platform.root.subkey('cursor-mac');
   return {
     identify: (token) => home.identify(token),
-    tenant: tenantContexts(cells, place, cursorKey),
+    tenant: tenantContexts(cells, publicUrl, cursorKey),
     home: {
       home,
       cursorKey,
@@ -344,13 +372,14 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, plac
     metrics,
     nowMs: () => performance.now(),
     version: VERSION,
+    publicUrl: options.publicUrl,
     connectPage,
   };
 }
 
 function tenantContexts(
   { home, tenants }: OpenCells,
-  place: Readonly<Place>,
+  publicUrl: string,
   cursorKey: TenantContext['cursorKey'],
 ): AppPorts['tenant'] {
   const contexts = new WeakMap<object, TenantContext>();
@@ -364,7 +393,7 @@ function tenantContexts(
       rotation: tenant.engine,
       cursorKey,
       userIdsNamed: (name) => home.userIdsNamed(name),
-      publicUrl: place.publicUrl,
+      publicUrl,
     };
     contexts.set(tenant, context);
     return context;

@@ -9,7 +9,7 @@ import type { Lookup, ReadAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow, VersionRow } from '../cell/credentials.ts';
 import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
-import { hasEnded } from './end-date.ts';
+import { healthNow } from './end-date.ts';
 import { rulesOfKind } from './kinds.ts';
 import { StaleGrant } from './stale-grant.ts';
 import { credentialTarget, foundCredential, type Located, requireActive } from './targets.ts';
@@ -47,7 +47,8 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
       const version = versionWanted(row, input);
       const current = version === row.current_version;
       details.version = version;
-      if (current && hasEnded(row, job.platform.clock.now())) details.health = 'expired';
+      const { state } = healthNow(row, job.platform.clock.now());
+      if (current && state !== 'ready') details.health = state;
       if (input.stage !== undefined) details.stage = input.stage;
       if (current || row.health === 'disconnected') rulesOfKind(row.kind).refuseRead?.(job, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
@@ -116,6 +117,8 @@ function headOf(row: CredentialRow, environment: EnvironmentRow, stored: Version
     version_created_at: toTimestamp(stored.created_at),
     expires_at: endsAt === null ? null : toTimestamp(endsAt),
     expired: endsAt !== null && endsAt <= nowMs,
+    // While the access token lives it is served, whatever the last refresh was told (docs/connect-a-customer.md).
+    health: healthNow(row, nowMs).state,
   });
   return encoder.encode(`${facts.slice(0, -1)},"value":`);
 }

@@ -12,10 +12,11 @@ import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
-import { PATH_RULE } from '../http/edge.ts';
+import { DOT_SEGMENT_REFUSED } from '../http/edge.ts';
 import type { HealthReport } from '../http/health.ts';
 import { Metrics } from '../http/metrics.ts';
 import { toKeyturnError } from '../http/problems.ts';
+import { parsePublicUrl } from '../http/public-url.ts';
 import { problemAnswer, toResponse } from '../http/response.ts';
 import { resolveTenant } from '../vault/manage-tenants.ts';
 import { identifyOperator } from '../vault/operator-bootstrap.ts';
@@ -174,6 +175,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       metrics,
       nowMs: () => performance.now(),
       version: VERSION,
+      publicUrl: statedUrl(this.env),
       connectPage,
     };
   }
@@ -295,10 +297,10 @@ export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     // SECURITY: Cloudflare overwrites this header; another proxy must remove the client's value.
     const address = request.headers.get('cf-connecting-ip') ?? 'unknown';
-    const origin = env.KEYTURN_PUBLIC_URL || new URL(request.url).origin;
-    const context: RequestContext = { address, secure: request.url.startsWith('https:'), origin };
+    let context: RequestContext = { address, secure: request.url.startsWith('https:'), origin: '' };
     try {
-      if (!isCanonical(request.url)) return refuse(new KeyturnError('invalid_request', PATH_RULE), context);
+      context = { ...context, origin: statedUrl(env) ?? new URL(request.url).origin };
+      if (!isCanonical(request.url)) return refuse(new KeyturnError('invalid_request', DOT_SEGMENT_REFUSED), context);
       const { tenantId, user } = await resolve(request, env);
       return tenantId === undefined
         ? await homeOf(env).serve(request, context)
@@ -308,6 +310,10 @@ export default {
     }
   },
 };
+
+function statedUrl({ KEYTURN_PUBLIC_URL: stated = '' }: Env): string | undefined {
+  return stated === '' ? undefined : parsePublicUrl(stated);
+}
 
 /** The object was reset or moved during the request. The request may have taken effect: clients repeat it with its idempotency key. */
 function unavailable(thrown: unknown, context: RequestContext): Response {

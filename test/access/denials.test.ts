@@ -1,6 +1,8 @@
 // Denials are cheap to cause: a flood of them does not fill the log, is counted in full, and does not hide those of others.
 import { describe, expect, it } from 'vitest';
 import { Denials } from '../../src/access/denials.ts';
+import { OPERATIONS, type Operation, ROLES } from '../../src/access/operations.ts';
+import type { Caller } from '../../src/access/principals.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { outcomeOf } from '../kit/outcome.ts';
@@ -17,6 +19,36 @@ const denied = (tenant: TestTenant, from: number) =>
     .filter((event) => event['outcome'] === 'denied');
 const counted = (events: readonly Record<string, unknown>[]) =>
   events.reduce((sum, event) => sum + ((event['details'] as { count?: number } | undefined)?.count ?? 1), 0);
+
+describe('what every tenant has', () => {
+  const ALWAYS_THERE = (Object.keys(OPERATIONS) as Operation[]).filter((operation) =>
+    ['AuditLog', 'TenantKey'].includes(OPERATIONS[operation].resource),
+  );
+
+  it.each(ALWAYS_THERE)(
+    '%s is allowed or forbidden to whoever may see the tenant, and missing to nobody of them',
+    async (operation) => {
+      const tenant = await testTenant();
+      const { text } = await workloadToken(tenant, { permissions: ['read', 'put', 'rotate'] });
+      const ask = (caller: Caller) =>
+        outcomeOf(
+          tenant.vault.submit((job) => {
+            const resource = OPERATIONS[operation].resource === 'AuditLog' ? job.auditResource : job.keyResource;
+            return job.door.enter(
+              caller,
+              operation,
+              () => ({ resource, target: { type: 'x' }, subject: true as const }),
+              () => {},
+            );
+          }),
+        );
+      const outcomes = new Set<string>([await ask(tenant.token(text))]);
+      for (const role of ROLES.filter((one) => one !== 'workload')) outcomes.add(await ask(tenant.user([role])));
+      expect([...outcomes].sort()).toEqual(['forbidden', 'ok']);
+      expect(await ask(tenant.user(['owner'], 'elsewhere'))).toBe('not_found');
+    },
+  );
+});
 
 describe('a principal with many denials', () => {
   it('leaves a bounded number of events and one with the count of the others; denials of others are single events', async () => {

@@ -1,6 +1,7 @@
 // Alerts and webhooks of a tenant: paged, bounded, authenticated, and only for roles with permission.
 import { describe, expect, it } from 'vitest';
-import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
+import { isReachable, judgeAddress, literalAddress } from '../../rotation/engine/egress-rules.ts';
+import { createWebhook, deleteWebhook, isLoopback, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
 import { ALERT_KINDS, type AlertKind, describeAlert, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -253,6 +254,34 @@ describe('webhooks', () => {
     expect(await outcomes(['auditor'])).toEqual(['ok', 'ok', 'forbidden']);
     expect(await outcomes(['engineer'])).toEqual(['forbidden', 'forbidden', 'forbidden']);
     expect(await outcomes(['rotation-operator'])).toEqual(['forbidden', 'forbidden', 'forbidden']);
+  });
+
+  it('leads where the egress may go, or is refused at once: the rules of both agree on every kind of address', async () => {
+    const { vault, admin } = await bench();
+    const hosts = [
+      'hooks.example',
+      '192.0.2.7',
+      '8.8.8.8',
+      '[2606:4700::1111]',
+      '127.0.0.1',
+      '[::1]',
+      'localhost',
+      'a.localhost',
+    ];
+    const never = ['10.0.0.1', '172.16.0.1', '192.168.1.1', '169.254.169.254', '168.63.129.16', '100.64.0.1', '0.0.0.0', '[fe80::1]', '[fd00::1]', '[::ffff:10.0.0.1]', '2852039166']; // biome-ignore format: one line
+    for (const allowLoopback of [false, true])
+      for (const host of [...hosts, ...never]) {
+        const url = `https://${host}/hook`;
+        const outcome = await outcomeOf(
+          vault.submit((job) => createWebhook(job, admin(), { url, kinds: [], allowLoopback, mayReach: isReachable })),
+        );
+        const literal = literalAddress(new URL(url));
+        const verdict = literal === undefined ? (host.endsWith('localhost') ? 'loopback' : 'public') : judgeAddress(literal);
+        const isNear = allowLoopback && isLoopback(new URL(url));
+        const reaches = verdict === 'public' || (verdict === 'loopback' && isNear);
+        expect(outcome, `${url} ${allowLoopback}`).toBe(reaches ? 'ok' : 'invalid_request');
+        if (never.includes(host)) expect(reaches, host).toBe(false);
+      }
   });
 
   it('may use http to this machine only where a sandbox is allowed', async () => {

@@ -158,7 +158,7 @@ describe('a path', () => {
     for (const bad of [
       '/v1//tenants',
       '/v1/%61',
-      '/v1/a%2fb',
+      '/v1/a%2',
       '/v1/a;b',
       '/v1/a\\b',
       '/v1/ä',

@@ -68,7 +68,10 @@ export async function connectApp(changes: Partial<Connector> = {}, publicUrl = P
     connectPage,
   };
   const app = createApp(ports);
+  const prefix = new URL(publicUrl).pathname.replace(/\/$/, '');
+  /** A proxy that takes the path of the public URL off, and knows nothing beside it. */
   const visit = async (cookies: Map<string, string>, path: string, init: RequestInit): Promise<Page> => {
+    if (!path.startsWith(`${prefix}/`)) return { status: 404, headers: new Headers(), html: 'the proxy knows no such path' };
     const headers = new Headers(init.headers);
     if (cookies.size > 0) headers.set('cookie', [...cookies].map((pair) => pair.join('=')).join('; '));
     const info = {
@@ -76,7 +79,10 @@ export async function connectApp(changes: Partial<Connector> = {}, publicUrl = P
       nextRequestId: () => newId('request', testEntropy),
       secure: publicUrl.startsWith('https'),
     };
-    const answer = await app.fetch(new Request(publicUrl + path, { ...init, headers }), info);
+    const answer = await app.fetch(
+      new Request(new URL(publicUrl).origin + path.slice(prefix.length), { ...init, headers }),
+      info,
+    );
     for (const cookie of answer.headers.getSetCookie()) {
       const [name = '', ...value] = (cookie.split(';')[0] ?? '').split('=');
       cookies.set(name, value.join('='));
@@ -102,10 +108,10 @@ export async function connectApp(changes: Partial<Connector> = {}, publicUrl = P
           }),
       };
     },
-    link: async (name = 'crm') => `/connect/${vault.tenant.id}/${(await bench.make(name)).linkToken}`,
+    link: async (name = 'crm') => `${prefix}/connect/${vault.tenant.id}/${(await bench.make(name)).linkToken}`,
     callback: (location, fields = { code: 'code-not-a-real-secret' }) => {
       const state = new URL(location).searchParams.get('state') ?? '';
-      return `/connect/callback?${new URLSearchParams({ state, ...fields })}`;
+      return `${prefix}/connect/callback?${new URLSearchParams({ state, ...fields })}`;
     },
   };
 }

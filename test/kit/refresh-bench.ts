@@ -22,6 +22,7 @@ import { type TestTenant, testTenant } from './vaults.ts';
 export interface Served {
   readonly version: number;
   readonly expires_at: string | null;
+  readonly health: string;
   readonly value: { readonly access_token: string };
 }
 

@@ -18,7 +18,7 @@ afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-const whole = { parts: { storage: 'ok', witness: 'ok', scheduler: 'ok', clock: 'ok', tenants: 'ok' } };
+const whole = { parts: { storage: 'ok', witness: 'ok', scheduler: 'ok', clock: 'ok', state: 'ok', tenants: 'ok' } };
 const STEADY: ClockState = { state: 'steady', aheadMs: 0, steadyInMs: 0 };
 
 describe('health', () => {
@@ -32,7 +32,7 @@ describe('health', () => {
   });
 
   it('of each part is told by name, and only a home that cannot store takes the 200', () => {
-    const fine = { witnessFails: false, schedulerStopped: false, clock: STEADY, tenants: [] };
+    const fine = { witnessFails: false, schedulerStopped: false, clock: STEADY, isDamaged: false, tenants: [] };
     expect(healthOf(fine)).toEqual({ status: 'ok', httpStatus: 200, ...whole });
     expect(healthOf({ ...fine, storage: 'storage_full' })).toMatchObject({
       status: 'failing',
@@ -56,6 +56,11 @@ describe('health', () => {
         httpStatus: 200,
         parts: { clock: part },
       });
+    expect(healthOf({ ...fine, isDamaged: true })).toMatchObject({
+      status: 'degraded',
+      httpStatus: 200,
+      parts: { state: 'degraded' },
+    });
     const tenants = [{ id: 'ten_1', code: 'rolled_back' as const }];
     expect(healthOf({ ...fine, tenants })).toMatchObject({ status: 'degraded', httpStatus: 200, parts: { tenants: 'degraded' } });
     expect(JSON.stringify(healthOf({ ...fine, tenants }))).not.toContain('ten_1');
@@ -68,7 +73,7 @@ describe('a disk that is full', () => {
     const { home } = await testTeam(sql);
     const witness = watchedWitness(() => ({ publish: () => {}, latest: () => undefined }));
     const tenants = { size: 0, troubles: () => [], probeFailing: async () => {} };
-    const fresh = () => new NodeHealth({ home, witness, tenants, clock: { state: () => STEADY } });
+    const fresh = () => new NodeHealth({ home, witness, tenants, clock: { state: () => STEADY }, isDamaged: () => false });
     expect((await fresh().report()).storage).toBeUndefined();
     sql.failCommits();
     expect((await fresh().report()).storage).toBe('storage_full');

@@ -44,6 +44,37 @@ function sendRaw(url: string, bytes: string, timeoutMs = 5_000): Promise<string>
 
 const statusOf = (answer: string) => Number(answer.split(' ')[1]);
 
+describe('what the listener refuses by itself', () => {
+  test.each([
+    ['a dot segment', {}, 'GET /v1/x/.. HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', /"\." or "\.\." segments/],
+    [
+      'a header twice',
+      {},
+      'GET / HTTP/1.1\r\nHost: a\r\nIf-Match: "r1"\r\nIf-Match: "r2"\r\nConnection: close\r\n\r\n',
+      /if-match is given twice/,
+    ],
+    [
+      'a forwarded address that is none',
+      { behindProxy: true, trustedProxies: ['127.0.0.1'] },
+      'GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: none\r\nConnection: close\r\n\r\n',
+      /forwarded address/,
+    ],
+  ] as const)('(%s) is a problem like all others, with a request id', async (_name, options, head, says) => {
+    const { url } = await open(options);
+    const answer = await sendRaw(url, head);
+    const id = /x-request-id: (req_[0-9a-f]{24})/i.exec(answer)?.[1];
+    const problem = JSON.parse(/\{.*\}/.exec(answer)?.[0] ?? '{}') as Record<string, unknown>;
+    expect(problem).toMatchObject({
+      type: 'urn:keyturn:problem:invalid_request',
+      status: 400,
+      code: 'invalid_request',
+      request_id: id,
+    });
+    expect(problem['detail']).toMatch(says);
+    expect(answer).toMatch(/content-type: application\/problem\+json/i);
+  });
+});
+
 describe('where it listens', () => {
   test.each(['0.0.0.0', '::', '192.0.2.1', 'vault.example', '::ffff:0.0.0.0'])(
     'plaintext on %s is refused with advice',

@@ -288,14 +288,20 @@ describe('the files', () => {
     }
   });
 
+  interface Commitment {
+    readonly promise: string;
+    readonly enforcedBy: readonly string[];
+    readonly shownBy?: readonly string[];
+    /** Why nothing keeps it yet, with the guardrails that wait for it. */
+    readonly notYet?: string;
+    readonly prepared?: readonly string[];
+  }
+  const map = JSON.parse(readFileSync(`${POLICIES}commitments/commitments.json`, 'utf8')) as Record<string, Commitment>;
+
   it('enforce each mapped commitment by a guardrail that exists, and each guardrail keeps one', () => {
-    const map = JSON.parse(readFileSync(`${POLICIES}commitments/commitments.json`, 'utf8')) as Record<
-      string,
-      { promise: string; enforcedBy: string[]; shownBy?: string[] }
-    >;
-    expect(Object.keys(map)).toEqual(expect.arrayContaining(['X1', 'X2', 'X3', 'X4', 'X8', 'X9', 'R6', 'M3']));
-    const enforcing = new Set(Object.values(map).flatMap((commitment) => commitment.enforcedBy));
-    expect([...enforcing].sort()).toEqual(authorizer.policyIds.filter((id) => id.startsWith('guardrails/')));
+    expect(Object.keys(map)).toEqual(expect.arrayContaining(['X1', 'X2', 'X3', 'X4', 'X5', 'X8', 'X9', 'R6', 'M3']));
+    const named = Object.values(map).flatMap(({ enforcedBy, prepared = [] }) => [...enforcedBy, ...prepared]);
+    expect([...new Set(named)].sort()).toEqual(authorizer.policyIds.filter((id) => id.startsWith('guardrails/')));
     // What no policy can decide is kept by code: such a half names the tests that show it.
     expect(map['X2']?.shownBy?.length).toBeGreaterThan(0);
     for (const shown of Object.values(map).flatMap(({ shownBy = [] }) => shownBy)) {
@@ -303,4 +309,68 @@ describe('the files', () => {
       expect(readFileSync(`${POLICIES}../${file}`, 'utf8'), shown).toContain(`it('${sentence}'`);
     }
   });
+
+  it('claim as enforced only what a guardrail can refuse in the product as it is, and the rest is said to be missing', () => {
+    const canFire = guardrailsThatCanFire();
+    for (const [id, { enforcedBy, notYet, prepared = [] }] of Object.entries(map)) {
+      expect(enforcedBy.length > 0, `${id} is either enforced or not yet there`).toBe(notYet === undefined);
+      expect(
+        enforcedBy.filter((guardrail) => !canFire.has(guardrail)),
+        `${id} claims what can never fire`,
+      ).toEqual([]);
+      expect(
+        prepared.filter((guardrail) => canFire.has(guardrail)),
+        `${id} is there now: claim it`,
+      ).toEqual([]);
+    }
+  });
 });
+
+/** Every guardrail that refuses something in circumstances the product can bring about, when a role permits everything to everyone. */
+function guardrailsThatCanFire(): Set<string> {
+  const lifted = testAuthorizer({ 'roles/everything': '@id("to-everyone") permit (principal, action, resource);' });
+  const operations = ALL.filter((operation) => isEntered(operation));
+  const fixed = fixedFacts();
+  const facts = (Object.keys(FRIENDLIEST) as (keyof AuthorizationContext)[]).filter((fact) => !fixed.has(fact));
+  const friendly = { ...FRIENDLIEST, ...Object.fromEntries(fixed) };
+  const contexts = [friendly, ...facts.map((fact) => ({ ...friendly, [fact]: !friendly[fact] }))];
+  const types = ['User', 'Workload', 'System'] as const;
+  const principals = types.flatMap((type) =>
+    [[], ...ROLES.map((role) => [role])].map((roles) => ({ type, id: 'p-1', revision: 1, roles })),
+  );
+  const reasons = principals.flatMap((principal) =>
+    operations.flatMap((operation) => contexts.map((context) => lifted.decide(principal, operation, thing(operation), context))),
+  );
+  return new Set(reasons.filter(({ allow }) => !allow).flatMap(({ reason }) => reason.split(', ')));
+}
+
+const PRODUCT = [`${POLICIES}../src`, `${POLICIES}../rotation`].flatMap((folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(({ name }) => name.endsWith('.ts'))
+    .map(({ parentPath, name }) => `${parentPath}/${name}`),
+);
+
+/** Some use case enters the door with it. */
+function isEntered(operation: Operation): boolean {
+  return PRODUCT.filter((path) => !path.includes('/src/access/')).some((path) =>
+    readFileSync(path, 'utf8').includes(`'${operation}'`),
+  );
+}
+
+/** Facts to which the product gives one constant only. */
+function fixedFacts(): Map<string, boolean> {
+  const read = (path: string) => readFileSync(`${POLICIES}../${path}`, 'utf8');
+  const [, context = ''] = /#context<S>\(([\s\S]*?)\n {2}\}\n/.exec(read('src/access/guard.ts')) ?? [];
+  expect(context).toContain('mfaFresh:');
+  const places = PRODUCT.filter((path) => path.includes('/src/vault/')).map((path) => readFileSync(path, 'utf8'));
+  const text = [context, ...places].join('\n');
+  const fixed = new Map<string, boolean>();
+  for (const fact of Object.keys(FRIENDLIEST)) {
+    const given = [...text.matchAll(new RegExp(`[ {]${fact}:\\s+([^,;}]+)`, 'g'))].map(([, value = '']) => value.trim());
+    const values = new Set(given.filter((value) => !value.startsWith('place.') && value !== 'boolean'));
+    const [only = ''] = values;
+    const constant = /^(?:\(\) => )?(true|false)$/.exec(only)?.[1];
+    if (values.size === 1 && constant !== undefined) fixed.set(fact, constant === 'true');
+  }
+  return fixed;
+}

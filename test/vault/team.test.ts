@@ -183,6 +183,7 @@ describe('a token of a user', () => {
     const tokenFor = (by: string, name: string) => made.home.submit((job) => createUserToken(job, made.caller(by), name, 60_000));
     expect(await outcomeOf(tokenFor(token('admin'), 'ada'))).toBe('forbidden');
     expect(await outcomeOf(tokenFor(made.owner, 'the-admin'))).toBe('forbidden');
+    await expect(tokenFor(made.owner, 'the-admin')).rejects.toThrow(/only the person themselves/);
     expect(eventsOf(made.sql).at(-1)).toMatchObject({
       action: 'user.token.create',
       outcome: 'denied',

@@ -1,5 +1,5 @@
 // The text of credentials and runs on a terminal, and the parser of labels.
-import type { WireCredential, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import type { WireCredential, WireCredentialValue, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts, note, plain, yellow } from '../print.ts';
 
@@ -74,13 +74,15 @@ export function describeRun(run: WireRun): string {
 }
 
 /** Prints to standard error, so that standard output contains only the value. */
-export function noteExpired(read: {
-  readonly name: string;
-  readonly expires_at: string | null;
-  readonly expired: boolean;
-}): void {
-  if (read.expired)
-    note(yellow(`the end date of ${plain(read.name)} has passed (${read.expires_at}): the provider may reject the value`));
+export function noteDoubt(read: Pick<WireCredentialValue, 'name' | 'environment' | 'expires_at' | 'expired' | 'health'>): void {
+  const name = plain(read.name);
+  if (read.expired) note(yellow(`the end date of ${name} has passed (${read.expires_at}): the provider may reject the value`));
+  if (read.health === 'needs_consent') {
+    const remedy = `connect the account again with \`keyturn connect --name ${name} --env ${plain(read.environment)}\``;
+    note(
+      yellow(`the grant of ${name} has ended at the provider, which may reject this access token before it expires: ${remedy}`),
+    );
+  }
 }
 
 function evidenceText({ status, content_type, words = [], excerpt, system_code }: WireEvidence): string {

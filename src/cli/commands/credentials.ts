@@ -10,7 +10,7 @@ import { type Session, sessionOf } from '../session.ts';
 import { moment, span } from '../times.ts';
 import { readStdinBytes, readValueFile } from '../typed-in.ts';
 import { CONFIG_FILE, findCredential, mergedConfig } from './client-options.ts';
-import { describeCredential, describeRun, noteExpired, pairs } from './credential-text.ts';
+import { describeCredential, describeRun, noteDoubt, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
@@ -190,7 +190,7 @@ function addGet(parent: Command): void {
         ...(options.stage === undefined ? {} : { stage: options.stage }),
       };
       const read = await session.client.read(session.environment(), name, wanted);
-      noteExpired(read);
+      noteDoubt(read);
       printValue(read, options, session.settings.output === 'raw');
     });
 }

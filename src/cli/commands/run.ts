@@ -7,7 +7,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { clientOf, missing } from '../session.ts';
 import { type GlobalOptions, settingsFrom } from '../settings.ts';
 import { hold } from '../unsaid.ts';
-import { noteExpired } from './credential-text.ts';
+import { noteDoubt } from './credential-text.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const collect = (value: string, before: string[] = []) => [...before, value];
@@ -68,7 +68,7 @@ export function runCommand(): Command {
       const secrets: Record<string, string> = {};
       for (const one of wanted) {
         const read = await client.read(environment, one.credential);
-        noteExpired(read);
+        noteDoubt(read);
         secrets[one.variable] = textFrom(read.value.reveal(), one);
       }
       await runChild(command, secrets);

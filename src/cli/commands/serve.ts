@@ -37,7 +37,7 @@ export function serveCommand(): Command {
     .addOption(new Option('--tls-min <version>', 'minimum TLS version').choices(['1.3', '1.2']).default('1.3'))
     .option('--behind-proxy', 'a proxy terminates TLS')
     .option('--trusted-proxy <cidr...>', 'proxies whose X-Forwarded-For and Forwarded are trusted')
-    .option('--public-url <url>', 'base URL of this service for clients')
+    .option('--public-url <url>', 'base URL of this service for clients, with the path that the proxy removes')
     .option('--root-key-file <path>', 'root key; for production on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
     .option('--witness-dir <path>', 'directory of signed heads; for production on another volume')
@@ -51,13 +51,13 @@ export function serveCommand(): Command {
     .action(serve);
 }
 
-async function serve(flags: Flags): Promise<void> {
-  check(flags);
+async function serve(flags: Flags, self: Command): Promise<void> {
+  check(flags, self.getOptionValueSource('tlsMin') !== 'default');
   closeMemory();
   const { startKeyturn } = await import('../../node/start.ts');
   const running = await startKeyturn(optionsOf(flags));
   stopOnSignals(running);
-  banner(running);
+  banner(running, flags);
   if (flags.tour === true && running.tourIsDue) {
     const { showTour } = await import('../tour.ts');
     if (await showTour(running)) running.markShown('tour');
@@ -66,10 +66,12 @@ async function serve(flags: Flags): Promise<void> {
 }
 
 /** Runs before any file is created. @throws CliError */
-function check(flags: Flags): void {
+function check(flags: Flags, tlsMinIsGiven: boolean): void {
   // SECURITY: one of the two alone must not start the service without TLS.
   if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
     throw new CliError('TLS needs both --tls-cert and --tls-key', EXIT.usage);
+  if (tlsMinIsGiven && flags.tlsCert === undefined)
+    throw new CliError('the option --tls-min needs --tls-cert and --tls-key: give all three or none', EXIT.usage);
   if (flags.trustedProxy !== undefined && flags.behindProxy !== true)
     throw new CliError('the option --trusted-proxy needs --behind-proxy: give both or neither', EXIT.usage);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
@@ -98,9 +100,13 @@ function optionsOf(flags: Flags): ServeOptions {
   };
 }
 
-function banner(running: RunningKeyturn): void {
+function banner(running: RunningKeyturn, flags: Flags): void {
   note('');
   note(`  ${bold('Keyturn')}  ${cyan(running.url)}   ${dim(`data in ${running.dataDirectory}`)}`);
+  if (flags.behindProxy === true && flags.publicUrl === undefined)
+    note(
+      `  ${yellow('!')} Links, redirect URIs and token audiences say ${running.url}: give --public-url, the address at the proxy.`,
+    );
   for (const text of running.notes) note(`  ${yellow('!')} ${text}`);
   if (running.notes.length > 0) running.markShown('root_key_note');
   note('');

@@ -122,10 +122,14 @@ export function statusCommand(): Command {
 
 /** The remedy for a part that is not ok, if its name does not suggest one. */
 function helpFor(part: string, state: string | undefined): string {
-  return part === 'clock' && state !== 'ok'
-    ? ': it jumped or is behind, so nothing is destroyed or purged; run `keyturn doctor` as owner or auditor for the remedy'
-    : '';
+  return state === 'ok' ? '' : (HELP[part] ?? '');
 }
+
+const HELP: Readonly<Record<string, string>> = {
+  clock: ': it jumped or is behind, so nothing is destroyed or purged; run `keyturn doctor` as owner or auditor for the remedy',
+  state:
+    ': stored data failed its check and is not served; `keyturn alerts` lists it by tenant, and `keyturn doctor --deep` on the stopped service finds all of it',
+};
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -143,6 +147,7 @@ export function doctorCommand(): Command {
         if (!report.ok) process.exitCode = EXIT.verification;
         return;
       }
+      refuseDeepOptions(options);
       const findings: Finding[] = [
         runtime(),
         config(),
@@ -152,6 +157,17 @@ export function doctorCommand(): Command {
       session.show(findings, (all) => all.map(({ level, what }) => `${MARK[level]} ${what}`).join('\n'));
       if (findings.some((finding) => finding.level === 'fail')) process.exitCode = EXIT.failed;
     });
+}
+
+function refuseDeepOptions({ rootKeyFile, passphraseFile, witnessDir }: DeepFlags): void {
+  const given = Object.entries({
+    '--root-key-file': rootKeyFile,
+    '--passphrase-file': passphraseFile,
+    '--witness-dir': witnessDir,
+  })
+    .filter(([, value]) => value !== undefined)
+    .map(([name]) => name);
+  if (given.length > 0) throw new CliError(`${given.join(', ')} needs --deep: give both or neither`, EXIT.usage);
 }
 
 const MARK = { ok: green('ok  '), warn: yellow('warn'), fail: red('fail') };

@@ -1,4 +1,5 @@
 // Routes of alerts and webhooks.
+import { isReachable } from '../../../rotation/engine/egress-rules.ts';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../alerts/manage-webhooks.ts';
 import { listAlerts, listDeliveries } from '../../alerts/read-alerts.ts';
 import type { TenantContext } from '../context.ts';
@@ -64,7 +65,7 @@ export const alertRoutes: readonly Route<TenantContext>[] = [
       once(vault, 'webhook.create', request, (job) => {
         const { url, kinds } = request.body;
         const allowLoopback = rotation.ports.sandboxAllowed;
-        const { row, secret } = createWebhook(job, request.caller, { url, kinds, allowLoopback });
+        const { row, secret } = createWebhook(job, request.caller, { url, kinds, allowLoopback, mayReach: isReachable });
         return { status: 201, body: { ...webhookView(row), secret: shown(secret) } };
       }),
   }),

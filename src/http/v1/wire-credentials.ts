@@ -162,6 +162,9 @@ export const credentialValue = z
     expired: z
       .boolean()
       .describe('Whether expires_at has passed. The value is served nevertheless; it may still work at the provider'),
+    health: health.describe(
+      'Health of the credential. needs_consent: the grant has ended, and the access token is served until it expires; the provider may reject it',
+    ),
     value: z
       .record(z.string(), z.unknown())
       .describe('The fields depend on the kind. OAuth grant: access_token, token_type, scope; never the refresh token'),

@@ -259,6 +259,7 @@ const parts = z
     witness: part.optional(),
     scheduler: part.optional(),
     clock: part.optional(),
+    state: part.optional().describe('degraded: something stored failed its check since the start; alerts say what'),
     tenants: part.optional(),
   })
   .describe('The parts that the platform can check');

@@ -108,6 +108,19 @@ describe('a provider that fails', () => {
 });
 
 describe('a dead grant', () => {
+  it('serves its access token as long as that lives, and every read says that the grant is dead', async () => {
+    bench = await refreshBench();
+    const { refreshToken } = await bench.connect('crm');
+    expect(await bench.read('crm')).toMatchObject({ version: 1, health: 'ready' });
+    await bench.sandbox.revokeGrant(refreshToken);
+    await expect(bench.rotate('crm')).resolves.toBeDefined();
+    await bench.engine.runDueWork();
+    expect(bench.row('crm').health).toBe('needs_consent');
+    for (let i = 0; i < 2; i++) expect(await bench.read('crm')).toMatchObject({ version: 1, health: 'needs_consent' });
+    bench.tenant.clock.pass(TTL_MS + 1);
+    expect(await bench.refused('crm')).toMatchObject({ code: 'needs_consent' });
+  });
+
   it('needs consent: 424 with state, since and cause, and the provider is not asked again', async () => {
     const { tenant, sandbox, refused, row, runs, refreshToken } = await stale();
     await sandbox.revokeGrant(refreshToken);
