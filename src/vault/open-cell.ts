@@ -188,8 +188,11 @@ function eraseInTime(cell: Cell, { later }: Platform): CellHooks {
       if (planned || !cell.hasResidue) return;
       planned = true;
       later(LIMITS.residueMaxMs, () => {
-        planned = false;
-        void cell.submit(() => cell.eraseResidue()).catch(() => {});
+        // The batch that erases is committed before it does: planned until then, or it would plan another.
+        const erased = cell.submit(() => cell.eraseResidue()).catch(() => {});
+        void erased.then(() => {
+          planned = false;
+        });
       });
     },
   };

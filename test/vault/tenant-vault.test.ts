@@ -1,13 +1,15 @@
 // A tenant's vault as its owner holds it: told of what is due after the commit that changed it, busy while anything is under way.
 import { describe, expect, it } from 'vitest';
+import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
 import { openRun } from '../../rotation/engine/run.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { deleteCredential, destroyExpired } from '../../src/vault/change-credential.ts';
 import { createEnvironment } from '../../src/vault/create-environment.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
-import { authorizer, changing, inside, putKey, START_MS, testTenant } from '../kit/vaults.ts';
+import { authorizer, changing, inside, putKey, START_MS, testTenant, workloadToken } from '../kit/vaults.ts';
 
 async function held() {
   const sql = new SqlSpy(openNodeSql(':memory:'));
@@ -156,5 +158,32 @@ describe('what outlived its window', () => {
     );
     expect(told.slice(before)).toEqual([id]);
     expect(vault.nextDueAt()).toBe(START_MS);
+  });
+});
+
+describe('what was deleted without anybody waiting for it', () => {
+  it('is erased a minute later, planned once however often more is deleted, and again the next time', async () => {
+    const { tenant } = await held();
+    const tasks: (() => void)[] = [];
+    const later = (delayMs: number, task: () => void) => {
+      if (delayMs === LIMITS.residueMaxMs) tasks.push(task);
+    };
+    const vault = tenant.reopenWith({ later });
+    const { core } = inside<unknown, TenantJob>(vault as never);
+    const purge = async () => {
+      await workloadToken({ ...tenant, vault });
+      tenant.clock.pass(LIMITS.accessTokenTtlDefaultMs + LIMITS.idempotencyKeepMs);
+      await vault.submit((job) => purgeExpired(job));
+    };
+    await vault.submit(() => {});
+    expect([tasks.length, core.cell.hasResidue]).toEqual([0, false]);
+    await purge();
+    await purge();
+    expect([tasks.length, core.cell.hasResidue]).toEqual([1, true]);
+    tasks.shift()?.();
+    await vault.submit(() => {});
+    expect([tasks.length, core.cell.hasResidue]).toEqual([0, false]);
+    await purge();
+    expect(tasks).toHaveLength(1);
   });
 });

@@ -22,7 +22,7 @@ import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
 import { testAuthorizer } from '../kit/cedar.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
-import { changing, inside, TestClock, testEntropy } from '../kit/vaults.ts';
+import { changing, eventsOf, inside, TestClock, testEntropy } from '../kit/vaults.ts';
 
 const vector = (name: string) => readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8');
 const FROZEN = vector('tenant-schema-1.sql');
@@ -157,12 +157,22 @@ it('every schema that landed before the newest one has a database here, as its b
   expect(Object.keys(LANDED)).toEqual(older);
 });
 
+/** Of an event about the opening itself. */
+const OPENED = {
+  actor: { type: 'system', id: 'open' },
+  outcome: 'success',
+  request: expect.stringMatching(/^open:[0-9]+$/),
+  target: { type: 'cell' },
+};
+
 describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
   it('is adopted into the map with every row in every state, once', async () => {
     const { sql, vault } = openFrozen(schema);
     expect(schemaVersion(sql)).toBe(latestSchemaVersion('tenant'));
     await vault.submit(() => {});
     expect(damagedIn(inside(vault))).toEqual([]);
+    expect(eventsOf(sql).filter(({ action }) => action === 'state.refuse')).toEqual([]);
+    expect(eventsOf(sql).filter(({ action }) => action === 'state.adopt')).toHaveLength(1);
     const counts = new Map(partsOf(inside(vault)).map(({ part, looked }) => [part, looked]));
     for (const { table } of ANCHORED_TABLES.filter(({ cells }) => cells.includes('tenant'))) {
       expect(counts.get(table), table).toBe(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n']);
@@ -197,7 +207,12 @@ describe.each(WITHOUT_MAP)('a database of %s', (schema) => {
     await vault.submit(() => {});
     expect(damagedIn(inside(vault))).toEqual(['token']);
     const events = await searchAudit(vault, owner(), { action: 'state.refuse' }, undefined, 10);
-    expect(events.events.map(({ details }) => details?.count)).toEqual([1]);
+    expect(events.events).toMatchObject([{ ...OPENED, reason: 'rows that failed their old check', details: { count: 1 } }]);
+    const adopted = await searchAudit(vault, owner(), { action: 'state.adopt' }, undefined, 10);
+    expect(adopted.events).toMatchObject([
+      { ...OPENED, reason: 'rows of an older build', details: { count: expect.any(Number) } },
+    ]);
+    expect(adopted.events[0]?.details?.count).toBeGreaterThan(5);
   });
 
   it('is never adopted twice: without its map it is refused, also with other parts restored', () => {

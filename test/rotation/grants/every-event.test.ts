@@ -280,9 +280,13 @@ describe('the events of a revocation', () => {
     ]);
   });
 
-  it('whose connector is gone: it waits; of a connector without a way it ends', async () => {
+  const UNUSABLE = { ...CRM, oauth2: { ...CRM.oauth2, tokenEndpoint: '' } } as Connector;
+  it.each([
+    ['is gone', new Map()],
+    ['cannot be used any more', new Map([[CRM.id, UNUSABLE]])],
+  ])('whose connector %s: it waits; of a connector without a way it ends', async (_what, connectors) => {
     const bench = await disconnected();
-    const gone = { ...bench.ports, connectors: new Map() };
+    const gone = { ...bench.ports, connectors };
     const waits = await bench.left(() => revokeDue(gone));
     const cause = 'connector_unusable';
     expect(waits.events).toEqual([told(bench, { step: 'failed', attempts: 1, cause }, 'provider_unavailable')]);

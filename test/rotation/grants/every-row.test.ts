@@ -338,6 +338,23 @@ describe('the run of a revocation', () => {
     is(bench, { state: 'cancelled', next_attempt_at: null, finished_at: START_MS, ...changed });
   });
 
+  it.each([
+    [true, { state: 'open', step: 'queued', generation: 2 }, ['cancelled', 'open']],
+    [false, { state: 'cancelled', step: 'not_asked', generation: 1 }, ['cancelled']],
+  ])('follows the pair that a refresh brings meanwhile, where it was asked for (%s)', async (revoke, last, states) => {
+    const bench = await benchOf({ revocation: RFC_7009 });
+    await bench.put();
+    bench.replies.push(async () => {
+      await disconnect(bench, revoke);
+      return tokens();
+    });
+    await bench.refresh();
+    expect(bench.row('crm')).toMatchObject({ health: 'disconnected', current_version: 2, refresh_due_at: null });
+    const runs = bench.sql.all("SELECT state, step, generation FROM run WHERE kind = 'revocation' ORDER BY rowid");
+    expect(runs.map(({ state }) => state)).toEqual(states);
+    expect(runs.at(-1)).toEqual(last);
+  });
+
   it('was not asked for at first and can be asked for later, once', async () => {
     const bench = await benchOf({ revocation: RFC_7009 });
     await bench.put();

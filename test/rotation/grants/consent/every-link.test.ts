@@ -134,6 +134,26 @@ describe('a link', () => {
     expect(await again({})).toBe('gone');
   });
 
+  it('asks of settings that are given whether they count, and of stored ones never: a grant that works goes on working', async () => {
+    const bench = await consentBench();
+    const odd = config({ base_urls: { 'x.example': 'https://y.example' } });
+    // Without an engine nobody asked when it was put, as an older build did not.
+    await bench.tenant.vault.submit((job) =>
+      putCredential(job, bench.admin(), {
+        ...place,
+        kind: 'oauth2',
+        value: { access_token: 'a', refresh_token: 'r', client_secret: 'c' },
+        connector: CRM.id,
+        config: odd,
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+      }),
+    );
+    expect(await refusal(() => bench.make('crm', { config: odd, secrets: {} }))).toBe('invalid_request /config/base_urls');
+    expect(await refusal(() => bench.make('crm', { config: undefined, secrets: {} }))).toBe('ok');
+  });
+
   it('is one of at most so many that are open', async () => {
     const bench = await consentBench();
     const made = [];
