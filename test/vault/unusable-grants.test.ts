@@ -231,12 +231,13 @@ describe('a grant that needs a person', () => {
   });
 
   it.each([
-    ['needs_consent', true],
-    ['disconnected', true],
-    ['ready', false],
-    ['degraded', false],
-  ])('that is %s has a path to connect it: %s', (health, expected) => {
-    const path = reconnectPath('ten_1', 'staging', { health, name: 'a/b' });
+    ['oauth2', 'needs_consent', true],
+    ['oauth2', 'disconnected', true],
+    ['oauth2', 'ready', false],
+    ['oauth2', 'degraded', false],
+    ['api_key', 'needs_consent', false],
+  ])('as %s that is %s has a path to connect it: %s', (kind, health, expected) => {
+    const path = reconnectPath('ten_1', 'staging', { kind, health, name: 'a/b' });
     expect(path).toBe(expected ? '/v1/tenants/ten_1/environments/staging/credentials/a%2Fb/connections' : undefined);
   });
 });
