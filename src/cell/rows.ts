@@ -32,7 +32,7 @@ const encoder = new TextEncoder();
 
 type Columns = Readonly<Record<string, unknown>>;
 
-/** A copy of a row as it was read and passed, and where it stands in the map. */
+/** A row that was read and passed, and where it stands in the map. */
 interface Known {
   readonly columns: Columns;
   readonly place: Fingerprint;
@@ -127,13 +127,15 @@ export class TableRows<R extends object> {
 
   /**
    * Writes the columns that changed: one that is written as it was costs as much, its indexes included. False where nothing was written,
-   * because another row was read last, or the database does not have what was read any more.
+   * because another row was read last, its object was changed since, or the database does not have what was read any more.
    */
   #updateDifference(columns: Columns, sealed: Sealed): boolean {
     const { secondName, id, table } = this.#table;
     const { columns: was, place } = this.#lastRead ?? {};
     if (was === undefined || place === undefined || was['mac'] !== columns['mac']) return false;
     if (was['mac_key_id'] !== sealed.mac_key_id || id.some((name) => was[name] !== columns[name])) return false;
+    // A copy at each read would cost every reader; only a write asks whether the object still is what was read.
+    if (this.#expectedMac(was) === undefined) return false;
     const changed = this.#covered.filter((name) => columns[name] !== was[name]);
     const statement = this.#changeOf(changed);
     if (statement === undefined) return false;
@@ -196,7 +198,7 @@ export class TableRows<R extends object> {
     const place = this.#fingerprint(row as Columns);
     const damage = this.#damageAt(row as Columns, place);
     if (damage !== undefined) return this.#refuse(row as Columns, damage);
-    if (this.#table.mac === 'row') this.#lastRead = { columns: { ...row } as Columns, place };
+    if (this.#table.mac === 'row') this.#lastRead = { columns: row as Columns, place };
     return row;
   }
 
