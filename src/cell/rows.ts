@@ -130,12 +130,10 @@ export class TableRows<R extends object> {
    * because another row was read last, its object was changed since, or the database does not have what was read any more.
    */
   #updateDifference(columns: Columns, sealed: Sealed): boolean {
-    const { secondName, id, table } = this.#table;
-    const { columns: was, place } = this.#lastRead ?? {};
-    if (was === undefined || place === undefined || was['mac'] !== columns['mac']) return false;
-    if (was['mac_key_id'] !== sealed.mac_key_id || id.some((name) => was[name] !== columns[name])) return false;
-    // A copy at each read would cost every reader; only a write asks whether the object still is what was read.
-    if (this.#expectedMac(was) === undefined) return false;
+    const { secondName, table } = this.#table;
+    const known = this.#lastRead;
+    if (known === undefined || !this.#isChangeOf(known.columns, columns, sealed)) return false;
+    const { columns: was, place } = known;
     const changed = this.#covered.filter((name) => columns[name] !== was[name]);
     const statement = this.#changeOf(changed);
     if (statement === undefined) return false;
@@ -148,6 +146,14 @@ export class TableRows<R extends object> {
     if (isNamedAsBefore) this.#cell.anchor.set(table, place, sealed.mac);
     else this.#enter(columns, sealed.mac);
     return true;
+  }
+
+  /** Whether `columns` were made of the row `was`, which still is as it was read, and are sealed under the same key. */
+  #isChangeOf(was: Columns, columns: Columns, sealed: Sealed): boolean {
+    if (was['mac'] !== columns['mac'] || was['mac_key_id'] !== sealed.mac_key_id) return false;
+    if (this.#table.id.some((name) => was[name] !== columns[name])) return false;
+    // A copy at each read would cost every reader; only a write asks whether the object still is what was read.
+    return this.#expectedMac(was) !== undefined;
   }
 
   /** Undefined past the number of statements that a table may have: then every column is written. */
