@@ -236,7 +236,7 @@ describe('a grant that needs a person', () => {
     ['ready', false],
     ['degraded', false],
   ])('that is %s has a path to connect it: %s', (health, expected) => {
-    const path = reconnectPath('ten_1', 'staging', { health, name: 'a/b' });
+    const path = reconnectPath('ten_1', 'staging', { kind: 'oauth2', health, name: 'a/b' });
     expect(path).toBe(expected ? '/v1/tenants/ten_1/environments/staging/credentials/a%2Fb/connections' : undefined);
   });
 });
