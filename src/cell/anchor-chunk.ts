@@ -1,5 +1,5 @@
-// One part of the map of a cell (anchor.ts): fingerprints of rows and the first bytes of their MACs, sorted, in one piece of memory.
-// It must never be changed for a batch that has not committed yet.
+// One chunk of the map of a cell (anchor.ts): fingerprints of rows and the first bytes of their MACs, sorted, in one buffer.
+// It must never be changed by a batch that is not committed.
 import { FrameWriter } from '../crypto/framing.ts';
 import { sha256 } from '../crypto/primitives.ts';
 
@@ -11,21 +11,21 @@ const FIRST_OPS = 4;
 const NOTHING = new Uint8Array(0);
 const frames = new FrameWriter();
 
-/** Where a row stands in the map: 64 bits of a salted hash of its table and id. */
+/** The position of a row in the map: 64 bits of a salted hash of its table and id. */
 export interface Fingerprint {
   readonly high: number;
   readonly low: number;
 }
 
-/** A change of the map; an absent tag takes the entry out. */
+/** A change of the map; without a tag it removes the entry. */
 export interface AnchorOp extends Fingerprint {
   readonly tag: Uint8Array | undefined;
 }
 
-/** The changes of one epoch, as they are stored. */
+/** The changes of one epoch, in stored form. */
 export interface JournalRow {
   readonly epoch: number;
-  /** Each is 8 bytes of fingerprint, 16 bytes of tag. */
+  /** Each change has 8 bytes of fingerprint and 16 bytes of tag. */
   readonly ops: Uint8Array;
 }
 
@@ -47,17 +47,17 @@ export class ChunkEntries {
     return this.#count;
   }
 
-  /** What it takes in memory. */
+  /** Size in memory. */
   get bytes(): number {
     return this.#bytes.byteLength;
   }
 
-  /** Without a copy: valid until the next change. */
+  /** The bytes without a copy: valid until the next change. */
   peek(): Uint8Array {
     return this.#bytes.subarray(0, this.#count * ENTRY_BYTES);
   }
 
-  /** The tag, without a copy; undefined when there is no such entry. */
+  /** The tag without a copy; undefined when there is no such entry. */
   find(fingerprint: Fingerprint): Uint8Array | undefined {
     const at = this.#search(fingerprint);
     if (at < 0) return undefined;
@@ -77,7 +77,7 @@ export class ChunkEntries {
     this.#bytes.set(op.tag, place * ENTRY_BYTES + FINGERPRINT_BYTES);
   }
 
-  /** Whether the bytes are sorted, without doubles, and within `start` of so many bits. */
+  /** Whether the entries are sorted, without duplicates, and belong to the chunk of `start` and `bits`. */
   fits(start: number, bits: number): boolean {
     let last = -1;
     let lastLow = -1;
@@ -91,7 +91,7 @@ export class ChunkEntries {
     return true;
   }
 
-  /** Those below `high` and those from it on. */
+  /** The entries below `high`, and the entries from `high` on. */
   splitAt(high: number): [ChunkEntries, ChunkEntries] {
     let at = 0;
     while (at < this.#count && this.#view.getUint32(at * ENTRY_BYTES) < high) at += 1;
@@ -103,7 +103,7 @@ export class ChunkEntries {
     return new ChunkEntries(this.peek());
   }
 
-  /** The index, or -(where it would be) - 1. */
+  /** The index, or -(insertion index) - 1. */
   #search({ high, low }: Fingerprint): number {
     let from = 0;
     let to = this.#count - 1;
@@ -137,12 +137,12 @@ export class ChunkEntries {
   }
 }
 
-/** Changes in the order in which they came, as the journal has them. */
+/** Changes in order, in the form of the journal. */
 export class OpList {
   #bytes = NOTHING;
   #length = 0;
 
-  /** One change, as `writeOps` writes it. */
+  /** One change, in the form of `writeOps`. */
   push(op: Uint8Array): void {
     if (this.#length === this.#bytes.byteLength) {
       const larger = new Uint8Array(this.#length * 2 || FIRST_OPS * ENTRY_BYTES);
@@ -158,12 +158,12 @@ export class OpList {
   }
 }
 
-/** Whether a fingerprint with these high bits belongs to the chunk that begins at `start` and shares its first `bits` bits. */
+/** Whether a fingerprint with these high bits belongs to the chunk of all fingerprints that share the first `bits` bits of `start`. */
 function covers(start: number, bits: number, high: number): boolean {
   return high >= start && high < start + chunkSpan(bits);
 }
 
-/** How many values of the first 32 bits a chunk covers. */
+/** The number of values of the first 32 bits that a chunk covers. */
 export function chunkSpan(bits: number): number {
   return 2 ** (32 - bits);
 }
@@ -190,7 +190,7 @@ export function readOps(bytes: Uint8Array): AnchorOp[] | undefined {
   return ops;
 }
 
-/** The chain after the changes of one more epoch. */
+/** The chain after the changes of the next epoch. */
 export function nextChain(chain: Uint8Array, epoch: number, ops: Uint8Array): Uint8Array {
   return sha256(frames.clear().text('keyturn-anchor-chain-v1').blob(chain).u64(epoch).blob(ops).peek());
 }

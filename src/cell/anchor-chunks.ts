@@ -1,5 +1,5 @@
-// The chunks of the map of a cell (anchor.ts): which there are, what they hold now, how they are loaded, written in turn and split.
-// It must never believe a stored chunk that was not written at its epoch of this history, nor change what memory holds before the commit.
+// The chunks of the map of a cell (anchor.ts): loads them, writes them in turn and splits them.
+// It must never use a stored chunk that was not written at its epoch of this history, nor change in-memory state before the commit.
 import { LIMITS } from '../base/limits.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { equalBytes, hmacSha256 } from '../crypto/primitives.ts';
@@ -18,7 +18,7 @@ import { type AnchorPosition, refuse } from './anchor-head.ts';
 import type { ChunkMemory, Droppable } from './anchor-memory.ts';
 import type { Sql } from './sql.ts';
 
-/** Where a stored chunk lies and when it was written. */
+/** The range of a chunk and the position at which it was written. */
 export interface ChunkPlace extends AnchorPosition {
   readonly start: number;
   readonly bits: number;
@@ -33,15 +33,15 @@ interface ChunkRow {
   readonly mac_key_id: string;
 }
 
-/** A chunk: the state at `epoch` lies in the database. */
+/** A chunk: the database has its state at `epoch`. */
 export class Chunk implements ChunkPlace, Droppable {
   readonly start: number;
   readonly bits: number;
   readonly epoch: number;
   readonly chain: Uint8Array;
-  /** The state now, while it is loaded. */
+  /** The present state, while the chunk is loaded. */
   entries: ChunkEntries | undefined;
-  /** What came after `epoch`: what was dropped is as it was once it is loaded again. */
+  /** Changes after `epoch`: they are applied again when the chunk is loaded again. */
   readonly later = new OpList();
   held = 0;
   older: Droppable | undefined;
@@ -66,11 +66,11 @@ export class AnchorChunks {
   readonly #sql: Sql;
   readonly #keyring: MacKeys;
   readonly #memory: ChunkMemory;
-  /** By start, without gap or overlap. */
+  /** In order of start, without gap or overlap. */
   #chunks: Chunk[] = [];
-  /** In the order in which they were written: the first is next. */
+  /** In the order in which they were last written: the first is written next. */
   readonly #turn = new Set<Chunk>();
-  /** A map that is not stored yet stays in memory whole. */
+  /** False for a map that is not stored yet: then its chunks must stay in memory. */
   #isStored = true;
 
   constructor(sql: Sql, keyring: MacKeys, memory: ChunkMemory) {
@@ -81,19 +81,19 @@ export class AnchorChunks {
 
   // ---- opening
 
-  /** @throws integrity unless they tile the whole space */
+  /** @throws integrity unless the chunks cover the whole space without gap or overlap */
   take(places: readonly ChunkPlace[]): void {
     let next = 0;
     this.#chunks = places.map((place) => {
-      if (place.start !== next || place.bits < 0 || place.bits > 32) refuse('chunks do not tile');
+      if (place.start !== next || place.bits < 0 || place.bits > 32) refuse('chunks have a gap or overlap');
       next = place.start + chunkSpan(place.bits);
       return new Chunk(place, place);
     });
-    if (next !== 2 ** 32) refuse('chunks do not tile');
+    if (next !== 2 ** 32) refuse('chunks have a gap or overlap');
     this.#queueAll();
   }
 
-  /** What the journal says came at an epoch, for chunks that were written before. */
+  /** Takes the journal's changes of an epoch, for chunks that were written earlier. */
   takeLater({ epoch, ops }: JournalRow): void {
     const view = new DataView(ops.buffer, ops.byteOffset, ops.byteLength);
     for (let at = 0; at < ops.byteLength; at += ENTRY_BYTES) {
@@ -102,13 +102,13 @@ export class AnchorChunks {
     }
   }
 
-  /** One empty chunk, not stored yet. */
+  /** Begins with one empty chunk, not stored yet. */
   begin(position: AnchorPosition): void {
     this.#isStored = false;
     this.#chunks = [new Chunk({ start: 0, bits: 0 }, position, new ChunkEntries())];
   }
 
-  /** The same entries as the beginning of another history, not stored yet. @throws integrity when a chunk is damaged */
+  /** Keeps the entries and begins another history with them, not stored yet. @throws integrity when a chunk is damaged */
   restart(position: AnchorPosition): void {
     const whole = this.#chunks.map((chunk) => new Chunk(chunk, position, this.#entriesOf(chunk)));
     this.release();
@@ -123,12 +123,12 @@ export class AnchorChunks {
 
   // ---- entries
 
-  /** The tag there, as committed. @throws integrity when the chunk that would say it is damaged */
+  /** The committed tag. @throws integrity when the chunk is damaged */
   find(fingerprint: Fingerprint): Uint8Array | undefined {
     return this.#entriesOf(this.#chunkOf(fingerprint)).find(fingerprint);
   }
 
-  /** Changes an entry at once, of a map that is not stored yet. */
+  /** Changes an entry at once, in a map that is not stored yet. */
   adopt(op: AnchorOp): void {
     const chunk = this.#chunkOf(op);
     const entries = this.#entriesOf(chunk);
@@ -137,8 +137,8 @@ export class AnchorChunks {
   }
 
   /**
-   * Makes a committed batch true in memory: what was rewritten takes the place of what it was, the rest is changed.
-   * INVARIANT: it reads nothing from the database, and a change of a chunk that is not loaded is kept for when it is
+   * Applies a committed batch to the in-memory state: replaces rewritten chunks and changes the others.
+   * INVARIANT: reads nothing from the database; a change of a chunk that is not loaded is kept until it is loaded
    * (test/cell/anchor.test.ts).
    */
   commit(opsByChunk: ReadonlyMap<Chunk, AnchorOp[]>, rewritten: ReadonlyMap<Chunk, Chunk[]>): void {
@@ -165,7 +165,7 @@ export class AnchorChunks {
     if (chunk.entries !== undefined) this.#memory.use(chunk, chunk.entries.bytes);
   }
 
-  /** Frees the memory of what is loaded; it is loaded again when it is asked for. */
+  /** Frees the memory of loaded chunks; they are loaded again on use. */
   release(): void {
     if (!this.#isStored) return;
     for (const chunk of this.#chunks) {
@@ -206,7 +206,7 @@ export class AnchorChunks {
     return entries;
   }
 
-  /** @throws integrity when the stored chunk is not the one that was written at its epoch */
+  /** @throws integrity when the stored chunk is not the one written at its epoch */
   #load(chunk: Chunk): ChunkEntries {
     const row = this.#read(chunk);
     const entries = new ChunkEntries(row.bytes);
@@ -218,7 +218,7 @@ export class AnchorChunks {
   #read(chunk: Chunk): ChunkRow {
     const row = this.#sql.get<ChunkRow>('SELECT * FROM anchor_chunk WHERE start = ?', chunk.start);
     if (row === undefined || row.bits !== chunk.bits || row.epoch !== chunk.epoch)
-      return refuse('a chunk is not the one of the directory');
+      return refuse('a chunk differs from the directory');
     const mac = this.#mac(this.#keyring.macKey(row.mac_key_id).key, chunk, row.bytes);
     const whole = row.bytes.byteLength % ENTRY_BYTES === 0 && new ChunkEntries(row.bytes).fits(chunk.start, chunk.bits);
     if (!equalBytes(mac, row.mac) || !whole) refuse('a chunk failed its check');
@@ -233,7 +233,7 @@ export class AnchorChunks {
 
   // ---- writing
 
-  /** Writes so many chunks whose turn it is, with the changes of the running batch; what takes their place once it has committed. */
+  /** Writes the next `count` chunks with the changes of the running batch; returns the chunks that replace them at commit. */
   rewrite(position: AnchorPosition, opsByChunk: ReadonlyMap<Chunk, AnchorOp[]>, count: number): Map<Chunk, Chunk[]> {
     const rewritten = new Map<Chunk, Chunk[]>();
     let left = count;
@@ -249,20 +249,20 @@ export class AnchorChunks {
     return rewritten;
   }
 
-  /** Writes every chunk, in the place of whatever there is. */
+  /** Replaces all stored chunks. */
   writeAll(): void {
     this.#sql.run('DELETE FROM anchor_chunk');
     for (const chunk of this.#chunks) this.#write(chunk);
     this.#queueAll();
   }
 
-  /** The position of the oldest stored chunk that is not rewritten now; undefined when all are. */
+  /** The position of the oldest stored chunk that this batch does not rewrite; undefined when it rewrites all. */
   oldest(rewritten: ReadonlyMap<Chunk, Chunk[]>): AnchorPosition | undefined {
     for (const chunk of this.#turn) if (!rewritten.has(chunk)) return chunk;
     return undefined;
   }
 
-  /** A copy with the changes of the batch; undefined for a damaged chunk, which keeps the journal from where it was. */
+  /** A copy with the changes of the batch; undefined for a damaged chunk, which stays and keeps the journal from its epoch on. */
   #presentOf(chunk: Chunk, ops: readonly AnchorOp[] = []): ChunkEntries | undefined {
     try {
       const entries = this.#entriesOf(chunk).copy();
@@ -276,7 +276,7 @@ export class AnchorChunks {
 
   #write(chunk: Chunk): void {
     const { keyId, key } = this.#keyring.macKey();
-    // A chunk that is about to be written holds its entries, whether or not it is counted yet.
+    // A chunk that is about to be written has its entries in memory, counted in the budget or not.
     const bytes = (chunk.entries ?? refuse('a chunk to be written is not loaded')).peek();
     this.#sql.run(
       'INSERT INTO anchor_chunk (start, bits, epoch, bytes, mac, mac_key_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (start) DO UPDATE SET ' +
@@ -299,7 +299,7 @@ export class AnchorChunks {
 
   // ---- keys, scrub
 
-  /** Seals up to `maxRows` chunks under the active MAC key; returns how many. A damaged one stays as it is. */
+  /** Computes the MACs of up to `maxRows` chunks under the active key, except damaged ones; returns how many. */
   reseal(maxRows: number): number {
     const { keyId, key } = this.#keyring.macKey();
     const stale = this.#sql.all<{ start: number }>(
@@ -320,7 +320,7 @@ export class AnchorChunks {
     return done;
   }
 
-  /** Checks every stored chunk; returns how many there are and how many fail. */
+  /** Checks every stored chunk; returns the number of chunks and of failures. */
   check(): { readonly chunks: number; readonly failed: number } {
     let failed = 0;
     for (const chunk of this.#chunks) {
@@ -334,7 +334,7 @@ export class AnchorChunks {
   }
 }
 
-/** The chunk as it is written at `position`, in as many pieces as its entries ask for. */
+/** The chunk at `position`, split into as many pieces as the limit of entries requires. */
 function splitUp(place: Pick<Chunk, 'start' | 'bits'>, entries: ChunkEntries, position: AnchorPosition): Chunk[] {
   const { start, bits } = place;
   if (entries.count <= LIMITS.anchorChunkMaxEntries || bits >= 32) {

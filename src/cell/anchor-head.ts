@@ -1,25 +1,25 @@
-// The head of the map of a cell (anchor.ts): the one row under a MAC of its own that everything else of the map is checked against.
-// It must never hand out a head whose MAC does not fit.
+// The head of the map of a cell (anchor.ts): one row with a MAC of its own; all other parts of the map are checked against it.
+// It must never return a head with a wrong MAC.
 import { fail } from '../base/errors.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { equalBytes, hmacSha256 } from '../crypto/primitives.ts';
 import type { MacKeys } from '../crypto/row-mac.ts';
 import type { Sql, SqlValue } from './sql.ts';
 
-/** A point of the history of the map: the chain over all changes up to this epoch. */
+/** A position in the history of the map: the hash chain over all changes up to this epoch. */
 export interface AnchorPosition {
   readonly epoch: number;
   readonly chain: Uint8Array;
 }
 
-/** What the audit log keeps in the head. */
+/** The members of the head that belong to the audit log. */
 export interface LogHead {
   readonly size: number;
   readonly stateSequence: number;
   readonly frontier: Uint8Array;
 }
 
-/** What the MAC of the head covers. */
+/** The columns that the MAC of the head covers. */
 export interface HeadFacts {
   readonly size: number;
   readonly state_sequence: number;
@@ -54,11 +54,11 @@ const HEAD_COLUMNS = [
   'published',
   'time_at',
 ] as const;
-/** What changes with a batch that changes a row. */
+/** The columns that a batch with changed rows changes. */
 const MAP_COLUMNS = HEAD_COLUMNS.filter((name) => name !== 'salt' && name !== 'incarnation_id');
-/** What changes with every batch, whatever it did. */
+/** The columns that every batch changes. */
 const LOG_COLUMNS = ['size', 'state_sequence', 'frontier', 'published', 'time_at'] as const;
-/** What a write of the head changes. */
+/** The kinds of write, by what changed since the last one. */
 const WRITES = {
   all: {
     columns: HEAD_COLUMNS,
@@ -73,7 +73,7 @@ const frames = new FrameWriter();
 export class AnchorHead {
   readonly #sql: Sql;
   readonly #keyring: MacKeys;
-  /** The frames that every MAC of this cell's head begins with. */
+  /** The common first frames of every MAC of this cell's head. */
   readonly #domain: Uint8Array;
 
   constructor(sql: Sql, keyring: MacKeys) {
@@ -87,14 +87,14 @@ export class AnchorHead {
     return sql.get('SELECT 1 AS present FROM anchor_head WHERE id = 1') !== undefined;
   }
 
-  /** @throws integrity when there is none, or its MAC does not fit */
+  /** @throws integrity when there is no head, or its MAC is wrong */
   read(): HeadFacts {
     const row = this.#sql.get<HeadRow>('SELECT * FROM anchor_head WHERE id = 1') ?? refuse('the head is missing');
     const mac = this.#mac(this.#keyring.macKey(row.mac_key_id).key, row);
     return equalBytes(mac, row.mac) ? row : refuse('the head failed its check');
   }
 
-  /** @param what has changed since it was written last; `all`: there may be none yet */
+  /** @param what the columns that changed since the last write; `all`: also when there is no head yet */
   write(facts: HeadFacts, what: keyof typeof WRITES): void {
     const { keyId, key } = this.#keyring.macKey();
     const { columns, statement } = WRITES[what];

@@ -1,10 +1,10 @@
-// How much memory the loaded chunks of all maps of a process take (anchor-chunks.ts): past a budget the least recently used one goes, of
-// whatever cell. It must never drop what cannot be loaded again: only chunks that are stored are given to it.
+// Limits the memory of the loaded chunks of all maps of a process (anchor-chunks.ts): above the budget, the least recently used chunk of any
+// cell is dropped. It must never drop a chunk that cannot be loaded again: callers pass stored chunks only.
 import { LIMITS } from '../base/limits.ts';
 
-/** What may be dropped. The links are this module's own. */
+/** A chunk that may be dropped. Only this module uses the links. */
 export interface Droppable {
-  /** Bytes that it was last counted with. */
+  /** Its bytes in the present count. */
   held: number;
   older: Droppable | undefined;
   newer: Droppable | undefined;
@@ -21,12 +21,12 @@ export class ChunkMemory {
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes of what is loaded now. */
+  /** Bytes of all loaded chunks. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** It was used, and takes so many bytes. Others go where there is no room for it; it stays itself, however large. */
+  /** Marks a chunk as used, with its present size. Drops others if the budget is exceeded, never this one. */
   use(chunk: Droppable, bytes: number): void {
     if (bytes !== chunk.held) {
       this.#bytes += bytes - chunk.held;
@@ -43,7 +43,7 @@ export class ChunkMemory {
     }
   }
 
-  /** It is no longer counted: somebody else dropped it. */
+  /** Removes a chunk from the count, after the caller dropped it. */
   release(chunk: Droppable): void {
     this.#unlink(chunk);
     this.#bytes -= chunk.held;
@@ -68,5 +68,5 @@ export class ChunkMemory {
   }
 }
 
-/** Of all cells of this process that are given no other. */
+/** The default budget, shared by the cells of this process. */
 export const chunkMemory = new ChunkMemory(LIMITS.anchorMemoryMaxBytes);

@@ -1,21 +1,21 @@
-// The map of a cell (anchor.ts) as its database has it when it is opened: head, directory of chunks and journal, checked against each other.
-// It must never hand out a part that does not belong to the history of the head.
+// Reads the stored map of a cell (anchor.ts) at open: head, directory of chunks and journal, checked against each other.
+// It must never return a part that does not belong to the history of the head.
 import { equalBytes } from '../crypto/primitives.ts';
 import { ENTRY_BYTES, type JournalRow, nextChain } from './anchor-chunk.ts';
 import type { ChunkPlace } from './anchor-chunks.ts';
 import { type AnchorHead, type AnchorPosition, type HeadFacts, refuse } from './anchor-head.ts';
 import type { Sql } from './sql.ts';
 
-/** What a map is opened with. */
+/** The stored parts of a map. */
 export interface StoredMap {
   readonly head: HeadFacts;
-  /** By start; whether they tile is not known yet. */
+  /** In order of start; gaps and overlaps are not checked yet. */
   readonly chunks: readonly ChunkPlace[];
   readonly journal: readonly JournalRow[];
   readonly journalBytes: number;
-  /** What the witness keeps, as far as the journal reaches back to it. Epoch 0: there is none. */
+  /** The position that the witness has, or the start of the journal if that is later. Epoch 0: none. */
   readonly published: AnchorPosition;
-  /** The chain at the epoch that was asked for; undefined when the journal does not reach back so far. */
+  /** The chain at the requested epoch; undefined when the journal does not reach back to it. */
   readonly wanted: Uint8Array | undefined;
 }
 
@@ -41,11 +41,11 @@ export function readMap(sql: Sql, stored: AnchorHead, wanted: number): StoredMap
 function publishedOf(head: HeadFacts, chains: ReadonlyMap<number, Uint8Array>): AnchorPosition {
   const chain = chains.get(head.published);
   if (chain !== undefined) return { epoch: head.published, chain };
-  // A journal that was cut before what the witness keeps, for its size: what is left of it counts from there.
+  // The journal was cut after the witnessed position because of its size: use its start instead.
   return head.published > 0 ? { epoch: head.start, chain: head.start_chain } : { epoch: 0, chain: new Uint8Array(0) };
 }
 
-/** The chains at the epochs that are needed, along the journal. @throws integrity unless it leads from the start to the head */
+/** The chains at the needed epochs, computed along the journal. @throws integrity unless it leads from its start to the head */
 function chainsOf(head: HeadFacts, journal: readonly JournalRow[], needed: ReadonlySet<number>): Map<number, Uint8Array> {
   const chains = new Map([[head.start, head.start_chain]]);
   let chain = head.start_chain;
@@ -53,7 +53,7 @@ function chainsOf(head: HeadFacts, journal: readonly JournalRow[], needed: Reado
   for (const row of journal) {
     epoch += 1;
     if (row.epoch !== epoch) refuse('the journal has a gap');
-    if (row.ops.byteLength === 0 || row.ops.byteLength % ENTRY_BYTES !== 0) refuse('the journal has half a change');
+    if (row.ops.byteLength === 0 || row.ops.byteLength % ENTRY_BYTES !== 0) refuse('the journal has an incomplete change');
     chain = nextChain(chain, epoch, row.ops);
     if (needed.has(epoch)) chains.set(epoch, chain);
   }

@@ -1,6 +1,6 @@
-// The map of all rows of a cell that are valid now, kept so that nothing can be put back, removed or doubled unnoticed (decision 0009).
-// Memory holds the map; every batch appends its changes to a hash chain and seals one head row; the map is written in turn, chunk by chunk.
-// It must never believe head, journal or chunks again while the cell is open, nor change what memory holds before the commit.
+// The map of all valid rows of a cell: it detects rows that were restored, removed or duplicated (decision 0009). The map is in memory; every
+// batch appends its changes to a hash chain and writes one head row with a MAC; chunks of the map are written in turn.
+// While the cell is open, it must never trust head, journal or chunks in the database again, nor change in-memory state before the commit.
 import { LIMITS } from '../base/limits.ts';
 import { FrameWriter } from '../crypto/framing.ts';
 import { equalBytes, randomBytes, sha256, sha256Words } from '../crypto/primitives.ts';
@@ -25,7 +25,7 @@ interface Undo {
   readonly delta: number;
 }
 
-/** What the commit that is under way will make true. */
+/** The state after the running commit. */
 interface Staged {
   readonly position: AnchorPosition;
   readonly start: AnchorPosition;
@@ -47,20 +47,20 @@ export class Anchor {
   readonly #head: AnchorHead;
   readonly #chunks: AnchorChunks;
   #isOpen = false;
-  /** While the rows of an older build are taken over, the map changes at once and is written whole at the end. */
+  /** Set while rows of an older build are adopted: the map changes at once and is written whole at the end. */
   #adopting = false;
   #salt: Uint8Array = EMPTY;
   #incarnationId = '';
   #position: AnchorPosition = { epoch: 0, chain: EMPTY };
   #start: AnchorPosition = { epoch: 0, chain: EMPTY };
-  /** What the witness keeps; the journal reaches back to it. Epoch 0: there is none. */
+  /** The position that the witness has; the journal reaches back to it. Epoch 0: none. */
   #published: AnchorPosition = { epoch: 0, chain: EMPTY };
   #debt = 0;
   #journalBytes = 0;
   readonly #pending = new Map<string, Pending>();
   readonly #undo: Undo[] = [];
   #counts = new Map<string, number>();
-  /** The counts as the head has them. */
+  /** The counts of the head, as text. */
   #entries = '{}';
   #log: LogHead = { size: 0, stateSequence: 0, frontier: EMPTY };
   #timeAt = 0;
@@ -84,7 +84,7 @@ export class Anchor {
     return this.#position;
   }
 
-  /** As the head has it, or as the running batch will have it. */
+  /** The position after the running batch, or the committed one. */
   get staged(): AnchorPosition {
     return this.#staged?.position ?? this.#position;
   }
@@ -98,17 +98,17 @@ export class Anchor {
     return this.#log;
   }
 
-  /** Epoch of the last position that the witness was known to keep; 0 when it never kept one. */
+  /** Epoch of the last position that the witness is known to have; 0 if none. */
   get publishedEpoch(): number {
     return this.#published.epoch;
   }
 
-  /** How many rows of each table there are, as the head says. */
+  /** The number of rows of each table, from the head. */
   get counts(): ReadonlyMap<string, number> {
     return this.#counts;
   }
 
-  /** The highest time that was committed, milliseconds since 1970. */
+  /** The highest committed time, in milliseconds since 1970. */
   get timeAt(): number {
     return this.#timeAt;
   }
@@ -118,26 +118,26 @@ export class Anchor {
     if (atMs > this.#timeAt) this.#timeAt = atMs;
   }
 
-  /** The operator said that the highest time was wrong. */
+  /** Replaces the highest time, because the operator declared it wrong. */
   resetTime(atMs: number): void {
     this.#timeAt = atMs;
   }
 
-  /** Frees the memory of loaded chunks; they are loaded and verified again when they are asked for. */
+  /** Frees the memory of loaded chunks; they are loaded and verified again on use. */
   release(): void {
     this.#chunks.release();
   }
 
   // ---- opening
 
-  /** Whether the database has a head at all. */
+  /** Whether the database has a head. */
   static exists(sql: Sql): boolean {
     return AnchorHead.exists(sql);
   }
 
   /**
    * Reads head, directory and journal and checks them against each other.
-   * @returns the chain at `wanted`, or undefined when the journal does not reach back so far
+   * @returns the chain at epoch `wanted`, or undefined when the journal does not reach back to it
    * @throws integrity
    */
   open(wanted = 0): Uint8Array | undefined {
@@ -151,7 +151,7 @@ export class Anchor {
     return stored.wanted;
   }
 
-  /** Begins an empty map; what is set until the next `flush` is written as a whole, without a journal. */
+  /** Begins an empty map; the next `flush` writes it as a whole, without a journal. */
   begin(incarnationId: string, log: LogHead): void {
     this.#salt = randomBytes(SALT_BYTES);
     this.#incarnationId = incarnationId;
@@ -171,8 +171,8 @@ export class Anchor {
   }
 
   /**
-   * The same map, as the beginning of a new incarnation: what another copy of this database wrote since no longer fits. Written whole by the
-   * next `flush`. @throws integrity when a chunk is damaged
+   * Keeps the map and begins a new incarnation with it: later states of other copies of this database are then refused. The next `flush`
+   * writes the map as a whole. @throws integrity when a chunk is damaged
    */
   restart(incarnationId: string): void {
     const { epoch, chain } = this.#position;
@@ -209,7 +209,7 @@ export class Anchor {
 
   // ---- rows
 
-  /** Where a row stands in this map. */
+  /** The position of a row in this map. */
   fingerprint(table: string, id: readonly SqlValue[]): Fingerprint {
     frames.clear().raw(this.#salt).text(table).u8(0);
     for (const value of id) {
@@ -220,25 +220,25 @@ export class Anchor {
     return sha256Words(frames.peek());
   }
 
-  /** The row that is valid from now on. `tag`: at least 16 bytes, of which the first 16 count. Call inside a batch. */
+  /** Adds or replaces a row. `tag`: at least 16 bytes, of which the first 16 are used. Call inside a batch. */
   set(table: string, fingerprint: Fingerprint, tag: Uint8Array): void {
     const present = this.#tagAt(fingerprint);
     if (present !== undefined && isSameTag(present, tag)) return;
     this.#change({ ...fingerprint, tag: tag.slice(0, TAG_BYTES), table }, present === undefined ? 1 : 0);
   }
 
-  /** There is no such row from now on. Idempotent. Call inside a batch. */
+  /** Removes a row. Idempotent. Call inside a batch. */
   remove(table: string, fingerprint: Fingerprint): void {
     if (this.#tagAt(fingerprint) !== undefined) this.#change({ ...fingerprint, tag: undefined, table }, -1);
   }
 
-  /** @throws integrity when the chunk that would say it is damaged */
+  /** Whether the map has the row with this tag. @throws integrity when its chunk is damaged */
   isValid(fingerprint: Fingerprint, tag: Uint8Array): boolean {
     const present = this.#tagAt(fingerprint);
     return present !== undefined && isSameTag(present, tag);
   }
 
-  /** @throws integrity when the chunk that would say it is damaged */
+  /** Whether the map has the row. @throws integrity when its chunk is damaged */
   has(fingerprint: Fingerprint): boolean {
     return this.#tagAt(fingerprint) !== undefined;
   }
@@ -262,12 +262,12 @@ export class Anchor {
     this.#pending.set(key, op);
   }
 
-  /** What is pending now; `undoTo` takes back what came after. */
+  /** A mark of the pending changes; `undoTo` undoes later ones. */
   mark(): number {
     return this.#undo.length;
   }
 
-  /** INVARIANT: what a savepoint undid is undone here, too (test/cell/anchor.shared.test.ts). */
+  /** INVARIANT: undoing a savepoint also undoes its changes of the map (test/cell/anchor-cases.ts). */
   undoTo(mark: number): void {
     while (this.#undo.length > mark) {
       const { key, before, table, delta } = this.#undo.pop() as Undo;
@@ -279,7 +279,7 @@ export class Anchor {
 
   // ---- committing
 
-  /** Writes what the batch changed. The last thing in its transaction but for the signed checkpoint. */
+  /** Writes the changes of the batch; after it, the transaction writes only the signed checkpoint. */
   flush(log: LogHead): void {
     this.#staged = undefined;
     if (this.#adopting) {
@@ -299,7 +299,7 @@ export class Anchor {
       const cut = 'DELETE FROM anchor_journal WHERE epoch <= ? RETURNING length(ops) AS bytes';
       for (const { bytes } of this.#sql.all<{ bytes: number }>(cut, start.epoch)) journalBytes -= bytes;
     }
-    // Where there are fewer than are due, all are written now, and nothing is left for the next batch.
+    // With fewer chunks than are due, all were written now, so nothing is left for the next batch.
     const debt = rewritten.size < due ? 0 : this.#debt + ops.length - due * CHANGES_PER_CHUNK;
     const entries = ops.length === 0 ? this.#entries : this.#countsAsText();
     this.#staged = { position, start, opsByChunk, rewritten, journalBytes, debt, entries };
@@ -314,7 +314,7 @@ export class Anchor {
     return { epoch, chain: nextChain(this.#position.chain, epoch, bytes) };
   }
 
-  /** The journal reaches back to the oldest chunk and to what the witness keeps, unless it has grown past its bound. */
+  /** The new start of the journal: the oldest chunk or, while the journal is within its limit, the earlier position that the witness has. */
   #nextStart(position: AnchorPosition, rewritten: ReadonlyMap<Chunk, Chunk[]>): AnchorPosition {
     const oldest = this.#chunks.oldest(rewritten) ?? position;
     const isKept = this.#published.epoch > 0 && this.#journalBytes < LIMITS.anchorJournalMaxBytes;
@@ -338,7 +338,7 @@ export class Anchor {
   }
 
   #countsAsText(): string {
-    // JSON, written out: the names are those of tables.ts, and this runs in every batch that changes a row.
+    // JSON without JSON.stringify, for speed: it runs in every batch that changes a row. Names from tables.ts need no escaping.
     return `{${Array.from(this.#counts, ([table, count]) => `"${table}":${count}`).join()}}`;
   }
 
@@ -357,13 +357,13 @@ export class Anchor {
       published: this.#published.epoch,
       time_at: this.#timeAt,
     };
-    // A batch of reads changes the log alone.
+    // A batch of reads changes only the log.
     const isMoved = position !== this.#position || start !== this.#start || this.#adopting;
     this.#head.write(facts, this.#adopting ? 'all' : isMoved ? 'map' : 'log');
     this.#nextLog = log;
   }
 
-  /** The batch is durable: memory becomes what the database is. */
+  /** Runs when the batch is durable: applies it to the in-memory state. */
   afterCommit(): void {
     if (this.#nextLog !== undefined) this.#log = this.#nextLog;
     this.#nextLog = undefined;
@@ -383,8 +383,8 @@ export class Anchor {
   }
 
   /**
-   * The batch was undone, or nobody knows: what the head says now decides between the two, and nothing else is believed.
-   * @throws integrity when the head is neither the one before the batch nor the one after it
+   * The batch was rolled back, or its outcome is unknown: the stored head decides which.
+   * @throws integrity when the head is neither the one before nor the one after the batch
    */
   afterRollback(): void {
     const staged = this.#staged;
@@ -406,7 +406,7 @@ export class Anchor {
     this.#takeLog(head);
   }
 
-  /** The witness keeps a checkpoint that names this position. */
+  /** Records that the witness has a checkpoint with this position. */
   notePublished(position: AnchorPosition): void {
     if (position.epoch <= this.#published.epoch) return;
     this.#published = position;
@@ -415,7 +415,7 @@ export class Anchor {
 
   // ---- keys, restore, scrub
 
-  /** Chunks and head under another MAC key than the active one, or under exactly `keyId`. */
+  /** Number of chunks and heads under MAC keys other than the active one, or under `keyId` only. */
   countUnder(keyId?: string): number {
     const active = this.#keyring.macKey().keyId;
     const [where, ids] =
@@ -425,7 +425,7 @@ export class Anchor {
     return count('anchor_chunk') + count('anchor_head');
   }
 
-  /** Seals up to `maxRows` chunks under the active MAC key, and the head with this batch; returns how many. */
+  /** Computes the MACs of up to `maxRows` chunks under the active key, and of the head with this batch; returns how many. */
   reseal(maxRows: number): number {
     const done = this.#chunks.reseal(maxRows);
     if (this.#head.macKeyId === this.#keyring.macKey().keyId || this.#headChanged) return done;
@@ -433,13 +433,13 @@ export class Anchor {
     return done + 1;
   }
 
-  /** Checks every stored chunk; returns how many there are and how many fail. */
+  /** Checks every stored chunk; returns the number of chunks and of failures. */
   checkChunks(): { readonly chunks: number; readonly failed: number } {
     return this.#chunks.check();
   }
 }
 
-/** Tags lie in the file for all to see: nothing is to be hidden by the time this takes. */
+/** Not constant-time: tags are stored in the database in clear, so timing reveals nothing. */
 function isSameTag(present: Uint8Array, tag: Uint8Array): boolean {
   for (let i = 0; i < TAG_BYTES; i++) if (present[i] !== tag[i]) return false;
   return true;

@@ -1,5 +1,5 @@
-// The rows of anchored tables, written and believed: every write seals the row and sets it in the map, every read checks both. One object a
-// cell. It must never write a row without the map, nor hand out a row that the map does not know as it is.
+// Reads and writes the rows of anchored tables: every write computes the row's MAC and updates the map, every read checks both. One object
+// per cell. It must never write a row without the map, nor return a row that differs from its entry in the map.
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { equalBytes } from '../crypto/primitives.ts';
@@ -15,16 +15,16 @@ import { type PreparedTable, tableOf } from './tables.ts';
 /** Why a row is refused. */
 export type Damage = 'changed' | 'stale' | 'missing' | 'unknown';
 
-/** Told of each row that fails, however often it is read. `id`: the row's id where it is one text of ours. */
+/** Called for each row that fails its check, at every read. `id`: the row's id, if Keyturn made it. */
 export type OnDamage = (table: string, id: string | undefined, damage: Damage) => void;
 
-/** Columns of a row's own MAC, where the table has them. */
+/** The MAC columns of a row, in tables that have them. */
 export interface Sealed {
   mac: Uint8Array;
   mac_key_id: string;
 }
 
-/** Rows under another key than the given one, which is given twice: what differs lies on both sides of it in the index. */
+/** Rows under another key than the given one, which is passed twice: with `<` and `>` the query can use the index. */
 const UNDER_OTHER_KEY = '(mac_key_id < ? OR mac_key_id > ?)';
 
 const NOTHING: readonly string[] = [];
@@ -32,7 +32,7 @@ const encoder = new TextEncoder();
 
 type Columns = Readonly<Record<string, unknown>>;
 
-/** A row that was read and passed, and where it stands in the map. */
+/** A row that was read and passed, and its position in the map. */
 interface Known {
   readonly columns: Columns;
   readonly place: Fingerprint;
@@ -44,9 +44,9 @@ export class CellRows {
   readonly sql: Sql;
   readonly keyring: Keyring;
   readonly anchor: Anchor;
-  /** Of the audit log, whose blocks and heads are not in the map. */
+  /** The rows of the audit log, which are not in the map. */
   readonly log: LogRows;
-  /** Set by who keeps the book of damage. */
+  /** Set by the owner of the cell (vault/damage-book.ts). */
   onDamage: OnDamage = () => {};
   readonly #tables = new Map<string, TableRows<object>>();
 
@@ -58,7 +58,7 @@ export class CellRows {
     this.log = new LogRows(sql);
   }
 
-  /** The same object for the same table. */
+  /** Returns the same object for the same table. */
   of<R extends object>(table: string): TableRows<R> {
     const known = this.#tables.get(table);
     if (known !== undefined) return known as TableRows<R>;
@@ -73,9 +73,9 @@ export class TableRows<R extends object> {
   readonly #table: PreparedTable;
   readonly #covered: readonly string[];
   readonly #updates = new WeakMap<readonly string[], string>();
-  /** By the columns that change. */
+  /** Statements by the columns that change. */
   readonly #changes = new Map<string, string>();
-  /** The row that was read last: the next change is most often one of it. */
+  /** The last row read: most changes follow a read of the same row. */
   #lastRead: Known | undefined;
 
   constructor(cell: CellRows, table: PreparedTable) {
@@ -84,19 +84,19 @@ export class TableRows<R extends object> {
     this.#covered = [...table.columns, ...(table.later ?? []).map(({ name }) => name)];
   }
 
-  /** How many rows there are, as the map has it. */
+  /** The number of rows in the map. */
   get count(): number {
     return this.#cell.anchor.counts.get(this.#table.table) ?? 0;
   }
 
-  /** Reads whole rows, ready for `checked`: an SQL text that ends where a WHERE may follow. */
+  /** SELECT of whole rows, for `checked`; a WHERE clause can be appended. */
   get select(): string {
     return this.#table.select;
   }
 
   // ---- writing
 
-  /** Every declared column of `row` is written; an absent one becomes its initial value, or null. */
+  /** Writes every declared column of `row`; an absent one gets its initial value, or null. */
   insert(row: object): void {
     const columns = this.#whole(row);
     const { id, insert, mac } = this.#table;
@@ -107,8 +107,8 @@ export class TableRows<R extends object> {
   }
 
   /**
-   * Overwrites `changed` columns of the row that `row` is now, its own change included; default: every one that is covered and is not as it
-   * was read.
+   * Writes the `changed` columns of `row`, which is the whole row after the change; default: every covered column that differs from the row
+   * as it was read.
    */
   update(row: object, changed?: readonly string[]): void {
     const columns = this.#whole(row);
@@ -126,8 +126,8 @@ export class TableRows<R extends object> {
   }
 
   /**
-   * Writes the columns that changed: one that is written as it was costs as much, its indexes included. False where nothing was written,
-   * because another row was read last, its object was changed since, or the database does not have what was read any more.
+   * Writes the columns that changed: writing an unchanged column costs as much, including its indexes. Returns false if nothing was written,
+   * because another row was read last or the stored row differs from the one read.
    */
   #updateDifference(columns: Columns, sealed: Sealed): boolean {
     const { secondName, table } = this.#table;
@@ -156,7 +156,7 @@ export class TableRows<R extends object> {
     return this.#expectedMac(was) !== undefined;
   }
 
-  /** Undefined past the number of statements that a table may have: then every column is written. */
+  /** Undefined beyond the limit of statements per table: then every column is written. */
   #changeOf(changed: readonly string[]): string | undefined {
     const key = changed.join();
     const known = this.#changes.get(key);
@@ -169,16 +169,16 @@ export class TableRows<R extends object> {
   }
 
   /**
-   * Takes whole rows out of the database, and those that pass out of the map.
-   * SECURITY: what a damaged one named stays in the map and is refused from then on: an edited expiry must not make the service forget
-   * that an assertion or a request was seen.
+   * Deletes whole rows from the database, and the rows that pass their check also from the map.
+   * SECURITY: the entry of a damaged row stays in the map, so its id is refused from then on: editing an expiry must not let a used assertion
+   * or a repeated request pass as new.
    */
   remove(rows: readonly R[]): void {
     for (const row of this.intact(rows)) this.#forget(row as Columns);
     this.#delete(rows);
   }
 
-  /** Takes rows out of the database and the map, damaged or not: their id alone says that they go. Of a table without a second name. */
+  /** Deletes rows from the database and the map by their id, damaged or not. For tables without a second name. */
   destroy(rows: readonly object[]): void {
     for (const row of rows) this.#forget(row as Columns);
     this.#delete(rows);
@@ -189,7 +189,7 @@ export class TableRows<R extends object> {
     for (const row of rows) this.#cell.sql.run(statement, ...this.#idOf(row as Columns));
   }
 
-  /** The row, as it was, no longer holds its second name: it is about to get another one. */
+  /** Frees the second name of a row, before the row gets another one. `was`: the row before the change. */
   freeName(was: object): void {
     const name = this.#second().name;
     const second = this.#secondFingerprint(was as Columns);
@@ -198,7 +198,7 @@ export class TableRows<R extends object> {
 
   // ---- reading
 
-  /** The row as it is, if it is the one that was last written. @throws integrity */
+  /** Returns the row if it is the last written one. @throws integrity */
   checked(row: R | undefined): R | undefined {
     if (row === undefined) return undefined;
     const place = this.#fingerprint(row as Columns);
@@ -208,7 +208,7 @@ export class TableRows<R extends object> {
     return row;
   }
 
-  /** Those rows that pass. The others are left out, and told. */
+  /** The rows that pass their check. The others are left out and reported. */
   intact(rows: readonly R[]): R[] {
     return rows.filter((row) => {
       const damage = this.damageOf(row);
@@ -218,8 +218,8 @@ export class TableRows<R extends object> {
   }
 
   /**
-   * Up to `maxRows` rows that pass, reading on past those that do not, so that a damaged row never ends a list.
-   * `read` gets the last row that was read, undefined at first, and how many to read.
+   * Up to `maxRows` rows that pass their check. Reads further rows in place of damaged ones, so that a damaged row never ends a list.
+   * `read` gets the last row read, at first undefined, and the number of rows to read.
    */
   page(maxRows: number, read: (last: R | undefined, rows: number) => R[]): R[] {
     const found: R[] = [];
@@ -233,7 +233,7 @@ export class TableRows<R extends object> {
     }
   }
 
-  /** What is wrong with the row; undefined: nothing. */
+  /** Why the row fails its check; undefined if it passes. */
   damageOf(row: R): Damage | undefined {
     return this.#damageAt(row as Columns, this.#fingerprint(row as Columns));
   }
@@ -249,7 +249,7 @@ export class TableRows<R extends object> {
     }
   }
 
-  /** Whether the second name that the row holds is known to be its own; a row that holds none has it freed. */
+  /** Whether the map agrees with the row about its second name: that the row has it, or that it is free. */
   isNamed(row: R): boolean {
     const { secondName } = this.#table;
     if (secondName === undefined) return true;
@@ -258,24 +258,24 @@ export class TableRows<R extends object> {
     return isOwn === secondName.held(columns);
   }
 
-  /** The row's id for the operator, where it is one of ours; else where the row stands in the map. */
+  /** For the operator: the row's id, if Keyturn made it; else its position in the map. */
   label(row: R): string {
     const { high, low } = this.#fingerprint(row as Columns);
     return this.#nameOf(row as Columns) ?? `${high.toString(16)}.${low.toString(16)}`;
   }
 
-  /** The row's id for events and alerts, where it is one of ours. */
+  /** For events and alerts: the row's id, if Keyturn made it. */
   idInEvents(row: R): string | undefined {
     return this.#nameOf(row as Columns);
   }
 
-  /** Nothing was found by these values of the id: so it must be. @throws integrity when the map knows such a row */
+  /** Call when no row has this id, to check that against the map. @throws integrity when the map has such a row */
   absentById(...id: readonly SqlValue[]): undefined {
     if (this.#cell.anchor.has(this.#cell.anchor.fingerprint(this.#table.table, id))) this.#missing(id);
     return undefined;
   }
 
-  /** Nothing was found by these values of the second name: so it must be. @throws integrity when the map knows such a row */
+  /** Call when no row has this second name, to check that against the map. @throws integrity when the map has such a row */
   absentByName(...values: readonly SqlValue[]): undefined {
     if (this.#cell.anchor.has(this.#cell.anchor.fingerprint(this.#second().name, values))) this.#missing([]);
     return undefined;
@@ -288,7 +288,7 @@ export class TableRows<R extends object> {
 
   // ---- keys, adoption
 
-  /** Seals up to `maxRows` rows that carry another MAC key than the active one; a damaged one stays. Returns how many. */
+  /** Computes the MACs of up to `maxRows` rows under other keys again under the active one, except damaged ones; returns how many. */
   reseal(maxRows: number): number {
     if (this.#table.mac !== 'row') return 0;
     const { keyId } = this.#cell.keyring.macKey();
@@ -298,13 +298,13 @@ export class TableRows<R extends object> {
     return rows.length;
   }
 
-  /** Seals a row of an older build as it is and sets it in the map. */
+  /** Computes the MAC of a row of an older build and adds the row to the map. */
   adopt(row: R): void {
     if (this.#table.mac === 'row') this.update(row, NOTHING);
     else this.#enter(row as Columns, this.#seal(row as Columns).mac);
   }
 
-  /** The row's MAC under the present rules fits, whatever the map says. */
+  /** Whether the row's MAC is correct under the present rules, without the map. */
   isSealed(row: R): boolean {
     return this.#table.mac === 'row' && this.#expectedMac(row as Columns) !== undefined;
   }
@@ -318,7 +318,7 @@ export class TableRows<R extends object> {
     return text;
   }
 
-  /** With what an absent column has in the database. */
+  /** The row with the stored default of each absent column. */
   #whole(row: object): Columns {
     const { written, later } = this.#table;
     const isWhole = written.every((name) => (row as Columns)[name] !== undefined);
@@ -336,7 +336,7 @@ export class TableRows<R extends object> {
     return { mac: rowMacV2(key, this.#table.layout, row), mac_key_id: keyId };
   }
 
-  /** The MAC the row must have in the map; undefined when its own does not fit it. */
+  /** The MAC that the row must have in the map; undefined when the MAC in the row is wrong. */
   #expectedMac(row: Columns): Uint8Array | undefined {
     if (this.#table.mac === 'map') return rowMacV2(this.#cell.keyring.tagKey(), this.#table.layout, row);
     const keyId = row['mac_key_id'] as string;
@@ -376,7 +376,7 @@ export class TableRows<R extends object> {
     );
   }
 
-  /** Of a second name: whose it is. */
+  /** The tag of a second name: identifies the row that has it. */
   #ownerTag(row: Columns): Uint8Array {
     const { id } = this.#table;
     const [first = ''] = id.map((name) => row[name] as SqlValue);
@@ -391,7 +391,7 @@ export class TableRows<R extends object> {
     return this.#table.id.map((name) => row[name] as SqlValue);
   }
 
-  /** For events and alerts: only ids that we made; of a version its credential's, of a step its run's. */
+  /** For events and alerts: only ids made by Keyturn; for a version the id of its credential, for a step that of its run. */
   #nameOf(row: Columns): string | undefined {
     const value = row[this.#table.id[0] ?? ''];
     return typeof value === 'string' && /^[a-z]{2,12}_[A-Za-z0-9_-]{1,64}$/.test(value) ? value : undefined;
@@ -410,7 +410,7 @@ export class TableRows<R extends object> {
   }
 }
 
-/** Does `work` for every row that passes its check and returns for how many; a damaged one stays as it is and stops nobody else. */
+/** Runs `work` for every row and returns how many succeeded; a damaged row is skipped and does not stop the others. */
 export function eachIntact<R>(rows: readonly R[], work: (row: R) => void): number {
   let done = 0;
   for (const row of rows) {

@@ -77,12 +77,7 @@ export function sayError(error: unknown): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
   if (error instanceof KeyturnProblem) {
     const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
-    const hint =
-      error.code === 'forbidden' && error.message.startsWith('only the person themselves')
-        ? 'a person who lost every token is offboarded and added anew (SECURITY.md)'
-        : /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message)
-          ? UNTRUSTED
-          : usualHint;
+    const hint = hintFor(error) ?? usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
@@ -94,6 +89,13 @@ export function sayError(error: unknown): Said {
     return { lines: [`error: ${error.message}${evidence}`], exitCode: EXIT.failed };
   }
   return { lines: [`error: an internal error occurred (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
+}
+
+/** A hint that depends on more than the code. */
+function hintFor({ code, message }: KeyturnProblem): string | undefined {
+  if (code === 'forbidden' && message.startsWith('only the person themselves'))
+    return 'a person who lost every token is offboarded and added anew (SECURITY.md)';
+  return /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(message) ? UNTRUSTED : undefined;
 }
 
 /** SECURITY: the message of a library may quote its input, which may be a secret; an error code and a file path do not. */

@@ -189,7 +189,7 @@ describe('a put that leaves out what nobody can read back', () => {
     const before = b.row('crm');
     const error = await refusal(put(b, oauth2Config.parse(CONFIG), b.admin(), bare));
     expect([error.code, error.pointer]).toEqual(['invalid_request', '/value/refresh_token']);
-    expect(error.message).toContain('give it again, or list it in discard');
+    expect(error.message).toContain('add it, or list it in discard');
     expect(b.row('crm')).toEqual(before);
     const { client_secret: _left, ...rest } = { ...bare, refresh_token: 'put-refresh-not-a-real-secret' };
     expect((await refusal(put(b, oauth2Config.parse(CONFIG), b.admin(), rest))).pointer).toBe('/value/client_secret');
