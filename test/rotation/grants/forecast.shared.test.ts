@@ -53,7 +53,7 @@ describe('each cause', () => {
     ['access_token_expiry', { isRenewed: false, valueExpiresAt: NOW + 20 * DAY }, 20, true, /put a new token before 2026-03-21/],
     ['client_secret_expiry', { clientSecretExpiresAt: '2026-03-15T00:00:00+02:00' }, 13, true, /^Rotate the client secret at the provider .* before 2026-03-14\.$/],
     ['provider_change', { lifetimes: { scheduled: [{ at: '2026-04-30', ends: 'v1 tokens', remedy: 'Move to v2 before 2026-04-30.' }] } }, 60, true, /^Move to v2/],
-    ['token_cap', { lifetimes: { cap: { count: 50, note: 'the oldest goes first.' } }, grantsOfAccount: 50 }, 0, false, /there are 50 and the provider keeps 50; the oldest goes first\./],
+    ['token_cap', { lifetimes: { cap: { count: 50, note: 'the oldest goes first.' } }, grantsOfAccount: 50 }, 0, false, /there are 50, and the provider keeps 50; the oldest goes first\./],
   ])('%s has its day, its sureness and its remedy', (cause, changes, days, certain, remedy) => {
     const found = forecast(changes);
     expect(found).toMatchObject({ cause, certain, remedy: expect.stringMatching(remedy) });
