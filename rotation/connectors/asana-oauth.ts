@@ -1,4 +1,4 @@
-// Asana, OAuth apps. The refresh token stays the same for life, and only it can be revoked.
+// Asana, OAuth apps. The refresh token never changes, and only it can be revoked.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

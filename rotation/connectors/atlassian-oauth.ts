@@ -1,5 +1,5 @@
-// Atlassian (Jira, Confluence) Cloud, OAuth 2.0 (3LO). One grant may cover several sites: which one is asked after consent.
-// Refusals come as 403, and access_denied means two things: neither alone may end a grant.
+// Atlassian (Jira, Confluence) Cloud, OAuth 2.0 (3LO). One grant may cover several sites: the person chooses one after consent.
+// Refusals have status 403, and access_denied has two meanings: neither alone may end a grant.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -16,9 +16,9 @@ export const connector: OAuthConnector = {
     accessTokenTtlSeconds: 3_600,
     scopeSeparator: ' ',
     errorTable: [
-      // A wrong client secret, or a person who declined: the grant lives.
+      // A wrong client secret, or a person who declined: the grant is valid.
       { code: 'access_denied', means: 'configuration', cause: 'access_denied' },
-      // Seen for a stale token and for a client without rights; the text does not tell them apart for certain.
+      // Seen for a stale token and for a client without rights; the text does not distinguish them reliably.
       { code: 'unauthorized_client', means: 'configuration', cause: 'unauthorized_client' },
       { code: 'invalid_grant', means: 'dead', cause: 'invalid_grant' },
     ],

@@ -1,4 +1,4 @@
-// Calendly, OAuth apps. A refresh token is revoked the moment it is used: a lost answer is a lost grant.
+// Calendly, OAuth apps. A refresh token is revoked when it is used: a lost answer is a lost grant.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

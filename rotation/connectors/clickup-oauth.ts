@@ -1,4 +1,4 @@
-// ClickUp, OAuth apps: a token that does not end, no refresh token, no scopes. What a person sees is what the token sees.
+// ClickUp, OAuth apps: a token without expiry, no refresh token, no scopes. The token has the access of the person.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

@@ -1,5 +1,5 @@
-// Any provider that follows RFC 6749 section 6. It knows nothing by itself: every field is the credential's to set,
-// and what is not set takes the value that can lose least.
+// Any provider that follows RFC 6749 section 6. The credential sets every field; a field that is not set has the value with the
+// smallest risk of losing a grant.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

@@ -1,5 +1,5 @@
-// Any OpenID Connect provider: it describes itself at its issuer, and the ID token that comes with a grant is checked.
-// It knows nothing by itself: what discovery and the credential do not tell takes the value that can lose least.
+// Any OpenID Connect provider: its endpoints are discovered from the issuer, and the ID token of a grant is checked.
+// A field that neither discovery nor the credential sets has the value with the smallest risk of losing a grant.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

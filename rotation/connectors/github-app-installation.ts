@@ -1,5 +1,5 @@
-// GitHub Apps, acting as themselves in one installation: the app's key signs, GitHub mints a token of an hour.
-// Nothing is stored that could be lost, and there is no person whose consent could end.
+// GitHub Apps as themselves, in one installation: the app's key signs, GitHub issues a token for one hour.
+// There is no refresh token that could be lost, and no consent that could end.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -26,7 +26,7 @@ export const connector: OAuthConnector = {
       { status: 403, text: 'suspended', means: 'configuration', cause: 'installation_suspended' },
       { status: 404, means: 'configuration', cause: 'installation_not_found' },
       { status: 401, means: 'configuration', cause: 'app_key_refused' },
-      // No person consented to this: nothing a proxy or GitHub says under that word can end it.
+      // There is no consent, so no error with this code can end the grant.
       { code: 'invalid_grant', means: 'configuration', cause: 'app_refused' },
     ],
   },

@@ -1,5 +1,5 @@
-// GitHub Apps, acting as a person. Refusals come with status 200, and a refresh ends the old access token too.
-// Without expiring tokens (an option of the app) there is no refresh token and no end.
+// GitHub Apps on behalf of a person. Refusals have status 200, and a refresh also ends the old access token.
+// Without expiring tokens (an option of the app) there is no refresh token and no expiry.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -36,7 +36,7 @@ export const connector: OAuthConnector = {
     alreadyGone: [{ status: 404 }],
   },
   lifetimes: {
-    cap: { count: 10, note: 'documented for OAuth apps (ten tokens a person, app and scope), and assumed for Apps' },
+    cap: { count: 10, note: 'documented for OAuth apps (ten tokens per person, app and scope), and assumed for Apps' },
   },
   probe: { url: 'https://api.github.com/user', method: 'GET' },
   persona: {

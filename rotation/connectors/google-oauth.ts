@@ -1,4 +1,4 @@
-// Google, OAuth clients (Workspace, Analytics, Ads, Firebase). The refresh token stays the same, and comes only with consent.
+// Google, OAuth clients (Workspace, Analytics, Ads, Firebase). The refresh token never changes, and is issued only at consent.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -60,9 +60,9 @@ export const connector: OAuthConnector = {
   },
   lifetimes: {
     idleSeconds: 180 * 86_400,
-    cap: { count: 100, note: 'one more grant of the same account and client silently ends the oldest' },
+    cap: { count: 100, note: 'a further grant of the same account and client ends the oldest without notice' },
   },
-  // Without the scope openid or profile a working token is refused here: only a yes says something.
+  // Without the scope openid or profile a working token is rejected here: only a success is conclusive.
   probe: { url: 'https://www.googleapis.com/oauth2/v3/userinfo', method: 'GET', rejectedBy: [] },
   persona: {
     expiresIn: 'number',

@@ -1,4 +1,4 @@
-// Google, service accounts: a signed assertion brings a token of an hour. No person, no refresh token, nothing to lose.
+// Google, service accounts: a signed assertion is exchanged for a token of one hour. No person, no refresh token, nothing to lose.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -24,7 +24,7 @@ export const connector: OAuthConnector = {
     lostAnswer: { kind: 'safe' },
     accessTokenTtlSeconds: 3_600,
     scopeSeparator: ' ',
-    // No person consented to this: a refused assertion is a matter of the key, the account or the clock.
+    // There is no consent: a refused assertion has its cause in the key, the account or the clock.
     errorTable: [
       { code: 'invalid_grant', text: 'account not found', means: 'configuration', cause: 'account_not_found' },
       { code: 'invalid_grant', means: 'configuration', cause: 'assertion_refused' },

@@ -1,5 +1,5 @@
-// HubSpot, OAuth apps: the dated endpoints, which take tokens in the body only.
-// The v1 endpoints put tokens into URLs and end in 2027; a credential that still names them is warned.
+// HubSpot, OAuth apps: the dated endpoints, which accept tokens in the body only.
+// The v1 endpoints have tokens in URLs and end in 2027; a credential that uses them gets a warning.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -71,7 +71,7 @@ export const connector: OAuthConnector = {
       {
         at: '2027-02-16',
         ends: 'the v1 OAuth endpoints',
-        remedy: 'Take token_endpoint out of the configuration before 2027-02-16: the connector knows the endpoint that stays.',
+        remedy: 'Remove token_endpoint from the settings before 2027-02-16: the connector uses the endpoint that replaces it.',
         ofTokenEndpoint: '/oauth/v1/',
       },
     ],

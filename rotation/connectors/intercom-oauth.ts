@@ -1,4 +1,4 @@
-// Intercom, OAuth apps: a token that does not end, permissions that are set with the app, one host a region.
+// Intercom, OAuth apps: a token without expiry, permissions configured in the app, one host per region.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

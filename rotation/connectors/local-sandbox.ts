@@ -17,7 +17,7 @@ export const connector: OAuthConnector = {
   },
   adjustable: ['tokenEndpoint', 'clientAuthentication', 'bodyFormat', 'refreshTokenRotates', 'lostAnswer'],
   consent: { authorizeEndpoint: 'http://127.0.0.1:8421/auth', pkce: 'S256' },
-  manualSteps: ['Start the sandbox again and put the grant it prints into the same credential.'],
+  manualSteps: ['Start the sandbox again and put the grant that it prints into the same credential.'],
   facts: {
     oauth2: { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts' },
     consent: { sureness: 'documented', source: 'rotation/sandbox/provider-configuration.ts: a challenge is required' },

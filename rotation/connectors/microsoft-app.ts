@@ -1,4 +1,4 @@
-// Microsoft, the app as itself: client credentials with a secret or a certificate. No person, no refresh token, nothing to lose.
+// Microsoft, app only: client credentials with a secret or a certificate. No person, no refresh token, nothing to lose.
 // Errors are read by the numbers in error_codes, never by their text.
 import type { OAuthConnector } from '../connector.ts';
 
@@ -20,7 +20,7 @@ export const connector: OAuthConnector = {
     errorTable: [
       { code: '7000215', means: 'configuration', cause: 'wrong_client_secret' },
       { code: '7000222', means: 'configuration', cause: 'client_secret_expired' },
-      // No person consented to this: whatever is missing, an administrator grants it.
+      // There is no consent of a person: an administrator grants missing permissions.
       { code: 'invalid_grant', means: 'configuration', cause: 'app_not_granted' },
     ],
   },

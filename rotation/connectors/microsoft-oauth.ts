@@ -1,4 +1,4 @@
-// Microsoft, delegated: Dynamics 365, Graph and whatever else signs in at Entra ID. A person's grant; one token speaks to one resource.
+// Microsoft, delegated: Dynamics 365, Graph and other services with Entra ID. A person's grant; a token is valid for one resource.
 // Errors are read by the numbers in error_codes, never by their text.
 import type { OAuthConnector } from '../connector.ts';
 
@@ -55,7 +55,7 @@ export const connector: OAuthConnector = {
   },
   scopes: [{ from: 'answer' }, { from: 'jwt', claim: 'scp' }],
   lifetimes: { idleSeconds: 90 * 86_400 },
-  // A token for another resource (Dynamics) is refused by Graph although it works: only a yes says something here.
+  // Graph rejects a valid token for another resource (Dynamics): only a success is conclusive.
   probe: { url: 'https://graph.microsoft.com/v1.0/me', method: 'GET', rejectedBy: [] },
   persona: {
     expiresIn: 'number',

@@ -1,4 +1,4 @@
-// monday.com, the old flow: one token that never ends, no refresh token, no challenge.
+// monday.com, the old flow: a token without expiry, no refresh token, no challenge.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

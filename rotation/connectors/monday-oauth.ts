@@ -1,4 +1,4 @@
-// monday.com, OAuth 2.1 (an app version opts in): refresh tokens turn with every use, and the grant ends half a year after consent.
+// monday.com, OAuth 2.1 (an app version opts in): refresh tokens rotate with every use, and the grant ends half a year after consent.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -46,7 +46,7 @@ export const connector: OAuthConnector = {
     ends: 'grant',
   },
   lifetimes: { absoluteSeconds: 180 * 86_400 },
-  // A busy API answers 200 with errors too, so these refuse nothing: the status must.
+  // A busy API also answers 200 with errors, so errors are not a rejection: only the status is.
   probe: {
     url: 'https://api.monday.com/v2',
     method: 'POST',

@@ -1,5 +1,5 @@
-// Salesforce, web server flow. Every org has a host of its own; the answer names it, and calls go there.
-// A second refresh at the same moment is refused with the code of a dead grant: that row must stay first.
+// Salesforce, web server flow. Every org has its own host, which is in the answer and receives the calls.
+// A concurrent second refresh is refused with the code of a dead grant: its row must stay first.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -67,7 +67,7 @@ export const connector: OAuthConnector = {
     ends: 'grant',
   },
   lifetimes: {
-    cap: { count: 5, note: 'a sixth approval of the same person and app silently ends the oldest one' },
+    cap: { count: 5, note: 'a sixth approval of the same person and app ends the oldest one without notice' },
   },
   probe: { url: '{account.instance_url}/services/oauth2/userinfo', method: 'GET' },
   persona: {

@@ -1,5 +1,5 @@
-// Sentry, public integrations: one token endpoint for every installation, answers under names of their own, status 201.
-// The only provider with an official way back after a lost answer: an assertion signed with the client secret.
+// Sentry, public integrations: one token endpoint per installation, answers with other member names, status 201.
+// The only provider with an official recovery after a lost answer: an assertion signed with the client secret.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

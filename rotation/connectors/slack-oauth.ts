@@ -1,5 +1,5 @@
-// Slack, bot tokens: at the top level of every answer. Refusals come with status 200 and ok: false.
-// With token rotation a refresh token is used up by the exchange; without it the token does not end.
+// Slack, bot tokens: at the top level of every answer. Refusals have status 200 and ok: false.
+// With token rotation a refresh uses up the refresh token; without it the token does not expire.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {
@@ -62,7 +62,7 @@ export const connector: OAuthConnector = {
     ends: 'grant',
     alreadyGone: [{ code: 'token_revoked' }, { code: 'account_inactive' }],
   },
-  // Slack refuses a token with status 200.
+  // Slack rejects a token with status 200.
   probe: { url: 'https://slack.com/api/auth.test', method: 'POST', refusedWhen: { member: 'ok', is: 'false' } },
   persona: {
     expiresIn: 'number',

@@ -1,5 +1,5 @@
-// Slack, user tokens: under authed_user when a code is exchanged, at the top level when they are refreshed.
-// A credential holds this or the bot's token, never both: each has a refresh token of its own.
+// Slack, user tokens: under authed_user in the answer to a code, at the top level in the answer to a refresh.
+// A credential contains this token or the bot's, never both: each has its own refresh token.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

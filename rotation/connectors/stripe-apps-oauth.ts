@@ -1,5 +1,5 @@
-// Stripe Apps: an hour's token, and a refresh token that turns with every exchange and lives a year.
-// The app developer's secret key is the user name of Basic, with no password, and the client does not name itself.
+// Stripe Apps: a token of one hour, and a refresh token that rotates with every exchange and is valid for a year.
+// The app developer's secret key is the user name of Basic, without a password and without client_id.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

@@ -1,5 +1,5 @@
-// Stripe Connect, standard accounts: the token does not end, and disconnecting the account ends it.
-// Where it can be helped, call Stripe with the platform's own key and Stripe-Account instead.
+// Stripe Connect, standard accounts: the token does not expire; disconnecting the account ends it.
+// If possible, call Stripe with the platform's own key and the header Stripe-Account instead.
 import type { OAuthConnector } from '../connector.ts';
 
 export const connector: OAuthConnector = {

@@ -1,5 +1,5 @@
-// A real OAuth 2 / OpenID Connect provider on a loopback port, to try refreshes and their failures on before production:
-// refresh tokens turn with every use, and using an old one kills the whole grant. It must never listen on another address.
+// A real OAuth 2 / OpenID Connect provider on a loopback port, to test refreshes and their failures before production: refresh
+// tokens rotate with every use, and the reuse of an old one ends the grant. It must never listen on another address.
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -23,7 +23,7 @@ export interface SandboxGrant {
 export interface Sandbox {
   readonly issuer: string;
   readonly tokenEndpoint: string;
-  /** Answers 200 to a live access token and 401 to any other. */
+  /** Answers 200 to a valid access token and 401 to any other. */
   readonly userinfoEndpoint: string;
   readonly clientId: string;
   readonly clientSecret: string;
@@ -32,11 +32,11 @@ export interface Sandbox {
   readonly counters: Readonly<Counters>;
   /** A new person signs in and consents; a real authorization code with PKCE is exchanged for a real grant. */
   issueGrant(): Promise<SandboxGrant>;
-  /** The person withdraws consent: every token of the grant dies. Any refresh token of it will do. */
+  /** The person withdraws consent: every token of the grant becomes invalid. Accepts any refresh token of the grant. */
   revokeGrant(refreshToken: string): Promise<void>;
   nextToken(...behaviours: readonly TokenBehaviour[]): void;
   alwaysToken(behaviour: TokenBehaviour): void;
-  /** Idempotent; cuts what is open. */
+  /** Idempotent; closes open connections. */
   stop(): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
-// How the sandbox's token endpoint may misbehave, and the middleware that makes it so.
-// Everything marked "after" happens once the refresh token has been turned: that is the case that loses grants.
+// The misbehaviours of the sandbox's token endpoint, and the middleware that applies them.
+// Those marked "after" happen after the refresh token was rotated, which is the case that can lose grants.
 import type { ServerResponse } from 'node:http';
 import type { Provider } from 'oidc-provider';
 
@@ -8,15 +8,15 @@ type Context = Parameters<Middleware>[0];
 
 export type TokenBehaviour =
   | { readonly kind: 'normal' }
-  /** After: the answer comes so much later. */
+  /** After: the answer is delayed by this time. */
   | { readonly kind: 'delay'; readonly ms: number }
-  /** After: the connection dies without an answer. */
+  /** After: the connection is closed without an answer. */
   | { readonly kind: 'drop' }
-  /** After: half of the answer comes, then the connection dies. */
+  /** After: half of the answer is sent, then the connection is closed. */
   | { readonly kind: 'truncate' }
   /** After: a proxy answers 200 with a page. */
   | { readonly kind: 'garble' }
-  /** Instead: the provider does nothing and answers so. */
+  /** Instead: the provider does nothing and sends this answer. */
   | {
       readonly kind: 'answer';
       readonly status: number;
@@ -25,7 +25,7 @@ export type TokenBehaviour =
     };
 
 export interface Counters {
-  /** Requests that reached the token endpoint, whatever became of them. */
+  /** Requests that reached the token endpoint, with any result. */
   tokenCalls: number;
   /** Refreshes that took effect. */
   refreshes: number;
@@ -35,7 +35,7 @@ export interface Counters {
 
 export interface Behaviours {
   readonly counters: Counters;
-  /** The next calls behave so, one each, in this order; then `always` holds again. */
+  /** The behaviour of the next calls, one each, in this order; then `always` applies again. */
   next(...behaviours: readonly TokenBehaviour[]): void;
   always(behaviour: TokenBehaviour): void;
   readonly middleware: Middleware;
@@ -45,7 +45,7 @@ export interface Behaviours {
 
 const PAGE = '<!doctype html><title>Gateway</title><h1>Please stand by</h1>';
 
-/** @param exempt true for the sandbox's own requests, which neither count nor misbehave */
+/** @param exempt true for the sandbox's own requests, which are neither counted nor affected */
 export function createBehaviours(tokenPath: string, exempt: (ctx: Context) => boolean): Behaviours {
   const counters: Counters = { tokenCalls: 0, refreshes: 0, refusals: 0 };
   const queue: TokenBehaviour[] = [];

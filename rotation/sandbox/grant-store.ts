@@ -1,5 +1,5 @@
-// What the sandbox provider remembers: sessions, codes, grants, tokens, in memory, gone when it stops.
-// oidc-provider's own memory store keeps a thousand entries; a load test has more grants than that.
+// The in-memory store of the sandbox provider: sessions, codes, grants, tokens. oidc-provider's own memory store is limited to a
+// thousand entries; a load test has more grants.
 import type { AdapterFactory, AdapterPayload } from 'oidc-provider';
 
 interface Entry {

@@ -1,5 +1,5 @@
-// Runs the sandbox alone: `node rotation/sandbox/main.ts --port 8421 --seed 1` plays every connector and prints how to misbehave.
-// With `--ttl 60` it is the strict OpenID Connect provider of the connector local-sandbox instead. Nothing in it is real.
+// Runs the sandbox alone: `node rotation/sandbox/main.ts --port 8421 --seed 1` simulates every connector and prints the control commands.
+// With `--ttl 60` it runs the strict OpenID Connect provider of the connector local-sandbox instead. All data is fictitious.
 import { parseArgs } from 'node:util';
 import { runSandbox } from './run-sandbox.ts';
 import { runStrictProvider } from './strict-provider.ts';

@@ -1,41 +1,41 @@
-// How the sandbox may misbehave on demand, for which connector, at which call and how often.
-// Everything marked "after" happens once the provider has acted: that is the case that loses grants.
+// The misbehaviours of the sandbox on demand: for which connector, at which call and how often.
+// Those marked "after" happen after the provider has acted, which is the case that can lose grants.
 import type { Endpoint } from './persona-routes.ts';
 
 export type Misbehaviour =
-  /** After: the answer comes so much later. */
+  /** After: the answer is delayed by this time. */
   | { readonly kind: 'slow'; readonly ms: number }
-  /** After: half of the answer comes, then the connection dies. */
+  /** After: half of the answer is sent, then the connection is closed. */
   | { readonly kind: 'truncate' }
   /** After: a proxy answers with a page. */
   | { readonly kind: 'html'; readonly status?: number }
   /** A server error, before or after the provider acted. Default: 503, before. */
   | { readonly kind: 'server_error'; readonly status?: number; readonly when?: 'before' | 'after' }
-  /** Before: 429. `retry_after`: sent as it is, or one of the odd ones by name. */
+  /** Before: 429. `retry_after`: sent verbatim, or a named special value. */
   | { readonly kind: 'throttle'; readonly retry_after?: string }
-  /** After: the connection dies without an answer. */
+  /** After: the connection is closed without an answer. */
   | { readonly kind: 'drop' }
-  /** Before: the connection dies, nothing happened. */
+  /** Before: the connection is closed, the provider has not acted. */
   | { readonly kind: 'reset' }
-  /** Before: the provider ends the grant that is presented. */
+  /** Before: the provider ends the presented grant. */
   | { readonly kind: 'revoke_grant' }
-  /** Before: the person takes the consent back. */
+  /** Before: the person withdraws the consent. */
   | { readonly kind: 'withdraw_consent' }
-  /** Before: somebody else refreshes the same grant, so the token at hand is spent. */
+  /** Before: another system refreshes the same grant, so the presented token is used up. */
   | { readonly kind: 'rotate_elsewhere' }
-  /** Before: refused in the connector's own words, while the grant lives on. */
+  /** Before: refused with an error of the connector's table, but the grant stays valid. */
   | { readonly kind: 'refuse'; readonly as: 'dead' | 'configuration' | 'transient' }
-  /** Before: sent elsewhere. Default: https://elsewhere.example/ */
+  /** Before: a redirect. Default: https://elsewhere.example/ */
   | { readonly kind: 'redirect'; readonly location?: string }
-  /** The answer grants less than was asked: the last scope is missing. */
+  /** The answer grants less than requested: the last scope is missing. */
   | { readonly kind: 'narrower_scope' }
   | { readonly kind: 'wider_scope' }
-  /** Members that nobody expects, some of them hostile. */
+  /** Unexpected members, some of them hostile. */
   | { readonly kind: 'foreign_fields' }
-  /** A member of so many bytes. Default: two million. */
+  /** A member with this number of bytes. Default: two million. */
   | { readonly kind: 'oversized'; readonly bytes?: number }
   | { readonly kind: 'expires_in'; readonly value: 'missing' | 'zero' | 'negative' | 'text' }
-  /** A refresh answers with the very token that was sent; nothing is spent. */
+  /** A refresh answers with the same token that was sent; nothing is used up. */
   | { readonly kind: 'same_refresh_token' }
   /** At the callback. */
   | { readonly kind: 'wrong_state' }
@@ -51,7 +51,7 @@ export interface MisbehaviourPlan {
   readonly on?: Endpoint;
   /** How many calls. Default: 1; 0 means until `calm`. */
   readonly times?: number;
-  /** How many calls pass before. Default: 0. */
+  /** How many calls are unaffected before it. Default: 0. */
   readonly skip?: number;
 }
 
@@ -65,7 +65,7 @@ interface Planned {
 
 const AT_CALLBACK: readonly MisbehaviourKind[] = ['wrong_state', 'wrong_issuer', 'no_issuer'];
 
-/** Asked in the order planned; one call takes at most one. */
+/** Applied in the planned order, at most one per call. */
 export class MisbehaviourQueue {
   #planned: Planned[] = [];
 
@@ -95,7 +95,7 @@ export class MisbehaviourQueue {
 
 const HTTP_DATE_OF_OLD = 'Sun, 06 Nov 1994 08:49:37 GMT';
 
-/** The header behind a name: `seconds`, `date`, `past`, `negative`, `huge`, `garbage`, `none`; anything else is sent as it is. */
+/** The header behind a name: `seconds`, `date`, `past`, `negative`, `huge`, `garbage`, `none`; any other text is sent verbatim. */
 export function retryAfterHeader(named: string | undefined, nowMs: number): string | undefined {
   switch (named) {
     case undefined:

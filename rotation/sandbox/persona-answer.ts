@@ -1,5 +1,4 @@
-// The answer of a token endpoint as a connector's data describes it, and what a misbehaving one makes of it.
-// It must never hold anything but made-up words.
+// The answer of a token endpoint according to a connector's data, and its misbehaving variants. It must never contain real data.
 import type { AnswerFields, OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import { jsonReply, memberOf, putAt, type Reply } from './persona-ask.ts';
@@ -40,7 +39,7 @@ export function tokenReply(connector: OAuthConnector, grant: Grant, pair: Pair, 
   return jsonReply(persona?.successStatus ?? 200, twisted(answer, mood.twist));
 }
 
-/** What Keyturn will read of the account. */
+/** The account fields that Keyturn reads. */
 export function accountAnswered(connector: OAuthConnector, grant: Grant): Readonly<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(connector.oauth2.accountFields ?? {}).map(([name, path]) => {
@@ -54,7 +53,7 @@ interface AnswerInTheMaking {
   readonly answer: Record<string, unknown>;
   readonly connector: OAuthConnector;
   readonly fields: AnswerFields;
-  /** What of `fields` the connector itself declares. */
+  /** The `fields` that the connector declares. */
   readonly declared: Partial<AnswerFields>;
   readonly pair: Pair;
 }

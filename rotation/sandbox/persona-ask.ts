@@ -1,12 +1,11 @@
-// One call to the sandbox, read once: its fields whatever their form, who sends it and what it carries.
-// It must never keep a body beyond the call.
+// A parsed call to the sandbox: its fields in any form, the client and the credentials. It must never keep a body after the call.
 import type { IncomingMessage } from 'node:http';
 
 export interface Ask {
   readonly method: string;
   /** `host/path` as the connector declares it, without a query. */
   readonly address: string;
-  /** Where this call really went, without a query. */
+  /** The actual URL of this call, without a query. */
   readonly url: string;
   readonly query: URLSearchParams;
   readonly headers: Readonly<Record<string, string | undefined>>;
@@ -25,7 +24,7 @@ export interface Reply {
 
 const BODY_MAX_BYTES = 1_048_576;
 
-/** @throws Error when the body is too large or the connection ends */
+/** @throws Error if the body is too large or the connection ends */
 export async function readAsk(req: IncomingMessage, origin: string): Promise<Ask> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -48,7 +47,7 @@ export async function readAsk(req: IncomingMessage, origin: string): Promise<Ask
   };
 }
 
-/** The first segment is the host that is played; without one it is the sandbox itself (`local-sandbox`). */
+/** The first segment is the simulated host; without one it is the sandbox itself (`local-sandbox`). */
 function addressOf(url: URL): string {
   const [first = '', ...rest] = url.pathname.slice(1).split('/');
   const host = decodeURIComponent(first);
@@ -79,7 +78,7 @@ function credentialsOf(header: string | undefined): Pick<Ask, 'basic' | 'bearer'
   if (scheme.toLowerCase() === 'bearer') return { basic: undefined, bearer: value };
   if (scheme.toLowerCase() !== 'basic') return { basic: undefined, bearer: undefined };
   const [user = '', ...password] = Buffer.from(value, 'base64').toString('utf8').split(':');
-  // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+  // RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
   const decoded = (text: string): string => new URLSearchParams(`t=${text}`).get('t') ?? '';
   return { basic: { user: decoded(user), password: decoded(password.join(':')) }, bearer: undefined };
 }
@@ -92,7 +91,7 @@ export function jsonReply(status: number, body: unknown, headers: Readonly<Recor
   };
 }
 
-/** Puts a value at a dotted path, making what is missing on the way. */
+/** Sets a value at a dotted path, creating missing objects. */
 export function putAt(target: Record<string, unknown>, path: string, value: unknown): void {
   const names = path.split('.');
   const last = names.pop() ?? path;

@@ -1,13 +1,13 @@
-// Who calls the sandbox: clients prove themselves as the connector declares (RFC 6749 section 2.3, RFC 7523).
-// One made-up client is known everywhere; its keys are made at each start and open nothing else.
+// Client authentication in the sandbox, as the connector declares it (RFC 6749 section 2.3, RFC 7523). One fictitious client is
+// known everywhere; its keys are created at each start. It must never accept or hold a real client's secret.
 import { createHash } from 'node:crypto';
 import { type CryptoKey, decodeJwt, exportJWK, exportPKCS8, generateKeyPair, importJWK, type JWK, jwtVerify } from 'jose';
 import type { AssertionSpec, ClientAuthentication, OAuthConnector } from '../connector.ts';
 import type { Ask } from './persona-ask.ts';
 
 /**
- * Known to every persona. `keyturn-sandbox.<connector>` is the same client and says which connector is meant where two share an
- * address; anything after a further dot tells clients of one connector apart.
+ * Known to every persona. `keyturn-sandbox.<connector>` is the same client and selects the connector if two have the same
+ * address; a further part after a dot distinguishes clients of one connector.
  */
 export const CLIENT_ID = 'keyturn-sandbox';
 export const CLIENT_SECRET = 'keyturn-sandbox-secret-that-is-not-a-real-secret';
@@ -18,7 +18,7 @@ export interface ClientKeyPair {
   readonly publicKey: CryptoKey;
 }
 
-/** Undefined client id: the client proved itself without a name (`client_secret_as_user`). */
+/** Undefined client id: the client authenticated without an id (`client_secret_as_user`). */
 export type Authenticated =
   | { readonly ok: true; readonly clientId: string | undefined }
   | { readonly ok: false; readonly why: string };
@@ -33,14 +33,14 @@ export class PersonaClients {
   readonly #registered: { readonly algorithm: string; readonly key: CryptoKey }[] = [];
   readonly #seenIds = new Set<string>();
 
-  /** The made-up client's own key pair, made when first asked for. */
+  /** The fictitious client's key pair, created at first use. */
   keyPair(algorithm: 'RS256' | 'ES256'): Promise<ClientKeyPair> {
     const made = this.#pairs.get(algorithm) ?? makePair(algorithm);
     this.#pairs.set(algorithm, made);
     return made;
   }
 
-  /** Takes another public key of the client; @throws TypeError when it is none */
+  /** Adds a public key of the client. @throws TypeError if it is not a public key */
   async registerKey(jwk: JWK): Promise<void> {
     const algorithm = jwk.alg ?? 'RS256';
     const key = await importJWK({ ...jwk, alg: algorithm });
@@ -63,9 +63,9 @@ export class PersonaClients {
     const { basic, fields } = ask;
     if (declared === 'bearer') return { ok: true, clientId: undefined };
     const used = proofOf(declared, ask);
-    if (used === undefined) return refused('a client proves itself in one way only');
+    if (used === undefined) return refused('a client must use one authentication method only');
     const free = connector.adjustable?.includes('clientAuthentication') === true;
-    if (used !== declared && !free) return refused(`the client must prove itself by ${declared}`);
+    if (used !== declared && !free) return refused(`the client must authenticate with ${declared}`);
     switch (used) {
       case 'client_secret_as_user':
         return basic?.user === CLIENT_SECRET && basic.password === ''
@@ -82,7 +82,7 @@ export class PersonaClients {
     }
   }
 
-  /** RFC 7523 section 3. @returns who signed it, and its claims */
+  /** RFC 7523 section 3. @returns the signer and the claims */
   async verifyGrantAssertion(
     connector: OAuthConnector,
     spec: AssertionSpec,
@@ -151,7 +151,7 @@ export class PersonaClients {
   }
 }
 
-/** Who a call says it comes from, before anything is proved: the client decides which connector is meant. */
+/** The claimed client of a call, before authentication, to select the connector. */
 export function claimedClient(ask: Ask): string | undefined {
   const { fields, basic, bearer, query } = ask;
   const named = fields['client_id'] ?? query.get('client_id') ?? basic?.user;
@@ -168,7 +168,7 @@ export function claimedClient(ask: Ask): string | undefined {
   return undefined;
 }
 
-/** Undefined where there is more than one. */
+/** Undefined if there is more than one. */
 function proofOf(declared: ClientAuthentication, { basic, fields }: Ask): ClientAuthentication | undefined {
   const asserted = fields['client_assertion'];
   if ([basic, fields['client_secret'], asserted].filter((proof) => proof !== undefined).length > 1) return undefined;

@@ -1,5 +1,5 @@
-// The page on which a person allows or denies, and the way back to who asked (RFC 6749 section 4.1, RFC 7636, RFC 9207).
-// It must never send a browser anywhere but to the redirect URI it was asked with, once that is known to be one.
+// The consent page of the sandbox and its redirect (RFC 6749 section 4.1, RFC 7636, RFC 9207).
+// It must never redirect a browser except to the validated redirect URI of the request.
 import type { ConsentSpec, OAuthConnector } from '../connector.ts';
 import type { Misbehaviour } from './misbehaviour.ts';
 import type { Ask, Reply } from './persona-ask.ts';
@@ -19,7 +19,7 @@ export function answerAuthorize(
   const { query } = ask;
   const clientId = claimedClient(ask);
   const redirectUri = query.get('redirect_uri') ?? '';
-  // SECURITY: before both are known to be right, nothing may be sent there (RFC 6749 section 4.1.2.1).
+  // SECURITY: before both are validated, the browser must not be redirected there (RFC 6749 section 4.1.2.1).
   if (clientId === undefined || !house.clients.knows(clientId, connector.id)) return stay('client_id is unknown here');
   if (!isRedirectUri(house, redirectUri)) return stay('redirect_uri is not registered');
   const state = query.get('state');
@@ -81,7 +81,7 @@ function wrongWith(connector: OAuthConnector, query: URLSearchParams): { error: 
   const challenge = wrongChallenge(consent?.pkce, query);
   if (challenge !== undefined) return invalid(challenge);
   for (const [name, value] of Object.entries(consent?.extraParameters ?? {}))
-    if (query.get(name) !== value) return invalid(`${name} is missing or another`);
+    if (query.get(name) !== value) return invalid(`${name} is missing or wrong`);
   if (consent?.openid === true && !scopesAsked(connector, query).includes('openid'))
     return { error: 'invalid_scope', why: 'openid is missing from the scopes' };
   return undefined;
@@ -101,7 +101,7 @@ function scopesAsked({ consent, oauth2 }: OAuthConnector, query: URLSearchParams
   return (query.get(name) ?? '').split(oauth2.scopeSeparator ?? ' ').filter((scope) => scope !== '');
 }
 
-/** What the provider names only now, e.g. which installation it is. */
+/** Parameters from the callback, e.g. the installation. */
 function callbackFields(house: House, { id, consent, parameters }: OAuthConnector) {
   const fields: Record<string, string> = {};
   const named: Record<string, string> = {};
@@ -177,7 +177,7 @@ function escaped(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
-/** OpenID Connect Discovery 1.0 section 3, for connectors that leave their addresses to the credential. */
+/** OpenID Connect Discovery 1.0 section 3, for connectors whose endpoints the credential sets. */
 export function describeIssuer({ id, oauth2, consent, revocation, introspection }: OAuthConnector): unknown {
   return {
     issuer: consent?.issuer ?? homeOf(id),

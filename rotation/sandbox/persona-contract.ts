@@ -1,4 +1,4 @@
-// What can be asked of the personas, by a test in the same process and over HTTP alike (persona-control.ts).
+// The control interface of the personas, for tests in the same process and over HTTP (persona-control.ts).
 import type { JWK } from 'jose';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Connector } from '../connector.ts';
@@ -8,15 +8,15 @@ import type { EndCause } from './persona-grants.ts';
 import type { PersonaCall } from './persona-house.ts';
 
 export interface PersonasOptions {
-  /** Only those of OAuth grants are played. */
+  /** Only those of OAuth grants are simulated. */
   readonly connectors: ReadonlyMap<string, Connector> | Iterable<Connector>;
   /** Default: any free port. */
   readonly port?: number;
   /** Default: the machine's. */
   readonly clock?: Clock;
-  /** The same seed makes the same tokens for the same calls. Default: 1. */
+  /** The same seed gives the same tokens for the same calls. Default: 1. */
   readonly seed?: number;
-  /** One line a call; it names no token. */
+  /** One line per call, without tokens. */
   readonly log?: (line: string) => void;
 }
 
@@ -33,9 +33,9 @@ export interface IssuedGrant {
   readonly grant: string;
   readonly connector: string;
   readonly accessToken: string;
-  /** Undefined where the connector has none. */
+  /** Undefined if the connector has none. */
   readonly refreshToken: string | undefined;
-  /** Undefined: the access token has no end. */
+  /** Undefined: the access token does not expire. */
   readonly expiresIn: number | undefined;
   readonly scope: string;
   readonly clientId: string;
@@ -61,42 +61,42 @@ export interface GrantView {
 
 export interface Personas {
   readonly origin: string;
-  /** Known to every persona; `<clientId>.<connector>` means one connector where several share an address. */
+  /** Known to every persona; `<clientId>.<connector>` selects a connector if several have the same address. */
   readonly clientId: string;
   readonly clientSecret: string;
   /** Ids. */
   readonly connectors: readonly string[];
-  /** A grant without a browser. @throws Error for a connector that is not played */
+  /** Creates a grant without a browser. @throws Error for a connector that is not simulated */
   issueGrant(connectorId: string, wish?: GrantWish): Promise<IssuedGrant>;
-  /** The made-up client's own key; the same until it stops. */
+  /** The fictitious client's key; the same until the sandbox stops. */
   clientKey(algorithm: 'RS256' | 'ES256'): Promise<{ readonly jwk: JWK; readonly pem: string }>;
-  /** Another public key of the client. */
+  /** Adds a public key of the client. */
   registerClientKey(jwk: JWK): Promise<void>;
-  /** From the first on, only registered ones are accepted, and exactly. */
+  /** After the first registration, only registered redirect URIs are accepted, by exact comparison. */
   registerRedirectUri(uri: string): void;
-  /** What the person answers when asked for consent; `ask` shows a page. */
+  /** The person's answer to the consent request; `ask` shows a page. */
   decide(decision: 'ask' | 'allow' | 'deny'): void;
-  /** How many places the next grants of this connector cover. */
+  /** How many accounts the next grants of this connector cover. */
   offerSites(connectorId: string, count: number): void;
   misbehave(misbehaviour: Misbehaviour, plan?: MisbehaviourPlan): void;
   /** Ends every misbehaviour. */
   calm(): void;
-  /** The provider's clock runs so much ahead; what is past its end ends. */
+  /** Sets the provider's clock ahead by this time; expired tokens become invalid. */
   setClockOffset(ms: number): void;
   /** The provider ends the grant. */
   revoke(grantId: string): void;
-  /** The person takes the consent back. */
+  /** The person withdraws the consent. */
   withdraw(grantId: string): void;
-  /** Somebody else refreshes it: the generation jumps. */
+  /** Another system refreshes the grant: the generation increases. */
   rotateElsewhere(grantId: string): Promise<void>;
   readonly calls: readonly PersonaCall[];
   callsFor(grantId: string): readonly PersonaCall[];
   /** Of an access or refresh token of any generation. */
   grantOf(token: string): string | undefined;
   isAlive(grantId: string): boolean;
-  /** Killed because a spent refresh token came again. */
+  /** Ended because a used refresh token was sent again. */
   familyRevoked(grantId: string): boolean;
   grants(): readonly GrantView[];
-  /** Idempotent; cuts what is open. */
+  /** Idempotent; closes open connections. */
   stop(): Promise<void>;
 }

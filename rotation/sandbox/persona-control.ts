@@ -1,5 +1,5 @@
-// The switches of the sandbox over HTTP, under `/_control`: the same as the methods of `Personas`, for whoever has curl.
-// It must never take an order from a web page: what carries an Origin is refused.
+// The control API of the sandbox over HTTP, under `/_control`: the methods of `Personas`, for use with curl.
+// It must never accept a command from a web page: a request with an Origin header is refused.
 import { z } from 'zod';
 import type { Misbehaviour, MisbehaviourPlan } from './misbehaviour.ts';
 import { jsonReply, type Reply } from './persona-ask.ts';
@@ -115,7 +115,7 @@ export async function takeOrder(personas: Personas, order: Order): Promise<Reply
       return jsonReply(400, { error: why });
     }
   }
-  return jsonReply(404, { error: 'no such order', orders: orders() });
+  return jsonReply(404, { error: 'no such command', orders: orders() });
 }
 
 /** @throws ZodError naming the field */
@@ -139,7 +139,7 @@ function calls(personas: Personas, grant: string | null): Answer {
   return { items: grant === null ? personas.calls : personas.callsFor(grant) };
 }
 
-/** Says that it is done, once it is. */
+/** Answers when the command is done. */
 function after(_nothing: unknown): Answer {
   return DONE;
 }

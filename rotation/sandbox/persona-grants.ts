@@ -1,5 +1,5 @@
-// The grants of the sandbox: tokens by generation, spent, reused, lapsed and ended as the connector's data says. In memory only.
-// Every token it makes says that it is none, and is the same again for the same seed and the same order of calls.
+// The grants of the sandbox, in memory: tokens by generation, used, reused, expired and ended according to the connector's data. Each
+// token is marked as not real, and is the same for the same seed and order of calls. It must never contain a real token.
 import { createHash } from 'node:crypto';
 import { SignJWT } from 'jose';
 import type { OAuthConnector } from '../connector.ts';
@@ -10,15 +10,15 @@ export interface Grant {
   readonly id: string;
   readonly connectorId: string;
   readonly clientId: string;
-  /** Grants of one account share caps and, where the provider has it so, their end. */
+  /** Grants of one account share caps and, at some providers, their end. */
   readonly account: string;
   readonly parameters: Readonly<Record<string, string>>;
-  /** What the token answer tells of the account, by our names. */
+  /** The account fields of the token answer, by Keyturn's names. */
   readonly accountFields: Readonly<Record<string, string>>;
   readonly scope: readonly string[];
   readonly createdAtMs: number;
   usedAtMs: number;
-  /** Of the newest refresh token; the first is 1. */
+  /** Generation of the newest refresh token; the first is 1. */
   generation: number;
   refreshes: number;
   ended: { readonly atMs: number; readonly cause: EndCause } | undefined;
@@ -27,7 +27,7 @@ export interface Grant {
 export interface Pair {
   readonly accessToken: string;
   readonly accessExpiresAtMs: number | undefined;
-  /** Undefined: the answer brings none. */
+  /** Undefined: the answer contains none. */
   readonly refreshToken: string | undefined;
   readonly refreshExpiresAtMs: number | undefined;
   readonly scope: readonly string[];
@@ -65,7 +65,7 @@ export class PersonaGrants {
     this.#seed = seed;
   }
 
-  /** The next made-up word, e.g. `code_hubspot-oauth_7_..._not-a-real-secret`. */
+  /** The next fictitious value, e.g. `code_hubspot-oauth_7_..._not-a-real-secret`. */
   word(kind: string, connectorId: string): string {
     this.#made += 1;
     const chance = createHash('sha256').update(`${this.#seed}\n${this.#made}`).digest('base64url').slice(0, 16);
@@ -92,7 +92,7 @@ export class PersonaGrants {
     return this.#tokens.get(token)?.generation;
   }
 
-  /** The newest grant of this client that fits the parameters; for calls that carry no token. */
+  /** The newest matching grant of this client, for calls without a token. */
   ofClient(connectorId: string, clientId: string, parameters: Readonly<Record<string, string>>): Grant | undefined {
     return [...this.#grants.values()].findLast(
       (grant) =>
@@ -124,7 +124,7 @@ export class PersonaGrants {
     return grant;
   }
 
-  /** A fresh access token, and a refresh token where `withRefresh` says so. */
+  /** Issues an access token, and with `withRefresh` a refresh token. */
   async issue(connector: OAuthConnector, grant: Grant, withRefresh: boolean, nowMs: number): Promise<Pair> {
     const ttl = connector.persona?.accessTokenSeconds ?? connector.oauth2.accessTokenTtlSeconds ?? 3_600;
     const accessExpiresAtMs = ttl === 'never' ? undefined : nowMs + ttl * 1_000;
@@ -156,7 +156,7 @@ export class PersonaGrants {
     return pair;
   }
 
-  /** Uses a refresh token once. A spent one works for the grace the connector has, then kills the family (RFC 9700 section 4.14.2). */
+  /** Uses a refresh token once. A used one works in the connector's grace period and ends the family afterwards (RFC 9700 section 4.14.2). */
   async spend(connector: OAuthConnector, refreshToken: string, clientId: string, nowMs: number): Promise<Spent> {
     const token = this.#tokens.get(refreshToken);
     const { grant, generation } = token ?? { grant: undefined, generation: undefined };
@@ -169,7 +169,7 @@ export class PersonaGrants {
     }
     grant.refreshes += 1;
     const turns = turnsNow(connector, grant);
-    // Spent before anything is awaited: two calls at once must not both turn the same token.
+    // Marked as used before any await: two concurrent calls must not both rotate the same token.
     if (turns && graceSeconds(connector) !== Number.POSITIVE_INFINITY) token.spentAtMs = nowMs;
     return {
       outcome: 'issued',
@@ -186,7 +186,7 @@ export class PersonaGrants {
     return { outcome: 'reused', grant, generation };
   }
 
-  /** Somebody else who holds the same grant refreshes it: the generation jumps. */
+  /** Another system with the same grant refreshes it: the generation increases. */
   async rotateElsewhere(connector: OAuthConnector, grant: Grant, nowMs: number): Promise<void> {
     const held = this.#newest.get(grant.id)?.refreshToken;
     if (held !== undefined) await this.spend(connector, held, grant.clientId, nowMs);
@@ -201,11 +201,11 @@ export class PersonaGrants {
     return grant.ended === undefined;
   }
 
-  /** When this access token ends; undefined when it does not work (any more), null when it has no end. */
+  /** The expiry of this access token; undefined if it is not valid, null if it does not expire. */
   accessEnds(connector: OAuthConnector, accessToken: string, nowMs: number): number | null | undefined {
     const token = this.#tokens.get(accessToken);
     if (token?.type !== 'access' || token.grant.connectorId !== connector.id) return undefined;
-    // Time alone ends refreshing; an access token that was handed out lives on to its own end.
+    // An expired grant cannot be refreshed, but an issued access token stays valid until its own expiry.
     if (token.grant.ended !== undefined) return undefined;
     return token.expiresAtMs === undefined ? null : token.expiresAtMs > nowMs ? token.expiresAtMs : undefined;
   }
@@ -246,13 +246,13 @@ function graceSeconds({ persona, oauth2 }: OAuthConnector): number {
   return lost.kind === 'safe' ? Number.POSITIVE_INFINITY : lost.kind === 'window' ? lost.seconds : 0;
 }
 
-/** `sometimes` turns at every second refresh. */
+/** `sometimes` rotates at every second refresh. */
 function turnsNow({ oauth2 }: OAuthConnector, grant: Grant): boolean {
   const rotates = oauth2.refreshTokenRotates ?? 'never';
   return rotates === 'always' || (rotates === 'sometimes' && grant.refreshes % 2 === 0);
 }
 
-/** Made-up values, one for each account field; those that stand for an origin get one of the connector's own hosts. */
+/** A fictitious value for each account field; for origins, one of the connector's hosts. */
 function accountFieldsOf(
   connector: OAuthConnector,
   account: string,

@@ -1,5 +1,5 @@
-// What every part of the sandbox shares: the connectors as they are played, their grants and clients, the switches, the books.
-// It must never reach a network, nor know what a real provider keeps.
+// The shared state of the sandbox: connectors, grants, clients, control settings and the record of calls.
+// It must never reach a network, nor contain a real provider's data.
 import type { OAuthConnector, PersonaRefusal } from '../connector.ts';
 import type { Misbehaviour, MisbehaviourQueue } from './misbehaviour.ts';
 import { jsonReply, type Reply } from './persona-ask.ts';
@@ -22,11 +22,11 @@ export interface House {
 }
 
 export interface Switches {
-  /** What the person answers when asked. `ask` shows a page. */
+  /** The person's answer to the consent request. `ask` shows a page. */
   decision: 'ask' | 'allow' | 'deny';
-  /** Places a grant covers, where the connector asks for one of them. Default: 1. */
+  /** Number of accounts that a grant covers, for connectors with a choice. Default: 1. */
   readonly sites: Map<string, number>;
-  /** None: any redirect URI is registered. */
+  /** Empty: any redirect URI is accepted. */
   readonly redirectUris: Set<string>;
   clockOffsetMs: number;
 }
@@ -46,7 +46,7 @@ export interface Code {
 
 export type Outcome =
   | 'issued'
-  /** The same pair again, within the grace a spent token has. */
+  /** The same pair again, within the grace period of a used token. */
   | 'replayed'
   | 'reused'
   | 'dead'
@@ -58,7 +58,7 @@ export type Outcome =
   | 'answered'
   | 'unanswered';
 
-/** One line of the sandbox's books; it names tokens by generation only. */
+/** One record of a call; it contains generations instead of tokens. */
 export interface PersonaCall {
   readonly number: number;
   readonly atMs: number;
@@ -67,17 +67,17 @@ export interface PersonaCall {
   readonly grant: string | undefined;
   /** `grant_type` of a token call. */
   readonly grantType: string | undefined;
-  /** Of the refresh token that was presented; the first of a grant is 1. */
+  /** Generation of the presented refresh token; the first of a grant is 1. */
   readonly generation: number | undefined;
   readonly outcome: Outcome;
   /** 0: no answer was sent. */
   readonly status: number;
   readonly misbehaviour: Misbehaviour['kind'] | undefined;
-  /** Why it was refused, for the person who reads the books; never sent to the caller. */
+  /** Why it was refused, for the user of the sandbox; never sent to the caller. */
   readonly why: string | undefined;
 }
 
-/** What a part of the sandbox makes of a call. */
+/** The result of a call. */
 export interface Played {
   readonly reply: Reply;
   readonly outcome: Outcome;
@@ -94,7 +94,7 @@ const GENERAL: Readonly<Record<RefusalKind, PersonaRefusal>> = {
 };
 type RefusalKind = 'dead' | 'configuration' | 'transient';
 
-/** A refusal in the connector's own words. */
+/** A refusal from the connector's examples. */
 export function refuse(
   connector: OAuthConnector,
   outcome: RefusalKind | 'reused' | 'code',
@@ -109,7 +109,7 @@ export function refuse(
   return { ...told, reply, outcome: outcome === 'code' ? 'dead' : outcome, why };
 }
 
-/** Where no grant can die, what ends it is the client's own affair; a code can be refused everywhere (RFC 6749 section 5.2). */
+/** Without a grant that could end, the refusal concerns the client; every provider can refuse a code (RFC 6749 section 5.2). */
 function refusalOf({ persona }: OAuthConnector, outcome: RefusalKind | 'reused' | 'code'): PersonaRefusal {
   const { dead, configuration, transient, reused } = { ...GENERAL, reused: undefined, ...persona?.refusals };
   if (outcome === 'configuration') return configuration;

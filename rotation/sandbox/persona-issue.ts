@@ -1,5 +1,5 @@
-// A grant without a browser, and everything a credential must say to use it in the sandbox.
-// It must never name an address outside of it.
+// Issues a grant without a browser, with the settings of a credential to use it in the sandbox.
+// It must never return an address outside of the sandbox.
 import type { OAuthConnector } from '../connector.ts';
 import type { OAuth2Settings } from '../oauth2/settings.ts';
 import { accountAnswered } from './persona-answer.ts';
@@ -7,7 +7,7 @@ import { CLIENT_ID, CLIENT_SECRET } from './persona-clients.ts';
 import type { GrantWish, IssuedGrant } from './persona-contract.ts';
 import type { House } from './persona-house.ts';
 
-/** @param declared as the connector's file says it @param played as the sandbox does */
+/** @param declared the connector's data @param played the simulated connector */
 export async function issueGrant(
   house: House,
   declared: OAuthConnector,
@@ -17,7 +17,7 @@ export async function issueGrant(
   const number = house.grants.count + 1;
   const renewal = played.oauth2.renewal?.kind ?? 'refresh_token';
   const usesToken = renewal === 'refresh_token' || renewal === 'none';
-  // A client that brings no token is recognised by its name alone.
+  // A client without a token is identified by its id only.
   const clientId = `${CLIENT_ID}.${played.id}${usesToken ? '' : `.${number}`}`;
   const parameters = parametersOf(played, number, wish.parameters ?? {});
   const scope = (wish.scope ?? '').split(' ').filter((one) => one !== '');
@@ -47,7 +47,7 @@ export async function issueGrant(
   };
 }
 
-/** What makes a credential of this connector go to the sandbox, without a client. */
+/** The settings that direct a credential of this connector to the sandbox, without a client. */
 function sandboxSettings(declared: OAuthConnector, played: OAuthConnector, origin: string): OAuth2Settings {
   const nameless = declared.oauth2.tokenEndpoint === '';
   const { consent, oauth2, revocation, introspection } = played;

@@ -1,5 +1,5 @@
-// One call from its address to its answer: which connector is meant, how it misbehaves, what it does, and the line in the books.
-// It must never let a misbehaviour of one connector touch another.
+// One call from its address to its answer: selects the connector, applies misbehaviours, acts, and records the call.
+// A misbehaviour of one connector must never affect another.
 import type { OAuthConnector } from '../connector.ts';
 import { type Misbehaviour, retryAfterHeader } from './misbehaviour.ts';
 import { type Ask, jsonReply, type Reply } from './persona-ask.ts';
@@ -11,7 +11,7 @@ import { answerIntrospection, answerRead, answerRevocation } from './persona-res
 import type { Found } from './persona-routes.ts';
 import { answerToken } from './persona-token.ts';
 
-/** What leaves: an answer, some of it, or nothing. */
+/** What is sent: an answer, a part of it, or nothing. */
 export interface Delivery {
   readonly reply: Reply | undefined;
   readonly half: boolean;
@@ -24,11 +24,11 @@ const PAGE: Reply = {
   headers: { 'content-type': 'text/html' },
   body: '<!doctype html><title>Gateway</title><h1>Please stand by</h1>\n',
 };
-/** Of the books; the older half is dropped then. */
+/** Maximum number of records; beyond it the older half is dropped. */
 const CALLS_MAX_COUNT = 200_000;
 const NOBODY = {
   error: 'nobody_is_played_here',
-  hint: 'the path is /<host of the provider><path of the provider>; GET / tells more',
+  hint: 'the path is /<host of the provider><path of the provider>; see GET /',
 };
 
 export async function play(house: House, ask: Ask): Promise<Delivery> {
@@ -73,7 +73,7 @@ function noteCall(house: House, { connector, endpoint }: Found, ask: Ask, { play
   });
 }
 
-/** Of several connectors at one address: the one that the client or what it presents belongs to, else the first. */
+/** Of several connectors at one address: the one of the client or of the presented token, or else the first. */
 function meant(house: House, candidates: readonly Found[], ask: Ask): Found | undefined {
   const named = claimedClient(ask)?.split('.')[1];
   const owner = house.codes.get(ask.fields['code'] ?? '')?.connectorId ?? presentedGrant(house, ask)?.connectorId;
@@ -114,7 +114,7 @@ async function describe(house: House, connector: OAuthConnector, ask: Ask): Prom
   return { reply: jsonReply(200, { keys: [publicJwk] }), outcome: 'answered' };
 }
 
-/** @returns what is answered instead of acting */
+/** @returns the answer if the provider does not act */
 async function actBefore(
   house: House,
   found: Found,
@@ -142,7 +142,7 @@ async function actBefore(
   }
 }
 
-/** What happens to the grant before the call is answered as usual. */
+/** Changes the grant before the call is answered normally. */
 async function touchGrant(house: House, connector: OAuthConnector, grant: Grant, { kind }: Misbehaviour): Promise<void> {
   if (kind === 'revoke_grant') house.grants.end(grant, 'revoked', house.now());
   else if (kind === 'withdraw_consent') house.grants.end(grant, 'withdrawn', house.now());

@@ -1,5 +1,5 @@
-// What a provider answers beside tokens: introspection, revocation, the harmless read and the list of places to choose from.
-// It must never tell of a token to whoever did not prove to be its client, or to hold it.
+// The sandbox's answers other than tokens: introspection, revocation, the probe and the list of accounts.
+// It must never reveal facts about a token to a caller that is neither its client nor its holder.
 import type { ClientAuthentication, IntrospectionSpec, OAuthConnector, RevocationSpec } from '../connector.ts';
 import { accountAnswered } from './persona-answer.ts';
 import { type Ask, jsonReply, putAt, type Reply } from './persona-ask.ts';
@@ -49,7 +49,7 @@ function nest(members: readonly (readonly [string | undefined, unknown])[]): Rec
   return body;
 }
 
-/** Undefined: the caller is who it must be. */
+/** Undefined if the caller is authorized. */
 async function unproven(
   { house, connector, ask }: ResourceCall,
   authentication: ClientAuthentication | 'bearer',
@@ -68,10 +68,10 @@ export async function answerRevocation(call: ResourceCall): Promise<Played> {
   const spec = connector.revocation;
   if (spec === undefined) return refuse(connector, 'configuration', 'there is none');
   const why = await unproven(call, spec.authentication);
-  // A bearer that no longer works is how some providers say that it is gone already.
+  // Some providers answer the revocation of an ended grant with an invalid bearer token.
   if (why !== undefined) return spec.authentication === 'bearer' ? gone(spec, why) : refuse(connector, 'configuration', why);
   const grant = revoked(call, spec);
-  if (grant === undefined) return gone(spec, 'nothing like it lives here');
+  if (grant === undefined) return gone(spec, 'the token or account is unknown');
   const ended = spec.ends === 'grant' ? [grant] : [...house.grants.all()].filter((other) => sharesAccount(grant, other));
   for (const one of ended) house.grants.end(one, 'revoked', house.now());
   return { reply: jsonReply(spec.method === 'DELETE' ? 204 : 200, {}), outcome: 'revoked', grant };
@@ -90,7 +90,7 @@ function revoked({ house, connector, ask }: ResourceCall, spec: RevocationSpec):
   return isLive ? named : undefined;
 }
 
-/** Providers that are told which account, not which token (`stripe_user_id`). */
+/** For providers that identify the account instead of the token (`stripe_user_id`). */
 function ofAccount(
   house: House,
   connector: OAuthConnector,
@@ -110,13 +110,13 @@ function ofAccount(
 
 function gone({ alreadyGone }: RevocationSpec, why: string): Played {
   const [row] = alreadyGone ?? [];
-  // RFC 7009 section 2.2: a token that is not known is no error.
+  // RFC 7009 section 2.2: an unknown token is not an error.
   if (row === undefined) return { reply: jsonReply(200, {}), outcome: 'dead', why };
   const status = typeof row.status === 'number' ? row.status : (row.status?.[0] ?? 400);
   return { reply: jsonReply(status, { error: row.code ?? 'gone', message: row.text ?? '' }), outcome: 'dead', why };
 }
 
-/** The harmless read, and the list of places where that is what the address is. */
+/** The probe, and the list of accounts. */
 export function answerRead(call: ResourceCall, endpoint: 'probe' | 'choice'): Played {
   const { house, connector, ask } = call;
   const token = ask.bearer ?? '';

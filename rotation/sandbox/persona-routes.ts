@@ -1,10 +1,10 @@
-// Which connector is meant by a call to the sandbox: its path is `/<host><path>` of one of the URL templates a connector declares.
-// It must never answer for an address that no connector has.
+// Selects the connector of a call: the path is `/<host><path>` of one of the URL templates of a connector.
+// It must never answer for an address without a connector.
 import type { IntrospectionSpec, OAuthConnector, ProbeSpec, RevocationSpec } from '../connector.ts';
 
 export type Endpoint = 'authorize' | 'token' | 'introspection' | 'revocation' | 'choice' | 'probe' | 'discovery';
 
-/** One connector that may be meant, and what its `{parameter}`s are in this address. */
+/** A matching connector, with the values of its `{parameter}`s in this address. */
 export interface Found {
   readonly connector: OAuthConnector;
   readonly endpoint: Endpoint;
@@ -19,12 +19,12 @@ interface Route {
   readonly names: readonly string[];
 }
 
-/** Where a connector without addresses of its own lives in the sandbox. */
+/** The address in the sandbox of a connector without declared URLs. */
 export function homeOf(connectorId: string): string {
   return `https://${connectorId}.sandbox.example`;
 }
 
-/** The connector as the sandbox plays it: what it leaves to the credential is at its home. */
+/** The simulated connector: URLs that the credential would set are at its sandbox address. */
 export function playedAs(connector: OAuthConnector): OAuthConnector {
   const { oauth2, consent, id } = connector;
   const home = homeOf(id);
@@ -67,7 +67,7 @@ const INTROSPECTION: Omit<IntrospectionSpec, 'url'> = {
   fields: { active: 'active', scope: 'scope', expiresAt: 'exp' },
 };
 
-/** Every address of every connector; @param connectors as `playedAs` gave them */
+/** Every address of every connector. @param connectors as returned by `playedAs` */
 export class PersonaRoutes {
   readonly #routes: readonly Route[];
   readonly #loose: readonly Route[];
@@ -78,7 +78,7 @@ export class PersonaRoutes {
     this.#loose = all.filter(isNameless).flatMap(looseRoutesOf);
   }
 
-  /** Every connector that has this address, the most literal first. @param address `host/path` without a query */
+  /** Every connector with this address, the most literal first. @param address `host/path` without a query */
   find(method: string, address: string): readonly Found[] {
     const exact = matching(this.#routes, method, address);
     return exact.length > 0 ? exact : matching(this.#loose, method, address);
@@ -118,7 +118,7 @@ function routesOf(connector: OAuthConnector): Route[] {
 
 const DESCRIPTIONS = ['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server', '/jwks'];
 
-/** A credential of these names its own addresses; the last word of the path tells what each is. */
+/** For connectors whose URLs the credential sets; the last word of the path determines the endpoint. */
 function looseRoutesOf(connector: OAuthConnector): Route[] {
   const words: (readonly [Endpoint, string, string])[] = [
     ['token', 'POST', 'token'],

@@ -1,5 +1,5 @@
-// The HTTP server under the personas, on loopback only.
-// It must never answer a request that names another host than this machine: a web page elsewhere must not reach it.
+// The HTTP server of the personas, on loopback only.
+// It must never answer a request with another Host than loopback, so that a web page cannot reach it.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { jsonReply, type Reply, readAsk } from './persona-ask.ts';
@@ -10,7 +10,7 @@ import { play } from './persona-play.ts';
 
 export interface PersonaServer {
   readonly origin: string;
-  /** Until then every call is answered 503. */
+  /** Before it is set, every call is answered with 503. */
   open(house: House, personas: Personas): void;
   stop(): Promise<void>;
 }
@@ -57,11 +57,11 @@ interface Open {
 
 async function answer({ house, personas, stopping, log }: Open, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const url = new URL(req.url ?? '/', house.origin);
-  // SECURITY: a name of a stranger that resolves to this machine (DNS rebinding) comes with that name.
+  // SECURITY: stops DNS rebinding: a foreign name that resolves to loopback is in the Host header.
   if (!isLoopback(req.headers.host)) return send(res, jsonReply(421, { error: 'not this machine' }));
   if (url.pathname === '/' && req.method === 'GET') return send(res, await takeOrder(personas, orderOf('GET', '', url, '')));
   if (url.pathname === CONTROL || url.pathname.startsWith(`${CONTROL}/`)) {
-    // SECURITY: browsers name the page that sends; no page may turn the switches.
+    // SECURITY: browsers send Origin; a web page must not control the sandbox.
     if (req.headers.origin !== undefined) return send(res, jsonReply(403, { error: 'not from a web page' }));
     const order = orderOf(req.method ?? 'GET', url.pathname.slice(CONTROL.length), url, await textOf(req));
     return send(res, await takeOrder(personas, order));
@@ -87,7 +87,7 @@ async function textOf(req: IncomingMessage): Promise<string> {
   let size = 0;
   for await (const chunk of req as AsyncIterable<Buffer>) {
     size += chunk.byteLength;
-    if (size > ORDER_MAX_BYTES) throw new Error('the order is too long');
+    if (size > ORDER_MAX_BYTES) throw new Error('the command is too long');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
@@ -95,7 +95,7 @@ async function textOf(req: IncomingMessage): Promise<string> {
 
 function lineOf({ calls }: House): string {
   const call = calls.at(-1);
-  if (call === undefined) return 'nobody is played at this address';
+  if (call === undefined) return 'no connector has this address';
   const { connector, endpoint, grant = '-', generation, outcome, status, misbehaviour, why } = call;
   const spent = generation === undefined ? '' : ` generation ${generation}`;
   const odd = misbehaviour === undefined ? '' : ` [${misbehaviour}]`;

@@ -1,5 +1,5 @@
-// The token endpoint as a connector's data describes it: codes, refreshes, client credentials and assertions, and the answer to each.
-// It must never issue anything that a real provider of that description would not.
+// The token endpoint according to a connector's data: codes, refreshes, client credentials and assertions.
+// It must never issue anything that the described provider would not.
 import { createHash } from 'node:crypto';
 import { SignJWT } from 'jose';
 import type { AssertionSpec, OAuthConnector, Renewal } from '../connector.ts';
@@ -37,7 +37,7 @@ function wrongFormat({ oauth2, adjustable }: OAuthConnector, { format, fields }:
   if (fields['grant_type'] === 'authorization_code') return undefined;
   return Object.entries(extraParameters ?? {})
     .filter(([name, value]) => fields[name] !== value)
-    .map(([name]) => `${name} is missing or another`)[0];
+    .map(([name]) => `${name} is missing or wrong`)[0];
 }
 
 async function dispatch(call: TokenCall, grantType: string | undefined): Promise<Played> {
@@ -51,17 +51,17 @@ async function dispatch(call: TokenCall, grantType: string | undefined): Promise
   if (grantType === 'refresh_token' && renewal.kind === 'refresh_token') return byRefreshToken(call, client.clientId);
   if (grantType === 'client_credentials' && renewal.kind === 'client_credentials')
     return byClient(call, client.clientId ?? '', scopesOf(call));
-  return refuse(connector, 'configuration', 'grant_type is not known here');
+  return refuse(connector, 'configuration', 'the grant_type is unknown');
 }
 
-/** What the call must be signed by, where it proves itself by nothing else. */
+/** The required assertion, if the call has no other authentication. */
 function assertionFor(renewal: Renewal, grantType: string | undefined): AssertionSpec | undefined {
   if (renewal.kind === 'app_jwt' && grantType === undefined) return renewal.assertion;
   const assertion = 'assertion' in renewal ? renewal.assertion : renewal.kind === 'refresh_token' ? renewal.recovery : undefined;
   return assertion !== undefined && grantType === (assertion.grantType ?? JWT_BEARER) ? assertion : undefined;
 }
 
-/** A sandboxed caller names either the address it calls or the one that the sandbox stands in for. */
+/** The audience may be the sandbox's address or the simulated one. */
 function audiencesOf({ connector, ask }: TokenCall, spec?: AssertionSpec): string[] {
   const declared = spec === undefined ? connector.oauth2.assertionAudience : spec.audience;
   return declared === undefined || declared.includes('{') ? [ask.url, `https://${ask.address}`, declared ?? ''] : [declared];
@@ -77,9 +77,9 @@ async function byCode(call: TokenCall, clientId: string | undefined): Promise<Pl
   const code = house.codes.get(presented);
   const dead = (why: string, grant?: Grant): Played => refuse(connector, 'code', why, { grant });
   if (code === undefined || code.connectorId !== connector.id) return dead('the code is unknown');
-  if (clientId !== undefined && clientId !== code.clientId) return dead('the code is another client’s');
+  if (clientId !== undefined && clientId !== code.clientId) return dead('the code was issued to another client');
   if (code.grant !== undefined) {
-    // RFC 6749 section 4.1.2: what a code brought is revoked when it comes twice.
+    // RFC 6749 section 4.1.2: the grant of a code is revoked if the code is used twice.
     house.grants.end(code.grant, 'code_reuse', house.now());
     return dead('the code was used before', code.grant);
   }
@@ -97,14 +97,15 @@ async function byCode(call: TokenCall, clientId: string | undefined): Promise<Pl
 function wrongWithExchange({ connector, ask }: TokenCall, code: Code): string | undefined {
   const { oauth2, consent } = connector;
   const { redirect_uri: redirectUri, code_verifier: verifier = '' } = ask.fields;
-  if (oauth2.exchangeSendsRedirectUri !== false && redirectUri !== code.redirectUri) return 'redirect_uri is another';
+  if (oauth2.exchangeSendsRedirectUri !== false && redirectUri !== code.redirectUri)
+    return 'the redirect_uri differs from that of the authorization request';
   if (consent?.pkce === 'S256' || code.challenge !== undefined) {
     const challenge = createHash('sha256').update(verifier).digest('base64url');
-    if (challenge !== code.challenge) return 'code_verifier does not fit';
+    if (challenge !== code.challenge) return 'the code_verifier does not match';
   }
   return Object.entries(oauth2.exchangeParameters ?? {})
     .filter(([name, value]) => ask.fields[name] !== value)
-    .map(([name]) => `${name} is missing or another`)[0];
+    .map(([name]) => `${name} is missing or wrong`)[0];
 }
 
 async function byRefreshToken(call: TokenCall, clientId: string | undefined): Promise<Played> {
@@ -120,7 +121,7 @@ async function byRefreshToken(call: TokenCall, clientId: string | undefined): Pr
   const spent = await house.grants.spend(connector, presented, clientId ?? owner?.clientId ?? '', now);
   const { grant, generation } = spent;
   if (!('pair' in spent)) {
-    const why = spent.outcome === 'reused' ? 'spent before: the family is dead' : (grant?.ended?.cause ?? 'unknown or too old');
+    const why = spent.outcome === 'reused' ? 'used before: the family has ended' : (grant?.ended?.cause ?? 'unknown or too old');
     return refuse(connector, spent.outcome, why, { grant, generation });
   }
   const asked = scopesOf(call);
@@ -137,14 +138,14 @@ async function byAssertion(call: TokenCall, spec: AssertionSpec): Promise<Played
   const claimed = checked.claims['scope'];
   const scope = spec.scopeIn === 'claim' && typeof claimed === 'string' ? claimed.split(' ') : scopesOf(call);
   if (connector.oauth2.renewal?.kind !== 'refresh_token') return byClient(call, checked.clientId, scope);
-  // The way back to a grant whose newest pair was never received.
+  // The recovery of a grant whose newest pair was not received.
   const grant = house.grants.ofClient(connector.id, checked.clientId, parameters);
   if (grant === undefined || !house.grants.isAlive(connector, grant, house.now()))
-    return refuse(connector, 'dead', 'there is no such grant any more', { grant });
+    return refuse(connector, 'dead', 'the grant no longer exists', { grant });
   return issued(call, grant, await house.grants.issue(connector, grant, true, house.now()));
 }
 
-/** Nothing is used up: the client has one grant, made when it is first asked for. */
+/** Nothing is used up: the client has one grant, created at first use. */
 async function byClient(call: TokenCall, clientId: string, scope: readonly string[]): Promise<Played> {
   const { house, connector, parameters } = call;
   const known = house.grants.ofClient(connector.id, clientId, parameters);

@@ -1,5 +1,5 @@
-// A provider on a loopback port that plays every connector at once, as its data describes it, and misbehaves on demand: to try consent,
-// refreshes and their failures on before production. It must never listen on another address, nor hold anything that is real.
+// A provider on a loopback port that simulates every connector according to its data, with misbehaviours on demand, to test consent,
+// refreshes and their failures before production. It must never listen on another address, nor contain real data.
 import type { Connector, OAuthConnector } from '../connector.ts';
 import { MisbehaviourQueue } from './misbehaviour.ts';
 import { CLIENT_ID, CLIENT_SECRET, PersonaClients } from './persona-clients.ts';
@@ -84,13 +84,13 @@ function switchesOf(house: House, declared: ReadonlyMap<string, OAuthConnector>,
 
 function grantOf({ grants }: House, id: string): Grant {
   const grant = grants.find(id);
-  if (grant === undefined) throw new Error('the sandbox has no such grant');
+  if (grant === undefined) throw new Error('the sandbox does not have this grant');
   return grant;
 }
 
 function connectorOf({ connectors }: House, id: string): OAuthConnector {
   const connector = connectors.get(id);
-  if (connector === undefined) throw new Error('the sandbox plays no such connector');
+  if (connector === undefined) throw new Error('the sandbox does not simulate this connector');
   return connector;
 }
 

@@ -1,5 +1,5 @@
-// What oidc-provider needs to be a strict and silent sandbox: every default it would warn about is set here.
-// Its secrets are made at each start; nothing in this file may ever serve a real provider.
+// The configuration of oidc-provider as a strict sandbox, with every setting that it would otherwise warn about.
+// Its secrets are created at each start. It must never be used for a real provider.
 import { randomBytes } from 'node:crypto';
 import type { JWK } from 'jose';
 import { type ClientMetadata, type Configuration, interactionPolicy } from 'oidc-provider';
@@ -15,7 +15,7 @@ export function providerConfiguration(
   { client, signingKey }: { readonly client: SandboxClient; readonly signingKey: JWK },
 ): Configuration {
   const policy = interactionPolicy.base();
-  policy.remove('consent'); // whoever signs in has consented: see loadExistingGrant
+  policy.remove('consent'); // signing in implies consent: see loadExistingGrant
   return {
     adapter: createGrantStore(Date.now),
     clients: [clientOf(client, issuer)],
@@ -28,7 +28,7 @@ export function providerConfiguration(
     claims: { openid: ['sub'], email: ['email'] },
     interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     loadExistingGrant,
-    // RFC 9700 section 4.14.2: every use turns the token; the second use of one destroys the grant.
+    // RFC 9700 section 4.14.2: every use rotates the token; the reuse of one ends the grant.
     rotateRefreshToken: true,
     issueRefreshToken: async () => true,
     expiresWithSession: async () => false,

@@ -1,5 +1,5 @@
-// `keyturn sandbox`: every connector played on this machine, with a page of what to do with it. Ends when it is interrupted.
-// It must never print anything that is real.
+// `keyturn sandbox`: simulates every connector on this machine and prints how to use it, until it is interrupted.
+// It must never print real data.
 import { connectors } from '../catalog.ts';
 import { type Personas, startPersonas } from './personas.ts';
 
@@ -10,7 +10,7 @@ export interface SandboxRun {
   readonly print: (text: string) => void;
 }
 
-/** Starts it and prints how to use it; every call is a line afterwards. Whoever starts it stops it. */
+/** Starts the sandbox and prints how to use it; then prints one line per call. The caller stops it. */
 export async function runSandbox({ port, seed, print }: SandboxRun): Promise<Personas> {
   const personas = await startPersonas({
     connectors,
@@ -22,32 +22,32 @@ export async function runSandbox({ port, seed, print }: SandboxRun): Promise<Per
   return personas;
 }
 
-/** Its kind, an example of its fields, and what it is. */
+/** The kind of misbehaviour, an example of its fields, and a description. */
 const MISBEHAVIOURS: readonly (readonly [string, string, string])[] = [
   ['slow', '"ms":3000', 'answers late'],
-  ['truncate', '', 'half an answer, then nothing'],
+  ['truncate', '', 'half an answer, then closes the connection'],
   ['html', '', 'a page instead of an answer'],
-  ['server_error', '"status":502,"when":"after"', 'a 5xx, before or after it acted'],
+  ['server_error', '"status":502,"when":"after"', 'a 5xx, before or after the provider acted'],
   ['throttle', '"retry_after":"date"', '429; seconds, date, past, negative, huge, garbage, none'],
-  ['drop', '', 'acts, then no answer'],
-  ['reset', '', 'no answer, did not act'],
+  ['drop', '', 'acts, then gives no answer'],
+  ['reset', '', 'gives no answer and does not act'],
   ['revoke_grant', '', 'the provider ends the grant'],
-  ['withdraw_consent', '', 'the person takes it back'],
-  ['rotate_elsewhere', '', 'somebody else refreshed it'],
-  ['refuse', '"as":"transient"', 'dead, configuration or transient, in its words'],
-  ['redirect', '', 'sends the call elsewhere'],
-  ['narrower_scope', '', 'grants less than asked'],
-  ['wider_scope', '', 'grants more than asked'],
-  ['foreign_fields', '', 'members nobody expects'],
+  ['withdraw_consent', '', 'the person withdraws the consent'],
+  ['rotate_elsewhere', '', 'another system refreshes the grant'],
+  ['refuse', '"as":"transient"', 'dead, configuration or transient, with the provider’s error'],
+  ['redirect', '', 'redirects the call'],
+  ['narrower_scope', '', 'grants less than requested'],
+  ['wider_scope', '', 'grants more than requested'],
+  ['foreign_fields', '', 'unexpected members'],
   ['oversized', '', 'two million bytes'],
   ['expires_in', '"value":"missing"', 'missing, zero, negative or text'],
-  ['same_refresh_token', '', 'answers with the token it got'],
-  ['wrong_state', '', 'comes back with another state'],
-  ['wrong_issuer', '', 'comes back as somebody else'],
-  ['no_issuer', '', 'comes back without a name'],
+  ['same_refresh_token', '', 'answers with the token that was sent'],
+  ['wrong_state', '', 'the callback has another state'],
+  ['wrong_issuer', '', 'the callback has another issuer'],
+  ['no_issuer', '', 'the callback has no issuer'],
 ];
 
-/** What is printed first; one curl line for everything it can do wrong. */
+/** The start message, with a curl command for each misbehaviour. */
 export function welcome({ origin, clientId, clientSecret, connectors }: Personas, seed: number): string {
   const curl = (path: string, body: string): string => `curl --json '{${body}}' $S/${path}`;
   const lines = MISBEHAVIOURS.map(([kind, fields, meaning]) => {

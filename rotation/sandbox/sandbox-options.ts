@@ -1,15 +1,15 @@
-// How a sandbox is started, and the one client it has.
+// The options of the strict provider, and its client.
 import type { JWK } from 'jose';
 import type { ClientAuthentication } from '../connector.ts';
 
 export interface SandboxOptions {
   /** Default: any free port. */
   readonly port?: number;
-  /** Default: 60. A function is asked for each token. */
+  /** Default: 60. A function is called for each token. */
   readonly accessTokenTtlSeconds?: number | (() => number);
   /** Default: 14 days. */
   readonly refreshTokenTtlSeconds?: number;
-  /** How its one client proves itself. Default: client_secret_basic. */
+  /** Authentication method of its client. Default: client_secret_basic. */
   readonly clientAuthentication?: Exclude<ClientAuthentication, 'none' | 'client_secret_as_user'>;
 }
 

@@ -1,5 +1,5 @@
-// A person without a browser: signs in at the sandbox, consents, and brings back an authorization code (RFC 6749 section 4.1
-// with PKCE, RFC 7636), by plain requests with cookies. It must never be pointed at anything but the sandbox.
+// Signs in at the sandbox without a browser, consents, and returns an authorization code (RFC 6749 section 4.1 with PKCE,
+// RFC 7636), with plain requests and cookies. It must never be used for anything but the sandbox.
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Provider } from 'oidc-provider';
@@ -12,7 +12,7 @@ export interface AuthorizationCode {
   readonly redirectUri: string;
 }
 
-/** Answers the provider's interaction page at once, as a new person each time. */
+/** Completes the provider's interaction page at once, as a new person each time. */
 export async function signInAnyone(provider: Provider, req: IncomingMessage, res: ServerResponse): Promise<void> {
   try {
     await provider.interactionFinished(req, res, { login: { accountId: `person-${randomBytes(8).toString('hex')}` } });
@@ -40,7 +40,7 @@ export async function obtainCode(
   });
   const back = await followUntil(`${issuer}/auth?${query}`, redirectUri);
   const code = back.searchParams.get('code');
-  if (code === null || back.searchParams.get('state') !== state) throw new Error('the sandbox sign-in brought no code');
+  if (code === null || back.searchParams.get('state') !== state) throw new Error('the sandbox sign-in returned no code');
   return { code, codeVerifier, redirectUri };
 }
 
@@ -64,5 +64,5 @@ async function followUntil(start: string, end: string): Promise<URL> {
     url = new URL(location, url);
     if (url.href.startsWith(end)) return url;
   }
-  throw new Error('the sandbox sign-in went in circles');
+  throw new Error('the sandbox sign-in has a redirect loop');
 }

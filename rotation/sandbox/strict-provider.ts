@@ -1,5 +1,5 @@
-// Runs the strict OpenID Connect provider of authorization-server.ts alone; it prints what a credential needs, one grant included.
-// It stays until it is interrupted, and its tokens are worth nothing anywhere else.
+// Runs the strict OpenID Connect provider of authorization-server.ts alone and prints the settings of a credential and a grant, until it
+// is interrupted. It must never print a token that is valid elsewhere.
 import { startSandbox } from './authorization-server.ts';
 
 /** @param port 0: any free one */

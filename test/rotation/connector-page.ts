@@ -17,17 +17,17 @@ const HEAD = `<!-- Generated from rotation/connectors/ by test/rotation/connecto
 
 # Connectors
 
-A connector tells Keyturn how one kind of credential works at one provider. This page is made from the connectors themselves, so it
-says what the running code does. How to add one: [rotation/README.md](../rotation/README.md).`;
+A connector describes one kind of credential at one provider. This page is generated from the connectors, so it always
+matches the code. How to add one: [rotation/README.md](../rotation/README.md).`;
 
-const LEGEND = `**By itself**: how a fresh access token is got. **Answer lost**: what happens when a refresh was sent and no whole answer came back:
-\`safe\` the same refresh token works again, \`window\` it works again for so long, \`recovery\` the provider has a way back, \`unsafe\` it
-may be spent, so it is tried once more and then a person is asked. **Cut off**: whether disconnecting revokes the grant at the provider.
+const LEGEND = `**Renewal**: how an access token is renewed. **Lost answer**: what applies if a refresh was sent and no complete answer arrived:
+\`safe\`: the same refresh token works again; \`window\`: it works again for this time; \`recovery\`: the provider has a recovery call; \`unsafe\`:
+it may be used up, so it is tried once more, and then a person must consent. **Revocation**: what disconnecting revokes at the provider.
 
-Facts carry how sure they are: \`documented\` read at the provider, \`known\` the page is known and was not read again, \`seen\` in others' code,
-\`inferred\` from the rest, \`unknown\` nobody said. What is unknown can be set with the credential, or is left out.
+Each fact has its reliability: \`documented\`: read in the provider's documentation; \`known\`: the page is known but was not read again; \`seen\`: in
+public code; \`inferred\`: derived from other facts; \`unknown\`. Unknown facts can be set with the credential, or are omitted.
 
-Every host can be moved with \`base_urls\` (regions, self-hosted editions, proxies), and all of them at once with \`sandbox\`.`;
+\`base_urls\` replaces single hosts (regions, self-hosted editions, proxies), and \`sandbox\` replaces all of them.`;
 
 function table(connectors: readonly OAuthConnector[]): string {
   const rows = connectors.map((connector) => {
@@ -35,14 +35,14 @@ function table(connectors: readonly OAuthConnector[]): string {
     const cells = [
       `[${id}](#${id})`,
       title,
-      consent === undefined ? 'by hand' : 'link',
+      consent === undefined ? 'put' : 'link',
       RENEWAL[renewalOf(oauth2)],
       lostOf(oauth2),
-      revocation === undefined ? (connector.id.startsWith('generic-') ? 'if an endpoint is set' : 'by hand') : revocation.ends,
+      revocation === undefined ? (connector.id.startsWith('generic-') ? 'if an endpoint is set' : 'manual') : revocation.ends,
     ];
     return `| ${cells.join(' | ')} |`;
   });
-  const heads = ['connector', 'provider', 'connected by', 'by itself', 'answer lost', 'cut off'];
+  const heads = ['connector', 'provider', 'connected by', 'renewal', 'lost answer', 'revocation'];
   return [`| ${heads.join(' | ')} |`, `| ${heads.map(() => '---').join(' | ')} |`, ...rows].join('\n');
 }
 
@@ -52,7 +52,7 @@ const RENEWAL: Readonly<Record<RenewalKind, string>> = {
   client_credentials: 'client credentials',
   jwt_bearer: 'signed assertion',
   app_jwt: 'app key',
-  none: 'nothing: no end',
+  none: 'none: no expiry',
 };
 
 function renewalOf(oauth2: OAuth2Spec | undefined): RenewalKind {
@@ -79,11 +79,11 @@ function section(connector: OAuthConnector): string {
         'Token endpoint',
         `${code(oauth2.tokenEndpoint, 'set with the credential')}, ${oauth2.bodyFormat}, ${AUTHENTICATION[oauth2.clientAuthentication]}`,
       ],
-      ['Reaches', oauth2.hosts.length === 0 ? 'the hosts of its endpoints' : oauth2.hosts.map((host) => code(host)).join(', ')],
+      ['Hosts', oauth2.hosts.length === 0 ? 'the hosts of its endpoints' : oauth2.hosts.map((host) => code(host)).join(', ')],
       ['Consent', consentOf(connector)],
       ['Access token', ttlOf(oauth2)],
       ['Refresh token', refreshTokenOf(oauth2)],
-      ['Answer lost', lostOf(oauth2)],
+      ['Lost answer', lostOf(oauth2)],
       ['The grant ends', endsOf(connector.lifetimes)],
       ['Scopes are read from', scopesOf(connector.scopes)],
       [
@@ -95,7 +95,7 @@ function section(connector: OAuthConnector): string {
       ],
       ['Disconnecting', revocationOf(connector.revocation, id)],
       ['Probe', connector.probe === undefined ? 'none' : `${connector.probe.method} ${code(connector.probe.url)}`],
-      ['A credential may set', adjustable.map((field) => code(snake(field))).join(', ') || 'nothing of it'],
+      ['A credential may set', adjustable.map((field) => code(snake(field))).join(', ') || 'none of these fields'],
     ]),
     part('Parameters', (connector.parameters ?? []).map(parameterLine)),
     part(
@@ -103,7 +103,7 @@ function section(connector: OAuthConnector): string {
       Object.entries(connector.consent?.scopeTitles ?? {}).map(([scope, text]) => `${code(scope)}: ${text}`),
     ),
     part(
-      'Refusals it knows',
+      'Error table',
       (oauth2.errorTable ?? []).map((row) => {
         const conditions = [
           row.status === undefined ? [] : [`status ${Array.isArray(row.status) ? row.status.join(' to ') : row.status}`],
@@ -113,7 +113,7 @@ function section(connector: OAuthConnector): string {
         return `${conditions.join(' with ')}: **${row.means}** (${row.cause})`;
       }),
     ),
-    part('What a person does', manualSteps),
+    part('Manual steps', manualSteps),
     part(
       'Facts',
       sure.map(([name, { sureness, source }]) => `${code(name)} ${sureness}: ${source}`),
@@ -137,32 +137,32 @@ const AUTHENTICATION: Readonly<Record<OAuth2Spec['clientAuthentication'], string
 
 function automatic(oauth2: OAuth2Spec): string {
   const how = {
-    refresh_token: 'Keyturn refreshes the access token ahead of its end, once for everybody who asks.',
-    client_credentials: 'Keyturn fetches a fresh access token as the client itself, ahead of the end of the last one.',
-    jwt_bearer: 'Keyturn signs an assertion and fetches a fresh access token ahead of the end of the last one.',
-    app_jwt: 'Keyturn signs as the app and mints a fresh access token ahead of the end of the last one.',
-    none: 'The access token has no end: there is nothing to refresh, and Keyturn keeps and serves it.',
+    refresh_token: 'Keyturn refreshes the access token before it expires, once for all callers.',
+    client_credentials: 'Keyturn obtains an access token with the client credentials, before the last one expires.',
+    jwt_bearer: 'Keyturn signs an assertion and exchanges it for an access token, before the last one expires.',
+    app_jwt: 'Keyturn signs as the app and requests an access token, before the last one expires.',
+    none: 'The access token does not expire: Keyturn stores and serves it, without refreshes.',
   };
   return how[renewalOf(oauth2)];
 }
 
 function consentOf({ consent, id }: OAuthConnector): string {
-  if (consent === undefined) return 'none of a person: what proves the client is put by hand';
+  if (consent === undefined) return 'none: the client credentials are put directly';
   const said = [
-    `by a link, at ${code(consent.authorizeEndpoint, id === 'generic-oidc' ? 'the endpoint that the issuer names' : 'authorization_endpoint')}`,
-    consent.pkce === 'S256' ? 'with PKCE' : 'without PKCE, which the provider does not take',
+    `by a link, at ${code(consent.authorizeEndpoint, id === 'generic-oidc' ? 'the discovered endpoint' : 'authorization_endpoint')}`,
+    consent.pkce === 'S256' ? 'with PKCE' : 'without PKCE, which the provider refuses',
     ...(consent.scopeParameter === 'none' ? ['without scopes'] : []),
     ...(consent.alwaysScopes === undefined
       ? []
-      : [`always asking for ${consent.alwaysScopes.map((scope) => code(scope)).join(', ')}`]),
-    ...(consent.choice === undefined ? [] : ['then the person chooses a place']),
+      : [`always requests ${consent.alwaysScopes.map((scope) => code(scope)).join(', ')}`]),
+    ...(consent.choice === undefined ? [] : ['then the person chooses an account']),
   ];
   return said.join(', ');
 }
 
 function ttlOf({ accessTokenTtlSeconds: ttl, renewal }: OAuth2Spec): string {
-  if (ttl === 'never') return renewal?.kind === 'none' ? 'no end' : 'as the answer says; no end where it says nothing';
-  return `as the answer or the token says, else ${span(ttl ?? 3_600)}`;
+  if (ttl === 'never') return renewal?.kind === 'none' ? 'no expiry' : 'lifetime from the answer; without one, no expiry';
+  return `lifetime from the answer or the token, or else ${span(ttl ?? 3_600)}`;
 }
 
 function refreshTokenOf(oauth2: OAuth2Spec): string {
@@ -175,20 +175,21 @@ function refreshTokenOf(oauth2: OAuth2Spec): string {
 function endsOf({ idleSeconds, absoluteSeconds, refreshTokenSeconds, cap, scheduled = [] }: LifetimeSpec = {}): string {
   const ends = [
     ...(idleSeconds === undefined ? [] : [`${span(idleSeconds)} after its last refresh`]),
-    ...(absoluteSeconds === undefined ? [] : [`${span(absoluteSeconds)} after consent, whatever is done`]),
-    ...(refreshTokenSeconds === undefined ? [] : [`${span(refreshTokenSeconds)} after the last refresh token came`]),
+    ...(absoluteSeconds === undefined ? [] : [`${span(absoluteSeconds)} after consent, regardless of use`]),
+    ...(refreshTokenSeconds === undefined ? [] : [`${span(refreshTokenSeconds)} after the last refresh token was issued`]),
     ...(cap === undefined ? [] : [`beyond ${cap.count} of one account and client (${cap.note})`]),
     ...scheduled.map(({ at, ends: what, ofTokenEndpoint }) => {
-      const whose = ofTokenEndpoint === undefined ? '' : `, for credentials whose token endpoint has ${code(ofTokenEndpoint)}`;
+      const whose =
+        ofTokenEndpoint === undefined ? '' : `, for credentials whose token endpoint contains ${code(ofTokenEndpoint)}`;
       return `on ${at}: ${what}${whose}`;
     }),
   ];
-  return ends.length === 0 ? 'when it is withdrawn; no other end is known' : ends.join('; ');
+  return ends.length === 0 ? 'when it is revoked; no other end is known' : ends.join('; ');
 }
 
 function scopesOf(scopes: readonly ScopeSource[] = [{ from: 'answer' }]): string {
   const names = scopes.map(sourceName);
-  return names.length === 0 ? 'nowhere: there are none to read' : names.join(', then ');
+  return names.length === 0 ? 'no source' : names.join(', then ');
 }
 
 function sourceName(source: ScopeSource): string {
@@ -209,20 +210,20 @@ function sourceName(source: ScopeSource): string {
 function revocationOf(revocation: RevocationSpec | undefined, id: string): string {
   if (revocation === undefined) {
     return id.startsWith('generic-')
-      ? 'revokes the grant (RFC 7009) where a revocation endpoint is known'
-      : 'forgets the grant here; at the provider a person withdraws it';
+      ? 'revokes the grant (RFC 7009) if a revocation endpoint is known'
+      : 'no revocation call: a person revokes it at the provider';
   }
   const what = revocation.ends === 'grant' ? 'this grant' : 'every grant of the same account and client';
   return `${revocation.method} ${code(revocation.url)} with the ${revocation.token} token; ends ${what}`;
 }
 
 function parameterLine({ name, title, shape, default: fallback, from = 'credential', values }: Parameter): string {
-  const who = { credential: 'with the credential', consent: 'by the person who connects', callback: 'by the provider' }[from];
+  const who = { credential: 'with the credential', consent: 'by the consenting person', callback: 'by the provider' }[from];
   const more = [
     ...(fallback === undefined ? [] : [`default ${code(fallback)}`]),
     ...(values === undefined ? [] : [`one of ${values.map((value) => code(value)).join(', ')}`]),
   ];
-  return `${code(name)} (${shape}, told ${who}${more.map((text) => `, ${text}`).join('')}): ${title}`;
+  return `${code(name)} (${shape}, set ${who}${more.map((text) => `, ${text}`).join('')}): ${title}`;
 }
 
 function span(seconds: number): string {

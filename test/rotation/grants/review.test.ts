@@ -337,7 +337,7 @@ describe('the forecast of a tenant', () => {
     );
     const remedy = (name: string) => rows.find(({ row }) => row.name === name)?.forecast.remedy;
     expect(remedy('lost')).toMatch(/^Connect the account again, or request a rotation/);
-    expect(remedy('dead')).toMatch(/^Connect the account again: make a link/);
+    expect(remedy('dead')).toMatch(/^Connect the account again: create a link/);
     expect((await forecast({ environment: 'production' })).rows.map(({ row }) => row.name)).toEqual(['gone']);
     await change('dead', (row) => {
       row.state = 'deleted';

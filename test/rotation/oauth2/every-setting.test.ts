@@ -150,7 +150,7 @@ describe('a parameter', () => {
     expect(() => checkParameter(host, 'a..b')).toThrow(refusal('/config/parameters/host', 'the parameter must be a host name'));
     const listed = { ...label, values: ['eu', 'us'] };
     expect(checkParameter(listed, 'us')).toBe('us');
-    expect(() => checkParameter(listed, 'ap')).toThrow(refusal('/config/parameters/slug', 'must be one of eu, us'));
+    expect(() => checkParameter(listed, 'ap')).toThrow(refusal('/config/parameters/slug', 'the parameter must be one of eu, us'));
   });
 
   it('has its default, and no name that the connector does not have', () => {
