@@ -371,7 +371,7 @@ describe('a batch of its own', () => {
   it('that was lost drops the memory of it at once, and once', async () => {
     const { sql, cell, insert } = openCell();
     let dropped = 0;
-    cell.use({ afterRollback: () => void (dropped += 1) });
+    cell.use({ afterRollback: () => { dropped += 1; } }); // biome-ignore format: one line
     sql.failCommits();
     await expect(cell.submit(() => insert(1))).rejects.toMatchObject({ code: 'storage_full' });
     expect(dropped).toBe(1);
