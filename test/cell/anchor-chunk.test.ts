@@ -1,7 +1,7 @@
 // The entries of one chunk against a plain Map: whatever is set and taken out, it finds the same, sorted and without doubles.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AnchorOp, ChunkEntries, chunkSpan, ENTRY_BYTES, nextChain, OpList, TAG_BYTES, writeOps } from '../../src/cell/anchor-chunk.ts'; // biome-ignore format: one line
+import { type AnchorOp, ChunkEntries, chunkSpan, ENTRY_BYTES, nextChain, OpList, readOps, TAG_BYTES, writeOps } from '../../src/cell/anchor-chunk.ts'; // biome-ignore format: one line
 import { FrameWriter } from '../../src/crypto/framing.ts';
 
 const HIGH = 2 ** 32 - 1;
@@ -149,6 +149,13 @@ describe('changes of the map', () => {
       expect(hex(applied([bytes]).find({ high: 0, low: 0 }))).toBe(hex(bytes.subarray(8)));
       expect(applied([bytes, new Uint8Array(ENTRY_BYTES)]).count).toBe(0);
     }
+  });
+
+  it('are none where the bytes are no whole entries', () => {
+    for (const count of [0, 1, ENTRY_BYTES - 1, ENTRY_BYTES + 1]) expect(readOps(new Uint8Array(count))).toBeUndefined();
+    const inside = new Uint8Array(ENTRY_BYTES + 3).subarray(3);
+    inside[3] = 7;
+    expect(readOps(inside)).toEqual([{ high: 7, low: 0, tag: undefined }]);
   });
 
   it('lead to another chain with another one before, another epoch or other changes', () => {
