@@ -37,13 +37,14 @@ describe('a batch', () => {
     expect(stored()).toEqual(order);
   });
 
-  it('splits 300 jobs of one tick into as few transactions as the limit allows, in order of submission', async () => {
+  it('splits more jobs than the limit into as few transactions as it allows, in order of submission', async () => {
     const { sql, cell, insert, stored } = openCell();
+    const all = numbers(2 * LIMITS.batchMaxJobs + 1);
     const settled: number[] = [];
-    await Promise.all(numbers(300).map((n) => cell.submit(() => insert(n)).then(() => settled.push(n))));
-    expect(sql.count('commit')).toBe(Math.ceil(300 / LIMITS.batchMaxJobs));
-    expect(settled).toEqual(numbers(300));
-    expect(stored()).toEqual(numbers(300));
+    await Promise.all(all.map((n) => cell.submit(() => insert(n)).then(() => settled.push(n))));
+    expect(sql.count('commit')).toBe(3);
+    expect(settled).toEqual(all);
+    expect(stored()).toEqual(all);
   });
 
   it('answers no job before its commit', async () => {
@@ -340,4 +341,77 @@ describe('hooks', () => {
     expect(undone).toEqual(['second', 'first']);
     expect(stored()).toEqual([1]);
   });
+});
+
+describe('a batch of its own', () => {
+  it('is asked for once a tick', async () => {
+    const { sql, insert } = openCell();
+    const ticks: (() => void)[] = [];
+    const cell = new Cell(sql, (task) => void ticks.push(task));
+    const first = [cell.submit(() => insert(1)), cell.submit(() => insert(2))];
+    expect(ticks).toHaveLength(1);
+    ticks.shift()?.();
+    await Promise.all(first);
+    const last = cell.submit(() => insert(3));
+    expect(ticks).toHaveLength(1);
+    const unhurried = cell.submitUnhurried(() => insert(4));
+    expect(ticks, 'work that can wait joins it').toHaveLength(1);
+    ticks.shift()?.();
+    await Promise.all([last, unhurried]);
+  });
+
+  it('passes its fault points before and after the commit', async () => {
+    const { sql, insert } = openCell();
+    const passed: string[] = [];
+    const cell = new Cell(sql, nextTick, { at: (point) => void passed.push(`${point} after ${sql.log.at(-1)}`) });
+    await cell.submit(() => insert(1));
+    expect(passed).toEqual(['cell.before-commit after INSERT INTO entry', 'cell.after-commit after commit']);
+  });
+
+  it('that was lost drops the memory of it at once, and once', async () => {
+    const { sql, cell, insert } = openCell();
+    let dropped = 0;
+    cell.use({ afterRollback: () => { dropped += 1; } }); // biome-ignore format: one line
+    sql.failCommits();
+    await expect(cell.submit(() => insert(1))).rejects.toMatchObject({ code: 'storage_full' });
+    expect(dropped).toBe(1);
+    await cell.submit(() => insert(1));
+    expect(dropped).toBe(1);
+  });
+
+  it.each<[string, unknown, string]>([
+    ['an error of ours that is not of the storage', new KeyturnError('forbidden', 'no'), 'no'],
+    ['another error', new RangeError('made up'), 'made up'],
+    ['no error at all', { code: 'storage_full' }, 'unknown'],
+  ])('that a hook ends with %s could not be stored', async (_what, error, evidence) => {
+    const { cell, insert, stored } = openCell();
+    cell.use({ beforeCommit: () => { throw error; } }); // biome-ignore format: one line
+    const lost = cell.submit(() => insert(1));
+    await expect(lost).rejects.toMatchObject({ code: 'storage_unavailable', evidence, cause: error });
+    expect(stored()).toEqual([]);
+  });
+
+  it('is undone by a job that meets a full disk, and by nothing that only looks like it', async () => {
+    const { cell, insert, stored } = openCell();
+    const thrown = { code: 'storage_full' };
+    await Promise.allSettled([cell.submit(() => insert(1)), cell.submit(() => { throw thrown; })]); // biome-ignore format: one line
+    expect(stored()).toEqual([1]);
+    const full = new KeyturnError('storage_full', 'full');
+    const ends = await Promise.allSettled([cell.submit(() => insert(2)), cell.submit(() => { throw full; })]); // biome-ignore format: one line
+    expect(ends.map((end) => end.status)).toEqual(['rejected', 'rejected']);
+    expect(stored()).toEqual([1]);
+  });
+});
+
+it('a cell that closes closes its database, once', () => {
+  const { sql, cell } = openCell();
+  let closed = 0;
+  const { close } = sql;
+  sql.close = () => {
+    closed += 1;
+    close.call(sql);
+  };
+  cell.close();
+  cell.close();
+  expect(closed).toBe(1);
 });

@@ -122,7 +122,13 @@ describe('the rows of keys', () => {
     expect(row(id)).toMatchObject({ destroy_after_at: 77 });
     sql.transaction(() => keyring.destroy(id, 88));
     expect(row(id)).toMatchObject({ state: 'destroyed', destroyed_at: 88, wrapped: null });
-    expect(row(next)).toMatchObject({ state: 'active', destroy_after_at: null });
+    expect(row(next)).toMatchObject({ state: 'active', destroy_after_at: null, wraps: 0 });
+    const [retiredAtMs, other] = [clock.now(), keyring.current('oauth_token').id];
+    sql.transaction(() => keyring.addVersion('oauth_token', 2, clock, testEntropy));
+    clock.pass(1_000);
+    sql.transaction(() => keyring.addVersion('oauth_token', 3, clock, testEntropy));
+    sql.transaction(() => keyring.planDestruction('api_key', 111));
+    expect(row(other)).toMatchObject({ state: 'decrypt_only', retired_at: retiredAtMs, destroy_after_at: null });
     expect(keyring.rows().filter((one) => one.destroy_after_at !== null)).toHaveLength(1);
     expect(keyring.rows().filter((one) => one.state === 'active')).toHaveLength(CELL_PURPOSES.length);
   });
