@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
-import { inside } from '../kit/vaults.ts';
+import { inside, type TestTenant } from '../kit/vaults.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/audit-format.md'), 'utf8');
 const example = (/```jsonl\n(.*?)```/s.exec(page)?.[1] ?? '').trimEnd().split('\n');
@@ -54,11 +54,12 @@ describe('the example of the page', () => {
 });
 
 describe.skipIf(!hasPython)('a verifier in another language, written from the page', () => {
+  let tenant: TestTenant;
   let lines: string[];
   let options: { verifierKey: string; checkpoints: string[] };
 
   beforeAll(async () => {
-    const tenant = await loggedTenant();
+    tenant = await loggedTenant();
     lines = await exportedLines(tenant);
     options = { verifierKey: inside(tenant.vault).core.audit.verifierKey, checkpoints: [tenant.notes.at(-1) ?? ''] };
   });
@@ -73,9 +74,9 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     return { status: ran.status, text: ran.stdout + ran.stderr };
   }
 
-  it('has at most 150 lines and needs only Python', () => {
+  it('has at most 160 lines and needs only Python', () => {
     const text = readFileSync(join(import.meta.dirname, 'verify_export.py'), 'utf8');
-    expect(text.split('\n').length).toBeLessThanOrEqual(151);
+    expect(text.split('\n').length).toBeLessThanOrEqual(161);
     expect(text.match(/^(import|from) .*$/gm)).toEqual(['import argparse, base64, hashlib, json, re, sys']);
   });
 
@@ -84,6 +85,33 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     expect(python(lines).status).toBe(0);
     expect(python(lines, options)).toMatchObject({ status: 0, text: expect.stringContaining('key given') });
     expect(python(example, options).status).toBe(8);
+  });
+
+  it.each([
+    [{ from: 3, to: 9 }],
+    [{ from: 0, to: 0 }],
+  ])('finds a partial export whole, and says that it is a part: %o', async (range) => {
+    const part = await exportedLines(tenant, range);
+    expect(verifyLines(part, { range }).verdict).toBe('range');
+    const events = range.to - range.from + 1;
+    expect(python(part)).toEqual({
+      status: 0,
+      text: expect.stringMatching(
+        new RegExp(`^${events} events, [^]*whole from event ${range.from} to event ${range.to}: a part of the log\n$`),
+      ),
+    });
+    const at = part.findIndex((one) => one.includes(`"index":${range.from},`));
+    const edited = python(part.with(at, (part[at] ?? '').replace('"success"', '"denied"')));
+    expect(edited).toMatchObject({ status: 8, text: expect.stringContaining(`event ${range.from} has another hash`) });
+    expect(python(part.toSpliced(at, 1)).status).toBe(8);
+    expect(python(part.toSpliced(part.findIndex((one) => one.includes('"leaves"')), 1)).status).toBe(8);
+  });
+
+  it('names the edited event before the heads that no longer fit', () => {
+    const at = line('"index":7,');
+    const { text } = python(lines.with(at, (lines[at] ?? '').replace('"success"', '"denied"')));
+    expect(text).toContain('wrong: event 7 has another hash than stated\nwrong: ');
+    expect(text.match(/do not fit/g)).toHaveLength(1);
   });
 
   const line = (what: string) => lines.findIndex((one) => one.includes(what));

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Verifies an export of Keyturn's audit log from docs/audit-format.md alone: python3 verify_export.py FILE [--key VKEY] [--checkpoint FILE]...
-Exit code 0: whole. 8: not whole, with what is covered and what is wrong. Standard library only; Ed25519 follows RFC 8032 section 5.1.7."""
+Exit code 0: whole, or a partial export whose events are all proven. 8: not whole, with what is covered and what is wrong. Standard library only; Ed25519 follows RFC 8032 section 5.1.7."""
 import argparse, base64, hashlib, json, re, sys
 
 P = 2**255 - 19
@@ -85,11 +85,13 @@ class Tree:
         for peak in reversed(self.peaks[:-1]): root = sha(b'\1' + peak + root)
         return root
 
-SHAPES = {'keyturn-audit-v1': ['export', 'origin', 'size', 'verifier_key'], 'leaves': ['export', 'first', 'hashes'],
-          'checkpoint': ['export', 'note'], 'end': ['export', 'note']}
+HEADER = ['export', 'origin', 'size', 'verifier_key']
+SHAPES = {'keyturn-audit-v1': [HEADER, HEADER + ['from', 'to']], 'leaves': [['export', 'first', 'hashes']],
+          'checkpoint': [['export', 'note']], 'end': [['export', 'note']]}
 
 def verify(data, pinned, kept):
-    wrong, leaves, stated, notes, header, end, digest = [], [], {}, [], None, None, hashlib.sha256()
+    """What is wrong, how many first events heads cover, how many events there are, and their range if the export is partial."""
+    wrong, leaves, stated, notes, header, end, digest = [], {}, {}, [], None, None, hashlib.sha256()
     lines = data.split(b'\n')
     if lines.pop() != b'': wrong.append('the last line has no newline')
     for number, line in enumerate(lines):
@@ -99,9 +101,10 @@ def verify(data, pinned, kept):
             if end is not None: raise ValueError('stands after the end line')
             if (kind == 'keyturn-audit-v1') != (number == 0): raise ValueError('the header is the first line')
             if kind is None:
-                if value['index'] != len(leaves): wrong.append(f"event {value['index']} stands where event {len(leaves)} should")
-                leaves.append(sha(b'\0' + line))
-            elif list(value) != SHAPES[kind] or json.dumps(value, separators=(',', ':'), ensure_ascii=False).encode() != line:
+                due = header.get('from', 0) + len(leaves)
+                if value['index'] != due: wrong.append(f"event {value['index']} stands where event {due} should")
+                leaves[due] = sha(b'\0' + line)
+            elif list(value) not in SHAPES[kind] or json.dumps(value, separators=(',', ':'), ensure_ascii=False).encode() != line:
                 raise ValueError('has another spelling')
             elif kind == 'keyturn-audit-v1': header = value
             elif kind == 'leaves':
@@ -111,7 +114,8 @@ def verify(data, pinned, kept):
             else: end = (value['note'], f"events {len(leaves)}\nlines {number}\nsha256 {digest.hexdigest()}\n")
         except Exception as error: wrong.append(f'line {number + 1}: {error!r}')
         digest.update(line + b'\n')
-    if header is None: return ['there is no header'], 0, 0
+    if header is None: return ['there is no header'], 0, 0, None
+    part = (header['from'], header['to']) if 'from' in header else None
     if pinned and pinned != header['verifier_key']: wrong.append('the export names another key')
     heads = []
     try:
@@ -124,23 +128,28 @@ def verify(data, pinned, kept):
         if end is None: wrong.append('there is no end line')
         elif signed_text(end[0], key) != f"keyturn-export-v1\n{key[0]}\n{end[1]}": wrong.append('the end line is of other lines')
     except Exception as error: wrong.append(f'signature: {error!r}')
-    tree, roots, sizes = Tree(), {}, {size for size, _ in heads}
-    for leaf in leaves + [None]:
-        if tree.size in sizes: roots[tree.size] = tree.root()
-        if leaf: tree.append(leaf)
+    wrong += [f'event {i} has another hash than stated' for i, leaf in leaves.items() if stated.get(i) != leaf]
+    # The stated hash stands for an event that a partial export leaves out, and for no other.
+    known, tree, roots, sizes = {**stated, **leaves} if part else leaves, Tree(), {}, {size for size, _ in heads}
+    for i in range(len(known) + 1):
+        if i in sizes: roots[i] = tree.root()
+        if i not in known: break
+        tree.append(known[i])
     covered = max([size for size, root in heads if roots.get(size) == root], default=0)
-    wrong += [f'the checkpoint of {size} events does not fit' for size, root in heads if roots.get(size) != root]
-    wrong += [f'event {i} has another hash than stated' for i, leaf in enumerate(leaves) if stated.get(i) != leaf]
-    if not covered == len(leaves) == header['size'] == len(stated): wrong.append('no checkpoint covers everything')
-    return wrong, covered, len(leaves)
+    odd = sorted(size for size, root in heads if roots.get(size) != root)
+    if odd: wrong.append(f'{len(odd)} checkpoints do not fit, the smallest of {odd[0]} events, the largest of {odd[-1]}')
+    first, last = part or (0, header['size'] - 1)
+    if not (list(leaves) == list(range(first, last + 1)) and covered == len(known) == header['size'] == len(stated)):
+        wrong.append('no checkpoint covers everything')
+    return wrong, covered, len(leaves), part
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser()
     parser.add_argument('file'); parser.add_argument('--key'); parser.add_argument('--checkpoint', action='append', default=[])
     given = parser.parse_args()
     read = lambda path: open(path, encoding='utf-8', newline='').read()
-    wrong, covered, events = verify(open(given.file, 'rb').read(), given.key, [read(path) for path in given.checkpoint])
+    wrong, covered, events, part = verify(open(given.file, 'rb').read(), given.key, [read(path) for path in given.checkpoint])
     print(f"{events} events, the first {covered} covered by a signed head; key {'given' if given.key else 'of the export itself'}")
     for what in wrong[:20]: print(f'wrong: {what}')
-    print('not whole' if wrong else 'whole')
+    print('not whole' if wrong else 'whole' if part is None else f'whole from event {part[0]} to event {part[1]}: a part of the log')
     sys.exit(8 if wrong else 0)
