@@ -7,7 +7,7 @@ import type {
   WireCredentialValue,
   WireEnrolledUser,
   WireEnvironment,
-  WireEvent,
+  WireEvents,
   WireHealth,
   WireHealthDetail,
   WireIssuedToken,
@@ -213,7 +213,7 @@ export class KeyturnClient {
 
   // ---- the log of the tenant, or of the installation if the client has no tenant ----
 
-  events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null; next_from: number | null }> {
+  events(query: Query = {}): Promise<WireEvents> {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/events`, query });
   }
 

@@ -158,7 +158,7 @@ export function openCell(options: CellOptions): OpenCell {
     tokens: new TokenStore(rows),
     idempotency: new IdempotencyStore(rows),
     keyRotations: new KeyRotationStore(rows),
-    events: new AuditReader(rows.log),
+    events: new AuditReader(rows),
   };
 }
 
