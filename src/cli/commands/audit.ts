@@ -5,7 +5,6 @@ import { Command } from 'commander';
 import { ExportVerifier, type IndexRange, type VerifyResult } from '../../audit/verify-export.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireEvent } from '../../http/v1/wire.ts';
-import { linesOf } from '../../sdk/client.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
@@ -131,7 +130,7 @@ async function verifyFile(path: string, options: VerifyFlags): Promise<VerifyRes
   } catch {
     throw new CliError(`the file ${path} cannot be read`, EXIT.usage);
   }
-  for await (const line of linesOf(createReadStream(path))) verifier.push(line);
+  for await (const bytes of createReadStream(path)) verifier.add(bytes);
   return verifier.finish();
 }
 
@@ -144,7 +143,7 @@ async function verifyLive(session: Session, options: VerifyFlags): Promise<Verif
   const checkpoints = [head.note, ...(lastSeen === undefined ? [] : [lastSeen]), ...notes(options.checkpoint)];
   const range = rangeOf(options.range);
   const verifier = new ExportVerifier({ verifierKey: pinned, checkpoints, range });
-  for await (const line of session.client.exportLines(range)) verifier.push(line);
+  for await (const bytes of session.client.exportBytes(range)) verifier.add(bytes);
   const result = verifier.finish();
   // INVARIANT: key and head are stored only after a successful verification, or a forged log would define them (test/cli/commands.test.ts).
   if (result.verdict !== 'whole') return result;
@@ -244,10 +243,7 @@ function addExport(parent: Command): void {
     .option('--range <first..last>', 'only these events, and the hashes of the others')
     .action(async (options: { range?: string }, self: Command) => {
       const session = sessionOf(self);
-      for await (const line of session.client.exportLines(rangeOf(options.range))) {
-        process.stdout.write(line);
-        process.stdout.write('\n');
-      }
+      for await (const bytes of session.client.exportBytes(rangeOf(options.range))) process.stdout.write(bytes);
     });
 }
 
