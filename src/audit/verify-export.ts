@@ -113,24 +113,32 @@ export class ExportVerifier {
   #header: HeaderLine | undefined;
   #lines = 0;
   #statedEnd = 0;
-  #sawBlank = false;
+  /** Of a line whose newline did not come yet. */
+  #rest: Uint8Array[] = [];
   #closed: { readonly note: string; readonly sha256: Uint8Array } | undefined;
 
   constructor(options: VerifyOptions = {}) {
     this.#options = options;
   }
 
-  /** Takes the next line without its newline, preferably as bytes: decoding can change them. One empty line is allowed at the end. */
-  push(line: string | Uint8Array): void {
-    if (line.length === 0 && !this.#sawBlank) {
-      this.#sawBlank = true;
-      return;
+  /** Takes the next bytes of an export, in parts of any size. */
+  add(bytes: Uint8Array): void {
+    let start = 0;
+    for (let end = bytes.indexOf(0x0a); end >= 0; end = bytes.indexOf(0x0a, start)) {
+      const part = bytes.subarray(start, end);
+      this.push(this.#rest.length === 0 ? part : Buffer.concat([...this.#rest, part]));
+      this.#rest = [];
+      start = end + 1;
     }
+    if (start < bytes.byteLength) this.#rest.push(bytes.slice(start));
+  }
+
+  /** Takes the next line, which a newline ends, without its newline; preferably as bytes: decoding can change them. */
+  push(line: string | Uint8Array): void {
     if (this.#closed !== undefined) {
       this.#malformed('the export has a line after the closing line');
       return;
     }
-    if (this.#sawBlank) this.#malformed('the export has an empty line between other lines');
     const bytes = typeof line === 'string' ? encoder.encode(line) : line;
     const parsed = parsedLine(line);
     if (parsed === undefined) this.#malformed(`the line after event ${this.#order.at(-1) ?? 'none'} is not a line of an export`);
@@ -141,6 +149,10 @@ export class ExportVerifier {
   }
 
   finish(): VerifyResult {
+    if (this.#rest.length > 0) {
+      this.push(Buffer.concat(this.#rest));
+      this.#malformed('the last line of the export has no newline');
+    }
     if (this.#header === undefined) this.#find('malformed', 0, 0, 'the export has no header line');
     this.#readHeads();
     this.#orderFindings();

@@ -102,6 +102,8 @@ export const LIMITS = {
   auditSliceBlocks: 128,
   auditSliceEvents: 500,
   auditSliceBytes: 512 * 1024,
+  /** Damaged blocks in a row that a search with `since` includes before it searches from the beginning of the log. */
+  auditDamagedBlocksMax: 8,
 
   /** How often descriptors are counted. */
   descriptorsCountEveryMs: 5 * SECOND,

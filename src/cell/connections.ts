@@ -87,9 +87,14 @@ export class ConnectionStore {
 
   /** The connections of a credential with a usable link. A damaged row is left out: its link is not usable. */
   usable(access: Lookup, credentialId: string, nowMs: number): ConnectionRow[] {
+    return this.unfinished(access, credentialId, nowMs).filter(({ state }) => state !== 'choosing');
+  }
+
+  /** As `usable`, and those whose grant is stored while its account is still to be chosen. */
+  unfinished(access: Lookup, credentialId: string, nowMs: number): ConnectionRow[] {
     access.check();
     const rows = this.#sql.all<ConnectionRow>(
-      "SELECT * FROM connection WHERE credential_id = ? AND expires_at > ? AND state IN ('open', 'exchanging', 'declined', 'failed')",
+      "SELECT * FROM connection WHERE credential_id = ? AND expires_at > ? AND state IN ('open', 'exchanging', 'declined', 'failed', 'choosing')",
       credentialId,
       nowMs,
     );

@@ -29,6 +29,13 @@ export interface CheckpointRow {
   note: string;
 }
 
+/** A signed head, and what the tree goes on from. Nothing of it is believed before its check; heads of older builds have no frontier. */
+export interface KeptHead {
+  size: number;
+  note: string;
+  frontier: Uint8Array | null;
+}
+
 const FACTS = 'SELECT first_index, events, last_at, length(bytes) AS size FROM audit_block';
 
 /** Blocks and signed heads of one cell. */
@@ -90,6 +97,23 @@ export class LogRows {
     );
   }
 
+  /** The newest signed head up to `size` that has a frontier. */
+  headUpTo(size: number): KeptHead | undefined {
+    return this.#sql.get<KeptHead>(
+      'SELECT size, note, frontier FROM checkpoint WHERE size <= ? AND frontier IS NOT NULL ORDER BY size DESC LIMIT 1',
+      size,
+    );
+  }
+
+  /** Smallest first, of `size` or more events. */
+  headsFrom(size: number, maxRows: number): KeptHead[] {
+    return this.#sql.all<KeptHead>(
+      'SELECT size, note, frontier FROM checkpoint WHERE size >= ? ORDER BY size LIMIT ?',
+      size,
+      maxRows,
+    );
+  }
+
   // ---- reading
 
   newestBlock(access: Lookup): BlockSummary | undefined {
@@ -123,12 +147,6 @@ export class LogRows {
       beforeIndex,
       maxRows,
     );
-  }
-
-  /** Undefined when there is no such block. */
-  bytesOf(access: Lookup, firstIndex: number): Uint8Array | undefined {
-    access.check();
-    return this.#sql.get<Pick<LogBlock, 'bytes'>>('SELECT bytes FROM audit_block WHERE first_index = ?', firstIndex)?.bytes;
   }
 
   /** Whole blocks that begin from `fromIndex` to `throughIndex`, oldest first. */

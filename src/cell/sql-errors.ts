@@ -46,6 +46,13 @@ const FAILURES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   SQLITE_LOCKED: ['conflict', 'the data directory is in use by another process'],
 };
 
+/**
+ * Messages of SQLite about a schema that is not the one of our statements. The statements are fixed and tested against the schema of the
+ * migrations, so a table, an index, a column or the list of migrations was changed in the file.
+ */
+const FOREIGN_SCHEMA =
+  /no such (table|index|column|view)|no query solution|has no column named|already exists|duplicate column name|malformed database schema|ON CONFLICT clause does not match|foreign key mismatch|because it is a view/;
+
 /** The Keyturn error for a driver's error; an error that is not SQLite's (thrown by a transaction's body) is returned unchanged. */
 export function toSqlError(error: unknown): unknown {
   if (error instanceof KeyturnError) return error;
@@ -53,6 +60,11 @@ export function toSqlError(error: unknown): unknown {
   if (code === undefined) return error;
   const primary = code.split('_', 2).join('_');
   if (primary === 'SQLITE_CONSTRAINT') return new ConstraintError(CONSTRAINTS[code] ?? 'other', error);
+  if (primary === 'SQLITE_ERROR' && FOREIGN_SCHEMA.test(messageOf(error)))
+    return new KeyturnError('integrity', 'the tables of the database are not those of this service', {
+      evidence: messageOf(error),
+      cause: error,
+    });
   const [keyturnCode, detail] = FAILURES[primary] ?? ['internal', 'the database refused a statement'];
   return new KeyturnError(keyturnCode, detail, { evidence: messageOf(error), cause: error });
 }

@@ -131,7 +131,7 @@ async function showLog(owner: KeyturnClient): Promise<void> {
   }
   const head = await owner.checkpoint();
   const verifier = new ExportVerifier({ verifierKey: head.verifier_key, checkpoints: [head.note] });
-  for await (const line of owner.exportLines()) verifier.push(line);
+  for await (const bytes of owner.exportBytes()) verifier.add(bytes);
   const result = verifier.finish();
   if (result.ok)
     printStep(

@@ -181,12 +181,16 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 function refused({ reason, startAgain }: Of<'refused'>): Parts {
+  // Of a link that ended there is nothing to start again.
+  const isOver = reason === 'link_ended_meanwhile';
   return {
     title: 'Nothing was changed',
     body: html`<h1>Nothing was changed</h1>
 <p class="lead">${REASONS[reason] ?? 'The answer of the provider could not be used.'}</p>
 ${
-  startAgain === undefined
+  isOver
+    ? ''
+    : startAgain === undefined
     ? html`<p>Please open the link that you received again, in the browser you want to use.</p>`
     : html`<p><a class="button" href="${startAgain}">Start again</a></p>`
 }`,

@@ -8,6 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import { asPlainText, isPlainText } from '../base/text.ts';
 import { sha256 } from '../crypto/primitives.ts';
 import type { PathField, RouteRequest, RouteShape } from './route.ts';
+import { isShownName, shownPointer } from './shown-names.ts';
 import { parseStrictJson } from './strict-json.ts';
 
 /** What differs between Node and workerd at the edge. */
@@ -249,9 +250,13 @@ function parsedEmpty(schema: z.ZodType): unknown {
   return parsed;
 }
 
-function firstField(text: string): string {
+function firstField(text: string, schema?: z.ZodType): string {
   const field = text.split(/[=&]/, 1)[0] ?? '';
-  return /^[a-z_]{1,32}$/.test(field) ? field : '';
+  return isShownName(field, schema) ? field : '';
+}
+
+function pointerOf(path: readonly PropertyKey[], { schema, prefix }: Parsing): string {
+  return prefix === '?' ? `?${firstField(String(path[0] ?? ''), schema)}` : shownPointer(path, schema);
 }
 
 function fromForm(text: string, prefix: string): Record<string, string> {
@@ -279,18 +284,19 @@ const RAW_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /** SECURITY: every other field may be displayed in a page, a terminal or the log, so it must not contain characters that mislead a reader (AP-08, LK-11). */
-function refuseMisleading(raw: unknown, prefix: string, path: readonly PropertyKey[] = []): void {
+function refuseMisleading(raw: unknown, parsing: Parsing, path: readonly PropertyKey[] = []): void {
   if (typeof raw === 'string') {
     if (isPlainText(raw)) return;
-    const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
+    const pointer = pointerOf(path, parsing);
     fail('invalid_request', 'the field must be one line of plain text: no line breaks, control or invisible characters', {
       pointer,
     });
   }
   if (typeof raw !== 'object' || raw === null) return;
   for (const [name, member] of Object.entries(raw)) {
-    if (!isPlainText(name)) refuseMisleading(name, prefix, path);
-    if (path.length > 0 || !RAW_FIELDS.has(name)) refuseMisleading(member, prefix, [...path, name]);
+    if (!isPlainText(name)) refuseMisleading(name, parsing, path);
+    const step = Array.isArray(raw) ? Number(name) : name;
+    if (path.length > 0 || !RAW_FIELDS.has(name)) refuseMisleading(member, parsing, [...path, step]);
   }
 }
 
@@ -298,11 +304,17 @@ function plainly(given: Readonly<Record<string, string>>): Record<string, string
   return Object.fromEntries(Object.entries(given).map(([name, text]) => [asPlainText(name), asPlainText(text)]));
 }
 
+interface Parsing {
+  readonly schema: z.ZodType;
+  /** `?` for a query, nothing for a body. */
+  readonly prefix: string;
+}
+
 function parseWith(schema: z.ZodType, raw: unknown, prefix: string): unknown {
-  refuseMisleading(raw, prefix);
+  refuseMisleading(raw, { schema, prefix });
   const parsed = schema.safeParse(raw, { reportInput: false });
   if (parsed.success) return parsed.data;
-  throw fromIssue(deepest(parsed.error.issues), prefix);
+  throw fromIssue(deepest(parsed.error.issues), { schema, prefix });
 }
 
 type Issue = z.core.$ZodIssue;
@@ -324,12 +336,13 @@ function depth(issues: readonly Issue[]): number {
 const EXPECTED = /^(string|number|int|boolean|array|object|record|date)$/;
 
 // SECURITY: the message is built from the schema only: zod's own messages may quote the input (CVE-2025-4166 class, LK-03).
-function fromIssue(issue: Issue, prefix: string): KeyturnError {
+function fromIssue(issue: Issue, parsing: Parsing): KeyturnError {
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
-  const pointer = prefix === '?' ? `?${firstField(String(path[0] ?? ''))}` : toPointer(path);
-  const rule = describe(issue);
-  return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, { pointer });
+  // SECURITY: the name of an unknown member may be a pasted secret, so the error states its place only.
+  const isHidden = unknown !== undefined && !isShownName(unknown, parsing.schema);
+  const rule = isHidden ? 'has a member with a name that is not known here' : describe(issue);
+  return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, { pointer: pointerOf(path, parsing) });
 }
 
 function describe(issue: Issue): string {
@@ -364,8 +377,4 @@ function boundOf(origin: string, bound: string): string {
 /** The message of a rule in a Keyturn schema. It never contains the input. zod's default messages begin with "Invalid". */
 function ownRule({ message }: Issue): string | undefined {
   return message.startsWith('Invalid') ? undefined : message;
-}
-
-function toPointer(path: readonly PropertyKey[]): string {
-  return path.map((part) => `/${String(part).slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

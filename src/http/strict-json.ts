@@ -1,6 +1,7 @@
 // Parses a request body as strict JSON: rejects whatever two parsers could read differently, in one linear pass whose cost is bounded
 // before JSON.parse runs. It must never put a value, or a name that may be a pasted secret, into an error.
 import { type ErrorCode, fail } from '../base/errors.ts';
+import { isShownName } from './shown-names.ts';
 
 export interface JsonLimits {
   readonly maxBytes: number;
@@ -14,8 +15,6 @@ export interface JsonLimits {
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** SECURITY: JSON.parse keeps these as own keys, and the next Object.assign would make them the prototype (AZ-05). */
 const FORBIDDEN_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
-/** Any other name may be a secret in the wrong place: the pointer then ends at its parent. */
-const SHOWN_NAME = /^[A-Za-z0-9_.-]{1,31}$/;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const BEYOND_NUMBER = /[0-9a-zA-Z.+-]/;
 const NONZERO_DIGIT = /^-?[0.]*[1-9]/;
@@ -251,9 +250,8 @@ class Scanner {
   #pointer(): string {
     let pointer = '';
     for (const container of this.#open) {
-      const step = container.names === undefined ? `${Math.max(container.index, 0)}` : container.name;
-      if (!SHOWN_NAME.test(step)) return pointer;
-      pointer += `/${step}`;
+      if (container.names !== undefined && !isShownName(container.name)) return pointer;
+      pointer += `/${container.names === undefined ? Math.max(container.index, 0) : container.name}`;
     }
     return pointer;
   }

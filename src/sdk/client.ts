@@ -7,7 +7,7 @@ import type {
   WireCredentialValue,
   WireEnrolledUser,
   WireEnvironment,
-  WireEvent,
+  WireEvents,
   WireHealth,
   WireHealthDetail,
   WireIssuedToken,
@@ -213,7 +213,7 @@ export class KeyturnClient {
 
   // ---- the log of the tenant, or of the installation if the client has no tenant ----
 
-  events(query: Query = {}): Promise<{ items: readonly WireEvent[]; next_before: number | null; next_from: number | null }> {
+  events(query: Query = {}): Promise<WireEvents> {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/events`, query });
   }
 
@@ -221,11 +221,11 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#log()}/audit/checkpoint` });
   }
 
-  /** The lines of the export as received bytes, for ExportVerifier or a file. */
-  async *exportLines(range?: { readonly from: number; readonly to: number }): AsyncGenerator<Uint8Array> {
+  /** The export as received bytes, in chunks of any size, for ExportVerifier or a file. */
+  async *exportBytes(range?: { readonly from: number; readonly to: number }): AsyncGenerator<Uint8Array> {
     const query = range === undefined ? {} : { from: range.from, to: range.to };
     const answer = await this.#vault.send({ method: 'GET', path: `${this.#log()}/audit/export`, query });
-    yield* linesOf((answer.body ?? []) as AsyncIterable<Uint8Array> | Iterable<Uint8Array>);
+    yield* (answer.body ?? []) as AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
   }
 
   // ---- the installation ----
@@ -326,30 +326,4 @@ export class KeyturnClient {
   async #json<T>(call: Call): Promise<T> {
     return (await (await this.#vault.send(call)).json()) as T;
   }
-}
-
-/** Splits at newlines only: other line separators of Unicode may be part of a line. */
-export async function* linesOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let parts: Uint8Array[] = [];
-  for await (const chunk of chunks) {
-    let start = 0;
-    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
-      yield joined([...parts, chunk.subarray(start, end)]);
-      parts = [];
-      start = end + 1;
-    }
-    if (start < chunk.byteLength) parts.push(chunk.slice(start));
-  }
-  if (parts.length > 0) yield joined(parts);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0] as Uint8Array;
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return bytes;
 }

@@ -158,7 +158,7 @@ export function openCell(options: CellOptions): OpenCell {
     tokens: new TokenStore(rows),
     idempotency: new IdempotencyStore(rows),
     keyRotations: new KeyRotationStore(rows),
-    events: new AuditReader(rows.log),
+    events: new AuditReader(rows),
   };
 }
 
@@ -311,7 +311,10 @@ function refuseRollback(rows: CellRows, witnessed: Checkpoint, chain: Uint8Array
 function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void {
   if (log.stateSequence < witnessed.stateSequence) behind('the database is older than its last witnessed checkpoint');
   refuseOtherLog(rows.log, log, witnessed.size, witnessed.root);
-  if (rows.keyring.lowestVersion() < witnessed.lowestKeyVersion)
+  const lowest = rows.keyring.lowestVersion();
+  if (lowest === 0 && witnessed.lowestKeyVersion > 0)
+    fail('integrity', 'stored data failed its check', { evidence: 'tenant_key: no key passes its check' });
+  if (lowest < witnessed.lowestKeyVersion)
     behind('the database contains a key that was destroyed: it is an older copy');
 }
 

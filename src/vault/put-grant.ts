@@ -6,6 +6,7 @@ import type { WriteAccess } from '../cell/access.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import type { CredentialChange } from './credential.ts';
 import { RETAINED_PARTS, type RetainedGrant, type RetainedPart } from './credential-kinds.ts';
+import { endSupersededLinks } from './end-links.ts';
 import { foreignUseOnPut, noteForeignUse } from './foreign-use.ts';
 import { changeGrant, replaceGrant } from './grant.ts';
 import { grantFingerprint } from './grant-fingerprint.ts';
@@ -51,6 +52,7 @@ export function notePutGrant(
   if (before !== undefined) {
     draft.health = before.health;
     changeHealth(change, 'ready', null);
+    endSupersededLinks(change);
   }
   if (imported !== undefined) {
     changeGrant(draft, {

@@ -26,6 +26,8 @@ export interface ReadableEvent extends AuditEvent {
 export interface EventsPage {
   readonly events: ReadableEvent[];
   readonly nextBefore: number | undefined;
+  /** Events of the part looked at that are not stored as they were logged, or not at all: they are not in `events`. Newest first. */
+  readonly damaged: readonly IndexRange[];
 }
 
 export type AuditedCell = CellHandle<unknown, AuditedJob>;
@@ -55,6 +57,7 @@ export async function searchAudit(
     }),
   );
   const events = [...opened.events];
+  const damaged = [...opened.slice.damaged];
   let { nextBefore, looked } = opened.slice;
   while (nextBefore !== undefined && events.length < maxRows && looked < LIMITS.auditScanMaxEvents) {
     const at = { before: nextBefore, floor: opened.floor };
@@ -66,16 +69,19 @@ export async function searchAudit(
       }),
     );
     events.push(...turn.events);
+    damaged.push(...turn.damaged);
     nextBefore = turn.nextBefore;
     looked += turn.looked;
   }
-  return { events, nextBefore };
+  return { events, nextBefore, damaged };
 }
 
 export interface FollowedEvents {
   readonly events: readonly ReadableEvent[];
   /** The index from which to continue, even if no event has it yet. */
   readonly nextFrom: number;
+  /** As in `EventsPage`, oldest first. */
+  readonly damaged: readonly IndexRange[];
 }
 
 /** Oldest first from an index, for following the log; bounded as a search. */
@@ -87,9 +93,11 @@ export async function followAudit(
   maxRows: number,
 ): Promise<FollowedEvents> {
   const events: ReadableEvent[] = [];
+  const damaged: IndexRange[] = [];
   const take = (job: AuditedJob, access: Lookup, from: number) => {
     const slice = job.core.events.follow(access, filter, from, maxRows - events.length);
     events.push(...withOrigins(job, slice.events));
+    damaged.push(...slice.damaged);
     return slice;
   };
   let turn = await cell.submit((job) =>
@@ -105,7 +113,7 @@ export async function followAudit(
     turn = await cell.submit((job) => job.door.lookup('audit', (lookup) => take(job, lookup, from)));
     looked += turn.looked;
   }
-  return { events, nextFrom: turn.nextFrom };
+  return { events, nextFrom: turn.nextFrom, damaged };
 }
 
 export interface SignedHead extends CheckpointRow {

@@ -7,6 +7,7 @@ import type { AuditEvent } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup } from '../../src/cell/access.ts';
 import { LogRows } from '../../src/cell/log-rows.ts';
+import type { CellRows } from '../../src/cell/rows.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
@@ -39,7 +40,7 @@ beforeAll(async () => {
 });
 
 const look = <T>(use: (reader: AuditReader, access: Lookup) => T): T =>
-  tenant.vault.lookup('test', (access) => use(new AuditReader(new LogRows(tenant.sql)), access));
+  tenant.vault.lookup('test', (access) => use(new AuditReader(inside(tenant.vault).core.rows), access));
 
 /** Searches turn by turn, down to the start of the log or of `filter`. */
 function searchAll(filter: EventFilter, pageSize: number, from = Number.MAX_SAFE_INTEGER): AuditEvent[] {
@@ -199,7 +200,7 @@ describe('a search that matches little', () => {
       while (before !== undefined) {
         const at: { before: number; floor: number } = { before, floor: 0 };
         const turn: EventSlice = long.vault.lookup('test', (access) =>
-          new AuditReader(new LogRows(long.sql)).search(access, filter, at, 10),
+          new AuditReader(inside(long.vault).core.rows).search(access, filter, at, 10),
         );
         turns.push(turn.looked);
         before = turn.nextBefore;
@@ -225,10 +226,11 @@ describe('a search that matches little', () => {
     const at = (hours: number) => new Date(Date.parse('2026-01-02T03:04:05.000Z') + hours * 3_600_000).toISOString();
     for (const filter of [{ untilAt: at(-48) }, { sinceAt: at(1_000) }, { sinceAt: at(60), untilAt: at(60) }]) {
       const spy = new SqlSpy(long.sql);
-      const { floor, ceiling } = long.vault.lookup('test', (access) => new AuditReader(new LogRows(spy)).bounds(access, filter));
+      const rows = { ...inside(long.vault).core.rows, log: new LogRows(spy) } as CellRows;
+      const { floor, ceiling } = long.vault.lookup('test', (access) => new AuditReader(rows).bounds(access, filter));
       expect(spy.log.length).toBeLessThan(60);
       const slice = long.vault.lookup('test', (access) =>
-        new AuditReader(new LogRows(long.sql)).search(access, filter, { before: ceiling, floor }, 10),
+        new AuditReader(inside(long.vault).core.rows).search(access, filter, { before: ceiling, floor }, 10),
       );
       expect(slice.events).toEqual([]);
       expect(slice.looked).toBeLessThan(50 * 1_200);

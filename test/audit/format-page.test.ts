@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ExportVerifier } from '../../src/audit/verify-export.ts';
 import { exportedLines, loggedTenant, verifyLines } from '../kit/exports.ts';
 import { inside, type TestTenant } from '../kit/vaults.ts';
 
@@ -134,4 +135,119 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     expect(verifyLines(tampered).ok).toBe(false);
     expect(python(tampered)).toMatchObject({ status: 8, text: expect.stringContaining('not whole') });
   });
+
+  it('and ours say the same of every malformed spelling of the example and of a part of a log: it is not whole', async () => {
+    const part = await exportedLines(await loggedTenant(), { from: 3, to: 5 });
+    const made = [...malformed(example), ...malformed(part).filter((_, i) => i % 3 === 0)];
+    const folder = mkdtempSync(join(scratch, 'malformed-'));
+    const asIs = Buffer.from(`${example.join('\n')}\n`);
+    made.unshift(['the example as it is', asIs]);
+    for (const [i, [, bytes]] of made.entries()) writeFileSync(join(folder, String(i)), bytes);
+    const script = [
+      'import sys; sys.path.insert(0, sys.argv[1]); sys.dont_write_bytecode = True',
+      'from verify_export import verify',
+      "print(''.join('x' if verify(open(f'{sys.argv[2]}/{i}', 'rb').read(), None, [])[0] else 'w' for i in range(int(sys.argv[3]))))",
+    ].join('\n');
+    const ran = spawnSync('python3', ['-c', script, import.meta.dirname, folder, String(made.length)], { encoding: 'utf8' });
+    expect(ran.stderr).toBe('');
+    const whole = (says: (bytes: Buffer, i: number) => boolean) =>
+      made.flatMap(([what, bytes], i) => (says(bytes, i) ? [what] : []));
+    const ours = whole((bytes) => {
+      const verifier = new ExportVerifier();
+      verifier.add(bytes);
+      return verifier.finish().ok;
+    });
+    expect(ours).toEqual(['the example as it is']);
+    expect(whole((_, i) => ran.stdout[i] === 'w')).toEqual(ours);
+    expect(made.length).toBeGreaterThan(300);
+  });
 });
+
+/** Each line spelled, placed or ended in another way; and the same of the whole file. None has the bytes of the export. */
+function malformed(lines: readonly string[]): [what: string, bytes: Buffer][] {
+  const file = (all: readonly string[]) => Buffer.from(`${all.join('\n')}\n`);
+  const whole = file(lines);
+  const line = (spell: (text: string) => string, at: number) => file(lines.with(at, spell(lines[at] ?? '')));
+  const spellings: [string, (text: string) => string][] = [
+    ['empty', () => ''],
+    ['a space before', (text) => ` ${text}`],
+    ['a space after', (text) => `${text} `],
+    ['a tab after', (text) => `${text}\t`],
+    ['a carriage return after', (text) => `${text}\r`],
+    ['a NUL after', (text) => `${text}\0`],
+    ['a byte order mark before', (text) => `\ufeff${text}`],
+    ['a line separator after', (text) => `${text}\u2028`],
+    ['an empty line before', (text) => `\n${text}`],
+    ['an empty line after', (text) => `${text}\n`],
+    ['its last character cut', (text) => text.slice(0, -1)],
+    ['doubled on one line', (text) => `${text}${text}`],
+    ['doubled on two lines', (text) => `${text}\n${text}`],
+    ['a space after the first colon', (text) => text.replace(':', ': ')],
+    ['a space after the first comma', (text) => text.replace(',', ', ')],
+    ['a member more', (text) => text.replace(/}$/, ',"more":1}')],
+    ['a member twice', (text) => text.replace('{', `{"export":"end",`)],
+    ['an array of it', (text) => `[${text}]`],
+    ['null', () => 'null'],
+    ['a number', () => '1'],
+    ['a word', () => 'x'],
+    ['an escaped slash', (text) => text.replace('/', '\\/')],
+    ['an escaped letter', (text) => text.replace('k', '\\u006b')],
+    [
+      'an unknown kind',
+      (text) => text.replace(/"export":"[a-z0-9-]+"/, '"export":"other"').replace('"index"', '"export":"other","index"'),
+    ],
+    [
+      'a kind that is null',
+      (text) => text.replace(/"export":"[a-z0-9-]+"/, '"export":null').replace('"index"', '"export":null,"index"'),
+    ],
+    ['numbers as fractions', (text) => text.replace(/:(\d+)([,}])/g, ':$1.0$2')],
+    ['numbers with an exponent', (text) => text.replace(/:(\d+)([,}])/g, ':$1e0$2')],
+    ['numbers as texts', (text) => text.replace(/:(\d+)([,}])/g, ':"$1"$2')],
+    ['negative numbers', (text) => text.replace(/:(\d+)([,}])/g, ':-$1$2')],
+    ['numbers with a zero before', (text) => text.replace(/:(\d+)([,}])/g, ':0$1$2')],
+    ['numbers larger by one', (text) => text.replace(/:(\d+)([,}])/g, (_, n, end) => `:${Number(n) + 1}${end}`)],
+    ['base64 without padding', (text) => text.replace(/=+"/, '"')],
+    ['hashes cut', (text) => text.replace(/"hashes":"..../, '"hashes":"')],
+    ['no hashes', (text) => text.replace(/"hashes":"[^"]*"/, '"hashes":""')],
+    ['a note without its last newline', (text) => text.replace(/\\n"}$/, '"}')],
+    ['a note with a newline more', (text) => text.replace(/"}$/, '\\n"}')],
+    ['a note with a carriage return', (text) => text.replace('\\n', '\\r\\n')],
+    ['an empty note', (text) => text.replace(/"note":".*"}$/, '"note":""}')],
+    ['a note that is null', (text) => text.replace(/"note":".*"}$/, '"note":null}')],
+  ];
+  const ofLines = lines.flatMap((_, at) => [
+    ...spellings.map(([what, spell]): [string, Buffer] => [`line ${at}: ${what}`, line(spell, at)]),
+    [`line ${at}: gone`, file(lines.toSpliced(at, 1))] as [string, Buffer],
+    [`line ${at}: at the end`, file([...lines.toSpliced(at, 1), lines[at] ?? ''])] as [string, Buffer],
+    [`line ${at}: joined with the next`, Buffer.from(whole.toString().replace(`${lines[at]}\n`, lines[at] ?? ''))] as [
+      string,
+      Buffer,
+    ],
+    [
+      `line ${at}: ended by a carriage return alone`,
+      Buffer.from(whole.toString().replace(`${lines[at]}\n`, `${lines[at]}\r`)),
+    ] as [string, Buffer],
+    [
+      `line ${at}: a byte that is no UTF-8`,
+      Buffer.concat([file(lines.slice(0, at)), Buffer.from([0xff]), file(lines.slice(at))]),
+    ] as [string, Buffer],
+    [`line ${at}: the file ends after it, without its newline`, Buffer.from(lines.slice(0, at + 1).join('\n'))] as [
+      string,
+      Buffer,
+    ],
+  ]);
+  const ofFiles: [string, Buffer][] = [
+    ['nothing', Buffer.alloc(0)],
+    ['a newline', Buffer.from('\n')],
+    ['an empty line at the end', Buffer.concat([whole, Buffer.from('\n')])],
+    ['two empty lines at the end', Buffer.concat([whole, Buffer.from('\n\n')])],
+    ['a carriage return at the end', Buffer.concat([whole, Buffer.from('\r')])],
+    ['a space at the end', Buffer.concat([whole, Buffer.from(' ')])],
+    ['a NUL at the end', Buffer.concat([whole, Buffer.from([0])])],
+    ['an empty line at the beginning', Buffer.concat([Buffer.from('\n'), whole])],
+    ['carriage returns everywhere', Buffer.from(whole.toString().replaceAll('\n', '\r\n'))],
+    ['UTF-16', Buffer.from(whole.toString(), 'utf16le')],
+    ['twice', Buffer.concat([whole, whole])],
+  ];
+  return [...ofLines, ...ofFiles].filter(([, bytes]) => !bytes.equals(whole));
+}

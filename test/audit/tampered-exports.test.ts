@@ -103,16 +103,12 @@ describe('an export that was tampered with', () => {
   it('is never whole after a change of any one byte', () => {
     const bytes = Buffer.from(`${lines.join('\n')}\n`);
     fc.assert(
-      fc.property(fc.nat(bytes.byteLength - 2), fc.integer({ min: 0, max: 255 }), (at, value) => {
+      fc.property(fc.nat(bytes.byteLength - 1), fc.integer({ min: 0, max: 255 }), (at, value) => {
         fc.pre(bytes[at] !== value);
         const changed = Buffer.from(bytes);
         changed[at] = value;
         const verifier = new ExportVerifier();
-        for (let start = 0; start < changed.byteLength; ) {
-          const end = changed.indexOf(0x0a, start);
-          verifier.push(changed.subarray(start, end));
-          start = end + 1;
-        }
+        verifier.add(changed);
         expect(verifier.finish().ok).toBe(false);
       }),
       { numRuns: 500 },

@@ -10,7 +10,7 @@ export async function verifyLog(call: Call, token: string, base: string, options
 
 function verified(text: string, options: VerifyOptions): VerifyResult {
   const verifier = new ExportVerifier(options);
-  for (const line of text.split('\n')) verifier.push(line);
+  verifier.add(Buffer.from(text));
   return verifier.finish();
 }
 

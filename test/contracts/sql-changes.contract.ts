@@ -79,6 +79,28 @@ export function errorsCases({ holds, withTables }: Cases): void {
     expect(error.message).not.toContain('syntax');
   });
 
+  const foreign: readonly [what: string, change: string, statement: string][] = [
+    ['a table that is gone', 'DROP TABLE child; DROP TABLE parent;', 'SELECT name FROM parent'],
+    ['a column that is gone', 'CREATE TABLE box (a INTEGER) STRICT;', 'SELECT b FROM box'],
+    ['a column that is gone, in a write', 'CREATE TABLE box (a INTEGER) STRICT;', 'INSERT INTO box (a, b) VALUES (1, 2)'],
+    ['a column that is gone, in a change', 'CREATE TABLE box (a INTEGER) STRICT;', 'UPDATE box SET b = 1'],
+    ['an index that is gone', 'CREATE TABLE box (a INTEGER) STRICT;', 'SELECT a FROM box INDEXED BY box_by_a WHERE a = 1'],
+    ['an index of other columns', 'CREATE TABLE box (a INTEGER, b INTEGER) STRICT; CREATE INDEX box_by_a ON box (b) WHERE b > 1;', 'SELECT a FROM box INDEXED BY box_by_a WHERE a = 1'], // biome-ignore format: one line
+    ['a key that is gone', 'CREATE TABLE box (a INTEGER, b INTEGER) STRICT;', 'INSERT INTO box (a, b) VALUES (1, 2) ON CONFLICT (a) DO UPDATE SET b = 3'], // biome-ignore format: one line
+    ['a view in the place of a table', 'CREATE VIEW box AS SELECT 1 AS a;', 'INSERT INTO box (a) VALUES (1)'],
+    ['a table that a step makes anew', 'CREATE TABLE box (a INTEGER) STRICT;', 'CREATE TABLE box (a INTEGER) STRICT'],
+    ['an index that a step makes anew', 'CREATE TABLE box (a INTEGER) STRICT; CREATE INDEX box_by_a ON box (a);', 'CREATE INDEX box_by_a ON box (a)'], // biome-ignore format: one line
+    ['a column that a step adds anew', 'CREATE TABLE box (a INTEGER) STRICT;', 'ALTER TABLE box ADD COLUMN a INTEGER'],
+  ];
+  for (const [what, change, statement] of foreign) {
+    withTables(`calls ${what} damage of the database`, (sql) => {
+      sql.script(change);
+      const error = caught(() => sql.run(statement)) as KeyturnError;
+      expect(error).toMatchObject({ code: 'integrity', message: 'the tables of the database are not those of this service' });
+      expect(error.evidence).not.toBe('');
+    });
+  }
+
   withTables('undoes only the statement that failed', (sql) => {
     sql.transaction(() => {
       add(sql, 'a');

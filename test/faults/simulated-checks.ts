@@ -134,7 +134,7 @@ export async function judgeLog(vault: TenantVault, sql: Sql, auditor: Caller, br
       steps.set(key, (steps.get(key) ?? 0) + 1);
     }
   }
-  verifier.push(rest);
+  if (rest !== '') broken('the log: the export does not end with a newline');
   const verified = verifier.finish();
   for (const finding of verified.findings) broken(`the log: ${finding.kind}: ${finding.explanation}`);
   const journalled = sql.all<{ id: string; intents: number; stored: number }>(

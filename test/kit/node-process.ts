@@ -223,7 +223,7 @@ export async function verifyLog(
   if (answer.status !== 200) throw new Error(`export: ${answer.status} ${answer.text}`);
   const verifier = new ExportVerifier(options);
   const lines = answer.text.split('\n');
-  for (const line of lines) verifier.push(line);
+  verifier.add(Buffer.from(answer.text));
   return { ...verifier.finish(), lines };
 }
 

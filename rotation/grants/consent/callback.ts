@@ -146,6 +146,7 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
   const { connection } = consent;
   const now = job.platform.clock.now();
+  if (connection.state === 'cancelled') return refuse('link_ended_meanwhile');
   if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
   if (!isUsable(connection, now)) return refuse('link_spent');
   if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');

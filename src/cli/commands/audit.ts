@@ -5,7 +5,6 @@ import { Command } from 'commander';
 import { ExportVerifier, type IndexRange, type VerifyResult } from '../../audit/verify-export.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireEvent } from '../../http/v1/wire.ts';
-import { linesOf } from '../../sdk/client.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { cyan, dim, facts, green, json, note, out, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
@@ -80,6 +79,13 @@ const CLOSINGS: Readonly<Record<VerifyResult['closing'], string>> = {
 
 const span = ({ from, to }: IndexRange) => (from === to ? `${from}` : `${from}..${to}`);
 
+/** To standard error: a list or a tail must not omit events silently. */
+function sayDamaged(damaged: readonly IndexRange[]): void {
+  if (damaged.length === 0) return;
+  const which = damaged.map(span).join(', ');
+  note(red(`events ${which} are changed or missing in the database and are omitted: run \`keyturn audit verify\``));
+}
+
 /** The covered events and their signed head, the others with the reason, and the verdict. */
 function sayVerification(result: VerifyResult): string {
   const { head } = result;
@@ -124,7 +130,7 @@ async function verifyFile(path: string, options: VerifyFlags): Promise<VerifyRes
   } catch {
     throw new CliError(`the file ${path} cannot be read`, EXIT.usage);
   }
-  for await (const line of linesOf(createReadStream(path))) verifier.push(line);
+  for await (const bytes of createReadStream(path)) verifier.add(bytes);
   return verifier.finish();
 }
 
@@ -137,7 +143,7 @@ async function verifyLive(session: Session, options: VerifyFlags): Promise<Verif
   const checkpoints = [head.note, ...(lastSeen === undefined ? [] : [lastSeen]), ...notes(options.checkpoint)];
   const range = rangeOf(options.range);
   const verifier = new ExportVerifier({ verifierKey: pinned, checkpoints, range });
-  for await (const line of session.client.exportLines(range)) verifier.push(line);
+  for await (const bytes of session.client.exportBytes(range)) verifier.add(bytes);
   const result = verifier.finish();
   // INVARIANT: key and head are stored only after a successful verification, or a forged log would define them (test/cli/commands.test.ts).
   if (result.verdict !== 'whole') return result;
@@ -174,7 +180,8 @@ function listCommand(): Command {
     const session = sessionOf(self);
     const filters = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, options[name]]));
     const page = await eventsUpTo(session, { ...filters, environment: options['env'] }, Number(options['limit']));
-    session.show(page, ({ items, next_before }) => {
+    session.show(page, ({ items, next_before, damaged }) => {
+      sayDamaged(damaged);
       const more = next_before === null ? '' : `\n${dim('… more: use --since and --until, or raise --limit')}`;
       return (items.length === 0 ? dim('no events') : table(HEAD, items.map(row))) + more;
     });
@@ -184,14 +191,16 @@ function listCommand(): Command {
 /** Continues after short pages until `limit` events are found. */
 async function eventsUpTo(session: Session, query: Readonly<Record<string, string | undefined>>, limit: number) {
   const items: WireEvent[] = [];
+  const damaged: IndexRange[] = [];
   let before: number | undefined;
   for (let page = 0; page < LIMITS.auditShortPagesMax; page++) {
     const found = await session.client.events({ ...query, limit: Math.min(limit - items.length, LIMITS.pageMaxRows), before });
     items.push(...found.items);
-    if (found.next_before === null || items.length >= limit) return { items, next_before: found.next_before };
+    damaged.push(...found.damaged);
+    if (found.next_before === null || items.length >= limit) return { items, next_before: found.next_before, damaged };
     before = found.next_before;
   }
-  return { items, next_before: before ?? null };
+  return { items, next_before: before ?? null, damaged };
 }
 
 export function auditCommand(): Command {
@@ -211,11 +220,13 @@ function addTail(parent: Command): void {
       const session = sessionOf(self);
       const newest = await session.client.events({ limit: Number(options.lines) });
       const print = (event: WireEvent) => out(session.settings.output === 'json' ? JSON.stringify(event) : line(event));
+      sayDamaged(newest.damaged);
       for (const event of [...newest.items].reverse()) print(event);
       let next = (newest.items[0]?.index ?? -1) + 1;
       while (options.follow === true) {
         await sleep(LIMITS.auditFollowMs);
         const more = await session.client.events({ from: next, limit: 500 });
+        sayDamaged(more.damaged);
         // Each poll is itself an event; these are omitted, or every poll would print one.
         for (const event of more.items) {
           if (event.action !== 'audit.read' && event.action !== 'installation.audit.read') print(event);
@@ -232,10 +243,7 @@ function addExport(parent: Command): void {
     .option('--range <first..last>', 'only these events, and the hashes of the others')
     .action(async (options: { range?: string }, self: Command) => {
       const session = sessionOf(self);
-      for await (const line of session.client.exportLines(rangeOf(options.range))) {
-        process.stdout.write(line);
-        process.stdout.write('\n');
-      }
+      for await (const bytes of session.client.exportBytes(rangeOf(options.range))) process.stdout.write(bytes);
     });
 }
 

@@ -42,11 +42,11 @@ function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedP
         untilAt: until === undefined ? undefined : toTimestamp(Date.parse(until)),
       };
       if (from !== undefined) {
-        const { events, nextFrom } = await followAudit(cell, request.caller, filter, from, limit);
-        return { status: 200, body: { items: events, next_before: null, next_from: nextFrom } };
+        const { events, nextFrom, damaged } = await followAudit(cell, request.caller, filter, from, limit);
+        return { status: 200, body: { items: events, next_before: null, next_from: nextFrom, damaged } };
       }
-      const { events, nextBefore } = await searchAudit(cell, request.caller, filter, before, limit);
-      return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null } };
+      const { events, nextBefore, damaged } = await searchAudit(cell, request.caller, filter, before, limit);
+      return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null, damaged } };
     },
   });
 }

@@ -207,8 +207,12 @@ export const events = z
       .nullable()
       .describe('Pass as before for older events. A page may be short or empty although more events follow'),
     next_from: z.int().nullable().describe('Pass as from to continue following'),
+    damaged: z
+      .array(z.object({ from: z.int(), to: z.int() }))
+      .describe('First and last index of events in this part of the log that are changed or missing in the database; items omits them'),
   })
   .meta({ id: 'EventPage' });
+export type WireEvents = Omit<z.infer<typeof events>, 'items'> & { readonly items: readonly WireEvent[] };
 export const checkpoint = z
   .object({ size: z.int(), at: timestamp, note: z.string(), verifier_key: z.string() })
   .meta({ id: 'Checkpoint' });
