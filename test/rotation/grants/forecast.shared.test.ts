@@ -42,18 +42,18 @@ describe('what nobody knows', () => {
 
 describe('each cause', () => {
   it.each<[string, Partial<ForecastSubject>, number, boolean, RegExp]>([
-    ['idle_limit', { idleMs: 90 * DAY, consentedAt: NOW - 40 * DAY, refreshedAt: NOW - 10 * DAY }, 80, true, /^Let it be refreshed before 2026-05-20; /],
-    ['idle_limit', { idleMs: 90 * DAY, consentedAt: NOW - 40 * DAY }, 50, true, /^Let it be refreshed before 2026-04-20; /],
+    ['idle_limit', { idleMs: 90 * DAY, consentedAt: NOW - 40 * DAY, refreshedAt: NOW - 10 * DAY }, 80, true, /^Refresh it before 2026-05-20; /],
+    ['idle_limit', { idleMs: 90 * DAY, consentedAt: NOW - 40 * DAY }, 50, true, /^Refresh it before 2026-04-20; /],
     ['absolute_limit', { lifetimes: { absoluteSeconds: 365 * 86_400 }, consentedAt: NOW - 300 * DAY, refreshedAt: NOW }, 65, true, /^Connect the account again before 2026-05-05; /],
     ['absolute_limit', { lifetimes: { absoluteSeconds: 365 * 86_400 }, absoluteLimitDays: 180, consentedAt: NOW - 100 * DAY }, 80, true, /^Connect/],
-    ['refresh_token_expiry', { refreshTokenExpiresAt: NOW + 5 * DAY, lifetimes: { refreshTokenSeconds: 1 } }, 5, true, /^Let it be refreshed before 2026-03-06; /],
+    ['refresh_token_expiry', { refreshTokenExpiresAt: NOW + 5 * DAY, lifetimes: { refreshTokenSeconds: 1 } }, 5, true, /^Refresh it before 2026-03-06; /],
     ['refresh_token_expiry', { refreshTokenRotates: 'never', lifetimes: { refreshTokenSeconds: 60 * 86_400 }, consentedAt: NOW - 50 * DAY, refreshedAt: NOW }, 10, true, /^Connect the account again before 2026-03-11; /],
-    ['refresh_token_expiry', { refreshTokenRotates: 'always', lifetimes: { refreshTokenSeconds: 60 * 86_400 }, consentedAt: NOW - 50 * DAY, refreshedAt: NOW }, 60, true, /^Let it be refreshed/],
-    ['refresh_token_expiry', { refreshTokenRotates: 'sometimes', lifetimes: { refreshTokenSeconds: 60 * 86_400 }, consentedAt: NOW - 50 * DAY, refreshedAt: NOW }, 10, false, /^Let it be refreshed/],
+    ['refresh_token_expiry', { refreshTokenRotates: 'always', lifetimes: { refreshTokenSeconds: 60 * 86_400 }, consentedAt: NOW - 50 * DAY, refreshedAt: NOW }, 60, true, /^Refresh it/],
+    ['refresh_token_expiry', { refreshTokenRotates: 'sometimes', lifetimes: { refreshTokenSeconds: 60 * 86_400 }, consentedAt: NOW - 50 * DAY, refreshedAt: NOW }, 10, false, /^Refresh it/],
     ['access_token_expiry', { isRenewed: false, valueExpiresAt: NOW + 20 * DAY }, 20, true, /put a new token before 2026-03-21/],
     ['client_secret_expiry', { clientSecretExpiresAt: '2026-03-15T00:00:00+02:00' }, 13, true, /^Rotate the client secret at the provider .* before 2026-03-14\.$/],
     ['provider_change', { lifetimes: { scheduled: [{ at: '2026-04-30', ends: 'v1 tokens', remedy: 'Move to v2 before 2026-04-30.' }] } }, 60, true, /^Move to v2/],
-    ['token_cap', { lifetimes: { cap: { count: 50, note: 'the oldest goes first.' } }, grantsOfAccount: 50 }, 0, false, /there are 50 and the provider keeps 50; the oldest goes first\./],
+    ['token_cap', { lifetimes: { cap: { count: 50, note: 'the oldest goes first.' } }, grantsOfAccount: 50 }, 0, false, /there are 50, and the provider keeps 50; the oldest goes first\./],
   ])('%s has its day, its sureness and its remedy', (cause, changes, days, certain, remedy) => {
     const found = forecast(changes);
     expect(found).toMatchObject({ cause, certain, remedy: expect.stringMatching(remedy) });
