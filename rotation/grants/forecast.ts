@@ -52,8 +52,8 @@ export interface Forecast extends End {
 }
 
 /** The forecast of a key, password or document with an end date. */
-export function endDateForecast(endsAt: number): Forecast {
-  const remedy = `Put a new value with a later end date before ${day(endsAt)}; after it the value is still served, but the provider may reject it.`;
+export function endDateForecast(endsAt: number, nowMs: number): Forecast {
+  const remedy = `Put a new value with a later end date ${until(endsAt, nowMs)}; after it the value is still served, but the provider may reject it.`;
   const end: End = { endsAt, cause: 'end_date', certain: true, remedy, isMovedByRefresh: false };
   return { ...end, all: [end] };
 }
@@ -66,11 +66,11 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 export function forecastOf(subject: ForecastSubject, nowMs: number): Forecast | undefined {
   const { refreshedAt } = subject;
   const all = [
-    idleLimit(subject),
-    absoluteLimit(subject),
-    refreshTokenExpiry(subject),
-    accessTokenExpiry(subject),
-    clientSecretExpiry(subject),
+    idleLimit(subject, nowMs),
+    absoluteLimit(subject, nowMs),
+    refreshTokenExpiry(subject, nowMs),
+    accessTokenExpiry(subject, nowMs),
+    clientSecretExpiry(subject, nowMs),
     ...providerChanges(subject),
     tokenCap(subject, nowMs),
   ]
@@ -100,7 +100,7 @@ function lastUsedAt({ refreshedAt, consentedAt }: ForecastSubject): number | und
   return refreshedAt === undefined ? consentedAt : Math.max(refreshedAt, consentedAt ?? 0);
 }
 
-function idleLimit(subject: ForecastSubject): End | undefined {
+function idleLimit(subject: ForecastSubject, nowMs: number): End | undefined {
   const from = lastUsedAt(subject);
   if (subject.renews !== 'refresh_token' || subject.idleMs === undefined || from === undefined) return undefined;
   const endsAt = from + subject.idleMs;
@@ -108,12 +108,12 @@ function idleLimit(subject: ForecastSubject): End | undefined {
     endsAt,
     cause: 'idle_limit',
     certain: true,
-    remedy: `Refresh it before ${day(endsAt)}; a grant that is not used until then must be connected again.`,
+    remedy: `Refresh it ${until(endsAt, nowMs)}; a grant that is not used until then must be connected again.`,
     isMovedByRefresh: true,
   };
 }
 
-function absoluteLimit({ absoluteLimitDays, lifetimes, consentedAt }: ForecastSubject): End | undefined {
+function absoluteLimit({ absoluteLimitDays, lifetimes, consentedAt }: ForecastSubject, nowMs: number): End | undefined {
   const limitMs =
     absoluteLimitDays !== undefined
       ? absoluteLimitDays * DAY_MS
@@ -126,12 +126,12 @@ function absoluteLimit({ absoluteLimitDays, lifetimes, consentedAt }: ForecastSu
     endsAt,
     cause: 'absolute_limit',
     certain: true,
-    remedy: `Connect the account again before ${day(endsAt)}; the provider ends a grant at this age even if it is used.`,
+    remedy: `Connect the account again ${until(endsAt, nowMs)}; the provider ends a grant at this age even if it is used.`,
     isMovedByRefresh: false,
   };
 }
 
-function refreshTokenExpiry(subject: ForecastSubject): End | undefined {
+function refreshTokenExpiry(subject: ForecastSubject, nowMs: number): End | undefined {
   if (subject.renews !== 'refresh_token') return undefined;
   const { refreshTokenExpiresAt, refreshTokenRotates, lifetimes, consentedAt } = subject;
   // A refresh token that is sometimes replaced was issued at the consent at the earliest.
@@ -143,7 +143,7 @@ function refreshTokenExpiry(subject: ForecastSubject): End | undefined {
   const endsAt = refreshTokenExpiresAt ?? declared;
   if (endsAt === undefined) return undefined;
   const isMovedByRefresh = refreshTokenRotates !== 'never';
-  const before = `before ${day(endsAt)}`;
+  const before = until(endsAt, nowMs);
   return {
     endsAt,
     cause: 'refresh_token_expiry',
@@ -155,25 +155,25 @@ function refreshTokenExpiry(subject: ForecastSubject): End | undefined {
   };
 }
 
-function accessTokenExpiry({ isRenewed, valueExpiresAt }: ForecastSubject): End | undefined {
+function accessTokenExpiry({ isRenewed, valueExpiresAt }: ForecastSubject, nowMs: number): End | undefined {
   if (isRenewed || valueExpiresAt === null) return undefined;
   return {
     endsAt: valueExpiresAt,
     cause: 'access_token_expiry',
     certain: true,
-    remedy: `Connect the account again or put a new token before ${day(valueExpiresAt)}; this one cannot be renewed.`,
+    remedy: `Connect the account again or put a new token ${until(valueExpiresAt, nowMs)}; this one cannot be renewed.`,
     isMovedByRefresh: false,
   };
 }
 
-function clientSecretExpiry({ clientSecretExpiresAt, isRenewed }: ForecastSubject): End | undefined {
+function clientSecretExpiry({ clientSecretExpiresAt, isRenewed }: ForecastSubject, nowMs: number): End | undefined {
   const endsAt = Date.parse(clientSecretExpiresAt ?? '');
   if (!isRenewed || Number.isNaN(endsAt)) return undefined;
   return {
     endsAt,
     cause: 'client_secret_expiry',
     certain: true,
-    remedy: `Rotate the client secret at the provider and put the new one before ${day(endsAt)}.`,
+    remedy: `Rotate the client secret at the provider and put the new one ${until(endsAt, nowMs)}.`,
     isMovedByRefresh: false,
   };
 }
@@ -198,6 +198,8 @@ function tokenCap({ lifetimes, grantsOfAccount }: ForecastSubject, nowMs: number
   };
 }
 
-function day(atMs: number): string {
-  return toTimestamp(atMs).slice(0, 10);
+/** When a remedy is due: never before a day that has passed. */
+function until(endsAtMs: number, nowMs: number): string {
+  const day = toTimestamp(endsAtMs).slice(0, 10);
+  return endsAtMs > nowMs ? `before ${day}` : `at once (the end was ${day})`;
 }

@@ -42,7 +42,7 @@ export class GrantForecasts {
   /** Undefined for a grant that is dead, disconnected or deleted. */
   of(access: Lookup, row: CredentialRow, nowMs: number): GrantForecast {
     const endDate = endDateOf(row);
-    if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate), isOldest: false };
+    if (endDate !== undefined && row.state === 'active') return { forecast: endDateForecast(endDate, nowMs), isOldest: false };
     if (!isLiveGrant(row)) return { forecast: undefined, isOldest: false };
     const config = configOf(row);
     const facts = grantOf(row);

@@ -78,6 +78,11 @@ export function saveToken(address: string, token: string, change: StoredConfig =
   return saveConfig({ ...change, address, tokens: { ...readConfig().tokens, [placeOf(address)]: token } });
 }
 
+/** The token stored for the address. */
+export function tokenStoredFor(address: string): string | undefined {
+  return readConfig().tokens?.[placeOf(address)];
+}
+
 /** True if a token was stored. */
 export function forgetToken(address: string): boolean {
   const { [placeOf(address)]: found, ...others } = readConfig().tokens ?? {};

@@ -67,6 +67,44 @@ describe('the pages', () => {
     }
   });
 
+  it('name a tenant, and an environment where one is needed, with each command of a block or before it on the page', () => {
+    const neither =
+      /^(init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl)\b/;
+    const tenantOnly = /^(forecast|alerts|webhooks|audit|keys|environment|connections|workload (list|show|revoke))\b/;
+    const both = /^(credential|connect|import|disconnect|run|workload create)\b/;
+    let checked = 0;
+    for (const page of pages) {
+      const blocks = [...read(page).matchAll(/^ *```sh\n([\s\S]*?)^ *```/gm)].map(([, block = '']) =>
+        block.replace(/\\\n/g, ' '),
+      );
+      let before = '';
+      for (const line of blocks.flatMap((block) => block.split('\n'))) {
+        before += `${line}\n`;
+        const command = /(?:^|\|)\s*keyturn (.*)$/.exec(line)?.[1];
+        if (command === undefined || neither.test(command)) continue;
+        checked++;
+        expect(tenantOnly.test(command) || both.test(command), `${page}: ${line}`).toBe(true);
+        const has = (flag: string, variable: string) =>
+          line.includes(` ${flag} `) || new RegExp(`^\\s*export .*${variable}=`, 'm').test(before);
+        expect(has('--tenant', 'KEYTURN_TENANT'), `${page}: no tenant: ${line}`).toBe(true);
+        if (both.test(command)) expect(has('--env', 'KEYTURN_ENVIRONMENT'), `${page}: no environment: ${line}`).toBe(true);
+      }
+    }
+    expect(checked).toBeGreaterThan(20);
+  });
+
+  it('read a value as a workload only: people have no second factor yet', () => {
+    for (const page of pages) {
+      const text = read(page);
+      for (const { index } of text.matchAll(/^ *keyturn (credential get|run )/gm))
+        expect(text.slice(0, index), page).toMatch(/KEYTURN_CLIENT_ID=/);
+    }
+  });
+
+  it('start nothing by npx, which a machine with Node and npm alone may run on an older Node', () => {
+    for (const page of [...pages, 'policies/README.md', 'CONTRIBUTING.md']) expect(read(page), page).not.toMatch(/\bnpx /);
+  });
+
   it('fit the list of commands on one screen', async () => {
     const help = (await alone.run(['--help'])).stdout;
     expect(help.split('\n').length).toBeLessThanOrEqual(42);

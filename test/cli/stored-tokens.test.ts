@@ -13,6 +13,12 @@ interface Seen {
   readonly url: string;
   readonly token: string | undefined;
 }
+const owner = (id: string, offboarded_at: string | null = null) => ({
+  id,
+  offboarded_at,
+  grants: [{ role: 'owner', tenant: '*' }],
+});
+let owners: readonly unknown[] = [];
 let seen: Seen[] = [];
 const servers: Server[] = [];
 let first = '';
@@ -25,6 +31,7 @@ async function serve(name: string): Promise<string> {
     answer.setHeader('content-type', 'application/json');
     if (request.url?.endsWith('/v1/setup'))
       answer.writeHead(201).end(JSON.stringify({ user: USER, token: { token: TOKEN, expires_at: 'then' } }));
+    else if (request.url?.includes('/v1/users')) answer.end(JSON.stringify({ items: owners, next_cursor: null }));
     else if (request.url?.endsWith('/health')) answer.end(JSON.stringify({ status: 'ok', version: '0.0.0', parts: {} }));
     else answer.end(JSON.stringify(USER));
   });
@@ -42,6 +49,7 @@ afterAll(() => {
 });
 beforeEach(async () => {
   seen = [];
+  owners = [owner('usr_1'), owner('usr_2')];
   cli = new CommandLine({ KEYTURN_MAX_RETRIES: '0' });
   expect(await cli.run(['login', '--address', `${first}/vault/`], TOKEN)).toMatchObject({ code: 0 });
 });
@@ -93,6 +101,20 @@ describe('a stored token', () => {
     expect((await cli.run(['logout'])).stderr).toContain('is deleted');
     expect(stored().tokens).toEqual({ [`${first}/vault`]: TOKEN });
     expect((await cli.run(['logout'])).stderr).toContain(`tokens are stored for ${first}/vault`);
+  });
+
+  it.each([
+    ['the only owner', [owner('usr_1')], 6, /the token of the only owner/],
+    ['the only owner who is left', [owner('usr_1'), owner('usr_2', '2026-01-01T00:00:00Z')], 6, /the token of the only owner/],
+    ['an owner of whom nobody knows whether there is another', [null], 7, /did not answer whether/],
+  ])('of %s is deleted only with --yes', async (_who, known, code, says) => {
+    owners = known;
+    const refused = await cli.run(['logout']);
+    expect(refused).toMatchObject({ code, stderr: expect.stringMatching(says) });
+    expect(refused.stderr).toContain('--yes');
+    expect(stored().tokens).toHaveProperty([`${first}/vault`]);
+    expect((await cli.run(['logout', '--yes'])).stderr).toContain('is deleted');
+    expect(stored().tokens).toEqual({});
   });
 
   it('of a config file of before is bound to the address beside it', async () => {

@@ -132,7 +132,8 @@ describe('a program that gets values in its environment', () => {
 });
 
 it('an end date that has passed is said beside the value, which is served', async () => {
-  await owner.run(['cred', 'put', 'old', '--kind', 'api_key', '--expires-at', '2020-01-01'], 'not-a-real-secret');
+  const old = await owner.run(['cred', 'put', 'old', '--kind', 'api_key', '--expires-at', '2020-01-01'], 'not-a-real-secret');
+  expect(old.stderr).toContain('has passed already');
   const got = await reader.run(['cred', 'get', 'old', '--raw']);
   expect(got).toMatchObject({ code: 0, stdout: 'not-a-real-secret' });
   expect(got.stderr).toContain('the end date of old has passed (2020-01-01T00:00:00.000Z)');

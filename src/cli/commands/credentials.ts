@@ -168,6 +168,8 @@ function addPut(parent: Command): void {
       const stored = await session.client.put(session.environment(), name, await bodyOf(session, name, options));
       if (stored.set_aside !== undefined)
         note(`the deleted credential was renamed to ${plain(stored.set_aside)}; restore it with keyturn credential restore`);
+      if (stored.health.state === 'expired')
+        note(yellow(`its end date has passed already (${stored.expires_at}): it is served, and shown as expired`));
       session.show(
         stored,
         (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,

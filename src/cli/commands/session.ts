@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { WireHealth } from '../../http/v1/wire.ts';
 import type { KeyturnClient } from '../../sdk/client.ts';
+import { KeyturnProblem } from '../../sdk/problem.ts';
 import { isLoopback } from '../../sdk/transport.ts';
 import { CliError, EXIT, sayError } from '../exit.ts';
 import { bold, dim, facts, green, note, out, red, yellow } from '../print.ts';
 import { clientOf, sessionOf } from '../session.ts';
-import { configPath, DEFAULT_ADDRESS, forgetToken, readConfig, saveToken, settingsFrom } from '../settings.ts';
+import { configPath, DEFAULT_ADDRESS, forgetToken, readConfig, saveToken, settingsFrom, tokenStoredFor } from '../settings.ts';
 import { readSecretFile, readStdin } from '../typed-in.ts';
 import { clockFinding, type Finding } from './clock-text.ts';
 import { type DeepFlags, deepText, lookDeep } from './doctor-deep.ts';
@@ -74,17 +75,59 @@ export function loginCommand(): Command {
 export function logoutCommand(): Command {
   return new Command('logout')
     .description('delete the stored token of this address')
-    .action((_options: unknown, self: Command) => {
-      const { address } = settingsFrom(self.optsWithGlobals());
+    .option('--yes', 'also if this is the token of the only owner')
+    .action(async ({ yes }: { yes?: boolean }, self: Command) => {
+      const settings = settingsFrom(self.optsWithGlobals());
+      const { address } = settings;
+      const token = tokenStoredFor(address);
+      if (token !== undefined && yes !== true) await refuseLockOut(clientOf({ ...settings, tenant: undefined, token }));
       const found = forgetToken(address);
       const others = Object.keys(readConfig().tokens ?? {});
       note(
         found
-          ? 'the stored token is deleted; it stays valid until it expires or is revoked'
+          ? 'the stored token is deleted here; a copy of it stays valid until it expires, until its person revokes it, or until the person is offboarded'
           : `no token is stored for ${address}${others.length > 0 ? `; tokens are stored for ${others.join(', ')}` : ''}`,
       );
     });
 }
+
+/** SECURITY: no person can issue a token for another, so an installation whose only owner has no token cannot be recovered. */
+async function refuseLockOut(client: KeyturnClient): Promise<void> {
+  let isOnly: boolean;
+  try {
+    isOnly = await isOnlyOwner(client);
+  } catch (error) {
+    if (error instanceof KeyturnProblem && error.code === 'unauthenticated') return;
+    throw new CliError(
+      'the service did not answer whether this is the token of the only owner; without another token of an owner nobody can administer it',
+      EXIT.unavailable,
+      'repeat it when the service answers, or give --yes',
+    );
+  }
+  if (!isOnly) return;
+  throw new CliError(
+    'this is the token of the only owner: without another token of an owner nobody can administer the installation, and there is no way back',
+    EXIT.conflict,
+    'add a second owner with `keyturn user create`, or keep another token of yours (`keyturn user token`) and give --yes',
+  );
+}
+
+async function isOnlyOwner(client: KeyturnClient): Promise<boolean> {
+  const who = await client.whoAmI();
+  if (who.type !== 'user' || !who.roles.includes('owner')) return false;
+  const owners: string[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await client.users(typeof cursor === 'string' ? { cursor } : {});
+    const found = page.items.filter(({ offboarded_at, grants }) => offboarded_at === null && grants.some(ownsAll));
+    owners.push(...found.map(({ id }) => id));
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return owners.length === 1 && owners[0] === who.id;
+}
+
+const ownsAll = ({ role, tenant }: { readonly role: string; readonly tenant: string }): boolean =>
+  role === 'owner' && tenant === '*';
 
 export function whoamiCommand(): Command {
   return new Command('whoami')

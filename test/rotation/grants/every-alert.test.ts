@@ -171,18 +171,21 @@ describe('an alert', () => {
     const key = (expiresAtMs: number) =>
       bench.put({}, { kind: 'api_key', value: { key: 'k' }, connector: undefined, config: undefined, expiresAtMs });
     await key(endsAt);
-    const told = (days_left: number) => ({
+    const told = (days_left: number, due = `before ${iso(endsAt).slice(0, 10)}`) => ({
       ends_at: iso(endsAt),
       days_left,
       cause: 'end_date',
       certain: true,
-      remedy: `Put a new value with a later end date before ${iso(endsAt).slice(0, 10)}; past it the value is still served, and the provider may refuse it.`,
+      remedy: `Put a new value with a later end date ${due}; after it the value is still served, but the provider may reject it.`,
     });
     await raises(bench, () => reviewDue(ports), ['credential.ends_soon', told(7)]);
     clock.atMs = endsAt - DAY;
     await raises(bench, () => reviewDue(ports), ['credential.ends_soon', told(1)]);
     clock.atMs = endsAt;
-    await raises(bench, () => reviewDue(ports), ['credential.expired', told(0)]);
+    await raises(bench, () => reviewDue(ports), [
+      'credential.expired',
+      told(0, `at once (the end was ${iso(endsAt).slice(0, 10)})`),
+    ]);
     await key(endsAt + 60 * DAY);
     await raises(bench, () => reviewDue(ports), ['credential.ready', { before: 'expired', cause: null, since: iso(endsAt) }]);
   });

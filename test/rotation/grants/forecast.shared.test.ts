@@ -1,6 +1,6 @@
 // The forecast: a day for every end that is known, none for what is not, and the soonest first.
 import { describe, expect, it } from 'vitest';
-import { daysLeft, type ForecastSubject, forecastOf } from '../../../rotation/grants/forecast.ts';
+import { daysLeft, endDateForecast, type ForecastSubject, forecastOf } from '../../../rotation/grants/forecast.ts';
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 2, 1);
@@ -66,6 +66,32 @@ describe('each cause', () => {
     expect(forecast({ renews: 'key', ...known, clientSecretExpiresAt: '2027-01-01T00:00:00Z' })?.cause).toBe(
       'client_secret_expiry',
     );
+  });
+
+  it('that has passed is to be dealt with at once: no remedy of ours names a deadline in the past', () => {
+    const long = { consentedAt: NOW - 400 * DAY, lifetimes: { absoluteSeconds: 365 * 86_400, refreshTokenSeconds: 86_400 } };
+    const ended: Partial<ForecastSubject>[] = [
+      { idleMs: DAY, consentedAt: NOW - 40 * DAY },
+      long,
+      { ...long, refreshTokenRotates: 'never' },
+      { isRenewed: false, valueExpiresAt: NOW - DAY },
+      { clientSecretExpiresAt: '2020-01-01T00:00:00Z' },
+    ];
+    const ends = [...ended.flatMap((changes) => forecast(changes)?.all ?? []), ...endDateForecast(NOW, NOW).all];
+    expect(new Set(ends.map(({ cause }) => cause))).toEqual(
+      new Set([
+        'idle_limit',
+        'absolute_limit',
+        'refresh_token_expiry',
+        'access_token_expiry',
+        'client_secret_expiry',
+        'end_date',
+      ]),
+    );
+    for (const { remedy, cause } of ends) {
+      expect(remedy, cause).toMatch(/ at once \(the end was 20\d\d-\d\d-\d\d\)/);
+      expect(remedy, cause).not.toMatch(/before 20/);
+    }
   });
 
   it('below the cap is no risk', () => {
