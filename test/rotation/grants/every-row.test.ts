@@ -1,6 +1,7 @@
 // The whole row of a run and of a connection at each step of its way, column by column; only what seals it is left out.
 import { describe, expect, it } from 'vitest';
 import type { ChoiceSpec, Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import { LEAVES_WITHIN_MS } from '../../../rotation/egress.ts';
 import { expireConnectionsDue } from '../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection } from '../../../rotation/grants/consent/make-link.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
@@ -8,6 +9,7 @@ import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { reviewDue } from '../../../rotation/grants/review.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
+import { deleteCredential } from '../../../src/vault/change-credential.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { CALLBACK, CONFIG, CRM, consentBench, type Reply, tokens } from '../../kit/consent-bench.ts';
@@ -246,6 +248,45 @@ describe('the run of a refresh', () => {
     is(bench, { state: 'cancelled', step: 'intent', outcome: 'superseded', finished_at: START_MS });
     expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'cancelled:superseded']);
     expect(bench.row('crm')).toMatchObject({ current_version: 2 });
+  });
+});
+
+describe('a request under way', () => {
+  const remove = (bench: Bench) =>
+    bench.vault.submit((job) => deleteCredential(job, bench.admin(), { ...at, recoveryWindowMs: undefined }));
+  const disconnect = (bench: Bench) =>
+    bench.vault.submit((job) => disconnectCredential({ ...bench.ports, job }, bench.admin(), { ...at, revoke: false }));
+
+  it.each<[string, (bench: Bench) => unknown, boolean]>([
+    ['nothing happened', () => {}, true],
+    ['its lease holds for long enough', ({ clock }) => clock.pass(LIMITS.leaseMs - LEAVES_WITHIN_MS - 1), true],
+    ['its lease does not hold long enough', ({ clock }) => clock.pass(LIMITS.leaseMs - LEAVES_WITHIN_MS), false],
+    ['its grant was put anew', (bench) => bench.put({ refresh_token: 's' }), false],
+    ['its grant was disconnected', disconnect, false],
+    ['its credential was deleted', remove, false],
+  ])('may leave while it is worth it: %s', async (_what, meanwhile, mayLeave) => {
+    const bench = await benchOf();
+    await bench.put();
+    let asked: boolean | undefined;
+    bench.replies.push(async (request) => {
+      await meanwhile(bench);
+      asked = request.mayLeave?.();
+      return { fails: 'withdrawn' };
+    });
+    await bench.refresh();
+    expect(asked).toBe(mayLeave);
+  });
+
+  it('that brings a token for a grant that was put anew meanwhile stores nothing', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.replies.push(async () => {
+      await bench.put({ refresh_token: 's-not-a-real-secret' });
+      return tokens({ access_token: '' });
+    });
+    await bench.refresh();
+    expect(bench.row('crm')).toMatchObject({ current_version: 2, latest_version: 2, health: 'ready' });
+    expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'cancelled:superseded']);
   });
 });
 
