@@ -191,8 +191,8 @@ ${
   isOver
     ? ''
     : startAgain === undefined
-    ? html`<p>Please open the link that you received again, in the browser you want to use.</p>`
-    : html`<p><a class="button" href="${startAgain}">Start again</a></p>`
+      ? html`<p>Please open the link that you received again, in the browser you want to use.</p>`
+      : html`<p><a class="button" href="${startAgain}">Start again</a></p>`
 }`,
   };
 }

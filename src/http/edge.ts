@@ -342,7 +342,9 @@ function fromIssue(issue: Issue, parsing: Parsing): KeyturnError {
   // SECURITY: the name of an unknown member may be a pasted secret, so the error states its place only.
   const isHidden = unknown !== undefined && !isShownName(unknown, parsing.schema);
   const rule = isHidden ? 'has a member with a name that is not known here' : describe(issue);
-  return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, { pointer: pointerOf(path, parsing) });
+  return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, {
+    pointer: pointerOf(path, parsing),
+  });
 }
 
 function describe(issue: Issue): string {

@@ -314,8 +314,7 @@ function refuseOlder(rows: CellRows, log: LogHead, witnessed: Checkpoint): void 
   const lowest = rows.keyring.lowestVersion();
   if (lowest === 0 && witnessed.lowestKeyVersion > 0)
     fail('integrity', 'stored data failed its check', { evidence: 'tenant_key: no key passes its check' });
-  if (lowest < witnessed.lowestKeyVersion)
-    behind('the database contains a key that was destroyed: it is an older copy');
+  if (lowest < witnessed.lowestKeyVersion) behind('the database contains a key that was destroyed: it is an older copy');
 }
 
 function refuseWitness(cellId: string, why: 'is missing' | 'does not fit it'): never {

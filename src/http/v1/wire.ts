@@ -209,7 +209,9 @@ export const events = z
     next_from: z.int().nullable().describe('Pass as from to continue following'),
     damaged: z
       .array(z.object({ from: z.int(), to: z.int() }))
-      .describe('First and last index of events in this part of the log that are changed or missing in the database; items omits them'),
+      .describe(
+        'First and last index of events in this part of the log that are changed or missing in the database; items omits them',
+      ),
   })
   .meta({ id: 'EventPage' });
 export type WireEvents = Omit<z.infer<typeof events>, 'items'> & { readonly items: readonly WireEvent[] };
