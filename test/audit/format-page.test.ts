@@ -88,25 +88,32 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     expect(python(example, options).status).toBe(8);
   });
 
-  it.each([
-    [{ from: 3, to: 9 }],
-    [{ from: 0, to: 0 }],
-  ])('finds a partial export whole, and says that it is a part: %o', async (range) => {
-    const part = await exportedLines(tenant, range);
-    expect(verifyLines(part, { range }).verdict).toBe('range');
-    const events = range.to - range.from + 1;
-    expect(python(part)).toEqual({
-      status: 0,
-      text: expect.stringMatching(
-        new RegExp(`^${events} events, [^]*whole from event ${range.from} to event ${range.to}: a part of the log\n$`),
-      ),
-    });
-    const at = part.findIndex((one) => one.includes(`"index":${range.from},`));
-    const edited = python(part.with(at, (part[at] ?? '').replace('"success"', '"denied"')));
-    expect(edited).toMatchObject({ status: 8, text: expect.stringContaining(`event ${range.from} has another hash`) });
-    expect(python(part.toSpliced(at, 1)).status).toBe(8);
-    expect(python(part.toSpliced(part.findIndex((one) => one.includes('"leaves"')), 1)).status).toBe(8);
-  });
+  it.each([[{ from: 3, to: 9 }], [{ from: 0, to: 0 }]])(
+    'finds a partial export whole, and says that it is a part: %o',
+    async (range) => {
+      const part = await exportedLines(tenant, range);
+      expect(verifyLines(part, { range }).verdict).toBe('range');
+      const events = range.to - range.from + 1;
+      expect(python(part)).toEqual({
+        status: 0,
+        text: expect.stringMatching(
+          new RegExp(`^${events} events, [^]*whole from event ${range.from} to event ${range.to}: a part of the log\n$`),
+        ),
+      });
+      const at = part.findIndex((one) => one.includes(`"index":${range.from},`));
+      const edited = python(part.with(at, (part[at] ?? '').replace('"success"', '"denied"')));
+      expect(edited).toMatchObject({ status: 8, text: expect.stringContaining(`event ${range.from} has another hash`) });
+      expect(python(part.toSpliced(at, 1)).status).toBe(8);
+      expect(
+        python(
+          part.toSpliced(
+            part.findIndex((one) => one.includes('"leaves"')),
+            1,
+          ),
+        ).status,
+      ).toBe(8);
+    },
+  );
 
   it('names the edited event before the heads that no longer fit', () => {
     const at = line('"index":7,');
