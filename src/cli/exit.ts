@@ -91,10 +91,10 @@ export function sayError(error: unknown): Said {
   return { lines: [`error: an internal error occurred (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
 }
 
-/** A hint that depends on more than the code. */
+/** A hint for a particular problem, if the one of its code does not fit. */
 function hintFor({ code, message }: KeyturnProblem): string | undefined {
   if (code === 'forbidden' && message.startsWith('only the person themselves'))
-    return 'a person who lost every token is offboarded and added anew (SECURITY.md)';
+    return 'offboard a person who lost all tokens and create them again (SECURITY.md)';
   return /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(message) ? UNTRUSTED : undefined;
 }
 
