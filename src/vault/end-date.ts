@@ -22,7 +22,7 @@ export function healthNow(
   nowMs: number,
 ): HealthNow {
   const endsAt = endDateOf(row);
-  return endsAt !== undefined && hasEnded(row, nowMs)
+  return endsAt !== undefined && endsAt <= nowMs
     ? { state: 'expired', sinceMs: endsAt, cause: 'end_date' }
     : { state: row.health, sinceMs: row.health_since, cause: row.health_cause };
 }
