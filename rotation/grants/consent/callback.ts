@@ -144,15 +144,18 @@ function takeState(ports: JobPorts, caller: Caller, { fields, browser }: Callbac
   });
   if (consent === undefined) return { kind: 'unknown' };
   const refuse = (reason: string): TurnedAway => ({ kind: 'turned_away', consent, reason });
+  const reason = whyRefused(consent, state, browser, job.platform.clock.now());
+  return reason === undefined ? judge(ports, caller, consent, fields, refuse) : refuse(reason);
+}
+
+function whyRefused(consent: Consent, state: string, browser: string | undefined, now: number): string | undefined {
   const { connection } = consent;
-  const now = job.platform.clock.now();
-  if (connection.state === 'cancelled') return refuse('link_ended_meanwhile');
-  if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return refuse('state_unknown');
-  if (!isUsable(connection, now)) return refuse('link_spent');
-  if ((connection.attempt_expires_at ?? 0) <= now) return refuse('attempt_expired');
+  if (connection.state === 'cancelled') return 'link_ended_meanwhile';
+  if (connection.state_hash === null || !equalBytes(sha256OfText(state), connection.state_hash)) return 'state_unknown';
+  if (!isUsable(connection, now)) return 'link_spent';
+  if ((connection.attempt_expires_at ?? 0) <= now) return 'attempt_expired';
   // SECURITY: stops an attacker from having another person's browser open a callback, which would store the attacker's account (login CSRF).
-  if (!isSameBrowser(consent, browser)) return refuse('other_browser');
-  return judge(ports, caller, consent, fields, refuse);
+  return isSameBrowser(consent, browser) ? undefined : 'other_browser';
 }
 
 function judge(
