@@ -73,20 +73,20 @@ export interface Said {
   readonly exitCode: number;
 }
 
+function hintOf({ code, message }: KeyturnProblem, usual: string): string {
+  if (code === 'forbidden' && message.startsWith('only the person themselves'))
+    return 'a person who lost every token is offboarded and added again (SECURITY.md)';
+  return /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(message) ? UNTRUSTED : usual;
+}
+
 export function sayError(error: unknown): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
   if (error instanceof KeyturnProblem) {
     const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
-    const hint =
-      error.code === 'forbidden' && error.message.startsWith('only the person themselves')
-        ? 'a person who lost every token is offboarded and added anew (SECURITY.md)'
-        : /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message)
-          ? UNTRUSTED
-          : usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
-    return { lines: withHint(line, reconnectHint(error) ?? hint), exitCode };
+    return { lines: withHint(line, reconnectHint(error) ?? hintOf(error, usualHint)), exitCode };
   }
   // Thrown by the service that `serve` runs: the reader is the operator, so the evidence may be shown.
   if (error instanceof KeyturnError) {

@@ -10,11 +10,6 @@ export function endDateOf({ kind, value_expires_at }: Dated): number | undefined
   return kindFacts(kind).isRenewed ? undefined : (value_expires_at ?? undefined);
 }
 
-export function hasEnded(row: Dated, nowMs: number): boolean {
-  const endsAt = endDateOf(row);
-  return endsAt !== undefined && endsAt <= nowMs;
-}
-
 export interface HealthNow {
   readonly state: string;
   readonly sinceMs: number;

@@ -5,7 +5,7 @@ import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { jsonBytes, type OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { applyLearntEnd, applyTiming, renewalRules } from '../../src/vault/due.ts';
-import { hasEnded, healthNow } from '../../src/vault/end-date.ts';
+import { healthNow } from '../../src/vault/end-date.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 
@@ -193,9 +193,9 @@ describe('an end date', () => {
   const key = { kind: 'api_key', value_expires_at: NOW, health: 'ready', health_since: 5, health_cause: null };
 
   it('has passed from its instant on, and is none of a grant', () => {
-    expect([NOW - 1, NOW, NOW + 1].map((now) => hasEnded(key, now))).toEqual([false, true, true]);
-    expect(hasEnded({ ...key, kind: 'oauth2' }, NOW)).toBe(false);
-    expect(hasEnded({ ...key, value_expires_at: null }, NOW)).toBe(false);
+    expect([NOW - 1, NOW, NOW + 1].map((now) => healthNow(key, now).state)).toEqual(['ready', 'expired', 'expired']);
+    expect(healthNow({ ...key, kind: 'oauth2' }, NOW).state).toBe('ready');
+    expect(healthNow({ ...key, value_expires_at: null }, NOW).state).toBe('ready');
   });
 
   it('is what a credential is told by from then on', () => {
