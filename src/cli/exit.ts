@@ -77,11 +77,10 @@ export function sayError(error: unknown): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
   if (error instanceof KeyturnProblem) {
     const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
-    const hint = hintFor(error) ?? usualHint;
     const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
     const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
     const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
-    return { lines: withHint(line, reconnectHint(error) ?? hint), exitCode };
+    return { lines: withHint(line, reconnectHint(error) ?? hintFor(error) ?? usualHint), exitCode };
   }
   // Thrown by the service that `serve` runs: the reader is the operator, so the evidence may be shown.
   if (error instanceof KeyturnError) {

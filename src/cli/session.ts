@@ -1,24 +1,15 @@
 // The settings of one command and a client made from them.
 import { randomUUID, X509Certificate } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import * as tls from 'node:tls';
 import type { Command } from 'commander';
 import { DURATION_FORMS } from '../base/instants.ts';
-import { KeyturnClient, type Runtime } from '../sdk/client.ts';
+import type { KeyturnClient } from '../sdk/client.ts';
+import { keyturnClient } from '../sdk/node.ts';
 import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
 import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
 import { span } from './times.ts';
 import { readSecretFile, readTextFile } from './typed-in.ts';
-
-export const NODE_RUNTIME: Runtime = {
-  fetch: (url, init) => fetch(url, init),
-  nowMs: () => Date.now(),
-  deadline: (ms) => AbortSignal.timeout(ms),
-  sleep: (ms) => sleep(ms),
-  fraction: () => Math.random(),
-  newKey: () => randomUUID(),
-};
 
 export interface Session {
   readonly settings: Settings;
@@ -90,22 +81,19 @@ function timeoutSeconds(): number {
 
 export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
   trustAuthority();
-  return new KeyturnClient(
-    {
-      address: settings.address,
-      tenant: settings.tenant,
-      token: settings.token,
-      whyNoToken: settings.whyNoToken,
-      clientId: settings.clientId,
-      clientSecret: settings.clientSecret,
-      clientAssertion: assertionFrom(settings),
-      workflow: workflow ?? process.env['KEYTURN_WORKFLOW'],
-      workflowRun: process.env['KEYTURN_RUN'],
-      maxRetries: Number(process.env['KEYTURN_MAX_RETRIES'] ?? 3),
-      timeoutMs: timeoutSeconds() * 1_000,
-    },
-    NODE_RUNTIME,
-  );
+  return keyturnClient({
+    address: settings.address,
+    tenant: settings.tenant,
+    token: settings.token,
+    whyNoToken: settings.whyNoToken,
+    clientId: settings.clientId,
+    clientSecret: settings.clientSecret,
+    clientAssertion: assertionFrom(settings),
+    workflow: workflow ?? process.env['KEYTURN_WORKFLOW'],
+    workflowRun: process.env['KEYTURN_RUN'],
+    maxRetries: Number(process.env['KEYTURN_MAX_RETRIES'] ?? 3),
+    timeoutMs: timeoutSeconds() * 1_000,
+  });
 }
 
 export function missing(what: string, how: string): never {

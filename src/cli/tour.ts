@@ -3,10 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
-import { KeyturnClient, type ReadValue } from '../sdk/client.ts';
+import type { KeyturnClient, ReadValue } from '../sdk/client.ts';
+import { keyturnClient } from '../sdk/node.ts';
 import { CliError, sayError } from './exit.ts';
 import { bold, cyan, dim, green, note, red } from './print.ts';
-import { NODE_RUNTIME } from './session.ts';
 
 type RunningKeyturn = import('../node/start.ts').RunningKeyturn;
 
@@ -54,7 +54,7 @@ async function makeTenant(running: RunningKeyturn): Promise<KeyturnClient> {
   if (token === undefined) throw new CliError(`a tenant named ${TENANT} exists that the tour did not create`);
   printStep('created a tenant', `${TENANT}: its own database and keys`);
   const text = token.reveal((bytes) => new TextDecoder().decode(bytes));
-  return new KeyturnClient({ address: running.url, tenant: TENANT, token: text }, NODE_RUNTIME);
+  return keyturnClient({ address: running.url, tenant: TENANT, token: text });
 }
 
 async function connect(owner: KeyturnClient, sandbox: Sandbox): Promise<void> {
@@ -86,10 +86,7 @@ async function makeWorkload(running: RunningKeyturn, owner: KeyturnClient): Prom
   });
   printStep('created a workload', `${made.workload.name} may only read crm in ${ENVIRONMENT}`);
   const credentials = { clientId: made.client_id, clientSecret: made.client_secret ?? undefined };
-  return new KeyturnClient(
-    { address: running.url, tenant: TENANT, ...credentials, workflow: 'nightly-sync', workflowRun: 'tour' },
-    NODE_RUNTIME,
-  );
+  return keyturnClient({ address: running.url, tenant: TENANT, ...credentials, workflow: 'nightly-sync', workflowRun: 'tour' });
 }
 
 async function works(sandbox: Sandbox, read: ReadValue): Promise<string> {

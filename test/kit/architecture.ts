@@ -111,9 +111,9 @@ function partOfRotation(path: string, second: string, third: string | undefined)
 
 const ON_THE_MACHINE = new Set(['node', 'worker', 'cli', 'sandbox']);
 
-/** True where the machine may be touched: the two platforms, the command line, the sandbox. */
+/** True where the machine may be touched: the two platforms, the command line, the sandbox, and where programs on Node begin. */
 function mayTouchMachine(path: string): boolean {
-  return ON_THE_MACHINE.has(partOf(path) ?? '');
+  return ON_THE_MACHINE.has(partOf(path) ?? '') || path === 'src/sdk/node.ts';
 }
 
 /** Files long enough to be asked why; never a failure. */
