@@ -102,6 +102,8 @@ export const LIMITS = {
   auditSliceBlocks: 128,
   auditSliceEvents: 500,
   auditSliceBytes: 512 * 1024,
+  /** A head that no answer waits for is flushed to the witness's disk this often, for each cell. */
+  witnessFlushEveryMs: MINUTE,
   /** Damaged blocks in a row that a search with `since` includes before it searches from the beginning of the log. */
   auditDamagedBlocksMax: 8,
 

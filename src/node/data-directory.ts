@@ -19,6 +19,7 @@ import type { Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { newId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import { SecretValue } from '../base/secret-value.ts';
 import type { RootKey } from '../crypto/root-key.ts';
 import { keepContentPrivate, prepareDataDirectory } from './database-files.ts';
@@ -311,12 +312,16 @@ function syncDirectoryOf(path: string): void {
   }
 }
 
-/** Stores the newest signed head of each cell in one file each, replaced atomically. */
+/**
+ * Stores the newest signed head of each cell in one file each, replaced atomically. Most heads are not flushed to the disk, so a power cut can leave
+ * the file empty: then the last flushed head, in a second file, is the witness. A file that is missing is never replaced by the second one.
+ */
 export function fileWitness(
   paths: DataPaths,
   onFailure: (cellId: string) => void,
 ): Witness & { latest(cellId: string): string | undefined } {
   const made = new Set<string>();
+  const flushedAtMs = new Map<string, number>();
   return {
     publish(cellId, note, urgent = false) {
       const path = paths.witness(cellId);
@@ -324,8 +329,12 @@ export function fileWitness(
         const directory = dirname(path);
         if (!made.has(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 });
         made.add(directory);
-        if (urgent) writeDurably(path, note);
-        else {
+        const ranMs = performance.now();
+        if (urgent || ranMs - (flushedAtMs.get(cellId) ?? Number.NEGATIVE_INFINITY) >= LIMITS.witnessFlushEveryMs) {
+          writeDurably(flushed(path), note);
+          writeDurably(path, note);
+          flushedAtMs.set(cellId, ranMs);
+        } else {
           writeFileSync(`${path}.new`, note, { mode: 0o600 });
           renameSync(`${path}.new`, path);
         }
@@ -338,7 +347,13 @@ export function fileWitness(
     },
     latest(cellId) {
       const path = paths.witness(cellId);
-      return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+      if (!existsSync(path)) return undefined;
+      const note = readFileSync(path, 'utf8');
+      return note === '' && existsSync(flushed(path)) ? readFileSync(flushed(path), 'utf8') : note;
     },
   };
+}
+
+function flushed(path: string): string {
+  return `${path}.flushed`;
 }
