@@ -125,7 +125,7 @@ export function consentCases(world: () => World): void {
     provider.refuseNext('access_denied');
     const back = await browser.get(await untilBack(browser, made.link));
     expect(back.status).toBe(303);
-    expect((await browser.get(made.link)).html).toContain('You said no');
+    expect((await browser.get(made.link)).html).toContain('You declined at the provider');
     const listed = await must(call('GET', `${at('acme', 'second-thoughts')}/connections`), 200);
     expect(listed.body.items[0]).toMatchObject({ state: 'declined', cause: 'declined' });
     await browser.get(await untilBack(browser, made.link));
