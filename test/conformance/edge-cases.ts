@@ -10,7 +10,7 @@ export function edgeCases(world: () => World): void {
     expect(rest).toEqual({ status: 'ok', version: expect.stringMatching(/^\d+\.\d+\.\d+$/) });
     expect(parts.storage).toBe('ok');
     for (const [part, state] of Object.entries(parts)) {
-      expect(['storage', 'witness', 'scheduler', 'clock', 'tenants']).toContain(part);
+      expect(['storage', 'witness', 'scheduler', 'clock', 'state', 'tenants']).toContain(part);
       expect(state, part).toBe('ok');
     }
   });
