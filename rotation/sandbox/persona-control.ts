@@ -111,11 +111,25 @@ export async function takeOrder(personas: Personas, order: Order): Promise<Reply
       const body: unknown = order.body === '' ? {} : JSON.parse(order.body);
       return jsonReply(200, await handler(personas, order, body, match[1] ?? ''));
     } catch (error) {
-      const why = error instanceof z.ZodError ? z.prettifyError(error) : error instanceof Error ? error.message : 'refused';
+      const why =
+        error instanceof z.ZodError ? error.issues.map(faultOf).join('; ') : error instanceof Error ? error.message : 'refused';
       return jsonReply(400, { error: why });
     }
   }
   return jsonReply(404, { error: 'no such command', orders: orders() });
+}
+
+/** One sentence for a field of an order. */
+function faultOf(issue: z.core.$ZodIssue): string {
+  const place = issue.path.join('.');
+  const field = place === '' ? 'the body' : `the field ${place}`;
+  if (issue.code === 'unrecognized_keys') return `the field ${issue.keys.join(', ')} is unknown`;
+  if (issue.code === 'invalid_value') return `${field} must be one of ${issue.values.map(String).join(', ')}`;
+  if (issue.code === 'invalid_type') return `${field} must be of type ${issue.expected}`;
+  // The only union is that of the kinds of misbehaviour.
+  if (issue.code === 'invalid_union')
+    return `the field kind must be one of ${misbehaviour.options.map(({ shape }) => [...shape.kind.values][0]).join(', ')}`;
+  return `${field} is not valid: ${issue.message}`;
 }
 
 /** @throws ZodError naming the field */

@@ -1,6 +1,8 @@
 // Exit codes and the text of an error: one line for the error, one for the remedy. It must never print a value.
+import type { Command } from 'commander';
 import { KeyturnError } from '../base/errors.ts';
 import { KeyturnProblem } from '../sdk/problem.ts';
+import { optionOf, withOption, withOptionsNamed } from './option-names.ts';
 
 /** Stable; documented by `keyturn help`. */
 export const EXIT = {
@@ -73,15 +75,10 @@ export interface Said {
   readonly exitCode: number;
 }
 
-export function sayError(error: unknown): Said {
+/** @param running the command that failed, whose options the message names */
+export function sayError(error: unknown, running?: Command): Said {
   if (error instanceof CliError) return { lines: withHint(`error: ${error.message}`, error.hint), exitCode: error.exitCode };
-  if (error instanceof KeyturnProblem) {
-    const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
-    const where = error.pointer === undefined ? '' : ` at ${error.pointer}`;
-    const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
-    const line = `error: ${error.message}${since(error)}${where} (${error.code}${request})`;
-    return { lines: withHint(line, reconnectHint(error) ?? hintFor(error) ?? usualHint), exitCode };
-  }
+  if (error instanceof KeyturnProblem) return sayProblem(error, running);
   // Thrown by the service that `serve` runs: the reader is the operator, so the evidence may be shown.
   if (error instanceof KeyturnError) {
     const evidence = error.evidence === undefined ? '' : ` (${error.evidence})`;
@@ -90,11 +87,24 @@ export function sayError(error: unknown): Said {
   return { lines: [`error: an internal error occurred (${nameOf(error)})`, ...whereIn(error)], exitCode: EXIT.failed };
 }
 
-/** A hint for a particular problem, if the one of its code does not fit. */
-function hintFor({ code, message }: KeyturnProblem): string | undefined {
-  if (code === 'forbidden' && message.startsWith('only the person themselves'))
+function sayProblem(error: KeyturnProblem, running: Command | undefined): Said {
+  const [exitCode, usualHint] = CODES[error.code] ?? [error.status >= 500 ? EXIT.unavailable : EXIT.failed, ''];
+  const message = withOption(error.message, running, error.pointer);
+  const where = message !== undefined || error.pointer === undefined ? '' : ` at ${error.pointer}`;
+  const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
+  const line = `error: ${withOptionsNamed(message ?? error.message)}${since(error)}${where} (${error.code}${request})`;
+  return { lines: withHint(line, reconnectHint(error) ?? hintFor(error, running) ?? usualHint), exitCode };
+}
+
+/** The hint for this error, if the one for its code says too little. */
+function hintFor(error: KeyturnProblem, running: Command | undefined): string | undefined {
+  if (/\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(error.message)) return UNTRUSTED;
+  if (error.code === 'unauthenticated' && running?.name() === 'login')
+    return 'ask an admin for a new enrolment token: each is accepted once, and only until it expires';
+  if (error.code === 'forbidden' && error.message.startsWith('only the person themselves'))
     return 'offboard a person who lost all tokens and create them again (SECURITY.md)';
-  return /\([A-Z_]*(CERT|SIGNATURE|ALTNAME)[A-Z_]*\)/.test(message) ? UNTRUSTED : undefined;
+  const option = running === undefined || error.pointer === undefined ? undefined : optionOf(running, error.pointer)?.option;
+  return option === undefined ? undefined : `${option.flags}: ${option.description}`;
 }
 
 /** SECURITY: the message of a library may quote its input, which may be a secret; an error code and a file path do not. */

@@ -7,7 +7,7 @@ import type { KeyturnClient } from '../sdk/client.ts';
 import { keyturnClient } from '../sdk/node.ts';
 import { CliError, EXIT } from './exit.ts';
 import { json, out } from './print.ts';
-import { type GlobalOptions, type Settings, settingsFrom } from './settings.ts';
+import { type GlobalOptions, type Settings, settingsFrom, variable } from './settings.ts';
 import { span } from './times.ts';
 import { readSecretFile, readTextFile } from './typed-in.ts';
 
@@ -60,8 +60,8 @@ function assertionFrom({ clientKeyFile, clientId, clientSecret }: Settings): ((a
 
 /** Trusts a private certificate authority in addition to the default ones. */
 function trustAuthority(): void {
-  const path = process.env['KEYTURN_CACERT'];
-  if (path === undefined || path === '') return;
+  const path = variable('KEYTURN_CACERT');
+  if (path === undefined) return;
   const pem = readTextFile(path);
   try {
     new X509Certificate(pem);
@@ -73,7 +73,7 @@ function trustAuthority(): void {
 
 function timeoutSeconds(): number {
   try {
-    return span()(process.env['KEYTURN_CLIENT_TIMEOUT'] ?? '30');
+    return span()(variable('KEYTURN_CLIENT_TIMEOUT') ?? '30');
   } catch {
     throw new CliError(`KEYTURN_CLIENT_TIMEOUT must be ${DURATION_FORMS}`, EXIT.usage);
   }
@@ -89,9 +89,9 @@ export function clientOf(settings: Settings, workflow?: string): KeyturnClient {
     clientId: settings.clientId,
     clientSecret: settings.clientSecret,
     clientAssertion: assertionFrom(settings),
-    workflow: workflow ?? process.env['KEYTURN_WORKFLOW'],
-    workflowRun: process.env['KEYTURN_RUN'],
-    maxRetries: Number(process.env['KEYTURN_MAX_RETRIES'] ?? 3),
+    workflow: workflow ?? variable('KEYTURN_WORKFLOW'),
+    workflowRun: variable('KEYTURN_RUN'),
+    maxRetries: Number(variable('KEYTURN_MAX_RETRIES') ?? 3),
     timeoutMs: timeoutSeconds() * 1_000,
   });
 }

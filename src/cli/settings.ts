@@ -49,7 +49,7 @@ export interface Settings {
 export const DEFAULT_ADDRESS = 'http://127.0.0.1:8420';
 
 export function configPath(): string {
-  return join(process.env['XDG_CONFIG_HOME'] ?? join(homedir(), '.config'), 'keyturn', 'config.json');
+  return join(variable('XDG_CONFIG_HOME') ?? join(homedir(), '.config'), 'keyturn', 'config.json');
 }
 
 export function readConfig(): StoredConfig {
@@ -104,16 +104,21 @@ export function saveConfig(change: StoredConfig): string {
   return path;
 }
 
-/** The value of a non-empty variable, or of the file that `<name>_FILE` names. */
+/** The value of a variable of the environment. An empty variable counts as unset, as `KEYTURN_TENANT=` before a command means. */
+export function variable(name: string): string | undefined {
+  const text = process.env[name];
+  return text === '' ? undefined : text;
+}
+
+/** The value of a variable, or of the file that `<name>_FILE` names. */
 function fromEnvironment(name: string): string | undefined {
-  const file = process.env[`${name}_FILE`];
-  if (file !== undefined && file !== '') return readSecretFile(file);
-  return process.env[name] === '' ? undefined : process.env[name];
+  const file = variable(`${name}_FILE`);
+  return file === undefined ? variable(name) : readSecretFile(file);
 }
 
 export function settingsFrom(options: GlobalOptions): Settings {
   const config = readConfig();
-  const clientId = process.env['KEYTURN_CLIENT_ID'];
+  const clientId = variable('KEYTURN_CLIENT_ID');
   const clientSecret = fromEnvironment('KEYTURN_CLIENT_SECRET');
   const given = options.tokenFile === undefined ? fromEnvironment('KEYTURN_TOKEN') : readSecretFile(options.tokenFile);
   // Client credentials in the environment take precedence over a stored token.
@@ -128,7 +133,7 @@ export function settingsFrom(options: GlobalOptions): Settings {
     whyNoToken: token === undefined ? whyNot(stored, address) : undefined,
     clientId,
     clientSecret,
-    clientKeyFile: process.env['KEYTURN_CLIENT_KEY_FILE'],
+    clientKeyFile: variable('KEYTURN_CLIENT_KEY_FILE'),
     output: outputOf(options),
   };
 }
@@ -136,9 +141,9 @@ export function settingsFrom(options: GlobalOptions): Settings {
 /** Address, tenant and environment: from options, then variables, then the config file. */
 function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredConfig, 'address' | 'tenant' | 'environment'> {
   const first = (...candidates: readonly (string | undefined)[]) => candidates.find((one) => one !== undefined);
-  const address = first(options.address, process.env['KEYTURN_ADDR'], config.address);
-  const tenant = first(options.tenant, process.env['KEYTURN_TENANT'], config.tenant);
-  const environment = first(options.env, process.env['KEYTURN_ENVIRONMENT'], config.environment);
+  const address = first(options.address, variable('KEYTURN_ADDR'), config.address);
+  const tenant = first(options.tenant, variable('KEYTURN_TENANT'), config.tenant);
+  const environment = first(options.env, variable('KEYTURN_ENVIRONMENT'), config.environment);
   return {
     ...(address === undefined ? {} : { address }),
     ...(tenant === undefined ? {} : { tenant }),
@@ -147,7 +152,7 @@ function placeFrom(options: GlobalOptions, config: StoredConfig): Pick<StoredCon
 }
 
 function outputOf({ json, output }: GlobalOptions): Settings['output'] {
-  const wanted = (json === true ? 'json' : output) ?? process.env['KEYTURN_FORMAT'] ?? 'table';
+  const wanted = (json === true ? 'json' : output) ?? variable('KEYTURN_FORMAT') ?? 'table';
   if (wanted !== 'table' && wanted !== 'json' && wanted !== 'raw')
     throw new CliError('the option -o must be table, json or raw', EXIT.usage);
   return wanted;

@@ -151,7 +151,7 @@ describe('the command line over grants', () => {
   });
 
   it('tells alerts, the forecast and webhooks', async () => {
-    expect((await run(['alerts'])).stdout).toMatch(/UTC +disconnected +crm staging/);
+    expect((await run(['alerts'])).stdout).toMatch(/UTC {2}disconnected {2}crm staging/);
     // The provider never saw the imported refresh token: that is what a grant looks like that something else has spent.
     await expect
       .poll(async () => (await run(['alerts', '--credential', 'old'])).stdout.match(/needs_consent|used_elsewhere/g)?.sort(), {

@@ -153,7 +153,7 @@ export function askedScopes(connector: OAuthConnector, config: OAuth2Config): As
   if ((config.workflows ?? []).length === 0 && scopeParameter !== 'none')
     fail(
       'invalid_request',
-      'config.workflows is missing: list each workflow and the scopes it needs, e.g. [{"name": "nightly-sync", "scopes": ["contacts.read"]}]',
+      'the field is missing: list each workflow and the scopes it needs, e.g. [{"name": "nightly-sync", "scopes": ["contacts.read"]}]',
       { pointer },
     );
   const asked = new Map<string, { name: string; why: string | undefined }[]>(alwaysScopes.map((scope) => [scope, []]));

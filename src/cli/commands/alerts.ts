@@ -1,10 +1,10 @@
 // keyturn forecast, alerts and webhooks: the expected end dates of credentials, past changes, and the URLs that are notified.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireAlert, WireForecastEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, green, json, note, out, plain, red, table, yellow } from '../print.ts';
+import { columns, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { describeForecast, instant } from './grant-text.ts';
@@ -17,7 +17,7 @@ const DAY_SECONDS = 86_400;
 export function forecastCommand(): Command {
   return new Command('forecast')
     .description('list credentials that ended or end soon')
-    .option('--within <time>', 'end dates within this time; default 30d', span('d'), 30 * DAY_SECONDS)
+    .addOption(new Option('--within <time>', 'end dates within this time').argParser(span('d')).default(30 * DAY_SECONDS, '30d'))
     .option('--all', 'all end dates')
     .action(async (options: { within: number; all?: boolean }, self: Command) => {
       const session = sessionOf(self);
@@ -51,42 +51,38 @@ export function alertsCommand(): Command {
           : (await session.client.describe(session.environment(), options.credential)).id;
       if (options.follow === true) return follow(session, credential, Number(options.limit));
       const page = await session.client.grants.alerts({ limit: options.limit, credential });
-      session.show(page, ({ items }) =>
-        items.length === 0 ? dim('no alerts') : items.map((item) => line(item, widthOf(items))).join('\n'),
-      );
+      session.show(page, ({ items }) => (items.length === 0 ? dim('no alerts') : items.map(alertText).join('\n\n')));
     });
 }
 
 /** Prints the newest `first` alerts in order of time, then each new one. Does not return. */
 async function follow(session: Session, credential: string | undefined, first: number): Promise<never> {
   const seen = new Set<string>();
-  let width = 0;
   for (let round = 0; ; round++) {
     const { items } = await session.client.grants.alerts({ limit: FOLLOW_ROWS, credential });
     const shown = round === 0 ? items.slice(0, first) : items.filter(({ id }) => !seen.has(id));
-    width = Math.max(width, widthOf(shown));
-    for (const alert of [...shown].reverse())
-      out(session.settings.output === 'json' ? JSON.stringify(alert) : line(alert, width));
+    for (const alert of [...shown].reverse()) out(session.settings.output === 'json' ? JSON.stringify(alert) : alertText(alert));
     for (const { id } of items) seen.add(id);
     await sleep(FOLLOW_MS);
   }
 }
 
-const placeOf = ({ credential }: WireAlert) =>
-  credential === null ? 'this tenant' : `${plain(credential.name)} ${plain(credential.environment)}`;
-const widthOf = (alerts: readonly WireAlert[]) => Math.max(0, ...alerts.map((alert) => placeOf(alert).length));
+const keyOf = (name: string) => plain(name).replaceAll('_', ' ');
 
-function line(alert: WireAlert, width: number): string {
-  const { credential, kind, at, facts } = alert;
+/** One alert: when, what and of which credential, then one fact per line. Facts without a value are omitted. */
+export function alertText({ credential, kind, at, facts }: WireAlert): string {
   const colour =
     kind === 'credential.ready' ? green : kind === 'credential.ends_soon' || kind === 'credential.degraded' ? yellow : red;
-  const factText = Object.entries(facts)
-    .filter(([, value]) => value !== null)
-    .map(([name, value]) => `${name} ${plain(value)}`)
-    .join(', ');
-  const place = credential === null ? placeOf(alert) : `${plain(credential.name)} ${dim(plain(credential.environment))}`;
-  const where = `${place}${' '.repeat(width - placeOf(alert).length)}`;
-  return `${dim(instant(at))}  ${colour(plain(kind).replace('credential.', '').padEnd(15))} ${where}${factText === '' ? '' : `  ${dim(factText)}`}`;
+  const what = plain(kind).replace('credential.', '');
+  const place = credential === null ? 'this tenant' : `${plain(credential.name)} ${plain(credential.environment)}`;
+  const gap = `${instant(at)}  ${what}  ${place}`.length > columns() ? '\n  ' : '  ';
+  const where = credential === null ? 'this tenant' : `${plain(credential.name)} ${dim(plain(credential.environment))}`;
+  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== '');
+  const width = Math.max(0, ...known.map(([name]) => name.length)) + 4;
+  return [
+    `${dim(instant(at))}  ${colour(what)}${gap}${where}`,
+    ...known.map(([name, value]) => `  ${dim(keyOf(name).padEnd(width - 2))}${wrapped(plain(value), width)}`),
+  ].join('\n');
 }
 
 export function webhooksCommand(): Command {

@@ -6,7 +6,7 @@ import { ExportVerifier, type IndexRange, type VerifyResult } from '../../audit/
 import { LIMITS } from '../../base/limits.ts';
 import type { WireEvent } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { cyan, dim, facts, green, json, note, out, plain, red, table, yellow } from '../print.ts';
+import { type Cell, cyan, dim, facts, green, json, note, out, plain, red, wrapped, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { readConfig, saveConfig } from '../settings.ts';
 import { moment } from '../times.ts';
@@ -35,24 +35,27 @@ function outcomeOf(outcome: string): string {
   return outcome === 'success' ? green(outcome) : outcome === 'denied' ? red(outcome) : yellow(outcome);
 }
 
-function row(event: WireEvent): (string | number)[] {
-  const reason = event.outcome === 'success' ? '' : event.reason;
-  return [
-    event.index,
-    event.at,
-    event.action,
-    `${event.actor.type} ${event.actor.id}`,
-    targetOf(event),
-    event.outcome,
-    reason,
-    event.origin?.address ?? '',
+/** One event: when and what, then target, actor and address, then the details, so that two events of one run differ. */
+export function eventText(event: WireEvent): string {
+  const { index, at, action, actor, outcome, reason, origin, context } = event;
+  const from = origin === undefined ? '' : ` from ${origin.address}`;
+  const workflow = context?.workflow === undefined ? '' : ` in ${context.workflow}`;
+  const more = [
+    `${targetOf(event)} by ${actor.type} ${actor.id}${from}${workflow}`,
+    outcome === 'success' ? '' : reason,
+    detailsOf(event),
   ];
+  return [
+    `${dim(String(index).padStart(6))}  ${dim(at)}  ${plain(action)}  ${outcomeOf(outcome)}`,
+    ...more.filter((text) => text !== '').map((text) => `        ${wrapped(plain(text), 8)}`),
+  ].join('\n');
 }
 
-const HEAD = ['#', 'at', 'action', 'actor', 'target', 'outcome', 'reason', 'from'];
-
-function line(event: WireEvent): string {
-  return `${dim(String(event.index).padStart(6))}  ${dim(event.at)}  ${event.action.padEnd(20)}  ${outcomeOf(event.outcome.padEnd(7))}  ${targetOf(event)}  ${dim(`${event.actor.type} ${event.actor.id}`)}${event.outcome === 'success' ? '' : `  ${event.reason}`}`;
+/** The step first, then the other details by name. */
+function detailsOf({ details = {} }: WireEvent): string {
+  const { step, ...others } = details;
+  const words = Object.entries(others).map(([name, value]) => `${name.replaceAll('_', ' ')} ${plain(value as Cell)}`);
+  return [...(typeof step === 'string' ? [step.replaceAll('_', ' ')] : []), ...words].join(', ');
 }
 
 const VERDICTS: Readonly<Record<VerifyResult['verdict'], string>> = {
@@ -77,6 +80,15 @@ const CLOSINGS: Readonly<Record<VerifyResult['closing'], string>> = {
   does_not_fit: 'does not match: lines were removed, added, moved or edited',
 };
 
+/** `stored`: taken from the log and stored by this verification. */
+type Verified = Omit<VerifyResult, 'key'> & { readonly key: VerifyResult['key'] | 'stored' };
+
+const KEYS: Readonly<Record<Verified['key'], string>> = {
+  pinned: 'given by --key or stored at an earlier verification',
+  export: 'taken from the export, which a forger could replace; store it with `keyturn audit key`',
+  stored: 'taken from this log at its first verification and stored in your config; later verifications use it',
+};
+
 const span = ({ from, to }: IndexRange) => (from === to ? `${from}` : `${from}..${to}`);
 
 /** To standard error: a list or a tail must not omit events silently. */
@@ -87,29 +99,25 @@ function sayDamaged(damaged: readonly IndexRange[]): void {
 }
 
 /** The covered events and their signed head, the others with the reason, and the verdict. */
-function sayVerification(result: VerifyResult): string {
+function sayVerification(result: Verified): string {
   const { head } = result;
   const by =
     head === undefined
       ? 'none'
       : `over ${head.size} events, ${new Date(head.atMs).toISOString()}${head.from === 'outside' ? ', kept elsewhere' : ''}${head.anchored ? ', with the state of the database' : ''}`;
-  const key =
-    result.key === 'pinned'
-      ? 'given by --key or stored at an earlier verification'
-      : 'taken from the export, which a forger could replace; store it with `keyturn audit key`';
   return [
     facts([
       ['log', result.origin],
-      ['verifier key', key],
+      ['verifier key', KEYS[result.key]],
       ['events', result.events],
       ['signed heads', result.checkpoints],
       ['newest valid head', by],
       ['covered', result.covered.length === 0 ? 'nothing' : result.covered.map(span).join(', ')],
       ['closing line', CLOSINGS[result.closing]],
     ]),
-    ...result.unproven.map((run) => `${yellow('not covered')} ${span(run)}: ${WHY[run.why]}`),
-    ...result.findings.map((finding) => `${red('✗')} ${finding.kind}: ${plain(finding.explanation)}`),
-    VERDICTS[result.verdict],
+    ...result.unproven.map((run) => `${yellow('not covered')} ${wrapped(`${span(run)}: ${WHY[run.why]}`, 12)}`),
+    ...result.findings.map((finding) => `${red('✗')} ${wrapped(`${finding.kind}: ${plain(finding.explanation)}`, 2)}`),
+    wrapped(VERDICTS[result.verdict], 2),
   ].join('\n');
 }
 
@@ -134,7 +142,7 @@ async function verifyFile(path: string, options: VerifyFlags): Promise<VerifyRes
   return verifier.finish();
 }
 
-async function verifyLive(session: Session, options: VerifyFlags): Promise<VerifyResult> {
+async function verifyLive(session: Session, options: VerifyFlags): Promise<Verified> {
   const head = await session.client.checkpoint();
   const origin = head.note.split('\n', 1)[0] ?? '';
   const { verifier_keys: keys, seen_heads: seen } = readConfig();
@@ -151,8 +159,7 @@ async function verifyLive(session: Session, options: VerifyFlags): Promise<Verif
     verifier_keys: { ...keys, [origin]: pinned ?? head.verifier_key },
     seen_heads: { ...seen, [origin]: head.note },
   });
-  if (pinned === undefined) note(dim('stored the verifier key of this log in your config; later verifications use it'));
-  return result;
+  return pinned === undefined ? { ...result, key: 'stored' } : result;
 }
 
 function rangeOf(text: string | undefined): IndexRange | undefined {
@@ -183,7 +190,7 @@ function listCommand(): Command {
     session.show(page, ({ items, next_before, damaged }) => {
       sayDamaged(damaged);
       const more = next_before === null ? '' : `\n${dim('… more: use --since and --until, or raise --limit')}`;
-      return (items.length === 0 ? dim('no events') : table(HEAD, items.map(row))) + more;
+      return (items.length === 0 ? dim('no events') : items.map(eventText).join('\n')) + more;
     });
   });
 }
@@ -219,7 +226,7 @@ function addTail(parent: Command): void {
     .action(async (options: { follow?: boolean; lines: string }, self: Command) => {
       const session = sessionOf(self);
       const newest = await session.client.events({ limit: Number(options.lines) });
-      const print = (event: WireEvent) => out(session.settings.output === 'json' ? JSON.stringify(event) : line(event));
+      const print = (event: WireEvent) => out(session.settings.output === 'json' ? JSON.stringify(event) : eventText(event));
       sayDamaged(newest.damaged);
       for (const event of [...newest.items].reverse()) print(event);
       let next = (newest.items[0]?.index ?? -1) + 1;

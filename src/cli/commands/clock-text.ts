@@ -8,7 +8,7 @@ export interface Finding {
 }
 
 export function clockFinding({ state, ahead_seconds, steady_in_seconds }: NonNullable<WireHealthDetail['clock']>): Finding {
-  const wait = `${steady_in_seconds} s`;
+  const wait = waitText(steady_in_seconds ?? 0);
   switch (state) {
     case 'steady':
       return { level: 'ok', what: "the service's clock is steady" };
@@ -34,3 +34,5 @@ export function clockFinding({ state, ahead_seconds, steady_in_seconds }: NonNul
       };
   }
 }
+
+const waitText = (seconds: number): string => (seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`);

@@ -101,9 +101,9 @@ export function importCommand(): Command {
     .option('--still-used-there', 'the other system still refreshes the grant')
     .addHelpText(
       'after',
-      '\nStandard input: the refresh token on the first line, the client secret on the second.' +
-        '\nWith --json-value: a JSON object with refresh_token, client_secret and optionally' +
-        '\naccess_token, expires_in and scope. At a terminal, input is hidden.',
+      '\nStandard input: the refresh token on the first line, the client secret on the' +
+        '\nsecond. With --json-value: a JSON object with refresh_token, client_secret and' +
+        '\noptionally access_token, expires_in and scope. At a terminal, input is hidden.',
     )
     .action(async (wanted: string, options: ImportOptions, self: Command) => {
       const session = sessionOf(self);

@@ -1,5 +1,6 @@
 // The text of credentials and runs on a terminal, and the parser of labels.
 import type { WireCredential, WireCredentialValue, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import { bytesOf } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, facts, note, plain, yellow } from '../print.ts';
 
@@ -71,6 +72,18 @@ export function describeRun(run: WireRun): string {
     ['new version', run.new_version],
   ]);
   return [head, ...steps].join('\n');
+}
+
+/** A field of a value for a program: text or bytes as stored, any other JSON as its text. @throws CliError if there is none */
+export function fieldOf(value: Readonly<Record<string, unknown>>, field: string, flag: string): Uint8Array | string {
+  const bytes = bytesOf(value, field);
+  if (bytes !== undefined) return bytes;
+  if (Object.hasOwn(value, field)) return JSON.stringify(value[field]);
+  throw new CliError(
+    `the value has no field with the name given by ${flag}`,
+    EXIT.notFound,
+    `it has ${Object.keys(value).join(', ')}`,
+  );
 }
 
 /** Prints to standard error, so that standard output contains only the value. */

@@ -3,14 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SECONDS } from '../../base/instants.ts';
 import type { ReadValue } from '../../sdk/secret.ts';
-import { bytesOf, JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
+import { JsonText, mainMember, memberOf, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { dim, green, json, note, plain, red, table, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { moment, span } from '../times.ts';
 import { readStdinBytes, readValueFile } from '../typed-in.ts';
 import { CONFIG_FILE, findCredential, mergedConfig } from './client-options.ts';
-import { describeCredential, describeRun, noteDoubt, pairs } from './credential-text.ts';
+import { describeCredential, describeRun, fieldOf, noteDoubt, pairs } from './credential-text.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
@@ -88,18 +88,23 @@ function putValueOf(options: PutOptions, bytes: Uint8Array): unknown {
 }
 
 function jsonValueOf(bytes: Uint8Array, kind: string): JsonText {
+  const text = textIn(bytes);
+  if (text === undefined)
+    throw new CliError(`the value of kind ${kind} must be JSON in UTF-8: it has bytes that are not UTF-8`, EXIT.usage);
   try {
-    return new JsonText(textIn(bytes) ?? '');
+    return new JsonText(text);
   } catch {
-    throw new CliError(
-      `the value of kind ${kind} must be JSON`,
-      EXIT.usage,
-      kind === 'basic'
-        ? 'or give --username and pass the password on standard input'
-        : 'only api_key, and basic with --username, accept plain bytes',
-    );
+    throw new CliError(`the value of kind ${kind} must be JSON`, EXIT.usage, JSON_HINTS[kind]);
   }
 }
+
+const JSON_HINTS: Readonly<Record<string, string>> = {
+  basic: 'give --username and pass the password on standard input, or pass {"username": "…", "password": "…"}',
+  database: 'pass a connection string as {"url": "…"}',
+  oauth2: 'pass the tokens as {"access_token": "…", "refresh_token": "…"}',
+  api_key: 'omit --json-value to store plain bytes, or pass {"key": "…"}',
+  json: 'pass any JSON object, e.g. {"user": "…", "token": "…"}; only api_key and basic accept plain bytes',
+};
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -282,7 +287,7 @@ function addRotate(parent: Command): void {
     .command('rotate <name>')
     .description('rotate or refresh now')
     .option('--wait', 'wait for the end of the run; exits with 1 if it failed, 9 on timeout')
-    .option('--timeout <time>', 'timeout of --wait; default 2m', span(), 2 * SECONDS.m)
+    .addOption(new Option('--timeout <time>', 'timeout of --wait').argParser(span()).default(2 * SECONDS.m, '2m'))
     .action(async (name: string, options: { wait?: boolean; timeout: number }, self: Command) => {
       const session = sessionOf(self);
       const untilMs = Date.now() + options.timeout * 1_000;
@@ -397,11 +402,5 @@ function whole(read: ReadValue): string {
 function oneField(value: Readonly<Record<string, unknown>>, wanted: string | undefined): Uint8Array | string {
   const field = wanted ?? mainMember(value);
   if (field === undefined) return JSON.stringify(value);
-  const bytes = bytesOf(value, field);
-  if (bytes !== undefined) return bytes;
-  throw new CliError(
-    'the value has no text field with the name given by --field',
-    EXIT.notFound,
-    `it has ${Object.keys(value).join(', ')}`,
-  );
+  return fieldOf(value, field, '--field');
 }

@@ -2,12 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
-import { bytesOf, mainMember, textIn } from '../../sdk/value-bytes.ts';
+import { mainMember, textIn } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
+import { dim, note } from '../print.ts';
 import { clientOf, missing } from '../session.ts';
 import { type GlobalOptions, settingsFrom } from '../settings.ts';
 import { hold } from '../unsaid.ts';
-import { noteDoubt } from './credential-text.ts';
+import { fieldOf, noteDoubt } from './credential-text.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const collect = (value: string, before: string[] = []) => [...before, value];
@@ -21,22 +22,18 @@ interface Wanted {
 function wantedFrom(text: string): Wanted {
   const match = /^([A-Za-z_][A-Za-z0-9_]*)=([A-Za-z0-9_][A-Za-z0-9._/-]*?)(?::([A-Za-z0-9_]+))?$/.exec(text);
   if (match === null)
-    throw new CliError('the option --env must have the form NAME=credential or NAME=credential:field', EXIT.usage);
+    throw new CliError(
+      'the option --env of `keyturn run` must have the form NAME=credential or NAME=credential:field',
+      EXIT.usage,
+      'the environment of the credentials is given by --environment here, or by KEYTURN_ENVIRONMENT',
+    );
   return { variable: match[1] ?? '', credential: match[2] ?? '', field: match[3] };
 }
 
 function textFrom(value: Readonly<Record<string, unknown>>, wanted: Wanted): string {
   const field = wanted.field ?? mainMember(value);
   if (field === undefined) return settable(JSON.stringify(value), wanted);
-  const text = value[field];
-  const bytes = typeof text === 'number' ? String(text) : bytesOf(value, field);
-  if (bytes === undefined) {
-    throw new CliError(
-      `the value of ${wanted.credential} has no text field with the name given by --env`,
-      EXIT.notFound,
-      `it has ${Object.keys(value).join(', ')}`,
-    );
-  }
+  const bytes = fieldOf(value, field, '--env');
   return settable(typeof bytes === 'string' ? bytes : textIn(bytes), wanted);
 }
 
@@ -63,8 +60,9 @@ export function runCommand(): Command {
       const settings = settingsFrom(globals);
       const environment =
         options.environment ?? settings.environment ?? missing('environment', 'give --environment, or set KEYTURN_ENVIRONMENT');
-      const client = clientOf(settings);
       const wanted = (options.env ?? []).map(wantedFrom);
+      if (wanted.length === 0) note(dim('no --env is given: the program runs without credentials'));
+      const client = clientOf(settings);
       const secrets: Record<string, string> = {};
       for (const one of wanted) {
         const read = await client.read(environment, one.credential);

@@ -62,6 +62,8 @@ export function loginCommand(): Command {
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals() as { tokenFile?: string };
       const given = globals.tokenFile === undefined ? await readStdin('the token') : readSecretFile(globals.tokenFile);
+      if (given === '')
+        throw new CliError('there is no token on standard input', EXIT.usage, 'pipe the token in, or give --token-file');
       const settings = settingsFrom({ ...globals, address: (globals as { address?: string }).address } as never);
       const enrols = given.startsWith('kt_enr_');
       const token = enrols ? (await clientOf({ ...settings, tenant: undefined, token: given }).enrol()).token.token : given;

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import type { WireCreatedWorkload, WireWorkload } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, facts, green, note, out, table, yellow } from '../print.ts';
-import { sessionOf } from '../session.ts';
+import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { readTextFile } from '../typed-in.ts';
 import { hold } from '../unsaid.ts';
@@ -100,23 +100,7 @@ export function userCommand(): Command {
       note(`${green('created')} user ${made.user.name} (${made.user.id})`);
       showOnce('enrolment token, for the person to use with `keyturn login`', made.enrolment.token);
     });
-  command
-    .command('list')
-    .description('list users')
-    .action(async (_options: unknown, self: Command) => {
-      const session = sessionOf(self);
-      session.show(await session.client.users({ limit: 500 }), ({ items }) =>
-        table(
-          ['name', 'id', 'grants', 'offboarded'],
-          items.map((item) => [
-            item.name,
-            item.id,
-            item.grants.map((grant) => (grant.tenant === '*' ? grant.role : `${grant.role}@${grant.tenant}`)).join(' '),
-            item.offboarded_at,
-          ]),
-        ),
-      );
-    });
+  addUserList(command);
   command
     .command('offboard <user>')
     .description('offboard a user and revoke all their tokens')
@@ -133,6 +117,35 @@ export function userCommand(): Command {
       showOnce(`token until ${issued.expires_at}`, issued.token);
     });
   return command;
+}
+
+function addUserList(parent: Command): void {
+  parent
+    .command('list')
+    .description('list users')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      const page = await session.client.users({ limit: 500 });
+      const names = session.settings.output === 'json' ? new Map<string, string>() : await tenantNames(session);
+      const scope = (tenant: string) => (tenant === '*' ? '' : `@${names.get(tenant) ?? tenant}`);
+      session.show(page, ({ items }) =>
+        table(
+          ['name', 'id', 'grants', 'offboarded'],
+          items.map((item) => [
+            item.name,
+            item.id,
+            item.grants.map(({ role, tenant }) => role + scope(tenant)).join(' '),
+            item.offboarded_at,
+          ]),
+        ),
+      );
+    });
+}
+
+/** Names by id, of the tenants that the caller may see. */
+async function tenantNames({ client }: Session): Promise<ReadonlyMap<string, string>> {
+  const { items } = await client.tenants({ limit: 500 });
+  return new Map(items.map(({ id, name }) => [id, name]));
 }
 
 function describeWorkload(workload: WireWorkload): string {
@@ -186,45 +199,64 @@ function addCreate(parent: Command): void {
 }
 
 function addList(parent: Command): void {
-  parent.command('list').action(async (_options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(await session.client.workloads({ limit: 500 }), ({ items }) =>
-      items.length === 0
-        ? dim('no workloads')
-        : table(
-            ['name', 'client id', 'environment', 'patterns', 'permissions', 'last used', 'revoked'],
-            items.map((item) => [
-              item.name,
-              item.id,
-              item.environment,
-              item.patterns.join(' '),
-              item.permissions.join(' '),
-              item.last_used_at,
-              item.revoked_at,
-            ]),
-          ),
-    );
-  });
+  parent
+    .command('list')
+    .description('list workloads')
+    .action(async (_options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.workloads({ limit: 500 }), ({ items }) =>
+        items.length === 0
+          ? dim('no workloads')
+          : table(
+              ['name', 'client id', 'environment', 'patterns', 'permissions', 'last used', 'revoked'],
+              items.map((item) => [
+                item.name,
+                item.id,
+                item.environment,
+                item.patterns.join(' '),
+                item.permissions.join(' '),
+                item.last_used_at,
+                item.revoked_at,
+              ]),
+            ),
+      );
+    });
 }
 
 function addShow(parent: Command): void {
-  parent.command('show <workload>').action(async (workload: string, _options: unknown, self: Command) => {
-    const session = sessionOf(self);
-    session.show(
-      await session.client.workload(workload),
-      (found) =>
-        `${describeWorkload(found)}\n\n${table(
-          ['token', 'type', 'expires', 'last used', 'revoked'],
-          found.tokens.map((token) => [
-            String(token['id']),
-            TOKEN_TYPES[String(token['type'])] ?? '',
-            String(token['expires_at']),
-            (token['last_used_at'] as string | null) ?? null,
-            (token['revoked_at'] as string | null) ?? null,
-          ]),
-        )}`,
-    );
-  });
+  parent
+    .command('show <workload>')
+    .description('describe a workload and its tokens')
+    .action(async (workload: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(
+        await session.client.workload(workload),
+        (found) => `${describeWorkload(found)}
+
+${tokenTable(found.tokens)}`,
+      );
+    });
+}
+
+type WireTokens = readonly Readonly<Record<string, unknown>>[];
+
+/** The tokens, without access tokens that have ended: each call with client credentials leaves one, until the service deletes it. */
+function tokenTable(tokens: WireTokens): string {
+  const textOf = (token: WireTokens[number], name: string) => (token[name] as string | null | undefined) ?? null;
+  const hasEnded = (token: WireTokens[number]) => Date.parse(String(token['expires_at'])) <= Date.now();
+  const kept = tokens.filter((token) => token['type'] !== 'acc' || !hasEnded(token));
+  const shown = table(
+    ['token', 'type', 'state', 'expires', 'last used'],
+    kept.map((token) => [
+      textOf(token, 'id'),
+      TOKEN_TYPES[String(token['type'])] ?? '',
+      textOf(token, 'revoked_at') !== null ? 'revoked' : hasEnded(token) ? 'expired' : 'valid',
+      textOf(token, 'expires_at'),
+      textOf(token, 'last_used_at'),
+    ]),
+  );
+  const ended = tokens.length - kept.length;
+  return ended === 0 ? shown : `${shown}\n${dim(`and ${ended} expired access tokens, which the service deletes`)}`;
 }
 
 function addRevoke(parent: Command): void {

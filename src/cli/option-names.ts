@@ -1,0 +1,119 @@
+// The one place that knows which option of the command line sets which field of the API, so that messages name options and not fields.
+import type { Command, Option } from 'commander';
+
+interface Fields {
+  /** Pointers as in a problem: `/field` of a body, `?field` of a query. A pointer below one of these is the option's, too. */
+  readonly pointers: readonly string[];
+  /** The unit of the field if the option takes a time. */
+  readonly unit?: 's' | 'd';
+}
+
+/** By long option. An option that sets no field is not listed. */
+export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
+  '--action': { pointers: ['?action'] },
+  '--actor': { pointers: ['?actor'] },
+  '--authorization-endpoint': { pointers: ['/config/authorization_endpoint'] },
+  '--base-url': { pointers: ['/config/base_urls'] },
+  '--cas': { pointers: ['/cas'] },
+  '--client-authentication': { pointers: ['/config/client_authentication'] },
+  '--client-id': { pointers: ['/config/client_id'] },
+  '--client-key-file': {
+    pointers: ['/client_private_jwk', '/client_private_key_pem', '/value/client_private_jwk', '/value/client_private_key_pem'],
+  },
+  '--client-secret-file': { pointers: ['/client_secret', '/value/client_secret'] },
+  '--config-file': { pointers: ['/config'] },
+  '--connector': { pointers: ['/connector'] },
+  '--credential': { pointers: ['?credential'] },
+  '--deleted': { pointers: ['?deleted'] },
+  '--description': { pointers: ['/description'] },
+  '--discard': { pointers: ['/discard'] },
+  '--env': { pointers: ['?environment', '/environment'] },
+  '--environment': { pointers: ['/environments'] },
+  '--expires-at': { pointers: ['/expires_at'] },
+  '--expires-in': { pointers: ['/expires_in'], unit: 's' },
+  '--from': { pointers: ['/import/from'] },
+  '--grant': { pointers: ['/grants'] },
+  '--health': { pointers: ['?health'] },
+  '--issuer': { pointers: ['/config/issuer'] },
+  '--jwks-file': { pointers: ['/jwks'] },
+  '--keep-at-provider': { pointers: ['/revoke'] },
+  '--kind': { pointers: ['/kind', '?kind', '/kinds'] },
+  '--label': { pointers: ['/labels', '?label'] },
+  '--limit': { pointers: ['?limit'] },
+  '--lines': { pointers: ['?limit'] },
+  '--name': { pointers: ['/name', ':credential'] },
+  '--network': { pointers: ['/networks'] },
+  '--outcome': { pointers: ['?outcome'] },
+  '--param': { pointers: ['/config/parameters'] },
+  '--pattern': { pointers: ['/patterns'] },
+  '--permission': { pointers: ['/permissions'] },
+  '--purpose': { pointers: ['/purposes'] },
+  '--range': { pointers: ['?from', '?to'] },
+  '--recovery-window': { pointers: ['?recovery_window_days'], unit: 'd' },
+  '--replace-deleted': { pointers: ['/replace_deleted'] },
+  '--request': { pointers: ['?request'] },
+  '--sandbox': { pointers: ['/config/sandbox'] },
+  '--search': { pointers: ['?search'] },
+  '--since': { pointers: ['?since'] },
+  '--stage': { pointers: ['?stage'] },
+  '--still-used-there': { pointers: ['/import/still_used_there'] },
+  '--target': { pointers: ['?target'] },
+  '--tenant': { pointers: [':tenant'] },
+  '--to': { pointers: ['/version'] },
+  '--token-endpoint': { pointers: ['/config/token_endpoint'] },
+  '--until': { pointers: ['?until'] },
+  '--username': { pointers: ['/value/username'] },
+  '--value-file': { pointers: ['/value'] },
+  '--version': { pointers: ['?version'] },
+  '--within': { pointers: ['?within_days'], unit: 'd' },
+  '--workflow': { pointers: ['/config/workflows', '?workflow'] },
+};
+
+/** The option of `command` that sets the field, the one with the longest pointer first; undefined if none does. */
+export function optionOf(
+  command: Command,
+  pointer: string,
+): { readonly option: Option; readonly unit: 's' | 'd' | undefined } | undefined {
+  const found = command.options
+    .flatMap((option) => {
+      const { pointers = [], unit } = OPTION_FIELDS[option.long ?? ''] ?? {};
+      return pointers.map((one) => ({ option, unit, one }));
+    })
+    .filter(({ one }) => pointer === one || pointer.startsWith(`${one}/`))
+    .sort((a, b) => b.one.length - a.one.length);
+  return found[0];
+}
+
+/** The message with the option in place of the field: "the field must be at most 30" becomes "the option --recovery-window must be at most 30d". */
+export function withOption(message: string, command: Command | undefined, pointer: string | undefined): string | undefined {
+  const found = command === undefined || pointer === undefined ? undefined : optionOf(command, pointer);
+  if (found === undefined) return undefined;
+  const { option, unit } = found;
+  // An example in JSON is for callers of the API.
+  const rule = message.replace(/, e\.g\. [[{].*$/s, '');
+  const timed = unit === undefined ? rule : rule.replace(/\d+$/, (bound) => spanText(Number(bound), unit));
+  return /^the field /.test(timed)
+    ? timed.replace('the field', `the option ${option.long}`)
+    : `the option ${option.long}: ${timed}`;
+}
+
+/** Names of fields in a message, such as `replace_deleted`, as their options. Names without `_` are ordinary words and stay. */
+export function withOptionsNamed(message: string): string {
+  return message.replace(/\b[a-z]+(?:_[a-z]+)+\b/g, (name) => {
+    const found = Object.entries(OPTION_FIELDS).find(([, { pointers }]) => pointers.some((one) => one.slice(1) === name));
+    return found?.[0] ?? name;
+  });
+}
+
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3_600],
+  ['m', 60],
+] as const;
+
+/** In the largest unit without a remainder, as the option takes it. */
+function spanText(count: number, unit: 's' | 'd'): string {
+  if (unit === 'd') return `${count}d`;
+  const [letter, seconds] = UNITS.find(([, one]) => count > 0 && count % one === 0) ?? ['s', 1];
+  return `${count / seconds}${letter}`;
+}
