@@ -93,7 +93,7 @@ function sayProblem(error: KeyturnProblem, running: Command | undefined): Said {
   const where = message !== undefined || error.pointer === undefined ? '' : ` at ${error.pointer}`;
   const request = error.requestId === undefined ? '' : `, request ${error.requestId}`;
   const line = `error: ${withOptionsNamed(message ?? error.message)}${since(error)}${where} (${error.code}${request})`;
-  return { lines: withHint(line, hintFor(error, running) ?? usualHint), exitCode };
+  return { lines: withHint(line, reconnectHint(error) ?? hintFor(error, running) ?? usualHint), exitCode };
 }
 
 /** The hint for this error, if the one for its code says too little. */
@@ -104,8 +104,7 @@ function hintFor(error: KeyturnProblem, running: Command | undefined): string | 
   if (error.code === 'forbidden' && error.message.startsWith('only the person themselves'))
     return 'offboard a person who lost all tokens and create them again (SECURITY.md)';
   const option = running === undefined || error.pointer === undefined ? undefined : optionOf(running, error.pointer)?.option;
-  if (option !== undefined) return `${option.flags}: ${option.description}`;
-  return reconnectHint(error);
+  return option === undefined ? undefined : `${option.flags}: ${option.description}`;
 }
 
 /** SECURITY: the message of a library may quote its input, which may be a secret; an error code and a file path do not. */

@@ -6,6 +6,8 @@ interface Fields {
   readonly pointers: readonly string[];
   /** The unit of the field if the option takes a time. */
   readonly unit?: 's' | 'd';
+  /** The option names a file whose JSON is the field: a message keeps the place in it. */
+  readonly isFile?: true;
 }
 
 /** By long option. An option that sets no field is not listed. */
@@ -21,7 +23,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
     pointers: ['/client_private_jwk', '/client_private_key_pem', '/value/client_private_jwk', '/value/client_private_key_pem'],
   },
   '--client-secret-file': { pointers: ['/client_secret', '/value/client_secret'] },
-  '--config-file': { pointers: ['/config'] },
+  '--config-file': { pointers: ['/config'], isFile: true },
   '--connector': { pointers: ['/connector'] },
   '--credential': { pointers: ['?credential'] },
   '--deleted': { pointers: ['?deleted'] },
@@ -35,7 +37,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--grant': { pointers: ['/grants'] },
   '--health': { pointers: ['?health'] },
   '--issuer': { pointers: ['/config/issuer'] },
-  '--jwks-file': { pointers: ['/jwks'] },
+  '--jwks-file': { pointers: ['/jwks'], isFile: true },
   '--keep-at-provider': { pointers: ['/revoke'] },
   '--kind': { pointers: ['/kind', '?kind', '/kinds'] },
   '--label': { pointers: ['/labels', '?label'] },
@@ -63,34 +65,37 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--token-endpoint': { pointers: ['/config/token_endpoint'] },
   '--until': { pointers: ['?until'] },
   '--username': { pointers: ['/value/username'] },
-  '--value-file': { pointers: ['/value'] },
   '--version': { pointers: ['?version'] },
   '--within': { pointers: ['?within_days'], unit: 'd' },
   '--workflow': { pointers: ['/config/workflows', '?workflow'] },
 };
 
+interface Found {
+  readonly option: Option;
+  readonly fields: Fields;
+  /** The pointer below the field of the option. */
+  readonly below: string;
+}
+
 /** The option of `command` that sets the field, the one with the longest pointer first; undefined if none does. */
-export function optionOf(
-  command: Command,
-  pointer: string,
-): { readonly option: Option; readonly unit: 's' | 'd' | undefined } | undefined {
-  const found = command.options
-    .flatMap((option) => {
-      const { pointers = [], unit } = OPTION_FIELDS[option.long ?? ''] ?? {};
-      return pointers.map((one) => ({ option, unit, one }));
-    })
-    .filter(({ one }) => pointer === one || pointer.startsWith(`${one}/`))
-    .sort((a, b) => b.one.length - a.one.length);
-  return found[0];
+export function optionOf(command: Command, pointer: string): Found | undefined {
+  const found = command.options.flatMap((option): Found[] => {
+    const fields = OPTION_FIELDS[option.long ?? ''];
+    const set = fields?.pointers.find((one) => pointer === one || pointer.startsWith(`${one}/`));
+    return fields === undefined || set === undefined ? [] : [{ option, fields, below: pointer.slice(set.length) }];
+  });
+  return found.sort((a, b) => a.below.length - b.below.length)[0];
 }
 
 /** The message with the option in place of the field: "the field must be at most 30" becomes "the option --recovery-window must be at most 30d". */
 export function withOption(message: string, command: Command | undefined, pointer: string | undefined): string | undefined {
   const found = command === undefined || pointer === undefined ? undefined : optionOf(command, pointer);
   if (found === undefined) return undefined;
-  const { option, unit } = found;
+  const { option, fields, below } = found;
+  if (fields.isFile === true && below !== '') return `${message} at ${below} of ${option.long}`;
   // An example in JSON is for callers of the API.
   const rule = message.replace(/, e\.g\. [[{].*$/s, '');
+  const { unit } = fields;
   const timed = unit === undefined ? rule : rule.replace(/\d+$/, (bound) => spanText(Number(bound), unit));
   return /^the field /.test(timed)
     ? timed.replace('the field', `the option ${option.long}`)

@@ -75,7 +75,7 @@ describe('the command line over grants', () => {
     expect(made).toMatchObject({ code: 0, stderr: '' });
     const { link, id, scopes } = JSON.parse(made.stdout) as { link: string; id: string; scopes: { scope: string }[] };
     expect(scopes.map(({ scope }) => scope)).toEqual(['contacts.read', 'deals.read']);
-    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id} +open`));
+    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id}\\nstate +open`));
     expect((await run(['credential', 'show', 'crm'])).stdout).toContain('keyturn connect --name crm --env staging');
     expect(await consent(link)).toContain('is connected');
     expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id} +connected`));
@@ -145,7 +145,7 @@ describe('the command line over grants', () => {
       KEYTURN_CLIENT_SECRET_FILE: file,
     });
     expect(read.code).toBe(7);
-    expect(read.stderr).toMatch(/disconnected; since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
+    expect(read.stderr).toMatch(/disconnected: connect it again; since \d{4}-\d\d-\d\d \d\d:\d\d UTC, because of on_request/);
     expect(read.stderr).toContain('keyturn connect --name crm --env staging');
     expect(await run(['disconnect', 'crm', '--keep-at-provider'])).toMatchObject({ code: 0 });
   });
@@ -166,7 +166,9 @@ describe('the command line over grants', () => {
     const added = await owner.run(['webhooks', 'add', `${provider.origin}/hook`, '--kind', 'credential.needs_consent']);
     expect(added.stdout).toMatch(/^whsec_[A-Za-z0-9+/=]+\n$/);
     const id = /whk_[0-9a-z]{24}/.exec(added.stderr)?.[0] ?? '';
-    expect((await run(['webhooks'])).stdout).toMatch(new RegExp(`${id} +http://127.0.0.1:\\d+/hook +credential.needs_consent`));
+    expect((await run(['webhooks'])).stdout).toMatch(
+      new RegExp(`${id}\\nurl +http://127.0.0.1:\\d+/hook\\nkinds +credential.needs_consent`),
+    );
     expect((await run(['webhooks', 'deliveries', id])).stdout).toContain('no deliveries');
     expect(await run(['webhooks', 'remove', id])).toMatchObject({ code: 0, stdout: `removed ${id}\n` });
   });
@@ -231,7 +233,7 @@ describe('a put of a grant whose stored settings cannot be read', () => {
         response.writeHead(isPut ? 200 : 404, { 'content-type': 'application/json' });
         response.end(
           isPut
-            ? JSON.stringify({ name: 'crm', version: 2, environment: 'staging' })
+            ? JSON.stringify({ name: 'crm', version: 2, environment: 'staging', health: { state: 'ready' } })
             : JSON.stringify({ code: 'not_found', detail: 'no such credential' }),
         );
       });

@@ -20,7 +20,7 @@ const LOCAL = new Set(['init', 'serve', 'sandbox', 'doctor', 'run', 'completion'
 const HERE = new Set([
   ...['--address', '--token-file', '--output', '--json', '--no-color'],
   ...['--all', '--follow', '--wait', '--timeout', '--field', '--raw', '--yes', '--key', '--checkpoint'],
-  ...['--from-file', '--json-value', '--strip-newline', '--expires-in-days', '--why'],
+  ...['--from-file', '--value-file', '--json-value', '--strip-newline', '--expires-in-days', '--why'],
 ]);
 
 const problem = (pointer: string | undefined, detail: string, code = 'invalid_request') =>
@@ -106,7 +106,12 @@ describe('a message', () => {
       'the field is missing: list each, e.g. [{"name": "x"}]',
       'the option --workflow is missing: list each',
     ],
-    ['connect', '/config/absolute_limit_days', 'the field is unknown', 'the option --config-file is unknown'],
+    [
+      'connect',
+      '/config/absolute_limit_days',
+      'the field is unknown',
+      'the field is unknown at /absolute_limit_days of --config-file',
+    ],
     ['audit tail', '?limit', 'the field must be at most 500', 'the option --lines must be at most 500'],
   ])('of %s about %s names its option', (path, pointer, detail, expected) => {
     expect(first(problem(pointer, detail), path)).toBe(`error: ${expected} (invalid_request)`);

@@ -63,8 +63,16 @@ describe('a table', () => {
     ]);
   });
 
+  it('breaks cells at blanks where they do not fit otherwise', () => {
+    expect(table(['id', 'title'], [['crm', 'a system of many words']], 22).split('\n')).toEqual([
+      'ID   TITLE',
+      'crm  a system of many',
+      '     words',
+    ]);
+  });
+
   it('prints one line per column where a row does not fit, and cuts nothing', () => {
-    const long = 'n'.repeat(60);
+    const long = 'n'.repeat(73);
     const text = table(
       ['name', 'kinds'],
       [
