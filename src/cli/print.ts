@@ -20,7 +20,7 @@ export function columns(): number {
 }
 const NARROWEST = 40;
 /** Cells are not broken into shorter lines than this. */
-const BROKEN_MIN = 16;
+const BROKEN_WIDTH = 16;
 
 const INSTANT = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?Z$/;
 /** Ways to print an instant, the exact one first. */
@@ -44,7 +44,7 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
   }
   const cells = rows.map((row) => row.map((cell) => INSTANTS[2](plain(cell))));
   const least = widthsOf(titles, cells, (cell) =>
-    Math.max(Math.min(cell.length, BROKEN_MIN), ...cell.split(' ').map((word) => word.length)),
+    Math.max(Math.min(cell.length, BROKEN_WIDTH), ...cell.split(' ').map((word) => word.length)),
   );
   let left = width - sumOf(least);
   if (left < 0)

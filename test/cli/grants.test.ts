@@ -78,7 +78,7 @@ describe('the command line over grants', () => {
     expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id}\\nstate +open`));
     expect((await run(['credential', 'show', 'crm'])).stdout).toContain('keyturn connect --name crm --env staging');
     expect(await consent(link)).toContain('is connected');
-    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id} +connected`));
+    expect((await run(['connections', 'crm'])).stdout).toMatch(new RegExp(`${id}\\nstate +connected`));
     const shown = (await run(['credential', 'show', 'crm'])).stdout;
     expect(shown).toMatch(/health +ready/);
     expect(shown).toMatch(/scopes granted +contacts.read deals.read/);
