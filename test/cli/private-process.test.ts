@@ -250,7 +250,7 @@ describe('with umask 000', () => {
       [['tenant', 'create', 'acme']],
       [['credential', 'put', 'word', '--kind', 'api_key'], 'not-a-real-secret'],
       [['audit', 'verify']],
-      [['logout']],
+      [['logout', '--yes']],
     ];
     for (const [args, input = ''] of lines) {
       const child = keyturn(args, env);
