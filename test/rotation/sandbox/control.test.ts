@@ -61,6 +61,15 @@ describe('the control of the sandbox', () => {
     expect((await order('POST', path, body)).status).toBe(400);
   });
 
+  it.each([
+    [{ kind: 'explode' }, /^the field kind must be one of slow, truncate, html, .*wrong_state/],
+    [{ kind: 'slow' }, /^the field ms must be of type number$/],
+    [{ kind: 'drop', sometimes: true }, /^the field sometimes is unknown$/],
+    [{ kind: 'refuse', as: 'late' }, /^the field as must be one of dead, configuration, transient$/],
+  ])('says in a sentence which field of %j is wrong', async (body, sentence) => {
+    expect((await order('POST', '/misbehave', body)).body).toEqual({ error: expect.stringMatching(sentence) });
+  });
+
   it('knows every other switch', async () => {
     expect((await order('POST', '/consent', { decision: 'ask' })).status).toBe(200);
     expect((await order('POST', '/sites', { connector: 'generic-oauth2', count: 2 })).status).toBe(200);
