@@ -189,21 +189,26 @@ const CASES: readonly Case[] = [
     result: ALTERED,
     told: [['malformed', 10, 10, 'the export has a line after the closing line']],
   },
-  { what: 'with an empty line at its end', lines: [...closed(ALL), ''], result: {} },
   {
-    what: 'with two empty lines at its end',
-    lines: [...closed(ALL), '', ''],
+    what: 'with an empty line at its end',
+    lines: [...closed(ALL), ''],
     result: ALTERED,
     told: [['malformed', 10, 10, 'the export has a line after the closing line']],
   },
   {
+    what: 'with two empty lines at its end',
+    lines: [...closed(ALL), '', ''],
+    result: ALTERED,
+    told: [
+      ['malformed', 10, 10, 'the export has a line after the closing line'],
+      ['malformed', 10, 10, 'the export has a line after the closing line'],
+    ],
+  },
+  {
     what: 'with an empty line between others',
     lines: closed(ALL).toSpliced(3, 0, ''),
-    result: ALTERED,
-    told: Array.from(
-      { length: 11 },
-      (_, i): Told => ['malformed', Math.min(10, i + 2), Math.min(10, i + 2), 'an empty line between other lines'],
-    ),
+    result: { ...ALTERED, closing: 'does_not_fit' },
+    told: [['malformed', 2, 2, 'the line after event 1 is not a line of an export']],
   },
   {
     what: 'with a line that is none',
