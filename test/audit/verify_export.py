@@ -106,7 +106,9 @@ def verify(data, pinned, kept):
                 leaves[due] = sha(b'\0' + line)
             elif list(value) not in SHAPES[kind] or json.dumps(value, separators=(',', ':'), ensure_ascii=False).encode() != line:
                 raise ValueError('has another spelling')
-            elif kind == 'keyturn-audit-v1': header = value
+            elif kind == 'keyturn-audit-v1':
+                if any(type(value.get(name, 0)) is not int for name in ['size', 'from', 'to']): raise ValueError('a number is not whole')
+                header = value
             elif kind == 'leaves':
                 hashes = b64(value['hashes'])
                 for i in range(0, len(hashes), 32): stated[value['first'] + i // 32] = hashes[i:i + 32]
