@@ -7,22 +7,18 @@ P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 ROOT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
-
 def sha(data): return hashlib.sha256(data).digest()
-
 def add(p, q):  # extended coordinates
     a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
     c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
     e, f, g, h = b - a, d - c, d + c, b + a
     return (e * f % P, g * h % P, f * g % P, e * h % P)
-
 def times(s, p):
     q = (0, 1, 1, 0)
     while s:
         if s & 1: q = add(q, p)
         p, s = add(p, p), s >> 1
     return q
-
 def point(data):
     y = int.from_bytes(data, 'little')
     sign, y = y >> 255, y & (2**255 - 1)
@@ -33,9 +29,7 @@ def point(data):
     if (x * x - x2) % P or (x == 0 and sign): return None
     if x & 1 != sign: x = P - x
     return (x, y, 1, x * y % P)
-
 BASE = point((4 * pow(5, P - 2, P) % P).to_bytes(32, 'little'))
-
 def ed25519(public, text, signature):
     a, r, s = point(public), point(signature[:32]), int.from_bytes(signature[32:], 'little')
     if len(signature) != 64 or a is None or r is None or s >= L: return False
@@ -47,13 +41,11 @@ def b64(text):
     data = base64.b64decode(text, validate=True)
     if base64.b64encode(data).decode() != text: raise ValueError('base64 has another spelling')
     return data
-
 def read_key(vkey):
     name, key_id, typed = re.fullmatch(r'([^+\s]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})', vkey).groups()
     typed = b64(typed)
     if typed[0] != 1 or sha(name.encode() + b'\n' + typed)[:4].hex() != key_id: raise ValueError('the key id does not fit')
     return name, bytes.fromhex(key_id), typed[1:]
-
 def signed_text(note, key):
     """The text of a note; ValueError unless this key signed it."""
     name, key_id, public = key
