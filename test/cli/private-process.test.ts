@@ -208,7 +208,7 @@ describe('keyturn run', () => {
     await pause(500);
     child.stdin.end('\n');
     await new Promise((done) => child.on('close', done));
-    expect(said).toBe('up\n');
+    expect(said).toBe('no --env is given: the program runs without credentials\nup\n');
   });
 });
 

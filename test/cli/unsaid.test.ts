@@ -135,13 +135,13 @@ describe('every command', () => {
 describe('keyturn run', () => {
   it.each([
     ['a NUL', `${READ}\0tail`, /KEY cannot be set: .*NUL/],
-    ['a field that is none', undefined, /no text field/],
+    ['a field that is none', undefined, /no field/],
   ])('names the variable, never the value, of a secret with %s', async (_name, value, says) => {
     behaviour = (_request, _body, answer) => {
       answer.writeHead(200, { 'content-type': 'application/json' });
-      answer.end(JSON.stringify({ name: 'word', version: 1, value: { key: value ?? [READ] }, expires_at: null }));
+      answer.end(JSON.stringify({ name: 'word', version: 1, value: { key: value ?? READ }, expires_at: null }));
     };
-    const flag = value === undefined ? 'KEY=word:key' : 'KEY=word';
+    const flag = value === undefined ? 'KEY=word:other' : 'KEY=word';
     const args = ['run', '--env', flag, '--', process.execPath, '-e', '0'];
     const { code, stdout, stderr } = await run(args);
     expect(code).not.toBe(0);
