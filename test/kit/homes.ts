@@ -40,7 +40,8 @@ export interface TestHome {
   readonly opening: CellOptions;
 }
 
-export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<TestHome> {
+/** @param hasOwner whether its first start is over */
+export async function testHome(sql: Sql = openNodeSql(':memory:'), hasOwner = true): Promise<TestHome> {
   const clock = new TestClock();
   let failing: FaultPoint | undefined;
   const root = RootKey.of(randomBytes(32));
@@ -66,7 +67,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:')): Promise<Test
   register.ensure(installationId, clock.now());
   const open = () => new HomeVault({ sql, erasureKey: register.open(installationId), platform, authorizer, admit: () => {} });
   const home = open();
-  const secret = await createBootstrapSecret(home);
+  const secret = hasOwner ? await createBootstrapSecret(home) : undefined;
   const tenants = new Map<string, { vault: TenantVault; sql: Sql }>();
   const provision: Provision = async (row, environments) => {
     register.ensure(row.id, clock.now());

@@ -7,6 +7,7 @@ import { verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listCredentials } from '../../src/vault/describe-credential.ts';
 import { revokeWorkload } from '../../src/vault/manage-workloads.ts';
+import { openForReading } from '../../src/vault/open-cell.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
@@ -141,6 +142,73 @@ describe('a key with a tampered row', () => {
     expect(['rolled_back', 'ok']).toContain(code);
     if (code === 'ok')
       expect(caughtCode(() => inside(tenant.reopen()).core.keyring.byId('api_key', String(api?.['key_id'])))).not.toBe('ok');
+  });
+});
+
+describe('a key whose row was removed', () => {
+  it('is damage: its values are refused, no key takes its place, and everything else works', async () => {
+    const tenant = await filled();
+    const { text } = await workloadToken(tenant);
+    tenant.sql.run("DELETE FROM tenant_key WHERE purpose = 'api_key'");
+    const vault = tenant.reopen();
+    await settled(tenant, vault);
+    expect(await read(tenant, text, vault)).toBe('integrity');
+    expect(await outcomeOf(putKey({ ...tenant, vault }, 'new', 'not-a-real-secret'))).toBe('integrity');
+    expect(await describeKey(tenant, 'a', vault)).toBe('ok');
+    expect(tenant.sql.all("SELECT * FROM tenant_key WHERE purpose = 'api_key'")).toEqual([]);
+    expect(damages(tenant).map(({ reason, target }) => [reason, target])).toContainEqual(['missing', { type: 'tenant_key' }]);
+  });
+
+  it('of one retired version refuses only the values under it', async () => {
+    const tenant = await filled();
+    const { text } = await workloadToken(tenant);
+    await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['api_key']));
+    await putKey(tenant, 'b', 'not-a-real-secret-2');
+    tenant.sql.run("DELETE FROM tenant_key WHERE purpose = 'api_key' AND version = 1");
+    const vault = tenant.reopen();
+    expect(await read(tenant, text, vault)).toBe('integrity');
+    const b = { environment: 'staging', name: 'b', version: undefined, stage: undefined };
+    expect(await outcomeOf(vault.submit((job) => readCredential(job, tenant.token(text), b)))).toBe('ok');
+  });
+});
+
+describe('a retired key that looks due for destruction', () => {
+  it('because its row was edited is not destroyed, and no event says so', async () => {
+    const tenant = await filled();
+    await tenant.vault.submit((job) => rotateKeys(job, admin(tenant), ['api_key']));
+    tenant.sql.run("UPDATE tenant_key SET destroy_after_at = 1 WHERE purpose = 'api_key' AND version = 1");
+    const before = eventsOf(tenant.sql).filter(({ action }) => action === 'key.rotate').length;
+    for (let i = 0; i < 3; i++) expect(await destroyRetiredKeys(tenant.vault)).toBe(0);
+    expect(eventsOf(tenant.sql).filter(({ action }) => action === 'key.rotate')).toHaveLength(before);
+    const { state } = tenant.sql.get<{ state: string }>(
+      "SELECT state FROM tenant_key WHERE purpose = 'api_key' AND version = 1",
+    ) ?? { state: '' };
+    expect(state).toBe('decrypt_only');
+  });
+});
+
+describe('a witness', () => {
+  it('that must be there is missed also by a copy from before its first publication', async () => {
+    const { testHome } = await import('../kit/homes.ts');
+    // The witness of this kit stores nothing, so the head does not know of one.
+    const { opening } = await testHome();
+    const open = (more: object) => caughtCode(() => openForReading({ ...opening, opening: { mustExist: true, ...more } }));
+    expect(open({})).toBe('ok');
+    expect(open({ hasWitness: true })).toBe('rolled_back');
+    expect(open({ hasWitness: true, acceptMissingWitness: true })).toBe('ok');
+  });
+
+  it.each([
+    ['is empty', () => ''],
+    ['is cut', (note: string) => note.slice(0, -20)],
+    ['is of another cell', (_note: string, other: string) => other],
+  ])('that %s is refused by name, until the operator declares it lost', async (_what, spoilt) => {
+    const [tenant, other] = [await filled(), await filled()];
+    const witnessed = spoilt(tenant.notes.at(-1) ?? '', other.notes.at(-1) ?? '');
+    const open = (more: object) =>
+      caughtCode(() => openForReading({ ...tenant.opening, opening: { mustExist: true, witnessed, ...more } }));
+    expect(open({})).toBe('rolled_back');
+    expect(open({ acceptMissingWitness: true })).toBe('ok');
   });
 });
 

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Role } from '../../src/access/operations.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { parseToken } from '../../src/crypto/token.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import { createTenant } from '../../src/vault/manage-tenants.ts';
 import {
   createUser,
@@ -194,6 +195,19 @@ describe('a token of a user', () => {
     expect(made.home.identify(textOf(issued.token))?.name).toBe('the-admin');
     made.clock.pass(1);
     expect(made.home.identify(textOf(issued.token))).toBeUndefined();
+  });
+
+  it('is stored for the operator before the owner is: if that fails, there is no owner, and the next start makes another secret', async () => {
+    const { home, sql } = await testHome(openNodeSql(':memory:'), false);
+    const refuse = () => {
+      throw new Error('the disk is full');
+    };
+    await expect(createBootstrapSecret(home, refuse)).rejects.toThrow('the disk is full');
+    expect(sql.get('SELECT count(*) AS n FROM user')?.['n']).toBe(0);
+    const kept: string[] = [];
+    const secret = await createBootstrapSecret(home, (made) => void kept.push(textOf(made)));
+    expect(kept).toEqual([secret === undefined ? '' : textOf(secret)]);
+    expect(home.identify(kept[0] ?? '')?.bootstrap).toBe(true);
   });
 
   it('is first exchanged for an enrolment token, which works once and ends with its lifetime and its user', async () => {
