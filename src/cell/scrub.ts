@@ -110,7 +110,7 @@ function indexQueries(sql: Sql, table: string): string[] {
 function* scrubLogInService(rows: CellRows, onDamage: OnDamage): Generator<number> {
   for (const slice of scrubLog(rows, LIMITS.scrubSliceBlocks)) {
     if (slice === undefined) yield LIMITS.scrubSliceBlocks;
-    else if (slice.failed + slice.missing > 0) onDamage('audit_block', undefined, slice.failed > 0 ? 'changed' : 'missing');
+    else if (slice.failed > 0) onDamage('audit_block', undefined, 'changed');
   }
 }
 
