@@ -138,9 +138,11 @@ describe('a name of ours', () => {
         { ...route, fields: {} },
         new Request('http://vault.example/', { method: 'POST', headers: { 'content-type': 'application/json' }, body }),
       );
-    expect(await sent('{"name":"staging","lable":1}')).toBe('["the field is not known here","/lable",{},null]');
+    expect(await sent('{"name":"staging","lable":1}')).toBe(
+      '["the field is unknown: remove it, or check its spelling in /openapi.json","/lable",{},null]',
+    );
     expect(await sent('{"name":"staging","sk_live_4eC39HqLyjWDarjtT1zdp7":1}')).toBe(
-      '["the field has a member with a name that is not known here","",{},null]',
+      '["the field has a member with an unknown name: remove it, or check its spelling in /openapi.json","",{},null]',
     );
   });
 });
