@@ -341,7 +341,9 @@ function fromIssue(issue: Issue, parsing: Parsing): KeyturnError {
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
   // SECURITY: the name of an unknown member may be a pasted secret, so the error states its place only.
   const isHidden = unknown !== undefined && !isShownName(unknown, parsing.schema);
-  const rule = isHidden ? 'has a member with an unknown name: remove it, or check its spelling in /openapi.json' : describe(issue);
+  const rule = isHidden
+    ? 'has a member with an unknown name: remove it, or check its spelling in /openapi.json'
+    : describe(issue);
   return new KeyturnError('invalid_request', /^an? /.test(rule) ? rule : `the field ${rule}`, {
     pointer: pointerOf(path, parsing),
   });
