@@ -75,19 +75,21 @@ export function* scrubInService(rows: CellRows, onDamage: OnDamage): Generator<n
  * Further entries in an index are not a fault: the rows they point to are read and checked.
  */
 function* scrubIndexes(sql: Sql, table: string, onDamage: OnDamage): Generator<number> {
-  const last = Number(sql.get(`SELECT max(rowid) AS last FROM ${table}`)?.['last'] ?? 0);
   for (const query of indexQueries(sql, table)) {
-    for (let from = Number(sql.get(`SELECT min(rowid) AS first FROM ${table}`)?.['first'] ?? 1); from <= last; ) {
-      const { missing, next } = sql.get<{ missing: number; next: number | null }>(query, from, LIMITS.scrubSliceRows) ?? {
-        missing: 0,
-        next: null,
-      };
-      if (missing > 0) return onDamage(table, undefined, 'missing');
+    let from: number | null = Number.MIN_SAFE_INTEGER;
+    while (from !== null) {
+      const slice: IndexSlice | undefined = sql.get<IndexSlice>(query, from, LIMITS.scrubSliceRows);
+      if (slice === undefined || slice.missing > 0) return onDamage(table, undefined, 'missing');
       yield 0;
-      if (next === null) break;
-      from = next + 1;
+      from = slice.next === null ? null : slice.next + 1;
     }
   }
+}
+
+interface IndexSlice {
+  readonly missing: number;
+  /** The last rowid of the slice; null after the last row. */
+  readonly next: number | null;
 }
 
 /** For each index of the schema, a query for the next rows by rowid: how many are missing in the index, and the last rowid. */
