@@ -1,5 +1,7 @@
 // The connector contract: what Keyturn must know about one kind of credential at one provider. Data first, code only for unusual
 // providers. A connector must never open a connection, read a clock, keep state or access customer records.
+
+import type { KeySpec } from './key-spec.ts';
 import type {
   ConsentSpec,
   IntrospectionSpec,
@@ -12,14 +14,17 @@ import type {
 } from './oauth2/spec.ts';
 
 export * from './egress.ts';
+export type * from './key-spec.ts';
 export type * from './oauth2/spec.ts';
+export type * from './rotator.ts';
 
 /** Each file in rotation/connectors/ exports exactly one of these as `connector`; `kind` is the discriminator. */
 export type Connector = ConnectorByKind[keyof ConnectorByKind];
 
-/** The contract for each kind of credential, by `Connector.kind` and `Credential.kind`: one line per kind. */
+/** The contract for each kind of connector: `oauth2` refreshes grants, `key` replaces keys and passwords. */
 export interface ConnectorByKind {
   readonly oauth2: OAuthConnector;
+  readonly key: KeyConnector;
 }
 
 /** The fields of every connector. */
@@ -31,8 +36,6 @@ interface ConnectorBase<K extends string> {
   readonly kind: K;
   /** Parameters that a credential sets for `{name}` in URLs and hosts. */
   readonly parameters?: readonly Parameter[];
-  /** A harmless read that shows whether an access token or key works. */
-  readonly probe?: ProbeSpec;
   /** Steps for a person, if the provider has no call; without secrets. */
   readonly manualSteps?: readonly string[];
   /** The sources of the facts, by field name, e.g. `oauth2.lostAnswer`. */
@@ -49,10 +52,17 @@ export interface OAuthConnector extends ConnectorBase<'oauth2'> {
   /** Where granted scopes are read, best first. Default: the token answer. */
   readonly scopes?: readonly ScopeSource[];
   readonly introspection?: IntrospectionSpec;
+  /** A harmless read that shows whether an access token works. */
+  readonly probe?: ProbeSpec;
   /** Absent: the provider has no revocation call, and `manualSteps` describe what a person does. */
   readonly revocation?: RevocationSpec;
   readonly lifetimes?: LifetimeSpec;
   readonly persona?: PersonaSpec;
+}
+
+/** Keys and passwords: only data; a target without HTTP is reached by a driver of the platform. */
+export interface KeyConnector extends ConnectorBase<'key'> {
+  readonly key: KeySpec;
 }
 
 /** The connector of this id, if it is one for this kind of credential. */
@@ -62,11 +72,8 @@ export function findConnector<K extends keyof ConnectorByKind>(
   id: string | null | undefined,
 ): ConnectorByKind[K] | undefined {
   const found = connectors.get(id ?? '');
-  return found?.kind === kind ? found : undefined;
+  return found?.kind === kind ? (found as ConnectorByKind[K]) : undefined;
 }
-
-/** The result of testing a token or key at the provider. `unknown` never promotes and never revokes (D5). */
-export type Verdict = 'works' | 'rejected' | 'unknown';
 
 /** `documented`: read in the provider's documentation. `known`: the page is known but was not read again. `seen`: in public code. `unknown`: keep it adjustable. */
 export interface Fact {

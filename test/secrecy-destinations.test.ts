@@ -1,8 +1,7 @@
 // A secret goes where it was given for, and nowhere else: every connector, every setting that can hold a URL or a host, everything that
 // reads it, everyone who may write it. Generated from the schema and the catalogue. Every value is made up; not-a-real-secret.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connectors } from '../rotation/catalog.ts';
-import type { Connector } from '../rotation/connector.ts';
+import type { OAuthConnector } from '../rotation/connector.ts';
 import { completeConsent } from '../rotation/grants/consent/callback.ts';
 import { createConnection, discoverEndpoints } from '../rotation/grants/consent/make-link.ts';
 import { beginConsent } from '../rotation/grants/consent/visit.ts';
@@ -23,6 +22,7 @@ import { putCredential } from '../src/vault/put-credential.ts';
 import { changeRows } from './kit/anchored.ts';
 import { astray, goodConfig, parametersOf } from './kit/astray-settings.ts';
 import { CANARY, CANARY_JWK, CANARY_PEM, decoded, EVIL_HOST, type EvilNetwork, evilNetwork } from './kit/evil-receiver.ts';
+import { connectors } from './kit/oauth-connectors.ts';
 import { changing, eventsOf, type TestTenant, testTenant, workloadToken } from './kit/vaults.ts';
 
 const ENVIRONMENT = 'staging';
@@ -32,7 +32,7 @@ const grantConnectors = [...connectors.values()].filter(({ kind }) => kind === '
 let tenant: TestTenant;
 let network: EvilNetwork;
 let engine: RefreshEngine;
-let connector: Connector;
+let connector: OAuthConnector;
 let workload: string;
 
 beforeAll(async () => {
@@ -41,7 +41,7 @@ beforeAll(async () => {
 afterAll(() => network.stop());
 
 /** Grants of other attacks must not count as others that live on the same client. */
-async function settle(of: Connector): Promise<void> {
+async function settle(of: OAuthConnector): Promise<void> {
   tenant = await testTenant();
   connector = of;
   workload = (await workloadToken(tenant, { permissions: ['put'] })).text;
@@ -70,7 +70,7 @@ const PRINCIPALS: Readonly<Record<string, () => Caller>> = {
 const stored = { client_secret: `client-${CANARY}`, client_private_key_pem: CANARY_PEM, client_private_jwk: CANARY_JWK };
 const tokens = (mark: string) => ({ access_token: `access-${mark}`, refresh_token: `refresh-${mark}`, expires_in: 3_600 });
 
-function put(caller: Caller, name: string, of: Connector, config: OAuth2Config, value: object, imported = false) {
+function put(caller: Caller, name: string, of: OAuthConnector, config: OAuth2Config, value: object, imported = false) {
   const { vault, sql } = tenant;
   const isNew = sql.get('SELECT 1 AS present FROM credential WHERE name = ?', name) === undefined;
   return vault.submit((job) =>
@@ -142,7 +142,7 @@ const ATTACKS: Readonly<Record<string, (attack: Attack) => Promise<unknown>>> = 
   'a put of less': ({ name, caller, config }) => put(caller(), name, connector, config, { access_token: 'access-evil' }),
   'an import': ({ name, caller, config }) => put(caller(), name, connector, config, { ...tokens('evil'), ...ATTACKERS }, true),
   'a put under another connector': ({ name, caller }) => {
-    const other = connectors.get('generic-oauth2') as Connector;
+    const other = connectors.get('generic-oauth2') as OAuthConnector;
     const config = {
       ...goodConfig(other),
       token_endpoint: `https://${EVIL_HOST}/token`,
@@ -201,7 +201,7 @@ async function dueWork(id: string): Promise<void> {
 }
 
 /** Where the giver of the secrets wanted them, they do arrive: by a consent, a refresh, a review or a revocation. */
-async function arrivesWhereItShould(of: Connector): Promise<boolean> {
+async function arrivesWhereItShould(of: OAuthConnector): Promise<boolean> {
   const admin = PRINCIPALS['admin'] as () => Caller;
   network.clear();
   const made = await put(admin(), 'good', of, goodConfig(of, 'good'), { ...tokens(`good-${CANARY}`), ...stored });
@@ -271,7 +271,7 @@ describe('the secret of a webhook', () => {
   it.each(
     Object.keys(REWRITES).flatMap((how) => (Object.keys(ASTRAY) as (keyof typeof ASTRAY)[]).map((part) => [how, part] as const)),
   )('signs nothing for another URL that was written %s: %s', async (how, part) => {
-    await settle(connectors.get('generic-oauth2') as Connector);
+    await settle(connectors.get('generic-oauth2') as OAuthConnector);
     network.clear();
     const { vault } = tenant;
     const admin = PRINCIPALS['admin'] as () => Caller;

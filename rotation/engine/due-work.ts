@@ -1,11 +1,13 @@
 // The ports of due work: one tenant's vault and egress. Each part of due work is bounded, and a damaged row does not stop the others.
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-import type { Connector, Egress } from '../connector.ts';
+import type { Connector, DriverName, Egress, KeyDriver } from '../connector.ts';
 
 export interface EnginePorts {
   readonly egress: Egress;
   readonly connectors: ReadonlyMap<string, Connector>;
+  /** How this platform reaches targets without HTTP. Default: it reaches none. */
+  readonly drivers?: ReadonlyMap<DriverName, KeyDriver>;
   /** Whether credentials with a sandbox may reach loopback. */
   readonly sandboxAllowed: boolean;
 }

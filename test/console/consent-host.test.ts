@@ -1,14 +1,14 @@
 // The page and the redirect agree: the host a browser is sent to is shown before, and no connector's name stands over another's host.
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
-import { connectors } from '../../rotation/catalog.ts';
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { type OAuth2Config, oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { astray, goodConfig, parametersOf } from '../kit/astray-settings.ts';
 import { type ConnectApp, connectApp } from '../kit/connect-app.ts';
 import { CONFIG, CRM } from '../kit/consent-bench.ts';
+import { connectors } from '../kit/oauth-connectors.ts';
 
 const LOOPBACK = 'http://127.0.0.1:9';
 const connectable = [...connectors.values()].filter(({ consent }) => consent !== undefined);
@@ -30,7 +30,7 @@ async function linkOf({ bench }: ConnectApp, name: string, config: OAuth2Config)
 const escaped = (text: string) => text.replaceAll(/[.*()[\]]/g, '\\$&');
 const shownHost = (html: string) => /name="leads-to" value="([^"]*)"/.exec(html)?.[1] ?? '';
 
-describe.each(connectable.map((one) => [one.id, one] as const))('%s', (_id, connector: Connector) => {
+describe.each(connectable.map((one) => [one.id, one] as const))('%s', (_id, connector: OAuthConnector) => {
   it('shows where each link leads, and leads there', async () => {
     const app = await connectApp(connector);
     let followed = 0;

@@ -1,9 +1,9 @@
 // Settings of every connector as their giver names them, and each of them led astray: walked from the schema, so that a new one is in it.
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { type OAuth2Config, oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { EVIL_HOST } from './evil-receiver.ts';
 
-export const parametersOf = ({ parameters = [] }: Connector) =>
+export const parametersOf = ({ parameters = [] }: OAuthConnector) =>
   Object.fromEntries(
     parameters.flatMap(({ name, default: fallback, values, shape }) => [
       [name, fallback ?? values?.[0] ?? (shape === 'host' ? 'host.example' : 'made-up')],
@@ -11,7 +11,7 @@ export const parametersOf = ({ parameters = [] }: Connector) =>
   );
 
 /** What the giver of the secrets named. */
-export function goodConfig(of: Connector, clientId = 'made-up-client'): OAuth2Config {
+export function goodConfig(of: OAuthConnector, clientId = 'made-up-client'): OAuth2Config {
   const parameters = parametersOf(of);
   const isGeneric = of.oauth2.tokenEndpoint === '';
   return oauth2Config.parse({
@@ -36,7 +36,7 @@ export interface Astray {
   readonly config: OAuth2Config;
 }
 
-export function* astray(of: Connector, loopback: string): Generator<Astray> {
+export function* astray(of: OAuthConnector, loopback: string): Generator<Astray> {
   const good = goodConfig(of);
   const hosts = [...new Set([...(of.oauth2.hosts ?? []), 'good.example', ...hostsIn(of)])];
   const url = `https://${EVIL_HOST}/taken`;
@@ -69,6 +69,6 @@ function takes(field: keyof OAuth2Config, value: unknown): boolean {
 }
 
 /** Hosts in the templates of a connector, as far as they are written out. */
-function hostsIn(of: Connector): string[] {
+function hostsIn(of: OAuthConnector): string[] {
   return [...JSON.stringify(of).matchAll(/https:\/\/([a-z0-9.-]+)/g)].map(([, host = '']) => host);
 }

@@ -1,6 +1,6 @@
 // The hosted pages over the bench of a consent: a browser with its cookies, and what the operator's limiter is told.
 import { createSecretKey, randomBytes } from 'node:crypto';
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { fail } from '../../src/base/errors.ts';
 import { newId } from '../../src/base/ids.ts';
 import { connectPage } from '../../src/console/connect-page.ts';
@@ -35,7 +35,7 @@ export interface ConnectApp {
   callback(location: string, fields?: Readonly<Record<string, string>>): string;
 }
 
-export async function connectApp(changes: Partial<Connector> = {}, publicUrl = PUBLIC_URL): Promise<ConnectApp> {
+export async function connectApp(changes: Partial<OAuthConnector> = {}, publicUrl = PUBLIC_URL): Promise<ConnectApp> {
   const bench = await consentBench(changes);
   const { vault } = bench.tenant;
   const failures: string[] = [];

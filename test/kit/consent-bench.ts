@@ -1,6 +1,6 @@
 // One tenant in memory, a provider that answers as the test says, and the two people of a consent: the admin who makes a link and the
 // customer who follows it. Every value is made up; not-a-real-secret.
-import type { Connector, EgressAnswer, EgressRequest } from '../../rotation/connector.ts';
+import type { EgressAnswer, EgressRequest, OAuthConnector } from '../../rotation/connector.ts';
 import { EgressFailure, type EgressReason } from '../../rotation/connector.ts';
 import type { LeasePorts } from '../../rotation/engine/due-work.ts';
 import { type Completed, completeConsent } from '../../rotation/grants/consent/callback.ts';
@@ -25,7 +25,7 @@ export const PUBLIC_URL = 'https://vault.example';
 export const CALLBACK = `${PUBLIC_URL}/connect/callback`;
 
 /** A provider that follows the standards; each test says how it differs. */
-export const CRM: Connector = {
+export const CRM: OAuthConnector = {
   id: 'made-up-crm',
   title: 'Made-up CRM',
   kind: 'oauth2',
@@ -136,7 +136,7 @@ export function tokens(extra: Readonly<Record<string, unknown>> = {}): Reply {
   };
 }
 
-export async function consentBench(changes: Partial<Connector> = {}, faults?: Faults): Promise<ConsentBench> {
+export async function consentBench(changes: Partial<OAuthConnector> = {}, faults?: Faults): Promise<ConsentBench> {
   const tenant = await testTenant(faults === undefined ? { demo: true } : { demo: true, faults });
   const { vault, sql, clock } = tenant;
   const connector = { ...CRM, ...changes };

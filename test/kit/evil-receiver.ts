@@ -3,7 +3,7 @@
 import { createHmac, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Connector, Egress, EgressAnswer, EgressRequest } from '../../rotation/connector.ts';
+import type { Egress, EgressAnswer, EgressRequest, OAuthConnector } from '../../rotation/connector.ts';
 import { checkTarget } from '../../rotation/engine/egress-rules.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -34,7 +34,7 @@ export interface EvilNetwork {
 }
 
 /** @param secretOf the client secret whose keyed hash would betray it, by what a message names */
-export async function evilNetwork(clock: Clock, connectorOf: () => Connector): Promise<EvilNetwork> {
+export async function evilNetwork(clock: Clock, connectorOf: () => OAuthConnector): Promise<EvilNetwork> {
   const received: string[] = [];
   const elsewhere: string[] = [];
   const server: Server = createServer((request, response) => {
@@ -90,7 +90,7 @@ function wholeOf({ url, method, headers, body }: EgressRequest): string {
 let issued = 0;
 
 /** Tokens for whoever asks for tokens, and a yes to everything else. */
-function answerTo({ oauth2, ...connector }: Connector, whole: string, mark: string): { status: number; body: string } {
+function answerTo({ oauth2, ...connector }: OAuthConnector, whole: string, mark: string): { status: number; body: string } {
   const isExchange = whole.includes('authorization_code');
   const asksForTokens = isExchange || whole.includes('grant_type') || oauth2.renewal?.kind === 'app_jwt';
   if (!asksForTokens) {

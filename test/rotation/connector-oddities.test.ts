@@ -4,14 +4,14 @@ import { readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { decodeJwt } from 'jose';
 import { describe, expect, it } from 'vitest';
-import { connectors } from '../../rotation/catalog.ts';
-import type { Connector, Egress, EgressRequest } from '../../rotation/connector.ts';
+import type { Egress, EgressRequest, OAuthConnector } from '../../rotation/connector.ts';
 import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { exchangeCode } from '../../rotation/oauth2/authorization-code.ts';
 import { renewGrant } from '../../rotation/oauth2/mint-token.ts';
 import { revokeGrant } from '../../rotation/oauth2/revocation.ts';
 import { type OAuth2Settings, resolveConnector } from '../../rotation/oauth2/settings.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
+import { connectors } from '../kit/oauth-connectors.ts';
 import { answerOf, meaningOf, textOf } from './kit.ts';
 
 const clock = { now: () => 1_800_000_000_000 };
@@ -19,7 +19,7 @@ const secret = (text: string) => SecretValue.fromText(`${text}-not-a-real-secret
 const CLIENT = { clientId: 'made-up-client', allowLoopback: false };
 const PEM = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
 
-function find(id: string): Connector {
+function find(id: string): OAuthConnector {
   const connector = connectors.get(id);
   if (connector === undefined) throw new Error(`no connector ${id}`);
   return connector;
@@ -46,7 +46,7 @@ function capture(answer: unknown = { access_token: 'at' }): { egress: Egress; se
 }
 
 const read = (id: string, status: number, body: unknown) => {
-  const outcome = readTokenAnswer(find(id).oauth2 as NonNullable<Connector['oauth2']>, answerOf(status, body), clock.now());
+  const outcome = readTokenAnswer(find(id).oauth2 as NonNullable<OAuthConnector['oauth2']>, answerOf(status, body), clock.now());
   return outcome.kind === 'refreshed' ? 'refreshed' : `${meaningOf(outcome)} ${outcome.cause}`;
 };
 
@@ -261,7 +261,7 @@ describe('the example of rotation/README.md', () => {
     const page = readFileSync(new URL('../../rotation/README.md', import.meta.url), 'utf8');
     const source = /```ts\n([\s\S]+?)```/.exec(page)?.[1] ?? '';
     const plain = stripTypeScriptTypes(source.replace(/^import .*$/m, ''));
-    const { connector } = (await import(`data:text/javascript,${encodeURIComponent(plain)}`)) as { connector: Connector };
+    const { connector } = (await import(`data:text/javascript,${encodeURIComponent(plain)}`)) as { connector: OAuthConnector };
     const resolved = resolveConnector(connector, { parameters: { domain: 'made-up' } });
     expect(resolved.revocation?.url).toBe('https://made-up.crm.example/oauth/revoke');
     for (const kind of ['dead', 'configuration', 'transient'] as const) {

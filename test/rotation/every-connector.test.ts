@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { type Personas, startPersonas } from '../../rotation/sandbox/personas.ts';
 import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { KeyturnClient, KeyturnProblem } from '../../src/sdk/client.ts';
@@ -49,7 +49,7 @@ const connectable = [...connectors.values()].filter(({ consent }) => consent !==
 const keyed = [...connectors.values()].filter(({ consent }) => consent === undefined);
 
 /** What an admin sets, as the sandbox says it; parameters that others tell are left to them. */
-async function configFor(connector: Connector) {
+async function configFor(connector: OAuthConnector) {
   const issued = await personas.issueGrant(connector.id);
   const others = new Set(
     connector.parameters?.filter(({ from }) => from === 'consent' || from === 'callback').map(({ name }) => name),
@@ -105,7 +105,7 @@ const problemOf = async (call: Promise<unknown>) => {
   if (!(problem instanceof KeyturnProblem)) throw new Error('it was answered');
   return problem;
 };
-const isRenewed = ({ oauth2 }: Connector) => oauth2.renewal?.kind !== 'none';
+const isRenewed = ({ oauth2 }: OAuthConnector) => oauth2.renewal?.kind !== 'none';
 
 describe.each(connectable.map((connector) => [connector.id, connector] as const))('%s, by a link', (id, connector) => {
   it('lives its whole life', async () => {

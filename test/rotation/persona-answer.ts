@@ -1,5 +1,5 @@
 // A token answer as a connector's persona describes it, and what must be read out of it.
-import type { AnswerFields, Connector } from '../../rotation/connector.ts';
+import type { AnswerFields, OAuthConnector } from '../../rotation/connector.ts';
 import type { ExpirySource } from '../../rotation/oauth2/token-expiry.ts';
 
 export interface PersonaAnswer {
@@ -29,7 +29,7 @@ const STANDARD: AnswerFields = {
   refreshTokenExpiresIn: 'refresh_token_expires_in',
 };
 
-export function personaAnswer({ oauth2, persona }: Connector, answerFields: Partial<AnswerFields>): PersonaAnswer {
+export function personaAnswer({ oauth2, persona }: OAuthConnector, answerFields: Partial<AnswerFields>): PersonaAnswer {
   const fields = { ...STANDARD, ...answerFields };
   const { expiresIn = 'number', scopeAs = 'text', refreshTokenSeconds, alsoAnswers = {} } = persona ?? {};
   const ttl = oauth2.accessTokenTtlSeconds ?? 3_600;

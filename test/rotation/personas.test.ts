@@ -1,6 +1,6 @@
 // Every connector, played by the sandbox and walked through by the functions that production uses: consent, exchange, refresh, death, revoking.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { discover } from '../../rotation/oauth2/discovery.ts';
 import { introspectToken } from '../../rotation/oauth2/introspection.ts';
 import { spendsNothing } from '../../rotation/oauth2/mint-token.ts';
@@ -39,9 +39,10 @@ afterEach(() => {
 afterAll(() => personas.stop());
 
 const HOUR_MS = 3_600_000;
-const issue = (connector: Connector) => personas.issueGrant(connector.id, { scope: someScopes(connector).join(' ') });
+const issue = (connector: OAuthConnector) => personas.issueGrant(connector.id, { scope: someScopes(connector).join(' ') });
 const requester = (issued: Awaited<ReturnType<typeof issue>>) => ({ client: clientOf(issued), egress, clock: realClock });
-const resolve = (connector: Connector, issued: Awaited<ReturnType<typeof issue>>) => resolveConnector(connector, issued.settings);
+const resolve = (connector: OAuthConnector, issued: Awaited<ReturnType<typeof issue>>) =>
+  resolveConnector(connector, issued.settings);
 
 it('plays every connector that has grants', () => {
   expect(personas.connectors).toEqual([...connectors.keys()]);

@@ -1,7 +1,7 @@
 // Every operation that somebody can ask for, and the whole event it leaves: when it is done, when the caller may not, when it fails.
 // The table is written by hand, from the list of what an event may state; a new operation does not pass without its rows.
 import { describe, expect, it, vi } from 'vitest';
-import type { Connector } from '../../rotation/connector.ts';
+import type { OAuthConnector } from '../../rotation/connector.ts';
 import { cancelConnection, createConnection, listConnections } from '../../rotation/grants/consent/make-link.ts';
 import { disconnectCredential } from '../../rotation/grants/disconnect.ts';
 import { readForecast } from '../../rotation/grants/read-forecast.ts';
@@ -44,7 +44,7 @@ import { textOf } from '../kit/homes.ts';
 import { actorOf, drained, leftBy, type Told } from '../kit/told.ts';
 import { authorizer, START_MS } from '../kit/vaults.ts';
 
-const CONNECTOR: Partial<Connector> = {
+const CONNECTOR: Partial<OAuthConnector> = {
   revocation: {
     url: 'https://api.crm.example/revoke',
     method: 'POST',

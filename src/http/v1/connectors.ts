@@ -25,7 +25,7 @@ function connectorView(connector: Connector): WireConnector {
   return {
     id,
     title,
-    ...OF_KIND[connector.kind](connector),
+    ...factsOf(connector),
     parameters: parameters.map((parameter) => ({
       name: parameter.name,
       title: parameter.title,
@@ -38,11 +38,15 @@ function connectorView(connector: Connector): WireConnector {
   };
 }
 
+function factsOf<K extends keyof ConnectorByKind>(connector: ConnectorByKind[K] & { readonly kind: K }): KindFacts {
+  return OF_KIND[connector.kind](connector);
+}
+
+type KindFacts = Pick<WireConnector, 'kind' | 'consent' | 'renewal' | 'lost_answer' | 'scopes' | 'rotation'>;
+
 /** The fields that depend on the kind of connector. */
 const OF_KIND: {
-  readonly [K in keyof ConnectorByKind]: (
-    connector: ConnectorByKind[K],
-  ) => Pick<WireConnector, 'kind' | 'consent' | 'renewal' | 'lost_answer' | 'scopes'>;
+  readonly [K in keyof ConnectorByKind]: (connector: ConnectorByKind[K]) => KindFacts;
 } = {
   oauth2: ({ kind, oauth2, consent }) => ({
     kind,
@@ -50,6 +54,15 @@ const OF_KIND: {
     renewal: oauth2.renewal?.kind ?? 'refresh_token',
     lost_answer: lostAnswerView(oauth2.lostAnswer),
     scopes: Object.entries(consent?.scopeTitles ?? {}).map(([scope, text]) => ({ scope, title: text })),
+    rotation: null,
+  }),
+  key: ({ key }) => ({
+    kind: key.credential,
+    consent: false,
+    renewal: null,
+    lost_answer: null,
+    scopes: [],
+    rotation: { strategy: key.strategy, admin: key.admin },
   }),
 };
 

@@ -69,6 +69,15 @@ export const connector = z
       }),
     ),
     scopes: z.array(z.object({ scope: z.string(), title: z.string() })),
+    rotation: z
+      .object({
+        strategy: z.enum(['overlap', 'alternating_users', 'single_user', 'in_place', 'manual']),
+        admin: z
+          .enum(['self', 'credential', 'either'])
+          .describe('Whether the value itself or an admin credential authenticates the management calls'),
+      })
+      .nullable()
+      .describe('How a key or password is replaced; null for OAuth grants, which are refreshed'),
     manual_steps: z.array(z.string()),
   })
   .meta({ id: 'Connector' });

@@ -1,10 +1,10 @@
 // The account behind a credential, when the same credential is connected or refreshed with another one.
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
-import { connectors } from '../../../rotation/catalog.ts';
 import type { OAuth2Spec } from '../../../rotation/connector.ts';
 import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { type ConsentBench, CRM, consentBench, tokens } from '../../kit/consent-bench.ts';
+import { connectors } from '../../kit/oauth-connectors.ts';
 
 const WATCHED = { oauth2: { ...(CRM.oauth2 as OAuth2Spec), accountId: 'hub_id' } };
 

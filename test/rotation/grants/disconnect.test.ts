@@ -1,7 +1,7 @@
 // Disconnect and revoke: unreadable at once, told to the provider until it agrees, never at the cost of another credential.
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
-import type { Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import type { OAuthConnector, RevocationSpec } from '../../../rotation/connector.ts';
 import { bringForward } from '../../../rotation/engine/house-keeping.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
@@ -25,7 +25,7 @@ const RFC_7009: RevocationSpec = {
 const PROBE = { url: 'https://api.crm.example/me', method: 'GET' } as const;
 const OK = { status: 200, body: {} };
 
-const benchWith = (changes: Partial<Connector> = {}, faults?: Faults) =>
+const benchWith = (changes: Partial<OAuthConnector> = {}, faults?: Faults) =>
   consentBench({ revocation: RFC_7009, manualSteps: ['Remove the app by hand.'], ...changes }, faults);
 
 const disconnect = (bench: ConsentBench, name: string, revoke = true) =>

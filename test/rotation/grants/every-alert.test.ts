@@ -1,6 +1,6 @@
 // Each kind of alert with all that it says, at the change that raises it; and the facts of a grant after it came.
 import { describe, expect, it } from 'vitest';
-import type { Connector } from '../../../rotation/connector.ts';
+import type { OAuthConnector } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { reviewDue } from '../../../rotation/grants/review.ts';
@@ -16,7 +16,7 @@ const at = { environment: 'staging', name: 'crm', precondition: {} };
 const DAY = 86_400_000;
 const iso = (atMs: number) => new Date(atMs).toISOString();
 
-async function benchOf(changes: Partial<Connector> = {}) {
+async function benchOf(changes: Partial<OAuthConnector> = {}) {
   const bench = await consentBench(changes);
   const { vault, sql, clock } = bench.tenant;
   const engine = new RefreshEngine({ ...bench.ports, every: () => () => {} });
@@ -114,7 +114,7 @@ describe('an alert', () => {
   });
 
   it('is raised when the account is another, by the name of the field alone', async () => {
-    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, accountId: 'hub_id' } } as Partial<Connector>);
+    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, accountId: 'hub_id' } } as Partial<OAuthConnector>);
     await bench.put();
     const brings = (hub_id: unknown) => () => bench.refresh(tokens({ hub_id }));
     await raises(bench, brings(1));
@@ -125,7 +125,7 @@ describe('an alert', () => {
   });
 
   it('is raised for the first sign of another user of the grant, and no further one', async () => {
-    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, refreshTokenRotates: 'never' } } as Partial<Connector>);
+    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, refreshTokenRotates: 'never' } } as Partial<OAuthConnector>);
     await bench.put({}, { imported: { from: 'n8n', stillUsedThere: true } });
     await raises(bench, () => bench.refresh(), [
       'credential.used_elsewhere',
@@ -241,7 +241,9 @@ describe('what is known of a grant', () => {
   });
 
   it('that a key renews has no fingerprint of a token that it does not have', async () => {
-    const bench = await benchOf({ oauth2: { ...CRM.oauth2!, renewal: { kind: 'client_credentials' } } } as Partial<Connector>);
+    const bench = await benchOf({
+      oauth2: { ...CRM.oauth2!, renewal: { kind: 'client_credentials' } },
+    } as Partial<OAuthConnector>);
     await bench.put({ access_token: undefined, refresh_token: undefined, expires_in: undefined });
     await bench.refresh(tokens({ refresh_token: undefined }));
     expect(bench.row('crm')).toMatchObject({ current_version: 2, health: 'ready' });

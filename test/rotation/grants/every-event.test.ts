@@ -1,7 +1,7 @@
 // The whole events of what rotation does by itself or for a person's browser: refresh, revocation, review and consent, each step of each.
 // Written by hand from what an event may state; what others can ask for is in test/vault/every-event.test.ts.
 import { describe, expect, it } from 'vitest';
-import type { ChoiceSpec, Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import type { ChoiceSpec, OAuthConnector, RevocationSpec } from '../../../rotation/connector.ts';
 import { chooseAccount, expireConnectionsDue } from '../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection, discoverEndpoints } from '../../../rotation/grants/consent/make-link.ts';
 import { beginConsent } from '../../../rotation/grants/consent/visit.ts';
@@ -44,7 +44,7 @@ const grant = (
   };
 };
 
-async function benchOf(changes: Partial<Connector> = {}) {
+async function benchOf(changes: Partial<OAuthConnector> = {}) {
   const bench = await consentBench(changes);
   const { vault, sql } = bench.tenant;
   const engine = new RefreshEngine({ ...bench.ports, every: () => () => {} });
@@ -93,7 +93,7 @@ describe('the events of a refresh', () => {
   it('that brings other scopes, another account and another token than were expected', async () => {
     const bench = await benchOf({
       oauth2: { ...CRM.oauth2!, accountId: 'hub_id', refreshTokenRotates: 'never' },
-    } as Partial<Connector>);
+    } as Partial<OAuthConnector>);
     await bench.put({ imported: { from: 'elsewhere', stillUsedThere: true } });
     bench.replies.push(tokens());
     await bench.refresh();
@@ -209,7 +209,7 @@ describe('the events of a refresh', () => {
       ...CRM,
       oauth2: { ...CRM.oauth2, tokenEndpoint: 'https://new.crm.example/token', hosts: ['new.crm.example'] },
     };
-    const connectors = new Map([[CRM.id, moved as Connector]]);
+    const connectors = new Map([[CRM.id, moved as OAuthConnector]]);
     const engine = new RefreshEngine({ ...bench.ports, connectors, every: () => () => {} });
     const { events } = await bench.left(() => engine.refreshNow(bench.row('crm').id, 'request', true));
     const hosts = { from_hosts: 'api.crm.example app.crm.example', to_hosts: 'app.crm.example new.crm.example' };
@@ -233,7 +233,7 @@ const OK: Reply = { status: 200, body: {} };
 describe('the events of a revocation', () => {
   const told = (bench: Bench, details: Told['details'], failed?: string) =>
     own(bench, 'credential.revoke', 'revoke', { run: bench.run(), version: 1, ...details }, failed);
-  const disconnected = async (changes: Partial<Connector> = {}) => {
+  const disconnected = async (changes: Partial<OAuthConnector> = {}) => {
     const bench = await benchOf({ revocation: RFC_7009, ...changes });
     await bench.put();
     const { vault } = bench.tenant;
@@ -242,7 +242,7 @@ describe('the events of a revocation', () => {
   };
   const revoked = (bench: Bench) => bench.left(() => revokeDue(bench.ports));
 
-  it.each<[string, Partial<Connector>, Reply[], object]>([
+  it.each<[string, Partial<OAuthConnector>, Reply[], object]>([
     ['works', {}, [OK], {}],
     ['works and is proved', { probe: PROBE }, [OK, { status: 401, body: '' }], { cause: 'proved_dead' }],
     ['works although the access token does', { probe: PROBE }, [OK, OK], { cause: 'revoked_access_token_lives_until_expiry' }],
@@ -280,7 +280,7 @@ describe('the events of a revocation', () => {
     ]);
   });
 
-  const UNUSABLE = { ...CRM, oauth2: { ...CRM.oauth2, tokenEndpoint: '' } } as Connector;
+  const UNUSABLE = { ...CRM, oauth2: { ...CRM.oauth2, tokenEndpoint: '' } } as OAuthConnector;
   it.each([
     ['is gone', new Map()],
     ['cannot be used any more', new Map([[CRM.id, UNUSABLE]])],
@@ -306,7 +306,7 @@ describe('the events of a revocation', () => {
 
 describe('the events of a review', () => {
   const told = (bench: Bench, details: Told['details']) => own(bench, 'credential.review', 'review', details);
-  const INTROSPECTION: NonNullable<Connector['introspection']> = {
+  const INTROSPECTION: NonNullable<OAuthConnector['introspection']> = {
     url: 'https://api.crm.example/introspect',
     method: 'POST',
     authentication: 'client_secret_post',
@@ -392,7 +392,7 @@ describe('the events of a consent', () => {
     labelField: 'name',
     accountField: 'site_id',
   };
-  const linked = async (changes: Partial<Connector> = {}) => {
+  const linked = async (changes: Partial<OAuthConnector> = {}) => {
     const bench = await benchOf(changes);
     const made = await bench.make('crm');
     const { id } = made.connection;
@@ -418,7 +418,7 @@ describe('the events of a consent', () => {
   });
 
   it('that brings another account, other scopes and other hosts', async () => {
-    const { bench, made } = await linked({ oauth2: { ...CRM.oauth2, accountId: 'hub_id' } } as Partial<Connector>);
+    const { bench, made } = await linked({ oauth2: { ...CRM.oauth2, accountId: 'hub_id' } } as Partial<OAuthConnector>);
     await bench.comeBack(await bench.begin(made.linkToken));
     const config = oauth2Config.parse({ ...CONFIG, token_endpoint: 'https://proxy.example/token' });
     const again = await bench.make('crm', { config });
@@ -504,7 +504,7 @@ describe('the events of a consent', () => {
   });
 
   it('in which a place is chosen: asked for, offered, chosen; and one alone chooses itself', async () => {
-    const { bench, made, step, refused } = await linked({ consent: { ...CRM.consent!, choice } } as Partial<Connector>);
+    const { bench, made, step, refused } = await linked({ consent: { ...CRM.consent!, choice } } as Partial<OAuthConnector>);
     const begun = await bench.begin(made.linkToken);
     const sites = [
       { id: 'n-1', name: 'North' },

@@ -1,6 +1,6 @@
 // The whole row of a run and of a connection at each step of its way, column by column; only what seals it is left out.
 import { describe, expect, it } from 'vitest';
-import type { ChoiceSpec, Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import type { ChoiceSpec, OAuthConnector, RevocationSpec } from '../../../rotation/connector.ts';
 import { LEAVES_WITHIN_MS } from '../../../rotation/egress.ts';
 import { expireConnectionsDue } from '../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection } from '../../../rotation/grants/consent/make-link.ts';
@@ -29,7 +29,7 @@ const SEALS = ['mac', 'mac_key_id', 'link_hash'];
 const plain = (row: object | undefined): Record<string, unknown> =>
   Object.fromEntries(Object.entries(row ?? {}).filter(([column]) => !SEALS.includes(column)));
 
-async function benchOf(changes: Partial<Connector> = {}) {
+async function benchOf(changes: Partial<OAuthConnector> = {}) {
   const bench = await consentBench(changes);
   const { vault, sql, clock } = bench.tenant;
   const engine = new RefreshEngine({ ...bench.ports, every: () => () => {} });
@@ -433,7 +433,7 @@ describe('the run of a revocation', () => {
     expect(bench.sql.all("SELECT kind FROM alert WHERE kind = 'credential.exposed'"), 'told once').toHaveLength(1);
   });
 
-  it.each<[string, Partial<Connector>, boolean, object]>([
+  it.each<[string, Partial<OAuthConnector>, boolean, object]>([
     ['nobody asks for', { revocation: RFC_7009 }, false, { step: 'not_asked', outcome: 'not_asked' }],
     ['there is no way to do', {}, true, { step: 'not_possible', outcome: 'not_possible', cause: 'no_way_to_revoke' }],
   ])('that %s ends at once', async (_what, changes, revoke, changed) => {
@@ -478,7 +478,7 @@ describe('the run of a revocation', () => {
 
 describe('what a person does at the provider', () => {
   const STEPS = ['Open the settings.', 'To withdraw access, remove the app.'];
-  const steps = async (changes: Partial<Connector>, revoke = true, replies: Reply[] = []) => {
+  const steps = async (changes: Partial<OAuthConnector>, revoke = true, replies: Reply[] = []) => {
     const bench = await benchOf(changes);
     await bench.put();
     const disconnect = () =>
@@ -516,7 +516,7 @@ describe('the row of a connection', () => {
     labelField: 'name',
     accountField: 'site_id',
   };
-  const linked = async (changes: Partial<Connector> = {}) => {
+  const linked = async (changes: Partial<OAuthConnector> = {}) => {
     const bench = await benchOf(changes);
     bench.clock.pass(3);
     const { connection, linkToken } = await bench.make('crm');
@@ -606,7 +606,7 @@ describe('the row of a connection', () => {
   });
 
   it('is choosing until somebody chose, at least for the rest of the attempt', async () => {
-    const { bench, linkToken, id } = await linked({ consent: { ...CRM.consent!, choice } } as Partial<Connector>);
+    const { bench, linkToken, id } = await linked({ consent: { ...CRM.consent!, choice } } as Partial<OAuthConnector>);
     const begun = await bench.begin(linkToken);
     bench.replies.push(tokens(), { status: 200, body: [{ id: 'n', name: 'N' }, { id: 's' }] });
     await bench.comeBack(begun);

@@ -1,7 +1,6 @@
 // No accepted setting of a grant is ignored: each either changes what the vault does for this connector, or is refused.
 import { describe, expect, it } from 'vitest';
-import { connectors } from '../../../rotation/catalog.ts';
-import type { Connector } from '../../../rotation/connector.ts';
+import type { OAuthConnector } from '../../../rotation/connector.ts';
 import { refuseIgnored, resolveFor, rulesOf } from '../../../rotation/grants/connector-settings.ts';
 import { forecastOf } from '../../../rotation/grants/forecast.ts';
 import { clientRequest } from '../../../rotation/oauth2/client-request.ts';
@@ -9,6 +8,7 @@ import { KeyturnError } from '../../../src/base/errors.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { type OAuth2Config, oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { compareScopes } from '../../../src/vault/grant-scopes.ts';
+import { connectors } from '../../kit/oauth-connectors.ts';
 import { textOf } from '../kit.ts';
 
 const NOW = Date.UTC(2026, 10, 27);
@@ -47,7 +47,7 @@ const OTHERS: Partial<Record<keyof OAuth2Config, readonly unknown[]>> = {
   scope_separator: [' '],
 };
 
-function baseOf(connector: Connector): OAuth2Config {
+function baseOf(connector: OAuthConnector): OAuth2Config {
   const parameters = Object.fromEntries(
     (connector.parameters ?? [])
       .filter(({ default: fallback, from }) => fallback === undefined && from !== 'callback')
@@ -61,7 +61,7 @@ function baseOf(connector: Connector): OAuth2Config {
 }
 
 /** Everything a setting can change, as one text. @throws KeyturnError for what is refused */
-async function effectsOf(connector: Connector, told: unknown): Promise<string> {
+async function effectsOf(connector: OAuthConnector, told: unknown): Promise<string> {
   const parsed = oauth2Config.safeParse(told);
   if (!parsed.success) throw new KeyturnError('invalid_request', 'refused at the door');
   const config = parsed.data;

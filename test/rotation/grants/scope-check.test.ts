@@ -1,7 +1,7 @@
 // Scopes read back at the provider and held against what the workflows need (commitment X2), and the probe of a watched import.
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it } from 'vitest';
-import type { Connector } from '../../../rotation/connector.ts';
+import type { OAuthConnector } from '../../../rotation/connector.ts';
 import { reviewDue } from '../../../rotation/grants/review.ts';
 import { readGrantedScope } from '../../../rotation/grants/scope-check.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -10,7 +10,7 @@ import { putCredential } from '../../../src/vault/put-credential.ts';
 import type { GrantImport } from '../../../src/vault/put-grant.ts';
 import { CONFIG, type ConsentBench, CRM, consentBench, tokens } from '../../kit/consent-bench.ts';
 
-const INTROSPECTION: NonNullable<Connector['introspection']> = {
+const INTROSPECTION: NonNullable<OAuthConnector['introspection']> = {
   url: 'https://api.crm.example/introspect',
   method: 'POST',
   authentication: 'client_secret_post',

@@ -1,6 +1,6 @@
 // What is opened to be used at a provider is wiped when the use is over, however it ended: nothing that was made for it holds a secret any more.
 import { describe, expect, it, vi } from 'vitest';
-import type { ChoiceSpec, Connector, RevocationSpec } from '../../../rotation/connector.ts';
+import type { ChoiceSpec, OAuthConnector, RevocationSpec } from '../../../rotation/connector.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
 import { revokeDue } from '../../../rotation/grants/revoke.ts';
@@ -21,7 +21,7 @@ const REVOCATION: RevocationSpec = {
 };
 const OURS = /^(access|refresh|client|pem)-of-the-vault$|of-the-vault/;
 
-async function benchOf(changes: Partial<Connector> = {}) {
+async function benchOf(changes: Partial<OAuthConnector> = {}) {
   const bench = await consentBench({ revocation: REVOCATION, ...changes });
   const { vault } = bench.tenant;
   const engine = new RefreshEngine({ ...bench.ports, every: () => () => {} });
@@ -87,7 +87,7 @@ const choice: ChoiceSpec = {
 };
 
 describe('what is opened', () => {
-  it.each<[string, Partial<Connector>, Reply[], (bench: Bench) => unknown, (bench: Bench) => unknown]>([
+  it.each<[string, Partial<OAuthConnector>, Reply[], (bench: Bench) => unknown, (bench: Bench) => unknown]>([
     ['for a refresh that works', {}, [], () => {}, (bench) => bench.refresh()],
     ['for a refresh that fails', {}, [{ status: 503, body: '' }], () => {}, (bench) => bench.refresh()],
     ['for a refresh that is lost', {}, [{ fails: 'timeout' }, { fails: 'timeout' }], () => {}, (bench) => bench.refresh()],
@@ -128,7 +128,7 @@ describe('what is opened', () => {
   });
 
   it('for a consent, its exchange and its list of places', async () => {
-    const bench = await benchOf({ consent: { ...CRM.consent!, choice } } as Partial<Connector>);
+    const bench = await benchOf({ consent: { ...CRM.consent!, choice } } as Partial<OAuthConnector>);
     const secrets = {
       client_secret: 'client-of-the-vault',
       client_private_key_pem: 'pem-of-the-vault',

@@ -1,9 +1,9 @@
 // The switches of the sandbox as a person with curl finds them, and who may not turn them.
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connectors } from '../../../rotation/catalog.ts';
 import { type Personas, startPersonas } from '../../../rotation/sandbox/personas.ts';
 import { welcome } from '../../../rotation/sandbox/run-sandbox.ts';
+import { connectors } from '../../kit/oauth-connectors.ts';
 import { renew } from './kit.ts';
 
 let personas: Personas;

@@ -1,7 +1,7 @@
 // What the persona tests share: a running sandbox of all connectors, and the walk of a person through consent.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Connector } from '../../../rotation/connector.ts';
+import type { OAuthConnector } from '../../../rotation/connector.ts';
 import type { Refreshed, RefreshOutcome } from '../../../rotation/oauth2/answer.ts';
 import { authorizationUrl, exchangeCode, readCallback } from '../../../rotation/oauth2/authorization-code.ts';
 import { type RenewableGrant, renewGrant } from '../../../rotation/oauth2/mint-token.ts';
@@ -17,12 +17,12 @@ export const REDIRECT_URI = 'https://keyturn.example/connect/callback';
 const VERIFIER = 'a-code-verifier-that-is-not-a-real-secret-0123456789';
 
 /** Every connector with grants that there is a file of. */
-export async function loadGrantConnectors(): Promise<ReadonlyMap<string, Connector>> {
+export async function loadGrantConnectors(): Promise<ReadonlyMap<string, OAuthConnector>> {
   const folder = join(import.meta.dirname, '../../../rotation/connectors');
   const modules = await Promise.all(
     readdirSync(folder)
       .filter((file) => file.endsWith('.ts'))
-      .map((file) => import(join(folder, file)) as Promise<{ connector: Connector }>),
+      .map((file) => import(join(folder, file)) as Promise<{ connector: OAuthConnector }>),
   );
   return new Map(modules.flatMap(({ connector }) => (connector.kind === 'oauth2' ? [[connector.id, connector] as const] : [])));
 }
@@ -45,7 +45,7 @@ export function grantOf(issued: IssuedGrant, refreshToken = issued.refreshToken)
 }
 
 export function renew(
-  connector: Connector,
+  connector: OAuthConnector,
   issued: IssuedGrant,
   refreshToken = issued.refreshToken,
   lost = false,
@@ -62,7 +62,7 @@ export function refreshed(
 }
 
 /** Scopes that a workflow could have asked for, beside those that are always. */
-export function someScopes({ consent }: Connector): string[] {
+export function someScopes({ consent }: OAuthConnector): string[] {
   const titled = Object.keys(consent?.scopeTitles ?? {}).slice(0, 2);
   return [...new Set([...(consent?.alwaysScopes ?? []), ...(titled.length > 0 ? titled : ['read', 'write'])])];
 }
@@ -76,7 +76,7 @@ export interface Consented {
 
 /** From the link to what the browser brings back. @param change of the address the browser is sent to */
 export async function consent(
-  connector: Connector,
+  connector: OAuthConnector,
   issued: IssuedGrant,
   decision: 'allow' | 'deny',
   change: (url: URL) => void = () => {},

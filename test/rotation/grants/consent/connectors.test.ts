@@ -1,9 +1,9 @@
 // Every connector that lets a person connect an account, taken the whole way: link, provider, callback, a grant that can be read.
 import { describe, expect, it } from 'vitest';
-import { connectors as catalog } from '../../../../rotation/catalog.ts';
-import type { AnswerFields, Connector } from '../../../../rotation/connector.ts';
+import type { AnswerFields, OAuthConnector } from '../../../../rotation/connector.ts';
 import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
 import { consentBench, type Reply } from '../../../kit/consent-bench.ts';
+import { connectors as catalog } from '../../../kit/oauth-connectors.ts';
 
 const connectors = [...catalog.values()].filter(({ consent }) => consent !== undefined);
 const ISSUER = 'https://id.made-up.example';
@@ -19,7 +19,7 @@ function put(body: Record<string, unknown>, path: string, value: unknown): void 
   at[names.at(-1) as string] = value;
 }
 
-function answer({ oauth2 }: Connector): Reply {
+function answer({ oauth2 }: OAuthConnector): Reply {
   const fields: Partial<AnswerFields> = oauth2.exchangeAnswerFields ?? oauth2.answerFields ?? {};
   const body: Record<string, unknown> = {};
   put(body, fields.accessToken ?? 'access_token', 'access-not-a-real-secret');
@@ -37,7 +37,7 @@ describe('a person connects an account of', () => {
     '%s',
     async (id, connector) => {
       const bench = await consentBench();
-      (bench.ports.connectors as Map<string, Connector>).set(id, connector);
+      (bench.ports.connectors as Map<string, OAuthConnector>).set(id, connector);
       const { consent, oauth2, parameters = [] } = connector;
       const told = parameters.filter(({ from }) => from === undefined || from === 'credential');
       const config = oauth2Config.parse({

@@ -1,6 +1,6 @@
 // What a link may be made of, what its page shows at each stage, and where a browser is sent: whole, and on both sides of each bound.
 import { describe, expect, it } from 'vitest';
-import type { ChoiceSpec, Connector, Parameter } from '../../../../rotation/connector.ts';
+import type { ChoiceSpec, OAuthConnector, Parameter } from '../../../../rotation/connector.ts';
 import { chooseAccount } from '../../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection } from '../../../../rotation/grants/consent/make-link.ts';
 import { beginConsent, showConnection } from '../../../../rotation/grants/consent/visit.ts';
@@ -32,7 +32,7 @@ describe('a link', () => {
   const template = { ...CRM.consent!, authorizeEndpoint: 'https://{slug}.crm.example/a' };
   const scopes = (count: number) => [{ name: 'w', scopes: Array.from({ length: count }, (_, i) => `s${i}`) }];
 
-  it.each<[string, Partial<Connector>, Partial<ConnectionInput>, string]>([
+  it.each<[string, Partial<OAuthConnector>, Partial<ConnectionInput>, string]>([
     ['of the usual settings', {}, {}, 'ok'],
     ['without a connector', {}, { connector: undefined }, 'invalid_request /connector'],
     ['of no connector', {}, { connector: 'none' }, 'invalid_request /connector'],
@@ -63,7 +63,7 @@ describe('a link', () => {
       { config: config({ authorization_endpoint: 'http://app.crm.example/a' }) },
       'invalid_request /config/authorization_endpoint',
     ],
-    ['to a place that the person tells', { consent: template, parameters: [SLUG] } as Partial<Connector>, {}, 'ok'],
+    ['to a place that the person tells', { consent: template, parameters: [SLUG] } as Partial<OAuthConnector>, {}, 'ok'],
     ['without workflows', {}, { config: config({ workflows: [] }) }, 'invalid_request /config/workflows'],
     [
       'without workflows where none can be told',
@@ -81,25 +81,25 @@ describe('a link', () => {
     ['without a secret', {}, { secrets: {} }, 'invalid_request /client_secret'],
     [
       'without a key',
-      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<Connector>,
+      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<OAuthConnector>,
       {},
       'invalid_request /client_private_jwk',
     ],
     [
       'with a key',
-      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<Connector>,
+      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<OAuthConnector>,
       { secrets: { client_private_key_pem: 'p' } },
       'ok',
     ],
     [
       'with a key as a document',
-      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<Connector>,
+      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'private_key_jwt' } } as Partial<OAuthConnector>,
       { secrets: { client_private_jwk: {} } },
       'ok',
     ],
     [
       'of a client without proof',
-      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'none' } } as Partial<Connector>,
+      { oauth2: { ...CRM.oauth2!, clientAuthentication: 'none' } } as Partial<OAuthConnector>,
       { secrets: {} },
       'ok',
     ],
@@ -239,7 +239,7 @@ describe('the page of a link', () => {
     const bench = await consentBench();
     const { linkToken } = await bench.make('crm', { config: config({ authorization_endpoint: 'https://id.example/a' }) });
     expect(shown(bench, linkToken)).toMatchObject({ provider: 'id.example', host: 'id.example' });
-    const broken = { ...CRM, consent: { ...CRM.consent!, authorizeEndpoint: '' } } as Connector;
+    const broken = { ...CRM, consent: { ...CRM.consent!, authorizeEndpoint: '' } } as OAuthConnector;
     const plain = await bench.make('other');
     Object.assign(bench.ports, { connectors: new Map([[CRM.id, broken]]) });
     expect(shown(bench, plain.linkToken)).toEqual({ kind: 'broken' });
@@ -249,7 +249,7 @@ describe('the page of a link', () => {
 
   it('asks what the person fills in, with what is known of it, and takes nothing else', async () => {
     const consent = { ...CRM.consent!, authorizeEndpoint: 'https://{slug}.crm.example/{region}/{fixed}' };
-    const bench = await consentBench({ consent, parameters: PARAMETERS } as Partial<Connector>);
+    const bench = await consentBench({ consent, parameters: PARAMETERS } as Partial<OAuthConnector>);
     const { linkToken } = await bench.make('crm');
     const values = () => {
       const page = shown(bench, linkToken);
@@ -328,7 +328,7 @@ describe('the page of a link', () => {
     expect(await bench.comeBack(begun)).toEqual({ kind: 'refused', reason: 'link_ended_meanwhile' });
     expect(bench.sent).toHaveLength(sent);
     const again = await bench.make('crm');
-    const broken = { ...CRM, consent: { ...CRM.consent!, authorizeEndpoint: 'http://app.crm.example/a' } } as Connector;
+    const broken = { ...CRM, consent: { ...CRM.consent!, authorizeEndpoint: 'http://app.crm.example/a' } } as OAuthConnector;
     Object.assign(bench.ports, { connectors: new Map([[CRM.id, broken]]) });
     expect(await beginConsent(bench.ports, bench.visitor(), again.linkToken, {})).toEqual({ kind: 'broken' });
   });
@@ -344,7 +344,7 @@ describe('a list of places', () => {
     accountField: 'site_id',
   };
   const offered = async (status: number, body: unknown, spec: Partial<ChoiceSpec> = {}) => {
-    const bench = await consentBench({ consent: { ...CRM.consent!, choice: { ...choice, ...spec } } } as Partial<Connector>);
+    const bench = await consentBench({ consent: { ...CRM.consent!, choice: { ...choice, ...spec } } } as Partial<OAuthConnector>);
     const { linkToken, connection } = await bench.make('crm');
     const begun = await bench.begin(linkToken);
     bench.replies.push(tokens(), { status, body });

@@ -1,7 +1,7 @@
 // A provider that describes itself: endpoints found at its issuer, and an identity that must be its own.
 import { generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
-import type { Connector } from '../../../../rotation/connector.ts';
+import type { OAuthConnector } from '../../../../rotation/connector.ts';
 import { discoverEndpoints } from '../../../../rotation/grants/consent/make-link.ts';
 import { authorizationUrl } from '../../../../rotation/oauth2/authorization-code.ts';
 import { resolveConnector } from '../../../../rotation/oauth2/settings.ts';
@@ -9,7 +9,7 @@ import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
 import { CALLBACK, CONFIG, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
 
 const ISSUER = 'https://id.crm.example/eu';
-const CONNECTOR: Partial<Connector> = {
+const CONNECTOR: Partial<OAuthConnector> = {
   oauth2: { ...CRM.oauth2!, tokenEndpoint: '', hosts: [] },
   consent: { authorizeEndpoint: '', pkce: 'S256', openid: true, alwaysScopes: ['openid'] },
 };

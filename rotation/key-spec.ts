@@ -1,0 +1,155 @@
+// How a key or a password is replaced at its target, as data: the part of the connector contract for everything but OAuth grants.
+// Types only. Providers with a management API need data only; targets without HTTP name a driver.
+
+/** The result of testing a token or key at the provider. `unknown` never promotes and never revokes (D5). */
+export type Verdict = 'works' | 'rejected' | 'unknown';
+
+/**
+ * How a new value takes the place of the old one.
+ * `overlap`: a second key is made beside the first; both work until the first is revoked.
+ * `alternating_users`: two accounts in turn; the one that is not in use gets a new password.
+ * `single_user`: the password of the one account is replaced; the old one is refused from then on.
+ * `in_place`: the provider makes a new value and refuses the old one from then on.
+ * `manual`: only a person can make a new value.
+ */
+export type RotationStrategy = 'overlap' | 'alternating_users' | 'single_user' | 'in_place' | 'manual';
+
+/** Strategies at which the target refuses the old value as soon as it accepts the new one. */
+export const REPLACES_AT_ONCE: ReadonlySet<RotationStrategy> = new Set(['single_user', 'in_place']);
+
+/**
+ * A text with variables in braces. `{parameters.x}`: a parameter of the credential; `{old.x}`, `{new.x}`, `{admin.x}`: a member of the
+ * value that is replaced, of the new value, of the admin credential; `{copied.x}`: taken by `inspect`; `{name}`: the name of the new
+ * key, which contains the id of the run; `{ends.x}`: an instant, as declared in `lifetime`.
+ * In a URL every variable is percent-encoded. A JSON member whose whole text is one variable gets its JSON value.
+ */
+export type Template = string;
+
+/** RFC 6901; the empty text is the whole answer. */
+export type JsonPointer = string;
+
+/** How a call authenticates. */
+export type CallAuthentication =
+  | { readonly by: 'header'; readonly name: string; readonly value: Template }
+  | { readonly by: 'basic'; readonly username: Template; readonly password: Template }
+  /** RFC 7616 with MD5 or SHA-256, as the provider asks. */
+  | { readonly by: 'digest'; readonly username: Template; readonly password: Template }
+  /** AWS Signature Version 4. */
+  | {
+      readonly by: 'sigv4';
+      readonly service: string;
+      readonly region: Template;
+      readonly keyId: Template;
+      readonly key: Template;
+    };
+
+export interface KeyCall {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly url: Template;
+  /** Lower-case names. */
+  readonly headers?: Readonly<Record<string, Template>>;
+  /** A JSON body. */
+  readonly json?: unknown;
+  /** A form body; used if `json` is absent. */
+  readonly form?: Readonly<Record<string, Template>>;
+  /** Default: `authentication` of the connector for management calls. */
+  readonly authentication?: CallAuthentication;
+  /** Statuses of success. Default: 200 to 299. */
+  readonly succeeds?: readonly number[];
+  /** Of an answer in XML instead of JSON: element names are the members. */
+  readonly answer?: 'json' | 'xml';
+  /** A member that makes an answer of success a refusal, e.g. `errors` of GraphQL; `false`: when it has the value false. */
+  readonly refusedWhen?: { readonly at: JsonPointer; readonly is: 'present' | 'false' };
+}
+
+/** Reads members from an answer by JSON pointer. A missing member is an answer of the wrong shape, unless its name ends with `?`. */
+export type Takes = Readonly<Record<string, JsonPointer>>;
+
+export interface MintCall extends KeyCall {
+  /** Members of the new value. Members of the old value that are not listed stay as they are. */
+  readonly takes: Takes;
+  /** Where the answer says when the new key ends: RFC 3339, or milliseconds since 1970. */
+  readonly endsAt?: JsonPointer;
+}
+
+export interface InspectCall extends KeyCall {
+  /** Becomes `{copied.x}`. */
+  readonly takes: Takes;
+}
+
+/** Lists the keys of the account, to find the key of an interrupted run by its name and to count keys before a new one is made. */
+export interface ListCall extends KeyCall {
+  readonly items: JsonPointer;
+  /** Inside an item. */
+  readonly id: JsonPointer;
+  /** Inside an item: what `{name}` was written to. Absent: keys have no name, so an interrupted mint cannot be found. */
+  readonly name?: JsonPointer;
+}
+
+/** A harmless call with the value itself. */
+export interface TestCall extends KeyCall {
+  readonly authentication: CallAuthentication;
+  /** Statuses that mean that the value is refused. Default: 401. Everything else that is not a success is `unknown`. */
+  readonly rejectedBy?: readonly number[];
+  /** The value works only if the answer has this text there, e.g. `active`; another text is a refusal. */
+  readonly worksWhen?: { readonly at: JsonPointer; readonly is: string };
+}
+
+export interface RevokeCall extends KeyCall {
+  /** Statuses that mean that the key no longer exists. Default: 404. */
+  readonly goneBy?: readonly number[];
+}
+
+/** A key at a provider with a management API. */
+export interface KeyCalls {
+  /** Of `mint`, `inspect`, `list`, `disable` and `revoke`. */
+  readonly authentication: CallAuthentication;
+  /** The member of the value that identifies the key at the provider. Default: `key_id`. */
+  readonly idMember?: string;
+  readonly inspect?: InspectCall;
+  readonly list?: ListCall;
+  readonly mint: MintCall;
+  readonly test: TestCall;
+  /** A reversible first step of the end, before `revoke`. */
+  readonly disable?: RevokeCall;
+  /** Ends the key `{old.<idMember>}`; also ends a new key that failed its test. For `in_place`: absent, because `mint` does it. */
+  readonly revoke?: RevokeCall;
+  /** The lifetime of new keys: `{ends.date_time}` (RFC 3339 without fractions), `{ends.hours}`, `{ends.days}`, `{ends.seconds}`. */
+  readonly lifetime?: { readonly defaultDays: number; readonly maxDays: number };
+}
+
+/** Targets without HTTP, by the driver that the platform provides. */
+export type DriverName = 'postgresql' | 'mysql' | 'redis' | 'ldap' | 'smtp';
+
+export interface KeyErrorRow {
+  readonly status?: number;
+  /** A text in the answer. */
+  readonly text?: string;
+  readonly means: 'transient' | 'configuration';
+  /** `a-z0-9_`, at most 64 characters. */
+  readonly cause: string;
+}
+
+export interface KeySpec {
+  /** The kind of credential that contains the value. */
+  readonly credential: 'api_key' | 'basic' | 'database' | 'json';
+  readonly strategy: RotationStrategy;
+  /** Who authenticates the management calls: the value itself, an admin credential, or either. With `self`, `{admin.x}` is the old value. */
+  readonly admin: 'self' | 'credential' | 'either';
+  /** The kinds an admin credential may have. Default: the same as `credential`. For `oauth2`, `{admin.access_token}` is its token. */
+  readonly adminKinds?: readonly ('api_key' | 'basic' | 'database' | 'oauth2')[];
+  /** As in OAuth connectors: `name`, `name:port` or `*.name`; `{x}` is a parameter. Empty for a driver: the host is in the value. */
+  readonly hosts: readonly string[];
+  /** Keys that may exist at once. */
+  readonly keysMaxCount?: number;
+  /** For how long a new key may still be refused because the provider distributes it. Default: 0. */
+  readonly settlesWithinSeconds?: number;
+  /** Between the end of the cut-over and the revocation. Default: a day for `overlap` and `alternating_users`. */
+  readonly graceSeconds?: number;
+  /** Refusals that differ from the general rule: 408, 425, 429 and 5xx are transient, every other refusal is configuration. */
+  readonly errorTable?: readonly KeyErrorRow[];
+  readonly rateBudget?: { readonly requests: number; readonly perSeconds: number };
+  /** Exactly one of `calls` and `driver`; neither for `manual`. */
+  readonly calls?: KeyCalls;
+  readonly driver?: DriverName;
+}

@@ -1,0 +1,89 @@
+// What the rotation engine asks of a target: one interface for declared HTTP calls (keys/declared.ts) and the platform's drivers.
+// A rotator keeps no state, and each of its steps may be repeated: the engine repeats a step whose outcome it does not know.
+import type { Clock, Entropy } from '../src/base/clock.ts';
+import type { Egress } from './egress.ts';
+import type { Verdict } from './key-spec.ts';
+
+/** A stored value, as JSON. Its texts are secret: a rotator must never put one into an outcome, an error or a log. */
+export type StoredValue = Readonly<Record<string, unknown>>;
+
+/** What a rotator works with during one step. */
+export interface Target {
+  /** The credential's parameters, e.g. `{ account_id: '...' }`; never secret. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** The value that is replaced, or whose end is wanted. */
+  readonly old: StoredValue;
+  /** The admin credential's value; `old` if the value manages itself. */
+  readonly admin: StoredValue;
+  /** The name of the new key at the provider, unique to the run: `keyturn-<run>`. */
+  readonly name: string;
+  /** Allows only the hosts that the secrets of this step are bound to. */
+  readonly egress: Egress;
+  readonly allowedHosts: readonly string[];
+  readonly allowLoopback: boolean;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+}
+
+/** What the provider said, for the run's journal: never a secret, at most 500 characters of it scrubbed of every text in play. */
+export interface Said {
+  readonly status?: number;
+  readonly words?: string;
+}
+
+/**
+ * How a step failed. `refused`: the target gave a well-formed refusal, so nothing was changed. `not_sent`: nothing left Keyturn.
+ * `lost`: the target may have acted. `odd`: an answer of the wrong shape, so the target may have acted.
+ */
+export type StepFailure =
+  | {
+      readonly kind: 'refused';
+      readonly means: 'transient' | 'configuration';
+      readonly cause: string;
+      readonly retryAfterSeconds?: number;
+      readonly said?: Said;
+    }
+  | { readonly kind: 'not_sent' | 'lost' | 'odd'; readonly cause: string; readonly said?: Said };
+
+export type StepOutcome<T = object> = ({ readonly kind: 'done' } & T) | StepFailure;
+
+export interface NewValue {
+  readonly value: StoredValue;
+  readonly endsAtMs?: number;
+}
+
+/** One call of a plan, in words that contain no secret. */
+export interface PlannedCall {
+  readonly step: 'check' | 'create' | 'set' | 'test' | 'revoke' | 'prove_dead';
+  /** E.g. `POST https://api.example.com/v1/keys` or `ALTER ROLE on db.example.com:5432`. */
+  readonly what: string;
+  readonly undoable: boolean;
+}
+
+export interface Rotator {
+  plan(target: Pick<Target, 'parameters'>): readonly PlannedCall[];
+  /**
+   * Checks before anything is changed: the cap of keys. Absent: none.
+   * Refuses with `configuration` and the cause `key_cap_reached`.
+   */
+  check?(target: Target): Promise<StepOutcome>;
+  /**
+   * Makes the new value: by a call that changes the provider (`mintsAtTarget`), or here without any call.
+   * @param again an earlier call of this run may have made a key: find it by `target.name` and remove it first
+   */
+  create(target: Target, again: boolean): Promise<StepOutcome<NewValue>>;
+  /** True if `create` changes the target. */
+  readonly mintsAtTarget: boolean;
+  /** Makes the target accept `fresh`. Absent: `create` did. Idempotent. */
+  set?(target: Target, fresh: StoredValue): Promise<StepOutcome>;
+  /** Whether the target accepts the value; never an exception. */
+  test(target: Target, value: StoredValue): Promise<Verdict>;
+  /** Makes the target refuse `value`. Absent: the new value did that. Idempotent: a value that no longer exists is `done`. */
+  revoke?(target: Target, value: StoredValue): Promise<StepOutcome>;
+}
+
+/** A platform's way to a target without HTTP. Members as in `Rotator`; `plan` and strategy depend on the connector. */
+export interface KeyDriver {
+  /** The rotator for a strategy; undefined if the driver does not support it. */
+  rotator(strategy: 'single_user' | 'alternating_users' | 'overlap'): Rotator | undefined;
+}
