@@ -5,20 +5,21 @@ import { LIMITS } from './limits.ts';
 
 /** The accepted forms of an instant, for error messages. */
 export const INSTANT_FORMS =
-  'an RFC 3339 instant such as 2027-01-31T09:00:00Z or 2027-01-31T10:00:00.000+01:00, or a date such as 2027-01-31, which is 00:00 UTC';
+  'an RFC 3339 instant such as 2027-01-31T09:00:00Z or 2027-01-31T10:00:00.000+01:00, or a date such as 2027-01-31, which is 00:00 UTC; years 0001 to 9999';
 /** The accepted forms of a duration, for error messages. */
 export const DURATION_FORMS = 'a duration such as 90s, 30m, 12h, 30d, 2w, 1h30m or P30D';
 
 const INSTANT =
   /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d+))?)?([Zz]|[+ -](?:[01]\d|2[0-3]):[0-5]\d))?$/;
-/** 0000-01-01; Date.UTC maps the year 0 to 1900. */
-const FIRST_MS = Date.parse('0000-01-01T00:00:00Z');
+/** Many languages have no year 0, so a reader of an answer could not parse it. Date.UTC maps the year 1 to 1901. */
+const FIRST_MS = Date.parse('0001-01-01T00:00:00Z');
 const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /**
  * Milliseconds of an instant of RFC 3339 with any offset, `T`, `t` or a space, with or without seconds and fractions (cut to
  * milliseconds), or of a date, which means its first instant in UTC. A space before the offset is read as `+`: a query that was not
- * encoded turns `+` into a space. Undefined for every other text and outside the years 0 to 9999.
+ * encoded turns `+` into a space. A leap second is read as the first second after it. Undefined for every other text and outside the years
+ * 1 to 9999.
  */
 export function parseInstant(text: string): number | undefined {
   const found = text.length > LIMITS.instantMaxChars ? null : INSTANT.exec(text);
@@ -30,7 +31,13 @@ export function parseInstant(text: string): number | undefined {
   const ofDayMs =
     ((Number(hour) * 60 + Number(minute)) * 60 + Number(second)) * 1_000 + Number(fraction.padEnd(3, '0').slice(0, 3));
   const atMs = dayMs + ofDayMs - offsetMs(offset);
+  if (second === '60' && !isStartOfMonth(atMs)) return undefined;
   return atMs < FIRST_MS || atMs > LAST_MS ? undefined : atMs;
+}
+
+/** Whether the instant is in the first second of a month in UTC: only the second before can be a leap second (RFC 3339 section 5.7). */
+function isStartOfMonth(atMs: number): boolean {
+  return /-01T00:00:00\.\d{3}Z$/.test(toTimestamp(atMs));
 }
 
 function offsetMs(offset: string): number {

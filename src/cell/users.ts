@@ -99,6 +99,13 @@ export class UserStore {
     return this.#sql.all<{ id: string }>('SELECT id FROM user WHERE name = ?', name).map(({ id }) => id);
   }
 
+  /** Names by id, including those of offboarded users. A damaged row is left out. */
+  names(access: Lookup, ids: readonly string[]): [id: string, name: string][] {
+    access.check();
+    const query = `${this.#rows.select} WHERE id IN (SELECT value FROM json_each(?))`;
+    return this.#rows.intact(this.#sql.all<JoinedRow>(query, JSON.stringify(ids))).map(({ id, name }) => [id, name]);
+  }
+
   /** A damaged row is left out. */
   list(access: Lookup, afterId: string, maxRows: number): UserWithRoles[] {
     access.check();

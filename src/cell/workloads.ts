@@ -75,6 +75,13 @@ export class WorkloadStore {
     return this.#sql.all<{ id: string }>('SELECT id FROM workload WHERE name = ?', name).map(({ id }) => id);
   }
 
+  /** Names by id, including those of revoked workloads. A damaged row is left out. */
+  names(access: Lookup, ids: readonly string[]): [id: string, name: string][] {
+    access.check();
+    const query = `${this.#rows.select} WHERE id IN (SELECT value FROM json_each(?))`;
+    return this.#rows.intact(this.#sql.all<WorkloadRow>(query, JSON.stringify(ids))).map(({ id, name }) => [id, name]);
+  }
+
   /** A damaged row is left out. */
   list(access: Lookup, afterName: string, maxRows: number): WorkloadRow[] {
     access.check();

@@ -20,12 +20,16 @@ export interface RotationDoor {
   start(credentialId: string): void;
 }
 
+export type ActorNames = readonly (readonly [id: string, name: string])[];
+
 export interface TenantContext {
   readonly vault: TenantVault;
   readonly rotation: RotationDoor;
   readonly cursorKey: KeyObject;
   /** Ids of current and former users with this name; users are stored in the home cell. */
   readonly userIdsNamed: (name: string) => readonly string[] | Promise<readonly string[]>;
+  /** Present names of users by id. */
+  readonly userNames: (ids: readonly string[]) => ActorNames | Promise<ActorNames>;
   /** The public base URL, e.g. `https://vault.example.com`; part of the audience of client assertions. */
   readonly publicUrl: string;
 }

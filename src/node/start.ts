@@ -393,6 +393,7 @@ function tenantContexts(
       rotation: tenant.engine,
       cursorKey,
       userIdsNamed: (name) => home.userIdsNamed(name),
+      userNames: (ids) => home.userNames(ids),
       publicUrl,
     };
     contexts.set(tenant, context);

@@ -67,6 +67,11 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     return this.lookup('audit', (lookup, { users }) => users.idsNamed(lookup, name));
   }
 
+  /** Present names of users by id, including offboarded ones; for readers of the log. */
+  userNames(ids: readonly string[]): [id: string, name: string][] {
+    return this.lookup('audit', (lookup, { users }) => users.names(lookup, ids));
+  }
+
   /** Drops every cached identity. Runs when a token is revoked or a user changes (X6: effective at once), and after a rollback. */
   forgetIdentities(): void {
     this.#identities.clear();

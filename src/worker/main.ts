@@ -90,6 +90,10 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return this.#use().home.userIdsNamed(name);
   }
 
+  async userNames(ids: readonly string[]): Promise<[id: string, name: string][]> {
+    return this.#use().home.userNames(ids);
+  }
+
   /** Runs once a day, for the scrub. */
   override async alarm(): Promise<void> {
     try {
@@ -277,6 +281,7 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
           rotation: engine,
           cursorKey,
           userIdsNamed: (name) => homeOf(this.env).userIdsNamed(name),
+          userNames: (ids) => homeOf(this.env).userNames(ids),
           publicUrl: info.origin ?? '',
         };
       },

@@ -55,6 +55,7 @@ export interface HomeMethods {
   reject(caller: Caller, route: string): Promise<Outcome<void>>;
   witness(tenantId: string, note: string): Promise<void>;
   userIdsNamed(name: string): Promise<string[]>;
+  userNames(ids: readonly string[]): Promise<[id: string, name: string][]>;
 }
 
 export interface TenantMethods {

@@ -244,6 +244,7 @@ describe('one fact stands on one line', () => {
       '        intent, run run_1, key version 3',
     ]);
     expect(told[1]).toContain('        stored, run run_1, key version 3');
+    expect(eventText({ ...event, actor: { type: 'user', id: 'usr_1' }, actor_name: 'ada' })).toContain(' by user ada (usr_1)');
     expect(eventText({ ...event, outcome: 'denied', reason: 'no role' })).toContain('\n        no role');
   });
 });

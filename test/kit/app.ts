@@ -88,7 +88,8 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
         start: () => {},
       };
       const userIdsNamed = (name: string) => team.home.userIdsNamed(name);
-      return { vault, rotation, cursorKey, userIdsNamed, publicUrl: 'https://vault.example' };
+      const userNames = (ids: readonly string[]) => team.home.userNames(ids);
+      return { vault, rotation, cursorKey, userIdsNamed, userNames, publicUrl: 'https://vault.example' };
     },
     home: {
       home: team.home,

@@ -51,6 +51,7 @@ export async function connectApp(changes: Partial<OAuthConnector> = {}, publicUr
       start: () => {},
     },
     userIdsNamed: () => [],
+    userNames: () => [],
   };
   const ports: AppPorts = {
     identify: () => undefined,

@@ -37,11 +37,11 @@ function outcomeOf(outcome: string): string {
 
 /** One event: when and what, then target, actor and address, then the details, so that two events of one run differ. */
 export function eventText(event: WireEvent): string {
-  const { index, at, action, actor, outcome, reason, origin, context } = event;
+  const { index, at, action, actor, actor_name: name, outcome, reason, origin, context } = event;
   const from = origin === undefined ? '' : ` from ${origin.address}`;
   const workflow = context?.workflow === undefined ? '' : ` in ${context.workflow}`;
   const more = [
-    `${targetOf(event)} by ${actor.type} ${actor.id}${from}${workflow}`,
+    `${targetOf(event)} by ${actor.type} ${name === undefined ? actor.id : `${name} (${actor.id})`}${from}${workflow}`,
     outcome === 'success' ? '' : reason,
     detailsOf(event),
   ];

@@ -1,12 +1,14 @@
 // Routes of the audit log, for the log of a tenant and for the log of the installation.
 import { toTimestamp } from '../../base/clock.ts';
-import type { AuditedCell, AuditedJob } from '../../vault/read-audit.ts';
+import type { AuditedCell, AuditedJob, ReadableEvent } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
-import type { HomeContext, TenantContext } from '../context.ts';
+import type { ActorNames, HomeContext, TenantContext } from '../context.ts';
 import { type Answer, type PathField, type Route, route } from '../route.ts';
 import * as wire from './wire.ts';
 
 const tag = 'audit';
+
+const NAMED: ReadonlySet<string> = new Set(['user', 'workload']);
 
 interface AuditedPlace<C> {
   readonly base: string;
@@ -15,13 +17,30 @@ interface AuditedPlace<C> {
   cellOf(context: C): AuditedCell;
   /** Ids of current and former principals with this name. */
   idsNamed(context: C, name: string): Promise<readonly string[]>;
+  /** Present names of users and workloads by id, also of former ones. */
+  namesOf(context: C, ids: readonly string[]): Promise<ActorNames>;
 }
 
 function auditRoutes<C>(place: AuditedPlace<C>): readonly Route<C>[] {
   return [searchRoute(place), checkpointRoute(place), exportRoute(place)];
 }
 
-function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedPlace<C>) {
+/**
+ * SECURITY: called after the search was allowed, with the actors of its events only. The name is not part of the event: no signature covers
+ * it, and it can change.
+ */
+async function withNames<C>({ namesOf }: AuditedPlace<C>, context: C, events: readonly ReadableEvent[]) {
+  const ids = new Set(events.map(({ actor }) => actor).flatMap(({ type, id }) => (NAMED.has(type) ? [id] : [])));
+  if (ids.size === 0) return events;
+  const names = new Map(await namesOf(context, [...ids]));
+  return events.map((event) => {
+    const name = names.get(event.actor.id);
+    return name === undefined ? event : { ...event, actor_name: name };
+  });
+}
+
+function searchRoute<C>(place: AuditedPlace<C>) {
+  const { base, fields, operations, cellOf, idsNamed } = place;
   return route({
     method: 'GET',
     path: `${base}/audit/events`,
@@ -43,10 +62,16 @@ function searchRoute<C>({ base, fields, operations, cellOf, idsNamed }: AuditedP
       };
       if (from !== undefined) {
         const { events, nextFrom, damaged } = await followAudit(cell, request.caller, filter, from, limit);
-        return { status: 200, body: { items: events, next_before: null, next_from: nextFrom, damaged } };
+        return {
+          status: 200,
+          body: { items: await withNames(place, context, events), next_before: null, next_from: nextFrom, damaged },
+        };
       }
       const { events, nextBefore, damaged } = await searchAudit(cell, request.caller, filter, before, limit);
-      return { status: 200, body: { items: events, next_before: nextBefore ?? null, next_from: null, damaged } };
+      return {
+        status: 200,
+        body: { items: await withNames(place, context, events), next_before: nextBefore ?? null, next_from: null, damaged },
+      };
     },
   });
 }
@@ -110,6 +135,10 @@ export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes<Te
     ...vault.lookup('audit', (lookup, view) => view.workloads.idsNamed(lookup, name)),
     ...(await userIdsNamed(name)),
   ],
+  namesOf: async ({ vault, userNames }, ids) => [
+    ...vault.lookup('audit', (lookup, view) => view.workloads.names(lookup, ids)),
+    ...(await userNames(ids)),
+  ],
 });
 
 export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes<HomeContext>({
@@ -118,4 +147,5 @@ export const homeAuditRoutes: readonly Route<HomeContext>[] = auditRoutes<HomeCo
   operations: { read: 'installation.audit.read', export: 'installation.audit.read' },
   cellOf: ({ home }) => home,
   idsNamed: async ({ home }, name) => home.userIdsNamed(name),
+  namesOf: async ({ home }, ids) => home.userNames(ids),
 });

@@ -183,6 +183,10 @@ export const event = z
     action: z.string(),
     outcome: z.string(),
     reason: z.string(),
+    actor_name: z
+      .string()
+      .optional()
+      .describe('Present name of the user or workload; not part of the logged event, so no signature covers it'),
   })
   .meta({ id: 'Event' });
 export interface WireEvent {
@@ -190,6 +194,7 @@ export interface WireEvent {
   readonly at: string;
   readonly action: string;
   readonly actor: { readonly type: string; readonly id: string };
+  readonly actor_name?: string;
   readonly outcome: string;
   readonly reason: string;
   readonly request: string;

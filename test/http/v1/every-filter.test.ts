@@ -281,4 +281,18 @@ describe('the actor of an event', () => {
     expect(await by('/v1/tenants/acme', 'gone')).toEqual([made.client_id]);
     expect(await by('/v1/tenants/acme', 'nobody-of-this-name')).toEqual([]);
   });
+
+  it('is shown with its present name, also if it is gone, in a search and in a follow', async () => {
+    const nameOf = async (query: Record<string, string>) => {
+      const items = await itemsOf('/v1/tenants/acme/audit/events', query);
+      expect(items.length).toBeGreaterThan(0);
+      return new Set(items.map((event) => event['actor_name']));
+    };
+    expect(await nameOf({ limit: '500', actor: 'ada' })).toEqual(new Set(['ada']));
+    expect(await nameOf({ limit: '500', actor: 'ada', from: '0' })).toEqual(new Set(['ada']));
+    expect(await nameOf({ limit: '500', actor: 'gone' })).toEqual(new Set(['gone']));
+    expect(
+      new Set((await itemsOf('/v1/audit/events', { limit: '500', actor: 'ada' })).map((event) => event['actor_name'])),
+    ).toEqual(new Set(['ada']));
+  });
 });
