@@ -12,7 +12,7 @@ import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
-import type { AlertRow, DeliveryRow, DueDelivery, WebhookRow } from '../../src/cell/alerts.ts';
+import type { AlertRow, DeliveryRow, DueDelivery } from '../../src/cell/alerts.ts';
 import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { endWebhook, isLoopback, webhookKey } from './manage-webhooks.ts';
@@ -30,7 +30,7 @@ type Outcome = { readonly kind: 'delivered' } | { readonly kind: 'gone' } | Fail
 
 interface Attempt {
   readonly delivery: DeliveryRow;
-  /** Undefined when the webhook's row failed its integrity check. */
+  /** Undefined when the row of the webhook or of the alert failed its integrity check. */
   readonly request: EgressRequest | undefined;
 }
 
@@ -65,7 +65,7 @@ function deliver(ports: DueWorkPorts, id: string, tries: number): Promise<Turn> 
     call: (attempt) => call(ports, attempt, tries),
     book: (job, { delivery }, outcome) => {
       book(job, delivery, outcome);
-      return outcome.kind === 'gone' || (outcome.kind === 'failed' && outcome.endpointDown) ? 'stop' : 'done';
+      return outcome.kind === 'failed' && outcome.endpointDown ? 'stop' : 'done';
     },
   });
 }
@@ -76,7 +76,7 @@ function begin(ports: JobPorts, id: string): Attempt | undefined {
   return job.door.keepBooks('delivery', (access) => {
     const now = job.platform.clock.now();
     const row = job.alerts.findDelivery(access, id);
-    if (row?.state !== 'waiting' || row.next_attempt_at === null || row.next_attempt_at > now) return undefined;
+    if (typeof row?.next_attempt_at !== 'number' || row.next_attempt_at > now) return undefined;
     const delivery = { ...row, attempts: row.attempts + 1, next_attempt_at: now + 2 * LIMITS.webhookTimeoutMs };
     job.alerts.saveDelivery(access, delivery);
     job.dueChanged();
@@ -86,16 +86,10 @@ function begin(ports: JobPorts, id: string): Attempt | undefined {
 
 function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): EgressRequest | undefined {
   const { job } = ports;
-  const alert = job.alerts.find(access, delivery.alert_id);
-  let webhook: WebhookRow | undefined;
-  try {
-    webhook = job.alerts.findWebhook(access, delivery.webhook_id);
-  } catch (error) {
-    // SECURITY: a tampered row may contain any URL, so nothing is sent (CR-01).
-    if (!(error instanceof KeyturnError)) throw error;
-  }
-  const url = URL.parse(webhook?.url ?? '');
-  if (alert === undefined || webhook === undefined || url === null) return undefined;
+  const alert = intact(() => job.alerts.find(access, delivery.alert_id));
+  const webhook = intact(() => job.alerts.findWebhook(access, delivery.webhook_id));
+  if (alert === undefined || webhook === undefined) return undefined;
+  const url = new URL(webhook.url);
   const body = new TextEncoder().encode(JSON.stringify(messageOf(job, alert)));
   const seconds = Math.floor(job.platform.clock.now() / 1_000);
   return {
@@ -116,6 +110,16 @@ function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Egr
   };
 }
 
+/** SECURITY: undefined for a damaged row, which may contain any URL or text, so nothing is sent (CR-01). */
+function intact<T>(find: () => T): T | undefined {
+  try {
+    return find();
+  } catch (error) {
+    if (error instanceof KeyturnError && error.code === 'integrity') return undefined;
+    throw error;
+  }
+}
+
 function messageOf(job: TenantJob, alert: AlertRow) {
   const { id, kind, at, credential, facts } = describeAlert(alert);
   return { id, kind, at: toTimestamp(at), tenant: job.tenant.id, credential, facts };
@@ -127,8 +131,8 @@ export function signMessage(key: KeyObject, id: string, atSeconds: number, body:
   return `v1,${Buffer.from(hmacSha256(key, signed)).toString('base64')}`;
 }
 
-async function call(ports: DueWorkPorts, { delivery, request }: Attempt, tries: number): Promise<Outcome> {
-  const waitMs = Math.round(backOffMs(BACK_OFF, Math.max(tries, delivery.attempts), ports.vault.platform.entropy.fraction()));
+async function call(ports: DueWorkPorts, { request }: Attempt, tries: number): Promise<Outcome> {
+  const waitMs = Math.round(backOffMs(BACK_OFF, tries, ports.vault.platform.entropy.fraction()));
   if (request === undefined) return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: true };
   try {
     const { status, headers, body } = await ports.egress.send(request);
@@ -194,12 +198,13 @@ function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, out
     const webhook = job.alerts.findWebhook(access, webhook_id);
     return webhook === undefined ? 0 : endWebhook(job, access, webhook, 'http_410');
   }
-  const state = outcome.kind === 'delivered' ? ('delivered' as const) : ('given_up' as const);
-  const cause = outcome.kind === 'delivered' ? null : outcome.cause;
+  const failed = outcome.kind === 'failed' ? outcome : undefined;
+  const state = failed === undefined ? ('delivered' as const) : ('given_up' as const);
+  const cause = failed?.cause ?? null;
   job.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
-  if (outcome.kind === 'delivered' || !outcome.endpointDown) return 1;
+  if (failed?.endpointDown !== true) return 1;
   const madeBefore = job.platform.clock.provenAt() - LIMITS.webhookGiveUpMs + 1;
-  return 1 + job.alerts.giveUp(access, webhook_id, outcome.cause, now, madeBefore);
+  return 1 + job.alerts.giveUp(access, webhook_id, failed.cause, now, madeBefore);
 }
 
 function retryLater(job: TenantJob, attempted: DeliveryRow, outcome: Failed, now: number): void {

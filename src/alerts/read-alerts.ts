@@ -21,9 +21,14 @@ export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInpu
     'alert.list',
     () => ({ ...tenantTarget(job), target: { type: 'alerts' } }),
     (access, _subject, details) => {
-      const found = job.alerts.list(access, input.credentialId, beforeOf(input.after), input.maxRows + 1);
-      details.count = Math.min(found.length, input.maxRows);
-      return pageOf(found, input.maxRows, (row) => row.at);
+      const before = beforeOf(input.after);
+      const page = pageOf(
+        input.maxRows,
+        (maxRows) => job.alerts.list(access, input.credentialId, before, maxRows),
+        (row) => row.at,
+      );
+      details.count = page.rows.length;
+      return page;
     },
   );
 }
@@ -41,10 +46,15 @@ export function listDeliveries(
     'webhook.list',
     (lookup) => webhookTarget(job, lookup, webhookId),
     (access, webhook, details) => {
-      const found = job.alerts.deliveries(access, webhook.id, beforeOf(after), maxRows + 1);
+      const before = beforeOf(after);
+      const page = pageOf(
+        maxRows,
+        (rows) => job.alerts.deliveries(access, webhook.id, before, rows),
+        (row) => row.created_at,
+      );
       details.webhook = webhook.id;
-      details.count = Math.min(found.length, maxRows);
-      return pageOf(found, maxRows, (row) => row.created_at);
+      details.count = page.rows.length;
+      return page;
     },
   );
 }
@@ -54,8 +64,14 @@ function beforeOf(after: string): Before {
   return after === '' ? { at: Number.MAX_SAFE_INTEGER, id: '' } : { at: Number(at), id };
 }
 
-function pageOf<R extends { readonly id: string }>(found: R[], maxRows: number, atOf: (row: R) => number): Page<R> {
+/** Reads one row more than the page holds, which shows whether another page follows. */
+function pageOf<R extends { readonly id: string }>(
+  maxRows: number,
+  read: (maxRows: number) => R[],
+  atOf: (row: R) => number,
+): Page<R> {
+  const found = read(maxRows + 1);
   const rows = found.slice(0, maxRows);
-  const last = rows.at(-1);
-  return { rows, next: found.length > maxRows && last !== undefined ? `${atOf(last)}\n${last.id}` : undefined };
+  const last = found.length > maxRows ? rows.at(-1) : undefined;
+  return { rows, next: last === undefined ? undefined : `${atOf(last)}\n${last.id}` };
 }

@@ -6,6 +6,7 @@ import { deliverDue, signMessage } from '../../src/alerts/deliver-webhooks.ts';
 import { createWebhook, deleteWebhook } from '../../src/alerts/manage-webhooks.ts';
 import { type AlertKind, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { listDeliveries } from '../../src/alerts/read-alerts.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
@@ -13,6 +14,7 @@ import { FrameWriter } from '../../src/crypto/framing.ts';
 import { hmacSha256, secretKey } from '../../src/crypto/primitives.ts';
 import { createNodeEgress } from '../../src/node/egress.ts';
 import { changeRows } from '../kit/anchored.ts';
+import { leftBy } from '../kit/told.ts';
 import { changing, eventsOf, inside, putKey, testTenant } from '../kit/vaults.ts';
 import { answerOf, textOf } from '../rotation/kit.ts';
 
@@ -407,5 +409,271 @@ describe('a webhook of a build that derived secrets from the id only', () => {
     expect(header(request, 'webhook-signature')).toBe(
       signMessage(key, header(request, 'webhook-id') ?? '', at, request?.body as Uint8Array),
     );
+  });
+});
+
+/** Waits of the first failures of one delivery where no draw shortens or lengthens them. */
+const WAITS_MS = [3_750, 7_500, 15_000, 30_000];
+
+describe('the answer of a receiver', () => {
+  it.each([200, 201, 204, 299])('%i means that the message was accepted', async (status) => {
+    const { webhook, alert, deliver, deliveries } = await bench(() => answerOf(status, ''));
+    const { row } = await webhook();
+    await alert();
+    await deliver();
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'delivered', attempts: 1, cause: null }]);
+  });
+
+  it.each([199, 300, 302, 399, 401, 403, 404, 429, 500, 501, 503, 599])(
+    '%i is about the endpoint: its other messages wait as long as this one',
+    async (status) => {
+      const { webhook, alert, deliver, deliveries, sent, tenant } = await bench(() => answerOf(status, ''));
+      const { row } = await webhook();
+      await alert();
+      await alert();
+      await deliver();
+      const nextAt = tenant.clock.now() + WAITS_MS[0]!;
+      expect(sent).toHaveLength(1);
+      expect((await deliveries(row.id)).sort((a, b) => b.attempts - a.attempts)).toMatchObject([
+        { state: 'waiting', attempts: 1, cause: `http_${status}`, next_attempt_at: nextAt },
+        { state: 'waiting', attempts: 0, cause: null, next_attempt_at: nextAt },
+      ]);
+    },
+  );
+
+  it.each([400, 402, 405, 409, 413, 422, 428, 430, 499])(
+    '%i is about one message: the next one is sent in the same turn',
+    async (status) => {
+      const { webhook, alert, deliver, deliveries, sent } = await bench((_request, index) =>
+        answerOf(index > 0 ? 200 : status, ''),
+      );
+      const { row } = await webhook();
+      await alert();
+      await alert();
+      await deliver();
+      expect(sent).toHaveLength(2);
+      expect((await deliveries(row.id)).map(({ state, cause }) => [state, cause]).sort()).toEqual([
+        ['delivered', null],
+        ['waiting', `http_${status}`],
+      ]);
+    },
+  );
+
+  it('is wiped unread', async () => {
+    const answer = answerOf(200, 'text-of-the-receiver');
+    const { webhook, alert, deliver } = await bench(() => answer);
+    await webhook();
+    await alert();
+    await deliver();
+    expect(answer.body.reveal((bytes) => bytes.every((byte) => byte === 0))).toBe(true);
+  });
+
+  it.each([
+    ['1', 3_750],
+    ['3', 3_750],
+    ['4', 4_000],
+    ['3600', 3_600_000],
+    ['3601', 3_600_000],
+    ['999999', 3_600_000],
+    ['1000000', 3_750],
+    ['soon', 3_750],
+  ])('with Retry-After %s is followed by a wait between the back-off and an hour: %i ms', async (asked, waitMs) => {
+    const { webhook, alert, deliver, nextDueAt, tenant } = await bench(() => answerOf(503, '', { 'retry-after': asked }));
+    await webhook();
+    await alert();
+    await deliver();
+    expect(nextDueAt() - tenant.clock.now()).toBe(waitMs);
+  });
+});
+
+describe('the waits of an endpoint', () => {
+  it('double with each failure of a message', async () => {
+    const { webhook, alert, drain } = await bench((_request, index) => answerOf(index < WAITS_MS.length ? 503 : 200, ''));
+    await webhook();
+    await alert();
+    expect(await drain()).toEqual(WAITS_MS.map((ms) => ms / 1_000));
+  });
+
+  it('do not start anew with a new message: it waits as long as the one that failed most often', async () => {
+    const { webhook, alert, deliver, sent, nextDueAt, tenant } = await bench(() => answerOf(503, ''));
+    await webhook();
+    const old = await alert();
+    for (const waitMs of WAITS_MS.slice(0, 2)) {
+      await deliver();
+      tenant.clock.pass(waitMs);
+    }
+    const young = await alert();
+    await deliver();
+    expect(sent.map((request) => header(request, 'webhook-id'))).toEqual([old, old, young]);
+    expect(nextDueAt() - tenant.clock.now()).toBe(WAITS_MS[2]);
+  });
+});
+
+describe('two turns at once', () => {
+  it('send a message once', async () => {
+    const { webhook, alert, deliver, sent, outcomes } = await bench();
+    await webhook();
+    await alert();
+    expect(await Promise.all([deliver(), deliver()])).toEqual([1, 1]);
+    expect(sent).toHaveLength(1);
+    expect(outcomes()).toHaveLength(1);
+  });
+
+  it('begin no message whose webhook was deleted after they saw it due', async () => {
+    const { webhook, alert, deliver, sent, answerWith, tenant, admin } = await bench();
+    const { row } = await webhook();
+    await alert();
+    await alert();
+    answerWith(async () => {
+      await tenant.vault.submit((job) => deleteWebhook(job, admin(), row.id));
+      return answerOf(400, '');
+    });
+    expect(await deliver()).toBe(2);
+    expect(sent).toHaveLength(1);
+    expect(tenant.sql.all('SELECT attempts, cause FROM delivery ORDER BY attempts')).toEqual([
+      { attempts: 0, cause: 'webhook_deleted' },
+      { attempts: 1, cause: 'webhook_deleted' },
+    ]);
+    expect(tenant.vault.nextDueAt() ?? Number.POSITIVE_INFINITY).toBeGreaterThan(tenant.clock.now());
+  });
+
+  it('keep the later attempt: the late answer of an earlier one changes nothing', async () => {
+    const { webhook, alert, deliver, answerWith, tenant, outcomes, deliveries } = await bench();
+    const { row } = await webhook();
+    await alert();
+    const answers = [Promise.withResolvers<EgressAnswer>(), Promise.withResolvers<EgressAnswer>()];
+    const asked = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    answerWith((_request, index) => {
+      asked[index]?.resolve();
+      return answers[index]!.promise;
+    });
+    const first = deliver();
+    await asked[0]!.promise;
+    tenant.clock.pass(2 * LIMITS.webhookTimeoutMs - 1);
+    expect(await deliver()).toBe(0);
+    tenant.clock.pass(1);
+    const second = deliver();
+    await asked[1]!.promise;
+    answers[0]!.resolve(answerOf(200, ''));
+    await first;
+    expect(await deliveries(row.id)).toMatchObject([{ state: 'waiting', attempts: 2, finished_at: null }]);
+    expect(outcomes()).toEqual([]);
+    answers[1]!.resolve(answerOf(200, ''));
+    await second;
+    expect(outcomes()).toMatchObject([{ details: { attempts: 2, step: 'delivered' } }]);
+  });
+});
+
+describe('the whole event of a delivery', () => {
+  const actor = { type: 'system', id: 'webhooks' };
+
+  it('that was accepted', async () => {
+    const { webhook, alert, deliver, tenant } = await bench();
+    const { row } = await webhook();
+    const id = await alert();
+    expect((await leftBy(tenant.sql, deliver)).events).toEqual([
+      {
+        action: 'webhook.deliver',
+        actor,
+        outcome: 'success',
+        reason: expect.any(String),
+        target: { type: 'webhook', id: row.id },
+        details: { step: 'delivered', webhook: row.id, alert: id, attempts: 1, count: 1 },
+      },
+    ]);
+  });
+
+  it('that was given up for an endpoint that is down: it counts those that waited as long, and no younger one', async () => {
+    const { webhook, alert, deliver, tenant, sent, deliveries } = await bench(() => answerOf(503, ''));
+    const { row } = await webhook();
+    await alert();
+    await alert();
+    tenant.clock.pass(1);
+    const young = await alert();
+    tenant.clock.pass(LIMITS.webhookGiveUpMs - 1);
+    const { events } = await leftBy(tenant.sql, deliver);
+    const [told] = events;
+    expect(events).toEqual([
+      {
+        action: 'webhook.deliver',
+        actor,
+        outcome: 'failure',
+        reason: 'provider_unavailable',
+        target: { type: 'webhook', id: row.id },
+        details: {
+          step: 'given_up',
+          webhook: row.id,
+          alert: header(sent[0], 'webhook-id'),
+          attempts: 1,
+          cause: 'http_503',
+          count: 2,
+        },
+      },
+    ]);
+    expect(told?.details?.['alert']).not.toBe(young);
+    // One call in this turn: the endpoint is down for the younger message, too.
+    expect(sent).toHaveLength(1);
+    const rows = await deliveries(row.id);
+    expect(rows.filter(({ state }) => state === 'given_up')).toHaveLength(2);
+    expect(rows.filter(({ state }) => state === 'waiting').map((one) => one.alert_id)).toEqual([young]);
+  });
+
+  it('that was given up for its message: it counts one', async () => {
+    const { webhook, alert, deliver, tenant, deliveries } = await bench((_request, index) =>
+      answerOf(index === 0 ? 400 : 200, ''),
+    );
+    const { row } = await webhook();
+    await alert();
+    await alert();
+    tenant.clock.pass(LIMITS.webhookGiveUpMs);
+    const { events } = await leftBy(tenant.sql, deliver);
+    expect(events.map(({ details }) => [details?.['step'], details?.['count'], details?.['cause']])).toEqual([
+      ['given_up', 1, 'http_400'],
+      ['delivered', 1, undefined],
+    ]);
+    expect((await deliveries(row.id)).map(({ state }) => state).sort()).toEqual(['delivered', 'given_up']);
+  });
+});
+
+describe('what a message is made of', () => {
+  it('with a damaged row of the alert: nothing is sent, the other messages are, and it is tried again with back-off', async () => {
+    const { webhook, alert, deliver, drain, sent, tenant } = await bench();
+    await webhook();
+    const damaged = await alert();
+    const fine = await alert();
+    tenant.sql.run("UPDATE alert SET facts = '{}' WHERE id = ?", damaged);
+    await drain(3).catch((error: Error) => expect(error.message).toBe('it never ends'));
+    await deliver();
+    const ids = sent.map((request) => header(request, 'webhook-id'));
+    expect(ids).toContain(fine);
+    expect(ids).not.toContain(damaged);
+    const [row] = tenant.sql.all<{ next: number }>(
+      'SELECT state, cause, next_attempt_at AS next FROM delivery WHERE alert_id = ?',
+      damaged,
+    );
+    expect(row).toMatchObject({ state: 'waiting', cause: 'integrity' });
+    expect(row?.next).toBeGreaterThan(tenant.clock.now());
+  });
+
+  it.each([
+    ['an error that is no error of the vault', new Error('disk gone')],
+    ['an error of the storage', new KeyturnError('storage_unavailable', 'the disk is gone')],
+  ])('with %s: it is not taken for damage, and the message is sent later', async (_, error) => {
+    const { webhook, alert, deliver, sent, tenant } = await bench();
+    await webhook();
+    await alert();
+    const { sql } = tenant;
+    const get = sql.get.bind(sql);
+    sql.get = ((text: string, ...values: never[]) => {
+      if (text.startsWith('SELECT * FROM webhook')) throw error;
+      return get(text, ...values);
+    }) as typeof sql.get;
+    await expect(deliver()).rejects.toThrow(error.message);
+    sql.get = get;
+    expect(sql.all('SELECT state, cause FROM delivery')).toEqual([{ state: 'waiting', cause: null }]);
+    expect(sent).toEqual([]);
+    tenant.clock.pass(2 * LIMITS.webhookTimeoutMs);
+    await deliver();
+    expect(sent).toHaveLength(1);
   });
 });
