@@ -390,6 +390,22 @@ describe('a webhook with a tampered row', () => {
     expect(new Set(waiting.map((one) => one['state']))).toEqual(new Set(['waiting']));
     expect(waiting.map((one) => one['cause'])).toContain('integrity');
   });
+
+  it('is tried once in a turn, and its other messages wait as long', async () => {
+    const { webhook, alert, deliver, tenant } = await bench();
+    const { row } = await webhook();
+    await alert();
+    await alert();
+    tenant.sql.run("UPDATE webhook SET url = 'https://evil.example/' WHERE id = ?", row.id);
+    await deliver();
+    const nextAt = tenant.clock.now() + WAITS_MS[0]!;
+    const query =
+      'SELECT attempts, next_attempt_at AS at FROM delivery WHERE alert_id IN (SELECT id FROM alert WHERE kind = ?) ORDER BY attempts';
+    expect(tenant.sql.all(query, 'credential.degraded')).toEqual([
+      { attempts: 0, at: nextAt },
+      { attempts: 1, at: nextAt },
+    ]);
+  });
 });
 
 describe('a webhook of a build that derived secrets from the id only', () => {

@@ -1,7 +1,7 @@
 // What an operator and an auditor see of creating, listing and deleting webhooks, and which URLs are refused with which message.
 import { describe, expect, it } from 'vitest';
 import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/manage-webhooks.ts';
-import { type AlertKind, raiseClockAlert, raiseDamageAlert } from '../../src/alerts/raise-alert.ts';
+import { type AlertKind, describeAlert, raiseClockAlert, raiseDamageAlert } from '../../src/alerts/raise-alert.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { FrameWriter } from '../../src/crypto/framing.ts';
 import { hmacSha256 } from '../../src/crypto/primitives.ts';
@@ -135,6 +135,14 @@ describe('an alert', () => {
       await tenant.vault.submit((job) => changing(job, (access) => raiseClockAlert(job, access, { seconds: 60 })));
     const alert = { kind: 'clock.jumped', credential_id: null, facts: '{"seconds":60}', at: tenant.clock.now() };
     expect(tenant.sql.all('SELECT kind, credential_id, facts, at FROM alert')).toEqual([alert, alert]);
+    const stored = { id: 'alr_x', kind: 'clock.jumped', credential_id: null, facts: '{"seconds":60,"name":"n"}', at: 5 };
+    expect(describeAlert(stored)).toEqual({
+      id: 'alr_x',
+      kind: 'clock.jumped',
+      at: 5,
+      credential: null,
+      facts: { seconds: 60, name: 'n' },
+    });
     const delivery = { webhook_id: row.id, state: 'waiting', attempts: 0, next_attempt_at: tenant.clock.now() };
     expect(tenant.sql.all('SELECT webhook_id, state, attempts, next_attempt_at FROM delivery')).toEqual([delivery, delivery]);
   });

@@ -108,6 +108,20 @@ describe('reading scopes back', () => {
     expect(bench.events('looked_at')).toHaveLength(3);
   });
 
+  it('asks again the same day after a new consent', async () => {
+    const bench = await consentBench(BY_INTROSPECTION);
+    for (const consents of [1, 2]) {
+      await bench.connect('crm');
+      for (const _ of [1, 2]) {
+        bench.replies.push(active('offline contacts.read deals.read'));
+        await readGrantedScope(bench.ports, bench.row('crm').id);
+      }
+      expect(asked(bench)).toBe(consents);
+      bench.replies.length = 0;
+      bench.tenant.clock.pass(1_000);
+    }
+  });
+
   it('tells again when a right comes back, and leaves things alone when the provider does not answer', async () => {
     const bench = await consentBench(BY_INTROSPECTION);
     bench.replies.push(tokens({ expires_in: 86_400 * 30 }));
