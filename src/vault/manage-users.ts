@@ -132,6 +132,7 @@ export function revokeUserToken(job: HomeJob, caller: Caller, idOrName: string, 
     const token = job.core.tokens.find(access, publicId);
     if (token === undefined || token.subject_id !== user.row.id) fail('not_found', 'no such token');
     details.token = publicId;
+    job.core.audit.publishNow();
     return job.core.tokens.revoke(access, publicId, job.platform.clock.now());
   });
 }

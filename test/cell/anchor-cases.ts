@@ -171,6 +171,24 @@ export function anchorCases(open: OpenSql, runs: number): void {
       });
     });
 
+    it('goes on as before after a new incarnation: each chunk is written in its turn and the journal stays short', async () => {
+      await open((sql) => {
+        const bench = begin(sql);
+        fill(sql, bench.anchor, 0, 1_500);
+        bench.anchor.restart('inc_b');
+        expect(dump(sql, 'anchor_head')[0]?.['incarnation_id']).toBe('inc_a');
+        batch(sql, bench.anchor, () => {});
+        expect(dump(sql, 'anchor_head')[0]?.['incarnation_id']).toBe('inc_b');
+        expect(dump(sql, 'anchor_journal')).toEqual([]);
+        const chunks = dump(sql, 'anchor_chunk').length;
+        for (let round = 2; round < 5; round++) fill(sql, bench.anchor, 0, 1_500, round);
+        expect(dump(sql, 'anchor_journal').length).toBeLessThan(chunks * 2);
+        const again = bench.reopen();
+        for (let id = 0; id < 1_500; id++) expect(again.isValid(place(again, id), tagOf(4))).toBe(true);
+        expect(again.checkChunks().failed).toBe(0);
+      });
+    });
+
     it('keeps the journal as far back as what the witness has', async () => {
       await open((sql) => {
         const { anchor } = begin(sql);
@@ -285,6 +303,34 @@ export function anchorCases(open: OpenSql, runs: number): void {
       });
     });
 
+    it('go in the order of their last use, whatever was used, dropped by its owner or grew', () => {
+      const NAMES = ['a', 'b', 'c', 'd', 'e'];
+      const use = fc.record({ name: fc.constantFrom(...NAMES), bytes: fc.integer({ min: 1, max: 12 }), isOver: fc.boolean() });
+      fc.assert(
+        fc.property(fc.array(use, { maxLength: 40 }), (steps) => {
+          const dropped: string[] = [];
+          const memory = new ChunkMemory(20);
+          const chunks = new Map(
+            NAMES.map((name) => [name, { held: 0, older: undefined, newer: undefined, drop: () => void dropped.push(name) }]),
+          );
+          let model: { name: string; bytes: number }[] = [];
+          const total = () => model.reduce((sum, { bytes }) => sum + bytes, 0);
+          for (const { name, bytes, isOver } of steps) {
+            const gone: string[] = [];
+            model = model.filter((one) => one.name !== name);
+            if (isOver) memory.release(chunks.get(name)!);
+            else {
+              model.push({ name, bytes });
+              while (total() > 20) gone.push(model.shift()?.name ?? '');
+              memory.use(chunks.get(name)!, bytes);
+            }
+            expect(dropped.splice(0)).toEqual(gone);
+            expect(memory.bytes).toBe(total());
+          }
+        }),
+      );
+    });
+
     it('go before those that were used since', () => {
       const dropped: string[] = [];
       const memory = new ChunkMemory(30);
@@ -357,6 +403,7 @@ export function anchorCases(open: OpenSql, runs: number): void {
       'the last journal row is gone': (sql) => sql.run('DELETE FROM anchor_journal WHERE epoch = (SELECT max(epoch) FROM anchor_journal)'), // biome-ignore format: one line
       'a middle journal row is gone': (sql) => sql.run('DELETE FROM anchor_journal WHERE epoch = (SELECT max(epoch) - 1 FROM anchor_journal)'), // biome-ignore format: one line
       'a journal row was added': (sql) => sql.run('INSERT INTO anchor_journal SELECT max(epoch) + 1, ops FROM anchor_journal'),
+      'the last journal row states another epoch': (sql) => sql.run('UPDATE anchor_journal SET epoch = epoch + 1 WHERE epoch = (SELECT max(epoch) FROM anchor_journal)'), // biome-ignore format: one line
       'a journal row was changed': (sql) => sql.run('UPDATE anchor_journal SET ops = zeroblob(length(ops)) WHERE epoch = (SELECT max(epoch) FROM anchor_journal)'), // biome-ignore format: one line
       'a chunk is gone': (sql) => sql.run('DELETE FROM anchor_chunk WHERE start = (SELECT max(start) FROM anchor_chunk)'),
       'all is gone': (sql) => {

@@ -30,6 +30,8 @@ export interface TestHome {
   /** The tenants made so far, by id. */
   readonly tenants: ReadonlyMap<string, { readonly vault: TenantVault; readonly sql: Sql }>;
   readonly provision: Provision;
+  /** The heads that an answer waited for, of all cells. */
+  readonly urgentNotes: readonly string[];
   /** Throws at this point once. */
   failAt(point: FaultPoint | undefined): void;
   /** As the edge does it: looks the token up now. */
@@ -43,6 +45,7 @@ export interface TestHome {
 /** @param hasOwner whether its first start is over */
 export async function testHome(sql: Sql = openNodeSql(':memory:'), hasOwner = true): Promise<TestHome> {
   const clock = new TestClock();
+  const urgentNotes: string[] = [];
   let failing: FaultPoint | undefined;
   const root = RootKey.of(randomBytes(32));
   const installationId = newId('installation', testEntropy);
@@ -59,7 +62,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:'), hasOwner = tr
     },
     nextTick: (task) => void setImmediate(task),
     later: () => {},
-    witness: { publish: () => {} },
+    witness: { publish: (_cell, note, isUrgent) => void (isUrgent === true && urgentNotes.push(note)) },
     root,
     installationId,
   };
@@ -92,6 +95,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:'), hasOwner = tr
     bootstrap: secret === undefined ? '' : textOf(secret),
     tenants,
     provision,
+    urgentNotes,
     failAt: (point) => {
       failing = point;
     },

@@ -55,6 +55,21 @@ describe('a long log', () => {
     expect([full.events.length, lastDetails()]).toEqual([3, { count: 3 }]);
   });
 
+  it('gives pages of exactly the size that was asked for, at any size', async () => {
+    const { vault, odd, auditor } = await longLog();
+    for (let maxRows = 1; maxRows <= odd.length; maxRows++) {
+      const found: number[] = [];
+      for (let before: number | undefined = Number.MAX_SAFE_INTEGER; before !== undefined; ) {
+        const page = await searchAudit(vault, auditor(), ODD, before, maxRows);
+        const left = odd.length - found.length;
+        expect(page.events.length, `pages of ${maxRows}`).toBe(Math.min(maxRows, left));
+        found.push(...indexes(page.events));
+        before = page.nextBefore;
+      }
+      expect(found).toEqual(odd.toReversed());
+    }
+  });
+
   it('is followed oldest first over many turns, from where one left off', async () => {
     const { vault, odd, auditor, lastDetails, size } = await longLog();
     const follow = (from: number, maxRows: number) => followAudit(vault, auditor(), ODD, from, maxRows);

@@ -111,6 +111,31 @@ describe('a key rotation', () => {
     expect(keys.find((key) => key.purpose === 'oauth_token' && key.version === 2)?.wraps).toBe(GRANTS);
   });
 
+  it('counts what it moved for the rotation of that purpose that began first, and for no other', async () => {
+    const { tenant } = await filled();
+    const state = async () => (await keysOf(tenant)).progress.map((one) => [one.purpose, one.toVersion, one.done, one.total]);
+    await rotate(tenant, ['oauth_token', 'api_key']);
+    expect(await rewrap(tenant, 3)).toBe(3);
+    expect(await state()).toEqual([
+      ['api_key', 2, 3, KEYS],
+      ['oauth_token', 2, 0, GRANTS],
+    ]);
+    tenant.clock.pass(1);
+    await rotate(tenant, ['api_key']);
+    expect(await rewrap(tenant, 2)).toBe(2);
+    expect(await state()).toEqual([
+      ['api_key', 2, 5, KEYS],
+      ['oauth_token', 2, 0, GRANTS],
+      ['api_key', 3, 0, KEYS],
+    ]);
+    expect(await rewrap(tenant, 100)).toBe(KEYS - 2);
+    expect(await state()).toEqual([
+      ['api_key', 2, KEYS, KEYS],
+      ['oauth_token', 2, 0, GRANTS],
+      ['api_key', 3, 0, KEYS],
+    ]);
+  });
+
   it('forgets what was kept under old keys with each batch that moved anything, and with no other', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'only', 'not-a-real-secret');
