@@ -214,6 +214,24 @@ export function anchorCases(open: OpenSql, runs: number): void {
       });
     });
 
+    it('writes its head once for a position that the witness has, and nothing in a batch without a change', async () => {
+      await open((sql) => {
+        const { anchor } = begin(sql);
+        fill(sql, anchor, 0, 100);
+        const changes = () => Number(sql.get('SELECT total_changes() AS n')?.['n']);
+        const written = () => {
+          const before = changes();
+          batch(sql, anchor, () => {});
+          return changes() - before;
+        };
+        expect(written()).toBe(0);
+        anchor.notePublished(anchor.position);
+        expect([written(), written()]).toEqual([1, 0]);
+        anchor.notePublished(anchor.position);
+        expect(written(), 'of a position that was known').toBe(0);
+      });
+    });
+
     it('raises its time and never lowers it', async () => {
       await open((sql) => {
         const { anchor, reopen } = begin(sql);

@@ -134,6 +134,23 @@ describe('a key rotation', () => {
       ['oauth_token', 2, 0, GRANTS],
       ['api_key', 3, 0, KEYS],
     ]);
+    // No row is under an old key of the first purpose any more: both its rotations end, and the other purpose has its turn.
+    expect(await rewrap(tenant, 3)).toBe(3);
+    const ended = [
+      ['api_key', 2, KEYS, KEYS],
+      ['oauth_token', 2, 3, GRANTS],
+      ['api_key', 3, KEYS, KEYS],
+    ];
+    expect(await state()).toEqual(ended);
+    tenant.clock.pass(1);
+    await rotate(tenant, ['api_key']);
+    expect(await rewrap(tenant, 100)).toBe(GRANTS - 3);
+    expect(await rewrap(tenant, 4)).toBe(4);
+    expect((await state()).slice(1)).toEqual([
+      ['oauth_token', 2, GRANTS, GRANTS],
+      ['api_key', 3, KEYS, KEYS],
+      ['api_key', 4, 4, KEYS],
+    ]);
   });
 
   it('forgets what was kept under old keys with each batch that moved anything, and with no other', async () => {
