@@ -139,6 +139,8 @@ export const LIMITS = {
 
   // keys
   wrapsPerKeyMax: Math.floor(2 ** 32 * 0.9),
+  /** Wraps that are counted in advance, so that not every batch writes the count; at most this many are lost when a cell closes. */
+  wrapsReserved: 1_000,
   rewrapBatchRows: 200,
   keyDestroyDelayMs: 7 * DAY,
   /** A retired key that is still in use is checked again after this time. */

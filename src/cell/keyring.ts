@@ -60,8 +60,11 @@ export class Keyring {
   readonly #erasureKey: SecretValue;
   readonly #byId = new Map<string, HeldKey>();
   readonly #active = new Map<Purpose, HeldKey>();
-  /** Number of wraps by key id, as of the last batch. */
+  /** Number of wraps by key id as stored, which includes the reserved ones. */
   readonly #wraps = new Map<string, number>();
+  /** Wraps that are reserved by a committed batch and not used yet, by key id. */
+  readonly #reserved = new Map<string, number>();
+  /** Wraps of the running batch beyond the reserved ones. */
   #pendingWraps = new Map<string, number>();
   /** The rows as checked by the map; before they are bound, the keys may be used to check the map only. */
   #rows: KeyRows | undefined;
@@ -86,6 +89,7 @@ export class Keyring {
     this.#byId.clear();
     this.#active.clear();
     this.#wraps.clear();
+    this.#reserved.clear();
     this.#damaged.clear();
     this.#destroyed.clear();
     for (const row of rows) {
@@ -208,24 +212,43 @@ export class Keyring {
     return { keyId: held.id, key: held.key };
   }
 
-  /** Counts a wrap under the active key; written with the batch by `flushWraps`. @throws unavailable past the bound */
+  /**
+   * Counts a wrap under the active key: a reserved one, or one that `flushWraps` writes with the batch. @throws unavailable past the bound
+   * SECURITY: the stored count is never below the number of wraps. Wraps are used only after their reservation has committed, and a crash, a
+   * rollback or a reload drops what is left of it, so the count may be too high by LIMITS.wrapsReserved each time.
+   */
   countWrap(purpose: Purpose): void {
     const { id } = this.current(purpose);
+    const reserved = this.#reserved.get(id) ?? 0;
+    if (reserved > 0) {
+      this.#reserved.set(id, reserved - 1);
+      return;
+    }
     const count = (this.#pendingWraps.get(id) ?? 0) + 1;
     if ((this.#wraps.get(id) ?? 0) + count > LIMITS.wrapsPerKeyMax)
       fail('unavailable', 'the active key has reached its maximum number of wraps: rotate the keys of this tenant');
     this.#pendingWraps.set(id, count);
   }
 
+  /** Number of wraps without those that are still reserved. */
+  usedWraps({ key_id, wraps }: Pick<KeyRow, 'key_id' | 'wraps'>): number {
+    return wraps - (this.#reserved.get(key_id) ?? 0);
+  }
+
+  /** Writes the counts of the batch and reserves further wraps, so that the next batches have nothing to write. */
   flushWraps(): void {
     if (this.#pendingWraps.size === 0) return;
     for (const [keyId, count] of this.#pendingWraps) {
+      const known = (this.#wraps.get(keyId) ?? 0) + count;
+      const reserved = Math.min(LIMITS.wrapsReserved, LIMITS.wrapsPerKeyMax - known);
       const row = this.#sql.get<{ wraps: number }>(
         'UPDATE tenant_key SET wraps = wraps + ? WHERE key_id = ? RETURNING wraps',
-        count,
+        count + reserved,
         keyId,
       );
-      if (row !== undefined) this.#wraps.set(keyId, row.wraps);
+      if (row === undefined) continue;
+      this.#wraps.set(keyId, row.wraps);
+      this.#reserved.set(keyId, reserved);
     }
     this.#pendingWraps.clear();
   }

@@ -32,8 +32,9 @@ function keyTarget(job: KeyedJob) {
 }
 
 export function listKeys(job: KeyedJob, caller: Caller): { keys: KeyRow[]; progress: KeyProgress[] } {
+  const { keyring } = job.core;
   return job.door.enter(caller, 'key.list', keyTarget(job), (access) => ({
-    keys: job.core.keyring.rows(),
+    keys: keyring.rows().map((row) => ({ ...row, wraps: keyring.usedWraps(row) })),
     progress: job.core.keyRotations.progress(access),
   }));
 }

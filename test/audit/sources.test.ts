@@ -53,8 +53,9 @@ describe('a source', () => {
   });
 
   it('counts one wrap of its key, the first time only', async () => {
-    const { sql, idFor } = await withSources();
-    const uses = () => Number(sql.get("SELECT sum(wraps) AS n FROM tenant_key WHERE purpose = 'audit_pii'")?.['n']);
+    const { tenant, idFor } = await withSources();
+    const { keyring } = inside(tenant.vault).core;
+    const uses = () => keyring.rows().map((row) => (row.purpose === 'audit_pii' ? keyring.usedWraps(row) : 0)).reduce((sum, n) => sum + n); // biome-ignore format: one line
     const before = uses();
     await idFor();
     await idFor();

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { CELL_PURPOSES, Keyring } from '../../src/cell/keyring.ts';
+import { CELL_PURPOSES, type KeyRow, Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
@@ -166,13 +166,60 @@ describe('the rows of keys', () => {
 });
 
 describe('the count of wraps', () => {
+  const used = (id: string) => keyring.usedWraps(keyring.rows().find((row) => row.key_id === id) as KeyRow);
+
   it('is written with the batch and accumulates', () => {
     const { id } = keyring.current('api_key');
     for (let i = 0; i < 3; i++) keyring.countWrap('api_key');
     expect(wrapsOf(id)).toBe(0);
     sql.transaction(() => keyring.flushWraps());
     sql.transaction(() => keyring.flushWraps());
-    expect(wrapsOf(id)).toBe(3);
+    expect(wrapsOf(id)).toBe(3 + LIMITS.wrapsReserved);
+    expect(used(id)).toBe(3);
+  });
+
+  it('is written again only when the reserved wraps are used', () => {
+    const { id } = keyring.current('api_key');
+    const wrap = () => {
+      keyring.countWrap('api_key');
+      sql.transaction(() => keyring.flushWraps());
+    };
+    for (let i = 0; i < LIMITS.wrapsReserved + 1; i++) wrap();
+    expect(wrapsOf(id)).toBe(LIMITS.wrapsReserved + 1);
+    expect(used(id)).toBe(LIMITS.wrapsReserved + 1);
+    wrap();
+    expect(wrapsOf(id)).toBe(2 * LIMITS.wrapsReserved + 2);
+    expect(used(id)).toBe(LIMITS.wrapsReserved + 2);
+  });
+
+  it('counts what was reserved as used when the keys are loaded again', () => {
+    const { id } = keyring.current('api_key');
+    keyring.countWrap('api_key');
+    sql.transaction(() => keyring.flushWraps());
+    keyring.countWrap('api_key');
+    keyring.reload();
+    expect(used(id)).toBe(1 + LIMITS.wrapsReserved);
+    keyring.countWrap('api_key');
+    sql.transaction(() => keyring.flushWraps());
+    expect(used(id)).toBe(2 + LIMITS.wrapsReserved);
+    expect(wrapsOf(id)).toBe(2 + 2 * LIMITS.wrapsReserved);
+  });
+
+  it('reserves nothing for a batch that is rolled back', () => {
+    const { id } = keyring.current('api_key');
+    keyring.countWrap('api_key');
+    const lost = () =>
+      sql.transaction(() => {
+        keyring.flushWraps();
+        throw new RangeError('made up');
+      });
+    expect(lost).toThrow(RangeError);
+    keyring.reload();
+    expect(wrapsOf(id)).toBe(0);
+    keyring.countWrap('api_key');
+    sql.transaction(() => keyring.flushWraps());
+    expect(used(id)).toBe(1);
+    expect(wrapsOf(id)).toBe(1 + LIMITS.wrapsReserved);
   });
 
   it('drops the counts of a rolled-back batch', () => {
