@@ -145,6 +145,8 @@ function factsOf(access: WriteAccess, environmentId: string, name: string): Cred
     grant_facts: '{}',
     grant_ends_at: null,
     review_due_at: null,
+    rotation: '{}',
+    rotation_due_at: null,
   };
 }
 

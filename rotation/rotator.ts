@@ -2,7 +2,7 @@
 // A rotator keeps no state, and each of its steps may be repeated: the engine repeats a step whose outcome it does not know.
 import type { Clock, Entropy } from '../src/base/clock.ts';
 import type { Egress } from './egress.ts';
-import type { Verdict } from './key-spec.ts';
+import type { RotationStrategy, Verdict } from './key-spec.ts';
 
 /** A stored value, as JSON. Its texts are secret: a rotator must never put one into an outcome, an error or a log. */
 export type StoredValue = Readonly<Record<string, unknown>>;
@@ -85,5 +85,5 @@ export interface Rotator {
 /** A platform's way to a target without HTTP. Members as in `Rotator`; `plan` and strategy depend on the connector. */
 export interface KeyDriver {
   /** The rotator for a strategy; undefined if the driver does not support it. */
-  rotator(strategy: 'single_user' | 'alternating_users' | 'overlap'): Rotator | undefined;
+  rotator(strategy: Exclude<RotationStrategy, 'manual'>): Rotator | undefined;
 }

@@ -12,10 +12,16 @@ export interface NewRun {
   readonly trigger: RunTrigger;
   /** The version whose secret the run uses up or revokes. */
   readonly generation: number;
+  /** JSON; see `RunRow.facts`. */
+  readonly facts?: string;
 }
 
 /** Opens a run, due at once and without a lease. */
-export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kind, trigger, generation }: NewRun): RunRow {
+export function openRun(
+  job: TenantJob,
+  access: WriteAccess,
+  { credentialId, kind, trigger, generation, facts = '{}' }: NewRun,
+): RunRow {
   const now = job.platform.clock.now();
   const run: RunRow = {
     id: newId('run', job.platform.entropy),
@@ -37,6 +43,7 @@ export function openRun(job: TenantJob, access: WriteAccess, { credentialId, kin
     new_version: null,
     started_at: now,
     finished_at: null,
+    facts,
   };
   job.runs.insert(access, run);
   job.runs.journal(access, run.id, { step: 'queued', status: trigger, at: now });

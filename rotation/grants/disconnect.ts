@@ -62,7 +62,7 @@ export function disconnectCredential(ports: JobPorts, caller: Caller, input: Dis
 
 function disconnect({ job }: JobPorts, access: WriteAccess, { environment, row }: Located): CredentialRow {
   const now = job.platform.clock.now();
-  cancelOpenRun(job, access, row.id, 'disconnected');
+  cancelOpenRun(job, access, row, 'disconnected');
   for (const connection of job.connections.usable(access, row.id, now)) {
     endConnection(job, access, connection, 'cancelled', 'disconnected');
   }

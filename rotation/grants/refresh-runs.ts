@@ -48,6 +48,10 @@ export interface EngineOptions {
   readonly sandboxAllowed: boolean;
   /** Calls `beat` every `everyMs` until the returned function is called. */
   readonly every: (everyMs: number, beat: () => void) => () => void;
+  /** Further parts of due work, e.g. rotations of keys; each resolves with how many rows it handled. */
+  readonly parts?: readonly (() => Promise<number>)[];
+  /** How this platform reaches targets without HTTP. */
+  readonly drivers?: LeasePorts['drivers'] & {};
   /** Shared by all tenants of the process. Default: a separate one. */
   readonly gate?: ProviderGate;
 }
@@ -180,6 +184,7 @@ export class RefreshEngine implements Refresher {
     const refreshed = await part(() => this.#due.run((id) => this.#refreshOnce(id, 'schedule', false)));
     await part(() => bringForward(vault));
     for (const due of DUE_PARTS) await part(() => due(this.#o));
+    for (const due of this.#o.parts ?? []) await part(due);
     const destroyed = await part(() => vault.submit((job) => destroyExpired(job, LIMITS.dueWorkBatchRows)));
     const rewrapped = await part(() => rewrapAll(vault));
     await part(() => destroyRetiredKeys(vault));

@@ -22,6 +22,8 @@ export interface EventTarget {
 
 /** The only further facts that an event may contain. */
 export interface EventDetails {
+  /** Id of the admin credential that was used. */
+  admin?: string;
   alert?: string;
   attempts?: number;
   cause?: string;

@@ -268,6 +268,24 @@ export const LIMITS = {
   noticeDays: [30, 7, 1],
   reviewEveryMs: DAY,
   reviewAtMostEveryMs: HOUR,
+  /** The longest grace period between a rotation and the end of the old value. */
+  graceMaxSeconds: 90 * 86_400,
+  graceDefaultSeconds: 86_400,
+  /** The period of scheduled rotations. */
+  rotateEveryMinSeconds: 60,
+  rotateEveryMaxSeconds: 10 * 366 * 86_400,
+  /** Rotations of keys and passwords: delay after a transient failure, and after a refusal that a person must look at. */
+  rotationBackoffBaseMs: 5 * SECOND,
+  rotationBackoffMaxMs: HOUR,
+  rotationRefusedAgainMs: HOUR,
+  /** Phases of one rotation without a wait: create, set and test, and repetitions. */
+  rotationPhasesMax: 8,
+  /** Refused tests of a new value before it is given up, beside the time that the connector declares for its distribution. */
+  rotationTestsMax: 3,
+  /** Tests of a revoked value with an unknown result before its end is reported as unproven. */
+  proofTriesMax: 3,
+  /** How long a read waits for a rotation that is replacing the value. */
+  doubtWaitMs: 5 * SECOND,
   revokeBackoffBaseMs: 30 * SECOND,
   revokeBackoffMaxMs: 6 * HOUR,
   revokeGiveUpMs: 7 * DAY,

@@ -81,6 +81,7 @@ function carryRevocation(rows: CellRows, row: FormerCredential, was: FormerRevoc
     new_version: null,
     started_at: was.at,
     finished_at: isOpen ? null : was.at,
+    facts: '{}',
   };
   rows.of<RunRow>('run').insert(run);
   const step = { run_id: id, sequence: 1, step: 'carried_over', status: was.state, at: was.at, evidence: null };

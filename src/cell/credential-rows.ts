@@ -39,6 +39,10 @@ export interface CredentialRow {
   grant_ends_at: number | null;
   /** When forecast, scopes and notices are reviewed next. */
   review_due_at: number | null;
+  /** JSON of vault/rotation-state.ts: how the value is rotated, and whether its current version is in doubt; never secret. */
+  rotation: string;
+  /** When the next scheduled rotation begins. */
+  rotation_due_at: number | null;
 }
 
 export interface VersionRow {

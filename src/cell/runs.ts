@@ -16,6 +16,9 @@ export type RunOutcome =
   | 'refreshed'
   | 'dead'
   | 'credential_removed'
+  | 'rotated'
+  | 'test_failed'
+  | 'abandoned'
   | 'disconnected'
   // of a revocation
   | 'revoked'
@@ -51,6 +54,8 @@ export interface RunRow {
   new_version: number | null;
   started_at: number;
   finished_at: number | null;
+  /** JSON of what the run was asked and what it found, depending on its kind; never secret. */
+  facts: string;
 }
 
 export interface DueForRefresh {
@@ -104,6 +109,7 @@ const PROGRESS = [
   'cause',
   'new_version',
   'finished_at',
+  'facts',
 ] as const;
 
 export class RunStore {
@@ -168,7 +174,7 @@ export class RunStore {
     const resumedIf = (when: string, atMs: number) =>
       this.#sql.all<DueForRefresh>(
         `SELECT credential_id AS id, ${PROVIDER} AS provider FROM run JOIN credential ON credential.id = credential_id
-          WHERE run.state = 'open' AND run.${MOVES} AND next_attempt_at ${when} ? AND (lease_until <= ? OR lease_until > ?)
+          WHERE run.state = 'open' AND run.${MOVES} AND credential.kind = 'oauth2' AND next_attempt_at ${when} ? AND (lease_until <= ? OR lease_until > ?)
           ORDER BY next_attempt_at LIMIT ?`,
         atMs,
         nowMs,
@@ -189,15 +195,45 @@ export class RunStore {
   /** Revocations whose next attempt is due, longest due first. Ids only, unchecked. */
   dueForRevocation(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
+    return this.#dueRevocations("= 'oauth2'", nowMs, maxRows);
+  }
+
+  /** As `dueForRevocation`, for replaced keys and passwords. */
+  dueForRetirement(access: Lookup, nowMs: number, maxRows: number): string[] {
+    access.check();
+    return this.#dueRevocations("<> 'oauth2'", nowMs, maxRows);
+  }
+
+  #dueRevocations(kind: string, nowMs: number, maxRows: number): string[] {
     const query =
-      "SELECT id FROM run WHERE state = 'open' AND kind = 'revocation' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?";
+      "SELECT run.id AS id FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'revocation' " +
+      `AND next_attempt_at <= ? AND credential.kind ${kind} ORDER BY next_attempt_at LIMIT ?`;
     return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
   }
 
-  /** Open revocations that wait for an instant beyond `afterMs`. */
+  /** Keys and passwords with an open rotation whose next attempt is due, or whose schedule is due, most urgent first. Ids only, unchecked. */
+  dueForRotation(access: Lookup, nowMs: number, maxRows: number): { readonly id: string; readonly isScheduled: boolean }[] {
+    access.check();
+    const resumed = this.#sql.all<{ id: string }>(
+      "SELECT credential_id AS id FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'rotation' " +
+        "AND credential.kind <> 'oauth2' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?",
+      nowMs,
+      maxRows,
+    );
+    const scheduled = this.#sql.all<{ id: string }>(
+      'SELECT id FROM credential WHERE rotation_due_at IS NOT NULL AND rotation_due_at <= ? ORDER BY rotation_due_at LIMIT ?',
+      nowMs,
+      maxRows,
+    );
+    return [...resumed.map(({ id }) => ({ id, isScheduled: false })), ...scheduled.map(({ id }) => ({ id, isScheduled: true }))];
+  }
+
+  /** Open revocations of grants that wait for an instant beyond `afterMs`; a grace period of a key may be longer than any of their delays. */
   revocationsAfter(access: Lookup, afterMs: number, maxRows: number): RunRow[] {
     access.check();
-    const query = "SELECT * FROM run WHERE state = 'open' AND kind = 'revocation' AND next_attempt_at > ? LIMIT ?";
+    const query =
+      "SELECT run.* FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'revocation' " +
+      "AND next_attempt_at > ? AND credential.kind = 'oauth2' LIMIT ?";
     return this.#rows.intact(this.#sql.all<RunRow>(query, afterMs, maxRows));
   }
 
@@ -314,6 +350,7 @@ const DUE_QUERIES: readonly string[] = [
   // Without credentials that have an open run: the first query covers those. ORDER BY walks the partial index; min() would read all of it.
   'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
     `(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open' AND run.${MOVES}) ORDER BY refresh_due_at LIMIT 1`,
+  'SELECT rotation_due_at AS at FROM credential WHERE rotation_due_at IS NOT NULL ORDER BY rotation_due_at LIMIT 1',
   'SELECT review_due_at AS at FROM credential WHERE review_due_at IS NOT NULL ORDER BY review_due_at LIMIT 1',
   // End dates stored by an older build, without a planned review (cell/forecasts.ts), are due now.
   'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +

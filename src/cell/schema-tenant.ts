@@ -8,6 +8,7 @@ import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
 import { REVOCATIONS_STEP } from './schema-tenant-revocations.ts';
+import { ROTATIONS_STEP } from './schema-tenant-rotations.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
 import { WEBHOOKS_STEP } from './schema-tenant-webhooks.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
@@ -142,4 +143,5 @@ CREATE TABLE run_step (
   ANCHOR_STEP,
   REVOCATIONS_STEP,
   WEBHOOKS_STEP,
+  ROTATIONS_STEP,
 ];

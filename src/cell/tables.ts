@@ -146,6 +146,8 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       { name: 'review_due_at', step: 2, initial: null },
       // Used by builds up to schema 8; null since (carry-rows.ts).
       { name: 'revoke_due_at', step: 2, initial: null },
+      { name: 'rotation', step: 11, initial: '{}' },
+      { name: 'rotation_due_at', step: 11, initial: null },
     ],
     secondName: { name: 'credential.name', columns: ['environment_id', 'name'], held: (row) => row['state'] !== 'destroyed' },
   },
@@ -212,7 +214,10 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
       'started_at',
       'finished_at',
     ],
-    later: [{ name: 'lost_answers', step: 2, initial: 0 }],
+    later: [
+      { name: 'lost_answers', step: 2, initial: 0 },
+      { name: 'facts', step: 11, initial: '{}' },
+    ],
     // At most one run per credential that moves `current` is open; revocations of older versions may be open beside it.
     secondName: {
       name: 'run.open',

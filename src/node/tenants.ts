@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Connector } from '../../rotation/connector.ts';
+import { CredentialRuns } from '../../rotation/credential-runs.ts';
 import { ProviderGate } from '../../rotation/engine/provider-gate.ts';
-import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { type ErrorCode, fail, KeyturnError } from '../../src/base/errors.ts';
 import type { KeyRegister } from '../../src/cell/register.ts';
@@ -36,7 +36,7 @@ export interface NodeTenantsOptions {
 
 export interface NodeTenant extends OpenTenant {
   readonly vault: TenantVault;
-  readonly engine: RefreshEngine;
+  readonly engine: CredentialRuns;
 }
 
 export class NodeTenants {
@@ -197,7 +197,7 @@ export class NodeTenants {
         onDueChanged: (id) => this.#open.noteDue(id),
       });
       const engine = this.#engineOf(vault);
-      vault.refresher = engine;
+      engine.attachTo(vault);
       if (mustExist && row.anchored === 0) void this.#noteAnchored(row).catch(() => {});
       return {
         vault,
@@ -213,8 +213,8 @@ export class NodeTenants {
     }
   }
 
-  #engineOf(vault: TenantVault): RefreshEngine {
-    return new RefreshEngine({
+  #engineOf(vault: TenantVault): CredentialRuns {
+    return new CredentialRuns({
       vault,
       egress: this.#egress,
       connectors: this.#o.connectors,

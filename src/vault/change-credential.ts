@@ -63,6 +63,7 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
       if (target === row.current_version) fail('conflict', 'this version is already current', { pointer: '/version' });
       const version =
         job.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
+      refuseRevoked(job, access, row, target);
       details.from_version = row.current_version;
       details.version = target;
       const dated = { ...row, value_expires_at: version.value_expires_at };
@@ -74,6 +75,15 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
       });
     },
   );
+}
+
+/** @throws conflict */
+function refuseRevoked(job: TenantJob, access: WriteAccess, row: CredentialRow, target: number): void {
+  if (row.connector === null) return;
+  if (job.runs.findOpen(access, row.id) !== undefined)
+    fail('conflict', 'a rotation of this credential is open: wait for its end, or put a new value');
+  if (job.runs.lastRevocation(access, row.id, target)?.outcome === 'revoked')
+    fail('conflict', 'this version was revoked at its target, which refuses it: rotate again instead', { pointer: '/version' });
 }
 
 export interface DeleteInput extends Named {
@@ -89,13 +99,15 @@ export function deleteCredential(job: TenantJob, caller: Caller, input: DeleteIn
     (access, located) => {
       if (located.row.state === 'deleted') return located;
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(job, access, located.row.id, 'credential_removed');
+      cancelOpenRun(job, access, located.row, 'credential_removed');
       const now = job.platform.clock.now();
       return save(job, access, located, {
         state: 'deleted',
         deleted_at: now,
         destroy_after_at: now + (input.recoveryWindowMs ?? LIMITS.recoveryWindowDefaultMs),
         refresh_due_at: null,
+        pending_version: null,
+        rotation: '{}',
       });
     },
   );
@@ -130,7 +142,7 @@ export function destroyCredential(job: TenantJob, caller: Caller, input: Named):
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located, details) => {
       checkPrecondition(located.row, input.precondition);
-      cancelOpenRun(job, access, located.row.id, 'credential_removed');
+      cancelOpenRun(job, access, located.row, 'credential_removed');
       details.count = destroyNow(job, access, located);
     },
   );

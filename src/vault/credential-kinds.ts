@@ -96,12 +96,12 @@ export const oauth2Value = z.strictObject({
 });
 
 // SECURITY: settings are shown and logged as plain text, and a connector would read braces as a template.
-const endpoint = z
+export const endpoint = z
   .url({ protocol: /^https?$/ })
   .max(1_024)
   .refine((text) => !/[{}\s\p{C}]/u.test(text), 'must be one plain URL')
   .refine((text) => !hasCredentialsOrFragment(URL.parse(text)), 'must not contain a user name, a password or a fragment');
-const parameterName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'must be a parameter name');
+export const parameterName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'must be a parameter name');
 /** RFC 6749 section 3.3. */
 const scopeToken = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/, 'must be one scope without spaces');
 

@@ -5,6 +5,7 @@ import { newId } from '../base/ids.ts';
 import type { Bookkeeping, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
 import { kindFacts, type OAuth2Config } from './credential-kinds.ts';
+import type { KeyConfig } from './rotation-state.ts';
 import type { Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -30,7 +31,7 @@ export interface NewCredential {
   readonly name: string;
   readonly kind: string;
   readonly connector: string | null;
-  readonly config: OAuth2Config | undefined;
+  readonly config: OAuth2Config | KeyConfig | undefined;
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly description: string | undefined;
 }
@@ -71,6 +72,8 @@ export function newDraft(
     grant_facts: '{}',
     grant_ends_at: null,
     review_due_at: null,
+    rotation: '{}',
+    rotation_due_at: null,
   };
 }
 
@@ -138,5 +141,6 @@ function saved(job: TenantJob, environment: EnvironmentRow, row: CredentialRow):
 function planByState(draft: Draft): void {
   const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';
   if (!kindFacts(draft.kind).isRenewed || !isLive) draft.refresh_due_at = null;
+  if (draft.state !== 'active') draft.rotation_due_at = null;
   if (draft.state !== 'deleted') draft.destroy_after_at = null;
 }

@@ -12,6 +12,7 @@ import { redirect } from './destinations.ts';
 import type { PutUnderWay, PutValue, SplitPut } from './kind.ts';
 import { rulesOfKind } from './kinds.ts';
 import { checkPrecondition, type WritePrecondition } from './precondition.ts';
+import type { KeyConfig } from './rotation-state.ts';
 import { setAside } from './set-aside.ts';
 import { type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -22,7 +23,7 @@ export interface PutCredentialInput extends PutValue {
   readonly name: string;
   readonly kind: Kind;
   readonly connector: string | undefined;
-  readonly config: OAuth2Config | undefined;
+  readonly config: OAuth2Config | KeyConfig | undefined;
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly description: string | undefined;
   readonly precondition: WritePrecondition;
@@ -65,7 +66,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
         row === undefined && kind.note === undefined
           ? createCredential(job, access, environment, { ...draft, revision: 1 })
           : saveDraft(job, access, environment, draft);
-      if (row !== undefined) cancelOpenRun(job, access, row.id, 'superseded');
+      if (row !== undefined) cancelOpenRun(job, access, row, 'superseded');
       storeVersion(job, access, draft, split, { origin: input.imported === undefined ? 'put' : 'import', runId: null });
       if (row !== undefined)
         redirect(job, caller, located, {

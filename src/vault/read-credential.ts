@@ -11,6 +11,7 @@ import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { healthNow } from './end-date.ts';
 import { rulesOfKind } from './kinds.ts';
+import { ValueInDoubt } from './rotation-state.ts';
 import { StaleGrant } from './stale-grant.ts';
 import { credentialTarget, foundCredential, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -57,11 +58,15 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
   );
 }
 
-/** As `readCredential`, but waits for the shared refresh when the token is stale. The log also has the refused first attempt. */
+/** As `readCredential`, but waits for the shared refresh when the token is stale, and for a rotation that is replacing the value. The log also has the refused first attempt. */
 export async function readFreshCredential(vault: TenantVault, caller: Caller, input: ReadCredentialInput): Promise<ReadResult> {
   try {
     return await vault.submit((job) => readCredential(job, caller, input));
   } catch (error) {
+    if (error instanceof ValueInDoubt && vault.rotator !== undefined) {
+      await vault.rotator.settle(error.credentialId);
+      return await vault.submit((job) => readCredential(job, caller, input));
+    }
     if (!(error instanceof StaleGrant) || vault.refresher === undefined) throw error;
     const heldForMs = await vault.refresher.refreshNow(error.credentialId);
     try {

@@ -4,6 +4,7 @@
 import { WorkloadAuthenticator } from '../access/authenticate.ts';
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
+import type { WriteAccess } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { CredentialStore } from '../cell/credentials.ts';
@@ -15,6 +16,7 @@ import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
 import { cellOf, type OpenCell, type Platform, type VaultOptions } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
+import type { KeyConfig } from './rotation-state.ts';
 
 export interface TenantIdentity {
   readonly id: string;
@@ -33,6 +35,19 @@ export interface Refresher {
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
   /** Origins with paths to which the connector sends secrets and browsers with these settings. @throws as `checkSettings` */
   destinationsOf(connector: string, config: OAuth2Config): readonly string[];
+}
+
+/** The functions of the rotation of keys and passwords that the vault uses; the composition root sets them. */
+export interface KeyRotator {
+  /** Resolves when the run that put the current value in doubt has found out, or after `LIMITS.doubtWaitMs`. */
+  settle(credentialId: string): Promise<void>;
+  /**
+   * The hosts that a value with these settings is sent to; undefined if the connector does not exist.
+   * @throws invalid_request naming the field
+   */
+  checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined;
+  /** Records that a new value, which will never become current, must be ended at its target. */
+  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number): void;
 }
 
 export interface TenantVaultOptions extends VaultOptions {
@@ -55,6 +70,7 @@ export class TenantJob {
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   refresher: Refresher | undefined;
+  rotator: KeyRotator | undefined;
   readonly auditResource: AuthorizationResource;
   readonly keyResource: AuthorizationResource;
   readonly auditOperations = { read: 'audit.read', export: 'audit.export' } as const;

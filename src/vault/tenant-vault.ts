@@ -4,7 +4,14 @@ import { isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
 import { closeCell, type Platform } from './open-cell.ts';
 import { tellDamage } from './tell-damage.ts';
-import { type Refresher, type TenantIdentity, TenantJob, type TenantVaultOptions, type TenantView } from './tenant-job.ts';
+import {
+  type KeyRotator,
+  type Refresher,
+  type TenantIdentity,
+  TenantJob,
+  type TenantVaultOptions,
+  type TenantView,
+} from './tenant-job.ts';
 
 export class TenantVault extends CellHandle<TenantView, TenantJob> {
   readonly tenant: TenantIdentity;
@@ -32,6 +39,15 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
   /** Set by the composition root. */
   set refresher(refresher: Refresher) {
     this.#job.refresher = refresher;
+  }
+
+  get rotator(): KeyRotator | undefined {
+    return this.#job.rotator;
+  }
+
+  /** Set by the composition root. */
+  set rotator(rotator: KeyRotator) {
+    this.#job.rotator = rotator;
   }
 
   /** Keeps the cell open during work at a provider: until it is stored, the provider's answer exists nowhere else. */

@@ -2,7 +2,7 @@
 // It must never open the database for another tenant, nor leave due work without an alarm.
 import type { DurableObjectStorage } from '@cloudflare/workers-types';
 import type { Connector } from '../../rotation/connector.ts';
-import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
+import { CredentialRuns } from '../../rotation/credential-runs.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
 import { fail } from '../../src/base/errors.ts';
 import { schemaVersion } from '../../src/cell/migrations.ts';
@@ -31,7 +31,7 @@ const RETRY_MS = 60_000;
 
 export class WorkerTenant {
   readonly vault: TenantVault;
-  readonly engine: RefreshEngine;
+  readonly engine: CredentialRuns;
   readonly #storage: DurableObjectStorage;
   readonly #now: () => number;
   readonly #scrub: DailyScrub;
@@ -57,7 +57,7 @@ export class WorkerTenant {
       onDueChanged: () => this.arm(),
     });
     const owner = `worker-${Buffer.from(platform.entropy.bytes(9)).toString('base64url')}`;
-    this.engine = new RefreshEngine({
+    this.engine = new CredentialRuns({
       vault: this.vault,
       egress: createWorkerEgress({ clock: platform.clock }),
       connectors: options.connectors,
@@ -70,7 +70,7 @@ export class WorkerTenant {
         return () => clearInterval(timer);
       },
     });
-    this.vault.refresher = this.engine;
+    this.engine.attachTo(this.vault);
     this.#scrub = new DailyScrub(storage, this.vault, this.#now);
     this.arm();
   }

@@ -87,5 +87,7 @@ it('a column of a later step changes no MAC until it is set', () => {
     'grant_ends_at',
     'review_due_at',
     'revoke_due_at',
+    'rotation',
+    'rotation_due_at',
   ]);
 });

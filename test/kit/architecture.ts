@@ -23,6 +23,7 @@ const ABOVE_VAULT = [
   'delivery',
   'grants',
   'keys',
+  'runs',
   'sandbox',
   'wire',
   'http',
@@ -32,7 +33,7 @@ const upTo = (last: (typeof CORE)[number]): string[] => CORE.slice(0, CORE.index
 
 /**
  * Which parts a part may import, beside itself. `wire` is src/http/v1/wire*: the shapes; `catalog` the generated list of connectors;
- * `protocol` the connector contract and rotation/oauth2; `delivery` the alerts on their way out, which needs the engine's call.
+ * `protocol` the connector contract and rotation/oauth2; `runs` those of grants and keys together; `delivery` the alerts on their way out, which needs the engine's call.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   base: [],
@@ -49,6 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   delivery: [...upTo('vault'), 'alerts', 'protocol', 'engine'],
   grants: [...upTo('vault'), 'alerts', 'protocol', 'engine', 'delivery'],
   keys: [...upTo('vault'), 'alerts', 'protocol', 'engine'],
+  runs: [...upTo('vault'), 'protocol', 'engine', 'grants', 'keys'],
   sandbox: ['base', 'protocol', 'catalog'],
   wire: [...upTo('vault'), 'alerts'],
   http: [...upTo('vault'), 'alerts', 'engine', 'delivery', 'grants', 'keys', 'protocol', 'wire'],
@@ -105,6 +107,7 @@ const ROTATION_ROOMS: Readonly<Record<string, string>> = {
 
 function partOfRotation(path: string, second: string, third: string | undefined): string | undefined {
   if (path === 'rotation/catalog.ts') return 'catalog';
+  if (path === 'rotation/credential-runs.ts') return 'runs';
   if (third === undefined) return 'protocol';
   return Object.hasOwn(ROTATION_ROOMS, second) ? ROTATION_ROOMS[second] : undefined;
 }

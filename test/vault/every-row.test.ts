@@ -94,6 +94,8 @@ describe('the row of a credential', () => {
     grant_facts: '{}',
     grant_ends_at: null,
     review_due_at: null,
+    rotation: '{}',
+    rotation_due_at: null,
   };
   const VERSION = { value_expires_at: null, created_at: START_MS, created_by: 'usr_admin', origin: 'put', run_id: null };
 

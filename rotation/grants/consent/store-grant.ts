@@ -86,7 +86,7 @@ export function storeConsented(
   applyTiming(job, next, split, now);
   // A token without an expiry is not due; a refresh would only use up the new refresh token.
   if (outcome.expiresAtMs === undefined) next.refresh_due_at = null;
-  cancelOpenRun(job, access, next.id, 'superseded');
+  cancelOpenRun(job, access, next, 'superseded');
   storeVersion(job, access, next, split, { origin: 'consent', runId: null });
   const stored = saveDraft(job, access, environment, next);
   const before = boundSettings(job, row);

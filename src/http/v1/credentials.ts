@@ -64,7 +64,8 @@ type PutBody = z.output<typeof wire.putCredential>;
 function ofKind(body: PutBody): Pick<PutCredentialInput, 'connector' | 'config' | 'discard' | 'imported' | 'expiresAtMs'> {
   if (body.kind !== 'oauth2') {
     const expiresAtMs = body.expires_at === undefined ? undefined : Date.parse(body.expires_at);
-    return { connector: undefined, config: undefined, discard: undefined, imported: undefined, expiresAtMs };
+    const { connector, config } = body;
+    return { connector, config, discard: undefined, imported: undefined, expiresAtMs };
   }
   const { connector, config, discard } = body;
   return { connector, config, discard, imported: importOf(body.import), expiresAtMs: undefined };

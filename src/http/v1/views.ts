@@ -53,6 +53,8 @@ export function credentialView(vault: TenantVault, { environment, row }: Located
     config: configOf(row),
     expires_at: time(row.value_expires_at),
     refresh_due_at: time(row.refresh_due_at),
+    pending_version: row.pending_version,
+    rotation_due_at: time(row.rotation_due_at),
     created_at: toTimestamp(row.created_at),
     created_by: row.created_by,
     updated_at: toTimestamp(row.updated_at),

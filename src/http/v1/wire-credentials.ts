@@ -10,6 +10,7 @@ import {
   oauth2Value,
   RETAINED_PARTS,
 } from '../../vault/credential-kinds.ts';
+import { keyConfig } from '../../vault/rotation-state.ts';
 import { cursor, digits, instant, limit, name, nullableTime, timestamp } from './wire-parts.ts';
 
 const label = z.string().min(1).max(LIMITS.labelMaxChars);
@@ -39,7 +40,12 @@ const importOf = z.strictObject({
   /** The other system still refreshes it: the watch has no end. */
   still_used_there: z.boolean().optional(),
 });
-const expiring = { ...putCommon, expires_at: instant.optional() };
+const expiring = {
+  ...putCommon,
+  expires_at: instant.optional(),
+  connector: name.optional().describe('How the value is rotated at its target; absent: the stored one'),
+  config: keyConfig.optional().describe('Settings of the connector; absent: the stored ones'),
+};
 export const putCredential = z.discriminatedUnion('kind', [
   z
     .strictObject({
@@ -127,6 +133,8 @@ export const credential = z
     config: z.record(z.string(), z.unknown()),
     expires_at: nullableTime,
     refresh_due_at: nullableTime,
+    pending_version: z.int().nullable().describe('A new value that a rotation has not tested yet'),
+    rotation_due_at: nullableTime.describe('When the next scheduled rotation of a key or password begins'),
     created_at: timestamp,
     created_by: z.string(),
     updated_at: timestamp,

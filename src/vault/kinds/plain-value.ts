@@ -1,17 +1,45 @@
-// Kinds whose value is served unchanged: API keys, user names with passwords, databases, documents.
+// Kinds whose value is served unchanged: API keys, user names with passwords, databases, documents. With a connector they can be rotated.
 
+import { fail } from '../../base/errors.ts';
+import type { CredentialRow } from '../../cell/credentials.ts';
+import type { BoundSettings } from '../credential-kinds.ts';
 import { jsonBytes } from '../credential-kinds.ts';
 import type { CredentialKind } from '../kind.ts';
 import { reviewDueAt } from '../review-schedule.ts';
+import { boundKeyConfig, keyConfigOf, type RetainedKey, refuseInDoubt, rotationDueAt, setDoubt } from '../rotation-state.ts';
+import type { TenantJob } from '../tenant-job.ts';
 
 export const plainValue: CredentialKind = {
-  split: (_job, { given: { value, expiresAtMs } }) => ({ value: jsonBytes(value), retained: undefined, expiresAtMs }),
-  plan: (_job, draft, { expiresAtMs }, now) => {
+  split: (job, { draft, given: { value, expiresAtMs } }) => {
+    const settings = keySettings(job, draft);
+    const retained: RetainedKey | undefined = settings === undefined ? undefined : { settings };
+    return { value: jsonBytes(value), retained: retained === undefined ? undefined : jsonBytes(retained), expiresAtMs };
+  },
+  refuseRead: (_job, _access, row) => refuseInDoubt(row),
+  plan: (job, draft, { expiresAtMs }, now) => {
     draft.value_expires_at = expiresAtMs ?? null;
     draft.refresh_due_at = null;
     draft.review_due_at = reviewDueAt(draft, now);
+    draft.pending_version = null;
+    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
+    setDoubt(draft, undefined);
+    job.dueChanged();
   },
   planRestored: (job, _access, draft) => {
-    draft.review_due_at = reviewDueAt(draft, job.platform.clock.now());
+    const now = job.platform.clock.now();
+    draft.review_due_at = reviewDueAt(draft, now);
+    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
   },
+  // The settings of keys have the shape that hosts and differences are computed from (destinations.ts).
+  settings: (job, row) => keySettings(job, row) as BoundSettings | undefined,
 };
+
+/** The settings to seal with a value; undefined without a connector. @throws invalid_request naming the field */
+function keySettings(job: TenantJob, row: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RetainedKey['settings'] {
+  if (row.connector === null) return undefined;
+  if (job.rotator === undefined) return { connector: row.connector, config: boundKeyConfig(keyConfigOf(row)) };
+  const hosts = job.rotator.checkSettings(row.kind, row.connector, keyConfigOf(row));
+  if (hosts === undefined)
+    return fail('invalid_request', 'the connector does not exist: see `keyturn connectors`', { pointer: '/connector' });
+  return { connector: row.connector, config: boundKeyConfig(keyConfigOf(row)), hosts };
+}

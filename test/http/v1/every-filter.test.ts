@@ -70,7 +70,8 @@ async function makeHistory(): Promise<void> {
   const [{ vault } = expect.unreachable()] = [...app.team.tenants.values()].filter(
     ({ vault: { tenant } }) => tenant.name === 'acme',
   );
-  const run = { kind: 'refresh' as const, trigger: 'schedule' as const, requested_by: 'x', state: 'succeeded' as const, step: 'stored', generation: 1, attempts: 1, lost_answers: 0, fence: 1, lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: null, cause: null, new_version: 2, finished_at: 1 }; // biome-ignore format: one line
+  const run = { kind: 'refresh' as const, trigger: 'schedule' as const, requested_by: 'x', state: 'succeeded' as const, step: 'stored', generation: 1, attempts: 1, lost_answers: 0, fence: 1, lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: null, cause: null,
+        facts: '{}', new_version: 2, finished_at: 1 }; // biome-ignore format: one line
   await vault.submit((job) =>
     changing(job, (access) => {
       const [production = expect.unreachable(), environment = expect.unreachable()] = job.credentials.environments(access);

@@ -58,7 +58,8 @@ async function insertRun(): Promise<void> {
         const credential = job.credentials.find(access, staging, 'grant')?.id ?? '';
         job.runs.insert(access, {
       id: run, credential_id: credential, kind: 'refresh', trigger: 'request', requested_by: 'usr_test', state: 'failed', step: 'intent', generation: 1, attempts: 2, lost_answers: 0, fence: 1,
-      lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: 'rejected', cause: 'invalid_grant', new_version: null, started_at: START_MS, finished_at: START_MS,
+      lease_until: 0, lease_owner: '', next_attempt_at: null, outcome: 'rejected', cause: 'invalid_grant', new_version: null, started_at: START_MS, facts: '{}',
+    finished_at: START_MS,
     }); // biome-ignore format: a row
         job.runs.journal(access, run, { step: 'intent', status: 'done', at: START_MS });
       }),

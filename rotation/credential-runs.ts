@@ -1,0 +1,76 @@
+// The runs of all credentials of one tenant: OAuth grants are refreshed, keys and passwords are rotated. Routes, readers and timers use this.
+import type { Caller } from '../src/access/principals.ts';
+import type { WriteAccess } from '../src/cell/access.ts';
+import type { CredentialRow } from '../src/cell/credentials.ts';
+import type { RunRow } from '../src/cell/runs.ts';
+import { credentialTarget } from '../src/vault/targets.ts';
+import type { TenantJob } from '../src/vault/tenant-job.ts';
+import type { TenantVault } from '../src/vault/tenant-vault.ts';
+import type { JobPorts, LeasePorts } from './engine/due-work.ts';
+import { openGrant, wipeTokens } from './grants/grant-tokens.ts';
+import { type DueWork, type EngineOptions, RefreshEngine } from './grants/refresh-runs.ts';
+import { retireDue } from './keys/retire.ts';
+import { KeyRotations } from './keys/rotation-runs.ts';
+
+export class CredentialRuns {
+  readonly #grants: RefreshEngine;
+  readonly #keys: KeyRotations;
+
+  constructor(options: EngineOptions) {
+    const ports = { ...options, grantTokenOf };
+    this.#keys = new KeyRotations(ports);
+    const parts = [() => this.#keys.runDue(), () => retireDue(ports)];
+    this.#grants = new RefreshEngine({ ...options, parts });
+  }
+
+  /** Lets reads and puts of the vault use these runs. */
+  attachTo(vault: TenantVault): void {
+    vault.refresher = this.#grants;
+    vault.rotator = this.#keys;
+  }
+
+  get ports(): LeasePorts {
+    return this.#grants.ports;
+  }
+
+  /** No refresh or rotation is under way. */
+  get idle(): boolean {
+    return this.#grants.idle && this.#keys.idle;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#grants.stop(), this.#keys.stop()]);
+  }
+
+  /** Opens a run for the credential, or returns the open one. @throws not_rotatable | gone | needs_consent | conflict */
+  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+    const kind = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, environment, name).subject?.row.kind);
+    const engine = kind === undefined || kind === 'oauth2' ? this.#grants : this.#keys;
+    return engine.open(job, caller, environment, name);
+  }
+
+  /** Executes the credential's open run in the background. */
+  start(credentialId: string): void {
+    this.#grants.start(credentialId);
+    this.#keys.start(credentialId);
+  }
+
+  /** Executes the open rotation of a key or password until it ends or waits. */
+  advance(credentialId: string): Promise<void> {
+    return this.#keys.advance(credentialId, true);
+  }
+
+  /** Does due work, bounded. The caller calls again at `vault.nextDueAt()`. */
+  runDueWork(): Promise<DueWork> {
+    return this.#grants.runDueWork();
+  }
+}
+
+function grantTokenOf(ports: JobPorts, access: WriteAccess, grant: CredentialRow) {
+  const opened = openGrant(ports, access, grant, grant.current_version);
+  if (opened.kind === 'unusable') return undefined;
+  const { tokens, resolved } = opened.grant;
+  const accessToken = tokens.accessToken?.reveal((bytes) => new TextDecoder().decode(bytes));
+  wipeTokens(tokens);
+  return accessToken === undefined ? undefined : { accessToken, hosts: resolved.hosts };
+}

@@ -1,0 +1,160 @@
+// Ends a replaced value at its target after the grace period and then uses it once more: only a refusal proves that it is dead (D5).
+// It must never end the current value, nor report a value as dead that still works.
+import { recordFailure } from '../../src/access/guard.ts';
+import { raiseAlert } from '../../src/alerts/raise-alert.ts';
+import type { EventDetails } from '../../src/audit/event.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
+import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
+import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import type { StepFailure, StepOutcome, Verdict } from '../connector.ts';
+import { backOffMs } from '../engine/back-off.ts';
+import type { LeasePorts } from '../engine/due-work.ts';
+import { callPorts, makeCall } from '../engine/outside-call.ts';
+import { inPool } from '../engine/pool.ts';
+import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
+import { type GrantTokenOf, locate, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
+
+interface RetirePorts extends LeasePorts {
+  readonly grantTokenOf: GrantTokenOf;
+}
+
+/** Attempts the due ends of replaced values; returns how many were due. */
+export async function retireDue(ports: RetirePorts): Promise<number> {
+  const { vault } = ports;
+  const now = vault.platform.clock.now();
+  const due = vault.lookup('revoke', (lookup, view) => view.runs.dueForRetirement(lookup, now, LIMITS.dueWorkBatchRows));
+  await inPool(due, LIMITS.providerCallsAtOnce, (runId) => retireOne(ports, runId));
+  return due.length;
+}
+
+interface Attempt extends OpenedTarget {
+  readonly run: RunRow;
+}
+
+interface Called {
+  readonly outcome: StepOutcome;
+  readonly proof: Verdict | undefined;
+}
+
+function retireOne(ports: RetirePorts, runId: string): Promise<'done'> {
+  return makeCall<Attempt, Called, 'done'>(callPorts(ports.vault), {
+    points: { before: 'retire.before-call', after: 'retire.after-call' },
+    begin: (job) => {
+      const attempt = begin({ ...ports, job }, runId, ports.owner);
+      return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
+    },
+    call: async ({ resolved: { rotator }, target }) => {
+      const outcome = (await rotator.revoke?.(target, target.old)) ?? { kind: 'done' as const };
+      return { outcome, proof: outcome.kind === 'done' ? await rotator.test(target, target.old) : undefined };
+    },
+    book: (job, attempt, called) => {
+      book(job, attempt.run, called);
+      return 'done';
+    },
+  });
+}
+
+interface Booking {
+  readonly job: TenantJob;
+  readonly access: WriteAccess;
+  readonly details: EventDetails;
+  readonly run: RunRow;
+  readonly located: Located;
+}
+
+function enter<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
+  const located = locate(job, run.credential_id);
+  return job.door.enterAsSystem(
+    'rotation',
+    'credential.revoke',
+    () => foundCredential(job, located.environment, located.row),
+    (access, _subject, details) => {
+      details.run = run.id;
+      details.version = run.generation;
+      return effect({ job, access, details, run, located });
+    },
+  );
+}
+
+function begin(ports: TargetPorts, runId: string, owner: string): Attempt | undefined {
+  const { job } = ports;
+  const now = job.platform.clock.now();
+  const due = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, runId));
+  if (due?.state !== 'open' || due.next_attempt_at === null || due.next_attempt_at > now) return undefined;
+  return enter(job, due, (booking) => {
+    const { access, details, run, located } = booking;
+    const { row } = located;
+    if (row.state === 'destroyed') return end(booking, 'given_up', 'value_destroyed');
+    // A rollback made it current again.
+    if (run.generation === row.current_version || run.generation === row.pending_version)
+      return end(booking, 'superseded', 'in_use');
+    const opened = openTarget(ports, access, located, run.generation, `keyturn-${run.id}`);
+    if (opened.kind === 'unusable') {
+      if (opened.cause === 'value_destroyed') return end(booking, 'given_up', opened.cause);
+      retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
+      return undefined;
+    }
+    details.step = 'revoke';
+    if (opened.adminId !== undefined) details.admin = opened.adminId;
+    const leased = leaseRun(job, access, run, owner, run.step === 'intent' ? 'again' : 'first');
+    details.attempts = leased.attempts;
+    return { ...opened, run: leased };
+  });
+}
+
+function book(job: TenantJob, leased: RunRow, { outcome, proof }: Called): void {
+  const run = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, leased.id));
+  if (!isOwn(run, leased)) return;
+  enter(job, run, (booking) => {
+    const { access, details } = booking;
+    if (outcome.kind !== 'done') return retryLater(booking, outcome);
+    job.runs.journal(access, run.id, { step: 'prove_dead', status: proof ?? 'unknown', at: job.platform.clock.now() });
+    details.step = 'prove_dead';
+    details.sign = proof ?? 'unknown';
+    if (proof === 'rejected') return end(booking, 'revoked', 'proved_dead');
+    if (proof === 'works') return retryLater(booking, { kind: 'odd', cause: 'still_works' });
+    if (run.attempts >= LIMITS.proofTriesMax) return end(booking, 'revoked', 'unproven');
+    return wait(booking, 'unproven');
+  });
+}
+
+function wait({ job, access, run }: Booking, cause: string, evidence: string | null = null, afterMs = 0): undefined {
+  const { clock, entropy } = job.platform;
+  const grown = backOffMs(
+    { baseMs: LIMITS.revokeBackoffBaseMs, maxMs: LIMITS.revokeBackoffMaxMs },
+    run.attempts,
+    entropy.fraction(),
+  );
+  const nextAttemptAt = clock.now() + Math.max(grown, Math.min(afterMs, LIMITS.refreshWaitMaxMs));
+  waitRun(job, access, { ...run, step: 'waiting', cause }, { step: 'waiting', status: cause, nextAttemptAt, evidence });
+}
+
+/** A value that should be dead but may not be is an exposure: it is reported once, and tried again until it is dead. */
+function retryLater(booking: Booking, failure: StepFailure): undefined {
+  const { job, access, run, details, located } = booking;
+  details.cause = failure.cause;
+  recordFailure(details, 'provider_unavailable');
+  if (run.outcome !== 'exposed') {
+    raiseAlert(job, access, {
+      credential: located.row,
+      environment: located.environment,
+      kind: 'credential.exposed',
+      details: { cause: failure.cause, run: run.id, version: run.generation },
+    });
+  }
+  const after = failure.kind === 'refused' ? (failure.retryAfterSeconds ?? 0) * 1_000 : 0;
+  const evidence = failure.said === undefined ? null : JSON.stringify(failure.said);
+  return wait({ ...booking, run: { ...run, outcome: 'exposed' } }, failure.cause, evidence, after);
+}
+
+function end({ job, access, run, details, located }: Booking, outcome: RunOutcome, cause: string): undefined {
+  details.step = outcome;
+  details.cause = cause;
+  const state = outcome === 'revoked' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
+  finishRun(job, access, run, { state, step: outcome, outcome, cause });
+  // The revision grows, so that a caller with an ETag sees the end of the old value.
+  if (located.row.state === 'active') changeCredential(job, access, located, () => {});
+}

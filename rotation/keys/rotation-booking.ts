@@ -1,0 +1,111 @@
+// The transaction of one run of a rotation: how it waits, asks for a person, and opens the run that ends a replaced value.
+import { recordFailure } from '../../src/access/guard.ts';
+import { raiseAlert } from '../../src/alerts/raise-alert.ts';
+import type { EventDetails } from '../../src/audit/event.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { backOffMs } from '../engine/back-off.ts';
+import { openRun, waitRun } from '../engine/run.ts';
+import { locate } from './rotation-target.ts';
+
+/** JSON in `run.facts` of a rotation. */
+export interface RotationFacts {
+  readonly reason?: string;
+  /** How long the old value works after the rotation. */
+  readonly graceMs?: number;
+  /** The target accepted `set`. */
+  readonly isSet?: boolean;
+  /** Refused tests of the new value. */
+  readonly refusedTests?: number;
+  /** When the new value was first tested. */
+  readonly testedFrom?: number;
+}
+
+export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
+
+/** A transaction of one run. */
+export interface Booking {
+  readonly job: TenantJob;
+  readonly access: WriteAccess;
+  readonly details: EventDetails;
+  readonly run: RunRow;
+  readonly located: Located;
+}
+
+export function enterRotation<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
+  const located = locate(job, run.credential_id);
+  return job.door.enterAsSystem(
+    'rotation',
+    'credential.rotate',
+    () => foundCredential(job, located.environment, located.row),
+    (access, _subject, details) => {
+      details.run = run.id;
+      return effect({ job, access, details, run, located });
+    },
+  );
+}
+
+export interface End {
+  readonly credentialId: string;
+  readonly version: number;
+  readonly graceMs: number;
+  /** The run whose new value replaced this one. */
+  readonly rotation: string | undefined;
+}
+
+/** Opens the run that ends the value of `version` at the target and proves that it is dead. */
+export function openEnd(job: TenantJob, access: WriteAccess, { credentialId, version, graceMs, rotation }: End): void {
+  const facts = JSON.stringify({ rotation });
+  const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
+  if (graceMs === 0) return;
+  const nextAttemptAt = job.platform.clock.now() + graceMs;
+  waitRun(job, access, { ...end, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
+}
+
+export function retryLater(
+  { job, access, run, details }: Booking,
+  cause: string,
+  afterSeconds: number | undefined,
+  uncertain: boolean,
+  evidence?: string,
+): 'waiting' {
+  const { clock, entropy } = job.platform;
+  details.cause = cause;
+  const grown = backOffMs(
+    { baseMs: LIMITS.rotationBackoffBaseMs, maxMs: LIMITS.rotationBackoffMaxMs },
+    run.attempts,
+    entropy.fraction(),
+  );
+  const waitMs = Math.max(grown, Math.min((afterSeconds ?? 0) * 1_000, LIMITS.refreshWaitMaxMs));
+  waitRun(
+    job,
+    access,
+    { ...run, step: uncertain ? 'uncertain' : 'waiting', cause, outcome: 'transient' },
+    { step: uncertain ? 'uncertain' : 'waiting', status: cause, nextAttemptAt: clock.now() + waitMs, evidence: evidence ?? null },
+  );
+  return 'waiting';
+}
+
+/** Only a person can remove the cause: told once; tried again after an hour, or when asked. */
+export function refuse(booking: Booking, cause: string, uncertain = false, evidence?: string): 'waiting' {
+  const { job, access, run, details } = booking;
+  details.cause = cause;
+  recordFailure(details, 'provider_misconfigured');
+  if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause);
+  const step = uncertain ? 'uncertain' : 'needs_manual';
+  const nextAttemptAt = job.platform.clock.now() + LIMITS.rotationRefusedAgainMs;
+  waitRun(
+    job,
+    access,
+    { ...run, step, outcome: 'configuration', cause },
+    { step, status: cause, nextAttemptAt, evidence: evidence ?? null },
+  );
+  return 'waiting';
+}
+
+export function tell({ job, access, located: { row, environment }, run }: Booking, cause: string): void {
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.rotation_failed', details: { cause, run: run.id } });
+}

@@ -1,0 +1,121 @@
+// The phases of a rotation: which one comes next, and its outside call (D5). A state machine over the run and the pending version.
+// It must never change a target before the intent is journalled, nor change it again before it asked what an earlier call did.
+
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
+import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
+import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
+import { leaseRun } from '../engine/run.ts';
+import { REPLACES_AT_ONCE } from '../key-spec.ts';
+import { type Booking, enterRotation, factsOf, refuse } from './rotation-booking.ts';
+import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
+
+/** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
+export type Phase = 'create' | 'set' | 'test';
+
+export interface Attempt extends OpenedTarget {
+  readonly run: RunRow;
+  readonly phase: Phase;
+  /** Whether an earlier call of this phase may have changed the target. */
+  readonly again: boolean;
+  /** The pending value; undefined while it is created. */
+  readonly fresh: StoredValue | undefined;
+}
+
+/** What the outside call of a phase found. */
+export type Called =
+  /** `verdict`: of the new value, if the strategy replaces the old one at once. `old`: of the old value, if it may be refused by now. */
+  | { readonly phase: 'create'; readonly outcome: StepOutcome<NewValue>; readonly old?: Verdict }
+  | { readonly phase: 'set'; readonly outcome: StepOutcome; readonly verdict?: Verdict; readonly old?: Verdict }
+  | { readonly phase: 'test'; readonly verdict: Verdict; readonly old?: Verdict };
+
+/** Makes the call of the attempt's phase. Never rejects for an outcome at the target. */
+export async function callPhase(attempt: Attempt): Promise<Called> {
+  const { phase, resolved, target, fresh } = attempt;
+  if (phase === 'create' || fresh === undefined) return callCreate(attempt);
+  if (phase === 'set') return callSet(attempt, fresh);
+  const verdict = await resolved.rotator.test(target, fresh);
+  return { phase, verdict, ...(verdict === 'rejected' ? await oldValue(attempt) : {}) };
+}
+
+async function callCreate(attempt: Attempt): Promise<Called> {
+  const { again, resolved, target } = attempt;
+  const { rotator } = resolved;
+  const checked = again ? undefined : await rotator.check?.(target);
+  if (checked !== undefined && checked.kind !== 'done') return { phase: 'create', outcome: checked };
+  const outcome = await rotator.create(target, again);
+  return { phase: 'create', outcome, ...(again && changedNothing(outcome) ? await oldValue(attempt) : {}) };
+}
+
+async function callSet(attempt: Attempt, fresh: StoredValue): Promise<Called> {
+  const { again, resolved, target } = attempt;
+  const { rotator } = resolved;
+  // After a lost answer the target is asked before it is changed again.
+  if (again && (await rotator.test(target, fresh)) === 'works')
+    return { phase: 'set', outcome: { kind: 'done' }, verdict: 'works' };
+  const outcome = (await rotator.set?.(target, fresh)) ?? { kind: 'done' };
+  if (changedNothing(outcome)) return { phase: 'set', outcome, ...(again ? await oldValue(attempt) : {}) };
+  if (!replacesAtOnce(attempt)) return { phase: 'set', outcome };
+  const verdict = await rotator.test(target, fresh);
+  if (verdict === 'works') return { phase: 'set', outcome: { kind: 'done' }, verdict };
+  return { phase: 'set', outcome, verdict, ...(verdict === 'rejected' ? await oldValue(attempt) : {}) };
+}
+
+/** A refusal, and a request that never left. */
+export function changedNothing({ kind }: StepOutcome): boolean {
+  return kind === 'refused' || kind === 'not_sent';
+}
+
+export function replacesAtOnce({ resolved }: Pick<OpenedTarget, 'resolved'>): boolean {
+  return REPLACES_AT_ONCE.has(resolved.connector.key.strategy);
+}
+
+/** Tests the old value, if the target may refuse it by now. */
+async function oldValue({ resolved, target }: Attempt): Promise<{ readonly old?: Verdict }> {
+  return replacesAtOnce({ resolved }) ? { old: await resolved.rotator.test(target, target.old) } : {};
+}
+
+/** Determines the phase, takes the lease, journals the intent and opens the secrets. Undefined: nothing to do now. */
+export function beginPhase(ports: TargetPorts, credentialId: string, owner: string, force: boolean): Attempt | undefined {
+  const { job } = ports;
+  const found = job.door.lookup('scheduler', (lookup) => job.runs.findOpen(lookup, credentialId));
+  if (found === undefined || !isFree(found, owner, job.platform.clock.now(), force)) return undefined;
+  return enterRotation(job, found, (booking) => begin(ports, booking, owner));
+}
+
+function isFree(run: RunRow, owner: string, now: number, force: boolean): boolean {
+  if (run.lease_owner !== '' && run.lease_owner !== owner && run.lease_until > now) return false;
+  return force || (run.next_attempt_at ?? 0) <= now || run.lease_owner === owner;
+}
+
+function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | undefined {
+  const { job, access, details, run, located } = booking;
+  const opened = openTarget(ports, access, located, located.row.current_version, `keyturn-${run.id}`);
+  if (opened.kind === 'unusable') {
+    refuse(booking, opened.cause);
+    return undefined;
+  }
+  const phase = phaseOf(located.row, run, opened);
+  const again = run.step === 'intent' || run.step === 'uncertain';
+  const fresh = phase === 'create' ? undefined : requireValue(job, access, located.row, located.row.pending_version ?? 0);
+  const leased = leaseRun(job, access, run, owner, again ? 'again' : 'first');
+  job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
+  details.step = phase;
+  details.attempts = leased.attempts;
+  if (opened.adminId !== undefined) details.admin = opened.adminId;
+  if (mayReplaceNow(phase, opened) && doubtOf(located.row) === undefined)
+    changeCredential(job, access, located, (draft) => setDoubt(draft, run.id));
+  return { ...opened, run: leased, phase, again, fresh };
+}
+
+/** The target may refuse the current value as soon as the call is sent. */
+function mayReplaceNow(phase: Phase, { resolved }: OpenedTarget): boolean {
+  const { strategy } = resolved.connector.key;
+  return strategy === 'in_place' ? phase === 'create' : strategy === 'single_user' && phase === 'set';
+}
+
+function phaseOf(row: CredentialRow, run: RunRow, { resolved }: OpenedTarget): Phase {
+  if (row.pending_version === null) return 'create';
+  return resolved.rotator.set !== undefined && factsOf(run).isSet !== true ? 'set' : 'test';
+}

@@ -1,0 +1,180 @@
+// The rotations of one tenant's keys and passwords: on request and by schedule, one at a time per credential. It is independent of providers.
+// A rotation that a process did not finish is continued by due work, or by the first read of a value that it put in doubt.
+import type { Caller } from '../../src/access/principals.ts';
+import { fail } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
+import { changeCredential } from '../../src/vault/credential.ts';
+import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
+import { credentialTarget, foundCredential, type Located, requireActive } from '../../src/vault/targets.ts';
+import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
+import type { LeasePorts } from '../engine/due-work.ts';
+import { makeCall } from '../engine/outside-call.ts';
+import { inPool } from '../engine/pool.ts';
+import { heartbeat, openRun } from '../engine/run.ts';
+import { resolveKey } from './key-settings.ts';
+import { openEnd } from './rotation-booking.ts';
+import { type Booked, bookPhase } from './rotation-outcome.ts';
+import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
+import { type GrantTokenOf, locate } from './rotation-target.ts';
+
+export interface KeyRotationOptions extends LeasePorts {
+  readonly grantTokenOf: GrantTokenOf;
+  /** Calls `beat` every `everyMs` until the returned function is called. */
+  readonly every: (everyMs: number, beat: () => void) => () => void;
+}
+
+export class KeyRotations implements KeyRotator {
+  readonly #o: KeyRotationOptions;
+  readonly #inFlight = new Map<string, Promise<void>>();
+  #stopping = false;
+
+  constructor(options: KeyRotationOptions) {
+    this.#o = options;
+  }
+
+  get idle(): boolean {
+    return this.#inFlight.size === 0;
+  }
+
+  /** Starts no new step and waits for those in progress: a new key in an answer exists nowhere else. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.allSettled(this.#inFlight.values());
+  }
+
+  /** Opens a run for the caller, or returns the open one. Nothing outside is called. @throws not_rotatable | gone | conflict */
+  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+    return job.door.enter(
+      caller,
+      'credential.rotate',
+      (lookup) => credentialTarget(job, lookup, environment, name),
+      (access, located, details) => {
+        const row = requireActive(located.row);
+        this.#refuseUnusable(row);
+        const run =
+          job.runs.findOpen(access, row.id) ??
+          openRun(job, access, { credentialId: row.id, kind: 'rotation', trigger: 'request', generation: row.current_version });
+        details.trigger = 'request';
+        details.run = run.id;
+        return run;
+      },
+    );
+  }
+
+  /** Every local check comes before the first outside call. */
+  #refuseUnusable(row: Located['row']): void {
+    if (row.connector === null)
+      fail('not_rotatable', 'the credential has no connector: put it again with one that can rotate it (`keyturn connectors`)');
+    const resolved = resolveKey(this.#o, row.kind, row.connector, keyConfigOf(row));
+    if (resolved === undefined) fail('not_rotatable', 'the connector of this credential does not exist in this build');
+    if (resolved.connector.key.strategy === 'manual')
+      fail('not_rotatable', 'only a person can replace this value: see the steps of its connector (`keyturn connectors`)');
+    if (resolved.rotator === undefined) fail('not_rotatable', 'this platform cannot reach the target of this connector');
+  }
+
+  /** Executes the credential's open run in the background. */
+  start(credentialId: string): void {
+    // A failure is in the run's journal or, if it could not be written, is repeated by due work.
+    this.advance(credentialId, true).catch(() => {});
+  }
+
+  /** Concurrent callers share one execution. */
+  advance(credentialId: string, force = false): Promise<void> {
+    const running = this.#inFlight.get(credentialId);
+    if (running !== undefined) return running;
+    if (this.#stopping) return Promise.resolve();
+    const started = this.#advance(credentialId, force).finally(() => this.#inFlight.delete(credentialId));
+    this.#inFlight.set(credentialId, started);
+    return started;
+  }
+
+  async #advance(credentialId: string, force: boolean): Promise<void> {
+    for (let phases = 0; phases < LIMITS.rotationPhasesMax && !this.#stopping; phases++) {
+      const booked = await this.#phase(credentialId, force && phases === 0);
+      if (booked !== 'on') return;
+    }
+  }
+
+  #phase(credentialId: string, force: boolean): Promise<Booked> {
+    const { vault, every, owner } = this.#o;
+    const wait = (ms: number) => new Promise<void>((resolve) => vault.platform.later(ms, resolve));
+    return makeCall<Attempt, Called, Booked>(
+      { vault, wait, isStopping: () => this.#stopping },
+      {
+        points: {
+          begun: 'rotate.after-intent',
+          before: 'rotate.before-call',
+          after: 'rotate.after-call',
+          booking: 'rotate.before-store',
+          booked: 'rotate.after-store',
+        },
+        begin: (job) => {
+          const attempt = beginPhase({ ...this.#o, job }, credentialId, owner, force);
+          return attempt === undefined ? { kind: 'stop', as: 'waiting' } : { kind: 'go', attempt };
+        },
+        hold: ({ run }) =>
+          every(LIMITS.leaseHeartbeatMs, () => {
+            void vault.submit((job) => heartbeat(job, run)).catch(() => {});
+          }),
+        call: callPhase,
+        mustBeKept: (called) => called.phase === 'create' && called.outcome.kind === 'done',
+        book: (job, attempt, called) => bookPhase(job, attempt, called),
+      },
+    );
+  }
+
+  /** Continues due runs and begins scheduled ones; returns how many. */
+  async runDue(): Promise<number> {
+    const { vault } = this.#o;
+    const now = vault.platform.clock.now();
+    const due = vault.lookup('scheduler', (lookup, view) => view.runs.dueForRotation(lookup, now, LIMITS.dueWorkBatchRows));
+    await inPool(due, LIMITS.providerCallsAtOnce, async ({ id, isScheduled }) => {
+      if (isScheduled) await vault.submit((job) => this.#openScheduled(job, id));
+      await this.advance(id);
+      return 'done';
+    });
+    return due.length;
+  }
+
+  #openScheduled(job: TenantJob, credentialId: string): void {
+    const located = locate(job, credentialId);
+    job.door.enterAsSystem(
+      'rotation',
+      'credential.rotate',
+      () => foundCredential(job, located.environment, located.row),
+      (access, _subject, details) => {
+        details.step = 'queued';
+        details.trigger = 'schedule';
+        const { row } = located;
+        // The end of the run plans the next one.
+        changeCredential(job, access, located, (draft) => {
+          draft.rotation_due_at = null;
+        });
+        if (job.runs.findOpen(access, row.id) !== undefined) return;
+        const run = openRun(job, access, {
+          credentialId: row.id,
+          kind: 'rotation',
+          trigger: 'schedule',
+          generation: row.current_version,
+        });
+        details.run = run.id;
+      },
+    );
+  }
+
+  async settle(credentialId: string): Promise<void> {
+    const { platform } = this.#o.vault;
+    const waited = new Promise<void>((resolve) => platform.later(LIMITS.doubtWaitMs, resolve));
+    await Promise.race([this.advance(credentialId, true).catch(() => {}), waited]);
+  }
+
+  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number): void {
+    openEnd(job, access, { credentialId, version, graceMs: 0, rotation: undefined });
+  }
+
+  checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined {
+    return resolveKey(this.#o, kind, connector, config)?.hosts;
+  }
+}

@@ -1,0 +1,160 @@
+// Opens the secrets of one step of a rotation, in the job that journals its intent: the old value, the new one and the admin credential,
+// with the settings and the egress they are bound to (D14). It must never combine secrets with settings they were not stored with.
+import { fail, KeyturnError } from '../../src/base/errors.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
+import type { CredentialRow } from '../../src/cell/credentials.ts';
+import { fromJsonBytes } from '../../src/vault/credential-kinds.ts';
+import { keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
+import type { Located } from '../../src/vault/targets.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { prepareVersion } from '../../src/vault/versions.ts';
+import type { Rotator, StoredValue, Target } from '../connector.ts';
+import type { JobPorts } from '../engine/due-work.ts';
+import { boundEgress, type ResolvedKey, resolveKey, settingsOfKey } from './key-settings.ts';
+
+/** The access token of an OAuth grant that manages keys, with the hosts it is bound to; undefined if there is none. */
+export type GrantTokenOf = (
+  ports: JobPorts,
+  access: WriteAccess,
+  grant: CredentialRow,
+) => { readonly accessToken: string; readonly hosts: readonly string[] } | undefined;
+
+export interface TargetPorts extends JobPorts {
+  readonly grantTokenOf: GrantTokenOf;
+}
+
+/** Why a rotation cannot begin or go on until a person changes something. */
+export type Unusable =
+  | 'value_destroyed'
+  | 'stored_without_connector'
+  | 'connector_unusable'
+  | 'admin_not_found'
+  | 'admin_of_another_kind'
+  | 'admin_without_value'
+  | 'admin_bound_elsewhere';
+
+export interface OpenedTarget {
+  readonly kind: 'open';
+  readonly resolved: ResolvedKey & { readonly rotator: Rotator };
+  readonly target: Target;
+  /** The id of the admin credential, for the event of its use. */
+  readonly adminId: string | undefined;
+}
+
+export type OpenTarget = OpenedTarget | { readonly kind: 'unusable'; readonly cause: Unusable };
+
+const unusable = (cause: Unusable): OpenTarget => ({ kind: 'unusable', cause });
+
+/** @param version the value that is replaced or ended; its sealed settings determine the target. @throws integrity | key_destroyed */
+export function openTarget(ports: TargetPorts, access: WriteAccess, located: Located, version: number, name: string): OpenTarget {
+  const { job } = ports;
+  const { row } = located;
+  const opened = openValue(job, access, row, version);
+  if (opened === undefined) return unusable('value_destroyed');
+  const settings = settingsOfKey(row, opened.retained);
+  if (settings === undefined) return unusable('stored_without_connector');
+  const resolved = resolvedOrNot(ports, row.kind, settings);
+  const rotator = resolved?.rotator;
+  if (resolved === undefined || rotator === undefined) return unusable('connector_unusable');
+  const admin = openAdmin(ports, access, located, resolved, opened.value);
+  if (admin.kind === 'unusable') return admin;
+  const target: Target = {
+    parameters: resolved.parameters,
+    old: opened.value,
+    admin: admin.value,
+    name,
+    egress: boundEgress(ports.egress, resolved),
+    allowedHosts: resolved.hosts,
+    allowLoopback: ports.sandboxAllowed && settings.config.sandbox !== undefined,
+    clock: job.platform.clock,
+    entropy: job.platform.entropy,
+  };
+  return { kind: 'open', resolved: { ...resolved, rotator }, target, adminId: admin.id };
+}
+
+interface OpenedValue {
+  readonly value: StoredValue;
+  readonly retained: RetainedKey;
+}
+
+/** Undefined if the version no longer exists. */
+export function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): OpenedValue | undefined {
+  const stored = job.credentials.findVersion(access, row.id, version);
+  if (stored === undefined) return undefined;
+  const value = fromJsonBytes<StoredValue>(prepareVersion(job, row, stored, 'value').open());
+  if (stored.retained === null) return { value, retained: {} };
+  return { value, retained: fromJsonBytes<RetainedKey>(prepareVersion(job, row, stored, 'retained').open()) };
+}
+
+function resolvedOrNot(
+  ports: TargetPorts,
+  kind: string,
+  settings: { connector: string; config: ReturnType<typeof keyConfigOf> },
+) {
+  try {
+    return resolveKey(ports, kind, settings.connector, settings.config);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
+}
+
+type OpenedAdmin =
+  | { readonly kind: 'open'; readonly value: StoredValue; readonly id: string | undefined }
+  | { readonly kind: 'unusable'; readonly cause: Unusable };
+
+function openAdmin(
+  ports: TargetPorts,
+  access: WriteAccess,
+  { environment, row }: Located,
+  resolved: ResolvedKey,
+  own: StoredValue,
+): OpenedAdmin {
+  const { key } = resolved.connector;
+  const name = keyConfigOf(row).admin;
+  if (name === undefined || key.admin === 'self') return { kind: 'open', value: own, id: undefined };
+  const { job } = ports;
+  const admin = job.credentials.find(access, environment.id, name);
+  if (admin === undefined || admin.state !== 'active' || admin.id === row.id)
+    return { kind: 'unusable', cause: 'admin_not_found' };
+  if (!(key.adminKinds ?? [key.credential]).some((kind) => kind === admin.kind))
+    return { kind: 'unusable', cause: 'admin_of_another_kind' };
+  return admin.kind === 'oauth2' ? grantAsAdmin(ports, access, admin, resolved) : valueAsAdmin(ports, access, admin, resolved);
+}
+
+function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
+  const opened = openValue(ports.job, access, admin, admin.current_version);
+  if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
+  // A driver's host is in the value itself, and the driver requires that both values have the same one.
+  if (resolved.connector.key.driver === undefined) {
+    const settings = settingsOfKey(admin, opened.retained);
+    const its = settings === undefined ? undefined : resolvedOrNot(ports, admin.kind, settings);
+    if (its === undefined || !covers(its.hosts, resolved.hosts)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
+  }
+  return { kind: 'open', value: opened.value, id: admin.id };
+}
+
+function grantAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
+  const opened = ports.grantTokenOf(ports, access, admin);
+  if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
+  if (!covers(opened.hosts, resolved.hosts)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
+  return { kind: 'open', value: { access_token: opened.accessToken }, id: admin.id };
+}
+
+/** SECURITY: an admin secret must not be sent to hosts that only the settings of the managed credential name. */
+function covers(its: readonly string[], wanted: readonly string[]): boolean {
+  return wanted.every((host) => its.includes(host));
+}
+
+/** @throws integrity */
+export function locate(job: TenantJob, credentialId: string): Located {
+  return job.door.lookup('scheduler', (lookup) => {
+    const row = job.credentials.byId(lookup, credentialId);
+    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
+  });
+}
+
+/** The value of a version that a run depends on. @throws internal if it is missing */
+export function requireValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): StoredValue {
+  return openValue(job, access, row, version)?.value ?? fail('internal', 'a version that a rotation depends on is missing');
+}

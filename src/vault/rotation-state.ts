@@ -1,0 +1,87 @@
+// How a key or password is rotated: its settings, and whether its current version is in doubt. It must never contain a secret.
+// The settings that determine where its secrets are sent are sealed with each version (D14); admin and grace period are free.
+import { z } from 'zod';
+import { KeyturnError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { CredentialRow } from '../cell/credentials.ts';
+import { endpoint, parameterName } from './credential-kinds.ts';
+
+/** The settings of a credential whose connector replaces keys or passwords; nothing here is secret. */
+export const keyConfig = z.strictObject({
+  /** Values of the connector's `{parameters.x}`: account id, region, project ... */
+  parameters: z.record(parameterName, z.string().min(1).max(255)).optional(),
+  /** Replacements of hosts that the connector declares. */
+  base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
+  /** The sandbox at this origin replaces all hosts of the connector. Only if the installation allows it. */
+  sandbox: endpoint.optional(),
+  /** The credential of the same environment that authenticates the management calls. Default: the value itself. */
+  admin: z.string().min(1).max(LIMITS.credentialNameMaxChars).optional(),
+  /** How long the old value keeps working after a rotation. Default: that of the connector. */
+  grace_seconds: z.int().min(0).max(LIMITS.graceMaxSeconds).optional(),
+  /** Rotates this long after each rotation or put. Default: on request only. */
+  rotate_every_seconds: z.int().min(LIMITS.rotateEveryMinSeconds).max(LIMITS.rotateEveryMaxSeconds).optional(),
+});
+export type KeyConfig = z.infer<typeof keyConfig>;
+
+/** Settings that may change without a new value. */
+const FREE: ReadonlySet<string> = new Set(['admin', 'grace_seconds', 'rotate_every_seconds'] satisfies (keyof KeyConfig)[]);
+
+/** The settings that are sealed with a value. */
+export function boundKeyConfig(config: KeyConfig): KeyConfig {
+  return Object.fromEntries(Object.entries(config).filter(([name, value]) => value !== undefined && !FREE.has(name)));
+}
+
+/** The settings that may change without a new value. */
+export function freeKeyConfig(config: KeyConfig): KeyConfig {
+  return Object.fromEntries(Object.entries(config).filter(([name, value]) => value !== undefined && FREE.has(name)));
+}
+
+export function keyConfigOf({ config }: Pick<CredentialRow, 'config'>): KeyConfig {
+  return JSON.parse(config) as KeyConfig;
+}
+
+/** Sealed beside a value: the connector and settings that it was stored with. Absent in values stored without a connector. */
+export interface RetainedKey {
+  readonly settings?: { readonly connector: string; readonly config: KeyConfig; readonly hosts?: readonly string[] };
+}
+
+/** Stored as JSON in `credential.rotation`, under the row's MAC. */
+interface RotationState {
+  /** The run that may have made the target refuse the current version: it must not be served before the run has found out. */
+  readonly doubt?: string;
+}
+
+export function doubtOf({ rotation }: Pick<CredentialRow, 'rotation'>): string | undefined {
+  return rotation === '{}' ? undefined : (JSON.parse(rotation) as RotationState).doubt;
+}
+
+/** The next scheduled rotation of a value that became current at `now`, up to a tenth early so that many do not coincide. */
+export function rotationDueAt(row: Pick<CredentialRow, 'config' | 'connector'>, now: number, fraction: number): number | null {
+  if (row.connector === null) return null;
+  const every = keyConfigOf(row).rotate_every_seconds;
+  return every === undefined ? null : Math.round(now + every * 1_000 * (1 - fraction / 10));
+}
+
+/** @param runId undefined: the current version works again, or another one is current */
+export function setDoubt(draft: CredentialRow, runId: string | undefined): void {
+  const { doubt: _, ...rest } = JSON.parse(draft.rotation) as RotationState;
+  draft.rotation = JSON.stringify(runId === undefined ? rest : { ...rest, doubt: runId });
+}
+
+/** A rotation is about to replace the value at its target, or it is unknown whether it did. */
+export class ValueInDoubt extends KeyturnError {
+  readonly credentialId: string;
+
+  constructor(credentialId: string) {
+    super('provider_unavailable', 'a rotation of this credential is replacing its value: repeat the request shortly', {
+      retryAfterSeconds: 1,
+      extra: { cause: 'rotation_in_doubt' },
+    });
+    this.credentialId = credentialId;
+  }
+}
+
+/** @throws ValueInDoubt */
+export function refuseInDoubt(row: CredentialRow): void {
+  if (doubtOf(row) !== undefined) throw new ValueInDoubt(row.id);
+}
