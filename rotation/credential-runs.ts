@@ -51,6 +51,7 @@ export class CredentialRuns {
 
   /** Executes the credential's open run in the background. */
   start(credentialId: string): void {
+    // Each engine leaves the runs of the other alone.
     this.#grants.start(credentialId);
     this.#keys.start(credentialId);
   }

@@ -79,7 +79,10 @@ async function oldValue({ resolved, target }: Attempt): Promise<{ readonly old?:
 /** Determines the phase, takes the lease, journals the intent and opens the secrets. Undefined: nothing to do now. */
 export function beginPhase(ports: TargetPorts, credentialId: string, owner: string, force: boolean): Attempt | undefined {
   const { job } = ports;
-  const found = job.door.lookup('scheduler', (lookup) => job.runs.findOpen(lookup, credentialId));
+  // The open run of a grant is a refresh (rotation/grants).
+  const found = job.door.lookup('scheduler', (lookup) =>
+    job.credentials.byId(lookup, credentialId).kind === 'oauth2' ? undefined : job.runs.findOpen(lookup, credentialId),
+  );
   if (found === undefined || !isFree(found, owner, job.platform.clock.now(), force)) return undefined;
   return enterRotation(job, found, (booking) => begin(ports, booking, owner));
 }
