@@ -57,6 +57,8 @@ const TABLE = {
   // Changes the hosts that a credential's secrets are sent to; required beside the put or link that brings the new secrets.
   // Known hole: it needs no second factor until users have one; then it becomes 'step-up' (D14).
   'credential.redirect': write('Credential'),
+  // Lets a credential manage another one at its target: required beside the put that names it.
+  'credential.appoint': write('Credential'),
   'credential.label': write('Credential'),
   'credential.rollback': write('Credential'),
   'credential.delete': write('Credential'),

@@ -5,6 +5,7 @@ import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import { appointAdmin } from './appoint-admin.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { createCredential, newDraft, saveDraft } from './credential.ts';
 import { type Kind, kindFacts, type OAuth2Config } from './credential-kinds.ts';
@@ -74,6 +75,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
           after: kind.settings?.(job, draft),
           takesEffect: true,
         });
+      appointAdmin(job, caller, located, row);
       return { created: row === undefined, located, setAside: aside };
     },
   );

@@ -49,6 +49,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'credential.read',
     'credential.put',
     'credential.redirect',
+    'credential.appoint',
     'credential.label',
     'credential.rollback',
     'credential.delete',

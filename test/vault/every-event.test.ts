@@ -946,8 +946,8 @@ const CANNOT_FAIL: readonly Operation[] = [
 const BY_ITSELF: readonly Operation[] = ['webhook.deliver', 'credential.revoke', 'credential.review', 'connection.complete'];
 /** No use case enters with them: what the edge says of a stranger, and what is to come. */
 const NOT_HERE: readonly Operation[] = ['tenant.read', 'tenant.erase', 'audit.verify'];
-/** In a test of its own above. */
-const PROVEN: readonly Operation[] = ['token.exchange'];
+/** In a test of its own: above, and test/rotation/keys/admin-credential.test.ts. */
+const PROVEN: readonly Operation[] = ['token.exchange', 'credential.appoint'];
 
 describe('the tables', () => {
   const left = [...BY_ITSELF, ...NOT_HERE, ...PROVEN];
