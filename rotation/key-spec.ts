@@ -18,21 +18,29 @@ export type RotationStrategy = 'overlap' | 'alternating_users' | 'single_user' |
 export const REPLACES_AT_ONCE: ReadonlySet<RotationStrategy> = new Set(['single_user', 'in_place']);
 
 /**
- * A text with variables in braces. `{parameters.x}`: a parameter of the credential; `{old.x}`, `{new.x}`, `{admin.x}`: a member of the
- * value that is replaced, of the new value, of the admin credential; `{copied.x}`: taken by `inspect`; `{name}`: the name of the new
- * key, which contains the id of the run; `{ends.x}`: an instant, as declared in `lifetime`.
- * In a URL every variable is percent-encoded. A JSON member whose whole text is one variable gets its JSON value.
+ * A text with variables in braces. `{parameters.x}`: a parameter of the credential; `{old.x}`, `{admin.x}`: a member of the value that is
+ * replaced, of the admin credential; `{value.x}`: of the value that `test`, `disable` and `revoke` are about; `{copied.x}`: taken by
+ * `inspect`; `{name}`: the name of the new key, which contains the id of the run; `{ends.x}`: an instant, as declared in `lifetime`.
+ * In the path and query of a URL every variable is percent-encoded. A JSON member or form field whose whole text is one variable gets
+ * its JSON value, and is left out if it is an optional copied member that is absent.
  */
 export type Template = string;
 
-/** RFC 6901; the empty text is the whole answer. */
+/** RFC 6901; the empty text is the whole answer. The segment `*` stands for every element of a list; the result is then a list. */
 export type JsonPointer = string;
+
+/** An answer with this status, and with this text anywhere in its body in any case. */
+export interface AnswerMatch {
+  readonly status: number;
+  readonly text?: string;
+}
 
 /** How a call authenticates. */
 export type CallAuthentication =
-  | { readonly by: 'header'; readonly name: string; readonly value: Template }
+  /** Lower-case names. */
+  | { readonly by: 'headers'; readonly headers: Readonly<Record<string, Template>> }
   | { readonly by: 'basic'; readonly username: Template; readonly password: Template }
-  /** RFC 7616 with MD5 or SHA-256, as the provider asks. */
+  /** RFC 7616 with MD5 or SHA-256, as the provider asks; costs a first request without authentication. */
   | { readonly by: 'digest'; readonly username: Template; readonly password: Template }
   /** AWS Signature Version 4. */
   | {
@@ -41,12 +49,31 @@ export type CallAuthentication =
       readonly region: Template;
       readonly keyId: Template;
       readonly key: Template;
-    };
+    }
+  /** RFC 7523 section 2.1 with RS256: adds `grant_type` and `assertion` to the form. */
+  | {
+      readonly by: 'jwt_bearer';
+      readonly issuer: Template;
+      readonly audience: Template;
+      /** PEM, PKCS #8 or PKCS #1. */
+      readonly privateKey: Template;
+      readonly scope: string;
+    }
+  /** The secret is in the body, or in a header of the call. */
+  | { readonly by: 'none' };
+
+/** A member that makes an answer of success a refusal, e.g. `errors` of GraphQL; `false`: when it has the value false. */
+export interface RefusedWhen {
+  readonly at: JsonPointer;
+  readonly is: 'present' | 'false';
+  /** Of the refusal, unless a row of the error table matches. Default: `refused_in_answer`. */
+  readonly cause?: string;
+}
 
 export interface KeyCall {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly url: Template;
-  /** Lower-case names. */
+  /** Lower-case names. Default: `accept` and `content-type` as `answer`, `json` and `form` say. */
   readonly headers?: Readonly<Record<string, Template>>;
   /** A JSON body. */
   readonly json?: unknown;
@@ -56,19 +83,23 @@ export interface KeyCall {
   readonly authentication?: CallAuthentication;
   /** Statuses of success. Default: 200 to 299. */
   readonly succeeds?: readonly number[];
-  /** Of an answer in XML instead of JSON: element names are the members. */
+  /** Of an answer in XML instead of JSON: element names are the members, the root included. */
   readonly answer?: 'json' | 'xml';
-  /** A member that makes an answer of success a refusal, e.g. `errors` of GraphQL; `false`: when it has the value false. */
-  readonly refusedWhen?: { readonly at: JsonPointer; readonly is: 'present' | 'false' };
+  readonly refusedWhen?: readonly RefusedWhen[];
 }
 
-/** Reads members from an answer by JSON pointer. A missing member is an answer of the wrong shape, unless its name ends with `?`. */
-export type Takes = Readonly<Record<string, JsonPointer>>;
+/**
+ * Reads members from an answer by JSON pointer; of several pointers the first that finds something counts. A missing member is an answer
+ * of the wrong shape, unless its name ends with `?`. Null is missing; of an optional member, empty lists and objects are, too.
+ */
+export type Takes = Readonly<Record<string, JsonPointer | readonly JsonPointer[]>>;
 
 export interface MintCall extends KeyCall {
-  /** Members of the new value. Members of the old value that are not listed stay as they are. */
+  /** Members of the new value, as texts. Members of the old value that are not listed stay as they are. */
   readonly takes: Takes;
-  /** Where the answer says when the new key ends: RFC 3339, or milliseconds since 1970. */
+  /** Instead of `takes`: the new value is the JSON document in base64 that is there. */
+  readonly takesDocument?: JsonPointer;
+  /** Where the answer says when the new key ends: RFC 3339, or seconds or milliseconds since 1970. */
   readonly endsAt?: JsonPointer;
 }
 
@@ -77,6 +108,15 @@ export interface InspectCall extends KeyCall {
   readonly takes: Takes;
 }
 
+/** How the next page of a list is asked for. A list without `pages` is complete in one answer. */
+export type Pages =
+  /** By number, until a page has fewer than `size` items. */
+  | { readonly by: 'number'; readonly parameter: string; readonly first: 0 | 1; readonly size: number }
+  /** By a cursor in the answer, until it is absent or the page is empty. */
+  | { readonly by: 'cursor'; readonly parameter: string; readonly at: JsonPointer }
+  /** By the query of a URL in the answer, until it is absent; its host and path are ignored. */
+  | { readonly by: 'url'; readonly at: JsonPointer };
+
 /** Lists the keys of the account, to find the key of an interrupted run by its name and to count keys before a new one is made. */
 export interface ListCall extends KeyCall {
   readonly items: JsonPointer;
@@ -84,20 +124,24 @@ export interface ListCall extends KeyCall {
   readonly id: JsonPointer;
   /** Inside an item: what `{name}` was written to. Absent: keys have no name, so an interrupted mint cannot be found. */
   readonly name?: JsonPointer;
+  readonly pages?: Pages;
 }
 
-/** A harmless call with the value itself. */
+/** A harmless call with the value itself, or, if that has none, a question about it with the admin credential. */
 export interface TestCall extends KeyCall {
   readonly authentication: CallAuthentication;
-  /** Statuses that mean that the value is refused. Default: 401. Everything else that is not a success is `unknown`. */
-  readonly rejectedBy?: readonly number[];
-  /** The value works only if the answer has this text there, e.g. `active`; another text is a refusal. */
-  readonly worksWhen?: { readonly at: JsonPointer; readonly is: string };
+  /** Answers that mean that the value is refused. Default: 401. Everything else that is not a success is `unknown`. */
+  readonly rejectedBy?: readonly AnswerMatch[];
+  /**
+   * Where an answer of success has a member, so that a page of something between is not taken for one; of several pointers, one. With `is`,
+   * the member must have this text, e.g. `active`: another text is a refusal. A missing member is `unknown`.
+   */
+  readonly worksWhen: { readonly at: JsonPointer | readonly JsonPointer[]; readonly is?: string };
 }
 
 export interface RevokeCall extends KeyCall {
-  /** Statuses that mean that the key no longer exists. Default: 404. */
-  readonly goneBy?: readonly number[];
+  /** Answers that mean that the key no longer exists. Default: 404. */
+  readonly goneBy?: readonly AnswerMatch[];
 }
 
 /** A key at a provider with a management API. */
@@ -106,15 +150,16 @@ export interface KeyCalls {
   readonly authentication: CallAuthentication;
   /** The member of the value that identifies the key at the provider. Default: `key_id`. */
   readonly idMember?: string;
+  /** Reads the old key, so that the new one gets the same rights. */
   readonly inspect?: InspectCall;
   readonly list?: ListCall;
   readonly mint: MintCall;
   readonly test: TestCall;
-  /** A reversible first step of the end, before `revoke`. */
+  /** Called before `revoke`, for providers that delete only what is disabled. */
   readonly disable?: RevokeCall;
-  /** Ends the key `{old.<idMember>}`; also ends a new key that failed its test. For `in_place`: absent, because `mint` does it. */
+  /** Ends the key `{value.<idMember>}`; also a new key that failed its test. For `in_place`: absent, because `mint` does it. */
   readonly revoke?: RevokeCall;
-  /** The lifetime of new keys: `{ends.date_time}` (RFC 3339 without fractions), `{ends.hours}`, `{ends.days}`, `{ends.seconds}`. */
+  /** The lifetime of new keys: `{ends.date_time}` (RFC 3339 without fractions), `{ends.date}`, `{ends.hours}`, `{ends.days}`, `{ends.seconds}`. */
   readonly lifetime?: { readonly defaultDays: number; readonly maxDays: number };
 }
 
@@ -137,7 +182,7 @@ export interface KeySpec {
   /** Who authenticates the management calls: the value itself, an admin credential, or either. With `self`, `{admin.x}` is the old value. */
   readonly admin: 'self' | 'credential' | 'either';
   /** The kinds an admin credential may have. Default: the same as `credential`. For `oauth2`, `{admin.access_token}` is its token. */
-  readonly adminKinds?: readonly ('api_key' | 'basic' | 'database' | 'oauth2')[];
+  readonly adminKinds?: readonly ('api_key' | 'basic' | 'database' | 'json' | 'oauth2')[];
   /** As in OAuth connectors: `name`, `name:port` or `*.name`; `{x}` is a parameter. Empty for a driver: the host is in the value. */
   readonly hosts: readonly string[];
   /** Keys that may exist at once. */

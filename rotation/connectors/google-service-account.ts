@@ -7,7 +7,8 @@ export const connector: OAuthConnector = {
   kind: 'oauth2',
   oauth2: {
     tokenEndpoint: 'https://oauth2.googleapis.com/token',
-    hosts: ['oauth2.googleapis.com'],
+    // Its token is also the admin credential of google-service-account-key.
+    hosts: ['oauth2.googleapis.com', 'iam.googleapis.com'],
     renewal: {
       kind: 'jwt_bearer',
       assertion: {

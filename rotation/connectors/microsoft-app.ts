@@ -9,7 +9,8 @@ export const connector: OAuthConnector = {
   parameters: [{ name: 'tenant', title: 'Directory (tenant) id', shape: 'label' }],
   oauth2: {
     tokenEndpoint: 'https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token',
-    hosts: ['login.microsoftonline.com'],
+    // Its token is also the admin credential of microsoft-app-secret.
+    hosts: ['login.microsoftonline.com', 'graph.microsoft.com'],
     renewal: { kind: 'client_credentials' },
     clientAuthentication: 'client_secret_post',
     bodyFormat: 'form',

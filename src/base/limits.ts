@@ -253,6 +253,10 @@ export const LIMITS = {
   dueWorkConcurrency: 64,
   dueWorkBatchRows: 500,
 
+  // keys at providers
+  /** Pages of one list of keys that are read. */
+  keyListPagesMax: 50,
+
   // consent
   connectLinkTtlDefaultMs: DAY,
   connectLinkTtlMinMs: 5 * MINUTE,

@@ -92,6 +92,13 @@ export function sha256OfText(text: string): Uint8Array {
   return digestBytes(hash('sha256', text, 'binary'));
 }
 
+/**
+ * 16 bytes. SECURITY: only for HTTP Digest (RFC 7616) with providers that offer nothing else; MD5 protects nothing of Keyturn's own.
+ */
+export function md5OfText(text: string): Uint8Array {
+  return plain(hash('md5', text, 'buffer'));
+}
+
 /** Node makes a digest as text in a third of the time it takes to make a Buffer. */
 function digestBytes(binary: string, into: Uint8Array = new Uint8Array(HASH_BYTES), at = 0): Uint8Array {
   for (let i = 0; i < HASH_BYTES; i++) into[at + i] = binary.charCodeAt(i);

@@ -1,16 +1,23 @@
 // docs/connectors.md as text, from the connectors alone: what is not declared is not claimed.
 import type {
+  Connector,
+  KeyCall,
+  KeyConnector,
   LifetimeSpec,
   LostAnswer,
   OAuth2Spec,
   OAuthConnector,
   Parameter,
   RevocationSpec,
+  RotationStrategy,
   ScopeSource,
 } from '../../rotation/connector.ts';
 
-export function connectorPage(connectors: readonly OAuthConnector[]): string {
-  return `${[HEAD, table(connectors), LEGEND, ...connectors.map(section)].join('\n\n')}\n`;
+export function connectorPage(connectors: readonly Connector[]): string {
+  const oauth = connectors.filter((connector) => connector.kind === 'oauth2');
+  const keys = connectors.filter((connector) => connector.kind === 'key');
+  const parts = [HEAD, OAUTH, table(oauth), LEGEND, KEYS, keyTable(keys), KEY_LEGEND, SURENESS];
+  return `${[...parts, ...oauth.map(section), ...keys.map(keySection)].join('\n\n')}\n`;
 }
 
 const HEAD = `<!-- Generated from rotation/connectors/ by test/rotation/connectors.test.ts: never edited by hand. -->
@@ -20,14 +27,25 @@ const HEAD = `<!-- Generated from rotation/connectors/ by test/rotation/connecto
 A connector describes one kind of credential at one provider. This page is generated from the connectors, so it always
 matches the code. How to add one: [rotation/README.md](../rotation/README.md).`;
 
+const OAUTH = '## OAuth grants';
+
 const LEGEND = `**Renewal**: how an access token is renewed. **Lost answer**: what applies if a refresh was sent and no complete answer arrived:
 \`safe\`: the same refresh token works again; \`window\`: it works again for this time; \`recovery\`: the provider has a recovery call; \`unsafe\`:
 it may be used up, so it is tried once more, and then a person must consent. **Revocation**: what disconnecting revokes at the provider.
 
-Each fact has its reliability: \`documented\`: read in the provider's documentation; \`known\`: the page is known but was not read again; \`seen\`: in
-public code; \`inferred\`: derived from other facts; \`unknown\`. Unknown facts can be set with the credential, or are omitted.
-
 \`base_urls\` replaces single hosts (regions, self-hosted editions, proxies), and \`sandbox\` replaces all of them.`;
+
+const KEYS = '## Keys and passwords';
+
+const KEY_LEGEND = `**Rotation**: how a new value replaces the old one: \`overlap\`: a second key is made, and both work until the first is revoked;
+\`in_place\`: the old value is refused as soon as there is a new one; \`manual\`: a person makes the new value. **Managed by**: what
+authenticates the calls: the value itself, an admin credential, or either. **Lost answer**: whether a key whose answer was lost is found by
+its name and removed before another one is made. **Keys**: how many may exist at once.`;
+
+const SURENESS = `## Every connector
+
+Each fact has its reliability: \`documented\`: read in the provider's documentation; \`known\`: the page is known but was not read again; \`seen\`: in
+public code; \`inferred\`: derived from other facts; \`unknown\`. Unknown facts can be set with the credential, or are omitted.`;
 
 function table(connectors: readonly OAuthConnector[]): string {
   const rows = connectors.map((connector) => {
@@ -69,10 +87,8 @@ function lostOf(oauth2: OAuth2Spec | undefined): string {
 
 function section(connector: OAuthConnector): string {
   const { id, title, oauth2, adjustable = [], manualSteps = [], facts = {} } = connector;
-  const unknown = Object.entries(facts).filter(([, { sureness }]) => sureness === 'unknown');
-  const sure = Object.entries(facts).filter(([, { sureness }]) => sureness !== 'unknown');
   return [
-    `## ${id}`,
+    `### ${id}`,
     `${title}. ${automatic(oauth2)}`,
     list([
       [
@@ -114,6 +130,16 @@ function section(connector: OAuthConnector): string {
       }),
     ),
     part('Manual steps', manualSteps),
+    ...factParts(facts),
+  ]
+    .filter((text) => text !== '')
+    .join('\n\n');
+}
+
+function factParts(facts: NonNullable<Connector['facts']>): readonly string[] {
+  const unknown = Object.entries(facts).filter(([, { sureness }]) => sureness === 'unknown');
+  const sure = Object.entries(facts).filter(([, { sureness }]) => sureness !== 'unknown');
+  return [
     part(
       'Facts',
       sure.map(([name, { sureness, source }]) => `${code(name)} ${sureness}: ${source}`),
@@ -122,9 +148,75 @@ function section(connector: OAuthConnector): string {
       'Unknown',
       unknown.map(([name, { source }]) => `${code(name)}: ${source}`),
     ),
+  ];
+}
+
+function keyTable(connectors: readonly KeyConnector[]): string {
+  const rows = connectors.map((connector) => {
+    const { id, title, key } = connector;
+    const lost = key.calls === undefined ? '-' : key.calls.list?.name === undefined ? 'not found' : 'found by name';
+    return `| [${id}](#${id}) | ${title} | ${key.strategy} | ${managedBy(connector)} | ${lost} | ${key.keysMaxCount ?? 'unknown'} |`;
+  });
+  return [
+    '| connector | provider | rotation | managed by | lost answer | keys |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n');
+}
+
+function managedBy({ key }: KeyConnector): string {
+  if (key.strategy === 'manual') return 'a person';
+  const admin = `an admin credential (${(key.adminKinds ?? [key.credential]).join(' or ')})`;
+  return { self: 'itself', credential: admin, either: `itself, or ${admin}` }[key.admin];
+}
+
+const HOW: Readonly<Record<RotationStrategy, string>> = {
+  overlap: 'Keyturn makes a second key, tests it, and revokes the first after the grace period.',
+  alternating_users: 'Keyturn sets a new password for the account that is not in use.',
+  single_user: 'Keyturn sets a new password for the account.',
+  in_place: 'Keyturn lets the provider replace the value; the old one is refused from then on.',
+  manual: 'Only a person can make a new value: the steps are below.',
+};
+
+function keySection(connector: KeyConnector): string {
+  const { id, title, key, manualSteps = [], facts = {} } = connector;
+  const { calls } = key;
+  return [
+    `### ${id}`,
+    `${title}. ${HOW[key.strategy]}`,
+    list([
+      ['Credential', `of kind ${code(key.credential)}`],
+      ['Managed by', managedBy(connector)],
+      ...(key.hosts.length === 0 ? [] : [['Hosts', key.hosts.map((host) => code(host)).join(', ')] as const]),
+      ...callRow('Copies from the old key', calls?.inspect),
+      ...callRow('Lists keys', calls?.list),
+      ...callRow('Makes a key', calls?.mint),
+      ...callRow('Tests a value', calls?.test),
+      ...callRow('Disables a key first', calls?.disable),
+      ...callRow('Revokes a key', calls?.revoke),
+      ...(calls?.lifetime === undefined
+        ? []
+        : [['A new key ends after', `${calls.lifetime.defaultDays} days, at most ${calls.lifetime.maxDays}`] as const]),
+      ...(key.settlesWithinSeconds === undefined ? [] : [['A new key works within', span(key.settlesWithinSeconds)] as const]),
+      ...(key.graceSeconds === undefined ? [] : [['Grace period', span(key.graceSeconds)] as const]),
+    ]),
+    part('Parameters', (connector.parameters ?? []).map(parameterLine)),
+    part(
+      'Error table',
+      (key.errorTable ?? []).map(({ status, text, means, cause }) => {
+        const conditions = [...(status === undefined ? [] : [`status ${status}`]), ...(text === undefined ? [] : [code(text)])];
+        return `${conditions.join(' with ')}: **${means}** (${cause})`;
+      }),
+    ),
+    part('Manual steps', manualSteps),
+    ...factParts(facts),
   ]
     .filter((text) => text !== '')
     .join('\n\n');
+}
+
+function callRow(what: string, call: KeyCall | undefined): readonly (readonly [string, string])[] {
+  return call === undefined ? [] : [[what, `${call.method} ${code(call.url)}`]];
 }
 
 const AUTHENTICATION: Readonly<Record<OAuth2Spec['clientAuthentication'], string>> = {

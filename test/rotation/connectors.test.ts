@@ -1,7 +1,8 @@
-// The contract suite: every file in rotation/connectors/ passes it, present or future, without being listed anywhere by hand.
+// The contract suite of OAuth connectors, and the generated catalog and page of all: every file in rotation/connectors/ is in them, without
+// being listed anywhere by hand. key-connectors.test.ts is the suite of the others.
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { OAuth2Spec, OAuthConnector, PersonaRefusal } from '../../rotation/connector.ts';
+import type { Connector, OAuth2Spec, OAuthConnector, PersonaRefusal } from '../../rotation/connector.ts';
 import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { readRefusal } from '../../rotation/oauth2/errors.ts';
 import { type OAuth2Settings, resolveConnector } from '../../rotation/oauth2/settings.ts';
@@ -10,33 +11,35 @@ import { answerOf, meaningOf, textOf } from './kit.ts';
 import { personaAnswer } from './persona-answer.ts';
 
 const DIRECTORY = new URL('../../rotation/connectors/', import.meta.url);
-const ids = readdirSync(DIRECTORY)
+const files = readdirSync(DIRECTORY)
   .filter((file) => file.endsWith('.ts'))
   .map((file) => file.slice(0, -3))
   .sort();
 
-const loaded = new Map<string, OAuthConnector>();
-for (const id of ids) loaded.set(id, (await import(new URL(`${id}.ts`, DIRECTORY).href)).connector);
+const all: Connector[] = [];
+for (const id of files) all.push((await import(new URL(`${id}.ts`, DIRECTORY).href)).connector);
+const loaded = new Map(all.flatMap((connector) => (connector.kind === 'oauth2' ? [[connector.id, connector] as const] : [])));
+const ids = [...loaded.keys()];
 
 const camel = (id: string) => id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 const GENERIC = ['generic-oauth2', 'generic-oidc'];
 const NOW = 1_500_000;
 
 it('the catalog holds exactly the files of rotation/connectors (`vitest run test/rotation/connectors.test.ts -u` rewrites it)', async () => {
-  const imports = ids.map((id) => `import { connector as ${camel(id)} } from './connectors/${id}.ts';\n`).join('');
+  const imports = files.map((id) => `import { connector as ${camel(id)} } from './connectors/${id}.ts';\n`).join('');
   const catalog = [
     '// Every connector by its id. Generated from rotation/connectors/ by test/rotation/connectors.test.ts: never edited by hand.\n',
     "import type { Connector } from './connector.ts';\n",
     imports,
     '\nexport const connectors: ReadonlyMap<string, Connector> = new Map(\n',
-    `  [\n${ids.map((id) => `    ${camel(id)},\n`).join('')}  ].map((connector) => [connector.id, connector]),\n`,
+    `  [\n${files.map((id) => `    ${camel(id)},\n`).join('')}  ].map((connector) => [connector.id, connector]),\n`,
     ');\n',
   ].join('');
   await expect(catalog).toMatchFileSnapshot('../../rotation/catalog.ts');
 });
 
 it('docs/connectors.md says what the files say (the same command rewrites it)', async () => {
-  await expect(connectorPage([...loaded.values()])).toMatchFileSnapshot('../../docs/connectors.md');
+  await expect(connectorPage(all)).toMatchFileSnapshot('../../docs/connectors.md');
 });
 
 it('the providers whose users asked for them are there', () => {

@@ -1,0 +1,125 @@
+// Templates and pointers: what a value can and cannot do to a call.
+import { describe, expect, it, test } from 'vitest';
+import { valueAt, withoutEmpty } from '../../../rotation/keys/pointer.ts';
+import { fillForm, fillJson, fillText, fillUrl, mayContainSecret, Unfillable } from '../../../rotation/keys/template.ts';
+import { readXml } from '../../../rotation/keys/xml.ts';
+
+const variables = {
+  parameters: { host: 'api.example.com:8443', account: 'a1' },
+  old: { key: 'k', key_id: 'a/b?c#d', dots: '..', empty: '', nothing: null },
+  admin: { key: 'secret' },
+  copied: { scopes: ['read', 'write'] },
+  ends: { days: 90 },
+  name: 'keyturn-run_1',
+};
+const wordOf = (make: () => unknown) => {
+  try {
+    make();
+    return 'filled';
+  } catch (error) {
+    if (error instanceof Unfillable) return error.word;
+    throw error;
+  }
+};
+
+describe('a URL', () => {
+  it('encodes every variable in its path and query, and takes a host as it is', () => {
+    expect(fillUrl('https://{parameters.host}/v1/{old.key_id}?n={name}', variables)).toBe(
+      'https://api.example.com:8443/v1/a%2Fb%3Fc%23d?n=keyturn-run_1',
+    );
+  });
+
+  it('refuses a value that would change its path or its host', () => {
+    expect(wordOf(() => fillUrl('https://x.example/v1/{old.dots}', variables))).toBe('old_dots_unusable');
+    expect(wordOf(() => fillUrl('https://{old.key_id}/v1', variables))).toBe('host_unusable');
+    expect(wordOf(() => fillUrl('https://{parameters.account}@evil.example/v1', variables))).toBe('host_unusable');
+  });
+});
+
+it('keeps the JSON type of a whole variable, and leaves out an absent copied member', () => {
+  expect(
+    fillJson(
+      {
+        name: '{name}',
+        days: '{ends.days}',
+        scopes: '{copied.scopes}',
+        condition: '{copied.condition}',
+        text: 'for {ends.days} d',
+      },
+      variables,
+    ),
+  ).toEqual({ name: 'keyturn-run_1', days: 90, scopes: ['read', 'write'], text: 'for 90 d' });
+  expect(fillForm({ Name: '{name}', Policy: '{copied.scopes}', None: '{copied.none}' }, variables).toString()).toBe(
+    'Name=keyturn-run_1&Policy=%5B%22read%22%2C%22write%22%5D',
+  );
+});
+
+it('names what a value lacks, never what it has', () => {
+  expect(wordOf(() => fillText('{old.nothing}', variables))).toBe('value_lacks_nothing');
+  expect(wordOf(() => fillText('{old.empty}', variables))).toBe('value_lacks_empty');
+  expect(wordOf(() => fillText('{admin.access_token}', variables))).toBe('admin_lacks_access_token');
+  expect(wordOf(() => fillText('{old.toString}', variables))).toBe('value_lacks_tostring');
+  expect(wordOf(() => fillText('{value.key}', variables))).toBe('value_lacks_key');
+});
+
+it('leaves other braces alone, and knows which variables are secret', () => {
+  expect(fillText('{ actor { user { id } } } {unknown} {name}', variables)).toBe(
+    '{ actor { user { id } } } {unknown} keyturn-run_1',
+  );
+  expect(mayContainSecret('Bearer {admin.key}')).toBe(true);
+  expect(mayContainSecret('{parameters.account} {name}')).toBe(false);
+});
+
+describe('a pointer', () => {
+  const body = { 'a/b': { '~c': 1 }, list: [{ r: 'x' }, { r: 'y' }], none: null, holes: [{ r: 'x' }, {}] };
+  test.each([
+    ['', body],
+    ['/a~1b/~0c', 1],
+    ['/list/1/r', 'y'],
+    ['/list/*/r', ['x', 'y']],
+    ['/holes/*/r', undefined],
+    ['/none', undefined],
+    ['/list/length', undefined],
+    ['/constructor', undefined],
+    ['/a~1b/~0c/deeper', undefined],
+  ])('%s', (pointer, expected) => {
+    expect(valueAt(body, pointer)).toEqual(expected);
+  });
+});
+
+it('drops what is empty at any depth', () => {
+  expect(withoutEmpty({ ip: { in: ['1.2.3.0/24'], not_in: [] }, x: null, y: '', z: {}, n: 0, f: false })).toEqual({
+    ip: { in: ['1.2.3.0/24'] },
+    n: 0,
+    f: false,
+  });
+  expect(withoutEmpty({ a: [{}, null] })).toBeUndefined();
+});
+
+describe('XML', () => {
+  it('becomes members: texts, lists of repeated elements, and empty elements', () => {
+    const text = `<?xml version="1.0"?>\n<R xmlns="urn:x"><!-- c --><L><m><id>A&amp;B</id></m><m><id>&#67;&#x44;</id></m></L><E/><T a="1"> x </T></R>`;
+    expect(readXml(text)).toEqual({ R: { L: { m: [{ id: 'A&B' }, { id: 'CD' }] }, E: '', T: 'x' } });
+  });
+
+  it('keeps a member that is named as a member of every object', () => {
+    expect(JSON.stringify(readXml('<R><__proto__>x</__proto__><constructor>y</constructor></R>'))).toBe(
+      '{"R":{"__proto__":"x","constructor":"y"}}',
+    );
+  });
+
+  it.each([
+    '',
+    'text',
+    '<a>',
+    '<a></b>',
+    '<a></a><b></b>',
+    '</a>',
+    '<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>',
+    '{"a":1}',
+    '<a'.repeat(10_000),
+    '<a>'.repeat(100) + '</a>'.repeat(100),
+  ])('refuses what is not such XML (%#)', (text) => {
+    expect(readXml(text)).toBeUndefined();
+  });
+});
