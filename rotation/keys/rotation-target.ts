@@ -56,7 +56,8 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
   const resolved = resolvedOrNot(ports, row.kind, settings);
   const rotator = resolved?.rotator;
   if (resolved === undefined || rotator === undefined) return unusable('connector_unusable');
-  const admin = openAdmin(ports, access, located, resolved, opened.value);
+  const own = version === row.current_version ? opened.value : (currentAsAdmin(ports, access, row, resolved) ?? opened.value);
+  const admin = openAdmin(ports, access, located, resolved, own);
   if (admin.kind === 'unusable') return admin;
   const target: Target = {
     parameters: resolved.parameters,
@@ -70,6 +71,19 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
     entropy: job.platform.entropy,
   };
   return { kind: 'open', resolved: { ...resolved, rotator }, target, adminId: admin.id };
+}
+
+/** A key that manages itself is ended by the current one, which works; undefined if that is bound to other hosts. */
+function currentAsAdmin(
+  ports: TargetPorts,
+  access: WriteAccess,
+  row: CredentialRow,
+  resolved: ResolvedKey,
+): StoredValue | undefined {
+  const opened = openValue(ports.job, access, row, row.current_version);
+  const settings = opened === undefined ? undefined : settingsOfKey(row, opened.retained);
+  const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
+  return its !== undefined && covers(its.hosts, resolved.hosts) ? opened?.value : undefined;
 }
 
 interface OpenedValue {

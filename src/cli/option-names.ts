@@ -14,6 +14,7 @@ interface Fields {
 export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--action': { pointers: ['?action'] },
   '--actor': { pointers: ['?actor'] },
+  '--admin': { pointers: ['/config/admin'] },
   '--authorization-endpoint': { pointers: ['/config/authorization_endpoint'] },
   '--base-url': { pointers: ['/config/base_urls'] },
   '--cas': { pointers: ['/cas'] },
@@ -34,6 +35,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--expires-at': { pointers: ['/expires_at'] },
   '--expires-in': { pointers: ['/expires_in'], unit: 's' },
   '--from': { pointers: ['/import/from'] },
+  '--grace': { pointers: ['/config/grace_seconds'], unit: 's' },
   '--grant': { pointers: ['/grants'] },
   '--health': { pointers: ['?health'] },
   '--issuer': { pointers: ['/config/issuer'] },
@@ -55,6 +57,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--replace-deleted': { pointers: ['/replace_deleted'] },
   '--request': { pointers: ['?request'] },
   '--sandbox': { pointers: ['/config/sandbox'] },
+  '--rotate-every': { pointers: ['/config/rotate_every_seconds'], unit: 's' },
   '--search': { pointers: ['?search'] },
   '--since': { pointers: ['?since'] },
   '--stage': { pointers: ['?stage'] },

@@ -1,6 +1,8 @@
 // A tenant in memory whose keys and passwords are rotated at a target that the test controls: it can refuse, lose answers and die.
 import type {
   Connector,
+  Egress,
+  KeyConnector,
   KeyDriver,
   RotationStrategy,
   Rotator,
@@ -125,7 +127,16 @@ const connectorOf = (strategy: Strategy): Connector => ({
   key: { credential: 'database', strategy, admin: 'either', hosts: [], driver: 'postgresql', graceSeconds: 3_600 },
 });
 
-export async function rotationBench(strategy: Strategy): Promise<RotationBench> {
+/** A connector with its provider, in place of the fake target. */
+interface RealConnector {
+  readonly connector: KeyConnector;
+  readonly egress: Egress;
+  readonly value: StoredValue;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+export async function rotationBench(strategy: Strategy, real?: RealConnector): Promise<RotationBench> {
+  const connector = real?.connector ?? connectorOf(strategy);
   const target = new FakeTarget(strategy);
   const passed: FaultPoint[] = [];
   let kill: number | undefined;
@@ -143,8 +154,8 @@ export async function rotationBench(strategy: Strategy): Promise<RotationBench> 
     const name = `owner-${++owner}`;
     const runs = new CredentialRuns({
       vault,
-      egress: { send: () => Promise.reject(new Error('no network')) },
-      connectors: new Map([['made-up-target', connectorOf(strategy)]]),
+      egress: real?.egress ?? { send: () => Promise.reject(new Error('no network')) },
+      connectors: new Map([[connector.id, connector]]),
       drivers: new Map([['postgresql', driver]]),
       owner: name,
       isDead: (other) => other !== name,
@@ -201,10 +212,10 @@ export async function rotationBench(strategy: Strategy): Promise<RotationBench> 
     putCredential(job, admin(), {
       environment: 'staging',
       name: 'db',
-      kind: 'database',
-      value: { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' },
-      connector: 'made-up-target',
-      config: {},
+      kind: connector.kind === 'key' ? connector.key.credential : 'database',
+      value: real?.value ?? { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' },
+      connector: connector.id,
+      config: real === undefined ? {} : { parameters: real.parameters },
       labels: undefined,
       description: undefined,
       expiresAtMs: undefined,

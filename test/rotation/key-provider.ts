@@ -145,12 +145,19 @@ export class KeyProvider implements Egress {
       case 'inspect':
       case 'list':
       case 'mint':
-        if (!(await this.#isBy(this.admin, by, sent))) return answer(401, '{"error":"unauthorized"}');
+        if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
         return sent.call === 'mint' ? this.#mint(sent) : this.#read(sent.call);
       default:
-        if (!(await this.#isBy(this.admin, by, sent))) return answer(401, '{"error":"unauthorized"}');
+        if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
         return this.#end(sent);
     }
+  }
+
+  /** The admin credential, or any key that works where keys manage themselves. */
+  async #mayManage(by: CallAuthentication, sent: Sent): Promise<boolean> {
+    if (this.#connector.key.admin === 'credential') return this.#isBy(this.admin, by, sent);
+    for (const { value, isDisabled } of this.keys.values()) if (!isDisabled && (await this.#isBy(value, by, sent))) return true;
+    return false;
   }
 
   #read(name: 'inspect' | 'list'): EgressAnswer {

@@ -100,7 +100,7 @@ export async function findCredential(session: Session, name: string): Promise<Wi
   }
 }
 
-function fields(texts: readonly string[] | undefined, flag: string): Record<string, string> | undefined {
+export function fields(texts: readonly string[] | undefined, flag: string): Record<string, string> | undefined {
   return texts === undefined ? undefined : Object.fromEntries(texts.map((text) => assignment(text, flag)));
 }
 

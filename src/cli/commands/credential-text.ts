@@ -22,6 +22,8 @@ export function describeCredential(credential: WireCredential): string {
     ['previous', credential.previous_version],
     ['expires', credential.expires_at],
     ['next refresh', credential.refresh_due_at],
+    ['next rotation', credential.rotation_due_at],
+    ['pending version', credential.pending_version],
     [
       'labels',
       Object.entries(credential.labels)

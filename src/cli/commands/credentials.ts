@@ -11,11 +11,12 @@ import { moment, span } from '../times.ts';
 import { readStdinBytes, readValueFile } from '../typed-in.ts';
 import { CONFIG_FILE, findCredential, mergedConfig } from './client-options.ts';
 import { describeCredential, describeRun, fieldOf, noteDoubt, pairs } from './credential-text.ts';
+import { type RotationOptions, rotationSettings, withRotationOptions } from './rotation-options.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
 const POLL_MS = 300;
 
-interface PutOptions {
+interface PutOptions extends RotationOptions {
   kind: string;
   valueFile?: string;
   fromFile?: string;
@@ -27,8 +28,6 @@ interface PutOptions {
   expiresAt?: string;
   cas?: string;
   replaceDeleted?: boolean;
-  connector?: string;
-  configFile?: string;
   tokenEndpoint?: string;
   clientId?: string;
   clientAuthentication?: string;
@@ -42,7 +41,7 @@ async function bodyOf(session: Session, name: string, options: PutOptions): Prom
   return {
     kind: options.kind,
     value: putValueOf(options, bytes),
-    ...(options.kind === 'oauth2' ? await grantSettings(session, name, options) : {}),
+    ...(options.kind === 'oauth2' ? await grantSettings(session, name, options) : await rotationSettings(session, name, options)),
     labels: pairs(options.label),
     description: options.description,
     expires_at: options.expiresAt,
@@ -145,7 +144,7 @@ export function credentialCommand(): Command {
 }
 
 function addPut(parent: Command): void {
-  parent
+  const put = parent
     .command('put <name>')
     .description('create a credential or a new version of it, with the value from standard input or --value-file')
     .addOption(new Option('--kind <kind>', 'kind of credential').choices(KINDS).makeOptionMandatory())
@@ -159,27 +158,27 @@ function addPut(parent: Command): void {
     .option('--expires-at <instant>', 'an instant, a date, or a time from now such as 90d', moment('ahead'))
     .option('--cas <version>', 'only if this is the current version; 0: only if it does not exist')
     .option('--replace-deleted', 'rename a deleted credential of this name, which stays restorable')
-    .option('--connector <id>', 'oauth2: the connector; default: the stored one, or generic-oauth2')
-    .option('--config-file <path>', `oauth2: ${CONFIG_FILE}; default: the stored settings`)
+    .option('--connector <id>', 'how it is refreshed or rotated (keyturn connectors); default: the stored one')
+    .option('--config-file <path>', `${CONFIG_FILE}; default: the stored settings`)
     .option('--token-endpoint <url>', 'oauth2: the token endpoint')
     .option('--client-id <id>', 'oauth2: the client id')
     .option('--client-authentication <method>', 'oauth2: client_secret_basic, client_secret_post, private_key_jwt or none')
     .option(
       '--discard <part...>',
       'oauth2: stored parts to discard, e.g. refresh_token; otherwise a put that omits one is refused',
-    )
-    .action(async (name: string, options: PutOptions, self: Command) => {
-      const session = sessionOf(self);
-      const stored = await session.client.put(session.environment(), name, await bodyOf(session, name, options));
-      if (stored.set_aside !== undefined)
-        note(`the deleted credential was renamed to ${plain(stored.set_aside)}; restore it with keyturn credential restore`);
-      if (stored.health.state === 'expired')
-        note(yellow(`its end date has passed already (${stored.expires_at}): it is served, and shown as expired`));
-      session.show(
-        stored,
-        (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,
-      );
-    });
+    );
+  withRotationOptions(put).action(async (name: string, options: PutOptions, self: Command) => {
+    const session = sessionOf(self);
+    const stored = await session.client.put(session.environment(), name, await bodyOf(session, name, options));
+    if (stored.set_aside !== undefined)
+      note(`the deleted credential was renamed to ${plain(stored.set_aside)}; restore it with keyturn credential restore`);
+    if (stored.health.state === 'expired')
+      note(yellow(`its end date has passed already (${stored.expires_at}): it is served, and shown as expired`));
+    session.show(
+      stored,
+      (credential) => `${green('stored')} ${credential.name} version ${credential.version} in ${credential.environment}`,
+    );
+  });
 }
 
 function addGet(parent: Command): void {
