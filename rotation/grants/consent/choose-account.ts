@@ -99,14 +99,14 @@ function choose(job: TenantJob, caller: Caller, consent: Consent, choice: Choice
   });
 }
 
-/** Ends expired links and grants without a choice; returns how many. */
+/** Ends expired links and grants without a choice; returns how many. The error of a damaged row is thrown after all were processed. */
 export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
   const ids = vault.lookup('scheduler', (lookup, view) => view.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
   const ends = await Promise.allSettled(ids.map((id) => vault.submit((job) => expire(job, id, now))));
-  // A damaged row is skipped; a storage failure stops all.
-  return ends.filter((end) => end.status === 'fulfilled').length;
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  return ids.length;
 }
 
 function expire(job: TenantJob, id: string, now: number): void {
