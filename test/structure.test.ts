@@ -113,6 +113,8 @@ const TAMPERING = new Set([
   'test/faults/tampered-rows.test.ts',
   'test/http/hostile-evidence.test.ts',
   'test/secrecy-destinations.test.ts',
+  'test/rotation/grants/ended-at-the-provider.test.ts', // damaged rows beside the one that is used
+  'test/rotation/grants/used-meanwhile.test.ts', // damaged during the call
   'test/rotation/grants/refresh-races.test.ts', // "although one row is damaged"
   'test/rotation/grants/review.test.ts', // "when a row is damaged"
   'test/vault/credentials.test.ts', // "is read anew from the database"

@@ -78,7 +78,7 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
 
 /** Adjusts the due time of the new pair to changes of the row during the call. */
 function planAfter(row: CredentialRow, next: Draft, { expiresAtMs }: Refreshed, now: number): void {
-  if (expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
+  if (expiresAtMs === undefined) next.refresh_due_at = null;
   // Marked dead meanwhile, perhaps with the whole family: refresh soon, to find out before a read.
   else if (row.health === 'needs_consent') next.refresh_due_at = now;
 }

@@ -93,12 +93,13 @@ export function createConnection(
           ? firstOf(job, access, place, input, wanted)
           : againOf(job, access, { environment: place.environment, row: place.row }, input, wanted);
       const { token, hash } = newLinkToken(job);
-      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
+      const { pending_version: pending } = located.row;
+      const secretVersion = place.row === undefined || pending === place.row.pending_version ? null : pending;
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
         scopes: wanted.scopes.map(({ scope }) => scope),
-        ...(place.row !== undefined && (wanted.changed || isPending) ? { config: wanted.config } : {}),
-        ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
+        ...(place.row !== undefined && (wanted.changed || secretVersion !== null) ? { config: wanted.config } : {}),
+        ...(secretVersion === null ? {} : { secretVersion }),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
       const connection = newConnection(job, access, {
