@@ -94,7 +94,6 @@ function choose(job: TenantJob, caller: Caller, consent: Consent, choice: Choice
     storeChosen(job, access, consent, { field: choice.accountField, id }, details);
     const now = job.platform.clock.now();
     job.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
-    job.dueChanged();
     return 'connected';
   });
 }

@@ -389,3 +389,24 @@ describe('the event of a disconnection', () => {
     expect((await disconnect(bench, 'crm')).manualSteps).toEqual(told);
   });
 });
+
+describe('two turns at once', () => {
+  it('end a revocation that needs no call once', async () => {
+    const bench = await benchOf();
+    await put(bench, 'one', { refresh_token: 'same-not-a-real-secret' });
+    await disconnect(bench, 'one');
+    await put(bench, 'two', { refresh_token: 'same-not-a-real-secret' });
+    await Promise.all([revokeDue(bench.ports), revokeDue(bench.ports)]);
+    expect(bench.events('shared')).toHaveLength(1);
+    expect(bench.revocation('one')).toMatchObject({ state: 'shared', cause: 'used_by_another' });
+  });
+
+  it('send one call', async () => {
+    const bench = await benchOf();
+    await put(bench, 'crm');
+    await disconnect(bench, 'crm');
+    bench.replies.push(OK);
+    await Promise.all([revokeDue(bench.ports), revokeDue(bench.ports)]);
+    expect(calls(bench)).toHaveLength(1);
+  });
+});

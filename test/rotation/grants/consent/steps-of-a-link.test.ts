@@ -1,0 +1,335 @@
+// What each step of a link leaves behind for the next one, for the timer and for the policies: client secrets, settings, due times, states.
+// Every value is made up; not-a-real-secret.
+import { describe, expect, it, vi } from 'vitest';
+import type { ChoiceSpec, OAuthConnector } from '../../../../rotation/connector.ts';
+import { chooseAccount, expireConnectionsDue } from '../../../../rotation/grants/consent/choose-account.ts';
+import { cancelConnection } from '../../../../rotation/grants/consent/make-link.ts';
+import { beginConsent, showConnection } from '../../../../rotation/grants/consent/visit.ts';
+import { disconnectCredential } from '../../../../rotation/grants/disconnect.ts';
+import { LIMITS } from '../../../../src/base/limits.ts';
+import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
+import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
+import { leftBy } from '../../../kit/told.ts';
+import { authorizer, changing } from '../../../kit/vaults.ts';
+
+const place = { environment: 'staging', name: 'crm' };
+const nobody = () => undefined;
+const choice: ChoiceSpec = {
+  url: 'https://api.crm.example/sites',
+  title: 'Which site?',
+  items: 'sites',
+  idField: 'id',
+  labelField: 'name',
+  accountField: 'site_id',
+};
+const sites = (...ids: string[]): Reply => ({ status: 200, body: { sites: ids.map((id) => ({ id, name: id })) } });
+const secretOfLastExchange = (bench: ConsentBench) => bench.sent.findLast(({ url }) => url.endsWith('/token'))?.fields;
+const cancel = (bench: ConsentBench, id: string) =>
+  bench.tenant.vault.submit((job) => cancelConnection(job, bench.admin(), place, id));
+const disconnect = (bench: ConsentBench) =>
+  bench.tenant.vault.submit((job) =>
+    disconnectCredential({ ...bench.ports, job }, bench.admin(), { ...place, revoke: false, precondition: {} }),
+  );
+const requestOf = (bench: ConsentBench, id: string) => JSON.parse(bench.connection(id).request) as Record<string, unknown>;
+
+describe('the client secret of a link', () => {
+  it('that brings none is the one of the grant, although another link waits with a new one', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    const [withSecret] = [await bench.make('crm', { secrets: { client_secret: 'new-not-a-real-secret' } })];
+    const plain = await bench.make('crm', { secrets: {}, config: undefined });
+    expect(requestOf(bench, withSecret.connection.id)).toMatchObject({
+      secretVersion: 3,
+      config: { client_id: CONFIG.client_id },
+    });
+    expect(requestOf(bench, plain.connection.id)).toEqual({
+      redirectUri: CALLBACK,
+      scopes: ['offline', 'contacts.read', 'deals.read'],
+    });
+    await bench.comeBack(await bench.begin(plain.linkToken));
+    expect(secretOfLastExchange(bench)?.get('client_secret')).toBe('client-not-a-real-secret');
+    expect(bench.row('crm')).toMatchObject({ current_version: 4, pending_version: 3 });
+    await bench.comeBack(await bench.begin(withSecret.linkToken));
+    expect(secretOfLastExchange(bench)?.get('client_secret')).toBe('new-not-a-real-secret');
+    expect(bench.row('crm')).toMatchObject({ current_version: 5, pending_version: null });
+  });
+
+  it('of a new credential stands in its first version, and in no request', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    expect(Object.keys(requestOf(bench, made.connection.id)).sort()).toEqual(['redirectUri', 'scopes']);
+    expect(bench.row('crm')).toMatchObject({ current_version: 1, pending_version: null, latest_version: 1 });
+  });
+
+  it('is discarded with its link, but not with one that came before it or relies on none', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    const plain = await bench.make('crm', { secrets: {}, config: undefined });
+    const withSecret = await bench.make('crm', { secrets: { client_secret: 'new-not-a-real-secret' } });
+    await cancel(bench, plain.connection.id);
+    expect(bench.row('crm').pending_version).toBe(3);
+    const { revision } = bench.row('crm');
+    await cancel(bench, withSecret.connection.id);
+    expect(bench.row('crm')).toMatchObject({ pending_version: null, revision: revision + 1, current_version: 2 });
+    await cancel(bench, withSecret.connection.id);
+    expect(bench.row('crm').revision).toBe(revision + 1);
+  });
+
+  it('proves the client as a key, too', async () => {
+    const bench = await consentBench({ oauth2: { ...CRM.oauth2, clientAuthentication: 'private_key_jwt' } });
+    const { privateKey } = await import('node:crypto').then(({ generateKeyPairSync }) => generateKeyPairSync('ed25519'));
+    const jwk = { ...privateKey.export({ format: 'jwk' }), alg: 'EdDSA', kid: 'made-up' };
+    const made = await bench.make('crm', { secrets: { client_private_jwk: jwk as never } });
+    expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'connected' });
+    expect(secretOfLastExchange(bench)?.get('client_assertion')).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/);
+    expect(secretOfLastExchange(bench)?.has('client_secret')).toBe(false);
+  });
+});
+
+describe('the labels and the description of a link', () => {
+  it('change those of the credential that is there, and are left alone where none are given', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    const before = bench.row('crm');
+    await bench.make('crm', { secrets: {}, config: undefined });
+    expect(bench.row('crm')).toEqual(before);
+    await bench.make('crm', { secrets: {}, config: undefined, labels: { team: 'sales' } });
+    expect(bench.row('crm')).toMatchObject({
+      labels: '{"team":"sales"}',
+      description: before.description,
+      revision: before.revision + 1,
+    });
+    await bench.make('crm', { secrets: {}, config: undefined, description: 'Sales' });
+    expect(bench.row('crm')).toMatchObject({ labels: '{"team":"sales"}', description: 'Sales', revision: before.revision + 2 });
+  });
+});
+
+describe('the policies see of a link', () => {
+  const asked = async (work: () => Promise<unknown>) => {
+    const decide = vi.spyOn(authorizer, 'decide');
+    await work();
+    const resources = decide.mock.calls
+      .filter(([, operation]) => operation === 'connection.create')
+      .map(([, , resource]) => resource);
+    decide.mockRestore();
+    return resources[0];
+  };
+
+  it('kind and connector: of what is asked for, and of what is there', async () => {
+    const bench = await consentBench();
+    const { id: tenant } = bench.tenant.vault.tenant;
+    const resource = { type: 'Credential', tenant, environment: 'staging', kind: 'oauth2', connector: CRM.id };
+    expect(await asked(() => bench.make('crm'))).toEqual(resource);
+    expect(await asked(() => bench.make('crm', { connector: undefined, secrets: {} }))).toEqual(resource);
+    const { connector: _none, ...without } = resource;
+    expect(await asked(() => bench.make('another', { connector: undefined }).catch(() => {}))).toEqual(without);
+  });
+});
+
+describe('a connector without links', () => {
+  it('is named as what is wrong', async () => {
+    const bench = await consentBench();
+    const { consent: _none, ...plain } = CRM;
+    (bench.ports.connectors as Map<string, OAuthConnector>).set(CRM.id, plain);
+    await expect(bench.make('crm')).rejects.toMatchObject({ code: 'invalid_request', pointer: '/connector' });
+  });
+});
+
+describe('whoever keeps the timer is told', () => {
+  const told = async (bench: ConsentBench, work: () => Promise<unknown>) => {
+    const before = bench.tenant.dueChanges();
+    await work();
+    return bench.tenant.dueChanges() > before;
+  };
+
+  it('of each step that changes when a link ends', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    let link = '';
+    let id = '';
+    const made = async () => {
+      const { linkToken, connection } = await bench.make('crm', { secrets: {}, config: undefined });
+      link = linkToken;
+      id = connection.id;
+    };
+    expect(await told(bench, made), 'made').toBe(true);
+    let begun: Awaited<ReturnType<typeof bench.begin>> | undefined;
+    const begin = async () => {
+      begun = await bench.begin(link);
+    };
+    expect(await told(bench, begin), 'begun').toBe(true);
+    expect(await told(bench, () => bench.comeBack(begun!, { error: 'access_denied' })), 'declined').toBe(true);
+    expect(bench.connection(id)).toMatchObject({ state: 'declined', finished_at: bench.tenant.clock.now(), state_hash: null });
+    expect(await told(bench, begin), 'begun again').toBe(true);
+    expect(bench.connection(id)).toMatchObject({ state: 'open', cause: null, finished_at: null, attempt: 2 });
+    expect(await told(bench, () => cancel(bench, id)), 'cancelled').toBe(true);
+    expect(await told(bench, () => cancel(bench, id)), 'cancelled before').toBe(false);
+    expect(await told(bench, async () => void showConnection(bench.ports, link, nobody)), 'looked at').toBe(false);
+  });
+
+  it('when nobody chose the account of a grant that was disconnected meanwhile, which stays so', async () => {
+    const bench = await consentBench({ consent: { ...CRM.consent!, choice } });
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(tokens(), sites('n', 's'));
+    expect(await bench.comeBack(begun)).toEqual({ kind: 'choosing' });
+    await disconnect(bench);
+    const before = bench.row('crm');
+    bench.tenant.clock.pass(LIMITS.connectAttemptTtlMs);
+    expect(await told(bench, () => expireConnectionsDue(bench.ports))).toBe(true);
+    expect(bench.row('crm')).toEqual(before);
+    expect(bench.connection(made.connection.id)).toMatchObject({ state: 'connected', cause: 'account_not_chosen' });
+  });
+});
+
+describe('a state', () => {
+  const state = (tenant: string, connection: string) => `${tenant}.${connection}.${'A'.repeat(43)}`;
+
+  it('of a connection that is not there, of another tenant, or of no form at all is unknown, and leaves no event', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const { id } = bench.tenant.vault.tenant;
+    const own = made.connection.id;
+    for (const text of [
+      state(id, `con_${'0'.repeat(24)}`),
+      state(`ten_${'0'.repeat(24)}`, own),
+      `${state(id, own)}x`,
+      `x${state(id, own)}`,
+      state(id, own).slice(0, -1),
+      '',
+    ]) {
+      const { value, events } = await leftBy(bench.tenant.sql, () => bench.callback({ state: text, code: 'x' }, 'browser'));
+      expect([text, value, events]).toEqual([text, { kind: 'unknown' }, []]);
+    }
+    expect(await bench.callback({ code: 'x' }, 'browser')).toEqual({ kind: 'unknown' });
+    expect(await bench.callback({ state: state(id, own), code: 'x' }, 'browser')).toEqual({
+      kind: 'refused',
+      reason: 'state_unknown',
+    });
+  });
+
+  it.each([
+    [LIMITS.connectAttemptTtlMs - 1, { kind: 'connected' }],
+    [LIMITS.connectAttemptTtlMs, { kind: 'refused', reason: 'attempt_expired' }],
+  ])('is good for its attempt: after %i ms %j', async (afterMs, end) => {
+    const bench = await consentBench();
+    const begun = await bench.begin((await bench.make('crm')).linkToken);
+    bench.tenant.clock.pass(afterMs);
+    expect(await bench.comeBack(begun)).toEqual(end);
+  });
+
+  it('of a link that has expired is spent, of one that was cancelled has ended', async () => {
+    const bench = await consentBench();
+    const short = await bench.make('crm', { ttlMs: LIMITS.connectAttemptTtlMs / 2 });
+    const begun = await bench.begin(short.linkToken);
+    bench.tenant.clock.pass(LIMITS.connectAttemptTtlMs / 2);
+    expect(await bench.comeBack(begun)).toEqual({ kind: 'refused', reason: 'link_spent' });
+    const other = await bench.make('crm', { secrets: {} });
+    const second = await bench.begin(other.linkToken);
+    await cancel(bench, other.connection.id);
+    expect(await bench.comeBack(second)).toEqual({ kind: 'refused', reason: 'link_ended_meanwhile' });
+  });
+});
+
+describe('the page after a choice', () => {
+  const arrived = async () => {
+    const bench = await consentBench({ consent: { ...CRM.consent!, choice } });
+    const made = await bench.make('crm', { ttlMs: LIMITS.connectLinkTtlDefaultMs });
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(tokens({ expires_in: 7_200 }), sites('n', 's'));
+    await bench.comeBack(begun);
+    return { bench, made, begun, browserOf: () => begun.browser };
+  };
+
+  it('is due within its attempt, and its end keeps the expiry of the token', async () => {
+    const { bench, made, browserOf } = await arrived();
+    const attemptEndsAt = bench.tenant.clock.now() + LIMITS.connectAttemptTtlMs;
+    expect(bench.connection(made.connection.id)).toMatchObject({
+      state: 'choosing',
+      expires_at: attemptEndsAt,
+      finished_at: null,
+    });
+    bench.tenant.clock.pass(1_000);
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, 's')).toEqual({ kind: 'connected' });
+    const versions = bench.tenant.sql.all('SELECT version, value_expires_at, origin FROM credential_version ORDER BY version');
+    expect(versions.slice(1)).toEqual([
+      { version: 2, value_expires_at: bench.tenant.clock.now() - 1_000 + 7_200_000, origin: 'consent' },
+      { version: 3, value_expires_at: bench.tenant.clock.now() - 1_000 + 7_200_000, origin: 'consent' },
+    ]);
+    expect(bench.row('crm')).toMatchObject({ current_version: 3, previous_version: 2, latest_version: 3 });
+    expect(bench.connection(made.connection.id)).toMatchObject({ state: 'connected', finished_at: bench.tenant.clock.now() });
+  });
+
+  it('is a result for the browser that chose, until the attempt ends', async () => {
+    const { bench, made, browserOf } = await arrived();
+    await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, 'n');
+    const done = { kind: 'done', provider: 'Made-up CRM', tenant: 'acme' };
+    bench.tenant.clock.pass(LIMITS.connectAttemptTtlMs - 1);
+    expect(showConnection(bench.ports, made.linkToken, browserOf)).toEqual(done);
+    expect(showConnection(bench.ports, made.linkToken, nobody)).toBeUndefined();
+    bench.tenant.clock.pass(1);
+    expect(showConnection(bench.ports, made.linkToken, browserOf)).toBeUndefined();
+  });
+
+  it('heals a grant that was degraded because nobody chose, and only that', async () => {
+    for (const [cause, health] of [
+      ['account_not_chosen', 'ready'],
+      ['http_5xx', 'degraded'],
+    ] as const) {
+      const { bench, made, browserOf } = await arrived();
+      await bench.tenant.vault.submit((job) =>
+        changing(job, (access) => {
+          const row = job.credentials.byId(access, bench.row('crm').id);
+          job.credentials.save(access, { ...row, health: 'degraded', health_cause: cause });
+        }),
+      );
+      await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, 'n');
+      expect(bench.row('crm').health, cause).toBe(health);
+    }
+  });
+});
+
+describe('a link whose settings make no address', () => {
+  it('is refused with an event, counted against the visitor, and broken on its page', async () => {
+    const bench = await consentBench({ adjustable: ['tokenEndpoint'] });
+    const made = await bench.make('crm');
+    (bench.ports.connectors as Map<string, OAuthConnector>).set(CRM.id, {
+      ...CRM,
+      consent: { ...CRM.consent!, authorizeEndpoint: '' },
+    });
+    expect(showConnection(bench.ports, made.linkToken, nobody)).toEqual({ kind: 'broken' });
+    const { events } = await leftBy(bench.tenant.sql, async () => {
+      expect(await beginConsent(bench.ports, bench.visitor(), made.linkToken, {})).toEqual({ kind: 'broken' });
+    });
+    expect(events).toMatchObject([{ action: 'connection.complete', outcome: 'denied', reason: 'settings_unusable' }]);
+    expect(bench.counted()).toBe(1);
+    expect(bench.connection(made.connection.id).attempt).toBe(0);
+  });
+
+  it('a defect while the page is made is not taken for settings', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const broken = { ...CRM, consent: { ...CRM.consent! } };
+    Object.defineProperty(broken.consent, 'authorizeEndpoint', {
+      get: () => {
+        throw new RangeError('made up');
+      },
+    });
+    (bench.ports.connectors as Map<string, OAuthConnector>).set(CRM.id, broken);
+    expect(() => showConnection(bench.ports, made.linkToken, nobody)).toThrow('made up');
+    await expect(beginConsent(bench.ports, bench.visitor(), made.linkToken, {})).rejects.toThrow('made up');
+  });
+
+  it('whose workflows are gone asks for nothing any more', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    await bench.tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const row = job.credentials.byId(access, bench.row('crm').id);
+        const config = JSON.stringify(oauth2Config.parse({ ...CONFIG, workflows: [] }));
+        job.credentials.save(access, { ...row, config });
+      }),
+    );
+    expect(showConnection(bench.ports, made.linkToken, nobody)).toBeUndefined();
+  });
+});
