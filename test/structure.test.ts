@@ -115,6 +115,7 @@ const TAMPERING = new Set([
   'test/secrecy-destinations.test.ts',
   'test/rotation/grants/ended-at-the-provider.test.ts', // damaged rows beside the one that is used
   'test/rotation/grants/used-meanwhile.test.ts', // damaged during the call
+  'test/rotation/grants/when-to-refresh.test.ts', // "because a row is damaged"
   'test/rotation/grants/refresh-races.test.ts', // "although one row is damaged"
   'test/rotation/grants/review.test.ts', // "when a row is damaged"
   'test/vault/credentials.test.ts', // "is read anew from the database"

@@ -194,12 +194,11 @@ function failedAttempt(
   return {
     attempts: run.attempts,
     lostBefore: run.lost_answers,
-    // A token that arrived meanwhile was not sent yet.
-    doubted: doubted && run.generation === attempt.run.generation,
+    doubted,
     leftMs: served.access_token === undefined ? 0 : Math.max(0, (endsAt ?? Number.POSITIVE_INFINITY) - now),
     // An expiry before the time of storage is from another clock, so the lifetime is unknown.
     lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
-    failingForMs: Math.max(0, now - run.started_at),
+    failingForMs: now - run.started_at,
     // Uses the proven time, because a jump of the clock must not end a grant.
     refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.platform.clock.provenAt() - refusedAt),
     maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),

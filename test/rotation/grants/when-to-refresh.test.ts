@@ -5,11 +5,12 @@ import type { OAuthConnector } from '../../../rotation/connector.ts';
 import { ProviderGate } from '../../../rotation/engine/provider-gate.ts';
 import { disconnectCredential } from '../../../rotation/grants/disconnect.ts';
 import { RefreshEngine } from '../../../rotation/grants/refresh-runs.ts';
+import { KeyturnError } from '../../../src/base/errors.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { oauth2Config } from '../../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { CONFIG, CRM, consentBench, type Reply, tokens } from '../../kit/consent-bench.ts';
-import { changing } from '../../kit/vaults.ts';
+import { changing, putKey } from '../../kit/vaults.ts';
 
 type Trigger = 'request' | 'schedule' | 'read';
 const DOWN: Reply = { status: 503, body: '' };
@@ -262,6 +263,94 @@ describe('a grant that is not to be refreshed', () => {
     expect(await bench.calls('request', true)).toBe(0);
     expect(bench.run()).toMatchObject({ state: 'open', cause: 'connector_unusable', outcome: 'configuration', attempts: 1 });
     expect(bench.row('crm')).toMatchObject({ health: 'degraded', health_cause: 'connector_unusable' });
+  });
+});
+
+describe('a refresh that cannot be begun', () => {
+  it('because a row is damaged says so', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.tenant.sql.run("UPDATE credential SET description = 'edited'");
+    await expect(bench.calls('request', true)).rejects.toMatchObject({ code: 'integrity' });
+  });
+
+  it('because of a defect says so', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    vi.spyOn(bench.gate, 'admit').mockImplementation(() => {
+      throw new RangeError('made up');
+    });
+    await expect(bench.calls('request', true)).rejects.toThrow('made up');
+  });
+
+  it('because the disk is full is left to the schedule', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    vi.spyOn(bench.gate, 'admit').mockImplementation(() => {
+      throw new KeyturnError('storage_full', 'made up');
+    });
+    expect(await bench.calls('request', true)).toBe(0);
+  });
+});
+
+describe('the event of a requested rotation', () => {
+  it('names its run and what asked for it, and a second request joins the run', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    const open = () => bench.tenant.vault.submit((job) => bench.engine.open(job, bench.admin(), 'staging', 'crm'));
+    const run = await open();
+    expect((await open()).id).toBe(run.id);
+    expect(bench.run()).toMatchObject({ kind: 'rotation', trigger: 'request', generation: 1, requested_by: 'usr_admin' });
+    const events = bench.events().filter(({ action }) => action === 'credential.rotate');
+    expect(events.map(({ details }) => details)).toEqual([
+      { trigger: 'request', run: run.id },
+      { trigger: 'request', run: run.id },
+    ]);
+  });
+
+  it.each([
+    ['is not an OAuth grant', 'not_rotatable'],
+    ['is deleted', 'gone'],
+    ['is disconnected', 'needs_consent'],
+  ])('is none for a credential that %s', async (what, code) => {
+    const bench = await benchOf();
+    await bench.put();
+    if (what === 'is not an OAuth grant') await putKey(bench.tenant, 'key', 'k-not-a-real-secret');
+    if (what === 'is deleted') await bench.change({ state: 'deleted' });
+    if (what === 'is disconnected') await bench.disconnect();
+    const name = what === 'is not an OAuth grant' ? 'key' : 'crm';
+    await expect(
+      bench.tenant.vault.submit((job) => bench.engine.open(job, bench.admin(), 'staging', name)),
+    ).rejects.toMatchObject({ code });
+    expect(bench.sent).toEqual([]);
+  });
+});
+
+describe('what a refresh learns of the refresh token', () => {
+  it.each<[string, Record<string, unknown>, number | undefined]>([
+    ['a new one without an expiry has none', {}, undefined],
+    ['a new one with an expiry has its own', { refresh_token_expires_in: 500 }, 500_000],
+    ['the same one keeps its own', { refresh_token: 'first-not-a-real-secret' }, 900_000],
+    ['none keeps that of the present one', { refresh_token: undefined }, 900_000],
+  ])('%s', async (_, extra, endsAfterMs) => {
+    const bench = await benchOf();
+    await bench.put();
+    const began = bench.clock.now();
+    bench.replies.push(tokens({ refresh_token: 'first-not-a-real-secret', refresh_token_expires_in: 900 }), tokens(extra));
+    await bench.calls('request', true);
+    expect(bench.facts('crm').refreshTokenExpiresAt).toBe(began + 900_000);
+    await bench.calls('request', true);
+    expect(bench.facts('crm').refreshTokenExpiresAt).toBe(endsAfterMs === undefined ? undefined : began + endsAfterMs);
+  });
+
+  it('an account, a scope and a type that the answer leaves out stay as they were', async () => {
+    const bench = await benchOf();
+    await bench.put({ scope: 'contacts.read' });
+    bench.replies.push(tokens({ hub_id: 5, scope: 'contacts.read deals.read' }), tokens({ hub_id: undefined, scope: undefined }));
+    await bench.calls('request', true);
+    await bench.calls('request', true);
+    expect(bench.facts('crm').account).toEqual({ hub_id: '5' });
+    expect(await bench.served('crm')).toMatchObject({ account: { hub_id: '5' }, scope: 'contacts.read deals.read' });
   });
 });
 

@@ -2,8 +2,8 @@
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it, vi } from 'vitest';
 import type { ChoiceSpec, OAuthConnector } from '../../../../rotation/connector.ts';
-import { chooseAccount, expireConnectionsDue } from '../../../../rotation/grants/consent/choose-account.ts';
-import { cancelConnection } from '../../../../rotation/grants/consent/make-link.ts';
+import { chooseAccount, expireConnectionsDue, offerChoices } from '../../../../rotation/grants/consent/choose-account.ts';
+import { cancelConnection, listConnections } from '../../../../rotation/grants/consent/make-link.ts';
 import { beginConsent, showConnection } from '../../../../rotation/grants/consent/visit.ts';
 import { disconnectCredential } from '../../../../rotation/grants/disconnect.ts';
 import { LIMITS } from '../../../../src/base/limits.ts';
@@ -331,5 +331,143 @@ describe('a link whose settings make no address', () => {
       }),
     );
     expect(showConnection(bench.ports, made.linkToken, nobody)).toBeUndefined();
+  });
+});
+
+describe('a list of places', () => {
+  const arrived = async (list: Reply) => {
+    const bench = await consentBench({ consent: { ...CRM.consent!, choice } });
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(tokens(), list);
+    await bench.comeBack(begun);
+    return {
+      bench,
+      made,
+      browserOf: () => begun.browser,
+      asked: () => bench.sent.filter(({ url }) => url === choice.url).length,
+    };
+  };
+  const caller = (bench: ConsentBench) => bench.visitor().caller;
+
+  it('is asked for only while somebody is to choose', async () => {
+    const { bench, made, asked } = await arrived(sites('only'));
+    expect(asked()).toBe(1);
+    expect(await offerChoices(bench.ports, caller(bench), made.connection.id)).toBe('connected');
+    expect(await offerChoices(bench.ports, caller(bench), `con_${'0'.repeat(24)}`)).toBe('connected');
+    expect(asked()).toBe(1);
+  });
+
+  it('is not asked for at a connector that has none any more, or is gone; the choice stays open', async () => {
+    const { bench, made, browserOf, asked } = await arrived(sites('n', 's'));
+    const connectors = bench.ports.connectors as Map<string, OAuthConnector>;
+    connectors.set(CRM.id, CRM);
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, undefined)).toEqual({ kind: 'choosing' });
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, 'n')).toEqual({ kind: 'choosing' });
+    connectors.clear();
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, undefined)).toEqual({ kind: 'choosing' });
+    expect(asked()).toBe(1);
+    expect(bench.connection(made.connection.id).state).toBe('choosing');
+  });
+
+  it('that arrives when the choice was made elsewhere changes nothing', async () => {
+    const { bench, made, browserOf } = await arrived({ status: 500, body: '' });
+    bench.replies.push(sites('n', 's'));
+    await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, undefined);
+    bench.replies.push(async () => {
+      await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, 's');
+      return sites('other');
+    });
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, undefined)).toEqual({
+      kind: 'connected',
+    });
+    expect(bench.facts('crm').account).toMatchObject({ site_id: 's' });
+  });
+
+  it('is counted in its event', async () => {
+    const { bench } = await arrived(sites('a', 'b', 'c'));
+    expect(bench.events('choices')).toMatchObject([{ details: { count: 3 } }]);
+    expect(bench.events('choices_asked')).toHaveLength(1);
+  });
+});
+
+describe('a link that is connected or waits for a choice', () => {
+  it('cannot be cancelled, and says what to do instead', async () => {
+    const bench = await consentBench({ consent: { ...CRM.consent!, choice } });
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(tokens(), sites('n', 's'));
+    await bench.comeBack(begun);
+    for (const state of ['choosing', 'connected']) {
+      expect(bench.connection(made.connection.id).state).toBe(state);
+      await expect(cancel(bench, made.connection.id)).rejects.toMatchObject({ code: 'conflict' });
+      await chooseAccount(bench.ports, bench.visitor(), made.linkToken, () => begun.browser, 'n');
+    }
+  });
+
+  it('of another credential is not found', async () => {
+    const bench = await consentBench();
+    await bench.make('crm');
+    const other = await bench.make('other');
+    await expect(cancel(bench, other.connection.id)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(cancel(bench, `con_${'0'.repeat(24)}`)).rejects.toMatchObject({ code: 'not_found' });
+    expect(bench.connection(other.connection.id).state).toBe('open');
+  });
+});
+
+describe('the list of links', () => {
+  it('ends with its last page: the next one is named only where there is one', async () => {
+    const bench = await consentBench();
+    for (let i = 0; i < 3; i++) await bench.make('crm', i === 0 ? {} : { secrets: {} });
+    const page = (maxRows: number) =>
+      bench.tenant.vault.submit((job) => listConnections(job, bench.admin(), place, undefined, maxRows));
+    const [two, three, four] = [await page(2), await page(3), await page(4)];
+    expect([two.rows.length, three.rows.length, four.rows.length]).toEqual([2, 3, 3]);
+    expect([two.next, three.next, four.next]).toEqual([expect.stringMatching(/^\d+ con_/), undefined, undefined]);
+  });
+});
+
+describe('an answer of the provider that comes late', () => {
+  it.each<[string, object]>([
+    ['connected', { state: 'connected' }],
+    ['cancelled', { state: 'cancelled' }],
+    ['expired', { state: 'expired' }],
+  ])('and says no, is only logged for a link that is %s by now', async (state, changed) => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(async () => {
+      await bench.tenant.vault.submit((job) =>
+        changing(job, (access) => {
+          const { link_hash: _hash, ...row } = bench.connection(made.connection.id);
+          job.connections.save(access, { ...job.connections.find(access, row.id)!, ...changed } as never);
+        }),
+      );
+      return { status: 400, body: { error: 'invalid_grant' } };
+    });
+    expect(await bench.comeBack(begun)).toEqual({ kind: 'failed' });
+    expect(bench.connection(made.connection.id)).toMatchObject({ state, cause: null });
+    expect(bench.events('failed')).toMatchObject([{ outcome: 'failure', details: { cause: 'invalid_grant' } }]);
+  });
+
+  it('and says no, is only logged when another attempt has begun', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    bench.replies.push(async () => {
+      await bench.begin(made.linkToken);
+      return { status: 400, body: { error: 'invalid_grant' } };
+    });
+    expect(await bench.comeBack(begun)).toEqual({ kind: 'failed' });
+    expect(bench.connection(made.connection.id)).toMatchObject({ state: 'open', attempt: 2, cause: null });
+  });
+
+  it('and is lost, says so, and the link can be begun again', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    bench.replies.push({ fails: 'timeout' });
+    expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'failed' });
+    expect(bench.connection(made.connection.id)).toMatchObject({ state: 'failed', cause: 'answer_lost' });
+    expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'connected' });
   });
 });
