@@ -476,3 +476,158 @@ describe('the forecast of a grant whose connector is gone', () => {
     expect(bench.facts('crm').end?.cause ?? null).toBe(cause);
   });
 });
+
+describe('an answer while the disk is full', () => {
+  const answered = async (reply: Reply) => {
+    const bench = await benchOf();
+    await bench.put();
+    const { vault } = bench.tenant;
+    bench.replies.push(async () => {
+      vi.spyOn(vault, 'submit').mockRejectedValueOnce(new KeyturnError('storage_full', 'made up'));
+      return reply;
+    });
+    await bench.calls('request', true);
+    return bench;
+  };
+
+  it.each<[string, Reply, boolean]>([
+    ['with tokens is stored once there is room again', tokens(), true],
+    ['with a refresh token alone, too', tokens({ access_token: '' }), true],
+    ['without any is not: the intent stays, and the schedule repeats the call', DOWN, false],
+    ['that nobody can use is not', { status: 200, body: '<html>' }, false],
+  ])('%s', async (_, reply, isKept) => {
+    const bench = await answered(reply);
+    expect(bench.waits.map(({ ms }) => ms)).toEqual(isKept ? [LIMITS.storePauseMs] : []);
+    expect(bench.row('crm').current_version).toBe(isKept ? 2 : 1);
+    if (!isKept) expect(bench.run()).toMatchObject({ state: 'open', step: 'intent', attempts: 1, lease_owner: 'bench' });
+  });
+});
+
+describe('the intent of a refresh', () => {
+  it.each<[Trigger, boolean]>([
+    ['schedule', true],
+    ['read', false],
+    ['request', false],
+  ])('by %s shares its commit with others: %s', async (trigger, isUnhurried) => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.clock.pass(3_600_000);
+    const unhurried = vi.spyOn(bench.tenant.vault, 'submitUnhurried');
+    expect(await bench.calls(trigger)).toBe(1);
+    expect(unhurried.mock.calls.length > 0).toBe(isUnhurried);
+  });
+});
+
+describe('the line of the schedule', () => {
+  it('ends for all that wait in a tenth of a second at once; a reader goes as soon as may be', async () => {
+    for (const [trigger, waited] of [
+      ['schedule', undefined],
+      ['read', 150],
+    ] as const) {
+      const bench = await benchOf();
+      await bench.put();
+      bench.clock.atMs = Math.ceil((bench.clock.now() + 3_600_000) / 100) * 100 + 40;
+      vi.spyOn(bench.gate, 'admit').mockReturnValue({ kind: 'go', afterMs: 150 });
+      await bench.calls(trigger);
+      const [first] = bench.waits;
+      if (trigger === 'read') expect(first?.ms).toBe(waited);
+      else expect((bench.clock.now() + (first?.ms ?? 0)) % 100, 'a full tenth').toBe(0);
+      expect(first?.ms).toBeGreaterThanOrEqual(150);
+    }
+  });
+});
+
+describe('a request to try a grant that ended by lost answers', () => {
+  const lost = async () => {
+    const bench = await benchOf();
+    await bench.put();
+    const open = () => bench.tenant.vault.submit((job) => bench.engine.open(job, bench.admin(), 'staging', 'crm'));
+    await open();
+    bench.replies.push({ fails: 'timeout' }, { fails: 'timeout' });
+    await bench.calls('request', true);
+    expect(bench.row('crm').health_cause).toBe('answer_lost');
+    return { bench, open };
+  };
+
+  it.each([
+    [0, false],
+    [LIMITS.refreshCoolDownMs - 1, false],
+    [LIMITS.refreshCoolDownMs, true],
+    [-1, true],
+  ])('%i ms after the last one is accepted: %s', async (afterMs, isAccepted) => {
+    const { bench, open } = await lost();
+    bench.clock.pass(afterMs);
+    if (isAccepted) expect((await open()).state).toBe('open');
+    else await expect(open()).rejects.toMatchObject({ code: 'needs_consent' });
+  });
+
+  it('is accepted at once where the schedule tried last', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.clock.pass(3_600_000);
+    bench.replies.push({ fails: 'timeout' }, { fails: 'timeout' });
+    await bench.calls('schedule');
+    expect(bench.row('crm').health_cause).toBe('answer_lost');
+    expect((await bench.tenant.vault.submit((job) => bench.engine.open(job, bench.admin(), 'staging', 'crm'))).state).toBe(
+      'open',
+    );
+  });
+});
+
+describe('a turn of due work', () => {
+  it('counts what it refreshed, destroyed and rewrapped', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    await bench.engine.runDueWork();
+    expect(await bench.engine.runDueWork()).toEqual({ refreshed: 0, destroyed: 0, rewrapped: 0 });
+    bench.clock.atMs = Number(bench.row('crm').refresh_due_at);
+    expect(await bench.engine.runDueWork()).toMatchObject({ refreshed: 1, destroyed: 0, rewrapped: 0 });
+    expect(bench.engine.idle).toBe(true);
+  });
+});
+
+describe('leases of owners that are dead', () => {
+  it('are freed before the first refresh, again if that failed, and those of the living never', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.replies.push(DOWN);
+    await bench.calls('request', true);
+    const held = () => bench.changeRun({ lease_owner: 'dead', lease_until: bench.clock.now() + 40_000, next_attempt_at: bench.clock.now() + 40_000 }); // biome-ignore format: one line
+    await held();
+    const { vault } = bench.tenant;
+    vi.spyOn(vault, 'submit').mockRejectedValueOnce(new KeyturnError('storage_full', 'made up'));
+    const other = (isDead: (owner: string) => boolean) =>
+      new RefreshEngine({ ...bench.ports, owner: 'heir', isDead, every: () => () => {} });
+    const heir = other((owner) => owner === 'dead');
+    await new Promise((resume) => setImmediate(resume));
+    expect(bench.run()['lease_owner']).toBe('dead');
+    const sent = bench.sent.length;
+    await heir.refreshNow(bench.row('crm').id, 'request', true);
+    expect(bench.sent.length).toBe(sent + 1);
+    expect(bench.row('crm').current_version).toBe(2);
+    const second = await benchOf();
+    await second.put();
+    second.replies.push(DOWN);
+    await second.calls('request', true);
+    await second.changeRun({ lease_owner: 'living', lease_until: second.clock.now() + 40_000 });
+    const patient = new RefreshEngine({ ...second.ports, owner: 'heir', isDead: () => false, every: () => () => {} });
+    const before = second.sent.length;
+    await patient.refreshNow(second.row('crm').id, 'request', true);
+    expect(second.sent.length).toBe(before);
+  });
+});
+
+describe('many callers at once', () => {
+  it('share one refresh, which is not idle until it is stored', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    let idle: boolean | undefined;
+    bench.replies.push(async () => {
+      idle = bench.engine.idle;
+      return tokens();
+    });
+    const { id } = bench.row('crm');
+    await Promise.all(Array.from({ length: 5 }, () => bench.engine.refreshNow(id, 'request', true)));
+    expect([bench.sent.length, idle, bench.engine.idle]).toEqual([1, false, true]);
+  });
+});
