@@ -586,6 +586,21 @@ describe('a turn of due work', () => {
   });
 });
 
+describe('plans that are in doubt', () => {
+  it('are trusted once a turn has looked at all work', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    await bench.engine.runDueWork();
+    bench.clock.pass(-86_400_000);
+    const vault = bench.tenant.reopen();
+    const engine = new RefreshEngine({ ...bench.ports, vault, every: () => () => {} });
+    vault.refresher = engine;
+    expect(vault.nextDueAt()).toBe(bench.clock.now());
+    await engine.runDueWork();
+    expect(vault.nextDueAt()).toBeGreaterThan(bench.clock.now());
+  });
+});
+
 describe('leases of owners that are dead', () => {
   it('are freed before the first refresh, again if that failed, and those of the living never', async () => {
     const bench = await benchOf();

@@ -7,6 +7,7 @@ import { cancelConnection, listConnections } from '../../../../rotation/grants/c
 import { beginConsent, showConnection } from '../../../../rotation/grants/consent/visit.ts';
 import { disconnectCredential } from '../../../../rotation/grants/disconnect.ts';
 import { LIMITS } from '../../../../src/base/limits.ts';
+import { deleteCredential } from '../../../../src/vault/change-credential.ts';
 import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
 import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
 import { leftBy } from '../../../kit/told.ts';
@@ -384,6 +385,21 @@ describe('a list of places', () => {
     expect(bench.facts('crm').account).toMatchObject({ site_id: 's' });
   });
 
+  it('that arrives when the credential was deleted changes nothing', async () => {
+    const { bench, made, browserOf } = await arrived({ status: 500, body: '' });
+    bench.replies.push(async () => {
+      await bench.tenant.vault.submit((job) =>
+        deleteCredential(job, bench.admin(), { ...place, precondition: {}, recoveryWindowMs: undefined }),
+      );
+      return sites('only');
+    });
+    expect(await chooseAccount(bench.ports, bench.visitor(), made.linkToken, browserOf, undefined)).toEqual({
+      kind: 'connected',
+    });
+    expect(bench.facts('crm').account).toEqual({ hub_id: '4711' });
+    expect(bench.events('chosen')).toEqual([]);
+  });
+
   it('is counted in its event', async () => {
     const { bench } = await arrived(sites('a', 'b', 'c'));
     expect(bench.events('choices')).toMatchObject([{ details: { count: 3 } }]);
@@ -469,5 +485,117 @@ describe('an answer of the provider that comes late', () => {
     expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'failed' });
     expect(bench.connection(made.connection.id)).toMatchObject({ state: 'failed', cause: 'answer_lost' });
     expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'connected' });
+  });
+});
+
+describe('a link whose credential is put meanwhile', () => {
+  it('of the present settings goes on with the secrets of the put', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    const made = await bench.make('crm', { secrets: {}, config: undefined });
+    await bench.make('crm', { secrets: { client_secret: 'later-not-a-real-secret' }, config: undefined });
+    expect(await bench.comeBack(await bench.begin(made.linkToken))).toEqual({ kind: 'connected' });
+    expect(secretOfLastExchange(bench)?.get('client_secret')).toBe('client-not-a-real-secret');
+  });
+});
+
+describe('parameters of the person', () => {
+  const parameters = [
+    { name: 'shop', title: 'Shop', shape: 'label' as const, from: 'consent' as const },
+    { name: 'region', title: 'Region', shape: 'label' as const, from: 'consent' as const, default: 'eu' },
+  ];
+  const shops = (): Partial<OAuthConnector> => ({
+    parameters,
+    oauth2: { ...CRM.oauth2, tokenEndpoint: 'https://{shop}.crm.example/token', hosts: ['{shop}.crm.example'] },
+    consent: { authorizeEndpoint: 'https://{shop}.crm.example/authorize', pkce: 'S256' },
+  });
+
+  it('are kept with the attempt, take the place of earlier ones, and become settings with the grant', async () => {
+    const bench = await consentBench(shops());
+    const made = await bench.make('crm');
+    expect(requestOf(bench, made.connection.id)).not.toHaveProperty('parameters');
+    await bench.begin(made.linkToken, { shop: 'north', other: 'x' });
+    expect(requestOf(bench, made.connection.id)['parameters']).toEqual({ shop: 'north', region: 'eu' });
+    const second = await bench.begin(made.linkToken, { shop: ' south ', region: 'us' });
+    expect(requestOf(bench, made.connection.id)['parameters']).toEqual({ shop: 'south', region: 'us' });
+    expect(JSON.parse(bench.row('crm').config)).not.toHaveProperty('parameters');
+    expect(await bench.comeBack(second)).toEqual({ kind: 'connected' });
+    expect(JSON.parse(bench.row('crm').config)['parameters']).toEqual({ shop: 'south', region: 'us' });
+    const shown = showConnection(bench.ports, (await bench.make('crm', { secrets: {}, config: undefined })).linkToken, nobody);
+    expect(shown).toMatchObject({ parameters: [{ name: 'shop', value: 'south' }, { name: 'region', value: 'us' }], host: 'south.crm.example' }); // biome-ignore format: one line
+  });
+
+  it('that are wrong are named with what is wrong, all at once', async () => {
+    const bench = await consentBench(shops());
+    const made = await bench.make('crm');
+    const begun = await beginConsent(bench.ports, bench.visitor(), made.linkToken, { shop: '', region: 'no spaces' });
+    expect(begun).toEqual({ kind: 'again', problems: { shop: expect.any(String), region: expect.any(String) } });
+    expect(bench.connection(made.connection.id).attempt).toBe(0);
+  });
+});
+
+describe('the answer to an exchange', () => {
+  it.each<[string, object, string | null]>([
+    ['without a refresh token is connected, and says so', { refresh_token: undefined }, 'no_refresh_token'],
+    ['with one says nothing', {}, null],
+  ])('%s', async (_, extra, cause) => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    bench.replies.push(tokens(extra as Record<string, unknown>));
+    await bench.comeBack(await bench.begin(made.linkToken));
+    expect(bench.connection(made.connection.id)).toMatchObject({
+      state: 'connected',
+      cause,
+      state_hash: null,
+      finished_at: bench.tenant.clock.now(),
+    });
+    expect(bench.events('stored')).toMatchObject([{ details: { version: 2, connection: made.connection.id } }]);
+  });
+
+  it('without an expiry plans no refresh, which would only use up the new token', async () => {
+    const bench = await consentBench({ oauth2: { ...CRM.oauth2, accessTokenTtlSeconds: undefined } as never });
+    await bench.make('crm').then(async ({ linkToken }) => {
+      bench.replies.push(tokens({ expires_in: undefined }));
+      await bench.comeBack(await bench.begin(linkToken));
+    });
+    const { refresh_due_at: due, value_expires_at: ends } = bench.row('crm');
+    expect(due === null).toBe(ends === null);
+  });
+
+  it('without a scope grants what was asked for, and without anything asked for nothing', async () => {
+    const bench = await consentBench();
+    bench.replies.push(tokens({ scope: undefined }));
+    await bench.connect('crm');
+    expect(await bench.served('crm')).toMatchObject({ scope: 'offline contacts.read deals.read', token_type: 'bearer' });
+    const none = await consentBench({ consent: { ...CRM.consent!, scopeParameter: 'none', alwaysScopes: [] } });
+    none.replies.push(tokens({ scope: undefined, hub_id: undefined }));
+    const made = await none.make('crm', { config: oauth2Config.parse({ client_id: 'c' }) });
+    await none.comeBack(await none.begin(made.linkToken));
+    const served = await none.served('crm');
+    expect(served).not.toHaveProperty('scope');
+    expect(served).not.toHaveProperty('account');
+    expect(none.facts('crm').account).toBeUndefined();
+  });
+
+  it('ends the open refresh of the grant before, and its plans', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    await bench.tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const row = job.credentials.byId(access, bench.row('crm').id);
+        job.credentials.save(access, { ...row, grant_ends_at: 5, review_due_at: 5_000_000_000_000 });
+      }),
+    );
+    const made = await bench.make('crm', { secrets: {}, config: undefined });
+    bench.tenant.clock.pass(1_000);
+    await bench.comeBack(await bench.begin(made.linkToken));
+    expect(bench.row('crm')).toMatchObject({
+      grant_ends_at: null,
+      review_due_at: bench.tenant.clock.now(),
+      previous_version: 2,
+      current_version: 3,
+      latest_version: 3,
+    });
+    expect(bench.facts('crm')).toMatchObject({ refreshedAt: bench.tenant.clock.now(), consentedAt: bench.tenant.clock.now() });
   });
 });
