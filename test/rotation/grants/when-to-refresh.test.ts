@@ -586,6 +586,41 @@ describe('a turn of due work', () => {
   });
 });
 
+describe('a failure of the same cause', () => {
+  it('again changes nothing that a reader sees; another cause does, without another alert', async () => {
+    const bench = await benchOf();
+    await bench.put();
+    bench.clock.pass(3_600_001);
+    const fails = async (reply: Reply) => {
+      bench.replies.push(reply);
+      await bench.calls('request', true);
+      bench.clock.pass(600_000);
+      const { revision, health, health_cause, health_since } = bench.row('crm');
+      return { revision, health, health_cause, health_since };
+    };
+    const first = await fails(DOWN);
+    expect(first).toMatchObject({ health: 'degraded', health_cause: 'http_5xx' });
+    expect(await fails(DOWN)).toEqual(first);
+    const other = await fails({ status: 401, body: { error: 'invalid_client' } });
+    expect(other).toEqual({ ...first, revision: first.revision + 1, health_cause: 'invalid_client' });
+    expect(bench.tenant.sql.all("SELECT kind FROM alert WHERE kind = 'credential.degraded'")).toHaveLength(1);
+  });
+});
+
+describe('the settings of a put', () => {
+  const config = (changes: object) => oauth2Config.parse({ ...CONFIG, ...changes });
+
+  it('are checked by the connector, those without effect included', async () => {
+    const { engine } = await benchOf({ oauth2: { ...CRM.oauth2, renewal: { kind: 'none' } } });
+    expect(engine.checkSettings(CRM.id, config({}))).toMatchObject({ renews: 'never' });
+    expect(engine.destinationsOf(CRM.id, config({}))).toEqual(expect.arrayContaining([expect.stringContaining('api.crm.example')]));
+    for (const check of [engine.checkSettings.bind(engine), engine.destinationsOf.bind(engine)]) {
+      expect(() => check(CRM.id, config({ scope: 'x' }))).toThrow(expect.objectContaining({ pointer: '/config/scope' }));
+      expect(() => check('nobody', config({}))).toThrow(expect.objectContaining({ pointer: '/connector' }));
+    }
+  });
+});
+
 describe('plans that are in doubt', () => {
   it('are trusted once a turn has looked at all work', async () => {
     const bench = await benchOf();
