@@ -113,6 +113,7 @@ const TAMPERING = new Set([
   'test/faults/tampered-rows.test.ts',
   'test/http/hostile-evidence.test.ts',
   'test/secrecy-destinations.test.ts',
+  'test/rotation/grants/consent/steps-of-a-link.test.ts', // a damaged link among those that expire
   'test/rotation/grants/ended-at-the-provider.test.ts', // damaged rows beside the one that is used
   'test/rotation/grants/used-meanwhile.test.ts', // damaged during the call
   'test/rotation/grants/when-to-refresh.test.ts', // "because a row is damaged"

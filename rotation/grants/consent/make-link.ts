@@ -161,8 +161,8 @@ export function listConnections(
       const [createdAt = '', id = ''] = (mark ?? String(Number.MAX_SAFE_INTEGER)).split(' ');
       const found = job.connections.list(access, row.id, { createdAt: Number(createdAt), id }, maxRows + 1);
       const rows = found.slice(0, maxRows);
-      const last = rows.at(-1);
-      return { rows, next: found.length > maxRows && last !== undefined ? `${last.created_at} ${last.id}` : undefined };
+      const last = found.length > maxRows ? rows.at(-1) : undefined;
+      return { rows, next: last === undefined ? undefined : `${last.created_at} ${last.id}` };
     },
   );
 }
@@ -210,7 +210,7 @@ export function endConnection(
 function releaseSecret(job: TenantJob, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = job.credentials.byId(access, credential_id);
-  if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
+  if (row.pending_version !== secretVersion || row.state !== 'active') return;
   const environment = job.credentials.environmentById(access, row.environment_id);
   changeCredential(job, access, { environment, row }, (draft) => {
     draft.pending_version = null;

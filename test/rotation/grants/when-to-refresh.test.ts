@@ -613,7 +613,9 @@ describe('the settings of a put', () => {
   it('are checked by the connector, those without effect included', async () => {
     const { engine } = await benchOf({ oauth2: { ...CRM.oauth2, renewal: { kind: 'none' } } });
     expect(engine.checkSettings(CRM.id, config({}))).toMatchObject({ renews: 'never' });
-    expect(engine.destinationsOf(CRM.id, config({}))).toEqual(expect.arrayContaining([expect.stringContaining('api.crm.example')]));
+    expect(engine.destinationsOf(CRM.id, config({}))).toEqual(
+      expect.arrayContaining([expect.stringContaining('api.crm.example')]),
+    );
     for (const check of [engine.checkSettings.bind(engine), engine.destinationsOf.bind(engine)]) {
       expect(() => check(CRM.id, config({ scope: 'x' }))).toThrow(expect.objectContaining({ pointer: '/config/scope' }));
       expect(() => check('nobody', config({}))).toThrow(expect.objectContaining({ pointer: '/connector' }));

@@ -1,7 +1,7 @@
 // What each step of a link leaves behind for the next one, for the timer and for the policies: client secrets, settings, due times, states.
 // Every value is made up; not-a-real-secret.
 import { describe, expect, it, vi } from 'vitest';
-import type { ChoiceSpec, OAuthConnector } from '../../../../rotation/connector.ts';
+import type { ChoiceSpec, EgressRequest, OAuthConnector } from '../../../../rotation/connector.ts';
 import { chooseAccount, expireConnectionsDue, offerChoices } from '../../../../rotation/grants/consent/choose-account.ts';
 import { cancelConnection, listConnections } from '../../../../rotation/grants/consent/make-link.ts';
 import { beginConsent, showConnection } from '../../../../rotation/grants/consent/visit.ts';
@@ -11,7 +11,7 @@ import { deleteCredential } from '../../../../src/vault/change-credential.ts';
 import { oauth2Config } from '../../../../src/vault/credential-kinds.ts';
 import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench, type Reply, tokens } from '../../../kit/consent-bench.ts';
 import { leftBy } from '../../../kit/told.ts';
-import { authorizer, changing } from '../../../kit/vaults.ts';
+import { authorizer, changing, putKey } from '../../../kit/vaults.ts';
 
 const place = { environment: 'staging', name: 'crm' };
 const nobody = () => undefined;
@@ -123,6 +123,8 @@ describe('the policies see of a link', () => {
     expect(await asked(() => bench.make('crm'))).toEqual(resource);
     expect(await asked(() => bench.make('crm', { connector: undefined, secrets: {} }))).toEqual(resource);
     const { connector: _none, ...without } = resource;
+    await putKey(bench.tenant, 'stripe', 'k-not-a-real-secret');
+    expect(await asked(() => bench.make('stripe').catch(() => {}))).toEqual({ ...without, kind: 'api_key' });
     expect(await asked(() => bench.make('another', { connector: undefined }).catch(() => {}))).toEqual(without);
   });
 });
@@ -443,6 +445,57 @@ describe('the list of links', () => {
   });
 });
 
+describe('the page of a link that was tried', () => {
+  it.each<[Reply | undefined, object]>([
+    [undefined, { state: 'declined', cause: 'declined' }],
+    [
+      { status: 400, body: { error: 'invalid_grant' } },
+      { state: 'failed', cause: 'invalid_grant' },
+    ],
+  ])('says what became of it (%j)', async (reply, last) => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const shown = () => showConnection(bench.ports, made.linkToken, nobody);
+    expect(shown()).toMatchObject({ kind: 'ask', last: undefined });
+    const begun = await bench.begin(made.linkToken);
+    expect(shown()).toMatchObject({ kind: 'ask', last: undefined });
+    if (reply === undefined) await bench.comeBack(begun, { error: 'access_denied' });
+    else {
+      bench.replies.push(reply);
+      await bench.comeBack(begun);
+    }
+    expect(shown()).toMatchObject({ kind: 'ask', last });
+    await bench.begin(made.linkToken);
+    expect(shown()).toMatchObject({ kind: 'ask', last: undefined });
+  });
+});
+
+describe('a browser', () => {
+  it('gets cookie and state of 32 random bytes each, and has a quarter of an hour', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    expect(begun.browser).toMatch(/^[\w-]{43}$/);
+    expect(new URL(begun.url).searchParams.get('state')?.split('.')[2]).toMatch(/^[\w-]{43}$/);
+    const row = bench.connection(made.connection.id);
+    expect(row).toMatchObject({ attempt: 1, attempt_expires_at: bench.tenant.clock.now() + LIMITS.connectAttemptTtlMs });
+    await bench.begin(made.linkToken);
+    expect(bench.connection(made.connection.id).attempt).toBe(2);
+  });
+
+  it('that has no cookie, or one of another attempt, is another browser', async () => {
+    const bench = await consentBench();
+    const made = await bench.make('crm');
+    const first = await bench.begin(made.linkToken);
+    const second = await bench.begin(made.linkToken);
+    for (const browser of [undefined, '', first.browser]) {
+      const state = new URL(second.url).searchParams.get('state') ?? '';
+      expect(await bench.callback({ state, code: 'x' }, browser)).toEqual({ kind: 'refused', reason: 'other_browser' });
+    }
+    expect(bench.sent).toEqual([]);
+  });
+});
+
 describe('an answer of the provider that comes late', () => {
   it.each<[string, object]>([
     ['connected', { state: 'connected' }],
@@ -597,5 +650,88 @@ describe('the answer to an exchange', () => {
       latest_version: 3,
     });
     expect(bench.facts('crm')).toMatchObject({ refreshedAt: bench.tenant.clock.now(), consentedAt: bench.tenant.clock.now() });
+  });
+});
+
+describe('the request for a list of places', () => {
+  const asking = async (spec: Partial<ChoiceSpec>, list: Reply, hosts = CRM.oauth2.hosts) => {
+    const bench = await consentBench({
+      oauth2: { ...CRM.oauth2, hosts },
+      consent: { ...CRM.consent!, choice: { ...choice, ...spec } },
+    });
+    const made = await bench.make('crm');
+    const begun = await bench.begin(made.linkToken);
+    let request: EgressRequest | undefined;
+    bench.replies.push(tokens(), async (sent) => {
+      request = sent;
+      return list;
+    });
+    const end = await bench.comeBack(begun);
+    const offered = (JSON.parse(bench.connection(made.connection.id).request) as { choices?: unknown[] }).choices;
+    return { bench, made, begun, request, end, offered };
+  };
+
+  it('may go to the hosts of the connector alone', async () => {
+    const both = ['api.crm.example', 'sites.crm.example'];
+    const url = 'https://sites.crm.example/list';
+    expect((await asking({ url }, sites('a', 'b'), both)).request).toMatchObject({ url, method: 'GET', allowedHosts: both });
+    expect((await asking({}, sites('a', 'b'))).request?.allowedHosts).toEqual(['api.crm.example']);
+  });
+
+  it.each<[number, string]>([
+    [200, 'connected'],
+    [201, 'choosing'],
+    [401, 'choosing'],
+  ])('that is answered %i is believed: %s', async (status, kind) => {
+    expect((await asking({}, { status, body: { sites: [{ id: 'only', name: 'Only' }] } })).end).toEqual({ kind });
+  });
+
+  it('offers labels and ids up to their length, and no number that is none', async () => {
+    const [label, id] = ['l'.repeat(200), 'i'.repeat(LIMITS.accountValueMaxChars)];
+    const list = `{"sites": [
+      {"id": "a", "name": "${label}"}, {"id": "b", "name": "${label}l"}, {"id": "${id}", "name": "c"}, {"id": "${id}i", "name": "d"},
+      {"id": 1e999, "name": "e"}, {"id": "", "name": "f"}, {"id": 0, "name": "g"}, {"id": true, "name": "h"}, {"id": "i", "name": 7}
+    ]}`;
+    expect((await asking({}, { status: 200, body: list })).offered).toEqual([
+      { id: 'a', label },
+      { id: 'b', label: 'b' },
+      { id, label: 'c' },
+      { id: '0', label: 'g' },
+      { id: 'i', label: '7' },
+    ]);
+  });
+
+  it('is not repeated for a choice that was not offered', async () => {
+    const { bench, made, begun } = await asking({}, sites('a', 'b'));
+    const sent = bench.sent.length;
+    const chosen = await chooseAccount(bench.ports, bench.visitor(), made.linkToken, () => begun.browser, 'x');
+    expect([chosen, bench.sent.length]).toEqual([{ kind: 'choosing' }, sent]);
+  });
+});
+
+describe('links that expire', () => {
+  it('are ended although one of them is damaged, which is said', async () => {
+    const bench = await consentBench();
+    const made = [await bench.make('crm'), await bench.make('other')];
+    bench.tenant.sql.run('UPDATE connection SET attempt = 7 WHERE id = ?', made[0]?.connection.id ?? '');
+    bench.tenant.clock.pass(LIMITS.connectLinkTtlDefaultMs);
+    await expect(expireConnectionsDue(bench.ports)).rejects.toMatchObject({ code: 'integrity' });
+    expect(made.map(({ connection }) => bench.connection(connection.id).state)).toEqual(['open', 'expired']);
+  });
+
+  it('of a credential that was deleted leave its pending secret as it is', async () => {
+    const bench = await consentBench();
+    await bench.connect('crm');
+    const made = await bench.make('crm', { secrets: { client_secret: 'new-not-a-real-secret' } });
+    await bench.tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        job.credentials.save(access, { ...job.credentials.byId(access, bench.row('crm').id), state: 'deleted' });
+      }),
+    );
+    const before = bench.row('crm');
+    bench.tenant.clock.pass(LIMITS.connectLinkTtlDefaultMs);
+    expect(await expireConnectionsDue(bench.ports)).toBe(1);
+    expect(bench.connection(made.connection.id)).toMatchObject({ state: 'expired', cause: 'credential_removed' });
+    expect(bench.row('crm')).toEqual(before);
   });
 });
