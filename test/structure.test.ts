@@ -107,11 +107,16 @@ const TAMPERING = new Set([
   'test/cell/schema-check.shared.test.ts', // statements as examples
   'test/cell/stores.test.ts',
   'test/cli/doctor-deep.test.ts',
+  'test/faults/damaged-due-work.test.ts', // damage met by due work
   'test/faults/planted.test.ts', // what is put into the file of a stopped cell
   'test/faults/attacked-rows.test.ts',
   'test/faults/tampered-rows.test.ts',
   'test/http/hostile-evidence.test.ts',
   'test/secrecy-destinations.test.ts',
+  'test/rotation/grants/consent/steps-of-a-link.test.ts', // a damaged link among those that expire
+  'test/rotation/grants/ended-at-the-provider.test.ts', // damaged rows beside the one that is used
+  'test/rotation/grants/used-meanwhile.test.ts', // damaged during the call
+  'test/rotation/grants/when-to-refresh.test.ts', // "because a row is damaged"
   'test/rotation/grants/refresh-races.test.ts', // "although one row is damaged"
   'test/rotation/grants/review.test.ts', // "when a row is damaged"
   'test/vault/credentials.test.ts', // "is read anew from the database"

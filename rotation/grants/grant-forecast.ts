@@ -87,7 +87,7 @@ export class GrantForecasts {
     { cap }: LifetimeSpec,
   ): AccountCount | undefined {
     const connector = row.connector ?? '';
-    if (cap === undefined || account === undefined) return undefined;
+    if (cap === undefined) return undefined;
     let counts = this.#counts.get(connector);
     if (counts === undefined) {
       const rows = this.#view.forecasts.grantsByAccount(access, connector, cap.count);

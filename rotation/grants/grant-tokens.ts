@@ -59,16 +59,13 @@ export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialR
   const resolved =
     connector === undefined ? undefined : resolvedOrNot(connector, settings.config, account === undefined ? {} : { account });
   if (connector === undefined || resolved === undefined) return unusable('connector_unusable');
-  const jwk = retained.client_private_jwk;
   const tokens: GrantTokens = {
     refreshToken: secretOf(retained.refresh_token),
     accessToken: secretOf(served.access_token),
     accessTokenExpiresAtMs: stored.value_expires_at,
     client: {
       clientId: settings.config.client_id,
-      clientSecret: secretOf(retained.client_secret),
-      privateKeyJwk: jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(jwk)),
-      privateKeyPem: secretOf(retained.client_private_key_pem),
+      ...clientProofsOf(retained),
       allowLoopback: mayReachLoopback(ports.sandboxAllowed, settings.connector, settings.config),
     },
   };
@@ -148,6 +145,15 @@ function partsOf(job: TenantJob, row: CredentialRow, stored: VersionRow): { reta
   return {
     retained: stored.retained === null ? {} : open<RetainedGrant>('retained'),
     served: open<ServedGrant>('value'),
+  };
+}
+
+/** The client's secret and keys, as far as there are any. */
+export function clientProofsOf({ client_secret, client_private_jwk: jwk, client_private_key_pem }: RetainedGrant) {
+  return {
+    clientSecret: secretOf(client_secret),
+    privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
+    privateKeyPem: secretOf(client_private_key_pem),
   };
 }
 

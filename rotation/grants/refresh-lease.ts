@@ -23,7 +23,7 @@ import { LEAVES_WITHIN_MS } from '../egress.ts';
 import { heldRun, leaseRun, openRun } from '../engine/run.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
 import type { ResolvedConnector } from '../oauth2/settings.ts';
-import { movedHosts, secretOf } from './grant-tokens.ts';
+import { clientProofsOf, movedHosts, secretOf } from './grant-tokens.ts';
 import { endAsLost, lostAnswersOf, maySendAgain } from './lost-answer.ts';
 
 /** The data of one attempt, between its two transactions. */
@@ -211,12 +211,9 @@ function openAttempt(job: TenantJob, access: WriteAccess, { run, located, resolv
 }
 
 function renewableGrant(retained: RetainedGrant, config: OAuth2Config, allowLoopback: boolean): RenewableGrant {
-  const jwk = retained.client_private_jwk;
   return {
     clientId: config.client_id,
-    clientSecret: secretOf(retained.client_secret),
-    privateKeyJwk: secretOf(jwk === undefined ? undefined : JSON.stringify(jwk)),
-    privateKeyPem: secretOf(retained.client_private_key_pem),
+    ...clientProofsOf(retained),
     refreshToken: secretOf(retained.refresh_token),
     scope: config.scope,
     allowLoopback,

@@ -78,7 +78,7 @@ export function storeRefreshed(job: TenantJob, attempt: Attempt, outcome: Refres
 
 /** Adjusts the due time of the new pair to changes of the row during the call. */
 function planAfter(row: CredentialRow, next: Draft, { expiresAtMs }: Refreshed, now: number): void {
-  if (expiresAtMs === undefined || row.state !== 'active') next.refresh_due_at = null;
+  if (expiresAtMs === undefined) next.refresh_due_at = null;
   // Marked dead meanwhile, perhaps with the whole family: refresh soon, to find out before a read.
   else if (row.health === 'needs_consent') next.refresh_due_at = now;
 }
@@ -194,12 +194,11 @@ function failedAttempt(
   return {
     attempts: run.attempts,
     lostBefore: run.lost_answers,
-    // A token that arrived meanwhile was not sent yet.
-    doubted: doubted && run.generation === attempt.run.generation,
+    doubted,
     leftMs: served.access_token === undefined ? 0 : Math.max(0, (endsAt ?? Number.POSITIVE_INFINITY) - now),
     // An expiry before the time of storage is from another clock, so the lifetime is unknown.
     lifeMs: endsAt === null || endsAtOnce(attempt.storedAtMs, endsAt) ? LIMITS.refreshDefaultTtlMs : endsAt - attempt.storedAtMs,
-    failingForMs: Math.max(0, now - run.started_at),
+    failingForMs: now - run.started_at,
     // Uses the proven time, because a jump of the clock must not end a grant.
     refusedForMs: refusedAt === undefined ? undefined : Math.max(0, job.platform.clock.provenAt() - refusedAt),
     maySendAgain: (count) => resolved === undefined || maySendAgain(resolved.oauth2, lost(count), now),

@@ -95,7 +95,7 @@ function reviewedRow(row: CredentialRow, found: GrantForecast, now: number, frac
   // A risk keeps the date at which it was first detected.
   next.grant_ends_at = forecast.cause === 'token_cap' && isCapKnown ? row.grant_ends_at : forecast.endsAt;
   const { reached, notices } = noticesOf(row, forecast, before, now);
-  noteEnd(next, before, forecast, reached);
+  changeGrant(next, { end: { cause: forecast.cause, certain: forecast.certain }, noticedDays: reached });
   const isCapNew = forecast.cause === 'token_cap' && !isCapKnown && found.isOldest;
   return { next, notices: isCapNew ? [forecast, ...notices] : notices };
 }
@@ -107,11 +107,6 @@ function noticesOf(row: CredentialRow, forecast: Forecast, before: GrantEnd, now
     threat === undefined ? undefined : noticeDaysOf(threat).findLast((days) => threat.endsAt - now <= days * DAY_MS);
   const isNew = reached !== undefined && reached < (before.noticedDays ?? Number.POSITIVE_INFINITY);
   return { reached, notices: threat !== undefined && isNew ? [threat] : [] };
-}
-
-function noteEnd(next: CredentialRow, before: GrantEnd, { cause, certain }: End, noticedDays: number | undefined): void {
-  const isKnown = before.end?.cause === cause && before.end.certain === certain && before.noticedDays === noticedDays;
-  if (!isKnown) changeGrant(next, { end: { cause, certain }, noticedDays });
 }
 
 /** A credential with its own end date also has an alert on the day; the end of a grant changes its health. */

@@ -96,8 +96,8 @@ function enterRevoke<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) 
 
 function findDue(job: TenantJob, lookup: Lookup, runId: string): RunRow | undefined {
   const run = job.runs.find(lookup, runId);
-  const isDue = run?.state === 'open' && run.next_attempt_at !== null && run.next_attempt_at <= job.platform.clock.now();
-  return isDue ? run : undefined;
+  // A run that has ended has no next attempt.
+  return typeof run?.next_attempt_at === 'number' && run.next_attempt_at <= job.platform.clock.now() ? run : undefined;
 }
 
 /** Checks again whether the revocation may be sent, acquires the lease and opens the tokens. */

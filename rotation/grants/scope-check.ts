@@ -61,7 +61,8 @@ function isWorthALook(ports: DueWorkPorts, row: CredentialRow): boolean {
   if (row.value_expires_at !== null && row.value_expires_at <= now) return false;
   const connector = findConnector(ports.connectors, 'oauth2', row.connector);
   const grant = grantOf(row);
-  const since = Math.max(grant.consentedAt ?? 0, grant.importedAt ?? 0);
+  // A grant is either consented to here or imported.
+  const since = grant.consentedAt ?? grant.importedAt ?? 0;
   if (grant.lookedAt !== undefined && grant.lookedAt >= since && isInForce(grant.lookedAt, grant.lookedAt + LOOK_EVERY_MS, now))
     return false;
   return readsScopes(ports, row, connector) || (isWatched(grant, now) && connector?.probe !== undefined);

@@ -190,10 +190,15 @@ export class Door {
     return this.#during(mint.lookup({ principalId: purpose, purpose }), use);
   }
 
-  /** Access for one kind of change without an event (listed in cell/access.ts); ends when `use` returns. */
+  /**
+   * Access for one kind of change without an event (listed in cell/access.ts); ends when `use` returns. When `use` throws, its changes are
+   * undone, except those of `authentication`.
+   */
   keepBooks<B extends BookkeepingTask, T>(task: B, use: (books: Bookkeeping<B>) => T): T {
     this.#o.cell.requireBatch();
-    return this.#during(mint.bookkeeping(task), use);
+    const run = () => this.#during(mint.bookkeeping(task), use);
+    // Each change of an authentication stands alone, and an assertion that was presented stays used. Every request pays for a savepoint here.
+    return task === 'authentication' ? run() : this.#o.cell.savepoint(run);
   }
 
   /**

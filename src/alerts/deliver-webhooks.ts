@@ -30,8 +30,8 @@ type Outcome = { readonly kind: 'delivered' } | { readonly kind: 'gone' } | Fail
 
 interface Attempt {
   readonly delivery: DeliveryRow;
-  /** Undefined when the row of the webhook or of the alert failed its integrity check. */
-  readonly request: EgressRequest | undefined;
+  /** When the row of the webhook or of the alert failed its integrity check: which of them. */
+  readonly request: EgressRequest | 'damaged_webhook' | 'damaged_alert';
 }
 
 /** Tries due deliveries, all webhooks in parallel; returns how many were due. Throws internal failures after every webhook had its turn. */
@@ -84,11 +84,12 @@ function begin(ports: JobPorts, id: string): Attempt | undefined {
   });
 }
 
-function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): EgressRequest | undefined {
+function requestFor(ports: JobPorts, access: Lookup, delivery: DeliveryRow): Attempt['request'] {
   const { job } = ports;
-  const alert = intact(() => job.alerts.find(access, delivery.alert_id));
   const webhook = intact(() => job.alerts.findWebhook(access, delivery.webhook_id));
-  if (alert === undefined || webhook === undefined) return undefined;
+  if (webhook === undefined) return 'damaged_webhook';
+  const alert = intact(() => job.alerts.find(access, delivery.alert_id));
+  if (alert === undefined) return 'damaged_alert';
   const url = new URL(webhook.url);
   const body = new TextEncoder().encode(JSON.stringify(messageOf(job, alert)));
   const seconds = Math.floor(job.platform.clock.now() / 1_000);
@@ -133,7 +134,8 @@ export function signMessage(key: KeyObject, id: string, atSeconds: number, body:
 
 async function call(ports: DueWorkPorts, { request }: Attempt, tries: number): Promise<Outcome> {
   const waitMs = Math.round(backOffMs(BACK_OFF, tries, ports.vault.platform.entropy.fraction()));
-  if (request === undefined) return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: true };
+  if (typeof request === 'string')
+    return { kind: 'failed', cause: 'integrity', waitMs, endpointDown: request === 'damaged_webhook' };
   try {
     const { status, headers, body } = await ports.egress.send(request);
     body.wipe();
@@ -187,7 +189,7 @@ function webhookSubject(job: TenantJob, id: string) {
   return {
     resource: { type: 'Tenant' as const, tenant: job.tenant.id },
     target: { type: 'webhook', id },
-    subject: true,
+    subject: id,
   };
 }
 
@@ -198,13 +200,16 @@ function finish(job: TenantJob, access: WriteAccess, attempted: DeliveryRow, out
     const webhook = job.alerts.findWebhook(access, webhook_id);
     return webhook === undefined ? 0 : endWebhook(job, access, webhook, 'http_410');
   }
-  const failed = outcome.kind === 'failed' ? outcome : undefined;
-  const state = failed === undefined ? ('delivered' as const) : ('given_up' as const);
-  const cause = failed?.cause ?? null;
-  job.alerts.saveDelivery(access, { ...attempted, state, next_attempt_at: null, cause, finished_at: now });
-  if (failed?.endpointDown !== true) return 1;
+  const ended = { ...attempted, next_attempt_at: null, finished_at: now };
+  if (outcome.kind === 'delivered') {
+    job.alerts.saveDelivery(access, { ...ended, state: 'delivered', cause: null });
+    return 1;
+  }
+  const { cause, endpointDown } = outcome;
+  job.alerts.saveDelivery(access, { ...ended, state: 'given_up', cause });
+  if (!endpointDown) return 1;
   const madeBefore = job.platform.clock.provenAt() - LIMITS.webhookGiveUpMs + 1;
-  return 1 + job.alerts.giveUp(access, webhook_id, failed.cause, now, madeBefore);
+  return 1 + job.alerts.giveUp(access, webhook_id, cause, now, madeBefore);
 }
 
 function retryLater(job: TenantJob, attempted: DeliveryRow, outcome: Failed, now: number): void {

@@ -48,6 +48,13 @@ export class KeyRotationStore {
     }));
   }
 
+  /** Whether a rotation is not finished, also one with a damaged row. */
+  hasUnfinished(access: Lookup): boolean {
+    access.check();
+    const query = 'SELECT 1 AS present FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1';
+    return this.#cell.sql.get(query) !== undefined;
+  }
+
   #intact(): ProgressRow[] {
     return this.#rows.intact(this.#cell.sql.all<ProgressRow>('SELECT * FROM key_rotation ORDER BY started_at, purpose'));
   }

@@ -69,12 +69,15 @@ function addVersions(job: KeyedJob, caller: Caller, purposes: readonly Purpose[]
 
 /**
  * One batch of the background rewrap; returns how many rows it moved. 0 means that no rows are left.
- * @throws integrity when only damaged rows are left: they keep their old key, which is then never destroyed
+ * @throws integrity when only damaged rows are left: they keep their old key, which is then never destroyed. The same for a damaged row of the
+ * progress: the rotation that it describes does not end
  */
 export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchRows): number {
-  const open = job.door
-    .lookup('rewrap', (lookup) => job.core.keyRotations.progress(lookup))
-    .filter((progress) => progress.finishedAtMs === null);
+  const { open, isStuck } = job.door.lookup('rewrap', (lookup) => {
+    const open = job.core.keyRotations.progress(lookup).filter((progress) => progress.finishedAtMs === null);
+    return { open, isStuck: open.length === 0 && job.core.keyRotations.hasUnfinished(lookup) };
+  });
+  if (isStuck) fail('integrity', 'stored data failed its check', { evidence: 'key_rotation: the row of an open rotation' });
   if (open.length === 0) return 0;
   return job.door.enterAsSystem('rewrap', 'key.rotate', keyTarget(job), (access, _subject, details) => {
     let moved = 0;
@@ -108,29 +111,35 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
 }
 
 /**
- * Destroys retired keys past their delay that no row uses, once the clock is steady (D17). Returns how many were destroyed.
+ * Destroys retired keys past their delay that no row uses, once the clock is steady (D17). Returns how many were destroyed. The error of a key
+ * with a damaged row is thrown after all were processed.
  * SECURITY: a destroyed key cannot be restored, so an index is not enough to find it unused: every row of its tables is read and checked, one
  * slice per batch. Nothing is sealed under a retired key any more, so the result for a slice stays true.
  */
 export async function destroyRetiredKeys(vault: Submits<KeyedJob>): Promise<number> {
   let destroyed = 0;
-  for (const { key_id } of await vault.submit(dueKeys)) {
+  const due = await vault.submit((job) => ({ intact: dueKeys(job), all: dueOf(job, job.core.keyring.rows()) }));
+  for (const { key_id } of due.intact) {
     const slices = await vault.submit((job) => job.core.keyRotations.usesOf(key_id));
     let slice = await vault.submit(() => slices.next());
     while (slice.done !== true && !slice.value) slice = await vault.submit(() => slices.next());
     const isUsed = slice.done !== true;
     destroyed += await vault.submit((job) => (isUsed ? postpone(job, key_id) : destroyKey(job, key_id)));
   }
+  if (due.all.length > due.intact.length)
+    fail('integrity', 'stored data failed its check', { evidence: 'tenant_key: a due key' });
   return destroyed;
 }
 
 /** The keys with an intact row that may be destroyed now. */
 function dueKeys(job: KeyedJob): KeyRow[] {
+  return dueOf(job, job.core.keyring.intactRows());
+}
+
+function dueOf(job: KeyedJob, rows: readonly KeyRow[]): KeyRow[] {
   if (!job.platform.clock.isSteady()) return [];
   const now = job.platform.clock.now();
-  return job.core.keyring
-    .intactRows()
-    .filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
+  return rows.filter((row) => row.state === 'decrypt_only' && row.destroy_after_at !== null && row.destroy_after_at <= now);
 }
 
 /** Postpones the destruction: a row still uses the key, because it is damaged or the rewrap did not find it. */

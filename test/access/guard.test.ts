@@ -278,6 +278,32 @@ describe('a job', () => {
     for (const access of kept) expect(() => access.check()).toThrow('this access has ended');
   });
 
+  it.each([
+    ['a defect', new RangeError('made up')],
+    ['a damaged row', new KeyturnError('integrity', 'made up')],
+  ])('undoes what a bookkeeping wrote before %s, and nothing else of its batch', async (_, error) => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    const row = tenant.sql.get<CredentialRow>('SELECT * FROM credential') as CredentialRow;
+    const save = (job: TenantJob, access: Lookup, reviewAt: number) =>
+      job.credentials.save(access as Bookkeeping<'review'>, { ...row, review_due_at: reviewAt });
+    const tasks = ['idempotency', 'purge', 'lease', 'delivery', 'review', 'provision', 'witness', 'key-destruction'] as const;
+    for (const [at, task] of tasks.entries()) {
+      const another = tenant.vault.submit((job) => job.door.keepBooks('review', (books) => save(job, books, at)));
+      const failed = tenant.vault.submit((job) =>
+        job.door.keepBooks(task, (books) => {
+          save(job, books, 99);
+          throw error;
+        }),
+      );
+      await expect(failed, task).rejects.toBe(error);
+      await another;
+      expect(tenant.sql.get('SELECT review_due_at FROM credential'), task).toEqual({ review_due_at: at });
+      // The row and its place in the map agree.
+      tenant.vault.lookup('test', (lookup, view) => expect(view.credentials.byId(lookup, row.id).review_due_at).toBe(at));
+    }
+  });
+
   it('changes rows only for an operation that changes state', async () => {
     const tenant = await testTenant();
     const caller = tenant.user(['admin'], 'everywhere');

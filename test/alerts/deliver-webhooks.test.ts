@@ -651,6 +651,26 @@ describe('the whole event of a delivery', () => {
   });
 });
 
+describe('a slow receiver', () => {
+  it.each([
+    ['that uses up the time of a turn exactly gets the next message in it', 0, 2],
+    ['that takes longer gets the next one in the next turn', 1, 1],
+  ])('%s', async (_, overMs, sentInTurn) => {
+    const { webhook, alert, deliver, answerWith, tenant, sent } = await bench();
+    await webhook();
+    await alert();
+    await alert();
+    answerWith((_request, index) => {
+      if (index === 0) tenant.clock.pass(LIMITS.webhookTimeoutMs + overMs);
+      return answerOf(204, '');
+    });
+    await deliver();
+    expect(sent).toHaveLength(sentInTurn);
+    await deliver();
+    expect(sent).toHaveLength(2);
+  });
+});
+
 describe('what a message is made of', () => {
   it('with a damaged row of the alert: nothing is sent, the other messages are, and it is tried again with back-off', async () => {
     const { webhook, alert, deliver, drain, sent, tenant } = await bench();

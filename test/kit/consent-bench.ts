@@ -56,7 +56,9 @@ export const CONFIG = {
   ],
 };
 
-export type Reply = { readonly status: number; readonly body: unknown } | { readonly fails: EgressReason };
+export type Reply =
+  | { readonly status: number; readonly body: unknown; readonly headers?: Readonly<Record<string, string>> }
+  | { readonly fails: EgressReason };
 
 export interface ConsentBench {
   readonly tenant: TestTenant;
@@ -154,7 +156,7 @@ export async function consentBench(changes: Partial<OAuthConnector> = {}, faults
     const reply = typeof next === 'function' ? await next(request) : next;
     if ('fails' in reply) throw new EgressFailure(reply.fails);
     const text = typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body);
-    return { status: reply.status, headers: {}, body: SecretValue.fromText(text), sentAtMs: clock.now() };
+    return { status: reply.status, headers: reply.headers ?? {}, body: SecretValue.fromText(text), sentAtMs: clock.now() };
   };
   const ports = {
     vault,

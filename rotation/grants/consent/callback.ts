@@ -4,7 +4,6 @@
 import { recordFailure } from '../../../src/access/guard.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../../src/base/errors.ts';
-import { SecretValue } from '../../../src/base/secret-value.ts';
 import type { Connection } from '../../../src/cell/connections.ts';
 import { sha256OfText } from '../../../src/crypto/primitives.ts';
 import { equalBytes } from '../../../src/crypto/token.ts';
@@ -18,6 +17,7 @@ import type { Refreshed, RefreshOutcome } from '../../oauth2/answer.ts';
 import { type CodeGrant, exchangeCode, readCallback } from '../../oauth2/authorization-code.ts';
 import { boundEgress } from '../../oauth2/destinations.ts';
 import { checkParameter, type ResolvedConnector } from '../../oauth2/settings.ts';
+import { clientProofsOf } from '../grant-tokens.ts';
 import { isGuessed, learnExpiry } from '../learn-expiry.ts';
 import { offerChoices } from './choose-account.ts';
 import {
@@ -204,12 +204,9 @@ function begin(ports: JobPorts, caller: Caller, consent: Consent, resolved: Reso
       state_hash: null,
       request: JSON.stringify(consent.request),
     });
-    const { client_secret: secret, client_private_jwk: jwk, client_private_key_pem: pem } = secrets;
     const grant: CodeGrant = {
       clientId: consent.config.client_id,
-      clientSecret: secret === undefined ? undefined : SecretValue.fromText(secret),
-      privateKeyJwk: jwk === undefined ? undefined : SecretValue.fromText(JSON.stringify(jwk)),
-      privateKeyPem: pem === undefined ? undefined : SecretValue.fromText(pem),
+      ...clientProofsOf(secrets),
       allowLoopback: loopbackFor(ports, consent),
       code,
       redirectUri: consent.request.redirectUri,

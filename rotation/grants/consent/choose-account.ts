@@ -26,6 +26,8 @@ import {
 import { storeChosen } from './store-grant.ts';
 import { type BrowserOf, findByLink, isSameBrowser } from './visit.ts';
 
+type Choices = readonly [Choice, ...Choice[]];
+
 const CHOICES_MAX_COUNT = 100;
 const LABEL_MAX_CHARS = 200;
 
@@ -46,8 +48,7 @@ export async function offerChoices(ports: ConsentPorts, caller: Caller, connecti
   return vault.submit((job) => {
     const now = job.door.lookup('consent', (lookup) => reread(job, lookup, connectionId));
     if (now === undefined || now.connection.state !== 'choosing') return 'connected';
-    const [only] = choices;
-    if (choices.length === 1 && only !== undefined) return choose(job, caller, now, choice, only.id);
+    if (choices.length === 1) return choose(job, caller, now, choice, choices[0].id);
     enterConsent(job, caller, now, 'choices', (access, details) => {
       details.count = choices.length;
       job.connections.save(access, { ...factsOf(now.connection), request: JSON.stringify({ ...now.request, choices }) });
@@ -75,8 +76,8 @@ export async function chooseAccount(
       return { refused: consent };
     }
     const { choice } = findConnector(ports.connectors, 'oauth2', consent.located.row.connector)?.consent ?? {};
-    const offered = consent.request.choices?.some((candidate) => candidate.id === id) === true;
-    if (choice !== undefined && id !== undefined && offered) return choose(job, caller, consent, choice, id);
+    const offered = consent.request.choices?.find((candidate) => candidate.id === id);
+    if (choice !== undefined && offered !== undefined) return choose(job, caller, consent, choice, offered.id);
     return { consent };
   });
   if (chosen === undefined) return { kind: 'nowhere' };
@@ -94,19 +95,18 @@ function choose(job: TenantJob, caller: Caller, consent: Consent, choice: Choice
     storeChosen(job, access, consent, { field: choice.accountField, id }, details);
     const now = job.platform.clock.now();
     job.connections.save(access, { ...factsOf(consent.connection), state: 'connected', finished_at: now });
-    job.dueChanged();
     return 'connected';
   });
 }
 
-/** Ends expired links and grants without a choice; returns how many. */
+/** Ends expired links and grants without a choice; returns how many. The error of a damaged row is thrown after all were processed. */
 export async function expireConnectionsDue(ports: ConsentPorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
   const ids = vault.lookup('scheduler', (lookup, view) => view.connections.dueForExpiry(lookup, now, LIMITS.dueWorkBatchRows));
   const ends = await Promise.allSettled(ids.map((id) => vault.submit((job) => expire(job, id, now))));
-  // A damaged row is skipped; a storage failure stops all.
-  return ends.filter((end) => end.status === 'fulfilled').length;
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  return ids.length;
 }
 
 function expire(job: TenantJob, id: string, now: number): void {
@@ -166,10 +166,7 @@ function reread(view: TenantView, lookup: Lookup, id: string): Consent | undefin
 }
 
 /** Undefined if the provider returns no readable list: the choice stays open, the grant is kept. */
-async function fetchChoices(
-  { tokens, resolved, egress }: BoundGrant,
-  choice: ChoiceSpec,
-): Promise<readonly Choice[] | undefined> {
+async function fetchChoices({ tokens, resolved, egress }: BoundGrant, choice: ChoiceSpec): Promise<Choices | undefined> {
   const { accessToken, client } = tokens;
   const host = URL.parse(choice.url)?.host;
   if (host === undefined || accessToken === undefined) return undefined;
@@ -193,17 +190,17 @@ async function fetchChoices(
   return answer.status === 200 ? readChoices(answer, choice) : undefined;
 }
 
-function readChoices(answer: EgressAnswer, choice: ChoiceSpec): readonly Choice[] | undefined {
+function readChoices(answer: EgressAnswer, choice: ChoiceSpec): Choices | undefined {
   try {
     const body: unknown = JSON.parse(answer.body.reveal((bytes) => new TextDecoder().decode(bytes)));
     const list = choice.items === '' ? body : memberAt(body, choice.items);
     if (!Array.isArray(list)) return undefined;
-    const choices = list.slice(0, CHOICES_MAX_COUNT).flatMap((item): Choice[] => {
+    const [first, ...others] = list.slice(0, CHOICES_MAX_COUNT).flatMap((item): Choice[] => {
       const id = plain(memberAt(item, choice.idField), LIMITS.accountValueMaxChars);
       const label = plain(memberAt(item, choice.labelField), LABEL_MAX_CHARS);
       return id === undefined ? [] : [{ id, label: label ?? id }];
     });
-    return choices.length === 0 ? undefined : choices;
+    return first === undefined ? undefined : [first, ...others];
   } catch {
     return undefined;
   }

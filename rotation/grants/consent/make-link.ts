@@ -93,12 +93,13 @@ export function createConnection(
           ? firstOf(job, access, place, input, wanted)
           : againOf(job, access, { environment: place.environment, row: place.row }, input, wanted);
       const { token, hash } = newLinkToken(job);
-      const isPending = place.row !== undefined && located.row.pending_version !== place.row.pending_version;
+      const { pending_version: pending } = located.row;
+      const secretVersion = place.row === undefined || pending === place.row.pending_version ? null : pending;
       const request: ConnectionRequest = {
         redirectUri: input.redirectUri,
         scopes: wanted.scopes.map(({ scope }) => scope),
-        ...(place.row !== undefined && (wanted.changed || isPending) ? { config: wanted.config } : {}),
-        ...(isPending && located.row.pending_version !== null ? { secretVersion: located.row.pending_version } : {}),
+        ...(place.row !== undefined && (wanted.changed || secretVersion !== null) ? { config: wanted.config } : {}),
+        ...(secretVersion === null ? {} : { secretVersion }),
         ...(discovered?.namesItself === true ? { namesItself: true as const } : {}),
       };
       const connection = newConnection(job, access, {
@@ -160,8 +161,8 @@ export function listConnections(
       const [createdAt = '', id = ''] = (mark ?? String(Number.MAX_SAFE_INTEGER)).split(' ');
       const found = job.connections.list(access, row.id, { createdAt: Number(createdAt), id }, maxRows + 1);
       const rows = found.slice(0, maxRows);
-      const last = rows.at(-1);
-      return { rows, next: found.length > maxRows && last !== undefined ? `${last.created_at} ${last.id}` : undefined };
+      const last = found.length > maxRows ? rows.at(-1) : undefined;
+      return { rows, next: last === undefined ? undefined : `${last.created_at} ${last.id}` };
     },
   );
 }
@@ -209,7 +210,7 @@ export function endConnection(
 function releaseSecret(job: TenantJob, access: WriteAccess, { credential_id, request }: ConnectionRow): void {
   const { secretVersion } = JSON.parse(request) as ConnectionRequest;
   const row = job.credentials.byId(access, credential_id);
-  if (secretVersion === undefined || row.pending_version !== secretVersion || row.state !== 'active') return;
+  if (row.pending_version !== secretVersion || row.state !== 'active') return;
   const environment = job.credentials.environmentById(access, row.environment_id);
   changeCredential(job, access, { environment, row }, (draft) => {
     draft.pending_version = null;

@@ -39,7 +39,7 @@ export interface Wanted {
 
 /** Connector and settings before validation. */
 export function plainlyWanted(ports: EnginePorts, row: CredentialRow | undefined, input: ConnectionInput) {
-  const id = row?.connector ?? input.connector ?? '';
+  const id = row?.connector ?? input.connector;
   const config = input.config ?? (row?.kind === 'oauth2' ? configOf(row) : undefined);
   return { connector: findConnector(ports.connectors, 'oauth2', id), config };
 }

@@ -365,6 +365,34 @@ describe('the forecast of a tenant', () => {
     expect(seen).toEqual(['dead-0', 'dead-1', 'dead-2', 'live-0', 'live-1', 'live-2']);
   });
 
+  it.each([1, 2, 3, 4])('pages by %i through grants that end at the same instant, reviewed or not yet', async (maxRows) => {
+    const { put, review, forecast, tenant } = await bench({ absoluteSeconds: 90 * 86_400 });
+    const consentedAt = tenant.clock.now();
+    for (const name of ['a', 'b', 'c', 'd']) await put(name, { consentedAt });
+    for (const isReviewed of [false, true]) {
+      if (isReviewed) await review();
+      const seen: string[] = [];
+      for (let after: string | undefined = ''; after !== undefined; ) {
+        const page: Awaited<ReturnType<typeof forecast>> = await forecast({ after, maxRows });
+        seen.push(...page.rows.map(({ row }) => row.id));
+        after = page.next;
+      }
+      expect(seen).toHaveLength(4);
+      expect(seen).toEqual(seen.toSorted());
+      expect(new Set(seen).size).toBe(4);
+    }
+    expect((await forecast({ maxRows: 4 })).next).toBeUndefined();
+  });
+
+  it('is counted in its event, page by page', async () => {
+    const { put, forecast, tenant } = await bench({ absoluteSeconds: 90 * 86_400 });
+    for (const name of ['a', 'b', 'c']) await put(name);
+    const { next } = await forecast({ maxRows: 2 });
+    await forecast({ maxRows: 2, after: next ?? '' });
+    const counts = eventsOf(tenant.sql).filter(({ action }) => action === 'forecast.read');
+    expect(counts.map(({ details }) => (details as { count: number }).count)).toEqual([2, 1]);
+  });
+
   it('finds what ended by its index, without looking at all other credentials', async () => {
     const { put, health, forecast, tenant } = await bench({});
     await put('dead');
