@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
-import type { Sql } from './sql.ts';
+import { countOf, type Sql } from './sql.ts';
 
 export interface TokenRow {
   public_id: string;
@@ -82,12 +82,8 @@ export class TokenStore {
 
   countLive(access: Lookup, type: string, nowMs: number): number {
     access.check();
-    const row = this.#sql.get(
-      'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?',
-      type,
-      nowMs,
-    );
-    return Number(row?.['n'] ?? 0);
+    const query = 'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?';
+    return countOf(this.#sql, query, type, nowMs);
   }
 
   /** Idempotent. @throws not_found */

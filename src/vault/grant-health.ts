@@ -26,7 +26,6 @@ export function changeHealth(
   const before = draft.health;
   const now = job.platform.clock.now();
   draft.health_cause = cause;
-  if (health === 'needs_consent' || health === 'disconnected') draft.refresh_due_at = null;
   if (before === health) return false;
   draft.health = health;
   draft.health_since = now;
