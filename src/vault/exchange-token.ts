@@ -158,11 +158,11 @@ function verifiedClaims({ aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number):
 function unverifiedSubject(assertion: string): string {
   if (!COMPACT_JWS.test(assertion)) throw refused('not a compact JWS');
   try {
-    const payload: unknown = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8'));
-    const subject = typeof payload === 'object' && payload !== null && 'sub' in payload ? payload.sub : undefined;
+    const payload = Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8');
+    const { sub: subject } = JSON.parse(payload) as { readonly sub?: unknown };
     if (typeof subject === 'string' && subject.length <= 64) return subject;
   } catch {
-    // Not JSON: refused below, as every other bad proof.
+    // Not a JSON object: refused below, as every other bad proof.
   }
   throw refused('no subject');
 }

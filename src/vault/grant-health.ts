@@ -32,6 +32,5 @@ export function changeHealth(
   draft.review_due_at = now; // the forecast and its notices depend on the health
   const details = { before, cause, since: toTimestamp(now) };
   raiseAlert(job, access, { credential: draft, environment, kind: `credential.${health}`, details });
-  job.dueChanged();
   return true;
 }

@@ -58,6 +58,8 @@ export interface TestTenant {
   readonly notes: string[];
   /** What the log asked to be woken for. */
   readonly wakes: (() => void)[];
+  /** How often the owner of the timer was told that a due time changed. */
+  readonly dueChanges: () => number;
   /** A user with these roles at this tenant (assigned), or everywhere. */
   user(roles: readonly Role[], where?: 'here' | 'everywhere' | 'elsewhere', extra?: Partial<UserIdentity>): Caller;
   token(text: string | undefined, address?: string): Caller;
@@ -83,6 +85,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
   const sql = options.sql ?? openNodeSql(':memory:');
   const notes: string[] = [];
   const wakes: (() => void)[] = [];
+  let dueChanges = 0;
   const platform: Platform = {
     clock,
     entropy: testEntropy,
@@ -104,7 +107,9 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
       authorizer,
       admit: options.admit ?? (() => {}),
       witnessed,
-      onDueChanged: () => {},
+      onDueChanged: () => {
+        dueChanges += 1;
+      },
     });
   const vault = open();
   await provisionTenant(vault, ['staging', 'production']);
@@ -115,6 +120,7 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
     clock,
     notes,
     wakes,
+    dueChanges: () => dueChanges,
     user: (roles, where = 'here', extra = {}) => {
       const tenantId = where === 'here' ? tenant.id : where === 'everywhere' ? '*' : 'ten_another';
       const user: UserIdentity = {
