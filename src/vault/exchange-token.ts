@@ -1,6 +1,6 @@
 // Exchanges client credentials for a short-lived access token (RFC 6749 section 4.4; RFC 7523 for private_key_jwt). The answer must never
 // distinguish an unknown client from a wrong secret, and an assertion must never be accepted twice.
-import { createLocalJWKSet, errors, exportJWK, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
+import { createLocalJWKSet, decodeJwt, errors, exportJWK, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller, WorkloadPrincipal } from '../access/principals.ts';
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -158,9 +158,8 @@ function verifiedClaims({ aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number):
 function unverifiedSubject(assertion: string): string {
   if (!COMPACT_JWS.test(assertion)) throw refused('not a compact JWS');
   try {
-    const payload = Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8');
-    const { sub: subject } = JSON.parse(payload) as { readonly sub?: unknown };
-    if (typeof subject === 'string' && subject.length <= 64) return subject;
+    const { sub } = decodeJwt(assertion);
+    if (typeof sub === 'string' && sub.length <= 64) return sub;
   } catch {
     // Not a JSON object: refused below, as every other bad proof.
   }
