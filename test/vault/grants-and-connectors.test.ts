@@ -8,7 +8,8 @@ import { listVersions } from '../../src/vault/describe-credential.ts';
 import { type PutCredentialInput, putCredential } from '../../src/vault/put-credential.ts';
 import { readFreshCredential } from '../../src/vault/read-credential.ts';
 import type { Refresher } from '../../src/vault/tenant-job.ts';
-import { eventsOf, testTenant } from '../kit/vaults.ts';
+import { changeRows } from '../kit/anchored.ts';
+import { changing, eventsOf, testTenant } from '../kit/vaults.ts';
 
 const WHERE = { environment: 'staging', name: 'crm' };
 const WORKFLOWS = [{ name: 'nightly', scopes: ['contacts.read'] }];
@@ -78,19 +79,25 @@ describe('a put of a grant', () => {
 
   it('is a change of destinations only where both are known and differ', async () => {
     const gone = new Set<string>();
-    const { put, actions } = await bench({
+    const { put, actions, alerts } = await bench({
       destinationsOf: (connector) =>
         gone.has(connector) ? fail('not_rotatable', 'no such connector') : [`https://${connector}.example`],
     });
+    const moves = () =>
+      alerts()
+        .filter(({ kind }) => kind === 'credential.destination_changed')
+        .map(({ facts }) => JSON.parse(facts) as unknown);
     const redirects = () => actions().filter((action) => action === 'credential.redirect').length;
     await put(TOKENS);
     await put(TOKENS, { connector: 'other' });
     expect(redirects()).toBe(1);
+    expect(moves()).toMatchObject([{ name: 'crm', from_hosts: 'good.example', to_hosts: 'other.example' }]);
     gone.add('other');
     await put(TOKENS, { connector: 'good' });
     expect(redirects(), 'from a connector that no longer exists').toBe(1);
     await put(TOKENS, { connector: 'other' });
     expect(redirects(), 'to one').toBe(1);
+    expect(moves()).toHaveLength(1);
   });
 
   it('raises one alert when its scopes begin to differ from the needed ones, and one when they no longer do', async () => {
@@ -107,6 +114,71 @@ describe('a put of a grant', () => {
     expect(counts()).toEqual([['contacts.read', 1, 1]]);
     await put({ ...TOKENS, scope: 'contacts.read' });
     expect(counts().slice(1)).toEqual([['', 0, 0]]);
+  });
+});
+
+describe('links of a consent', () => {
+  it('are ended by a put if they bring settings or a client secret of their own, or wait for an account', async () => {
+    const { tenant, vault, clock, put } = await bench();
+    await put(TOKENS);
+    const { id } = tenant.sql.get<{ id: string }>('SELECT id FROM credential') ?? { id: '' };
+    const link = (name: string, request: object, state = 'open') => ({
+      id: name,
+      credential_id: id,
+      state,
+      link_hash: new TextEncoder().encode(name.padStart(32, '.')),
+      state_hash: new TextEncoder().encode(name.padEnd(32, '.')),
+      attempt: 1,
+      request: JSON.stringify(request),
+      created_at: clock.now(),
+      created_by: 'usr_a',
+      expires_at: clock.now() + 60_000,
+    });
+    const links = [
+      link('plain', {}),
+      link('settings', { config: {} }),
+      link('secret', { secretVersion: 9 }),
+      link('choosing', {}, 'choosing'),
+      link('connected', { config: {} }, 'connected'),
+    ];
+    await vault.submit((job) =>
+      changing(job, () => {
+        for (const one of links) job.core.rows.of<object>('connection').insert(one);
+      }),
+    );
+    const pending = (version: number) =>
+      vault.submit((job) => changeRows(job.core.rows, 'credential', '1', () => ({ pending_version: version })));
+    const after = () => tenant.sql.get<{ at: number | null }>('SELECT pending_version AS at FROM credential')?.at;
+    await pending(8);
+    await put(TOKENS);
+    expect(after()).toBe(8);
+    const ended = { state: 'cancelled', cause: 'superseded', state_hash: null, finished_at: clock.now() };
+    const stored = tenant.sql.all<{ id: string }>('SELECT id, state, cause, state_hash, finished_at FROM connection');
+    const of = (name: string) => stored.find((row) => row.id === name);
+    for (const name of ['settings', 'secret', 'choosing']) expect(of(name), name).toMatchObject(ended);
+    expect(of('plain')).toMatchObject({ state: 'open', finished_at: null });
+    expect(of('connected')).toMatchObject({ state: 'connected', finished_at: null });
+  });
+
+  it('that a put ends take back the client secret that was to come next', async () => {
+    const { tenant, vault, clock, put } = await bench();
+    await put(TOKENS);
+    const { id } = tenant.sql.get<{ id: string }>('SELECT id FROM credential') ?? { id: '' };
+    const link = {
+      id: 'secret',
+      credential_id: id,
+      state: 'open',
+      link_hash: new Uint8Array(32),
+      attempt: 0,
+      request: '{"secretVersion":9}',
+      created_at: clock.now(),
+      created_by: 'usr_a',
+      expires_at: clock.now() + 60_000,
+    };
+    await vault.submit((job) => changing(job, () => job.core.rows.of<object>('connection').insert(link)));
+    await vault.submit((job) => changeRows(job.core.rows, 'credential', '1', () => ({ pending_version: 9 })));
+    await put(TOKENS);
+    expect(tenant.sql.get('SELECT pending_version FROM credential')).toEqual({ pending_version: null });
   });
 });
 

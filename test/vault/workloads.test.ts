@@ -192,7 +192,19 @@ describe('private_key_jwt', () => {
       return error?.evidence;
     };
     for (const sub of ['wkl_other', 'sync', bySecret.row.id]) expect(await told(sign({ sub })), sub).toBe('unknown client');
-    expect(await told(sign({ jti: '' }))).toBe('claims');
+    const [longest, last] = ['x'.repeat(256), iat + LIMITS.clientAssertionTtlMaxMs / 1_000];
+    const bad = [
+      { jti: '' },
+      { jti: 7 },
+      { jti: `${longest}x` },
+      { exp: last + 1 },
+      { exp: iat + 0.5 },
+      { iat: iat - 0.5 },
+      { nbf: iat - 0.5 },
+    ];
+    for (const claims of bad) expect(await told(sign(claims)), JSON.stringify(claims)).toBe('claims');
+    const assertion = await sign({ jti: longest, exp: last, nbf: iat });
+    expect(await outcomeOf(exchange({ method: 'private_key_jwt', clientId: id, assertion }))).toBe('ok');
     expect(await told(sign({ aud: [AUDIENCE] }))).toBe('claims');
     expect(await told(sign({ exp: iat - 600 }))).toBe('ERR_JWT_EXPIRED');
     expect(await told(sign({}, other.privateKey))).toBe('ERR_JWS_SIGNATURE_VERIFICATION_FAILED');
