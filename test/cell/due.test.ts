@@ -49,6 +49,18 @@ const aRun = (credentialId: string, change: object = {}) => ({
   ...change,
 });
 
+const aLink = (expiresAt: number) => ({
+  id: `con_${expiresAt}`,
+  credential_id: grant['id'],
+  state: 'open',
+  link_hash: new Uint8Array(32),
+  attempt: 0,
+  request: '{}',
+  created_at: now,
+  created_by: 'usr_a',
+  expires_at: expiresAt,
+});
+
 beforeEach(async () => {
   tenant = await testTenant();
   await putKey(tenant, 'key', 'not-a-real-secret');
@@ -98,6 +110,69 @@ describe('the next due time of a cell', () => {
     expect(next()).toBe(now + 5);
     await insert('run', aRun('crm', { id: 'run_2', next_attempt_at: now + 9 }));
     expect(next()).toBe(now + 9);
+  });
+
+  it('is that of the earliest work of any kind', async () => {
+    expect(next()).toBeUndefined();
+    const steps: readonly [at: number, what: string, table: string, row: (at: number) => object][] = [
+      [90, 'a rotation by schedule', 'credential', (at) => ({ ...aGrant('k'), kind: 'api_key', rotation_due_at: at })],
+      [80, 'a review', 'credential', (at) => ({ ...aGrant('r'), review_due_at: at })],
+      [70, 'an attempt of a run', 'run', (at) => aRun('r', { next_attempt_at: at })],
+      [60, 'the end of a link', 'connection', aLink],
+      [50, 'a refresh', 'credential', (at) => aGrant('f', at)],
+    ];
+    for (const [after, what, table, row] of steps) {
+      await insert(table, row(now + after));
+      expect(next(), what).toBe(now + after);
+    }
+    await insert('credential', { ...aGrant('u'), kind: 'api_key', value_expires_at: now + 40 });
+    expect(next(), 'an end date of an older build').toBe(0);
+  });
+
+  it('is for irreversible work no earlier than when the clock is steady', async () => {
+    await insert('credential', { ...aGrant('gone'), state: 'deleted', destroy_after_at: now + 5 });
+    const steadyFrom = (atMs: number) => look((lookup, { runs }) => runs.nextDueAt(lookup, atMs));
+    expect([steadyFrom(now), steadyFrom(now + 5), steadyFrom(now + 7)]).toEqual([now + 5, now + 5, now + 7]);
+  });
+});
+
+describe('a key or password', () => {
+  const aKey = (id: string, rotationDueAt: number | null = null) => ({
+    ...aGrant(id),
+    kind: 'api_key',
+    rotation_due_at: rotationDueAt,
+  });
+
+  it('is due for the next attempt of its rotation, and else by its schedule', async () => {
+    await insert('credential', aKey('open'), aKey('waits'), aKey('ended'), aGrant('grant'));
+    await insert('credential', aKey('late', now - 1), aKey('present', now), aKey('next', now + 1));
+    const rotation = (id: string, change: object = {}) => aRun(id, { kind: 'rotation', ...change });
+    await insert('run', rotation('open'), rotation('waits', { next_attempt_at: now + 1 }), rotation('grant'));
+    await insert('run', rotation('ended', { state: 'failed', next_attempt_at: null }));
+    await insert('run', aRun('late', { id: 'run_other', kind: 'revocation' }));
+    const due = (maxRows: number) =>
+      look((lookup, { runs }) => runs.dueForRotation(lookup, now, maxRows).map(({ id, isScheduled }) => [id, isScheduled]));
+    expect(due(9)).toEqual([
+      ['open', false],
+      ['late', true],
+      ['present', true],
+    ]);
+    expect(due(1)).toEqual([
+      ['open', false],
+      ['late', true],
+    ]);
+  });
+
+  it('that was replaced is due to be ended at its next attempt; the revocations of grants are due apart', async () => {
+    const revocation = (id: string, credential: string, next: number) =>
+      aRun(credential, { id, kind: 'revocation', generation: next, next_attempt_at: next });
+    await insert('credential', aKey('pw'), aGrant('grant'));
+    await insert('run', revocation('k0', 'pw', now), revocation('k1', 'pw', now - 1), revocation('k2', 'pw', now + 1));
+    await insert('run', revocation('g0', 'grant', now));
+    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 9))).toEqual(['k1', 'k0']);
+    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 1))).toEqual(['k1']);
+    expect(look((lookup, { runs }) => runs.dueForRevocation(lookup, now, 9))).toEqual(['g0']);
+    expect(look((lookup, { runs }) => runs.revocationsAfter(lookup, now - 9, 9).map(({ id }) => id))).toEqual(['g0']);
   });
 });
 
