@@ -18,7 +18,8 @@ import {
 import type { KeyRotator } from '../../src/vault/tenant-job.ts';
 import { retainedOf } from '../../src/vault/versions.ts';
 import { changeRows } from '../kit/anchored.ts';
-import { changing, testTenant } from '../kit/vaults.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { changing, eventsOf, testTenant } from '../kit/vaults.ts';
 
 const WHERE = { environment: 'staging', name: 'key' };
 const HOUR_SECONDS = 3_600;
@@ -157,6 +158,30 @@ describe('a put of a key', () => {
     await put('three');
     expect(ended).toEqual([9]);
     expect(row()).toMatchObject({ pending_version: null, rotation: '{}', current_version: 3 });
+  });
+});
+
+describe('a credential that is to manage another one', () => {
+  it('is appointed once, by an operation of its own on it, and must be there', async () => {
+    const { tenant, vault, admin, put } = await bench();
+    const appointed = () =>
+      eventsOf(tenant.sql)
+        .filter(({ action, outcome }) => action === 'credential.appoint' && outcome === 'success')
+        .map(({ target }) => target);
+    const by = (name: string) => ({ connector: 'good', config: { admin: name } });
+    await put('root', { name: 'root' });
+    await put('other', { name: 'other' });
+    expect(await outcomeOf(put('one', by('nobody')))).toBe('not_found');
+    await put('one', by('root'));
+    await put('two', by('root'));
+    await put('three', { connector: 'good', config: {} });
+    expect(appointed()).toMatchObject([{ name: 'root' }]);
+    await put('four', by('other'));
+    expect(appointed().slice(1)).toMatchObject([{ name: 'other' }]);
+    const root = { environment: 'staging', name: 'root', recoveryWindowMs: undefined, precondition: {} };
+    await vault.submit((job) => deleteCredential(job, admin(), root));
+    expect(await outcomeOf(put('five', by('root')))).toBe('gone');
+    expect(appointed()).toHaveLength(2);
   });
 });
 
