@@ -10,7 +10,7 @@ import { AnchorChunks, type Chunk } from './anchor-chunks.ts';
 import { AnchorHead, type AnchorPosition, type HeadFacts, type LogHead, refuse } from './anchor-head.ts';
 import { type ChunkMemory, chunkMemory } from './anchor-memory.ts';
 import { readMap } from './anchor-open.ts';
-import { countOf, type Sql, type SqlValue } from './sql.ts';
+import type { Sql, SqlValue } from './sql.ts';
 
 export type { AnchorPosition, LogHead };
 
@@ -413,7 +413,7 @@ export class Anchor {
     const active = this.#keyring.macKey().keyId;
     const [where, ids] =
       keyId === undefined ? ['mac_key_id < ? OR mac_key_id > ?', [active, active]] : ['mac_key_id = ?', [keyId]];
-    const count = (table: string) => countOf(this.#sql, `SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids);
+    const count = (table: string) => Number(this.#sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids)?.['n']);
     return count('anchor_chunk') + count('anchor_head');
   }
 

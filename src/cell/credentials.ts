@@ -5,7 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, ReadAccess, WriteAccess } from './access.ts';
 import type { CredentialFilter, CredentialRow, EnvironmentRow, VersionMetadata, VersionRow } from './credential-rows.ts';
 import type { CellRows, TableRows } from './rows.ts';
-import { countOf, type Sql, type SqlValue } from './sql.ts';
+import type { Sql, SqlValue } from './sql.ts';
 
 export type { CredentialFilter, CredentialRow, EnvironmentRow, VersionMetadata, VersionRow };
 
@@ -88,10 +88,11 @@ export class CredentialStore {
   /** Grants that need a new consent; the index contains only those. */
   countNeedingConsent(access: Lookup): number {
     access.check();
-    return countOf(
-      this.#sql,
-      "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
-        "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+    return Number(
+      this.#sql.get(
+        "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
+          "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+      )?.['n'],
     );
   }
 

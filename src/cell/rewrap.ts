@@ -4,7 +4,7 @@ import { rewrapDataKey } from '../crypto/data-key.ts';
 import type { Purpose } from '../crypto/envelope.ts';
 import { pagesOf } from './adopt-rows.ts';
 import { type CellRows, eachIntact } from './rows.ts';
-import { countOf, type SqlValue } from './sql.ts';
+import type { SqlValue } from './sql.ts';
 import { anchoredTablesOf, tableOf } from './tables.ts';
 
 type AnyRow = Record<string, SqlValue>;
@@ -58,7 +58,7 @@ export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): nu
   const { tables, column } = keyedTables(rows, purpose);
   let count = purpose === 'metadata_mac' ? rows.anchor.countUnder(keyId) : 0;
   for (const { table } of tables) {
-    for (const id of stale) count += countOf(sql, `SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id);
+    for (const id of stale) count += Number(sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id)?.['n']);
   }
   return count;
 }

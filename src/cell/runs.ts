@@ -4,7 +4,7 @@ import { notFound } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
-import { countOf, type Sql } from './sql.ts';
+import type { Sql } from './sql.ts';
 
 /** `refresh` and `rotation` move `current`; `revocation` ends the tokens of one version at the provider. */
 export type RunKind = 'refresh' | 'rotation' | 'revocation';
@@ -269,7 +269,7 @@ export class RunStore {
   }
 
   #countSteps(runId: string): number {
-    return countOf(this.#sql, 'SELECT count(*) AS n FROM run_step WHERE run_id = ?', runId);
+    return Number(this.#sql.get('SELECT count(*) AS n FROM run_step WHERE run_id = ?', runId)?.['n']);
   }
 
   /** A damaged row is left out. */

@@ -6,7 +6,7 @@ import { equalBytes, HASH_BYTES } from '../crypto/primitives.ts';
 import { pagesOf } from './adopt-rows.ts';
 import type { CellRows, Damage, OnDamage, TableRows } from './rows.ts';
 import { isOwnSchema } from './schema-check.ts';
-import { countOf, type Sql } from './sql.ts';
+import type { Sql } from './sql.ts';
 import { ANCHORED_TABLES, anchoredTablesOf, OTHER_TABLES, type PreparedTable } from './tables.ts';
 
 /** The result for one part of a cell. */
@@ -123,7 +123,7 @@ function damageIn(own: TableRows<AnyRow>, row: AnyRow): Damage | 'unnamed' | und
 }
 
 function rowsIn(sql: Sql, table: string): number {
-  return countOf(sql, `SELECT count(*) AS n FROM ${table}`);
+  return Number(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n']);
 }
 
 function* scrubTable(rows: CellRows, table: PreparedTable): Generator<ScrubPart | undefined> {

@@ -32,8 +32,3 @@ export interface Sql {
   /** Idempotent. A driver whose runtime owns the database does nothing. */
   close(): void;
 }
-
-/** The result of a `SELECT count(*) AS n`. */
-export function countOf(sql: Sql, statement: string, ...parameters: readonly SqlValue[]): number {
-  return Number(sql.get(statement, ...parameters)?.['n']);
-}

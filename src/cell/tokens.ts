@@ -2,7 +2,7 @@
 import { notFound } from '../base/errors.ts';
 import type { Bookkeeping, Lookup, WriteAccess } from './access.ts';
 import type { CellRows, TableRows } from './rows.ts';
-import { countOf, type Sql } from './sql.ts';
+import type { Sql } from './sql.ts';
 
 export interface TokenRow {
   public_id: string;
@@ -83,7 +83,7 @@ export class TokenStore {
   countLive(access: Lookup, type: string, nowMs: number): number {
     access.check();
     const query = 'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?';
-    return countOf(this.#sql, query, type, nowMs);
+    return Number(this.#sql.get(query, type, nowMs)?.['n']);
   }
 
   /** Idempotent. @throws not_found */
