@@ -48,7 +48,7 @@ export interface DoorOptions {
   readonly clock: Clock;
   readonly place: Place;
   /** Absent in the home cell, which has no workloads. */
-  readonly workload?: (books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined;
+  readonly workload?: ((books: Bookkeeping<'authentication'>, token: string) => WorkloadPrincipal | undefined) | undefined;
   readonly later: (delayMs: number, task: () => void) => void;
   /** @throws rate_limited */
   readonly admit: (principalId: string) => void;

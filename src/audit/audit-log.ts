@@ -185,7 +185,8 @@ export class AuditLog implements CellHooks {
 
   /**
    * As `signNow`; in addition the answers of the running batch wait until the witness has that head.
-   * SECURITY: for changes that restoring a copy of one second ago must not undo: a revocation, an offboarding, the destruction of a key.
+   * SECURITY: for changes that restoring a copy of one second ago must not undo: a revocation, an offboarding, the use of a
+   * one-time token, the destruction of a key.
    */
   publishNow(): void {
     this.signNow();

@@ -40,7 +40,9 @@ export interface DeliveryRow {
 }
 
 /** The columns of a due delivery, unchecked. */
-export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts' | 'next_attempt_at' | 'created_at'>;
+export type DueDelivery = Pick<DeliveryRow, 'id' | 'webhook_id' | 'attempts' | 'created_at'> & {
+  readonly next_attempt_at: number;
+};
 
 /** Where a page ends: rows are ordered by instant and id, newest first. */
 export interface Before {
@@ -49,7 +51,7 @@ export interface Before {
 }
 
 function inOrder(a: DueDelivery, b: DueDelivery): number {
-  const byTime = (a.next_attempt_at ?? 0) - (b.next_attempt_at ?? 0) || a.created_at - b.created_at;
+  const byTime = a.next_attempt_at - b.next_attempt_at || a.created_at - b.created_at;
   return byTime || (a.id < b.id ? -1 : 1);
 }
 
@@ -238,7 +240,7 @@ export class AlertStore {
   countWaiting(access: Lookup): number {
     access.check();
     const counted = "SELECT count(*) AS n FROM delivery WHERE state = 'waiting' AND next_attempt_at >= 0";
-    return Number(this.#sql.get(counted)?.['n'] ?? 0);
+    return Number(this.#sql.get(counted)?.['n']);
   }
 
   /** Newest first. A damaged row is left out. */

@@ -77,20 +77,6 @@ export class ChunkEntries {
     this.#bytes.set(op.tag, place * ENTRY_BYTES + FINGERPRINT_BYTES);
   }
 
-  /** Whether the entries are sorted, without duplicates, and belong to the chunk of `start` and `bits`. */
-  fits(start: number, bits: number): boolean {
-    let last = -1;
-    let lastLow = -1;
-    for (let i = 0; i < this.#count; i++) {
-      const high = this.#view.getUint32(i * ENTRY_BYTES);
-      const low = this.#view.getUint32(i * ENTRY_BYTES + 4);
-      if (!covers(start, bits, high) || high < last || (high === last && low <= lastLow)) return false;
-      last = high;
-      lastLow = low;
-    }
-    return true;
-  }
-
   /** The entries below `high`, and the entries from `high` on. */
   splitAt(high: number): [ChunkEntries, ChunkEntries] {
     let at = 0;
@@ -156,11 +142,6 @@ export class OpList {
   applyTo(entries: ChunkEntries): void {
     for (const op of readOps(this.#bytes.subarray(0, this.#length)) ?? []) entries.apply(op);
   }
-}
-
-/** Whether a fingerprint with these high bits belongs to the chunk of all fingerprints that share the first `bits` bits of `start`. */
-function covers(start: number, bits: number, high: number): boolean {
-  return high >= start && high < start + chunkSpan(bits);
 }
 
 /** The number of values of the first 32 bits that a chunk covers. */

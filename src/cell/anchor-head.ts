@@ -90,7 +90,7 @@ export class AnchorHead {
   /** @throws integrity when there is no head, or its MAC is wrong */
   read(): HeadFacts {
     const row = this.#sql.get<HeadRow>('SELECT * FROM anchor_head WHERE id = 1') ?? refuse('the head is missing');
-    const mac = this.#mac(this.#keyring.macKey(row.mac_key_id).key, row);
+    const mac = this.#mac(keyOf(this.#keyring, row.mac_key_id), row);
     return equalBytes(mac, row.mac) ? row : refuse('the head failed its check');
   }
 
@@ -120,6 +120,15 @@ export class AnchorHead {
 
 function updateOf(columns: readonly string[]): string {
   return `UPDATE anchor_head SET ${columns.map((column) => `${column} = ?`).join(', ')}, mac = ?, mac_key_id = ? WHERE id = 1`;
+}
+
+/** The key of a stored part of the map. @throws integrity when there is no such key: then the part was changed */
+export function keyOf(keyring: MacKeys, keyId: string): Parameters<typeof hmacSha256>[0] {
+  try {
+    return keyring.macKey(keyId).key;
+  } catch {
+    return refuse('a part of the map names no key of this cell');
+  }
 }
 
 /** @throws integrity */

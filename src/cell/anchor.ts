@@ -46,7 +46,6 @@ export class Anchor {
   readonly #keyring: MacKeys;
   readonly #head: AnchorHead;
   readonly #chunks: AnchorChunks;
-  #isOpen = false;
   /** Set while rows of an older build are adopted: the map changes at once and is written whole at the end. */
   #adopting = false;
   #salt: Uint8Array = EMPTY;
@@ -74,10 +73,6 @@ export class Anchor {
     this.#keyring = keyring;
     this.#head = new AnchorHead(sql, keyring);
     this.#chunks = new AnchorChunks(sql, keyring, memory);
-  }
-
-  get isOpen(): boolean {
-    return this.#isOpen;
   }
 
   get position(): AnchorPosition {
@@ -147,7 +142,6 @@ export class Anchor {
     for (const row of stored.journal) this.#chunks.takeLater(row);
     this.#journalBytes = stored.journalBytes;
     this.#published = stored.published;
-    this.#isOpen = true;
     return stored.wanted;
   }
 
@@ -166,7 +160,6 @@ export class Anchor {
     this.#log = log;
     this.#debt = 0;
     this.#journalBytes = 0;
-    this.#isOpen = true;
     this.#adopting = true;
   }
 
@@ -420,8 +413,7 @@ export class Anchor {
     const active = this.#keyring.macKey().keyId;
     const [where, ids] =
       keyId === undefined ? ['mac_key_id < ? OR mac_key_id > ?', [active, active]] : ['mac_key_id = ?', [keyId]];
-    const count = (table: string) =>
-      Number(this.#sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids)?.['n'] ?? 0);
+    const count = (table: string) => Number(this.#sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, ...ids)?.['n']);
     return count('anchor_chunk') + count('anchor_head');
   }
 

@@ -88,11 +88,12 @@ export class CredentialStore {
   /** Grants that need a new consent; the index contains only those. */
   countNeedingConsent(access: Lookup): number {
     access.check();
-    const row = this.#sql.get(
-      "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
-        "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+    return Number(
+      this.#sql.get(
+        "SELECT count(*) AS n FROM credential WHERE health = 'needs_consent' AND kind = 'oauth2' AND state = 'active' " +
+          "AND health_cause IS NOT 'not_connected_yet' AND health_since >= 0",
+      )?.['n'],
     );
-    return Number(row?.['n'] ?? 0);
   }
 
   /** Includes a deleted one in its recovery window, never a destroyed one. @throws integrity */
@@ -190,7 +191,6 @@ export class CredentialStore {
   /** Destroys versions older than the newest `keep`, except those with a label or with an open revocation. */
   pruneVersions(access: WriteAccess, row: CredentialRow, keep: number): void {
     access.check();
-    if (row.latest_version <= keep) return;
     const old = this.#sql.all<VersionRow>(
       'SELECT credential_id, version FROM credential_version AS stored WHERE credential_id = ? AND version <= ? AND version NOT IN (?, ?, ?) ' +
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.credential_id = stored.credential_id AND run.generation = stored.version AND run.state = 'open' AND run.kind = 'revocation')",

@@ -19,7 +19,7 @@ export function latestSchemaVersion(kind: CellKind): number {
 export function schemaVersion(sql: Sql): number {
   const known = sql.get("SELECT 1 AS present FROM sqlite_master WHERE type = 'table' AND name = 'schema_step'");
   if (known === undefined) return 0;
-  return Number(sql.get('SELECT max(version) AS version FROM schema_step')?.['version'] ?? 0);
+  return Number(sql.get('SELECT max(version) AS version FROM schema_step')?.['version']);
 }
 
 /**

@@ -58,7 +58,7 @@ export function countStale(rows: CellRows, purpose: Purpose, keyId?: string): nu
   const { tables, column } = keyedTables(rows, purpose);
   let count = purpose === 'metadata_mac' ? rows.anchor.countUnder(keyId) : 0;
   for (const { table } of tables) {
-    for (const id of stale) count += Number(sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id)?.['n'] ?? 0);
+    for (const id of stale) count += Number(sql.get(`SELECT count(*) AS n FROM ${table} WHERE ${column} = ?`, id)?.['n']);
   }
   return count;
 }

@@ -1,6 +1,6 @@
 // Reads and writes the rows of anchored tables: every write computes the row's MAC and updates the map, every read checks both. One object
 // per cell. It must never write a row without the map, nor return a row that differs from its entry in the map.
-import { fail, KeyturnError } from '../base/errors.ts';
+import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { equalBytes } from '../crypto/primitives.ts';
 import { rowMacV2 } from '../crypto/row-mac.ts';
@@ -244,7 +244,7 @@ export class TableRows<R extends object> {
       if (mac === undefined) return 'changed';
       return this.#cell.anchor.isValid(place, mac) ? undefined : 'stale';
     } catch (error) {
-      if (error instanceof KeyturnError && (error.code === 'integrity' || error.code === 'key_destroyed')) return 'unknown';
+      if (isUnreadable(error)) return 'unknown';
       throw error;
     }
   }
@@ -393,8 +393,8 @@ export class TableRows<R extends object> {
 
   /** For events and alerts: only ids made by Keyturn; for a version the id of its credential, for a step that of its run. */
   #nameOf(row: Columns): string | undefined {
-    const value = row[this.#table.id[0] ?? ''];
-    return typeof value === 'string' && /^[a-z]{2,12}_[A-Za-z0-9_-]{1,64}$/.test(value) ? value : undefined;
+    const id = String(this.#idOf(row)[0]);
+    return /^[a-z]{2,12}_[A-Za-z0-9_-]{1,64}$/.test(id) ? id : undefined;
   }
 
   #refuse(row: Columns, damage: Damage): never {
@@ -418,8 +418,13 @@ export function eachIntact<R>(rows: readonly R[], work: (row: R) => void): numbe
       work(row);
       done += 1;
     } catch (error) {
-      if (!(error instanceof KeyturnError) || (error.code !== 'integrity' && error.code !== 'key_destroyed')) throw error;
+      if (!isUnreadable(error)) throw error;
     }
   }
   return done;
+}
+
+function isUnreadable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === 'integrity' || code === 'key_destroyed';
 }

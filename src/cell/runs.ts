@@ -269,7 +269,7 @@ export class RunStore {
   }
 
   #countSteps(runId: string): number {
-    return Number(this.#sql.get('SELECT count(*) AS n FROM run_step WHERE run_id = ?', runId)?.['n'] ?? 0);
+    return Number(this.#sql.get('SELECT count(*) AS n FROM run_step WHERE run_id = ?', runId)?.['n']);
   }
 
   /** A damaged row is left out. */

@@ -123,7 +123,7 @@ function damageIn(own: TableRows<AnyRow>, row: AnyRow): Damage | 'unnamed' | und
 }
 
 function rowsIn(sql: Sql, table: string): number {
-  return Number(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n'] ?? 0);
+  return Number(sql.get(`SELECT count(*) AS n FROM ${table}`)?.['n']);
 }
 
 function* scrubTable(rows: CellRows, table: PreparedTable): Generator<ScrubPart | undefined> {

@@ -82,12 +82,8 @@ export class TokenStore {
 
   countLive(access: Lookup, type: string, nowMs: number): number {
     access.check();
-    const row = this.#sql.get(
-      'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?',
-      type,
-      nowMs,
-    );
-    return Number(row?.['n'] ?? 0);
+    const query = 'SELECT count(*) AS n FROM token WHERE type = ? AND revoked_at IS NULL AND expires_at > ?';
+    return Number(this.#sql.get(query, type, nowMs)?.['n']);
   }
 
   /** Idempotent. @throws not_found */

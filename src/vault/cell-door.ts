@@ -8,7 +8,7 @@ export function doorOf(
   { cell, audit, idempotency, keyring }: OpenCell,
   { authorizer, admit, platform }: VaultOptions,
   place: Omit<Place, 'contained'>,
-  workload?: NonNullable<DoorOptions['workload']>,
+  workload?: DoorOptions['workload'],
 ): Door {
   const { clock, later } = platform;
   return new Door({
@@ -20,6 +20,6 @@ export function doorOf(
     later,
     admit,
     answers: new IdempotentAnswers(idempotency, keyring, clock),
-    ...(workload === undefined ? {} : { workload }),
+    workload,
   });
 }

@@ -111,9 +111,7 @@ export function createCredential(job: TenantJob, access: WriteAccess, environmen
 export function saveDraft(job: TenantJob, access: WriteAccess, environment: EnvironmentRow, draft: Draft): Located {
   draft.revision += 1;
   draft.updated_at = job.platform.clock.now();
-  planByState(draft);
-  job.credentials.save(access, draft);
-  return saved(job, environment, draft);
+  return saveUnseen(job, access, environment, draft);
 }
 
 /** As `saveDraft`, without a new revision: for computed dates and the time of a review, which readers do not see. */
@@ -122,10 +120,10 @@ export function saveUnseen(
   access: WriteAccess | Bookkeeping<'review'>,
   environment: EnvironmentRow,
   draft: Draft,
-): void {
+): Located {
   planByState(draft);
   job.credentials.save(access, draft);
-  saved(job, environment, draft);
+  return saved(job, environment, draft);
 }
 
 function saved(job: TenantJob, environment: EnvironmentRow, row: CredentialRow): Located {

@@ -25,7 +25,7 @@ export class DamageBook implements CellHooks {
   }
 
   note(found: FoundDamage): void {
-    const key = `${found.table} ${found.id ?? ''} ${found.damage}`;
+    const key = [found.table, found.id, found.damage].join(' ');
     if (this.#reported.has(key) || this.#waiting.has(key)) return;
     if (this.#reported.size + this.#waiting.size >= LIMITS.damageToldMax) return;
     this.#waiting.set(key, found);

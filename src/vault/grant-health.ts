@@ -26,13 +26,11 @@ export function changeHealth(
   const before = draft.health;
   const now = job.platform.clock.now();
   draft.health_cause = cause;
-  if (health === 'needs_consent' || health === 'disconnected') draft.refresh_due_at = null;
   if (before === health) return false;
   draft.health = health;
   draft.health_since = now;
   draft.review_due_at = now; // the forecast and its notices depend on the health
   const details = { before, cause, since: toTimestamp(now) };
   raiseAlert(job, access, { credential: draft, environment, kind: `credential.${health}`, details });
-  job.dueChanged();
   return true;
 }

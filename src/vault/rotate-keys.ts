@@ -102,7 +102,7 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
 function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress, rows: number): boolean {
   const { keyRotations } = job.core;
   const purpose = progress.purpose as Purpose;
-  if (rows > 0) keyRotations.advance(access, progress, rows);
+  keyRotations.advance(access, progress, rows);
   if (rows > 0 || keyRotations.countStale(access, purpose) > 0) return false;
   const now = job.platform.clock.now();
   keyRotations.finish(access, purpose, now, now + LIMITS.keyDestroyDelayMs);

@@ -99,6 +99,7 @@ export function setUp(job: HomeJob, caller: Caller, name: string): { user: UserR
     const named = { ...facts, name, revision: row.revision + 1 };
     job.users.save(access, named, grants);
     job.core.tokens.revoke(access, tokenId, job.platform.clock.now());
+    job.core.audit.publishNow();
     const issued = issueUserToken(job, access, 'usr', row.id, LIMITS.userTokenTtlMaxMs);
     details.token = issued.publicId;
     return { user: named as UserRow, issued };
@@ -122,6 +123,7 @@ export function enrol(
     if (token === undefined || token.type !== 'enr' || token.revoked_at !== null)
       fail('conflict', 'this enrolment token was already used: ask for another one');
     job.core.tokens.revoke(access, tokenId, job.platform.clock.now());
+    job.core.audit.publishNow();
     const issued = issueUserToken(job, access, 'usr', row.id, ttlMs);
     details.token = issued.publicId;
     return { user: row, grants, issued };

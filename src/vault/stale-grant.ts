@@ -58,12 +58,13 @@ export function refuseUnusable(job: TenantJob, access: Lookup, row: CredentialRo
       extra: { health, since: toTimestamp(row.health_since), cause: row.health_cause, reconnect },
     });
   }
+  if (isLive) return;
   // A token without an end that is due for a refresh was never fetched.
-  if (isLive || (endsAt === null && row.refresh_due_at === null)) return;
   if (row.refresh_due_at !== null) throw new StaleGrant(row.id, staleness(job, access, row, now));
+  if (endsAt === null) return;
   // No refresh is possible, so the caller must not be told to wait.
   fail('needs_consent', 'the access token has expired and there is no refresh token: connect the account again', {
-    extra: { health, since: toTimestamp(endsAt ?? 0), cause: 'no_refresh_token', reconnect },
+    extra: { health, since: toTimestamp(endsAt), cause: 'no_refresh_token', reconnect },
   });
 }
 

@@ -417,6 +417,7 @@ export function anchorCases(open: OpenSql, runs: number): void {
     });
 
     const CUTS: Readonly<Record<string, (sql: Sql) => void>> = {
+      'the head names a key that never was': (sql) => sql.run("UPDATE anchor_head SET mac_key_id = 'key_000000000000000000000000'"), // biome-ignore format: one line
       'the head is gone': (sql) => sql.run('DELETE FROM anchor_head'),
       'the last journal row is gone': (sql) => sql.run('DELETE FROM anchor_journal WHERE epoch = (SELECT max(epoch) FROM anchor_journal)'), // biome-ignore format: one line
       'a middle journal row is gone': (sql) => sql.run('DELETE FROM anchor_journal WHERE epoch = (SELECT max(epoch) - 1 FROM anchor_journal)'), // biome-ignore format: one line
@@ -456,6 +457,38 @@ export function anchorCases(open: OpenSql, runs: number): void {
         const third = bench.reopen();
         expect(third.isValid(place(third, good), tagOf(7))).toBe(true);
         expect(caughtCode(() => third.has(place(third, ends.indexOf('integrity'))))).toBe('integrity');
+      });
+    });
+
+    it.each([
+      ['other bytes', 'bytes = zeroblob(length(bytes))'],
+      ['a key that never was', "mac_key_id = 'key_000000000000000000000000'"],
+    ])('a chunk with %s is left in its turn, and its entries are refused until it is as before', async (_, change) => {
+      await open((sql) => {
+        const bench = begin(sql);
+        fill(sql, bench.anchor, 0, 1_500);
+        const whole = dump(sql, 'anchor_chunk');
+        sql.run(`UPDATE anchor_chunk SET ${change} WHERE start = 0`);
+        const again = bench.reopen();
+        const ids = Array.from({ length: 1_500 }, (_, id) => id);
+        const refused = ids.filter((id) => caughtCode(() => again.has(place(again, id))) === 'integrity');
+        expect(refused.length).toBeGreaterThan(50);
+        const good = ids.filter((id) => !refused.includes(id)).slice(0, 60);
+        // Each round asks for more chunks than there are, so the turn of the damaged one comes.
+        for (let value = 2; value < 8; value++) {
+          batch(sql, again, () => {
+            for (const id of good) again.set('token', place(again, id), tagOf(value));
+          });
+        }
+        const epochs = sql.all<{ epoch: number }>('SELECT epoch FROM anchor_chunk ORDER BY start').map(({ epoch }) => epoch);
+        expect(epochs[0]).toBe(whole.find(({ start }) => start === 0)?.['epoch']);
+        expect(Math.min(...epochs.slice(1))).toBeGreaterThan(epochs[0] ?? 0);
+        expect(caughtCode(() => again.has(place(again, refused[0] ?? 0)))).toBe('integrity');
+        const { mac, bytes, mac_key_id: keyId } = whole.find(({ start }) => start === 0) ?? {};
+        sql.run('UPDATE anchor_chunk SET mac = ?, bytes = ?, mac_key_id = ? WHERE start = 0', mac ?? 0, bytes ?? 0, keyId ?? 0);
+        const third = bench.reopen();
+        expect(refused.every((id) => third.isValid(place(third, id), tagOf(1)))).toBe(true);
+        expect(good.every((id) => third.isValid(place(third, id), tagOf(7)))).toBe(true);
       });
     });
 

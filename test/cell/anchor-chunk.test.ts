@@ -55,7 +55,6 @@ describe('the entries of a chunk', () => {
           const known = model.get(`${high}.${low}`);
           expect(hex(chunk.find({ high, low }))).toBe(known && hex(tag(known[2])));
         }
-        expect(chunk.fits(0, 0)).toBe(true);
         const again = new ChunkEntries(chunk.peek());
         expect([again.count, hex(again.peek())]).toEqual([sorted.length, hex(chunk.peek())]);
       }),
@@ -98,19 +97,7 @@ describe('the entries of a chunk', () => {
     }
   });
 
-  it('fit where they are sorted, single, and within the part of the map', () => {
-    const fits = (entries: readonly (readonly [number, number])[], start = 0, bits = 0) =>
-      new ChunkEntries(bytesOf(entries.map(([high, low]) => [high, low, 1] as const))).fits(start, bits);
-    expect(fits([])).toBe(true);
-    expect(fits([[0, 0], [0, 1], [1, 0], [HIGH, HIGH]])).toBe(true); // biome-ignore format: one line
-    expect(fits([[1, 0], [0, 1]])).toBe(false); // biome-ignore format: one line
-    expect(fits([[1, 1], [1, 0]])).toBe(false); // biome-ignore format: one line
-    expect(fits([[1, 1], [1, 1]])).toBe(false); // biome-ignore format: one line
-    expect(fits([[1, 5], [2, 1]])).toBe(true); // biome-ignore format: one line
-    const [start, end] = [2 ** 30, 2 ** 31];
-    expect(fits([[start, 0], [end - 1, HIGH]], start, 2)).toBe(true); // biome-ignore format: one line
-    expect(fits([[start - 1, 0]], start, 2)).toBe(false);
-    expect(fits([[end, 0]], start, 2)).toBe(false);
+  it('belong to a part of the map that halves with each bit', () => {
     expect([chunkSpan(0), chunkSpan(2), chunkSpan(32)]).toEqual([2 ** 32, 2 ** 30, 1]);
   });
 });

@@ -3,7 +3,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { fail } from '../../src/base/errors.ts';
 import { ANCHORED_TABLES, tableOf } from '../../src/cell/tables.ts';
+import { caughtCode } from '../kit/outcome.ts';
 import { anything } from '../kit/sql-statements.ts';
 
 const STORES = join(import.meta.dirname, '../../src/cell');
@@ -53,6 +55,8 @@ interface Book {
   asked: number;
 }
 
+const newBook = (): Book => ({ violations: new Set(), method: '', asked: 0 });
+
 function lent(book: Book): unknown {
   const note = (what: string) => void book.violations.add(`${book.method} ${what}`);
   const answer = (statement: string): Marked => {
@@ -89,7 +93,7 @@ function lent(book: Book): unknown {
 type Callable = (...given: unknown[]) => unknown;
 
 async function walkStores(): Promise<{ violations: string[]; methods: number }> {
-  const book: Book = { violations: new Set(), method: '', asked: 0 };
+  const book = newBook();
   const lend = lent(book);
   let methods = 0;
   for (const file of readdirSync(STORES).filter((name) => name.endsWith('.ts'))) {
@@ -112,6 +116,39 @@ async function walkStores(): Promise<{ violations: string[]; methods: number }> 
   }
   return { violations: [...book.violations].sort(), methods };
 }
+
+/** Methods without an access, each with the reason. */
+const WITHOUT_ACCESS: Readonly<Record<string, string>> = {
+  'KeyRotationStore.usesOf': 'it answers only whether a row uses a key, over several batches',
+  'TokenStore.whenRevoked': 'it takes a listener',
+  'UserStore.whenChanged': 'it takes a listener',
+  'WorkloadStore.whenChanged': 'it takes a listener',
+};
+
+/** The methods of every store that return for an access that has ended. */
+async function walkWithEndedAccess(): Promise<string[]> {
+  const ended = { check: () => fail('internal', 'this access has ended') };
+  const open: string[] = [];
+  for (const file of readdirSync(STORES).filter((name) => name.endsWith('.ts'))) {
+    const module = (await import(join(STORES, file))) as Record<string, unknown>;
+    for (const [name, value] of Object.entries(module)) {
+      if (typeof value !== 'function' || !name.endsWith('Store')) continue;
+      for (const member of Object.getOwnPropertyNames(value.prototype)) {
+        if (member === 'constructor') continue;
+        const store = new (value as unknown as new (rows: unknown) => Record<string, Callable>)(lent(newBook()));
+        const code = caughtCode(() => store[member]?.(ended, ...Array.from({ length: 5 }, anything)));
+        if (code !== 'internal') open.push(`${name}.${member}`);
+      }
+    }
+  }
+  return open.sort();
+}
+
+describe('an access that has ended', () => {
+  it('opens no method of a store', async () => {
+    expect(await walkWithEndedAccess()).toEqual(Object.keys(WITHOUT_ACCESS));
+  });
+});
 
 describe('a whole row of the map', () => {
   it('is checked before a store returns, seals or removes it', async () => {

@@ -7,6 +7,7 @@ import { createWebhook } from '../../src/alerts/manage-webhooks.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { SteadyClock } from '../../src/base/steady-clock.ts';
 import { deleteCredential, destroyExpired } from '../../src/vault/change-credential.ts';
+import { createWorkload } from '../../src/vault/manage-workloads.ts';
 import type { Platform } from '../../src/vault/open-cell.ts';
 import { readCredential } from '../../src/vault/read-credential.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
@@ -242,5 +243,20 @@ describe('a clock that was set back while the service was stopped', () => {
     expect(more).toEqual([]);
     const row = tenant.sql.get('SELECT created_at, expires_at FROM token WHERE type = ?', 'acc');
     expect(row).toEqual({ created_at: committed - DAY, expires_at: committed - DAY + LIMITS.accessTokenTtlDefaultMs });
+  });
+
+  it('that was never proven is accepted with an event only if a token was issued under it', async () => {
+    const { tenant, machine, start } = await onMachine();
+    const accepted = () => eventsOf(tenant.sql).filter(({ action }) => action === 'clock.accept');
+    const admin = tenant.user(['admin'], 'everywhere');
+    const workload = { name: 'sync', environment: 'staging', patterns: ['*'], networks: [], jwks: undefined, ttlMs: DAY };
+    const reopen = () => start({ acceptsClock: true }).submit(() => {});
+    machine.set(DAY);
+    await start().submit((job) => createWorkload(job, admin, { ...workload, permissions: ['read'] }));
+    machine.set(-DAY);
+    await reopen();
+    expect(accepted().map(({ details }) => details)).toEqual([{ count: 1 }]);
+    await reopen();
+    expect(accepted()).toHaveLength(1);
   });
 });

@@ -1,6 +1,6 @@
 // What each field of a value and of a grant's settings may hold, on both sides of every bound.
 import { describe, expect, it } from 'vitest';
-import type { z } from 'zod';
+import { z } from 'zod';
 import {
   apiKeyValue,
   basicValue,
@@ -163,6 +163,7 @@ describe('what may not stand together', () => {
 
   it('is nothing at all in a document, and anything in it else', () => {
     expect(refusals(jsonValue, {})).toEqual(['/ must not be empty']);
+    expect(z.toJSONSchema(jsonValue)).toMatchObject({ type: 'object', minProperties: 1 });
     expect(takes(jsonValue, { a: { b: [1, null] } })).toBe(true);
   });
 

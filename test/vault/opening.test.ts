@@ -3,12 +3,14 @@ import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { KeyturnError } from '../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { latestSchemaVersion } from '../../src/cell/migrations.ts';
+import { type Checkpoint, signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { type CellOptions, type Opening, openCell, openForReading } from '../../src/vault/open-cell.ts';
 import { leftBy } from '../kit/told.ts';
-import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, testTenant } from '../kit/vaults.ts';
 
 function ends(options: CellOptions, open: (options: CellOptions) => unknown = openCell): string {
   try {
@@ -101,6 +103,63 @@ describe('a database', () => {
     const fresh = openNodeSql(':memory:');
     await openCell(opens({ acceptMissingWitness: true }, { sql: fresh })).cell.submit(() => {});
     expect(eventsOf(fresh)).toEqual([]);
+  });
+});
+
+describe('a checkpoint of the witness', () => {
+  it('that states a later sequence, epoch, key version or another incarnation than the database has refuses it', async () => {
+    const { tenant, note = '', opens } = await witnessed();
+    const { keyring } = openForReading(opens({ witnessed: note }));
+    const { installationId, cellId } = keyring.identity;
+    const signer = signerFrom(keyring.current('audit_sign').key.export(), `keyturn/${installationId}/${cellId}`);
+    const seen = verifyCheckpoint(signer.vkey, note);
+    const { anchor = fail('internal', 'the checkpoint has no position of the map') } = seen;
+    const { stateSequence } = inside(tenant.vault).core.rows.anchor.log;
+    const ended = (change: Partial<Checkpoint>) => {
+      const changed = signCheckpoint(signer, { ...seen, ...change });
+      const found = [openForReading, openCell].map((open) => ends(opens({ witnessed: changed }), open));
+      expect(found[0]).toBe(found[1]);
+      return found[0];
+    };
+    const { epoch } = inside(tenant.vault).core.rows.anchor.position;
+    const older = 'rolled_back: the database is older than its last witnessed checkpoint';
+    const behind = 'rolled_back: the state is older than its last witnessed checkpoint, or differs from it';
+    expect(ended({ lowestKeyVersion: 0 })).toBe('opens');
+    expect(ended({ lowestKeyVersion: 1 })).toBe('opens');
+    expect(ended({ lowestKeyVersion: 2 })).toBe(
+      'rolled_back: the database contains a key that was destroyed: it is an older copy',
+    );
+    expect(ended({ stateSequence })).toBe('opens');
+    expect(ended({ stateSequence: stateSequence + 1 })).toBe(older);
+    expect(ended({ anchor: { ...anchor, epoch: epoch + 1 } })).toBe(behind);
+    expect(ended({ anchor: { ...anchor, chain: new Uint8Array(32) } })).toBe(behind);
+    expect(ended({ incarnation: 'inc_other' })).toBe('rolled_back: the database is another incarnation than the witnessed one');
+  });
+});
+
+describe('a cell that closes', () => {
+  it('signs and publishes its last events, and nothing if its last head covers them', async () => {
+    const { tenant } = await witnessed();
+    const before = tenant.notes.length;
+    const size = eventsOf(tenant.sql).length;
+    tenant.vault.close();
+    expect(tenant.notes.slice(before).map((note) => note.split('\n')[1])).toEqual([String(size)]);
+    const quiet = await testTenant();
+    await quiet.vault.submit((job) => job.core.audit.signNow());
+    const signed = quiet.notes.length;
+    quiet.vault.close();
+    expect(quiet.notes).toHaveLength(signed);
+  });
+});
+
+describe('a database with a trigger', () => {
+  it('is refused before anything else is read of it', async () => {
+    const { tenant, note, opens } = await witnessed();
+    tenant.sql.run('CREATE TRIGGER planted AFTER INSERT ON alert BEGIN SELECT 1; END');
+    tenant.sql.run('DELETE FROM schema_step WHERE version = ?', latestSchemaVersion('tenant'));
+    const message =
+      'integrity: the database has a trigger, a view or a virtual table, which Keyturn never creates: restore it from a copy';
+    for (const open of [openCell, openForReading]) expect(ends(opens({ witnessed: note }), open)).toBe(message);
   });
 });
 

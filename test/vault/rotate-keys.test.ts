@@ -75,6 +75,29 @@ function referredKeys(sql: Sql): Set<unknown> {
 }
 
 describe('a key rotation', () => {
+  it('tells the owner of the timer when it begins, ends and postpones a destruction, and at no batch between', async () => {
+    const tenant = await testTenant();
+    for (const name of ['a', 'b', 'c']) await putKey(tenant, name, SECRET);
+    let told = tenant.dueChanges();
+    const changes = async (work: () => Promise<unknown>) => {
+      await work();
+      const before = told;
+      told = tenant.dueChanges();
+      return told - before;
+    };
+    expect(await changes(() => rotate(tenant, ['api_key']))).toBe(1);
+    expect(await changes(() => rewrap(tenant, 2))).toBe(0);
+    expect(await changes(() => rewrap(tenant, 2))).toBe(0);
+    expect(tenant.vault.nextDueAt()).toBe(tenant.clock.now());
+    expect(await changes(() => rewrap(tenant, 2))).toBe(1);
+    expect(tenant.vault.nextDueAt()).toBe(tenant.clock.now() + LIMITS.keyDestroyDelayMs);
+    const retired = tenant.sql.get("SELECT key_id FROM tenant_key WHERE purpose = 'api_key' AND version = 1")?.['key_id'] ?? null;
+    tenant.sql.run('UPDATE credential_version SET key_id = ?', retired);
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs);
+    expect(await changes(() => destroyRetiredKeys(tenant.vault))).toBe(1);
+    expect(tenant.vault.nextDueAt()).toBe(tenant.clock.now() + LIMITS.keyDestroyAgainMs);
+  });
+
   it('of all purposes moves everything to new keys, readable at every step, with correct progress', async () => {
     const { tenant, text } = await filled();
     await allReadable(tenant, text);

@@ -32,6 +32,8 @@ describe('a new tenant', () => {
     expect(resolveTenant(team.home, 'acme')?.id).toBe(row.id);
     expect(resolveTenant(team.home, row.id)?.name).toBe('acme');
     expect(resolveTenant(team.home, 'nowhere')).toBeUndefined();
+    // Each request asks, so the answer is read once.
+    expect(resolveTenant(team.home, 'acme')).toBe(resolveTenant(team.home, 'acme'));
   });
 
   it('needs a free name, which is not the id of another tenant', async () => {

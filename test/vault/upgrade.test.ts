@@ -143,6 +143,16 @@ it('detects a tampered later column, also in a row that no later build has writt
   expect(await outcomeOf(vault.submit((job) => describeCredential(job, owner(), 'staging', 'crm')))).toBe('integrity');
 });
 
+it.each([`grant_facts = '{"consentedAt":1}'`, 'grant_ends_at = 1', 'review_due_at = 1', 'revoke_due_at = 1'])(
+  'does not adopt a row with a tampered later column: %s',
+  async (change) => {
+    const edit = (sql: Sql) => sql.run(`UPDATE credential SET ${change} WHERE name = 'key-b'`);
+    const { vault, owner } = openFrozen('schema 4', { change: edit });
+    const describe = (name: string) => outcomeOf(vault.submit((job) => describeCredential(job, owner(), 'staging', name)));
+    expect([await describe('key-a'), await describe('key-b')]).toEqual(['ok', 'integrity']);
+  },
+);
+
 function partsOf(job: TenantJob): ScrubPart[] {
   return [...scrub(job.core.rows)].filter((part) => part !== undefined);
 }

@@ -1,5 +1,7 @@
 // Changes that a restored copy of one second ago must not undo: their answers wait until the witness has a signed head that covers them.
 // Other changes wait for no witness.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { createEnvironment } from '../../src/vault/create-environment.ts';
@@ -7,8 +9,8 @@ import { createTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser, createUserToken, offboardUser, revokeUserToken } from '../../src/vault/manage-users.ts';
 import { createClientSecret, createWorkload, revokeToken, revokeWorkload } from '../../src/vault/manage-workloads.ts';
 import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
-import { createBootstrapSecret } from '../../src/vault/set-up.ts';
-import { testHome, testTeam } from '../kit/homes.ts';
+import { createBootstrapSecret, enrol, setUp } from '../../src/vault/set-up.ts';
+import { testHome, testTeam, textOf } from '../kit/homes.ts';
 import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
 
 /** The number of events that the head covers (C2SP tlog-checkpoint: the second line). */
@@ -88,5 +90,31 @@ describe('a change at home', () => {
     await home.submit((job) => offboardUser(job, ada(), eve.row.id));
     expect(sizeOf(urgentNotes.at(-1))).toBe(eventsOf(sql).length);
     expect(urgentNotes.slice(before)).toHaveLength(2);
+  });
+
+  it('is covered by a published head before the answer, if it uses up a one-time token', async () => {
+    const { home, sql, urgentNotes, caller, bootstrap } = await testHome();
+    const before = urgentNotes.length;
+    const { issued } = await home.submit((job) => setUp(job, caller(bootstrap), 'ada'));
+    expect(urgentNotes.slice(before).map(sizeOf)).toEqual([eventsOf(sql).length]);
+    const ada = () => caller(textOf(issued.token));
+    const input = { name: 'eve', grants: [{ role: 'auditor', tenant: undefined } as const], enrolmentTtlMs: 60_000 };
+    const eve = await home.submit((job) => createUser(job, ada(), input));
+    expect(urgentNotes.slice(before)).toHaveLength(1);
+    await home.submit((job) => enrol(job, caller(textOf(eve.enrolment.token)), 60_000));
+    expect(sizeOf(urgentNotes.at(-1))).toBe(eventsOf(sql).length);
+    expect(urgentNotes.slice(before)).toHaveLength(2);
+  });
+});
+
+describe('a use case', () => {
+  it('that revokes a token waits for its witness', () => {
+    const folder = join(import.meta.dirname, '../../src/vault');
+    const functions = readdirSync(folder)
+      .filter((name) => name.endsWith('.ts'))
+      .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n}\n'));
+    const revoking = functions.filter((text) => text.includes('.tokens.revoke'));
+    expect(revoking.length).toBeGreaterThan(5);
+    expect(revoking.filter((text) => !text.includes('.publishNow()'))).toEqual([]);
   });
 });

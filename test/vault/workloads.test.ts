@@ -2,6 +2,7 @@
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
+import type { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { listCredentials } from '../../src/vault/describe-credential.ts';
 import { type ClientProof, exchangeToken } from '../../src/vault/exchange-token.ts';
@@ -167,6 +168,50 @@ describe('private_key_jwt', () => {
     tenant.clock.pass(LIMITS.clockSkewMs);
     await vault.submit((job) => purgeExpired(job));
     expect(tenant.sql.get('SELECT count(*) AS n FROM assertion_seen')?.['n']).toBe(0);
+  });
+
+  it('tells the operator why an assertion was refused, and the caller nothing of it', async () => {
+    const { tenant, make, exchange } = await opened();
+    const [{ publicKey, privateKey }, other] = [await generateKeyPair('EdDSA'), await generateKeyPair('EdDSA')];
+    const made = await make({ jwks: JSON.stringify({ keys: [await exportJWK(publicKey)] }) });
+    const bySecret = await make({ name: 'by-secret' });
+    expect([made.row.jwks?.slice(0, 8), bySecret.row.jwks]).toEqual(['{"keys":', null]);
+    const { id } = made.row;
+    const iat = Math.floor(tenant.clock.now() / 1_000);
+    const sign = (claims: Record<string, unknown>, key = privateKey) =>
+      new SignJWT({ iss: id, sub: id, aud: AUDIENCE, iat, exp: iat + 60, jti: 'one', ...claims }).setProtectedHeader({ alg: 'EdDSA' }).sign(key); // biome-ignore format: one line
+    const unsigned = (payload: string) => `e30.${Buffer.from(payload).toString('base64url')}.e30`;
+    const told = async (assertion: string | Promise<string>) => {
+      const proof = { method: 'private_key_jwt', clientId: undefined, assertion: await assertion } as const;
+      const error = await exchange(proof).then(
+        () => undefined,
+        (refusal: unknown) => refusal as KeyturnError,
+      );
+      expect(error).toMatchObject({ code: 'unauthenticated', message: 'the client is unknown or its proof is wrong' });
+      expect(error?.extra).toEqual({ error: 'invalid_client' });
+      return error?.evidence;
+    };
+    for (const sub of ['wkl_other', 'sync', bySecret.row.id]) expect(await told(sign({ sub })), sub).toBe('unknown client');
+    const [longest, last] = ['x'.repeat(256), iat + LIMITS.clientAssertionTtlMaxMs / 1_000];
+    const bad = [
+      { jti: '' },
+      { jti: 7 },
+      { jti: `${longest}x` },
+      { exp: last + 1 },
+      { exp: iat + 0.5 },
+      { iat: iat - 0.5 },
+      { nbf: iat - 0.5 },
+    ];
+    for (const claims of bad) expect(await told(sign(claims)), JSON.stringify(claims)).toBe('claims');
+    const assertion = await sign({ jti: longest, exp: last, nbf: iat });
+    expect(await outcomeOf(exchange({ method: 'private_key_jwt', clientId: id, assertion }))).toBe('ok');
+    expect(await told(sign({ aud: [AUDIENCE] }))).toBe('claims');
+    expect(await told(sign({ exp: iat - 600 }))).toBe('ERR_JWT_EXPIRED');
+    expect(await told(sign({}, other.privateKey))).toBe('ERR_JWS_SIGNATURE_VERIFICATION_FAILED');
+    expect(await told('a.b.c=')).toBe('not a compact JWS');
+    for (const payload of ['', 'null', '5', '[]', '{}', '{"sub":7}', JSON.stringify({ sub: 'x'.repeat(65) })])
+      expect(await told(unsigned(payload)), payload).toBe(payload === '' ? 'not a compact JWS' : 'no subject');
+    expect(await told(unsigned(JSON.stringify({ sub: 'x'.repeat(64) })))).toBe('unknown client');
   });
 
   it('allows no client secret', async () => {

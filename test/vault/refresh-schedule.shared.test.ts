@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isFromTheFuture } from '../../../src/base/clock.ts';
-import { LIMITS } from '../../../src/base/limits.ts';
-import { endsAtOnce, keepAliveAt, readerTriesAt, refreshDueAt } from '../../../src/vault/refresh-schedule.ts';
-import { reviewDueAt } from '../../../src/vault/review-schedule.ts';
+import { isFromTheFuture } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { endsAtOnce, keepAliveAt, readerTriesAt, refreshDueAt } from '../../src/vault/refresh-schedule.ts';
+import { reviewDueAt } from '../../src/vault/review-schedule.ts';
 
 const MINUTE = 60_000;
 const NOW = 1_000_000_000_000;
