@@ -15,6 +15,7 @@ import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
+import { evidenceOf } from './rotation-booking.ts';
 import { type GrantTokenOf, locate, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
@@ -146,7 +147,7 @@ function retryLater(booking: Booking, failure: StepFailure): undefined {
     });
   }
   const after = failure.kind === 'refused' ? (failure.retryAfterSeconds ?? 0) * 1_000 : 0;
-  const evidence = failure.said === undefined ? null : JSON.stringify(failure.said);
+  const evidence = evidenceOf(failure) ?? null;
   return wait({ ...booking, run: { ...run, outcome: 'exposed' } }, failure.cause, evidence, after);
 }
 

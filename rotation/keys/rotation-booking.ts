@@ -7,6 +7,7 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import type { StepFailure } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
 import { openRun, waitRun } from '../engine/run.ts';
 import { locate } from './rotation-target.ts';
@@ -63,6 +64,11 @@ export function openEnd(job: TenantJob, access: WriteAccess, { credentialId, ver
   if (graceMs === 0) return;
   const nextAttemptAt = job.platform.clock.now() + graceMs;
   waitRun(job, access, { ...end, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
+}
+
+/** The target's answer as evidence for the journal; undefined without one. */
+export function evidenceOf({ said }: StepFailure): string | undefined {
+  return said === undefined ? undefined : JSON.stringify({ status: said.status, excerpt: said.words });
 }
 
 export function retryLater(

@@ -11,7 +11,7 @@ import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
 import type { NewValue, StepFailure, Verdict } from '../connector.ts';
 import { finishRun, isOwn, waitRun } from '../engine/run.ts';
-import { type Booking, enterRotation, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
+import { type Booking, enterRotation, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
 import { type Attempt, type Called, changedNothing, replacesAtOnce } from './rotation-phase.ts';
 import { type OpenedTarget, openValue } from './rotation-target.ts';
 
@@ -193,7 +193,7 @@ function clearDoubt({ job, access, located }: Booking): void {
 
 function bookFailure(booking: Booking, attempt: Attempt, failure: StepFailure): Booked {
   const { run, details } = booking;
-  const evidence = failure.said === undefined ? undefined : JSON.stringify(failure.said);
+  const evidence = evidenceOf(failure);
   const uncertain = failure.kind === 'lost' || failure.kind === 'odd';
   details.cause = failure.cause;
   if (failure.kind === 'refused' && failure.means === 'configuration') return refuse(booking, failure.cause, false, evidence);

@@ -93,6 +93,7 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     id: row.id,
     credential: row.credential_id,
     kind: row.kind as WireRun['kind'],
+    version: row.generation,
     trigger: row.trigger as WireRun['trigger'],
     requested_by: row.requested_by,
     state: row.state as WireRun['state'],

@@ -233,6 +233,7 @@ export const run = z
     id: z.string(),
     credential: z.string(),
     kind: z.enum(['refresh', 'rotation', 'revocation']),
+    version: z.int().describe('The version that the run replaces; of a revocation, the one that it ends'),
     trigger: z.enum(['schedule', 'request', 'read']),
     requested_by: z.string(),
     state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),

@@ -1,0 +1,133 @@
+// The process dies at every step of the rotation of a key at a provider over HTTP; after the next start, one key works, and no other is left.
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  CREDENTIALS,
+  clientOf,
+  eventually,
+  furnish,
+  newDirectory,
+  type Place,
+  startChild,
+  stopAll,
+  verifyLog,
+} from '../kit/node-process.ts';
+
+const PATH = `${CREDENTIALS}/mail`;
+/** Keys by id, in the form of SendGrid: POST /v3/api_keys answers the key once. */
+class Provider {
+  readonly keys = new Map([['k1', { secret: 'SG.k1.made-up', name: 'by a person' }]]);
+  #server: Server | undefined;
+  #made = 1;
+
+  async start(): Promise<string> {
+    const server = createServer((request, response) => {
+      let body = '';
+      request.on('data', (chunk) => {
+        body += String(chunk);
+      });
+      request.on('end', () => {
+        const [status, answer] = this.#answer(request.method ?? '', request.url ?? '', request.headers.authorization ?? '', body);
+        response.writeHead(status, { 'content-type': 'application/json' });
+        response.end(answer === undefined ? undefined : JSON.stringify(answer));
+      });
+    });
+    this.#server = server;
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  stop(): void {
+    this.#server?.close();
+    this.#server?.closeAllConnections();
+  }
+
+  works(secret: string): boolean {
+    return [...this.keys.values()].some((key) => key.secret === secret);
+  }
+
+  #answer(method: string, url: string, authorization: string, body: string): [number, unknown?] {
+    const path = url.replace('/api.sendgrid.com/v3', '');
+    const id = /^\/api_keys\/(\w+)$/.exec(path)?.[1];
+    if (!this.works(authorization.replace('Bearer ', ''))) return [401, { errors: [{ message: 'authorization required' }] }];
+    if (path === '/scopes') return [200, { scopes: ['mail.send'] }];
+    if (method === 'POST') return [201, this.#mint((JSON.parse(body) as { name: string }).name)];
+    if (method === 'DELETE') return [this.keys.delete(id ?? '') ? 204 : 404];
+    const items = [...this.keys].map(([api_key_id, { name }]) => ({ api_key_id, name, scopes: ['mail.send'] }));
+    if (id === undefined) return [200, { result: items }];
+    return [this.keys.has(id) ? 200 : 404, { result: items.filter(({ api_key_id }) => api_key_id === id) }];
+  }
+
+  #mint(name: string) {
+    this.#made += 1;
+    const id = `k${this.#made}`;
+    const secret = `SG.${id}.made-up-${this.#made}`;
+    this.keys.set(id, { secret, name });
+    return { api_key: secret, api_key_id: id, name };
+  }
+}
+
+let provider: Provider;
+let sandbox: string;
+beforeEach(async () => {
+  provider = new Provider();
+  sandbox = await provider.start();
+});
+afterEach(() => provider.stop());
+afterAll(stopAll);
+
+async function holding(): Promise<{ directory: string; place: Place }> {
+  const directory = newDirectory();
+  const service = await startChild(directory);
+  const place = await furnish(service.url, directory);
+  const put = await clientOf(service.url, place.workload)('PUT', PATH, {
+    kind: 'api_key',
+    value: { key: 'SG.k1.made-up', key_id: 'k1' },
+    connector: 'sendgrid-api-key',
+    config: { sandbox, grace_seconds: 1 },
+  });
+  expect(put.status, put.text).toBe(201);
+  await service.stop();
+  return { directory, place };
+}
+
+const POINTS = [
+  'rotate.after-intent',
+  'rotate.before-call',
+  'rotate.after-call',
+  'rotate.before-store',
+  'rotate.after-store',
+  'retire.before-call',
+  'retire.after-call',
+] as const;
+
+describe('a rotation cut off by a crash', () => {
+  // Three starts of a process each, on a machine that may be busy.
+  it.each(POINTS)('at %s leaves a key that works, and at last that one alone', { timeout: 120_000 }, async (fault) => {
+    const { directory, place } = await holding();
+    const dying = await startChild(directory, { fault });
+    await clientOf(dying.url, place.workload)('POST', `${PATH}/rotations`, {}).catch(() => undefined);
+    expect(await dying.exited).toEqual({ code: null, signal: 'SIGKILL' });
+    const service = await startChild(directory);
+    const client = clientOf(service.url, place.workload);
+    const during = await client('GET', `${PATH}/value`);
+    expect(during.status, during.text).toBe(200);
+    expect(provider.works(during.body.value.key)).toBe(true);
+    await eventually(async () => {
+      const { body } = await client('GET', `${PATH}/rotations`);
+      return body.items.length > 1 && body.items.every((run: { state: string }) => run.state !== 'open');
+    }, 30_000);
+    const { items } = (await client('GET', `${PATH}/rotations`)).body;
+    expect(items.map((run: { outcome: string; cause: string | null }) => [run.outcome, run.cause]).toSorted()).toEqual([
+      ['revoked', 'proved_dead'],
+      ['rotated', null],
+    ]);
+    const { value, version } = (await client('GET', `${PATH}/value`)).body;
+    expect([version, [...provider.keys.values()].map(({ secret }) => secret)]).toEqual([2, [value.key]]);
+    const log = await verifyLog(clientOf(service.url, place.owner), '/v1/tenants/acme');
+    expect(log.findings).toEqual([]);
+    for (const secret of ['SG.k1.made-up', value.key]) expect(log.lines.some((line) => line.includes(secret))).toBe(false);
+    await service.stop();
+  });
+});
