@@ -1,6 +1,7 @@
 // The drivers of this platform by name, over one network rule. It must never give a driver another way to a network.
 import type { DriverName, KeyDriver } from '../../../rotation/connector.ts';
 import { parseNetworks } from '../../../rotation/engine/target-networks.ts';
+import { mysqlDriver } from './mysql.ts';
 import { postgresqlDriver } from './postgresql.ts';
 import { redisDriver } from './redis.ts';
 import { TargetNetwork } from './target-network.ts';
@@ -10,6 +11,7 @@ export function createDrivers(networks?: readonly string[]): ReadonlyMap<DriverN
   const network = new TargetNetwork({ networks: networks === undefined ? undefined : parseNetworks(networks) });
   return new Map<DriverName, KeyDriver>([
     ['postgresql', postgresqlDriver(network)],
+    ['mysql', mysqlDriver(network)],
     ['redis', redisDriver(network)],
   ]);
 }

@@ -37,7 +37,13 @@ export interface AlternatingServer<S> extends SettingServer<S> {
    */
   setOther(session: S, old: Login, fresh: Login, by: { readonly base: string; readonly entropy: Entropy }): Promise<void>;
   /** After this no password of the account is accepted. */
-  lock(session: S, account: Login): Promise<void>;
+  lock(session: S, account: Login, entropy: Entropy): Promise<void>;
+}
+
+export interface AddedBy {
+  readonly isSelf: boolean;
+  /** Whether the server accepts a login. @throws StepFailed unless it says so clearly */
+  isAccepted(login: Login): Promise<boolean>;
 }
 
 /** A server whose accounts may have two passwords. */
@@ -45,7 +51,7 @@ export interface OverlappingServer<S> extends Server<S> {
   readonly adding: string;
   readonly removing: string;
   /** Adds the password; `old` stays. Idempotent. */
-  addPassword(session: S, old: Login, fresh: Login, by: { readonly isSelf: boolean }): Promise<void>;
+  addPassword(session: S, old: Login, fresh: Login, by: AddedBy): Promise<void>;
   /** Removes the password of `account`; the other one stays. Idempotent. */
   removePassword(session: S, account: Login, by: { readonly isSelf: boolean }): Promise<void>;
 }
@@ -104,7 +110,7 @@ async function lockIdle<S>(server: AlternatingServer<S>, target: Target, value: 
   const { fresh: account, admin } = loginsOf(server, target, value);
   requireAdmin(admin, [account]);
   if (await isGone(server, target, account)) return {};
-  return withSession(server, admin, target, (session) => server.lock(session, account));
+  return withSession(server, admin, target, (session) => server.lock(session, account, target.entropy));
 }
 
 export function overlap<S>(server: OverlappingServer<S>): Rotator {
@@ -124,7 +130,8 @@ export function overlap<S>(server: OverlappingServer<S>): Rotator {
 
 async function addSecond<S>(server: OverlappingServer<S>, target: Target, value: StoredValue): Promise<object> {
   const { old, fresh, admin, isSelf } = sameAccount(server, target, value);
-  return withSession(server, admin, target, (session) => server.addPassword(session, old, fresh, { isSelf }));
+  const isAccepted = async (login: Login) => !(await isGone(server, target, login));
+  return withSession(server, admin, target, (session) => server.addPassword(session, old, fresh, { isSelf, isAccepted }));
 }
 
 async function removeOne<S>(server: OverlappingServer<S>, target: Target, value: StoredValue): Promise<object> {
