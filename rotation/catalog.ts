@@ -25,6 +25,7 @@ import { connector as hubspotOauth } from './connectors/hubspot-oauth.ts';
 import { connector as hubspotPrivateApp } from './connectors/hubspot-private-app.ts';
 import { connector as intercomAccessToken } from './connectors/intercom-access-token.ts';
 import { connector as intercomOauth } from './connectors/intercom-oauth.ts';
+import { connector as ldap } from './connectors/ldap.ts';
 import { connector as localSandbox } from './connectors/local-sandbox.ts';
 import { connector as mariadb } from './connectors/mariadb.ts';
 import { connector as mariadbAlternating } from './connectors/mariadb-alternating.ts';
@@ -83,6 +84,7 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     hubspotPrivateApp,
     intercomAccessToken,
     intercomOauth,
+    ldap,
     localSandbox,
     mariadb,
     mariadbAlternating,
