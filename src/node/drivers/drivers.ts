@@ -1,6 +1,7 @@
 // The drivers of this platform by name, over one network rule. It must never give a driver another way to a network.
 import type { DriverName, KeyDriver } from '../../../rotation/connector.ts';
 import { parseNetworks } from '../../../rotation/engine/target-networks.ts';
+import { ldapDriver } from './ldap.ts';
 import { mysqlDriver } from './mysql.ts';
 import { postgresqlDriver } from './postgresql.ts';
 import { redisDriver } from './redis.ts';
@@ -11,6 +12,7 @@ export function createDrivers(networks?: readonly string[]): ReadonlyMap<DriverN
   const network = new TargetNetwork({ networks: networks === undefined ? undefined : parseNetworks(networks) });
   return new Map<DriverName, KeyDriver>([
     ['postgresql', postgresqlDriver(network)],
+    ['ldap', ldapDriver(network)],
     ['mysql', mysqlDriver(network)],
     ['redis', redisDriver(network)],
   ]);

@@ -74,9 +74,9 @@ async function setSingle<S>(server: SettingServer<S>, target: Target, value: Sto
   try {
     return await withSession(server, old, target, work);
   } catch (error) {
-    // An interrupted step may have replaced the password already.
+    // An interrupted step may have replaced the password already: then the server accepts the new one.
     if (!isRejected(error)) throw error;
-    return withSession(server, fresh, target, work);
+    return withSession(server, fresh, target, async () => {});
   }
 }
 
