@@ -25,7 +25,10 @@ import { connector as hubspotOauth } from './connectors/hubspot-oauth.ts';
 import { connector as hubspotPrivateApp } from './connectors/hubspot-private-app.ts';
 import { connector as intercomAccessToken } from './connectors/intercom-access-token.ts';
 import { connector as intercomOauth } from './connectors/intercom-oauth.ts';
+import { connector as ldap } from './connectors/ldap.ts';
 import { connector as localSandbox } from './connectors/local-sandbox.ts';
+import { connector as mariadb } from './connectors/mariadb.ts';
+import { connector as mariadbAlternating } from './connectors/mariadb-alternating.ts';
 import { connector as microsoftApp } from './connectors/microsoft-app.ts';
 import { connector as microsoftAppSecret } from './connectors/microsoft-app-secret.ts';
 import { connector as microsoftOauth } from './connectors/microsoft-oauth.ts';
@@ -34,11 +37,15 @@ import { connector as mondayOauth } from './connectors/monday-oauth.ts';
 import { connector as mondayPersonalToken } from './connectors/monday-personal-token.ts';
 import { connector as mongodbAtlasApiKey } from './connectors/mongodb-atlas-api-key.ts';
 import { connector as mongodbAtlasServiceAccount } from './connectors/mongodb-atlas-service-account.ts';
+import { connector as mysql } from './connectors/mysql.ts';
 import { connector as newrelicUserKey } from './connectors/newrelic-user-key.ts';
 import { connector as oktaClientSecret } from './connectors/okta-client-secret.ts';
 import { connector as openaiAdminKey } from './connectors/openai-admin-key.ts';
 import { connector as openaiProjectServiceAccount } from './connectors/openai-project-service-account.ts';
+import { connector as postgresql } from './connectors/postgresql.ts';
+import { connector as postgresqlAlternating } from './connectors/postgresql-alternating.ts';
 import { connector as propelauthEndUserKey } from './connectors/propelauth-end-user-key.ts';
+import { connector as redis } from './connectors/redis.ts';
 import { connector as salesforceOauth } from './connectors/salesforce-oauth.ts';
 import { connector as sendgridApiKey } from './connectors/sendgrid-api-key.ts';
 import { connector as sentryDsnKey } from './connectors/sentry-dsn-key.ts';
@@ -77,7 +84,10 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     hubspotPrivateApp,
     intercomAccessToken,
     intercomOauth,
+    ldap,
     localSandbox,
+    mariadb,
+    mariadbAlternating,
     microsoftApp,
     microsoftAppSecret,
     microsoftOauth,
@@ -86,11 +96,15 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     mondayPersonalToken,
     mongodbAtlasApiKey,
     mongodbAtlasServiceAccount,
+    mysql,
     newrelicUserKey,
     oktaClientSecret,
     openaiAdminKey,
     openaiProjectServiceAccount,
+    postgresql,
+    postgresqlAlternating,
     propelauthEndUserKey,
+    redis,
     salesforceOauth,
     sendgridApiKey,
     sentryDsnKey,

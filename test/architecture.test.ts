@@ -164,6 +164,7 @@ describe('what touches the machine', () => {
     'node:crypto',
     'cloudflare:workers',
     'better-sqlite3',
+    'mysql2/promise',
     '@hono/node-server/conninfo',
   ])('%s is kept out of use cases', (name) => {
     const text = `import { y } from '${name}';\n`;

@@ -294,6 +294,12 @@ export const LIMITS = {
   revokeBackoffMaxMs: 6 * HOUR,
   revokeGiveUpMs: 7 * DAY,
 
+  // drivers of databases: a step connects at most twice and must end within `leaseMs`
+  driverConnectTimeoutMs: 5 * SECOND,
+  driverStatementTimeoutMs: 10 * SECOND,
+  driverAddressesMaxCount: 3,
+  driverCloseMs: SECOND,
+
   // alerts
   webhooksMaxCount: 16,
   webhookTimeoutMs: 10 * SECOND,

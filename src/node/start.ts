@@ -47,6 +47,7 @@ import {
   shownAt,
   writeBootstrapSecret,
 } from './data-directory.ts';
+import { createDrivers } from './drivers/drivers.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
 import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
 import { type FetchHandler, type Listening, listen, refusal, type TlsOptions } from './listener.ts';
@@ -77,6 +78,8 @@ export interface ServeOptions {
   readonly clockSteadyMs?: number | undefined;
   /** Allows sandbox providers on loopback addresses. Default: only without TLS and without a proxy. */
   readonly allowLocalSandbox?: boolean | undefined;
+  /** The only networks, in CIDR form, in which drivers of databases connect. Default: all but loopback, link-local and metadata addresses. */
+  readonly databaseNetworks?: readonly string[] | undefined;
   /** Writes a line to the operator's log; a line never contains a secret. */
   readonly log: (line: string) => void;
 }
@@ -112,12 +115,13 @@ export async function startKeyturn(options: ServeOptions): Promise<RunningKeytur
   const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
   const publicUrl = options.publicUrl === undefined ? undefined : parsePublicUrl(options.publicUrl);
   refuseUnknownCells(paths, options.acceptMissingWitness ?? []);
+  const drivers = createDrivers(options.databaseNetworks);
   const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
   // Before anything is made: a start whose port is taken, or that may not listen there, leaves no key and no installation behind.
   const front = await listenEarly(options);
   try {
     const installation = openInstallation(paths, entropy, passphrase);
-    const cells = await openCells(options, paths, installation);
+    const cells = await openCells({ ...options, drivers }, paths, installation);
     try {
       await cells.tenants.finishHalfMade();
       const secret = await createBootstrapSecret(cells.home, (made) => writeBootstrapSecret(paths, made));
@@ -165,6 +169,8 @@ interface OpenCells {
   close(): void;
 }
 
+type OpenOptions = ServeOptions & { readonly drivers: ReturnType<typeof createDrivers> };
+
 function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
   return watchedWitness((failed) =>
     fileWitness(paths, (cellId) => {
@@ -205,7 +211,7 @@ function admission(): (principalId: string) => void {
   };
 }
 
-async function openCells(options: ServeOptions, paths: DataPaths, installation: OpenInstallation): Promise<OpenCells> {
+async function openCells(options: OpenOptions, paths: DataPaths, installation: OpenInstallation): Promise<OpenCells> {
   const { installationId } = installation;
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
@@ -242,8 +248,7 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
       pathOf: paths.tenant,
       witnessedAt: witness.latest,
       acceptsMissingWitness: accepts,
-      sandboxAllowed: options.allowLocalSandbox ?? (options.tls === undefined && options.behindProxy !== true),
-      log: options.log,
+      ...reachOf(options),
     });
     watchClock(platform.clock, { home, tenants, log: options.log });
     const health = new NodeHealth({ home, tenants, witness, clock: platform.clock, isDamaged: () => isDamaged });
@@ -253,6 +258,10 @@ async function openCells(options: ServeOptions, paths: DataPaths, installation: 
     for (const sql of [homeSql, registerSql]) sql.close();
     throw error;
   }
+}
+
+function reachOf({ allowLocalSandbox, tls, behindProxy, drivers, log }: OpenOptions) {
+  return { sandboxAllowed: allowLocalSandbox ?? (tls === undefined && behindProxy !== true), drivers, log };
 }
 
 function closing(tenants: NodeTenants, home: HomeVault, registerSql: Sql): () => void {

@@ -2,7 +2,7 @@
 // It must never open a tenant's file twice.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import type { Connector } from '../../rotation/connector.ts';
+import type { Connector, DriverName, KeyDriver } from '../../rotation/connector.ts';
 import { CredentialRuns } from '../../rotation/credential-runs.ts';
 import { ProviderGate } from '../../rotation/engine/provider-gate.ts';
 import type { Authorizer } from '../../src/access/authorizer.ts';
@@ -25,6 +25,7 @@ export interface NodeTenantsOptions {
   readonly platform: Platform;
   readonly authorizer: Authorizer;
   readonly connectors: ReadonlyMap<string, Connector>;
+  readonly drivers?: ReadonlyMap<DriverName, KeyDriver>;
   readonly admit: (principalId: string) => void;
   readonly pathOf: (tenantId: string) => string;
   readonly witnessedAt: (tenantId: string) => string | undefined;
@@ -218,6 +219,7 @@ export class NodeTenants {
       vault,
       egress: this.#egress,
       connectors: this.#o.connectors,
+      ...(this.#o.drivers === undefined ? {} : { drivers: this.#o.drivers }),
       owner: this.#owner,
       // The lock on the data directory proves that every other owner has ended.
       isDead: (owner) => owner !== this.#owner,

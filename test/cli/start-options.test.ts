@@ -105,6 +105,10 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
   ],
   '--accept-clock': 'is a word about the machine; where the clock is right it changes nothing',
   '--allow-local-sandbox': 'allows more, whatever is there',
+  '--database-network': [
+    ['new', () => ['--database-network', '10.0.0.0/8', 'nowhere'], /a database network must be in CIDR form/],
+    ['keyed', () => ['--database-network', '10.0.0.1'], /a database network must be in CIDR form/],
+  ],
   '--tour': 'shows nothing where it was shown',
 };
 

@@ -67,7 +67,10 @@ const LINES_ASKED = 400;
 const HEAD_LINES_MAX = 3;
 
 /** Packages that exist on one runtime only. */
-const RUNTIME_PACKAGES = new Set(['better-sqlite3', '@hono/node-server', 'undici', 'oidc-provider', ...builtinModules]);
+const RUNTIME_PACKAGES = new Set([
+  ...['better-sqlite3', '@hono/node-server', 'undici', 'oidc-provider', 'pg', 'mysql2', 'ldapts'],
+  ...builtinModules,
+]);
 const BANNED_WORDS = new Set(['utils', 'util', 'helpers', 'helper', 'manager', 'service', 'impl', 'common', 'misc']);
 const FILE_NAME = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9-]+)*\.(ts|tsx|mjs)$/;
 

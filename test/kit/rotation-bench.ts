@@ -133,6 +133,10 @@ interface RealConnector {
   readonly egress: Egress;
   readonly value: StoredValue;
   readonly parameters: Readonly<Record<string, string>>;
+  /** Of a connector without HTTP. */
+  readonly driver?: KeyDriver;
+  /** The value of the credential `root`, which manages this one. */
+  readonly admin?: StoredValue;
 }
 
 export async function rotationBench(strategy: Strategy, real?: RealConnector): Promise<RotationBench> {
@@ -148,7 +152,7 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
     },
   };
   const tenant = await testTenant({ demo: true, faults });
-  const driver: KeyDriver = { rotator: () => target.rotator() };
+  const driver: KeyDriver = real?.driver ?? { rotator: () => target.rotator() };
   let owner = 0;
   const attach = (vault: TenantVault): CredentialRuns => {
     const name = `owner-${++owner}`;
@@ -156,7 +160,7 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
       vault,
       egress: real?.egress ?? { send: () => Promise.reject(new Error('no network')) },
       connectors: new Map([[connector.id, connector]]),
-      drivers: new Map([['postgresql', driver]]),
+      drivers: new Map([[connector.kind === 'key' ? (connector.key.driver ?? 'postgresql') : 'postgresql', driver]]),
       owner: name,
       isDead: (other) => other !== name,
       sandboxAllowed: true,
@@ -208,19 +212,27 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
     },
     close: () => bench.vault.close(),
   };
-  await bench.vault.submit((job) =>
-    putCredential(job, admin(), {
-      environment: 'staging',
-      name: 'db',
-      kind: connector.kind === 'key' ? connector.key.credential : 'database',
-      value: real?.value ?? { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' },
-      connector: connector.id,
-      config: real === undefined ? {} : { parameters: real.parameters },
-      labels: undefined,
-      description: undefined,
-      expiresAtMs: undefined,
-      precondition: {},
-    }),
-  );
+  const put = (name: string, value: StoredValue, id: string | undefined, config: object) =>
+    bench.vault.submit((job) =>
+      putCredential(job, admin(), {
+        environment: 'staging',
+        name,
+        kind: connector.kind === 'key' ? connector.key.credential : 'database',
+        value,
+        connector: id,
+        config,
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+        precondition: {},
+      }),
+    );
+  if (real?.admin !== undefined) await put('root', real.admin, undefined, {});
+  const first = { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' };
+  const { parameters } = real ?? {};
+  await put('db', real?.value ?? first, connector.id, {
+    ...(parameters === undefined || Object.keys(parameters).length === 0 ? {} : { parameters }),
+    ...(real?.admin === undefined ? {} : { admin: 'root' }),
+  });
   return bench;
 }

@@ -74,6 +74,8 @@ describe.each(found.map((connector) => [connector.id, connector] as const))('con
 function wantFacts({ key }: KeyConnector): string[] {
   const { calls, strategy } = key;
   if (strategy === 'manual') return ['key.strategy'];
+  if (key.driver !== undefined)
+    return ['key.driver', strategy === 'overlap' ? 'key.keysMaxCount' : 'key.strategy', 'key.rateBudget'];
   return [
     ...['mint', 'test', 'inspect', 'list', 'revoke'].map((name) => `key.calls.${name}`),
     ...(['disable', 'lifetime'] as const).filter((name) => calls?.[name] !== undefined).map((name) => `key.calls.${name}`),

@@ -23,6 +23,7 @@ interface Flags {
   acceptMissingWitness?: string[];
   acceptClock?: boolean;
   allowLocalSandbox?: boolean;
+  databaseNetwork?: string[];
   tour?: boolean;
 }
 
@@ -47,6 +48,7 @@ export function serveCommand(): Command {
     )
     .option('--accept-clock', 'accept a clock behind the committed time: confirms that it is correct')
     .option('--allow-local-sandbox', 'allow sandbox providers on loopback addresses')
+    .option('--database-network <cidr...>', 'the only networks in which passwords of databases are rotated; default: all')
     .option('--tour', 'show a tour in a demo tenant at the first start')
     .action(serve);
 }
@@ -96,6 +98,7 @@ function optionsOf(flags: Flags): ServeOptions {
     acceptMissingWitness: flags.acceptMissingWitness,
     acceptClock: flags.acceptClock,
     allowLocalSandbox: flags.allowLocalSandbox,
+    databaseNetworks: flags.databaseNetwork,
     log: (line) => note(`${dim(new Date().toISOString())} ${line}`),
   };
 }
