@@ -9,6 +9,8 @@ import { KeyRegister } from '../cell/register.ts';
 import type { Sql } from '../cell/sql.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
+import { RootKeys, type WrappedInstallationKey } from '../crypto/root-keys.ts';
+import type { RootKeyDoor } from '../http/context.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
 import type { Platform } from '../vault/open-cell.ts';
@@ -31,12 +33,20 @@ export interface TenantOpening {
   readonly installationId: string;
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
+  readonly installationKeys: readonly WrappedInstallationKey[];
   readonly witnessed: string | undefined;
   /** Whether the home cell lists the tenant's cell as anchored. */
   readonly anchored: boolean;
 }
 
+/** Known hole: the root key of a Worker is not rotated yet. */
+const FIXED_ROOT_KEY: RootKeyDoor = {
+  state: () => ({ provider: 'worker-secret', sinceMs: undefined, total: 0, done: 0, blocked: [] }),
+  rotate: async () => fail('not_rotatable', 'the root key of a Worker cannot be rotated yet'),
+};
+
 export class WorkerHome {
+  readonly rootKey = FIXED_ROOT_KEY;
   readonly home: HomeVault;
   readonly scrub: DailyScrub;
   readonly #register: KeyRegister;
@@ -56,9 +66,11 @@ export class WorkerHome {
       fail('sealed', 'the root key does not belong to this installation: set KEYTURN_ROOT_KEY to its root key');
     if (installationId === undefined)
       sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
-    const platform: Platform = { ...options.platform, root, installationId: id };
-    this.#register = new KeyRegister(sql, root, id);
+    const roots = RootKeys.of(root);
+    const platform: Platform = { ...options.platform, root: roots, installationId: id };
+    this.#register = new KeyRegister(sql, roots, id);
     this.#register.ensure(id, platform.clock.now());
+    this.#register.ensureInstallationKeys(platform.clock.now());
     this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), platform, authorizer, admit });
     this.scrub = new DailyScrub(options.storage, this.home, () => platform.clock.now());
     this.#makeCell = options.makeCell;
@@ -113,6 +125,7 @@ export class WorkerHome {
       installationId: this.home.platform.installationId,
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       entry: this.#register.wrappedEntry(row.id),
+      installationKeys: this.#register.installationKeys(),
       witnessed: row.witnessed ?? undefined,
       anchored: row.anchored === 1,
     };

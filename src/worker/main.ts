@@ -10,6 +10,7 @@ import { LIMITS } from '../base/limits.ts';
 import { VERSION } from '../base/version.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
+import { RootKeys } from '../crypto/root-keys.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
 import { DOT_SEGMENT_REFUSED } from '../http/edge.ts';
@@ -171,6 +172,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
             metrics: (format) => metrics.text(format),
             health,
             connectors,
+            rootKey: opened.rootKey,
           }
         : undefined,
       rejected: (caller, route) => this.#reject(caller, route),
@@ -245,7 +247,8 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       return undefined;
     }
     selfTestOnce();
-    const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
+    const root = RootKeys.of(rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim()));
+    root.loadInstallationKeys(opening.installationId, opening.installationKeys);
     const home = homeOf(this.env);
     const platform = platformOf((cellId, note) => {
       const kept = home.witness(cellId, note).then(

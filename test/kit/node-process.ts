@@ -44,6 +44,8 @@ export interface ChildOptions {
   readonly fault?: string | undefined;
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
+  readonly nextRootKeyFile?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase';
   readonly umask?: number;
   /** As `ulimit -n` sets it. */
   readonly descriptors?: number;

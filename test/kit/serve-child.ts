@@ -5,6 +5,8 @@ interface Asked {
   readonly directory: string;
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
+  readonly nextRootKeyFile?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase';
   readonly umask?: number;
   /** The clock is so far ahead, and believed at once. */
   readonly aheadMs?: number;
@@ -20,6 +22,8 @@ try {
     port: 0,
     passphraseFile: asked.passphraseFile,
     rootKeyFile: asked.rootKeyFile,
+    nextRootKeyFile: asked.nextRootKeyFile,
+    nextRoot: asked.nextRoot,
     ...(aheadMs === undefined
       ? {}
       : { machine: { now: () => Date.now() + aheadMs, ran: () => performance.now() }, clockSteadyMs: 0 }),

@@ -20,14 +20,14 @@ export interface DeepReport {
 export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
   const { scrubDataDirectory } = await import('../../node/scrub-data-directory.ts');
   try {
-    const cells = [
-      ...scrubDataDirectory({
-        dataDirectory: flags.data,
-        rootKeyFile: flags.rootKeyFile,
-        passphraseFile: flags.passphraseFile,
-        witnessDirectory: flags.witnessDir,
-      }),
-    ];
+    const cells: ScrubbedCell[] = [];
+    const checked = scrubDataDirectory({
+      dataDirectory: flags.data,
+      rootKeyFile: flags.rootKeyFile,
+      passphraseFile: flags.passphraseFile,
+      witnessDirectory: flags.witnessDir,
+    });
+    for await (const cell of checked) cells.push(cell);
     return { ok: cells.every(isSound), cells };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
