@@ -146,8 +146,10 @@ export const LIMITS = {
   wrapsPerKeyAged: 2 ** 31,
   /** How old an active key gets: the default, and what an operator may choose. */
   keyPeriodMs: 90 * DAY,
-  keyPeriodMinDays: 1,
-  keyPeriodMaxDays: 3_650,
+  keyPeriodMinMs: DAY,
+  keyPeriodMaxMs: 3_650 * DAY,
+  /** After this time, `keyturn keys doctor` reports a key that has not turned, or a rotation that has not ended. */
+  keyLateMs: DAY,
   keyDestroyDelayMs: 7 * DAY,
   /** A retired key that is still in use is checked again after this time. */
   keyDestroyAgainMs: DAY,

@@ -48,7 +48,7 @@ const FIXED_ROOT_KEY: RootKeyDoor = {
 export class WorkerHome {
   readonly rootKey = FIXED_ROOT_KEY;
   readonly home: HomeVault;
-  readonly scrub: DailyScrub;
+  readonly #scrub: DailyScrub;
   readonly #register: KeyRegister;
   readonly #makeCell: WorkerHomeOptions['makeCell'];
   #ready: Promise<void> | undefined;
@@ -71,9 +71,27 @@ export class WorkerHome {
     this.#register = new KeyRegister(sql, roots, id);
     this.#register.ensure(id, platform.clock.now());
     this.#register.ensureInstallationKeys(platform.clock.now());
-    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), platform, authorizer, admit });
-    this.scrub = new DailyScrub(options.storage, this.home, () => platform.clock.now());
+    const now = () => platform.clock.now();
+    this.home = new HomeVault({
+      sql,
+      erasureKey: this.#register.open(id),
+      platform,
+      authorizer,
+      admit,
+      onKeysChanged: () => void options.storage.setAlarm(now()),
+    });
+    this.#scrub = new DailyScrub(options.storage, this.home, now);
     this.#makeCell = options.makeCell;
+  }
+
+  /** When the next scrub, or work on the keys of the home cell, is due. */
+  dueAt(): number {
+    return Math.min(this.#scrub.dueAt(), this.home.keysDueAt());
+  }
+
+  async runDueWork(): Promise<void> {
+    if (this.home.keysDueAt() <= this.home.platform.clock.now()) await this.home.tendKeys();
+    await this.#scrub.runIfDue();
   }
 
   /** Settles when the first owner exists. Idempotent. */

@@ -95,12 +95,12 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return this.#use().home.userNames(ids);
   }
 
-  /** Runs once a day, for the scrub. */
+  /** Runs for the scrub and for the keys of the home cell. */
   override async alarm(): Promise<void> {
     try {
-      const { scrub } = this.#use();
-      await scrub.runIfDue();
-      await this.ctx.storage.setAlarm(scrub.dueAt());
+      const home = this.#use();
+      await home.runDueWork();
+      await this.ctx.storage.setAlarm(home.dueAt());
     } catch (error) {
       report(toKeyturnError(error), 'alarm', '');
       await this.ctx.storage.setAlarm(Date.now() + LIMITS.alarmRetryMs);
@@ -124,7 +124,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       });
       void opened.finishHalfMade().catch((error) => report(toKeyturnError(error), 'start', ''));
       this.#app = undefined;
-      void this.ctx.storage.setAlarm(opened.scrub.dueAt());
+      void this.ctx.storage.setAlarm(opened.dueAt());
       this.#opened = opened;
     } catch (thrown) {
       const error = toKeyturnError(thrown);

@@ -97,6 +97,12 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
     ['apart', () => ['--passphrase-file', at('phrase')], /opens with the keyfile/],
     ['half-made', () => ['--passphrase-file', at('phrase')], /holds a root key although a passphrase is given/],
   ],
+  '--next-root-key-file': 'names a file that only a rotation makes',
+  '--next-root': [['keyed', () => ['--next-root', 'passphrase'], /--next-root passphrase needs the options of that source/]],
+  '--key-period': [
+    ['keyed', () => ['--key-period', '12h'], /--key-period must be from 1 day to 3650 days/],
+    ['new', () => ['--key-period', '4000d'], /--key-period must be from 1 day to 3650 days/],
+  ],
   '--witness-dir': [['keyed', () => ['--witness-dir', at('no-witnesses')], /witness/]],
   '--accept-missing-witness': [
     ['keyed', () => ['--accept-missing-witness', `ten_${'0'.repeat(24)}`], /names a cell that is not in the data directory/],

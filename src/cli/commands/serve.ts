@@ -1,8 +1,10 @@
 // keyturn serve: starts the service, prints notes and next steps, and stops the service in order.
 import { Command, Option } from 'commander';
+import { LIMITS } from '../../base/limits.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
 import { closeMemory } from '../protect-process.ts';
+import { span } from '../times.ts';
 
 type RunningKeyturn = import('../../node/start.ts').RunningKeyturn;
 type ServeOptions = import('../../node/start.ts').ServeOptions;
@@ -19,6 +21,9 @@ interface Flags {
   publicUrl?: string;
   rootKeyFile?: string;
   passphraseFile?: string;
+  nextRootKeyFile?: string;
+  nextRoot?: 'keyfile' | 'passphrase';
+  keyPeriod?: number;
   witnessDir?: string;
   acceptMissingWitness?: string[];
   acceptClock?: boolean;
@@ -40,6 +45,11 @@ export function serveCommand(): Command {
     .option('--public-url <url>', 'base URL of this service for clients, with the path that the proxy removes')
     .option('--root-key-file <path>', 'root key; for production on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
+    .option('--next-root-key-file <path>', 'the keyfile after the next rotation, if it is not to replace the present one')
+    .addOption(
+      new Option('--next-root <source>', 'the source of the root key after the next rotation').choices(['keyfile', 'passphrase']),
+    )
+    .option('--key-period <duration>', 'rotate the keys of cells before they are this old; default: 90d', span('d'))
     .option('--witness-dir <path>', 'directory of signed heads; for production on another volume')
     .option(
       '--accept-missing-witness <cell...>',
@@ -74,6 +84,9 @@ function check(flags: Flags, tlsMinIsGiven: boolean): void {
     throw new CliError('the option --tls-min needs --tls-cert and --tls-key: give all three or none', EXIT.usage);
   if (flags.trustedProxy !== undefined && flags.behindProxy !== true)
     throw new CliError('the option --trusted-proxy needs --behind-proxy: give both or neither', EXIT.usage);
+  const { keyPeriod } = flags;
+  if (keyPeriod !== undefined && (keyPeriod * 1_000 < LIMITS.keyPeriodMinMs || keyPeriod * 1_000 > LIMITS.keyPeriodMaxMs))
+    throw new CliError('the option --key-period must be from 1 day to 3650 days', EXIT.usage);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
     throw new CliError('the option --port must be a whole number from 0 to 65535', EXIT.usage);
 }
@@ -92,6 +105,9 @@ function optionsOf(flags: Flags): ServeOptions {
     publicUrl: flags.publicUrl,
     rootKeyFile: flags.rootKeyFile,
     passphraseFile: flags.passphraseFile,
+    nextRootKeyFile: flags.nextRootKeyFile,
+    nextRoot: flags.nextRoot,
+    keyPeriodMs: flags.keyPeriod === undefined ? undefined : flags.keyPeriod * 1_000,
     witnessDirectory: flags.witnessDir,
     acceptMissingWitness: flags.acceptMissingWitness,
     acceptClock: flags.acceptClock,

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { WireHealth } from '../../http/v1/wire.ts';
+import type { WireHealth, WireRootKey } from '../../http/v1/wire.ts';
 import type { KeyturnClient } from '../../sdk/client.ts';
 import { KeyturnProblem } from '../../sdk/problem.ts';
 import { isLoopback } from '../../sdk/transport.ts';
@@ -281,13 +281,27 @@ async function service(client: KeyturnClient, address: string, token: string | u
   return [...findings, ...(await withToken(client))];
 }
 
+/** Nothing unless a rotation of the root key is under way. */
+function rootFindings({ rotating_since, done, total, blocked }: WireRootKey): Finding[] {
+  if (rotating_since === null) return [];
+  const waits = blocked.length === 0 ? '' : `; it waits for ${blocked.map(({ id, code }) => `${id} (${code})`).join(', ')}`;
+  return [
+    {
+      level: 'warn',
+      what: `the root key is being rotated since ${rotating_since}: ${done} of ${total} cells${waits}; keep the previous root key until it has finished`,
+    },
+  ];
+}
+
 async function withToken(client: KeyturnClient): Promise<Finding[]> {
   try {
     const who = await client.whoAmI();
     // Only users who may read metrics get the list of tenants that are not served.
+    const root = who.type === 'user' ? await client.rootKey().catch(() => undefined) : undefined;
     const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
     return [
       { level: 'ok', what: `the token is valid: ${who.name} (${who.roles.join(', ')})` },
+      ...(root === undefined ? [] : rootFindings(root)),
       ...(detail?.clock ? [clockFinding(detail.clock)] : []),
       ...(detail?.tenants ?? []).map(
         ({ id, name, code }): Finding => ({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` }),
