@@ -153,6 +153,9 @@ export const LIMITS = {
   keyDestroyDelayMs: 7 * DAY,
   /** A retired key that is still in use is checked again after this time. */
   keyDestroyAgainMs: DAY,
+  /** How long a program that wraps the root key may take, and how much it may answer. */
+  rootCommandMaxMs: 30_000,
+  rootCommandAnswerMaxBytes: 64 * 1024,
   /** How often a due time of the home cell's keys is read again, whatever it was. */
   homeKeysLookEveryMs: 3_600_000,
   /** Keys of a cell that a rotation of the root key wraps in one job. */

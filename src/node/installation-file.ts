@@ -7,9 +7,13 @@ import type { RootKey } from '../crypto/root-key.ts';
 import { RootKeys } from '../crypto/root-keys.ts';
 
 /** How installation.json describes the source of the root key. Not secret. Binary members are base64url. */
-export type RootDescriptor = { readonly provider: 'keyfile' } | { readonly provider: 'passphrase'; readonly header: string };
+export type RootDescriptor =
+  | { readonly provider: 'keyfile' }
+  | { readonly provider: 'passphrase'; readonly header: string }
+  | { readonly provider: 'exec'; readonly wrapped: string }
+  | { readonly provider: 'shamir'; readonly set: string; readonly threshold: number };
 export type RootProviderName = RootDescriptor['provider'];
-const ROOT_PROVIDERS = ['keyfile', 'passphrase'] as const satisfies readonly RootProviderName[];
+export const ROOT_PROVIDERS = ['keyfile', 'passphrase', 'exec', 'shamir'] as const satisfies readonly RootProviderName[];
 
 export interface InstallationFile {
   /** v2: a rotation has begun once, so a build that derives the keys of the installation from the root key must not open it. */

@@ -5,7 +5,10 @@ import { fail } from '../base/errors.ts';
 import type { RootKey } from '../crypto/root-key.ts';
 import { placeOnce, syncDirectoryOf } from './durable-files.ts';
 import type { RootDescriptor, RootProviderName } from './installation-file.ts';
+import { commandWrapping, parseRootCommand } from './root-command.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile, readPassphrase } from './root-key-file.ts';
+import { SharesProvider } from './root-shares.ts';
+import { WrappedRootProvider } from './wrapped-root.ts';
 
 export interface MadeRoot {
   readonly root: RootKey;
@@ -36,6 +39,11 @@ export interface RootOptions {
   /** The keyfile after the next rotation. Default: `<keyfile>.next`, which takes the name of the keyfile. */
   readonly nextRootKeyFile?: string | undefined;
   readonly passphraseFile?: string | undefined;
+  /** A program that wraps the root key (root-command.ts). */
+  readonly rootCommand?: string | undefined;
+  /** A folder with the shares of the root key, and how many of how many are needed (root-shares.ts). Default: 3/5. */
+  readonly rootShares?: string | undefined;
+  readonly rootSharePlan?: string | undefined;
   /** The provider after the next rotation. Default: the same. */
   readonly nextRoot?: RootProviderName | undefined;
 }
@@ -54,6 +62,11 @@ export function rootSources(options: RootOptions, keyfile: string): RootSources 
   const named: RootProvider[] = [];
   if (options.rootKeyFile !== undefined) named.push(new KeyfileProvider(keyfile, options.nextRootKeyFile));
   if (options.passphraseFile !== undefined) named.push(new PassphraseProvider(options.passphraseFile));
+  if (options.rootCommand !== undefined)
+    named.push(
+      new WrappedRootProvider('exec', 'a program', '--root-command', commandWrapping(parseRootCommand(options.rootCommand))),
+    );
+  if (options.rootShares !== undefined) named.push(new SharesProvider(options.rootShares, options.rootSharePlan ?? '3/5'));
   const byDefault = new KeyfileProvider(keyfile, options.nextRootKeyFile);
   const given = named.length === 0 ? [byDefault] : named;
   const { nextRoot: next } = options;
@@ -92,6 +105,8 @@ export function nextProvider({ given, next }: RootSources, present: RootProvider
 
 const OPENS_WITH: Readonly<Record<Exclude<RootProviderName, 'keyfile'>, readonly [opensWith: string, option: string]>> = {
   passphrase: ['its passphrase', '--passphrase-file'],
+  exec: ['a program', '--root-command'],
+  shamir: ['its shares', '--root-shares'],
 };
 
 class KeyfileProvider implements RootProvider {

@@ -64,7 +64,7 @@ export class RootRotation implements RootKeyDoor {
     const isUnderWay = this.#isBeginning || this.#file.previous !== undefined;
     this.#isBeginning ||= !isUnderWay;
     try {
-      await home.submit((job) => requestRootRotation(job, caller, isUnderWay));
+      await home.submit((job) => requestRootRotation(job, caller, () => isUnderWay && underWay()));
       await this.#turn(provider).catch(async (error) => {
         await home.submit((job) => noteRootRotation(job, 'failed'));
         throw error;
@@ -186,6 +186,10 @@ export class RootRotation implements RootKeyDoor {
       };
     });
   }
+}
+
+function underWay(): never {
+  return fail('conflict', 'a rotation of the root key is under way: wait until it has finished');
 }
 
 function nextTurn(): Promise<void> {

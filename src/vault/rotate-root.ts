@@ -10,11 +10,15 @@ import type { KeyedJob } from './rotate-keys.ts';
 
 const rootTarget = installationTarget('root_key');
 
-/** Records that the caller starts a rotation of the root key. @throws forbidden | conflict while one is under way */
-export function requestRootRotation(job: HomeJob, caller: Caller, isUnderWay: boolean): void {
+/**
+ * Records that the caller starts a rotation of the root key.
+ * @param refuse throws where the platform cannot start one now
+ * @throws forbidden, or as `refuse`
+ */
+export function requestRootRotation(job: HomeJob, caller: Caller, refuse: () => void = () => {}): void {
   job.door.enter(caller, 'root.rotate', rootTarget, (_access, _subject, details) => {
     details.stage = 'requested';
-    if (isUnderWay) fail('conflict', 'a rotation of the root key is under way: wait until it has finished');
+    refuse();
   });
 }
 

@@ -14,6 +14,7 @@ import type { RootKeyDoor } from '../http/context.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
 import type { Platform } from '../vault/open-cell.ts';
+import { requestRootRotation } from '../vault/rotate-root.ts';
 import { createBootstrapSecret } from '../vault/set-up.ts';
 import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
@@ -39,14 +40,21 @@ export interface TenantOpening {
   readonly anchored: boolean;
 }
 
-/** Known hole: the root key of a Worker is not rotated yet. */
-const FIXED_ROOT_KEY: RootKeyDoor = {
-  state: () => ({ provider: 'worker-secret', sinceMs: undefined, total: 0, done: 0, blocked: [] }),
-  rotate: async () => fail('not_rotatable', 'the root key of a Worker cannot be rotated yet'),
-};
+/** Known hole: the root key of a Worker, a secret of the platform, is not rotated yet. */
+function fixedRootKey(home: HomeVault): RootKeyDoor {
+  const state = () => ({ provider: 'worker-secret', sinceMs: undefined, total: 0, done: 0, blocked: [] });
+  const refuse = () => fail('not_rotatable', 'the root key of an installation on Workers cannot be rotated yet');
+  return {
+    state,
+    rotate: async (caller) => {
+      await home.submit((job) => requestRootRotation(job, caller, refuse));
+      return state();
+    },
+  };
+}
 
 export class WorkerHome {
-  readonly rootKey = FIXED_ROOT_KEY;
+  readonly rootKey: RootKeyDoor;
   readonly home: HomeVault;
   readonly #scrub: DailyScrub;
   readonly #register: KeyRegister;
@@ -80,6 +88,7 @@ export class WorkerHome {
       admit,
       onKeysChanged: () => void options.storage.setAlarm(now()),
     });
+    this.rootKey = fixedRootKey(this.home);
     this.#scrub = new DailyScrub(options.storage, this.home, now);
     this.#makeCell = options.makeCell;
   }

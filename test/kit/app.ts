@@ -103,7 +103,7 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       rootKey: {
         state: () => ({ provider: 'test', sinceMs: undefined, total: 1, done: 1, blocked: [] }),
         rotate: async (caller) => {
-          await team.home.submit((job) => requestRootRotation(job, caller, false));
+          await team.home.submit((job) => requestRootRotation(job, caller));
           return { provider: 'test', sinceMs: 0, total: 2, done: 1, blocked: [{ id: 'ten_a', code: 'integrity' }] };
         },
       },

@@ -45,7 +45,9 @@ export interface ChildOptions {
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
   readonly nextRootKeyFile?: string;
-  readonly nextRoot?: 'keyfile' | 'passphrase';
+  readonly rootCommand?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'shamir';
+  readonly rootShares?: string;
   readonly umask?: number;
   /** As `ulimit -n` sets it. */
   readonly descriptors?: number;

@@ -6,7 +6,9 @@ interface Asked {
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
   readonly nextRootKeyFile?: string;
-  readonly nextRoot?: 'keyfile' | 'passphrase';
+  readonly rootCommand?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'shamir';
+  readonly rootShares?: string;
   readonly umask?: number;
   /** The clock is so far ahead, and believed at once. */
   readonly aheadMs?: number;
@@ -23,6 +25,8 @@ try {
     passphraseFile: asked.passphraseFile,
     rootKeyFile: asked.rootKeyFile,
     nextRootKeyFile: asked.nextRootKeyFile,
+    rootCommand: asked.rootCommand,
+    rootShares: asked.rootShares,
     nextRoot: asked.nextRoot,
     ...(aheadMs === undefined
       ? {}

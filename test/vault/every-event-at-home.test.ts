@@ -100,7 +100,7 @@ const doneAtHome: readonly HomeRow[] = [
     operation: 'root.rotate',
     what: 'a request',
     by: 'ada',
-    ask: (w, caller) => w.team.home.submit((job) => requestRootRotation(job, caller, false)),
+    ask: (w, caller) => w.team.home.submit((job) => requestRootRotation(job, caller)),
     target: plain('root_key'),
     details: () => ({ stage: 'requested' }),
   },

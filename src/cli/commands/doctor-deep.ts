@@ -8,6 +8,8 @@ export interface DeepFlags {
   readonly data: string;
   readonly rootKeyFile?: string;
   readonly passphraseFile?: string;
+  readonly rootCommand?: string;
+  readonly rootShares?: string;
   readonly witnessDir?: string;
 }
 
@@ -25,6 +27,8 @@ export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
       dataDirectory: flags.data,
       rootKeyFile: flags.rootKeyFile,
       passphraseFile: flags.passphraseFile,
+      rootCommand: flags.rootCommand,
+      rootShares: flags.rootShares,
       witnessDirectory: flags.witnessDir,
     });
     for await (const cell of checked) cells.push(cell);

@@ -22,7 +22,10 @@ interface Flags {
   rootKeyFile?: string;
   passphraseFile?: string;
   nextRootKeyFile?: string;
-  nextRoot?: 'keyfile' | 'passphrase';
+  rootCommand?: string;
+  rootShares?: string;
+  rootSharePlan?: string;
+  nextRoot?: NonNullable<ServeOptions['nextRoot']>;
   keyPeriod?: number;
   witnessDir?: string;
   acceptMissingWitness?: string[];
@@ -30,6 +33,9 @@ interface Flags {
   allowLocalSandbox?: boolean;
   tour?: boolean;
 }
+
+/** Named here, so that the help loads no module of the service; the type holds it to the list. */
+const ROOT_SOURCES: readonly NonNullable<ServeOptions['nextRoot']>[] = ['keyfile', 'passphrase', 'exec', 'shamir'];
 
 export function serveCommand(): Command {
   return new Command('serve')
@@ -45,10 +51,11 @@ export function serveCommand(): Command {
     .option('--public-url <url>', 'base URL of this service for clients, with the path that the proxy removes')
     .option('--root-key-file <path>', 'root key; for production on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
+    .option('--root-command <command>', 'a program that wraps the root key: an absolute path, or a JSON array with its arguments')
+    .option('--root-shares <directory>', 'Shamir shares of the root key (SLIP-0039), one in each file *.share')
+    .option('--root-share-plan <needed/shares>', 'how many of how many shares a new root key has; default: 3/5')
     .option('--next-root-key-file <path>', 'the keyfile after the next rotation, if it is not to replace the present one')
-    .addOption(
-      new Option('--next-root <source>', 'the source of the root key after the next rotation').choices(['keyfile', 'passphrase']),
-    )
+    .addOption(new Option('--next-root <source>', 'the source of the root key after the next rotation').choices(ROOT_SOURCES))
     .option('--key-period <duration>', 'rotate the keys of cells before they are this old; default: 90d', span('d'))
     .option('--witness-dir <path>', 'directory of signed heads; for production on another volume')
     .option(
@@ -106,6 +113,9 @@ function optionsOf(flags: Flags): ServeOptions {
     rootKeyFile: flags.rootKeyFile,
     passphraseFile: flags.passphraseFile,
     nextRootKeyFile: flags.nextRootKeyFile,
+    rootCommand: flags.rootCommand,
+    rootShares: flags.rootShares,
+    rootSharePlan: flags.rootSharePlan,
     nextRoot: flags.nextRoot,
     keyPeriodMs: flags.keyPeriod === undefined ? undefined : flags.keyPeriod * 1_000,
     witnessDirectory: flags.witnessDir,

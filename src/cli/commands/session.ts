@@ -183,6 +183,8 @@ export function doctorCommand(): Command {
     .option('--deep', 'check all stored data of a stopped service; exits with 8 if a check fails')
     .option('--root-key-file <path>', 'with --deep: as for serve')
     .option('--passphrase-file <path>', 'with --deep: as for serve')
+    .option('--root-command <command>', 'with --deep: as for serve')
+    .option('--root-shares <directory>', 'with --deep: as for serve')
     .option('--witness-dir <path>', 'with --deep: as for serve')
     .action(async (options: DeepFlags & { deep?: boolean }, self: Command) => {
       const session = sessionOf(self);
@@ -204,10 +206,12 @@ export function doctorCommand(): Command {
     });
 }
 
-function refuseDeepOptions({ rootKeyFile, passphraseFile, witnessDir }: DeepFlags): void {
+function refuseDeepOptions({ rootKeyFile, passphraseFile, rootCommand, rootShares, witnessDir }: DeepFlags): void {
   const given = Object.entries({
     '--root-key-file': rootKeyFile,
     '--passphrase-file': passphraseFile,
+    '--root-command': rootCommand,
+    '--root-shares': rootShares,
     '--witness-dir': witnessDir,
   })
     .filter(([, value]) => value !== undefined)
