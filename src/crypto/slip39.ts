@@ -9,9 +9,9 @@ const SECRET_AT = 255;
 const DIGEST_BYTES = 4;
 const CHECK_WORDS = 3;
 const HEAD_WORDS = 4;
-const MIN_WORDS = 20;
+const FEWEST_WORDS = 20;
 const WORD_BITS = 10;
-const MEMBERS_MAX = 16;
+const MOST_MEMBERS = 16;
 const ROUNDS = 4;
 const encoder = new TextEncoder();
 const NUMBERS = new Map(SLIP39_WORDS.map((word, number) => [word, number]));
@@ -39,7 +39,7 @@ export function setOf(share: string): string {
  * @throws invalid_request
  */
 export function splitSecret(secret: Uint8Array, threshold: number, count: number): string[] {
-  const isPossible = threshold >= 1 && threshold <= count && count <= MEMBERS_MAX && (threshold > 1 || count === 1);
+  const isPossible = threshold >= 1 && threshold <= count && count <= MOST_MEMBERS && (threshold > 1 || count === 1);
   if (!isPossible) fail('invalid_request', 'shares must be 1 of 1, or at least 2 of at most 16');
   const idBytes = randomBytes(2);
   const id = (((idBytes[0] ?? 0) << 8) | (idBytes[1] ?? 0)) & 0x7fff;
@@ -162,7 +162,7 @@ function decode(text: string): Share {
   const numbers = wordsOf(text).map((word) => NUMBERS.get(word) ?? refuse('a word is not in the list'));
   const valueBits = (numbers.length - HEAD_WORDS - CHECK_WORDS) * WORD_BITS;
   const padding = valueBits % 16;
-  if (numbers.length < MIN_WORDS || padding > 8) refuse('its number of words is wrong');
+  if (numbers.length < FEWEST_WORDS || padding > 8) refuse('its number of words is wrong');
   const whole = numbers.slice(0, HEAD_WORDS).reduce((sum, number) => (sum << 10n) | BigInt(number), 0n);
   const field = (at: number, bits: number) => Number((whole >> BigInt(at)) & ((1n << BigInt(bits)) - 1n));
   const extendable = field(24, 1);

@@ -19,7 +19,8 @@ import {
   readInstallation,
   rootKeysOf,
 } from './installation-file.ts';
-import { providerFor, type RootProvider, type RootSources } from './root-providers.ts';
+import type { RootProvider } from './root-provider.ts';
+import { providerFor, type RootSources } from './root-providers.ts';
 
 const TENANT_ID = /^ten_[0-9a-z]{24}$/;
 

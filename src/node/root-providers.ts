@@ -1,5 +1,5 @@
-// Where a root key comes from on Node: one port, one provider for each source. The contract suite is test/contracts/root-provider.contract.ts.
-// A provider must never write a root key outside its own place, nor return a key that it has not stored durably.
+// The sources of a root key on Node that the options name, and which of them opens an installation. Also the sources that are files of this
+// service: a keyfile, and a passphrase.
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { fail } from '../base/errors.ts';
 import type { RootKey } from '../crypto/root-key.ts';
@@ -7,32 +7,9 @@ import { placeOnce, syncDirectoryOf } from './durable-files.ts';
 import type { RootDescriptor, RootProviderName } from './installation-file.ts';
 import { commandWrapping, parseRootCommand } from './root-command.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile, readPassphrase } from './root-key-file.ts';
+import type { MadeRoot, Matches, RootProvider } from './root-provider.ts';
 import { SharesProvider } from './root-shares.ts';
 import { WrappedRootProvider } from './wrapped-root.ts';
-
-export interface MadeRoot {
-  readonly root: RootKey;
-  readonly descriptor: RootDescriptor;
-}
-
-/** Whether a root key is the one of this installation. */
-export type Matches = (root: RootKey) => boolean;
-
-export interface RootProvider {
-  readonly name: RootProviderName;
-  /** The provider in a message: `this installation opens with ...`. */
-  readonly described: string;
-  /** The options of `serve` that name it. */
-  readonly options: string;
-  /** The root key of a new installation. */
-  first(installationId: string): Promise<MadeRoot>;
-  /** The root key after the present one; both can be opened until `settle`. @throws conflict */
-  next(installationId: string): Promise<MadeRoot>;
-  /** The root key that `matches`, or another one that the caller refuses. @throws sealed */
-  open(descriptor: RootDescriptor, installationId: string, matches: Matches): Promise<RootKey>;
-  /** Puts the key that was opened or made last in the place of the present one, once installation.json names it. Idempotent. */
-  settle(): void;
-}
 
 export interface RootOptions {
   readonly rootKeyFile?: string | undefined;
@@ -59,14 +36,7 @@ export interface RootSources {
 
 /** @throws invalid_request */
 export function rootSources(options: RootOptions, keyfile: string): RootSources {
-  const named: RootProvider[] = [];
-  if (options.rootKeyFile !== undefined) named.push(new KeyfileProvider(keyfile, options.nextRootKeyFile));
-  if (options.passphraseFile !== undefined) named.push(new PassphraseProvider(options.passphraseFile));
-  if (options.rootCommand !== undefined)
-    named.push(
-      new WrappedRootProvider('exec', 'a program', '--root-command', commandWrapping(parseRootCommand(options.rootCommand))),
-    );
-  if (options.rootShares !== undefined) named.push(new SharesProvider(options.rootShares, options.rootSharePlan ?? '3/5'));
+  const named = namedSources(options, keyfile);
   const byDefault = new KeyfileProvider(keyfile, options.nextRootKeyFile);
   const given = named.length === 0 ? [byDefault] : named;
   const { nextRoot: next } = options;
@@ -82,6 +52,21 @@ export function rootSources(options: RootOptions, keyfile: string): RootSources 
   // A move away from the keyfile in the data directory: it is the source until the rotation.
   if (next !== undefined && named.length === 1 && next !== 'keyfile') given.push(byDefault);
   return { given, isNamed: named.length > 0, next };
+}
+
+/** @throws invalid_request */
+function namedSources(options: RootOptions, keyfile: string): RootProvider[] {
+  const named: RootProvider[] = [];
+  if (options.rootKeyFile !== undefined) named.push(new KeyfileProvider(keyfile, options.nextRootKeyFile));
+  if (options.passphraseFile !== undefined) named.push(new PassphraseProvider(options.passphraseFile));
+  if (options.rootCommand !== undefined)
+    named.push(
+      new WrappedRootProvider('exec', 'a program', '--root-command', commandWrapping(parseRootCommand(options.rootCommand))),
+    );
+  if (options.rootShares === undefined && options.rootSharePlan !== undefined)
+    fail('invalid_request', 'the option --root-share-plan needs --root-shares: give both or neither');
+  if (options.rootShares !== undefined) named.push(new SharesProvider(options.rootShares, options.rootSharePlan ?? '3/5'));
+  return named;
 }
 
 /** The provider that the descriptor names. @throws sealed if the operator named another one */

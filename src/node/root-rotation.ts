@@ -14,7 +14,8 @@ import type { KeyedJob } from '../vault/rotate-keys.ts';
 import { noteRootRotation, requestRootRotation, rewrapCellUnderRoot } from '../vault/rotate-root.ts';
 import { writeDurably } from './durable-files.ts';
 import { finishedFile, type InstallationFile, installationText, turnedFile } from './installation-file.ts';
-import { nextProvider, type RootProvider, type RootSources } from './root-providers.ts';
+import type { RootProvider } from './root-provider.ts';
+import { nextProvider, type RootSources } from './root-providers.ts';
 
 export interface RootRotationOptions {
   readonly home: HomeVault;

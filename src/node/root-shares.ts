@@ -9,7 +9,7 @@ import { RootKey } from '../crypto/root-key.ts';
 import { combineShares, setOf, splitSecret } from '../crypto/slip39.ts';
 import { writeWhole } from './durable-files.ts';
 import type { RootDescriptor } from './installation-file.ts';
-import type { MadeRoot, RootProvider } from './root-providers.ts';
+import type { MadeRoot, RootProvider } from './root-provider.ts';
 
 const SHARE_FILE = /^[a-z0-9-]{1,64}\.share$/;
 const PLAN = /^(\d{1,2})\/(\d{1,2})$/;

@@ -4,7 +4,7 @@ import { fail } from '../base/errors.ts';
 import { equalBytes, KEY_BYTES, randomBytes } from '../crypto/primitives.ts';
 import { RootKey } from '../crypto/root-key.ts';
 import type { RootDescriptor, RootProviderName } from './installation-file.ts';
-import type { MadeRoot, RootProvider } from './root-providers.ts';
+import type { MadeRoot, RootProvider } from './root-provider.ts';
 
 export interface Wrapping {
   wrap(bytes: Uint8Array, installationId: string): Promise<Uint8Array>;

@@ -43,7 +43,7 @@ export interface TenantOpening {
 /** Known hole: the root key of a Worker, a secret of the platform, is not rotated yet. */
 function fixedRootKey(home: HomeVault): RootKeyDoor {
   const state = () => ({ provider: 'worker-secret', sinceMs: undefined, total: 0, done: 0, blocked: [] });
-  const refuse = () => fail('not_rotatable', 'the root key of an installation on Workers cannot be rotated yet');
+  const refuse = () => fail('conflict', 'the root key of an installation on Workers cannot be rotated yet');
   return {
     state,
     rotate: async (caller) => {

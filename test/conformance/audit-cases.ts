@@ -148,7 +148,7 @@ export function auditCases(world: () => World): void {
     expect((await call('POST', `${path}/rotations`, { token: admin })).status).toBe(403);
     const started = await call('POST', `${path}/rotations`, { token: owner });
     const { provider } = (await must(call('GET', path, { token: owner }), 200)).body;
-    expect(started.status).toBe(provider === 'worker-secret' ? 422 : 202);
+    expect(started.status).toBe(provider === 'worker-secret' ? 409 : 202);
     await eventually(async () =>
       (await must(call('GET', path, { token: owner }), 200)).body.rotating_since === null ? true : undefined,
     );
