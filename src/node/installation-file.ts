@@ -10,10 +10,16 @@ import { RootKeys } from '../crypto/root-keys.ts';
 export type RootDescriptor =
   | { readonly provider: 'keyfile' }
   | { readonly provider: 'passphrase'; readonly header: string }
-  | { readonly provider: 'exec'; readonly wrapped: string }
+  | { readonly provider: 'exec' | 'aws-kms'; readonly wrapped: string }
   | { readonly provider: 'shamir'; readonly set: string; readonly threshold: number };
 export type RootProviderName = RootDescriptor['provider'];
-export const ROOT_PROVIDERS = ['keyfile', 'passphrase', 'exec', 'shamir'] as const satisfies readonly RootProviderName[];
+export const ROOT_PROVIDERS = [
+  'keyfile',
+  'passphrase',
+  'exec',
+  'aws-kms',
+  'shamir',
+] as const satisfies readonly RootProviderName[];
 
 export interface InstallationFile {
   /** v2: a rotation has begun once, so a build that derives the keys of the installation from the root key must not open it. */

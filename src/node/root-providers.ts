@@ -7,6 +7,7 @@ import { placeOnce, syncDirectoryOf } from './durable-files.ts';
 import type { RootDescriptor, RootProviderName } from './installation-file.ts';
 import { commandWrapping, parseRootCommand } from './root-command.ts';
 import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile, readPassphrase } from './root-key-file.ts';
+import { kmsWrapping } from './root-kms.ts';
 import type { MadeRoot, Matches, RootProvider } from './root-provider.ts';
 import { SharesProvider } from './root-shares.ts';
 import { WrappedRootProvider } from './wrapped-root.ts';
@@ -18,6 +19,8 @@ export interface RootOptions {
   readonly passphraseFile?: string | undefined;
   /** A program that wraps the root key (root-command.ts). */
   readonly rootCommand?: string | undefined;
+  /** The id, ARN or alias of a key of AWS KMS that wraps the root key (root-kms.ts). */
+  readonly rootKmsKey?: string | undefined;
   /** A folder with the shares of the root key, and how many of how many are needed (root-shares.ts). Default: 3/5. */
   readonly rootShares?: string | undefined;
   readonly rootSharePlan?: string | undefined;
@@ -63,6 +66,9 @@ function namedSources(options: RootOptions, keyfile: string): RootProvider[] {
     named.push(
       new WrappedRootProvider('exec', 'a program', '--root-command', commandWrapping(parseRootCommand(options.rootCommand))),
     );
+  const { rootKmsKey } = options;
+  if (rootKmsKey !== undefined)
+    named.push(new WrappedRootProvider('aws-kms', 'AWS KMS', '--root-kms-key', kmsWrapping(rootKmsKey)));
   if (options.rootShares === undefined && options.rootSharePlan !== undefined)
     fail('invalid_request', 'the option --root-share-plan needs --root-shares: give both or neither');
   if (options.rootShares !== undefined) named.push(new SharesProvider(options.rootShares, options.rootSharePlan ?? '3/5'));
@@ -91,6 +97,7 @@ export function nextProvider({ given, next }: RootSources, present: RootProvider
 const OPENS_WITH: Readonly<Record<Exclude<RootProviderName, 'keyfile'>, readonly [opensWith: string, option: string]>> = {
   passphrase: ['its passphrase', '--passphrase-file'],
   exec: ['a program', '--root-command'],
+  'aws-kms': ['AWS KMS', '--root-kms-key'],
   shamir: ['its shares', '--root-shares'],
 };
 

@@ -101,6 +101,7 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
     ['keyed', () => ['--root-command', '/bin/false'], /opens with the keyfile \S+root\.key, not with a program/],
     ['new', () => ['--root-command', 'hsm-wrap'], /--root-command must be an absolute path/],
   ],
+  '--root-kms-key': [['keyed', () => ['--root-kms-key', 'alias/none'], /opens with the keyfile \S+root\.key, not with AWS KMS/]],
   '--root-shares': [['keyed', () => ['--root-shares', at('none')], /opens with the keyfile \S+root\.key, not with shares/]],
   '--root-share-plan': [
     ['new', () => ['--root-shares', at('none'), '--root-share-plan', '3'], /must be <needed>\/<shares>/],
@@ -123,7 +124,14 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
   '--tour': 'shows nothing where it was shown',
 };
 
-const ROOT_OPTIONS = ['--root-key-file', '--passphrase-file', '--root-command', '--root-shares', '--witness-dir'];
+const ROOT_OPTIONS = [
+  '--root-key-file',
+  '--passphrase-file',
+  '--root-command',
+  '--root-kms-key',
+  '--root-shares',
+  '--witness-dir',
+];
 const longNames = (command: ReturnType<typeof serveCommand>) => command.options.map(({ long }) => long ?? '');
 
 describe('each option of serve', () => {

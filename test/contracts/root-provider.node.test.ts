@@ -75,7 +75,14 @@ const PLACES = {
   },
 } as const;
 
-for (const name of ROOT_PROVIDERS) rootProviderContract(name, () => ({ ...PLACES[name](), remove: () => {} }));
+/** In a file of its own, because it needs a server: root-provider-kms.test.ts. */
+const ELSEWHERE = ['aws-kms'];
+
+it('every source is held to the contract', () => {
+  expect([...Object.keys(PLACES), ...ELSEWHERE].sort()).toEqual([...ROOT_PROVIDERS].sort());
+});
+
+for (const [name, place] of Object.entries(PLACES)) rootProviderContract(name, () => ({ ...place(), remove: () => {} }));
 
 describe('a program that wraps the root key', () => {
   it('gets it by standard input only: neither arguments nor environment have it, nor a setting of the service', async () => {

@@ -46,7 +46,7 @@ export interface ChildOptions {
   readonly rootKeyFile?: string;
   readonly nextRootKeyFile?: string;
   readonly rootCommand?: string;
-  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'shamir';
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'aws-kms' | 'shamir';
   readonly rootShares?: string;
   readonly umask?: number;
   /** As `ulimit -n` sets it. */

@@ -7,7 +7,7 @@ interface Asked {
   readonly rootKeyFile?: string;
   readonly nextRootKeyFile?: string;
   readonly rootCommand?: string;
-  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'shamir';
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'aws-kms' | 'shamir';
   readonly rootShares?: string;
   readonly umask?: number;
   /** The clock is so far ahead, and believed at once. */

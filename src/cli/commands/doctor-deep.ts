@@ -9,6 +9,7 @@ export interface DeepFlags {
   readonly rootKeyFile?: string;
   readonly passphraseFile?: string;
   readonly rootCommand?: string;
+  readonly rootKmsKey?: string;
   readonly rootShares?: string;
   readonly witnessDir?: string;
 }
@@ -28,6 +29,7 @@ export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
       rootKeyFile: flags.rootKeyFile,
       passphraseFile: flags.passphraseFile,
       rootCommand: flags.rootCommand,
+      rootKmsKey: flags.rootKmsKey,
       rootShares: flags.rootShares,
       witnessDirectory: flags.witnessDir,
     });

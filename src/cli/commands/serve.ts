@@ -23,6 +23,7 @@ interface Flags {
   passphraseFile?: string;
   nextRootKeyFile?: string;
   rootCommand?: string;
+  rootKmsKey?: string;
   rootShares?: string;
   rootSharePlan?: string;
   nextRoot?: NonNullable<ServeOptions['nextRoot']>;
@@ -35,7 +36,7 @@ interface Flags {
 }
 
 /** Named here, so that the help loads no module of the service; the type holds it to the list. */
-const ROOT_SOURCES: readonly NonNullable<ServeOptions['nextRoot']>[] = ['keyfile', 'passphrase', 'exec', 'shamir'];
+const ROOT_SOURCES: readonly NonNullable<ServeOptions['nextRoot']>[] = ['keyfile', 'passphrase', 'exec', 'aws-kms', 'shamir'];
 
 export function serveCommand(): Command {
   return new Command('serve')
@@ -52,6 +53,7 @@ export function serveCommand(): Command {
     .option('--root-key-file <path>', 'root key; for production on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
     .option('--root-command <command>', 'a program that wraps the root key: an absolute path, or a JSON array with its arguments')
+    .option('--root-kms-key <id>', 'a key of AWS KMS that wraps the root key: its id, ARN or alias')
     .option('--root-shares <directory>', 'Shamir shares of the root key (SLIP-0039), one in each file *.share')
     .option('--root-share-plan <needed/shares>', 'how many of how many shares a new root key has; default: 3/5')
     .option('--next-root-key-file <path>', 'the keyfile after the next rotation, if it is not to replace the present one')
@@ -114,6 +116,7 @@ function optionsOf(flags: Flags): ServeOptions {
     passphraseFile: flags.passphraseFile,
     nextRootKeyFile: flags.nextRootKeyFile,
     rootCommand: flags.rootCommand,
+    rootKmsKey: flags.rootKmsKey,
     rootShares: flags.rootShares,
     rootSharePlan: flags.rootSharePlan,
     nextRoot: flags.nextRoot,

@@ -184,6 +184,7 @@ export function doctorCommand(): Command {
     .option('--root-key-file <path>', 'with --deep: as for serve')
     .option('--passphrase-file <path>', 'with --deep: as for serve')
     .option('--root-command <command>', 'with --deep: as for serve')
+    .option('--root-kms-key <id>', 'with --deep: as for serve')
     .option('--root-shares <directory>', 'with --deep: as for serve')
     .option('--witness-dir <path>', 'with --deep: as for serve')
     .action(async (options: DeepFlags & { deep?: boolean }, self: Command) => {
@@ -206,11 +207,12 @@ export function doctorCommand(): Command {
     });
 }
 
-function refuseDeepOptions({ rootKeyFile, passphraseFile, rootCommand, rootShares, witnessDir }: DeepFlags): void {
+function refuseDeepOptions({ rootKeyFile, passphraseFile, rootCommand, rootKmsKey, rootShares, witnessDir }: DeepFlags): void {
   const given = Object.entries({
     '--root-key-file': rootKeyFile,
     '--passphrase-file': passphraseFile,
     '--root-command': rootCommand,
+    '--root-kms-key': rootKmsKey,
     '--root-shares': rootShares,
     '--witness-dir': witnessDir,
   })
