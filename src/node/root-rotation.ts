@@ -73,7 +73,12 @@ export class RootRotation implements RootKeyDoor {
     } finally {
       this.#isBeginning &&= isUnderWay;
     }
-    provider.settle();
+    try {
+      provider.settle();
+    } catch (error) {
+      // The next start does it: until then the new key is opened where it was made.
+      options.log(`root key: the new keyfile could not take its place (${(error as { code?: string }).code ?? 'unknown'})`);
+    }
     platform.faults.at('root.after-place');
     this.continue();
     return this.state();

@@ -240,7 +240,7 @@ function config(): Finding {
 function dataDirectory(directory: string): Finding[] {
   if (!existsSync(join(directory, 'installation.json'))) return [];
   const findings: Finding[] = [];
-  const loose = ['.', 'home.db', 'root.key', 'installation.json'].filter(
+  const loose = ['.', 'home.db', 'root.key', 'root.key.previous', 'installation.json'].filter(
     (name) => existsSync(join(directory, name)) && (statSync(join(directory, name)).mode & 0o077) !== 0,
   );
   findings.push(
@@ -254,6 +254,11 @@ function dataDirectory(directory: string): Finding[] {
       what: 'the root key is in the data directory: for production store it elsewhere (--root-key-file)',
     });
   }
+  if (existsSync(join(directory, 'root.key.previous')))
+    findings.push({
+      level: 'warn',
+      what: 'root.key.previous is the root key before the last rotation: move it to where the backups of that time are, or delete it',
+    });
   if (existsSync(join(directory, 'bootstrap-secret')))
     findings.push({ level: 'warn', what: 'the bootstrap secret is not used yet: run keyturn init' });
   const { root } = JSON.parse(readFileSync(join(directory, 'installation.json'), 'utf8')) as { root: { provider: string } };
