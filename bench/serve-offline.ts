@@ -17,6 +17,7 @@ import type { Sql } from '../src/cell/sql.ts';
 import { dataPaths, fileWitness, openInstallation } from '../src/node/data-directory.ts';
 import { createNodeEgress } from '../src/node/egress.ts';
 import { readPolicies } from '../src/node/policies.ts';
+import { rootSources } from '../src/node/root-providers.ts';
 import { openNodeSql } from '../src/node/sqlite.ts';
 import type { Platform } from '../src/vault/open-cell.ts';
 import { putCredential } from '../src/vault/put-credential.ts';
@@ -43,7 +44,7 @@ const { dataDirectory, tenants } = givenInput<{ dataDirectory: string; tenants: 
 const clock = new SteadyClock({ now: () => Date.now(), ran: () => performance.now() }, 0);
 const paths = dataPaths(dataDirectory);
 const entropy = { bytes: (count: number) => new Uint8Array(randomBytes(count)), fraction: () => randomInt(2 ** 47) / 2 ** 47 };
-const { root, installationId } = openInstallation(paths, entropy, undefined);
+const { root, installationId } = await openInstallation(paths, entropy, rootSources({}, paths.keyfile));
 const witness = fileWitness(paths, () => {});
 const platform: Platform = {
   clock,
@@ -57,6 +58,7 @@ const platform: Platform = {
 };
 const registerSql = openNodeSql(paths.register);
 const register = new KeyRegister(registerSql, root, installationId);
+register.ensureInstallationKeys(clock.now());
 const authorizer = new Authorizer(cedar, readPolicies());
 const databases = new WeakMap<TenantVault, Sql>();
 const vaults = new Map(tenants.map((tenant) => [tenant.name, open(tenant)]));

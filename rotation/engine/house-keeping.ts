@@ -3,19 +3,8 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { Lookup } from '../../src/cell/access.ts';
 import { eachIntact } from '../../src/cell/rows.ts';
 import { saveUnseen } from '../../src/vault/credential.ts';
-import { rewrapBatch } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-
-/** Rewraps rows under the current keys; returns how many. */
-export async function rewrapAll(vault: TenantVault): Promise<number> {
-  let moved = 0;
-  for (;;) {
-    const rows = await vault.submit((job) => rewrapBatch(job));
-    if (rows === 0) return moved;
-    moved += rows;
-  }
-}
 
 /**
  * Makes work due that a clock ahead of this one has planned beyond the longest delay. Refreshes detect it themselves

@@ -31,6 +31,10 @@ const TABLE = {
   'installation.setup': write('Installation'),
   'installation.metrics': read('Installation'),
   'installation.audit.read': read('Installation'),
+  'installation.keys.list': read('Installation'),
+  'installation.keys.rotate': write('Installation'),
+  // Known hole: it needs no second factor until users have one; then it becomes 'step-up'.
+  'root.rotate': write('Installation'),
   'user.list': read('Installation'),
   'user.create': write('Installation'),
   'user.offboard': write('Installation'),

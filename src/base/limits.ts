@@ -142,9 +142,26 @@ export const LIMITS = {
   /** Wraps that are counted in advance, so that not every batch writes the count; at most this many are lost when a cell closes. */
   wrapsReserved: 1_000,
   rewrapBatchRows: 200,
+  /** Rotated by itself before this many wraps, long before `wrapsPerKeyMax`. */
+  wrapsPerKeyAged: 2 ** 31,
+  /** How old an active key gets: the default, and what an operator may choose. */
+  keyPeriodMs: 90 * DAY,
+  keyPeriodMinMs: DAY,
+  keyPeriodMaxMs: 3_650 * DAY,
+  /** After this time, `keyturn keys doctor` reports a key that has not turned, or a rotation that has not ended. */
+  keyLateMs: DAY,
   keyDestroyDelayMs: 7 * DAY,
   /** A retired key that is still in use is checked again after this time. */
   keyDestroyAgainMs: DAY,
+  /** How long a program that wraps the root key may take, and how much it may answer. */
+  rootCommandMaxMs: 30_000,
+  rootCommandAnswerMaxBytes: 64 * 1024,
+  /** How often a due time of the home cell's keys is read again, whatever it was. */
+  homeKeysLookEveryMs: 3_600_000,
+  /** Keys of a cell that a rotation of the root key wraps in one job. */
+  rootRewrapBatchKeys: 50,
+  /** The pause before a rotation of the root key tries cells again that could not be opened. */
+  rootRetryMs: MINUTE,
 
   // reading the log
   /** Searches with `since` and `until` tolerate a clock that was set back by up to this: blocks are found by binary search over time. */

@@ -8,7 +8,8 @@ import { LIMITS } from '../base/limits.ts';
 import type { SecretValue } from '../base/secret-value.ts';
 import { PURPOSES, type Purpose, type SealContext, type SealingKey } from '../crypto/envelope.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
-import { newTenantKey, type RootKey } from '../crypto/root-key.ts';
+import { newTenantKey } from '../crypto/root-key.ts';
+import type { RootKeys } from '../crypto/root-keys.ts';
 import type { Sql } from './sql.ts';
 
 /** The purposes of a cell's keys; a new purpose gets its key at the next open. */
@@ -38,6 +39,7 @@ export interface KeyringIdentity {
 interface HeldKey extends SealingKey {
   readonly purpose: Purpose;
   readonly state: KeyState;
+  readonly createdAtMs: number;
 }
 
 /** Checks and writes the rows of keys once the cell has a map (rows.ts). */
@@ -56,7 +58,7 @@ export interface KeyRows {
 export class Keyring {
   readonly identity: KeyringIdentity;
   readonly #sql: Sql;
-  readonly #root: RootKey;
+  readonly #root: RootKeys;
   readonly #erasureKey: SecretValue;
   readonly #byId = new Map<string, HeldKey>();
   readonly #active = new Map<Purpose, HeldKey>();
@@ -74,7 +76,7 @@ export class Keyring {
   /** Rows were deleted before this cell was opened, so it is unknown which keys existed. */
   #hasLostRows = false;
 
-  constructor(sql: Sql, root: RootKey, erasureKey: SecretValue, identity: KeyringIdentity) {
+  constructor(sql: Sql, root: RootKeys, erasureKey: SecretValue, identity: KeyringIdentity) {
     this.#sql = sql;
     this.#root = root;
     this.#erasureKey = erasureKey;
@@ -206,6 +208,16 @@ export class Keyring {
     return key;
   }
 
+  /** The active keys, without a read of their rows. */
+  activeKeys(): { readonly id: string; readonly purpose: Purpose; readonly createdAtMs: number; readonly wraps: number }[] {
+    return [...this.#active.values()].map(({ id, purpose, createdAtMs }) => ({
+      id,
+      purpose,
+      createdAtMs,
+      wraps: this.#wraps.get(id) ?? 0,
+    }));
+  }
+
   /** The key with this id for the MACs of rows; without an id the active one. */
   macKey(keyId?: string): { keyId: string; key: KeyObject } {
     const held = keyId === undefined ? this.current('metadata_mac') : this.byId('metadata_mac', keyId);
@@ -275,6 +287,28 @@ export class Keyring {
     this.#destroyed.add(keyId);
   }
 
+  /** The number of keys that are not wrapped under the current root key, with damaged rows. */
+  countUnderOldRoot(): number {
+    return this.rows().filter((row) => this.#isUnderOldRoot(row)).length;
+  }
+
+  /** Wraps up to `maxRows` keys under the current root key, except damaged rows; returns how many. Call inside a transaction. */
+  rewrapUnderRoot(maxRows: number): number {
+    const stale = this.intactRows()
+      .filter((row) => this.#isUnderOldRoot(row))
+      .slice(0, maxRows);
+    for (const row of stale) {
+      const context = this.#context(row.purpose as Purpose, row.key_id, row.version);
+      const wrapped = this.#root.rewrapTenantKey(this.#erasureKey, context, row.wrapped as Uint8Array);
+      this.#save({ ...row, wrapped }, ['wrapped']);
+    }
+    return stale.length;
+  }
+
+  #isUnderOldRoot({ wrapped }: KeyRow): boolean {
+    return wrapped !== null && !this.#root.isCurrent(wrapped);
+  }
+
   /** Allows destruction of the retired keys of the purpose from this time on. Call inside a transaction. */
   planDestruction(purpose: string, destroyAfterMs: number): void {
     const retired = this.intactRows().filter(
@@ -307,7 +341,14 @@ export class Keyring {
     }
     const purpose = row.purpose as Purpose;
     const key = this.#root.openTenantKey(this.#erasureKey, this.#context(purpose, row.key_id, row.version), row.wrapped);
-    const held: HeldKey = { id: row.key_id, version: row.version, key, purpose, state: row.state as KeyState };
+    const held: HeldKey = {
+      id: row.key_id,
+      version: row.version,
+      key,
+      purpose,
+      state: row.state as KeyState,
+      createdAtMs: row.created_at,
+    };
     this.#byId.set(held.id, held);
     this.#wraps.set(held.id, row.wraps);
     if (held.state === 'active') this.#active.set(purpose, held);

@@ -21,7 +21,7 @@ export const SCHEMA_DIGESTS: Readonly<Record<CellKind, string>> = {
 };
 
 /** Tables in the same database outside the steps: of the platform, the register and the home object, and the log's head of older builds. */
-const OTHERS = /^(?:sqlite_.*|_cf_.*|erasure_key|installation|audit_head)$/;
+const OTHERS = /^(?:sqlite_.*|_cf_.*|erasure_key|installation_key|installation|audit_head)$/;
 
 /** SQLite derives the kind of an entry from this text, not from `type`. */
 const TABLE_OR_INDEX = /^CREATE (?:TABLE|INDEX|UNIQUE INDEX) /;

@@ -10,6 +10,7 @@ import {
   hash,
   hkdfSync,
   type KeyObject,
+  pbkdf2Sync,
   randomBytes as secureRandom,
   sign as signBytes,
   timingSafeEqual,
@@ -154,6 +155,11 @@ export function hkdf(
 ): Uint8Array {
   if (count < 1 || count > 255 * (algorithm === 'sha256' ? 32 : 64)) fail('internal', 'HKDF gives at most 255 blocks');
   return new Uint8Array(hkdfSync(algorithm, ikm, salt, info, count));
+}
+
+/** RFC 8018 section 5.2 with HMAC-SHA-256; for SLIP-0039 only. */
+export function pbkdf2Sha256(password: Uint8Array, salt: Uint8Array, iterations: number, count: number): Uint8Array {
+  return plain(pbkdf2Sync(password, salt, iterations, count, 'sha256'));
 }
 
 /**

@@ -8,10 +8,22 @@ import { open, type Purpose, prepareOpen, type SealContext, type SealingKey, sea
 import { FrameWriter } from './framing.ts';
 import { adoptKey, equalBytes, hkdf, hmacSha256, KEY_BYTES, randomBytes, secretKey } from './primitives.ts';
 
-/** Subkeys that other modules may request; each is used by one algorithm in one place. */
+/** Subkeys with a test vector; each is used by one algorithm in one place. */
 export const SUBKEYS = ['home-wrap', 'token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook', 'connect'] as const;
 export type SubkeyLabel = (typeof SUBKEYS)[number];
-type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap' | 'row-tag';
+type Label = SubkeyLabel | 'root-check' | 'register-wrap' | 'tenant-wrap' | 'row-tag' | 'previous-root';
+
+/**
+ * The keys of the installation: they must outlive a root key, because what they made is kept (hashes of tokens, tags of rows) or is in the
+ * hands of others (secrets of webhooks, links). Stored wrapped in the key register (decision 0013).
+ */
+export const INSTALLATION_KEYS = ['token-pepper', 'cursor-mac', 'grant-fingerprint', 'webhook', 'connect', 'row-tag'] as const;
+export type InstallationKeyLabel = (typeof INSTALLATION_KEYS)[number];
+
+export interface InstallationKeyPlace {
+  readonly label: InstallationKeyLabel;
+  readonly version: number;
+}
 
 /** The tenant whose entry of the key register it is. */
 export interface RegisterContext {
@@ -53,14 +65,62 @@ export class RootKey {
     }
   }
 
-  /** The same KeyObject for the same label. */
-  subkey(label: SubkeyLabel): KeyObject {
-    return this.#labelled(label);
+  /** Its id in the blobs that it seals. */
+  get id(): string {
+    return this.#id;
   }
 
-  /** The key for the tags of rows without a MAC column. */
-  rowTagKey(): KeyObject {
-    return this.#labelled('row-tag');
+  /**
+   * The key before this one, sealed under this one for the time of a rotation. Never the reverse: whoever has an old root key must not get
+   * the new one from a copy of the file.
+   */
+  sealPrevious(installationId: string, previous: RootKey): Uint8Array {
+    const bytes = new Uint8Array(previous.#key.export());
+    try {
+      return seal(this.#previousKey(), previousContext(installationId), bytes);
+    } finally {
+      bytes.fill(0);
+    }
+  }
+
+  /** @throws integrity */
+  openPrevious(installationId: string, sealed: Uint8Array): RootKey {
+    const bytes = open(this.#previousKey(), previousContext(installationId), sealed);
+    try {
+      return RootKey.of(bytes);
+    } finally {
+      bytes.wipe();
+    }
+  }
+
+  /** The bytes, for a provider that stores them under a key of its own; they are wiped when `use` has returned. */
+  revealTo<T>(use: (bytes: Uint8Array) => T): T {
+    const bytes = new Uint8Array(this.#key.export());
+    try {
+      return use(bytes);
+    } finally {
+      bytes.fill(0);
+    }
+  }
+
+  /** A key of the installation for the key register. */
+  wrapInstallationKey(installationId: string, place: InstallationKeyPlace, key: KeyObject): Uint8Array {
+    const bytes = new Uint8Array(key.export());
+    try {
+      return seal(this.#registerKey(), installationKeyContext(installationId, place), bytes);
+    } finally {
+      bytes.fill(0);
+    }
+  }
+
+  /** @throws integrity */
+  unwrapInstallationKey(installationId: string, place: InstallationKeyPlace, wrapped: Uint8Array): KeyObject {
+    return adoptKey(prepareOpen(this.#registerKey(), installationKeyContext(installationId, place), wrapped).open());
+  }
+
+  /** The same KeyObject for the same label. Version 1 of a key of the installation is the subkey of the first root key. */
+  subkey(label: SubkeyLabel | InstallationKeyLabel): KeyObject {
+    return this.#labelled(label);
   }
 
   /** 32 bytes stored at init: they detect a wrong root key at start and reveal nothing about the right one. */
@@ -103,6 +163,10 @@ export class RootKey {
     return '[redacted]';
   }
 
+  #previousKey(): SealingKey {
+    return { id: this.#id, version: ROOT_VERSION, key: this.#labelled('previous-root') };
+  }
+
   #registerKey(): SealingKey {
     return { id: this.#id, version: ROOT_VERSION, key: this.#labelled('register-wrap') };
   }
@@ -132,6 +196,28 @@ export function newErasureKey(): SecretValue {
 /** 32 random bytes; wipe them once they are wrapped. */
 export function newTenantKey(): Uint8Array {
   return randomBytes(KEY_BYTES);
+}
+
+function previousContext(installationId: string): SealContext {
+  return {
+    installationId,
+    tenantId: installationId,
+    purpose: 'root',
+    field: 'previous_root',
+    objectId: installationId,
+    version: 1,
+  };
+}
+
+function installationKeyContext(installationId: string, { label, version }: InstallationKeyPlace): SealContext {
+  return {
+    installationId,
+    tenantId: installationId,
+    purpose: 'root',
+    field: 'installation_key.wrapped',
+    objectId: label,
+    version,
+  };
 }
 
 function registerContext({ installationId, tenantId }: RegisterContext): SealContext {

@@ -21,11 +21,17 @@ import { credentialRoutes } from './v1/credentials.ts';
 import { disconnectionRoutes } from './v1/disconnections.ts';
 import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
+import { installationKeyRoutes } from './v1/installation-keys.ts';
 import { tenantRoutes } from './v1/tenant.ts';
 import * as wire from './v1/wire.ts';
 import { workloadRoutes } from './v1/workloads.ts';
 
-const HOME_ROUTES: readonly Route<HomeContext>[] = [...homeRoutes, ...homeAuditRoutes, ...connectorRoutes];
+const HOME_ROUTES: readonly Route<HomeContext>[] = [
+  ...homeRoutes,
+  ...installationKeyRoutes,
+  ...homeAuditRoutes,
+  ...connectorRoutes,
+];
 const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...credentialRoutes,
   ...tenantRoutes,

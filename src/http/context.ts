@@ -2,6 +2,7 @@
 
 import type { EnginePorts } from '../../rotation/engine/due-work.ts';
 import type { Caller } from '../access/principals.ts';
+import type { ErrorCode } from '../base/errors.ts';
 import type { RunRow } from '../cell/runs.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
@@ -34,6 +35,25 @@ export interface TenantContext {
   readonly publicUrl: string;
 }
 
+export interface RootRotationState {
+  /** The source of the root key. */
+  readonly provider: string;
+  /** When the rotation that is under way began. */
+  readonly sinceMs: number | undefined;
+  /** Cells and the key register. */
+  readonly total: number;
+  readonly done: number;
+  /** Cells that could not be opened or rewrapped; they are tried again. */
+  readonly blocked: readonly { readonly id: string; readonly code: ErrorCode }[];
+}
+
+/** The root key of the installation; each platform has its own way to replace it. */
+export interface RootKeyDoor {
+  state(): RootRotationState;
+  /** Starts a rotation, which continues in the background. @throws forbidden | conflict while one is under way */
+  rotate(caller: Caller): Promise<RootRotationState>;
+}
+
 export interface HomeContext {
   readonly home: HomeVault;
   readonly cursorKey: KeyObject;
@@ -43,4 +63,5 @@ export interface HomeContext {
   readonly metrics: (format: MetricsFormat) => string;
   readonly health: () => HealthReport | Promise<HealthReport>;
   readonly connectors: EnginePorts['connectors'];
+  readonly rootKey: RootKeyDoor;
 }

@@ -1,41 +1,28 @@
 // The data directory on Node: its layout, the installation's identity, root key and witness files.
 // It must never open a database before the root key is verified, nor create a new root key for an existing installation.
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Witness } from '../audit/audit-log.ts';
 import type { Entropy } from '../base/clock.ts';
 import { fail } from '../base/errors.ts';
-import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { SecretValue } from '../base/secret-value.ts';
-import type { RootKey } from '../crypto/root-key.ts';
+import type { SecretValue } from '../base/secret-value.ts';
+import { RootKeys } from '../crypto/root-keys.ts';
 import { keepContentPrivate, prepareDataDirectory } from './database-files.ts';
-import { createKeyfile, createPassphraseHeader, openPassphrase, readKeyfile } from './root-key-file.ts';
+import { placeOnce, writeDurably, writeWhole } from './durable-files.ts';
+import {
+  type InstallationFile,
+  installationText,
+  matchesRoot,
+  newInstallationFile,
+  readInstallation,
+  rootKeysOf,
+} from './installation-file.ts';
+import type { RootProvider } from './root-provider.ts';
+import { providerFor, type RootSources } from './root-providers.ts';
 
 const TENANT_ID = /^ten_[0-9a-z]{24}$/;
-
-/** Stored beside the databases, to detect a wrong root key before a database is opened. Not secret. */
-interface InstallationFile {
-  readonly format: 'keyturn-installation-v1';
-  readonly installation_id: string;
-  /** Commitment to the root key, base64url. */
-  readonly root_check: string;
-  /** The source of the root key: a keyfile, or a passphrase with this header. */
-  readonly root: { readonly provider: 'keyfile' } | { readonly provider: 'passphrase'; readonly header: string };
-}
 
 export interface DataPaths {
   readonly directory: string;
@@ -54,10 +41,13 @@ export interface DataPaths {
 
 export interface OpenInstallation {
   readonly installationId: string;
-  readonly root: RootKey;
+  readonly root: RootKeys;
   /** True if this start created it. */
   readonly created: boolean;
   readonly notes: readonly string[];
+  readonly file: InstallationFile;
+  /** The source of the root key; to be settled by the process that has locked the directory. */
+  readonly provider: RootProvider;
 }
 
 export function dataPaths(directory: string, keyfile?: string, witnessDirectory?: string): DataPaths {
@@ -79,20 +69,14 @@ export function dataPaths(directory: string, keyfile?: string, witnessDirectory?
 
 /**
  * Opens or creates the installation and its root key.
- * @throws sealed if the root key is missing, wrong, exposed or comes from another source than the options name; invalid_request if they
- * name two sources; nothing is written then
+ * @throws sealed if the root key is missing, wrong, exposed or comes from another source than the options name; nothing is written then
  */
-export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
-  if (passphrase !== undefined && paths.keyfileIsNamed)
-    fail(
-      'invalid_request',
-      'the root key comes from a keyfile or from a passphrase: give --root-key-file or --passphrase-file, not both',
-    );
+export async function openInstallation(paths: DataPaths, entropy: Entropy, sources: RootSources): Promise<OpenInstallation> {
   const beside = existsSync(paths.register) || existsSync(dirname(paths.tenant('')));
   if (existsSync(paths.installation)) {
     // SECURITY: a new empty home cell in place of a lost one would issue a new bootstrap secret and lose every tenant.
     if (beside && !existsSync(paths.home)) fail('sealed', `home.db is missing in ${paths.directory}: restore it from a backup`);
-    return reopen(paths, passphrase);
+    return reopen(paths, sources);
   }
   if (beside || existsSync(paths.home)) {
     fail(
@@ -100,76 +84,40 @@ export function openInstallation(paths: DataPaths, entropy: Entropy, passphrase:
       `${paths.directory} contains a database but no installation.json: restore that file, or use another directory`,
     );
   }
-  return install(paths, entropy, passphrase);
+  return install(paths, entropy, sources);
 }
 
-function install(paths: DataPaths, entropy: Entropy, passphrase: SecretValue | undefined): OpenInstallation {
-  if (passphrase !== undefined && existsSync(paths.keyfile)) {
-    const advice = 'remove it if no installation uses it, or start without --passphrase-file';
-    fail('sealed', `${paths.keyfile} holds a root key although a passphrase is given: ${advice}`);
+async function install(paths: DataPaths, entropy: Entropy, sources: RootSources): Promise<OpenInstallation> {
+  const provider = sources.given[0] ?? fail('internal', 'there is no source of the root key');
+  if (provider.name !== 'keyfile' && existsSync(paths.keyfile)) {
+    const advice = `remove it if no installation uses it, or start without ${provider.options}`;
+    fail('sealed', `${paths.keyfile} holds a root key although ${provider.described} is given: ${advice}`);
   }
   prepareDataDirectory(paths.directory);
   const installationId = newId('installation', entropy);
-  let root: RootKey;
-  let provider: InstallationFile['root'];
-  if (passphrase !== undefined) {
-    const made = createPassphraseHeader(passphrase);
-    root = made.root;
-    provider = { provider: 'passphrase', header: made.header };
-  } else {
-    root = existsSync(paths.keyfile) ? readKeyfile(paths.keyfile) : makeKeyfile(paths.keyfile, entropy);
-    provider = { provider: 'keyfile' };
-  }
-  const check = Buffer.from(root.rootCheck(installationId)).toString('base64url');
-  const file: InstallationFile = {
-    format: 'keyturn-installation-v1',
-    installation_id: installationId,
-    root_check: check,
-    root: provider,
-  };
+  const { root, descriptor } = await provider.first(installationId);
+  const file = newInstallationFile(installationId, root, descriptor);
   const temporary = `${paths.installation}.${newId('installation', entropy)}`;
-  writeWhole(temporary, `${JSON.stringify(file, null, 2)}\n`);
+  writeWhole(temporary, installationText(file));
   placeOnce(temporary, paths.installation);
-  return { installationId, root, created: true, notes: notesOf(paths, file) };
+  return { installationId, root: RootKeys.of(root), created: true, notes: notesOf(paths, file), file, provider };
 }
 
-/** Complete or absent: a full disk must not leave a partial keyfile that every later start refuses. */
-function makeKeyfile(path: string, entropy: Entropy): RootKey {
-  const temporary = `${path}.${newId('key', entropy)}`;
-  try {
-    const root = createKeyfile(temporary);
-    placeOnce(temporary, path);
-    return root;
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-}
-
-/**
- * Renames a complete file, unless the name exists: of two concurrent first starts, only one continues (ST-06).
- * @throws conflict
- */
-function placeOnce(temporary: string, path: string): void {
-  try {
-    linkSync(temporary, path);
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'EEXIST') throw error;
-    fail('conflict', 'another process is creating this installation: start again when it has finished');
-  } finally {
-    rmSync(temporary, { force: true });
-  }
-  syncDirectoryOf(path);
-}
-
-function reopen(paths: DataPaths, passphrase: SecretValue | undefined): OpenInstallation {
-  const file = parseInstallation(readFileSync(paths.installation, 'utf8'));
-  const root = rootOf(file, paths, passphrase);
-  if (!root.matches(file.installation_id, Buffer.from(file.root_check, 'base64url'))) {
+async function reopen(paths: DataPaths, sources: RootSources): Promise<OpenInstallation> {
+  const file = readInstallation(paths.installation);
+  const provider = providerFor(sources, file.root.provider, paths.keyfile);
+  const root = await provider.open(file.root, file.installation_id, (one) => matchesRoot(file, one));
+  if (!matchesRoot(file, root))
     fail('sealed', `the root key does not belong to the installation in ${paths.directory}; nothing was changed`);
-  }
   keepContentPrivate(paths.directory);
-  return { installationId: file.installation_id, root, created: false, notes: notesOf(paths, file) };
+  return {
+    installationId: file.installation_id,
+    root: rootKeysOf(file, root),
+    created: false,
+    notes: notesOf(paths, file),
+    file,
+    provider,
+  };
 }
 
 /** The notices about the root key, until a start has shown them. A start that failed after creating the key has not. */
@@ -181,42 +129,9 @@ function notesOf(paths: DataPaths, { root }: InstallationFile): string[] {
   ];
 }
 
-function rootOf(file: InstallationFile, paths: DataPaths, passphrase: SecretValue | undefined): RootKey {
-  // SECURITY: an option that is silently not used would let the operator believe that the key is elsewhere.
-  if (file.root.provider === 'keyfile') {
-    if (passphrase !== undefined)
-      fail(
-        'sealed',
-        `this installation opens with the keyfile ${paths.keyfile}, not with a passphrase: start without --passphrase-file`,
-      );
-    return readKeyfile(paths.keyfile);
-  }
-  if (paths.keyfileIsNamed)
-    fail(
-      'sealed',
-      'this installation opens with its passphrase, not with a keyfile: give --passphrase-file instead of --root-key-file',
-    );
-  if (passphrase === undefined) fail('sealed', 'this installation needs its passphrase (--passphrase-file)');
-  return openPassphrase(file.root.header, passphrase);
-}
-
-function parseInstallation(text: string): InstallationFile {
-  try {
-    const file = JSON.parse(text) as InstallationFile;
-    const known =
-      file.format === 'keyturn-installation-v1' &&
-      typeof file.installation_id === 'string' &&
-      typeof file.root_check === 'string';
-    if (known && (file.root?.provider === 'keyfile' || file.root?.provider === 'passphrase')) return file;
-  } catch {
-    // falls through to the refusal
-  }
-  return fail('sealed', 'installation.json is damaged: restore it from a backup');
-}
-
 /** @throws invalid_request for the id of a cell that does not exist: the operator would believe that the option had an effect */
 export function refuseUnknownCells(paths: DataPaths, cellIds: readonly string[]): void {
-  const installed = existsSync(paths.installation) ? parseInstallation(readFileSync(paths.installation, 'utf8')) : undefined;
+  const installed = existsSync(paths.installation) ? readInstallation(paths.installation) : undefined;
   for (const id of cellIds) {
     const isCell = id === installed?.installation_id || (TENANT_ID.test(id) && existsSync(paths.tenant(id)));
     if (!isCell)
@@ -225,27 +140,6 @@ export function refuseUnknownCells(paths: DataPaths, cellIds: readonly string[])
         'the option --accept-missing-witness names a cell that is not in the data directory: give the id from the refusal',
       );
   }
-}
-
-/** The file's text, without a trailing newline. @throws sealed if it cannot be read or other users have access to it */
-export function readPassphrase(path: string): SecretValue {
-  let file: number | undefined;
-  let exposure: string | undefined;
-  let passphrase: SecretValue;
-  try {
-    file = openSync(path, 'r');
-    // SECURITY: checks the open file, not the path, so that the file cannot be exchanged in between. A pipe stores nothing.
-    const stats = fstatSync(file);
-    exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
-    passphrase = SecretValue.fromText(readFileSync(file, 'utf8').replace(/\r?\n$/, ''));
-  } catch (error) {
-    const evidence = `${path}: ${(error as { code?: string }).code ?? 'unknown'}`;
-    return fail('sealed', 'the passphrase file cannot be read', { evidence, cause: error });
-  } finally {
-    if (file !== undefined) closeSync(file);
-  }
-  if (exposure !== undefined) fail('sealed', `the passphrase file ${exposure}: ${SECRET_FILE_RULE}`, { evidence: path });
-  return passphrase;
 }
 
 /** Notices that are shown once, by the first successful start. */
@@ -274,42 +168,6 @@ export function writeBootstrapSecret(paths: DataPaths, secret: SecretValue): voi
 
 export function removeBootstrapSecret(paths: DataPaths): void {
   rmSync(paths.bootstrapSecret, { force: true });
-}
-
-function writeDurably(path: string, content: string | Uint8Array): void {
-  const temporary = `${path}.new`;
-  rmSync(temporary, { force: true });
-  writeWhole(temporary, content);
-  renameSync(temporary, path);
-  syncDirectoryOf(path);
-}
-
-/** Writes the file durably, or removes it. @throws storage_full | storage_unavailable */
-function writeWhole(path: string, content: string | Uint8Array): void {
-  try {
-    const file = openSync(path, 'wx', 0o600);
-    try {
-      writeFileSync(file, content);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-  } catch (error) {
-    rmSync(path, { force: true });
-    const code = (error as { code?: string }).code ?? 'unknown';
-    const full = code === 'ENOSPC' || code === 'EDQUOT';
-    const detail = full ? 'the disk is full' : 'the data directory is not writable';
-    fail(full ? 'storage_full' : 'storage_unavailable', detail, { evidence: `${path}: ${code}`, cause: error });
-  }
-}
-
-function syncDirectoryOf(path: string): void {
-  const directory = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   fsyncSync,
   lstatSync,
   openSync,
+  readFileSync,
   readSync,
   realpathSync,
   type Stats,
@@ -18,10 +19,11 @@ import {
 import { dirname } from 'node:path';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { exposureOf, SECRET_FILE_RULE } from '../base/file-access.ts';
-import type { SecretValue } from '../base/secret-value.ts';
+import { SecretValue } from '../base/secret-value.ts';
 import { canonicalJson } from '../crypto/canonical-json.ts';
 import { adoptKey, equalBytes, hmacSha256, KEY_BYTES, randomBytes } from '../crypto/primitives.ts';
 import { RootKey, rootKeyFromText, rootKeyText } from '../crypto/root-key.ts';
+import { syncDirectoryOf } from './durable-files.ts';
 
 const OWNER_ONLY = 0o600;
 const GROUP_WRITE = 0o020;
@@ -40,7 +42,7 @@ export function createKeyfile(path: string): RootKey {
     fchmodSync(file, OWNER_ONLY);
     if (writeSync(file, line) !== line.byteLength) fail('storage_unavailable', 'the keyfile could not be written completely');
     fsyncSync(file);
-    syncDirectory(dirname(path));
+    syncDirectoryOf(path);
     return RootKey.of(bytes);
   } finally {
     closeSync(file);
@@ -117,15 +119,6 @@ function openFile(
       'the keyfile cannot be opened',
     ];
     throw new KeyturnError(code, detail, { evidence: `${path}: ${(error as NodeJS.ErrnoException).code}`, cause: error });
-  }
-}
-
-function syncDirectory(path: string): void {
-  const directory = openSync(path, constants.O_RDONLY);
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
   }
 }
 
@@ -214,4 +207,25 @@ function stretch(passphrase: SecretValue, body: HeaderBody): { root: RootKey; ma
   const macKey = adoptKey(derived.subarray(KEY_BYTES));
   derived.fill(0);
   return { root, mac: hmacSha256(macKey, new TextEncoder().encode(canonicalJson(body))) };
+}
+
+/** The file's text, without a trailing newline. @throws sealed if it cannot be read or other users have access to it */
+export function readPassphrase(path: string): SecretValue {
+  let file: number | undefined;
+  let exposure: string | undefined;
+  let passphrase: SecretValue;
+  try {
+    file = openSync(path, 'r');
+    // SECURITY: checks the open file, not the path, so that the file cannot be exchanged in between. A pipe stores nothing.
+    const stats = fstatSync(file);
+    exposure = stats.isFile() ? exposureOf(stats, process.getuid?.()) : undefined;
+    passphrase = SecretValue.fromText(readFileSync(file, 'utf8').replace(/\r?\n$/, ''));
+  } catch (error) {
+    const evidence = `${path}: ${(error as { code?: string }).code ?? 'unknown'}`;
+    return fail('sealed', 'the passphrase file cannot be read', { evidence, cause: error });
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+  if (exposure !== undefined) fail('sealed', `the passphrase file ${exposure}: ${SECRET_FILE_RULE}`, { evidence: path });
+  return passphrase;
 }

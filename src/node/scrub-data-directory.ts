@@ -9,13 +9,12 @@ import { KeyRegister } from '../cell/register.ts';
 import { type ScrubPart, scrub } from '../cell/scrub.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import { type CellOptions, openForReading } from '../vault/open-cell.ts';
-import { type DataPaths, dataPaths, fileWitness, openInstallation, readPassphrase } from './data-directory.ts';
+import { type DataPaths, dataPaths, fileWitness, openInstallation } from './data-directory.ts';
+import { type RootOptions, rootSources } from './root-providers.ts';
 import { openNodeSql } from './sqlite.ts';
 
-export interface DeepOptions {
+export interface DeepOptions extends RootOptions {
   readonly dataDirectory: string;
-  readonly rootKeyFile?: string | undefined;
-  readonly passphraseFile?: string | undefined;
   readonly witnessDirectory?: string | undefined;
 }
 
@@ -33,15 +32,15 @@ export interface ScrubbedCell {
  * Yields each cell after its check, the home cell first.
  * @throws conflict while a service uses the directory; sealed if there is no installation or the root key is wrong
  */
-export function* scrubDataDirectory(options: DeepOptions): Generator<ScrubbedCell> {
+export async function* scrubDataDirectory(options: DeepOptions): AsyncGenerator<ScrubbedCell> {
   const paths = dataPaths(resolve(options.dataDirectory), options.rootKeyFile, options.witnessDirectory);
   if (!existsSync(paths.installation))
     fail('sealed', `the directory ${paths.directory} contains no installation: give the directory with --data`);
-  const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
-  const { root, installationId } = openInstallation(paths, NO_ENTROPY, passphrase);
+  const { root, installationId } = await openInstallation(paths, NO_ENTROPY, rootSources(options, paths.keyfile));
   const registerSql = openNodeSql(paths.register, { readonly: true });
   try {
     const register = new KeyRegister(registerSql, root, installationId);
+    register.loadInstallationKeys();
     const look = lookerOf(paths, { root, installationId }, register);
     const tenants: TenantRow[] = [];
     const also = (rows: ReturnType<typeof openForReading>) => {

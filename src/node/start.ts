@@ -40,7 +40,6 @@ import {
   markShown,
   type OpenInstallation,
   openInstallation,
-  readPassphrase,
   refuseUnknownCells,
   removeBootstrapSecret,
   type Showing,
@@ -50,14 +49,17 @@ import {
 import { createDrivers } from './drivers/drivers.ts';
 import { faultsFromEnvironment } from './faults-from-environment.ts';
 import { NodeHealth, type WatchedWitness, watchedWitness } from './health.ts';
+import { HomeKeys } from './home-keys.ts';
 import { type FetchHandler, type Listening, listen, refusal, type TlsOptions } from './listener.ts';
 import { eventCounter, measure } from './metrics.ts';
 import { readPolicies } from './policies.ts';
+import { type RootOptions, type RootSources, rootSources } from './root-providers.ts';
+import { RootRotation } from './root-rotation.ts';
 import { ScrubRounds } from './scrub-rounds.ts';
 import { openNodeSql } from './sqlite.ts';
 import { NodeTenants } from './tenants.ts';
 
-export interface ServeOptions {
+export interface ServeOptions extends RootOptions {
   readonly dataDirectory: string;
   readonly host: string;
   readonly port: number;
@@ -66,13 +68,13 @@ export interface ServeOptions {
   readonly trustedProxies?: readonly string[] | undefined;
   /** Base URL of this service for clients; default: the listener's own address. */
   readonly publicUrl?: string | undefined;
-  readonly rootKeyFile?: string | undefined;
-  readonly passphraseFile?: string | undefined;
   readonly witnessDirectory?: string | undefined;
   /** Ids of cells (of a tenant, or of the installation for the home cell) that are opened although their witness is missing. */
   readonly acceptMissingWitness?: readonly string[] | undefined;
   /** Accept the machine's clock although a cell has committed a later time. Default: the committed time counts. */
   readonly acceptClock?: boolean | undefined;
+  /** How old a key of a cell gets before it is rotated. Default: LIMITS.keyPeriodMs. */
+  readonly keyPeriodMs?: number | undefined;
   /** The source of time, and how long it must be steady before anything is destroyed. Default: this machine, one hour. */
   readonly machine?: MachineClock | undefined;
   readonly clockSteadyMs?: number | undefined;
@@ -116,13 +118,14 @@ export async function startKeyturn(options: ServeOptions): Promise<RunningKeytur
   const publicUrl = options.publicUrl === undefined ? undefined : parsePublicUrl(options.publicUrl);
   refuseUnknownCells(paths, options.acceptMissingWitness ?? []);
   const drivers = createDrivers(options.databaseNetworks);
-  const passphrase = options.passphraseFile === undefined ? undefined : readPassphrase(options.passphraseFile);
+  const sources = rootSources(options, paths.keyfile);
   // Before anything is made: a start whose port is taken, or that may not listen there, leaves no key and no installation behind.
   const front = await listenEarly(options);
   try {
-    const installation = openInstallation(paths, entropy, passphrase);
-    const cells = await openCells({ ...options, drivers }, paths, installation);
+    const installation = await openInstallation(paths, entropy, sources);
+    const cells = await openCells({ ...options, drivers, sources }, paths, installation);
     try {
+      installation.provider.settle();
       await cells.tenants.finishHalfMade();
       const secret = await createBootstrapSecret(cells.home, (made) => writeBootstrapSecret(paths, made));
       if (secret === undefined && !bootstrapPending(cells.home)) removeBootstrapSecret(paths);
@@ -165,11 +168,13 @@ interface OpenCells {
   readonly witness: WatchedWitness;
   readonly health: NodeHealth;
   readonly scrubs: ScrubRounds;
+  readonly homeKeys: HomeKeys;
+  readonly rootKey: RootRotation;
   readonly metrics: Metrics;
   close(): void;
 }
 
-type OpenOptions = ServeOptions & { readonly drivers: ReturnType<typeof createDrivers> };
+type OpenOptions = ServeOptions & { readonly drivers: ReturnType<typeof createDrivers>; readonly sources: RootSources };
 
 function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
   return watchedWitness((failed) =>
@@ -189,6 +194,7 @@ function platformOf(
   return {
     clock: new SteadyClock(options.machine ?? machine, options.clockSteadyMs),
     acceptsClock: options.acceptClock === true,
+    keyPeriodMs: options.keyPeriodMs,
     entropy,
     faults: faultsFromEnvironment(process.env),
     nextTick: (task) => void setImmediate(task),
@@ -215,14 +221,11 @@ async function openCells(options: OpenOptions, paths: DataPaths, installation: O
   const { installationId } = installation;
   const witness = witnessOf(options, paths);
   const metrics = new Metrics();
-  const counted = eventCounter(metrics);
-  let isDamaged = false;
-  const platform = platformOf(options, witness, installation, (action, outcome) => {
-    isDamaged ||= action === 'state.damaged';
-    counted(action, outcome);
-  });
+  const damage = damageWatch(eventCounter(metrics));
+  const platform = platformOf(options, witness, installation, damage.told);
   const authorizer = new Authorizer(cedar, readPolicies());
   const admit = admission();
+  const homeKeys = new HomeKeys();
   const accepts = (cellId: string): boolean => options.acceptMissingWitness?.includes(cellId) ?? false;
   // The home cell is opened first: its exclusive lock protects the whole directory from a second process.
   const homeSql = openNodeSql(paths.home);
@@ -237,23 +240,21 @@ async function openCells(options: OpenOptions, paths: DataPaths, installation: O
       admit,
       witnessed: witness.latest(installationId),
       opening: { mustExist: holdsTenants(paths), hasWitness: holdsTenants(paths), acceptMissingWitness: accepts(installationId) },
+      onKeysChanged: () => homeKeys.noteDue(),
     });
     const tenants = new NodeTenants({
-      home,
-      register,
-      platform,
-      authorizer,
-      connectors,
-      admit,
+      ...{ home, register, platform, authorizer, connectors, admit },
       pathOf: paths.tenant,
       witnessedAt: witness.latest,
       acceptsMissingWitness: accepts,
       ...reachOf(options),
     });
     watchClock(platform.clock, { home, tenants, log: options.log });
-    const health = new NodeHealth({ home, tenants, witness, clock: platform.clock, isDamaged: () => isDamaged });
+    const health = new NodeHealth({ home, tenants, witness, clock: platform.clock, isDamaged: damage.isFound });
+    const rootKey = new RootRotation({ home, tenants, register, platform, paths, installation, options });
     const close = closing(tenants, home, registerSql);
-    return { home, tenants, authorizer, platform, witness, health, scrubs: scrubRounds(options, home, tenants), metrics, close };
+    const scrubs = scrubRounds(options, home, tenants);
+    return { home, tenants, authorizer, platform, witness, health, scrubs, homeKeys, rootKey, metrics, close };
   } catch (error) {
     for (const sql of [homeSql, registerSql]) sql.close();
     throw error;
@@ -262,6 +263,18 @@ async function openCells(options: OpenOptions, paths: DataPaths, installation: O
 
 function reachOf({ allowLocalSandbox, tls, behindProxy, drivers, log }: OpenOptions) {
   return { sandboxAllowed: allowLocalSandbox ?? (tls === undefined && behindProxy !== true), drivers, log };
+}
+
+/** Notices when an event reports damaged state. */
+function damageWatch(counted: NonNullable<Platform['told']>): { told: NonNullable<Platform['told']>; isFound: () => boolean } {
+  let isDamaged = false;
+  return {
+    told: (action, outcome) => {
+      isDamaged ||= action === 'state.damaged';
+      counted(action, outcome);
+    },
+    isFound: () => isDamaged,
+  };
 }
 
 function closing(tenants: NodeTenants, home: HomeVault, registerSql: Sql): () => void {
@@ -289,6 +302,7 @@ function watchClock(
 function registerOf(sql: Sql, { root, installationId }: Pick<OpenInstallation, 'root' | 'installationId'>) {
   const register = new KeyRegister(sql, root, installationId);
   register.ensure(installationId, machine.now());
+  register.ensureInstallationKeys(machine.now());
   return { register, erasureKey: register.open(installationId) };
 }
 
@@ -314,18 +328,21 @@ function serve(
   const scheduler = new Cron(
     '* * * * * *',
     { protect: true, catch: (error) => options.log(`scheduler: ${nameOf(error)}`) },
-    () => {
+    async () => {
       cells.health.ticked();
-      return tenants.tick(cells.platform.clock.now());
+      const now = cells.platform.clock.now();
+      await Promise.all([tenants.tick(now), cells.homeKeys.tick(home, now)]);
     },
   );
   void tenants.openAll();
+  void tenants.allOpen.then(() => cells.rootKey.continue());
   void tenants.allOpen.then(() => scrubs.run());
   let closed: Promise<void> | undefined;
   const close = async () => {
     scheduler.stop();
     scrubs.stop();
     await listening.close();
+    await cells.rootKey.stop();
     await tenants.stop();
     cells.close();
   };
@@ -371,6 +388,7 @@ function portsOf(options: ServeOptions, paths: DataPaths, cells: OpenCells, list
       metrics: (format) => metrics.text(format),
       health: () => cells.health.report(),
       connectors: tenants.connectors,
+      rootKey: cells.rootKey,
     },
     rejected: rejectionRecorder(home, failures, limitedSource),
     health: () => cells.health.report(),

@@ -13,6 +13,7 @@ import type {
   WireIssuedToken,
   WireKeys,
   WirePage,
+  WireRootKey,
   WireRun,
   WireTenant,
   WireUser,
@@ -209,6 +210,26 @@ export class KeyturnClient {
       path: `${this.#tenant()}/keys/rotations`,
       body: purposes === undefined ? {} : { purposes },
     });
+  }
+
+  /** The keys of the home cell. */
+  homeKeys(): Promise<WireKeys> {
+    return this.#json({ method: 'GET', path: '/v1/installation/keys' });
+  }
+
+  rotateHomeKeys(purposes?: readonly string[]): Promise<Pick<WireKeys, 'rotations'>> {
+    const body = purposes === undefined ? {} : { purposes };
+    return this.#json({ method: 'POST', path: '/v1/installation/keys/rotations', body });
+  }
+
+  /** The source of the root key and the progress of its rotation. */
+  rootKey(): Promise<WireRootKey> {
+    return this.#json({ method: 'GET', path: '/v1/installation/root' });
+  }
+
+  /** Starts a rotation of the root key, which continues in the background. */
+  rotateRootKey(): Promise<WireRootKey> {
+    return this.#json({ method: 'POST', path: '/v1/installation/root/rotations' });
   }
 
   // ---- the log of the tenant, or of the installation if the client has no tenant ----

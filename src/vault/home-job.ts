@@ -10,6 +10,11 @@ import { cellOf, type OpenCell, type Platform, type VaultOptions } from './open-
 
 const INSTALLATION: AuthorizationResource = { type: 'Installation' };
 
+export interface HomeVaultOptions extends VaultOptions {
+  /** Called during a job that changes when the keys of the home cell are due. Default: the owner asks at intervals. */
+  readonly onKeysChanged?: () => void;
+}
+
 export class HomeJob {
   readonly platform: Platform;
   readonly core: OpenCell;
@@ -18,14 +23,28 @@ export class HomeJob {
   readonly tenants: TenantStore;
   readonly auditResource = INSTALLATION;
   readonly auditOperations = { read: 'installation.audit.read', export: 'installation.audit.read' } as const;
+  readonly keyResource = INSTALLATION;
+  readonly keyOperations = { list: 'installation.keys.list', rotate: 'installation.keys.rotate' } as const;
 
-  constructor(options: VaultOptions) {
+  readonly #onKeysChanged: () => void;
+
+  constructor(options: HomeVaultOptions) {
     const { platform } = options;
     this.platform = platform;
+    this.#onKeysChanged = options.onKeysChanged ?? (() => {});
     this.core = cellOf('home', platform.installationId, options);
     this.users = new UserStore(this.core.rows);
     this.tenants = new TenantStore(this.core.rows);
     this.door = doorOf(this.core, options, { cellId: platform.installationId, demo: false });
+  }
+
+  /** Drops cached data derived under old keys. */
+  forgetKeys(): void {
+    this.core.audit.sources.forget();
+  }
+
+  dueChanged(): void {
+    this.#onKeysChanged();
   }
 }
 

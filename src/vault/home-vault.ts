@@ -12,8 +12,9 @@ import type { TenantRow } from '../cell/tenants.ts';
 import { equalBytes, hashToken, parseToken, type TokenType } from '../crypto/token.ts';
 import { CellHandle } from './cell-handle.ts';
 import type { FoundDamage } from './damage-book.ts';
-import { HomeJob, type HomeView } from './home-job.ts';
-import { closeCell, type Platform, type VaultOptions } from './open-cell.ts';
+import { HomeJob, type HomeVaultOptions, type HomeView } from './home-job.ts';
+import { closeCell, type Platform } from './open-cell.ts';
+import { keyWorkDueAt, tendKeys } from './rotate-keys.ts';
 
 /** The common members of events of refused authentications. */
 export const REFUSED = { action: 'authentication', actor: { type: 'anonymous', id: 'unknown' }, outcome: 'denied' } as const;
@@ -32,7 +33,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     max: LIMITS.tokenCacheEntries,
   });
 
-  constructor(options: VaultOptions) {
+  constructor(options: HomeVaultOptions) {
     const job = new HomeJob(options);
     super(job);
     const { platform, core } = job;
@@ -75,6 +76,16 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
   /** Drops every cached identity. Runs when a token is revoked or a user changes (X6: effective at once), and after a rollback. */
   forgetIdentities(): void {
     this.#identities.clear();
+  }
+
+  /** When the keys of this cell are due: by their age, or because a rotation or destruction is waiting. */
+  keysDueAt(): number {
+    return this.lookup('scheduler', (lookup) => keyWorkDueAt(this.#job, lookup));
+  }
+
+  /** Rotates aged keys, rewraps rows and destroys retired keys. */
+  tendKeys(): Promise<void> {
+    return tendKeys(this);
   }
 
   /** Idempotent. */

@@ -28,7 +28,7 @@ import type { CellKind } from '../cell/schema-step.ts';
 import type { Sql } from '../cell/sql.ts';
 import { redateTokens, TokenStore } from '../cell/tokens.ts';
 import { type Checkpoint, signerFrom, verifyCheckpoint } from '../crypto/checkpoint.ts';
-import type { RootKey } from '../crypto/root-key.ts';
+import type { RootKeys } from '../crypto/root-keys.ts';
 import { equalBytes } from '../crypto/token.ts';
 import { DamageBook } from './damage-book.ts';
 
@@ -46,9 +46,11 @@ export interface Platform {
   readonly told?: (action: string, outcome: EventOutcome) => void;
   /** The operator declares that the machine's clock is right, although a cell committed a later time. Default: false. */
   readonly acceptsClock?: boolean;
+  /** How old an active key of a cell gets before it is rotated. Default: LIMITS.keyPeriodMs. */
+  readonly keyPeriodMs?: number | undefined;
   /** The budget that loaded chunks of maps share. Default: the one of this process. */
   readonly chunkMemory?: ChunkMemory;
-  readonly root: RootKey;
+  readonly root: RootKeys;
   readonly installationId: string;
 }
 

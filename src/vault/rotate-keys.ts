@@ -4,17 +4,24 @@
 import type { AuthorizationResource } from '../access/authorizer.ts';
 import type { Door } from '../access/guard.ts';
 import type { Caller } from '../access/principals.ts';
+import type { EventDetails } from '../audit/event.ts';
 import { fail } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { WriteAccess } from '../cell/access.ts';
+import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { KeyProgress } from '../cell/key-rotations.ts';
 import type { KeyRow } from '../cell/keyring.ts';
 import type { Purpose } from '../crypto/envelope.ts';
+import { sha256Words } from '../crypto/primitives.ts';
 import type { Submits } from './cell-handle.ts';
 import type { OpenCell, Platform } from './open-cell.ts';
 
 /** The purposes that can be rotated. The audit-signing key cannot: auditors pin its verifier key, so it changes only with a hand-over. */
 export const ROTATABLE: readonly Purpose[] = ['oauth_token', 'api_key', 'mfa_seed', 'backup', 'audit_pii', 'metadata_mac'];
+
+export interface KeyOperations {
+  readonly list: 'key.list' | 'installation.keys.list';
+  readonly rotate: 'key.rotate' | 'installation.keys.rotate';
+}
 
 /** A job of a cell whose keys can be rotated. */
 export interface KeyedJob {
@@ -22,6 +29,7 @@ export interface KeyedJob {
   readonly door: Door;
   readonly platform: Platform;
   readonly keyResource: AuthorizationResource;
+  readonly keyOperations: KeyOperations;
   /** Drops cached derived keys and rows read under old keys. */
   forgetKeys(): void;
   dueChanged(): void;
@@ -31,18 +39,93 @@ function keyTarget(job: KeyedJob) {
   return () => ({ resource: job.keyResource, target: { type: 'keys' }, subject: true as const });
 }
 
-export function listKeys(job: KeyedJob, caller: Caller): { keys: KeyRow[]; progress: KeyProgress[] } {
-  const { keyring } = job.core;
-  return job.door.enter(caller, 'key.list', keyTarget(job), (access) => ({
-    keys: keyring.rows().map((row) => ({ ...row, wraps: keyring.usedWraps(row) })),
-    progress: job.core.keyRotations.progress(access),
-  }));
+export interface ListedKeys {
+  readonly keys: readonly KeyRow[];
+  /** When each active key turns, by its id. */
+  readonly turns: ReadonlyMap<string, number>;
+  readonly progress: readonly KeyProgress[];
+}
+
+export function listKeys(job: KeyedJob, caller: Caller): ListedKeys {
+  const { keyring, keyRotations } = job.core;
+  return job.door.enter(caller, job.keyOperations.list, keyTarget(job), (access) => {
+    const turns = keyring.activeKeys().map((key) => [key.id, turnsAt(job.platform, key)] as const);
+    return {
+      keys: keyring.rows().map((row) => ({ ...row, wraps: keyring.usedWraps(row) })),
+      turns: new Map(turns.filter((turn): turn is [string, number] => turn[1] !== undefined)),
+      progress: keyRotations.progress(access),
+    };
+  });
+}
+
+type AgedKey = Pick<ReturnType<OpenCell['keyring']['activeKeys']>[number], 'id' | 'purpose' | 'createdAtMs' | 'wraps'>;
+
+/**
+ * When an active key is rotated by its age or use; undefined for a purpose that is not rotated. The time is spread over the last tenth of the
+ * period by the key's id, so that the keys of many cells that were created together do not turn together.
+ */
+function turnsAt({ keyPeriodMs = LIMITS.keyPeriodMs }: Platform, key: AgedKey): number | undefined {
+  if (!ROTATABLE.includes(key.purpose)) return undefined;
+  if (key.wraps >= LIMITS.wrapsPerKeyAged) return key.createdAtMs;
+  const spread = sha256Words(new TextEncoder().encode(key.id)).high / 2 ** 32;
+  return key.createdAtMs + Math.round(keyPeriodMs * (1 - spread / 10));
+}
+
+/** When the next key of the cell turns; not before the clock is steady (D17: a jump must not rotate the keys of every tenant). */
+export function nextKeyTurnAt({ keyring }: OpenCell, platform: Platform): number {
+  const times = keyring.activeKeys().map((key) => turnsAt(platform, key) ?? Number.POSITIVE_INFINITY);
+  return Math.max(Math.min(...times), platform.clock.steadyFrom());
+}
+
+/** As `nextKeyTurnAt`, with the rewraps and destructions that wait; for a cell without an engine. */
+export function keyWorkDueAt({ core, platform }: KeyedJob, lookup: Lookup): number {
+  if (core.keyRotations.progress(lookup).some(({ finishedAtMs }) => finishedAtMs === null)) return 0;
+  const ends = core.keyring
+    .intactRows()
+    .filter(({ state }) => state === 'decrypt_only')
+    .map((row) => row.destroy_after_at ?? Number.POSITIVE_INFINITY);
+  return Math.min(nextKeyTurnAt(core, platform), Math.max(Math.min(...ends), platform.clock.steadyFrom()));
+}
+
+/** All work on keys that is due. */
+export async function tendKeys(cell: Submits<KeyedJob>): Promise<void> {
+  await cell.submit((job) => rotateAgedKeys(job));
+  await rewrapAll(cell);
+  await destroyRetiredKeys(cell);
+}
+
+/** Rotates the keys whose time has come, each once; returns how many. */
+export function rotateAgedKeys(job: KeyedJob): number {
+  const { clock } = job.platform;
+  if (!clock.isSteady()) return 0;
+  const isDue = (key: AgedKey) => (turnsAt(job.platform, key) ?? Number.POSITIVE_INFINITY) <= clock.now();
+  const purposes = job.core.keyring.activeKeys().filter(isDue);
+  if (purposes.length > 0)
+    withNewVersions(job, () =>
+      job.door.enterAsSystem('key-age', job.keyOperations.rotate, keyTarget(job), (access, _subject, details) =>
+        addVersions(
+          job,
+          access,
+          purposes.map(({ purpose }) => purpose),
+          details,
+        ),
+      ),
+    );
+  return purposes.length;
 }
 
 /** Starts a rotation of the given purposes (default: all). New values use the new keys at once. */
 export function rotateKeys(job: KeyedJob, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
+  return withNewVersions(job, () =>
+    job.door.enter(caller, job.keyOperations.rotate, keyTarget(job), (access, _subject, details) =>
+      addVersions(job, access, purposes ?? ROTATABLE, details),
+    ),
+  );
+}
+
+function withNewVersions<T>(job: KeyedJob, rotate: () => T): T {
   try {
-    return addVersions(job, caller, purposes);
+    return rotate();
   } catch (error) {
     // SECURITY: the savepoint removed the new keys; values sealed under keys that are only in memory could never be opened again.
     job.core.keyring.load();
@@ -50,21 +133,18 @@ export function rotateKeys(job: KeyedJob, caller: Caller, purposes: readonly Pur
   }
 }
 
-function addVersions(job: KeyedJob, caller: Caller, purposes: readonly Purpose[] | undefined): KeyProgress[] {
-  return job.door.enter(caller, 'key.rotate', keyTarget(job), (access, _subject, details) => {
-    const wanted = purposes ?? ROTATABLE;
-    const { keyring, keyRotations } = job.core;
-    for (const purpose of wanted) {
-      const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, job.platform.clock, job.platform.entropy);
-      keyRotations.begin(access, purpose, next.version, job.platform.clock.now());
-    }
-    details.count = wanted.length;
-    if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
-    job.platform.faults.at('keys.after-new-version');
-    job.forgetKeys();
-    job.dueChanged();
-    return keyRotations.progress(access);
-  });
+function addVersions(job: KeyedJob, access: WriteAccess, wanted: readonly Purpose[], details: EventDetails): KeyProgress[] {
+  const { keyring, keyRotations } = job.core;
+  for (const purpose of wanted) {
+    const next = keyring.addVersion(purpose, keyring.current(purpose).version + 1, job.platform.clock, job.platform.entropy);
+    keyRotations.begin(access, purpose, next.version, job.platform.clock.now());
+  }
+  details.count = wanted.length;
+  if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
+  job.platform.faults.at('keys.after-new-version');
+  job.forgetKeys();
+  job.dueChanged();
+  return keyRotations.progress(access);
 }
 
 /**
@@ -79,7 +159,7 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
   });
   if (isStuck) fail('integrity', 'stored data failed its check', { evidence: 'key_rotation: the row of an open rotation' });
   if (open.length === 0) return 0;
-  return job.door.enterAsSystem('rewrap', 'key.rotate', keyTarget(job), (access, _subject, details) => {
+  return job.door.enterAsSystem('rewrap', job.keyOperations.rotate, keyTarget(job), (access, _subject, details) => {
     let moved = 0;
     let ended = 0;
     for (const progress of open) {
@@ -108,6 +188,16 @@ function bookProgress(job: KeyedJob, access: WriteAccess, progress: KeyProgress,
   keyRotations.finish(access, purpose, now, now + LIMITS.keyDestroyDelayMs);
   job.dueChanged();
   return true;
+}
+
+/** Rewraps all rows under the current keys, one batch a job; returns how many. */
+export async function rewrapAll(vault: Submits<KeyedJob>): Promise<number> {
+  let moved = 0;
+  for (;;) {
+    const rows = await vault.submit((job) => rewrapBatch(job));
+    if (rows === 0) return moved;
+    moved += rows;
+  }
 }
 
 /**
@@ -159,7 +249,7 @@ function destroyKey(job: KeyedJob, keyId: string): number {
     job.core.keyRotations.countStale(lookup, row.purpose as Purpose, keyId),
   );
   if (used > 0) return postpone(job, keyId);
-  job.door.enterAsSystem('key-destruction', 'key.rotate', keyTarget(job), (_access, _subject, details) => {
+  job.door.enterAsSystem('key-destruction', job.keyOperations.rotate, keyTarget(job), (_access, _subject, details) => {
     job.platform.faults.at('keys.before-destroy');
     job.core.keyring.destroy(keyId, job.platform.clock.now());
     job.core.cell.eraseResidue();

@@ -74,6 +74,7 @@ export class TenantJob {
   readonly auditResource: AuthorizationResource;
   readonly keyResource: AuthorizationResource;
   readonly auditOperations = { read: 'audit.read', export: 'audit.export' } as const;
+  readonly keyOperations = { list: 'key.list', rotate: 'key.rotate' } as const;
   readonly #onDueChanged: (tenantId: string) => void;
   #dueChanged = false;
 

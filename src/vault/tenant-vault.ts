@@ -3,6 +3,7 @@
 import { isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
 import { closeCell, type Platform } from './open-cell.ts';
+import { nextKeyTurnAt } from './rotate-keys.ts';
 import { tellDamage } from './tell-damage.ts';
 import {
   type KeyRotator,
@@ -75,7 +76,18 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
   /** The time of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
     if (this.#isPlanInDoubt) return this.platform.clock.now();
-    return this.lookup('scheduler', (lookup, { runs, platform }) => runs.nextDueAt(lookup, platform.clock.steadyFrom()));
+    const due = this.lookup('scheduler', (lookup, { runs, platform }) => runs.nextDueAt(lookup, platform.clock.steadyFrom()));
+    const earliest = Math.min(due ?? Number.POSITIVE_INFINITY, this.#keysDueAt());
+    return Number.isFinite(earliest) ? earliest : undefined;
+  }
+
+  /** Whether a key has reached its age. */
+  keysAreDue(): boolean {
+    return this.#keysDueAt() <= this.platform.clock.now();
+  }
+
+  #keysDueAt(): number {
+    return nextKeyTurnAt(this.#job.core, this.platform);
   }
 
   close(): void {

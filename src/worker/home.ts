@@ -9,9 +9,12 @@ import { KeyRegister } from '../cell/register.ts';
 import type { Sql } from '../cell/sql.ts';
 import type { TenantRow } from '../cell/tenants.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
+import { RootKeys, type WrappedInstallationKey } from '../crypto/root-keys.ts';
+import type { RootKeyDoor } from '../http/context.ts';
 import { HomeVault } from '../vault/home-vault.ts';
 import { finishTenant, type Provision } from '../vault/manage-tenants.ts';
 import type { Platform } from '../vault/open-cell.ts';
+import { requestRootRotation } from '../vault/rotate-root.ts';
 import { createBootstrapSecret } from '../vault/set-up.ts';
 import { DailyScrub } from './daily-scrub.ts';
 import { durableObjectSql } from './durable-object-sql.ts';
@@ -31,14 +34,29 @@ export interface TenantOpening {
   readonly installationId: string;
   readonly tenant: { readonly id: string; readonly name: string; readonly demo: boolean };
   readonly entry: Uint8Array;
+  readonly installationKeys: readonly WrappedInstallationKey[];
   readonly witnessed: string | undefined;
   /** Whether the home cell lists the tenant's cell as anchored. */
   readonly anchored: boolean;
 }
 
+/** Known hole: the root key of a Worker, a secret of the platform, is not rotated yet. */
+function fixedRootKey(home: HomeVault): RootKeyDoor {
+  const state = () => ({ provider: 'worker-secret', sinceMs: undefined, total: 0, done: 0, blocked: [] });
+  const refuse = () => fail('conflict', 'the root key of an installation on Workers cannot be rotated yet');
+  return {
+    state,
+    rotate: async (caller) => {
+      await home.submit((job) => requestRootRotation(job, caller, refuse));
+      return state();
+    },
+  };
+}
+
 export class WorkerHome {
+  readonly rootKey: RootKeyDoor;
   readonly home: HomeVault;
-  readonly scrub: DailyScrub;
+  readonly #scrub: DailyScrub;
   readonly #register: KeyRegister;
   readonly #makeCell: WorkerHomeOptions['makeCell'];
   #ready: Promise<void> | undefined;
@@ -56,12 +74,33 @@ export class WorkerHome {
       fail('sealed', 'the root key does not belong to this installation: set KEYTURN_ROOT_KEY to its root key');
     if (installationId === undefined)
       sql.run('INSERT INTO installation (only_one, id, root_check) VALUES (1, ?, ?)', id, root.rootCheck(id));
-    const platform: Platform = { ...options.platform, root, installationId: id };
-    this.#register = new KeyRegister(sql, root, id);
+    const roots = RootKeys.of(root);
+    const platform: Platform = { ...options.platform, root: roots, installationId: id };
+    this.#register = new KeyRegister(sql, roots, id);
     this.#register.ensure(id, platform.clock.now());
-    this.home = new HomeVault({ sql, erasureKey: this.#register.open(id), platform, authorizer, admit });
-    this.scrub = new DailyScrub(options.storage, this.home, () => platform.clock.now());
+    this.#register.ensureInstallationKeys(platform.clock.now());
+    const now = () => platform.clock.now();
+    this.home = new HomeVault({
+      sql,
+      erasureKey: this.#register.open(id),
+      platform,
+      authorizer,
+      admit,
+      onKeysChanged: () => void options.storage.setAlarm(now()),
+    });
+    this.rootKey = fixedRootKey(this.home);
+    this.#scrub = new DailyScrub(options.storage, this.home, now);
     this.#makeCell = options.makeCell;
+  }
+
+  /** When the next scrub, or work on the keys of the home cell, is due. */
+  dueAt(): number {
+    return Math.min(this.#scrub.dueAt(), this.home.keysDueAt());
+  }
+
+  async runDueWork(): Promise<void> {
+    if (this.home.keysDueAt() <= this.home.platform.clock.now()) await this.home.tendKeys();
+    await this.#scrub.runIfDue();
   }
 
   /** Settles when the first owner exists. Idempotent. */
@@ -113,6 +152,7 @@ export class WorkerHome {
       installationId: this.home.platform.installationId,
       tenant: { id: row.id, name: row.name, demo: row.demo === 1 },
       entry: this.#register.wrappedEntry(row.id),
+      installationKeys: this.#register.installationKeys(),
       witnessed: row.witnessed ?? undefined,
       anchored: row.anchored === 1,
     };

@@ -10,6 +10,7 @@ import { LIMITS } from '../base/limits.ts';
 import { VERSION } from '../base/version.ts';
 import { connectPage } from '../console/connect-page.ts';
 import { rootKeyFromText } from '../crypto/root-key.ts';
+import { RootKeys } from '../crypto/root-keys.ts';
 import { createApp } from '../http/app.ts';
 import type { AppPorts } from '../http/app-ports.ts';
 import { DOT_SEGMENT_REFUSED } from '../http/edge.ts';
@@ -94,12 +95,12 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
     return this.#use().home.userNames(ids);
   }
 
-  /** Runs once a day, for the scrub. */
+  /** Runs for the scrub and for the keys of the home cell. */
   override async alarm(): Promise<void> {
     try {
-      const { scrub } = this.#use();
-      await scrub.runIfDue();
-      await this.ctx.storage.setAlarm(scrub.dueAt());
+      const home = this.#use();
+      await home.runDueWork();
+      await this.ctx.storage.setAlarm(home.dueAt());
     } catch (error) {
       report(toKeyturnError(error), 'alarm', '');
       await this.ctx.storage.setAlarm(Date.now() + LIMITS.alarmRetryMs);
@@ -123,7 +124,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
       });
       void opened.finishHalfMade().catch((error) => report(toKeyturnError(error), 'start', ''));
       this.#app = undefined;
-      void this.ctx.storage.setAlarm(opened.scrub.dueAt());
+      void this.ctx.storage.setAlarm(opened.dueAt());
       this.#opened = opened;
     } catch (thrown) {
       const error = toKeyturnError(thrown);
@@ -171,6 +172,7 @@ export class HomeCell extends DurableObject<Env> implements HomeMethods {
             metrics: (format) => metrics.text(format),
             health,
             connectors,
+            rootKey: opened.rootKey,
           }
         : undefined,
       rejected: (caller, route) => this.#reject(caller, route),
@@ -245,7 +247,8 @@ export class TenantCell extends DurableObject<Env> implements TenantMethods {
       return undefined;
     }
     selfTestOnce();
-    const root = rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim());
+    const root = RootKeys.of(rootKeyFromText((this.env.KEYTURN_ROOT_KEY ?? '').trim()));
+    root.loadInstallationKeys(opening.installationId, opening.installationKeys);
     const home = homeOf(this.env);
     const platform = platformOf((cellId, note) => {
       const kept = home.witness(cellId, note).then(

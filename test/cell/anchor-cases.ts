@@ -8,13 +8,14 @@ import { Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import type { Row, Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { caughtCode } from '../kit/outcome.ts';
 
 type OpenSql = (use: (sql: Sql) => Promise<void> | void) => Promise<void>;
 
 const NOW_MS = Date.UTC(2026, 0, 2);
 const LOG = { size: 0, stateSequence: 0, frontier: new Uint8Array(8) };
-const root = RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => i + 1));
+const root = RootKeys.of(RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => i + 1)));
 const entropy = { bytes: (count: number) => crypto.getRandomValues(new Uint8Array(count)), fraction: () => 0.5 };
 
 interface Bench {

@@ -7,12 +7,13 @@ import { CELL_PURPOSES, type KeyRow, Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { anchored } from '../kit/anchored.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
 
-const root = RootKey.of(randomBytes(32));
+const root = RootKeys.of(RootKey.of(randomBytes(32)));
 const erasureKey = newErasureKey();
 const identity = { installationId: newId('installation', testEntropy), cellId: newId('tenant', testEntropy) };
 const clock = new TestClock();
@@ -51,7 +52,9 @@ describe('a keyring', () => {
     const other = { ...identity, cellId: newId('tenant', testEntropy) };
     expect(caughtCode(() => new Keyring(sql, root, erasureKey, other).load())).toBe('integrity');
     expect(caughtCode(() => new Keyring(sql, root, newErasureKey(), identity).load())).toBe('integrity');
-    expect(caughtCode(() => new Keyring(sql, RootKey.of(randomBytes(32)), erasureKey, identity).load())).not.toBe('ok');
+    expect(caughtCode(() => new Keyring(sql, RootKeys.of(RootKey.of(randomBytes(32))), erasureKey, identity).load())).not.toBe(
+      'ok',
+    );
   });
 
   it('refuses a key that was moved to another purpose or given another version in the table', () => {

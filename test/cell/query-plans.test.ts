@@ -1,13 +1,16 @@
 // Every statement uses an index: none scans a table that may be large, and none sorts its result. And only statements in src/cell/rows.ts
 // write rows that are in the cell's map.
+import { randomBytes } from 'node:crypto';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { migrate } from '../../src/cell/migrations.ts';
-import { REGISTER_SCRIPT } from '../../src/cell/register.ts';
+import { KeyRegister, REGISTER_SCRIPT } from '../../src/cell/register.ts';
 import { scrub, scrubInService } from '../../src/cell/scrub.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { ANCHORED_TABLES, tableOf } from '../../src/cell/tables.ts';
+import { RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
@@ -27,6 +30,7 @@ const SMALL = new Map([
   ['environment', 'created by people'],
   ['user', 'the team'],
   ['user_grant', 'the team'],
+  ['installation_key', 'a handful of labels, a row for each version'],
   ['schema_step', 'a row for each step'],
   ['sqlite_master', 'the schema itself'],
 ]);
@@ -123,6 +127,19 @@ async function askStores(): Promise<void> {
   keep(recorder);
 }
 
+/** Runs the statements of the key register during a rotation of the root key. */
+function runRegister(): void {
+  const recorder = new StatementRecorder(openNodeSql(':memory:'));
+  const roots = RootKeys.of(RootKey.of(randomBytes(32)));
+  const register = new KeyRegister(recorder, roots, 'ins_a');
+  register.ensure('ten_a', 0);
+  register.ensureInstallationKeys(0);
+  roots.turnTo(RootKey.of(randomBytes(32)));
+  while (register.rewrap(2) > 0);
+  keep(recorder);
+  databases.push(recorder);
+}
+
 /** Runs the statements of the log, the keys and their rotation in a real tenant. */
 async function runTenant(): Promise<void> {
   const recorder = new StatementRecorder(openNodeSql(':memory:'));
@@ -165,6 +182,7 @@ beforeAll(async () => {
   home.script(REGISTER_SCRIPT);
   databases.push(tenant, home);
   await askStores();
+  runRegister();
   await runTenant();
 });
 

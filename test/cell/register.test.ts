@@ -6,6 +6,7 @@ import { Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
 import { KeyRegister, openRegisterEntry } from '../../src/cell/register.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { caughtCode } from '../kit/outcome.ts';
 import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
@@ -13,7 +14,7 @@ import { START_MS, TestClock, testEntropy } from '../kit/vaults.ts';
 const INSTALLATION = newId('installation', testEntropy);
 
 function newRegister() {
-  const root = RootKey.of(randomBytes(32));
+  const root = RootKeys.of(RootKey.of(randomBytes(32)));
   return { root, register: new KeyRegister(openNodeSql(':memory:'), root, INSTALLATION) };
 }
 
@@ -37,7 +38,9 @@ describe('the key register', () => {
     expect(caughtCode(() => openRegisterEntry(root, INSTALLATION, 'ten_a', entry))).toBe('ok');
     expect(caughtCode(() => openRegisterEntry(root, INSTALLATION, 'ten_b', entry))).toBe('integrity');
     expect(caughtCode(() => openRegisterEntry(root, newId('installation', testEntropy), 'ten_a', entry))).toBe('integrity');
-    expect(caughtCode(() => openRegisterEntry(RootKey.of(randomBytes(32)), INSTALLATION, 'ten_a', entry))).not.toBe('ok');
+    expect(caughtCode(() => openRegisterEntry(RootKeys.of(RootKey.of(randomBytes(32))), INSTALLATION, 'ten_a', entry))).not.toBe(
+      'ok',
+    );
   });
 
   it('distinguishes a missing entry from a destroyed one, and never recreates a destroyed one', () => {
@@ -66,7 +69,7 @@ describe('the key register', () => {
   });
 
   it('leaves no byte of a destroyed entry in its row', () => {
-    const root = RootKey.of(randomBytes(32));
+    const root = RootKeys.of(RootKey.of(randomBytes(32)));
     const sql = openNodeSql(':memory:');
     const register = new KeyRegister(sql, root, INSTALLATION);
     register.ensure('ten_a', START_MS);

@@ -69,7 +69,7 @@ describe('the pages', () => {
 
   it('name a tenant, and an environment where one is needed, with each command of a block or before it on the page', () => {
     const neither =
-      /^(init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl)\b/;
+      /^(keys \w+ (home|root)|init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl)\b/;
     const tenantOnly = /^(forecast|alerts|webhooks|audit|keys|environment|connections|workload (list|show|revoke))\b/;
     const both = /^(credential|connect|import|disconnect|run|workload create)\b/;
     let checked = 0;

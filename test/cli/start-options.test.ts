@@ -97,6 +97,22 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
     ['apart', () => ['--passphrase-file', at('phrase')], /opens with the keyfile/],
     ['half-made', () => ['--passphrase-file', at('phrase')], /holds a root key although a passphrase is given/],
   ],
+  '--root-command': [
+    ['keyed', () => ['--root-command', '/bin/false'], /opens with the keyfile \S+root\.key, not with a program/],
+    ['new', () => ['--root-command', 'hsm-wrap'], /--root-command must be an absolute path/],
+  ],
+  '--root-kms-key': [['keyed', () => ['--root-kms-key', 'alias/none'], /opens with the keyfile \S+root\.key, not with AWS KMS/]],
+  '--root-shares': [['keyed', () => ['--root-shares', at('none')], /opens with the keyfile \S+root\.key, not with shares/]],
+  '--root-share-plan': [
+    ['new', () => ['--root-shares', at('none'), '--root-share-plan', '3'], /must be <needed>\/<shares>/],
+    ['keyed', () => ['--root-share-plan', '2/3'], /--root-share-plan needs --root-shares/],
+  ],
+  '--next-root-key-file': 'names a file that only a rotation makes',
+  '--next-root': [['keyed', () => ['--next-root', 'passphrase'], /--next-root passphrase needs the options of that source/]],
+  '--key-period': [
+    ['keyed', () => ['--key-period', '12h'], /--key-period must be from 1 day to 3650 days/],
+    ['new', () => ['--key-period', '4000d'], /--key-period must be from 1 day to 3650 days/],
+  ],
   '--witness-dir': [['keyed', () => ['--witness-dir', at('no-witnesses')], /witness/]],
   '--accept-missing-witness': [
     ['keyed', () => ['--accept-missing-witness', `ten_${'0'.repeat(24)}`], /names a cell that is not in the data directory/],
@@ -112,7 +128,14 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
   '--tour': 'shows nothing where it was shown',
 };
 
-const ROOT_OPTIONS = ['--root-key-file', '--passphrase-file', '--witness-dir'];
+const ROOT_OPTIONS = [
+  '--root-key-file',
+  '--passphrase-file',
+  '--root-command',
+  '--root-kms-key',
+  '--root-shares',
+  '--witness-dir',
+];
 const longNames = (command: ReturnType<typeof serveCommand>) => command.options.map(({ long }) => long ?? '');
 
 describe('each option of serve', () => {

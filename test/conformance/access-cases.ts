@@ -70,6 +70,13 @@ const MATRIX: readonly Row[] = [
     ask: post('/v1/tenants/acme/keys/rotations', { purposes: ['backup'] }),
     may: all(202, 'owner', 'admin'),
   },
+  { what: 'see the keys of the home cell', ask: get('/v1/installation/keys'), may: all(200, 'owner', 'admin', 'auditor') },
+  { what: 'see the root key', ask: get('/v1/installation/root'), may: all(200, 'owner', 'admin', 'auditor') },
+  {
+    what: 'rotate a key of the home cell',
+    ask: post('/v1/installation/keys/rotations', { purposes: ['backup'] }),
+    may: all(202, 'owner'),
+  },
   { what: 'list the team', ask: get('/v1/users'), may: all(200, 'owner', 'admin', 'auditor') },
   {
     what: 'add to the team (a name that is taken)',

@@ -141,6 +141,20 @@ export function auditCases(world: () => World): void {
     );
     expect((await verifyLog(call, owner, '/v1/tenants/acme')).ok).toBe(true);
   });
+
+  it('rotates the root key where the platform can, for an owner only: tokens stay valid and values readable', async () => {
+    const { call, owner, acme, admin } = world();
+    const path = '/v1/installation/root';
+    expect((await call('POST', `${path}/rotations`, { token: admin })).status).toBe(403);
+    const started = await call('POST', `${path}/rotations`, { token: owner });
+    const { provider } = (await must(call('GET', path, { token: owner }), 200)).body;
+    expect(started.status).toBe(provider === 'worker-secret' ? 409 : 202);
+    await eventually(async () =>
+      (await must(call('GET', path, { token: owner }), 200)).body.rotating_since === null ? true : undefined,
+    );
+    await must(call('GET', `${at('acme', 'audited')}/value`, { token: acme.token }), 200);
+    expect((await verifyLog(call, owner, '/v1')).ok).toBe(true);
+  });
 }
 
 /** Before a source has been refused so often that its refusals are only counted. */

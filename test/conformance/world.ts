@@ -5,6 +5,8 @@ import { undocumented } from '../kit/documented.ts';
 export interface Target {
   readonly url: string;
   readonly bootstrapSecret: string;
+  /** Routes on which this platform never answers with success. */
+  readonly neverWell?: readonly string[];
   stop(): Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import { freeLeasesOfDead, leaseRun, openRun } from '../../rotation/engine/run.t
 import { KeyRegister } from '../../src/cell/register.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { openForReading } from '../../src/vault/open-cell.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
@@ -158,7 +159,7 @@ describe('code of the database itself', () => {
 
   it('keeps the key register shut', () => {
     const sql = openNodeSql(':memory:');
-    const open = () => caughtCode(() => new KeyRegister(sql, RootKey.of(randomBytes(32)), 'ins_a'));
+    const open = () => caughtCode(() => new KeyRegister(sql, RootKeys.of(RootKey.of(randomBytes(32))), 'ins_a'));
     expect(open()).toBe('ok');
     sql.script('CREATE TRIGGER planted BEFORE UPDATE ON erasure_key BEGIN SELECT RAISE(IGNORE); END');
     expect(open()).toBe('integrity');

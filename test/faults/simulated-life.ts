@@ -8,7 +8,7 @@ import type { FaultPoint } from '../../src/base/faults.ts';
 import type { SecretValue } from '../../src/base/secret-value.ts';
 import { SteadyClock } from '../../src/base/steady-clock.ts';
 import type { Sql } from '../../src/cell/sql.ts';
-import type { RootKey } from '../../src/crypto/root-key.ts';
+import type { RootKeys } from '../../src/crypto/root-keys.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { isOfEarlierLife } from './simulated-ledger.ts';
 import type { Actor, Agenda, Chance } from './simulated-time.ts';
@@ -21,7 +21,7 @@ export interface Ground {
   readonly agenda: Agenda;
   readonly chance: Chance;
   readonly authorizer: Authorizer;
-  readonly root: RootKey;
+  readonly root: RootKeys;
   readonly erasureKey: SecretValue;
   readonly installationId: string;
   readonly tenantId: string;

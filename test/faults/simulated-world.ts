@@ -6,6 +6,7 @@ import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { SimulatedProvider } from '../kit/simulated-provider.ts';
 import type { Held } from './simulated-checks.ts';
 import { Ledger } from './simulated-ledger.ts';
@@ -79,7 +80,7 @@ export class World {
       agenda,
       chance,
       authorizer: scene.authorizer,
-      root: RootKey.of(chance.bytes(32)),
+      root: RootKeys.of(RootKey.of(chance.bytes(32))),
       erasureKey: newErasureKey(),
       installationId: newId('installation', chance),
       tenantId: newId('tenant', chance),

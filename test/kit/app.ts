@@ -11,6 +11,7 @@ import type { TenantContext } from '../../src/http/context.ts';
 import type { EdgeInfo } from '../../src/http/edge.ts';
 import { Metrics } from '../../src/http/metrics.ts';
 import { resolveTenant } from '../../src/vault/manage-tenants.ts';
+import { requestRootRotation } from '../../src/vault/rotate-root.ts';
 import { type TestHome, testTeam } from './homes.ts';
 import { testEntropy } from './vaults.ts';
 
@@ -99,6 +100,13 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
       metrics: (format) => metrics.text(format),
       health: () => ({ tenants: [] }),
       connectors: CONNECTORS,
+      rootKey: {
+        state: () => ({ provider: 'test', sinceMs: undefined, total: 1, done: 1, blocked: [] }),
+        rotate: async (caller) => {
+          await team.home.submit((job) => requestRootRotation(job, caller));
+          return { provider: 'test', sinceMs: 0, total: 2, done: 1, blocked: [{ id: 'ten_a', code: 'integrity' }] };
+        },
+      },
     },
     rejected: async () => {},
     health: () => ({ tenants: [] }),

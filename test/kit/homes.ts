@@ -7,6 +7,7 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import { KeyRegister } from '../../src/cell/register.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { HomeVault } from '../../src/vault/home-vault.ts';
 import type { Provision } from '../../src/vault/manage-tenants.ts';
@@ -47,7 +48,7 @@ export async function testHome(sql: Sql = openNodeSql(':memory:'), hasOwner = tr
   const clock = new TestClock();
   const urgentNotes: string[] = [];
   let failing: FaultPoint | undefined;
-  const root = RootKey.of(randomBytes(32));
+  const root = RootKeys.of(RootKey.of(randomBytes(32)));
   const installationId = newId('installation', testEntropy);
   const platform: Platform = {
     clock,

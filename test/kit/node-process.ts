@@ -44,6 +44,10 @@ export interface ChildOptions {
   readonly fault?: string | undefined;
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
+  readonly nextRootKeyFile?: string;
+  readonly rootCommand?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'aws-kms' | 'shamir';
+  readonly rootShares?: string;
   readonly umask?: number;
   /** As `ulimit -n` sets it. */
   readonly descriptors?: number;

@@ -5,6 +5,10 @@ interface Asked {
   readonly directory: string;
   readonly passphraseFile?: string;
   readonly rootKeyFile?: string;
+  readonly nextRootKeyFile?: string;
+  readonly rootCommand?: string;
+  readonly nextRoot?: 'keyfile' | 'passphrase' | 'exec' | 'aws-kms' | 'shamir';
+  readonly rootShares?: string;
   readonly umask?: number;
   /** The clock is so far ahead, and believed at once. */
   readonly aheadMs?: number;
@@ -20,6 +24,10 @@ try {
     port: 0,
     passphraseFile: asked.passphraseFile,
     rootKeyFile: asked.rootKeyFile,
+    nextRootKeyFile: asked.nextRootKeyFile,
+    rootCommand: asked.rootCommand,
+    rootShares: asked.rootShares,
+    nextRoot: asked.nextRoot,
     ...(aheadMs === undefined
       ? {}
       : { machine: { now: () => Date.now() + aheadMs, ran: () => performance.now() }, clockSteadyMs: 0 }),

@@ -11,6 +11,7 @@ import type { SecretValue } from '../../src/base/secret-value.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import type { CellHandle, CellJob } from '../../src/vault/cell-handle.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
@@ -76,6 +77,8 @@ export interface TestTenantOptions {
   readonly sql?: Sql;
   readonly clock?: TestClock;
   readonly faults?: Faults;
+  /** Default: keys do not age, so that nothing is due by itself. */
+  readonly keyPeriodMs?: number;
   /** How many requests of whom there may be; default: any. @throws rate_limited */
   readonly admit?: (principalId: string) => void;
 }
@@ -93,8 +96,9 @@ export async function testTenant(options: TestTenantOptions = {}): Promise<TestT
     nextTick: (task) => void setImmediate(task),
     later: (_delayMs, task) => void wakes.push(task),
     witness: { publish: (_cell, note) => notes.push(note) > 0 },
-    root: RootKey.of(randomBytes(32)),
+    root: RootKeys.of(RootKey.of(randomBytes(32))),
     installationId: newId('installation', testEntropy),
+    keyPeriodMs: options.keyPeriodMs ?? Number.POSITIVE_INFINITY,
   };
   const erasureKey: SecretValue = newErasureKey();
   const tenant = { id: newId('tenant', testEntropy), name: 'acme', demo: options.demo === true };

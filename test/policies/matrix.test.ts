@@ -24,7 +24,14 @@ const OWN = [...PERSONAL_OPERATIONS];
 /** In the friendliest circumstances. `team` is a user without any role. */
 const MAY: Record<string, readonly Operation[]> = {
   owner: ALL,
-  admin: except('installation.setup', 'tenant.erase', 'token.exchange', ...SYSTEM_ONLY),
+  admin: except(
+    'installation.setup',
+    'installation.keys.rotate',
+    'root.rotate',
+    'tenant.erase',
+    'token.exchange',
+    ...SYSTEM_ONLY,
+  ),
   'rotation-operator': [
     ...OWN,
     'tenant.list',
@@ -73,6 +80,7 @@ const MAY: Record<string, readonly Operation[]> = {
     ...OWN,
     'installation.metrics',
     'installation.audit.read',
+    'installation.keys.list',
     'user.list',
     'tenant.list',
     'tenant.read',
@@ -99,7 +107,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'run.read',
     'token.exchange',
   ],
-  system: ['credential.rotate', 'credential.destroy', 'key.rotate', ...SYSTEM_ONLY],
+  system: ['credential.rotate', 'credential.destroy', 'key.rotate', 'installation.keys.rotate', 'root.rotate', ...SYSTEM_ONLY],
   team: ['tenant.list', ...OWN],
 };
 

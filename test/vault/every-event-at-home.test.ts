@@ -16,7 +16,8 @@ import {
 } from '../../src/vault/manage-users.ts';
 import { exportAudit, searchAudit } from '../../src/vault/read-audit.ts';
 import { rejectionRecorder } from '../../src/vault/record-rejection.ts';
-import { destroyRetiredKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { destroyRetiredKeys, listKeys, rewrapBatch, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { requestRootRotation } from '../../src/vault/rotate-root.ts';
 import { enrol, setUp } from '../../src/vault/set-up.ts';
 import { noteClock, tellClock } from '../../src/vault/tell-clock.ts';
 import { testHome, testTeam, textOf } from '../kit/homes.ts';
@@ -79,6 +80,29 @@ const doneAtHome: readonly HomeRow[] = [
     ]),
     target: () => ({ type: 'user', name: 'cy' }),
     details: (_w, { enrolment }) => ({ role: 'admin engineer', token: enrolment.publicId }),
+  },
+  {
+    operation: 'installation.keys.list',
+    what: 'the keys of the home cell',
+    by: 'bob',
+    ask: (w, caller) => w.team.home.submit((job) => listKeys(job, caller)),
+    target: plain('keys'),
+  },
+  {
+    operation: 'installation.keys.rotate',
+    what: 'one purpose',
+    by: 'ada',
+    ask: (w, caller) => w.team.home.submit((job) => rotateKeys(job, caller, ['audit_pii'])),
+    target: plain('keys'),
+    details: () => ({ count: 1, purpose: 'audit_pii' }),
+  },
+  {
+    operation: 'root.rotate',
+    what: 'a request',
+    by: 'ada',
+    ask: (w, caller) => w.team.home.submit((job) => requestRootRotation(job, caller)),
+    target: plain('root_key'),
+    details: () => ({ stage: 'requested' }),
   },
   {
     operation: 'user.list',

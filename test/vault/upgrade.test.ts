@@ -11,6 +11,7 @@ import { type ScrubPart, scrub } from '../../src/cell/scrub.ts';
 import type { Row, Sql } from '../../src/cell/sql.ts';
 import { ANCHORED_TABLES } from '../../src/cell/tables.ts';
 import { RootKey } from '../../src/crypto/root-key.ts';
+import { RootKeys } from '../../src/crypto/root-keys.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { describeCredential, listVersions } from '../../src/vault/describe-credential.ts';
 import { grantView, shownRevocation } from '../../src/vault/grant-view.ts';
@@ -63,7 +64,7 @@ const AROUND = {
   nextTick: (task: () => void) => void setImmediate(task),
   later: () => {},
   witness: { publish: () => {} },
-  root: RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256)),
+  root: RootKeys.of(RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256))),
   installationId: 'ins_0frozen0frozen0frozen0fro',
 };
 const ERASURE_KEY = Uint8Array.from({ length: 32 }, (_, i) => (i * 101 + 7) % 256);

@@ -8,6 +8,9 @@ export interface DeepFlags {
   readonly data: string;
   readonly rootKeyFile?: string;
   readonly passphraseFile?: string;
+  readonly rootCommand?: string;
+  readonly rootKmsKey?: string;
+  readonly rootShares?: string;
   readonly witnessDir?: string;
 }
 
@@ -20,14 +23,17 @@ export interface DeepReport {
 export async function lookDeep(flags: DeepFlags): Promise<DeepReport> {
   const { scrubDataDirectory } = await import('../../node/scrub-data-directory.ts');
   try {
-    const cells = [
-      ...scrubDataDirectory({
-        dataDirectory: flags.data,
-        rootKeyFile: flags.rootKeyFile,
-        passphraseFile: flags.passphraseFile,
-        witnessDirectory: flags.witnessDir,
-      }),
-    ];
+    const cells: ScrubbedCell[] = [];
+    const checked = scrubDataDirectory({
+      dataDirectory: flags.data,
+      rootKeyFile: flags.rootKeyFile,
+      passphraseFile: flags.passphraseFile,
+      rootCommand: flags.rootCommand,
+      rootKmsKey: flags.rootKmsKey,
+      rootShares: flags.rootShares,
+      witnessDirectory: flags.witnessDir,
+    });
+    for await (const cell of checked) cells.push(cell);
     return { ok: cells.every(isSound), cells };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };

@@ -1,8 +1,10 @@
 // keyturn serve: starts the service, prints notes and next steps, and stops the service in order.
 import { Command, Option } from 'commander';
+import { LIMITS } from '../../base/limits.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, cyan, dim, note, yellow } from '../print.ts';
 import { closeMemory } from '../protect-process.ts';
+import { span } from '../times.ts';
 
 type RunningKeyturn = import('../../node/start.ts').RunningKeyturn;
 type ServeOptions = import('../../node/start.ts').ServeOptions;
@@ -19,6 +21,13 @@ interface Flags {
   publicUrl?: string;
   rootKeyFile?: string;
   passphraseFile?: string;
+  nextRootKeyFile?: string;
+  rootCommand?: string;
+  rootKmsKey?: string;
+  rootShares?: string;
+  rootSharePlan?: string;
+  nextRoot?: NonNullable<ServeOptions['nextRoot']>;
+  keyPeriod?: number;
   witnessDir?: string;
   acceptMissingWitness?: string[];
   acceptClock?: boolean;
@@ -26,6 +35,9 @@ interface Flags {
   databaseNetwork?: string[];
   tour?: boolean;
 }
+
+/** Named here, so that the help loads no module of the service; the type holds it to the list. */
+const ROOT_SOURCES: readonly NonNullable<ServeOptions['nextRoot']>[] = ['keyfile', 'passphrase', 'exec', 'aws-kms', 'shamir'];
 
 export function serveCommand(): Command {
   return new Command('serve')
@@ -41,6 +53,13 @@ export function serveCommand(): Command {
     .option('--public-url <url>', 'base URL of this service for clients, with the path that the proxy removes')
     .option('--root-key-file <path>', 'root key; for production on another volume than the data')
     .option('--passphrase-file <path>', 'derive the root key from this passphrase instead')
+    .option('--root-command <command>', 'a program that wraps the root key: an absolute path, or a JSON array with its arguments')
+    .option('--root-kms-key <id>', 'a key of AWS KMS that wraps the root key: its id, ARN or alias')
+    .option('--root-shares <directory>', 'Shamir shares of the root key (SLIP-0039), one in each file *.share')
+    .option('--root-share-plan <needed/shares>', 'how many of how many shares a new root key has; default: 3/5')
+    .option('--next-root-key-file <path>', 'the keyfile after the next rotation, if it is not to replace the present one')
+    .addOption(new Option('--next-root <source>', 'the source of the root key after the next rotation').choices(ROOT_SOURCES))
+    .option('--key-period <duration>', 'rotate the keys of cells before they are this old; default: 90d', span('d'))
     .option('--witness-dir <path>', 'directory of signed heads; for production on another volume')
     .option(
       '--accept-missing-witness <cell...>',
@@ -76,6 +95,9 @@ function check(flags: Flags, tlsMinIsGiven: boolean): void {
     throw new CliError('the option --tls-min needs --tls-cert and --tls-key: give all three or none', EXIT.usage);
   if (flags.trustedProxy !== undefined && flags.behindProxy !== true)
     throw new CliError('the option --trusted-proxy needs --behind-proxy: give both or neither', EXIT.usage);
+  const { keyPeriod } = flags;
+  if (keyPeriod !== undefined && (keyPeriod * 1_000 < LIMITS.keyPeriodMinMs || keyPeriod * 1_000 > LIMITS.keyPeriodMaxMs))
+    throw new CliError('the option --key-period must be from 1 day to 3650 days', EXIT.usage);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535)
     throw new CliError('the option --port must be a whole number from 0 to 65535', EXIT.usage);
 }
@@ -94,6 +116,13 @@ function optionsOf(flags: Flags): ServeOptions {
     publicUrl: flags.publicUrl,
     rootKeyFile: flags.rootKeyFile,
     passphraseFile: flags.passphraseFile,
+    nextRootKeyFile: flags.nextRootKeyFile,
+    rootCommand: flags.rootCommand,
+    rootKmsKey: flags.rootKmsKey,
+    rootShares: flags.rootShares,
+    rootSharePlan: flags.rootSharePlan,
+    nextRoot: flags.nextRoot,
+    keyPeriodMs: flags.keyPeriod === undefined ? undefined : flags.keyPeriod * 1_000,
     witnessDirectory: flags.witnessDir,
     acceptMissingWitness: flags.acceptMissingWitness,
     acceptClock: flags.acceptClock,

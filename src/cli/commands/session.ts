@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { WireHealth } from '../../http/v1/wire.ts';
+import type { WireHealth, WireRootKey } from '../../http/v1/wire.ts';
 import type { KeyturnClient } from '../../sdk/client.ts';
 import { KeyturnProblem } from '../../sdk/problem.ts';
 import { isLoopback } from '../../sdk/transport.ts';
@@ -183,6 +183,9 @@ export function doctorCommand(): Command {
     .option('--deep', 'check all stored data of a stopped service; exits with 8 if a check fails')
     .option('--root-key-file <path>', 'with --deep: as for serve')
     .option('--passphrase-file <path>', 'with --deep: as for serve')
+    .option('--root-command <command>', 'with --deep: as for serve')
+    .option('--root-kms-key <id>', 'with --deep: as for serve')
+    .option('--root-shares <directory>', 'with --deep: as for serve')
     .option('--witness-dir <path>', 'with --deep: as for serve')
     .action(async (options: DeepFlags & { deep?: boolean }, self: Command) => {
       const session = sessionOf(self);
@@ -204,10 +207,13 @@ export function doctorCommand(): Command {
     });
 }
 
-function refuseDeepOptions({ rootKeyFile, passphraseFile, witnessDir }: DeepFlags): void {
+function refuseDeepOptions({ rootKeyFile, passphraseFile, rootCommand, rootKmsKey, rootShares, witnessDir }: DeepFlags): void {
   const given = Object.entries({
     '--root-key-file': rootKeyFile,
     '--passphrase-file': passphraseFile,
+    '--root-command': rootCommand,
+    '--root-kms-key': rootKmsKey,
+    '--root-shares': rootShares,
     '--witness-dir': witnessDir,
   })
     .filter(([, value]) => value !== undefined)
@@ -234,7 +240,7 @@ function config(): Finding {
 function dataDirectory(directory: string): Finding[] {
   if (!existsSync(join(directory, 'installation.json'))) return [];
   const findings: Finding[] = [];
-  const loose = ['.', 'home.db', 'root.key', 'installation.json'].filter(
+  const loose = ['.', 'home.db', 'root.key', 'root.key.previous', 'installation.json'].filter(
     (name) => existsSync(join(directory, name)) && (statSync(join(directory, name)).mode & 0o077) !== 0,
   );
   findings.push(
@@ -248,6 +254,11 @@ function dataDirectory(directory: string): Finding[] {
       what: 'the root key is in the data directory: for production store it elsewhere (--root-key-file)',
     });
   }
+  if (existsSync(join(directory, 'root.key.previous')))
+    findings.push({
+      level: 'warn',
+      what: 'root.key.previous is the root key before the last rotation: move it to where the backups of that time are, or delete it',
+    });
   if (existsSync(join(directory, 'bootstrap-secret')))
     findings.push({ level: 'warn', what: 'the bootstrap secret is not used yet: run keyturn init' });
   const { root } = JSON.parse(readFileSync(join(directory, 'installation.json'), 'utf8')) as { root: { provider: string } };
@@ -281,13 +292,27 @@ async function service(client: KeyturnClient, address: string, token: string | u
   return [...findings, ...(await withToken(client))];
 }
 
+/** Nothing unless a rotation of the root key is under way. */
+function rootFindings({ rotating_since, done, total, blocked }: WireRootKey): Finding[] {
+  if (rotating_since === null) return [];
+  const waits = blocked.length === 0 ? '' : `; it waits for ${blocked.map(({ id, code }) => `${id} (${code})`).join(', ')}`;
+  return [
+    {
+      level: 'warn',
+      what: `the root key is being rotated since ${rotating_since}: ${done} of ${total} cells${waits}; keep the previous root key until it has finished`,
+    },
+  ];
+}
+
 async function withToken(client: KeyturnClient): Promise<Finding[]> {
   try {
     const who = await client.whoAmI();
     // Only users who may read metrics get the list of tenants that are not served.
+    const root = who.type === 'user' ? await client.rootKey().catch(() => undefined) : undefined;
     const detail = who.type === 'user' ? await client.healthDetail().catch(() => undefined) : undefined;
     return [
       { level: 'ok', what: `the token is valid: ${who.name} (${who.roles.join(', ')})` },
+      ...(root === undefined ? [] : rootFindings(root)),
       ...(detail?.clock ? [clockFinding(detail.clock)] : []),
       ...(detail?.tenants ?? []).map(
         ({ id, name, code }): Finding => ({ level: 'fail', what: `tenant ${name ?? id} is not served: ${code}` }),

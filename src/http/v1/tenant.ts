@@ -131,8 +131,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     fields: tenantField,
     success: { status: 200, description: 'Keys and rotations', schema: wire.keys },
     async handle({ vault }: TenantContext, request) {
-      const { keys, progress } = await vault.submit((job) => listKeys(job, request.caller));
-      return { status: 200, body: keysView(keys, progress) };
+      return { status: 200, body: keysView(await vault.submit((job) => listKeys(job, request.caller))) };
     },
   }),
   route({

@@ -2,7 +2,6 @@
 import { toTimestamp } from '../../base/clock.ts';
 import type { CredentialRow, EnvironmentRow } from '../../cell/credentials.ts';
 import type { KeyProgress } from '../../cell/key-rotations.ts';
-import type { KeyRow } from '../../cell/keyring.ts';
 import type { RunRow, RunStepRow } from '../../cell/runs.ts';
 import type { TenantRow } from '../../cell/tenants.ts';
 import type { TokenRow } from '../../cell/tokens.ts';
@@ -13,6 +12,7 @@ import { healthNow } from '../../vault/end-date.ts';
 import { rulesOfKind } from '../../vault/kinds.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
+import type { ListedKeys } from '../../vault/rotate-keys.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
@@ -172,7 +172,7 @@ export function progressView(progress: KeyProgress) {
   };
 }
 
-export function keysView(keys: readonly KeyRow[], progress: readonly KeyProgress[]): WireKeys {
+export function keysView({ keys, turns, progress }: ListedKeys): WireKeys {
   return {
     keys: keys.map((row) => ({
       id: row.key_id,
@@ -181,6 +181,7 @@ export function keysView(keys: readonly KeyRow[], progress: readonly KeyProgress
       state: row.state as 'active' | 'decrypt_only' | 'destroyed',
       wraps: row.wraps,
       created_at: toTimestamp(row.created_at),
+      turns_at: time(turns.get(row.key_id) ?? null),
       destroy_after_at: time(row.destroy_after_at),
       destroyed_at: time(row.destroyed_at),
     })),

@@ -253,6 +253,7 @@ export const keys = z
         state: z.enum(['active', 'decrypt_only', 'destroyed']),
         wraps: z.int(),
         created_at: timestamp,
+        turns_at: nullableTime.meta({ description: 'When an active key is rotated by its age, unless somebody does it before' }),
         destroy_after_at: nullableTime,
         destroyed_at: nullableTime,
       }),
@@ -261,6 +262,16 @@ export const keys = z
   })
   .meta({ id: 'Keys' });
 export type WireKeys = z.infer<typeof keys>;
+export const rootKey = z
+  .object({
+    provider: z.string(),
+    rotating_since: nullableTime,
+    done: z.int(),
+    total: z.int(),
+    blocked: z.array(z.object({ id: z.string(), code: z.string() })),
+  })
+  .meta({ id: 'RootKey' });
+export type WireRootKey = z.infer<typeof rootKey>;
 
 const part = z.enum(['ok', 'degraded', 'failing']);
 const healthState = z.enum(['ok', 'degraded', 'failing', 'sealed', 'not_initialised']);

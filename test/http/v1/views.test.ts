@@ -114,6 +114,10 @@ beforeAll(async () => {
   }
   await good('POST', '/v1/tenants/acme/keys/rotations', {});
   await good('GET', '/v1/tenants/acme/keys');
+  await good('POST', '/v1/installation/keys/rotations', {});
+  await good('GET', '/v1/installation/keys');
+  await good('POST', '/v1/installation/root/rotations');
+  await good('GET', '/v1/installation/root');
   await good('GET', '/v1/health/parts');
   await good('GET', '/metrics');
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { purgeExpired, rewrapAll } from '../../../rotation/engine/house-keeping.ts';
+import { purgeExpired } from '../../../rotation/engine/house-keeping.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
-import { listKeys, rotateKeys } from '../../../src/vault/rotate-keys.ts';
+import { listKeys, rewrapAll, rotateKeys } from '../../../src/vault/rotate-keys.ts';
 import { inside, putKey, testTenant, workloadToken } from '../../kit/vaults.ts';
 
 describe('after a key rotation', () => {
