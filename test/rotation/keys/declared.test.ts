@@ -299,6 +299,30 @@ describe('a revocation', () => {
   });
 });
 
+describe('a value that its provider replaces', () => {
+  const calls = connectorOf().key.calls as NonNullable<KeySpec['calls']>;
+  const { revoke: _, list: __, ...replacing } = calls;
+  const connector: KeyConnector = { ...connectorOf(), key: { ...connectorOf().key, strategy: 'in_place', calls: replacing } };
+
+  test.each([
+    [200, { kind: 'done' }, ['GET', 'POST']],
+    [401, { kind: 'refused', means: 'configuration', cause: 'new_value_lost' }, ['GET']],
+    [500, { kind: 'refused', means: 'transient', cause: 'test_unknown' }, ['GET']],
+  ])('is not used again unless it still works (%s)', async (status, expected, methods) => {
+    const { target, urls } = targetOf(({ method }) => answer(method === 'GET' ? status : 201, '{"key":"k","id":"n"}'));
+    expect(await declaredRotator(connector).create(target, true)).toMatchObject(expected);
+    expect(urls.map((url) => url.split(' ')[0])).toEqual(methods);
+  });
+
+  it('has no revocation, and its plan says that it cannot be undone', () => {
+    const rotator = declaredRotator(connector);
+    expect(rotator.revoke).toBeUndefined();
+    expect(rotator.plan({ parameters: {} }).filter(({ undoable }) => !undoable)).toEqual([
+      { step: 'create', what: `POST ${HOST}/keys`, undoable: false },
+    ]);
+  });
+});
+
 it('the secrets of a request are wiped, and its headers with secrets cannot be printed', async () => {
   const kept: EgressRequest[] = [];
   const { target } = targetOf((request) => {
