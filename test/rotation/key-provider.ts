@@ -247,7 +247,8 @@ export class KeyProvider implements Egress {
       case 'digest': {
         const challenge = { realm: 'made up', nonce: NONCE, opaque: undefined, algorithm: 'MD5' } as const;
         const asked = { method: sent.method, url: sent.url, username: fill(by.username), password: fill(by.password) };
-        return proof === answerChallenge(challenge, asked, entropy);
+        const cnonce = /cnonce="(\w+)"/.exec(proof)?.[1] ?? '';
+        return proof === answerChallenge(challenge, asked, entropy, cnonce);
       }
       case 'sigv4': {
         const { 'x-amz-date': date = '', 'content-type': type = '' } = sent.headers;
