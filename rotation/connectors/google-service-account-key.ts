@@ -21,13 +21,13 @@ export const connector: KeyConnector = {
       idMember: 'private_key_id',
       list: {
         method: 'GET',
-        url: 'https://iam.googleapis.com/v1/projects/-/serviceAccounts/{old.client_email}/keys?keyTypes=USER_MANAGED',
+        url: 'https://iam.googleapis.com/v1/projects/{old.project_id}/serviceAccounts/{old.client_email}/keys?keyTypes=USER_MANAGED',
         items: '/keys',
         id: '/name',
       },
       mint: {
         method: 'POST',
-        url: 'https://iam.googleapis.com/v1/projects/-/serviceAccounts/{old.client_email}/keys',
+        url: 'https://iam.googleapis.com/v1/projects/{old.project_id}/serviceAccounts/{old.client_email}/keys',
         json: { privateKeyType: 'TYPE_GOOGLE_CREDENTIALS_FILE', keyAlgorithm: 'KEY_ALG_RSA_2048' },
         takes: {},
         takesDocument: '/privateKeyData',
@@ -52,7 +52,7 @@ export const connector: KeyConnector = {
       },
       revoke: {
         method: 'DELETE',
-        url: 'https://iam.googleapis.com/v1/projects/-/serviceAccounts/{value.client_email}/keys/{value.private_key_id}',
+        url: 'https://iam.googleapis.com/v1/projects/{value.project_id}/serviceAccounts/{value.client_email}/keys/{value.private_key_id}',
       },
     },
   },
@@ -65,7 +65,10 @@ export const connector: KeyConnector = {
     'key.calls.mint': { sureness: 'documented', source: `${SPEC}; 200 with privateKeyData in base64: ${RECORDED}` },
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: rights belong to the account, so nothing is copied` },
     'key.calls.list': { sureness: 'documented', source: `${SPEC}: keys have no name` },
-    'key.calls.revoke': { sureness: 'documented', source: `${SPEC}; 200 with {}: ${RECORDED}` },
+    'key.calls.revoke': {
+      sureness: 'documented',
+      source: `${SPEC}: with - instead of the project a missing key is 403, so the project of the key file is sent; 200 with {}: ${RECORDED}`,
+    },
     'key.calls.test': {
       sureness: 'known',
       source:

@@ -69,7 +69,10 @@ export const connector: KeyConnector = {
   facts: {
     'key.calls.mint': { sureness: 'documented', source: `${DOCS}; 200 with secretText and keyId: ${RECORDED}` },
     'key.calls.inspect': { sureness: 'documented', source: `${DOCS}: a secret has no rights of its own, so nothing is copied` },
-    'key.calls.list': { sureness: 'documented', source: `passwordCredentials of the application, newest first: ${RECORDED}` },
+    'key.calls.list': {
+      sureness: 'documented',
+      source: `passwordCredentials of the application, newest first: ${RECORDED}; reads may lag behind writes for seconds`,
+    },
     'key.calls.revoke': {
       sureness: 'known',
       source:

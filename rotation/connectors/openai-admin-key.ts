@@ -34,6 +34,8 @@ export const connector: KeyConnector = {
         method: 'GET',
         url: 'https://api.openai.com/v1/organization/admin_api_keys?limit=1',
         authentication: { by: 'headers', headers: { authorization: 'Bearer {value.key}' } },
+        // An address outside of the organization's allowlist is refused with 401, too.
+        rejectedBy: [{ status: 401, text: 'invalid_api_key' }],
         worksWhen: { at: '/data' },
       },
       revoke: { method: 'DELETE', url: 'https://api.openai.com/v1/organization/admin_api_keys/{value.key_id}' },
@@ -45,7 +47,11 @@ export const connector: KeyConnector = {
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: an admin key has no scopes, so nothing is copied` },
     'key.calls.list': { sureness: 'documented', source: `${SPEC}: limit, after, last_id` },
     'key.calls.revoke': { sureness: 'documented', source: `${SPEC}: 200` },
-    'key.calls.test': { sureness: 'seen', source: 'trufflesecurity/trufflehog pkg/detectors/openaiadmin' },
+    'key.calls.test': {
+      sureness: 'seen',
+      source:
+        'trufflesecurity/trufflehog pkg/detectors/openaiadmin. Code invalid_api_key: https://platform.openai.com/docs/guides/error-codes (known)',
+    },
     'key.settlesWithinSeconds': { sureness: 'inferred', source: 'no delay is documented; a minute is assumed' },
     'key.keysMaxCount': { sureness: 'unknown', source: 'no cap of admin keys is published in the pages read' },
     'key.rateBudget': { sureness: 'unknown', source: 'no figure for these calls is published' },

@@ -35,6 +35,8 @@ export const connector: KeyConnector = {
         method: 'GET',
         url: 'https://api.openai.com/v1/models',
         authentication: { by: 'headers', headers: { authorization: 'Bearer {value.key}' } },
+        // An address outside of the organization's allowlist is refused with 401, too.
+        rejectedBy: [{ status: 401, text: 'invalid_api_key' }],
         worksWhen: { at: '/data' },
       },
       revoke: {
@@ -61,7 +63,8 @@ export const connector: KeyConnector = {
     'key.calls.revoke': { sureness: 'documented', source: `${SPEC}: 200; deleting one key of a service account is an error` },
     'key.calls.test': {
       sureness: 'seen',
-      source: 'trufflesecurity/trufflehog pkg/detectors/openai: GET /v1/models; a restricted key may get 403 and works',
+      source:
+        'trufflesecurity/trufflehog pkg/detectors/openai: GET /v1/models; a restricted key may get 403 and works. Code invalid_api_key: https://platform.openai.com/docs/guides/error-codes (known)',
     },
     'key.settlesWithinSeconds': { sureness: 'inferred', source: 'no delay is documented; a minute is assumed' },
     'key.keysMaxCount': { sureness: 'unknown', source: 'no cap of service accounts is published in the pages read' },

@@ -22,6 +22,7 @@ import type {
   TestCall,
   Verdict,
 } from '../connector.ts';
+import { REPLACES_AT_ONCE } from '../key-spec.ts';
 import { valueAt, withoutEmpty } from './pointer.ts';
 import {
   type Answered,
@@ -79,8 +80,8 @@ class Declared {
   }
 
   async create(target: Target, again: boolean): Promise<StepOutcome<NewValue>> {
-    const removed = again ? await this.#removeInterrupted(target) : DONE;
-    if (removed.kind !== 'done') return removed;
+    const ready = again ? await this.#prepareAgain(target) : DONE;
+    if (ready.kind !== 'done') return ready;
     const { inspect, mint } = this.#calls;
     let copied: Readonly<Record<string, unknown>> = {};
     if (inspect !== undefined) {
@@ -127,6 +128,16 @@ class Declared {
     // A value that authenticates its own end cannot do so twice: whether it is dead is then a question for the test.
     const isOwn = target.admin[this.#id] === value[this.#id] && target.admin[this.#id] !== undefined;
     return isOwn && answered.status === 401 && (await this.test(target, value)) === 'rejected' ? 'gone' : outcome;
+  }
+
+  async #prepareAgain(target: Target): Promise<StepOutcome> {
+    if (!REPLACES_AT_ONCE.has(this.#key.strategy)) return this.#removeInterrupted(target);
+    // A replaced value must not be used to replace it again: GitLab ends the whole family of a token that is used twice.
+    const verdict = await this.test(target, target.old);
+    if (verdict === 'works') return DONE;
+    return verdict === 'rejected'
+      ? { kind: 'refused', means: 'configuration', cause: 'new_value_lost' }
+      : { kind: 'refused', means: 'transient', cause: 'test_unknown' };
   }
 
   /** Removes every key that has the name of this run. Without names nothing can be found, and the cap limits what is left. */

@@ -108,6 +108,14 @@ describe.each(declared.map((connector) => [connector.id, connector] as const))('
     }
   });
 
+  it('let nothing but a parameter decide the host', () => {
+    for (const [, { url }] of callsOf(calls)) {
+      const [, authority = ''] = /^https:\/\/([^/?#]+)\//.exec(url) ?? [];
+      expect(authority).not.toBe('');
+      for (const variable of variablesIn(authority)) expect(variable).toMatch(/^parameters\./);
+    }
+  });
+
   it('go to declared hosts by https, and a signature of AWS covers a path that needs no encoding', async () => {
     const provider = new KeyProvider(connector);
     await wholeRotation(connector, provider);

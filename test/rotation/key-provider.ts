@@ -29,6 +29,9 @@ export function callsOf(calls: KeyCalls): readonly (readonly [CallName, KeyCall]
   return CALL_NAMES.flatMap((name) => (calls[name] === undefined ? [] : [[name, calls[name]] as const]));
 }
 
+/** Members of values and admin credentials that are no secret. */
+const OPEN_MEMBERS = new Set(['username', 'client_email', 'project_id']);
+
 interface HeldKey {
   readonly value: StoredValue;
   readonly name: string | undefined;
@@ -115,7 +118,7 @@ export class KeyProvider implements Egress {
     const values = [this.admin, ...[...this.keys.values()].map(({ value }) => value), this.old];
     return values.flatMap((value) =>
       Object.entries(value).flatMap(([member, text]) =>
-        member === this.idMember || member === 'username' || member === 'client_email' ? [] : [String(text)],
+        OPEN_MEMBERS.has(member) || member === this.idMember ? [] : [String(text)],
       ),
     );
   }
@@ -220,7 +223,8 @@ export class KeyProvider implements Egress {
     const { mint, idMember = 'key_id' } = this.#calls;
     const id = `id${number}-made-up`;
     const members = mint.takesDocument === undefined ? Object.keys(mint.takes) : ['private_key'];
-    const value: Record<string, unknown> = mint.takesDocument === undefined ? {} : { client_email: 'robot@project.example' };
+    const value: Record<string, unknown> =
+      mint.takesDocument === undefined ? {} : { client_email: 'robot@project.example', project_id: 'made-up-project' };
     for (const member of members) value[member] = `NotReal${member.replaceAll('_', '')}${number}q7Zx9Lw2Kp4Rt6Vb8Nm`;
     if (mint.takesDocument !== undefined) value['private_key'] = rsaKey(number).privateKey;
     value[idMember] = id;
@@ -243,7 +247,8 @@ export class KeyProvider implements Egress {
       case 'digest': {
         const challenge = { realm: 'made up', nonce: NONCE, opaque: undefined, algorithm: 'MD5' } as const;
         const asked = { method: sent.method, url: sent.url, username: fill(by.username), password: fill(by.password) };
-        return proof === answerChallenge(challenge, asked, entropy);
+        const cnonce = /cnonce="(\w+)"/.exec(proof)?.[1] ?? '';
+        return proof === answerChallenge(challenge, asked, entropy, cnonce);
       }
       case 'sigv4': {
         const { 'x-amz-date': date = '', 'content-type': type = '' } = sent.headers;

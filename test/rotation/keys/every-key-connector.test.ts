@@ -7,8 +7,7 @@ import { KeyProvider } from '../key-provider.ts';
 const declared = [...connectors.values()].flatMap((connector) =>
   connector.kind === 'key' && connector.key.calls !== undefined ? [connector] : [],
 );
-// The played provider knows one client nonce, and the vault draws its own: the digest is tested in key-connectors.test.ts.
-const selfManaged = declared.filter(({ key }) => key.admin !== 'credential' && key.calls?.authentication.by !== 'digest');
+const selfManaged = declared.filter(({ key }) => key.admin !== 'credential');
 
 it('there are connectors that manage their own key', () => {
   expect(selfManaged.length).toBeGreaterThan(5);
