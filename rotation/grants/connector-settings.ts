@@ -64,7 +64,7 @@ export function refuseIgnored(connector: OAuthConnector, config: OAuth2Config, {
       ['base_urls'],
       "the setting base_urls contains a host that is neither the connector's nor of an endpoint of this credential: remove it",
     );
-  if (consent === undefined || connector.consent === undefined)
+  if (consent === undefined)
     refuse(
       ['authorization_endpoint', 'issuer'],
       'the setting has no effect, because the connector has no consent link: remove it',
