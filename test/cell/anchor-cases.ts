@@ -2,7 +2,9 @@
 // and restarts; and each way to put an old part of it back is refused.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import { Anchor } from '../../src/cell/anchor.ts';
+import { ENTRY_BYTES } from '../../src/cell/anchor-chunk.ts';
 import { ChunkMemory } from '../../src/cell/anchor-memory.ts';
 import { Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
@@ -200,6 +202,28 @@ export function anchorCases(open: OpenSql, runs: number): void {
         const first = Number(sql.get('SELECT min(epoch) AS epoch FROM anchor_journal')?.['epoch']);
         expect(first).toBe(seen.epoch + 1);
       });
+    });
+
+    it('cuts a journal past its limit, also if the witness has an earlier position', async () => {
+      const limits: { anchorJournalMaxBytes: number } = LIMITS;
+      const { anchorJournalMaxBytes } = limits;
+      limits.anchorJournalMaxBytes = 640 * ENTRY_BYTES;
+      try {
+        await open((sql) => {
+          const { anchor, reopen } = begin(sql);
+          fill(sql, anchor, 0, 640);
+          const seen = anchor.position;
+          anchor.notePublished(seen);
+          const first = () => Number(sql.get('SELECT min(epoch) AS epoch FROM anchor_journal')?.['epoch']);
+          fill(sql, anchor, 0, 576, 2);
+          expect(first()).toBe(seen.epoch + 1);
+          for (let round = 3; round < 6; round++) fill(sql, anchor, 0, 640, round);
+          expect(first()).toBeGreaterThan(seen.epoch + 1);
+          expect(reopen().isValid(place(anchor, 7), tagOf(5))).toBe(true);
+        });
+      } finally {
+        limits.anchorJournalMaxBytes = anchorJournalMaxBytes;
+      }
     });
 
     it('writes one chunk for each 16 changes, also after a batch with more changes than its chunks ask for', async () => {

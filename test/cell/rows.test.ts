@@ -1,6 +1,8 @@
 // A change of a row writes the columns that changed, and the row in the database is then what its MAC says, whatever happened between.
 import { beforeEach, describe, expect, it } from 'vitest';
+import { type ErrorCode, fail } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { eachIntact } from '../../src/cell/rows.ts';
 import type { Row, Sql, SqlValue } from '../../src/cell/sql.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
 import { inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
@@ -138,5 +140,18 @@ describe('a change of a row', () => {
     });
     expect(() => credentials().absentByName(stored('crm')['environment_id'] as string, 'crm')).toThrow();
     expect(() => credentials().absentByName(stored('crm')['environment_id'] as string, 'erp')).not.toThrow();
+  });
+});
+
+describe('work for each of several rows', () => {
+  it('skips those that are damaged or whose key was destroyed, and ends with any other error', () => {
+    const seen: string[] = [];
+    const work = (code: string) => {
+      seen.push(code);
+      if (code !== 'ok') fail(code as ErrorCode, 'made up');
+    };
+    expect(eachIntact(['ok', 'integrity', 'ok', 'key_destroyed', 'ok'], work)).toBe(3);
+    expect(() => eachIntact(['ok', 'internal', 'ok'], work)).toThrow(expect.objectContaining({ code: 'internal' }));
+    expect(seen).toHaveLength(7);
   });
 });

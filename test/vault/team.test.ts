@@ -1,6 +1,7 @@
 // First set-up and the team: one first owner, no user grants more than their own rights, and offboarding takes effect at once.
 import { describe, expect, it } from 'vitest';
 import type { Role } from '../../src/access/operations.ts';
+import type { Caller } from '../../src/access/principals.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { parseToken } from '../../src/crypto/token.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -266,5 +267,30 @@ describe('the list of users', () => {
     }
     expect(names).toHaveLength(12);
     expect(new Set(names).size).toBe(12);
+  });
+});
+
+describe('a one-time token', () => {
+  it('is exchanged once, and never by a caller whose token is of another type or not stored', async () => {
+    const made = await testHome();
+    const { home, caller, bootstrap } = made;
+    const other = (text: string, tokenId: string): Caller => {
+      const found = caller(text);
+      return { ...found, user: found.user === undefined ? undefined : { ...found.user, tokenId } };
+    };
+    const setsUp = (by: Caller) => outcomeOf(home.submit((job) => setUp(job, by, 'ada')));
+    expect(await setsUp(other(bootstrap, 'gone'))).toBe('conflict');
+    const asBootstrap = caller(bootstrap);
+    const { issued } = await home.submit((job) => setUp(job, asBootstrap, 'ada'));
+    expect(await setsUp(asBootstrap)).toBe('conflict');
+    const owner = textOf(issued.token);
+    const input = { name: 'eve', grants: [{ role: 'auditor' as const, tenant: undefined }], enrolmentTtlMs: 60_000 };
+    const eve = await home.submit((job) => createUser(job, caller(owner), input));
+    const enrolment = textOf(eve.enrolment.token);
+    const enrols = (by: Caller) => outcomeOf(home.submit((job) => enrol(job, by, 60_000)));
+    expect(await enrols(other(enrolment, 'gone'))).toBe('conflict');
+    expect(await enrols(other(enrolment, issued.publicId))).toBe('conflict');
+    const asEve = caller(enrolment);
+    expect([await enrols(asEve), await enrols(asEve)]).toEqual(['ok', 'conflict']);
   });
 });
