@@ -63,6 +63,10 @@ export async function startServer(program: ServerProgram): Promise<RealServer> {
   const child = spawn(command, args, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'], ...asNobody });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const log = () => output + logFiles.map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : '')).join('');
+  // A run that ends in the middle of a test leaves no server behind.
+  const kill = () => void child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.removeListener('exit', kill));
   await untilListening(child, program, log);
   return {
     port,
