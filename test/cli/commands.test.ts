@@ -113,6 +113,34 @@ describe('the command line', () => {
     expect((await owner.run(['credential', 'rotate', 'stripe'])).stderr).toContain('not_rotatable');
   });
 
+  it('shows the age and the next turn of keys, and rotates those of the home cell and the root key', {
+    timeout: 120_000,
+  }, async () => {
+    type Keys = { keys: { purpose: string; version: number; turns_at: string | null; state: string }[] };
+    const listed = await owner.run(['keys', 'list', '-o', 'json']);
+    const active = (JSON.parse(listed.stdout) as Keys).keys.filter((key) => key.state === 'active');
+    expect(active.filter((key) => key.turns_at === null).map((key) => key.purpose)).toEqual(['audit_sign']);
+    expect((await owner.run(['keys', 'list', 'home'])).stdout).toMatch(/audit_pii +1 +active/);
+    expect(await owner.run(['keys', 'rotate', 'home', '--purpose', 'audit_pii', '--wait'])).toMatchObject({ code: 0 });
+    expect((await owner.run(['keys', 'list', 'home'])).stdout).toMatch(/audit_pii +2 +active/);
+    expect(await owner.run(['keys', 'doctor'])).toMatchObject({ code: 0 });
+    expect(await workload.run(['keys', 'rotate', 'root'])).toMatchObject({ code: 3 });
+    expect(await owner.run(['keys', 'rotate', 'root', '--purpose', 'backup'])).toMatchObject({ code: 2 });
+    const before = readFileSync(join(data, 'root.key'), 'utf8');
+    const turned = await owner.run(['keys', 'rotate', 'root', '--wait', '-o', 'json']);
+    expect([turned.code, JSON.parse(turned.stdout)]).toMatchObject([
+      0,
+      { provider: 'keyfile', rotating_since: null, blocked: [] },
+    ]);
+    expect(readFileSync(join(data, 'root.key'), 'utf8')).not.toBe(before);
+    expect(readFileSync(join(data, 'root.key.previous'), 'utf8')).toBe(before);
+    const checked = await owner.run(['keys', 'doctor', 'home']);
+    expect(checked).toMatchObject({ code: 0 });
+    expect(checked.stdout).toContain('no rotation is under way');
+    expect((await owner.run(['doctor', '--data', data])).stdout).toContain('root.key.previous is the root key before');
+    expect(await owner.run(['keys', 'rotate', 'root'])).toMatchObject({ code: 6 });
+  });
+
   it('rotates the keys while one waits, and verifies the log live and from a file', async () => {
     const rotated = await owner.run(['keys', 'rotate', '--wait', '-o', 'json']);
     expect(rotated.code).toBe(0);

@@ -50,7 +50,7 @@ async function finished(url: string, place: Place): Promise<void> {
   await eventually(async () => {
     const body = await state(url, place);
     return body.rotating_since === null && body.done === body.total;
-  }, 20_000);
+  }, 40_000);
 }
 
 /** Everything that depends on the root key: values, tokens of users and workloads, cursors, the state of every cell, the log. */
@@ -99,7 +99,7 @@ async function idsOf(url: string, place: Place): Promise<string[]> {
 
 describe('a rotation of the root key', () => {
   it('moves everything that is wrapped under a root key to the new one, while the service runs', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const { directory, place, service } = await furnished();
     const tenants = await idsOf(service.url, place);
@@ -151,7 +151,7 @@ describe('a rotation of the root key', () => {
     'root.before-finish',
     'root.after-finish',
   ];
-  it.each(points)('that dies at %s goes on at the next start', { timeout: 60_000 }, async (fault) => {
+  it.each(points)('that dies at %s goes on at the next start', { timeout: 120_000 }, async (fault) => {
     const { directory, place, service } = await furnished({ fault });
     const keyfile = join(directory, 'root.key');
     copyFileSync(keyfile, join(directory, 'old.key'));
@@ -176,7 +176,7 @@ describe('a rotation of the root key', () => {
   });
 
   it('is refused while one is under way, and while the keyfile of the one before is still there', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const { directory, place, service } = await furnished({ fault: 'root.mid-cell:stall' });
     const owner = clientOf(service.url, place.owner);
@@ -192,7 +192,7 @@ describe('a rotation of the root key', () => {
     await second.stop();
   });
 
-  it('waits for a cell that cannot be opened, and goes on when it can', { timeout: 60_000 }, async () => {
+  it('waits for a cell that cannot be opened, and goes on when it can', { timeout: 120_000 }, async () => {
     const { directory, place, service } = await furnished();
     await service.stop();
     const path = join(directory, 'tenants', `${place.tenantId}.db`);
@@ -213,7 +213,7 @@ describe('a rotation of the root key', () => {
     await third.stop();
   });
 
-  it('moves the root key from the keyfile to a passphrase, with both options and --next-root', { timeout: 60_000 }, async () => {
+  it('moves the root key from the keyfile to a passphrase, with both options and --next-root', { timeout: 120_000 }, async () => {
     const { directory, place, service } = await furnished();
     await service.stop();
     const passphraseFile = join(directory, 'phrase');
@@ -229,7 +229,7 @@ describe('a rotation of the root key', () => {
     await third.stop();
   });
 
-  it('keeps the passphrase: the new header derives another root key from it', { timeout: 60_000 }, async () => {
+  it('keeps the passphrase: the new header derives another root key from it', { timeout: 120_000 }, async () => {
     const passphraseFile = join(newDirectory(), 'phrase');
     writeFileSync(passphraseFile, 'correct horse battery staple, not a real secret\n', { mode: 0o600 });
     const { directory, place, service } = await furnished({ passphraseFile });
