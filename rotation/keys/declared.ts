@@ -127,7 +127,8 @@ class Declared {
     if (outcome.kind === 'answered') return 'ended';
     // A value that authenticates its own end cannot do so twice: whether it is dead is then a question for the test.
     const isOwn = target.admin[this.#id] === value[this.#id] && target.admin[this.#id] !== undefined;
-    return isOwn && answered.status === 401 && (await this.test(target, value)) === 'rejected' ? 'gone' : outcome;
+    const isRefused = outcome.kind === 'refused' && outcome.means === 'configuration';
+    return isOwn && isRefused && (await this.test(target, value)) === 'rejected' ? 'gone' : outcome;
   }
 
   async #prepareAgain(target: Target): Promise<StepOutcome> {

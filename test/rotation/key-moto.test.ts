@@ -135,5 +135,9 @@ describe.skipIf(!isThere)('the access key of an IAM user', () => {
     for (let times = 0; times < 2; times++)
       expect(await rotator.revoke?.({ ...self, admin: next.value }, own)).toEqual({ kind: 'done' });
     expect(await rotator.test(self, own)).toBe('rejected');
+    // The last key ends itself, and cannot do so twice.
+    const last: Target = { ...self, old: next.value, admin: next.value };
+    for (let times = 0; times < 2; times++) expect(await rotator.revoke?.(last, next.value)).toEqual({ kind: 'done' });
+    expect(await rotator.test(last, next.value)).toBe('rejected');
   });
 });
