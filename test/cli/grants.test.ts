@@ -59,7 +59,7 @@ async function consent(link: string): Promise<string> {
 
 describe('the command line over grants', () => {
   it('lists the systems it knows, and what one of them wants to know', async () => {
-    expect((await run(['connectors'])).stdout).toMatch(/hubspot-oauth +HubSpot +yes +refresh_token/);
+    expect((await run(['connectors'])).stdout).toMatch(/hubspot-oauth +oauth2 +yes +refresh_token/);
     const one = await run(['connectors', 'salesforce']);
     expect(one.stdout).toContain('login_host');
     expect(one.stdout).toContain('repeated once');

@@ -33,8 +33,8 @@ export function connectorsCommand(): Command {
       if (id !== undefined) return session.show(chosenConnector(items, id), describeConnector);
       session.show({ items }, () =>
         table(
-          ['connector', 'provider', 'consent link', 'renewal'],
-          items.map((one) => [one.id, one.title, one.consent ? 'yes' : 'no', one.renewal]),
+          ['connector', 'kind', 'link', 'renewal'],
+          items.map((one) => [one.id, one.kind, one.consent ? 'yes' : 'no', one.renewal ?? one.rotation?.strategy]),
         ),
       );
     });
@@ -180,7 +180,8 @@ interface Target {
 
 async function targetOf(session: Session, wanted: string | undefined, options: ClientOptions): Promise<Target> {
   const { items } = await session.client.grants.connectors();
-  const chosen = wanted === undefined ? undefined : chosenConnector(items, wanted);
+  const grants = items.filter(({ kind }) => kind === 'oauth2');
+  const chosen = wanted === undefined ? undefined : chosenConnector(grants, wanted);
   const name = options.name ?? chosen?.id.replace(/-oauth$/, '');
   if (name === undefined) throw new CliError('give a connector, or --name of a credential to connect again', EXIT.usage);
   const existing = await findCredential(session, name);

@@ -46,14 +46,35 @@ export function describeLink(made: WireCreatedConnection, provider: string): str
   ].join('\n');
 }
 
+type Rotation = NonNullable<WireConnector['rotation']>;
+
+const STRATEGIES: Readonly<Record<Rotation['strategy'], string>> = {
+  overlap: 'a second value beside the first, which is ended later',
+  alternating_users: 'two accounts in turn',
+  single_user: 'a new password of the same account; the old one is refused at once',
+  in_place: 'a new value from the provider; the old one is refused at once',
+  manual: 'a person; put the new value',
+};
+
+const ADMINS: Readonly<Record<Rotation['admin'], string>> = {
+  self: 'itself',
+  credential: 'another credential: --admin <name>',
+  either: 'itself, or another credential: --admin <name>',
+};
+
 export function describeConnector(connector: WireConnector): string {
-  const { id, title, renewal, lost_answer: lost, parameters, scopes, manual_steps: steps } = connector;
+  const { id, title, renewal, rotation, lost_answer: lost, parameters, scopes, manual_steps: steps } = connector;
   const parts = [
     `${bold(plain(title))}  ${dim(id)}`,
     '',
     connector.consent
       ? `keyturn connect ${id} --env staging --client-id ...`
-      : 'This connector has no consent link: use `keyturn credential put`.',
+      : rotation === null
+        ? 'This connector has no consent link: use `keyturn credential put`.'
+        : `keyturn credential put <name> --kind ${connector.kind} --connector ${id} --env staging`,
+    ...(rotation === null
+      ? []
+      : ['', `rotated by     ${STRATEGIES[rotation.strategy]}`, `managed by     ${ADMINS[rotation.admin]}`]),
     ...(renewal === null ? [] : ['', `renewed by     ${RENEWALS[renewal] ?? renewal}`, `lost answer    ${lostAnswer(lost)}`]),
   ];
   if (parameters.length > 0)
