@@ -15,7 +15,7 @@ import { fromJsonBytes, type OAuth2Config, type RetainedGrant, type ServedGrant 
 import { grantOf } from '../../src/vault/grant.ts';
 import { ANSWER_LOST, mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import { readerTriesAt } from '../../src/vault/refresh-schedule.ts';
-import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import { foundCredential, type Located, locateById } from '../../src/vault/targets.ts';
 import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { prepareWholeVersion } from '../../src/vault/versions.ts';
@@ -55,11 +55,6 @@ export interface LeaseRequest {
   readonly resolve: (row: CredentialRow) => ResolvedConnector | undefined;
 }
 
-function locate(view: TenantView, lookup: Lookup, credentialId: string): Located {
-  const row = view.credentials.byId(lookup, credentialId);
-  return { row, environment: view.credentials.environmentById(lookup, row.environment_id) };
-}
-
 /** Identifies the run that a job concerns. */
 export interface RunEntry {
   readonly credentialId: string;
@@ -80,7 +75,7 @@ export function enterRun<T>(
     'refresh',
     'credential.rotate',
     (lookup) => {
-      const { environment, row } = found ?? locate(job, lookup, credentialId);
+      const { environment, row } = found ?? locateById(job, lookup, credentialId);
       return foundCredential(job, environment, row);
     },
     (access, located, details) => {
@@ -104,7 +99,7 @@ export function openRefresh(
 
 /** The credential if a refresh should acquire a lease now; undefined if there is nothing to do. */
 export function findWork(view: TenantView, lookup: Lookup, credentialId: string, wanted: LeaseRequest): Located | undefined {
-  const located = locate(view, lookup, credentialId);
+  const located = locateById(view, lookup, credentialId);
   return isWorthwhile(view, lookup, located.row, wanted) ? located : undefined;
 }
 

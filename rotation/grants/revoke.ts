@@ -10,7 +10,7 @@ import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
-import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import { foundCredential, type Located, locateById } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { RevocationSpec, Verdict } from '../connector.ts';
@@ -82,10 +82,7 @@ interface Booking {
 }
 
 function enterRevoke<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
-  const located = job.door.lookup('revoke', (lookup) => {
-    const row = job.credentials.byId(lookup, run.credential_id);
-    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
-  });
+  const located = job.door.lookup('revoke', (lookup) => locateById(job, lookup, run.credential_id));
   return job.door.enterAsSystem(
     'revoke',
     'credential.revoke',

@@ -13,6 +13,7 @@ import {
   type KeyDriver,
   type Rotator,
 } from '../connector.ts';
+import { movedUrl } from '../moved-url.ts';
 import { declaredRotator } from './declared.ts';
 
 export interface ResolvedKey {
@@ -49,7 +50,13 @@ export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, c
     fail('invalid_request', `the connector is for credentials of kind ${key.credential}`, { pointer: '/connector' });
   refuseMissing(connector, config);
   const parameters = filledIn(connector, config.parameters ?? {});
-  return { connector, rotator: rotatorOf(ports, connector), parameters, hosts: hostsOf(connector, parameters, config), config };
+  return {
+    connector,
+    rotator: rotatorOf(ports, connector),
+    parameters,
+    hosts: hostsOf(declaredHosts(connector, parameters), config),
+    config,
+  };
 }
 
 function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {
@@ -97,8 +104,12 @@ function rotatorOf({ drivers }: KeyPorts, connector: KeyConnector): Rotator | un
   return driver === undefined || strategy === 'manual' ? undefined : drivers?.get(driver)?.rotator(strategy);
 }
 
-function hostsOf({ key }: KeyConnector, parameters: Readonly<Record<string, string>>, config: KeyConfig): readonly string[] {
-  const declared = key.hosts.map((host) => host.replace(/\{([a-z0-9_]+)\}/g, (_, name: string) => parameters[name] ?? ''));
+/** The hosts that the connector declares, with the credential's parameters. */
+function declaredHosts({ key }: KeyConnector, parameters: Readonly<Record<string, string>>): readonly string[] {
+  return key.hosts.map((host) => host.replace(/\{([a-z0-9_]+)\}/g, (_, name: string) => parameters[name] ?? ''));
+}
+
+function hostsOf(declared: readonly string[], config: KeyConfig): readonly string[] {
   if (config.sandbox !== undefined) return [new URL(config.sandbox).host];
   const moved = config.base_urls ?? {};
   const unused = Object.keys(moved).find((host) => !declared.includes(host));
@@ -109,25 +120,17 @@ function hostsOf({ key }: KeyConnector, parameters: Readonly<Record<string, stri
 
 /** Moves requests to the replaced hosts and refuses every other host. @throws EgressFailure host_not_allowed, from `send` */
 export function boundEgress(egress: Egress, { hosts, config, connector, parameters }: ResolvedKey): Egress {
-  const declared = connector.key.hosts.map((host) =>
-    host.replace(/\{([a-z0-9_]+)\}/g, (_, name: string) => parameters[name] ?? ''),
-  );
+  const declared = declaredHosts(connector, parameters);
   return {
     send: async (request) => {
       const url = URL.parse(request.url);
       // SECURITY: templates and answers must not lead a secret to a host that the settings sealed with it do not name.
       if (url === null || !declared.includes(url.host)) throw new EgressFailure('host_not_allowed');
-      return egress.send({ ...request, url: movedUrl(url, config), allowedHosts: hosts });
+      return egress.send({
+        ...request,
+        url: movedUrl(url, { sandbox: config.sandbox, baseUrls: config.base_urls }),
+        allowedHosts: hosts,
+      });
     },
   };
-}
-
-function movedUrl(url: URL, { sandbox, base_urls }: KeyConfig): string {
-  const base =
-    sandbox === undefined
-      ? base_urls !== undefined && Object.hasOwn(base_urls, url.host)
-        ? base_urls[url.host]
-        : undefined
-      : `${sandbox.replace(/\/+$/, '')}/${url.host}`;
-  return base === undefined ? url.href : base.replace(/\/+$/, '') + url.pathname + url.search;
 }

@@ -2,12 +2,9 @@
 // It must never end the current value, nor report a value as dead that still works.
 import { recordFailure } from '../../src/access/guard.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
-import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
-import { foundCredential, type Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { StepFailure, StepOutcome, Verdict } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
@@ -15,8 +12,8 @@ import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inPool } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
-import { evidenceOf } from './rotation-booking.ts';
-import { type GrantTokenOf, locate, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
+import { type Booking, enterRun, evidenceOf } from './rotation-booking.ts';
+import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
   readonly grantTokenOf: GrantTokenOf;
@@ -58,26 +55,11 @@ function retireOne(ports: RetirePorts, runId: string): Promise<'done'> {
   });
 }
 
-interface Booking {
-  readonly job: TenantJob;
-  readonly access: WriteAccess;
-  readonly details: EventDetails;
-  readonly run: RunRow;
-  readonly located: Located;
-}
-
 function enter<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
-  const located = locate(job, run.credential_id);
-  return job.door.enterAsSystem(
-    'rotation',
-    'credential.revoke',
-    () => foundCredential(job, located.environment, located.row),
-    (access, _subject, details) => {
-      details.run = run.id;
-      details.version = run.generation;
-      return effect({ job, access, details, run, located });
-    },
-  );
+  return enterRun(job, run, 'credential.revoke', (booking) => {
+    booking.details.version = run.generation;
+    return effect(booking);
+  });
 }
 
 function begin(ports: TargetPorts, runId: string, owner: string): Attempt | undefined {

@@ -5,18 +5,14 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
-import { foundCredential, type Located } from '../../src/vault/targets.ts';
+import { foundCredential, type Located, locateById } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { StepFailure } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
 import { openRun, waitRun } from '../engine/run.ts';
-import { locate } from './rotation-target.ts';
 
 /** JSON in `run.facts` of a rotation. */
 export interface RotationFacts {
-  readonly reason?: string;
-  /** How long the old value works after the rotation. */
-  readonly graceMs?: number;
   /** The target accepted `set`. */
   readonly isSet?: boolean;
   /** Refused tests of the new value. */
@@ -27,7 +23,7 @@ export interface RotationFacts {
 
 export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
 
-/** A transaction of one run. */
+/** A transaction of one run of a key or password. */
 export interface Booking {
   readonly job: TenantJob;
   readonly access: WriteAccess;
@@ -36,11 +32,16 @@ export interface Booking {
   readonly located: Located;
 }
 
-export function enterRotation<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
-  const located = locate(job, run.credential_id);
+export function enterRun<T>(
+  job: TenantJob,
+  run: RunRow,
+  operation: 'credential.rotate' | 'credential.revoke',
+  effect: (booking: Booking) => T,
+): T {
+  const located = job.door.lookup('scheduler', (lookup) => locateById(job, lookup, run.credential_id));
   return job.door.enterAsSystem(
     'rotation',
-    'credential.rotate',
+    operation,
     () => foundCredential(job, located.environment, located.row),
     (access, _subject, details) => {
       details.run = run.id;

@@ -11,9 +11,9 @@ import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
 import type { NewValue, StepFailure, Verdict } from '../connector.ts';
 import { finishRun, isOwn, waitRun } from '../engine/run.ts';
-import { type Booking, enterRotation, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
+import { type Booking, enterRun, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
 import { type Attempt, type Called, changedNothing, replacesAtOnce } from './rotation-phase.ts';
-import { type OpenedTarget, openValue } from './rotation-target.ts';
+import type { OpenedTarget } from './rotation-target.ts';
 
 /** `on`: the next phase can begin at once. */
 export type Booked = 'on' | 'waiting' | 'ended' | 'superseded';
@@ -25,7 +25,7 @@ export function bookPhase(job: TenantJob, attempt: Attempt, called: Called): Boo
     keepOrphan(job, attempt, called);
     return 'superseded';
   }
-  return enterRotation(job, run, (booking): Booked => {
+  return enterRun(job, run, 'credential.rotate', (booking): Booked => {
     booking.details.step = called.phase;
     if (called.phase === 'create') return bookCreate(booking, attempt, called);
     if (called.phase === 'set') return bookSet(booking, attempt, called);
@@ -47,16 +47,16 @@ function bookCreate(booking: Booking, attempt: Attempt, called: Called & { phase
   return 'on';
 }
 
-function storePending(booking: Booking, { resolved }: Attempt, { value, endsAtMs }: NewValue): Located {
+/** SECURITY: sealed with the settings that the value was made with, not with those of a put in the meantime (D14). */
+function storePending(booking: Booking, { sealed }: Attempt, { value, endsAtMs }: NewValue): Located {
   const { job, access, run, located } = booking;
-  const before = openValue(job, access, located.row, located.row.current_version);
   const changed = changeCredential(job, access, located, (draft) => {
     draft.latest_version += 1;
     draft.pending_version = draft.latest_version;
   });
   const split = {
     value: jsonBytes(value),
-    retained: jsonBytes({ settings: before?.retained.settings ?? { connector: resolved.connector.id, config: resolved.config } }),
+    retained: jsonBytes(sealed),
     expiresAtMs: endsAtMs,
   };
   storeVersion(job, access, changed.row, split, { origin: 'rotation', runId: run.id });
@@ -71,7 +71,7 @@ function keepOrphan(job: TenantJob, attempt: Attempt, called: Called): void {
   if (called.phase !== 'create' || called.outcome.kind !== 'done' || attempt.resolved.rotator.revoke === undefined) return;
   if (!attempt.resolved.rotator.mintsAtTarget) return;
   const minted = called.outcome;
-  enterRotation(job, attempt.run, (booking) => {
+  enterRun(job, attempt.run, 'credential.rotate', (booking) => {
     booking.details.step = 'orphan';
     if (booking.located.row.state === 'destroyed') return;
     const { row } = storePending(booking, attempt, minted);
@@ -131,14 +131,13 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
     setDoubt(draft, undefined);
   });
-  openRetirement(booking, row.current_version, replacesAtOnce({ resolved }) ? 0 : graceMsOf(booking, resolved));
+  openRetirement(booking, row.current_version, replacesAtOnce({ resolved }) ? 0 : graceMsOf(resolved));
   finishRun(job, access, run, { state: 'succeeded', step: 'finish', outcome: 'rotated', cause: null, new_version: fresh });
   return 'ended';
 }
 
-function graceMsOf({ run }: Booking, { connector, config }: OpenedTarget['resolved']): number {
-  const seconds = config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds;
-  return factsOf(run).graceMs ?? seconds * 1_000;
+function graceMsOf({ connector, config }: OpenedTarget['resolved']): number {
+  return (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
 }
 
 function openRetirement({ job, access, run, located }: Booking, version: number, graceMs: number): void {

@@ -8,7 +8,7 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
-import { type Booking, enterRotation, factsOf, refuse } from './rotation-booking.ts';
+import { type Booking, enterRun, factsOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
@@ -84,7 +84,7 @@ export function beginPhase(ports: TargetPorts, credentialId: string, owner: stri
     job.credentials.byId(lookup, credentialId).kind === 'oauth2' ? undefined : job.runs.findOpen(lookup, credentialId),
   );
   if (found === undefined || !isFree(found, owner, job.platform.clock.now(), force)) return undefined;
-  return enterRotation(job, found, (booking) => begin(ports, booking, owner));
+  return enterRun(job, found, 'credential.rotate', (booking) => begin(ports, booking, owner));
 }
 
 function isFree(run: RunRow, owner: string, now: number, force: boolean): boolean {

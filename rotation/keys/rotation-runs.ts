@@ -7,7 +7,7 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
-import { credentialTarget, foundCredential, type Located, requireActive } from '../../src/vault/targets.ts';
+import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { makeCall } from '../engine/outside-call.ts';
@@ -17,7 +17,7 @@ import { resolveKey } from './key-settings.ts';
 import { openEnd } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
-import { type GrantTokenOf, locate } from './rotation-target.ts';
+import type { GrantTokenOf } from './rotation-target.ts';
 
 export interface KeyRotationOptions extends LeasePorts {
   readonly grantTokenOf: GrantTokenOf;
@@ -139,7 +139,7 @@ export class KeyRotations implements KeyRotator {
   }
 
   #openScheduled(job: TenantJob, credentialId: string): void {
-    const located = locate(job, credentialId);
+    const located = job.door.lookup('scheduler', (lookup) => locateById(job, lookup, credentialId));
     job.door.enterAsSystem(
       'rotation',
       'credential.rotate',

@@ -37,6 +37,8 @@ export interface OpenedTarget {
   readonly kind: 'open';
   readonly resolved: ResolvedKey & { readonly rotator: Rotator };
   readonly target: Target;
+  /** The settings that the value was stored with; a value that replaces it is sealed with the same. */
+  readonly sealed: RetainedKey;
   /** The id of the admin credential, for the event of its use. */
   readonly adminId: string | undefined;
 }
@@ -56,8 +58,7 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
   const resolved = resolvedOrNot(ports, row.kind, settings);
   const rotator = resolved?.rotator;
   if (resolved === undefined || rotator === undefined) return unusable('connector_unusable');
-  const own = version === row.current_version ? opened.value : (currentAsAdmin(ports, access, row, resolved) ?? opened.value);
-  const admin = openAdmin(ports, access, located, resolved, own);
+  const admin = openAdmin(ports, access, located, resolved, { version, value: opened.value });
   if (admin.kind === 'unusable') return admin;
   const target: Target = {
     parameters: resolved.parameters,
@@ -70,20 +71,20 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
     clock: job.platform.clock,
     entropy: job.platform.entropy,
   };
-  return { kind: 'open', resolved: { ...resolved, rotator }, target, adminId: admin.id };
+  return { kind: 'open', resolved: { ...resolved, rotator }, target, sealed: opened.retained, adminId: admin.id };
 }
 
-/** A key that manages itself is ended by the current one, which works; undefined if that is bound to other hosts. */
-function currentAsAdmin(
-  ports: TargetPorts,
-  access: WriteAccess,
-  row: CredentialRow,
-  resolved: ResolvedKey,
-): StoredValue | undefined {
+/** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts. */
+function ownAdmin(ports: TargetPorts, access: WriteAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
+  if (ended.version === row.current_version) return ended.value;
   const opened = openValue(ports.job, access, row, row.current_version);
-  const settings = opened === undefined ? undefined : settingsOfKey(row, opened.retained);
-  const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
-  return its !== undefined && covers(its.hosts, resolved.hosts) ? opened?.value : undefined;
+  return opened !== undefined && isBoundTo(ports, row, opened, resolved.hosts) ? opened.value : ended.value;
+}
+
+/** The value that is replaced or ended. */
+interface Ended {
+  readonly version: number;
+  readonly value: StoredValue;
 }
 
 interface OpenedValue {
@@ -92,7 +93,7 @@ interface OpenedValue {
 }
 
 /** Undefined if the version no longer exists. */
-export function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): OpenedValue | undefined {
+function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): OpenedValue | undefined {
   const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return undefined;
   const value = fromJsonBytes<StoredValue>(prepareVersion(job, row, stored, 'value').open());
@@ -117,16 +118,12 @@ type OpenedAdmin =
   | { readonly kind: 'open'; readonly value: StoredValue; readonly id: string | undefined }
   | { readonly kind: 'unusable'; readonly cause: Unusable };
 
-function openAdmin(
-  ports: TargetPorts,
-  access: WriteAccess,
-  { environment, row }: Located,
-  resolved: ResolvedKey,
-  own: StoredValue,
-): OpenedAdmin {
+function openAdmin(ports: TargetPorts, access: WriteAccess, located: Located, resolved: ResolvedKey, ended: Ended): OpenedAdmin {
+  const { environment, row } = located;
   const { key } = resolved.connector;
   const name = keyConfigOf(row).admin;
-  if (name === undefined || key.admin === 'self') return { kind: 'open', value: own, id: undefined };
+  if (name === undefined || key.admin === 'self')
+    return { kind: 'open', value: ownAdmin(ports, access, located, resolved, ended), id: undefined };
   const { job } = ports;
   const admin = job.credentials.find(access, environment.id, name);
   if (admin === undefined || admin.state !== 'active' || admin.id === row.id)
@@ -140,11 +137,8 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
   const opened = openValue(ports.job, access, admin, admin.current_version);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
   // A driver's host is in the value itself, and the driver requires that both values have the same one.
-  if (resolved.connector.key.driver === undefined) {
-    const settings = settingsOfKey(admin, opened.retained);
-    const its = settings === undefined ? undefined : resolvedOrNot(ports, admin.kind, settings);
-    if (its === undefined || !covers(its.hosts, resolved.hosts)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
-  }
+  if (resolved.connector.key.driver === undefined && !isBoundTo(ports, admin, opened, resolved.hosts))
+    return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return { kind: 'open', value: opened.value, id: admin.id };
 }
 
@@ -155,17 +149,16 @@ function grantAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
   return { kind: 'open', value: { access_token: opened.accessToken }, id: admin.id };
 }
 
+/** Whether the settings sealed with a value name all these hosts. */
+function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, hosts: readonly string[]): boolean {
+  const settings = settingsOfKey(row, retained);
+  const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
+  return its !== undefined && covers(its.hosts, hosts);
+}
+
 /** SECURITY: an admin secret must not be sent to hosts that only the settings of the managed credential name. */
 function covers(its: readonly string[], wanted: readonly string[]): boolean {
   return wanted.every((host) => its.includes(host));
-}
-
-/** @throws integrity */
-export function locate(job: TenantJob, credentialId: string): Located {
-  return job.door.lookup('scheduler', (lookup) => {
-    const row = job.credentials.byId(lookup, credentialId);
-    return { row, environment: job.credentials.environmentById(lookup, row.environment_id) };
-  });
 }
 
 /** The value of a version that a run depends on. @throws internal if it is missing */

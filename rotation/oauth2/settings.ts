@@ -13,6 +13,7 @@ import type {
   Renewal,
   RevocationSpec,
 } from '../connector.ts';
+import { movedUrl } from '../moved-url.ts';
 
 export interface OAuth2Settings {
   readonly clientId?: string;
@@ -242,14 +243,7 @@ class Filling {
 
   #relocate(filled: string, pointer: string): string {
     const url = URL.parse(filled) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer });
-    const { sandbox, baseUrls } = this.#settings;
-    const base =
-      sandbox === undefined
-        ? baseUrls !== undefined && Object.hasOwn(baseUrls, url.host)
-          ? baseUrls[url.host]
-          : undefined
-        : `${sandbox.replace(/\/+$/, '')}/${url.host}`;
-    const moved = base === undefined ? url.href : `${base.replace(/\/+$/, '')}${url.pathname}${url.search}`;
+    const moved = movedUrl(url, this.#settings);
     this.#reached.add((URL.parse(moved) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer })).host);
     return moved;
   }

@@ -19,6 +19,12 @@ export function environmentTarget(job: TenantView, lookup: Lookup, name: string)
   };
 }
 
+/** For work that knows the id: another credential may have its name by now. @throws not_found | integrity */
+export function locateById(view: TenantView, lookup: Lookup, credentialId: string): Located {
+  const row = view.credentials.byId(lookup, credentialId);
+  return { row, environment: view.credentials.environmentById(lookup, row.environment_id) };
+}
+
 /** A missing environment and a missing credential give the same result. */
 export function credentialTarget(job: TenantView, lookup: Lookup, environmentName: string, name: string): Found<Located> {
   const environment = job.credentials.findEnvironment(lookup, environmentName);

@@ -37,6 +37,10 @@ export class FakeTarget {
   /** What the target answers to a test of any value, if set. */
   verdict: 'works' | 'rejected' | 'unknown' | undefined;
   calls: string[] = [];
+  /** Done while a value is made. */
+  meanwhile: (() => Promise<unknown>) | undefined;
+  /** Whether each value was ended with settings that name a sandbox, by password. */
+  readonly endedInSandbox = new Map<string, boolean>();
   #made = 0;
 
   constructor(strategy: Strategy) {
@@ -72,6 +76,7 @@ export class FakeTarget {
       mintsAtTarget: mints,
       plan: () => [],
       create: async (target, again) => {
+        await this.meanwhile?.();
         if (again && strategy === 'overlap') {
           for (const [password, name] of this.names)
             if (name === target.name) for (const passwords of this.accepted.values()) passwords.delete(password);
@@ -91,8 +96,12 @@ export class FakeTarget {
       },
       ...(strategy === 'overlap' || strategy === 'alternating_users'
         ? {
-            revoke: async (_target: Target, value: StoredValue) =>
-              this.#answer('revoke', () => this.accepted.get(String(value['username']))?.delete(String(value['password']))),
+            revoke: async (target: Target, value: StoredValue) => {
+              this.endedInSandbox.set(String(value['password']), target.allowLoopback);
+              return this.#answer('revoke', () =>
+                this.accepted.get(String(value['username']))?.delete(String(value['password'])),
+              );
+            },
           }
         : {}),
     };

@@ -1,5 +1,6 @@
 // Rotations at a target that the test controls: what readers get at every moment, and what is left at the end.
 import { afterEach, describe, expect, it } from 'vitest';
+import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
 
 let bench: RotationBench | undefined;
@@ -106,4 +107,31 @@ describe.each(STRATEGIES)('a rotation with the strategy %s', (strategy) => {
     expect(b.rows('rotation')[0]).toMatchObject({ state: 'succeeded', outcome: 'rotated' });
     expect(steps(b, run?.id ?? '').filter((one) => one === 'needs_manual:no_permission').length).toBe(3);
   });
+});
+
+it('a key that was being made when somebody put another value is ended with the settings it was made with (D14)', async () => {
+  const b = await begin('overlap');
+  b.target.meanwhile = async () => {
+    b.target.meanwhile = undefined;
+    b.target.accepted.get('app')?.add('put meanwhile');
+    await b.vault.submit((job) =>
+      putCredential(job, b.tenant.user(['admin'], 'everywhere'), {
+        environment: 'staging',
+        name: 'db',
+        kind: 'database',
+        value: { engine: 'postgresql', host: 'db.example', username: 'app', password: 'put meanwhile' },
+        connector: 'made-up-target',
+        config: { sandbox: 'http://127.0.0.1:9' },
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+        precondition: {},
+      }),
+    );
+  };
+  await b.rotate();
+  await b.finish();
+  expect(await b.read()).toMatchObject({ password: 'put meanwhile' });
+  expect([...(b.target.accepted.get('app') ?? [])].toSorted()).toEqual(['first', 'put meanwhile']);
+  expect([...b.target.endedInSandbox]).toEqual([['made-up-1', false]]);
 });
