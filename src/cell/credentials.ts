@@ -50,6 +50,8 @@ function restOf(filter: CredentialFilter, bound: string | undefined): { where: s
 export class CredentialStore {
   readonly #sql: Sql;
   readonly #environments: TableRows<EnvironmentRow>;
+  /** By name: almost every request reads one, and none changes. */
+  readonly #known = new Map<string, EnvironmentRow>();
   readonly #rows: TableRows<CredentialRow>;
   readonly #versions: TableRows<VersionRow>;
 
@@ -74,8 +76,11 @@ export class CredentialStore {
   /** SECURITY: with two names swapped, a workload of staging would read production's values (CR-01). @throws integrity */
   findEnvironment(access: Lookup, name: string): EnvironmentRow | undefined {
     access.check();
+    const known = this.#known.get(name);
     const row = this.#sql.get<EnvironmentRow>('SELECT * FROM environment WHERE name = ?', name);
-    return this.#environments.checked(row) ?? this.#environments.absentByName(name);
+    const found = this.#environments.checkedAgainst(known, row) ?? this.#environments.absentByName(name);
+    if (found !== undefined && found !== known) this.#known.set(name, Object.freeze(found));
+    return found;
   }
 
   /** @throws not_found | integrity */

@@ -5,6 +5,8 @@ import { fail } from '../base/errors.ts';
 const encoder = new TextEncoder();
 const START_BYTES = 512;
 const MAX_TEXT_BYTES_PER_CHAR = 3;
+/** Up to this length, copying ASCII in a loop takes less time than a call of the encoder. */
+const LOOP_MAX_CHARS = 32;
 
 /** Appends frames; every variable part carries its length, every number is big-endian. */
 export class FrameWriter {
@@ -47,12 +49,30 @@ export class FrameWriter {
 
   /** Length in 4 bytes, then UTF-8. @throws internal for a lone surrogate: it would become the same bytes as another text */
   text(value: string): this {
-    if (!value.isWellFormed()) fail('internal', 'a text must be well-formed Unicode');
     this.#reserve(4 + value.length * MAX_TEXT_BYTES_PER_CHAR);
-    const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#length + 4));
+    const written = this.#copyAscii(value) ? value.length : this.#encode(value);
     this.#view.setUint32(this.#length, written);
     this.#length += 4 + written;
     return this;
+  }
+
+  /** Copies a short text to behind its length; false if it is not ASCII. */
+  #copyAscii(value: string): boolean {
+    const { length } = value;
+    if (length > LOOP_MAX_CHARS) return false;
+    const bytes = this.#bytes;
+    const at = this.#length + 4;
+    for (let i = 0; i < length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit > 0x7f) return false;
+      bytes[at + i] = unit;
+    }
+    return true;
+  }
+
+  #encode(value: string): number {
+    if (!value.isWellFormed()) fail('internal', 'a text must be well-formed Unicode');
+    return encoder.encodeInto(value, this.#bytes.subarray(this.#length + 4)).written;
   }
 
   /** Length in 4 bytes, then the bytes. */

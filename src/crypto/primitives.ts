@@ -11,6 +11,7 @@ import {
   hkdfSync,
   type KeyObject,
   pbkdf2Sync,
+  randomFillSync,
   randomBytes as secureRandom,
   sign as signBytes,
   timingSafeEqual,
@@ -35,9 +36,28 @@ function plain(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
-/** Bytes of the system's CSPRNG, not in a shared pool. */
+const RANDOM_POOL_BYTES = 4_096;
+const POOLED_MAX_BYTES = 256;
+const randomPool = new Uint8Array(RANDOM_POOL_BYTES);
+let randomUsed = RANDOM_POOL_BYTES;
+
+/**
+ * Bytes of OpenSSL's CSPRNG, in a buffer of their own. Small counts are cut from bytes that were drawn in advance, because a draw takes longer
+ * than to seal a short value.
+ * SECURITY: each byte is given out once and erased from the pool. The generator of OpenSSL has its state in this process, too, and continues
+ * it until it is reseeded, so a machine copied while it runs repeats bytes with or without the pool.
+ */
 export function randomBytes(count: number): Uint8Array {
-  return plain(secureRandom(count));
+  if (count > POOLED_MAX_BYTES) return plain(secureRandom(count));
+  if (randomUsed + count > RANDOM_POOL_BYTES) {
+    randomFillSync(randomPool);
+    randomUsed = 0;
+  }
+  const end = randomUsed + count;
+  const bytes = randomPool.slice(randomUsed, end);
+  randomPool.fill(0, randomUsed, end);
+  randomUsed = end;
+  return bytes;
 }
 
 /** A symmetric key whose bytes can no longer be printed; the caller may wipe `bytes`. */

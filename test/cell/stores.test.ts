@@ -157,6 +157,48 @@ describe('an edit of the database', () => {
     expect(await read(tenant, text)).toBe('integrity');
   });
 
+  it('of any column of an environment is detected, though the same row was read before', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'stripe', CANARY);
+    const { text } = await workloadToken(tenant);
+    const attempt = () => {
+      dropMemory(tenant);
+      return read(tenant, text);
+    };
+    expect(await attempt()).toBe('ok');
+    for (const { column, change } of edits(tenant.sql, 'environment', ['id', 'name'])) {
+      const where = "name = 'staging'";
+      const [before] = tenant.sql.all<Record<string, string>>(`SELECT ${column} AS was FROM environment WHERE ${where}`);
+      tenant.sql.run(`UPDATE environment SET ${change} WHERE ${where}`);
+      expect.soft(await attempt(), column).toBe('integrity');
+      tenant.sql.run(`UPDATE environment SET ${column} = ? WHERE ${where}`, before?.['was'] ?? null);
+      expect.soft(await attempt(), column).toBe('ok');
+    }
+  });
+
+  it('that puts back an environment which the map no longer has is detected, though its row was read before', async () => {
+    const tenant = await testTenant();
+    const find = async () => {
+      try {
+        return tenant.vault.lookup(
+          'test',
+          (lookup) => inside(tenant.vault).credentials.findEnvironment(lookup, 'production')?.name,
+        );
+      } catch (error) {
+        return (error as { code?: string }).code;
+      }
+    };
+    expect(await find()).toBe('production');
+    const [row = {}] = tenant.sql.all("SELECT * FROM environment WHERE name = 'production'");
+    await tenant.vault.submit((job) => job.core.rows.of('environment').destroy([row]));
+    const columns = Object.keys(row);
+    tenant.sql.run(
+      `INSERT INTO environment (${columns.join()}) VALUES (${columns.map(() => '?').join()})`,
+      ...Object.values(row),
+    );
+    expect(await find()).toBe('integrity');
+  });
+
   it('of a user or of their grants is detected', async () => {
     const team = await testTeam();
     const owner = () => team.caller(team.owner);

@@ -29,8 +29,23 @@ it('keeps the written bytes when its buffer grows', () => {
   expect(hex(again.text(long).bytes())).toBe(hex(writer.bytes()));
 });
 
+it('writes a text as its length and its UTF-8 bytes, whatever its length and wherever it stops being ASCII', () => {
+  for (let length = 0; length <= 70; length++) {
+    for (const at of [-1, 0, length - 1, Math.floor(length / 2)]) {
+      const text = Array.from({ length }, (_, i) => (i === at ? 'é' : String.fromCharCode(i % 128))).join('');
+      const bytes = new TextEncoder().encode(text);
+      const written = new FrameWriter().u8(9).text(text).bytes();
+      expect(hex(written), `${length} characters, é at ${at}`).toBe(
+        `09${bytes.byteLength.toString(16).padStart(8, '0')}${hex(bytes)}`,
+      );
+    }
+  }
+});
+
 it.each([
-  ['a lone surrogate', () => new FrameWriter().text('\ud800')],
+  ['a lone surrogate', () => new FrameWriter().text('a\udfff')],
+  ['a lone surrogate in a long text', () => new FrameWriter().text(`${'a'.repeat(100)}\ud800`)],
+  ['a lone surrogate alone', () => new FrameWriter().text('\ud800')],
   ['a negative counter', () => new FrameWriter().u64(-1)],
   ['a counter past 2^53', () => new FrameWriter().u64(2 ** 53)],
   ['a fraction as counter', () => new FrameWriter().u64(0.5)],

@@ -144,6 +144,28 @@ it('takes a key of 32 bytes and wipes what it was made from', () => {
   for (const count of [0, 31, 33]) expect(failureOf(() => adoptKey(new Uint8Array(count))).code).toBe('internal');
 });
 
+describe('random bytes', () => {
+  it('are as many as asked for, in a buffer of their own, and never the same twice', () => {
+    const seen = new Set<string>();
+    for (let i = 0; i < 2_000; i++) {
+      const bytes = randomBytes(1 + (i % 300));
+      expect(bytes.byteLength).toBe(1 + (i % 300));
+      expect(bytes.buffer.byteLength - bytes.byteOffset).toBe(bytes.byteLength);
+      // 16 zeros in a row would be bytes of the pool that were given out and erased.
+      if (bytes.byteLength >= 16) expect(hex(bytes)).not.toContain('0'.repeat(32));
+      if (bytes.byteLength >= 8) seen.add(hex(bytes.subarray(0, 8)));
+    }
+    expect(seen.size).toBe(2_000 - 7 * 7);
+  });
+
+  it('stay what they are when more are drawn', () => {
+    const first = randomBytes(32);
+    const before = hex(first);
+    for (let i = 0; i < 300; i++) randomBytes(32);
+    expect(hex(first)).toBe(before);
+  });
+});
+
 it('derives one byte to 255 blocks, and no other count', () => {
   const derived = (count: number) => hkdf('sha256', secretKey(utf8('key')), new Uint8Array(0), utf8('info'), count);
   for (const count of [1, 255 * 32]) expect(derived(count)).toHaveLength(count);
