@@ -6,7 +6,7 @@ const encoder = new TextEncoder();
 const START_BYTES = 512;
 const MAX_TEXT_BYTES_PER_CHAR = 3;
 /** Up to this length, copying ASCII in a loop takes less time than a call of the encoder. */
-const LOOP_MAX_CHARS = 32;
+const SHORT_TEXT_CHARS = 32;
 
 /** Appends frames; every variable part carries its length, every number is big-endian. */
 export class FrameWriter {
@@ -59,7 +59,7 @@ export class FrameWriter {
   /** Copies a short text to behind its length; false if it is not ASCII. */
   #copyAscii(value: string): boolean {
     const { length } = value;
-    if (length > LOOP_MAX_CHARS) return false;
+    if (length > SHORT_TEXT_CHARS) return false;
     const bytes = this.#bytes;
     const at = this.#length + 4;
     for (let i = 0; i < length; i++) {

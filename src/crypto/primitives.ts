@@ -37,7 +37,7 @@ function plain(buffer: Buffer): Uint8Array {
 }
 
 const RANDOM_POOL_BYTES = 4_096;
-const POOLED_MAX_BYTES = 256;
+const SMALL_DRAW_BYTES = 256;
 const randomPool = new Uint8Array(RANDOM_POOL_BYTES);
 let randomUsed = RANDOM_POOL_BYTES;
 
@@ -48,7 +48,7 @@ let randomUsed = RANDOM_POOL_BYTES;
  * it until it is reseeded, so a machine copied while it runs repeats bytes with or without the pool.
  */
 export function randomBytes(count: number): Uint8Array {
-  if (count > POOLED_MAX_BYTES) return plain(secureRandom(count));
+  if (count > SMALL_DRAW_BYTES) return plain(secureRandom(count));
   if (randomUsed + count > RANDOM_POOL_BYTES) {
     randomFillSync(randomPool);
     randomUsed = 0;
