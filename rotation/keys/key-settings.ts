@@ -1,6 +1,6 @@
 // A key connector with the settings of one credential: its hosts, and an egress that reaches only those (D14).
 // It must never let a request leave for a host that is not among them.
-import { fail } from '../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { boundKeyConfig, freeKeyConfig, type KeyConfig, keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
 import {
@@ -57,6 +57,20 @@ export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, c
     hosts: hostsOf(declaredHosts(connector, parameters), config),
     config,
   };
+}
+
+/** As `resolveKey`, without the reason why the settings are unusable. */
+export function resolvedOrNot(
+  ports: KeyPorts,
+  kind: string,
+  { connector, config }: { readonly connector: string; readonly config: KeyConfig },
+): ResolvedKey | undefined {
+  try {
+    return resolveKey(ports, kind, connector, config);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
 }
 
 function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {

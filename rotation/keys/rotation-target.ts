@@ -1,6 +1,6 @@
 // Opens the secrets of one step of a rotation, in the job that journals its intent: the old value, the new one and the admin credential,
 // with the settings and the egress they are bound to (D14). It must never combine secrets with settings they were not stored with.
-import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { fail } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { fromJsonBytes } from '../../src/vault/credential-kinds.ts';
@@ -8,9 +8,11 @@ import { keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
-import type { Rotator, StoredValue, Target } from '../connector.ts';
+import type { Egress, Rotator, StoredValue, Target } from '../connector.ts';
 import type { JobPorts } from '../engine/due-work.ts';
-import { boundEgress, type ResolvedKey, resolveKey, settingsOfKey } from './key-settings.ts';
+import { gatedEgress } from '../engine/gated-egress.ts';
+import type { Urgency } from '../engine/provider-gate.ts';
+import { boundEgress, type ResolvedKey, resolvedOrNot, settingsOfKey } from './key-settings.ts';
 
 /** The access token of an OAuth grant that manages keys, with the hosts it is bound to; undefined if there is none. */
 export type GrantTokenOf = (
@@ -20,6 +22,8 @@ export type GrantTokenOf = (
 ) => { readonly accessToken: string; readonly hosts: readonly string[] } | undefined;
 
 export interface TargetPorts extends JobPorts {
+  /** Whether a person waits for the call. */
+  readonly urgency: Urgency;
   readonly grantTokenOf: GrantTokenOf;
 }
 
@@ -65,13 +69,21 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
     old: opened.value,
     admin: admin.value,
     name,
-    egress: boundEgress(ports.egress, resolved),
+    egress: boundEgress(egressOf(ports, resolved), resolved),
     allowedHosts: resolved.hosts,
     allowLoopback: ports.sandboxAllowed && settings.config.sandbox !== undefined,
     clock: job.platform.clock,
     entropy: job.platform.entropy,
   };
   return { kind: 'open', resolved: { ...resolved, rotator }, target, sealed: opened.retained, adminId: admin.id };
+}
+
+/** Requests keep the budget of the provider, whatever credential they are for. */
+function egressOf({ egress, gate, urgency, job }: TargetPorts, { connector }: ResolvedKey): Egress {
+  if (gate === undefined) return egress;
+  const { clock, later } = job.platform;
+  const wait = (ms: number) => new Promise<void>((resolve) => later(ms, resolve));
+  return gatedEgress(egress, { gate, budget: connector.key.rateBudget, urgency, nowMs: () => clock.now(), wait });
 }
 
 /** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts. */
@@ -99,19 +111,6 @@ function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, vers
   const value = fromJsonBytes<StoredValue>(prepareVersion(job, row, stored, 'value').open());
   if (stored.retained === null) return { value, retained: {} };
   return { value, retained: fromJsonBytes<RetainedKey>(prepareVersion(job, row, stored, 'retained').open()) };
-}
-
-function resolvedOrNot(
-  ports: TargetPorts,
-  kind: string,
-  settings: { connector: string; config: ReturnType<typeof keyConfigOf> },
-) {
-  try {
-    return resolveKey(ports, kind, settings.connector, settings.config);
-  } catch (error) {
-    if (error instanceof KeyturnError) return undefined;
-    throw error;
-  }
 }
 
 type OpenedAdmin =
