@@ -75,5 +75,5 @@ function grantTokenOf(ports: JobPorts, access: WriteAccess, grant: CredentialRow
   const { tokens, resolved } = opened.grant;
   const accessToken = tokens.accessToken?.reveal((bytes) => new TextDecoder().decode(bytes));
   wipeTokens(tokens);
-  return accessToken === undefined ? undefined : { accessToken, hosts: resolved.hosts };
+  return accessToken === undefined ? undefined : { accessToken, places: resolved.places };
 }

@@ -9,6 +9,7 @@ import { changeCredential } from '../../src/vault/credential.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
+import { findConnector } from '../connector.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
@@ -69,6 +70,8 @@ export class KeyRotations implements KeyRotator {
       fail('not_rotatable', 'the credential has no connector: put it again with one that can rotate it (`keyturn connectors`)');
     const resolved = resolveKey(this.#o, row.kind, row.connector, keyConfigOf(row));
     if (resolved === undefined) fail('not_rotatable', 'the connector of this credential does not exist in this build');
+    if (resolved.config.manages === true)
+      fail('not_rotatable', 'this credential manages others and is not rotated itself: put it again without the setting manages');
     if (resolved.connector.key.strategy === 'manual')
       fail('not_rotatable', 'only a person can replace this value: see the steps of its connector (`keyturn connectors`)');
     if (resolved.rotator === undefined) fail('not_rotatable', 'this platform cannot reach the target of this connector');
@@ -190,7 +193,16 @@ export class KeyRotations implements KeyRotator {
   }
 
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined {
-    return resolveKey(this.#o, kind, connector, config)?.hosts;
+    return resolveKey(this.#o, kind, connector, config)?.places;
+  }
+
+  destinationsOf(connectorId: string, config: KeyConfig): readonly string[] | undefined {
+    const connector = findConnector(this.#o.connectors, 'key', connectorId);
+    if (connector === undefined) return undefined;
+    // Neither kind nor manager determines where a value is sent.
+    const { manages: _, ...rest } = config;
+    const admin = connector.key.admin === 'credential' ? { admin: 'any' } : {};
+    return this.checkSettings(connector.key.credential, connectorId, { ...rest, ...admin });
   }
 }
 

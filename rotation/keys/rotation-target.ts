@@ -14,12 +14,12 @@ import { gatedEgress } from '../engine/gated-egress.ts';
 import type { Urgency } from '../engine/provider-gate.ts';
 import { boundEgress, type ResolvedKey, resolvedOrNot, settingsOfKey } from './key-settings.ts';
 
-/** The access token of an OAuth grant that manages keys, with the hosts it is bound to; undefined if there is none. */
+/** The access token of an OAuth grant that manages keys, with the origins and base paths it is bound to; undefined if there is none. */
 export type GrantTokenOf = (
   ports: JobPorts,
   access: WriteAccess,
   grant: CredentialRow,
-) => { readonly accessToken: string; readonly hosts: readonly string[] } | undefined;
+) => { readonly accessToken: string; readonly places: readonly string[] } | undefined;
 
 export interface TargetPorts extends JobPorts {
   /** Whether a person waits for the call. */
@@ -90,7 +90,7 @@ function egressOf({ egress, gate, urgency, job }: TargetPorts, { connector }: Re
 function ownAdmin(ports: TargetPorts, access: WriteAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
   if (ended.version === row.current_version) return ended.value;
   const opened = openValue(ports.job, access, row, row.current_version);
-  return opened !== undefined && isBoundTo(ports, row, opened, resolved.hosts) ? opened.value : ended.value;
+  return opened !== undefined && isBoundTo(ports, row, opened, resolved) ? opened.value : ended.value;
 }
 
 /** The value that is replaced or ended. */
@@ -136,7 +136,7 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
   const opened = openValue(ports.job, access, admin, admin.current_version);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
   // A driver's host is in the value itself, and the driver requires that both values have the same one.
-  if (resolved.connector.key.driver === undefined && !isBoundTo(ports, admin, opened, resolved.hosts))
+  if (resolved.connector.key.driver === undefined && !isBoundTo(ports, admin, opened, resolved))
     return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return { kind: 'open', value: opened.value, id: admin.id };
 }
@@ -144,20 +144,20 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
 function grantAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
   const opened = ports.grantTokenOf(ports, access, admin);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
-  if (!covers(opened.hosts, resolved.hosts)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
+  if (!covers(opened.places, resolved.places)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return { kind: 'open', value: { access_token: opened.accessToken }, id: admin.id };
 }
 
-/** Whether the settings sealed with a value name all these hosts. */
-function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, hosts: readonly string[]): boolean {
+/** Whether the settings sealed with a value name every place of these. */
+function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, { places }: ResolvedKey): boolean {
   const settings = settingsOfKey(row, retained);
   const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
-  return its !== undefined && covers(its.hosts, hosts);
+  return its !== undefined && covers(its.places, places);
 }
 
-/** SECURITY: an admin secret must not be sent to hosts that only the settings of the managed credential name. */
+/** SECURITY: an admin secret must not be sent to hosts, or paths at a shared host, that only the settings of the managed credential name. */
 function covers(its: readonly string[], wanted: readonly string[]): boolean {
-  return wanted.every((host) => its.includes(host));
+  return wanted.every((place) => its.includes(place));
 }
 
 /** The value of a version that a run depends on. @throws internal if it is missing */
