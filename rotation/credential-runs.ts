@@ -7,6 +7,7 @@ import { credentialTarget } from '../src/vault/targets.ts';
 import type { TenantJob } from '../src/vault/tenant-job.ts';
 import type { TenantVault } from '../src/vault/tenant-vault.ts';
 import type { JobPorts, LeasePorts } from './engine/due-work.ts';
+import { ProviderGate } from './engine/provider-gate.ts';
 import { openGrant, wipeTokens } from './grants/grant-tokens.ts';
 import { type DueWork, type EngineOptions, RefreshEngine } from './grants/refresh-runs.ts';
 import { retireDue } from './keys/retire.ts';
@@ -17,10 +18,11 @@ export class CredentialRuns {
   readonly #keys: KeyRotations;
 
   constructor(options: EngineOptions) {
-    const ports = { ...options, grantTokenOf };
+    const gate = options.gate ?? new ProviderGate(options.vault.platform.clock);
+    const ports = { ...options, gate, grantTokenOf };
     this.#keys = new KeyRotations(ports);
     const parts = [() => this.#keys.runDue(), () => retireDue(ports)];
-    this.#grants = new RefreshEngine({ ...options, parts });
+    this.#grants = new RefreshEngine({ ...options, gate, parts });
   }
 
   /** Lets reads and puts of the vault use these runs. */
@@ -73,5 +75,5 @@ function grantTokenOf(ports: JobPorts, access: WriteAccess, grant: CredentialRow
   const { tokens, resolved } = opened.grant;
   const accessToken = tokens.accessToken?.reveal((bytes) => new TextDecoder().decode(bytes));
   wipeTokens(tokens);
-  return accessToken === undefined ? undefined : { accessToken, hosts: resolved.hosts };
+  return accessToken === undefined ? undefined : { accessToken, places: resolved.places };
 }

@@ -52,6 +52,7 @@ export const NOT_SENT_REASONS = [
   'connect_timeout',
   'tls_failed',
   'withdrawn', // `mayLeave` returned false
+  'held', // the budget of the provider is used up, or the provider fails or throttles
 ] as const;
 /** The provider may have acted on the request. */
 export const UNKNOWN_REASONS = [

@@ -2,6 +2,7 @@
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import type { Connector, DriverName, Egress, KeyDriver } from '../connector.ts';
+import type { ProviderGate } from './provider-gate.ts';
 
 export interface EnginePorts {
   readonly egress: Egress;
@@ -10,6 +11,8 @@ export interface EnginePorts {
   readonly drivers?: ReadonlyMap<DriverName, KeyDriver>;
   /** Whether credentials with a sandbox may reach loopback. */
   readonly sandboxAllowed: boolean;
+  /** Budgets and failures of providers, shared by all tenants of the process. Default: none are kept. */
+  readonly gate?: ProviderGate;
 }
 
 export interface DueWorkPorts extends EnginePorts {

@@ -29,6 +29,19 @@ export async function inPool<T>(items: readonly T[], width: number, work: (item:
   return done;
 }
 
+/**
+ * One pool per provider, so that a slow or throttling one does not delay others; at most `maxItems` of each. Resolves with how many were done;
+ * rejects with the first failure after all were processed.
+ */
+export async function inQueues<T extends { readonly provider: string }>(
+  items: readonly T[],
+  { width, maxItems }: { readonly width: number; readonly maxItems: number },
+  work: (item: T) => Promise<Turn>,
+): Promise<number> {
+  const queues = [...Map.groupBy(items, ({ provider }) => provider).values()];
+  return sumOf(await Promise.allSettled(queues.map((queue) => inPool(queue.slice(0, maxItems), width, work))));
+}
+
 /** The total of pools that ran concurrently. @throws the first failure */
 export function sumOf(ends: readonly PromiseSettledResult<number>[]): number {
   let sum = 0;

@@ -74,6 +74,18 @@ export class ProviderGate {
     return { kind: 'go', afterMs: Math.ceil(afterMs) };
   }
 
+  /** How long scheduled work for this endpoint is held now, without requesting a slot; 0: a slot is free, or there is one after `maxWaitMs`. */
+  heldForMs(endpoint: string, budget: RateBudget, maxWaitMs: number): number {
+    const now = this.#clock.now();
+    const host = this.#hosts.get(hostOf(endpoint));
+    const breaker = this.#breakers.get(endpoint);
+    if (host === undefined) return 0;
+    const forMs = Math.max(throttledFor(host, now), breaker === undefined ? 0 : heldFor(breaker, now, 'schedule'));
+    if (forMs > 0) return forMs;
+    const tokens = host.tokens + Math.max(0, now - host.filledAtMs) * perMsOf(budget);
+    return Math.max(0, (1 - tokens) / perMsOf(budget) - maxWaitMs);
+  }
+
   report(endpoint: string, report: GateReport): void {
     const host = this.#hosts.get(hostOf(endpoint));
     const breaker = this.#breakers.get(endpoint);

@@ -3,7 +3,7 @@
 import { LIMITS } from '../../src/base/limits.ts';
 import type { DueForRefresh } from '../../src/cell/runs.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-import { inPool, sumOf } from '../engine/pool.ts';
+import { inQueues } from '../engine/pool.ts';
 
 /** The provider is held for this time, for the rest of its queue, too. */
 export type Turn = 'done' | { readonly heldForMs: number };
@@ -58,13 +58,6 @@ export async function inTurns(
   run: (id: string) => Promise<Turn>,
   maxRows: number,
 ): Promise<number> {
-  const queues = [...Map.groupBy(due, ({ provider }) => provider).values()];
-  const ends = await Promise.allSettled(
-    queues.map((queue) =>
-      inPool(queue.slice(0, maxRows), LIMITS.dueWorkConcurrency, async ({ id }) =>
-        (await run(id)) === 'done' ? 'done' : 'stop',
-      ),
-    ),
-  );
-  return sumOf(ends);
+  const perQueue = { width: LIMITS.dueWorkConcurrency, maxItems: maxRows };
+  return inQueues(due, perQueue, async ({ id }) => ((await run(id)) === 'done' ? 'done' : 'stop'));
 }

@@ -1,6 +1,6 @@
 // A key connector with the settings of one credential: its hosts, and an egress that reaches only those (D14).
 // It must never let a request leave for a host that is not among them.
-import { fail } from '../../src/base/errors.ts';
+import { fail, KeyturnError } from '../../src/base/errors.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { boundKeyConfig, freeKeyConfig, type KeyConfig, keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
 import {
@@ -23,6 +23,8 @@ export interface ResolvedKey {
   readonly parameters: Readonly<Record<string, string>>;
   /** The hosts of the connector with the credential's settings, sorted; empty for a driver, whose host is in the value. */
   readonly hosts: readonly string[];
+  /** Origin and base path in place of each host that the connector declares, sorted. */
+  readonly places: readonly string[];
   readonly config: KeyConfig;
 }
 
@@ -45,18 +47,55 @@ export function settingsOfKey(
 export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, config: KeyConfig): ResolvedKey | undefined {
   const connector = findConnector(ports.connectors, 'key', connectorId);
   if (connector === undefined) return undefined;
-  const { key } = connector;
-  if (key.credential !== kind)
-    fail('invalid_request', `the connector is for credentials of kind ${key.credential}`, { pointer: '/connector' });
-  refuseMissing(connector, config);
+  if (config.manages === true) refuseAsManager(connector, kind, config);
+  else {
+    const { key } = connector;
+    if (key.credential !== kind)
+      fail('invalid_request', `the connector is for credentials of kind ${key.credential}`, { pointer: '/connector' });
+    refuseMissing(connector, config);
+  }
   const parameters = filledIn(connector, config.parameters ?? {});
   return {
     connector,
-    rotator: rotatorOf(ports, connector),
+    rotator: config.manages === true ? undefined : rotatorOf(ports, connector),
     parameters,
-    hosts: hostsOf(declaredHosts(connector, parameters), config),
+    ...destinationsOf(declaredHosts(connector, parameters), config),
     config,
   };
+}
+
+/** As `resolveKey`, without the reason why the settings are unusable. */
+export function resolvedOrNot(
+  ports: KeyPorts,
+  kind: string,
+  { connector, config }: { readonly connector: string; readonly config: KeyConfig },
+): ResolvedKey | undefined {
+  try {
+    return resolveKey(ports, kind, connector, config);
+  } catch (error) {
+    if (error instanceof KeyturnError) return undefined;
+    throw error;
+  }
+}
+
+/** The kinds of an admin credential whose value is stored with the connector; an OAuth grant has a connector of its own. */
+export function managerKinds({ key }: KeyConnector): readonly string[] {
+  return key.admin === 'self' ? [] : (key.adminKinds ?? [key.credential]).filter((kind) => kind !== 'oauth2');
+}
+
+function refuseAsManager(connector: KeyConnector, kind: string, config: KeyConfig): void {
+  const kinds = managerKinds(connector);
+  const pointer = '/config/manages';
+  if (kinds.length === 0)
+    fail('invalid_request', 'no stored key manages others of this connector: remove the setting manages', { pointer });
+  if (!kinds.includes(kind))
+    fail('invalid_request', `a credential that manages others of this connector has the kind ${kinds.join(' or ')}`, { pointer });
+  const other = (['admin', 'grace_seconds', 'rotate_every_seconds'] as const).find((name) => config[name] !== undefined);
+  if (other !== undefined)
+    fail('invalid_request', `a credential that manages others is not rotated: remove ${other}, or the setting manages`, {
+      pointer: `/config/${other}`,
+    });
+  refuseTwoBases(config);
 }
 
 function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {
@@ -66,6 +105,10 @@ function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {
     });
   if (key.admin === 'self' && config.admin !== undefined)
     fail('invalid_request', 'the setting admin has no effect with this connector: remove it', { pointer: '/config/admin' });
+  refuseTwoBases(config);
+}
+
+function refuseTwoBases(config: KeyConfig): void {
   if (config.sandbox !== undefined && config.base_urls !== undefined)
     fail('invalid_request', 'the setting base_urls has no effect together with sandbox: remove one of them', {
       pointer: '/config/base_urls',
@@ -109,13 +152,21 @@ function declaredHosts({ key }: KeyConnector, parameters: Readonly<Record<string
   return key.hosts.map((host) => host.replace(/\{([a-z0-9_]+)\}/g, (_, name: string) => parameters[name] ?? ''));
 }
 
-function hostsOf(declared: readonly string[], config: KeyConfig): readonly string[] {
-  if (config.sandbox !== undefined) return [new URL(config.sandbox).host];
+function destinationsOf(declared: readonly string[], config: KeyConfig): Pick<ResolvedKey, 'hosts' | 'places'> {
   const moved = config.base_urls ?? {};
   const unused = Object.keys(moved).find((host) => !declared.includes(host));
   if (unused !== undefined)
     fail('invalid_request', 'the connector does not call this host', { pointer: `/config/base_urls/${unused}` });
-  return [...new Set(declared.map((host) => (Object.hasOwn(moved, host) ? new URL(moved[host] as string).host : host)))].sort();
+  const places = placesOf(declared, config);
+  return { hosts: [...new Set(places.map((place) => new URL(place).host))].sort(), places };
+}
+
+/** Where the settings move each of these hosts: origin and base path. */
+function placesOf(declared: readonly string[], config: Pick<KeyConfig, 'sandbox' | 'base_urls'>): readonly string[] {
+  const moved = declared.map((host) =>
+    movedUrl(new URL(`https://${host}/`), { sandbox: config.sandbox, baseUrls: config.base_urls }),
+  );
+  return [...new Set(moved)].sort();
 }
 
 /** Moves requests to the replaced hosts and refuses every other host. @throws EgressFailure host_not_allowed, from `send` */

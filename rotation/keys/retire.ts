@@ -10,7 +10,7 @@ import type { StepFailure, StepOutcome, Verdict } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
-import { inPool } from '../engine/pool.ts';
+import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
 import { type Booking, enterRun, evidenceOf } from './rotation-booking.ts';
 import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
@@ -24,7 +24,8 @@ export async function retireDue(ports: RetirePorts): Promise<number> {
   const { vault } = ports;
   const now = vault.platform.clock.now();
   const due = vault.lookup('revoke', (lookup, view) => view.runs.dueForRetirement(lookup, now, LIMITS.dueWorkBatchRows));
-  await inPool(due, LIMITS.providerCallsAtOnce, (runId) => retireOne(ports, runId));
+  const perProvider = { width: LIMITS.providerCallsAtOnce, maxItems: LIMITS.dueWorkBatchRows };
+  await inQueues(due, perProvider, ({ id }) => retireOne(ports, id));
   return due.length;
 }
 
@@ -41,7 +42,7 @@ function retireOne(ports: RetirePorts, runId: string): Promise<'done'> {
   return makeCall<Attempt, Called, 'done'>(callPorts(ports.vault), {
     points: { before: 'retire.before-call', after: 'retire.after-call' },
     begin: (job) => {
-      const attempt = begin({ ...ports, job }, runId, ports.owner);
+      const attempt = begin({ ...ports, job, urgency: 'schedule' }, runId, ports.owner);
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async ({ resolved: { rotator }, target }) => {

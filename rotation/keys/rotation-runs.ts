@@ -9,11 +9,12 @@ import { changeCredential } from '../../src/vault/credential.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
+import { findConnector } from '../connector.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { makeCall } from '../engine/outside-call.ts';
-import { inPool } from '../engine/pool.ts';
+import { inQueues } from '../engine/pool.ts';
 import { heartbeat, openRun } from '../engine/run.ts';
-import { resolveKey } from './key-settings.ts';
+import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
 import { openEnd } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
@@ -69,6 +70,8 @@ export class KeyRotations implements KeyRotator {
       fail('not_rotatable', 'the credential has no connector: put it again with one that can rotate it (`keyturn connectors`)');
     const resolved = resolveKey(this.#o, row.kind, row.connector, keyConfigOf(row));
     if (resolved === undefined) fail('not_rotatable', 'the connector of this credential does not exist in this build');
+    if (resolved.config.manages === true)
+      fail('not_rotatable', 'this credential manages others and is not rotated itself: put it again without the setting manages');
     if (resolved.connector.key.strategy === 'manual')
       fail('not_rotatable', 'only a person can replace this value: see the steps of its connector (`keyturn connectors`)');
     if (resolved.rotator === undefined) fail('not_rotatable', 'this platform cannot reach the target of this connector');
@@ -111,7 +114,8 @@ export class KeyRotations implements KeyRotator {
           booked: 'rotate.after-store',
         },
         begin: (job) => {
-          const attempt = beginPhase({ ...this.#o, job }, credentialId, owner, force);
+          const urgency = force ? 'request' : 'schedule';
+          const attempt = beginPhase({ ...this.#o, job, urgency }, credentialId, owner, force);
           return attempt === undefined ? { kind: 'stop', as: 'waiting' } : { kind: 'go', attempt };
         },
         hold: ({ run }) =>
@@ -130,12 +134,26 @@ export class KeyRotations implements KeyRotator {
     const { vault } = this.#o;
     const now = vault.platform.clock.now();
     const due = vault.lookup('scheduler', (lookup, view) => view.runs.dueForRotation(lookup, now, LIMITS.dueWorkBatchRows));
-    await inPool(due, LIMITS.providerCallsAtOnce, async ({ id, isScheduled }) => {
+    const perProvider = { width: LIMITS.providerCallsAtOnce, maxItems: LIMITS.dueWorkBatchRows };
+    await inQueues(due, perProvider, async ({ id, isScheduled }) => {
       if (isScheduled) await vault.submit((job) => this.#openScheduled(job, id));
+      // Before the lease, so that a delay causes neither an attempt nor an event.
+      if (this.#isHeld(id)) return 'stop';
       await this.advance(id);
       return 'done';
     });
     return due.length;
+  }
+
+  /** Whether a host of the credential's connector fails, throttles or has no budget left. */
+  #isHeld(credentialId: string): boolean {
+    const { gate, vault } = this.#o;
+    const row = vault.lookup('scheduler', (lookup, view) => view.credentials.byId(lookup, credentialId));
+    const resolved = gate === undefined ? undefined : settingsIn(this.#o, row);
+    if (gate === undefined || resolved === undefined) return false;
+    const { config, connector, hosts } = resolved;
+    const origins = config.sandbox === undefined ? hosts.map((host) => `https://${host}`) : [config.sandbox];
+    return origins.some((origin) => gate.heldForMs(origin, connector.key.rateBudget, LIMITS.gateLineMaxMs) > 0);
   }
 
   #openScheduled(job: TenantJob, credentialId: string): void {
@@ -175,6 +193,21 @@ export class KeyRotations implements KeyRotator {
   }
 
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined {
-    return resolveKey(this.#o, kind, connector, config)?.hosts;
+    return resolveKey(this.#o, kind, connector, config)?.places;
   }
+
+  destinationsOf(connectorId: string, config: KeyConfig): readonly string[] | undefined {
+    const connector = findConnector(this.#o.connectors, 'key', connectorId);
+    if (connector === undefined) return undefined;
+    // Neither kind nor manager determines where a value is sent.
+    const { manages: _, ...rest } = config;
+    const admin = connector.key.admin === 'credential' ? { admin: 'any' } : {};
+    return this.checkSettings(connector.key.credential, connectorId, { ...rest, ...admin });
+  }
+}
+
+function settingsIn(ports: KeyPorts, row: Located['row']): ResolvedKey | undefined {
+  return row.connector === null
+    ? undefined
+    : resolvedOrNot(ports, row.kind, { connector: row.connector, config: keyConfigOf(row) });
 }

@@ -1,6 +1,6 @@
 // Opens the secrets of one step of a rotation, in the job that journals its intent: the old value, the new one and the admin credential,
 // with the settings and the egress they are bound to (D14). It must never combine secrets with settings they were not stored with.
-import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { fail } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { fromJsonBytes } from '../../src/vault/credential-kinds.ts';
@@ -8,18 +8,22 @@ import { keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
-import type { Rotator, StoredValue, Target } from '../connector.ts';
+import type { Egress, Rotator, StoredValue, Target } from '../connector.ts';
 import type { JobPorts } from '../engine/due-work.ts';
-import { boundEgress, type ResolvedKey, resolveKey, settingsOfKey } from './key-settings.ts';
+import { gatedEgress } from '../engine/gated-egress.ts';
+import type { Urgency } from '../engine/provider-gate.ts';
+import { boundEgress, type ResolvedKey, resolvedOrNot, settingsOfKey } from './key-settings.ts';
 
-/** The access token of an OAuth grant that manages keys, with the hosts it is bound to; undefined if there is none. */
+/** The access token of an OAuth grant that manages keys, with the origins and base paths it is bound to; undefined if there is none. */
 export type GrantTokenOf = (
   ports: JobPorts,
   access: WriteAccess,
   grant: CredentialRow,
-) => { readonly accessToken: string; readonly hosts: readonly string[] } | undefined;
+) => { readonly accessToken: string; readonly places: readonly string[] } | undefined;
 
 export interface TargetPorts extends JobPorts {
+  /** Whether a person waits for the call. */
+  readonly urgency: Urgency;
   readonly grantTokenOf: GrantTokenOf;
 }
 
@@ -65,7 +69,7 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
     old: opened.value,
     admin: admin.value,
     name,
-    egress: boundEgress(ports.egress, resolved),
+    egress: boundEgress(egressOf(ports, resolved), resolved),
     allowedHosts: resolved.hosts,
     allowLoopback: ports.sandboxAllowed && settings.config.sandbox !== undefined,
     clock: job.platform.clock,
@@ -74,11 +78,19 @@ export function openTarget(ports: TargetPorts, access: WriteAccess, located: Loc
   return { kind: 'open', resolved: { ...resolved, rotator }, target, sealed: opened.retained, adminId: admin.id };
 }
 
+/** Requests keep the budget of the provider, whatever credential they are for. */
+function egressOf({ egress, gate, urgency, job }: TargetPorts, { connector }: ResolvedKey): Egress {
+  if (gate === undefined) return egress;
+  const { clock, later } = job.platform;
+  const wait = (ms: number) => new Promise<void>((resolve) => later(ms, resolve));
+  return gatedEgress(egress, { gate, budget: connector.key.rateBudget, urgency, nowMs: () => clock.now(), wait });
+}
+
 /** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts. */
 function ownAdmin(ports: TargetPorts, access: WriteAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
   if (ended.version === row.current_version) return ended.value;
   const opened = openValue(ports.job, access, row, row.current_version);
-  return opened !== undefined && isBoundTo(ports, row, opened, resolved.hosts) ? opened.value : ended.value;
+  return opened !== undefined && isBoundTo(ports, row, opened, resolved) ? opened.value : ended.value;
 }
 
 /** The value that is replaced or ended. */
@@ -99,19 +111,6 @@ function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, vers
   const value = fromJsonBytes<StoredValue>(prepareVersion(job, row, stored, 'value').open());
   if (stored.retained === null) return { value, retained: {} };
   return { value, retained: fromJsonBytes<RetainedKey>(prepareVersion(job, row, stored, 'retained').open()) };
-}
-
-function resolvedOrNot(
-  ports: TargetPorts,
-  kind: string,
-  settings: { connector: string; config: ReturnType<typeof keyConfigOf> },
-) {
-  try {
-    return resolveKey(ports, kind, settings.connector, settings.config);
-  } catch (error) {
-    if (error instanceof KeyturnError) return undefined;
-    throw error;
-  }
 }
 
 type OpenedAdmin =
@@ -137,7 +136,7 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
   const opened = openValue(ports.job, access, admin, admin.current_version);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
   // A driver's host is in the value itself, and the driver requires that both values have the same one.
-  if (resolved.connector.key.driver === undefined && !isBoundTo(ports, admin, opened, resolved.hosts))
+  if (resolved.connector.key.driver === undefined && !isBoundTo(ports, admin, opened, resolved))
     return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return { kind: 'open', value: opened.value, id: admin.id };
 }
@@ -145,20 +144,20 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
 function grantAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
   const opened = ports.grantTokenOf(ports, access, admin);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
-  if (!covers(opened.hosts, resolved.hosts)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
+  if (!covers(opened.places, resolved.places)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return { kind: 'open', value: { access_token: opened.accessToken }, id: admin.id };
 }
 
-/** Whether the settings sealed with a value name all these hosts. */
-function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, hosts: readonly string[]): boolean {
+/** Whether the settings sealed with a value name every place of these. */
+function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, { places }: ResolvedKey): boolean {
   const settings = settingsOfKey(row, retained);
   const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
-  return its !== undefined && covers(its.hosts, hosts);
+  return its !== undefined && covers(its.places, places);
 }
 
-/** SECURITY: an admin secret must not be sent to hosts that only the settings of the managed credential name. */
+/** SECURITY: an admin secret must not be sent to hosts, or paths at a shared host, that only the settings of the managed credential name. */
 function covers(its: readonly string[], wanted: readonly string[]): boolean {
-  return wanted.every((host) => its.includes(host));
+  return wanted.every((place) => its.includes(place));
 }
 
 /** The value of a version that a run depends on. @throws internal if it is missing */

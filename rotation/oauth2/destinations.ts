@@ -16,7 +16,7 @@ function placeOf(text: string): string | undefined {
 
 /** Origin and path of each endpoint for secrets and browsers, sorted and unique. Omits templates that are not filled in yet. */
 export function destinationsOf(resolved: ResolvedConnector): readonly string[] {
-  const urls = [...endpointsOf(resolved), resolved.consent?.authorizeEndpoint ?? ''];
+  const urls = [...endpointsOf(resolved), resolved.consent?.authorizeEndpoint ?? '', ...resolved.movedPlaces];
   return [...new Set(urls.flatMap((text) => placeOf(text) ?? []))].sort();
 }
 

@@ -45,6 +45,10 @@ export interface ResolvedConnector {
   readonly lifetimes: LifetimeSpec;
   /** Every host that a call may reach. */
   readonly hosts: readonly string[];
+  /** Origin and base path in place of each host whose name is known; the access token may manage keys there. */
+  readonly places: readonly string[];
+  /** Of `places`, those that the settings move although no endpoint is there. */
+  readonly movedPlaces: readonly string[];
 }
 
 const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})$/;
@@ -94,6 +98,7 @@ export function resolveConnector(connector: OAuthConnector, settings: OAuth2Sett
     },
     lifetimes: lifetimesAt(connector.lifetimes ?? {}, tokenEndpoint),
     hosts,
+    ...filling.places(adjust.tokenEndpoint !== undefined || declared.hosts.length === 0),
   };
 }
 
@@ -139,6 +144,8 @@ class Filling {
   readonly #settings: OAuth2Settings;
   readonly #declaredHosts: readonly string[];
   readonly #reached = new Set<string>();
+  /** Declared hosts of endpoints. */
+  readonly #called = new Set<string>();
 
   constructor(connector: OAuthConnector, settings: OAuth2Settings) {
     this.#settings = settings;
@@ -212,6 +219,15 @@ class Filling {
     return [...new Set([...filled, ...(moved ? this.#reached : [])])];
   }
 
+  /** Call after every endpoint is filled in. @param ownHosts hosts come from the settings */
+  places(ownHosts: boolean): Pick<ResolvedConnector, 'places' | 'movedPlaces'> {
+    const known = this.#declaredHosts.filter((host) => !/[{*]/.test(host)).map((host) => new URL(`https://${host}/`));
+    const moved = known.filter(({ host, href }) => !this.#called.has(host) && movedUrl(new URL(href), this.#settings) !== href);
+    const placesOf = (urls: readonly URL[]) => [...new Set(urls.map((url) => movedUrl(url, this.#settings)))].sort();
+    const own = ownHosts ? [...this.#called].map((host) => new URL(`https://${host}/`)) : [];
+    return { places: placesOf([...known, ...own]), movedPlaces: placesOf(moved) };
+  }
+
   /** Undefined if a value is not known yet. */
   #fill(template: string, inUrl = true): string | undefined {
     let missing = false;
@@ -243,6 +259,7 @@ class Filling {
 
   #relocate(filled: string, pointer: string): string {
     const url = URL.parse(filled) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer });
+    this.#called.add(url.host);
     const moved = movedUrl(url, this.#settings);
     this.#reached.add((URL.parse(moved) ?? fail('invalid_request', 'the setting must be an absolute URL', { pointer })).host);
     return moved;

@@ -244,6 +244,8 @@ export const LIMITS = {
   hostsTextMaxChars: 500,
   /** For a provider whose own limit is unknown. */
   providerRequestsPerSecond: 200,
+  /** How long one request of a rotation waits for the budget of its provider. */
+  gateLineMaxMs: 30 * SECOND,
   breakerFailures: 8,
   breakerOpenMs: 30 * SECOND,
   breakerOpenMaxMs: 10 * MINUTE,

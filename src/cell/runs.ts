@@ -64,6 +64,13 @@ export interface DueForRefresh {
   readonly provider: string;
 }
 
+export interface DueForRotation {
+  readonly id: string;
+  /** As in `DueForRefresh`. */
+  readonly provider: string;
+  readonly isScheduled: boolean;
+}
+
 /** The settings that determine the provider; a damaged row counts as a provider of its own. */
 const PROVIDER =
   "coalesce(connector, '') || CASE WHEN json_valid(config) THEN coalesce(json_extract(config, '$.token_endpoint'), '') || " +
@@ -195,37 +202,40 @@ export class RunStore {
   /** Revocations whose next attempt is due, longest due first. Ids only, unchecked. */
   dueForRevocation(access: Lookup, nowMs: number, maxRows: number): string[] {
     access.check();
-    return this.#dueRevocations("= 'oauth2'", nowMs, maxRows);
+    return this.#dueRevocations("= 'oauth2'", nowMs, maxRows).map(({ id }) => id);
   }
 
   /** As `dueForRevocation`, for replaced keys and passwords. */
-  dueForRetirement(access: Lookup, nowMs: number, maxRows: number): string[] {
+  dueForRetirement(access: Lookup, nowMs: number, maxRows: number): { readonly id: string; readonly provider: string }[] {
     access.check();
     return this.#dueRevocations("<> 'oauth2'", nowMs, maxRows);
   }
 
-  #dueRevocations(kind: string, nowMs: number, maxRows: number): string[] {
+  #dueRevocations(kind: string, nowMs: number, maxRows: number): { id: string; provider: string }[] {
     const query =
-      "SELECT run.id AS id FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'revocation' " +
+      "SELECT run.id AS id, coalesce(connector, '') AS provider FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'revocation' " +
       `AND next_attempt_at <= ? AND credential.kind ${kind} ORDER BY next_attempt_at LIMIT ?`;
-    return this.#sql.all<{ id: string }>(query, nowMs, maxRows).map(({ id }) => id);
+    return this.#sql.all<{ id: string; provider: string }>(query, nowMs, maxRows);
   }
 
   /** Keys and passwords with an open rotation whose next attempt is due, or whose schedule is due, most urgent first. Ids only, unchecked. */
-  dueForRotation(access: Lookup, nowMs: number, maxRows: number): { readonly id: string; readonly isScheduled: boolean }[] {
+  dueForRotation(access: Lookup, nowMs: number, maxRows: number): DueForRotation[] {
     access.check();
-    const resumed = this.#sql.all<{ id: string }>(
-      "SELECT credential_id AS id FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'rotation' " +
+    const resumed = this.#sql.all<Omit<DueForRotation, 'isScheduled'>>(
+      "SELECT credential_id AS id, coalesce(connector, '') AS provider FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'rotation' " +
         "AND credential.kind <> 'oauth2' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?",
       nowMs,
       maxRows,
     );
-    const scheduled = this.#sql.all<{ id: string }>(
-      'SELECT id FROM credential WHERE rotation_due_at IS NOT NULL AND rotation_due_at <= ? ORDER BY rotation_due_at LIMIT ?',
+    const scheduled = this.#sql.all<Omit<DueForRotation, 'isScheduled'>>(
+      "SELECT id, coalesce(connector, '') AS provider FROM credential WHERE rotation_due_at IS NOT NULL AND rotation_due_at <= ? ORDER BY rotation_due_at LIMIT ?",
       nowMs,
       maxRows,
     );
-    return [...resumed.map(({ id }) => ({ id, isScheduled: false })), ...scheduled.map(({ id }) => ({ id, isScheduled: true }))];
+    return [
+      ...resumed.map((row) => ({ ...row, isScheduled: false })),
+      ...scheduled.map((row) => ({ ...row, isScheduled: true })),
+    ];
   }
 
   /** Open revocations of grants that wait for an instant beyond `afterMs`; a grace period of a key may be longer than any of their delays. */

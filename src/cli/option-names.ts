@@ -45,6 +45,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--label': { pointers: ['/labels', '?label'] },
   '--limit': { pointers: ['?limit'] },
   '--lines': { pointers: ['?limit'] },
+  '--manages': { pointers: ['/config/manages'] },
   '--name': { pointers: ['/name', ':credential'] },
   '--network': { pointers: ['/networks'] },
   '--outcome': { pointers: ['?outcome'] },

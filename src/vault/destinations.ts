@@ -8,6 +8,7 @@ import type { CredentialRow } from '../cell/credentials.ts';
 import { boundPart, changedSetting, hostsAsText, hostsOf } from './bound-settings.ts';
 import { configOf } from './credential.ts';
 import type { BoundSettings } from './credential-kinds.ts';
+import type { KeyConfig } from './rotation-state.ts';
 import { foundCredential, type Located } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -21,10 +22,16 @@ export function boundSettings(job: TenantJob, { connector, config }: SettingsRow
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };
 }
 
-/** Undefined if unknown: no engine is attached, or the connector no longer exists. */
+/** Undefined if unknown: no engine is attached, the connector no longer exists, or it does not take these settings. */
 function destinationsOf(job: TenantJob, { connector, config }: BoundSettings): readonly string[] | undefined {
+  // Each engine knows the connectors of its kinds only.
+  const ofKey = known(() => job.rotator?.destinationsOf(connector, config as KeyConfig));
+  return ofKey ?? known(() => job.refresher?.destinationsOf(connector, config));
+}
+
+function known(find: () => readonly string[] | undefined): readonly string[] | undefined {
   try {
-    return job.refresher?.destinationsOf(connector, config);
+    return find();
   } catch (error) {
     if (error instanceof KeyturnError) return undefined;
     throw error;

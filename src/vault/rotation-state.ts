@@ -16,6 +16,8 @@ export const keyConfig = z.strictObject({
   sandbox: endpoint.optional(),
   /** The credential of the same environment that authenticates the management calls. Default: the value itself. */
   admin: z.string().min(1).max(LIMITS.credentialNameMaxChars).optional(),
+  /** This credential authenticates management calls of the connector for others, and is not rotated itself. */
+  manages: z.literal(true).optional(),
   /** How long the old value keeps working after a rotation. Default: that of the connector. */
   grace_seconds: z.int().min(0).max(LIMITS.graceMaxSeconds).optional(),
   /** Rotates this long after each rotation or put. Default: on request only. */
@@ -24,7 +26,12 @@ export const keyConfig = z.strictObject({
 export type KeyConfig = z.infer<typeof keyConfig>;
 
 /** Settings that may change without a new value. */
-const FREE: ReadonlySet<string> = new Set(['admin', 'grace_seconds', 'rotate_every_seconds'] satisfies (keyof KeyConfig)[]);
+const FREE: ReadonlySet<string> = new Set([
+  'admin',
+  'manages',
+  'grace_seconds',
+  'rotate_every_seconds',
+] satisfies (keyof KeyConfig)[]);
 
 /** The settings that are sealed with a value. */
 export function boundKeyConfig(config: KeyConfig): KeyConfig {

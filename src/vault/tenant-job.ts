@@ -42,10 +42,12 @@ export interface KeyRotator {
   /** Resolves when the run that put the current value in doubt has found out, or after `LIMITS.doubtWaitMs`. */
   settle(credentialId: string): Promise<void>;
   /**
-   * The hosts that a value with these settings is sent to; undefined if the connector does not exist.
-   * @throws invalid_request naming the field
+   * Origins with base paths that a value with these settings is sent to; empty if they are in the value itself; undefined if the connector
+   * does not exist. @throws invalid_request naming the field
    */
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined;
+  /** As `checkSettings`, for a value of the connector's kind. */
+  destinationsOf(connector: string, config: KeyConfig): readonly string[] | undefined;
   /** Records that a new value, which will never become current, must be ended at its target. */
   endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number): void;
 }

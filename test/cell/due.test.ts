@@ -169,8 +169,8 @@ describe('a key or password', () => {
     await insert('credential', aKey('pw'), aGrant('grant'));
     await insert('run', revocation('k0', 'pw', now), revocation('k1', 'pw', now - 1), revocation('k2', 'pw', now + 1));
     await insert('run', revocation('g0', 'grant', now));
-    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 9))).toEqual(['k1', 'k0']);
-    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 1))).toEqual(['k1']);
+    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 9))).toMatchObject([{ id: 'k1' }, { id: 'k0' }]);
+    expect(look((lookup, { runs }) => runs.dueForRetirement(lookup, now, 1))).toMatchObject([{ id: 'k1' }]);
     expect(look((lookup, { runs }) => runs.dueForRevocation(lookup, now, 9))).toEqual(['g0']);
     expect(look((lookup, { runs }) => runs.revocationsAfter(lookup, now - 9, 9).map(({ id }) => id))).toEqual(['g0']);
   });

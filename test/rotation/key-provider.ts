@@ -54,7 +54,7 @@ export interface Mischief {
   readonly does: (request: Sent) => EgressAnswer;
 }
 
-const rsaKeys: RsaKey[] = [];
+const rsaKeys: (RsaKey | undefined)[] = [];
 
 interface RsaKey {
   readonly privateKey: string;
@@ -84,13 +84,17 @@ export class KeyProvider implements Egress {
 
   readonly #connector: KeyConnector;
 
-  constructor(connector: KeyConnector) {
+  readonly #mark: string;
+
+  /** @param mark part of every text of this provider's values, to tell them from those of another one */
+  constructor(connector: KeyConnector, mark = '') {
     this.#connector = connector;
+    this.#mark = mark;
     this.#calls = connector.key.calls as KeyCalls;
     this.idMember = this.#calls.idMember ?? 'key_id';
     this.parameters = madeUpParameters(connector);
     this.old = this.#make('made-by-a-person').value;
-    this.admin = connector.key.admin === 'credential' ? madeUpAdmin(this.#calls) : this.old;
+    this.admin = connector.key.admin === 'credential' ? madeUpAdmin(this.#calls, mark) : this.old;
   }
 
   target(): Target {
@@ -221,12 +225,14 @@ export class KeyProvider implements Egress {
   #make(name: string | undefined): HeldKey {
     const number = this.#made++;
     const { mint, idMember = 'key_id' } = this.#calls;
-    const id = `id${number}-made-up`;
+    const id = `id${number}${this.#mark}-made-up`;
     const members = mint.takesDocument === undefined ? Object.keys(mint.takes) : ['private_key'];
     const value: Record<string, unknown> =
-      mint.takesDocument === undefined ? {} : { client_email: 'robot@project.example', project_id: 'made-up-project' };
-    for (const member of members) value[member] = `NotReal${member.replaceAll('_', '')}${number}q7Zx9Lw2Kp4Rt6Vb8Nm`;
-    if (mint.takesDocument !== undefined) value['private_key'] = rsaKey(number).privateKey;
+      mint.takesDocument === undefined
+        ? {}
+        : { client_email: `robot${this.#mark}@project.example`, project_id: 'made-up-project' };
+    for (const member of members) value[member] = `NotReal${this.#mark}${member.replaceAll('_', '')}${number}q7Zx9Lw2Kp4Rt6Vb8Nm`;
+    if (mint.takesDocument !== undefined) value['private_key'] = rsaKey(number + 10 * this.#mark.length).privateKey;
     value[idMember] = id;
     const held = { value, name, isDisabled: false };
     this.keys.set(id, held);
@@ -258,7 +264,7 @@ export class KeyProvider implements Egress {
       }
       case 'jwt_bearer': {
         const jwt = new URLSearchParams(sent.body).get('assertion') ?? '';
-        const pair = rsaKeys.find(({ privateKey }) => privateKey === value['private_key']);
+        const pair = rsaKeys.find((one) => one?.privateKey === value['private_key']);
         if (pair === undefined || decodeJwt(jwt).iss !== fill(by.issuer)) return false;
         const key = await importSPKI(pair.publicKey, 'RS256');
         const verified = jwtVerify(jwt, key, { audience: fill(by.audience), currentDate: new Date(NOW) });
@@ -290,9 +296,9 @@ const SHAPED: Readonly<Record<string, string>> = {
   org_id: '0123456789abcdef01234567',
 };
 
-function madeUpAdmin(calls: KeyCalls): StoredValue {
+function madeUpAdmin(calls: KeyCalls, mark: string): StoredValue {
   const members = [...JSON.stringify(calls).matchAll(/\{admin\.(\w+)\}/g)].map(([, member = '']) => member);
-  return Object.fromEntries(members.map((member) => [member, `NotRealAdmin${member.replaceAll('_', '')}c3Xv5Bn7Mq9`]));
+  return Object.fromEntries(members.map((member) => [member, `NotRealAdmin${mark}${member.replaceAll('_', '')}c3Xv5Bn7Mq9`]));
 }
 
 /** A value of the JSON type that the member's name implies. */

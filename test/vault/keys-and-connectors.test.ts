@@ -30,7 +30,8 @@ async function bench(given: Partial<KeyRotator> = {}) {
   const ended: number[] = [];
   vault.rotator = {
     settle: async () => {},
-    checkSettings: (_kind, connector) => (connector === 'gone' ? undefined : [`${connector}.example`]),
+    checkSettings: (_kind, connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
+    destinationsOf: (connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
     endPending: (_job, _access, _id, version) => void ended.push(version),
     ...given,
   };
@@ -71,6 +72,7 @@ describe('the settings of a rotated key', () => {
     base_urls: { 'api.example': 'https://eu.example' },
     sandbox: 'https://sandbox.example',
     admin: 'root',
+    manages: true,
     grace_seconds: 60,
     rotate_every_seconds: HOUR_SECONDS,
   };

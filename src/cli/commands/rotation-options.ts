@@ -10,6 +10,7 @@ export interface RotationOptions {
   configFile?: string;
   param?: string[];
   admin?: string;
+  manages?: boolean;
   grace?: number;
   rotateEvery?: number;
 }
@@ -18,6 +19,7 @@ export function withRotationOptions(put: Command): Command {
   return put
     .option('--param <name=value...>', 'keys and passwords: parameters of the connector')
     .option('--admin <name>', 'keys and passwords: the credential that makes and ends them')
+    .option('--manages', 'keys and passwords: it makes and ends others, and is not rotated itself')
     .option('--grace <duration>', 'keys and passwords: how long an old value works, e.g. 1d', span('s'))
     .option('--rotate-every <duration>', 'keys and passwords: rotate on this schedule, e.g. 30d', span('s'));
 }
@@ -31,6 +33,7 @@ export async function rotationSettings(
   const flags = {
     parameters: fields(options.param, '--param'),
     admin: options.admin,
+    manages: options.manages,
     grace_seconds: options.grace,
     rotate_every_seconds: options.rotateEvery,
   };

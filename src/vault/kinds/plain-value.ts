@@ -2,6 +2,7 @@
 
 import { fail } from '../../base/errors.ts';
 import type { CredentialRow } from '../../cell/credentials.ts';
+import { hostsOf } from '../bound-settings.ts';
 import type { BoundSettings } from '../credential-kinds.ts';
 import { jsonBytes } from '../credential-kinds.ts';
 import type { CredentialKind } from '../kind.ts';
@@ -31,15 +32,16 @@ export const plainValue: CredentialKind = {
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
   },
   // The settings of keys have the shape that hosts and differences are computed from (destinations.ts).
-  settings: (job, row) => keySettings(job, row) as BoundSettings | undefined,
+  settings: (_job, { connector, config }) =>
+    connector === null ? undefined : ({ connector, config: boundKeyConfig(keyConfigOf({ config })) } as BoundSettings),
 };
 
 /** The settings to seal with a value; undefined without a connector. @throws invalid_request naming the field */
 function keySettings(job: TenantJob, row: Pick<CredentialRow, 'kind' | 'connector' | 'config'>): RetainedKey['settings'] {
   if (row.connector === null) return undefined;
   if (job.rotator === undefined) return { connector: row.connector, config: boundKeyConfig(keyConfigOf(row)) };
-  const hosts = job.rotator.checkSettings(row.kind, row.connector, keyConfigOf(row));
-  if (hosts === undefined)
+  const places = job.rotator.checkSettings(row.kind, row.connector, keyConfigOf(row));
+  if (places === undefined)
     return fail('invalid_request', 'the connector does not exist: see `keyturn connectors`', { pointer: '/connector' });
-  return { connector: row.connector, config: boundKeyConfig(keyConfigOf(row)), hosts };
+  return { connector: row.connector, config: boundKeyConfig(keyConfigOf(row)), hosts: hostsOf(places) };
 }

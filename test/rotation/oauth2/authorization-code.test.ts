@@ -22,6 +22,8 @@ function resolved(consent: Partial<ConsentSpec> | undefined, scopeSeparator: ' '
   return {
     id: 'made-up',
     oauth2: { ...GENERIC, scopeSeparator },
+    places: [],
+    movedPlaces: [],
     consent: consent === undefined ? undefined : { authorizeEndpoint: ENDPOINT, pkce: 'refused', ...consent },
     introspection: undefined,
     revocation: undefined,

@@ -433,6 +433,8 @@ describe('a probe', () => {
 const resolved = (changes: Partial<ResolvedConnector>): ResolvedConnector => ({
   id: 'made-up',
   oauth2: GENERIC,
+  places: [],
+  movedPlaces: [],
   consent: undefined,
   introspection: undefined,
   revocation: undefined,

@@ -53,6 +53,8 @@ const spec = ({ hosts, json }: Given, changes: Partial<OAuth2Spec> = {}): OAuth2
 const resolved = (given: Given, changes: Partial<ResolvedConnector> = {}): ResolvedConnector => ({
   id: 'made-up',
   oauth2: spec(given),
+  places: [],
+  movedPlaces: [],
   consent: undefined,
   introspection: undefined,
   revocation: undefined,

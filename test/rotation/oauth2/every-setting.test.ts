@@ -19,6 +19,8 @@ describe('a connector without anything but a token endpoint', () => {
   it('is resolved to that, whole', () => {
     expect(made({})).toStrictEqual({
       id: 'crm',
+      places: ['https://api.crm.example/'],
+      movedPlaces: [],
       consent: undefined,
       introspection: undefined,
       revocation: undefined,

@@ -103,6 +103,8 @@ describe('a revocation', () => {
 const resolvedWith = (changes: Partial<ResolvedConnector>): ResolvedConnector => ({
   id: 'made-up',
   oauth2: GENERIC,
+  places: [],
+  movedPlaces: [],
   consent: undefined,
   introspection: undefined,
   revocation: undefined,
