@@ -259,7 +259,9 @@ const connectorKnown: Behaviour = (request, _body, answer) => {
   answer.writeHead(found ? 200 : 404, { 'content-type': 'application/json' });
   answer.end(
     JSON.stringify(
-      found ? { items: [{ id: 'word', name: 'Word', kind: 'oauth2' }], id: 'word' } : { code: 'not_found', detail: 'no such thing' },
+      found
+        ? { items: [{ id: 'word', name: 'Word', kind: 'oauth2' }], id: 'word' }
+        : { code: 'not_found', detail: 'no such thing' },
     ),
   );
 };

@@ -11,6 +11,8 @@ export interface RotationOptions {
   param?: string[];
   admin?: string;
   grace?: number;
+  deadline?: number;
+  readerWindow?: number;
   rotateEvery?: number;
 }
 
@@ -19,6 +21,8 @@ export function withRotationOptions(put: Command): Command {
     .option('--param <name=value...>', 'keys and passwords: parameters of the connector')
     .option('--admin <name>', 'keys and passwords: the credential that makes and ends them')
     .option('--grace <duration>', 'keys and passwords: how long an old value works, e.g. 1d', span('s'))
+    .option('--deadline <duration>', 'keys and passwords: end the old value then, whoever still has it', span('s'))
+    .option('--reader-window <duration>', 'keys and passwords: wait for readers seen within this time', span('s'))
     .option('--rotate-every <duration>', 'keys and passwords: rotate on this schedule, e.g. 30d', span('s'));
 }
 
@@ -32,6 +36,8 @@ export async function rotationSettings(
     parameters: fields(options.param, '--param'),
     admin: options.admin,
     grace_seconds: options.grace,
+    deadline_seconds: options.deadline,
+    reader_window_seconds: options.readerWindow,
     rotate_every_seconds: options.rotateEvery,
   };
   const isAsked =
