@@ -118,6 +118,7 @@ const TAMPERING = new Set([
   'test/rotation/grants/used-meanwhile.test.ts', // damaged during the call
   'test/rotation/grants/when-to-refresh.test.ts', // "because a row is damaged"
   'test/rotation/grants/refresh-races.test.ts', // "although one row is damaged"
+  'test/rotation/keys/readers.test.ts', // "a reader whose row was edited"
   'test/rotation/grants/review.test.ts', // "when a row is damaged"
   'test/vault/credentials.test.ts', // "is read anew from the database"
   'test/vault/damaged-state.test.ts',

@@ -105,10 +105,14 @@ function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {
     });
   if (key.admin === 'self' && config.admin !== undefined)
     fail('invalid_request', 'the setting admin has no effect with this connector: remove it', { pointer: '/config/admin' });
-  refuseTwoBases(config);
+  refuseContradiction(config);
 }
 
-function refuseTwoBases(config: KeyConfig): void {
+function refuseContradiction(config: KeyConfig): void {
+  if (config.deadline_seconds !== undefined && (config.grace_seconds ?? 0) > config.deadline_seconds)
+    fail('invalid_request', 'must be at least grace_seconds: the old value works that long', {
+      pointer: '/config/deadline_seconds',
+    });
   if (config.sandbox !== undefined && config.base_urls !== undefined)
     fail('invalid_request', 'the setting base_urls has no effect together with sandbox: remove one of them', {
       pointer: '/config/base_urls',

@@ -5,6 +5,7 @@ import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
+import { setEnded } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { StepFailure, StepOutcome, Verdict } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
@@ -12,6 +13,7 @@ import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
+import { awaitsReaders, withReaders } from './await-readers.ts';
 import { type Booking, enterRun, evidenceOf } from './rotation-booking.ts';
 import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
@@ -75,6 +77,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     // A rollback made it current again.
     if (run.generation === row.current_version || run.generation === row.pending_version)
       return end(booking, 'superseded', 'in_use');
+    if (awaitsReaders(booking)) return undefined;
     const opened = openTarget(ports, access, located, run.generation, `keyturn-${run.id}`);
     if (opened.kind === 'unusable') {
       if (opened.cause === 'value_destroyed') return end(booking, 'given_up', opened.cause);
@@ -83,7 +86,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     }
     details.step = 'revoke';
     if (opened.adminId !== undefined) details.admin = opened.adminId;
-    const leased = leaseRun(job, access, run, owner, run.step === 'intent' ? 'again' : 'first');
+    const leased = leaseRun(job, access, withReaders(booking), owner, run.step === 'intent' ? 'again' : 'first');
     details.attempts = leased.attempts;
     return { ...opened, run: leased };
   });
@@ -140,5 +143,9 @@ function end({ job, access, run, details, located }: Booking, outcome: RunOutcom
   const state = outcome === 'revoked' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
   finishRun(job, access, run, { state, step: outcome, outcome, cause });
   // The revision grows, so that a caller with an ETag sees the end of the old value.
-  if (located.row.state === 'active') changeCredential(job, access, located, () => {});
+  const ended = outcome === 'revoked' ? run.generation : undefined;
+  if (located.row.state === 'active')
+    changeCredential(job, access, located, (draft) => {
+      if (ended !== undefined) setEnded(draft, ended);
+    });
 }

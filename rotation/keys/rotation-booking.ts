@@ -56,15 +56,18 @@ export interface End {
   readonly graceMs: number;
   /** The run whose new value replaced this one. */
   readonly rotation: string | undefined;
+  /** The value was served and works until it is ended, so its end waits for readers. */
+  readonly wasServed?: boolean;
 }
 
 /** Opens the run that ends the value of `version` at the target and proves that it is dead. */
-export function openEnd(job: TenantJob, access: WriteAccess, { credentialId, version, graceMs, rotation }: End): void {
-  const facts = JSON.stringify({ rotation });
-  const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
+export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
+  const { credentialId, version, graceMs, rotation, wasServed } = end;
+  const facts = JSON.stringify(wasServed === true ? { rotation, graceMs } : { rotation });
+  const run = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
   if (graceMs === 0) return;
   const nextAttemptAt = job.platform.clock.now() + graceMs;
-  waitRun(job, access, { ...end, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
+  waitRun(job, access, { ...run, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
 }
 
 /** The target's answer as evidence for the journal; undefined without one. */

@@ -5,12 +5,13 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { jsonBytes } from '../../src/vault/credential-kinds.ts';
 import { reviewDueAt } from '../../src/vault/review-schedule.ts';
-import { doubtOf, rotationDueAt, setDoubt } from '../../src/vault/rotation-state.ts';
+import { doubtOf, rotationDueAt, setDoubt, setRotated } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
 import type { NewValue, StepFailure, Verdict } from '../connector.ts';
 import { finishRun, isOwn, waitRun } from '../engine/run.ts';
+import { deadlineMs } from './await-readers.ts';
 import { type Booking, enterRun, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
 import { type Attempt, type Called, changedNothing, replacesAtOnce } from './rotation-phase.ts';
 import type { OpenedTarget } from './rotation-target.ts';
@@ -119,6 +120,8 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
   const fresh = row.pending_version ?? row.latest_version;
   const stored = job.credentials.findVersionMetadata(access, row.id, fresh);
   const now = job.platform.clock.now();
+  const endsAtOnce = replacesAtOnce({ resolved });
+  const graceMs = endsAtOnce ? 0 : graceMsOf(resolved);
   details.step = 'finish';
   details.from_version = row.current_version;
   details.version = fresh;
@@ -129,19 +132,20 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
     draft.value_expires_at = stored?.value_expires_at ?? null;
     draft.review_due_at = reviewDueAt(draft, now);
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
-    setDoubt(draft, undefined);
+    setRotated(draft, now, endsAtOnce ? undefined : now + graceMs);
   });
-  openRetirement(booking, row.current_version, replacesAtOnce({ resolved }) ? 0 : graceMsOf(resolved));
+  openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
   finishRun(job, access, run, { state: 'succeeded', step: 'finish', outcome: 'rotated', cause: null, new_version: fresh });
   return 'ended';
 }
 
 function graceMsOf({ connector, config }: OpenedTarget['resolved']): number {
-  return (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
+  const graceMs = (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
+  return Math.min(graceMs, deadlineMs(config, graceMs));
 }
 
-function openRetirement({ job, access, run, located }: Booking, version: number, graceMs: number): void {
-  openEnd(job, access, { credentialId: located.row.id, version, graceMs, rotation: run.id });
+function openRetirement({ job, access, run, located }: Booking, version: number, graceMs: number, wasServed = false): void {
+  openEnd(job, access, { credentialId: located.row.id, version, graceMs, rotation: run.id, wasServed });
 }
 
 function bookRefusedTest(booking: Booking, attempt: Attempt, old: Verdict | undefined): Booked {

@@ -77,6 +77,9 @@ const TABLE = {
   'connection.cancel': write('Credential'),
   'connection.complete': write('Credential'),
   'run.read': read('Credential'),
+  'reader.list': read('Credential'),
+  // Asks for the newest value: refreshes a grant, or settles a rotation in doubt, before the read.
+  'credential.freshen': write('Credential'),
   'workload.list': read('Workload'),
   // Known hole: a user who may create a workload or its token can read values through it that their own role may not read. Each use is
   // an event; once users have second factors, these become 'step-up'.
@@ -111,6 +114,6 @@ export type Role = (typeof ROLES)[number];
 export const WORKLOAD_PERMISSIONS = {
   read: ['credential.read', 'credential.describe', 'credential.list', 'run.read'],
   put: ['credential.put', 'credential.describe', 'credential.list'],
-  rotate: ['credential.rotate', 'credential.describe', 'credential.list', 'run.read'],
+  rotate: ['credential.rotate', 'credential.freshen', 'credential.describe', 'credential.list', 'run.read'],
 } as const satisfies Record<string, readonly Operation[]>;
 export type WorkloadPermission = keyof typeof WORKLOAD_PERMISSIONS;

@@ -18,6 +18,7 @@ export const ALERT_KINDS = [
   'credential.account_changed', // the grant is for another account than before
   'credential.used_elsewhere', // import guard
   'credential.exposed', // could not be revoked at the provider
+  'credential.readers_late', // workloads still have a version that is about to be ended
   'credential.rotation_failed', // a rotation needs a person
   'credential.destination_changed', // its secrets are sent to other hosts than before
   'clock.jumped', // the machine's clock jumped ahead or back; without a credential

@@ -294,6 +294,27 @@ export const LIMITS = {
   /** The longest grace period between a rotation and the end of the old value. */
   graceMaxSeconds: 90 * 86_400,
   graceDefaultSeconds: 86_400,
+  /** How long after a rotation the old value is ended although readers still have it: the default, and the most that may be set. */
+  deadlineDefaultSeconds: 7 * 86_400,
+  deadlineMaxSeconds: 180 * 86_400,
+  /** A workload that read a credential within this time counts as its reader: the default, and what may be set. */
+  readerWindowDefaultSeconds: 30 * 86_400,
+  readerWindowMinSeconds: 3_600,
+  readerWindowMaxSeconds: 400 * 86_400,
+  /** How often a read of the same version is written, for each reader of a credential. */
+  readerSeenEveryMs: 5 * MINUTE,
+  /** Readers of one credential that one answer or one check of a revocation lists. */
+  readersMaxRows: 500,
+  /** How often a revocation that waits for readers is checked although none of them read. */
+  readersCheckEveryMs: DAY,
+  /** Names of late readers, and readers, that a run keeps: its receipt has at most 8 KB. */
+  readersKeptMax: 16,
+  /** A token that is younger than this is not refreshed because a reader asks for the newest. */
+  freshenMinAgeMs: MINUTE,
+  knownReadersEntries: 50_000,
+  /** How long a client may use its copy of a value without asking again, and while a rotation may replace it at once. */
+  copyMaxSeconds: 300,
+  copyWhileRotatingSeconds: 10,
   /** The period of scheduled rotations. */
   rotateEveryMinSeconds: 60,
   rotateEveryMaxSeconds: 10 * 366 * 86_400,

@@ -12,6 +12,7 @@ import { fail } from '../base/errors.ts';
  * - `review`: stores computed dates and the time of the last review of a grant; a change of its state is an event;
  * - `provision`: advances the state of a new tenant; its creation is the event;
  * - `witness`: stores the last checkpoint of another cell;
+ * - `reading`: stores which version a principal received; the read itself is the event. It may make the end of an older version due;
  * - `key-destruction`: postpones the destruction of a retired key that is still in use.
  */
 export type BookkeepingTask =
@@ -23,6 +24,7 @@ export type BookkeepingTask =
   | 'review'
   | 'provision'
   | 'witness'
+  | 'reading'
   | 'key-destruction';
 
 export interface Passage {

@@ -4,6 +4,8 @@ export interface EnvironmentRow {
   id: string;
   name: string;
   created_at: number;
+  /** Whether rotations need a rehearsal elsewhere first (R6): 1 yes, 0 no; null: by the name, `production`. */
+  production: number | null;
 }
 
 export interface CredentialRow {

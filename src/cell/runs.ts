@@ -136,7 +136,7 @@ export class RunStore {
   }
 
   /** Overwrites the progress of a run (`PROGRESS`). */
-  save(access: WriteAccess | Bookkeeping<'lease'>, row: RunRow): void {
+  save(access: WriteAccess | Bookkeeping<'lease' | 'reading'>, row: RunRow): void {
     access.check();
     this.#rows.update(row, PROGRESS);
   }
@@ -257,6 +257,18 @@ export class RunStore {
       ...values,
     );
     return this.#rows.checked(row);
+  }
+
+  /** The open revocation of this version, if it waits for readers; undefined also for a damaged row, which its next attempt reports. */
+  findAwaitingReaders(access: Lookup, credentialId: string, version: number): RunRow | undefined {
+    access.check();
+    const rows = this.#sql.all<RunRow>(
+      "SELECT * FROM run WHERE credential_id = ? AND state = 'open' AND kind = 'revocation' AND generation = ? " +
+        "AND step = 'grace' AND cause = 'readers' LIMIT 1",
+      credentialId,
+      version,
+    );
+    return this.#rows.intact(rows)[0];
   }
 
   /** Credentials whose current version was stored after `atMs`: the clock was set back since. Reads every grant; for use after a jump only. */

@@ -7,6 +7,7 @@ import { ANCHOR_STEP } from './schema-tenant-anchor.ts';
 import { FORECAST_STEP } from './schema-tenant-forecast.ts';
 import { GRANTS_STEP } from './schema-tenant-grants.ts';
 import { NAMES_STEP } from './schema-tenant-names.ts';
+import { READERS_STEP } from './schema-tenant-readers.ts';
 import { REVOCATIONS_STEP } from './schema-tenant-revocations.ts';
 import { ROTATIONS_STEP } from './schema-tenant-rotations.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
@@ -144,4 +145,5 @@ CREATE TABLE run_step (
   REVOCATIONS_STEP,
   WEBHOOKS_STEP,
   ROTATIONS_STEP,
+  READERS_STEP,
 ];

@@ -107,6 +107,7 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
     id: ['id'],
     mac: 'row',
     columns: ['name', 'created_at'],
+    later: [{ name: 'production', step: 12, initial: null }],
     secondName: { name: 'environment.name', columns: ['name'], held: () => true },
   },
   {
@@ -158,6 +159,22 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
     id: ['credential_id', 'version'],
     mac: 'map',
     columns: ['key_id', 'wrapped_key', 'value', 'retained', 'value_expires_at', 'created_at', 'created_by', 'origin', 'run_id'],
+  },
+  {
+    table: 'reader',
+    cells: TENANT,
+    step: 12,
+    id: ['credential_id', 'principal_id'],
+    mac: 'map',
+    columns: ['version', 'since_at', 'seen_at'],
+  },
+  {
+    table: 'rehearsal',
+    cells: TENANT,
+    step: 12,
+    id: ['configuration'],
+    mac: 'map',
+    columns: ['credential_id', 'run_id', 'at'],
   },
   {
     table: 'workload',

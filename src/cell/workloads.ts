@@ -77,11 +77,16 @@ export class WorkloadStore {
 
   /** Names by id, including those of revoked workloads. A damaged row is left out. */
   names(access: Lookup, ids: readonly string[]): [id: string, name: string][] {
+    return this.byIds(access, ids).map(({ id, name }) => [id, name]);
+  }
+
+  /** Including revoked workloads. A damaged row is left out. */
+  byIds(access: Lookup, ids: readonly string[]): WorkloadRow[] {
     access.check();
     // One look-up each: SQLite would plan a list of ids as a scan.
     const query = `${this.#rows.select} WHERE id = ?`;
     const rows = ids.flatMap((id) => this.#sql.all<WorkloadRow>(query, id));
-    return this.#rows.intact(rows).map(({ id, name }) => [id, name]);
+    return this.#rows.intact(rows);
   }
 
   /** A damaged row is left out. */

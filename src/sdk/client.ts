@@ -13,6 +13,7 @@ import type {
   WireIssuedToken,
   WireKeys,
   WirePage,
+  WireReader,
   WireRootKey,
   WireRun,
   WireTenant,
@@ -63,11 +64,18 @@ export class KeyturnClient {
 
   // ---- credentials ----
 
-  /** The current value or the value of a version; for an OAuth grant a valid access token. */
-  async read(environment: string, name: string, wanted: { version?: number; stage?: string } = {}): Promise<ReadValue> {
+  /**
+   * The current value or the value of a version; for an OAuth grant a valid access token. `refresh`: the newest that can be had, past every
+   * cache; needs the right to rotate.
+   */
+  async read(
+    environment: string,
+    name: string,
+    wanted: { version?: number; stage?: string; refresh?: true } = {},
+  ): Promise<ReadValue> {
     const path = `${this.#credential(environment, name)}/value`;
     const plain = wanted.version === undefined && wanted.stage === undefined;
-    const cached = plain ? this.#cache.get(path) : undefined;
+    const cached = plain && wanted.refresh !== true ? this.#cache.get(path) : undefined;
     if (cached !== undefined && cached.untilMs > this.#runtime.nowMs()) return cached.read;
     const answer = await this.#vault.send({
       method: 'GET',
@@ -81,10 +89,12 @@ export class KeyturnClient {
     }
     const body = (await answer.json()) as WireCredentialValue;
     const read: ReadValue = { ...body, value: new Secret(body.value) };
-    if (plain && (this.#options.cacheMs ?? 0) > 0) {
-      this.#cache.set(path, { read, etag: answer.headers.get('etag') ?? '', untilMs: this.#cacheUntil(read) });
-    }
+    if (plain) this.#keep(path, read, answer.headers.get('etag') ?? '');
     return read;
+  }
+
+  #keep(path: string, read: ReadValue, etag: string): void {
+    if ((this.#options.cacheMs ?? 0) > 0) this.#cache.set(path, { read, etag, untilMs: this.#cacheUntil(read) });
   }
 
   /** Removes a value from the cache; call it if a provider answered 401 to the token. */
@@ -121,6 +131,10 @@ export class KeyturnClient {
     body: { labels?: Record<string, string>; description?: string },
   ): Promise<WireCredential> {
     return this.#json({ method: 'PATCH', path: this.#credential(environment, name), body });
+  }
+
+  readers(environment: string, name: string): Promise<WirePage<WireReader>> {
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/readers` });
   }
 
   rollBack(environment: string, name: string, version?: number): Promise<WireCredential> {
@@ -340,7 +354,9 @@ export class KeyturnClient {
   }
 
   #cacheUntil(read: ReadValue): number {
-    const bound = this.#runtime.nowMs() + (this.#options.cacheMs ?? 0);
+    // The server waits this long before it ends a value, so a copy that is older may be refused by the provider.
+    const forMs = Math.min(this.#options.cacheMs ?? 0, read.good_for_seconds * 1_000);
+    const bound = this.#runtime.nowMs() + forMs;
     return read.expires_at === null ? bound : Math.min(bound, Date.parse(read.expires_at) - EXPIRY_MARGIN_MS);
   }
 

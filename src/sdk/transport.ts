@@ -31,7 +31,7 @@ export interface Call {
   readonly body?: unknown;
   /** Sent unchanged instead of `body`. */
   readonly text?: string | undefined;
-  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
   /** Further statuses that are returned as answers instead of thrown as problems. */
   readonly accepts?: readonly number[];

@@ -10,6 +10,7 @@ import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
 import { checkPrecondition, type WritePrecondition } from './precondition.ts';
 import { reviewDueAt } from './review-schedule.ts';
+import { setRotated } from './rotation-state.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -67,11 +68,13 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
       details.from_version = row.current_version;
       details.version = target;
       const dated = { ...row, value_expires_at: version.value_expires_at };
-      return save(job, access, located, {
-        current_version: target,
-        previous_version: row.current_version,
-        value_expires_at: version.value_expires_at,
-        review_due_at: reviewDueAt(dated, job.platform.clock.now()),
+      const now = job.platform.clock.now();
+      return changeCredential(job, access, located, (draft) => {
+        draft.current_version = target;
+        draft.previous_version = row.current_version;
+        draft.value_expires_at = version.value_expires_at;
+        draft.review_due_at = reviewDueAt(dated, now);
+        setRotated(draft, now);
       });
     },
   );
@@ -188,6 +191,7 @@ function destroyNow(job: TenantJob, access: WriteAccess, located: Located): numb
   const versions = job.credentials.dropVersions(access, located.row.id);
   // INVARIANT: before the answer, the bytes are removed from every file, including the write-ahead log (test/faults/residue.test.ts).
   job.core.cell.eraseResidue();
+  job.readers.drop(access, located.row.id);
   save(job, access, located, { state: 'destroyed', destroy_after_at: null, refresh_due_at: null });
   return versions;
 }

@@ -15,7 +15,12 @@ export function createEnvironment(job: TenantJob, caller: Caller, name: string):
     (access) => {
       if (job.credentials.findEnvironment(access, name) !== undefined)
         fail('conflict', 'an environment with this name exists already', { pointer: '/name' });
-      const row = { id: newId('environment', job.platform.entropy), name, created_at: job.platform.clock.now() };
+      const row: EnvironmentRow = {
+        id: newId('environment', job.platform.entropy),
+        name,
+        created_at: job.platform.clock.now(),
+        production: null,
+      };
       job.credentials.insertEnvironment(access, row);
       return row;
     },

@@ -11,7 +11,7 @@ export async function provisionTenant(vault: TenantVault, environments: readonly
 
 function addEnvironment(job: TenantJob, name: string): void {
   if (job.door.lookup('provision', (lookup) => job.credentials.findEnvironment(lookup, name)) !== undefined) return;
-  const row = { id: newId('environment', job.platform.entropy), name, created_at: job.platform.clock.now() };
+  const row = { id: newId('environment', job.platform.entropy), name, created_at: job.platform.clock.now(), production: null };
   const event = {
     action: 'environment.create',
     actor: { type: 'system', id: 'provision' },

@@ -11,7 +11,8 @@ import type { PreparedOpen } from '../crypto/envelope.ts';
 import type { OpenedCredential } from './credential-cache.ts';
 import { healthNow } from './end-date.ts';
 import { rulesOfKind } from './kinds.ts';
-import { ValueInDoubt } from './rotation-state.ts';
+import { noteReader } from './readers.ts';
+import { previousValidUntil, rotatedAtOf, ValueInDoubt } from './rotation-state.ts';
 import { StaleGrant } from './stale-grant.ts';
 import { credentialTarget, foundCredential, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -43,7 +44,7 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
     caller,
     'credential.read',
     (lookup) => readTarget(job, lookup, input),
-    (access, wanted, details) => {
+    (access, wanted, details, principal) => {
       const row = requireActive(wanted.row);
       const version = versionWanted(row, input);
       const current = version === row.current_version;
@@ -53,7 +54,9 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
       if (input.stage !== undefined) details.stage = input.stage;
       if (current || row.health === 'disconnected') rulesOfKind(row.kind).refuseRead?.(job, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
-      return { credentialId: row.id, version, body: answer(opened.head, opened.prepared), expiresAtMs: row.value_expires_at };
+      const body = answer(opened.head, opened.prepared);
+      noteReader(job, row.id, principal.id, version);
+      return { credentialId: row.id, version, body, expiresAtMs: row.value_expires_at };
     },
   );
 }
@@ -112,7 +115,9 @@ const CLOSE = 125; // }
 
 function headOf(row: CredentialRow, environment: EnvironmentRow, stored: VersionRow, nowMs: number): Uint8Array {
   // The expiry of the current version may have been learnt after it was stored (rotation/grants/learn-expiry.ts).
-  const endsAt = stored.version === row.current_version ? row.value_expires_at : stored.value_expires_at;
+  const current = stored.version === row.current_version;
+  const endsAt = current ? row.value_expires_at : stored.value_expires_at;
+  const previousUntil = previousValidUntil(row);
   const facts = JSON.stringify({
     id: row.id,
     name: row.name,
@@ -120,12 +125,25 @@ function headOf(row: CredentialRow, environment: EnvironmentRow, stored: Version
     kind: row.kind,
     version: stored.version,
     version_created_at: toTimestamp(stored.created_at),
+    rotated_at: toTimestamp((current ? rotatedAtOf(row) : undefined) ?? stored.created_at),
+    previous_valid_until: previousUntil === undefined ? null : toTimestamp(previousUntil),
+    good_for_seconds: goodForSeconds(row, nowMs),
     expires_at: endsAt === null ? null : toTimestamp(endsAt),
     expired: endsAt !== null && endsAt <= nowMs,
     // While the access token lives it is served, whatever the last refresh was told (docs/connect-a-customer.md).
     health: healthNow(row, nowMs).state,
   });
   return encoder.encode(`${facts.slice(0, -1)},"value":`);
+}
+
+/**
+ * How long a client may use its copy without asking again. A rotation waits this long before it ends a value that was handed out, unless its
+ * target replaces values at once: then copies are short-lived while one is near.
+ */
+function goodForSeconds({ pending_version: pending, rotation_due_at: dueAt }: CredentialRow, nowMs: number): number {
+  // The head of the answer is cached.
+  const isNear = dueAt !== null && dueAt - nowMs < LIMITS.copyMaxSeconds * 1_000 + LIMITS.dataKeyCacheTtlMs;
+  return pending !== null || isNear ? LIMITS.copyWhileRotatingSeconds : LIMITS.copyMaxSeconds;
 }
 
 // SECURITY: the plaintext goes from the cipher into the answer's bytes and is wiped; it is never a JS string (security-review 2.9).

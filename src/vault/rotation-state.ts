@@ -20,6 +20,10 @@ export const keyConfig = z.strictObject({
   manages: z.literal(true).optional(),
   /** How long the old value keeps working after a rotation. Default: that of the connector. */
   grace_seconds: z.int().min(0).max(LIMITS.graceMaxSeconds).optional(),
+  /** How long after a rotation the old value is ended at the latest, although readers still have it. Default: 7 days, or the grace period. */
+  deadline_seconds: z.int().min(0).max(LIMITS.deadlineMaxSeconds).optional(),
+  /** A workload that read the credential within this time is a reader that the end of the old value waits for. Default: 30 days. */
+  reader_window_seconds: z.int().min(LIMITS.readerWindowMinSeconds).max(LIMITS.readerWindowMaxSeconds).optional(),
   /** Rotates this long after each rotation or put. Default: on request only. */
   rotate_every_seconds: z.int().min(LIMITS.rotateEveryMinSeconds).max(LIMITS.rotateEveryMaxSeconds).optional(),
 });
@@ -30,6 +34,8 @@ const FREE: ReadonlySet<string> = new Set([
   'admin',
   'manages',
   'grace_seconds',
+  'deadline_seconds',
+  'reader_window_seconds',
   'rotate_every_seconds',
 ] satisfies (keyof KeyConfig)[]);
 
@@ -56,10 +62,42 @@ export interface RetainedKey {
 interface RotationState {
   /** The run that may have made the target refuse the current version: it must not be served before the run has found out. */
   readonly doubt?: string;
+  /** When the current version became current. Absent: when it was stored. */
+  readonly rotatedAt?: number;
+  /** The version before it, and until when it works at the target for certain. Absent: none, or it has ended, or nothing ends it. */
+  readonly previous?: { readonly version: number; readonly validUntil: number };
 }
 
-export function doubtOf({ rotation }: Pick<CredentialRow, 'rotation'>): string | undefined {
-  return rotation === '{}' ? undefined : (JSON.parse(rotation) as RotationState).doubt;
+function stateOf({ rotation }: Pick<CredentialRow, 'rotation'>): RotationState {
+  return rotation === '{}' ? {} : (JSON.parse(rotation) as RotationState);
+}
+
+export function doubtOf(row: Pick<CredentialRow, 'rotation'>): string | undefined {
+  return stateOf(row).doubt;
+}
+
+/** When the current version became current, if that is not when it was stored. */
+export function rotatedAtOf(row: Pick<CredentialRow, 'rotation'>): number | undefined {
+  return stateOf(row).rotatedAt;
+}
+
+/** Until when the previous version works at its target for certain; undefined if there is none, it has ended, or nothing ends it. */
+export function previousValidUntil(row: Pick<CredentialRow, 'rotation' | 'previous_version'>): number | undefined {
+  const { previous } = stateOf(row);
+  return previous !== undefined && previous.version === row.previous_version ? previous.validUntil : undefined;
+}
+
+/** Notes that another version became current at `now`; ends any doubt. @param validUntil of the version before it, if it will be ended */
+export function setRotated(draft: CredentialRow, now: number, validUntil?: number): void {
+  const version = draft.previous_version;
+  const previous = validUntil === undefined || version === null ? {} : { previous: { version, validUntil } };
+  draft.rotation = JSON.stringify({ rotatedAt: now, ...previous } satisfies RotationState);
+}
+
+/** Notes that a version no longer works at its target. */
+export function setEnded(draft: CredentialRow, version: number): void {
+  const { previous, ...rest } = stateOf(draft);
+  if (previous?.version === version) draft.rotation = JSON.stringify(rest);
 }
 
 /** The next scheduled rotation of a value that became current at `now`, up to a tenth early so that many do not coincide. */
@@ -71,7 +109,7 @@ export function rotationDueAt(row: Pick<CredentialRow, 'config' | 'connector'>, 
 
 /** @param runId undefined: the current version works again, or another one is current */
 export function setDoubt(draft: CredentialRow, runId: string | undefined): void {
-  const { doubt: _, ...rest } = JSON.parse(draft.rotation) as RotationState;
+  const { doubt: _, ...rest } = stateOf(draft);
   draft.rotation = JSON.stringify(runId === undefined ? rest : { ...rest, doubt: runId });
 }
 

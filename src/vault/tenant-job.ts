@@ -9,11 +9,13 @@ import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
 import { CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
+import { ReaderStore } from '../cell/readers.ts';
 import { RunStore } from '../cell/runs.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { doorOf } from './cell-door.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { OAuth2Config } from './credential-kinds.ts';
+import { KnownReaders } from './known-readers.ts';
 import { cellOf, type OpenCell, type Platform, type VaultOptions } from './open-cell.ts';
 import type { RenewalRules } from './refresh-schedule.ts';
 import type { KeyConfig } from './rotation-state.ts';
@@ -27,10 +29,10 @@ export interface TenantIdentity {
 /** The functions of the run engine that the vault uses; the composition root sets them. */
 export interface Refresher {
   /**
-   * Settles with the credential's shared refresh; never throws for a failed refresh.
+   * Settles with the credential's shared refresh, `force`: also of a fresh token; never throws for a failed refresh.
    * @returns milliseconds for which no refresh is sent, if the provider fails or throttles; undefined if one was sent or not needed
    */
-  refreshNow(credentialId: string): Promise<number | undefined>;
+  refreshNow(credentialId: string, trigger?: 'read' | 'request', force?: boolean): Promise<number | undefined>;
   /** The connector's renewal rules for these settings. @throws invalid_request naming the field | not_rotatable */
   checkSettings(connector: string, config: OAuth2Config): RenewalRules;
   /** Origins with paths to which the connector sends secrets and browsers with these settings. @throws as `checkSettings` */
@@ -69,8 +71,10 @@ export class TenantJob {
   readonly alerts: AlertStore;
   readonly connections: ConnectionStore;
   readonly forecasts: ForecastStore;
+  readonly readers: ReaderStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
+  readonly knownReaders = new KnownReaders();
   refresher: Refresher | undefined;
   rotator: KeyRotator | undefined;
   readonly auditResource: AuthorizationResource;
@@ -93,6 +97,7 @@ export class TenantJob {
     this.alerts = new AlertStore(this.core.rows);
     this.connections = new ConnectionStore(this.core.rows);
     this.forecasts = new ForecastStore(this.core.rows);
+    this.readers = new ReaderStore(this.core.rows);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -106,6 +111,7 @@ export class TenantJob {
       afterCommit: () => this.#notifyDueChanged(),
       afterRollback: () => {
         this.cache.clear();
+        this.knownReaders.clear();
         this.authenticator.forget();
         this.#dueChanged = false;
       },
@@ -133,5 +139,5 @@ export class TenantJob {
 /** The parts of a job that may be read outside it: stores, which return nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
-  'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts'
+  'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts' | 'readers'
 >;

@@ -287,7 +287,17 @@ describe('a job', () => {
     const row = tenant.sql.get<CredentialRow>('SELECT * FROM credential') as CredentialRow;
     const save = (job: TenantJob, access: Lookup, reviewAt: number) =>
       job.credentials.save(access as Bookkeeping<'review'>, { ...row, review_due_at: reviewAt });
-    const tasks = ['idempotency', 'purge', 'lease', 'delivery', 'review', 'provision', 'witness', 'key-destruction'] as const;
+    const tasks = [
+      'idempotency',
+      'purge',
+      'lease',
+      'delivery',
+      'review',
+      'provision',
+      'witness',
+      'reading',
+      'key-destruction',
+    ] as const;
     for (const [at, task] of tasks.entries()) {
       const another = tenant.vault.submit((job) => job.door.keepBooks('review', (books) => save(job, books, at)));
       const failed = tenant.vault.submit((job) =>

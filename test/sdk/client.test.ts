@@ -52,9 +52,9 @@ function served(answer: (seen: Seen, count: number) => Response | Error, options
   };
 }
 
-const value = (version = 1, expiresAt: string | null = null) =>
+const value = (version = 1, expiresAt: string | null = null, goodFor = 300) =>
   Response.json(
-    { id: 'crd', name: 'stripe', version, expires_at: expiresAt, value: { key: VALUE } },
+    { id: 'crd', name: 'stripe', version, expires_at: expiresAt, good_for_seconds: goodFor, value: { key: VALUE } },
     { headers: { etag: `"crd.${version}"` } },
   );
 const problem = (status: number, code: string, headers: Record<string, string> = {}) =>
@@ -159,6 +159,26 @@ describe('the client', () => {
     await soon.client.read('staging', 'stripe');
     await soon.client.read('staging', 'stripe');
     expect(soon.requests).toHaveLength(2);
+  });
+
+  it('keeps no value in memory longer than the server says, whatever its own bound', async () => {
+    const { client, requests, pass } = served(() => value(1, null, 10), { cacheMs: 3_600_000 });
+    await client.read('staging', 'stripe');
+    pass(9_999);
+    await client.read('staging', 'stripe');
+    expect(requests).toHaveLength(1);
+    pass(2);
+    await client.read('staging', 'stripe');
+    expect(requests).toHaveLength(2);
+  });
+
+  it('asks past its memory for the newest value, and keeps that', async () => {
+    const { client, requests } = served((_seen, count) => value(count), { cacheMs: 3_600_000 });
+    await client.read('staging', 'stripe');
+    expect((await client.read('staging', 'stripe', { refresh: true })).version).toBe(2);
+    expect(requests[1]?.url).toMatch(/\/value\?refresh=true$/);
+    expect((await client.read('staging', 'stripe')).version).toBe(2);
+    expect(requests).toHaveLength(2);
   });
 
   it('follows no redirect, and sends no token in the clear to another machine', async () => {

@@ -23,6 +23,7 @@ import { createEnvironment, listEnvironments } from '../../src/vault/create-envi
 import { type Kind, oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { describeCredential, listCredentials, listVersions } from '../../src/vault/describe-credential.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
+import { planFreshening } from '../../src/vault/freshen.ts';
 import {
   type CreateWorkloadInput,
   createClientSecret,
@@ -37,6 +38,7 @@ import { type PutCredentialInput, putCredential } from '../../src/vault/put-cred
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { type ReadCredentialInput, readCredential } from '../../src/vault/read-credential.ts';
 import { getRun, listRuns } from '../../src/vault/read-runs.ts';
+import { listReaders } from '../../src/vault/readers.ts';
 import { listKeys, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench } from '../kit/consent-bench.ts';
@@ -439,6 +441,21 @@ const done: readonly Row[] = [
     details: (w) => ({ run: w.ids['run'] }),
   },
   {
+    operation: 'reader.list',
+    what: 'of one credential',
+    before: ({ job, bench }) => job((inJob) => readCredential(inJob, bench.admin(), read('stripe'))),
+    ask: ({ job }, caller) => job((inJob) => listReaders(inJob, caller, 'staging', 'stripe')),
+    target: targets.credential('stripe'),
+    details: () => ({ count: 1 }),
+  },
+  {
+    operation: 'credential.freshen',
+    what: 'a grant whose token is new',
+    ask: ({ job }, caller) => job((inJob) => planFreshening(inJob, caller, 'staging', 'crm')),
+    target: targets.credential('crm'),
+    details: () => ({ step: 'nothing' }),
+  },
+  {
     operation: 'workload.create',
     what: 'one',
     ask: ({ job }, caller) => job((inJob) => createWorkload(inJob, caller, workload())),
@@ -623,6 +640,8 @@ const failing: readonly Row[] = [
     'credential.delete': (inJob, caller) => deleteCredential(inJob, caller, { ...at('none'), recoveryWindowMs: undefined }),
     'credential.restore': (inJob, caller) => restoreCredential(inJob, caller, at('none')),
     'run.read': (inJob, caller) => listRuns(inJob, caller, page('none')),
+    'reader.list': (inJob, caller) => listReaders(inJob, caller, 'staging', 'none'),
+    'credential.freshen': (inJob, caller) => planFreshening(inJob, caller, 'staging', 'none'),
     'connection.list': (inJob, caller) => listConnections(inJob, caller, at('none'), undefined, 9),
     'connection.cancel': (inJob, caller) => cancelConnection(inJob, caller, at('none'), 'con_none'),
   } satisfies Partial<Record<Operation, (inJob: TenantJob, caller: Caller) => unknown>>).map(

@@ -63,7 +63,9 @@ describe('the row of an environment', () => {
     const { job, sql, admin, clock } = await opened();
     clock.pass(7);
     const made = await job((inJob) => createEnvironment(inJob, admin(), 'later'));
-    expect(rowsOf(sql, 'environment', 'name = ?', 'later')).toEqual([{ id: made.id, name: 'later', created_at: START_MS + 7 }]);
+    expect(rowsOf(sql, 'environment', 'name = ?', 'later')).toEqual([
+      { id: made.id, name: 'later', created_at: START_MS + 7, production: null },
+    ]);
   });
 });
 
@@ -148,9 +150,10 @@ describe('the row of a credential', () => {
     const said = { labels: '{"a":"b"}', description: 'd' };
     is({ ...dated, ...said, revision: 4 });
     await job((inJob) => rollBack(inJob, admin(), { ...at, toVersion: undefined }));
-    is({ ...said, current_version: 1, previous_version: 2, revision: 5 });
+    const rotation = JSON.stringify({ rotatedAt: now });
+    is({ ...said, rotation, current_version: 1, previous_version: 2, revision: 5 });
     await job((inJob) => rollBack(inJob, admin(), { ...at, toVersion: 2 }));
-    is({ ...said, ...dated, review_due_at: now, revision: 6 });
+    is({ ...said, ...dated, rotation, review_due_at: now, revision: 6 });
     await job((inJob) => deleteCredential(inJob, admin(), { ...at, recoveryWindowMs: 77 }));
     const deleted = { ...dated, review_due_at: now, state: 'deleted', deleted_at: now };
     is({ ...said, ...deleted, destroy_after_at: now + 77, revision: 7 });
@@ -228,6 +231,9 @@ describe('the answer to a read', () => {
       ...head,
       version: 2,
       version_created_at: new Date(START_MS + 1_000).toISOString(),
+      rotated_at: new Date(START_MS + 1_000).toISOString(),
+      previous_valid_until: null,
+      good_for_seconds: 300,
       expires_at: new Date(endsAt).toISOString(),
       expired: false,
       value: { key: 'two' },
@@ -238,6 +244,9 @@ describe('the answer to a read', () => {
       ...head,
       version: 1,
       version_created_at: new Date(START_MS).toISOString(),
+      rotated_at: new Date(START_MS).toISOString(),
+      previous_valid_until: null,
+      good_for_seconds: 300,
       expires_at: null,
       expired: false,
       value: { key: 'one' },

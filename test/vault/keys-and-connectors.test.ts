@@ -74,6 +74,8 @@ describe('the settings of a rotated key', () => {
     admin: 'root',
     manages: true,
     grace_seconds: 60,
+    deadline_seconds: 120,
+    reader_window_seconds: HOUR_SECONDS,
     rotate_every_seconds: HOUR_SECONDS,
   };
 
@@ -90,6 +92,12 @@ describe('the settings of a rotated key', () => {
     const text = (chars: number) => 'a'.repeat(chars);
     const bounds: readonly [field: (value: never) => object, good: readonly unknown[], bad: readonly unknown[]][] = [
       [(grace_seconds) => ({ grace_seconds }), [0, LIMITS.graceMaxSeconds], [-1, LIMITS.graceMaxSeconds + 1, 0.5]],
+      [(deadline_seconds) => ({ deadline_seconds }), [0, LIMITS.deadlineMaxSeconds], [-1, LIMITS.deadlineMaxSeconds + 1, 0.5]],
+      [
+        (reader_window_seconds) => ({ reader_window_seconds }),
+        [LIMITS.readerWindowMinSeconds, LIMITS.readerWindowMaxSeconds],
+        [LIMITS.readerWindowMinSeconds - 1, LIMITS.readerWindowMaxSeconds + 1],
+      ],
       [
         (rotate_every_seconds) => ({ rotate_every_seconds }),
         [LIMITS.rotateEveryMinSeconds, LIMITS.rotateEveryMaxSeconds],

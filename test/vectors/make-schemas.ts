@@ -1,6 +1,6 @@
 // Freezes what an older build made of a tenant's and a home database, as tenant-schema-<n>.sql and home-schema-<n>.sql: the rows of the
 // vector before it, in every state, as that build took them over, and rows that it wrote itself. It refuses to overwrite a vector.
-// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c, 9: 825fc75, 10: f872bae):
+// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c, 9: 825fc75, 10: f872bae, 11: a39034f):
 //   git worktree add --detach ../older <commit> && ln -s "$PWD/node_modules" ../older/node_modules
 //   node test/vectors/make-schemas.ts ../older
 import { createHash } from 'node:crypto';
@@ -34,11 +34,14 @@ const clock = {
 
 const { SecretValue } = await load('src/base/secret-value.ts');
 const { RootKey } = await load('src/crypto/root-key.ts');
+/** Builds up to schema 10 take the root key itself. */
+const { RootKeys } = await load('src/crypto/root-keys.ts').catch(() => ({}));
 const { openNodeSql } = await load('src/node/sqlite.ts');
 const { testAuthorizer } = await load('test/kit/cedar.ts');
 const { NO_FAULTS } = await load('src/base/faults.ts');
 
 const shared = () => {
+  const key = RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256));
   const platform = {
     clock,
     entropy,
@@ -46,7 +49,7 @@ const shared = () => {
     nextTick: (task: () => void) => void setImmediate(task),
     later: () => {},
     witness: { publish: () => {} },
-    root: RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => (i * 73 + 11) % 256)),
+    root: RootKeys?.of(key) ?? key,
     installationId: 'ins_0frozen0frozen0frozen0fro',
   };
   return {

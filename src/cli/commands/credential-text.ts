@@ -72,8 +72,16 @@ export function describeRun(run: WireRun): string {
     ['state', run.outcome === null ? run.state : `${run.state}: ${run.outcome}`],
     ['cause', run.cause],
     ['new version', run.new_version],
+    ...lateFacts(run),
   ]);
   return [head, ...steps].join('\n');
+}
+
+function lateFacts({ late_readers: late, deadline_at: deadline }: WireRun): [string, string][] {
+  if (late === undefined) return [];
+  const more = late.count - late.names.length;
+  const names = late.names.join(', ') + (more > 0 ? ` and ${more} more` : '');
+  return [['late readers', names], ...(deadline === undefined ? [] : ([['waits until', deadline]] as [string, string][]))];
 }
 
 /** A field of a value for a program: text or bytes as stored, any other JSON as its text. @throws CliError if there is none */

@@ -131,6 +131,7 @@ export function credentialCommand(): Command {
     addList,
     addShow,
     addHistory,
+    addReaders,
     addRollback,
     addRotate,
     addRuns,
@@ -187,6 +188,7 @@ function addGet(parent: Command): void {
     .description('print the value')
     .option('--version <n>', 'this version instead of the current one')
     .option('--stage <stage>', 'current, previous or pending')
+    .option('--refresh', 'the newest value that can be had; needs the right to rotate')
     .option('--field <name>', 'only this field of the value, as one line')
     .option('--raw', 'exactly the bytes of the key, password, token or --field')
     .action(async (name: string, options: GetOptions, self: Command) => {
@@ -194,6 +196,7 @@ function addGet(parent: Command): void {
       const wanted = {
         ...(options.version === undefined ? {} : { version: wholeNumber(options.version, '--version') }),
         ...(options.stage === undefined ? {} : { stage: options.stage }),
+        ...(options.refresh === true ? { refresh: true as const } : {}),
       };
       const read = await session.client.read(session.environment(), name, wanted);
       noteDoubt(read);
@@ -257,6 +260,23 @@ function addHistory(parent: Command): void {
             item.expires_at,
           ]),
         ),
+      );
+    });
+}
+
+function addReaders(parent: Command): void {
+  parent
+    .command('readers <name>')
+    .description('list who received which version last')
+    .action(async (name: string, _options: unknown, self: Command) => {
+      const session = sessionOf(self);
+      session.show(await session.client.readers(session.environment(), name), ({ items }) =>
+        items.length === 0
+          ? dim('nobody has read it')
+          : table(
+              ['reader', 'version', 'since', 'last read', 'live'],
+              items.map((item) => [item.name ?? item.id, item.version, item.since, item.seen, item.live ? 'yes' : 'no']),
+            ),
       );
     });
 }
@@ -382,6 +402,7 @@ function addDestroy(parent: Command): void {
 interface GetOptions {
   version?: string;
   stage?: string;
+  refresh?: boolean;
   field?: string;
   raw?: boolean;
 }

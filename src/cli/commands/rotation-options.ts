@@ -12,6 +12,8 @@ export interface RotationOptions {
   admin?: string;
   manages?: boolean;
   grace?: number;
+  deadline?: number;
+  readerWindow?: number;
   rotateEvery?: number;
 }
 
@@ -21,6 +23,8 @@ export function withRotationOptions(put: Command): Command {
     .option('--admin <name>', 'keys and passwords: the credential that makes and ends them')
     .option('--manages', 'keys and passwords: it makes and ends others, and is not rotated itself')
     .option('--grace <duration>', 'keys and passwords: how long an old value works, e.g. 1d', span('s'))
+    .option('--deadline <duration>', 'keys and passwords: end the old value then, whoever still has it', span('s'))
+    .option('--reader-window <duration>', 'keys and passwords: wait for readers seen within this time', span('s'))
     .option('--rotate-every <duration>', 'keys and passwords: rotate on this schedule, e.g. 30d', span('s'));
 }
 
@@ -35,6 +39,8 @@ export async function rotationSettings(
     admin: options.admin,
     manages: options.manages,
     grace_seconds: options.grace,
+    deadline_seconds: options.deadline,
+    reader_window_seconds: options.readerWindow,
     rotate_every_seconds: options.rotateEvery,
   };
   const isAsked =

@@ -8,10 +8,12 @@ import {
   rollBack,
 } from '../../vault/change-credential.ts';
 import { describeCredential, filledPage, listCredentials, listVersions } from '../../vault/describe-credential.ts';
+import { freshen } from '../../vault/freshen.ts';
 import type { WritePrecondition } from '../../vault/precondition.ts';
 import { type PutCredentialInput, putCredential } from '../../vault/put-credential.ts';
 import type { GrantImport } from '../../vault/put-grant.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
+import { listReaders } from '../../vault/readers.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
@@ -19,7 +21,7 @@ import { openCursor, pageAnswer } from '../cursor.ts';
 import { REVISION_TAG } from '../edge.ts';
 import { once } from '../idempotency.ts';
 import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
-import { credentialView, revisionTag, versionView } from './views.ts';
+import { credentialView, readerView, revisionTag, versionView } from './views.ts';
 import * as wire from './wire.ts';
 
 const BASE = '/v1/tenants/{tenant}/environments/{environment}/credentials';
@@ -221,8 +223,11 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     success: { status: 200, description: 'The value', schema: wire.credentialValue, also: NOT_MODIFIED },
     async handle({ vault }: TenantContext, request) {
       const { query } = request;
+      const { environment, name } = names(request);
+      if (query.refresh === 'true') await freshen(vault, request.caller, environment, name);
       const result = await readFreshCredential(vault, request.caller, {
-        ...names(request),
+        environment,
+        name,
         version: query.version,
         stage: query.stage,
       });
@@ -233,6 +238,20 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
         return { status: 304, headers: { etag } };
       }
       return { status: 200, body: result.body, headers: { etag, 'content-type': 'application/json' } };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: `${ONE}/readers`,
+    summary: 'List who received which version last, most recent first',
+    tag,
+    operation: 'reader.list',
+    fields,
+    success: { status: 200, description: 'At most 500 readers', schema: wire.listOf(wire.reader) },
+    async handle({ vault }: TenantContext, request) {
+      const { environment, name } = names(request);
+      const readers = await vault.submit((job) => listReaders(job, request.caller, environment, name));
+      return { status: 200, body: { items: readers.map(readerView), next_cursor: null } };
     },
   }),
   route({

@@ -11,6 +11,7 @@ import type { HistoryEntry } from '../../vault/describe-credential.ts';
 import { healthNow } from '../../vault/end-date.ts';
 import { rulesOfKind } from '../../vault/kinds.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
+import type { ReaderView } from '../../vault/readers.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
 import type { ListedKeys } from '../../vault/rotate-keys.ts';
 import type { Located } from '../../vault/targets.ts';
@@ -21,6 +22,7 @@ import type {
   WireEvidence,
   WireGrant,
   WireKeys,
+  WireReader,
   WireRun,
   WireTenant,
   WireUser,
@@ -88,6 +90,10 @@ export function versionView(entry: HistoryEntry): WireVersion {
   };
 }
 
+export function readerView({ id, type, name, version, sinceAt, seenAt, isLive }: ReaderView): WireReader {
+  return { id, type, name, version, since: toTimestamp(sinceAt), seen: toTimestamp(seenAt), live: isLive };
+}
+
 export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
   return {
     id: row.id,
@@ -105,7 +111,19 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     started_at: toTimestamp(row.started_at),
     finished_at: time(row.finished_at),
     next_attempt_at: time(row.next_attempt_at),
+    ...lateReadersOf(row),
     ...(steps === undefined ? {} : { steps: steps.map(stepView) }),
+  };
+}
+
+/** Of a revocation that waits for readers, or did not wait for all of them. */
+function lateReadersOf({ kind, facts }: RunRow): Pick<WireRun, 'late_readers' | 'deadline_at'> {
+  if (kind !== 'revocation') return {};
+  const { late, lateCount = 0, deadlineAt } = JSON.parse(facts) as { late?: string[]; lateCount?: number; deadlineAt?: number };
+  if (late === undefined) return {};
+  return {
+    late_readers: { count: lateCount, names: late },
+    ...(deadlineAt === undefined ? {} : { deadline_at: toTimestamp(deadlineAt) }),
   };
 }
 

@@ -166,6 +166,11 @@ export const credentialValue = z
     kind: z.string(),
     version: z.int(),
     version_created_at: timestamp,
+    rotated_at: timestamp.describe('When this version became current; of an older version, when it was stored'),
+    previous_valid_until: nullableTime.describe(
+      'The previous version works at the target at least until then; null if there is none, it has ended, or nothing ends it',
+    ),
+    good_for_seconds: z.int().describe('How long a client may use its copy of the value without asking again'),
     expires_at: nullableTime,
     expired: z
       .boolean()
@@ -210,7 +215,23 @@ export const listCredentials = z.strictObject({
 export const readValue = z.strictObject({
   version: digits(1, Number.MAX_SAFE_INTEGER).optional(),
   stage: z.enum(['current', 'previous', 'pending']).optional(),
+  refresh: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('Refreshes a grant, or settles a rotation in doubt, before the read; needs the right to rotate'),
 });
+export const reader = z
+  .object({
+    id: z.string(),
+    type: z.enum(['workload', 'user']),
+    name: z.string().nullable(),
+    version: z.int().describe('The version that it received last'),
+    since: timestamp.describe('When it first received this version'),
+    seen: timestamp.describe('When it last read; up to five minutes too early'),
+    live: z.boolean().describe('A workload that the end of this version would wait for'),
+  })
+  .meta({ id: 'Reader' });
+export type WireReader = z.infer<typeof reader>;
 export const patchCredential = z.strictObject({ labels: labels.optional(), description: description.optional() });
 export const rollBack = z.strictObject({ version: z.int().min(1).optional() });
 export const deleteQuery = z.strictObject({
@@ -245,6 +266,11 @@ export const run = z
     started_at: timestamp,
     finished_at: nullableTime,
     next_attempt_at: nullableTime,
+    late_readers: z
+      .object({ count: z.int(), names: z.array(z.string()).describe('The first of them') })
+      .optional()
+      .describe('Of a revocation: workloads that received the version last and have not received a newer one'),
+    deadline_at: timestamp.optional().describe('Of a revocation that waits for readers: when it stops to wait'),
     steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp, evidence: evidence.optional() })).optional(),
   })
   .meta({ id: 'Run' });

@@ -7,7 +7,7 @@ import type { BoundSettings } from '../credential-kinds.ts';
 import { jsonBytes } from '../credential-kinds.ts';
 import type { CredentialKind } from '../kind.ts';
 import { reviewDueAt } from '../review-schedule.ts';
-import { boundKeyConfig, keyConfigOf, type RetainedKey, refuseInDoubt, rotationDueAt, setDoubt } from '../rotation-state.ts';
+import { boundKeyConfig, keyConfigOf, type RetainedKey, refuseInDoubt, rotationDueAt } from '../rotation-state.ts';
 import type { TenantJob } from '../tenant-job.ts';
 
 export const plainValue: CredentialKind = {
@@ -23,7 +23,7 @@ export const plainValue: CredentialKind = {
     draft.review_due_at = reviewDueAt(draft, now);
     draft.pending_version = null;
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
-    setDoubt(draft, undefined);
+    draft.rotation = '{}';
     job.dueChanged();
   },
   planRestored: (job, _access, draft) => {

@@ -227,7 +227,7 @@ describe('a query field of any other route that reads', () => {
       cases(others)
         .map(([path, field]) => `${path.split('/').at(-1)} ${field}`)
         .sort(),
-    ).toEqual(['export from', 'export from', 'export to', 'export to', 'value stage', 'value version']);
+    ).toEqual(['export from', 'export from', 'export to', 'export to', 'value refresh', 'value stage', 'value version']);
     const eve = (await must('POST', '/v1/tenants/acme/workloads', { name: 'reader', environment: 'staging', patterns: ['*'] })) as Record<string, string>; // biome-ignore format: one line
     const token = await app.call({
       method: 'POST',
@@ -240,6 +240,9 @@ describe('a query field of any other route that reads', () => {
     expect(await versionOf('')).toBe(2);
     expect(await versionOf('?version=1')).toBe(1);
     expect(await versionOf('?stage=previous')).toBe(1);
+    // It may read, not rotate.
+    const fresh = await app.call({ path: `${BASE}/crm/value?refresh=true`, token: token.json.access_token });
+    expect(fresh).toMatchObject({ status: 403, json: { code: 'forbidden' } });
     for (const path of ['/v1/audit/export', '/v1/tenants/acme/audit/export']) {
       const events = async (query: string) =>
         (await app.call({ path: path + query })).text.split('\n').filter((line) => line.startsWith('{"action"')).length;

@@ -151,6 +151,7 @@ async function changeAll(): Promise<void> {
   await good('GET', `${BASE}?limit=1`);
   await good('GET', `${BASE}/api`);
   await good('GET', `${BASE}/api/versions`);
+  await good('GET', `${BASE}/api/readers`);
   await good('GET', `${BASE}/grant/rotations`);
   await good('GET', `${BASE}/grant/rotations/${run}`);
 }
