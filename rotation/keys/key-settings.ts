@@ -95,7 +95,7 @@ function refuseAsManager(connector: KeyConnector, kind: string, config: KeyConfi
     fail('invalid_request', `a credential that manages others is not rotated: remove ${other}, or the setting manages`, {
       pointer: `/config/${other}`,
     });
-  refuseTwoBases(config);
+  refuseContradiction(config);
 }
 
 function refuseMissing({ key }: KeyConnector, config: KeyConfig): void {
