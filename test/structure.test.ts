@@ -106,6 +106,7 @@ const TAMPERING = new Set([
   'test/cell/rows.test.ts',
   'test/cell/schema-check.shared.test.ts', // statements as examples
   'test/cell/stores.test.ts',
+  'test/cell/table-rows.test.ts',
   'test/cli/doctor-deep.test.ts',
   'test/faults/damaged-due-work.test.ts', // damage met by due work
   'test/faults/planted.test.ts', // what is put into the file of a stopped cell
