@@ -215,7 +215,11 @@ describe.each(TABLES)('a row of a %s cell in %s', (kind, table, declared: Prepar
     if (two === '') return;
     bench.batch(() =>
       own(table).update(
-        { ...stored(table, other), [one]: another(table, one, other[one]), [two]: another(table, two, other[two]) },
+        {
+          ...own(table).checked(stored(table, other)),
+          [one]: another(table, one, other[one]),
+          [two]: another(table, two, other[two]),
+        },
         names,
       ),
     );
