@@ -103,9 +103,11 @@ const TAMPERING = new Set([
   'test/cell/connections.test.ts',
   'test/cell/keyring.test.ts',
   'test/cell/query-plans.test.ts', // statements as examples
+  'test/cell/rewrap.test.ts',
   'test/cell/rows.test.ts',
   'test/cell/schema-check.shared.test.ts', // statements as examples
   'test/cell/stores.test.ts',
+  'test/cell/rows.tables.test.ts',
   'test/cli/doctor-deep.test.ts',
   'test/faults/damaged-due-work.test.ts', // damage met by due work
   'test/faults/planted.test.ts', // what is put into the file of a stopped cell

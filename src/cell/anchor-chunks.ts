@@ -85,7 +85,7 @@ export class AnchorChunks {
   take(places: readonly ChunkPlace[]): void {
     let next = 0;
     this.#chunks = places.map((place) => {
-      if (place.start !== next || place.bits < 0 || place.bits > 32) refuse('chunks have a gap or overlap');
+      if (place.start !== next || place.bits > 32) refuse('chunks have a gap or overlap');
       next = place.start + chunkSpan(place.bits);
       return new Chunk(place, place);
     });

@@ -10,9 +10,11 @@ const STEPS: Record<CellKind, readonly SchemaStep[]> = { home: HOME_STEPS, tenan
 /** `schema_step.applied_at` of a step whose sealed rows are not migrated yet. */
 export const NOT_CARRIED = 0;
 
+const newestOf = (steps: readonly SchemaStep[]): number => steps.at(-1)?.version ?? 0;
+
 /** The newest schema version of this build. */
 export function latestSchemaVersion(kind: CellKind): number {
-  return STEPS[kind].at(-1)?.version ?? 0;
+  return newestOf(STEPS[kind]);
 }
 
 /** 0 for an empty database. */
@@ -27,7 +29,7 @@ export function schemaVersion(sql: Sql): number {
  * @throws conflict when a newer build wrote the database
  */
 export function migrate(sql: Sql, kind: CellKind, nowMs: number, steps: readonly SchemaStep[] = STEPS[kind]): number {
-  const newest = steps.at(-1)?.version ?? 0;
+  const newest = newestOf(steps);
   const present = schemaVersion(sql);
   if (present > newest)
     fail('conflict', `the database has schema ${present}, but this build supports up to ${newest}: run the newer build`);

@@ -87,8 +87,7 @@ function keyedTables(rows: CellRows, purpose: Purpose): { tables: readonly { tab
 /** Rewraps up to `maxRows` rows, except damaged ones; returns how many. Call inside a transaction. */
 export function rewrapRows(rows: CellRows, purpose: Purpose, maxRows: number): number {
   let moved = 0;
-  for (const table of rewrapTablesOf(rows, purpose))
-    if (moved < maxRows) moved += rewrapTable(rows, table, purpose, maxRows - moved);
+  for (const table of rewrapTablesOf(rows, purpose)) moved += rewrapTable(rows, table, purpose, maxRows - moved);
   return moved;
 }
 
@@ -99,7 +98,6 @@ function rewrapTable(rows: CellRows, table: RewrapTable, purpose: Purpose, maxRo
   const stale = keyring.rows().filter((row) => row.purpose === purpose && row.state === 'decrypt_only');
   let moved = 0;
   for (const { key_id } of stale) {
-    if (moved >= maxRows) break;
     const batch = sql.all<AnyRow>(`${own.select} WHERE key_id = ? LIMIT ?`, key_id, maxRows - moved);
     moved += eachIntact(own.intact(batch), (row) => {
       const context = keyring.context(purpose, table.field, table.objectId(row), table.version(row));
@@ -114,7 +112,7 @@ function rewrapTable(rows: CellRows, table: RewrapTable, purpose: Purpose, maxRo
 /** Computes the MACs of up to `maxRows` rows and chunks under the active key, except damaged ones. Call inside a transaction. */
 export function resealRows(rows: CellRows, maxRows: number): number {
   let moved = 0;
-  for (const { table } of anchoredTablesOf(rows.kind)) if (moved < maxRows) moved += rows.of(table).reseal(maxRows - moved);
+  for (const { table } of anchoredTablesOf(rows.kind)) moved += rows.of(table).reseal(maxRows - moved);
   if (moved < maxRows) moved += rows.anchor.reseal(maxRows - moved);
   return moved;
 }

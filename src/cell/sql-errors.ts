@@ -8,8 +8,8 @@ export type ConstraintKind = 'unique' | 'foreign_key' | 'not_null' | 'check' | '
 class ConstraintError extends KeyturnError {
   readonly kind: ConstraintKind;
 
-  constructor(kind: ConstraintKind, cause: unknown) {
-    const evidence = messageOf(cause);
+  constructor(kind: ConstraintKind, cause: Error) {
+    const evidence = cause.message;
     if (kind === 'unique') super('conflict', 'an object with this name or id exists already', { evidence, cause });
     else super('internal', 'a constraint of the database refused the change', { evidence, cause });
     this.name = 'ConstraintError';
@@ -55,18 +55,18 @@ const FOREIGN_SCHEMA =
 
 /** The Keyturn error for a driver's error; an error that is not SQLite's (thrown by a transaction's body) is returned unchanged. */
 export function toSqlError(error: unknown): unknown {
-  if (error instanceof KeyturnError) return error;
+  if (error instanceof KeyturnError || !(error instanceof Error)) return error;
   const code = sqliteCode(error);
   if (code === undefined) return error;
   const primary = code.split('_', 2).join('_');
   if (primary === 'SQLITE_CONSTRAINT') return new ConstraintError(CONSTRAINTS[code] ?? 'other', error);
-  if (primary === 'SQLITE_ERROR' && FOREIGN_SCHEMA.test(messageOf(error)))
+  if (primary === 'SQLITE_ERROR' && FOREIGN_SCHEMA.test(error.message))
     return new KeyturnError('integrity', 'the tables of the database are not those of this service', {
-      evidence: messageOf(error),
+      evidence: error.message,
       cause: error,
     });
   const [keyturnCode, detail] = FAILURES[primary] ?? ['internal', 'the database refused a statement'];
-  return new KeyturnError(keyturnCode, detail, { evidence: messageOf(error), cause: error });
+  return new KeyturnError(keyturnCode, detail, { evidence: error.message, cause: error });
 }
 
 /** @throws internal when a transaction's body returned a promise, which could only settle after the commit */
@@ -78,14 +78,9 @@ export function refusePromise<T>(result: T): T {
 }
 
 /** The extended result code: a property in better-sqlite3, the end of the message in workerd. */
-function sqliteCode(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
+function sqliteCode(error: Error): string | undefined {
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string' && code.startsWith('SQLITE_')) return code;
   const match = /: (SQLITE_[A-Z]+)(?: \(extended: (SQLITE_[A-Z_]+)\))?$/.exec(error.message);
   return match === null ? undefined : (match[2] ?? match[1]);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'unknown';
 }

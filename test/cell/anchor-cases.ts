@@ -16,18 +16,18 @@ import { caughtCode } from '../kit/outcome.ts';
 type OpenSql = (use: (sql: Sql) => Promise<void> | void) => Promise<void>;
 
 const NOW_MS = Date.UTC(2026, 0, 2);
-const LOG = { size: 0, stateSequence: 0, frontier: new Uint8Array(8) };
+export const LOG = { size: 0, stateSequence: 0, frontier: new Uint8Array(8) };
 const root = RootKeys.of(RootKey.of(Uint8Array.from({ length: 32 }, (_, i) => i + 1)));
 const entropy = { bytes: (count: number) => crypto.getRandomValues(new Uint8Array(count)), fraction: () => 0.5 };
 
-interface Bench {
+export interface Bench {
   readonly sql: Sql;
   readonly anchor: Anchor;
   readonly keyring: Keyring;
   reopen(): Anchor;
 }
 
-function begin(sql: Sql, cellId = 'ten_a', memory: ChunkMemory = new ChunkMemory(2 ** 30)): Bench {
+export function begin(sql: Sql, cellId = 'ten_a', memory: ChunkMemory = new ChunkMemory(2 ** 30)): Bench {
   migrate(sql, 'tenant', NOW_MS);
   const keyring = new Keyring(sql, root, newErasureKey(), { installationId: 'ins_a', cellId }).load();
   keyring.createMissing({ now: () => NOW_MS }, entropy);
@@ -45,10 +45,10 @@ function begin(sql: Sql, cellId = 'ten_a', memory: ChunkMemory = new ChunkMemory
   return { sql, anchor, keyring, reopen };
 }
 
-const tagOf = (value: number) => Uint8Array.from({ length: 16 }, (_, i) => ((value >> (i % 4)) + i * 7 + 1) % 256);
-const place = (anchor: Anchor, id: number) => anchor.fingerprint('token', [`tok_${id}`]);
+export const tagOf = (value: number) => Uint8Array.from({ length: 16 }, (_, i) => ((value >> (i % 4)) + i * 7 + 1) % 256);
+export const place = (anchor: Anchor, id: number) => anchor.fingerprint('token', [`tok_${id}`]);
 
-function batch(sql: Sql, anchor: Anchor, work: () => void): void {
+export function batch(sql: Sql, anchor: Anchor, work: () => void): void {
   sql.transaction(() => {
     work();
     anchor.flush(LOG);
@@ -56,16 +56,16 @@ function batch(sql: Sql, anchor: Anchor, work: () => void): void {
   anchor.afterCommit();
 }
 
-function fill(sql: Sql, anchor: Anchor, from: number, to: number, value = 1): void {
+export function fill(sql: Sql, anchor: Anchor, from: number, to: number, value = 1): void {
   for (let at = from; at < to; at += 64)
     batch(sql, anchor, () => {
       for (let id = at; id < Math.min(at + 64, to); id++) anchor.set('token', place(anchor, id), tagOf(value));
     });
 }
 
-const dump = (sql: Sql, table: string): Row[] => sql.all(`SELECT * FROM ${table}`);
+export const dump = (sql: Sql, table: string): Row[] => sql.all(`SELECT * FROM ${table}`);
 
-function restore(sql: Sql, table: string, rows: readonly Row[]): void {
+export function restore(sql: Sql, table: string, rows: readonly Row[]): void {
   sql.run(`DELETE FROM ${table}`);
   for (const row of rows) {
     const names = Object.keys(row);

@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { Anchor } from '../../src/cell/anchor.ts';
 import { CELL_PURPOSES, type KeyRow, Keyring } from '../../src/cell/keyring.ts';
 import { migrate } from '../../src/cell/migrations.ts';
+import { CellRows } from '../../src/cell/rows.ts';
 import type { Sql } from '../../src/cell/sql.ts';
 import { newErasureKey, RootKey } from '../../src/crypto/root-key.ts';
 import { RootKeys } from '../../src/crypto/root-keys.ts';
@@ -174,7 +176,7 @@ describe('the count of wraps', () => {
   it('is written with the batch and accumulates', () => {
     const { id } = keyring.current('api_key');
     for (let i = 0; i < 3; i++) keyring.countWrap('api_key');
-    expect(wrapsOf(id)).toBe(0);
+    expect([wrapsOf(id), used(id)]).toEqual([0, 0]);
     sql.transaction(() => keyring.flushWraps());
     sql.transaction(() => keyring.flushWraps());
     expect(wrapsOf(id)).toBe(3 + LIMITS.wrapsReserved);
@@ -245,5 +247,168 @@ describe('the count of wraps', () => {
     expect(caughtCode(() => keyring.countWrap('audit_pii'))).toBe('ok');
     sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
     expect(caughtCode(() => keyring.countWrap('api_key'))).toBe('ok');
+  });
+});
+
+describe('a change of keys', () => {
+  it('needs the map, except the first key of each purpose', () => {
+    const cold = opened();
+    const before = keyring.rows();
+    expect(caughtCode(() => sql.transaction(() => cold.addVersion('api_key', 2, clock, testEntropy)))).toBe('internal');
+    expect(keyring.rows()).toEqual(before);
+  });
+
+  it('postpones the destruction of a retired key only', () => {
+    const { id } = keyring.current('api_key');
+    const next = sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy)).id;
+    const due = () => Object.fromEntries(keyring.rows().map((row) => [row.key_id, row.destroy_after_at]));
+    sql.transaction(() => {
+      for (const one of [id, next, 'key_of_nobody']) keyring.postponeDestruction(one, 77);
+    });
+    expect([due()[id], due()[next]]).toEqual([77, null]);
+    sql.transaction(() => {
+      keyring.destroy(id, START_MS);
+      keyring.postponeDestruction(id, 99);
+    });
+    expect(due()[id]).toBe(77);
+  });
+});
+
+describe('the keys in use', () => {
+  it('are told with their age and their wraps, without those that are retired', () => {
+    clock.pass(1_000);
+    const [bornAtMs, { id }] = [clock.now(), sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy))];
+    keyring.countWrap('api_key');
+    sql.transaction(() => keyring.flushWraps());
+    const keys = keyring.activeKeys();
+    expect(keys.map(({ purpose }) => purpose).sort()).toEqual([...CELL_PURPOSES].sort());
+    expect(keys.find(({ purpose }) => purpose === 'api_key')).toEqual({
+      id,
+      purpose: 'api_key',
+      createdAtMs: bornAtMs,
+      wraps: 1 + LIMITS.wrapsReserved,
+    });
+    expect(keys.find(({ purpose }) => purpose === 'backup')).toMatchObject({ createdAtMs: bornAtMs - 1_000, wraps: 0 });
+  });
+
+  it('include the one for MACs, by its id or the active one, and the one for tags', () => {
+    const { id, key } = keyring.current('metadata_mac');
+    const next = sql.transaction(() => keyring.addVersion('metadata_mac', 2, clock, testEntropy));
+    expect(keyring.macKey().keyId).toBe(next.id);
+    expect(keyring.macKey().key.equals(next.key)).toBe(true);
+    expect(keyring.macKey(id).keyId).toBe(id);
+    expect(keyring.macKey(id).key.equals(key)).toBe(true);
+    expect(caughtCode(() => keyring.macKey(keyring.current('api_key').id))).toBe('integrity');
+    expect(keyring.tagKey().equals(root.rowTagKey())).toBe(true);
+  });
+
+  it('seal in the context of their cell', () => {
+    expect(keyring.context('api_key', 'table.column', 'crd_a', 3)).toEqual({
+      installationId: identity.installationId,
+      tenantId: identity.cellId,
+      purpose: 'api_key',
+      field: 'table.column',
+      objectId: 'crd_a',
+      version: 3,
+    });
+  });
+});
+
+describe('keys whose rows are gone', () => {
+  /** As a cell opens: the keys first, then the map, which they need. */
+  function boundAgain() {
+    const keys = opened();
+    const anchor = new Anchor(sql, keys);
+    anchor.open();
+    const rows = new CellRows('tenant', sql, keys, anchor);
+    const told: unknown[] = [];
+    rows.onDamage = (...damage) => told.push(damage);
+    keys.bind(rows.of('tenant_key'));
+    return { keys, told };
+  }
+  const remove = (id: string) => sql.run('DELETE FROM tenant_key WHERE key_id = ?', id);
+
+  it('are reported once, their values are refused as damaged, and no key takes their place', () => {
+    const { id } = keyring.current('api_key');
+    const whole = boundAgain();
+    expect(whole.told).toEqual([]);
+    remove(id);
+    const { keys, told } = boundAgain();
+    expect(told).toEqual([['tenant_key', undefined, 'missing']]);
+    const before = keys.rows();
+    keys.createMissing(clock, testEntropy);
+    expect(keys.rows()).toEqual(before);
+    expect([caughtCode(() => keys.current('api_key')), caughtCode(() => keys.byId('api_key', id))]).toEqual([
+      'integrity',
+      'integrity',
+    ]);
+    expect(caughtCode(() => keys.byId('api_key', 'key_of_nobody'))).toBe('key_destroyed');
+    expect(caughtCode(() => keys.current('backup'))).toBe('ok');
+    whole.keys.reload();
+    expect([caughtCode(() => whole.keys.byId('api_key', id)), caughtCode(() => whole.keys.current('api_key'))]).toEqual(['integrity', 'sealed']); // biome-ignore format: one line
+  });
+
+  it('are damage also if the key had been destroyed', () => {
+    const { id } = keyring.current('api_key');
+    sql.transaction(() => keyring.addVersion('api_key', 2, clock, testEntropy));
+    sql.transaction(() => keyring.destroy(id, START_MS));
+    expect(caughtCode(() => keyring.byId('api_key', id))).toBe('key_destroyed');
+    remove(id);
+    keyring.reload();
+    expect(caughtCode(() => keyring.byId('api_key', id))).toBe('integrity');
+  });
+
+  it('have no count of wraps any more', () => {
+    keyring.countWrap('api_key');
+    keyring.countWrap('backup');
+    remove(keyring.current('api_key').id);
+    sql.transaction(() => keyring.flushWraps());
+    expect(wrapsOf(keyring.current('backup').id)).toBe(1 + LIMITS.wrapsReserved);
+  });
+});
+
+describe('the count of wraps of a key whose row was damaged in the same batch', () => {
+  it('is written all the same', () => {
+    const { id } = keyring.current('api_key');
+    keyring.countWrap('api_key');
+    sql.run('UPDATE tenant_key SET created_at = 1 WHERE key_id = ?', id);
+    sql.transaction(() => {
+      keyring.addVersion('backup', 2, clock, testEntropy);
+      keyring.flushWraps();
+    });
+    expect(wrapsOf(id)).toBe(1 + LIMITS.wrapsReserved);
+  });
+});
+
+describe('a rotation of the root key', () => {
+  it('wraps so many keys at a time, none that is damaged, and counts what is left', () => {
+    const roots = RootKeys.of(RootKey.of(randomBytes(32)));
+    roots.loadInstallationKeys(identity.installationId, [
+      { label: 'row-tag', version: 1, wrapped: roots.current.wrapInstallationKey(identity.installationId, { label: 'row-tag', version: 1 }, roots.subkey('row-tag')) }, // biome-ignore format: one line
+    ]);
+    sql = openNodeSql(':memory:');
+    migrate(sql, 'tenant', START_MS);
+    const keysOf = () => new Keyring(sql, roots, erasureKey, identity).load();
+    const keys = keysOf();
+    keys.createMissing(clock, testEntropy);
+    anchored('tenant', sql, keys);
+    const retired = keys.current('api_key').id;
+    sql.transaction(() => keys.addVersion('api_key', 2, clock, testEntropy));
+    sql.transaction(() => keys.destroy(retired, START_MS));
+    const bytes = () => CELL_PURPOSES.map((purpose) => keysOf().current(purpose).key.export().toString('hex'));
+    const before = bytes();
+    const all = CELL_PURPOSES.length;
+    expect([keys.countUnderOldRoot(), keys.rewrapUnderRoot(99)]).toEqual([0, 0]);
+    roots.turnTo(RootKey.of(randomBytes(32)));
+    expect(keys.countUnderOldRoot()).toBe(all);
+    expect([sql.transaction(() => keys.rewrapUnderRoot(2)), keys.countUnderOldRoot()]).toEqual([2, all - 2]);
+    const damaged = keys.rows().at(-1);
+    sql.run('UPDATE tenant_key SET retired_at = 5 WHERE key_id = ?', damaged?.key_id ?? '');
+    expect([sql.transaction(() => keys.rewrapUnderRoot(99)), keys.countUnderOldRoot()]).toEqual([all - 3, 1]);
+    sql.run('UPDATE tenant_key SET retired_at = NULL WHERE key_id = ?', damaged?.key_id ?? '');
+    expect([sql.transaction(() => keys.rewrapUnderRoot(99)), keys.countUnderOldRoot()]).toEqual([1, 0]);
+    expect(keys.intactRows()).toHaveLength(all + 1);
+    roots.forgetPrevious();
+    expect(bytes()).toEqual(before);
   });
 });

@@ -60,6 +60,38 @@ describe.each([
   });
 });
 
+/** What SQLite says of a statement that does not fit the schema. */
+const FOREIGN = [
+  'no such table: credential',
+  'no such index: credential_by_name',
+  'no such column: mac',
+  'no such view: credential',
+  'no query solution',
+  'table credential has no column named mac',
+  'table schema_step already exists',
+  'duplicate column name: origin',
+  'malformed database schema (credential_by_name)',
+  'ON CONFLICT clause does not match any PRIMARY KEY or UNIQUE constraint',
+  'foreign key mismatch - "run" referencing "credential"',
+  'cannot modify credential because it is a view',
+];
+
+describe('a statement that does not fit the tables', () => {
+  it.each(FOREIGN)('is damage of the database: %s', (message) => {
+    const errors = [
+      Object.assign(new Error(message), { code: 'SQLITE_ERROR' }),
+      new Error(`${message}: SQLITE_ERROR`),
+      new Error(`${message}: SQLITE_ERROR (extended: SQLITE_ERROR_MISSING_COLLSEQ)`),
+    ];
+    for (const cause of errors) {
+      const error = toSqlError(cause) as KeyturnError;
+      expect(error).toMatchObject({ code: 'integrity', evidence: cause.message, cause });
+      expect(error.message).toBe('the tables of the database are not those of this service');
+    }
+    expect(toSqlError(Object.assign(new Error(message), { code: 'SQLITE_FULL' }))).toMatchObject({ code: 'storage_full' });
+  });
+});
+
 describe('what is no error of SQLite', () => {
   it.each([
     ['one of ours', new KeyturnError('forbidden', 'no')],
