@@ -101,7 +101,9 @@ const TAMPERING = new Set([
   'test/audit/sources.test.ts',
   'test/cell/anchor-cases.ts',
   'test/cell/connections.test.ts',
+  'test/cell/home-queries.test.ts',
   'test/cell/keyring.test.ts',
+  'test/cell/queries.test.ts',
   'test/cell/query-plans.test.ts', // statements as examples
   'test/cell/rewrap.test.ts',
   'test/cell/rows.test.ts',

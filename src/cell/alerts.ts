@@ -51,8 +51,7 @@ export interface Before {
 }
 
 function inOrder(a: DueDelivery, b: DueDelivery): number {
-  const byTime = a.next_attempt_at - b.next_attempt_at || a.created_at - b.created_at;
-  return byTime || (a.id < b.id ? -1 : 1);
+  return a.next_attempt_at - b.next_attempt_at || a.created_at - b.created_at;
 }
 
 const DELIVERY = ['state', 'attempts', 'next_attempt_at', 'cause', 'finished_at'] as const;

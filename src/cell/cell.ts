@@ -47,7 +47,7 @@ export class Cell {
   readonly #faults: Faults;
   readonly #whenCalm: NextTick;
   readonly #hooks: CellHooks[] = [];
-  #queue: Job[] = [];
+  readonly #queue: Job[] = [];
   #scheduled = false;
   #waitsForCalm = false;
   #closed = false;
@@ -99,7 +99,7 @@ export class Cell {
     this.#waitsForCalm = true;
     this.#whenCalm(() => {
       this.#waitsForCalm = false;
-      if (!this.#closed) this.#commitBatch();
+      this.#commitBatch();
     });
   }
 
@@ -113,9 +113,8 @@ export class Cell {
   }
 
   #commitBatch(): void {
-    const jobs = this.#queue.length > LIMITS.batchMaxJobs ? this.#queue.splice(0, LIMITS.batchMaxJobs) : this.#queue;
-    if (jobs === this.#queue) this.#queue = [];
-    else this.#schedule();
+    const jobs = this.#queue.splice(0, LIMITS.batchMaxJobs);
+    if (this.#queue.length > 0) this.#schedule();
     if (jobs.length === 0) return;
     try {
       if (this.#memoryInDoubt) this.#dropMemory();
@@ -128,9 +127,8 @@ export class Cell {
     this.#faults.at('cell.after-commit');
     for (const hooks of this.#hooks) hooks.afterCommit?.();
     const left = jobs.some((job) => job.erases === true) ? this.#eraseNow() : undefined;
-    const waits = this.#hooks.flatMap((hooks) => hooks.holdAnswers?.() ?? []);
-    if (waits.length === 0) settle(jobs, left);
-    else void Promise.allSettled(waits).then(() => settle(jobs, left));
+    const waits = this.#hooks.map((hooks) => hooks.holdAnswers?.());
+    void Promise.allSettled(waits).then(() => settle(jobs, left));
   }
 
   /** INVARIANT: a batch that did not commit never answers with its results (test/faults/storage.test.ts). */
@@ -154,10 +152,11 @@ export class Cell {
   /**
    * Data that the running job deletes is removed from every file before the job is answered.
    * The job fails with storage_full or storage_unavailable when the files cannot be cleaned, although its changes are committed.
+   * @throws internal outside a job
    */
   eraseResidue(): void {
-    this.requireBatch();
-    if (this.#running !== undefined) this.#running.erases = true;
+    const job = this.#running ?? fail('internal', 'no batch of this cell is running: submit the work to it');
+    job.erases = true;
   }
 
   /** The error of the last batch if it could not be stored. */

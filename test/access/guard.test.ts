@@ -214,6 +214,7 @@ describe('an access', () => {
       ),
     );
     expect(() => inside(tenant.vault).credentials.environments(kept as Lookup)).toThrow('this access has ended');
+    expect(() => kept?.end(Symbol('mint') as never)).toThrow('only the guard may end an access');
   });
 });
 

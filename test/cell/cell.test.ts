@@ -227,6 +227,7 @@ describe('a cell outside a batch', () => {
     await cell.submit(() => cell.requireBatch());
     await expect(cell.submit(() => { throw new Error('no'); })).rejects.toThrow('no'); // biome-ignore format: one line
     expect(() => cell.requireBatch()).toThrow(expect.objectContaining({ code: 'internal' }));
+    expect(() => cell.eraseResidue()).toThrow(expect.objectContaining({ code: 'internal' }));
   });
 
   it('says whether something is queued, and whether it is closed', async () => {
@@ -352,6 +353,7 @@ describe('a batch of its own', () => {
     expect(ticks).toHaveLength(1);
     ticks.shift()?.();
     await Promise.all(first);
+    expect(ticks, 'nothing is left').toHaveLength(0);
     const last = cell.submit(() => insert(3));
     expect(ticks).toHaveLength(1);
     const unhurried = cell.submitUnhurried(() => insert(4));

@@ -4,21 +4,15 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { Bookkeeping, Lookup } from '../../src/cell/access.ts';
 import type { Row } from '../../src/cell/sql.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { insertRows, look as lookAt } from '../kit/stored-rows.ts';
 import { changing, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 let tenant: TestTenant;
 let grant: Row;
 let now: number;
 
-/** Rows as a use case would leave them. */
-const insert = (table: string, ...rows: readonly object[]) =>
-  tenant.vault.submit((job) =>
-    changing(job, () => {
-      for (const row of rows) job.core.rows.of<object>(table).insert(row);
-    }),
-  );
-const look = <T>(at: (lookup: Lookup, view: TenantJob) => T): T =>
-  tenant.vault.lookup('test', (lookup, view) => at(lookup, view as TenantJob));
+const insert = (table: string, ...rows: readonly object[]) => insertRows(tenant, table, ...rows);
+const look = <T>(at: (lookup: Lookup, view: TenantJob) => T): T => lookAt(tenant, at);
 
 const aGrant = (id: string, refreshDueAt: number | null = null) => ({
   ...grant,
@@ -304,7 +298,7 @@ describe('what expired', () => {
 describe('deliveries of alerts', () => {
   const due = (maxRows = 100) => look((lookup, { alerts }) => alerts.dueDeliveries(lookup, now, maxRows).map(({ id }) => id));
 
-  it('are due in the order of their next attempt, their age and their id, one of each webhook in turn', async () => {
+  it('are due in the order of their next attempt, their age and their webhook, one of each webhook in turn', async () => {
     const webhook = (id: string) => ({
       id,
       url: 'https://a.example',
@@ -324,7 +318,7 @@ describe('deliveries of alerts', () => {
       next_attempt_at: nextAt,
       created_at: createdAt,
     });
-    // The first turn is ordered by attempt (b), by age (d before a and c), by id (a after c).
+    // The first turn is ordered by attempt (b), by age (d before a and c), by webhook (a before c).
     await insert(
       'delivery',
       of('a', 'id-2', now, 7),
@@ -333,8 +327,8 @@ describe('deliveries of alerts', () => {
       of('d', 'id-5', now, 6),
     );
     await insert('delivery', of('a', 'id-3', now, 7), of('b', 'id-0', now, 1), of('d', 'id-8', now + 1, 0));
-    expect(due()).toEqual(['id-9', 'id-5', 'id-1', 'id-2', 'id-0', 'id-3']);
-    expect(due(3)).toEqual(['id-9', 'id-5', 'id-1']);
+    expect(due()).toEqual(['id-9', 'id-5', 'id-2', 'id-1', 'id-0', 'id-3']);
+    expect(due(3)).toEqual(['id-9', 'id-5', 'id-2']);
   });
 
   it('are postponed, brought forward and given up by webhook, state and instant', async () => {

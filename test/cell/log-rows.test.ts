@@ -67,3 +67,58 @@ describe('signed heads', () => {
       expect(sizes(log.headsFrom(4, 1))).toEqual([5]);
     }));
 });
+
+it('an access that has ended reads nothing of the log', () => {
+  const access = tenant.vault.lookup('test', (lookup) => lookup);
+  for (const read of [
+    () => log.newestBlock(access),
+    () => log.blockAt(access, 0),
+    () => log.blocksBefore(access, 9, 0, 9),
+    () => log.blocksFrom(access, 0, 9, 9),
+    () => log.wholeBlocks(access, 0, 9),
+    () => log.newestHead(access),
+    () => log.heads(access, 0, 9),
+  ])
+    expect(read).toThrow('this access has ended');
+});
+
+describe('the log of a cell', () => {
+  it('keeps whole batches, and one head of each size with its frontier', () => {
+    const rows = new LogRows(emptyCell());
+    const block = { first_index: 0, events: 2, bytes: new Uint8Array([1, 2, 3]), leaves: new Uint8Array([4]) };
+    rows.append(block, 77);
+    rows.saveHead({ size: 2, at: 5, note: 'old' }, new Uint8Array([1]));
+    rows.saveHead({ size: 2, at: 6, note: 'new' }, new Uint8Array([2]));
+    rows.saveHead({ size: 4, at: 7, note: 'next' }, new Uint8Array([3]));
+    looking((access) => {
+      expect(rows.newestBlock(access)).toEqual({ first_index: 0, events: 2, last_at: 77, size: 3 });
+      const [{ bytes, leaves, ...facts } = block] = rows.wholeBlocks(access, 0, 0);
+      expect([facts, [...bytes], [...leaves]]).toEqual([{ first_index: 0, events: 2 }, [1, 2, 3], [4]]);
+      expect(rows.heads(access, 0, 9)).toEqual([
+        { size: 2, at: 6, note: 'new' },
+        { size: 4, at: 7, note: 'next' },
+      ]);
+    });
+    expect([...(rows.frontierAt(2) ?? [])]).toEqual([2]);
+    expect([rows.frontierAt(3), [1, 2, 3, 4].map((size) => rows.signedSizeUpTo(size))]).toEqual([
+      undefined,
+      [undefined, 2, 2, 4],
+    ]);
+  });
+
+  it('that is empty has neither blocks nor heads', () => {
+    const rows = new LogRows(emptyCell());
+    looking((access) => {
+      expect([rows.newestBlock(access), rows.blockAt(access, 9), rows.newestHead(access), rows.headUpTo(9)]).toEqual(
+        Array(4).fill(undefined),
+      );
+    });
+    expect([rows.leavesFrom(5, 9, 9), rows.headsFrom(0, 9)]).toEqual([[], []]);
+  });
+});
+
+function emptyCell(): Sql {
+  const empty = openNodeSql(':memory:');
+  migrate(empty, 'tenant', 1);
+  return empty;
+}

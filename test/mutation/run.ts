@@ -20,6 +20,7 @@ const PATHS = [
   'src/audit',
   'src/vault',
   'rotation/engine',
+  'rotation/keys',
   'rotation/grants/refresh*.ts',
   'rotation/grants/revoke.ts',
 ];
