@@ -64,6 +64,8 @@ export const LIMITS = {
   credentialCacheEntries: 5_000,
   dataKeyCacheTtlMs: 5 * MINUTE,
   openTenantsMax: 2_000,
+  /** By name and by id. */
+  tenantRouteCacheEntries: 4_000,
 
   // rates
   requestsPerSecondPerPrincipal: 50_000,

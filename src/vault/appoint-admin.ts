@@ -13,7 +13,6 @@ export function appointAdmin(
   { environment, row }: Located,
   before: CredentialRow | undefined,
 ): void {
-  if (row.kind === 'oauth2') return;
   const { admin } = keyConfigOf(row);
   if (admin === undefined || (before !== undefined && keyConfigOf(before).admin === admin)) return;
   job.door.enter(

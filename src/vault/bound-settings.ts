@@ -59,19 +59,14 @@ export function changedSetting(
   for (const name of [...names].sort()) {
     if (name === 'parameters') {
       const [was, is] = [before.parameters ?? {}, after.parameters ?? {}];
-      const changed = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort().find((key) => {
-        return !open.has(key) && own(was, key) !== own(is, key);
-      });
+      const keys = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort();
+      const changed = keys.find((key) => !open.has(key) && was[key] !== is[key]);
       if (changed !== undefined) return `/config/parameters/${changed}`;
     } else if (canonicalJson(before[name] ?? null) !== canonicalJson(after[name] ?? null)) {
       return `/config/${name}`;
     }
   }
   return undefined;
-}
-
-function own(record: Readonly<Record<string, string>>, key: string): string | undefined {
-  return Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
 /** The hosts of these URLs, sorted, once each. */

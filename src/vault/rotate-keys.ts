@@ -41,7 +41,7 @@ function keyTarget(job: KeyedJob) {
 
 export interface ListedKeys {
   readonly keys: readonly KeyRow[];
-  /** When each active key turns, by its id. */
+  /** When each active key turns, by its id; without those that never do. */
   readonly turns: ReadonlyMap<string, number>;
   readonly progress: readonly KeyProgress[];
 }
@@ -52,7 +52,7 @@ export function listKeys(job: KeyedJob, caller: Caller): ListedKeys {
     const turns = keyring.activeKeys().map((key) => [key.id, turnsAt(job.platform, key)] as const);
     return {
       keys: keyring.rows().map((row) => ({ ...row, wraps: keyring.usedWraps(row) })),
-      turns: new Map(turns.filter((turn): turn is [string, number] => turn[1] !== undefined)),
+      turns: new Map(turns.filter(([, atMs]) => Number.isFinite(atMs))),
       progress: keyRotations.progress(access),
     };
   });
@@ -61,11 +61,11 @@ export function listKeys(job: KeyedJob, caller: Caller): ListedKeys {
 type AgedKey = Pick<ReturnType<OpenCell['keyring']['activeKeys']>[number], 'id' | 'purpose' | 'createdAtMs' | 'wraps'>;
 
 /**
- * When an active key is rotated by its age or use; undefined for a purpose that is not rotated. The time is spread over the last tenth of the
+ * When an active key is rotated by its age or use; Infinity for a purpose that is not rotated. The time is spread over the last tenth of the
  * period by the key's id, so that the keys of many cells that were created together do not turn together.
  */
-function turnsAt({ keyPeriodMs = LIMITS.keyPeriodMs }: Platform, key: AgedKey): number | undefined {
-  if (!ROTATABLE.includes(key.purpose)) return undefined;
+function turnsAt({ keyPeriodMs = LIMITS.keyPeriodMs }: Platform, key: AgedKey): number {
+  if (!ROTATABLE.includes(key.purpose)) return Number.POSITIVE_INFINITY;
   if (key.wraps >= LIMITS.wrapsPerKeyAged) return key.createdAtMs;
   const spread = sha256Words(new TextEncoder().encode(key.id)).high / 2 ** 32;
   return key.createdAtMs + Math.round(keyPeriodMs * (1 - spread / 10));
@@ -73,7 +73,7 @@ function turnsAt({ keyPeriodMs = LIMITS.keyPeriodMs }: Platform, key: AgedKey): 
 
 /** When the next key of the cell turns; not before the clock is steady (D17: a jump must not rotate the keys of every tenant). */
 export function nextKeyTurnAt({ keyring }: OpenCell, platform: Platform): number {
-  const times = keyring.activeKeys().map((key) => turnsAt(platform, key) ?? Number.POSITIVE_INFINITY);
+  const times = keyring.activeKeys().map((key) => turnsAt(platform, key));
   return Math.max(Math.min(...times), platform.clock.steadyFrom());
 }
 
@@ -98,7 +98,7 @@ export async function tendKeys(cell: Submits<KeyedJob>): Promise<void> {
 export function rotateAgedKeys(job: KeyedJob): number {
   const { clock } = job.platform;
   if (!clock.isSteady()) return 0;
-  const isDue = (key: AgedKey) => (turnsAt(job.platform, key) ?? Number.POSITIVE_INFINITY) <= clock.now();
+  const isDue = (key: AgedKey) => turnsAt(job.platform, key) <= clock.now();
   const purposes = job.core.keyring.activeKeys().filter(isDue);
   if (purposes.length > 0)
     withNewVersions(job, () =>
@@ -140,7 +140,7 @@ function addVersions(job: KeyedJob, access: WriteAccess, wanted: readonly Purpos
     keyRotations.begin(access, purpose, next.version, job.platform.clock.now());
   }
   details.count = wanted.length;
-  if (wanted.length === 1 && wanted[0] !== undefined) details.purpose = wanted[0];
+  if (wanted.length === 1) details.purpose = wanted[0] as Purpose;
   job.platform.faults.at('keys.after-new-version');
   job.forgetKeys();
   job.dueChanged();
@@ -161,16 +161,16 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
   if (open.length === 0) return 0;
   return job.door.enterAsSystem('rewrap', job.keyOperations.rotate, keyTarget(job), (access, _subject, details) => {
     let moved = 0;
-    let ended = 0;
+    let hasEnded = false;
     for (const progress of open) {
       const purpose = progress.purpose as Purpose;
       moved = job.core.keyRotations.rewrap(access, purpose, maxRows);
       details.purpose = progress.purpose;
-      ended += bookProgress(job, access, progress, moved) ? 1 : 0;
+      if (bookProgress(job, access, progress, moved)) hasEnded = true;
       if (moved > 0) break;
     }
     details.count = moved;
-    if (moved === 0 && ended === 0)
+    if (moved === 0 && !hasEnded)
       fail('integrity', 'stored data failed its check', { evidence: 'rows that cannot be rewrapped' });
     job.platform.faults.at('keys.mid-rewrap');
     if (moved > 0) job.forgetKeys();

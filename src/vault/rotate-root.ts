@@ -33,16 +33,13 @@ export function noteRootRotation(job: HomeJob, stage: 'begun' | 'failed' | 'fini
 }
 
 /**
- * Wraps all keys of the cell under the present root key, one batch a job; returns how many.
+ * Wraps all keys of the cell under the present root key, one batch a job.
  * @throws integrity when only damaged rows are left: their keys need the previous root key, so the rotation does not end
  */
-export async function rewrapCellUnderRoot(cell: Submits<KeyedJob>): Promise<number> {
-  let moved = 0;
-  for (;;) {
-    const rows = await cell.submit((job) => rewrapRootBatch(job, LIMITS.rootRewrapBatchKeys));
-    if (rows === 0) return moved;
-    moved += rows;
-  }
+export async function rewrapCellUnderRoot(cell: Submits<KeyedJob>): Promise<void> {
+  let rows: number;
+  do rows = await cell.submit((job) => rewrapRootBatch(job, LIMITS.rootRewrapBatchKeys));
+  while (rows > 0);
 }
 
 function rewrapRootBatch(job: KeyedJob, maxRows: number): number {

@@ -3,7 +3,6 @@ import { raiseDamageAlert } from '../alerts/raise-alert.ts';
 import type { FoundDamage } from './damage-book.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** */
 export function tellDamage(job: TenantJob, { table, id, damage }: FoundDamage): void {
   job.door.record(
     {

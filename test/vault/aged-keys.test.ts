@@ -1,8 +1,9 @@
 // Keys of a cell turn by their age: each within its period, not all at once, and not on the word of a clock that jumped (D17).
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
-import { listKeys, ROTATABLE, rewrapAll, rotateAgedKeys } from '../../src/vault/rotate-keys.ts';
-import { testHome } from '../kit/homes.ts';
+import { listKeys, nextKeyTurnAt, ROTATABLE, rewrapAll, rotateAgedKeys, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { testHome, testTeam } from '../kit/homes.ts';
 import { leftBy } from '../kit/told.ts';
 import { eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
@@ -26,6 +27,24 @@ describe('the keys of a tenant', () => {
     expect(tenant.vault.nextDueAt()).toBe(Math.min(...turns.values()));
   });
 
+  it('are spread evenly over all of that tenth', async () => {
+    const tenant = await testTenant({ keyPeriodMs: PERIOD_MS });
+    const { core, platform } = inside<unknown, TenantJob>(tenant.vault as never);
+    const turnsOf = (id: string) => {
+      const active = [{ id, purpose: 'api_key' as const, createdAtMs: 0, wraps: 0 }];
+      const keyring = { ...core.keyring, activeKeys: () => active } as unknown as typeof core.keyring;
+      return nextKeyTurnAt({ ...core, keyring }, platform) / PERIOD_MS;
+    };
+    const turns = Array.from({ length: 1_000 }, (_, index) => turnsOf(`key_${index}`)).toSorted((a, b) => a - b);
+    for (const tenth of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) {
+      const within = turns.filter((turn) => turn > 0.9 + tenth / 100 && turn <= 0.9 + (tenth + 1) / 100);
+      expect(within.length, `tenth ${tenth}`).toBeGreaterThan(50);
+      expect(within.length, `tenth ${tenth}`).toBeLessThan(150);
+    }
+    expect(turns[0]).toBeGreaterThanOrEqual(0.9);
+    expect(turns.at(-1)).toBeLessThanOrEqual(1);
+  });
+
   it('turn one by one as their times come, once each, with an event; values stay readable', async () => {
     const tenant = await testTenant({ keyPeriodMs: PERIOD_MS });
     await putKey(tenant, 'stripe', 'not-a-real-secret');
@@ -42,7 +61,8 @@ describe('the keys of a tenant', () => {
     expect(tenant.vault.keysAreDue()).toBe(false);
     tenant.clock.pass(PERIOD_MS);
     expect(await tenant.vault.submit((job) => rotateAgedKeys(job))).toBe(ROTATABLE.length);
-    expect(await tenant.vault.submit((job) => rotateAgedKeys(job))).toBe(0);
+    const again = await leftBy(tenant.sql, () => tenant.vault.submit((job) => rotateAgedKeys(job)));
+    expect(again, 'nothing is left to do or to record').toMatchObject({ value: 0, events: [] });
     await rewrapAll(tenant.vault);
     const { keys } = await listed(tenant);
     expect(keys.filter(({ state }) => state === 'active')).toHaveLength(ROTATABLE.length + 1);
@@ -94,4 +114,47 @@ describe('the keys of the home cell', () => {
       new Set(['key-age', 'rewrap', 'key-destruction']),
     );
   });
+
+  it('are due at once while a rotation waits, also beside one that has finished, and then when the first old key may be destroyed', async () => {
+    const { home, clock, caller, owner } = await testTeam();
+    const rotate = (purpose: 'api_key' | 'backup') => home.submit((job) => rotateKeys(job, caller(owner), [purpose]));
+    await rotate('api_key');
+    expect(home.keysDueAt()).toBe(0);
+    await home.tendKeys();
+    const firstEndAt = clock.now() + LIMITS.keyDestroyDelayMs;
+    expect(home.keysDueAt()).toBe(firstEndAt);
+    clock.pass(1_000);
+    await rotate('backup');
+    expect(home.keysDueAt()).toBe(0);
+    await home.tendKeys();
+    expect(home.keysDueAt()).toBe(firstEndAt);
+    clock.steadyAtMs = firstEndAt + 1;
+    expect(home.keysDueAt()).toBe(firstEndAt + 1);
+  });
+
+  it('are not asked for again and again by a rotation whose row is damaged', async () => {
+    const { home, sql, clock, caller, owner } = await testTeam();
+    await home.submit((job) => rotateKeys(job, caller(owner), ['api_key']));
+    sql.run('UPDATE key_rotation SET total = total + 1');
+    expect(home.keysDueAt()).toBeGreaterThan(clock.now());
+  });
+
+  it.each(['keys.after-new-version', 'keys.mid-rewrap', 'keys.before-destroy'] as const)(
+    'whose work fails at %s say so, and go on at the next time',
+    async (point) => {
+      const { home, sql, clock, failAt } = await testHome();
+      clock.pass(PERIOD_MS);
+      if (point === 'keys.before-destroy') {
+        await home.tendKeys();
+        clock.pass(LIMITS.keyDestroyDelayMs);
+      }
+      failAt(point);
+      await expect(home.tendKeys()).rejects.toThrow(`a crash at ${point}`);
+      expect(home.keysDueAt()).toBeLessThanOrEqual(clock.now());
+      await home.tendKeys();
+      expect(home.keysDueAt()).toBeGreaterThan(clock.now());
+      const unfinished = sql.all('SELECT 1 FROM key_rotation WHERE finished_at IS NULL');
+      expect(unfinished).toEqual([]);
+    },
+  );
 });

@@ -449,6 +449,25 @@ describe('the event of what the vault does by itself', () => {
     expect((await leftBy(team.sql, () => team.home.submit((job) => noteClock(job, jumped)))).events).toEqual([event]);
   });
 
+  it('as a damaged object of the home cell, once, with its id where it has one', async () => {
+    const team = await testTeam();
+    const id = team.caller(team.owner).user?.id ?? '';
+    team.sql.run('UPDATE user SET name = ? WHERE id = ?', 'eve', id);
+    const told = await leftBy(team.sql, async () => {
+      for (const _ of [1, 2]) for (const _slice of team.home.scrub());
+      await team.home.submit(() => {});
+    });
+    const event = { action: 'state.damaged', actor: system('integrity'), outcome: 'failure', reason: 'changed' };
+    expect(told.events).toEqual([{ ...event, target: { type: 'user', id } }]);
+    expect(told.whole[0]?.['request']).toMatch(/^integrity:[0-9]+$/);
+    team.sql.script('CREATE VIEW extra AS SELECT 1 AS one');
+    const { events } = await leftBy(team.sql, async () => {
+      for (const _slice of team.home.scrub());
+      await team.home.submit(() => {});
+    });
+    expect(events).toEqual([{ ...event, reason: 'unknown', target: { type: 'sqlite_schema' } }]);
+  });
+
   it('as refused tokens: one by one at first, and then their number', async () => {
     const { home, sql, clock, caller } = await testHome();
     const limit = { take: () => ({ ok: true, retryAfterSeconds: 0 }) };

@@ -50,6 +50,10 @@ describe('the open tenants', () => {
     await all.tick(NOW + 1_000);
     await all.tick(NOW + 2_000);
     expect(tenant.reads).toBe(4); // what nobody changed is not read again
+    tenant.due = undefined;
+    all.noteDue('a');
+    await all.tick(NOW + 60_000);
+    expect(tenant.runs, 'nothing is due any more').toBe(2);
   });
 
   it('get a pause after their work failed, even if the work changed due times', async () => {
@@ -106,6 +110,7 @@ describe('the open tenants', () => {
     all.noteDue('slow');
     await all.tick(NOW + 1);
     expect([slow.runs, quick.runs]).toEqual([1, 1]);
+    expect(slow.reads, 'read again after its work').toBe(1);
     slow.due = NOW + 5;
     end();
     await first;
@@ -149,6 +154,41 @@ describe('the open tenants', () => {
     expect(closed).toEqual([]);
     all.get(`t${LIMITS.openTenantsMax}`);
     expect([closed, all.size]).toEqual([['t1'], LIMITS.openTenantsMax]);
+  });
+
+  it('are not opened by a change of one that is closed', async () => {
+    const tenants = { open: played(undefined), closed: played(NOW) };
+    const all = new OpenTenants<Played>((id) => tenants[id as keyof typeof tenants]);
+    all.get('open');
+    all.noteDue('closed');
+    await all.tick(NOW);
+    expect([all.size, tenants.closed.reads, tenants.closed.runs]).toEqual([1, 0, 0]);
+  });
+
+  it('that are closed to make room still get their due work: one that works is not closed, and a change is read before', async () => {
+    const tenants: Record<string, Played> = {};
+    const closed: string[] = [];
+    for (let i = 0; i <= LIMITS.openTenantsMax; i++) {
+      const made = played(undefined);
+      made.close = () => void closed.push(`t${i}`);
+      tenants[`t${i}`] = made;
+    }
+    const [working, changed] = [tenants['t0']!, tenants['t1']!];
+    working.due = NOW;
+    let end = () => {};
+    working.runDueWork = () => new Promise<void>((resolve) => (end = resolve));
+    const all = new OpenTenants<Played>((id) => tenants[id]);
+    for (let i = 0; i < LIMITS.openTenantsMax; i++) all.get(`t${i}`);
+    const first = all.tick(NOW);
+    changed.due = NOW + 1;
+    all.noteDue('t1');
+    all.get(`t${LIMITS.openTenantsMax}`);
+    expect(closed).toEqual(['t1']);
+    working.due = undefined;
+    end();
+    await first;
+    await all.tick(NOW + 1);
+    expect(changed.runs).toBe(1);
   });
 
   it.each([

@@ -2,13 +2,15 @@
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { ChunkMemory } from '../../src/cell/anchor-memory.ts';
 import { latestSchemaVersion } from '../../src/cell/migrations.ts';
+import { scrub } from '../../src/cell/scrub.ts';
 import { type Checkpoint, signCheckpoint, signerFrom, verifyCheckpoint } from '../../src/crypto/checkpoint.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
-import { type CellOptions, type Opening, openCell, openForReading } from '../../src/vault/open-cell.ts';
+import { type CellOptions, closeCell, type Opening, openCell, openForReading } from '../../src/vault/open-cell.ts';
 import { leftBy } from '../kit/told.ts';
 import { eventsOf, inside, putKey, testTenant } from '../kit/vaults.ts';
 
@@ -34,6 +36,7 @@ async function witnessed() {
   return { tenant, note, opens };
 }
 
+const FORKED = 'rolled_back: the database is older than its last witnessed checkpoint, or its log differs from it';
 const EMPTY = 'rolled_back: the database of this cell is empty: restore it from a copy';
 
 describe('an empty database', () => {
@@ -133,6 +136,9 @@ describe('a checkpoint of the witness', () => {
     expect(ended({ stateSequence: stateSequence + 1 })).toBe(older);
     expect(ended({ anchor: { ...anchor, epoch: epoch + 1 } })).toBe(behind);
     expect(ended({ anchor: { ...anchor, chain: new Uint8Array(32) } })).toBe(behind);
+    expect(ended({ anchor: undefined }), 'of a build without a map').toBe('opens');
+    expect(ended({ root: new Uint8Array(32) })).toBe(FORKED);
+    expect(ended({ anchor: undefined, stateSequence: stateSequence + 1 })).toBe(older);
     expect(ended({ incarnation: 'inc_other' })).toBe('rolled_back: the database is another incarnation than the witnessed one');
   });
 });
@@ -149,6 +155,93 @@ describe('a cell that closes', () => {
     const signed = quiet.notes.length;
     quiet.vault.close();
     expect(quiet.notes).toHaveLength(signed);
+  });
+
+  it('gives back the memory of its map and takes no further job', async () => {
+    const { note, opens, tenant } = await witnessed();
+    const chunkMemory = new ChunkMemory(1_000_000);
+    const core = openCell(opens({ witnessed: note }, { platform: { ...tenant.opening.platform, chunkMemory } }));
+    await core.cell.submit(() => core.rows.anchor.position);
+    for (const _part of scrub(core.rows));
+    expect(chunkMemory.bytes).toBeGreaterThan(0);
+    closeCell(core);
+    closeCell(core);
+    expect(chunkMemory.bytes).toBe(0);
+    expect(core.cell.isClosed).toBe(true);
+  });
+});
+
+describe('a database that is not as this build left it', () => {
+  const DAMAGED = 'integrity: stored data failed its check';
+  const both = (options: CellOptions) => [openCell, openForReading].map((open) => ends(options, open));
+
+  it('has another table or index: it is refused', async () => {
+    for (const change of ['CREATE TABLE planted (id INTEGER)', 'CREATE INDEX planted ON alert (at)', 'DROP TABLE alert']) {
+      const { tenant, note, opens } = await witnessed();
+      tenant.sql.run('PRAGMA foreign_keys = OFF');
+      tenant.sql.run(change);
+      const message = 'integrity: the tables of the database differ from those of this build: restore it from a copy';
+      for (const end of both(opens({ witnessed: note }))) expect(end, change).toBe(message);
+    }
+  });
+
+  it('lost its identity: a cell that was made gets no other one', async () => {
+    for (const known of [{ mustExist: true }, {}]) {
+      const { tenant, note, opens } = await witnessed();
+      tenant.sql.run('DELETE FROM cell');
+      const empty = 'rolled_back: the database of this cell is empty: restore it from a copy';
+      for (const end of both(opens({ witnessed: note, ...known }))) expect(end).toBe(empty);
+    }
+  });
+
+  it('has an identity of another incarnation than its map', async () => {
+    const { tenant, note, opens } = await witnessed();
+    tenant.sql.run("UPDATE cell SET incarnation_id = 'inc_other'");
+    for (const end of both(opens({ witnessed: note }))) expect(end).toBe(DAMAGED);
+  });
+
+  it('lost the head of its map: no rows are adopted, whatever else is known of it', async () => {
+    for (const rest of ['anchor_journal', 'anchor_chunk', undefined]) {
+      const { tenant, note, opens } = await witnessed();
+      for (const table of ['anchor_head', 'anchor_journal', 'anchor_chunk'])
+        if (table !== rest) tenant.sql.run(`DELETE FROM ${table}`);
+      expect(ends(opens({ witnessed: note })), `with ${rest}`).toBe(DAMAGED);
+      expect(ends(opens({ anchored: true })), `with ${rest}`).toBe(DAMAGED);
+    }
+  });
+
+  it('has no key that passes its check: that is damage, and no older copy', async () => {
+    const { tenant, note, opens } = await witnessed();
+    tenant.sql.run("UPDATE tenant_key SET created_at = created_at + 1 WHERE purpose <> 'audit_sign'");
+    for (const end of both(opens({ witnessed: note }))) expect(end).toBe(DAMAGED);
+  });
+
+  it('was not opened by this build yet: it is not looked at, whether its schema or its map is missing', async () => {
+    const once = 'conflict: this build has not opened this database yet: start the service once';
+    const { tenant, note, opens } = await witnessed();
+    const version = latestSchemaVersion('tenant');
+    const step = tenant.sql.get('SELECT * FROM schema_step WHERE version = ?', version) ?? {};
+    tenant.sql.run('DELETE FROM schema_step WHERE version = ?', version);
+    expect(ends(opens({ witnessed: note }), openForReading)).toBe(once);
+    const marks = Object.keys(step).map(() => '?');
+    tenant.sql.run(
+      `INSERT INTO schema_step (${Object.keys(step).join(', ')}) VALUES (${marks.join(', ')})`,
+      ...Object.values(step),
+    );
+    expect(ends(opens({ witnessed: note }), openForReading)).toBe('opens');
+    for (const table of ['anchor_head', 'anchor_journal', 'anchor_chunk']) tenant.sql.run(`DELETE FROM ${table}`);
+    expect(ends(opens({ witnessed: note }), openForReading)).toBe(once);
+  });
+});
+
+describe('what a killed process left in the file of a database', () => {
+  it('is erased when the cell is opened, and not when it is only looked at', async () => {
+    const { tenant, note, opens } = await witnessed();
+    const erased = vi.spyOn(tenant.sql, 'eraseResidue');
+    openForReading(opens({ witnessed: note }));
+    expect(erased).not.toHaveBeenCalled();
+    openCell(opens({ witnessed: note }));
+    expect(erased).toHaveBeenCalledTimes(1);
   });
 });
 

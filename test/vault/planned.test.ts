@@ -34,6 +34,7 @@ describe('a bound setting', () => {
     const { parameters: _none, ...without } = CONFIG;
     expect(changedSetting(without, CONFIG, new Set(['a', 'b']))).toBeUndefined();
     expect(changedSetting(without, CONFIG)).toBe('/config/parameters/a');
+    expect(changedSetting(CONFIG, without)).toBe('/config/parameters/a');
   });
 
   it('is kept apart from what is free', () => {

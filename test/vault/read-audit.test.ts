@@ -1,11 +1,11 @@
 // Reading the log turn by turn: what a search or a reader who follows finds over many turns is whole, in order and once; one event says so.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { verifyLines } from '../kit/exports.ts';
 import { drained } from '../kit/told.ts';
-import { eventsOf, putKey, testTenant } from '../kit/vaults.ts';
+import { eventsOf, inside, putKey, testTenant } from '../kit/vaults.ts';
 
 /** More blocks than two turns look at; every fiftieth event is odd. */
 const NOTES = LIMITS.auditSliceBlocks * 2 + 44;
@@ -97,7 +97,48 @@ describe('a long log', () => {
   });
 });
 
+describe('a search of a log that is longer than one search reads', () => {
+  const damaged = [{ first: 1, last: 2 }] as never;
+
+  it.each([
+    ['all at once', LIMITS.auditScanMaxEvents, 1],
+    ['nearly all at once', LIMITS.auditScanMaxEvents - 1, 2],
+    ['in halves', LIMITS.auditScanMaxEvents / 2, 2],
+    ['in more turns', LIMITS.auditScanMaxEvents / 4, 4],
+  ])('ends where it may, with all that it found: %s', async (_how, looked, turns) => {
+    const tenant = await testTenant();
+    const auditor = () => tenant.user(['auditor'], 'everywhere');
+    const { events } = inside(tenant.vault).core;
+    let at = 100;
+    const search = vi.spyOn(events, 'search').mockImplementation(() => ({ events: [], nextBefore: at--, looked, damaged }));
+    const found = await searchAudit(tenant.vault, auditor(), ODD, undefined, 5);
+    expect(search).toHaveBeenCalledTimes(turns);
+    expect(found).toEqual({ events: [], nextBefore: at + 1, damaged: Array(turns).fill(damaged[0]) });
+    const follow = vi
+      .spyOn(events, 'follow')
+      .mockImplementation((_access, _filter, from) => ({ events: [], nextFrom: from + 1, looked, damaged, atEnd: false }));
+    const followed = await followAudit(tenant.vault, auditor(), ODD, 7, 5);
+    expect(follow).toHaveBeenCalledTimes(turns);
+    expect(followed).toEqual({ events: [], nextFrom: 7 + turns, damaged: Array(turns).fill(damaged[0]) });
+  });
+});
+
 describe('the origin of an event', () => {
+  it('is opened once for many events of a page, and is absent once it is erased', async () => {
+    const tenant = await testTenant();
+    for (const name of ['a', 'b', 'c']) await putKey(tenant, name, 'not-a-real-secret');
+    const { sources } = inside(tenant.vault).core.audit;
+    const find = vi.spyOn(sources, 'find');
+    const puts = () =>
+      searchAudit(tenant.vault, tenant.user(['auditor'], 'everywhere'), { action: 'credential.put' }, undefined, 5);
+    expect((await puts()).events.map(({ origin }) => origin?.address)).toEqual(Array(3).fill('127.0.0.1'));
+    expect(find).toHaveBeenCalledTimes(1);
+    find.mockReturnValue(undefined);
+    const erased = (await puts()).events;
+    expect(erased).toHaveLength(3);
+    for (const event of erased) expect(event).not.toHaveProperty('origin');
+  });
+
   it('is shown with it where it is known, and is not where there is none', async () => {
     const { vault, auditor, tenant } = await longLog();
     await putKey(tenant, 'stripe', 'not-a-real-secret');

@@ -12,6 +12,7 @@ import { destroyRetiredKeys, listKeys, ROTATABLE, rewrapBatch, rotateKeys } from
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { outcomeOf } from '../kit/outcome.ts';
 import { SqlSpy } from '../kit/sql-spy.ts';
+import { leftBy } from '../kit/told.ts';
 import { inside, putKey, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
@@ -176,15 +177,26 @@ describe('a key rotation', () => {
     ]);
   });
 
-  it('forgets what was kept under old keys with each batch that moved anything, and with no other', async () => {
+  it('forgets what was kept under old keys at its begin and with each batch that moved anything, and with no other', async () => {
     const tenant = await testTenant();
     await putKey(tenant, 'only', 'not-a-real-secret');
-    await rotate(tenant, ['api_key']);
     const forgotten = vi.spyOn(inside<unknown, TenantJob>(tenant.vault as never), 'forgetKeys');
+    await rotate(tenant, ['api_key']);
+    expect(forgotten, 'the new key').toHaveBeenCalledTimes(1);
     expect(await rewrap(tenant, 4)).toBe(1);
-    expect(forgotten).toHaveBeenCalledTimes(1);
+    expect(forgotten).toHaveBeenCalledTimes(2);
     expect(await rewrap(tenant, 4)).toBe(0);
-    expect(forgotten).toHaveBeenCalledTimes(1);
+    expect(forgotten).toHaveBeenCalledTimes(2);
+  });
+
+  it('moves rows of one purpose in a batch, also if it moves only one', async () => {
+    const { tenant } = await filled();
+    await rotate(tenant, ['api_key', 'oauth_token']);
+    expect(await rewrap(tenant, 1)).toBe(1);
+    expect((await keysOf(tenant)).progress.map((one) => [one.purpose, one.done])).toEqual([
+      ['api_key', 1],
+      ['oauth_token', 0],
+    ]);
   });
 
   it('seals new values with the new key at once', async () => {
@@ -275,6 +287,71 @@ describe('a retired key', () => {
     tenant.clock.pass(LIMITS.keyDestroyDelayMs * 10);
     await sweep();
     expect(state()).toBe('decrypt_only');
+  });
+
+  it('is destroyed once: by a second sweep at the same time or later it is not destroyed again', async () => {
+    const { tenant, sweep, state } = await rotated();
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs);
+    const { value, events } = await leftBy(tenant.sql, () => Promise.all([sweep(), sweep()]));
+    expect(value?.toSorted()).toEqual([0, 1]);
+    expect(events.map(({ actor }) => actor.id)).toEqual(['key-destruction']);
+    expect(state()).toBe('destroyed');
+    expect(await leftBy(tenant.sql, sweep)).toMatchObject({ value: 0, events: [] });
+  });
+
+  it('is not destroyed if a row came to refer to it after the rows were read', async () => {
+    const { tenant, before, sweep, state } = await rotated();
+    const { keyRotations } = inside(tenant.vault).core;
+    const one =
+      "SELECT rowid FROM credential_version WHERE key_id IN (SELECT key_id FROM tenant_key WHERE purpose = 'api_key') LIMIT 1";
+    vi.spyOn(keyRotations, 'usesOf').mockImplementationOnce(function* () {
+      yield false;
+      tenant.sql.run(`UPDATE credential_version SET key_id = ? WHERE rowid = (${one})`, before);
+    });
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs);
+    expect(await leftBy(tenant.sql, sweep)).toMatchObject({ value: 0, events: [] });
+    expect(state()).toBe('decrypt_only');
+    const due = tenant.sql.get('SELECT destroy_after_at AS at FROM tenant_key WHERE key_id = ?', before)?.['at'];
+    expect(due, 'when it is tried again').toBe(tenant.clock.now() + LIMITS.keyDestroyAgainMs);
+  });
+
+  it.each([
+    ['the first', [true, false]],
+    ['a later', [false, true, false]],
+    ['the last', [false, false, true]],
+  ])(
+    'is not destroyed if %s slice of the rows has one that refers to it, which no index needs to know',
+    async (_which, found) => {
+      const { tenant, sweep, state } = await rotated();
+      vi.spyOn(inside(tenant.vault).core.keyRotations, 'usesOf').mockImplementationOnce(function* () {
+        yield* found;
+      });
+      tenant.clock.pass(LIMITS.keyDestroyDelayMs);
+      expect(await sweep()).toBe(0);
+      expect(state()).toBe('decrypt_only');
+    },
+  );
+
+  it('is removed from the files before its destruction is answered, and is kept if that was interrupted', async () => {
+    const faults = { next: undefined as string | undefined };
+    const { tenant } = await filled({
+      faults: {
+        at: (point) => {
+          if (point === faults.next) throw new Error(`a crash at ${point}`);
+        },
+      },
+    });
+    await rotate(tenant, ['api_key']);
+    for (let i = 0; i < 3; i++) await rewrap(tenant, 100);
+    tenant.clock.pass(LIMITS.keyDestroyDelayMs);
+    const erased = vi.spyOn(inside(tenant.vault).core.cell, 'eraseResidue');
+    faults.next = 'keys.before-destroy';
+    await expect(destroyRetiredKeys(tenant.vault)).rejects.toThrow('a crash at keys.before-destroy');
+    expect(tenant.sql.all("SELECT 1 FROM tenant_key WHERE state = 'destroyed'")).toEqual([]);
+    expect(erased).not.toHaveBeenCalled();
+    faults.next = undefined;
+    expect(await destroyRetiredKeys(tenant.vault)).toBe(1);
+    expect(erased).toHaveBeenCalledTimes(1);
   });
 
   it('is not due before the rewrap has finished', async () => {

@@ -1,12 +1,16 @@
 // Tenants: each has its own cell and keys, is finished after a crash, is visible to users with a role there, and cannot be opened without its
 // register entry.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { newId } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
+import type { HomeJob } from '../../src/vault/home-job.ts';
 import { createTenant, finishTenant, listTenants, resolveTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser } from '../../src/vault/manage-users.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { type TestHome, testTeam, textOf } from '../kit/homes.ts';
 import { caughtCode, outcomeOf } from '../kit/outcome.ts';
+import { changing, inside, testEntropy } from '../kit/vaults.ts';
 
 const create = (team: TestHome & { owner: string }, name: string, environments = ['staging', 'production']) =>
   createTenant(team.home, team.caller(team.owner), { name, environments, demo: false }, team.provision);
@@ -94,6 +98,38 @@ describe('the list of tenants', () => {
       expect(await listed(team.owner, rows)).toEqual(names);
       expect(await listed(textOf(eve.enrolment.token), rows)).toEqual(['client-2', 'client-7', 'client-8']);
     }
+  });
+});
+
+describe('the list of very many tenants', () => {
+  it('is read no further than a page needs, and as far as it needs for who sees few of them', async () => {
+    const team = await testTeam();
+    const { home } = team;
+    const count = LIMITS.pageMaxRows + 20;
+    const name = (i: number) => `client-${String(i).padStart(4, '0')}`;
+    await home.submit((job) =>
+      changing(job, (access) => {
+        for (let i = 0; i < count; i++) {
+          const row = { id: newId('tenant', testEntropy), name: name(i), state: 'active', demo: 0, environments: '[]' };
+          job.tenants.insert(access, { ...row, created_at: team.clock.now(), created_by: 'test' });
+        }
+      }),
+    );
+    const grants = [0, count - 1].map((i) => ({ role: 'engineer' as const, tenant: name(i) }));
+    const input = { name: 'eve', grants, enrolmentTtlMs: 60_000 };
+    const eve = await home.submit((job) => createUser(job, team.caller(team.owner), input));
+    const { tenants } = inside<unknown, HomeJob>(home as never);
+    const read = vi.spyOn(tenants, 'list');
+    const page = async (token: string, after: string, maxRows: number) => {
+      read.mockClear();
+      const { rows, next } = await home.submit((job) => listTenants(job, team.caller(token), after, maxRows));
+      return [rows.map((row) => row.name), next, read.mock.calls.length];
+    };
+    expect(await page(team.owner, '', 2)).toEqual([[name(0), name(1)], name(1), 1]);
+    expect(await page(team.owner, name(count - 3), 2)).toEqual([[name(count - 2), name(count - 1)], undefined, 1]);
+    const token = textOf(eve.enrolment.token);
+    expect(await page(token, '', 1)).toEqual([[name(0)], name(0), 2]);
+    expect(await page(token, name(0), 1)).toEqual([[name(count - 1)], undefined, 2]);
   });
 });
 

@@ -1,15 +1,16 @@
 // Who somebody is by what they show to the home cell: a person by a token while it is good, the first owner by the operator's own secret.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { WriteAccess } from '../../src/cell/access.ts';
 import type { HomeJob } from '../../src/vault/home-job.ts';
 import { createTenant, halfMadeTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser, createUserToken, offboardUser, revokeUserToken } from '../../src/vault/manage-users.ts';
 import { identifyOperator } from '../../src/vault/operator-bootstrap.ts';
-import { bootstrapPending, enrol, setUp } from '../../src/vault/set-up.ts';
+import { bootstrapPending, enrol, issueUserToken, setUp } from '../../src/vault/set-up.ts';
 import { testHome, testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { changing, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
+import { changing, inside, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = `kt_boot_${'s'.repeat(32)}`;
 
@@ -107,6 +108,37 @@ describe('a token of a person', () => {
     for (const vault of [home, team.reopen()]) expect(vault.identify(textOf(issued.token))).toBeUndefined();
     expect(home.userIdsNamed('eve')).toHaveLength(1);
     expect(home.userIdsNamed('nobody')).toEqual([]);
+  });
+
+  it('is looked up once while it is kept', async () => {
+    const { team, enrolment } = await eve();
+    const find = vi.spyOn(inside(team.home).core.tokens, 'find');
+    for (const _ of [1, 2, 3]) expect(team.home.identify(enrolment)).toMatchObject({ name: 'eve' });
+    expect(find).toHaveBeenCalledTimes(1);
+    team.home.forgetIdentities();
+    team.home.identify(enrolment);
+    expect(find).toHaveBeenCalledTimes(2);
+  });
+
+  it('is not one of another type, nor one of a person who left or is gone or has an unknown role', async () => {
+    const { team, made } = await eve();
+    const { home } = team;
+    const changed = <T>(change: (job: HomeJob, access: WriteAccess) => T) =>
+      home.submit((job) => changing(job, (access) => change(job, access)));
+    const issued = (type: string, id: string) =>
+      changed((job, access) => issueUserToken(job, access, type as 'usr', id, 60_000)).then(({ token }) => textOf(token));
+    expect(home.identify(await issued('usr', made.row.id))).toMatchObject({ name: 'eve' });
+    for (const type of ['acc', 'wlk', 'cs']) expect(home.identify(await issued(type, made.row.id)), type).toBeUndefined();
+    expect(home.identify(await issued('usr', 'usr_none'))).toBeUndefined();
+    const person = (id: string, offboarded_at: number | null, role: string) => {
+      const row = { id, name: id, revision: 1, bootstrap: 0, created_at: 1, created_by: 'test', offboarded_at };
+      return changed((job, access) => job.users.insert(access, row, [{ role, tenant_id: '*' }]));
+    };
+    await person('usr_left', 5, 'admin');
+    await person('usr_odd', null, 'unheard');
+    expect(home.identify(await issued('usr', 'usr_left'))).toBeUndefined();
+    const odd = await issued('usr', 'usr_odd');
+    expect(() => home.identify(odd)).toThrow('a stored role must be one of the roles in access/operations.ts');
   });
 
   it('is no other text: of a program, of another installation, or of nobody', async () => {
