@@ -1,5 +1,6 @@
 // Two projects: `node`, and `workerd` (the Workers runtime itself). A *.shared.test.ts runs in both, a *.workers.test.ts in workerd only.
 import { randomInt } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig, type Plugin } from 'vitest/config';
@@ -36,6 +37,8 @@ const kitInObjects: Plugin = {
 
 export default defineConfig({
   test: {
+    // Default: one worker less than there are processors, which leaves half of a small machine idle.
+    maxWorkers: Math.max(2, availableParallelism()),
     projects: [
       {
         plugins: [policyText],

@@ -12,11 +12,12 @@ interface Known {
 export class KnownReaders {
   readonly #entries = new LRUCache<string, Known>(growingTo(LIMITS.knownReadersEntries));
 
-  /** Whether the stored row says that the reader received this version, not long ago. */
-  has(credentialId: string, principalId: string, version: number, nowMs: number): boolean {
+  /** When the stored row says that the reader received this version, if that is not long ago. */
+  seenAt(credentialId: string, principalId: string, version: number, nowMs: number): number | undefined {
     const known = this.#entries.get(`${credentialId} ${principalId}`);
     // The absolute difference, because the clock may have been set back since.
-    return known !== undefined && known.version === version && Math.abs(nowMs - known.seenAt) < LIMITS.readerSeenEveryMs;
+    const isKnown = known !== undefined && known.version === version && Math.abs(nowMs - known.seenAt) < LIMITS.readerSeenEveryMs;
+    return isKnown ? known.seenAt : undefined;
   }
 
   keep(credentialId: string, principalId: string, known: Known): void {

@@ -10,10 +10,11 @@ import { keyConfigOf } from './rotation-state.ts';
 import { credentialTarget } from './targets.ts';
 import type { TenantJob, TenantView } from './tenant-job.ts';
 
-/** Stores that a principal received a version, in the batch of the read. */
-export function noteReader(job: TenantJob, credentialId: string, principalId: string, version: number): void {
+/** Stores that a principal received a version, in the batch of the read; returns when that was stored. */
+export function noteReader(job: TenantJob, credentialId: string, principalId: string, version: number): number {
   const now = job.platform.clock.now();
-  if (job.knownReaders.has(credentialId, principalId, version, now)) return;
+  const seenAt = job.knownReaders.seenAt(credentialId, principalId, version, now);
+  if (seenAt !== undefined) return seenAt;
   job.door.keepBooks('reading', (books) => {
     const before = job.readers.find(books, credentialId, principalId);
     const isSame = before?.version === version;
@@ -26,6 +27,7 @@ export function noteReader(job: TenantJob, credentialId: string, principalId: st
     job.dueChanged();
   });
   job.knownReaders.keep(credentialId, principalId, { version, seenAt: now });
+  return now;
 }
 
 /** A workload that received a version last and may still use it. */
