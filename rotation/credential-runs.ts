@@ -3,6 +3,7 @@ import type { Caller } from '../src/access/principals.ts';
 import type { WriteAccess } from '../src/cell/access.ts';
 import type { CredentialRow } from '../src/cell/credentials.ts';
 import type { RunRow } from '../src/cell/runs.ts';
+import type { RunRequest } from '../src/vault/run-request.ts';
 import { credentialTarget } from '../src/vault/targets.ts';
 import type { TenantJob } from '../src/vault/tenant-job.ts';
 import type { TenantVault } from '../src/vault/tenant-vault.ts';
@@ -45,10 +46,10 @@ export class CredentialRuns {
   }
 
   /** Opens a run for the credential, or returns the open one. @throws not_rotatable | gone | needs_consent | conflict */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request: RunRequest = {}): RunRow {
     const kind = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, environment, name).subject?.row.kind);
     const engine = kind === undefined || kind === 'oauth2' ? this.#grants : this.#keys;
-    return engine.open(job, caller, environment, name);
+    return engine.open(job, caller, environment, name, request);
   }
 
   /** Executes the credential's open run in the background. */

@@ -7,10 +7,12 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
+import { openRequested } from '../../src/vault/change-run.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys, rewrapAll, rotateAgedKeys } from '../../src/vault/rotate-keys.ts';
+import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
 import { whyDead } from '../../src/vault/stale-grant.ts';
 import { credentialTarget, requireActive } from '../../src/vault/targets.ts';
 import type { Refresher, TenantJob } from '../../src/vault/tenant-job.ts';
@@ -129,7 +131,7 @@ export class RefreshEngine implements Refresher {
   }
 
   /** Opens a run for the caller, or returns the open one; `start` executes it. @throws not_rotatable | gone | needs_consent */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request: RunRequest = {}): RunRow {
     return job.door.enter(
       caller,
       'credential.rotate',
@@ -140,7 +142,8 @@ export class RefreshEngine implements Refresher {
           fail('not_rotatable', 'the kind of this credential cannot be rotated yet: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(job, access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
-        const run = job.runs.findOpen(access, row.id) ?? openRefresh(job, access, row, 'request', 'rotation');
+        const open = () => openRefresh(job, access, row, 'request', { kind: 'rotation', facts: requestFacts(request) });
+        const run = openRequested(job, access, located, request, open);
         details.trigger = 'request';
         details.run = run.id;
         return run;

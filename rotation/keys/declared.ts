@@ -47,6 +47,9 @@ export function declaredRotator(connector: KeyConnector): Rotator {
     check: (target) => rotator.check(target),
     create: (target, again) => rotator.create(target, again),
     test: (target, value) => rotator.test(target, value),
+    ...(calls.list?.name === undefined || calls.revoke === undefined
+      ? {}
+      : { removeMade: (target: Target) => rotator.removeMade(target) }),
     ...(calls.revoke === undefined ? {} : { revoke: (target: Target, value: StoredValue) => rotator.revoke(target, value) }),
   };
 }
@@ -132,7 +135,7 @@ class Declared {
   }
 
   async #prepareAgain(target: Target): Promise<StepOutcome> {
-    if (!REPLACES_AT_ONCE.has(this.#key.strategy)) return this.#removeInterrupted(target);
+    if (!REPLACES_AT_ONCE.has(this.#key.strategy)) return this.removeMade(target);
     // A replaced value must not be used to replace it again: GitLab ends the whole family of a token that is used twice.
     const verdict = await this.test(target, target.old);
     if (verdict === 'works') return DONE;
@@ -142,7 +145,7 @@ class Declared {
   }
 
   /** Removes every key that has the name of this run. Without names nothing can be found, and the cap limits what is left. */
-  async #removeInterrupted(target: Target): Promise<StepOutcome> {
+  async removeMade(target: Target): Promise<StepOutcome> {
     const { list, revoke } = this.#calls;
     if (list?.name === undefined || revoke === undefined) return DONE;
     const listed = await this.#list(list, target);

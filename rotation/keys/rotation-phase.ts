@@ -8,7 +8,7 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
-import { type Booking, enterRun, factsOf, refuse } from './rotation-booking.ts';
+import { type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
@@ -94,7 +94,7 @@ function isFree(run: RunRow, owner: string, now: number, force: boolean): boolea
 
 function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | undefined {
   const { job, access, details, run, located } = booking;
-  const opened = openTarget(ports, access, located, located.row.current_version, `keyturn-${run.id}`);
+  const opened = openTarget(ports, access, located, located.row.current_version, keyNameOf(run.id));
   if (opened.kind === 'unusable') {
     refuse(booking, opened.cause);
     return undefined;

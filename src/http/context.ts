@@ -7,6 +7,7 @@ import type { RunRow } from '../cell/runs.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
+import type { RunRequest } from '../vault/run-request.ts';
 import type { TenantJob } from '../vault/tenant-job.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
 import type { HealthReport } from './health.ts';
@@ -16,7 +17,7 @@ import type { MetricsFormat } from './metrics.ts';
 export interface RotationDoor {
   readonly ports: EnginePorts;
   /** Opens a run for the credential, or returns the open one; `start` executes it. */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow;
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request?: RunRequest): RunRow;
   /** Executes the credential's open run in the background. */
   start(credentialId: string): void;
 }

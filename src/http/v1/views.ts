@@ -14,6 +14,7 @@ import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { ReaderView } from '../../vault/readers.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
 import type { ListedKeys } from '../../vault/rotate-keys.ts';
+import { requestOf } from '../../vault/run-request.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
@@ -95,6 +96,7 @@ export function readerView({ id, type, name, version, sinceAt, seenAt, isLive }:
 }
 
 export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
+  const request = requestOf(row);
   return {
     id: row.id,
     credential: row.credential_id,
@@ -102,6 +104,9 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     version: row.generation,
     trigger: row.trigger as WireRun['trigger'],
     requested_by: row.requested_by,
+    reason: request.reason ?? null,
+    plan: request.plan ?? null,
+    retry_of: request.retryOf ?? null,
     state: row.state as WireRun['state'],
     step: row.step,
     attempts: row.attempts,

@@ -249,6 +249,14 @@ export const evidence = z
   .describe('The answer of the provider to a failed call, without secrets');
 export type WireEvidence = z.infer<typeof evidence>;
 
+/** One line, shown to people who look at the run; it is not in the log. */
+const reason = z.string().min(1).max(LIMITS.reasonMaxChars);
+const planHash = z.string().regex(/^[0-9a-f]{64}$/, 'must be the hash of a plan: 64 hexadecimal digits');
+export const requestRun = z.strictObject({
+  reason: reason.optional().describe('Why; shown with the run'),
+  plan: planHash.optional().describe('The hash of a plan: the run is refused if the plan has changed since'),
+});
+
 export const run = z
   .object({
     id: z.string(),
@@ -257,6 +265,9 @@ export const run = z
     version: z.int().describe('The version that the run replaces; of a revocation, the one that it ends'),
     trigger: z.enum(['schedule', 'request', 'read']),
     requested_by: z.string(),
+    reason: z.string().nullable(),
+    plan: z.string().nullable().describe('The hash of the plan that the run was requested with'),
+    retry_of: z.string().nullable().describe('The failed or cancelled run that this one repeats'),
     state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),
     step: z.string(),
     attempts: z.int(),
