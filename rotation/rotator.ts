@@ -62,6 +62,8 @@ export interface PlannedCall {
 
 export interface Rotator {
   plan(target: Pick<Target, 'parameters'>): readonly PlannedCall[];
+  /** Why this value cannot be rotated, found without any call. Absent, or undefined: nothing is known against it. */
+  checkLocally?(target: Target): string | undefined;
   /**
    * Checks before anything is changed: the cap of keys. Absent: none.
    * Refuses with `configuration` and the cause `key_cap_reached`.

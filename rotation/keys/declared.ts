@@ -44,6 +44,7 @@ export function declaredRotator(connector: KeyConnector): Rotator {
   return {
     mintsAtTarget: true,
     plan: ({ parameters }) => planOf(key, calls, parameters),
+    checkLocally: (target) => rotator.checkLocally(target),
     check: (target) => rotator.check(target),
     create: (target, again) => rotator.create(target, again),
     test: (target, value) => rotator.test(target, value),
@@ -70,10 +71,16 @@ class Declared {
     this.#id = calls.idMember ?? 'key_id';
   }
 
+  checkLocally(target: Target): string | undefined {
+    const { inspect, revoke } = this.#calls;
+    const isMissing = (inspect ?? revoke) !== undefined && textOrNot(target.old[this.#id]) === undefined;
+    return isMissing ? `value_lacks_${this.#id.toLowerCase()}` : undefined;
+  }
+
   async check(target: Target): Promise<StepOutcome> {
-    const { inspect, list, revoke } = this.#calls;
-    if ((inspect ?? revoke) !== undefined && textOrNot(target.old[this.#id]) === undefined)
-      return { kind: 'refused', means: 'configuration', cause: `value_lacks_${this.#id.toLowerCase()}` };
+    const { list } = this.#calls;
+    const cause = this.checkLocally(target);
+    if (cause !== undefined) return { kind: 'refused', means: 'configuration', cause };
     const max = this.#key.keysMaxCount;
     if (list === undefined || max === undefined) return { kind: 'done' };
     const listed = await this.#list(list, target);

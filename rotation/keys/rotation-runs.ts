@@ -1,12 +1,13 @@
 // The rotations of one tenant's keys and passwords: on request and by schedule, one at a time per credential. It is independent of providers.
 // A rotation that a process did not finish is continued by due work, or by the first read of a value that it put in doubt.
 import type { Caller } from '../../src/access/principals.ts';
-import { fail, KeyturnError } from '../../src/base/errors.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { openRequested } from '../../src/vault/change-run.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
+import { type RotationPlan, requireReady, requireSame } from '../../src/vault/rotation-plan.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
 import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
@@ -18,6 +19,7 @@ import { makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { heartbeat, heldRun, openRun } from '../engine/run.ts';
 import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
+import { planRotation } from './plan.ts';
 import { openEnd, openEndOfMade } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
@@ -56,7 +58,6 @@ export class KeyRotations implements KeyRotator {
       (lookup) => credentialTarget(job, lookup, environment, name),
       (access, located, details) => {
         const row = requireActive(located.row);
-        this.#refuseUnusable(row);
         const facts = requestFacts(request);
         const fresh = {
           credentialId: row.id,
@@ -65,7 +66,13 @@ export class KeyRotations implements KeyRotator {
           generation: row.current_version,
           facts,
         } as const;
-        const run = openRequested(job, access, located, request, () => openRun(job, access, fresh));
+        const run = openRequested(job, access, located, request, () => {
+          // Every local check comes before the first outside call.
+          const plan = this.plan(job, access, located);
+          requireReady(plan);
+          requireSame(plan, request.plan);
+          return openRun(job, access, fresh);
+        });
         details.trigger = 'request';
         details.run = run.id;
         return run;
@@ -73,17 +80,9 @@ export class KeyRotations implements KeyRotator {
     );
   }
 
-  /** Every local check comes before the first outside call. */
-  #refuseUnusable(row: Located['row']): void {
-    if (row.connector === null)
-      fail('not_rotatable', 'the credential has no connector: put it again with one that can rotate it (`keyturn connectors`)');
-    const resolved = resolveKey(this.#o, row.kind, row.connector, keyConfigOf(row));
-    if (resolved === undefined) fail('not_rotatable', 'the connector of this credential does not exist in this build');
-    if (resolved.config.manages === true)
-      fail('not_rotatable', 'this credential manages others and is not rotated itself: put it again without the setting manages');
-    if (resolved.connector.key.strategy === 'manual')
-      fail('not_rotatable', 'only a person can replace this value: see the steps of its connector (`keyturn connectors`)');
-    if (resolved.rotator === undefined) fail('not_rotatable', 'this platform cannot reach the target of this connector');
+  /** What a rotation would do now, and every local check. Nothing outside is called. */
+  plan(job: TenantJob, access: ReadAccess, located: Located): RotationPlan {
+    return planRotation({ ...this.#o, job, urgency: 'request' }, access, located);
   }
 
   /** Executes the credential's open run in the background. */

@@ -15,6 +15,7 @@ import type {
   WirePage,
   WireReader,
   WireRootKey,
+  WireRotationPlan,
   WireRun,
   WireTenant,
   WireUser,
@@ -161,6 +162,11 @@ export class KeyturnClient {
 
   destroy(environment: string, name: string): Promise<{ destroyed: true }> {
     return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/destructions`, body: {} });
+  }
+
+  /** What a rotation or refresh would do; nothing outside is called. */
+  plan(environment: string, name: string): Promise<WireRotationPlan> {
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/plan` });
   }
 
   /** Requests a rotation or refresh, or returns the open run. @param plan the hash of a plan; refused if the plan has changed since */

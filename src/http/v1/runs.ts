@@ -6,11 +6,12 @@ import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
 import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
-import { runView } from './views.ts';
+import { planView, runView } from './views.ts';
 import * as wire from './wire.ts';
 
 const RUNS = '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs';
 const ONE = `${RUNS}/{run}`;
+const PLAN = RUNS.replace(/runs$/, 'plan');
 const fields = { tenant: 'tenant', environment: 'name', credential: 'credential' } as const;
 const runFields = { ...fields, run: 'run' } as const;
 
@@ -33,6 +34,20 @@ async function openAndStart({ vault, rotation }: TenantContext, request: RouteRe
 }
 
 export const runRoutes: readonly Route<TenantContext>[] = [
+  route({
+    method: 'GET',
+    path: PLAN,
+    summary: 'What a run requested now would do: every call, and every local check; nothing outside is called',
+    tag: 'rotation',
+    operation: 'run.read',
+    fields,
+    success: { status: 200, description: 'The plan; its hash can be given to the run', schema: wire.rotationPlan },
+    async handle({ vault, rotation }: TenantContext, request) {
+      const { environment = '', credential = '' } = request.params;
+      const plan = await vault.submit((job) => rotation.plan(job, request.caller, environment, credential));
+      return { status: 200, body: planView(plan) };
+    },
+  }),
   route({
     method: 'POST',
     path: RUNS,

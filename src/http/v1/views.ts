@@ -14,6 +14,7 @@ import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { ReaderView } from '../../vault/readers.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
 import type { ListedKeys } from '../../vault/rotate-keys.ts';
+import type { RotationPlan } from '../../vault/rotation-plan.ts';
 import { requestOf } from '../../vault/run-request.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
@@ -24,6 +25,7 @@ import type {
   WireGrant,
   WireKeys,
   WireReader,
+  WireRotationPlan,
   WireRun,
   WireTenant,
   WireUser,
@@ -93,6 +95,30 @@ export function versionView(entry: HistoryEntry): WireVersion {
 
 export function readerView({ id, type, name, version, sinceAt, seenAt, isLive }: ReaderView): WireReader {
   return { id, type, name, version, since: toTimestamp(sinceAt), seen: toTimestamp(seenAt), live: isLive };
+}
+
+export function planView({ planned, hash, consequence, checks, readers }: RotationPlan): WireRotationPlan {
+  const { credential, version, connector, strategy, calls, destinations, manager } = planned;
+  const { keys_max, grace_seconds, deadline_seconds } = planned;
+  return {
+    hash,
+    ready: checks.every(({ fault }) => fault === undefined),
+    checks: checks.map(({ check, fault }) => ({ check, ok: fault === undefined, fault: fault ?? null })),
+    consequence,
+    plan: {
+      credential,
+      version,
+      connector,
+      strategy,
+      calls: calls.map(({ step, what, undoable }) => ({ step, what, undoable })),
+      destinations: [...destinations],
+      manager: manager === null ? null : { id: manager.id, name: manager.name },
+      keys_max,
+      grace_seconds,
+      deadline_seconds,
+    },
+    readers: readers.map(readerView),
+  };
 }
 
 export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {

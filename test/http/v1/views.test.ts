@@ -213,6 +213,7 @@ const ELSEWHERE = new Map([
   ['POST /v1/setup', 'the kit has set the installation up (test/secrecy.test.ts calls it)'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/destructions`, 'needs a second person'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs`, 'needs the engine'],
+  [`GET /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/plan`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/cancel`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/resume`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/retry`, 'needs the engine'],
