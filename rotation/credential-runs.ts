@@ -1,9 +1,11 @@
 // The runs of all credentials of one tenant: OAuth grants are refreshed, keys and passwords are rotated. Routes, readers and timers use this.
 import type { Caller } from '../src/access/principals.ts';
-import type { WriteAccess } from '../src/cell/access.ts';
+import type { ReadAccess } from '../src/cell/access.ts';
 import type { CredentialRow } from '../src/cell/credentials.ts';
 import type { RunRow } from '../src/cell/runs.ts';
-import { credentialTarget } from '../src/vault/targets.ts';
+import type { RotationPlan } from '../src/vault/rotation-plan.ts';
+import type { RunRequest } from '../src/vault/run-request.ts';
+import { credentialTarget, requireActive } from '../src/vault/targets.ts';
 import type { TenantJob } from '../src/vault/tenant-job.ts';
 import type { TenantVault } from '../src/vault/tenant-vault.ts';
 import type { JobPorts, LeasePorts } from './engine/due-work.ts';
@@ -45,10 +47,24 @@ export class CredentialRuns {
   }
 
   /** Opens a run for the credential, or returns the open one. @throws not_rotatable | gone | needs_consent | conflict */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request: RunRequest = {}): RunRow {
     const kind = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, environment, name).subject?.row.kind);
     const engine = kind === undefined || kind === 'oauth2' ? this.#grants : this.#keys;
-    return engine.open(job, caller, environment, name);
+    return engine.open(job, caller, environment, name, request);
+  }
+
+  /** What a run requested now would do. Nothing outside is called, and nothing is changed. @throws gone */
+  plan(job: TenantJob, caller: Caller, environment: string, name: string): RotationPlan {
+    return job.door.enter(
+      caller,
+      'run.read',
+      (lookup) => credentialTarget(job, lookup, environment, name),
+      (access, located, details) => {
+        details.step = 'plan';
+        const { kind } = requireActive(located.row);
+        return (kind === 'oauth2' ? this.#grants : this.#keys).plan(job, access, located);
+      },
+    );
   }
 
   /** Executes the credential's open run in the background. */
@@ -69,7 +85,7 @@ export class CredentialRuns {
   }
 }
 
-function grantTokenOf(ports: JobPorts, access: WriteAccess, grant: CredentialRow) {
+function grantTokenOf(ports: JobPorts, access: ReadAccess, grant: CredentialRow) {
   const opened = openGrant(ports, access, grant, grant.current_version);
   if (opened.kind === 'unusable') return undefined;
   const { tokens, resolved } = opened.grant;

@@ -62,6 +62,8 @@ export interface PlannedCall {
 
 export interface Rotator {
   plan(target: Pick<Target, 'parameters'>): readonly PlannedCall[];
+  /** Why this value cannot be rotated, found without any call. Absent, or undefined: nothing is known against it. */
+  checkLocally?(target: Target): string | undefined;
   /**
    * Checks before anything is changed: the cap of keys. Absent: none.
    * Refuses with `configuration` and the cause `key_cap_reached`.
@@ -78,6 +80,11 @@ export interface Rotator {
   set?(target: Target, fresh: StoredValue): Promise<StepOutcome>;
   /** Whether the target accepts the value; never an exception. */
   test(target: Target, value: StoredValue): Promise<Verdict>;
+  /**
+   * Removes every key at the target that has the name `target.name`, which a run may have made without learning of it. Idempotent. Absent: such a
+   * key cannot be found.
+   */
+  removeMade?(target: Target): Promise<StepOutcome>;
   /** Makes the target refuse `value`. Absent: the new value did that. Idempotent: a value that no longer exists is `done`. */
   revoke?(target: Target, value: StoredValue): Promise<StepOutcome>;
 }

@@ -108,9 +108,9 @@ async function attempt(name: string, link: string, browser = newBrowser()): Prom
 
 /** Has it refreshed once; the run and its journal are sinks. */
 async function refresh(name: string): Promise<string> {
-  const opened = await ask('POST', `${CREDENTIALS}/${name}/rotations`, {});
+  const opened = await ask('POST', `${CREDENTIALS}/${name}/runs`, {});
   expect(opened.status, opened.text).toBe(202);
-  const run = `${CREDENTIALS}/${name}/rotations/${opened.body.id}`;
+  const run = `${CREDENTIALS}/${name}/runs/${opened.body.id}`;
   const tried = await eventually(async () => {
     const { body } = await admin('GET', run);
     return body.state !== 'open' || (body.attempts > 0 && body.next_attempt_at !== null && body.cause !== null)
@@ -250,7 +250,7 @@ describe('no secret of a grant is anywhere but where it must be', { timeout: 90_
 
   it('in what is asked afterwards: views, runs, alerts, forecast, logs, metrics', async () => {
     const names = ['crm', 'jwk', 'pem', ...IMPORTED];
-    const each = ['', '/versions', '/rotations', '/connections'];
+    const each = ['', '/versions', '/runs', '/connections'];
     const paths = names.flatMap((name) => each.map((rest) => `${CREDENTIALS}/${name}${rest}`));
     const tenant = [
       'alerts',

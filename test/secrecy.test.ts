@@ -124,7 +124,7 @@ afterAll(async () => {
 async function idsOfEverything(): Promise<Record<string, string>> {
   const made = async (path: string, body: unknown) => json((await call({ method: 'POST', path, body })).text) as { id: string };
   const hook = await made('/v1/tenants/acme/webhooks', { url: 'https://ops.example/hook' });
-  const run = await made(`${BASE}/grant/rotations`, {});
+  const run = await made(`${BASE}/grant/runs`, {});
   const ids = { tenant: 'acme', environment: 'staging', workload: 'sync', user: 'ada', webhook: hook.id, run: run.id };
   for (const [field, id] of Object.entries(ids)) expect(id, field).toBeTypeOf('string');
   return ids;
@@ -182,7 +182,7 @@ describe('no value leaves but by the one read that was allowed', () => {
         path: '/v1/tenants/acme/token',
         body: { grant_type: 'client_credentials', client_assertion: `a.${CANARY}.c` },
       },
-      { method: 'POST', path: `${BASE}/api/rotations`, body: { secret: CANARY } },
+      { method: 'POST', path: `${BASE}/api/runs`, body: { secret: CANARY } },
       {
         method: 'POST',
         path: '/v1/tenants/acme/workloads',

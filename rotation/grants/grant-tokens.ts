@@ -5,7 +5,7 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow, VersionRow } from '../../src/cell/credentials.ts';
 import { hostsAsText, hostsOf, settingsOfVersion } from '../../src/vault/bound-settings.ts';
 import { fromJsonBytes, type RetainedGrant, type ServedGrant } from '../../src/vault/credential-kinds.ts';
@@ -45,7 +45,7 @@ export type OpenedGrant =
   | { readonly kind: 'unusable'; readonly cause: 'value_destroyed' | 'settings_unknown' | 'connector_unusable' };
 
 /** @throws integrity | key_destroyed */
-export function openGrant(ports: JobPorts, access: WriteAccess, row: CredentialRow, version: number): OpenedGrant {
+export function openGrant(ports: JobPorts, access: ReadAccess, row: CredentialRow, version: number): OpenedGrant {
   const unusable = (cause: (OpenedGrant & { kind: 'unusable' })['cause']): OpenedGrant => ({ kind: 'unusable', cause });
   const { job } = ports;
   const stored = job.credentials.findVersion(access, row.id, version);

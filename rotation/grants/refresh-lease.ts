@@ -20,7 +20,7 @@ import type { TenantJob, TenantView } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { prepareWholeVersion } from '../../src/vault/versions.ts';
 import { LEAVES_WITHIN_MS } from '../egress.ts';
-import { heldRun, leaseRun, openRun } from '../engine/run.ts';
+import { heldRun, leaseRun, type NewRun, openRun } from '../engine/run.ts';
 import type { RenewableGrant } from '../oauth2/mint-token.ts';
 import type { ResolvedConnector } from '../oauth2/settings.ts';
 import { clientProofsOf, movedHosts, secretOf } from './grant-tokens.ts';
@@ -92,9 +92,15 @@ export function openRefresh(
   access: WriteAccess,
   row: CredentialRow,
   trigger: RunTrigger,
-  kind: 'refresh' | 'rotation',
+  { kind, facts }: Pick<NewRun, 'facts'> & { readonly kind: 'refresh' | 'rotation' },
 ): RunRow {
-  return openRun(job, access, { credentialId: row.id, kind, trigger, generation: row.current_version });
+  return openRun(job, access, {
+    credentialId: row.id,
+    kind,
+    trigger,
+    generation: row.current_version,
+    ...(facts === undefined ? {} : { facts }),
+  });
 }
 
 /** The credential if a refresh should acquire a lease now; undefined if there is nothing to do. */
@@ -109,7 +115,8 @@ export function takeLease(job: TenantJob, credentialId: string, wanted: LeaseReq
   if (work === undefined) return { kind: 'idle' };
   return enterRun(job, { credentialId, step: 'intent', found: work }, (access, located, details): Lease => {
     const now = job.platform.clock.now();
-    const found = job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, 'refresh');
+    const found =
+      job.runs.findOpen(access, located.row.id) ?? openRefresh(job, access, located.row, wanted.trigger, { kind: 'refresh' });
     const run = ofGeneration(found, located.row.current_version);
     const resolved = wanted.resolve(located.row);
     const lost = lostAnswersOf(job, access, run, located, run.lost_answers);

@@ -3,16 +3,19 @@
 import type { Caller } from '../../src/access/principals.ts';
 import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow, RunTrigger } from '../../src/cell/runs.ts';
 import { destroyExpired } from '../../src/vault/change-credential.ts';
+import { openRequested } from '../../src/vault/change-run.ts';
 import type { OAuth2Config } from '../../src/vault/credential-kinds.ts';
 import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
 import type { RenewalRules } from '../../src/vault/refresh-schedule.ts';
 import { destroyRetiredKeys, rewrapAll, rotateAgedKeys } from '../../src/vault/rotate-keys.ts';
+import { type RotationPlan, requireSame } from '../../src/vault/rotation-plan.ts';
+import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
 import { whyDead } from '../../src/vault/stale-grant.ts';
-import { credentialTarget, requireActive } from '../../src/vault/targets.ts';
+import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import type { Refresher, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type Connector, type Egress, findConnector } from '../connector.ts';
@@ -29,6 +32,7 @@ import { mayReachLoopback, ResolvedConnectors, refuseIgnored, resolveFor, rulesO
 import { DUE_PARTS } from './due-parts.ts';
 import { reportOf } from './gate-report.ts';
 import { isGuessed, learnExpiry } from './learn-expiry.ts';
+import { planRefresh } from './plan-refresh.ts';
 import { type Attempt, findWork, holdsLease, type LeaseRequest, openRefresh, takeLease, wipeGrant } from './refresh-lease.ts';
 import { type Booked, bookFailure, storeRefreshed } from './refresh-outcome.ts';
 import { DueRefreshes, type Turn } from './refresh-queue.ts';
@@ -129,7 +133,7 @@ export class RefreshEngine implements Refresher {
   }
 
   /** Opens a run for the caller, or returns the open one; `start` executes it. @throws not_rotatable | gone | needs_consent */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request: RunRequest = {}): RunRow {
     return job.door.enter(
       caller,
       'credential.rotate',
@@ -140,12 +144,21 @@ export class RefreshEngine implements Refresher {
           fail('not_rotatable', 'the kind of this credential cannot be rotated yet: put a new version instead');
         if (row.health === 'needs_consent') this.#refuseDead(job, access, row);
         if (row.health === 'disconnected') fail('needs_consent', 'the account is disconnected: connect it again');
-        const run = job.runs.findOpen(access, row.id) ?? openRefresh(job, access, row, 'request', 'rotation');
+        const open = () => {
+          requireSame(this.plan(job, access, located), request.plan);
+          return openRefresh(job, access, row, 'request', { kind: 'rotation', facts: requestFacts(request) });
+        };
+        const run = openRequested(job, access, located, request, open);
         details.trigger = 'request';
         details.run = run.id;
         return run;
       },
     );
+  }
+
+  /** What a refresh on request would do now. Nothing outside is called. */
+  plan(job: TenantJob, access: ReadAccess, located: Located): RotationPlan {
+    return planRefresh(job, access, located, this.#resolved.of(located.row));
   }
 
   /** A grant that ended because of lost answers may be tried once more for each request (decision 0003). @throws needs_consent */

@@ -44,9 +44,13 @@ export function declaredRotator(connector: KeyConnector): Rotator {
   return {
     mintsAtTarget: true,
     plan: ({ parameters }) => planOf(key, calls, parameters),
+    checkLocally: (target) => rotator.checkLocally(target),
     check: (target) => rotator.check(target),
     create: (target, again) => rotator.create(target, again),
     test: (target, value) => rotator.test(target, value),
+    ...(calls.list?.name === undefined || calls.revoke === undefined
+      ? {}
+      : { removeMade: (target: Target) => rotator.removeMade(target) }),
     ...(calls.revoke === undefined ? {} : { revoke: (target: Target, value: StoredValue) => rotator.revoke(target, value) }),
   };
 }
@@ -67,10 +71,16 @@ class Declared {
     this.#id = calls.idMember ?? 'key_id';
   }
 
+  checkLocally(target: Target): string | undefined {
+    const { inspect, revoke } = this.#calls;
+    const isMissing = (inspect ?? revoke) !== undefined && textOrNot(target.old[this.#id]) === undefined;
+    return isMissing ? `value_lacks_${this.#id.toLowerCase()}` : undefined;
+  }
+
   async check(target: Target): Promise<StepOutcome> {
-    const { inspect, list, revoke } = this.#calls;
-    if ((inspect ?? revoke) !== undefined && textOrNot(target.old[this.#id]) === undefined)
-      return { kind: 'refused', means: 'configuration', cause: `value_lacks_${this.#id.toLowerCase()}` };
+    const { list } = this.#calls;
+    const cause = this.checkLocally(target);
+    if (cause !== undefined) return { kind: 'refused', means: 'configuration', cause };
     const max = this.#key.keysMaxCount;
     if (list === undefined || max === undefined) return { kind: 'done' };
     const listed = await this.#list(list, target);
@@ -132,7 +142,7 @@ class Declared {
   }
 
   async #prepareAgain(target: Target): Promise<StepOutcome> {
-    if (!REPLACES_AT_ONCE.has(this.#key.strategy)) return this.#removeInterrupted(target);
+    if (!REPLACES_AT_ONCE.has(this.#key.strategy)) return this.removeMade(target);
     // A replaced value must not be used to replace it again: GitLab ends the whole family of a token that is used twice.
     const verdict = await this.test(target, target.old);
     if (verdict === 'works') return DONE;
@@ -142,7 +152,7 @@ class Declared {
   }
 
   /** Removes every key that has the name of this run. Without names nothing can be found, and the cap limits what is left. */
-  async #removeInterrupted(target: Target): Promise<StepOutcome> {
+  async removeMade(target: Target): Promise<StepOutcome> {
     const { list, revoke } = this.#calls;
     if (list?.name === undefined || revoke === undefined) return DONE;
     const listed = await this.#list(list, target);

@@ -14,7 +14,7 @@ import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
 import { awaitsReaders, withReaders } from './await-readers.ts';
-import { type Booking, enterRun, evidenceOf } from './rotation-booking.ts';
+import { type Booking, endFactsOf, enterRun, evidenceOf, keyNameOf, tell } from './rotation-booking.ts';
 import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
@@ -47,15 +47,34 @@ function retireOne(ports: RetirePorts, runId: string): Promise<'done'> {
       const attempt = begin({ ...ports, job, urgency: 'schedule' }, runId, ports.owner);
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
-    call: async ({ resolved: { rotator }, target }) => {
+    call: async (attempt) => {
+      const { resolved, target } = attempt;
+      const { rotator } = resolved;
+      const left = await removeMade(attempt);
+      if (left.kind !== 'done' || isOfMadeOnly(attempt.run)) return { outcome: left, proof: undefined };
       const outcome = (await rotator.revoke?.(target, target.old)) ?? { kind: 'done' as const };
       return { outcome, proof: outcome.kind === 'done' ? await rotator.test(target, target.old) : undefined };
     },
     book: (job, attempt, called) => {
-      book(job, attempt.run, called);
+      book(job, attempt, called);
       return 'done';
     },
   });
+}
+
+/** The run ends keys that others may have made; its version is in use. */
+function isOfMadeOnly(run: RunRow): boolean {
+  const { made, rotation } = endFactsOf(run);
+  return made !== undefined && rotation === undefined;
+}
+
+/** Ends the keys with the names of the runs that may have made one. */
+async function removeMade({ run, resolved: { rotator }, target }: Attempt): Promise<StepOutcome> {
+  for (const made of endFactsOf(run).made ?? []) {
+    const outcome = (await rotator.removeMade?.({ ...target, name: keyNameOf(made) })) ?? { kind: 'done' as const };
+    if (outcome.kind !== 'done') return outcome;
+  }
+  return { kind: 'done' };
 }
 
 function enter<T>(job: TenantJob, run: RunRow, effect: (booking: Booking) => T): T {
@@ -75,10 +94,10 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     const { row } = located;
     if (row.state === 'destroyed') return end(booking, 'given_up', 'value_destroyed');
     // A rollback made it current again.
-    if (run.generation === row.current_version || run.generation === row.pending_version)
+    if (!isOfMadeOnly(run) && (run.generation === row.current_version || run.generation === row.pending_version))
       return end(booking, 'superseded', 'in_use');
-    if (awaitsReaders(booking)) return undefined;
-    const opened = openTarget(ports, access, located, run.generation, `keyturn-${run.id}`);
+    if (!isOfMadeOnly(run) && awaitsReaders(booking)) return undefined;
+    const opened = openTarget(ports, access, located, run.generation, keyNameOf(run.id));
     if (opened.kind === 'unusable') {
       if (opened.cause === 'value_destroyed') return end(booking, 'given_up', opened.cause);
       retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
@@ -92,12 +111,13 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
   });
 }
 
-function book(job: TenantJob, leased: RunRow, { outcome, proof }: Called): void {
+function book(job: TenantJob, { run: leased, resolved: { rotator } }: Attempt, { outcome, proof }: Called): void {
   const run = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, leased.id));
   if (!isOwn(run, leased)) return;
   enter(job, run, (booking) => {
     const { access, details } = booking;
     if (outcome.kind !== 'done') return retryLater(booking, outcome);
+    if (isOfMadeOnly(run)) return endMade(booking, rotator.removeMade !== undefined);
     job.runs.journal(access, run.id, { step: 'prove_dead', status: proof ?? 'unknown', at: job.platform.clock.now() });
     details.step = 'prove_dead';
     details.sign = proof ?? 'unknown';
@@ -137,10 +157,17 @@ function retryLater(booking: Booking, failure: StepFailure): undefined {
   return wait({ ...booking, run: { ...run, outcome: 'exposed' } }, failure.cause, evidence, after);
 }
 
+/** A key without a name cannot be found: a person must look, so it is told once. */
+function endMade(booking: Booking, isFindable: boolean): undefined {
+  if (isFindable) return end(booking, 'removed', 'nothing_left');
+  tell(booking, 'key_may_remain');
+  return end(booking, 'not_possible', 'key_may_remain');
+}
+
 function end({ job, access, run, details, located }: Booking, outcome: RunOutcome, cause: string): undefined {
   details.step = outcome;
   details.cause = cause;
-  const state = outcome === 'revoked' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
+  const state = outcome === 'revoked' || outcome === 'removed' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
   finishRun(job, access, run, { state, step: outcome, outcome, cause });
   // The revision grows, so that a caller with an ETag sees the end of the old value.
   const ended = outcome === 'revoked' ? run.generation : undefined;

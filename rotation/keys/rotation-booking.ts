@@ -23,6 +23,9 @@ export interface RotationFacts {
 
 export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
 
+/** The name at the provider of a key that this run makes. */
+export const keyNameOf = (runId: string): string => `keyturn-${runId}`;
+
 /** A transaction of one run of a key or password. */
 export interface Booking {
   readonly job: TenantJob;
@@ -60,6 +63,15 @@ export interface End {
   readonly wasServed?: boolean;
 }
 
+/** JSON in `run.facts` of a revocation. */
+export interface EndFacts {
+  readonly rotation?: string;
+  /** Runs that may have made a key at the target without learning of it: the keys with their names are ended, not the version. */
+  readonly made?: readonly string[];
+}
+
+export const endFactsOf = ({ facts }: Pick<RunRow, 'facts'>): EndFacts => JSON.parse(facts) as EndFacts;
+
 /** Opens the run that ends the value of `version` at the target and proves that it is dead. */
 export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
   const { credentialId, version, graceMs, rotation, wasServed } = end;
@@ -68,6 +80,27 @@ export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
   if (graceMs === 0) return;
   const nextAttemptAt = job.platform.clock.now() + graceMs;
   waitRun(job, access, { ...run, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
+}
+
+/** Opens the run that ends what `rotation` may have made; it is one run with an open one for the same version. */
+export function openEndOfMade(job: TenantJob, access: WriteAccess, rotation: RunRow, waitMs: number): void {
+  const { credential_id: credentialId, generation: version } = rotation;
+  const open = job.runs.lastRevocation(access, credentialId, version);
+  const made = [...(open?.state === 'open' ? (endFactsOf(open).made ?? []) : []), rotation.id];
+  const nextAttemptAt = job.platform.clock.now() + waitMs;
+  if (open?.state === 'open') {
+    const facts = JSON.stringify({ ...endFactsOf(open), made });
+    // An attempt under way does not know of it: its result is dropped, and the attempt is repeated.
+    return waitRun(
+      job,
+      access,
+      { ...open, facts, fence: open.fence + 1 },
+      { step: open.step, status: 'also_made', nextAttemptAt },
+    );
+  }
+  const facts = JSON.stringify({ made });
+  const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
+  if (waitMs > 0) waitRun(job, access, { ...end, step: 'waiting' }, { step: 'waiting', status: 'under_way', nextAttemptAt });
 }
 
 /** The target's answer as evidence for the journal; undefined without one. */

@@ -11,10 +11,8 @@ import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
 import type { NewValue, StepFailure, Verdict } from '../connector.ts';
 import { finishRun, isOwn, waitRun } from '../engine/run.ts';
-import { deadlineMs } from './await-readers.ts';
 import { type Booking, enterRun, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
-import { type Attempt, type Called, changedNothing, replacesAtOnce } from './rotation-phase.ts';
-import type { OpenedTarget } from './rotation-target.ts';
+import { type Attempt, type Called, changedNothing, graceMsOf, replacesAtOnce } from './rotation-phase.ts';
 
 /** `on`: the next phase can begin at once. */
 export type Booked = 'on' | 'waiting' | 'ended' | 'superseded';
@@ -137,11 +135,6 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
   openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
   finishRun(job, access, run, { state: 'succeeded', step: 'finish', outcome: 'rotated', cause: null, new_version: fresh });
   return 'ended';
-}
-
-function graceMsOf({ connector, config }: OpenedTarget['resolved']): number {
-  const graceMs = (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
-  return Math.min(graceMs, deadlineMs(config, graceMs));
 }
 
 function openRetirement({ job, access, run, located }: Booking, version: number, graceMs: number, wasServed = false): void {

@@ -1,6 +1,7 @@
 // The phases of a rotation: which one comes next, and its outside call (D5). A state machine over the run and the pending version.
 // It must never change a target before the intent is journalled, nor change it again before it asked what an earlier call did.
 
+import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
@@ -8,7 +9,9 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
-import { type Booking, enterRun, factsOf, refuse } from './rotation-booking.ts';
+import { deadlineMs } from './await-readers.ts';
+import type { ResolvedKey } from './key-settings.ts';
+import { type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
@@ -67,8 +70,14 @@ export function changedNothing({ kind }: StepOutcome): boolean {
   return kind === 'refused' || kind === 'not_sent';
 }
 
-export function replacesAtOnce({ resolved }: Pick<OpenedTarget, 'resolved'>): boolean {
+export function replacesAtOnce({ resolved }: { readonly resolved: Pick<ResolvedKey, 'connector'> }): boolean {
   return REPLACES_AT_ONCE.has(resolved.connector.key.strategy);
+}
+
+/** How long the old value works at least, where the target does not refuse it at once. */
+export function graceMsOf({ connector, config }: ResolvedKey): number {
+  const graceMs = (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
+  return Math.min(graceMs, deadlineMs(config, graceMs));
 }
 
 /** Tests the old value, if the target may refuse it by now. */
@@ -94,7 +103,7 @@ function isFree(run: RunRow, owner: string, now: number, force: boolean): boolea
 
 function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | undefined {
   const { job, access, details, run, located } = booking;
-  const opened = openTarget(ports, access, located, located.row.current_version, `keyturn-${run.id}`);
+  const opened = openTarget(ports, access, located, located.row.current_version, keyNameOf(run.id));
   if (opened.kind === 'unusable') {
     refuse(booking, opened.cause);
     return undefined;

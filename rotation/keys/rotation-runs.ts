@@ -1,21 +1,26 @@
 // The rotations of one tenant's keys and passwords: on request and by schedule, one at a time per credential. It is independent of providers.
 // A rotation that a process did not finish is continued by due work, or by the first read of a value that it put in doubt.
 import type { Caller } from '../../src/access/principals.ts';
-import { fail } from '../../src/base/errors.ts';
+import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { openRequested } from '../../src/vault/change-run.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
+import { type RotationPlan, requireReady, requireSame } from '../../src/vault/rotation-plan.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
+import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
 import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
-import { findConnector } from '../connector.ts';
+import type { TenantVault } from '../../src/vault/tenant-vault.ts';
+import { type Egress, findConnector, LEAVES_WITHIN_MS } from '../connector.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
-import { heartbeat, openRun } from '../engine/run.ts';
+import { heartbeat, heldRun, openRun } from '../engine/run.ts';
 import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
-import { openEnd } from './rotation-booking.ts';
+import { planRotation } from './plan.ts';
+import { openEnd, openEndOfMade } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
 import type { GrantTokenOf } from './rotation-target.ts';
@@ -46,17 +51,28 @@ export class KeyRotations implements KeyRotator {
   }
 
   /** Opens a run for the caller, or returns the open one. Nothing outside is called. @throws not_rotatable | gone | conflict */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow {
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request: RunRequest = {}): RunRow {
     return job.door.enter(
       caller,
       'credential.rotate',
       (lookup) => credentialTarget(job, lookup, environment, name),
       (access, located, details) => {
         const row = requireActive(located.row);
-        this.#refuseUnusable(row);
-        const run =
-          job.runs.findOpen(access, row.id) ??
-          openRun(job, access, { credentialId: row.id, kind: 'rotation', trigger: 'request', generation: row.current_version });
+        const facts = requestFacts(request);
+        const fresh = {
+          credentialId: row.id,
+          kind: 'rotation',
+          trigger: 'request',
+          generation: row.current_version,
+          facts,
+        } as const;
+        const run = openRequested(job, access, located, request, () => {
+          // Every local check comes before the first outside call.
+          const plan = this.plan(job, access, located);
+          requireReady(plan);
+          requireSame(plan, request.plan);
+          return openRun(job, access, fresh);
+        });
         details.trigger = 'request';
         details.run = run.id;
         return run;
@@ -64,17 +80,9 @@ export class KeyRotations implements KeyRotator {
     );
   }
 
-  /** Every local check comes before the first outside call. */
-  #refuseUnusable(row: Located['row']): void {
-    if (row.connector === null)
-      fail('not_rotatable', 'the credential has no connector: put it again with one that can rotate it (`keyturn connectors`)');
-    const resolved = resolveKey(this.#o, row.kind, row.connector, keyConfigOf(row));
-    if (resolved === undefined) fail('not_rotatable', 'the connector of this credential does not exist in this build');
-    if (resolved.config.manages === true)
-      fail('not_rotatable', 'this credential manages others and is not rotated itself: put it again without the setting manages');
-    if (resolved.connector.key.strategy === 'manual')
-      fail('not_rotatable', 'only a person can replace this value: see the steps of its connector (`keyturn connectors`)');
-    if (resolved.rotator === undefined) fail('not_rotatable', 'this platform cannot reach the target of this connector');
+  /** What a rotation would do now, and every local check. Nothing outside is called. */
+  plan(job: TenantJob, access: ReadAccess, located: Located): RotationPlan {
+    return planRotation({ ...this.#o, job, urgency: 'request' }, access, located);
   }
 
   /** Executes the credential's open run in the background. */
@@ -122,7 +130,7 @@ export class KeyRotations implements KeyRotator {
           every(LIMITS.leaseHeartbeatMs, () => {
             void vault.submit((job) => heartbeat(job, run)).catch(() => {});
           }),
-        call: callPhase,
+        call: (attempt) => callPhase(withdrawable(vault, attempt)),
         mustBeKept: (called) => called.phase === 'create' && called.outcome.kind === 'done',
         book: (job, attempt, called) => bookPhase(job, attempt, called),
       },
@@ -188,8 +196,15 @@ export class KeyRotations implements KeyRotator {
     await Promise.race([this.advance(credentialId, true).catch(() => {}), waited]);
   }
 
-  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number): void {
-    openEnd(job, access, { credentialId, version, graceMs: 0, rotation: undefined });
+  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void {
+    openEnd(job, access, { credentialId, version, graceMs: underWayMs, rotation: undefined });
+  }
+
+  endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void {
+    const row = job.credentials.byId(access, run.credential_id);
+    const rotator = settingsIn(this.#o, row)?.rotator;
+    if (row.state !== 'destroyed' && rotator?.mintsAtTarget === true && rotator.revoke !== undefined)
+      openEndOfMade(job, access, run, underWayMs);
   }
 
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined {
@@ -210,4 +225,22 @@ function settingsIn(ports: KeyPorts, row: Located['row']): ResolvedKey | undefin
   return row.connector === null
     ? undefined
     : resolvedOrNot(ports, row.kind, { connector: row.connector, config: keyConfigOf(row) });
+}
+
+/** No request leaves for a run that was cancelled, or whose lease was lost, while the request waited. */
+function withdrawable(vault: TenantVault, attempt: Attempt): Attempt {
+  const { run, target } = attempt;
+  const holds = () => vault.lookup('rotation', (lookup, view) => heldRun(view, lookup, run, LEAVES_WITHIN_MS)) !== undefined;
+  const egress: Egress = { send: (request) => target.egress.send({ ...request, mayLeave: () => isTrue(holds) }) };
+  return { ...attempt, target: { ...target, egress } };
+}
+
+/** A damaged row counts as a lost lease. */
+function isTrue(holds: () => boolean): boolean {
+  try {
+    return holds();
+  } catch (error) {
+    if (error instanceof KeyturnError) return false;
+    throw error;
+  }
 }

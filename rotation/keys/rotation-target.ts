@@ -1,7 +1,7 @@
 // Opens the secrets of one step of a rotation, in the job that journals its intent: the old value, the new one and the admin credential,
 // with the settings and the egress they are bound to (D14). It must never combine secrets with settings they were not stored with.
 import { fail } from '../../src/base/errors.ts';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import type { ReadAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { fromJsonBytes } from '../../src/vault/credential-kinds.ts';
 import { keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
@@ -17,7 +17,7 @@ import { boundEgress, type ResolvedKey, resolvedOrNot, settingsOfKey } from './k
 /** The access token of an OAuth grant that manages keys, with the origins and base paths it is bound to; undefined if there is none. */
 export type GrantTokenOf = (
   ports: JobPorts,
-  access: WriteAccess,
+  access: ReadAccess,
   grant: CredentialRow,
 ) => { readonly accessToken: string; readonly places: readonly string[] } | undefined;
 
@@ -52,7 +52,7 @@ export type OpenTarget = OpenedTarget | { readonly kind: 'unusable'; readonly ca
 const unusable = (cause: Unusable): OpenTarget => ({ kind: 'unusable', cause });
 
 /** @param version the value that is replaced or ended; its sealed settings determine the target. @throws integrity | key_destroyed */
-export function openTarget(ports: TargetPorts, access: WriteAccess, located: Located, version: number, name: string): OpenTarget {
+export function openTarget(ports: TargetPorts, access: ReadAccess, located: Located, version: number, name: string): OpenTarget {
   const { job } = ports;
   const { row } = located;
   const opened = openValue(job, access, row, version);
@@ -87,7 +87,7 @@ function egressOf({ egress, gate, urgency, job }: TargetPorts, { connector }: Re
 }
 
 /** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts. */
-function ownAdmin(ports: TargetPorts, access: WriteAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
+function ownAdmin(ports: TargetPorts, access: ReadAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
   if (ended.version === row.current_version) return ended.value;
   const opened = openValue(ports.job, access, row, row.current_version);
   return opened !== undefined && isBoundTo(ports, row, opened, resolved) ? opened.value : ended.value;
@@ -105,7 +105,7 @@ interface OpenedValue {
 }
 
 /** Undefined if the version no longer exists. */
-function openValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): OpenedValue | undefined {
+function openValue(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): OpenedValue | undefined {
   const stored = job.credentials.findVersion(access, row.id, version);
   if (stored === undefined) return undefined;
   const value = fromJsonBytes<StoredValue>(prepareVersion(job, row, stored, 'value').open());
@@ -117,7 +117,7 @@ type OpenedAdmin =
   | { readonly kind: 'open'; readonly value: StoredValue; readonly id: string | undefined }
   | { readonly kind: 'unusable'; readonly cause: Unusable };
 
-function openAdmin(ports: TargetPorts, access: WriteAccess, located: Located, resolved: ResolvedKey, ended: Ended): OpenedAdmin {
+function openAdmin(ports: TargetPorts, access: ReadAccess, located: Located, resolved: ResolvedKey, ended: Ended): OpenedAdmin {
   const { environment, row } = located;
   const { key } = resolved.connector;
   const name = keyConfigOf(row).admin;
@@ -132,7 +132,7 @@ function openAdmin(ports: TargetPorts, access: WriteAccess, located: Located, re
   return admin.kind === 'oauth2' ? grantAsAdmin(ports, access, admin, resolved) : valueAsAdmin(ports, access, admin, resolved);
 }
 
-function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
+function valueAsAdmin(ports: TargetPorts, access: ReadAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
   const opened = openValue(ports.job, access, admin, admin.current_version);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
   // A driver's host is in the value itself, and the driver requires that both values have the same one.
@@ -141,7 +141,7 @@ function valueAsAdmin(ports: TargetPorts, access: WriteAccess, admin: Credential
   return { kind: 'open', value: opened.value, id: admin.id };
 }
 
-function grantAsAdmin(ports: TargetPorts, access: WriteAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
+function grantAsAdmin(ports: TargetPorts, access: ReadAccess, admin: CredentialRow, resolved: ResolvedKey): OpenedAdmin {
   const opened = ports.grantTokenOf(ports, access, admin);
   if (opened === undefined) return { kind: 'unusable', cause: 'admin_without_value' };
   if (!covers(opened.places, resolved.places)) return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
@@ -161,6 +161,6 @@ function covers(its: readonly string[], wanted: readonly string[]): boolean {
 }
 
 /** The value of a version that a run depends on. @throws internal if it is missing */
-export function requireValue(job: TenantJob, access: WriteAccess, row: CredentialRow, version: number): StoredValue {
+export function requireValue(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): StoredValue {
   return openValue(job, access, row, version)?.value ?? fail('internal', 'a version that a rotation depends on is missing');
 }

@@ -35,6 +35,7 @@ export const LIMITS = {
   labelsMaxCount: 32,
   labelMaxChars: 256,
   descriptionMaxChars: 1_024,
+  reasonMaxChars: 256,
   versionsKept: 100,
   recoveryWindowDefaultMs: 30 * DAY,
   recoveryWindowMinMs: 7 * DAY,

@@ -20,12 +20,14 @@ export type RunOutcome =
   | 'test_failed'
   | 'abandoned'
   | 'disconnected'
+  | 'cancelled'
   // of a revocation
   | 'revoked'
   | 'given_up'
   | 'not_asked'
   | 'not_possible'
   | 'shared'
+  | 'removed'
   // of both: a newer run or version replaced it
   | 'superseded';
 

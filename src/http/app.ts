@@ -22,6 +22,7 @@ import { disconnectionRoutes } from './v1/disconnections.ts';
 import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
 import { installationKeyRoutes } from './v1/installation-keys.ts';
+import { runRoutes } from './v1/runs.ts';
 import { tenantRoutes } from './v1/tenant.ts';
 import * as wire from './v1/wire.ts';
 import { workloadRoutes } from './v1/workloads.ts';
@@ -34,6 +35,7 @@ const HOME_ROUTES: readonly Route<HomeContext>[] = [
 ];
 const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...credentialRoutes,
+  ...runRoutes,
   ...tenantRoutes,
   ...workloadRoutes,
   ...tenantAuditRoutes,

@@ -7,6 +7,8 @@ import type { RunRow } from '../cell/runs.ts';
 import type { KeyObject } from '../crypto/primitives.ts';
 import type { HomeVault } from '../vault/home-vault.ts';
 import type { Provision } from '../vault/manage-tenants.ts';
+import type { RotationPlan } from '../vault/rotation-plan.ts';
+import type { RunRequest } from '../vault/run-request.ts';
 import type { TenantJob } from '../vault/tenant-job.ts';
 import type { TenantVault } from '../vault/tenant-vault.ts';
 import type { HealthReport } from './health.ts';
@@ -16,7 +18,9 @@ import type { MetricsFormat } from './metrics.ts';
 export interface RotationDoor {
   readonly ports: EnginePorts;
   /** Opens a run for the credential, or returns the open one; `start` executes it. */
-  open(job: TenantJob, caller: Caller, environment: string, name: string): RunRow;
+  open(job: TenantJob, caller: Caller, environment: string, name: string, request?: RunRequest): RunRow;
+  /** What a run requested now would do. */
+  plan(job: TenantJob, caller: Caller, environment: string, name: string): RotationPlan;
   /** Executes the credential's open run in the background. */
   start(credentialId: string): void;
 }

@@ -186,8 +186,7 @@ const isWrite = (shape: RouteShape) => shape.method !== 'GET';
 const inTenant = (shape: RouteShape) => shape.path.startsWith('/v1/tenants/{tenant}');
 const ofCredential = (shape: RouteShape) => Object.values(shape.fields).includes('credential');
 const hasBody = (shape: RouteShape) => shape.body !== undefined;
-const asksProvider = (shape: RouteShape) =>
-  ofCredential(shape) && /\/(value|rotations|connections|disconnections)/.test(shape.path);
+const asksProvider = (shape: RouteShape) => ofCredential(shape) && /\/(value|runs|connections|disconnections)/.test(shape.path);
 const always = () => true;
 
 /** The error statuses and the routes that can answer with them; each is a problem. */

@@ -15,6 +15,7 @@ import type {
   WirePage,
   WireReader,
   WireRootKey,
+  WireRotationPlan,
   WireRun,
   WireTenant,
   WireUser,
@@ -163,17 +164,28 @@ export class KeyturnClient {
     return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/destructions`, body: {} });
   }
 
-  rotate(environment: string, name: string): Promise<WireRun> {
+  /** What a rotation or refresh would do; nothing outside is called. */
+  plan(environment: string, name: string): Promise<WireRotationPlan> {
+    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/plan` });
+  }
+
+  /** Requests a rotation or refresh, or returns the open run. @param plan the hash of a plan; refused if the plan has changed since */
+  rotate(environment: string, name: string, request: { reason?: string; plan?: string } = {}): Promise<WireRun> {
     this.forget(environment, name);
-    return this.#json({ method: 'POST', path: `${this.#credential(environment, name)}/rotations`, body: {} });
+    return this.#json({ method: 'POST', path: this.#runs(environment, name), body: request });
   }
 
   run(environment: string, name: string, run: string): Promise<WireRun> {
-    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/rotations/${segment(run)}` });
+    return this.#json({ method: 'GET', path: `${this.#runs(environment, name)}/${segment(run)}` });
   }
 
-  runs(environment: string, name: string): Promise<WirePage<WireRun>> {
-    return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/rotations` });
+  runs(environment: string, name: string, query: Query = {}): Promise<WirePage<WireRun>> {
+    return this.#json({ method: 'GET', path: this.#runs(environment, name), query });
+  }
+
+  /** `cancel`: a run whose new value is not current; `resume`: a waiting run now; `retry`: a new run after one that failed or was cancelled. */
+  changeRun(environment: string, name: string, run: string, change: 'cancel' | 'resume' | 'retry'): Promise<WireRun> {
+    return this.#json({ method: 'POST', path: `${this.#runs(environment, name)}/${segment(run)}/${change}`, body: {} });
   }
 
   // ---- the tenant ----
@@ -351,6 +363,10 @@ export class KeyturnClient {
 
   #credential(environment: string, name: string): string {
     return `${this.#credentials(environment)}/${segment(name)}`;
+  }
+
+  #runs(environment: string, name: string): string {
+    return `${this.#credential(environment, name)}/runs`;
   }
 
   #cacheUntil(read: ReadValue): number {

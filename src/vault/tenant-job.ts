@@ -10,7 +10,7 @@ import { ConnectionStore } from '../cell/connections.ts';
 import { CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { ReaderStore } from '../cell/readers.ts';
-import { RunStore } from '../cell/runs.ts';
+import { type RunRow, RunStore } from '../cell/runs.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { doorOf } from './cell-door.ts';
 import { CredentialCache } from './credential-cache.ts';
@@ -50,8 +50,10 @@ export interface KeyRotator {
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined;
   /** As `checkSettings`, for a value of the connector's kind. */
   destinationsOf(connector: string, config: KeyConfig): readonly string[] | undefined;
-  /** Records that a new value, which will never become current, must be ended at its target. */
-  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number): void;
+  /** Records that a new value, which will never become current, must be ended at its target, after a call under way has ended. */
+  endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void;
+  /** As `endPending`, for a key that this run may have made without learning of it. */
+  endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void;
 }
 
 export interface TenantVaultOptions extends VaultOptions {

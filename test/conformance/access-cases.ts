@@ -33,12 +33,12 @@ const MATRIX: readonly Row[] = [
   },
   {
     what: 'rotate (an API key cannot be)',
-    ask: post(`${at('acme', 'roles')}/rotations`),
+    ask: post(`${at('acme', 'roles')}/runs`),
     may: all(422, 'owner', 'admin', 'operator', 'engineer'),
   },
   {
     what: 'watch rotations',
-    ask: get(`${at('acme', 'roles')}/rotations`),
+    ask: get(`${at('acme', 'roles')}/runs`),
     may: all(200, 'owner', 'admin', 'operator', 'engineer', 'auditor'),
   },
   {

@@ -43,7 +43,7 @@ export function disconnectCases(world: () => World): void {
     );
     expect(await works(accessToken)).toBe(false);
     expect((await read(`${path}`)).status).toBe(424);
-    expect((await call('POST', `${path}/rotations`, { body: {} })).status).toBe(424);
+    expect((await call('POST', `${path}/runs`, { body: {} })).status).toBe(424);
   });
 
   it('disconnected twice is as once; without revoking the provider hears nothing', async () => {

@@ -113,7 +113,7 @@ export function foreignCases(world: () => World): void {
         ['GET', '/v1/tenants/{tenant}/webhooks/{webhook}/deliveries?cursor=x'],
         ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials?cursor=x'],
         ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/versions?cursor=x'],
-        ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/rotations?cursor=x'],
+        ['GET', '/v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs?cursor=x'],
       ] as const;
       for (const [method, path] of tries) {
         const none = comparable(await send(world().call, tokenOf(), method, path, ABSENT));

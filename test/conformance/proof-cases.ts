@@ -97,7 +97,7 @@ export function proofCases(world: () => World): void {
     expect(await status('GET', `${at('acme', 'other')}/value`)).toBe(404);
     expect(await status('PUT', at('acme', 'scope-a'), apiKey())).toBe(403);
     expect(await status('PUT', at('acme', 'scope-new'), apiKey())).toBe(403);
-    expect(await status('POST', `${at('acme', 'scope-a')}/rotations`, {})).toBe(403);
+    expect(await status('POST', `${at('acme', 'scope-a')}/runs`, {})).toBe(403);
     expect(await status('DELETE', at('acme', 'scope-a'))).toBe(403);
     const list = await must(call('GET', at('acme'), { token: narrow.token }), 200);
     expect(list.body.items.map((item: Json) => item.name)).toEqual(['scope-a']);

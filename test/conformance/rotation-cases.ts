@@ -25,7 +25,7 @@ export function rotationCases(world: () => World): void {
 
   const finished = (path: string, run: string) =>
     eventually(async () => {
-      const { body } = await must(call('GET', `${path}/rotations/${run}`), 200);
+      const { body } = await must(call('GET', `${path}/runs/${run}`), 200);
       return body.state === 'open' ? undefined : body;
     });
   const works = async (accessToken: string) =>
@@ -34,7 +34,7 @@ export function rotationCases(world: () => World): void {
   it('rotates on request: a run to watch, a new token that works at the provider', async () => {
     const path = at('acme', 'on-request');
     const grant = await connect('on-request', 3600);
-    const started = await must(call('POST', `${path}/rotations`, { body: {} }), 202);
+    const started = await must(call('POST', `${path}/runs`, { body: {} }), 202);
     const run = await finished(path, started.body.id);
     expect(run).toMatchObject({ state: 'succeeded', kind: 'rotation', trigger: 'request', new_version: 2 });
     expect(run.steps.length).toBeGreaterThan(1);
@@ -50,7 +50,7 @@ export function rotationCases(world: () => World): void {
     await connect('joined', 3600);
     const before = sandbox.counters.tokenCalls;
     sandbox.nextToken({ kind: 'delay', ms: 300 });
-    const replies = await Promise.all(Array.from({ length: 8 }, () => call('POST', `${path}/rotations`, { body: {} })));
+    const replies = await Promise.all(Array.from({ length: 8 }, () => call('POST', `${path}/runs`, { body: {} })));
     expect(new Set(replies.map((reply) => `${reply.status} ${reply.body.id}`)).size).toBe(1);
     await finished(path, replies[0]?.body.id);
     expect(sandbox.counters.tokenCalls - before).toBe(1);
@@ -83,7 +83,7 @@ export function rotationCases(world: () => World): void {
     const path = at('acme', 'dead');
     const { refreshToken } = await connect('dead', 3600);
     await sandbox.revokeGrant(refreshToken);
-    const started = await must(call('POST', `${path}/rotations`, { body: {} }), 202);
+    const started = await must(call('POST', `${path}/runs`, { body: {} }), 202);
     expect(await finished(path, started.body.id)).toMatchObject({ state: 'failed' });
     expect((await must(call('GET', path), 200)).body).toMatchObject({
       health: { state: 'needs_consent', cause: 'invalid_grant' },
@@ -91,7 +91,7 @@ export function rotationCases(world: () => World): void {
     });
     // The access token still has its life, and is served for it; nothing renews it any more.
     expect((await call('GET', `${path}/value`)).status).toBe(200);
-    const again = await call('POST', `${path}/rotations`, { body: {} });
+    const again = await call('POST', `${path}/runs`, { body: {} });
     expect({ status: again.status, code: again.body.code }).toEqual({ status: 424, code: 'needs_consent' });
     await connect('dead', 3600);
     expect((await call('GET', `${path}/value`)).status).toBe(200);
@@ -102,17 +102,15 @@ export function rotationCases(world: () => World): void {
     const { accessToken, refreshToken } = await sandbox.issueGrant();
     const body = grantBody(sandbox, accessToken, refreshToken, 3600);
     await must(call('PUT', path, { body: { ...body, value: { ...body.value, client_secret: 'wrong-not-a-real-secret' } } }), 201);
-    const { body: run } = await must(call('POST', `${path}/rotations`, { body: {} }), 202);
-    await eventually(async () =>
-      (await must(call('GET', `${path}/rotations/${run.id}`), 200)).body.attempts > 0 ? true : undefined,
-    );
+    const { body: run } = await must(call('POST', `${path}/runs`, { body: {} }), 202);
+    await eventually(async () => ((await must(call('GET', `${path}/runs/${run.id}`), 200)).body.attempts > 0 ? true : undefined));
     expect((await must(call('GET', path), 200)).body.health.state).not.toBe('needs_consent');
     expect((await call('GET', `${path}/value`)).body.value.access_token).toBe(accessToken);
   });
 
   it('says that an API key has no connector to rotate it', async () => {
     await must(call('PUT', at('acme', 'manual'), { body: apiKey() }), 201);
-    const reply = await call('POST', `${at('acme', 'manual')}/rotations`, { body: {} });
+    const reply = await call('POST', `${at('acme', 'manual')}/runs`, { body: {} });
     expect({ status: reply.status, code: reply.body.code }).toEqual({ status: 422, code: 'not_rotatable' });
   });
 
@@ -122,9 +120,9 @@ export function rotationCases(world: () => World): void {
     const body = { ...grantBody(sandbox, accessToken, refreshToken, 3600), connector: 'generic-oauth2' };
     const put = await call('PUT', at('acme', 'loopback'), { body });
     if (put.status === 201) {
-      const { body: run } = await must(call('POST', `${at('acme', 'loopback')}/rotations`, { body: {} }), 202);
+      const { body: run } = await must(call('POST', `${at('acme', 'loopback')}/runs`, { body: {} }), 202);
       await eventually(async () =>
-        (await must(call('GET', `${at('acme', 'loopback')}/rotations/${run.id}`), 200)).body.attempts > 0 ? true : undefined,
+        (await must(call('GET', `${at('acme', 'loopback')}/runs/${run.id}`), 200)).body.attempts > 0 ? true : undefined,
       );
       await new Promise((resume) => setTimeout(resume, 300));
     }

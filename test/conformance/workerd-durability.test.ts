@@ -125,7 +125,7 @@ describe('with nobody asking', () => {
       return read.body.version === 2 ? read.body.value : undefined;
     });
     expect(value.access_token).not.toBe(accessToken);
-    const runs = await must(call('GET', `${at('acme', 'waking')}/rotations`, { token }), 200);
+    const runs = await must(call('GET', `${at('acme', 'waking')}/runs`, { token }), 200);
     expect(runs.body.items.map((run: Json) => [run.state, run.trigger])).toEqual([['succeeded', 'schedule']]);
     expect(counters.tokenCalls - before).toBe(1);
   }, 30_000);

@@ -58,7 +58,7 @@ async function holding(config: Record<string, unknown> = {}): Promise<Held> {
 /** Starts with the fault, asks for a refresh, sees it die; returns the state of the open run it left. */
 async function dieDuring(held: Held, fault: string) {
   const service = await startChild(held.directory, { fault });
-  await clientOf(service.url, held.place.workload)('POST', `${PATH}/rotations`, {}).catch(() => undefined);
+  await clientOf(service.url, held.place.workload)('POST', `${PATH}/runs`, {}).catch(() => undefined);
   expect(await service.exited).toEqual({ code: null, signal: 'SIGKILL' });
   return withDatabase(tenantPath(held.directory, held.place.tenantId), (database) => {
     return database.prepare("SELECT step, attempts, fence FROM run WHERE state = 'open'").get();
@@ -70,10 +70,10 @@ async function resumed(held: Held) {
   const client = clientOf(service.url, held.place.workload);
   const owner = clientOf(service.url, held.place.owner);
   await eventually(async () => {
-    const { body } = await client('GET', `${PATH}/rotations`);
+    const { body } = await client('GET', `${PATH}/runs`);
     return body.items.length > 0 && body.items.every((run: { state: string }) => run.state !== 'open');
   });
-  const runs = (await client('GET', `${PATH}/rotations`)).body.items;
+  const runs = (await client('GET', `${PATH}/runs`)).body.items;
   const read = await client('GET', `${PATH}/value`);
   const described = await client('GET', PATH);
   const log = await verifyLog(owner, '/v1/tenants/acme');
@@ -115,7 +115,7 @@ describe('a refresh cut off by a crash', () => {
       const again = await startChild(held.directory);
       const client = clientOf(again.url, held.place.workload);
       for (let i = 0; i < 5; i++) expect((await client('GET', `${PATH}/value`)).status).toBe(200);
-      expect((await client('POST', `${PATH}/rotations`, {})).status).toBe(424);
+      expect((await client('POST', `${PATH}/runs`, {})).status).toBe(424);
       expect(sandbox.counters).toEqual({ tokenCalls: 2, refreshes: 1, refusals: 1 });
 
       const grant = await sandbox.issueGrant();
@@ -193,9 +193,9 @@ describe('a refresh cut off by a crash', () => {
       const service = await startChild(held.directory);
       const startedAtMs = Date.now();
       const client = clientOf(service.url, held.place.workload);
-      await eventually(async () => (await client('GET', `${PATH}/rotations`)).body.items[0].state !== 'open');
+      await eventually(async () => (await client('GET', `${PATH}/runs`)).body.items[0].state !== 'open');
       expect(Date.now() - startedAtMs).toBeLessThan(2_000);
-      expect((await client('GET', `${PATH}/rotations`)).body.items).toMatchObject([{ state: 'succeeded', attempts: 2 }]);
+      expect((await client('GET', `${PATH}/runs`)).body.items).toMatchObject([{ state: 'succeeded', attempts: 2 }]);
       expect((await client('GET', `${PATH}/value`)).body.value.access_token).toBe('access-2-not-a-real-secret');
       await service.stop();
     } finally {
@@ -209,7 +209,7 @@ describe('a refresh cut off by SIGTERM', () => {
     const held = await holding();
     const service = await startChild(held.directory);
     sandbox.nextToken({ kind: 'delay', ms: 1_500 });
-    await clientOf(service.url, held.place.workload)('POST', `${PATH}/rotations`, {});
+    await clientOf(service.url, held.place.workload)('POST', `${PATH}/runs`, {});
     await eventually(() => sandbox.counters.refreshes === 1);
     expect(await service.stop()).toEqual({ code: 0, signal: null });
     const { runs, read } = await resumed(held);
@@ -225,14 +225,14 @@ describe('a process that is stopped with its lease in hand', () => {
     const service = await startChild(held.directory);
     const client = clientOf(service.url, held.place.workload);
     sandbox.nextToken({ kind: 'delay', ms: 1_500 });
-    await client('POST', `${PATH}/rotations`, {});
+    await client('POST', `${PATH}/runs`, {});
     await eventually(() => sandbox.counters.refreshes === 1);
     service.signal('SIGSTOP');
     // Longer than a provider is waited for, had the process been running.
     await new Promise((resume) => setTimeout(resume, LIMITS.providerTimeoutMs + 2_500));
     service.signal('SIGCONT');
-    await eventually(async () => (await client('GET', `${PATH}/rotations`)).body.items[0].state !== 'open');
-    expect((await client('GET', `${PATH}/rotations`)).body.items).toMatchObject([{ state: 'succeeded', attempts: 1 }]);
+    await eventually(async () => (await client('GET', `${PATH}/runs`)).body.items[0].state !== 'open');
+    expect((await client('GET', `${PATH}/runs`)).body.items).toMatchObject([{ state: 'succeeded', attempts: 1 }]);
     expect((await client('GET', PATH)).body.health.state).toBe('ready');
     expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
     await service.stop();

@@ -107,7 +107,7 @@ describe('a rotation cut off by a crash', () => {
   it.each(POINTS)('at %s leaves a key that works, and at last that one alone', { timeout: 120_000 }, async (fault) => {
     const { directory, place } = await holding();
     const dying = await startChild(directory, { fault });
-    await clientOf(dying.url, place.workload)('POST', `${PATH}/rotations`, {}).catch(() => undefined);
+    await clientOf(dying.url, place.workload)('POST', `${PATH}/runs`, {}).catch(() => undefined);
     expect(await dying.exited).toEqual({ code: null, signal: 'SIGKILL' });
     const service = await startChild(directory);
     const client = clientOf(service.url, place.workload);
@@ -115,10 +115,10 @@ describe('a rotation cut off by a crash', () => {
     expect(during.status, during.text).toBe(200);
     expect(provider.works(during.body.value.key)).toBe(true);
     await eventually(async () => {
-      const { body } = await client('GET', `${PATH}/rotations`);
+      const { body } = await client('GET', `${PATH}/runs`);
       return body.items.length > 1 && body.items.every((run: { state: string }) => run.state !== 'open');
     }, 30_000);
-    const { items } = (await client('GET', `${PATH}/rotations`)).body;
+    const { items } = (await client('GET', `${PATH}/runs`)).body;
     expect(items.map((run: { outcome: string; cause: string | null }) => [run.outcome, run.cause]).toSorted()).toEqual([
       ['revoked', 'proved_dead'],
       ['rotated', null],

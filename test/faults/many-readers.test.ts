@@ -60,7 +60,7 @@ it('sixteen processes and an admin make one token call for each expiry, and the 
   for (const answer of await Promise.all(workflows.map((one) => one.read()))) expect(answer.status).toBe(200);
   expect(sandbox.counters.tokenCalls).toBe(0);
   // From here on the provider's own lifetime counts.
-  expect((await admin('POST', `${GRANT_PATH}/rotations`, {})).status).toBeLessThan(300);
+  expect((await admin('POST', `${GRANT_PATH}/runs`, {})).status).toBeLessThan(300);
   await new Promise((resume) => setTimeout(resume, 1_000));
   expect(sandbox.counters).toEqual({ tokenCalls: 1, refreshes: 1, refusals: 0 });
 
@@ -69,7 +69,7 @@ it('sixteen processes and an admin make one token call for each expiry, and the 
     sandbox.nextToken({ kind: 'delay', ms: THINKS_MS });
     const reads = workflows.map((one) => one.read());
     await new Promise((resume) => setTimeout(resume, 100));
-    const asked = await admin('POST', `${GRANT_PATH}/rotations`, {});
+    const asked = await admin('POST', `${GRANT_PATH}/runs`, {});
     expect(asked.status, asked.text).toBeLessThan(300);
     const answers = await Promise.all(reads);
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));

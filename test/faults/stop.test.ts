@@ -80,7 +80,7 @@ describe('SIGTERM with work in flight', () => {
         },
         config: { token_endpoint: sandbox.tokenEndpoint, client_id: sandbox.clientId },
       });
-      await client('POST', `${CREDENTIALS}/crm/rotations`, {});
+      await client('POST', `${CREDENTIALS}/crm/runs`, {});
       await eventually(() => sandbox.counters.refreshes === 1);
       service.signal('SIGTERM');
       const early = await Promise.race([service.exited, new Promise((resume) => setTimeout(() => resume('still there'), 1_000))]);

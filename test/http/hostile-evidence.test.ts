@@ -47,7 +47,7 @@ describe('random requests of everybody', () => {
     const name = fc.constantFrom('a', 'b', 'c', 'nothing-here');
     const environment = fc.constantFrom('staging', 'production', 'nowhere');
     const method = fc.constantFrom('GET', 'HEAD', 'PUT', 'PATCH', 'DELETE');
-    const tail = fc.constantFrom('', '', '/value', '/versions', '/rotations', '/rollbacks', '/restorations', '/destructions');
+    const tail = fc.constantFrom('', '', '/value', '/versions', '/runs', '/rollbacks', '/restorations', '/destructions');
     const body = fc.constantFrom<unknown>(apiKey(), {}, { description: 'd' }, { ...apiKey(), cas: 7 }, '{', { surprise: 1 });
     const headers = fc.constantFrom({}, {}, { 'if-match': '"r9"' }, { 'idempotency-key': 'k' }, { 'x-request-id': 'client' });
     const onCredential = fc
@@ -250,13 +250,13 @@ describe('what a provider says', () => {
       };
       await must(call('PUT', at('acme', 'echoed'), { token: owner, body: grant }), 201);
       const answers: string[] = [];
-      answers.push((await call('POST', `${at('acme', 'echoed')}/rotations`, { token: acme.token, body: {} })).text);
+      answers.push((await call('POST', `${at('acme', 'echoed')}/runs`, { token: acme.token, body: {} })).text);
       for (let i = 0; i < 4; i++) answers.push((await call('GET', `${at('acme', 'echoed')}/value`, { token: acme.token })).text);
       await new Promise((resume) => setTimeout(resume, 300));
-      for (const path of ['', '/rotations', '/versions'])
+      for (const path of ['', '/runs', '/versions'])
         answers.push((await call('GET', `${at('acme', 'echoed')}${path}`, { token: owner })).text);
       for (const run of JSON.parse(answers.at(-2) as string).items)
-        answers.push((await call('GET', `${at('acme', 'echoed')}/rotations/${run.id}`, { token: owner })).text);
+        answers.push((await call('GET', `${at('acme', 'echoed')}/runs/${run.id}`, { token: owner })).text);
       answers.push(
         JSON.stringify(await eventsOf(call, owner, 'acme')),
         world.log.join('\n'),

@@ -107,7 +107,7 @@ describe('lists', () => {
       '/v1/tenants',
       '/v1/users',
       `${at('acme', 'l1')}/versions`,
-      `${at('acme', 'l1')}/rotations`,
+      `${at('acme', 'l1')}/runs`,
     ];
     for (const path of [...lists, '/v1/tenants/acme/audit/events', '/v1/audit/events'])
       for (const limit of [

@@ -132,7 +132,7 @@ describe('grants', () => {
       ['PATCH', at('acme', 'nothing-here'), { description: '' }],
       ['PATCH', at('globex', 'nothing-here'), { description: '' }],
       ['POST', '/v1/users', { name: 'probe', grants: [{ role: 'workload' }] }],
-      ['POST', `${at('acme', 'nothing-here')}/rotations`, {}],
+      ['POST', `${at('acme', 'nothing-here')}/runs`, {}],
     ];
     // Past the door: done, or refused for another reason than who asks.
     const powers = async (token: string): Promise<Set<number>> => {
@@ -327,8 +327,8 @@ describe('what a scoped workload may see', () => {
         ['GET', ''],
         ['GET', '/value'],
         ['GET', '/versions'],
-        ['GET', '/rotations'],
-        ['POST', '/rotations', {}],
+        ['GET', '/runs'],
+        ['POST', '/runs', {}],
         ['PUT', '', apiKey()],
       ] as const) {
         const theirs = comparable(await call(method, `${at('globex', name, 'production')}${tail}`, { token, body }));

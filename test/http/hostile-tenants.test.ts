@@ -68,7 +68,7 @@ describe('every route, with the real ids of another tenant', () => {
     for (const name of ['a', 'b', 'c']) await must(call('PUT', at('globex', name), { token: owner, body: apiKey() }), 201);
     const key = 'their-key';
     const run = await must(
-      call('POST', `${at('globex', 'theirs')}/rotations`, { token: globex.token, body: {}, headers: { 'idempotency-key': key } }),
+      call('POST', `${at('globex', 'theirs')}/runs`, { token: globex.token, body: {}, headers: { 'idempotency-key': key } }),
       202,
     );
     const hook = { url: 'https://hooks.example/theirs' };
@@ -312,7 +312,7 @@ describe('idempotency keys and conditions', () => {
       call('POST', '/v1/tenants/acme/workloads/spinner/tokens', { token: owner, body: { permissions: ['read'] } }),
       201,
     );
-    const path = `${at('acme', 'spun')}/rotations`;
+    const path = `${at('acme', 'spun')}/runs`;
     await must(post(call, made.token, 'k-narrow', {}, path), 202);
     const refused = await post(call, narrow.body.token, 'k-never-used', {}, path);
     expect(refused.status).toBe(403);

@@ -86,6 +86,9 @@ function portsOf(team: TestHome, reports: TestApp['reports'], cursorKey: TenantC
         open: () => {
           throw new Error('no engine in this test');
         },
+        plan: () => {
+          throw new Error('no engine in this test');
+        },
         start: () => {},
       };
       const userIdsNamed = (name: string) => team.home.userIdsNamed(name);

@@ -48,6 +48,7 @@ export async function connectApp(changes: Partial<OAuthConnector> = {}, publicUr
     rotation: {
       ports: bench.ports,
       open: () => fail('internal', 'no engine in this test'),
+      plan: () => fail('internal', 'no engine in this test'),
       start: () => {},
     },
     userIdsNamed: () => [],

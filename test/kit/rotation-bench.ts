@@ -39,6 +39,8 @@ export class FakeTarget {
   calls: string[] = [];
   /** Done while a value is made. */
   meanwhile: (() => Promise<unknown>) | undefined;
+  /** Done once while a call of this step is under way. */
+  readonly during = new Map<'create' | 'set' | 'test', () => Promise<unknown>>();
   /** Whether each value was ended with settings that name a sandbox, by password. */
   readonly endedInSandbox = new Map<string, boolean>();
   #made = 0;
@@ -49,6 +51,12 @@ export class FakeTarget {
 
   works(value: StoredValue): boolean {
     return this.accepted.get(String(value['username']))?.has(String(value['password'])) === true;
+  }
+
+  async #pause(step: 'create' | 'set' | 'test'): Promise<void> {
+    const act = this.during.get(step);
+    this.during.delete(step);
+    await act?.();
   }
 
   #answer(step: string, apply: () => void): StepOutcome {
@@ -77,6 +85,7 @@ export class FakeTarget {
       plan: () => [],
       create: async (target, again) => {
         await this.meanwhile?.();
+        await this.#pause('create');
         if (again && strategy === 'overlap') {
           for (const [password, name] of this.names)
             if (name === target.name) for (const passwords of this.accepted.values()) passwords.delete(password);
@@ -89,13 +98,30 @@ export class FakeTarget {
         });
         return outcome.kind === 'done' ? { ...outcome, value } : outcome;
       },
-      ...(mints ? {} : { set: async (_target: Target, value: StoredValue) => this.#answer('set', () => accept(value, true)) }),
+      ...(mints
+        ? {}
+        : {
+            set: async (_target: Target, value: StoredValue) => {
+              await this.#pause('set');
+              return this.#answer('set', () => accept(value, true));
+            },
+          }),
       test: async (_target, value) => {
+        await this.#pause('test');
         this.calls.push('test');
         return this.verdict ?? (this.works(value) ? 'works' : 'rejected');
       },
       ...(strategy === 'overlap' || strategy === 'alternating_users'
         ? {
+            ...(mints
+              ? {
+                  removeMade: async (target: Target) =>
+                    this.#answer('remove', () => {
+                      for (const [password, name] of this.names)
+                        if (name === target.name) for (const passwords of this.accepted.values()) passwords.delete(password);
+                    }),
+                }
+              : {}),
             revoke: async (target: Target, value: StoredValue) => {
               this.endedInSandbox.set(String(value['password']), target.allowLoopback);
               return this.#answer('revoke', () =>

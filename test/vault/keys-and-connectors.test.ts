@@ -33,6 +33,7 @@ async function bench(given: Partial<KeyRotator> = {}) {
     checkSettings: (_kind, connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
     destinationsOf: (connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
     endPending: (_job, _access, _id, version) => void ended.push(version),
+    endMade: () => {},
     ...given,
   };
   const admin = () => tenant.user(['admin'], 'everywhere', { secondFactorAtMs: clock.now() });

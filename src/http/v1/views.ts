@@ -14,6 +14,8 @@ import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { ReaderView } from '../../vault/readers.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
 import type { ListedKeys } from '../../vault/rotate-keys.ts';
+import type { RotationPlan } from '../../vault/rotation-plan.ts';
+import { requestOf } from '../../vault/run-request.ts';
 import type { Located } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type {
@@ -23,6 +25,7 @@ import type {
   WireGrant,
   WireKeys,
   WireReader,
+  WireRotationPlan,
   WireRun,
   WireTenant,
   WireUser,
@@ -94,7 +97,32 @@ export function readerView({ id, type, name, version, sinceAt, seenAt, isLive }:
   return { id, type, name, version, since: toTimestamp(sinceAt), seen: toTimestamp(seenAt), live: isLive };
 }
 
+export function planView({ planned, hash, consequence, checks, readers }: RotationPlan): WireRotationPlan {
+  const { credential, version, connector, strategy, calls, destinations, manager } = planned;
+  const { keys_max, grace_seconds, deadline_seconds } = planned;
+  return {
+    hash,
+    ready: checks.every(({ fault }) => fault === undefined),
+    checks: checks.map(({ check, fault }) => ({ check, ok: fault === undefined, fault: fault ?? null })),
+    consequence,
+    plan: {
+      credential,
+      version,
+      connector,
+      strategy,
+      calls: calls.map(({ step, what, undoable }) => ({ step, what, undoable })),
+      destinations: [...destinations],
+      manager: manager === null ? null : { id: manager.id, name: manager.name },
+      keys_max,
+      grace_seconds,
+      deadline_seconds,
+    },
+    readers: readers.map(readerView),
+  };
+}
+
 export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
+  const request = requestOf(row);
   return {
     id: row.id,
     credential: row.credential_id,
@@ -102,6 +130,9 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     version: row.generation,
     trigger: row.trigger as WireRun['trigger'],
     requested_by: row.requested_by,
+    reason: request.reason ?? null,
+    plan: request.plan ?? null,
+    retry_of: request.retryOf ?? null,
     state: row.state as WireRun['state'],
     step: row.step,
     attempts: row.attempts,

@@ -249,6 +249,38 @@ export const evidence = z
   .describe('The answer of the provider to a failed call, without secrets');
 export type WireEvidence = z.infer<typeof evidence>;
 
+/** One line, shown to people who look at the run; it is not in the log. */
+const reason = z.string().min(1).max(LIMITS.reasonMaxChars);
+const planHash = z.string().regex(/^[0-9a-f]{64}$/, 'must be the hash of a plan: 64 hexadecimal digits');
+export const rotationPlan = z
+  .object({
+    hash: planHash.describe('SHA-256 over the canonical JSON (RFC 8785) of the member plan'),
+    ready: z.boolean().describe('Whether every check has passed; otherwise a run is refused'),
+    checks: z.array(z.object({ check: z.string(), ok: z.boolean(), fault: z.string().nullable() })),
+    consequence: z.string().describe('What the strategy means for readers'),
+    plan: z.object({
+      credential: z.string(),
+      version: z.int().describe('The version that is replaced'),
+      connector: z.string().nullable(),
+      strategy: z.string().nullable(),
+      calls: z
+        .array(z.object({ step: z.string(), what: z.string(), undoable: z.boolean() }))
+        .describe('In order; braces stand for what is known only then'),
+      destinations: z.array(z.string()),
+      manager: z.object({ id: z.string(), name: z.string() }).nullable().describe('Null: the value manages itself'),
+      keys_max: z.int().nullable().describe('Keys that the provider allows at once; null: unknown'),
+      grace_seconds: z.int().nullable().describe('The old value works at least that long; null: the target refuses it at once'),
+      deadline_seconds: z.int().nullable().describe('Then the old value is ended whoever still has it'),
+    }),
+    readers: z.array(reader).describe('Who received the value lately'),
+  })
+  .meta({ id: 'RotationPlan' });
+export type WireRotationPlan = z.infer<typeof rotationPlan>;
+export const requestRun = z.strictObject({
+  reason: reason.optional().describe('Why; shown with the run'),
+  plan: planHash.optional().describe('The hash of a plan: the run is refused if the plan has changed since'),
+});
+
 export const run = z
   .object({
     id: z.string(),
@@ -257,6 +289,9 @@ export const run = z
     version: z.int().describe('The version that the run replaces; of a revocation, the one that it ends'),
     trigger: z.enum(['schedule', 'request', 'read']),
     requested_by: z.string(),
+    reason: z.string().nullable(),
+    plan: z.string().nullable().describe('The hash of the plan that the run was requested with'),
+    retry_of: z.string().nullable().describe('The failed or cancelled run that this one repeats'),
     state: z.enum(['open', 'succeeded', 'failed', 'cancelled']),
     step: z.string(),
     attempts: z.int(),

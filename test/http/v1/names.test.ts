@@ -43,7 +43,7 @@ describe('names that people have', () => {
       ['GET', '', undefined],
       ['PATCH', '', { description: 'd' }],
       ['GET', '/versions', undefined],
-      ['GET', '/rotations', undefined],
+      ['GET', '/runs', undefined],
       ['GET', '/connections', undefined],
       ['DELETE', '', undefined],
       ['POST', '/restorations', {}],

@@ -152,8 +152,8 @@ async function changeAll(): Promise<void> {
   await good('GET', `${BASE}/api`);
   await good('GET', `${BASE}/api/versions`);
   await good('GET', `${BASE}/api/readers`);
-  await good('GET', `${BASE}/grant/rotations`);
-  await good('GET', `${BASE}/grant/rotations/${run}`);
+  await good('GET', `${BASE}/grant/runs`);
+  await good('GET', `${BASE}/grant/runs/${run}`);
 }
 
 async function alerts(): Promise<void> {
@@ -212,7 +212,11 @@ async function workloads(): Promise<void> {
 const ELSEWHERE = new Map([
   ['POST /v1/setup', 'the kit has set the installation up (test/secrecy.test.ts calls it)'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/destructions`, 'needs a second person'],
-  [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/rotations`, 'needs the engine'],
+  [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs`, 'needs the engine'],
+  [`GET /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/plan`, 'needs the engine'],
+  [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/cancel`, 'needs the engine'],
+  [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/resume`, 'needs the engine'],
+  [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/retry`, 'needs the engine'],
 ]);
 
 describe('the answer of every route', () => {

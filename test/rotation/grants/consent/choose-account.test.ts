@@ -129,7 +129,7 @@ describe('a grant that covers several places', () => {
     const { vault } = bench.tenant;
     await vault.submit((job) => {
       changing(job, (access) =>
-        openRefresh(job, access, job.credentials.byId(access, bench.row('crm').id), 'schedule', 'refresh'),
+        openRefresh(job, access, job.credentials.byId(access, bench.row('crm').id), 'schedule', { kind: 'refresh' }),
       );
     });
     const { current_version: before } = bench.row('crm');
