@@ -154,13 +154,19 @@ describe('a scrub of a cell without a vault', () => {
     log(...singles(201));
     const all = parts();
     expect(all.filter((one) => one !== undefined && one.failed + one.missing > 0)).toEqual([]);
-    const before = (name: string) => {
+    const slicesBefore = (name: string) => {
       const at = all.findIndex((one) => one?.part === name);
       let slices = 0;
       while (at - 1 - slices >= 0 && all[at - 1 - slices] === undefined) slices += 1;
       return slices;
     };
-    expect([before('tenant_key'), before('alert'), before('webhook'), before('log'), before('pages')]).toEqual([1, 2, 0, 2, 0]);
+    expect([
+      slicesBefore('tenant_key'),
+      slicesBefore('alert'),
+      slicesBefore('webhook'),
+      slicesBefore('log'),
+      slicesBefore('pages'),
+    ]).toEqual([1, 2, 0, 2, 0]);
     expect(part('log')).toEqual({ part: 'log', looked: 201, failed: 0, missing: 0, findings: [] });
     expect(part('pages')).toEqual({ part: 'pages', looked: 1, failed: 0, missing: 0, findings: [] });
     expect(part('tables')?.looked).toBeGreaterThan(20);
