@@ -99,7 +99,9 @@ const TAMPERING = new Set([
   'test/alerts/alerts.test.ts',
   'test/alerts/deliver-webhooks.test.ts',
   'test/audit/sources.test.ts',
+  'test/cell/adopt-rows.test.ts',
   'test/cell/anchor-cases.ts',
+  'test/cell/carry-rows.test.ts',
   'test/cell/connections.test.ts',
   'test/cell/home-queries.test.ts',
   'test/cell/keyring.test.ts',
@@ -108,6 +110,7 @@ const TAMPERING = new Set([
   'test/cell/rewrap.test.ts',
   'test/cell/rows.test.ts',
   'test/cell/schema-check.shared.test.ts', // statements as examples
+  'test/cell/scrub.test.ts',
   'test/cell/stores.test.ts',
   'test/cell/rows.tables.test.ts',
   'test/cli/doctor-deep.test.ts',

@@ -1,6 +1,6 @@
 // Rotating the keys of a cell, below the vault: which rows lie under a key, which of them move in one batch, and the progress of it.
-import { beforeEach, describe, expect, it } from 'vitest';
-import type { WriteAccess } from '../../src/cell/access.ts';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import { KeyRotationStore } from '../../src/cell/key-rotations.ts';
 import { countStale, resealRows, rewrapRows, usesOf } from '../../src/cell/rewrap.ts';
 import type { Row } from '../../src/cell/sql.ts';
@@ -8,9 +8,8 @@ import { tableOf } from '../../src/cell/tables.ts';
 import { prepareValue, sealUnderDataKey } from '../../src/crypto/data-key.ts';
 import type { Purpose, SealContext } from '../../src/crypto/envelope.ts';
 import { type CellBench, cellBench, madeUp } from '../kit/anchored.ts';
-import { testEntropy } from '../kit/vaults.ts';
+import { changing, type TestTenant, testEntropy, testTenant } from '../kit/vaults.ts';
 
-const access = { check: () => {} } as unknown as WriteAccess;
 const PLAIN = new TextEncoder().encode('not-a-real-secret');
 const NOW_MS = 1_000;
 
@@ -227,8 +226,17 @@ describe('the MACs of rows and of the map', () => {
 
 describe('the progress of a rotation', () => {
   let store: KeyRotationStore;
-  const progress = () => store.progress(access);
-  const change = <T>(work: () => T) => bench.batch(work);
+  /** Whose door makes the accesses. */
+  let tenant: TestTenant;
+  const change = <T>(work: (access: WriteAccess) => T): Promise<T> =>
+    tenant.vault.submit((job) => changing(job, (access) => bench.batch(() => work(access))));
+  const look = <T>(work: (access: Lookup) => T): T => tenant.vault.lookup('test', (lookup) => work(lookup));
+  const progress = () => look((access) => store.progress(access));
+  const hasUnfinished = () => look((access) => store.hasUnfinished(access));
+
+  beforeAll(async () => {
+    tenant = await testTenant();
+  });
 
   beforeEach(() => {
     bench = cellBench('tenant');
@@ -237,39 +245,39 @@ describe('the progress of a rotation', () => {
     turn('api_key', 2);
   });
 
-  it('begins with the number of rows to move, and is listed in the order of its start', () => {
-    expect([progress(), store.hasUnfinished(access)]).toEqual([[], false]);
-    change(() => store.begin(access, 'backup', 7, 200));
-    change(() => store.begin(access, 'api_key', 2, 100));
-    change(() => store.begin(access, 'audit_pii', 5, 200));
+  it('begins with the number of rows to move, and is listed in the order of its start', async () => {
+    expect([progress(), hasUnfinished()]).toEqual([[], false]);
+    await change((access) => store.begin(access, 'backup', 7, 200));
+    await change((access) => store.begin(access, 'api_key', 2, 100));
+    await change((access) => store.begin(access, 'audit_pii', 5, 200));
     expect(progress()).toEqual([
       { purpose: 'api_key', toVersion: 2, total: 3, done: 0, startedAtMs: 100, finishedAtMs: null },
       { purpose: 'audit_pii', toVersion: 5, total: 0, done: 0, startedAtMs: 200, finishedAtMs: null },
       { purpose: 'backup', toVersion: 7, total: 0, done: 0, startedAtMs: 200, finishedAtMs: null },
     ]);
-    expect(store.hasUnfinished(access)).toBe(true);
+    expect(hasUnfinished()).toBe(true);
   });
 
-  it('advances to its total and no further, alone', () => {
-    change(() => store.begin(access, 'api_key', 2, 100));
-    change(() => store.begin(access, 'api_key', 3, 101));
+  it('advances to its total and no further, alone', async () => {
+    await change((access) => store.begin(access, 'api_key', 2, 100));
+    await change((access) => store.begin(access, 'api_key', 3, 101));
     const done = () => progress().map((one) => one.done);
     const [first] = progress();
     if (first === undefined) throw new Error('it has begun');
-    change(() => store.advance(access, first, 2));
+    await change((access) => store.advance(access, first, 2));
     expect(done()).toEqual([2, 0]);
-    change(() => store.advance(access, first, 2));
+    await change((access) => store.advance(access, first, 2));
     expect(done()).toEqual([3, 0]);
-    change(() => store.advance(access, { ...first, purpose: 'backup' }, 1));
-    change(() => store.advance(access, { ...first, toVersion: 4 }, 1));
+    await change((access) => store.advance(access, { ...first, purpose: 'backup' }, 1));
+    await change((access) => store.advance(access, { ...first, toVersion: 4 }, 1));
     expect(done()).toEqual([3, 0]);
   });
 
-  it('ends for one purpose, whose retired keys may then be destroyed', () => {
+  it('ends for one purpose, whose retired keys may then be destroyed', async () => {
     turn('backup', 2);
-    change(() => store.begin(access, 'api_key', 2, 100));
-    change(() => store.begin(access, 'backup', 2, 101));
-    change(() => store.finish(access, 'api_key', 500, 900));
+    await change((access) => store.begin(access, 'api_key', 2, 100));
+    await change((access) => store.begin(access, 'backup', 2, 101));
+    await change((access) => store.finish(access, 'api_key', 500, 900));
     expect(progress().map(({ purpose, done, finishedAtMs }) => [purpose, done, finishedAtMs])).toEqual([
       ['api_key', 3, 500],
       ['backup', 0, null],
@@ -278,43 +286,45 @@ describe('the progress of a rotation', () => {
     expect(planned().map(({ purpose, version, destroy_after_at }) => [purpose, version, destroy_after_at])).toEqual([
       ['api_key', 1, 900],
     ]);
-    expect(store.hasUnfinished(access)).toBe(true);
-    change(() => store.finish(access, 'api_key', 600, 901));
-    change(() => store.finish(access, 'backup', 700, 902));
+    expect(hasUnfinished()).toBe(true);
+    await change((access) => store.finish(access, 'api_key', 600, 901));
+    await change((access) => store.finish(access, 'backup', 700, 902));
     expect(progress().map(({ finishedAtMs }) => finishedAtMs)).toEqual([500, 700]);
-    expect(store.hasUnfinished(access)).toBe(false);
+    expect(hasUnfinished()).toBe(false);
     const [retired] = planned();
-    change(() => store.postpone(access, retired?.key_id ?? '', 1_000));
-    change(() => store.postpone(access, active('api_key'), 1_000));
-    change(() => store.postpone(access, 'key_of_nobody', 1_000));
+    await change((access) => store.postpone(access, retired?.key_id ?? '', 1_000));
+    await change((access) => store.postpone(access, active('api_key'), 1_000));
+    await change((access) => store.postpone(access, 'key_of_nobody', 1_000));
     expect(planned().map(({ purpose, destroy_after_at }) => [purpose, destroy_after_at])).toEqual([
       ['api_key', 1_000],
       ['backup', 902],
     ]);
   });
 
-  it('whose row is damaged is neither listed nor changed, but unfinished', () => {
-    change(() => store.begin(access, 'api_key', 2, 100));
+  it('whose row is damaged is neither listed nor changed, but unfinished', async () => {
+    await change((access) => store.begin(access, 'api_key', 2, 100));
     const [first] = progress();
     if (first === undefined) throw new Error('it has begun');
     bench.sql.run('UPDATE key_rotation SET total = 9');
-    change(() => store.advance(access, first, 1));
-    change(() => store.finish(access, 'api_key', 500, 900));
-    expect([progress(), store.hasUnfinished(access)]).toEqual([[], true]);
+    await change((access) => store.advance(access, first, 1));
+    await change((access) => store.finish(access, 'api_key', 500, 900));
+    expect([progress(), hasUnfinished()]).toEqual([[], true]);
     expect(bench.sql.all('SELECT total, done, finished_at FROM key_rotation')).toEqual([
       { total: 9, done: 0, finished_at: null },
     ]);
   });
 
-  it('asks rows by the kind of key: sealed values, or MACs', () => {
+  it('asks rows by the kind of key: sealed values, or MACs', async () => {
     const macKey = active('metadata_mac');
     const oldKey = String(keysOf('credential_version')[0]);
-    expect([store.countStale(access, 'api_key'), store.countStale(access, 'metadata_mac', macKey)]).toEqual([3, 2]);
+    expect(look((access) => [store.countStale(access, 'api_key'), store.countStale(access, 'metadata_mac', macKey)])).toEqual([
+      3, 2,
+    ]);
     expect([...store.usesOf(oldKey)]).toEqual([true]);
-    expect(change(() => store.rewrap(access, 'api_key', 2))).toBe(2);
-    expect(store.countStale(access, 'api_key', oldKey)).toBe(1);
+    expect(await change((access) => store.rewrap(access, 'api_key', 2))).toBe(2);
+    expect(look((access) => store.countStale(access, 'api_key', oldKey))).toBe(1);
     bench.batch(() => bench.rows.of('webhook').insert(madeUp(bench.sql, 'webhook', 1)));
     turn('metadata_mac', 2);
-    expect(change(() => store.rewrap(access, 'metadata_mac', 99))).toBe(2);
+    expect(await change((access) => store.rewrap(access, 'metadata_mac', 99))).toBe(2);
   });
 });

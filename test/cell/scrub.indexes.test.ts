@@ -22,10 +22,10 @@ interface Index {
   readonly sql: string;
 }
 
-/** Takes all entries out of an index and leaves its declaration as it was. */
-function hollow(path: string, { name, sql }: Index): void {
+/** Takes the entries out of an index, except those of rows that meet `kept`, and leaves its declaration as it was. */
+function hollow(path: string, { name, sql }: Index, kept = '0'): void {
   withDatabase(path, (database) => {
-    database.exec(`DROP INDEX ${name}; ${sql}${WHERE.test(sql) ? ' AND 0' : ' WHERE 0'}`);
+    database.exec(`DROP INDEX ${name}; ${sql}${WHERE.test(sql) ? ' AND' : ' WHERE'} ${kept}`);
     database.unsafeMode(true);
     database.pragma('writable_schema = ON');
     database.prepare('UPDATE sqlite_master SET sql = ? WHERE name = ?').run(sql, name);
@@ -69,6 +69,31 @@ describe('an index without entries', () => {
       expect([...told], index.name).toEqual([`${index.tbl_name} missing`]);
       const parts = [...scrub(rows)].filter((part) => part !== undefined);
       expect(parts.find(({ part }) => part === 'pages')?.failed, index.name).toBeGreaterThan(0);
+      vault.close();
+    }
+  });
+
+  it('is found where a single entry is missing, in whichever slice', async () => {
+    const path = join(directory, 'single.db');
+    const tenant = await closedTenant(path);
+    const index = indexesOf(path).find(({ name }) => name === 'credential_by_name') as Index;
+    const limits: { scrubSliceRows: number } = LIMITS;
+    const { scrubSliceRows } = limits;
+    for (const name of ['a', 'b', 'c']) {
+      const copy = join(directory, `single-${name}.db`);
+      copyFileSync(path, copy);
+      hollow(copy, index, `name <> '${name}'`);
+      const vault = tenant.reopen(undefined, openNodeSql(copy));
+      for (const rows of [1, 2, scrubSliceRows]) {
+        limits.scrubSliceRows = rows;
+        const told: string[] = [];
+        for (const _ of scrubInService(
+          inside(vault).core.rows,
+          (table, id, damage) => void told.push(`${table} ${id} ${damage}`),
+        ));
+        expect(told, `${name}, ${rows} at a time`).toEqual(['credential undefined missing']);
+      }
+      limits.scrubSliceRows = scrubSliceRows;
       vault.close();
     }
   });
