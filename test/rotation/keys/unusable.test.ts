@@ -176,8 +176,8 @@ describe('a rotation waits for a person', () => {
   it('while the grant that manages it has no token, or is bound elsewhere', async () => {
     for (const [token, expected] of [
       [undefined, 'admin_without_value'],
-      [{ accessToken: 't', hosts: ['elsewhere.example.com'] }, 'admin_bound_elsewhere'],
-      [{ accessToken: 't', hosts: [HOST, 'elsewhere.example.com'] }, null],
+      [{ accessToken: 't', places: ['https://elsewhere.example.com/'] }, 'admin_bound_elsewhere'],
+      [{ accessToken: 't', places: [`https://${HOST}/`, 'https://elsewhere.example.com/'] }, null],
     ] as const) {
       const { tenant, cause, sent } = await scene(() => token);
       await put(tenant, 'root', 'basic', undefined);
@@ -247,7 +247,7 @@ describe('a read of a value in doubt', () => {
 describe('the settings of a credential', () => {
   it('name the hosts that its value goes to', async () => {
     const { rotations } = await scene();
-    expect(rotations.checkSettings('api_key', 'plain', {})).toEqual([HOST]);
+    expect(rotations.checkSettings('api_key', 'plain', {})).toEqual([`https://${HOST}/`]);
     expect(rotations.checkSettings('api_key', 'none', {})).toBeUndefined();
     expect(() => rotations.checkSettings('basic', 'plain', {})).toThrow(expect.objectContaining({ code: 'invalid_request' }));
   });
