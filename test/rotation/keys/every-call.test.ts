@@ -1,6 +1,7 @@
 // Each form that a declared call can have: what is sent, and what is made of the answer, on both sides of every bound.
 import { describe, expect, it } from 'vitest';
 import type { CallAuthentication, EgressRequest, KeySpec, StoredValue, Target } from '../../../rotation/connector.ts';
+import { EgressFailure } from '../../../rotation/connector.ts';
 import { declaredRotator } from '../../../rotation/keys/declared.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
@@ -424,6 +425,21 @@ describe('the end of a key', () => {
     expect((await revoke({}, () => answer(404, ''))).outcome).toEqual({ kind: 'done' });
   });
 
+  it('that got no answer is told as such', async () => {
+    const failing = (reason: 'connect_failed' | 'timeout') => () => {
+      throw new EgressFailure(reason);
+    };
+    expect((await revoke({}, failing('connect_failed'))).outcome).toEqual({ kind: 'not_sent', cause: 'connect_failed' });
+    expect((await revoke({}, failing('timeout'))).outcome).toEqual({ kind: 'lost', cause: 'timeout' });
+  });
+
+  it('by itself is known by its id alone', async () => {
+    const byKey = { revoke: { method: 'DELETE', url: `${HOST}/keys/{value.key}` } } as const;
+    const { target, urls } = targetOf(() => answer(401, ''), { admin: { key: 'k' } });
+    expect(await rotatorOf(byKey).revoke?.(target, { key: 'k' })).toMatchObject({ kind: 'refused', cause: 'http_401' });
+    expect(urls).toHaveLength(1);
+  });
+
   it('that is refused for now is not asked of a test, nor is one without an id', async () => {
     const own = { admin: OLD };
     const busy: Answers = ({ method }) => answer(method === 'DELETE' ? 429 : 401, '');
@@ -536,6 +552,10 @@ describe('a list of keys', () => {
     expect(await rotatorOf().create(target, true)).toMatchObject({ kind: 'refused', cause: 'http_403' });
     expect(urls).toEqual([`GET ${HOST}/keys`, `DELETE ${HOST}/keys/a`]);
   });
+});
+
+it('a key that is made by calls exists at its target from then on', () => {
+  expect(rotatorOf().mintsAtTarget).toBe(true);
 });
 
 it('a plan shows each call with its parameters, and which cannot be undone', () => {
