@@ -684,3 +684,55 @@ describe('a request for a rotation', () => {
     expect(b.target.calls).toEqual(['create']);
   });
 });
+
+describe('a rotation whose run ended while its new value was made', () => {
+  const superseded = async (strategy: Strategy, changed: object) => {
+    const b = await begin(strategy);
+    b.target.meanwhile = async () => {
+      b.target.meanwhile = undefined;
+      await setRun(b, rotation(b), { state: 'cancelled', outcome: 'superseded', next_attempt_at: null, lease_owner: '' });
+      await b.vault.submit((job) =>
+        changing(job, (access) => {
+          const found = job.credentials.byId(access, String(row(b)['id']));
+          job.credentials.save(access, { ...found, ...changed });
+        }),
+      );
+    };
+    await b.rotate();
+    return b;
+  };
+
+  it('ends that value at its target at once, without a label, in an event of its own', async () => {
+    const b = await superseded('overlap', {});
+    expect(labels(b)).toEqual({ current: 1, previous: null, pending: null });
+    expect(row(b)).toMatchObject({ latest_version: 2 });
+    expect(b.rows('revocation')).toMatchObject([{ generation: 2, state: 'open', step: 'queued', next_attempt_at: now(b) }]);
+    expect(told(b, 'credential.rotate').at(-1)).toEqual({ step: 'orphan' });
+    await b.runs.runDueWork();
+    expect(ending(b)).toMatchObject({ outcome: 'revoked', cause: 'proved_dead' });
+    expect(b.target.works(await b.read())).toBe(true);
+  });
+
+  it('has nothing to end where the value was never sent, or where its credential is destroyed', async () => {
+    for (const [strategy, changed] of [
+      ['alternating_users', {}],
+      ['overlap', { state: 'destroyed' }],
+    ] as const) {
+      const b = await superseded(strategy, changed);
+      expect([b.rows('revocation'), row(b)['latest_version']]).toEqual([[], 1]);
+      b.close();
+    }
+    bench = undefined;
+  });
+
+  it('has nothing to end where the value could not be made', async () => {
+    const b = await begin('overlap');
+    fail(b, { kind: 'lost', cause: 'timeout' });
+    b.target.meanwhile = async () => {
+      b.target.meanwhile = undefined;
+      await setRun(b, rotation(b), { state: 'cancelled', outcome: 'superseded', next_attempt_at: null, lease_owner: '' });
+    };
+    await b.rotate();
+    expect([b.rows('revocation'), row(b)['latest_version'], alerts(b)]).toEqual([[], 1, []]);
+  });
+});
