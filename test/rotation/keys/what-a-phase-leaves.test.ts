@@ -476,6 +476,7 @@ describe('the end of a replaced value', () => {
     });
     expect(journal(b, ending(b)).at(-1)).toBe(`waiting:${cause}`);
     expect(evidence(b, ending(b))).toBe(words);
+    expect(b.target.calls.at(-1), 'there is nothing to prove').toBe('revoke');
     expect(told(b, 'credential.revoke').at(-1)).toEqual({ reason: 'provider_unavailable', cause, version: 1 });
     expect(alerts(b)).toEqual([`credential.exposed:${cause}`]);
     b.tenant.clock.pass(expectedMs);
@@ -484,6 +485,24 @@ describe('the end of a replaced value', () => {
     b.tenant.clock.pass(LIMITS.refreshWaitMaxMs);
     await b.runs.runDueWork();
     expect(ending(b)).toMatchObject({ state: 'succeeded', outcome: 'revoked', cause: 'proved_dead' });
+  });
+
+  it('is attempted once by all who do due work, and is over when due work is over', async () => {
+    const b = await atItsEnd();
+    const rotator = b.target.rotator.bind(b.target);
+    b.target.rotator = () => ({
+      ...rotator(),
+      revoke: async (target, value) => {
+        for (let turn = 0; turn < 60; turn++) await new Promise((resume) => setImmediate(resume));
+        return (await rotator().revoke?.(target, value)) ?? { kind: 'done' };
+      },
+    });
+    b.target.calls = [];
+    const first = b.runs.runDueWork();
+    await b.runs.runDueWork();
+    await first;
+    expect(b.target.calls).toEqual(['revoke', 'test']);
+    expect(ending(b)).toMatchObject({ outcome: 'revoked', attempts: 1 });
   });
 
   it('is reported while the value still works', async () => {
