@@ -242,7 +242,7 @@ describe('a cell outside a batch', () => {
   });
 
   it('says why its last batch could not be stored, until one can be', async () => {
-    const { sql, cell, insert } = openCell();
+    const { sql, cell, insert, stored } = openCell();
     sql.script('CREATE TABLE cell (id INTEGER PRIMARY KEY, created_at INTEGER NOT NULL) STRICT;');
     expect(cell.failure).toBeUndefined();
     sql.failCommits();
@@ -253,6 +253,11 @@ describe('a cell outside a batch', () => {
     sql.failCommits();
     await expect(cell.probe()).rejects.toMatchObject({ code: 'storage_full' });
     await cell.probe();
+    sql.script(
+      'INSERT INTO cell VALUES (1, 7); CREATE TRIGGER told AFTER UPDATE ON cell BEGIN INSERT INTO entry VALUES (new.created_at); END;',
+    );
+    await cell.probe();
+    expect(stored()).toEqual([7]);
   });
 });
 

@@ -128,6 +128,7 @@ const RELEASED = {
     '9 c155d5f63f2cb081',
     '10 1f9c3a03385df6a1',
     '11 766ccebe1429c086',
+    '12 8a58f4ffbabc05f4',
   ],
 };
 

@@ -292,6 +292,7 @@ describe('credentials', () => {
       aCredential('tagged', { labels: '{"team":"billing","note":"core"}', description: 'Pays THE bills' }),
     );
     await insert('credential', aCredential('gone', { state: 'deleted', health: 'degraded', value_expires_at: now }));
+    await insert('credential', aCredential('gone-later', { state: 'deleted', value_expires_at: now + 1 }));
     expect(list({ kind: 'oauth2' })).toEqual(['dead', 'grant', 'short']);
     expect(list({ health: 'needs_consent' })).toEqual(['dead']);
     expect(list({ health: 'degraded' })).toEqual(['weak']);

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { checkAddresses, checkTarget, judgeAddress, literalAddress, readBounded } from '../../../rotation/engine/egress-rules.ts';
+import {
+  checkAddresses,
+  checkTarget,
+  isReachable,
+  judgeAddress,
+  literalAddress,
+  readBounded,
+} from '../../../rotation/engine/egress-rules.ts';
 import { requestTo } from '../kit.ts';
 
 describe('an address', () => {
@@ -125,6 +132,32 @@ describe('the addresses of a name', () => {
 
   it('must exist', () => {
     expect(() => checkAddresses(https, [], false)).toThrowError(expect.objectContaining({ reason: 'dns_failed' }));
+  });
+});
+
+describe('a URL that somebody gives', () => {
+  const reached = (url: string) => [false, true].map((allowLoopback) => isReachable(new URL(url), allowLoopback));
+
+  it.each<[string, boolean, boolean]>([
+    ['https://api.example.com/x', true, true],
+    ['https://api.example.com:8443/', true, true],
+    ['https://localhost/', false, true],
+    ['https://LOCALHOST./', false, true],
+    ['https://a.localhost:9/', false, true],
+    ['https://mylocalhost/', true, true],
+    ['https://localhost.example/', true, true],
+    ['http://localhost/', false, true],
+    ['http://api.example.com/', false, true],
+    ['https://127.0.0.1/', false, true],
+    ['https://[::1]/', false, true],
+    ['http://127.0.0.1/', false, true],
+    ['http://8.8.8.8/', false, false],
+    ['https://8.8.8.8/', true, true],
+    ['https://10.0.0.1/', false, false],
+    ['https://user@api.example.com/', false, false],
+    ['ftp://api.example.com/', false, false],
+  ])('%s is refused by its own text unless it may be reached (%s, with loopback %s)', (url, strictly, withLoopback) => {
+    expect(reached(url)).toEqual([strictly, withLoopback]);
   });
 });
 

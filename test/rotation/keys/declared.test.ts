@@ -1,67 +1,11 @@
 // What declared calls make of a provider's answers: which failures are refusals, which may have changed something, and what is told of them.
 import { describe, expect, it, test } from 'vitest';
-import type { EgressAnswer, EgressRequest, KeyConnector, KeySpec, StoredValue, Target } from '../../../rotation/connector.ts';
+import type { EgressRequest, KeyConnector, KeySpec, StoredValue, Target } from '../../../rotation/connector.ts';
 import { EgressFailure } from '../../../rotation/connector.ts';
 import { declaredRotator } from '../../../rotation/keys/declared.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { answer, NAME, NOW } from '../key-provider.ts';
-
-const OLD = { key: 'NotRealOldKey8Rt5Yu2Io9Pa', key_id: 'old-id' };
-const HOST = 'https://api.example.com';
-const BEARER = { by: 'headers', headers: { authorization: 'Bearer {admin.key}' } } as const;
-
-function connectorOf(more: Partial<KeySpec> = {}, calls: Partial<NonNullable<KeySpec['calls']>> = {}): KeyConnector {
-  return {
-    id: 'made-up',
-    title: 'Made up',
-    kind: 'key',
-    key: {
-      credential: 'api_key',
-      strategy: 'overlap',
-      admin: 'either',
-      hosts: ['api.example.com'],
-      calls: {
-        authentication: BEARER,
-        list: { method: 'GET', url: `${HOST}/keys`, items: '/items', id: '/id', name: '/name' },
-        mint: {
-          method: 'POST',
-          url: `${HOST}/keys`,
-          json: { name: '{name}' },
-          takes: { key: '/key', key_id: '/id' },
-          endsAt: '/ends',
-        },
-        test: {
-          method: 'GET',
-          url: `${HOST}/me`,
-          authentication: { by: 'headers', headers: { authorization: 'Bearer {value.key}' } },
-          worksWhen: { at: '/id' },
-        },
-        revoke: { method: 'DELETE', url: `${HOST}/keys/{value.key_id}` },
-        ...calls,
-      },
-      ...more,
-    },
-  };
-}
-
-type Answers = (request: EgressRequest, count: number) => EgressAnswer;
-
-function targetOf(answers: Answers, more: Partial<Target> = {}) {
-  const urls: string[] = [];
-  const target: Target = {
-    ...{ parameters: {}, old: OLD, admin: OLD, name: NAME, allowedHosts: ['api.example.com'], allowLoopback: false },
-    egress: {
-      send: async (request) => {
-        urls.push(`${request.method} ${request.url}`);
-        return answers(request, urls.length);
-      },
-    },
-    clock: { now: () => NOW },
-    entropy: { bytes: (count) => new Uint8Array(count), fraction: () => 0.5 },
-    ...more,
-  };
-  return { target, urls };
-}
+import { type Answers, connectorOf, HOST, OLD, targetOf } from './made-up-calls.ts';
 
 const create = (answers: Answers, connector = connectorOf(), again = false, more: Partial<Target> = {}) =>
   declaredRotator(connector).create(targetOf(answers, more).target, again);

@@ -42,6 +42,9 @@ it('answers no challenge that it could not answer safely', () => {
     challenge('MD5-sess'),
     challenge('MD5', 'auth-int'),
     'Digest realm="x", nonce="y"',
+    'Digest realm="x", qop="auth"',
+    'Digest nonce="y", qop="auth"',
+    'Digest realm="x", nonce="y", qop="auth", algorithm=SHA-512-256',
   ])
     expect(readChallenge(header)).toBeUndefined();
 });
@@ -50,4 +53,23 @@ it('makes a nonce of its own from the entropy that is passed in', () => {
   const read = readChallenge(challenge('MD5'));
   if (read === undefined) throw new Error('the challenge was not read');
   expect(answerChallenge(read, REQUEST, entropy)).toContain(`cnonce="${'0'.repeat(32)}"`);
+});
+
+it('reads names and words in any case and form, and answers with what was asked', () => {
+  const read = readChallenge('dIGEST Realm=plain, NONCE="a\\"b", QOP="auth-int,AUTH", algorithm=sha-256');
+  expect(read).toEqual({ realm: 'plain', nonce: 'a\\"b', opaque: undefined, algorithm: 'SHA-256' });
+  const request = { ...REQUEST, method: 'POST', url: 'https://x.example/a/b?c=d&e', username: 'a"b\\c' };
+  const header = answerChallenge({ realm: 'r', nonce: 'n', opaque: undefined, algorithm: 'MD5' }, request, entropy, 'own');
+  expect(header.replace(/response="[0-9a-f]{32}"/, 'response="x"')).toBe(
+    'Digest username="a\\"b\\\\c", realm="r", nonce="n", uri="/a/b?c=d&e", algorithm=MD5, response="x", qop=auth, nc=00000001, cnonce="own"',
+  );
+  expect(answerChallenge({ realm: 'r', nonce: 'n', opaque: 'o', algorithm: 'MD5' }, request, entropy)).toMatch(/, opaque="o"$/);
+});
+
+it('takes the first challenge that it can answer, if none asks for SHA-256', () => {
+  expect(
+    readChallenge(`Digest realm="none", nonce="x", ${challenge('MD5')}, Digest realm="late", nonce="y", qop="auth"`),
+  ).toMatchObject({
+    realm: 'http-auth@example.org',
+  });
 });

@@ -3,6 +3,7 @@ import { describe, expect, it, test } from 'vitest';
 import { valueAt, withoutEmpty } from '../../../rotation/keys/pointer.ts';
 import { fillForm, fillJson, fillText, fillUrl, mayContainSecret, Unfillable } from '../../../rotation/keys/template.ts';
 import { readXml } from '../../../rotation/keys/xml.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
 
 const variables = {
   parameters: { host: 'api.example.com:8443', account: 'a1' },
@@ -27,6 +28,15 @@ describe('a URL', () => {
     expect(fillUrl('https://{parameters.host}/v1/{old.key_id}?n={name}', variables)).toBe(
       'https://api.example.com:8443/v1/a%2Fb%3Fc%23d?n=keyturn-run_1',
     );
+  });
+
+  it('takes three dots, and refuses what is empty, has no host or no scheme', () => {
+    const more = { ...variables, old: { ...variables.old, dot: '.', three: '...' } };
+    expect(fillUrl('http://x.example/{old.three}', more)).toBe('http://x.example/...');
+    expect(wordOf(() => fillUrl('https://x.example/{old.dot}', more))).toBe('old_dot_unusable');
+    expect(wordOf(() => fillUrl('https://x.example/{copied.none}', more))).toBe('copied_none_unusable');
+    expect(wordOf(() => fillUrl('x.example/{old.three}', more))).toBe('host_unusable');
+    expect(wordOf(() => fillUrl('https:///v1', more))).toBe('host_unusable');
   });
 
   it('refuses a value that would change its path or its host', () => {
@@ -54,7 +64,22 @@ it('keeps the JSON type of a whole variable, and leaves out an absent copied mem
   );
 });
 
+it('fills values of every JSON type, and lists without absent members', () => {
+  expect(fillJson([1, true, null, '{copied.none}', ['{name}'], { a: null, b: '{copied.none}' }], variables)).toEqual([
+    1,
+    true,
+    null,
+    ['keyturn-run_1'],
+    { a: null },
+  ]);
+  expect(fillText('{copied.scopes}{copied.none}{ends.days}', variables)).toBe('["read","write"]90');
+  expect(fillForm({ days: '{ends.days}' }, variables).toString()).toBe('days=90');
+});
+
 it('names what a value lacks, never what it has', () => {
+  const { copied: _, ...without } = variables;
+  expect(wordOf(() => fillText('{copied.scopes}', without))).toBe('copied_lacks_scopes');
+  expect(wordOf(() => fillText('{parameters.none}', variables))).toBe('parameters_lacks_none');
   expect(wordOf(() => fillText('{old.nothing}', variables))).toBe('value_lacks_nothing');
   expect(wordOf(() => fillText('{old.empty}', variables))).toBe('value_lacks_empty');
   expect(wordOf(() => fillText('{admin.access_token}', variables))).toBe('admin_lacks_access_token');
@@ -71,13 +96,27 @@ it('leaves other braces alone, and knows which variables are secret', () => {
 });
 
 describe('a pointer', () => {
-  const body = { 'a/b': { '~c': 1 }, list: [{ r: 'x' }, { r: 'y' }], none: null, holes: [{ r: 'x' }, {}] };
+  const body = {
+    'x~1y': 2,
+    star: { '*': 1 },
+    odd: [undefined],
+    'a/b': { '~c': 1 },
+    list: [{ r: 'x' }, { r: 'y' }],
+    none: null,
+    holes: [{ r: 'x' }, {}],
+  };
   test.each([
     ['', body],
     ['/a~1b/~0c', 1],
     ['/list/1/r', 'y'],
     ['/list/*/r', ['x', 'y']],
     ['/holes/*/r', undefined],
+    ['/x~01y', 2],
+    ['/star/*', undefined],
+    ['/star/*/deeper', undefined],
+    ['/list/9/r', undefined],
+    ['/list/*/r/deeper', undefined],
+    ['/none/deeper', undefined],
     ['/none', undefined],
     ['/list/length', undefined],
     ['/constructor', undefined],
@@ -94,6 +133,8 @@ it('drops what is empty at any depth', () => {
     f: false,
   });
   expect(withoutEmpty({ a: [{}, null] })).toBeUndefined();
+  expect(withoutEmpty([undefined, 'x', '', [0], []])).toEqual(['x', [0]]);
+  expect([withoutEmpty(0), withoutEmpty(false), withoutEmpty('x'), withoutEmpty('')]).toEqual([0, false, 'x', undefined]);
 });
 
 describe('XML', () => {
@@ -108,9 +149,36 @@ describe('XML', () => {
     );
   });
 
+  it('reads texts around comments, lists of three, and every entity that XML has; no other', () => {
+    expect(readXml('<r>a<!-- x -->b<?y z?>c</r>')).toEqual({ r: 'abc' });
+    expect(readXml('<r><i>1</i><i/><i>3</i><j/></r>')).toEqual({ r: { i: ['1', '', '3'], j: '' } });
+    expect(readXml('<r>&lt;&gt;&quot;&apos;&amp;</r>')).toEqual({ r: '<>"\'&' });
+    expect(readXml('<r>&#65;&#x42;&#x10FFFF;&nbsp;&x;&toString;</r>')).toEqual({ r: 'AB\u{10FFFF}&nbsp;&x;&toString;' });
+    expect(readXml('<r>&#1114111;&#1114112;&#x110000;</r>')).toEqual({ r: '\u{10FFFF}&#1114112;&#x110000;' });
+    expect(readXml('<r><a>x</a> text beside </r>')).toEqual({ r: { a: 'x' } });
+    expect(readXml('<r/>')).toEqual({ r: '' });
+  });
+
+  it('is read from its beginning each time, also after a text that is none', () => {
+    for (const text of ['<a></b>', '</a><a>x</a>']) {
+      expect(readXml(text)).toBeUndefined();
+      expect(readXml('<a>x</a>')).toEqual({ a: 'x' });
+    }
+  });
+
+  it('may be as deep as any body, and no deeper', () => {
+    const nested = (depth: number) => readXml('<a>'.repeat(depth) + '</a>'.repeat(depth));
+    expect(nested(LIMITS.bodyMaxDepth - 1)).toBeDefined();
+    expect(nested(LIMITS.bodyMaxDepth)).toBeUndefined();
+  });
+
   it.each([
     '',
     'text',
+    '<a/><b/>',
+    '<a></a></a>',
+    '<![CDATA[x]]>',
+    '<a>x<</a>',
     '<a>',
     '<a></b>',
     '<a></a><b></b>',

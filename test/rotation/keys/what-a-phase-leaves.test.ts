@@ -27,7 +27,9 @@ const labels = (b: RotationBench) => {
 };
 const rotation = (b: RotationBench, nth = 0) => b.rows('rotation')[nth] as RunRow;
 const ending = (b: RotationBench, nth = 0) => b.rows('revocation')[nth] as RunRow;
-const isInDoubt = (b: RotationBench) => row(b)['rotation'] === JSON.stringify({ doubt: rotation(b).id });
+/** The run that put the current value in doubt. */
+const doubt = (b: RotationBench) => (JSON.parse(String(row(b)['rotation'])) as { doubt?: string }).doubt;
+const isInDoubt = (b: RotationBench) => doubt(b) === rotation(b).id;
 const journal = (b: RotationBench, run: RunRow) =>
   b.tenant.sql
     .all('SELECT step, status FROM run_step WHERE run_id = ? ORDER BY sequence', run.id)
@@ -95,7 +97,8 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
       ...{ attempts: PHASES[strategy].length, next_attempt_at: null, lease_owner: '', finished_at: now(b) },
     });
     expect(labels(b)).toEqual({ current: 2, previous: 1, pending: null });
-    expect(row(b)).toMatchObject({ rotation: '{}', latest_version: 2, rotation_due_at: null });
+    expect(row(b)).toMatchObject({ latest_version: 2, rotation_due_at: null });
+    expect(doubt(b)).toBeUndefined();
     const events = PHASES[strategy].flatMap((step, index) => {
       const end = step === 'create' ? [{ step, version: 2 }] : step === 'set' && strategy !== 'single_user' ? [{ step }] : [];
       return [{ attempts: index + 1, step }, ...end];
@@ -110,8 +113,9 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
     const graceMs = hasGrace ? 3_600_000 : 0;
     expect(ending(b)).toMatchObject({
       ...{ state: 'open', step: hasGrace ? 'grace' : 'queued', generation: 1, trigger: 'schedule', attempts: 0 },
-      ...{ next_attempt_at: now(b) + graceMs, facts: JSON.stringify({ rotation: rotation(b).id }) },
+      ...{ next_attempt_at: now(b) + graceMs },
     });
+    expect(JSON.parse(ending(b).facts)).toMatchObject({ rotation: rotation(b).id });
     if (hasGrace) {
       b.tenant.clock.pass(graceMs - 1);
       await b.runs.runDueWork();
@@ -381,10 +385,10 @@ describe('a test of the new value', () => {
       });
       expect(alerts(b)).toEqual(['credential.rotation_failed:test_rejected']);
       expect(labels(b)).toMatchObject({ current: 2, pending: null });
-      expect([typeof dueAt, row(b)['rotation_due_at'], row(b)['rotation']]).toEqual([
+      expect([typeof dueAt, row(b)['rotation_due_at'], doubt(b)]).toEqual([
         'number',
         now(b) + LIMITS.rotationBackoffMaxMs,
-        '{}',
+        undefined,
       ]);
       // Only a key that was made at the target must be ended there.
       expect(b.rows('revocation').map(({ generation, step }) => [generation, step])).toEqual(
@@ -472,6 +476,7 @@ describe('the end of a replaced value', () => {
     });
     expect(journal(b, ending(b)).at(-1)).toBe(`waiting:${cause}`);
     expect(evidence(b, ending(b))).toBe(words);
+    expect(b.target.calls.at(-1), 'there is nothing to prove').toBe('revoke');
     expect(told(b, 'credential.revoke').at(-1)).toEqual({ reason: 'provider_unavailable', cause, version: 1 });
     expect(alerts(b)).toEqual([`credential.exposed:${cause}`]);
     b.tenant.clock.pass(expectedMs);
@@ -480,6 +485,24 @@ describe('the end of a replaced value', () => {
     b.tenant.clock.pass(LIMITS.refreshWaitMaxMs);
     await b.runs.runDueWork();
     expect(ending(b)).toMatchObject({ state: 'succeeded', outcome: 'revoked', cause: 'proved_dead' });
+  });
+
+  it('is attempted once by all who do due work, and is over when due work is over', async () => {
+    const b = await atItsEnd();
+    const rotator = b.target.rotator.bind(b.target);
+    b.target.rotator = () => ({
+      ...rotator(),
+      revoke: async (target, value) => {
+        for (let turn = 0; turn < 60; turn++) await new Promise((resume) => setImmediate(resume));
+        return (await rotator().revoke?.(target, value)) ?? { kind: 'done' };
+      },
+    });
+    b.target.calls = [];
+    const first = b.runs.runDueWork();
+    await b.runs.runDueWork();
+    await first;
+    expect(b.target.calls).toEqual(['revoke', 'test']);
+    expect(ending(b)).toMatchObject({ outcome: 'revoked', attempts: 1 });
   });
 
   it('is reported while the value still works', async () => {
@@ -678,5 +701,57 @@ describe('a request for a rotation', () => {
     expect([b.target.calls, labels(b).pending, rotation(b).state]).toEqual([['create'], 2, 'open']);
     await b.runs.advance(rotation(b).credential_id);
     expect(b.target.calls).toEqual(['create']);
+  });
+});
+
+describe('a rotation whose run ended while its new value was made', () => {
+  const superseded = async (strategy: Strategy, changed: object) => {
+    const b = await begin(strategy);
+    b.target.meanwhile = async () => {
+      b.target.meanwhile = undefined;
+      await setRun(b, rotation(b), { state: 'cancelled', outcome: 'superseded', next_attempt_at: null, lease_owner: '' });
+      await b.vault.submit((job) =>
+        changing(job, (access) => {
+          const found = job.credentials.byId(access, String(row(b)['id']));
+          job.credentials.save(access, { ...found, ...changed });
+        }),
+      );
+    };
+    await b.rotate();
+    return b;
+  };
+
+  it('ends that value at its target at once, without a label, in an event of its own', async () => {
+    const b = await superseded('overlap', {});
+    expect(labels(b)).toEqual({ current: 1, previous: null, pending: null });
+    expect(row(b)).toMatchObject({ latest_version: 2 });
+    expect(b.rows('revocation')).toMatchObject([{ generation: 2, state: 'open', step: 'queued', next_attempt_at: now(b) }]);
+    expect(told(b, 'credential.rotate').at(-1)).toEqual({ step: 'orphan' });
+    await b.runs.runDueWork();
+    expect(ending(b)).toMatchObject({ outcome: 'revoked', cause: 'proved_dead' });
+    expect(b.target.works(await b.read())).toBe(true);
+  });
+
+  it('has nothing to end where the value was never sent, or where its credential is destroyed', async () => {
+    for (const [strategy, changed] of [
+      ['alternating_users', {}],
+      ['overlap', { state: 'destroyed' }],
+    ] as const) {
+      const b = await superseded(strategy, changed);
+      expect([b.rows('revocation'), row(b)['latest_version']]).toEqual([[], 1]);
+      b.close();
+    }
+    bench = undefined;
+  });
+
+  it('has nothing to end where the value could not be made', async () => {
+    const b = await begin('overlap');
+    fail(b, { kind: 'lost', cause: 'timeout' });
+    b.target.meanwhile = async () => {
+      b.target.meanwhile = undefined;
+      await setRun(b, rotation(b), { state: 'cancelled', outcome: 'superseded', next_attempt_at: null, lease_owner: '' });
+    };
+    await b.rotate();
+    expect([b.rows('revocation'), row(b)['latest_version'], alerts(b)]).toEqual([[], 1, []]);
   });
 });
