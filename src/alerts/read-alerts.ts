@@ -1,7 +1,7 @@
 // Lists alerts and their deliveries. They contain texts, numbers and instants, never a value.
 import type { Caller } from '../access/principals.ts';
 import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
-import type { Page } from '../vault/describe-credential.ts';
+import { type Page, pageFrom } from '../vault/describe-credential.ts';
 import { tenantTarget } from '../vault/targets.ts';
 import type { TenantJob } from '../vault/tenant-job.ts';
 import { webhookTarget } from './manage-webhooks.ts';
@@ -22,11 +22,8 @@ export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInpu
     () => ({ ...tenantTarget(job), target: { type: 'alerts' } }),
     (access, _subject, details) => {
       const before = beforeOf(input.after);
-      const page = pageOf(
-        input.maxRows,
-        (maxRows) => job.alerts.list(access, input.credentialId, before, maxRows),
-        (row) => row.at,
-      );
+      const found = job.alerts.list(access, input.credentialId, before, input.maxRows + 1);
+      const page = pageFrom(found, input.maxRows, ({ at, id }) => `${at}\n${id}`);
       details.count = page.rows.length;
       return page;
     },
@@ -47,11 +44,8 @@ export function listDeliveries(
     (lookup) => webhookTarget(job, lookup, webhookId),
     (access, webhook, details) => {
       const before = beforeOf(after);
-      const page = pageOf(
-        maxRows,
-        (rows) => job.alerts.deliveries(access, webhook.id, before, rows),
-        (row) => row.created_at,
-      );
+      const found = job.alerts.deliveries(access, webhook.id, before, maxRows + 1);
+      const page = pageFrom(found, maxRows, ({ created_at, id }) => `${created_at}\n${id}`);
       details.webhook = webhook.id;
       details.count = page.rows.length;
       return page;
@@ -62,16 +56,4 @@ export function listDeliveries(
 function beforeOf(after: string): Before {
   const [at, id = ''] = after.split('\n');
   return after === '' ? { at: Number.MAX_SAFE_INTEGER, id: '' } : { at: Number(at), id };
-}
-
-/** Reads one row more than the page holds, which shows whether another page follows. */
-function pageOf<R extends { readonly id: string }>(
-  maxRows: number,
-  read: (maxRows: number) => R[],
-  atOf: (row: R) => number,
-): Page<R> {
-  const found = read(maxRows + 1);
-  const rows = found.slice(0, maxRows);
-  const last = found.length > maxRows ? rows.at(-1) : undefined;
-  return { rows, next: last === undefined ? undefined : `${atOf(last)}\n${last.id}` };
 }

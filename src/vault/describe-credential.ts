@@ -30,6 +30,13 @@ export interface Page<T> {
   readonly next: string | undefined;
 }
 
+/** The page of `found`, which was read with one row more than the page has: it shows whether another page follows. */
+export function pageFrom<T>(found: readonly T[], maxRows: number, cursorOf: (last: T) => string): Page<T> {
+  const rows = found.slice(0, maxRows);
+  const last = found.length > maxRows ? rows.at(-1) : undefined;
+  return { rows, next: last === undefined ? undefined : cursorOf(last) };
+}
+
 /** A page that may be short although there are more rows: one turn reads a bounded number of rows, and few of them matched. */
 interface ListTurn extends Page<Located> {
   readonly environment: EnvironmentRow;
@@ -108,7 +115,7 @@ export function listVersions(
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
       const found = job.credentials.versions(access, row.id, before, maxRows + 1);
-      const page = found.slice(0, maxRows);
+      const { rows: page, next } = pageFrom(found, maxRows, ({ version }) => String(version));
       const rows = page.map((facts) => ({
         ...facts,
         stages: [
@@ -117,7 +124,7 @@ export function listVersions(
           ...(facts.version === row.pending_version ? ['pending'] : []),
         ],
       }));
-      return { rows, next: found.length > maxRows ? String(page.at(-1)?.version) : undefined };
+      return { rows, next };
     },
   );
 }
