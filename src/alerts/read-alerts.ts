@@ -22,8 +22,11 @@ export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInpu
     () => ({ ...tenantTarget(job), target: { type: 'alerts' } }),
     (access, _subject, details) => {
       const before = beforeOf(input.after);
-      const found = job.alerts.list(access, input.credentialId, before, input.maxRows + 1);
-      const page = pageFrom(found, input.maxRows, ({ at, id }) => `${at}\n${id}`);
+      const page = pageFrom(
+        input.maxRows,
+        (rows) => job.alerts.list(access, input.credentialId, before, rows),
+        ({ at, id }) => `${at}\n${id}`,
+      );
       details.count = page.rows.length;
       return page;
     },
@@ -44,8 +47,11 @@ export function listDeliveries(
     (lookup) => webhookTarget(job, lookup, webhookId),
     (access, webhook, details) => {
       const before = beforeOf(after);
-      const found = job.alerts.deliveries(access, webhook.id, before, maxRows + 1);
-      const page = pageFrom(found, maxRows, ({ created_at, id }) => `${created_at}\n${id}`);
+      const page = pageFrom(
+        maxRows,
+        (rows) => job.alerts.deliveries(access, webhook.id, before, rows),
+        ({ created_at, id }) => `${created_at}\n${id}`,
+      );
       details.webhook = webhook.id;
       details.count = page.rows.length;
       return page;

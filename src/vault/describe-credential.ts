@@ -30,8 +30,9 @@ export interface Page<T> {
   readonly next: string | undefined;
 }
 
-/** The page of `found`, which was read with one row more than the page has: it shows whether another page follows. */
-export function pageFrom<T>(found: readonly T[], maxRows: number, cursorOf: (last: T) => string): Page<T> {
+/** Reads one row more than the page has, which shows whether another page follows. */
+export function pageFrom<T>(maxRows: number, read: (maxRows: number) => readonly T[], cursorOf: (last: T) => string): Page<T> {
+  const found = read(maxRows + 1);
   const rows = found.slice(0, maxRows);
   const last = found.length > maxRows ? rows.at(-1) : undefined;
   return { rows, next: last === undefined ? undefined : cursorOf(last) };
@@ -114,8 +115,11 @@ export function listVersions(
     'credential.describe',
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = job.credentials.versions(access, row.id, before, maxRows + 1);
-      const { rows: page, next } = pageFrom(found, maxRows, ({ version }) => String(version));
+      const { rows: page, next } = pageFrom(
+        maxRows,
+        (rows) => job.credentials.versions(access, row.id, before, rows),
+        ({ version }) => String(version),
+      );
       const rows = page.map((facts) => ({
         ...facts,
         stages: [

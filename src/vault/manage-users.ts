@@ -93,7 +93,11 @@ function toGrant(job: HomeJob, access: WriteAccess, principal: Principal, grant:
 
 export function listUsers(job: HomeJob, caller: Caller, afterId: string, maxRows: number): Page<UserWithGrants> {
   return job.door.enter(caller, 'user.list', installationTarget('users'), (access, _subject, details) => {
-    const page = pageFrom(job.users.list(access, afterId, maxRows + 1), maxRows, ({ row }) => row.id);
+    const page = pageFrom(
+      maxRows,
+      (rows) => job.users.list(access, afterId, rows),
+      ({ row }) => row.id,
+    );
     details.count = page.rows.length;
     return page;
   });

@@ -161,7 +161,11 @@ export function listWorkloads(job: TenantJob, caller: Caller, after: string, max
     'workload.list',
     () => ({ resource: { type: 'Workload', tenant: job.tenant.id }, target: { type: 'workloads' }, subject: true as const }),
     (access, _subject, details) => {
-      const page = pageFrom(job.workloads.list(access, after, maxRows + 1), maxRows, ({ name, id }) => `${name}\n${id}`);
+      const page = pageFrom(
+        maxRows,
+        (rows) => job.workloads.list(access, after, rows),
+        ({ name, id }) => `${name}\n${id}`,
+      );
       details.count = page.rows.length;
       return page;
     },

@@ -13,7 +13,11 @@ export function listRuns(job: TenantJob, caller: Caller, { environment, name, be
     'run.read',
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) =>
-      pageFrom(job.runs.list(access, row.id, before, maxRows + 1), maxRows, ({ started_at }) => String(started_at)),
+      pageFrom(
+        maxRows,
+        (rows) => job.runs.list(access, row.id, before, rows),
+        ({ started_at }) => String(started_at),
+      ),
   );
 }
 
