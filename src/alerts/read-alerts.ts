@@ -1,7 +1,7 @@
 // Lists alerts and their deliveries. They contain texts, numbers and instants, never a value.
 import type { Caller } from '../access/principals.ts';
 import type { AlertRow, Before, DeliveryRow } from '../cell/alerts.ts';
-import type { Page } from '../vault/describe-credential.ts';
+import { type Page, pageFrom } from '../vault/describe-credential.ts';
 import { tenantTarget } from '../vault/targets.ts';
 import type { TenantJob } from '../vault/tenant-job.ts';
 import { webhookTarget } from './manage-webhooks.ts';
@@ -22,10 +22,10 @@ export function listAlerts(job: TenantJob, caller: Caller, input: ListAlertsInpu
     () => ({ ...tenantTarget(job), target: { type: 'alerts' } }),
     (access, _subject, details) => {
       const before = beforeOf(input.after);
-      const page = pageOf(
+      const page = pageFrom(
         input.maxRows,
-        (maxRows) => job.alerts.list(access, input.credentialId, before, maxRows),
-        (row) => row.at,
+        (rows) => job.alerts.list(access, input.credentialId, before, rows),
+        ({ at, id }) => `${at}\n${id}`,
       );
       details.count = page.rows.length;
       return page;
@@ -47,10 +47,10 @@ export function listDeliveries(
     (lookup) => webhookTarget(job, lookup, webhookId),
     (access, webhook, details) => {
       const before = beforeOf(after);
-      const page = pageOf(
+      const page = pageFrom(
         maxRows,
         (rows) => job.alerts.deliveries(access, webhook.id, before, rows),
-        (row) => row.created_at,
+        ({ created_at, id }) => `${created_at}\n${id}`,
       );
       details.webhook = webhook.id;
       details.count = page.rows.length;
@@ -62,16 +62,4 @@ export function listDeliveries(
 function beforeOf(after: string): Before {
   const [at, id = ''] = after.split('\n');
   return after === '' ? { at: Number.MAX_SAFE_INTEGER, id: '' } : { at: Number(at), id };
-}
-
-/** Reads one row more than the page holds, which shows whether another page follows. */
-function pageOf<R extends { readonly id: string }>(
-  maxRows: number,
-  read: (maxRows: number) => R[],
-  atOf: (row: R) => number,
-): Page<R> {
-  const found = read(maxRows + 1);
-  const rows = found.slice(0, maxRows);
-  const last = found.length > maxRows ? rows.at(-1) : undefined;
-  return { rows, next: last === undefined ? undefined : `${atOf(last)}\n${last.id}` };
 }

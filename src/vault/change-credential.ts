@@ -124,7 +124,7 @@ export function restoreCredential(job: TenantJob, caller: Caller, input: Named):
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       if (located.row.state !== 'deleted') fail('conflict', 'the credential is not deleted');
-      if ((located.row.destroy_after_at ?? 0) <= job.platform.clock.now())
+      if (Number(located.row.destroy_after_at) <= job.platform.clock.now())
         fail('gone', 'the recovery window of the credential has ended');
       checkPrecondition(located.row, input.precondition);
       return changeCredential(job, access, located, (draft) => {

@@ -30,6 +30,14 @@ export interface Page<T> {
   readonly next: string | undefined;
 }
 
+/** Reads one row more than the page has, which shows whether another page follows. */
+export function pageFrom<T>(maxRows: number, read: (maxRows: number) => readonly T[], cursorOf: (last: T) => string): Page<T> {
+  const found = read(maxRows + 1);
+  const rows = found.slice(0, maxRows);
+  const last = found.length > maxRows ? rows.at(-1) : undefined;
+  return { rows, next: last === undefined ? undefined : cursorOf(last) };
+}
+
 /** A page that may be short although there are more rows: one turn reads a bounded number of rows, and few of them matched. */
 interface ListTurn extends Page<Located> {
   readonly environment: EnvironmentRow;
@@ -107,8 +115,11 @@ export function listVersions(
     'credential.describe',
     (lookup) => credentialTarget(job, lookup, environment, name),
     (access, { row }) => {
-      const found = job.credentials.versions(access, row.id, before, maxRows + 1);
-      const page = found.slice(0, maxRows);
+      const { rows: page, next } = pageFrom(
+        maxRows,
+        (rows) => job.credentials.versions(access, row.id, before, rows),
+        ({ version }) => String(version),
+      );
       const rows = page.map((facts) => ({
         ...facts,
         stages: [
@@ -117,7 +128,7 @@ export function listVersions(
           ...(facts.version === row.pending_version ? ['pending'] : []),
         ],
       }));
-      return { rows, next: found.length > maxRows ? String(page.at(-1)?.version) : undefined };
+      return { rows, next };
     },
   );
 }

@@ -58,7 +58,7 @@ export function applyTiming(
 export function applyLearntEnd(job: TenantJob, draft: Draft, endsAtMs: number, now: number): void {
   const { refresh_due_at: planned, value_expires_at: before } = draft;
   draft.value_expires_at = endsAtMs;
-  if (planned !== null && planned <= (before ?? 0)) draft.refresh_due_at = afterHandOut(job, now, endsAtMs);
+  if (planned !== null && planned <= Number(before)) draft.refresh_due_at = afterHandOut(job, now, endsAtMs);
 }
 
 function aheadOf(job: TenantJob, now: number, expiresAtMs: number): number {

@@ -17,6 +17,6 @@ export function endSupersededLinks({ job, access, draft }: CredentialChange): vo
     if (link.state !== 'choosing' && config === undefined && secretVersion === undefined) continue;
     const ended: Connection = { ...link, state: 'cancelled', cause: 'superseded', state_hash: null, finished_at: now };
     job.connections.save(access, ended);
-    if (secretVersion !== undefined && draft.pending_version === secretVersion) draft.pending_version = null;
+    if (draft.pending_version === secretVersion) draft.pending_version = null;
   }
 }

@@ -143,7 +143,7 @@ async function verifyAssertion(vault: TenantVault, assertion: string, audiences:
 /** What jose leaves to us, as strict as RFC 7523 section 3 allows. */
 function verifiedClaims({ aud, jti, exp, iat, nbf }: JWTPayload, nowMs: number): Pick<VerifiedAssertion, 'jti' | 'expiresAtMs'> {
   // SECURITY: whole seconds only (AN-08): JSON.parse reads 1e400 as Infinity, which the database cannot store.
-  const isTimed = [exp, iat, nbf ?? 0].every((time) => Number.isSafeInteger(time));
+  const isTimed = [exp, iat, nbf ?? iat].every((time) => Number.isSafeInteger(time));
   const expiresAtMs = Number(exp) * 1_000;
   // The jti is stored until the assertion expires, so its lifetime is bounded.
   const endsSoon = expiresAtMs <= nowMs + LIMITS.clientAssertionTtlMaxMs;

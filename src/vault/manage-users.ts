@@ -6,7 +6,7 @@ import { newId } from '../base/ids.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import type { TokenRow } from '../cell/tokens.ts';
 import type { GrantRow, User, UserRow } from '../cell/users.ts';
-import type { Page } from './describe-credential.ts';
+import { type Page, pageFrom } from './describe-credential.ts';
 import { type HomeJob, installationTarget, userTarget } from './home-job.ts';
 import { EVERYWHERE, type IssuedUserToken, issueUserToken } from './set-up.ts';
 
@@ -93,10 +93,13 @@ function toGrant(job: HomeJob, access: WriteAccess, principal: Principal, grant:
 
 export function listUsers(job: HomeJob, caller: Caller, afterId: string, maxRows: number): Page<UserWithGrants> {
   return job.door.enter(caller, 'user.list', installationTarget('users'), (access, _subject, details) => {
-    const found = job.users.list(access, afterId, maxRows + 1);
-    const rows = found.slice(0, maxRows);
-    details.count = rows.length;
-    return { rows, next: found.length > maxRows ? rows.at(-1)?.row.id : undefined };
+    const page = pageFrom(
+      maxRows,
+      (rows) => job.users.list(access, afterId, rows),
+      ({ row }) => row.id,
+    );
+    details.count = page.rows.length;
+    return page;
   });
 }
 

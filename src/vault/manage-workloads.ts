@@ -11,7 +11,7 @@ import type { TokenRow } from '../cell/tokens.ts';
 import type { Workload, WorkloadRow } from '../cell/workloads.ts';
 import { faultOfKeys } from '../crypto/public-key.ts';
 import { hashToken, mintToken, type TokenType } from '../crypto/token.ts';
-import type { Page } from './describe-credential.ts';
+import { type Page, pageFrom } from './describe-credential.ts';
 import type { TenantJob } from './tenant-job.ts';
 
 export interface IssuedToken {
@@ -161,11 +161,13 @@ export function listWorkloads(job: TenantJob, caller: Caller, after: string, max
     'workload.list',
     () => ({ resource: { type: 'Workload', tenant: job.tenant.id }, target: { type: 'workloads' }, subject: true as const }),
     (access, _subject, details) => {
-      const found = job.workloads.list(access, after, maxRows + 1);
-      const rows = found.slice(0, maxRows);
-      const last = rows.at(-1);
-      details.count = rows.length;
-      return { rows, next: found.length > maxRows && last !== undefined ? `${last.name}\n${last.id}` : undefined };
+      const page = pageFrom(
+        maxRows,
+        (rows) => job.workloads.list(access, after, rows),
+        ({ name, id }) => `${name}\n${id}`,
+      );
+      details.count = page.rows.length;
+      return page;
     },
   );
 }

@@ -2,7 +2,7 @@
 import type { Caller } from '../access/principals.ts';
 import { notFound } from '../base/errors.ts';
 import type { RunRow, RunStepRow } from '../cell/runs.ts';
-import type { Page, PageOfCredential } from './describe-credential.ts';
+import { type Page, type PageOfCredential, pageFrom } from './describe-credential.ts';
 import { credentialTarget } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -12,11 +12,12 @@ export function listRuns(job: TenantJob, caller: Caller, { environment, name, be
     caller,
     'run.read',
     (lookup) => credentialTarget(job, lookup, environment, name),
-    (access, { row }) => {
-      const found = job.runs.list(access, row.id, before, maxRows + 1);
-      const rows = found.slice(0, maxRows);
-      return { rows, next: found.length > maxRows ? String(rows.at(-1)?.started_at) : undefined };
-    },
+    (access, { row }) =>
+      pageFrom(
+        maxRows,
+        (rows) => job.runs.list(access, row.id, before, rows),
+        ({ started_at }) => String(started_at),
+      ),
   );
 }
 

@@ -160,21 +160,21 @@ export function rewrapBatch(job: KeyedJob, maxRows: number = LIMITS.rewrapBatchR
   if (isStuck) fail('integrity', 'stored data failed its check', { evidence: 'key_rotation: the row of an open rotation' });
   if (open.length === 0) return 0;
   return job.door.enterAsSystem('rewrap', job.keyOperations.rotate, keyTarget(job), (access, _subject, details) => {
-    let moved = 0;
+    let count = 0;
     let hasEnded = false;
     for (const progress of open) {
       const purpose = progress.purpose as Purpose;
-      moved = job.core.keyRotations.rewrap(access, purpose, maxRows);
+      count = job.core.keyRotations.rewrap(access, purpose, maxRows);
       details.purpose = progress.purpose;
-      if (bookProgress(job, access, progress, moved)) hasEnded = true;
-      if (moved > 0) break;
+      if (bookProgress(job, access, progress, count)) hasEnded = true;
+      if (count > 0) break;
     }
-    details.count = moved;
-    if (moved === 0 && !hasEnded)
+    details.count = count;
+    if (count === 0 && !hasEnded)
       fail('integrity', 'stored data failed its check', { evidence: 'rows that cannot be rewrapped' });
     job.platform.faults.at('keys.mid-rewrap');
-    if (moved > 0) job.forgetKeys();
-    return moved;
+    if (count > 0) job.forgetKeys();
+    return count;
   });
 }
 

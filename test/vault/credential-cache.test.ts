@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import { type CachedCredential, CredentialCache } from '../../src/vault/credential-cache.ts';
 
 const entry = (environment: string, name: string, expiresAtMs = 1_000) =>
@@ -23,6 +24,13 @@ describe('a cached credential', () => {
     expect(names(999)).toEqual(['crm', 'erp']);
     expect(names(1_000)).toEqual([undefined, undefined]);
     expect(names(0)).toEqual([undefined, undefined]);
+  });
+
+  it('whose remaining life is longer than any was added by a clock that was ahead: it is dropped', () => {
+    const { names } = filled();
+    expect(names(1_000 - LIMITS.dataKeyCacheTtlMs)).toEqual(['crm', 'erp']);
+    expect(names(999 - LIMITS.dataKeyCacheTtlMs)).toEqual([undefined, undefined]);
+    expect(names(999)).toEqual([undefined, undefined]);
   });
 
   it('is dropped alone when it changes, and with all others at a rollback', () => {

@@ -78,6 +78,10 @@ describe('a text', () => {
     expect(takes(schema, around(of + 'a'.repeat(maxChars + 1 - of.length)))).toBe(false);
   });
 
+  it.each(rows)('that is %s may be a single character', (_what, { schema, around, of }) => {
+    expect(takes(schema, around(of === '' ? 'a' : of))).toBe(true);
+  });
+
   const mayBeEmpty = new Set([
     'a user name',
     'a password',
@@ -196,6 +200,8 @@ describe('what may not stand together', () => {
           'use the settings for them, or leave them to Keyturn',
       ]);
     expect(extra('resource')).toEqual([]);
+    const beside = { ...CONFIG, extra_parameters: { resource: 'x', scope: 'x' } };
+    expect(refusals(oauth2Config, beside)[0], 'one among others').toContain('/extra_parameters must not set');
     expect(extra('client_id', 'c')).toEqual([]);
     expect(extra('client_id', 'd')).toEqual(['/extra_parameters/client_id must be the client_id of this credential, or absent']);
   });

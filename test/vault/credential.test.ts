@@ -2,11 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { deleteCredential, restoreCredential } from '../../src/vault/change-credential.ts';
-import { changeCredential, type Draft } from '../../src/vault/credential.ts';
+import { changeCredential, createCredential, type Draft, newDraft } from '../../src/vault/credential.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
+import { readCredential } from '../../src/vault/read-credential.ts';
 import { foundCredential } from '../../src/vault/targets.ts';
-import { type TestTenant, testTenant } from '../kit/vaults.ts';
+import { outcomeOf } from '../kit/outcome.ts';
+import { changing, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const HOUR_MS = 3_600_000;
 const WHOLE = {
@@ -90,7 +92,48 @@ describe('restoring a deleted grant', () => {
   });
 });
 
+describe('a new credential', () => {
+  it('is due for what its kind and state allow, and tells the owner of the timer', async () => {
+    const tenant = await testTenant();
+    const before = tenant.dueChanges();
+    await put(tenant);
+    expect(tenant.dueChanges()).toBe(before + 1);
+    const due = tenant.clock.now();
+    const made = (kind: string, state: string) =>
+      tenant.vault.submit((job) =>
+        changing(job, (access) => {
+          const environment = job.credentials.findEnvironment(access, 'staging');
+          if (environment === undefined) throw new Error('not there');
+          const facts = { name: `${kind}-${state}`, kind, connector: null, config: undefined, labels: undefined };
+          const draft = newDraft(job, access, environment, { ...facts, description: undefined });
+          const dates = { refresh_due_at: due, rotation_due_at: due, destroy_after_at: due };
+          const { row } = createCredential(job, access, environment, { ...draft, ...dates, state });
+          return [row.refresh_due_at, row.rotation_due_at, row.destroy_after_at];
+        }),
+      );
+    expect(await made('oauth2', 'active')).toEqual([due, due, null]);
+    expect(await made('api_key', 'active')).toEqual([null, due, null]);
+    expect(await made('oauth2', 'deleted')).toEqual([null, null, due]);
+  });
+});
+
 describe('a change', () => {
+  it('of the name is effective at once: a cached value is not served under the former one', async () => {
+    const tenant = await testTenant();
+    await putKey(tenant, 'crm', 'not-a-real-secret');
+    const read = (name: string) => {
+      const input = { environment: 'staging', name, version: undefined, stage: undefined };
+      const proven = tenant.user(['admin'], 'everywhere', { secondFactorAtMs: tenant.clock.now() });
+      return outcomeOf(tenant.vault.submit((job) => readCredential(job, proven, input)));
+    };
+    expect(await read('crm')).toBe('ok');
+    await change(tenant, (draft) => {
+      draft.name = 'erp';
+    });
+    expect(await read('crm')).not.toBe('ok');
+    expect(await read('erp')).toBe('ok');
+  });
+
   it('increases the revision by one, and does not change the row that was read', async () => {
     const tenant = await testTenant();
     await put(tenant);

@@ -7,7 +7,7 @@ import { describeCredential, listVersions } from '../../src/vault/describe-crede
 import { type PutCredentialInput, putCredential } from '../../src/vault/put-credential.ts';
 import { type ReadCredentialInput, readCredential } from '../../src/vault/read-credential.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
+import { changing, type TestTenant, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 const GRANT_CONFIG = { token_endpoint: 'https://login.example/token', client_id: 'client' };
@@ -187,6 +187,14 @@ describe('versions', () => {
     const rest = await page(Number(first.next), 10);
     expect(rest.rows.map((row) => [row.version, row.stages])).toEqual([[3, []], [2, ['current']], [1, []]]); // biome-ignore format: pairs
     expect(rest.next).toBeUndefined();
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const environment = job.credentials.findEnvironment(access, 'staging');
+        const row = job.credentials.find(access, environment?.id ?? '', 'stripe');
+        if (row !== undefined) job.credentials.save(access, { ...row, pending_version: 3 });
+      }),
+    );
+    expect((await page(4, 1)).rows.map((row) => [row.version, row.stages])).toEqual([[3, ['pending']]]);
   });
 });
 

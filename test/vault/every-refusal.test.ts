@@ -1,9 +1,11 @@
 // Every way in which a use case of the vault refuses: its code, and which member of the request it is about.
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { openRun } from '../../rotation/engine/run.ts';
 import type { Caller } from '../../src/access/principals.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { RunRow } from '../../src/cell/runs.ts';
 import { deleteCredential, labelCredential, restoreCredential, rollBack } from '../../src/vault/change-credential.ts';
 import { createEnvironment } from '../../src/vault/create-environment.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
@@ -22,7 +24,7 @@ import { type ReadCredentialInput, readCredential } from '../../src/vault/read-c
 import { enrol } from '../../src/vault/set-up.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { testTeam, textOf } from '../kit/homes.ts';
-import { testTenant, workloadToken } from '../kit/vaults.ts';
+import { changing, testTenant, workloadToken } from '../kit/vaults.ts';
 
 /** `code` or `code /pointer`, with what is told beside where there is any. */
 async function refusal(work: () => unknown): Promise<string> {
@@ -216,6 +218,35 @@ describe('a use case at a tenant refuses', () => {
     const off = { ...first, x: first?.y, y: first?.x };
     expect(await refusal(() => tryKeys([first, off] as never))).toBe('invalid_request /jwks/keys/1');
     expect(await refusal(() => tryKeys([RSA_1024] as never))).toBe('ok');
+  });
+
+  it('a roll-back of a key with a connector while a run of it is open, or to a version that was revoked', async () => {
+    const { tenant, job, admin } = await filled();
+    const rotated = key({ name: 'rotated', connector: 'made-up' });
+    for (const _ of [1, 2, 3]) await job((inJob) => putCredential(inJob, admin(), rotated));
+    const credentialId = String(tenant.sql.get("SELECT id FROM credential WHERE name = 'rotated'")?.['id']);
+    const back = (toVersion: number, name = 'rotated') =>
+      refusal(() => job((inJob) => rollBack(inJob, admin(), { ...at({ name }), toVersion })));
+    const run = (kind: 'rotation' | 'revocation', generation: number, end: Partial<RunRow>) =>
+      job((inJob) =>
+        changing(inJob, (access) => {
+          const opened = openRun(inJob, access, { credentialId, kind, trigger: 'request', generation });
+          inJob.runs.save(access, { ...opened, ...end });
+          return opened;
+        }),
+      );
+    const done = { state: 'succeeded', next_attempt_at: null, finished_at: tenant.clock.now() } as const;
+    const { id } = await run('rotation', 3, {});
+    expect(await back(2)).toBe('conflict');
+    await job((inJob) =>
+      changing(inJob, (access) =>
+        inJob.runs.save(access, { ...(inJob.runs.find(access, id) as RunRow), ...done, outcome: 'rotated' }),
+      ),
+    );
+    await run('revocation', 1, { ...done, outcome: 'revoked' });
+    await run('revocation', 2, { ...done, outcome: 'failed' });
+    expect(await back(1)).toBe('conflict /version');
+    expect(await back(2), 'it was not revoked').toBe('ok');
   });
 
   it('a kind that this build does not know', async () => {

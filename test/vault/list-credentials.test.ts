@@ -1,12 +1,13 @@
 // Lists and searches of credentials: filters are literal, pages contain every name once during writes, and only visible credentials are listed.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Caller } from '../../src/access/principals.ts';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { deleteCredential } from '../../src/vault/change-credential.ts';
 import { filledPage, type ListCredentialsInput, listCredentials } from '../../src/vault/describe-credential.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
-import { changing, eventsOf, putKey, type TestTenant, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
+import { changing, eventsOf, inside, putKey, type TestTenant, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 
@@ -236,5 +237,34 @@ describe('a list of which few names fit', () => {
     expect(await filled(tenant, tenant.token(text), {}, 99)).toMatchObject({ names, next: undefined });
     expect(await filled(tenant, tenant.token(text), {}, 7)).toMatchObject({ names: names.slice(0, 7), next: names[6] });
     expect(await filled(tenant, tenant.token(text), {}, 7, names[6])).toMatchObject({ names: names.slice(7), next: undefined });
+  });
+});
+
+describe('a page of few visible credentials', () => {
+  const input: ListCredentialsInput = { environment: 'staging', filter: { deleted: false }, afterName: '', maxRows: 2 };
+
+  async function turnsOf(pages: readonly { readonly scannedTo: string | undefined }[]) {
+    const tenant = await testTenant();
+    const { credentials } = inside<unknown, TenantJob>(tenant.vault as never);
+    let turn = 0;
+    const listed = vi
+      .spyOn(credentials, 'list')
+      .mockImplementation(() => ({ rows: [], ...(pages[turn++] ?? pages[0]) }) as never);
+    const admin = tenant.user(['admin'], 'everywhere');
+    const first = await tenant.vault.submit((job) => listCredentials(job, admin, input));
+    const page = await filledPage(tenant.vault, first, input);
+    return { page, calls: listed.mock.calls.map(([, , afterName, rows]) => [afterName, rows]) };
+  }
+
+  it('is filled in at most so many turns, and then goes on where they ended', async () => {
+    const { page, calls } = await turnsOf([{ scannedTo: 'm' }]);
+    expect(page).toEqual({ rows: [], next: 'm' });
+    expect(calls).toEqual([['', 3], ...Array(LIMITS.listTurnsMax - 1).fill(['m', 3])]);
+  });
+
+  it('ends with the credentials: nothing more is read', async () => {
+    const { page, calls } = await turnsOf([{ scannedTo: 'm' }, { scannedTo: undefined }]);
+    expect(page).toEqual({ rows: [], next: undefined });
+    expect(calls).toHaveLength(2);
   });
 });

@@ -1,5 +1,7 @@
 // Deleting, restoring and destroying: unreadable at once, restorable within the window, then removed from every table.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { openRun } from '../../rotation/engine/run.ts';
+import { fail } from '../../src/base/errors.ts';
 import { isCredentialName } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { deleteCredential, destroyCredential, destroyExpired, restoreCredential } from '../../src/vault/change-credential.ts';
@@ -9,7 +11,7 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import { getRun } from '../../src/vault/read-runs.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { eventsOf, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { changing, eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const SECRET = 'not-a-real-secret';
 const DAY = 86_400_000;
@@ -156,7 +158,54 @@ describe('the end of the window', () => {
   });
 });
 
+describe('a failing storage', () => {
+  it('stops the destruction of every due credential, so that the whole batch is undone', async () => {
+    const tenant = await testTenant();
+    for (const name of ['a', 'b']) {
+      await putKey(tenant, name, SECRET);
+      const input = { ...stripe, name, recoveryWindowMs: 7 * DAY };
+      await tenant.vault.submit((job) => deleteCredential(job, tenant.user(['admin'], 'everywhere'), input));
+    }
+    tenant.clock.pass(7 * DAY);
+    const { credentials } = inside<unknown, TenantJob>(tenant.vault as never);
+    const drop = vi.spyOn(credentials, 'dropVersions').mockImplementationOnce(() => fail('storage_full', 'the disk is full'));
+    const sweep = () => outcomeOf(tenant.vault.submit((job) => destroyExpired(job, 100)));
+    expect(await sweep()).toBe('storage_full');
+    expect(drop).toHaveBeenCalledTimes(1);
+    expect(sealedRows(tenant)).toBe(2);
+    expect(await sweep()).toBe('ok');
+    expect(sealedRows(tenant)).toBe(0);
+  });
+});
+
 describe('destroying at once', () => {
+  it('cancels the open run, and removes the bytes from every file before the answer', async () => {
+    const tenant = await testTenant({ demo: true });
+    await putKey(tenant, 'stripe', SECRET);
+    const credentialId = String(tenant.sql.get('SELECT id FROM credential')?.['id']);
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => openRun(job, access, { credentialId, kind: 'refresh', trigger: 'request', generation: 1 })),
+    );
+    const erased = vi.spyOn(inside(tenant.vault).core.cell, 'eraseResidue');
+    const owner = tenant.user(['owner'], 'everywhere', { bootstrap: true });
+    await tenant.vault.submit((job) => destroyCredential(job, owner, stripe));
+    expect(erased).toHaveBeenCalledTimes(1);
+    const now = tenant.clock.now();
+    expect(tenant.sql.get('SELECT state, outcome, finished_at, next_attempt_at, lease_until, lease_owner FROM run')).toEqual({
+      state: 'cancelled',
+      outcome: 'credential_removed',
+      finished_at: now,
+      next_attempt_at: null,
+      lease_until: 0,
+      lease_owner: '',
+    });
+    expect(tenant.sql.all('SELECT step, status, at FROM run_step').at(-1)).toEqual({
+      step: 'cancelled',
+      status: 'credential_removed',
+      at: now,
+    });
+  });
+
   it('needs the approval of a second person, except for the owner of the demo', async () => {
     const tenant = await testTenant({ demo: true });
     await putKey(tenant, 'stripe', SECRET);

@@ -1,6 +1,6 @@
 // Workloads, their secrets and tokens: bound to scope, network and lifetime, and refused as soon as they are revoked.
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { purgeExpired } from '../../rotation/engine/house-keeping.ts';
 import type { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -20,7 +20,7 @@ import { readCredential } from '../../src/vault/read-credential.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { putKey, testTenant } from '../kit/vaults.ts';
+import { inside, putKey, testTenant } from '../kit/vaults.ts';
 
 const AUDIENCE = 'https://vault.example/v1/tenants/acme/token';
 
@@ -100,11 +100,10 @@ describe('the exchange of a client secret', () => {
       bySecret(textOf((await direct(made.row.id)).token)),
       { method: 'private_key_jwt', clientId: undefined, assertion: 'a.b.c' } as const,
     ];
-    const answers = new Set<string>();
     for (const proof of proofs) {
-      await exchange(proof).catch((error: Error & { code: string }) => answers.add(`${error.code} ${error.message}`));
+      const refusal = { code: 'unauthenticated', message: 'the client is unknown or its proof is wrong' };
+      await expect(exchange(proof)).rejects.toMatchObject(refusal);
     }
-    expect([...answers]).toEqual(['unauthenticated the client is unknown or its proof is wrong']);
     expect(await outcomeOf(exchange(bySecret(secret, made.row.id)))).toBe('ok');
   });
 
@@ -143,6 +142,8 @@ describe('private_key_jwt', () => {
       expect.soft(await attempt({ jti: 'fresh', ...claims }), JSON.stringify(claims)).toBe('unauthenticated');
     }
     expect(await attempt({ jti: 'fresh' }), 'no refused one spent its jti').toBe('ok');
+    const oldest = now - LIMITS.clientAssertionMaxAgeMs / 1_000;
+    expect(await attempt({ jti: 'old', iat: oldest }), 'as old as it may be').toBe('ok');
   });
 
   it('stores the use of an assertion for as long as the assertion would be accepted', async () => {
@@ -209,9 +210,35 @@ describe('private_key_jwt', () => {
     expect(await told(sign({ exp: iat - 600 }))).toBe('ERR_JWT_EXPIRED');
     expect(await told(sign({}, other.privateKey))).toBe('ERR_JWS_SIGNATURE_VERIFICATION_FAILED');
     expect(await told('a.b.c=')).toBe('not a compact JWS');
+    expect(await told(unsigned(JSON.stringify({ sub: [id] }))), 'a subject in a list').toBe('no subject');
     for (const payload of ['', 'null', '5', '[]', '{}', '{"sub":7}', JSON.stringify({ sub: 'x'.repeat(65) })])
       expect(await told(unsigned(payload)), payload).toBe(payload === '' ? 'not a compact JWS' : 'no subject');
     expect(await told(unsigned(JSON.stringify({ sub: 'x'.repeat(64) })))).toBe('unknown client');
+  });
+
+  it('is refused if the stored key cannot be used, or if the workload is gone when the assertion is verified', async () => {
+    const { tenant, vault, make, exchange } = await opened();
+    const [{ publicKey, privateKey }, other] = [await generateKeyPair('ES256'), await generateKeyPair('ES256')];
+    const [jwk, { x }] = [await exportJWK(publicKey), await exportJWK(other.publicKey)];
+    const iat = Math.floor(tenant.clock.now() / 1_000);
+    const refusalOf = async (id: string) => {
+      const claims = { iss: id, sub: id, aud: AUDIENCE, iat, exp: iat + 60, jti: 'one' };
+      const assertion = await new SignJWT(claims).setProtectedHeader({ alg: 'ES256' }).sign(privateKey);
+      return exchange({ method: 'private_key_jwt', clientId: undefined, assertion }).then(
+        () => 'ok',
+        ({ code, evidence }: KeyturnError) => `${code}: ${evidence}`,
+      );
+    };
+    const offCurve = await make({ name: 'off-curve', jwks: JSON.stringify({ keys: [{ ...jwk, x }] }) });
+    expect(await refusalOf(offCurve.row.id)).toBe('unauthenticated: assertion');
+    const made = await make({ jwks: JSON.stringify({ keys: [jwk] }) });
+    const { workloads } = inside<unknown, TenantJob>(vault as never);
+    const find = workloads.find.bind(workloads);
+    let asked = 0;
+    const gone = vi.spyOn(workloads, 'find').mockImplementation((access, key) => (asked++ === 0 ? find(access, key) : undefined));
+    expect(await refusalOf(made.row.id)).toBe('unauthenticated: bad client proof');
+    gone.mockRestore();
+    expect(await refusalOf(made.row.id)).toBe('ok');
   });
 
   it('allows no client secret', async () => {

@@ -24,7 +24,6 @@ export const plainValue: CredentialKind = {
     draft.pending_version = null;
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
     draft.rotation = '{}';
-    job.dueChanged();
   },
   planRestored: (job, _access, draft) => {
     const now = job.platform.clock.now();
