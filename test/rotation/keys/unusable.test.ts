@@ -82,9 +82,13 @@ async function scene(grantTokenOf: GrantTokenOf = () => undefined) {
   tenant.vault.rotator = rotations;
   const open = (name = 'db') => tenant.vault.submit((job) => rotations.open(job, admin(tenant), 'staging', name));
   const run = () => tenant.sql.get<RunRow>('SELECT * FROM run ORDER BY rowid DESC LIMIT 1') as RunRow;
+  // By schedule: a request is refused at once (test/rotation/keys/run-requests.test.ts).
   const cause = async (name = 'db') => {
-    const { credential_id: id } = await open(name);
-    await rotations.advance(id, true).catch(() => {});
+    await save(tenant, name, { rotation_due_at: tenant.clock.now() });
+    await rotations.runDue().catch(() => {});
+    await rotations
+      .advance(tenant.sql.get<{ id: string }>('SELECT id FROM credential WHERE name = ?', name)?.id ?? '', true)
+      .catch(() => {});
     return run().cause;
   };
   return { tenant, rotations, open, run, cause, beats, sent, during: (work: () => Promise<void>) => { meanwhile = work; } }; // biome-ignore format: one line
