@@ -6,7 +6,9 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { describeReaders, type LateReaders, lateReaders } from '../../src/vault/readers.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
+import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { waitRun } from '../engine/run.ts';
+import type { ResolvedKey } from './key-settings.ts';
 import type { Booking } from './rotation-booking.ts';
 
 /** JSON in `run.facts` of a revocation. */
@@ -22,6 +24,8 @@ export interface RetirementFacts {
   /** Who had which version when the value was ended: for the receipt. */
   readonly readers?: readonly ReaderFact[];
   readonly readersCount?: number;
+  /** The index in the log of the event of the run's end. */
+  readonly event?: number;
 }
 
 /** A reader in a receipt. */
@@ -34,6 +38,12 @@ export interface ReaderFact {
 }
 
 const retirementOf = ({ facts }: Pick<RunRow, 'facts'>): RetirementFacts => JSON.parse(facts) as RetirementFacts;
+
+/** How long the old value works after a rotation at least. */
+export function graceMsOf({ connector, config }: Pick<ResolvedKey, 'connector' | 'config'>): number {
+  const graceMs = (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
+  return Math.min(graceMs, deadlineMs(config, graceMs));
+}
 
 /** How long after a rotation the old value is ended at the latest. */
 export function deadlineMs(config: KeyConfig, graceMs: number): number {
@@ -101,6 +111,11 @@ function tellLate(booking: Booking, { readers }: LateReaders, cause: 'waiting' |
       deadline_at: toTimestamp(deadlineAt),
     },
   });
+}
+
+/** The run with the position of the event that the running transaction leaves: the door records it next. */
+export function withEvent(job: TenantJob, run: RunRow): RunRow {
+  return { ...run, facts: JSON.stringify({ ...retirementOf(run), event: job.core.audit.size }) };
 }
 
 /** The run with what its receipt says of readers, before the value is ended for the first time. */

@@ -8,9 +8,9 @@ import { hashOfPlan, type PlanCheck, type PlannedRun, type RotationPlan } from '
 import { keyConfigOf } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { RotationStrategy } from '../connector.ts';
-import { deadlineMs } from './await-readers.ts';
+import { deadlineMs, graceMsOf } from './await-readers.ts';
 import { type ResolvedKey, resolveKey } from './key-settings.ts';
-import { graceMsOf, replacesAtOnce } from './rotation-phase.ts';
+import { replacesAtOnce } from './rotation-phase.ts';
 import { openTarget, type TargetPorts, type Unusable } from './rotation-target.ts';
 
 /** The plan for the credential as it is now. */

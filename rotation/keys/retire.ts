@@ -13,8 +13,8 @@ import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
-import { awaitsReaders, withReaders } from './await-readers.ts';
-import { type Booking, endFactsOf, enterRun, evidenceOf, keyNameOf, tell } from './rotation-booking.ts';
+import { awaitsReaders, withEvent, withReaders } from './await-readers.ts';
+import { type Booking, endFactsOf, enterRun, evidenceOf, keyNameOf, statusEvidence, tell } from './rotation-booking.ts';
 import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
@@ -48,11 +48,12 @@ function retireOne(ports: RetirePorts, runId: string): Promise<'done'> {
       return attempt === undefined ? { kind: 'stop', as: 'done' } : { kind: 'go', attempt };
     },
     call: async (attempt) => {
-      const { resolved, target } = attempt;
+      const { resolved, target, answered } = attempt;
       const { rotator } = resolved;
       const left = await removeMade(attempt);
       if (left.kind !== 'done' || isOfMadeOnly(attempt.run)) return { outcome: left, proof: undefined };
       const outcome = (await rotator.revoke?.(target, target.old)) ?? { kind: 'done' as const };
+      answered.status = undefined;
       return { outcome, proof: outcome.kind === 'done' ? await rotator.test(target, target.old) : undefined };
     },
     book: (job, attempt, called) => {
@@ -111,14 +112,15 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
   });
 }
 
-function book(job: TenantJob, { run: leased, resolved: { rotator } }: Attempt, { outcome, proof }: Called): void {
+function book(job: TenantJob, { run: leased, resolved: { rotator }, answered }: Attempt, { outcome, proof }: Called): void {
   const run = job.door.lookup('revoke', (lookup) => job.runs.find(lookup, leased.id));
   if (!isOwn(run, leased)) return;
   enter(job, run, (booking) => {
     const { access, details } = booking;
     if (outcome.kind !== 'done') return retryLater(booking, outcome);
     if (isOfMadeOnly(run)) return endMade(booking, rotator.removeMade !== undefined);
-    job.runs.journal(access, run.id, { step: 'prove_dead', status: proof ?? 'unknown', at: job.platform.clock.now() });
+    const line = { step: 'prove_dead', status: proof ?? 'unknown', at: job.platform.clock.now() };
+    job.runs.journal(access, run.id, { ...line, evidence: statusEvidence(answered) });
     details.step = 'prove_dead';
     details.sign = proof ?? 'unknown';
     if (proof === 'rejected') return end(booking, 'revoked', 'proved_dead');
@@ -168,7 +170,7 @@ function end({ job, access, run, details, located }: Booking, outcome: RunOutcom
   details.step = outcome;
   details.cause = cause;
   const state = outcome === 'revoked' || outcome === 'removed' ? 'succeeded' : outcome === 'given_up' ? 'failed' : 'cancelled';
-  finishRun(job, access, run, { state, step: outcome, outcome, cause });
+  finishRun(job, access, withEvent(job, run), { state, step: outcome, outcome, cause });
   // The revision grows, so that a caller with an ETag sees the end of the old value.
   const ended = outcome === 'revoked' ? run.generation : undefined;
   if (located.row.state === 'active')

@@ -11,6 +11,15 @@ import type { StepFailure } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
 import { openRun, waitRun } from '../engine/run.ts';
 
+/** In the facts of a run that rolls back (roll-back.ts). */
+export interface RollBackFacts {
+  readonly to: number;
+  /** `probe`: the version is tested and becomes current. `set`: its value is set at the target again, as a new version. */
+  readonly by: 'probe' | 'set';
+  /** Whether the replaced version is ended afterwards. */
+  readonly revokesReplaced: boolean;
+}
+
 /** JSON in `run.facts` of a rotation. */
 export interface RotationFacts {
   /** The target accepted `set`. */
@@ -19,6 +28,11 @@ export interface RotationFacts {
   readonly refusedTests?: number;
   /** When the new value was first tested. */
   readonly testedFrom?: number;
+  /** Of a run that rolls back. */
+  readonly rollBack?: RollBackFacts;
+  /** Of the promotion, for the receipt. */
+  readonly connector?: string;
+  readonly strategy?: string;
 }
 
 export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
@@ -101,6 +115,11 @@ export function openEndOfMade(job: TenantJob, access: WriteAccess, rotation: Run
   const facts = JSON.stringify({ made });
   const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
   if (waitMs > 0) waitRun(job, access, { ...end, step: 'waiting' }, { step: 'waiting', status: 'under_way', nextAttemptAt });
+}
+
+/** The status of an answer to a test as evidence for the journal; null without one. */
+export function statusEvidence({ status }: { readonly status?: number | undefined }): string | null {
+  return status === undefined ? null : JSON.stringify({ status });
 }
 
 /** The target's answer as evidence for the journal; undefined without one. */

@@ -11,8 +11,20 @@ import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
 import type { NewValue, StepFailure, Verdict } from '../connector.ts';
 import { finishRun, isOwn, waitRun } from '../engine/run.ts';
-import { type Booking, enterRun, evidenceOf, factsOf, openEnd, refuse, retryLater, tell } from './rotation-booking.ts';
-import { type Attempt, type Called, changedNothing, graceMsOf, replacesAtOnce } from './rotation-phase.ts';
+import { graceMsOf } from './await-readers.ts';
+import { bookProbe, probeOf } from './roll-back.ts';
+import {
+  type Booking,
+  enterRun,
+  evidenceOf,
+  factsOf,
+  openEnd,
+  refuse,
+  retryLater,
+  statusEvidence,
+  tell,
+} from './rotation-booking.ts';
+import { type Attempt, type Called, changedNothing, replacesAtOnce } from './rotation-phase.ts';
 
 /** `on`: the next phase can begin at once. */
 export type Booked = 'on' | 'waiting' | 'ended' | 'superseded';
@@ -104,8 +116,12 @@ function bookSet(booking: Booking, attempt: Attempt, called: Called & { phase: '
 
 function bookVerdict(booking: Booking, attempt: Attempt, { verdict, old }: { verdict: Verdict; old?: Verdict }): Booked {
   const { job, access, run, details } = booking;
-  job.runs.journal(access, run.id, { step: 'test', status: verdict, at: job.platform.clock.now() });
+  // Only after `works` is the last answer that of this test for certain.
+  const evidence = verdict === 'works' ? statusEvidence(attempt.answered) : null;
+  job.runs.journal(access, run.id, { step: 'test', status: verdict, at: job.platform.clock.now(), evidence });
   details.sign = verdict;
+  const probe = probeOf(run);
+  if (probe !== undefined) return bookProbe(booking, attempt, verdict, probe);
   if (verdict === 'works') return promote(booking, attempt);
   if (verdict === 'unknown') return retryLater(booking, 'test_unknown', undefined, attempt.phase !== 'test');
   return bookRefusedTest(booking, attempt, old);
@@ -133,7 +149,10 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
     setRotated(draft, now, endsAtOnce ? undefined : now + graceMs);
   });
   openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
-  finishRun(job, access, run, { state: 'succeeded', step: 'finish', outcome: 'rotated', cause: null, new_version: fresh });
+  const { id, key } = resolved.connector;
+  const facts = JSON.stringify({ ...factsOf(run), connector: id, strategy: key.strategy });
+  const ended = { ...run, facts };
+  finishRun(job, access, ended, { state: 'succeeded', step: 'finish', outcome: 'rotated', cause: null, new_version: fresh });
   return 'ended';
 }
 

@@ -9,8 +9,7 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
-import { deadlineMs } from './await-readers.ts';
-import type { ResolvedKey } from './key-settings.ts';
+import { endProbe, probeOf, resetOf } from './roll-back.ts';
 import { type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
@@ -22,7 +21,7 @@ export interface Attempt extends OpenedTarget {
   readonly phase: Phase;
   /** Whether an earlier call of this phase may have changed the target. */
   readonly again: boolean;
-  /** The pending value; undefined while it is created. */
+  /** The pending value; undefined while it is created, unless an older one is set again. */
   readonly fresh: StoredValue | undefined;
 }
 
@@ -36,6 +35,7 @@ export type Called =
 /** Makes the call of the attempt's phase. Never rejects for an outcome at the target. */
 export async function callPhase(attempt: Attempt): Promise<Called> {
   const { phase, resolved, target, fresh } = attempt;
+  if (phase === 'create' && fresh !== undefined) return { phase, outcome: { kind: 'done', value: fresh } };
   if (phase === 'create' || fresh === undefined) return callCreate(attempt);
   if (phase === 'set') return callSet(attempt, fresh);
   const verdict = await resolved.rotator.test(target, fresh);
@@ -74,12 +74,6 @@ export function replacesAtOnce({ resolved }: { readonly resolved: Pick<ResolvedK
   return REPLACES_AT_ONCE.has(resolved.connector.key.strategy);
 }
 
-/** How long the old value works at least, where the target does not refuse it at once. */
-export function graceMsOf({ connector, config }: ResolvedKey): number {
-  const graceMs = (config.grace_seconds ?? connector.key.graceSeconds ?? LIMITS.graceDefaultSeconds) * 1_000;
-  return Math.min(graceMs, deadlineMs(config, graceMs));
-}
-
 /** Tests the old value, if the target may refuse it by now. */
 async function oldValue({ resolved, target }: Attempt): Promise<{ readonly old?: Verdict }> {
   return replacesAtOnce({ resolved }) ? { old: await resolved.rotator.test(target, target.old) } : {};
@@ -103,14 +97,17 @@ function isFree(run: RunRow, owner: string, now: number, force: boolean): boolea
 
 function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | undefined {
   const { job, access, details, run, located } = booking;
-  const opened = openTarget(ports, access, located, located.row.current_version, keyNameOf(run.id));
+  const probe = probeOf(run);
+  // SECURITY: a version is tested with the settings that it was stored with (D14).
+  const opened = openTarget(ports, access, located, probe?.to ?? located.row.current_version, keyNameOf(run.id));
   if (opened.kind === 'unusable') {
-    refuse(booking, opened.cause);
+    if (probe === undefined) refuse(booking, opened.cause);
+    else endProbe(booking, opened.cause);
     return undefined;
   }
-  const phase = phaseOf(located.row, run, opened);
+  const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
   const again = run.step === 'intent' || run.step === 'uncertain';
-  const fresh = phase === 'create' ? undefined : requireValue(job, access, located.row, located.row.pending_version ?? 0);
+  const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
   const leased = leaseRun(job, access, run, owner, again ? 'again' : 'first');
   job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
   details.step = phase;
@@ -119,6 +116,12 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   if (mayReplaceNow(phase, opened) && doubtOf(located.row) === undefined)
     changeCredential(job, access, located, (draft) => setDoubt(draft, run.id));
   return { ...opened, run: leased, phase, again, fresh };
+}
+
+/** The pending value; while it is created, the older one that is set again, if any. */
+function freshValue({ job, access, run, located: { row } }: Booking, phase: Phase): StoredValue | undefined {
+  const version = phase === 'create' ? resetOf(run)?.to : (row.pending_version ?? 0);
+  return version === undefined ? undefined : requireValue(job, access, row, version);
 }
 
 /** The target may refuse the current value as soon as the call is sent. */

@@ -20,7 +20,8 @@ import { inQueues } from '../engine/pool.ts';
 import { heartbeat, heldRun, openRun } from '../engine/run.ts';
 import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
 import { planRotation } from './plan.ts';
-import { openEnd, openEndOfMade } from './rotation-booking.ts';
+import { openRollBack } from './roll-back.ts';
+import { factsOf, openEnd, openEndOfMade } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
 import type { GrantTokenOf } from './rotation-target.ts';
@@ -196,11 +197,22 @@ export class KeyRotations implements KeyRotator {
     await Promise.race([this.advance(credentialId, true).catch(() => {}), waited]);
   }
 
+  openRollBack(
+    job: TenantJob,
+    access: WriteAccess,
+    row: Located['row'],
+    wanted: { readonly to: number; readonly revokesReplaced: boolean },
+  ): RunRow | undefined {
+    return openRollBack(this.#o, job, access, row, wanted);
+  }
+
   endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void {
     openEnd(job, access, { credentialId, version, graceMs: underWayMs, rotation: undefined });
   }
 
   endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void {
+    // A roll back makes nothing.
+    if (factsOf(run).rollBack !== undefined) return;
     const row = job.credentials.byId(access, run.credential_id);
     const rotator = settingsIn(this.#o, row)?.rotator;
     if (row.state !== 'destroyed' && rotator?.mintsAtTarget === true && rotator.revoke !== undefined)

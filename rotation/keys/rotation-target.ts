@@ -43,6 +43,8 @@ export interface OpenedTarget {
   readonly target: Target;
   /** The settings that the value was stored with; a value that replaces it is sealed with the same. */
   readonly sealed: RetainedKey;
+  /** The status of the target's last answer, for the evidence; undefined without HTTP, or before any answer. */
+  readonly answered: { status?: number | undefined };
   /** The id of the admin credential, for the event of its use. */
   readonly adminId: string | undefined;
 }
@@ -64,18 +66,29 @@ export function openTarget(ports: TargetPorts, access: ReadAccess, located: Loca
   if (resolved === undefined || rotator === undefined) return unusable('connector_unusable');
   const admin = openAdmin(ports, access, located, resolved, { version, value: opened.value });
   if (admin.kind === 'unusable') return admin;
+  const answered: OpenedTarget['answered'] = {};
   const target: Target = {
     parameters: resolved.parameters,
     old: opened.value,
     admin: admin.value,
     name,
-    egress: boundEgress(egressOf(ports, resolved), resolved),
+    egress: noting(boundEgress(egressOf(ports, resolved), resolved), answered),
     allowedHosts: resolved.hosts,
     allowLoopback: ports.sandboxAllowed && settings.config.sandbox !== undefined,
     clock: job.platform.clock,
     entropy: job.platform.entropy,
   };
-  return { kind: 'open', resolved: { ...resolved, rotator }, target, sealed: opened.retained, adminId: admin.id };
+  return { kind: 'open', resolved: { ...resolved, rotator }, target, answered, sealed: opened.retained, adminId: admin.id };
+}
+
+function noting(egress: Egress, answered: OpenedTarget['answered']): Egress {
+  return {
+    send: async (request) => {
+      const answer = await egress.send(request);
+      answered.status = answer.status;
+      return answer;
+    },
+  };
 }
 
 /** Requests keep the budget of the provider, whatever credential they are for. */

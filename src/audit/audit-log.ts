@@ -9,7 +9,15 @@ import type { Cell, CellHooks } from '../cell/cell.ts';
 import type { Keyring } from '../cell/keyring.ts';
 import type { LogRows } from '../cell/log-rows.ts';
 import type { CellRows } from '../cell/rows.ts';
-import { type Checkpoint, type ExportStatement, signCheckpoint, signExport, signerFrom } from '../crypto/checkpoint.ts';
+import {
+  type Checkpoint,
+  type ExportStatement,
+  type ReceiptStatement,
+  signCheckpoint,
+  signExport,
+  signerFrom,
+  signReceipt,
+} from '../crypto/checkpoint.ts';
 import { Frontier, leafHashOfText } from '../crypto/merkle.ts';
 import { HASH_BYTES } from '../crypto/primitives.ts';
 import { type EventInput, type EventOutcome, eventText } from './event.ts';
@@ -86,6 +94,11 @@ export class AuditLog implements CellHooks {
   /** The signed note that closes an export of this log. */
   closingNote(statement: Omit<ExportStatement, 'origin'>): string {
     return signExport(this.#signer, { origin: this.origin, ...statement });
+  }
+
+  /** The signed note of a receipt of this log. */
+  receiptNote(statement: Omit<ReceiptStatement, 'origin'>): string {
+    return signReceipt(this.#signer, { origin: this.origin, ...statement });
   }
 
   get stateSequence(): number {

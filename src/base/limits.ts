@@ -311,7 +311,9 @@ export const LIMITS = {
   /** How often a revocation that waits for readers is checked although none of them read. */
   readersCheckEveryMs: DAY,
   /** Names of late readers, and readers, that a run keeps: its receipt has at most 8 KB. */
-  readersKeptMax: 16,
+  readersKeptMax: 12,
+  receiptMaxBytes: 8_192,
+  receiptStepsMax: 24,
   /** A token that is younger than this is not refreshed because a reader asks for the newest. */
   freshenMinAgeMs: MINUTE,
   knownReadersEntries: 50_000,

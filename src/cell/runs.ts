@@ -17,6 +17,7 @@ export type RunOutcome =
   | 'dead'
   | 'credential_removed'
   | 'rotated'
+  | 'rolled_back'
   | 'test_failed'
   | 'abandoned'
   | 'disconnected'

@@ -60,6 +60,7 @@ export const OPTION_FIELDS: Readonly<Record<string, Fields>> = {
   '--refresh': { pointers: ['?refresh'] },
   '--replace-deleted': { pointers: ['/replace_deleted'] },
   '--request': { pointers: ['?request'] },
+  '--revoke-replaced': { pointers: ['/revoke_replaced'] },
   '--sandbox': { pointers: ['/config/sandbox'] },
   '--rotate-every': { pointers: ['/config/rotate_every_seconds'], unit: 's' },
   '--search': { pointers: ['?search'] },

@@ -6,6 +6,7 @@ import { auditCommand } from './commands/audit.ts';
 import { connectCommand, connectionsCommand, connectorsCommand, disconnectCommand, importCommand } from './commands/connect.ts';
 import { credentialCommand } from './commands/credentials.ts';
 import { keysCommand } from './commands/keys.ts';
+import { receiptCommand } from './commands/receipts.ts';
 import { runCommand } from './commands/run.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { serveCommand } from './commands/serve.ts';
@@ -38,9 +39,8 @@ function share(command: Command): void {
 }
 
 const EXITS = `
-Exit codes: 0 success, 1 failure, 2 usage error, 3 not logged in,
-  4 not allowed, 5 not found, 6 conflict, 7 not available,
-  8 verification failed, 9 timed out
+Exit codes: 0 success, 1 failure, 2 usage error, 3 not logged in, 4 not allowed,
+  5 not found, 6 conflict, 7 not available, 8 verification failed, 9 timed out
 Secrets are read from standard input or a file, never from the command line.`;
 
 /** All commands. `onStart` gets the command that runs, before it does. */
@@ -79,6 +79,7 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     sandboxCommand(),
     runCommand(),
     auditCommand(),
+    receiptCommand(),
     keysCommand(),
     doctorCommand(),
   ];

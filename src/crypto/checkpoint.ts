@@ -122,6 +122,44 @@ export function isExportSigned(vkey: string, note: string, statement: ExportStat
   }
 }
 
+/** The last member of a receipt: the run, and the SHA-256 of every byte before the signature (src/audit/receipt.ts). */
+export interface ReceiptStatement {
+  readonly origin: string;
+  readonly run: string;
+  readonly sha256: Uint8Array;
+}
+
+/**
+ * The signed note of a receipt. Its text, every line ended by a newline; no other note of this key begins with its first line:
+ *
+ *     keyturn-receipt-v1
+ *     <origin>
+ *     run <run>
+ *     sha256 <lower-case hex>
+ */
+export function signReceipt(signer: CheckpointSigner, statement: ReceiptStatement): string {
+  if (signer.name !== statement.origin)
+    fail('internal', 'the origin of the receipt is not the name of the signer: the key of a log signs its own receipts only');
+  return signNote(signer, receiptText(statement));
+}
+
+/** Whether the note is this key's signature of exactly this statement. @throws invalid_request when `vkey` is not a verifier key */
+export function isReceiptSigned(vkey: string, note: string, statement: ReceiptStatement): boolean {
+  const verifier = parseVerifierKey(vkey);
+  if (verifier.name !== statement.origin) return false;
+  try {
+    const text = receiptText(statement);
+    // One signature: a line of another key would be a second spelling of the same receipt.
+    return verifiedText(verifier, note) === text && note.split('\n').length === text.split('\n').length + 2;
+  } catch {
+    return false;
+  }
+}
+
+function receiptText({ origin, run, sha256: digest }: ReceiptStatement): string {
+  return `keyturn-receipt-v1\n${origin}\nrun ${run}\nsha256 ${Buffer.from(digest).toString('hex')}\n`;
+}
+
 function exportText({ origin, events, lines, sha256: digest }: ExportStatement): string {
   return `keyturn-export-v1\n${origin}\nevents ${events}\nlines ${lines}\nsha256 ${Buffer.from(digest).toString('hex')}\n`;
 }

@@ -56,6 +56,18 @@ export class Frontier {
     for (const leaf of leaves) this.append(leaf);
   }
 
+  /** The whole subtrees of the tree, largest first: their first leaf, their number of leaves and their hash. */
+  subtrees(): { readonly first: number; readonly size: number; readonly hash: Uint8Array }[] {
+    let [first, rest] = [0, this.#size];
+    return this.#peaks.map((hash) => {
+      const size = 2 ** Math.floor(Math.log2(rest));
+      const subtree = { first, size, hash };
+      first += size;
+      rest -= size;
+      return subtree;
+    });
+  }
+
   /** The Merkle tree hash; SHA-256 of nothing for the empty tree. */
   root(): Uint8Array {
     let root = this.#peaks.at(-1);
@@ -103,6 +115,32 @@ function pathOf(leaves: readonly Uint8Array[], index: number): Uint8Array[] {
   const left = leaves.slice(0, split);
   const right = leaves.slice(split);
   return index < split ? [...pathOf(left, index), rootOf(right)] : [...pathOf(right, index - split), rootOf(left)];
+}
+
+/**
+ * As `inclusionProof`, without the leaves of `before`, the tree up to some leaf at or before `index`. `later`: the leaf hashes after it.
+ * @throws internal out of range
+ */
+export function inclusionProofAfter(before: Frontier, later: readonly Uint8Array[], index: number): Uint8Array[] {
+  const start = before.size;
+  const size = start + later.length;
+  if (!isCount(index) || index < start || index >= size)
+    fail('internal', 'the index of an inclusion proof must lie among the later leaves');
+  const whole = new Map(before.subtrees().map((subtree) => [`${subtree.first} ${subtree.size}`, subtree.hash]));
+  const hashOf = (from: number, count: number): Uint8Array => {
+    const known = whole.get(`${from} ${count}`) ?? (count === 1 ? later[from - start] : undefined);
+    if (known !== undefined) return known;
+    const split = largestPowerBelow(count);
+    return nodeHash(hashOf(from, split), hashOf(from + split, count - split));
+  };
+  const path = (from: number, count: number): Uint8Array[] => {
+    if (count === 1) return [];
+    const split = largestPowerBelow(count);
+    return index < from + split
+      ? [...path(from, split), hashOf(from + split, count - split)]
+      : [...path(from + split, count - split), hashOf(from, split)];
+  };
+  return path(0, size);
 }
 
 /** From the tree of the first `oldSize` leaves to that of `newSize` (RFC 6962 section 2.1.2). @throws internal out of range */

@@ -138,12 +138,13 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#credential(environment, name)}/readers` });
   }
 
-  rollBack(environment: string, name: string, version?: number): Promise<WireCredential> {
+  /** The target is asked first, where a connector can. @throws KeyturnProblem conflict if it refuses the version */
+  rollBack(environment: string, name: string, version?: number, revokesReplaced?: true): Promise<WireCredential> {
     this.forget(environment, name);
     return this.#json({
       method: 'POST',
       path: `${this.#credential(environment, name)}/rollbacks`,
-      body: version === undefined ? {} : { version },
+      body: { ...(version === undefined ? {} : { version }), ...(revokesReplaced === true ? { revoke_replaced: true } : {}) },
     });
   }
 
@@ -186,6 +187,12 @@ export class KeyturnClient {
   /** `cancel`: a run whose new value is not current; `resume`: a waiting run now; `retry`: a new run after one that failed or was cancelled. */
   changeRun(environment: string, name: string, run: string, change: 'cancel' | 'resume' | 'retry'): Promise<WireRun> {
     return this.#json({ method: 'POST', path: `${this.#runs(environment, name)}/${segment(run)}/${change}`, body: {} });
+  }
+
+  /** The receipt of a finished rotation as it was signed: parsing and serializing may change its bytes. */
+  async receipt(environment: string, name: string, run: string): Promise<string> {
+    const path = `${this.#credential(environment, name)}/runs/${segment(run)}/receipt`;
+    return (await this.#vault.send({ method: 'GET', path })).text();
   }
 
   // ---- the tenant ----

@@ -5,6 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import { isStorageFailure } from '../cell/cell.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
+import type { RunRow } from '../cell/runs.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
@@ -48,10 +49,20 @@ export function labelCredential(job: TenantJob, caller: Caller, input: LabelInpu
 export interface RollBackInput extends Named {
   /** The version that becomes current; default: the previous one. */
   readonly toVersion: number | undefined;
+  /** Also ends the replaced version at its target. */
+  readonly revokesReplaced?: boolean;
 }
 
-/** Moves `current` to an older version at once (R5); `previous` then names the version that was current. @throws conflict for OAuth grants */
-export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): Located {
+/** With the run that asks the target first; without one, the version is current already. */
+export interface RolledBack extends Located {
+  readonly run?: RunRow;
+}
+
+/**
+ * Moves `current` to an older version (R5); `previous` then names the version that was current. Where a connector can ask the target, a run
+ * does that first. @throws conflict for OAuth grants, and for a version that its target refuses
+ */
+export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): RolledBack {
   return job.door.enter(
     caller,
     'credential.rollback',
@@ -64,7 +75,14 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
       if (target === row.current_version) fail('conflict', 'this version is already current', { pointer: '/version' });
       const version =
         job.credentials.findVersion(access, row.id, target) ?? fail('not_found', 'no such version', { pointer: '/version' });
-      refuseRevoked(job, access, row, target);
+      if (row.connector !== null && job.runs.findOpen(access, row.id) !== undefined)
+        fail('conflict', 'a rotation of this credential is open: wait for its end, or put a new value');
+      const run = openRollBack(job, access, row, { to: target, revokesReplaced: input.revokesReplaced === true });
+      if (run !== undefined) {
+        details.run = run.id;
+        details.version = target;
+        return { ...located, run };
+      }
       details.from_version = row.current_version;
       details.version = target;
       const dated = { ...row, value_expires_at: version.value_expires_at };
@@ -80,13 +98,16 @@ export function rollBack(job: TenantJob, caller: Caller, input: RollBackInput): 
   );
 }
 
-/** @throws conflict */
-function refuseRevoked(job: TenantJob, access: WriteAccess, row: CredentialRow, target: number): void {
-  if (row.connector === null) return;
-  if (job.runs.findOpen(access, row.id) !== undefined)
-    fail('conflict', 'a rotation of this credential is open: wait for its end, or put a new value');
-  if (job.runs.lastRevocation(access, row.id, target)?.outcome === 'revoked')
-    fail('conflict', 'this version was revoked at its target, which refuses it: rotate again instead', { pointer: '/version' });
+function openRollBack(
+  job: TenantJob,
+  access: WriteAccess,
+  row: CredentialRow,
+  wanted: { readonly to: number; readonly revokesReplaced: boolean },
+): RunRow | undefined {
+  if (job.rotator !== undefined) return job.rotator.openRollBack(job, access, row, wanted);
+  if (wanted.revokesReplaced)
+    fail('invalid_request', 'the replaced version cannot be ended here', { pointer: '/revoke_replaced' });
+  return undefined;
 }
 
 export interface DeleteInput extends Named {

@@ -7,7 +7,7 @@ import type { Door } from '../access/guard.ts';
 import type { WriteAccess } from '../cell/access.ts';
 import { AlertStore } from '../cell/alerts.ts';
 import { ConnectionStore } from '../cell/connections.ts';
-import { CredentialStore } from '../cell/credentials.ts';
+import { type CredentialRow, CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { ReaderStore } from '../cell/readers.ts';
 import { type RunRow, RunStore } from '../cell/runs.ts';
@@ -41,7 +41,7 @@ export interface Refresher {
 
 /** The functions of the rotation of keys and passwords that the vault uses; the composition root sets them. */
 export interface KeyRotator {
-  /** Resolves when the run that put the current value in doubt has found out, or after `LIMITS.doubtWaitMs`. */
+  /** Resolves when the open run, e.g. one that put the current value in doubt, has ended or waits, or after `LIMITS.doubtWaitMs`. */
   settle(credentialId: string): Promise<void>;
   /**
    * Origins with base paths that a value with these settings is sent to; empty if they are in the value itself; undefined if the connector
@@ -54,6 +54,16 @@ export interface KeyRotator {
   endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void;
   /** As `endPending`, for a key that this run may have made without learning of it. */
   endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void;
+  /**
+   * Opens the run that rolls back; undefined if nothing can ask the target, so that the version becomes current at once.
+   * @throws conflict if the target does not accept the version any more
+   */
+  openRollBack(
+    job: TenantJob,
+    access: WriteAccess,
+    row: CredentialRow,
+    wanted: { readonly to: number; readonly revokesReplaced: boolean },
+  ): RunRow | undefined;
 }
 
 export interface TenantVaultOptions extends VaultOptions {

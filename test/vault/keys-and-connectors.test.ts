@@ -32,6 +32,7 @@ async function bench(given: Partial<KeyRotator> = {}) {
     settle: async () => {},
     checkSettings: (_kind, connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
     destinationsOf: (connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
+    openRollBack: () => undefined,
     endPending: (_job, _access, _id, version) => void ended.push(version),
     endMade: () => {},
     ...given,

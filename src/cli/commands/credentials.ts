@@ -286,12 +286,14 @@ function addRollback(parent: Command): void {
     .command('rollback <name>')
     .description('make the previous version current again')
     .option('--to <version>', 'this version instead of the previous one')
-    .action(async (name: string, options: { to?: string }, self: Command) => {
+    .option('--revoke-replaced', 'also end the replaced version at its target, after the grace period')
+    .action(async (name: string, options: { to?: string; revokeReplaced?: true }, self: Command) => {
       const session = sessionOf(self);
       const back = await session.client.rollBack(
         session.environment(),
         name,
         options.to === undefined ? undefined : wholeNumber(options.to, '--to'),
+        options.revokeReplaced,
       );
       session.show(
         back,

@@ -1,5 +1,7 @@
 // Routes of credentials.
 import { z } from 'zod';
+import { fail } from '../../base/errors.ts';
+import type { RunRow } from '../../cell/runs.ts';
 import {
   deleteCredential,
   destroyCredential,
@@ -14,7 +16,7 @@ import { type PutCredentialInput, putCredential } from '../../vault/put-credenti
 import type { GrantImport } from '../../vault/put-grant.ts';
 import { readFreshCredential } from '../../vault/read-credential.ts';
 import { listReaders } from '../../vault/readers.ts';
-import type { Located } from '../../vault/targets.ts';
+import { type Located, locateById } from '../../vault/targets.ts';
 import type { TenantVault } from '../../vault/tenant-vault.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
@@ -75,6 +77,27 @@ function ofKind(body: PutBody): Pick<PutCredentialInput, 'connector' | 'config' 
 
 function described(vault: TenantVault, located: Located, status = 200): Answer {
   return { status, body: credentialView(vault, located), headers: { etag: revisionTag(located) } };
+}
+
+/** The credential after the run. @throws conflict | provider_unavailable if the version did not become current */
+function rolledBack(vault: TenantVault, { id, credential_id }: RunRow): Located {
+  return vault.lookup('rollback', (lookup, view) => {
+    const run = view.runs.get(lookup, id);
+    const cause = run.cause ?? run.state;
+    if (run.state === 'succeeded') return locateById(view, lookup, credential_id);
+    if (run.state === 'open')
+      return fail('provider_unavailable', `the run ${id} has not ended and continues by itself: see the runs of the credential`, {
+        extra: { cause },
+      });
+    const isRefused = cause === 'refused_at_target';
+    return fail(
+      'conflict',
+      isRefused
+        ? 'the target refuses this version, so the current one stays: rotate instead'
+        : 'whether the target accepts this version is not known, so the current one stays: see the run, or repeat the request later',
+      { pointer: '/version', extra: { cause } },
+    );
+  });
 }
 
 export const credentialRoutes: readonly Route<TenantContext>[] = [
@@ -286,17 +309,22 @@ export const credentialRoutes: readonly Route<TenantContext>[] = [
     body: wire.rollBack,
     idempotent: true,
     success: { status: 200, description: 'The credential', schema: wire.credential },
-    handle: ({ vault }: TenantContext, request) =>
-      once(vault, 'credential.rollback', request, (job) =>
-        described(
-          vault,
-          rollBack(job, request.caller, {
-            ...names(request),
-            toVersion: request.body.version,
-            precondition: preconditionOf(request),
-          }),
-        ),
-      ),
+    async handle({ vault }: TenantContext, request) {
+      let opened: RunRow | undefined;
+      const answer = await once(vault, 'credential.rollback', request, (job) => {
+        const back = rollBack(job, request.caller, {
+          ...names(request),
+          toVersion: request.body.version,
+          revokesReplaced: request.body.revoke_replaced,
+          precondition: preconditionOf(request),
+        });
+        opened = back.run;
+        return described(vault, back);
+      });
+      if (opened === undefined) return answer;
+      await vault.rotator?.settle(opened.credential_id);
+      return described(vault, rolledBack(vault, opened));
+    },
   }),
   route({
     method: 'POST',

@@ -1,6 +1,7 @@
 // Routes of runs: request a rotation or refresh, list, look, cancel, resume, retry.
 import { cancelRun, type NamedRun, resumeRun } from '../../vault/change-run.ts';
 import { getRun, listRuns } from '../../vault/read-runs.ts';
+import { readReceipt } from '../../vault/receipts.ts';
 import type { RunRequest } from '../../vault/run-request.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
@@ -147,5 +148,18 @@ export const runRoutes: readonly Route<TenantContext>[] = [
     idempotent: true,
     success: { status: 202, description: 'The new run; retry_of names the old one', schema: wire.run },
     handle: (context: TenantContext, request) => openAndStart(context, request, { retryOf: request.params['run'] }),
+  }),
+  route({
+    method: 'GET',
+    path: `${ONE}/receipt`,
+    summary: 'The signed receipt of a rotation whose old value has ended (docs/receipts.md)',
+    tag: 'rotation',
+    operation: 'run.read',
+    fields: runFields,
+    success: { status: 200, description: 'The receipt; keep its bytes as they are', schema: wire.receipt },
+    async handle({ vault }: TenantContext, request) {
+      const text = await readReceipt(vault, request.caller, namedRun(request));
+      return { status: 200, body: text, headers: { 'content-type': 'application/json' } };
+    },
   }),
 ];

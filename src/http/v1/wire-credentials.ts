@@ -233,7 +233,10 @@ export const reader = z
   .meta({ id: 'Reader' });
 export type WireReader = z.infer<typeof reader>;
 export const patchCredential = z.strictObject({ labels: labels.optional(), description: description.optional() });
-export const rollBack = z.strictObject({ version: z.int().min(1).optional() });
+export const rollBack = z.strictObject({
+  version: z.int().min(1).optional(),
+  revoke_replaced: z.boolean().default(false).describe('Also ends the replaced version at its target, after the grace period'),
+});
 export const deleteQuery = z.strictObject({
   recovery_window_days: digits(LIMITS.recoveryWindowMinMs / 86_400_000, LIMITS.recoveryWindowMaxMs / 86_400_000).optional(),
 });
@@ -309,4 +312,17 @@ export const run = z
     steps: z.array(z.object({ step: z.string(), status: z.string(), at: timestamp, evidence: evidence.optional() })).optional(),
   })
   .meta({ id: 'Run' });
+/** Its bytes are signed; src/audit/receipt.ts has the members of the statement. */
+export const receipt = z
+  .object({
+    receipt: z.literal('keyturn-receipt-v1'),
+    origin: z.string(),
+    verifier_key: z.string(),
+    statement: z.record(z.string(), z.unknown()),
+    event: z.string(),
+    proof: z.array(z.string()),
+    checkpoint: z.string(),
+    signature: z.string(),
+  })
+  .meta({ id: 'Receipt' });
 export type WireRun = z.infer<typeof run>;

@@ -217,6 +217,10 @@ const ELSEWHERE = new Map([
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/cancel`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/resume`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/retry`, 'needs the engine'],
+  [
+    'GET /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/receipt',
+    'needs the engine: test/cli/receipts.test.ts',
+  ],
 ]);
 
 describe('the answer of every route', () => {
