@@ -1,11 +1,12 @@
 // Keys of a cell turn by their age: each within its period, not all at once, and not on the word of a clock that jumped (D17).
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import { HomeVault } from '../../src/vault/home-vault.ts';
 import { listKeys, nextKeyTurnAt, ROTATABLE, rewrapAll, rotateAgedKeys, rotateKeys } from '../../src/vault/rotate-keys.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { testHome, testTeam } from '../kit/homes.ts';
 import { leftBy } from '../kit/told.ts';
-import { eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
+import { authorizer, eventsOf, inside, putKey, type TestTenant, testTenant } from '../kit/vaults.ts';
 
 const PERIOD_MS = LIMITS.keyPeriodMs;
 
@@ -130,6 +131,19 @@ describe('the keys of the home cell', () => {
     expect(home.keysDueAt()).toBe(firstEndAt);
     clock.steadyAtMs = firstEndAt + 1;
     expect(home.keysDueAt()).toBe(firstEndAt + 1);
+  });
+
+  it('tell their owner when work on them begins and ends, and drop what was kept under old ones', async () => {
+    const { opening, caller, owner } = await testTeam();
+    const told = vi.fn();
+    const { sql, erasureKey, platform } = opening;
+    const home = new HomeVault({ sql, erasureKey, platform, authorizer, admit: () => {}, onKeysChanged: told });
+    const forgotten = vi.spyOn(inside(home).core.audit.sources, 'forget');
+    await home.submit((job) => rotateKeys(job, caller(owner), ['audit_pii']));
+    expect(told).toHaveBeenCalledTimes(1);
+    expect(forgotten).toHaveBeenCalledTimes(1);
+    await home.tendKeys();
+    expect(told).toHaveBeenCalledTimes(2);
   });
 
   it('are not asked for again and again by a rotation whose row is damaged', async () => {

@@ -83,6 +83,27 @@ describe('restoring a deleted grant', () => {
     expect(row(tenant).refresh_due_at).toBeGreaterThan(row(tenant).value_expires_at ?? 0);
   });
 
+  it('plans the refresh of a token without an end as a put does', async () => {
+    const tenant = await testTenant();
+    const { expires_in: _none, ...endless } = WHOLE;
+    await put(tenant, endless);
+    await removeAndRestore(tenant, HOUR_MS);
+    expect(row(tenant)).toMatchObject({ refresh_due_at: tenant.clock.now(), value_expires_at: null });
+  });
+
+  it.each([
+    ['ready', true],
+    ['degraded', true],
+    ['needs_consent', false],
+    ['disconnected', false],
+  ])('that is %s plans its review: %s', async (health, isReviewed) => {
+    const tenant = await testTenant();
+    await put(tenant);
+    await change(tenant, (draft) => Object.assign(draft, { health }));
+    await removeAndRestore(tenant, HOUR_MS);
+    expect(row(tenant).review_due_at).toBe(isReviewed ? tenant.clock.now() : null);
+  });
+
   it('plans no refresh of a grant that cannot be refreshed', async () => {
     const tenant = await testTenant();
     const { refresh_token: _none, ...bare } = WHOLE;
@@ -98,6 +119,10 @@ describe('a new credential', () => {
     const before = tenant.dueChanges();
     await put(tenant);
     expect(tenant.dueChanges()).toBe(before + 1);
+    await putKey(tenant, 'stripe', 'not-a-real-secret');
+    const parts =
+      "SELECT retained IS NULL AS bare FROM credential_version JOIN credential ON id = credential_id WHERE name = 'stripe'";
+    expect(tenant.sql.all(parts), 'without a connector nothing is kept beside the value').toEqual([{ bare: 1 }]);
     const due = tenant.clock.now();
     const made = (kind: string, state: string) =>
       tenant.vault.submit((job) =>

@@ -58,6 +58,8 @@ describe('a put of a grant', () => {
     const byKey = await bench({ checkSettings: () => ({ renews: 'key', idleMs: undefined }) });
     const noKey = 'invalid_request: the value must have a client secret or a private key: this connector needs one';
     expect(await refusal(byKey.put({ scope: 'contacts.read' }))).toBe(noKey);
+    for (const part of [{ client_private_jwk: { kty: 'RSA', alg: 'RS256' } }, { client_private_key_pem: 'not-a-real-secret' }])
+      expect(await refusal(byKey.put(part, { name: Object.keys(part)[0]?.replaceAll('_', '-') ?? '' }))).toBe('ok');
     expect(await refusal(byKey.put({ client_secret: 's-not-a-real-secret' }))).toBe('ok');
     const byToken = await bench();
     const noToken = 'invalid_request: the value must have an access token or a refresh token';

@@ -1,6 +1,7 @@
 // Tenants: each has its own cell and keys, is finished after a crash, is visible to users with a role there, and cannot be opened without its
 // register entry.
 import { describe, expect, it, vi } from 'vitest';
+import { fail } from '../../src/base/errors.ts';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { openNodeSql } from '../../src/node/sqlite.ts';
@@ -64,6 +65,16 @@ describe('a new tenant', () => {
       expect(await finishAll(team)).toBe(0);
     },
   );
+
+  it('whose cell cannot be made is not there, and the caller learns why', async () => {
+    const team = await testTeam();
+    const input = { name: 'acme', environments: [], demo: false };
+    const failing = async () => fail('storage_full', 'the disk is full');
+    expect(await outcomeOf(createTenant(team.home, team.caller(team.owner), input, failing))).toBe('storage_full');
+    expect(resolveTenant(team.home, 'acme')).toBeUndefined();
+    expect(await finishAll(team)).toBe(1);
+    expect(resolveTenant(team.home, 'acme')?.state).toBe('active');
+  });
 
   it('finished twice has every environment once', async () => {
     const team = await testTeam();

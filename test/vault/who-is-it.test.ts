@@ -3,6 +3,8 @@ import { describe, expect, it, vi } from 'vitest';
 import { newId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
+import { mintToken } from '../../src/crypto/token.ts';
+import { openNodeSql } from '../../src/node/sqlite.ts';
 import type { HomeJob } from '../../src/vault/home-job.ts';
 import { createTenant, halfMadeTenant, resolveTenant } from '../../src/vault/manage-tenants.ts';
 import { createUser, createUserToken, offboardUser, revokeUserToken } from '../../src/vault/manage-users.ts';
@@ -10,7 +12,8 @@ import { identifyOperator } from '../../src/vault/operator-bootstrap.ts';
 import { bootstrapPending, enrol, issueUserToken, setUp } from '../../src/vault/set-up.ts';
 import { testHome, testTeam, textOf } from '../kit/homes.ts';
 import { outcomeOf } from '../kit/outcome.ts';
-import { changing, inside, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
+import { SqlSpy } from '../kit/sql-spy.ts';
+import { changing, eventsOf, inside, testEntropy, testTenant, workloadToken } from '../kit/vaults.ts';
 
 const SECRET = `kt_boot_${'s'.repeat(32)}`;
 
@@ -120,6 +123,18 @@ describe('a token of a person', () => {
     expect(find).toHaveBeenCalledTimes(2);
   });
 
+  it('with a known id and another secret is nobody', async () => {
+    const { team, made } = await eve();
+    const { publicId, token } = mintToken('usr');
+    const { clock, home } = team;
+    const facts = { public_id: publicId, type: 'usr', subject_id: made.row.id, permissions: null } as const;
+    const dates = { created_at: clock.now(), expires_at: clock.now() + 60_000 };
+    await home.submit((job) =>
+      changing(job, (access) => job.core.tokens.insert(access, { ...facts, ...dates, hash: new Uint8Array(32).fill(1) })),
+    );
+    expect(home.identify(textOf(token))).toBeUndefined();
+  });
+
   it('is not one of another type, nor one of a person who left or is gone or has an unknown role', async () => {
     const { team, made } = await eve();
     const { home } = team;
@@ -147,6 +162,35 @@ describe('a token of a person', () => {
     const { text } = await workloadToken(await testTenant());
     for (const shown of [text, other.owner, '', 'kt_usr_x', `${team.owner}x`])
       expect(team.home.identify(shown), shown).toBeUndefined();
+  });
+});
+
+describe('a home cell', () => {
+  it('forgets where a name leads and who a token is when a batch fails', async () => {
+    const sql = new SqlSpy(openNodeSql(':memory:'));
+    const team = await testTeam(sql);
+    const { home } = team;
+    await createTenant(home, team.caller(team.owner), { name: 'acme', environments: [], demo: false }, team.provision);
+    expect(resolveTenant(home, 'acme')).toBeDefined();
+    expect(home.routes.size).toBe(1);
+    sql.failCommits();
+    expect(await outcomeOf(home.submit((job) => createUserToken(job, team.caller(team.owner), 'ada', 1_000)))).toBe(
+      'storage_full',
+    );
+    expect(home.routes.size).toBe(0);
+    expect(resolveTenant(home, 'acme')).toBeDefined();
+  });
+
+  it('that closes records what it had only counted, and takes no further job', async () => {
+    const sql = openNodeSql(':memory:');
+    const closed = vi.spyOn(sql, 'close').mockImplementation(() => {});
+    const { home } = await testHome(sql);
+    home.rejections.count();
+    home.close();
+    home.close();
+    expect(eventsOf(sql).at(-1)).toMatchObject({ action: 'authentication', reason: 'rate_limited', details: { count: 1 } });
+    expect(closed).toHaveBeenCalledTimes(1);
+    await expect(home.submit(() => {})).rejects.toThrow();
   });
 });
 

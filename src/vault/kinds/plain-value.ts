@@ -19,7 +19,6 @@ export const plainValue: CredentialKind = {
   refuseRead: (_job, _access, row) => refuseInDoubt(row),
   plan: (job, draft, { expiresAtMs }, now) => {
     draft.value_expires_at = expiresAtMs ?? null;
-    draft.refresh_due_at = null;
     draft.review_due_at = reviewDueAt(draft, now);
     draft.pending_version = null;
     draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
