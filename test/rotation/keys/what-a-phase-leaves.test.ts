@@ -539,12 +539,15 @@ describe('the end of a replaced value', () => {
     expect(alerts(b)).toEqual([]);
   });
 
-  it('is cancelled when the value became the current one again', async () => {
+  it.each([
+    ['the current one again', { current_version: 1, previous_version: 2 }],
+    ['one that is to become current', { pending_version: 1 }],
+  ])('is cancelled when the value became %s', async (_, changed) => {
     const b = await atItsEnd();
     await b.vault.submit((job) =>
       changing(job, (access) => {
         const found = job.credentials.byId(access, String(row(b)['id']));
-        job.credentials.save(access, { ...found, current_version: 1, previous_version: 2 });
+        job.credentials.save(access, { ...found, ...changed });
       }),
     );
     b.target.calls = [];
