@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { StepOutcome } from '../../../rotation/connector.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
+import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import type { RunRow } from '../../../src/cell/runs.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
-import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
+import { type KeyConfig, previousValidUntil } from '../../../src/vault/rotation-state.ts';
 import { type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
 import { changing, eventsOf } from '../../kit/vaults.ts';
 
@@ -111,11 +112,13 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
     const b = await begin(strategy);
     await b.rotate();
     const graceMs = hasGrace ? 3_600_000 : 0;
+    const validUntil = () => previousValidUntil(row(b) as unknown as CredentialRow);
     expect(ending(b)).toMatchObject({
       ...{ state: 'open', step: hasGrace ? 'grace' : 'queued', generation: 1, trigger: 'schedule', attempts: 0 },
       ...{ next_attempt_at: now(b) + graceMs },
     });
-    expect(JSON.parse(ending(b).facts)).toMatchObject({ rotation: rotation(b).id });
+    expect(JSON.parse(ending(b).facts)).toEqual({ rotation: rotation(b).id, ...(hasGrace ? { graceMs } : {}) });
+    expect(validUntil()).toBe(hasGrace ? now(b) + graceMs : undefined);
     if (hasGrace) {
       b.tenant.clock.pass(graceMs - 1);
       await b.runs.runDueWork();
@@ -143,7 +146,7 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
       { attempts: 1, step: 'revoke', version: 1 },
       { cause: 'proved_dead', sign: 'rejected', step: 'revoked', version: 1 },
     ]);
-    expect([alerts(b), row(b)['revision']]).toEqual([[], Number(revision) + 1]);
+    expect([alerts(b), row(b)['revision'], validUntil()]).toEqual([[], Number(revision) + 1, undefined]);
   });
 });
 
