@@ -1,4 +1,5 @@
 // Each form that a declared call can have: what is sent, and what is made of the answer, on both sides of every bound.
+import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { CallAuthentication, EgressRequest, KeySpec, StoredValue, Target } from '../../../rotation/connector.ts';
 import { EgressFailure } from '../../../rotation/connector.ts';
@@ -56,6 +57,7 @@ describe('a request', () => {
     const JSON_TYPE = 'application/json';
     expect(await types({ json: { name: '{name}' } })).toEqual([JSON_TYPE, JSON_TYPE, `{"name":"${NAME}"}`]);
     expect(await types({ json: undefined })).toEqual([JSON_TYPE, undefined, undefined]);
+    expect((await sentBy({ json: undefined })).sent[0]?.request).not.toHaveProperty('body');
     expect(await types({ json: undefined, form: { n: '{name}' } })).toEqual([
       JSON_TYPE,
       'application/x-www-form-urlencoded',
@@ -354,6 +356,12 @@ describe('a new key', () => {
     expect([await ofBytes(LIMITS.valueMaxBytes), await ofBytes(LIMITS.valueMaxBytes + 1)]).toEqual(['done', 'odd']);
   });
 
+  it('of a provider that tells no end has none', async () => {
+    const { endsAt: _, ...endless } = CALLS.mint;
+    const { outcome } = await create({ mint: endless }, () => made({ ends: NOW + 60_000 }));
+    expect(outcome).toEqual({ kind: 'done', value: { key: 'k', key_id: 'n' } });
+  });
+
   it('ends when the provider says, in seconds, milliseconds or text, if that is believable', async () => {
     const endOf = async (ends: unknown) => {
       const { outcome } = await create({}, () => made({ ends }));
@@ -534,6 +542,18 @@ describe('a list of keys', () => {
     expect((await reading(LIMITS.keyListPagesMax + 1)).outcome).toBe('refused');
   });
 
+  it('in XML that is empty ends there', async () => {
+    const pages = { by: 'cursor', parameter: 'c', at: '/r/next' } as const;
+    const xml = '<r><keys/><next>a</next></r>';
+    expect((await removed({ answer: 'xml', items: '/r/keys', pages }, () => xml)).urls).toEqual(['GET /keys']);
+  });
+
+  it('without names is counted all the same', async () => {
+    const { name: _, ...nameless } = CALLS.list as NonNullable<Calls['list']>;
+    const { target } = targetOf(() => answer(200, '{"items":[{"id":"a"}]}'));
+    expect(await rotatorOf({ list: nameless }, { keysMaxCount: 2 }).check?.(target)).toEqual({ kind: 'done' });
+  });
+
   it('in XML may have one element or none', async () => {
     const list = { answer: 'xml', items: '/r/keys/key' } as const;
     const urlsOf = async (xml: string) => (await removed(list, () => xml)).urls;
@@ -554,13 +574,69 @@ describe('a list of keys', () => {
   });
 });
 
+it('keys of an interrupted run can be removed where they have names and an end', () => {
+  const { name: _, ...nameless } = CALLS.list as NonNullable<Calls['list']>;
+  expect(rotatorOf().removeMade).toBeDefined();
+  expect([rotatorOf({ list: nameless }).removeMade, rotatorOf({ revoke: undefined as never }).removeMade]).toEqual([
+    undefined,
+    undefined,
+  ]);
+});
+
+it('a defect of the egress is told as one', async () => {
+  const broken: Answers = () => {
+    throw new RangeError('a defect');
+  };
+  await expect(create({}, broken)).rejects.toThrow('a defect');
+});
+
+describe('the secrets of a request', () => {
+  it('are there until the answer is, and the answer to a challenge is wiped', async () => {
+    const challenge = answer(401, 'who are you', { 'www-authenticate': 'Digest realm="r", nonce="n", qop="auth"' });
+    const bodies: string[] = [];
+    const { target } = targetOf(() => made());
+    const slow: Target['egress'] = {
+      send: async ({ body }) => {
+        await new Promise((resume) => setImmediate(resume));
+        bodies.push(textIn(body));
+        return bodies.length === 1 ? challenge : made();
+      },
+    };
+    const digest = { by: 'digest', username: '{admin.key_id}', password: '{admin.key}' } as const;
+    expect(await rotatorOf({ authentication: digest }).create({ ...target, egress: slow }, false)).toMatchObject({
+      kind: 'done',
+    });
+    expect(bodies).toEqual(Array(2).fill(`{"name":"${NAME}"}`));
+    expect(challenge.body.reveal((bytes) => bytes.every((byte) => byte === 0))).toBe(true);
+  });
+
+  it('are signed into a form for a few minutes, for whoever exchanges them', async () => {
+    const { privateKey } = generateKeyPairSync('rsa', {
+      modulusLength: 2_048,
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    });
+    const by = { by: 'jwt_bearer', issuer: '{admin.robot}', audience: HOST, privateKey: '{admin.pem}', scope: 's' } as const;
+    const { sent } = await sentBy(
+      { json: undefined, form: { a: 'b' } },
+      { admin: { robot: 'r@x', pem: privateKey } },
+      { authentication: by },
+    );
+    const form = new URLSearchParams(sent[0]?.body);
+    expect([form.get('a'), form.get('grant_type')]).toEqual(['b', 'urn:ietf:params:oauth:grant-type:jwt-bearer']);
+    const claims = JSON.parse(Buffer.from(form.get('assertion')?.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims).toMatchObject({ iss: 'r@x', aud: HOST, scope: 's' });
+    expect(claims.exp - claims.iat).toBe(300);
+  });
+});
+
 it('a key that is made by calls exists at its target from then on', () => {
   expect(rotatorOf().mintsAtTarget).toBe(true);
 });
 
 it('a plan shows each call with its parameters, and which cannot be undone', () => {
   const inspect = { method: 'GET', url: `${HOST}/keys/{old.key_id}`, takes: {} } as const;
-  const disable = { method: 'PUT', url: `${HOST}/{parameters.team}/{parameters.none}/off` } as const;
+  const disable = { method: 'PUT', url: `${HOST}/{parameters.team}/{old.team}/{parameters.none}/off` } as const;
   const plan = (strategy: KeySpec['strategy']) =>
     rotatorOf({ inspect, disable }, { strategy })
       .plan({ parameters: { team: 't1' } })
@@ -570,7 +646,7 @@ it('a plan shows each call with its parameters, and which cannot be undone', () 
     'create GET /keys/{old.key_id} true',
     `create POST /keys ${mint}`,
     'test GET /me true',
-    'revoke PUT /t1/{parameters.none}/off true',
+    'revoke PUT /t1/{old.team}/{parameters.none}/off true',
     'revoke DELETE /keys/{value.key_id} false',
     'prove_dead GET /me true',
   ];

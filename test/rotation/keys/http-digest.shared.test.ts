@@ -39,6 +39,7 @@ it('answers no challenge that it could not answer safely', () => {
     undefined,
     '',
     'Basic realm="x"',
+    'Basic realm="x", nonce="y", qop="auth"',
     challenge('MD5-sess'),
     challenge('MD5', 'auth-int'),
     'Digest realm="x", nonce="y"',

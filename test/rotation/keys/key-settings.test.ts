@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Connector, EgressRequest, KeyConnector, KeySpec } from '../../../rotation/connector.ts';
 import { EgressFailure } from '../../../rotation/connector.ts';
-import { boundEgress, resolveKey, settingsOfKey } from '../../../rotation/keys/key-settings.ts';
+import { boundEgress, managerKinds, resolvedOrNot, resolveKey, settingsOfKey } from '../../../rotation/keys/key-settings.ts';
 import { KeyturnError } from '../../../src/base/errors.ts';
 import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
 import { answer } from '../key-provider.ts';
@@ -58,6 +58,12 @@ describe('settings', () => {
     expect(refusal(config, more)).toEqual(['invalid_request', pointer]);
   });
 
+  it('say which form a parameter must have', () => {
+    expect(() => resolve(account('a b'))).toThrow('must be one label');
+    expect(() => resolve({ parameters: { account: 'a', site: '-' } })).toThrow('must be a host name');
+    expect(() => resolve({ parameters: { account: 'a', region: 'cn' } })).toThrow('must be one of eu, us');
+  });
+
   it('of a connector for another kind of credential are refused', () => {
     expect(refusal(account(), {}, 'basic')).toEqual(['invalid_request', '/connector']);
   });
@@ -82,6 +88,59 @@ describe('settings', () => {
     expect(resolve({ ...account(), base_urls: moved })?.hosts).toEqual(['api.eu.example.com', 'z.example:8443']);
     expect(resolve({ ...account(), sandbox: 'http://127.0.0.1:9/x' })?.hosts).toEqual(['127.0.0.1:9']);
     expect(resolve({ ...account(), base_urls: {} })?.hosts).toHaveLength(3);
+  });
+});
+
+describe('settings of a credential that manages others', () => {
+  const manages = { ...account(), manages: true } as const;
+
+  it('need no admin, name the same hosts, and give no rotator', () => {
+    const resolved = resolve(manages, { admin: 'credential' });
+    expect([resolved?.rotator, resolved?.hosts]).toEqual([undefined, ['acme.example.com', 'api.eu.example.com', 'site.example']]);
+    expect(resolve({ ...account(), manages: false } as unknown as KeyConfig)?.rotator).toBeDefined();
+  });
+
+  it('are for a kind that manages, and for no grant', () => {
+    const kinds = (more: Partial<KeySpec>) => managerKinds(connectorOf(more));
+    expect([kinds({ admin: 'self' }), kinds({}), kinds({ adminKinds: ['basic', 'oauth2', 'json'] })]).toEqual([
+      [],
+      ['api_key'],
+      ['basic', 'json'],
+    ]);
+    expect(refusal(manages, { admin: 'self' })).toEqual(['invalid_request', '/config/manages']);
+    expect(refusal(manages, { adminKinds: ['oauth2'] })).toEqual(['invalid_request', '/config/manages']);
+    expect(refusal(manages, {}, 'basic')).toEqual(['invalid_request', '/config/manages']);
+    expect(refusal(manages, { adminKinds: ['basic'] }, 'basic')).toBe('taken');
+  });
+
+  it('contain nothing about a rotation of its own', () => {
+    for (const other of [{ admin: 'root' }, { grace_seconds: 1 }, { rotate_every_seconds: 99_999 }])
+      expect(refusal({ ...manages, ...other })).toEqual(['invalid_request', `/config/${Object.keys(other)[0]}`]);
+    expect(refusal({ ...manages, sandbox: 'http://127.0.0.1:9', base_urls: {} })).toEqual([
+      'invalid_request',
+      '/config/base_urls',
+    ]);
+  });
+});
+
+describe('the deadline of a replaced value', () => {
+  it('is no earlier than the end of its grace period', () => {
+    const taken = (config: KeyConfig) => refusal({ ...account(), ...config });
+    expect(taken({ grace_seconds: 10, deadline_seconds: 9 })).toEqual(['invalid_request', '/config/deadline_seconds']);
+    for (const config of [{ grace_seconds: 10, deadline_seconds: 10 }, { deadline_seconds: 0 }, { grace_seconds: 10 }])
+      expect(taken(config)).toBe('taken');
+  });
+});
+
+describe('settings that a row still has', () => {
+  const ports = (connectors: unknown) => ({ connectors }) as Parameters<typeof resolvedOrNot>[0];
+
+  it('are unusable without a reason, but a defect is none of them', () => {
+    const connectors = new Map<string, Connector>([['made-up', connectorOf()]]);
+    expect(resolvedOrNot(ports(connectors), 'api_key', { connector: 'made-up', config: {} })?.hosts).toEqual(['api.example.com']);
+    expect(resolvedOrNot(ports(connectors), 'basic', { connector: 'made-up', config: {} })).toBeUndefined();
+    const broken = { get: () => { throw new RangeError('a defect'); } }; // biome-ignore format: one line
+    expect(() => resolvedOrNot(ports(broken), 'api_key', { connector: 'made-up', config: {} })).toThrow('a defect');
   });
 });
 

@@ -1,11 +1,12 @@
 // What each step of a rotation leaves: the run, its journal, the labels of the versions, the doubt, the alerts and the events.
 import { afterEach, describe, expect, it } from 'vitest';
-import type { StepOutcome } from '../../../rotation/connector.ts';
+import type { NewValue, Rotator, StepOutcome, Target } from '../../../rotation/connector.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
+import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import type { RunRow } from '../../../src/cell/runs.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
-import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
-import { type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
+import { type KeyConfig, previousValidUntil } from '../../../src/vault/rotation-state.ts';
+import { FakeTarget, type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
 import { changing, eventsOf } from '../../kit/vaults.ts';
 
 type Strategy = (typeof STRATEGIES)[number];
@@ -111,11 +112,13 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
     const b = await begin(strategy);
     await b.rotate();
     const graceMs = hasGrace ? 3_600_000 : 0;
+    const validUntil = () => previousValidUntil(row(b) as unknown as CredentialRow);
     expect(ending(b)).toMatchObject({
       ...{ state: 'open', step: hasGrace ? 'grace' : 'queued', generation: 1, trigger: 'schedule', attempts: 0 },
       ...{ next_attempt_at: now(b) + graceMs },
     });
-    expect(JSON.parse(ending(b).facts)).toMatchObject({ rotation: rotation(b).id });
+    expect(JSON.parse(ending(b).facts)).toEqual({ rotation: rotation(b).id, ...(hasGrace ? { graceMs } : {}) });
+    expect(validUntil()).toBe(hasGrace ? now(b) + graceMs : undefined);
     if (hasGrace) {
       b.tenant.clock.pass(graceMs - 1);
       await b.runs.runDueWork();
@@ -143,7 +146,7 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
       { attempts: 1, step: 'revoke', version: 1 },
       { cause: 'proved_dead', sign: 'rejected', step: 'revoked', version: 1 },
     ]);
-    expect([alerts(b), row(b)['revision']]).toEqual([[], Number(revision) + 1]);
+    expect([alerts(b), row(b)['revision'], validUntil()]).toEqual([[], Number(revision) + 1, undefined]);
   });
 });
 
@@ -347,7 +350,7 @@ describe('a test of the new value', () => {
         cause: 'test_unknown',
       });
       expect(isInDoubt(b)).toBe(strategy === 'in_place' || isSet);
-      expect(alerts(b)).toEqual([]);
+      expect([alerts(b), b.target.calls.filter((call) => call === 'test')]).toEqual([[], ['test']]);
       b.close();
     }
     bench = undefined;
@@ -539,12 +542,15 @@ describe('the end of a replaced value', () => {
     expect(alerts(b)).toEqual([]);
   });
 
-  it('is cancelled when the value became the current one again', async () => {
+  it.each([
+    ['the current one again', { current_version: 1, previous_version: 2 }],
+    ['one that is to become current', { pending_version: 1 }],
+  ])('is cancelled when the value became %s', async (_, changed) => {
     const b = await atItsEnd();
     await b.vault.submit((job) =>
       changing(job, (access) => {
         const found = job.credentials.byId(access, String(row(b)['id']));
-        job.credentials.save(access, { ...found, current_version: 1, previous_version: 2 });
+        job.credentials.save(access, { ...found, ...changed });
       }),
     );
     b.target.calls = [];
@@ -753,5 +759,108 @@ describe('a rotation whose run ended while its new value was made', () => {
     };
     await b.rotate();
     expect([b.rows('revocation'), row(b)['latest_version'], alerts(b)]).toEqual([[], 1, []]);
+  });
+});
+
+describe('what a rotation asks of its target', () => {
+  /** The rotator of the target with some functions replaced. */
+  const replacing = (b: RotationBench, change: (rotator: Rotator) => Partial<Rotator>) => {
+    const rotator = b.target.rotator.bind(b.target);
+    b.target.rotator = () => ({ ...rotator(), ...change(rotator()) });
+  };
+
+  it('is checked before a first call, and not before a repeated one', async () => {
+    const b = await begin('in_place');
+    const outcomes: StepOutcome[] = [{ kind: 'refused', means: 'configuration', cause: 'key_cap_reached' }, { kind: 'done' }];
+    let checks = 0;
+    replacing(b, () => ({
+      check: async () => {
+        checks += 1;
+        return outcomes.shift() ?? { kind: 'done' };
+      },
+    }));
+    await b.rotate();
+    expect([checks, b.target.calls, rotation(b).cause, isInDoubt(b)]).toEqual([1, [], 'key_cap_reached', false]);
+    fail(b, { kind: 'lost', cause: 'timeout' });
+    await b.rotate();
+    expect([checks, b.target.calls, isInDoubt(b)]).toEqual([2, ['create'], true]);
+    const { revision } = row(b);
+    fail(b, { kind: 'lost', cause: 'timeout' });
+    await b.rotate();
+    expect([checks, row(b)['revision'], rotation(b).lost_answers]).toEqual([2, revision, 2]);
+  });
+
+  it('names the run, the value in use and the one that manages it', async () => {
+    const b = await begin('overlap');
+    const seen: { step: string; name: string; old: unknown; admin: unknown }[] = [];
+    const note = (step: string, { name, old, admin }: Target) =>
+      void seen.push({ step, name, old: old['password'], admin: admin['password'] });
+    replacing(b, (rotator) => ({
+      create: async (target, again) => {
+        note('create', target);
+        return rotator.create(target, again);
+      },
+      revoke: async (target, value) => {
+        note('revoke', target);
+        return (await rotator.revoke?.(target, value)) ?? { kind: 'done' };
+      },
+    }));
+    await b.rotate();
+    await b.finish();
+    expect(seen).toEqual([
+      { step: 'create', name: `keyturn-${rotation(b).id}`, old: 'first', admin: 'first' },
+      { step: 'revoke', name: `keyturn-${ending(b).id}`, old: 'first', admin: 'made-up-1' },
+    ]);
+  });
+});
+
+describe('a new value', () => {
+  it('that ends has its end reviewed from then on', async () => {
+    const b = await begin('overlap');
+    const rotator = b.target.rotator.bind(b.target);
+    const endsAtMs = now(b) + 86_400_000 * 90;
+    b.target.rotator = () => ({
+      ...rotator(),
+      create: async (target, again) => ({ ...(await rotator().create(target, again)), endsAtMs }) as StepOutcome<NewValue>,
+    });
+    expect([row(b)['value_expires_at'], row(b)['review_due_at']]).toEqual([null, null]);
+    await b.rotate();
+    expect(row(b)['value_expires_at']).toBe(endsAtMs);
+    expect(row(b)['review_due_at']).toBeLessThanOrEqual(endsAtMs);
+  });
+
+  it.each([
+    [{ grace_seconds: 60 }, 60],
+    [{ grace_seconds: 60, deadline_seconds: 60 }, 60],
+    [{ deadline_seconds: 90 }, 90],
+    [{ deadline_seconds: 86_400 }, 3_600],
+  ])('leaves the old one its grace period, and no longer than until the deadline: %o', async (config, seconds) => {
+    const b = await begin('overlap');
+    await put(b, config);
+    await b.rotate();
+    expect(ending(b)).toMatchObject({ step: 'grace', next_attempt_at: now(b) + seconds * 1_000 });
+  });
+
+  it('may be refused for as long as its provider distributes it', async () => {
+    const target = new FakeTarget('overlap');
+    const key = { credential: 'database', strategy: 'overlap', admin: 'either', hosts: [], driver: 'postgresql' } as const;
+    bench = await rotationBench('overlap', {
+      connector: { id: 'slow', title: 'Slow', kind: 'key', key: { ...key, settlesWithinSeconds: 7_200 } },
+      egress: { send: () => Promise.reject(new Error('no network')) },
+      value: { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' },
+      parameters: {},
+      driver: { rotator: () => target.rotator() },
+    });
+    target.verdict = 'rejected';
+    for (let turn = 0; turn < 4; turn++) await bench.rotate();
+    bench.tenant.clock.pass(7_199_999);
+    await bench.rotate();
+    expect([rotation(bench).state, rotation(bench).cause]).toEqual(['open', 'test_rejected']);
+    bench.tenant.clock.pass(1);
+    await bench.rotate();
+    expect([rotation(bench).state, rotation(bench).outcome]).toEqual(['failed', 'test_failed']);
+    target.verdict = undefined;
+    await bench.rotate();
+    expect(ending(bench, 1)).toMatchObject({ step: 'grace', next_attempt_at: now(bench) + LIMITS.graceDefaultSeconds * 1_000 });
   });
 });
