@@ -1,7 +1,6 @@
 // The phases of a rotation: which one comes next, and its outside call (D5). A state machine over the run and the pending version.
 // It must never change a target before the intent is journalled, nor change it again before it asked what an earlier call did.
 
-import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
@@ -9,6 +8,7 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
+import type { ResolvedKey } from './key-settings.ts';
 import { endProbe, probeOf, resetOf } from './roll-back.ts';
 import { type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
