@@ -101,6 +101,8 @@ export function openRequested(
 function requireRetryable(run: RunRow): RunRow {
   if (run.state === 'open') fail('conflict', 'the run is open: resume it, or cancel it first');
   if (run.state === 'succeeded') fail('conflict', 'the run has succeeded: request a new rotation instead of a retry');
+  if ((JSON.parse(run.facts) as { readonly rollBack?: unknown }).rollBack !== undefined)
+    fail('conflict', 'a roll back is not retried by itself: request the roll back again');
   if (run.kind === 'revocation')
     fail(
       'conflict',

@@ -85,6 +85,10 @@ function noteRead(job: TenantJob, opened: OpenedCredential, principalId: string,
   const now = job.platform.clock.now();
   if (opened.readBy === principalId && Math.abs(now - (opened.readAt ?? 0)) < LIMITS.readerSeenEveryMs) return;
   opened.readAt = noteReader(job, opened.row.id, principalId, version);
+  // The next read of the current version by this principal must be stored again.
+  const { environment, row } = opened;
+  const current = version === row.current_version ? undefined : job.cache.find(environment.name, row.name, now)?.subject;
+  if (current?.readBy === principalId) delete current.readBy;
   opened.readBy = principalId;
 }
 
