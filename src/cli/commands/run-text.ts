@@ -1,6 +1,6 @@
 // The text of runs and plans on a terminal: one line a step, and a plan that can be read before it is confirmed.
 import type { WireEvidence, WireRotationPlan, WireRun } from '../../http/v1/wire.ts';
-import { bold, cyan, dim, facts, green, plain, red, table, wrapped, yellow } from '../print.ts';
+import { bold, columns, cyan, dim, facts, green, plain, red, wrapped, yellow } from '../print.ts';
 
 type Step = NonNullable<WireRun['steps']>[number];
 
@@ -47,18 +47,28 @@ export function planText({ plan, hash, consequence, checks, readers }: WireRotat
     ['readers', live.length === 0 ? 'none lately' : live.map((reader) => reader.name ?? reader.id).join(', ')],
     ['old value', endText(plan)],
   ]);
-  const steps = calls.map(({ step, what, undoable }, index) => [index + 1, step, what, undoable ? '' : 'cannot be undone']);
   return [
     head,
     '',
-    ...(calls.length === 0 ? [] : [table(['', 'step', 'call', ''], steps).replaceAll(/ -(?= *$)/gm, ''), '']),
+    ...(calls.length === 0 ? [] : [...calls.map(callLine), '']),
     wrapped(consequence, 0),
     '',
     faults.length === 0
       ? green(`all ${checks.length} checks have passed; nothing was called`)
       : faults.map(({ check, fault }) => `${red('✗')} ${bold(check)}: ${wrapped(plain(fault), check.length + 4)}`).join('\n'),
-    ...(faults.length === 0 ? [`${dim('run it with')} ${cyan(`keyturn credential rotate ${name} --if-plan ${hash}`)}`] : []),
+    ...(faults.length === 0
+      ? [dim('to do exactly this:'), `  ${cyan(`keyturn credential rotate ${name} --if-plan ${hash}`)}`]
+      : []),
   ].join('\n');
+}
+
+/** E.g. ` 3  create      POST https://api.example.com/v1/keys`. */
+function callLine({ step, what, undoable }: WireRotationPlan['plan']['calls'][number], index: number): string {
+  const line = `${dim(String(index + 1).padStart(2))}  ${step.padEnd(STEP_COLUMNS - 1)} ${plain(what)}`;
+  if (undoable) return line;
+  const told = yellow('cannot be undone');
+  const isShort = what.length + STEP_COLUMNS + 4 + '  cannot be undone'.length <= columns();
+  return isShort ? `${line}  ${told}` : `${line}\n${' '.repeat(STEP_COLUMNS + 4)}${told}`;
 }
 
 function endText({ grace_seconds, deadline_seconds }: WireRotationPlan['plan']): string {
