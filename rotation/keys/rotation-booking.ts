@@ -99,22 +99,15 @@ export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
 /** Opens the run that ends what `rotation` may have made; it is one run with an open one for the same version. */
 export function openEndOfMade(job: TenantJob, access: WriteAccess, rotation: RunRow, waitMs: number): void {
   const { credential_id: credentialId, generation: version } = rotation;
-  const open = job.runs.lastRevocation(access, credentialId, version);
-  const made = [...(open?.state === 'open' ? (endFactsOf(open).made ?? []) : []), rotation.id];
+  const last = job.runs.lastRevocation(access, credentialId, version);
+  const open = last?.state === 'open' ? last : undefined;
+  const before = open === undefined ? {} : endFactsOf(open);
+  const facts = JSON.stringify({ ...before, made: [...(before.made ?? []), rotation.id] });
+  const end = open ?? openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
+  // An attempt under way does not know of it: its result is dropped, and the attempt is repeated.
+  const waiting = { ...end, facts, fence: end.fence + 1 };
   const nextAttemptAt = job.platform.clock.now() + waitMs;
-  if (open?.state === 'open') {
-    const facts = JSON.stringify({ ...endFactsOf(open), made });
-    // An attempt under way does not know of it: its result is dropped, and the attempt is repeated.
-    return waitRun(
-      job,
-      access,
-      { ...open, facts, fence: open.fence + 1 },
-      { step: open.step, status: 'also_made', nextAttemptAt },
-    );
-  }
-  const facts = JSON.stringify({ made });
-  const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
-  if (waitMs > 0) waitRun(job, access, { ...end, step: 'waiting' }, { step: 'waiting', status: 'under_way', nextAttemptAt });
+  waitRun(job, access, waiting, { step: open?.step ?? 'waiting', status: 'may_have_made', nextAttemptAt });
 }
 
 /** The status of an answer to a test as evidence for the journal; null without one. */

@@ -93,6 +93,14 @@ export const LIMITS = {
   /** Chained operators in one policy file outside strings and comments; about five times the number in the longest file. */
   policyOperatorsMaxCount: 128,
   progressPollMs: 300,
+  /** Streams of the steps of runs: open at once for each tenant, looks at the journal, comments while nothing happens, checks of the token. */
+  runEventStreamsMax: 64,
+  runEventsPollMs: 250,
+  runEventsBeatMs: 15 * SECOND,
+  runEventsCheckMs: 2 * SECOND,
+  /** Then the client connects anew, and passes the door again. */
+  runEventsMaxMs: 5 * MINUTE,
+  runEventsRetryMs: SECOND,
   connectTimeoutMaxMs: 10_000,
   wireMinBytes: 65_536,
   faultStallMs: 5_000,

@@ -7,7 +7,9 @@ import { connectCommand, connectionsCommand, connectorsCommand, disconnectComman
 import { credentialCommand } from './commands/credentials.ts';
 import { keysCommand } from './commands/keys.ts';
 import { receiptCommand } from './commands/receipts.ts';
+import { rotateCommand } from './commands/rotate-all.ts';
 import { runCommand } from './commands/run.ts';
+import { runsCommand } from './commands/runs.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { serveCommand } from './commands/serve.ts';
 import { doctorCommand, initCommand, loginCommand, logoutCommand, statusCommand, whoamiCommand } from './commands/session.ts';
@@ -68,6 +70,8 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     userCommand(),
     workloadCommand(),
     credentialCommand(),
+    rotateCommand(),
+    runsCommand(),
     connectorsCommand(),
     connectCommand(),
     connectionsCommand(),

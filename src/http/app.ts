@@ -169,7 +169,9 @@ async function answer<C>(
     let parsed = parsing instanceof Promise ? await parsing : parsing;
     if (caller.token !== undefined && isUserToken(caller.token, route)) {
       const user = await ports.identify(caller.token, info);
-      if (user !== undefined) parsed = { ...parsed, caller: { ...caller, user } };
+      const { token } = caller;
+      const isStillUser = async () => (await ports.identify(token, info)) !== undefined;
+      if (user !== undefined) parsed = { ...parsed, caller: { ...caller, user }, isStillUser };
     }
     const context = contextOf(params, parsed.caller, info);
     result = await route.handle(context instanceof Promise ? await context : context, parsed);

@@ -150,6 +150,7 @@ export function parseRequest(
     ifNoneMatch: headerOf(request, info, 'if-none-match'),
     authorization: headerOf(request, info, 'authorization'),
     idempotencyKey,
+    lastEventId: headerOf(request, info, 'last-event-id'),
     requestHash: () =>
       sha256(Buffer.concat([Buffer.from(`${shape.method} ${pathOf(url)}\n`), bytes?.content ?? new Uint8Array()])),
   });

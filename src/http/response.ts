@@ -42,6 +42,17 @@ function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array
   });
 }
 
+/** A stream whose first part was produced before the answer started, so that an error still has its status and its problem. */
+export async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield first;
+    yield* rest;
+  } finally {
+    // A client that leaves before the rest has begun ends it, too.
+    await rest.return(undefined);
+  }
+}
+
 export function problemAnswer(error: KeyturnError, requestId: string): Answer {
   return {
     status: STATUS_OF[error.code],

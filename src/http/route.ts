@@ -20,6 +20,10 @@ export interface RouteRequest<B = unknown, Q = unknown> {
   readonly ifNoneMatch: string | undefined;
   readonly authorization: string | undefined;
   readonly idempotencyKey: string | undefined;
+  /** Of a stream of events: the last one that the client has. */
+  readonly lastEventId: string | undefined;
+  /** Whether the token of a user is still valid; set for user tokens by the app. */
+  readonly isStillUser?: () => boolean | Promise<boolean>;
   /** SHA-256 over method, path and body, for replay detection. */
   readonly requestHash: () => Uint8Array;
 }

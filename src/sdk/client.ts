@@ -23,6 +23,7 @@ import type {
   WireWhoAmI,
   WireWorkload,
 } from '../http/v1/wire.ts';
+import { eventsIn, type FollowedRun } from './event-stream.ts';
 import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
@@ -30,6 +31,7 @@ import { type ReadValue, Secret } from './secret.ts';
 import { type Call, type Query, segment } from './transport.ts';
 import { bodyText } from './value-bytes.ts';
 
+export type { FollowedRun } from './event-stream.ts';
 export type { KeyturnOptions, Runtime } from './logged-in.ts';
 export { KeyturnProblem } from './problem.ts';
 export { type ReadValue, Secret } from './secret.ts';
@@ -41,6 +43,11 @@ interface Cached {
   readonly etag: string;
   untilMs: number;
 }
+
+/** A stream of a run ends by itself after five minutes. */
+const FOLLOW_MS = 330_000;
+const STREAMS_BROKEN_MAX = 3;
+const POLL_MS = 500;
 
 /** A cached value is not used in its last seconds. */
 const EXPIRY_MARGIN_MS = 30_000;
@@ -182,6 +189,37 @@ export class KeyturnClient {
 
   runs(environment: string, name: string, query: Query = {}): Promise<WirePage<WireRun>> {
     return this.#json({ method: 'GET', path: this.#runs(environment, name), query });
+  }
+
+  /**
+   * The steps of a run as they happen, then its end. Uses the stream of events, and polls where the stream breaks; yields each step once.
+   */
+  async *followRun(environment: string, name: string, run: string): AsyncGenerator<FollowedRun> {
+    const path = `${this.#runs(environment, name)}/${segment(run)}/events`;
+    let seen = 0;
+    for (let broken = 0; ; broken++) {
+      if (broken < STREAMS_BROKEN_MAX) {
+        const headers = { accept: 'text/event-stream', 'last-event-id': String(seen) };
+        try {
+          const answer = await this.#vault.send({ method: 'GET', path, headers, timeoutMs: FOLLOW_MS });
+          for await (const { id, followed } of eventsIn(answer)) {
+            broken = 0;
+            seen = Math.max(seen, id);
+            yield followed;
+            if (followed.kind === 'end') return;
+          }
+        } catch {
+          // The poll below says why, if the run cannot be read.
+        }
+      }
+      const polled = await this.run(environment, name, run);
+      for (const step of (polled.steps ?? []).slice(seen)) {
+        seen += 1;
+        yield { kind: 'step', step };
+      }
+      if (polled.state !== 'open') return yield { kind: 'end', run: polled };
+      await this.#runtime.sleep(POLL_MS);
+    }
   }
 
   /** `cancel`: a run whose new value is not current; `resume`: a waiting run now; `retry`: a new run after one that failed or was cancelled. */

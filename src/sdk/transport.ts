@@ -33,6 +33,8 @@ export interface Call {
   readonly text?: string | undefined;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Default: that of the transport. */
+  readonly timeoutMs?: number;
   /** Further statuses that are returned as answers instead of thrown as problems. */
   readonly accepts?: readonly number[];
 }
@@ -147,7 +149,7 @@ export class Transport {
         },
         // SECURITY: a redirect could send the token to another host (OP-01).
         redirect: 'manual',
-        signal: this.#o.deadline(this.#o.timeoutMs),
+        signal: this.#o.deadline(call.timeoutMs ?? this.#o.timeoutMs),
         ...(text === undefined ? {} : { body: text }),
       });
     } catch (error) {

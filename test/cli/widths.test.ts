@@ -120,6 +120,8 @@ describe('the output of every command that only reads', () => {
     'credential show': [LONG],
     'credential history': [LONG],
     'credential runs': [LONG],
+    'runs list': [LONG],
+    'runs show': [LONG],
     'connections list': [LONG],
     'webhooks list': [],
     'webhooks deliveries': [],

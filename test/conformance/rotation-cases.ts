@@ -38,6 +38,11 @@ export function rotationCases(world: () => World): void {
     const run = await finished(path, started.body.id);
     expect(run).toMatchObject({ state: 'succeeded', kind: 'rotation', trigger: 'request', new_version: 2 });
     expect(run.steps.length).toBeGreaterThan(1);
+    const { text } = await must(call('GET', `${path}/runs/${run.id}/events`), 200);
+    expect([...text.matchAll(/^id: (\d+)$/gm)].length).toBe(run.steps.length);
+    expect(text).toMatch(/event: end\ndata: \{.*"state":"succeeded"/);
+    const plan = await must(call('GET', `${path}/plan`), 200);
+    expect(plan.body).toMatchObject({ ready: true, plan: { strategy: 'refresh', version: 2 } });
     const value = await must(call('GET', `${path}/value`), 200);
     expect(value.body.version).toBe(2);
     expect(value.body.value.access_token).not.toBe(grant.accessToken);

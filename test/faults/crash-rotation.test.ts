@@ -1,6 +1,4 @@
 // The process dies at every step of the rotation of a key at a provider over HTTP; after the next start, one key works, and no other is left.
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   CREDENTIALS,
@@ -13,65 +11,13 @@ import {
   stopAll,
   verifyLog,
 } from '../kit/node-process.ts';
+import { SendgridServer } from '../kit/sendgrid-server.ts';
 
 const PATH = `${CREDENTIALS}/mail`;
-/** Keys by id, in the form of SendGrid: POST /v3/api_keys answers the key once. */
-class Provider {
-  readonly keys = new Map([['k1', { secret: 'SG.k1.made-up', name: 'by a person' }]]);
-  #server: Server | undefined;
-  #made = 1;
-
-  async start(): Promise<string> {
-    const server = createServer((request, response) => {
-      let body = '';
-      request.on('data', (chunk) => {
-        body += String(chunk);
-      });
-      request.on('end', () => {
-        const [status, answer] = this.#answer(request.method ?? '', request.url ?? '', request.headers.authorization ?? '', body);
-        response.writeHead(status, { 'content-type': 'application/json' });
-        response.end(answer === undefined ? undefined : JSON.stringify(answer));
-      });
-    });
-    this.#server = server;
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  }
-
-  stop(): void {
-    this.#server?.close();
-    this.#server?.closeAllConnections();
-  }
-
-  works(secret: string): boolean {
-    return [...this.keys.values()].some((key) => key.secret === secret);
-  }
-
-  #answer(method: string, url: string, authorization: string, body: string): [number, unknown?] {
-    const path = url.replace('/api.sendgrid.com/v3', '');
-    const id = /^\/api_keys\/(\w+)$/.exec(path)?.[1];
-    if (!this.works(authorization.replace('Bearer ', ''))) return [401, { errors: [{ message: 'authorization required' }] }];
-    if (path === '/scopes') return [200, { scopes: ['mail.send'] }];
-    if (method === 'POST') return [201, this.#mint((JSON.parse(body) as { name: string }).name)];
-    if (method === 'DELETE') return [this.keys.delete(id ?? '') ? 204 : 404];
-    const items = [...this.keys].map(([api_key_id, { name }]) => ({ api_key_id, name, scopes: ['mail.send'] }));
-    if (id === undefined) return [200, { result: items }];
-    return [this.keys.has(id) ? 200 : 404, { result: items.filter(({ api_key_id }) => api_key_id === id) }];
-  }
-
-  #mint(name: string) {
-    this.#made += 1;
-    const id = `k${this.#made}`;
-    const secret = `SG.${id}.made-up-${this.#made}`;
-    this.keys.set(id, { secret, name });
-    return { api_key: secret, api_key_id: id, name };
-  }
-}
-
-let provider: Provider;
+let provider: SendgridServer;
 let sandbox: string;
 beforeEach(async () => {
-  provider = new Provider();
+  provider = new SendgridServer();
   sandbox = await provider.start();
 });
 afterEach(() => provider.stop());

@@ -1,8 +1,9 @@
 // The text of credentials and runs on a terminal, and the parser of labels.
-import type { WireCredential, WireCredentialValue, WireEvidence, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import type { WireCredential, WireCredentialValue, WireGrant, WireRun } from '../../http/v1/wire.ts';
 import { bytesOf } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, facts, note, plain, yellow } from '../print.ts';
+import { facts, note, plain, yellow } from '../print.ts';
+import { stepLine } from './run-text.ts';
 
 export function describeCredential(credential: WireCredential): string {
   const { grant, reconnect } = credential;
@@ -62,13 +63,12 @@ function describeGrant(grant: WireGrant): [string, string][] {
 }
 
 export function describeRun(run: WireRun): string {
-  const steps = (run.steps ?? []).flatMap((step) => [
-    `${dim(step.at.slice(11, 23))}  ${step.step.padEnd(12)} ${step.status}`,
-    ...(step.evidence === undefined ? [] : [`${' '.repeat(14)}${dim('provider:')} ${evidenceText(step.evidence)}`]),
-  ]);
+  const steps = (run.steps ?? []).map(stepLine);
   const head = facts([
     ['run', run.id],
     ['kind', `${run.kind}, by ${run.trigger}`],
+    ...(run.reason === null ? [] : ([['reason', run.reason]] as const)),
+    ...(run.retry_of === null ? [] : ([['retry of', run.retry_of]] as const)),
     ['state', run.outcome === null ? run.state : `${run.state}: ${run.outcome}`],
     ['cause', run.cause],
     ['new version', run.new_version],
@@ -106,11 +106,6 @@ export function noteDoubt(read: Pick<WireCredentialValue, 'name' | 'environment'
       yellow(`the grant of ${name} has ended at the provider, which may reject this access token before it expires: ${remedy}`),
     );
   }
-}
-
-function evidenceText({ status, content_type, words = [], excerpt, system_code }: WireEvidence): string {
-  const parts = [status, content_type, words.join(', '), excerpt === undefined ? '' : `"${excerpt}"`, system_code];
-  return plain(parts.filter((part) => part !== undefined && part !== '').join(' · '));
 }
 
 export function pairs(values: readonly string[] | undefined): Record<string, string> | undefined {

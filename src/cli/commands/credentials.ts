@@ -1,5 +1,4 @@
 // keyturn credential ...: put, read, rotate and delete credentials.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SECONDS } from '../../base/instants.ts';
 import type { ReadValue } from '../../sdk/secret.ts';
@@ -11,10 +10,12 @@ import { moment, span } from '../times.ts';
 import { readStdinBytes, readValueFile } from '../typed-in.ts';
 import { CONFIG_FILE, findCredential, mergedConfig } from './client-options.ts';
 import { describeCredential, describeRun, fieldOf, noteDoubt, pairs } from './credential-text.ts';
+import { followOnTerminal, noteFollowing } from './follow-run.ts';
 import { type RotationOptions, rotationSettings, withRotationOptions } from './rotation-options.ts';
+import { planText } from './run-text.ts';
+import { runTable, showEnd, timeoutOption } from './runs.ts';
 
 const KINDS = ['oauth2', 'api_key', 'basic', 'database', 'json'];
-const POLL_MS = 300;
 
 interface PutOptions extends RotationOptions {
   kind: string;
@@ -303,43 +304,51 @@ function addRollback(parent: Command): void {
     });
 }
 
+interface RotateOptions {
+  wait?: boolean;
+  timeout: number;
+  plan?: boolean;
+  ifPlan?: string;
+  reason?: string;
+}
+
 function addRotate(parent: Command): void {
   parent
     .command('rotate <name>')
     .description('rotate or refresh now')
-    .option('--wait', 'wait for the end of the run; exits with 1 if it failed, 9 on timeout')
-    .addOption(new Option('--timeout <time>', 'timeout of --wait').argParser(span()).default(2 * SECONDS.m, '2m'))
-    .action(async (name: string, options: { wait?: boolean; timeout: number }, self: Command) => {
+    .option('--plan', 'show what it would do, and call nothing')
+    .option('--if-plan <hash>', 'only if the plan still has this hash')
+    .option('--reason <text>', 'why; shown with the run')
+    .option('--wait', 'follow the run, one line a step; exits with 1 if it failed, 9 on timeout')
+    .addOption(timeoutOption())
+    .action(async (name: string, options: RotateOptions, self: Command) => {
       const session = sessionOf(self);
-      const untilMs = Date.now() + options.timeout * 1_000;
-      let run = await session.client.rotate(session.environment(), name);
-      if (options.wait === true && run.state === 'open' && process.stderr.isTTY) note(dim(`waiting for ${run.id} ...`));
-      while (options.wait === true && run.state === 'open') {
-        if (Date.now() >= untilMs) {
-          const look = `check it with: keyturn credential runs ${name} ${run.id}`;
-          throw new CliError(`the run has not ended after ${options.timeout} s; it continues in the service`, EXIT.notYet, look);
-        }
-        await sleep(POLL_MS);
-        run = await session.client.run(session.environment(), name, run.id);
+      const environment = session.environment();
+      if (options.plan === true) {
+        const plan = await session.client.plan(environment, name);
+        session.show(plan, (shown) => planText(shown, name));
+        if (!plan.ready) process.exitCode = EXIT.failed;
+        return;
       }
-      session.show(run, describeRun);
-      if (options.wait === true && run.state !== 'succeeded') process.exitCode = EXIT.failed;
+      const request = {
+        ...(options.reason === undefined ? {} : { reason: options.reason }),
+        ...(options.ifPlan === undefined ? {} : { plan: options.ifPlan }),
+      };
+      const run = await session.client.rotate(environment, name, request);
+      if (options.wait !== true) return session.show(run, describeRun);
+      noteFollowing(run);
+      showEnd(session, await followOnTerminal(session, { name, run: run.id, timeoutSeconds: options.timeout }));
     });
 }
 
 function addRuns(parent: Command): void {
   parent
     .command('runs <name> [run]')
-    .description('list runs, or show one with its journal')
+    .description('list runs, or show one with its journal (see keyturn runs)')
     .action(async (name: string, run: string | undefined, _options: unknown, self: Command) => {
       const session = sessionOf(self);
       if (run !== undefined) return session.show(await session.client.run(session.environment(), name, run), describeRun);
-      session.show(await session.client.runs(session.environment(), name), ({ items }) =>
-        table(
-          ['run', 'kind', 'trigger', 'state', 'outcome', 'started', 'version'],
-          items.map((item) => [item.id, item.kind, item.trigger, item.state, item.outcome, item.started_at, item.new_version]),
-        ),
-      );
+      session.show(await session.client.runs(session.environment(), name), ({ items }) => runTable(items));
     });
 }
 

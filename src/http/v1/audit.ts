@@ -3,6 +3,7 @@ import { toTimestamp } from '../../base/clock.ts';
 import type { AuditedCell, AuditedJob, ReadableEvent } from '../../vault/read-audit.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../vault/read-audit.ts';
 import type { ActorNames, HomeContext, TenantContext } from '../context.ts';
+import { prepend } from '../response.ts';
 import { type Answer, type PathField, type Route, route } from '../route.ts';
 import * as wire from './wire.ts';
 
@@ -118,12 +119,6 @@ function exportRoute<C>({ base, fields, operations, cellOf }: AuditedPlace<C>) {
       };
     },
   });
-}
-
-// The first slice is produced before the answer starts, so that an error is still answered with its status and a problem.
-async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  yield first;
-  yield* rest;
 }
 
 export const tenantAuditRoutes: readonly Route<TenantContext>[] = auditRoutes<TenantContext>({

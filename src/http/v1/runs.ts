@@ -1,4 +1,6 @@
 // Routes of runs: request a rotation or refresh, list, look, cancel, resume, retry.
+
+import { fail } from '../../base/errors.ts';
 import { cancelRun, type NamedRun, resumeRun } from '../../vault/change-run.ts';
 import { getRun, listRuns } from '../../vault/read-runs.ts';
 import { readReceipt } from '../../vault/receipts.ts';
@@ -6,7 +8,9 @@ import type { RunRequest } from '../../vault/run-request.ts';
 import type { TenantContext } from '../context.ts';
 import { openCursor, pageAnswer } from '../cursor.ts';
 import { once } from '../idempotency.ts';
+import { prepend } from '../response.ts';
 import { type Answer, type Route, type RouteRequest, route } from '../route.ts';
+import { runEvents } from '../run-events.ts';
 import { planView, runView } from './views.ts';
 import * as wire from './wire.ts';
 
@@ -98,6 +102,33 @@ export const runRoutes: readonly Route<TenantContext>[] = [
       const { environment = '', credential = '', run = '' } = request.params;
       const { row, steps } = await vault.submit((job) => getRun(job, request.caller, environment, credential, run));
       return { status: 200, body: runView(row, steps) };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: `${ONE}/events`,
+    summary: 'Follow the steps of a run as server-sent events; resumes after the header Last-Event-ID',
+    tag: 'rotation',
+    operation: 'run.read',
+    fields: runFields,
+    success: {
+      status: 200,
+      description:
+        'An event `step` for each step of the journal, then one event `end` with the run; `reconnect` after five minutes',
+      mediaTypes: ['text/event-stream'],
+    },
+    async handle({ vault }: TenantContext, request) {
+      const { caller, lastEventId = '0', isStillUser = () => true } = request;
+      if (!/^[0-9]{1,9}$/.test(lastEventId))
+        fail('invalid_request', 'the header Last-Event-ID must be the id of an event of this stream');
+      const source = runEvents(vault, { ...namedRun(request), caller, after: Number(lastEventId), isStillUser });
+      const first = await source.next();
+      return {
+        status: 200,
+        stream: prepend(first.value ?? new Uint8Array(), source),
+        // Proxies that collect answers before they pass them on would delay every step.
+        headers: { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' },
+      };
     },
   }),
   route({

@@ -143,7 +143,7 @@ export function runView(row: RunRow, steps?: readonly RunStepRow[]): WireRun {
     finished_at: time(row.finished_at),
     next_attempt_at: time(row.next_attempt_at),
     ...lateReadersOf(row),
-    ...(steps === undefined ? {} : { steps: steps.map(stepView) }),
+    ...(steps === undefined ? {} : { steps: steps.map(runStepView) }),
   };
 }
 
@@ -158,7 +158,7 @@ function lateReadersOf({ kind, facts }: RunRow): Pick<WireRun, 'late_readers' | 
   };
 }
 
-function stepView({ step, status, at, evidence }: RunStepRow): NonNullable<WireRun['steps']>[number] {
+export function runStepView({ step, status, at, evidence }: RunStepRow): NonNullable<WireRun['steps']>[number] {
   const parsed = evidence === null ? {} : { evidence: JSON.parse(evidence) as WireEvidence };
   return { step, status, at: toTimestamp(at), ...parsed };
 }

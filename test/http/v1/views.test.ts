@@ -214,6 +214,10 @@ const ELSEWHERE = new Map([
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/destructions`, 'needs a second person'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs`, 'needs the engine'],
   [`GET /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/plan`, 'needs the engine'],
+  [
+    `GET /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/events`,
+    'a stream: test/http/run-events.test.ts',
+  ],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/cancel`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/resume`, 'needs the engine'],
   [`POST /v1/tenants/{tenant}/environments/{environment}/credentials/{credential}/runs/{run}/retry`, 'needs the engine'],

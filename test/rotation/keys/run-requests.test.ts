@@ -84,11 +84,9 @@ describe.each(STRATEGIES)('a run with the strategy %s', (strategy) => {
     await whole.rotate();
     const points = whole.passed.length;
     whole.close();
+    bench = undefined;
     // A target that replaces at once keeps what the interrupted call set: nobody knows its value, and the put names what works.
-    if (strategy === 'in_place' || strategy === 'single_user') {
-      bench = undefined;
-      return;
-    }
+    if (strategy === 'in_place' || strategy === 'single_user') return;
     for (const act of ['put', 'delete'] as const) {
       for (let nth = 1; nth <= points; nth++) {
         const b = await begin(strategy);
