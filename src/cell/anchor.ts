@@ -158,8 +158,6 @@ export class Anchor {
     this.#pending.clear();
     this.#undo.length = 0;
     this.#log = log;
-    this.#debt = 0;
-    this.#journalBytes = 0;
     this.#adopting = true;
   }
 
@@ -176,8 +174,6 @@ export class Anchor {
     this.#position = position;
     this.#start = position;
     this.#published = { epoch: 0, chain: EMPTY };
-    this.#journalBytes = 0;
-    this.#debt = 0;
     this.#adopting = true;
   }
 

@@ -340,26 +340,36 @@ describe('the position that the witness has', () => {
     expect(reopen().publishedEpoch).toBe(anchor.position.epoch);
   });
 
-  it('is given up exactly when the journal reaches its limit, in memory as after a restart', () => {
-    for (const reopens of [false, true]) {
-      for (const over of [0, 1]) {
-        const bench = opened();
-        fill(bench.sql, bench.anchor, 0, 40);
-        bench.anchor.notePublished(bench.anchor.position);
-        // Cuts the journal in between, so that its length is what was written less what was cut.
-        fill(bench.sql, bench.anchor, 0, 40, 2);
-        bench.anchor.notePublished(bench.anchor.position);
-        for (let round = 3; round < 9; round++) fill(bench.sql, bench.anchor, 0, 40, round);
-        const anchor = reopens ? bench.reopen() : bench.anchor;
-        const first = firstEpoch(bench.sql);
-        expect(first).toBe(3);
-        const length = Number(bench.sql.get('SELECT sum(length(ops)) AS n FROM anchor_journal')?.['n']);
-        withJournalBytes(length + over, () => fill(bench.sql, anchor, 0, 40, 9));
-        if (over === 1) expect(firstEpoch(bench.sql)).toBe(first);
-        else expect(Number(headOf(bench.sql)['start'])).toBeGreaterThan(first);
+  const BEGINNINGS: Readonly<Record<string, (anchor: Anchor) => void>> = {
+    'of a new map': () => {},
+    'of a map that was begun again': (anchor) => anchor.begin('inc_b', LOG),
+    'of a new incarnation': (anchor) => anchor.restart('inc_b'),
+  };
+  it.each(Object.entries(BEGINNINGS))(
+    'is given up exactly when the journal %s reaches its limit, in memory as after a restart',
+    (_what, beginning) => {
+      for (const reopens of [false, true]) {
+        for (const over of [0, 1]) {
+          const bench = opened();
+          for (let id = 0; id < 15; id++) set(bench.sql, bench.anchor, id, 1);
+          batch(bench.sql, bench.anchor, () => beginning(bench.anchor));
+          fill(bench.sql, bench.anchor, 0, 40, 8);
+          bench.anchor.notePublished(bench.anchor.position);
+          // Cuts the journal in between, so that its length is what was written less what was cut.
+          fill(bench.sql, bench.anchor, 0, 40, 2);
+          bench.anchor.notePublished(bench.anchor.position);
+          for (let round = 3; round < 9; round++) fill(bench.sql, bench.anchor, 0, 40, round);
+          const anchor = reopens ? bench.reopen() : bench.anchor;
+          const first = firstEpoch(bench.sql);
+          expect(first).toBe(bench.anchor.publishedEpoch + 1);
+          const length = Number(bench.sql.get('SELECT sum(length(ops)) AS n FROM anchor_journal')?.['n']);
+          withJournalBytes(length + over, () => fill(bench.sql, anchor, 0, 40, 9));
+          if (over === 1) expect(firstEpoch(bench.sql)).toBe(first);
+          else expect(Number(headOf(bench.sql)['start'])).toBeGreaterThan(first);
+        }
       }
-    }
-  });
+    },
+  );
 
   it('is replaced by the start of the journal when that was cut past it, and is none without a witness', () => {
     const { sql, anchor, reopen } = opened();
