@@ -1,6 +1,7 @@
 // When a rotation cannot begin or go on: what a caller is told, and which cause a run waits with.
 import { describe, expect, it } from 'vitest';
 import type { Connector, KeyConnector } from '../../../rotation/connector.ts';
+import { ProviderGate } from '../../../rotation/engine/provider-gate.ts';
 import { KeyRotations } from '../../../rotation/keys/rotation-runs.ts';
 import type { GrantTokenOf } from '../../../rotation/keys/rotation-target.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -54,6 +55,7 @@ const driven: KeyConnector = {
 
 async function scene(grantTokenOf: GrantTokenOf = () => undefined) {
   const tenant = await testTenant();
+  const gate = new ProviderGate(tenant.clock);
   const known = connectors(managed(), managed('by-grant', ['oauth2', 'basic']), plain, elsewhere, byHand, driven);
   const beats: { everyMs: number; beat: () => void; stopped: boolean }[] = [];
   const sent: string[] = [];
@@ -68,6 +70,7 @@ async function scene(grantTokenOf: GrantTokenOf = () => undefined) {
       },
     },
     connectors: known,
+    gate,
     owner: 'owner-1',
     sandboxAllowed: false,
     grantTokenOf,
@@ -91,7 +94,7 @@ async function scene(grantTokenOf: GrantTokenOf = () => undefined) {
       .catch(() => {});
     return run().cause;
   };
-  return { tenant, rotations, open, run, cause, beats, sent, during: (work: () => Promise<void>) => { meanwhile = work; } }; // biome-ignore format: one line
+  return { tenant, gate, rotations, open, run, cause, beats, sent, during: (work: () => Promise<void>) => { meanwhile = work; } }; // biome-ignore format: one line
 }
 
 describe('a request for a rotation', () => {
@@ -254,5 +257,21 @@ describe('the settings of a credential', () => {
     expect(rotations.checkSettings('api_key', 'plain', {})).toEqual([`https://${HOST}/`]);
     expect(rotations.checkSettings('api_key', 'none', {})).toBeUndefined();
     expect(() => rotations.checkSettings('basic', 'plain', {})).toThrow(expect.objectContaining({ code: 'invalid_request' }));
+  });
+});
+
+describe('due work', () => {
+  it('leaves a rotation alone, without an attempt, while a host of its connector throttles', async () => {
+    const { tenant, gate, rotations, open, run, sent } = await scene();
+    await put(tenant, 'db', 'api_key', 'plain');
+    await open();
+    for (const host of [HOST, 'elsewhere.example.com']) gate.admit(`https://${host}`, undefined, 0);
+    gate.report('https://elsewhere.example.com', { kind: 'throttled', retryAfterMs: 90_000 });
+    gate.report(`https://${HOST}`, { kind: 'throttled', retryAfterMs: 60_000 });
+    await rotations.runDue();
+    expect([sent, run().attempts]).toEqual([[], 0]);
+    tenant.clock.pass(60_000);
+    await rotations.runDue().catch(() => {});
+    expect([sent.length, run().attempts]).toEqual([1, 1]);
   });
 });

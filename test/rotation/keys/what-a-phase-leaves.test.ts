@@ -117,7 +117,8 @@ describe.each(STRATEGIES)('a rotation with the strategy %s that succeeds', (stra
       ...{ state: 'open', step: hasGrace ? 'grace' : 'queued', generation: 1, trigger: 'schedule', attempts: 0 },
       ...{ next_attempt_at: now(b) + graceMs },
     });
-    expect(JSON.parse(ending(b).facts)).toEqual({ rotation: rotation(b).id, ...(hasGrace ? { graceMs } : {}) });
+    const facts = JSON.parse(ending(b).facts) as { rotation?: string; graceMs?: number };
+    expect([facts.rotation, facts.graceMs]).toEqual([rotation(b).id, hasGrace ? graceMs : undefined]);
     expect(validUntil()).toBe(hasGrace ? now(b) + graceMs : undefined);
     if (hasGrace) {
       b.tenant.clock.pass(graceMs - 1);
@@ -314,7 +315,8 @@ describe('a call whose answer was lost', () => {
       b.target.calls = [];
       await b.rotate();
       expect(b.target.calls).toEqual(['test']);
-      expect(rotation(b)).toMatchObject({ state: 'succeeded', facts: '{"isSet":true}' });
+      expect(rotation(b).state).toBe('succeeded');
+      expect(JSON.parse(rotation(b).facts)).toMatchObject({ isSet: true });
       expect(journal(b, rotation(b)).slice(-4)).toEqual(['intent:again', 'set:again', 'test:works', 'finish:rotated']);
       b.close();
     }
