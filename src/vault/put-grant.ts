@@ -47,8 +47,7 @@ export function notePutGrant(
   const old = stored.refresh_token;
   const isSame = old !== undefined && old === value.refresh_token;
   const fingerprint = value.refresh_token === undefined ? undefined : grantFingerprint(job, value.refresh_token);
-  if (before !== undefined && !isSame) replaceGrant(draft, { fingerprint });
-  else if (!isSame) changeGrant(draft, { fingerprint });
+  if (!isSame) replaceGrant(draft, { fingerprint });
   if (before !== undefined) {
     draft.health = before.health;
     changeHealth(change, 'ready', null);

@@ -142,6 +142,28 @@ describe('a new credential', () => {
   });
 });
 
+describe('a put over a grant', () => {
+  const facts = (tenant: TestTenant) => JSON.parse(row(tenant).grant_facts) as Record<string, unknown>;
+  const bare = { access_token: 'access-not-a-real-secret' };
+
+  it('with another refresh token, or without any, keeps no facts of the former grant; with the same one keeps them', async () => {
+    const tenant = await testTenant();
+    await put(tenant, { ...WHOLE, scope: 'contacts.read' });
+    const first = facts(tenant);
+    expect(first).toEqual({ fingerprint: expect.any(String), grantedScope: 'contacts.read', scopeSource: 'answer' });
+    await put(tenant, WHOLE);
+    expect(facts(tenant)).toEqual(first);
+    await put(tenant, { ...WHOLE, refresh_token: 'another-not-a-real-secret' });
+    expect(Object.keys(facts(tenant))).toEqual(['fingerprint']);
+    expect(facts(tenant)['fingerprint']).not.toBe(first['fingerprint']);
+    const without = await testTenant();
+    await put(without, { ...bare, scope: 'contacts.read' });
+    expect(facts(without)).toEqual({ grantedScope: 'contacts.read', scopeSource: 'answer' });
+    await put(without, bare);
+    expect(facts(without)).toEqual({});
+  });
+});
+
 describe('a change', () => {
   it('of the name is effective at once: a cached value is not served under the former one', async () => {
     const tenant = await testTenant();
