@@ -49,6 +49,9 @@ const TABLE = {
   'environment.list': read('Tenant'),
   'environment.create': write('Tenant'),
   'forecast.read': read('Tenant'),
+  'schedule.list': read('Tenant'),
+  'schedule.set': write('Tenant'),
+  'schedule.remove': write('Tenant'),
   'alert.list': read('Tenant'),
   'webhook.list': read('Tenant'),
   'webhook.create': write('Tenant'),
@@ -69,6 +72,8 @@ const TABLE = {
   'credential.restore': write('Credential'),
   'credential.destroy': write('Credential', 'approval'),
   'credential.rotate': write('Credential'),
+  // Changes when a credential is rotated, or pauses that.
+  'credential.schedule': write('Credential'),
   'credential.disconnect': write('Credential'),
   'credential.revoke': write('Credential'),
   'credential.review': write('Credential'),

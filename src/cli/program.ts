@@ -9,6 +9,7 @@ import { keysCommand } from './commands/keys.ts';
 import { receiptCommand } from './commands/receipts.ts';
 import { runCommand } from './commands/run.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
+import { scheduleCommand } from './commands/schedules.ts';
 import { serveCommand } from './commands/serve.ts';
 import { doctorCommand, initCommand, loginCommand, logoutCommand, statusCommand, whoamiCommand } from './commands/session.ts';
 import { environmentCommand, tenantCommand, userCommand, workloadCommand } from './commands/team.ts';
@@ -68,6 +69,7 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     userCommand(),
     workloadCommand(),
     credentialCommand(),
+    scheduleCommand(),
     connectorsCommand(),
     connectCommand(),
     connectionsCommand(),

@@ -23,6 +23,7 @@ import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
 import { installationKeyRoutes } from './v1/installation-keys.ts';
 import { runRoutes } from './v1/runs.ts';
+import { scheduleRoutes } from './v1/schedules.ts';
 import { tenantRoutes } from './v1/tenant.ts';
 import * as wire from './v1/wire.ts';
 import { workloadRoutes } from './v1/workloads.ts';
@@ -41,6 +42,7 @@ const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...tenantAuditRoutes,
   ...alertRoutes,
   ...forecastRoutes,
+  ...scheduleRoutes,
   ...connectionRoutes,
   ...disconnectionRoutes,
 ];

@@ -26,6 +26,7 @@ import type {
 import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
+import { Schedules } from './schedules.ts';
 import { type ReadValue, Secret } from './secret.ts';
 import { type Call, type Query, segment } from './transport.ts';
 import { bodyText } from './value-bytes.ts';
@@ -52,12 +53,17 @@ export class KeyturnClient {
   readonly #cache = new Map<string, Cached>();
   /** Connectors, links, disconnections, forecast, alerts, webhooks. */
   readonly grants: Grants;
+  readonly schedules: Schedules;
 
   constructor(options: KeyturnOptions, runtime: Runtime) {
     this.#options = options;
     this.#runtime = runtime;
     this.#vault = new LoggedIn(options, runtime);
     this.grants = new Grants(
+      (call) => this.#json(call),
+      () => this.#tenant(),
+    );
+    this.schedules = new Schedules(
       (call) => this.#json(call),
       () => this.#tenant(),
     );

@@ -28,6 +28,7 @@ const SMALL = new Map([
   ['tenant_key', 'a handful of purposes, a row for each version'],
   ['key_rotation', 'a row for each rotation of a purpose'],
   ['environment', 'created by people'],
+  ['schedule_rule', 'at most LIMITS.scheduleRulesMaxCount'],
   ['user', 'the team'],
   ['user_grant', 'the team'],
   ['installation_key', 'a handful of labels, a row for each version'],

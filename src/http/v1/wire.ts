@@ -8,6 +8,7 @@ export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
+export * from './wire-schedules.ts';
 
 export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp }).meta({ id: 'Environment' });
 export type WireEnvironment = z.infer<typeof environment>;
