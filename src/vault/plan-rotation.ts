@@ -134,10 +134,10 @@ export function laterFor(spec: ScheduleSpec, { id }: Pick<CredentialRow, 'id'>, 
 /** Plans the next attempt after a rotation that changed nothing: later with each failure, in a window; with cron at its next date at the latest. */
 export function planAfterFailure(ports: PlanPorts, draft: CredentialRow): void {
   const applied = scheduleOf(ports, draft);
-  const failures = (rotationStateOf(draft).failures ?? 0) + 1;
-  changeRotationState(draft, { failures });
   draft.rotation_due_at = null;
   if (applied === undefined || applied.pause !== undefined) return;
+  const failures = (rotationStateOf(draft).failures ?? 0) + 1;
+  changeRotationState(draft, { failures });
   const now = ports.view.platform.clock.now();
   const waitMs = Math.min(LIMITS.rotationBackoffMaxMs * 2 ** (failures - 1), LIMITS.rotationFailedAgainMaxMs);
   const again = firstAllowed(applied.spec, now + waitMs);

@@ -50,7 +50,17 @@ const LANDED: Readonly<Record<string, (sql: Sql) => void>> = {
   'schema 12': (sql) => sql.script(vector('tenant-schema-12.sql')),
 };
 /** Vectors written by the build itself (test/vectors/make-schemas.ts), with or without a map. */
-const WRITTEN = ['schema 4', 'schema 5', 'schema 6', 'schema 7', 'schema 8', 'schema 9', 'schema 10', 'schema 11', 'schema 12'] as const;
+const WRITTEN = [
+  'schema 4',
+  'schema 5',
+  'schema 6',
+  'schema 7',
+  'schema 8',
+  'schema 9',
+  'schema 10',
+  'schema 11',
+  'schema 12',
+] as const;
 const WITH_MAP: readonly string[] = ['schema 8', 'schema 9', 'schema 10', 'schema 11', 'schema 12'];
 /** The last vector that has rows in all of its tables: tables of later steps are empty in all of them. */
 const LAST_WRITTEN = 11;
