@@ -52,6 +52,12 @@ const TABLE = {
   'schedule.list': read('Tenant'),
   'schedule.set': write('Tenant'),
   'schedule.remove': write('Tenant'),
+  // What is due: rotations by schedule and end dates. A calendar feed reads the same list.
+  'due.read': read('Tenant'),
+  'feed.list': read('Tenant'),
+  'feed.create': write('Tenant'),
+  'feed.revoke': write('Tenant'),
+  'feed.read': read('Tenant'),
   'alert.list': read('Tenant'),
   'webhook.list': read('Tenant'),
   'webhook.create': write('Tenant'),

@@ -374,6 +374,10 @@ export const LIMITS = {
 
   // alerts
   webhooksMaxCount: 16,
+  calendarFeedsMaxCount: 50,
+  /** What a calendar feed contains: overdue work, and what is due within this time, at most this many entries. */
+  calendarDays: 180,
+  calendarMaxEntries: 1_000,
   webhookTimeoutMs: 10 * SECOND,
   webhookBackoffBaseMs: 5 * SECOND,
   webhookBackoffMaxMs: HOUR,

@@ -116,6 +116,52 @@ export class ScheduleStore {
   }
 }
 
+export interface CalendarFeedRow {
+  id: string;
+  created_at: number;
+  created_by: string;
+  revoked_at: number | null;
+}
+
+/** The calendar feeds of a tenant; the key of each is derived, never stored. */
+export class CalendarFeedStore {
+  readonly #sql: Sql;
+  readonly #rows: TableRows<CalendarFeedRow>;
+
+  constructor(rows: CellRows) {
+    this.#sql = rows.sql;
+    this.#rows = rows.of('calendar_feed');
+  }
+
+  insert(access: WriteAccess, row: CalendarFeedRow): void {
+    access.check();
+    this.#rows.insert(row);
+  }
+
+  /** Without revoked ones. A damaged row is left out. */
+  live(access: Lookup): CalendarFeedRow[] {
+    access.check();
+    return this.#rows.intact(
+      this.#sql.all<CalendarFeedRow>('SELECT * FROM calendar_feed WHERE revoked_at IS NULL ORDER BY created_at, id'),
+    );
+  }
+
+  /** Undefined for a revoked one. @throws integrity */
+  find(access: Lookup, id: string): CalendarFeedRow | undefined {
+    access.check();
+    const row = this.#sql.get<CalendarFeedRow>('SELECT * FROM calendar_feed WHERE id = ?', id);
+    const known = this.#rows.checked(row) ?? this.#rows.absentById(id);
+    return known?.revoked_at === null ? known : undefined;
+  }
+
+  revoke(access: WriteAccess, row: CalendarFeedRow, nowMs: number): void {
+    access.check();
+    this.#rows.update({ ...row, revoked_at: nowMs }, REVOKED);
+  }
+}
+
+const REVOKED = ['revoked_at'] as const;
+
 const CHANGED = [
   'environment',
   'connector',

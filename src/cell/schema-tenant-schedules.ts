@@ -1,4 +1,4 @@
-// Schema step 13 of a tenant's cell: schedules of rotations, by credential and by rule, and the watch over overdue ones.
+// Schema step 13 of a tenant's cell: schedules of rotations, by credential and by rule, the watch over overdue ones, and calendar feeds.
 import type { SchemaStep } from './schema-step.ts';
 
 export const SCHEDULES_STEP: SchemaStep = {
@@ -26,5 +26,12 @@ CREATE TABLE schedule_rule (
   removed_at INTEGER,
   walk_after TEXT
 ) STRICT;
+CREATE TABLE calendar_feed (
+  id TEXT PRIMARY KEY,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  revoked_at INTEGER
+) STRICT;
+CREATE INDEX calendar_feed_live ON calendar_feed (created_at, id) WHERE revoked_at IS NULL;
 `,
 };

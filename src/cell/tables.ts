@@ -307,6 +307,14 @@ export const ANCHORED_TABLES: readonly AnchoredTable[] = [
     ],
   },
   {
+    table: 'calendar_feed',
+    cells: TENANT,
+    step: 13,
+    id: ['id'],
+    mac: 'map',
+    columns: ['created_at', 'created_by', 'revoked_at'],
+  },
+  {
     table: 'webhook',
     cells: TENANT,
     step: 2,

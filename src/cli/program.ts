@@ -5,6 +5,7 @@ import { alertsCommand, forecastCommand, webhooksCommand } from './commands/aler
 import { auditCommand } from './commands/audit.ts';
 import { connectCommand, connectionsCommand, connectorsCommand, disconnectCommand, importCommand } from './commands/connect.ts';
 import { credentialCommand } from './commands/credentials.ts';
+import { dueCommand } from './commands/due.ts';
 import { keysCommand } from './commands/keys.ts';
 import { receiptCommand } from './commands/receipts.ts';
 import { runCommand } from './commands/run.ts';
@@ -70,6 +71,7 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     workloadCommand(),
     credentialCommand(),
     scheduleCommand(),
+    dueCommand(),
     connectorsCommand(),
     connectCommand(),
     connectionsCommand(),
@@ -85,7 +87,8 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     keysCommand(),
     doctorCommand(),
   ];
-  for (const command of commands) root.addCommand(command);
+  // `due` contains the forecast; the command stays for scripts.
+  for (const command of commands) root.addCommand(command, { hidden: command.name() === 'forecast' });
   root.addCommand(completionCommand(() => root));
   share(root);
   inherit(root);

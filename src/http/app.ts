@@ -19,6 +19,7 @@ import { connectionRoutes } from './v1/connections.ts';
 import { connectorRoutes } from './v1/connectors.ts';
 import { credentialRoutes } from './v1/credentials.ts';
 import { disconnectionRoutes } from './v1/disconnections.ts';
+import { dueRoutes } from './v1/due.ts';
 import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
 import { installationKeyRoutes } from './v1/installation-keys.ts';
@@ -43,6 +44,7 @@ const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...alertRoutes,
   ...forecastRoutes,
   ...scheduleRoutes,
+  ...dueRoutes,
   ...connectionRoutes,
   ...disconnectionRoutes,
 ];

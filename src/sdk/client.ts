@@ -69,6 +69,11 @@ export class KeyturnClient {
     );
   }
 
+  /** The same client for another tenant. */
+  inTenant(tenant: string): KeyturnClient {
+    return new KeyturnClient({ ...this.#options, tenant }, this.#runtime);
+  }
+
   // ---- credentials ----
 
   /**

@@ -1,7 +1,7 @@
-// The client of schedules: rules, a credential's own, pauses and previews.
-import type { WirePage, WirePreview, WireRule, WireSchedule } from '../http/v1/wire.ts';
+// The client of schedules: rules, a credential's own, pauses and previews; of what is due, and of calendar feeds.
+import type { WireCreatedFeed, WireDueEntry, WireFeed, WirePage, WirePreview, WireRule, WireSchedule } from '../http/v1/wire.ts';
 import type { Ask } from './grants.ts';
-import { segment } from './transport.ts';
+import { type Query, segment } from './transport.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -58,8 +58,26 @@ export class Schedules {
 
   /** The next dates of a schedule that is not stored; for a credential, from the age of its value. */
   preview(schedule: Body, of?: { readonly environment: string; readonly name: string }): Promise<WirePreview> {
-    const path = of === undefined ? `${this.#tenant()}/schedule-previews` : `${this.#own(of.environment, of.name)}/previews`;
+    const path = of === undefined ? `${this.#tenant()}/previews` : `${this.#own(of.environment, of.name)}/previews`;
     return this.#ask({ method: 'POST', path, body: { schedule } });
+  }
+
+  /** What is due: rotations by schedule and end dates, overdue first. */
+  due(query: Query = {}): Promise<WirePage<WireDueEntry>> {
+    return this.#ask({ method: 'GET', path: `${this.#tenant()}/due`, query });
+  }
+
+  feeds(): Promise<WirePage<WireFeed>> {
+    return this.#ask({ method: 'GET', path: `${this.#tenant()}/feeds` });
+  }
+
+  /** The URL is returned once. */
+  createFeed(): Promise<WireCreatedFeed> {
+    return this.#ask({ method: 'POST', path: `${this.#tenant()}/feeds`, body: {} });
+  }
+
+  revokeFeed(feed: string): Promise<WireFeed> {
+    return this.#ask({ method: 'DELETE', path: `${this.#tenant()}/feeds/${segment(feed)}` });
   }
 
   #rule(name: string): string {

@@ -11,7 +11,7 @@ import { type CredentialRow, CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { ReaderStore } from '../cell/readers.ts';
 import { type RunRow, RunStore } from '../cell/runs.ts';
-import { ScheduleStore } from '../cell/schedules.ts';
+import { CalendarFeedStore, ScheduleStore } from '../cell/schedules.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { doorOf } from './cell-door.ts';
 import { CredentialCache } from './credential-cache.ts';
@@ -86,6 +86,7 @@ export class TenantJob {
   readonly forecasts: ForecastStore;
   readonly readers: ReaderStore;
   readonly schedules: ScheduleStore;
+  readonly feeds: CalendarFeedStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   readonly knownReaders = new KnownReaders();
@@ -113,6 +114,7 @@ export class TenantJob {
     this.forecasts = new ForecastStore(this.core.rows);
     this.readers = new ReaderStore(this.core.rows);
     this.schedules = new ScheduleStore(this.core.rows);
+    this.feeds = new CalendarFeedStore(this.core.rows);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -154,5 +156,15 @@ export class TenantJob {
 /** The parts of a job that may be read outside it: stores, which return nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
-  'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts' | 'readers' | 'schedules'
+  | 'tenant'
+  | 'platform'
+  | 'credentials'
+  | 'workloads'
+  | 'runs'
+  | 'alerts'
+  | 'connections'
+  | 'forecasts'
+  | 'readers'
+  | 'schedules'
+  | 'feeds'
 >;

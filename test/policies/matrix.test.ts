@@ -16,7 +16,7 @@ import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/c
 const ALL = Object.keys(OPERATIONS) as Operation[];
 const except = (...left: Operation[]) => ALL.filter((operation) => !left.includes(operation));
 
-const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver'] as const;
+const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver', 'feed.read'] as const;
 
 /** About the caller's own tokens. */
 const OWN = [...PERSONAL_OPERATIONS];
@@ -46,6 +46,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'connection.list',
     'forecast.read',
     'schedule.list',
+    'due.read',
     'credential.schedule',
     'alert.list',
   ],
@@ -75,6 +76,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'connection.cancel',
     'forecast.read',
     'schedule.list',
+    'due.read',
     'alert.list',
     'workload.list',
     'workload.create',
@@ -104,8 +106,10 @@ const MAY: Record<string, readonly Operation[]> = {
     'connection.list',
     'forecast.read',
     'schedule.list',
+    'due.read',
     'alert.list',
     'webhook.list',
+    'feed.list',
   ],
   workload: [
     'credential.list',

@@ -32,7 +32,7 @@ interface SetOptions extends SpecOptions, TargetOptions {
 }
 
 export function scheduleCommand(): Command {
-  const command = new Command('schedule').description('when keys and passwords are rotated, by rule or for one credential');
+  const command = new Command('schedule').description('manage when keys and passwords are rotated');
   for (const add of [addList, addSet, addRemove, addPreview, addPause, addResume]) add(command);
   return command;
 }

@@ -174,7 +174,7 @@ const ruleRoutes: readonly Route<TenantContext>[] = [
   }),
   route({
     method: 'POST',
-    path: `${TENANT}/schedule-previews`,
+    path: `${TENANT}/previews`,
     summary: 'The next dates of a schedule that is not stored, for a value made now',
     tag,
     operation: 'schedule.list',

@@ -7,6 +7,7 @@ import { digits, instant, limit, name, namePattern, nullableTime, seconds, times
 export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
+export * from './wire-due.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 export * from './wire-schedules.ts';
 
