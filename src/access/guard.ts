@@ -423,11 +423,10 @@ export class Door {
   }
 }
 
-/** SECURITY: the name of a credential or rule that does not exist is caller input, possibly a secret pasted into the wrong field (LK-16). */
+/** SECURITY: the name of a credential that does not exist is caller input, possibly a secret pasted into the wrong field (LK-16). */
 function withoutForeignText(target: EventTarget): EventTarget {
   const { name, ...rest } = target;
-  const isNamedByCaller = target.type === 'credential' || target.type === 'schedule';
-  if (name === undefined || !isNamedByCaller || target.id !== undefined) return target;
+  if (name === undefined || target.type !== 'credential' || target.id !== undefined) return target;
   return { ...rest, name_sha256: Buffer.from(sha256OfText(name)).toString('hex') };
 }
 

@@ -33,7 +33,15 @@ function parsed(text: string): { calendar: Component; events: Component[] } {
 
 describe('a calendar', () => {
   it('is folded at 75 octets without splitting a character, and escapes every text', () => {
-    const texts = ['plain', 'a;b,c\\d', 'two\nlines\r\nand\rthree', 'é'.repeat(200), `${'x'.repeat(66)}🔑🔑🔑`, 'BEGIN:VEVENT\r\nX:1', ''];
+    const texts = [
+      'plain',
+      'a;b,c\\d',
+      'two\nlines\r\nand\rthree',
+      'é'.repeat(200),
+      `${'x'.repeat(66)}🔑🔑🔑`,
+      'BEGIN:VEVENT\r\nX:1',
+      '',
+    ];
     const events = texts.map((summary, i) => ({
       uid: `crd_${i}@keyturn`,
       startsAt: START_MS + i * 1_000,
@@ -58,7 +66,11 @@ describe('a calendar feed', () => {
     const value = { key: 'not-a-real-secret', key_id: 'made-up' };
     for (const name of ['mail', 'pay'])
       await app.call({ method: 'PUT', path: `${BASE}/${name}`, body: { kind: 'api_key', value, connector: 'sendgrid-api-key' } });
-    await app.call({ method: 'PUT', path: `${BASE}/mail/schedule`, body: { schedule: { every_seconds: 864_000, jitter_seconds: 0 } } });
+    await app.call({
+      method: 'PUT',
+      path: `${BASE}/mail/schedule`,
+      body: { schedule: { every_seconds: 864_000, jitter_seconds: 0 } },
+    });
     const expires_at = new Date(START_MS + 5 * 86_400_000).toISOString();
     await app.call({ method: 'PUT', path: `${BASE}/pay`, body: { kind: 'api_key', value, expires_at } });
     const made = await app.call({ method: 'POST', path: '/v1/tenants/acme/feeds', body: {} });
@@ -83,7 +95,8 @@ describe('a calendar feed', () => {
   it('is refused with another key, for another tenant, and when it is revoked; its key opens nothing else and is in no event', async () => {
     const { app, id, path } = await feed();
     const key = /key=(.*)$/.exec(path)?.[1] ?? '';
-    const status = async (given: string, token: string | null = null) => (await app.call({ method: 'GET', path: given, token })).status;
+    const status = async (given: string, token: string | null = null) =>
+      (await app.call({ method: 'GET', path: given, token })).status;
     expect(await status(path.replace(key, `${key.slice(0, -2)}AA`))).toBe(401);
     expect(await status(path.replace(id, `cal_${'0'.repeat(24)}`))).toBe(401);
     expect(await status(path.replace(/ten_\w+|acme/, 'globex'))).toBe(401);

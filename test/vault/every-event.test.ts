@@ -691,14 +691,14 @@ const failing: readonly Row[] = [
     operation: 'schedule.set',
     what: 'one without a date',
     ask: ({ job }, caller) => job((inJob) => setRule(inJob, caller, rule({ spec: { cron: '0 0 30 2 *' } }))),
-    target: () => ({ type: 'schedule', name_sha256: Buffer.from(sha256OfText('monthly')).toString('hex') }),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
     fails: 'invalid_request',
   },
   {
     operation: 'schedule.remove',
     what: 'one that is not there',
     ask: ({ job }, caller) => job((inJob) => removeRule(inJob, caller, 'monthly')),
-    target: () => ({ type: 'schedule', name_sha256: Buffer.from(sha256OfText('monthly')).toString('hex') }),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
     fails: 'not_found',
   },
   {

@@ -224,7 +224,8 @@ describe('a query field of a list', () => {
 
 describe('a query field of any other route that reads', () => {
   it('chooses the version or the range that is answered', async () => {
-    const others = read.filter((route) => !lists.includes(route));
+    // The calendar needs its key in the query: test/http/icalendar.test.ts.
+    const others = read.filter((route) => !lists.includes(route) && !route.path.endsWith('.ics'));
     expect(
       cases(others)
         .map(([path, field]) => `${path.split('/').at(-1)} ${field}`)
