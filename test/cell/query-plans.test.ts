@@ -37,7 +37,10 @@ const SMALL = new Map([
 ]);
 
 /** Scans of an index with few rows. */
-const BOUNDED = new Set(['SCAN webhook USING INDEX webhook_live']); // at most LIMITS.webhooksMaxCount of them
+const BOUNDED = new Set([
+  'SCAN webhook USING INDEX webhook_live', // at most LIMITS.webhooksMaxCount of them
+  'SCAN calendar_feed USING INDEX calendar_feed_live', // at most LIMITS.calendarFeedsMaxCount of them
+]);
 
 const ROOT = join(import.meta.dirname, '../..');
 const STORES = join(ROOT, 'src/cell');

@@ -1,14 +1,12 @@
 // keyturn due: what is due when, in one tenant or in all that the caller may see, and the calendar feeds of it.
 import { Command, Option } from 'commander';
+import { LIMITS } from '../../base/limits.ts';
 import type { WireDueEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { bold, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { instant } from './grant-text.ts';
-
-const PAGES_MAX = 20;
-const PAGE_ROWS = 100;
 
 interface TenantDue {
   readonly tenant: string | null;
@@ -49,8 +47,8 @@ async function dueOf(
 ): Promise<TenantDue> {
   const items: WireDueEntry[] = [];
   let cursor: string | undefined;
-  for (let page = 0; page < PAGES_MAX; page++) {
-    const found = await schedules.due({ within_days: days, environment, cursor, limit: PAGE_ROWS });
+  for (let page = 0; page < LIMITS.listTurnsMax; page++) {
+    const found = await schedules.due({ within_days: days, environment, cursor, limit: LIMITS.pageMaxRows });
     items.push(...found.items);
     cursor = found.next_cursor ?? undefined;
     if (cursor === undefined) break;
@@ -59,7 +57,7 @@ async function dueOf(
 }
 
 /** Two lines an entry: when, what and of which credential; then the state and the remedy. */
-export function dueText({ tenant, items, more }: TenantDue, days: number | undefined): string {
+function dueText({ tenant, items, more }: TenantDue, days: number | undefined): string {
   const head = tenant === null ? [] : [bold(plain(tenant))];
   if (items.length === 0)
     return [...head, `${green('nothing is due')}${days === undefined ? '' : ` within ${days} days`}`].join('\n');
