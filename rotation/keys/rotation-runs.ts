@@ -154,9 +154,9 @@ export class KeyRotations implements KeyRotator {
     if (now - this.#workedAtMs > LIMITS.missedAfterMs) this.#missedBeforeMs = now - LIMITS.missedAfterMs;
     const perProvider = { width: LIMITS.providerCallsAtOnce, maxItems: LIMITS.dueWorkBatchRows };
     await inQueues(due, perProvider, async ({ id, isScheduled }) => {
-      if (isScheduled) await vault.submit((job) => openScheduled(job, id, this.#missedBeforeMs));
-      // Before the lease, so that a delay causes neither an attempt nor an event.
+      // Before the run and the lease, so that a delay causes no attempt, no event and no queue of open runs.
       if (this.#isHeld(id)) return 'stop';
+      if (isScheduled) await vault.submit((job) => openScheduled(job, id, this.#missedBeforeMs));
       await this.advance(id);
       return 'done';
     });

@@ -267,7 +267,7 @@ describe('a rule', () => {
 describe('an overdue rotation', () => {
   it('raises one alert after its margin, again after a day and after two more, and ends with a new value', async () => {
     const b = await begin();
-    await own(b, { every_seconds: 86_400, jitter_seconds: 0, overdue_after_seconds: 3_600 });
+    await own(b, { every_seconds: 86_400, jitter_seconds: 0, overdue_after_seconds: 3_600, catch_up_seconds: 60 });
     const refused = { kind: 'refused', means: 'configuration', cause: 'no_permission' } as const;
     for (let times = 0; times < 200; times++) b.target.failures.push({ step: 'create', outcome: refused });
     await live(b, DAY + HOUR - 60_000, HOUR / 2 - 30_000);
