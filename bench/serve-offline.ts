@@ -149,6 +149,9 @@ function factsOf(access: WriteAccess, environmentId: string, name: string): Cred
     review_due_at: null,
     rotation: '{}',
     rotation_due_at: null,
+    schedule: '{}',
+    rotation_promised_at: null,
+    overdue_check_at: null,
   };
 }
 

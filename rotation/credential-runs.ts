@@ -14,16 +14,20 @@ import { openGrant, wipeTokens } from './grants/grant-tokens.ts';
 import { type DueWork, type EngineOptions, RefreshEngine } from './grants/refresh-runs.ts';
 import { retireDue } from './keys/retire.ts';
 import { KeyRotations } from './keys/rotation-runs.ts';
+import { planAfterRuleChange, watchOverdue } from './keys/scheduled.ts';
 
 export class CredentialRuns {
   readonly #grants: RefreshEngine;
   readonly #keys: KeyRotations;
+  readonly #vault: TenantVault;
 
   constructor(options: EngineOptions) {
-    const gate = options.gate ?? new ProviderGate(options.vault.platform.clock);
+    const { vault } = options;
+    const gate = options.gate ?? new ProviderGate(vault.platform.clock);
     const ports = { ...options, gate, grantTokenOf };
+    this.#vault = vault;
     this.#keys = new KeyRotations(ports);
-    const parts = [() => this.#keys.runDue(), () => retireDue(ports)];
+    const parts = [() => planAfterRuleChange(vault), () => this.#keys.runDue(), () => retireDue(ports)];
     this.#grants = new RefreshEngine({ ...options, gate, parts });
   }
 
@@ -80,8 +84,16 @@ export class CredentialRuns {
   }
 
   /** Does due work, bounded. The caller calls again at `vault.nextDueAt()`. */
-  runDueWork(): Promise<DueWork> {
-    return this.#grants.runDueWork();
+  async runDueWork(): Promise<DueWork> {
+    const watching = await Promise.allSettled([this.watch()]);
+    const done = await this.#grants.runDueWork();
+    if (watching[0].status === 'rejected') throw watching[0].reason;
+    return done;
+  }
+
+  /** Raises alerts about overdue rotations; may run while due work is stuck. */
+  async watch(): Promise<void> {
+    await watchOverdue(this.#vault);
   }
 }
 

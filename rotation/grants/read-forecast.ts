@@ -26,7 +26,7 @@ export interface ForecastEntry extends Located {
   readonly forecast: Forecast | Ended;
 }
 
-interface Candidate extends ForecastEntry {
+export interface Candidate extends ForecastEntry {
   readonly key: EndKey;
 }
 
@@ -45,7 +45,7 @@ export function readForecast(
     'forecast.read',
     () => ({ ...tenantTarget(job), target: { type: 'forecast' } }),
     (access, _subject, details) => {
-      const found = new Reading(job, connectors, access, input).candidates();
+      const found = new ForecastReading(job, connectors, access, input).candidates();
       const page = found.slice(0, input.maxRows);
       const last = page.at(-1);
       details.count = page.length;
@@ -64,12 +64,13 @@ function hasEnded({ forecast }: ForecastEntry): boolean {
   return forecast.cause === ENDED;
 }
 
-function cursorOf(last: Candidate): string {
+export function cursorOf(last: Candidate): string {
   const at = `${last.key.endsAt}\n${last.key.id}`;
   return hasEnded(last) ? `${ENDED}\n${at}` : at;
 }
 
-class Reading {
+/** One reading of the forecast inside a use case. */
+export class ForecastReading {
   readonly #job: TenantJob;
   readonly #access: ReadAccess;
   readonly #input: ReadForecastInput;

@@ -6,8 +6,9 @@ import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
+import { planNewValue } from '../../src/vault/plan-rotation.ts';
 import { reviewDueAt } from '../../src/vault/review-schedule.ts';
-import { keyConfigOf, rotationDueAt, setRotated } from '../../src/vault/rotation-state.ts';
+import { keyConfigOf, setRotated } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { Verdict } from '../connector.ts';
 import { finishRun, openRun } from '../engine/run.ts';
@@ -112,8 +113,9 @@ export function bookProbe(booking: Booking, { resolved }: OpenedTarget, verdict:
     draft.current_version = to;
     draft.value_expires_at = stored.value_expires_at;
     draft.review_due_at = reviewDueAt(draft, now);
-    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
     setRotated(draft, now, rollBack.revokesReplaced ? now + graceMs : undefined);
+    // Counted as new, so that the next rotation does not follow at once.
+    planNewValue({ view: job, lookup: access, environment: located.environment }, draft, now);
   });
   if (rollBack.revokesReplaced)
     openEnd(job, access, { credentialId: row.id, version: row.current_version, graceMs, rotation: run.id, wasServed: true });

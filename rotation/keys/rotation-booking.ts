@@ -5,6 +5,8 @@ import type { EventDetails } from '../../src/audit/event.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import { scheduleOf } from '../../src/vault/plan-rotation.ts';
+import { firstAllowed } from '../../src/vault/schedule-dates.ts';
 import { foundCredential, type Located, locateById } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { StepFailure } from '../connector.ts';
@@ -120,13 +122,32 @@ export function evidenceOf({ said }: StepFailure): string | undefined {
   return said === undefined ? undefined : JSON.stringify({ status: said.status, excerpt: said.words });
 }
 
+/** When a window of its schedule opens for a scheduled rotation that has changed nothing yet: `atMs` if it is inside one. */
+function inWindow({ job, access, run, located: { row, environment } }: Booking, atMs: number, uncertain: boolean): number {
+  // One that has begun to change its target goes on: two values or an unknown state are worse than a rotation outside of the window.
+  if (run.trigger !== 'schedule' || uncertain || row.pending_version !== null) return atMs;
+  const applied = scheduleOf({ view: job, lookup: access, environment }, row);
+  return applied === undefined ? atMs : (firstAllowed(applied.spec, atMs) ?? atMs);
+}
+
+/** Lets the run wait if it may not begin or repeat its first call now. */
+export function awaitWindow(booking: Booking, uncertain: boolean): boolean {
+  const { job, access, run } = booking;
+  const now = job.platform.clock.now();
+  const nextAttemptAt = inWindow(booking, now, uncertain);
+  if (nextAttemptAt > now)
+    waitRun(job, access, { ...run, step: 'waiting' }, { step: 'waiting', status: 'window', nextAttemptAt });
+  return nextAttemptAt > now;
+}
+
 export function retryLater(
-  { job, access, run, details }: Booking,
+  booking: Booking,
   cause: string,
   afterSeconds: number | undefined,
   uncertain: boolean,
   evidence?: string,
 ): 'waiting' {
+  const { job, access, run, details } = booking;
   const { clock, entropy } = job.platform;
   details.cause = cause;
   const grown = backOffMs(
@@ -135,11 +156,12 @@ export function retryLater(
     entropy.fraction(),
   );
   const waitMs = Math.max(grown, Math.min((afterSeconds ?? 0) * 1_000, LIMITS.refreshWaitMaxMs));
+  const nextAttemptAt = inWindow(booking, clock.now() + waitMs, uncertain);
   waitRun(
     job,
     access,
     { ...run, step: uncertain ? 'uncertain' : 'waiting', cause, outcome: 'transient' },
-    { step: uncertain ? 'uncertain' : 'waiting', status: cause, nextAttemptAt: clock.now() + waitMs, evidence: evidence ?? null },
+    { step: uncertain ? 'uncertain' : 'waiting', status: cause, nextAttemptAt, evidence: evidence ?? null },
   );
   return 'waiting';
 }
@@ -151,7 +173,7 @@ export function refuse(booking: Booking, cause: string, uncertain = false, evide
   recordFailure(details, 'provider_misconfigured');
   if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause);
   const step = uncertain ? 'uncertain' : 'needs_manual';
-  const nextAttemptAt = job.platform.clock.now() + LIMITS.rotationRefusedAgainMs;
+  const nextAttemptAt = inWindow(booking, job.platform.clock.now() + LIMITS.rotationRefusedAgainMs, uncertain);
   waitRun(
     job,
     access,

@@ -4,8 +4,9 @@ import { recordFailure } from '../../src/access/guard.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { jsonBytes } from '../../src/vault/credential-kinds.ts';
+import { planAfterFailure, planNewValue } from '../../src/vault/plan-rotation.ts';
 import { reviewDueAt } from '../../src/vault/review-schedule.ts';
-import { doubtOf, rotationDueAt, setDoubt, setRotated } from '../../src/vault/rotation-state.ts';
+import { doubtOf, setDoubt, setRotated } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { storeVersion } from '../../src/vault/versions.ts';
@@ -139,14 +140,15 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
   details.step = 'finish';
   details.from_version = row.current_version;
   details.version = fresh;
+  const planPorts = { view: job, lookup: access, environment: located.environment };
   changeCredential(job, access, located, (draft) => {
     draft.previous_version = draft.current_version;
     draft.current_version = fresh;
     draft.pending_version = null;
     draft.value_expires_at = stored?.value_expires_at ?? null;
     draft.review_due_at = reviewDueAt(draft, now);
-    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
     setRotated(draft, now, endsAtOnce ? undefined : now + graceMs);
+    planNewValue(planPorts, draft, stored?.created_at ?? now);
   });
   openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
   const { id, key } = resolved.connector;
@@ -191,7 +193,7 @@ function abandon(booking: Booking, { resolved }: Attempt): 'ended' {
   recordFailure(details, 'provider_misconfigured');
   changeCredential(job, access, located, (draft) => {
     draft.pending_version = null;
-    if (draft.rotation_due_at !== null) draft.rotation_due_at = job.platform.clock.now() + LIMITS.rotationBackoffMaxMs;
+    planAfterFailure({ view: job, lookup: access, environment: located.environment }, draft);
     setDoubt(draft, undefined);
   });
   if (pending !== null && resolved.rotator.revoke !== undefined && resolved.rotator.mintsAtTarget)

@@ -10,7 +10,7 @@ import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
 import type { ResolvedKey } from './key-settings.ts';
 import { endProbe, probeOf, resetOf } from './roll-back.ts';
-import { type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
+import { awaitWindow, type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
@@ -87,7 +87,10 @@ export function beginPhase(ports: TargetPorts, credentialId: string, owner: stri
     job.credentials.byId(lookup, credentialId).kind === 'oauth2' ? undefined : job.runs.findOpen(lookup, credentialId),
   );
   if (found === undefined || !isFree(found, owner, job.platform.clock.now(), force)) return undefined;
-  return enterRun(job, found, 'credential.rotate', (booking) => begin(ports, booking, owner));
+  return enterRun(job, found, 'credential.rotate', (booking) => {
+    if (!force && awaitWindow(booking, isAgain(found))) return undefined;
+    return begin(ports, booking, owner);
+  });
 }
 
 function isFree(run: RunRow, owner: string, now: number, force: boolean): boolean {
@@ -106,7 +109,7 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
     return undefined;
   }
   const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
-  const again = run.step === 'intent' || run.step === 'uncertain';
+  const again = isAgain(run);
   const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
   const leased = leaseRun(job, access, run, owner, again ? 'again' : 'first');
   job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
@@ -122,6 +125,11 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
 function freshValue({ job, access, run, located: { row } }: Booking, phase: Phase): StoredValue | undefined {
   const version = phase === 'create' ? resetOf(run)?.to : (row.pending_version ?? 0);
   return version === undefined ? undefined : requireValue(job, access, row, version);
+}
+
+/** An earlier call may have changed the target. */
+function isAgain({ step }: RunRow): boolean {
+  return step === 'intent' || step === 'uncertain';
 }
 
 /** The target may refuse the current value as soon as the call is sent. */

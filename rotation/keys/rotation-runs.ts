@@ -1,16 +1,16 @@
 // The rotations of one tenant's keys and passwords: on request and by schedule, one at a time per credential. It is independent of providers.
 // A rotation that a process did not finish is continued by due work, or by the first read of a value that it put in doubt.
 import type { Caller } from '../../src/access/principals.ts';
+import { isBelievable } from '../../src/base/clock.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { openRequested } from '../../src/vault/change-run.ts';
-import { changeCredential } from '../../src/vault/credential.ts';
 import { type RotationPlan, requireReady, requireSame } from '../../src/vault/rotation-plan.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
-import { credentialTarget, foundCredential, type Located, locateById, requireActive } from '../../src/vault/targets.ts';
+import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type Egress, findConnector, LEAVES_WITHIN_MS } from '../connector.ts';
@@ -25,6 +25,7 @@ import { factsOf, openEnd, openEndOfMade } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
 import type { GrantTokenOf } from './rotation-target.ts';
+import { openScheduled } from './scheduled.ts';
 
 export interface KeyRotationOptions extends LeasePorts {
   readonly grantTokenOf: GrantTokenOf;
@@ -36,6 +37,9 @@ export class KeyRotations implements KeyRotator {
   readonly #o: KeyRotationOptions;
   readonly #inFlight = new Map<string, Promise<void>>();
   #stopping = false;
+  /** The end of the last pass of due work. */
+  #workedAtMs = Number.NEGATIVE_INFINITY;
+  #missedBeforeMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyRotationOptions) {
     this.#o = options;
@@ -142,15 +146,21 @@ export class KeyRotations implements KeyRotator {
   async runDue(): Promise<number> {
     const { vault } = this.#o;
     const now = vault.platform.clock.now();
-    const due = vault.lookup('scheduler', (lookup, view) => view.runs.dueForRotation(lookup, now, LIMITS.dueWorkBatchRows));
+    const believable = isBelievable(vault.platform.clock);
+    const due = vault.lookup('scheduler', (lookup, view) =>
+      view.runs.dueForRotation(lookup, now, believable, LIMITS.dueWorkBatchRows),
+    );
+    // Nothing was done for a while: what is long due was missed. What waits in the queue while it is worked on was not.
+    if (now - this.#workedAtMs > LIMITS.missedAfterMs) this.#missedBeforeMs = now - LIMITS.missedAfterMs;
     const perProvider = { width: LIMITS.providerCallsAtOnce, maxItems: LIMITS.dueWorkBatchRows };
     await inQueues(due, perProvider, async ({ id, isScheduled }) => {
-      if (isScheduled) await vault.submit((job) => this.#openScheduled(job, id));
-      // Before the lease, so that a delay causes neither an attempt nor an event.
+      // Before the run and the lease, so that a delay causes no attempt, no event and no queue of open runs.
       if (this.#isHeld(id)) return 'stop';
+      if (isScheduled) await vault.submit((job) => openScheduled(job, id, this.#missedBeforeMs));
       await this.advance(id);
       return 'done';
     });
+    this.#workedAtMs = vault.platform.clock.now();
     return due.length;
   }
 
@@ -163,32 +173,6 @@ export class KeyRotations implements KeyRotator {
     const { config, connector, hosts } = resolved;
     const origins = config.sandbox === undefined ? hosts.map((host) => `https://${host}`) : [config.sandbox];
     return origins.some((origin) => gate.heldForMs(origin, connector.key.rateBudget, LIMITS.gateLineMaxMs) > 0);
-  }
-
-  #openScheduled(job: TenantJob, credentialId: string): void {
-    const located = job.door.lookup('scheduler', (lookup) => locateById(job, lookup, credentialId));
-    job.door.enterAsSystem(
-      'rotation',
-      'credential.rotate',
-      () => foundCredential(job, located.environment, located.row),
-      (access, _subject, details) => {
-        details.step = 'queued';
-        details.trigger = 'schedule';
-        const { row } = located;
-        // The end of the run plans the next one.
-        changeCredential(job, access, located, (draft) => {
-          draft.rotation_due_at = null;
-        });
-        if (job.runs.findOpen(access, row.id) !== undefined) return;
-        const run = openRun(job, access, {
-          credentialId: row.id,
-          kind: 'rotation',
-          trigger: 'schedule',
-          generation: row.current_version,
-        });
-        details.run = run.id;
-      },
-    );
   }
 
   async settle(credentialId: string): Promise<void> {

@@ -20,6 +20,7 @@ export const ALERT_KINDS = [
   'credential.exposed', // could not be revoked at the provider
   'credential.readers_late', // workloads still have a version that is about to be ended
   'credential.rotation_failed', // a rotation needs a person
+  'credential.rotation_overdue', // no new value by the date of its schedule and a margin
   'credential.destination_changed', // its secrets are sent to other hosts than before
   'clock.jumped', // the machine's clock jumped ahead or back; without a credential
   'state.damaged', // a stored object differs from the last written one; without a credential

@@ -31,6 +31,7 @@ export interface EventDetails {
   connector?: string;
   count?: number;
   ends_at?: string;
+  feed?: string;
   expires_at?: string;
   from_hosts?: string;
   from_version?: number;

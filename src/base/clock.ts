@@ -21,6 +21,11 @@ export interface InstallationClock extends Clock {
   steadyFrom(): number;
 }
 
+/** Whether the clock agrees with what is proven. If not, it jumped or the service was down: nothing irreversible may begin by its time yet. */
+export function isBelievable(clock: InstallationClock): boolean {
+  return clock.now() - clock.provenAt() <= LIMITS.clockJumpMaxMs;
+}
+
 /** Whether an instant is later than this clock can have written it: the clock was ahead then or was set back since. */
 export function isFromTheFuture(atMs: number, nowMs: number): boolean {
   return atMs > nowMs + LIMITS.clockSkewMs;

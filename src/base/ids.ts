@@ -20,6 +20,7 @@ const ID_PREFIXES = {
   alert: 'alr',
   webhook: 'whk',
   delivery: 'dlv',
+  feed: 'cal',
 } as const;
 export type IdKind = keyof typeof ID_PREFIXES;
 /** e.g. `crd_0123456789abcdefghjkmnpq`. */

@@ -331,10 +331,37 @@ export const LIMITS = {
   /** The period of scheduled rotations. */
   rotateEveryMinSeconds: 60,
   rotateEveryMaxSeconds: 10 * 366 * 86_400,
+  // schedules
+  cronMaxChars: 100,
+  scheduleWindowsMaxCount: 14,
+  scheduleBlackoutsMaxCount: 64,
+  scheduleJitterMaxSeconds: 30 * 86_400,
+  scheduleCatchUpMaxSeconds: 7 * 86_400,
+  scheduleCatchUpDefaultMs: HOUR,
+  scheduleOverdueMaxSeconds: 90 * 86_400,
+  scheduleOverdueDefaultMs: DAY,
+  /** While a rotation stays overdue, the alert is raised again after this time, then after twice that, and so on up to the second. */
+  overdueAgainMs: DAY,
+  overdueAgainMaxMs: 8 * DAY,
+  pauseReasonMaxChars: 200,
+  scheduleRulesMaxCount: 100,
+  /** A rotation that was due this long before the service looked was missed. */
+  missedAfterMs: 5 * MINUTE,
+  /** Credentials that one job plans again after a rule changed. */
+  planBatchRows: 200,
+  previewDates: 5,
+  /** Spread of a schedule with a period or an age, as a fraction of it, unless it says otherwise. */
+  scheduleJitterFraction: 0.1,
+  /** Days in which a window is looked for: more than the time between two leap days around a year 2100. */
+  scheduleSearchDays: 9 * 366,
+  /** Days before the date of an age in which an earlier window is looked for. */
+  scheduleEarlierDays: 36,
   /** Rotations of keys and passwords: delay after a transient failure, and after a refusal that a person must look at. */
   rotationBackoffBaseMs: 5 * SECOND,
   rotationBackoffMaxMs: HOUR,
   rotationRefusedAgainMs: HOUR,
+  /** The longest delay before a schedule begins a rotation again whose new value failed its test. */
+  rotationFailedAgainMaxMs: DAY,
   /** Phases of one rotation without a wait: create, set and test, and repetitions. */
   rotationPhasesMax: 8,
   /** Refused tests of a new value before it is given up, beside the time that the connector declares for its distribution. */
@@ -355,6 +382,10 @@ export const LIMITS = {
 
   // alerts
   webhooksMaxCount: 16,
+  calendarFeedsMaxCount: 50,
+  /** What a calendar feed contains: overdue work, and what is due within this time, at most this many entries. */
+  calendarDays: 180,
+  calendarMaxEntries: 1_000,
   webhookTimeoutMs: 10 * SECOND,
   webhookBackoffBaseMs: 5 * SECOND,
   webhookBackoffMaxMs: HOUR,

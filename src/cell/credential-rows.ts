@@ -43,8 +43,14 @@ export interface CredentialRow {
   review_due_at: number | null;
   /** JSON of vault/rotation-state.ts: how the value is rotated, and whether its current version is in doubt; never secret. */
   rotation: string;
-  /** When the next scheduled rotation begins. */
+  /** When the next scheduled rotation begins; null while a run is open. */
   rotation_due_at: number | null;
+  /** JSON of vault/plan-rotation.ts: the credential's own schedule and its pause. */
+  schedule: string;
+  /** The date by which the schedule wanted a new value; stays until there is one. */
+  rotation_promised_at: number | null;
+  /** When the watch over overdue rotations looks next. */
+  overdue_check_at: number | null;
 }
 
 export interface VersionRow {

@@ -222,7 +222,7 @@ export class RunStore {
   }
 
   /** Keys and passwords with an open rotation whose next attempt is due, or whose schedule is due, most urgent first. Ids only, unchecked. */
-  dueForRotation(access: Lookup, nowMs: number, maxRows: number): DueForRotation[] {
+  dueForRotation(access: Lookup, nowMs: number, withScheduled: boolean, maxRows: number): DueForRotation[] {
     access.check();
     const resumed = this.#sql.all<Omit<DueForRotation, 'isScheduled'>>(
       "SELECT credential_id AS id, coalesce(connector, '') AS provider FROM run JOIN credential ON credential.id = credential_id WHERE run.state = 'open' AND run.kind = 'rotation' " +
@@ -230,6 +230,7 @@ export class RunStore {
       nowMs,
       maxRows,
     );
+    if (!withScheduled) return resumed.map((one) => ({ ...one, isScheduled: false }));
     const scheduled = this.#sql.all<Omit<DueForRotation, 'isScheduled'>>(
       "SELECT id, coalesce(connector, '') AS provider FROM credential WHERE rotation_due_at IS NOT NULL AND rotation_due_at <= ? ORDER BY rotation_due_at LIMIT ?",
       nowMs,
@@ -357,14 +358,15 @@ export class RunStore {
   }
 
   /**
-   * The earliest due time of any work of this cell; irreversible work is due at `steadyFromMs` at the earliest. Undefined when nothing
-   * waits. Each query uses an index.
+   * The earliest due time of any work of this cell; irreversible work is due at `steadyFromMs` at the earliest, scheduled rotations at
+   * `believedFromMs`. Undefined when nothing waits. Each query uses an index.
    */
-  nextDueAt(access: Lookup, steadyFromMs: number): number | undefined {
+  nextDueAt(access: Lookup, steadyFromMs: number, believedFromMs: number): number | undefined {
     access.check();
     const dueAt = (query: string) => this.#sql.get<{ at: number | null }>(query)?.at ?? undefined;
     const due = DUE_QUERIES.map(dueAt).filter((at) => at !== undefined);
     for (const at of IRREVERSIBLE_QUERIES.map(dueAt)) if (at !== undefined) due.push(Math.max(at, steadyFromMs));
+    for (const at of SCHEDULE_QUERIES.map(dueAt)) if (at !== undefined) due.push(Math.max(at, believedFromMs));
     return due.length === 0 ? undefined : Math.min(...due);
   }
 }
@@ -375,14 +377,21 @@ const DUE_QUERIES: readonly string[] = [
   // Without credentials that have an open run: the first query covers those. ORDER BY walks the partial index; min() would read all of it.
   'SELECT refresh_due_at AS at FROM credential WHERE refresh_due_at IS NOT NULL AND NOT EXISTS ' +
     `(SELECT 1 FROM run WHERE run.credential_id = credential.id AND run.state = 'open' AND run.${MOVES}) ORDER BY refresh_due_at LIMIT 1`,
-  'SELECT rotation_due_at AS at FROM credential WHERE rotation_due_at IS NOT NULL ORDER BY rotation_due_at LIMIT 1',
   'SELECT review_due_at AS at FROM credential WHERE review_due_at IS NOT NULL ORDER BY review_due_at LIMIT 1',
   // End dates stored by an older build, without a planned review (cell/forecasts.ts), are due now.
   'SELECT 0 AS at FROM credential WHERE review_due_at IS NULL AND value_expires_at IS NOT NULL ' +
     "AND kind <> 'oauth2' AND state = 'active' LIMIT 1",
   "SELECT next_attempt_at AS at FROM delivery WHERE state = 'waiting' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1",
   'SELECT started_at AS at FROM key_rotation WHERE finished_at IS NULL ORDER BY started_at LIMIT 1',
+  // Credentials to plan again after a rule changed.
+  'SELECT 0 AS at FROM schedule_rule WHERE walk_after IS NOT NULL LIMIT 1',
   "SELECT expires_at AS at FROM connection WHERE state IN ('open', 'exchanging', 'choosing') AND expires_at > 0 ORDER BY expires_at LIMIT 1",
+];
+
+/** The due times of scheduled rotations and of the watch over them. */
+const SCHEDULE_QUERIES: readonly string[] = [
+  'SELECT rotation_due_at AS at FROM credential WHERE rotation_due_at IS NOT NULL ORDER BY rotation_due_at LIMIT 1',
+  'SELECT overdue_check_at AS at FROM credential WHERE overdue_check_at IS NOT NULL ORDER BY overdue_check_at LIMIT 1',
 ];
 
 /** The due times of irreversible work, which also needs a steady clock. */

@@ -11,6 +11,7 @@ import { READERS_STEP } from './schema-tenant-readers.ts';
 import { REVOCATIONS_STEP } from './schema-tenant-revocations.ts';
 import { ROTATIONS_STEP } from './schema-tenant-rotations.ts';
 import { RUNS_STEP } from './schema-tenant-runs.ts';
+import { SCHEDULES_STEP } from './schema-tenant-schedules.ts';
 import { WEBHOOKS_STEP } from './schema-tenant-webhooks.ts';
 import { TOKEN_ORIGIN_SCRIPT } from './schema-token-origin.ts';
 
@@ -146,4 +147,5 @@ CREATE TABLE run_step (
   WEBHOOKS_STEP,
   ROTATIONS_STEP,
   READERS_STEP,
+  SCHEDULES_STEP,
 ];

@@ -5,12 +5,14 @@ import { alertsCommand, forecastCommand, webhooksCommand } from './commands/aler
 import { auditCommand } from './commands/audit.ts';
 import { connectCommand, connectionsCommand, connectorsCommand, disconnectCommand, importCommand } from './commands/connect.ts';
 import { credentialCommand } from './commands/credentials.ts';
+import { dueCommand } from './commands/due.ts';
 import { keysCommand } from './commands/keys.ts';
 import { receiptCommand } from './commands/receipts.ts';
 import { rotateCommand } from './commands/rotate-all.ts';
 import { runCommand } from './commands/run.ts';
 import { runsCommand } from './commands/runs.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
+import { scheduleCommand } from './commands/schedules.ts';
 import { serveCommand } from './commands/serve.ts';
 import { doctorCommand, initCommand, loginCommand, logoutCommand, statusCommand, whoamiCommand } from './commands/session.ts';
 import { environmentCommand, tenantCommand, userCommand, workloadCommand } from './commands/team.ts';
@@ -72,6 +74,8 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     credentialCommand(),
     rotateCommand(),
     runsCommand(),
+    scheduleCommand(),
+    dueCommand(),
     connectorsCommand(),
     connectCommand(),
     connectionsCommand(),
@@ -87,7 +91,8 @@ export function program(onStart: (command: Command) => void = () => {}): Command
     keysCommand(),
     doctorCommand(),
   ];
-  for (const command of commands) root.addCommand(command);
+  // `due` contains the forecast; the command stays for scripts.
+  for (const command of commands) root.addCommand(command, { hidden: command.name() === 'forecast' });
   root.addCommand(completionCommand(() => root));
   share(root);
   inherit(root);

@@ -19,10 +19,12 @@ import { connectionRoutes } from './v1/connections.ts';
 import { connectorRoutes } from './v1/connectors.ts';
 import { credentialRoutes } from './v1/credentials.ts';
 import { disconnectionRoutes } from './v1/disconnections.ts';
+import { dueRoutes } from './v1/due.ts';
 import { forecastRoutes } from './v1/forecast.ts';
 import { homeRoutes } from './v1/home.ts';
 import { installationKeyRoutes } from './v1/installation-keys.ts';
 import { runRoutes } from './v1/runs.ts';
+import { scheduleRoutes } from './v1/schedules.ts';
 import { tenantRoutes } from './v1/tenant.ts';
 import * as wire from './v1/wire.ts';
 import { workloadRoutes } from './v1/workloads.ts';
@@ -41,6 +43,8 @@ const TENANT_ROUTES: readonly Route<TenantContext>[] = [
   ...tenantAuditRoutes,
   ...alertRoutes,
   ...forecastRoutes,
+  ...scheduleRoutes,
+  ...dueRoutes,
   ...connectionRoutes,
   ...disconnectionRoutes,
 ];

@@ -56,9 +56,10 @@ const FIELDS: Readonly<Record<PathField, (text: string) => boolean>> = {
   connection: (text) => /^con_[0-9a-z]{24}$/.test(text),
   token: (text) => /^[0-9A-Za-z]{12}$/.test(text),
   webhook: (text) => /^whk_[0-9a-z]{24}$/.test(text),
+  feed: (text) => /^cal_[0-9a-z]{24}$/.test(text),
 };
 
-const ID_PREFIX = { run: 'run', connection: 'con', webhook: 'whk' } as const;
+const ID_PREFIX = { run: 'run', connection: 'con', webhook: 'whk', feed: 'cal' } as const;
 
 function isIdOrName(text: string): boolean {
   return isName(text);

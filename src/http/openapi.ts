@@ -34,6 +34,7 @@ const FIELD_SCHEMAS: Readonly<Record<PathField, z.ZodType>> = {
   connection: z.string().regex(/^con_[0-9a-z]{24}$/),
   token: z.string().regex(/^[0-9A-Za-z]{12}$/),
   webhook: z.string().regex(/^whk_[0-9a-z]{24}$/),
+  feed: z.string().regex(/^cal_[0-9a-z]{24}$/),
 };
 
 const TAGS: Readonly<Record<string, string>> = {
@@ -43,6 +44,7 @@ const TAGS: Readonly<Record<string, string>> = {
   environments: 'Environments of a tenant',
   credentials: 'Credentials, their values and versions',
   rotation: 'Refreshes and rotations as resources',
+  schedules: 'Schedules of rotations, what is due, and calendar feeds of it',
   connections: 'Links by which a person connects an account',
   connectors: 'The supported providers and kinds of credential',
   workloads: 'Programs that fetch credentials, their secrets and tokens',
@@ -293,7 +295,7 @@ function operationId({ method, path }: RouteShape): string {
   const words = segments.flatMap((segment, i) => {
     if (segment.startsWith('{')) return [];
     const singular = segments[i + 1]?.startsWith('{') === true ? segment.replace(/s$/, '') : segment;
-    return [singular.charAt(0).toUpperCase() + singular.slice(1)];
+    return singular.split(/[^A-Za-z]+/).map((word) => word.charAt(0).toUpperCase() + word.slice(1));
   });
   return `${method.toLowerCase()}${isShared ? 'Tenant' : ''}${words.join('')}`;
 }

@@ -7,7 +7,17 @@ import type { Caller } from '../access/principals.ts';
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** The types of path fields; each has one grammar (edge.ts) and one schema (openapi.ts). */
-export type PathField = 'name' | 'credential' | 'tenant' | 'workload' | 'user' | 'run' | 'token' | 'webhook' | 'connection';
+export type PathField =
+  | 'name'
+  | 'credential'
+  | 'tenant'
+  | 'workload'
+  | 'user'
+  | 'run'
+  | 'token'
+  | 'webhook'
+  | 'connection'
+  | 'feed';
 
 export interface RouteRequest<B = unknown, Q = unknown> {
   readonly caller: Caller;

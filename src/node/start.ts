@@ -334,12 +334,14 @@ function serve(
       await Promise.all([tenants.tick(now), cells.homeKeys.tick(home, now)]);
     },
   );
+  const watch = overdueWatch(options, tenants);
   void tenants.openAll();
   void tenants.allOpen.then(() => cells.rootKey.continue());
   void tenants.allOpen.then(() => scrubs.run());
   let closed: Promise<void> | undefined;
   const close = async () => {
     scheduler.stop();
+    watch.stop();
     scrubs.stop();
     await listening.close();
     await cells.rootKey.stop();
@@ -359,6 +361,12 @@ function serve(
       return closed;
     },
   };
+}
+
+/** A timer of its own: a rotation that hangs holds up the scheduler, and must not hide that others are overdue. */
+function overdueWatch({ log }: ServeOptions, tenants: NodeTenants): Cron {
+  const settings = { protect: true, catch: (error: unknown) => log(`overdue watch: ${nameOf(error)}`) };
+  return new Cron('30 * * * * *', settings, () => tenants.watch());
 }
 
 function scrubRounds({ log }: ServeOptions, home: HomeVault, tenants: NodeTenants): ScrubRounds {

@@ -116,6 +116,12 @@ export class NodeTenants {
     return this.#open.tick(nowMs);
   }
 
+  /** Raises alerts about overdue rotations of the open tenants, whatever their due work does. */
+  async watch(): Promise<void> {
+    const ends = await Promise.allSettled(this.#open.all().map(({ engine }) => engine.watch()));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  }
+
   /** Waits for every engine to finish its provider calls; no new ones start. */
   async stop(): Promise<void> {
     await Promise.all(this.#open.all().flatMap(({ engine, vault }) => [engine.stop(), vault.finished()]));

@@ -27,6 +27,7 @@ import { eventsIn, type FollowedRun } from './event-stream.ts';
 import { Grants } from './grants.ts';
 import { type KeyturnOptions, LoggedIn, type Runtime } from './logged-in.ts';
 import { KeyturnProblem } from './problem.ts';
+import { Schedules } from './schedules.ts';
 import { type ReadValue, Secret } from './secret.ts';
 import { type Call, type Query, segment } from './transport.ts';
 import { bodyText } from './value-bytes.ts';
@@ -59,6 +60,7 @@ export class KeyturnClient {
   readonly #cache = new Map<string, Cached>();
   /** Connectors, links, disconnections, forecast, alerts, webhooks. */
   readonly grants: Grants;
+  readonly schedules: Schedules;
 
   constructor(options: KeyturnOptions, runtime: Runtime) {
     this.#options = options;
@@ -68,6 +70,15 @@ export class KeyturnClient {
       (call) => this.#json(call),
       () => this.#tenant(),
     );
+    this.schedules = new Schedules(
+      (call) => this.#json(call),
+      () => this.#tenant(),
+    );
+  }
+
+  /** The same client for another tenant. */
+  inTenant(tenant: string): KeyturnClient {
+    return new KeyturnClient({ ...this.#options, tenant }, this.#runtime);
   }
 
   // ---- credentials ----

@@ -9,6 +9,7 @@ import type { RunRow } from '../cell/runs.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { rulesOfKind } from './kinds.ts';
+import { planAgain } from './plan-rotation.ts';
 import { checkPrecondition, type WritePrecondition } from './precondition.ts';
 import { reviewDueAt } from './review-schedule.ts';
 import { setRotated } from './rotation-state.ts';
@@ -38,9 +39,12 @@ export function labelCredential(job: TenantJob, caller: Caller, input: LabelInpu
     (lookup) => credentialTarget(job, lookup, input.environment, input.name),
     (access, located) => {
       checkPrecondition(requireActive(located.row), input.precondition);
-      return save(job, access, located, {
-        labels: input.labels === undefined ? located.row.labels : JSON.stringify(input.labels),
-        description: input.description ?? located.row.description,
+      return changeCredential(job, access, located, (draft) => {
+        draft.labels = input.labels === undefined ? draft.labels : JSON.stringify(input.labels);
+        draft.description = input.description ?? draft.description;
+        // Another rule may cover it now.
+        const ports = { view: job, lookup: access, environment: located.environment };
+        if (input.labels !== undefined) planAgain(ports, draft, job.runs.findOpen(access, draft.id) !== undefined);
       });
     },
   );
@@ -152,7 +156,7 @@ export function restoreCredential(job: TenantJob, caller: Caller, input: Named):
         draft.state = 'active';
         draft.deleted_at = null;
         // Nothing was due while it was deleted, so everything is planned again.
-        rulesOfKind(draft.kind).planRestored(job, access, draft);
+        rulesOfKind(draft.kind).planRestored(job, access, draft, located.environment);
       });
     },
   );

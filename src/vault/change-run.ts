@@ -7,7 +7,8 @@ import type { RunRow } from '../cell/runs.ts';
 import { cancelOpenRun } from './cancel-run.ts';
 import { changeCredential } from './credential.ts';
 import { kindFacts } from './credential-kinds.ts';
-import { doubtOf, rotationDueAt } from './rotation-state.ts';
+import { planAfterCancel } from './plan-rotation.ts';
+import { doubtOf } from './rotation-state.ts';
 import { type RunRequest, requestOf } from './run-request.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
@@ -30,9 +31,7 @@ export function cancelRun(job: TenantJob, caller: Caller, named: NamedRun): RunR
     changeCredential(job, access, located, (draft) => {
       draft.pending_version = null;
       // The next scheduled rotation stays; one that had begun is planned anew.
-      draft.rotation_due_at ??= kindFacts(draft.kind).isRenewed
-        ? null
-        : rotationDueAt(draft, job.platform.clock.now(), job.platform.entropy.fraction());
+      planAfterCancel({ view: job, lookup: access, environment: located.environment }, draft);
     });
     return job.runs.get(access, run.id);
   });

@@ -74,6 +74,9 @@ export function newDraft(
     review_due_at: null,
     rotation: '{}',
     rotation_due_at: null,
+    schedule: '{}',
+    rotation_promised_at: null,
+    overdue_check_at: null,
   };
 }
 
@@ -139,6 +142,10 @@ function saved(job: TenantJob, environment: EnvironmentRow, row: CredentialRow):
 function planByState(draft: Draft): void {
   const isLive = draft.state === 'active' && draft.health !== 'needs_consent' && draft.health !== 'disconnected';
   if (!kindFacts(draft.kind).isRenewed || !isLive) draft.refresh_due_at = null;
-  if (draft.state !== 'active') draft.rotation_due_at = null;
+  if (draft.state !== 'active') {
+    draft.rotation_due_at = null;
+    draft.rotation_promised_at = null;
+    draft.overdue_check_at = null;
+  }
   if (draft.state !== 'deleted') draft.destroy_after_at = null;
 }

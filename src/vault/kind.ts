@@ -44,10 +44,10 @@ export interface CredentialKind {
   readonly refuseRead?: (job: TenantJob, access: Lookup, row: CredentialRow, environment: string) => void;
   /** @throws conflict if older versions are unusable. Absent: any version can become current again. */
   readonly refuseRollBack?: () => void;
-  /** Plans the due dates of a value that becomes current at `now`. */
-  plan(job: TenantJob, draft: Draft, split: SplitPut, now: number): void;
+  /** Plans the due dates of a value that becomes current now. */
+  plan(job: TenantJob, access: WriteAccess, put: PutUnderWay, split: SplitPut): void;
   /** Plans the due dates of a restored credential. */
-  planRestored(job: TenantJob, access: WriteAccess, draft: Draft): void;
+  planRestored(job: TenantJob, access: WriteAccess, draft: Draft, environment: EnvironmentRow): void;
   /** The settings to seal with its secrets, which determine where they are sent (D14). Absent: they are sent nowhere. */
   readonly settings?: (job: TenantJob, row: CredentialRow) => BoundSettings | undefined;
   /** Facts to show in addition to those of every credential. Absent: none. */

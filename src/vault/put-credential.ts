@@ -60,7 +60,7 @@ export function putCredential(job: TenantJob, caller: Caller, input: PutCredenti
         if (row === undefined) createCredential(job, access, environment, draft);
         kind.note({ job, access, draft, environment, details }, put, split);
       }
-      kind.plan(job, draft, split, now);
+      kind.plan(job, access, put, split);
       details.version = draft.latest_version;
       details.kind = draft.kind;
       const located =

@@ -61,56 +61,64 @@ export interface RetainedKey {
 /** Stored as JSON in `credential.rotation`, under the row's MAC. */
 interface RotationState {
   /** The run that may have made the target refuse the current version: it must not be served before the run has found out. */
-  readonly doubt?: string;
+  readonly doubt?: string | undefined;
   /** When the current version became current. Absent: when it was stored. */
-  readonly rotatedAt?: number;
+  readonly rotatedAt?: number | undefined;
   /** The version before it, and until when it works at the target for certain. Absent: none, or it has ended, or nothing ends it. */
-  readonly previous?: { readonly version: number; readonly validUntil: number };
+  readonly previous?: { readonly version: number; readonly validUntil: number } | undefined;
+  /** The schedule that the present plan was made by (plan-rotation.ts). */
+  readonly plan?: string | undefined;
+  /** Rotations in a row that failed. */
+  readonly failures?: number | undefined;
+  /** The alert about an overdue rotation: how often it was raised, and for which date. */
+  readonly overdue?: { readonly times: number; readonly promisedAt: number } | undefined;
 }
 
-function stateOf({ rotation }: Pick<CredentialRow, 'rotation'>): RotationState {
+export function rotationStateOf({ rotation }: Pick<CredentialRow, 'rotation'>): RotationState {
   return rotation === '{}' ? {} : (JSON.parse(rotation) as RotationState);
 }
 
-export function doubtOf(row: Pick<CredentialRow, 'rotation'>): string | undefined {
-  return stateOf(row).doubt;
+/** Changes the given members; undefined removes one. */
+export function changeRotationState(draft: Pick<CredentialRow, 'rotation'>, change: Partial<RotationState>): void {
+  draft.rotation = JSON.stringify({ ...rotationStateOf(draft), ...change });
+}
+
+export function doubtOf({ rotation }: Pick<CredentialRow, 'rotation'>): string | undefined {
+  // Asked at every read.
+  return rotation.includes('"doubt"') ? (JSON.parse(rotation) as RotationState).doubt : undefined;
 }
 
 /** When the current version became current, if that is not when it was stored. */
 export function rotatedAtOf(row: Pick<CredentialRow, 'rotation'>): number | undefined {
-  return stateOf(row).rotatedAt;
+  return rotationStateOf(row).rotatedAt;
 }
 
 /** Until when the previous version works at its target for certain; undefined if there is none, it has ended, or nothing ends it. */
 export function previousValidUntil(row: Pick<CredentialRow, 'rotation' | 'previous_version'>): number | undefined {
-  const { previous } = stateOf(row);
+  const { previous } = rotationStateOf(row);
   return previous !== undefined && previous.version === row.previous_version ? previous.validUntil : undefined;
 }
 
 /** Notes that another version became current at `now`; ends any doubt. @param validUntil of the version before it, if it will be ended */
 export function setRotated(draft: CredentialRow, now: number, validUntil?: number): void {
   const version = draft.previous_version;
-  const previous = validUntil === undefined || version === null ? {} : { previous: { version, validUntil } };
-  draft.rotation = JSON.stringify({ rotatedAt: now, ...previous } satisfies RotationState);
+  const previous = validUntil === undefined || version === null ? undefined : { version, validUntil };
+  changeRotationState(draft, { doubt: undefined, rotatedAt: now, previous });
+}
+
+/** Notes that a value that was put is current; ends any doubt. */
+export function setPut(draft: CredentialRow): void {
+  changeRotationState(draft, { doubt: undefined, rotatedAt: undefined, previous: undefined });
 }
 
 /** Notes that a version no longer works at its target. */
 export function setEnded(draft: CredentialRow, version: number): void {
-  const { previous, ...rest } = stateOf(draft);
-  if (previous?.version === version) draft.rotation = JSON.stringify(rest);
-}
-
-/** The next scheduled rotation of a value that became current at `now`, up to a tenth early so that many do not coincide. */
-export function rotationDueAt(row: Pick<CredentialRow, 'config' | 'connector'>, now: number, fraction: number): number | null {
-  if (row.connector === null) return null;
-  const every = keyConfigOf(row).rotate_every_seconds;
-  return every === undefined ? null : Math.round(now + every * 1_000 * (1 - fraction / 10));
+  if (rotationStateOf(draft).previous?.version === version) changeRotationState(draft, { previous: undefined });
 }
 
 /** @param runId undefined: the current version works again, or another one is current */
 export function setDoubt(draft: CredentialRow, runId: string | undefined): void {
-  const { doubt: _, ...rest } = stateOf(draft);
-  draft.rotation = JSON.stringify(runId === undefined ? rest : { ...rest, doubt: runId });
+  changeRotationState(draft, { doubt: runId });
 }
 
 /** A rotation is about to replace the value at its target, or it is unknown whether it did. */

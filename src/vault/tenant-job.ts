@@ -11,6 +11,7 @@ import { type CredentialRow, CredentialStore } from '../cell/credentials.ts';
 import { ForecastStore } from '../cell/forecasts.ts';
 import { ReaderStore } from '../cell/readers.ts';
 import { type RunRow, RunStore } from '../cell/runs.ts';
+import { CalendarFeedStore, ScheduleStore } from '../cell/schedules.ts';
 import { WorkloadStore } from '../cell/workloads.ts';
 import { doorOf } from './cell-door.ts';
 import { CredentialCache } from './credential-cache.ts';
@@ -84,6 +85,8 @@ export class TenantJob {
   readonly connections: ConnectionStore;
   readonly forecasts: ForecastStore;
   readonly readers: ReaderStore;
+  readonly schedules: ScheduleStore;
+  readonly feeds: CalendarFeedStore;
   readonly authenticator: WorkloadAuthenticator;
   readonly cache = new CredentialCache();
   readonly knownReaders = new KnownReaders();
@@ -110,6 +113,8 @@ export class TenantJob {
     this.connections = new ConnectionStore(this.core.rows);
     this.forecasts = new ForecastStore(this.core.rows);
     this.readers = new ReaderStore(this.core.rows);
+    this.schedules = new ScheduleStore(this.core.rows);
+    this.feeds = new CalendarFeedStore(this.core.rows);
     this.authenticator = new WorkloadAuthenticator(
       this.core.tokens,
       this.workloads,
@@ -151,5 +156,15 @@ export class TenantJob {
 /** The parts of a job that may be read outside it: stores, which return nothing without an access. */
 export type TenantView = Pick<
   TenantJob,
-  'tenant' | 'platform' | 'credentials' | 'workloads' | 'runs' | 'alerts' | 'connections' | 'forecasts' | 'readers'
+  | 'tenant'
+  | 'platform'
+  | 'credentials'
+  | 'workloads'
+  | 'runs'
+  | 'alerts'
+  | 'connections'
+  | 'forecasts'
+  | 'readers'
+  | 'schedules'
+  | 'feeds'
 >;

@@ -1,6 +1,6 @@
 // An open tenant, for code outside its jobs: submits work to it and closes it.
 
-import { isFromTheFuture } from '../base/clock.ts';
+import { isBelievable, isFromTheFuture } from '../base/clock.ts';
 import { CellHandle } from './cell-handle.ts';
 import { closeCell, type Platform } from './open-cell.ts';
 import { nextKeyTurnAt } from './rotate-keys.ts';
@@ -76,7 +76,10 @@ export class TenantVault extends CellHandle<TenantView, TenantJob> {
   /** The time of the earliest due work, or undefined. */
   nextDueAt(): number | undefined {
     if (this.#isPlanInDoubt) return this.platform.clock.now();
-    const due = this.lookup('scheduler', (lookup, { runs, platform }) => runs.nextDueAt(lookup, platform.clock.steadyFrom()));
+    const due = this.lookup('scheduler', (lookup, { runs, platform }) => {
+      const steadyFrom = platform.clock.steadyFrom();
+      return runs.nextDueAt(lookup, steadyFrom, isBelievable(platform.clock) ? 0 : steadyFrom);
+    });
     const earliest = Math.min(due ?? Number.POSITIVE_INFINITY, this.#keysDueAt());
     return Number.isFinite(earliest) ? earliest : undefined;
   }

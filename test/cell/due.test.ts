@@ -95,7 +95,7 @@ describe('a refresh', () => {
 });
 
 describe('the next due time of a cell', () => {
-  const next = () => look((lookup, { runs }) => runs.nextDueAt(lookup, now));
+  const next = () => look((lookup, { runs }) => runs.nextDueAt(lookup, now, 0));
 
   it('is that of a refresh, but of its run while one is open', async () => {
     await insert('credential', aGrant('crm', now + 5));
@@ -125,7 +125,7 @@ describe('the next due time of a cell', () => {
 
   it('is for irreversible work no earlier than when the clock is steady', async () => {
     await insert('credential', { ...aGrant('gone'), state: 'deleted', destroy_after_at: now + 5 });
-    const steadyFrom = (atMs: number) => look((lookup, { runs }) => runs.nextDueAt(lookup, atMs));
+    const steadyFrom = (atMs: number) => look((lookup, { runs }) => runs.nextDueAt(lookup, atMs, 0));
     expect([steadyFrom(now), steadyFrom(now + 5), steadyFrom(now + 7)]).toEqual([now + 5, now + 5, now + 7]);
   });
 });
@@ -145,7 +145,7 @@ describe('a key or password', () => {
     await insert('run', rotation('ended', { state: 'failed', next_attempt_at: null }));
     await insert('run', aRun('late', { id: 'run_other', kind: 'revocation' }));
     const due = (maxRows: number) =>
-      look((lookup, { runs }) => runs.dueForRotation(lookup, now, maxRows).map(({ id, isScheduled }) => [id, isScheduled]));
+      look((lookup, { runs }) => runs.dueForRotation(lookup, now, true, maxRows).map(({ id, isScheduled }) => [id, isScheduled]));
     expect(due(9)).toEqual([
       ['open', false],
       ['late', true],

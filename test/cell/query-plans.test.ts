@@ -28,6 +28,7 @@ const SMALL = new Map([
   ['tenant_key', 'a handful of purposes, a row for each version'],
   ['key_rotation', 'a row for each rotation of a purpose'],
   ['environment', 'created by people'],
+  ['schedule_rule', 'at most LIMITS.scheduleRulesMaxCount'],
   ['user', 'the team'],
   ['user_grant', 'the team'],
   ['installation_key', 'a handful of labels, a row for each version'],
@@ -36,7 +37,10 @@ const SMALL = new Map([
 ]);
 
 /** Scans of an index with few rows. */
-const BOUNDED = new Set(['SCAN webhook USING INDEX webhook_live']); // at most LIMITS.webhooksMaxCount of them
+const BOUNDED = new Set([
+  'SCAN webhook USING INDEX webhook_live', // at most LIMITS.webhooksMaxCount of them
+  'SCAN calendar_feed USING INDEX calendar_feed_live', // at most LIMITS.calendarFeedsMaxCount of them
+]);
 
 const ROOT = join(import.meta.dirname, '../..');
 const STORES = join(ROOT, 'src/cell');

@@ -89,5 +89,8 @@ it('a column of a later step changes no MAC until it is set', () => {
     'revoke_due_at',
     'rotation',
     'rotation_due_at',
+    'schedule',
+    'rotation_promised_at',
+    'overdue_check_at',
   ]);
 });

@@ -16,7 +16,7 @@ import { cedarEngine, POLICIES, shippedPolicies, testAuthorizer } from '../kit/c
 const ALL = Object.keys(OPERATIONS) as Operation[];
 const except = (...left: Operation[]) => ALL.filter((operation) => !left.includes(operation));
 
-const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver'] as const;
+const SYSTEM_ONLY = ['credential.revoke', 'credential.review', 'connection.complete', 'webhook.deliver', 'feed.read'] as const;
 
 /** About the caller's own tokens. */
 const OWN = [...PERSONAL_OPERATIONS];
@@ -45,6 +45,9 @@ const MAY: Record<string, readonly Operation[]> = {
     'key.list',
     'connection.list',
     'forecast.read',
+    'schedule.list',
+    'due.read',
+    'credential.schedule',
     'alert.list',
   ],
   engineer: [
@@ -67,10 +70,13 @@ const MAY: Record<string, readonly Operation[]> = {
     'run.read',
     'reader.list',
     'credential.disconnect',
+    'credential.schedule',
     'connection.list',
     'connection.create',
     'connection.cancel',
     'forecast.read',
+    'schedule.list',
+    'due.read',
     'alert.list',
     'workload.list',
     'workload.create',
@@ -99,8 +105,11 @@ const MAY: Record<string, readonly Operation[]> = {
     'key.list',
     'connection.list',
     'forecast.read',
+    'schedule.list',
+    'due.read',
     'alert.list',
     'webhook.list',
+    'feed.list',
   ],
   workload: [
     'credential.list',

@@ -4,6 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { OAuthConnector } from '../../rotation/connector.ts';
 import { cancelConnection, createConnection, listConnections } from '../../rotation/grants/consent/make-link.ts';
 import { disconnectCredential } from '../../rotation/grants/disconnect.ts';
+import { readDue } from '../../rotation/grants/read-due.ts';
 import { readForecast } from '../../rotation/grants/read-forecast.ts';
 import { RefreshEngine } from '../../rotation/grants/refresh-runs.ts';
 import { OPERATIONS, type Operation } from '../../src/access/operations.ts';
@@ -12,6 +13,7 @@ import { createWebhook, deleteWebhook, listWebhooks } from '../../src/alerts/man
 import { listAlerts, listDeliveries } from '../../src/alerts/read-alerts.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { sha256OfText } from '../../src/crypto/primitives.ts';
+import { createFeed, listFeeds, revokeFeed } from '../../src/vault/calendar-feeds.ts';
 import {
   deleteCredential,
   destroyCredential,
@@ -24,6 +26,7 @@ import { type Kind, oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { describeCredential, listCredentials, listVersions } from '../../src/vault/describe-credential.ts';
 import { exchangeToken } from '../../src/vault/exchange-token.ts';
 import { planFreshening } from '../../src/vault/freshen.ts';
+import { listRules, type RuleInput, removeRule, setOwnSchedule, setRule } from '../../src/vault/manage-schedules.ts';
 import {
   type CreateWorkloadInput,
   createClientSecret,
@@ -125,6 +128,18 @@ const read = (name: string, given: Partial<ReadCredentialInput> = {}): ReadCrede
   ...given,
 });
 
+const rule = (given: Partial<RuleInput> = {}): RuleInput => ({
+  name: 'monthly',
+  environment: undefined,
+  connector: undefined,
+  label: undefined,
+  priority: 0,
+  spec: { every_seconds: 86_400 },
+  ...given,
+});
+const dueInput = (environment?: string) => ({ environment, withinDays: undefined, after: '', maxRows: 5 });
+const withRule = ({ job, bench }: World) => job((inJob) => setRule(inJob, bench.admin(), rule()));
+
 /** The workload `sync` with its client secret; both are known by id afterwards. */
 async function withWorkload({ job, bench, ids }: World, given: Partial<CreateWorkloadInput> = {}): Promise<string> {
   const made = await job((inJob) => createWorkload(inJob, bench.admin(), workload(given)));
@@ -201,6 +216,76 @@ const done: readonly Row[] = [
     ask: ({ job }, caller) => job((inJob) => listAlerts(inJob, caller, { credentialId: undefined, after: '', maxRows: 1 })),
     target: targets.plain('alerts'),
     details: () => ({ count: 1 }),
+  },
+  {
+    operation: 'schedule.set',
+    what: 'a new rule',
+    ask: ({ job }, caller) => job((inJob) => setRule(inJob, caller, rule())),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
+    details: () => ({ step: 'added' }),
+  },
+  {
+    operation: 'schedule.set',
+    what: 'a rule that is there',
+    before: withRule,
+    ask: ({ job }, caller) => job((inJob) => setRule(inJob, caller, rule({ priority: 2 }))),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
+    details: () => ({ step: 'changed' }),
+  },
+  {
+    operation: 'schedule.list',
+    what: 'all',
+    before: withRule,
+    ask: ({ job }, caller) => job((inJob) => listRules(inJob, caller)),
+    target: targets.plain('schedules'),
+    details: () => ({ count: 1 }),
+  },
+  {
+    operation: 'schedule.remove',
+    what: 'one',
+    before: withRule,
+    ask: ({ job }, caller) => job((inJob) => removeRule(inJob, caller, 'monthly')),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
+  },
+  {
+    operation: 'credential.schedule',
+    what: 'one of its own',
+    before: ({ job, bench }) => job((inJob) => putCredential(inJob, bench.admin(), key('stripe', { connector: 'own' }))),
+    ask: ({ job }, caller) => job((inJob) => setOwnSchedule(inJob, caller, at('stripe'), { every_seconds: 86_400 })),
+    target: targets.credential('stripe'),
+    details: () => ({ step: 'set' }),
+  },
+  {
+    operation: 'due.read',
+    what: 'nothing yet',
+    ask: ({ job, bench }, caller) => job((inJob) => readDue(inJob, bench.ports.connectors, caller, dueInput())),
+    target: targets.plain('due'),
+    details: (_w, { rows }) => ({ count: rows.length }),
+  },
+  {
+    operation: 'feed.create',
+    what: 'one',
+    ask: ({ job }, caller) => job((inJob) => createFeed(inJob, caller)),
+    target: targets.plain('feed'),
+    details: (_w, { row }) => ({ feed: row.id }),
+  },
+  {
+    operation: 'feed.list',
+    what: 'all',
+    before: ({ job, bench }) => job((inJob) => createFeed(inJob, bench.admin())),
+    ask: ({ job }, caller) => job((inJob) => listFeeds(inJob, caller)),
+    target: targets.plain('feeds'),
+    details: () => ({ count: 1 }),
+  },
+  {
+    operation: 'feed.revoke',
+    what: 'one',
+    before: async ({ job, bench, ids }) => {
+      ids['feed'] = (await job((inJob) => createFeed(inJob, bench.admin()))).row.id;
+    },
+    ask: ({ job, ids }, caller) => job((inJob) => revokeFeed(inJob, caller, ids['feed'] ?? '')),
+    target: (w) => ({ type: 'feed', id: w.ids['feed'] }),
+    details: (w) => ({ feed: w.ids['feed'] }),
   },
   {
     operation: 'webhook.create',
@@ -603,6 +688,41 @@ const failing: readonly Row[] = [
     fails: 'not_found',
   },
   {
+    operation: 'schedule.set',
+    what: 'one without a date',
+    ask: ({ job }, caller) => job((inJob) => setRule(inJob, caller, rule({ spec: { cron: '0 0 30 2 *' } }))),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
+    fails: 'invalid_request',
+  },
+  {
+    operation: 'schedule.remove',
+    what: 'one that is not there',
+    ask: ({ job }, caller) => job((inJob) => removeRule(inJob, caller, 'monthly')),
+    target: () => ({ type: 'schedule', name: 'monthly' }),
+    fails: 'not_found',
+  },
+  {
+    operation: 'credential.schedule',
+    what: 'a grant',
+    ask: ({ job }, caller) => job((inJob) => setOwnSchedule(inJob, caller, at('crm'), { every_seconds: 86_400 })),
+    target: targets.credential('crm'),
+    fails: 'not_rotatable',
+  },
+  {
+    operation: 'due.read',
+    what: 'an environment that is not there',
+    ask: ({ job, bench }, caller) => job((inJob) => readDue(inJob, bench.ports.connectors, caller, dueInput('no'))),
+    target: targets.plain('due'),
+    fails: 'not_found',
+  },
+  {
+    operation: 'feed.revoke',
+    what: 'one that is not there',
+    ask: ({ job }, caller) => job((inJob) => revokeFeed(inJob, caller, `cal_${'0'.repeat(24)}`)),
+    target: () => ({ type: 'feed', id: `cal_${'0'.repeat(24)}` }),
+    fails: 'not_found',
+  },
+  {
     operation: 'webhook.create',
     what: 'an URL without TLS',
     ask: ({ job }, caller) =>
@@ -848,7 +968,8 @@ function resourceOf({ operation, target }: Row, w: World): Record<string, unknow
   if (type === 'Environment' || type === 'Workload') return of === 'workloads' ? { type, tenant: w.ids['tenant'] } : at;
   const isGrant = name === 'crm' || name === 'waiting' || operation === 'connection.create';
   if (isGrant) return { ...at, kind: 'oauth2', ...(operation === 'credential.put' ? {} : { connector: CRM.id }) };
-  return { ...at, kind: name === 'new' ? 'json' : 'api_key' };
+  const connector = operation === 'credential.schedule' ? { connector: 'own' } : {};
+  return { ...at, kind: name === 'new' ? 'json' : 'api_key', ...connector };
 }
 
 const title = ({ operation, what }: Pick<Row, 'operation' | 'what'>) => `${operation}: ${what}`;
@@ -953,6 +1074,9 @@ describe('the event of an exchange', () => {
 
 /** Nothing that they are asked with can be wrong once they are allowed. */
 const CANNOT_FAIL: readonly Operation[] = [
+  'schedule.list',
+  'feed.list',
+  'feed.create',
   'environment.list',
   'alert.list',
   'audit.read',
@@ -962,7 +1086,13 @@ const CANNOT_FAIL: readonly Operation[] = [
   'credential.redirect',
 ];
 /** Done by the vault itself: test/rotation/grants/every-event.test.ts. */
-const BY_ITSELF: readonly Operation[] = ['webhook.deliver', 'credential.revoke', 'credential.review', 'connection.complete'];
+const BY_ITSELF: readonly Operation[] = [
+  'webhook.deliver',
+  'credential.revoke',
+  'credential.review',
+  'connection.complete',
+  'feed.read',
+];
 /** No use case enters with them: what the edge says of a stranger, and what is to come. */
 const NOT_HERE: readonly Operation[] = ['tenant.read', 'tenant.erase', 'audit.verify'];
 /** In a test of its own: above, and test/rotation/keys/admin-credential.test.ts. */

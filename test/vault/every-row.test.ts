@@ -98,6 +98,9 @@ describe('the row of a credential', () => {
     review_due_at: null,
     rotation: '{}',
     rotation_due_at: null,
+    schedule: '{}',
+    rotation_promised_at: null,
+    overdue_check_at: null,
   };
   const VERSION = { value_expires_at: null, created_at: START_MS, created_by: 'usr_admin', origin: 'put', run_id: null };
 

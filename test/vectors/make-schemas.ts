@@ -1,6 +1,6 @@
 // Freezes what an older build made of a tenant's and a home database, as tenant-schema-<n>.sql and home-schema-<n>.sql: the rows of the
 // vector before it, in every state, as that build took them over, and rows that it wrote itself. It refuses to overwrite a vector.
-// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c, 9: 825fc75, 10: f872bae, 11: a39034f):
+// Run, for the last commit before the next schema step landed (4: 9c36969, 5: 2f4360e, 6: f185002, 7: 2f3fe8b, 8: f20cf2c, 9: 825fc75, 10: f872bae, 11: a39034f, 12: 79ccc04):
 //   git worktree add --detach ../older <commit> && ln -s "$PWD/node_modules" ../older/node_modules
 //   node test/vectors/make-schemas.ts ../older
 import { createHash } from 'node:crypto';

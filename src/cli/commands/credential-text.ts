@@ -1,11 +1,12 @@
 // The text of credentials and runs on a terminal, and the parser of labels.
-import type { WireCredential, WireCredentialValue, WireGrant, WireRun } from '../../http/v1/wire.ts';
+import type { WireCredential, WireCredentialValue, WireGrant, WireRun, WireSchedule } from '../../http/v1/wire.ts';
 import { bytesOf } from '../../sdk/value-bytes.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { facts, note, plain, yellow } from '../print.ts';
 import { stepLine } from './run-text.ts';
+import { scheduleFacts } from './schedule-text.ts';
 
-export function describeCredential(credential: WireCredential): string {
+export function describeCredential(credential: WireCredential, schedule?: WireSchedule): string {
   const { grant, reconnect } = credential;
   return facts([
     ['name', credential.name],
@@ -23,7 +24,7 @@ export function describeCredential(credential: WireCredential): string {
     ['previous', credential.previous_version],
     ['expires', credential.expires_at],
     ['next refresh', credential.refresh_due_at],
-    ['next rotation', credential.rotation_due_at],
+    ...(schedule === undefined ? [] : scheduleFacts(schedule)),
     ['pending version', credential.pending_version],
     [
       'labels',

@@ -239,7 +239,11 @@ function addShow(parent: Command): void {
     .description('describe a credential, without its value')
     .action(async (name: string, _options: unknown, self: Command) => {
       const session = sessionOf(self);
-      session.show(await session.client.describe(session.environment(), name), describeCredential);
+      const environment = session.environment();
+      const shown = await session.client.describe(environment, name);
+      const isScheduled = shown.kind !== 'oauth2' && shown.connector !== null && shown.state === 'active';
+      const schedule = isScheduled ? await session.client.schedules.of(environment, name) : undefined;
+      session.show({ ...shown, ...(schedule === undefined ? {} : { schedule }) }, () => describeCredential(shown, schedule));
     });
 }
 

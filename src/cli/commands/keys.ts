@@ -55,7 +55,7 @@ const keysOf = (client: KeyturnClient, what: What): Promise<WireKeys> => (what =
 
 export function keysCommand(): Command {
   return new Command('keys')
-    .description('list and rotate the encryption keys of a tenant, of the home cell, and the root key')
+    .description('list and rotate encryption keys and the root key')
     .addCommand(listCommand())
     .addCommand(rotateCommand())
     .addCommand(doctorCommand());

@@ -7,7 +7,9 @@ import { digits, instant, limit, name, namePattern, nullableTime, seconds, times
 export * from './wire-alerts.ts';
 export * from './wire-connections.ts';
 export * from './wire-credentials.ts';
+export * from './wire-due.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
+export * from './wire-schedules.ts';
 
 export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp }).meta({ id: 'Environment' });
 export type WireEnvironment = z.infer<typeof environment>;

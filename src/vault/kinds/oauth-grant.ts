@@ -22,7 +22,7 @@ export const oauthGrant: CredentialKind = {
       'conflict',
       'an OAuth grant cannot be rolled back: the provider replaced its older tokens; refresh it or connect it again',
     ),
-  plan: (job, draft, split, now) => applyTiming(job, draft, split, now, split.rules),
+  plan: (job, _access, { draft, now }, split) => applyTiming(job, draft, split, now, split.rules),
   planRestored,
   settings: boundSettings,
   describe: (view, lookup, row) => ({ grant: grantView(row, shownRevocation(view, lookup, row)) }),

@@ -6,8 +6,9 @@ import { hostsOf } from '../bound-settings.ts';
 import type { BoundSettings } from '../credential-kinds.ts';
 import { jsonBytes } from '../credential-kinds.ts';
 import type { CredentialKind } from '../kind.ts';
+import { dropOwnSpec, planNewValue, valueMadeAt } from '../plan-rotation.ts';
 import { reviewDueAt } from '../review-schedule.ts';
-import { boundKeyConfig, keyConfigOf, type RetainedKey, refuseInDoubt, rotationDueAt } from '../rotation-state.ts';
+import { boundKeyConfig, keyConfigOf, type RetainedKey, refuseInDoubt, setPut } from '../rotation-state.ts';
 import type { TenantJob } from '../tenant-job.ts';
 
 export const plainValue: CredentialKind = {
@@ -17,17 +18,20 @@ export const plainValue: CredentialKind = {
     return { value: jsonBytes(value), retained: retained === undefined ? undefined : jsonBytes(retained), expiresAtMs };
   },
   refuseRead: (_job, _access, row) => refuseInDoubt(row),
-  plan: (job, draft, { expiresAtMs }, now) => {
+  plan: (job, access, { draft, environment, now, before }, { expiresAtMs }) => {
     draft.value_expires_at = expiresAtMs ?? null;
     draft.review_due_at = reviewDueAt(draft, now);
     draft.pending_version = null;
-    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
-    draft.rotation = '{}';
+    setPut(draft);
+    // The last one who says how often is right: the period in the settings, or a schedule set later.
+    if (draft.config !== before?.config && keyConfigOf(draft).rotate_every_seconds !== undefined) dropOwnSpec(draft);
+    planNewValue({ view: job, lookup: access, environment }, draft, now);
+    job.dueChanged();
   },
-  planRestored: (job, _access, draft) => {
-    const now = job.platform.clock.now();
-    draft.review_due_at = reviewDueAt(draft, now);
-    draft.rotation_due_at = rotationDueAt(draft, now, job.platform.entropy.fraction());
+  planRestored: (job, access, draft, environment) => {
+    const ports = { view: job, lookup: access, environment };
+    draft.review_due_at = reviewDueAt(draft, job.platform.clock.now());
+    planNewValue(ports, draft, valueMadeAt(ports, draft));
   },
   // The settings of keys have the shape that hosts and differences are computed from (destinations.ts).
   settings: (_job, { connector, config }) =>

@@ -103,6 +103,7 @@ beforeAll(async () => {
   await putAll();
   await changeAll();
   await alerts();
+  await schedules();
   await connections();
   await workloads();
   await good('GET', `${BASE}/api/value`, undefined, { token: workloadToken });
@@ -165,6 +166,35 @@ async function alerts(): Promise<void> {
   await good('GET', `${webhooks}/${id}/deliveries`);
   await good('DELETE', `${webhooks}/${id}`);
   await good('GET', '/v1/tenants/acme/forecast?within_days=400&environment=staging');
+}
+
+async function schedules(): Promise<void> {
+  const tenant = '/v1/tenants/acme';
+  const schedule = { every_seconds: 86_400, zone: 'Europe/Berlin', windows: [{ days: ['mon'], from: '02:00', to: '05:00' }] };
+  const rule = `${tenant}/schedules/monthly`;
+  await good('PUT', rule, { schedule, label: { name: 'tier', value: 'gold' } });
+  await good('PUT', rule, { schedule });
+  await good('PUT', `${rule}/pause`, { reason: 'incident' });
+  await good('GET', rule);
+  await good('DELETE', `${rule}/pause`);
+  await good('GET', `${tenant}/schedules`);
+  await good('POST', `${tenant}/previews`, { schedule });
+  const key = { kind: 'api_key', value: { key: SECRET, key_id: 'made-up' }, connector: 'sendgrid-api-key' };
+  await good('PUT', `${BASE}/mail`, key);
+  const own = `${BASE}/mail/schedule`;
+  await good('PUT', own, { schedule });
+  await good('PUT', `${own}/pause`, { reason: 'incident' });
+  await good('GET', own);
+  await good('GET', `${tenant}/due?within_days=400`);
+  await good('DELETE', `${own}/pause`);
+  await good('POST', `${own}/previews`, { schedule });
+  const { id, url } = await good('POST', `${tenant}/feeds`, {});
+  const calendar = await good('GET', String(url).slice(String(url).indexOf('/v1/')), undefined, { token: null });
+  expect(calendar).toBeUndefined();
+  await good('GET', `${tenant}/feeds`);
+  await good('DELETE', `${tenant}/feeds/${id}`);
+  await good('DELETE', own);
+  await good('DELETE', rule);
 }
 
 async function connections(): Promise<void> {
