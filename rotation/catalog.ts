@@ -11,8 +11,11 @@ import { connector as clickupPersonalToken } from './connectors/clickup-personal
 import { connector as cloudflareAccountToken } from './connectors/cloudflare-account-token.ts';
 import { connector as cloudflareUserToken } from './connectors/cloudflare-user-token.ts';
 import { connector as datadogApiKey } from './connectors/datadog-api-key.ts';
+import { connector as genericHttp } from './connectors/generic-http.ts';
 import { connector as genericOauth2 } from './connectors/generic-oauth2.ts';
 import { connector as genericOidc } from './connectors/generic-oidc.ts';
+import { connector as genericProgram } from './connectors/generic-program.ts';
+import { connector as genericWebhook } from './connectors/generic-webhook.ts';
 import { connector as githubAppInstallation } from './connectors/github-app-installation.ts';
 import { connector as githubAppUser } from './connectors/github-app-user.ts';
 import { connector as gitlabGroupToken } from './connectors/gitlab-group-token.ts';
@@ -70,8 +73,11 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     cloudflareAccountToken,
     cloudflareUserToken,
     datadogApiKey,
+    genericHttp,
     genericOauth2,
     genericOidc,
+    genericProgram,
+    genericWebhook,
     githubAppInstallation,
     githubAppUser,
     gitlabGroupToken,

@@ -33,6 +33,8 @@ export interface RotationFacts {
   /** Of the promotion, for the receipt. */
   readonly connector?: string;
   readonly strategy?: string;
+  /** When the attempts to create a value began whose outcome is not known. */
+  readonly createsAt?: readonly number[];
 }
 
 export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
@@ -105,12 +107,9 @@ export function openEndOfMade(job: TenantJob, access: WriteAccess, rotation: Run
   if (open?.state === 'open') {
     const facts = JSON.stringify({ ...endFactsOf(open), made });
     // An attempt under way does not know of it: its result is dropped, and the attempt is repeated.
-    return waitRun(
-      job,
-      access,
-      { ...open, facts, fence: open.fence + 1 },
-      { step: open.step, status: 'also_made', nextAttemptAt },
-    );
+    const ending = { ...open, facts, fence: open.fence + 1 };
+    waitRun(job, access, ending, { step: open.step, status: 'also_made', nextAttemptAt });
+    return;
   }
   const facts = JSON.stringify({ made });
   const end = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
@@ -152,11 +151,17 @@ export function retryLater(
 }
 
 /** Only a person can remove the cause: told once; tried again after an hour, or when asked. */
-export function refuse(booking: Booking, cause: string, uncertain = false, evidence?: string): 'waiting' {
+export function refuse(
+  booking: Booking,
+  cause: string,
+  uncertain = false,
+  evidence?: string,
+  keys?: readonly string[],
+): 'waiting' {
   const { job, access, run, details } = booking;
   details.cause = cause;
   recordFailure(details, 'provider_misconfigured');
-  if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause);
+  if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause, keys);
   const step = uncertain ? 'uncertain' : 'needs_manual';
   const nextAttemptAt = job.platform.clock.now() + LIMITS.rotationRefusedAgainMs;
   waitRun(
@@ -168,6 +173,13 @@ export function refuse(booking: Booking, cause: string, uncertain = false, evide
   return 'waiting';
 }
 
-export function tell({ job, access, located: { row, environment }, run }: Booking, cause: string): void {
-  raiseAlert(job, access, { credential: row, environment, kind: 'credential.rotation_failed', details: { cause, run: run.id } });
+/** @param keys ids at the provider, which the alert names */
+export function tell(
+  { job, access, located: { row, environment }, run }: Booking,
+  cause: string,
+  keys: readonly string[] = [],
+): void {
+  const named = keys.filter((id) => /^[\w./:-]{1,256}$/.test(id)).slice(0, LIMITS.alertKeysMaxCount);
+  const details = { cause, run: run.id, ...(named.length === 0 ? {} : { keys: named.join(' ') }) };
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.rotation_failed', details });
 }
