@@ -33,6 +33,7 @@ import { connector as intercomAccessToken } from './connectors/intercom-access-t
 import { connector as intercomOauth } from './connectors/intercom-oauth.ts';
 import { connector as ldap } from './connectors/ldap.ts';
 import { connector as localSandbox } from './connectors/local-sandbox.ts';
+import { connector as localSandboxKey } from './connectors/local-sandbox-key.ts';
 import { connector as mariadb } from './connectors/mariadb.ts';
 import { connector as mariadbAlternating } from './connectors/mariadb-alternating.ts';
 import { connector as microsoftApp } from './connectors/microsoft-app.ts';
@@ -99,6 +100,7 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     intercomOauth,
     ldap,
     localSandbox,
+    localSandboxKey,
     mariadb,
     mariadbAlternating,
     microsoftApp,
