@@ -11,13 +11,19 @@ import { connector as clickupPersonalToken } from './connectors/clickup-personal
 import { connector as cloudflareAccountToken } from './connectors/cloudflare-account-token.ts';
 import { connector as cloudflareUserToken } from './connectors/cloudflare-user-token.ts';
 import { connector as datadogApiKey } from './connectors/datadog-api-key.ts';
+import { connector as datadogApplicationKey } from './connectors/datadog-application-key.ts';
+import { connector as genericHttp } from './connectors/generic-http.ts';
 import { connector as genericOauth2 } from './connectors/generic-oauth2.ts';
 import { connector as genericOidc } from './connectors/generic-oidc.ts';
+import { connector as genericProgram } from './connectors/generic-program.ts';
+import { connector as genericWebhook } from './connectors/generic-webhook.ts';
 import { connector as githubAppInstallation } from './connectors/github-app-installation.ts';
+import { connector as githubAppPrivateKey } from './connectors/github-app-private-key.ts';
 import { connector as githubAppUser } from './connectors/github-app-user.ts';
 import { connector as gitlabGroupToken } from './connectors/gitlab-group-token.ts';
 import { connector as gitlabPersonalToken } from './connectors/gitlab-personal-token.ts';
 import { connector as gitlabProjectToken } from './connectors/gitlab-project-token.ts';
+import { connector as googleAnalyticsSecret } from './connectors/google-analytics-secret.ts';
 import { connector as googleOauth } from './connectors/google-oauth.ts';
 import { connector as googleServiceAccount } from './connectors/google-service-account.ts';
 import { connector as googleServiceAccountKey } from './connectors/google-service-account-key.ts';
@@ -27,6 +33,7 @@ import { connector as intercomAccessToken } from './connectors/intercom-access-t
 import { connector as intercomOauth } from './connectors/intercom-oauth.ts';
 import { connector as ldap } from './connectors/ldap.ts';
 import { connector as localSandbox } from './connectors/local-sandbox.ts';
+import { connector as localSandboxKey } from './connectors/local-sandbox-key.ts';
 import { connector as mariadb } from './connectors/mariadb.ts';
 import { connector as mariadbAlternating } from './connectors/mariadb-alternating.ts';
 import { connector as microsoftApp } from './connectors/microsoft-app.ts';
@@ -56,6 +63,7 @@ import { connector as stripeAppsOauth } from './connectors/stripe-apps-oauth.ts'
 import { connector as stripeConnectOauth } from './connectors/stripe-connect-oauth.ts';
 import { connector as stripeSecretKey } from './connectors/stripe-secret-key.ts';
 import { connector as twilioApiKey } from './connectors/twilio-api-key.ts';
+import { connector as twilioAuthToken } from './connectors/twilio-auth-token.ts';
 
 export const connectors: ReadonlyMap<string, Connector> = new Map(
   [
@@ -70,13 +78,19 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     cloudflareAccountToken,
     cloudflareUserToken,
     datadogApiKey,
+    datadogApplicationKey,
+    genericHttp,
     genericOauth2,
     genericOidc,
+    genericProgram,
+    genericWebhook,
     githubAppInstallation,
+    githubAppPrivateKey,
     githubAppUser,
     gitlabGroupToken,
     gitlabPersonalToken,
     gitlabProjectToken,
+    googleAnalyticsSecret,
     googleOauth,
     googleServiceAccount,
     googleServiceAccountKey,
@@ -86,6 +100,7 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     intercomOauth,
     ldap,
     localSandbox,
+    localSandboxKey,
     mariadb,
     mariadbAlternating,
     microsoftApp,
@@ -115,5 +130,6 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     stripeConnectOauth,
     stripeSecretKey,
     twilioApiKey,
+    twilioAuthToken,
   ].map((connector) => [connector.id, connector]),
 );

@@ -19,7 +19,7 @@ export const REPLACES_AT_ONCE: ReadonlySet<RotationStrategy> = new Set(['single_
 
 /**
  * A text with variables in braces. `{parameters.x}`: a parameter of the credential; `{old.x}`, `{admin.x}`: a member of the value that is
- * replaced, of the admin credential; `{value.x}`: of the value that `test`, `disable` and `revoke` are about; `{copied.x}`: taken by
+ * replaced, of the admin credential; `{value.x}`: of the value that `test`, `used`, `disable` and `revoke` are about; `{copied.x}`: taken by
  * `inspect`; `{name}`: the name of the new key, which contains the id of the run; `{ends.x}`: an instant, as declared in `lifetime`.
  * In the path and query of a URL every variable is percent-encoded. A JSON member or form field whose whole text is one variable gets
  * its JSON value, and is left out if it is an optional copied member that is absent.
@@ -59,6 +59,8 @@ export type CallAuthentication =
       readonly privateKey: Template;
       readonly scope: string;
     }
+  /** Standard Webhooks 1.0.0 with the key `whsec_...`; `id` identifies the message. */
+  | { readonly by: 'standard_webhook'; readonly id: string; readonly key: Template }
   /** The secret is in the body, or in a header of the call. */
   | { readonly by: 'none' };
 
@@ -122,8 +124,12 @@ export interface ListCall extends KeyCall {
   readonly items: JsonPointer;
   /** Inside an item. */
   readonly id: JsonPointer;
-  /** Inside an item: what `{name}` was written to. Absent: keys have no name, so an interrupted mint cannot be found. */
+  /** Inside an item: what `{name}` was written to. Absent: keys have no name. */
   readonly name?: JsonPointer;
+  /** Inside an item: when the key was made (RFC 3339). Keys without a name are found by it, if nobody else can have made them. */
+  readonly createdAt?: JsonPointer;
+  /** Inside an item: present if the key was used, so that it is somebody's. */
+  readonly usedAt?: JsonPointer;
   readonly pages?: Pages;
 }
 
@@ -150,9 +156,13 @@ export interface KeyCalls {
   readonly authentication: CallAuthentication;
   /** The member of the value that identifies the key at the provider. Default: `key_id`. */
   readonly idMember?: string;
+  /** Ids in answers are resource names such as `projects/x/keys/id`: the last segment is the id. */
+  readonly idIsResourceName?: true;
   /** Reads the old key, so that the new one gets the same rights. */
   readonly inspect?: InspectCall;
   readonly list?: ListCall;
+  /** Asks whether the key `{value.<idMember>}` was ever used, where `list` does not say. */
+  readonly used?: KeyCall & { readonly at: JsonPointer };
   readonly mint: MintCall;
   readonly test: TestCall;
   /** Called before `revoke`, for providers that delete only what is disabled. */
@@ -175,14 +185,18 @@ export interface KeyErrorRow {
   readonly cause: string;
 }
 
+export type KeyKind = 'api_key' | 'basic' | 'database' | 'json';
+
 export interface KeySpec {
   /** The kind of credential that contains the value. */
-  readonly credential: 'api_key' | 'basic' | 'database' | 'json';
+  readonly credential: KeyKind;
+  /** Other kinds that it accepts. */
+  readonly alsoCredentials?: readonly KeyKind[];
   readonly strategy: RotationStrategy;
   /** Who authenticates the management calls: the value itself, an admin credential, or either. With `self`, `{admin.x}` is the old value. */
   readonly admin: 'self' | 'credential' | 'either';
   /** The kinds an admin credential may have. Default: the same as `credential`. For `oauth2`, `{admin.access_token}` is its token. */
-  readonly adminKinds?: readonly ('api_key' | 'basic' | 'database' | 'json' | 'oauth2')[];
+  readonly adminKinds?: readonly (KeyKind | 'oauth2')[];
   /** As in OAuth connectors: `name`, `name:port` or `*.name`; `{x}` is a parameter. Empty for a driver: the host is in the value. */
   readonly hosts: readonly string[];
   /** Keys that may exist at once. */
@@ -194,7 +208,9 @@ export interface KeySpec {
   /** Refusals that differ from the general rule: 408, 425, 429 and 5xx are transient, every other refusal is configuration. */
   readonly errorTable?: readonly KeyErrorRow[];
   readonly rateBudget?: { readonly requests: number; readonly perSeconds: number };
-  /** Exactly one of `calls` and `driver`; neither for `manual`. */
+  /** Exactly one of `calls`, `driver` and `custom`; none for `manual`. */
   readonly calls?: KeyCalls;
   readonly driver?: DriverName;
+  /** The credential's settings of this name describe the steps; strategy and hosts are theirs, too (keys/custom.ts). */
+  readonly custom?: 'http' | 'webhook' | 'program';
 }

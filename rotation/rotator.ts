@@ -1,11 +1,25 @@
 // What the rotation engine asks of a target: one interface for declared HTTP calls (keys/declared.ts) and the platform's drivers.
 // A rotator keeps no state, and each of its steps may be repeated: the engine repeats a step whose outcome it does not know.
 import type { Clock, Entropy } from '../src/base/clock.ts';
+import type { SecretValue } from '../src/base/secret-value.ts';
 import type { Egress } from './egress.ts';
 import type { RotationStrategy, Verdict } from './key-spec.ts';
 
 /** A stored value, as JSON. Its texts are secret: a rotator must never put one into an outcome, an error or a log. */
 export type StoredValue = Readonly<Record<string, unknown>>;
+
+/** A create of this run whose outcome is not known, for targets whose keys have no name. */
+export interface Interrupted {
+  /** A key that it made was made between these, by the clock of the provider, with allowance for its error. */
+  readonly fromMs: number;
+  readonly untilMs: number;
+  /** How many attempts may have made a key each. */
+  readonly attempts: number;
+  /** Values that the vault got since then. */
+  readonly known: readonly StoredValue[];
+  /** Another credential of the same account may have got a key since then. */
+  readonly isShared: boolean;
+}
 
 /** What a rotator works with during one step. */
 export interface Target {
@@ -17,6 +31,8 @@ export interface Target {
   readonly admin: StoredValue;
   /** The name of the new key at the provider, unique to the run: `keyturn-<run>`. */
   readonly name: string;
+  /** Only for a create after another one of the run. */
+  readonly interrupted?: Interrupted;
   /** Allows only the hosts that the secrets of this step are bound to. */
   readonly egress: Egress;
   readonly allowedHosts: readonly string[];
@@ -42,6 +58,8 @@ export type StepFailure =
       readonly cause: string;
       readonly retryAfterSeconds?: number;
       readonly said?: Said;
+      /** Ids of keys at the provider, for the alert; never secret. */
+      readonly keys?: readonly string[];
     }
   | { readonly kind: 'not_sent' | 'lost' | 'odd'; readonly cause: string; readonly said?: Said };
 
@@ -93,4 +111,19 @@ export interface Rotator {
 export interface KeyDriver {
   /** The rotator for a strategy; undefined if the driver does not support it. */
   rotator(strategy: Exclude<RotationStrategy, 'manual'>): Rotator | undefined;
+}
+
+/** What a program wrote to its standard output, or why there is no whole output. */
+export type ProgramAnswer = { readonly kind: 'answered'; readonly output: SecretValue } | ProgramFailure;
+export interface ProgramFailure {
+  /** `not_sent`: it was not started. */
+  readonly kind: 'not_sent' | 'lost';
+  readonly cause: string;
+  /** Of its standard error, as it was written: it may contain secrets. */
+  readonly errors?: SecretValue;
+}
+
+/** A program that the operator allows; its path and arguments are the operator's. Ends with the call, whatever happens. */
+export interface Program {
+  ask(input: SecretValue): Promise<ProgramAnswer>;
 }

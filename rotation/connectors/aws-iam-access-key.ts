@@ -1,5 +1,5 @@
-// AWS IAM: the access key of a user. At most two exist and they have no name, so a key whose answer was lost blocks the next rotation
-// until a person deletes it. The test is STS GetCallerIdentity, which needs no permission.
+// AWS IAM: the access key of a user. At most two exist and they have no name: a key whose answer was lost is the one that was made then
+// and never used. The test is STS GetCallerIdentity, which needs no permission.
 import type { KeyConnector } from '../connector.ts';
 
 const SPEC = 'botocore service model iam 2010-05-08, read 2026-11';
@@ -32,6 +32,14 @@ export const connector: KeyConnector = {
         answer: 'xml',
         items: '/ListAccessKeysResponse/ListAccessKeysResult/AccessKeyMetadata/member',
         id: '/AccessKeyId',
+        createdAt: '/CreateDate',
+      },
+      used: {
+        method: 'POST',
+        url: 'https://iam.amazonaws.com/',
+        form: { Action: 'GetAccessKeyLastUsed', Version: '2010-05-08', AccessKeyId: '{value.key_id}' },
+        answer: 'xml',
+        at: '/GetAccessKeyLastUsedResponse/GetAccessKeyLastUsedResult/AccessKeyLastUsed/LastUsedDate',
       },
       mint: {
         method: 'POST',
@@ -71,14 +79,18 @@ export const connector: KeyConnector = {
   },
   manualSteps: [
     'Put the secret access key with the access key id as key_id.',
-    'The key itself or its admin credential needs iam:ListAccessKeys, iam:CreateAccessKey and iam:DeleteAccessKey on the user.',
+    'The key itself or its admin credential needs iam:ListAccessKeys, iam:CreateAccessKey, iam:DeleteAccessKey and iam:GetAccessKeyLastUsed on the user.',
     'If the user has two keys, delete the one that nothing uses: aws iam get-access-key-last-used shows it.',
     'User names with characters other than letters, digits, - and _, and the partitions of China and GovCloud, are not supported.',
   ],
   facts: {
     'key.calls.mint': { sureness: 'documented', source: `${SPEC}: CreateAccessKey` },
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: rights belong to the user, so nothing is copied` },
-    'key.calls.list': { sureness: 'documented', source: `${SPEC}: ListAccessKeys; keys have no name` },
+    'key.calls.list': { sureness: 'documented', source: `${SPEC}: ListAccessKeys with CreateDate; keys have no name` },
+    'key.calls.used': {
+      sureness: 'documented',
+      source: `${SPEC}: GetAccessKeyLastUsed; without LastUsedDate the key was never used`,
+    },
     'key.calls.revoke': { sureness: 'documented', source: `${SPEC}: DeleteAccessKey, NoSuchEntity` },
     'key.calls.test': {
       sureness: 'seen',

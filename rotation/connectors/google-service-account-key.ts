@@ -1,4 +1,5 @@
-// Google Cloud: the key file of a service account. Keys have no name, so a key whose answer was lost cannot be found; ten may exist.
+// Google Cloud: the key file of a service account. Keys have no name: a key whose answer was lost is the one that was
+// made then. Ten may exist.
 import type { KeyConnector } from '../connector.ts';
 
 const SPEC = 'iam.googleapis.com discovery document v1, revision 20261023';
@@ -19,11 +20,13 @@ export const connector: KeyConnector = {
     calls: {
       authentication: { by: 'headers', headers: { authorization: 'Bearer {admin.access_token}' } },
       idMember: 'private_key_id',
+      idIsResourceName: true,
       list: {
         method: 'GET',
         url: 'https://iam.googleapis.com/v1/projects/{old.project_id}/serviceAccounts/{old.client_email}/keys?keyTypes=USER_MANAGED',
         items: '/keys',
         id: '/name',
+        createdAt: '/validAfterTime',
       },
       mint: {
         method: 'POST',
@@ -59,12 +62,11 @@ export const connector: KeyConnector = {
   manualSteps: [
     'Put the whole key file as json.',
     'The admin credential is a grant with the scope https://www.googleapis.com/auth/cloud-platform and the role roles/iam.serviceAccountKeyAdmin on the service account; the IAM API is enabled.',
-    'After a rotation that was interrupted, look in Google Cloud for a key that nothing uses, and delete it.',
   ],
   facts: {
     'key.calls.mint': { sureness: 'documented', source: `${SPEC}; 200 with privateKeyData in base64: ${RECORDED}` },
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: rights belong to the account, so nothing is copied` },
-    'key.calls.list': { sureness: 'documented', source: `${SPEC}: keys have no name` },
+    'key.calls.list': { sureness: 'documented', source: `${SPEC}: keys have validAfterTime, and no name` },
     'key.calls.revoke': {
       sureness: 'documented',
       source: `${SPEC}: with - instead of the project a missing key is 403, so the project of the key file is sent; 200 with {}: ${RECORDED}`,

@@ -22,6 +22,15 @@ export const connector: KeyConnector = {
     graceSeconds: 86_400,
     calls: {
       authentication: { by: 'headers', headers: { authorization: 'Bearer {admin.access_token}' } },
+      list: {
+        method: 'GET',
+        url: 'https://cloud.mongodb.com/api/atlas/v2/orgs/{parameters.org_id}/serviceAccounts/{parameters.client_id}',
+        headers: { accept: DATED },
+        items: '/secrets',
+        id: '/id',
+        createdAt: '/createdAt',
+        usedAt: '/lastUsedAt',
+      },
       mint: {
         method: 'POST',
         url: 'https://cloud.mongodb.com/api/atlas/v2/orgs/{parameters.org_id}/serviceAccounts/{parameters.client_id}/secrets',
@@ -49,7 +58,6 @@ export const connector: KeyConnector = {
   manualSteps: [
     'Put the secret with its id as key_id; the client id is a parameter.',
     'The admin credential is a grant of the connector generic-oauth2 with client credentials at https://cloud.mongodb.com/api/oauth/token, of a service account with the role Organization Owner.',
-    'After a rotation that was interrupted, look in Atlas for a secret that nothing uses, and delete it.',
   ],
   facts: {
     'key.calls.mint': {
@@ -57,7 +65,10 @@ export const connector: KeyConnector = {
       source: `${SPEC}: 201 with id, secret and expiresAt; the dated media type is required`,
     },
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: rights belong to the account, so nothing is copied` },
-    'key.calls.list': { sureness: 'documented', source: `${SPEC}: secrets of the service account; they have no name` },
+    'key.calls.list': {
+      sureness: 'documented',
+      source: `${SPEC}: secrets of the service account with createdAt and lastUsedAt; they have no name`,
+    },
     'key.calls.revoke': { sureness: 'documented', source: `${SPEC}: 204, 404` },
     'key.calls.test': {
       sureness: 'documented',

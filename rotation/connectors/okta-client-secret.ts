@@ -26,6 +26,7 @@ export const connector: KeyConnector = {
         url: 'https://{parameters.domain}/api/v1/apps/{parameters.app_id}/credentials/secrets',
         items: '',
         id: '/id',
+        createdAt: '/created',
       },
       mint: {
         method: 'POST',
@@ -61,7 +62,7 @@ export const connector: KeyConnector = {
   facts: {
     'key.calls.mint': { sureness: 'documented', source: `${SPEC}: 201 with id and client_secret` },
     'key.calls.inspect': { sureness: 'documented', source: `${SPEC}: a secret has no rights of its own, so nothing is copied` },
-    'key.calls.list': { sureness: 'documented', source: `${SPEC}: secrets have no name` },
+    'key.calls.list': { sureness: 'documented', source: `${SPEC}: secrets have created, and no name` },
     'key.calls.disable': { sureness: 'documented', source: `${SPEC}: 200, 400` },
     'key.calls.revoke': { sureness: 'documented', source: `${SPEC}: 204; 400 for an active secret, 404` },
     'key.calls.test': {

@@ -56,6 +56,8 @@ export interface EngineOptions {
   readonly parts?: readonly (() => Promise<number>)[];
   /** How this platform reaches targets without HTTP. */
   readonly drivers?: LeasePorts['drivers'] & {};
+  /** The programs that the operator allows this tenant. Default: none. */
+  readonly programs?: LeasePorts['programs'] & {};
   /** Shared by all tenants of the process. Default: a separate one. */
   readonly gate?: ProviderGate;
 }

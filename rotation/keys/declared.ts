@@ -58,6 +58,8 @@ export function declaredRotator(connector: KeyConnector): Rotator {
 interface ListedKey {
   readonly id: string;
   readonly name: unknown;
+  readonly createdAtMs: number;
+  readonly isUsed: boolean;
 }
 
 class Declared {
@@ -75,6 +77,10 @@ class Declared {
     const { inspect, revoke } = this.#calls;
     const isMissing = (inspect ?? revoke) !== undefined && textOrNot(target.old[this.#id]) === undefined;
     return isMissing ? `value_lacks_${this.#id.toLowerCase()}` : undefined;
+  }
+
+  #idOf(id: string): string {
+    return this.#calls.idIsResourceName === true ? lastSegment(id) : id;
   }
 
   async check(target: Target): Promise<StepOutcome> {
@@ -103,7 +109,9 @@ class Declared {
     }
     const answered = await manage(mint, this.#context(target, { copied, ends: this.#ends(target) }), true);
     if (answered.kind !== 'answered') return answered;
-    return readNewValue(mint, answered, target);
+    const made = readNewValue(mint, answered, target);
+    const id = made.kind === 'done' ? textOrNot(made.value[this.#id]) : undefined;
+    return made.kind === 'done' && id !== undefined ? { ...made, value: { ...made.value, [this.#id]: this.#idOf(id) } } : made;
   }
 
   async test(target: Target, value: StoredValue): Promise<Verdict> {
@@ -151,19 +159,45 @@ class Declared {
       : { kind: 'refused', means: 'transient', cause: 'test_unknown' };
   }
 
-  /** Removes every key that has the name of this run. Without names nothing can be found, and the cap limits what is left. */
+  /** Removes every key that has the name of this run, or that certainly is of this run. */
   async removeMade(target: Target): Promise<StepOutcome> {
     const { list, revoke } = this.#calls;
-    if (list?.name === undefined || revoke === undefined) return DONE;
+    if (list === undefined || revoke === undefined || (list.name ?? list.createdAt) === undefined) return DONE;
     const listed = await this.#list(list, target);
     if (listed.kind !== 'listed') return listed;
-    for (const { id, name } of listed.keys) {
-      // INVARIANT: the value in use is never removed here (test/rotation/key-connectors.test.ts).
-      if (name !== target.name || id === target.old[this.#id]) continue;
+    // INVARIANT: the value in use is never removed here (test/rotation/key-connectors.test.ts).
+    const others = listed.keys.filter(({ id }) => id !== target.old[this.#id]);
+    const found =
+      list.name === undefined ? await this.#madeSince(target, others) : others.filter(({ name }) => name === target.name);
+    if ('kind' in found) return found;
+    for (const { id } of found) {
       const removed = await this.revoke(target, { ...target.old, [this.#id]: id });
       if (removed.kind !== 'done') return removed;
     }
     return DONE;
+  }
+
+  /** Keys without a name that the interrupted attempts must have made: nobody else can have, and nobody has used them. */
+  async #madeSince({ interrupted, ...rest }: Target, others: readonly ListedKey[]): Promise<readonly ListedKey[] | StepFailure> {
+    if (interrupted === undefined) return [];
+    const { fromMs, untilMs, attempts, known, isShared } = interrupted;
+    const vaults = [rest.admin, ...known].map((value) => value[this.#id]);
+    const made = others.filter(({ id, createdAtMs }) => createdAtMs >= fromMs && createdAtMs <= untilMs && !vaults.includes(id));
+    let isAnothers = isShared || made.length > attempts || made.some(({ isUsed }) => isUsed);
+    for (const { id } of isAnothers ? [] : made) {
+      const asked = await this.#wasUsed(rest, id);
+      if (typeof asked !== 'boolean') return asked;
+      isAnothers ||= asked;
+    }
+    if (made.length === 0 || !isAnothers) return made;
+    return { kind: 'refused', means: 'configuration', cause: 'unknown_keys_found', keys: made.map(({ id }) => id) };
+  }
+
+  async #wasUsed(target: Target, id: string): Promise<boolean | StepFailure> {
+    const { used } = this.#calls;
+    if (used === undefined) return false;
+    const answered = await manage(used, this.#context(target, { value: { ...target.old, [this.#id]: id } }), false);
+    return answered.kind === 'answered' ? valueAt(answered.body, used.at) !== undefined : answered;
   }
 
   async #list(list: ListCall, target: Target): Promise<{ kind: 'listed'; keys: readonly ListedKey[] } | StepFailure> {
@@ -177,7 +211,7 @@ class Declared {
       if (items === undefined) return { kind: 'odd', cause: 'answer_lacks_list', said: answered.said };
       for (const item of items) {
         const id = textOrNot(valueAt(item, list.id));
-        if (id !== undefined) keys.push({ id, name: list.name === undefined ? undefined : valueAt(item, list.name) });
+        if (id !== undefined) keys.push({ id: this.#idOf(id), ...factsOf(list, item) });
       }
       call = nextPage(list, call, answered, items.length, pages);
     }
@@ -208,6 +242,17 @@ class Declared {
 }
 
 const DONE = { kind: 'done' } as const;
+
+function factsOf({ name, createdAt, usedAt }: ListCall, item: unknown): Omit<ListedKey, 'id'> {
+  return {
+    name: name === undefined ? undefined : valueAt(item, name),
+    // Without an instant it is no key of an interrupted attempt.
+    createdAtMs: createdAt === undefined ? Number.NaN : Date.parse(String(valueAt(item, createdAt) ?? '')),
+    isUsed: usedAt !== undefined && valueAt(item, usedAt) !== undefined,
+  };
+}
+
+const lastSegment = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
 
 const textOrNot = (value: unknown): string | undefined =>
   (typeof value === 'string' && value !== '') || typeof value === 'number' ? String(value) : undefined;

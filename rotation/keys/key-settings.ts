@@ -11,9 +11,11 @@ import {
   findConnector,
   type KeyConnector,
   type KeyDriver,
+  type Program,
   type Rotator,
 } from '../connector.ts';
 import { movedUrl } from '../moved-url.ts';
+import { customise } from './custom.ts';
 import { declaredRotator } from './declared.ts';
 
 export interface ResolvedKey {
@@ -31,6 +33,7 @@ export interface ResolvedKey {
 export interface KeyPorts {
   readonly connectors: ReadonlyMap<string, Connector>;
   readonly drivers?: ReadonlyMap<DriverName, KeyDriver>;
+  readonly programs?: (name: string) => Program | undefined;
 }
 
 /** The settings that a version's secrets may be used with; undefined for a value that was stored without a connector. */
@@ -45,8 +48,10 @@ export function settingsOfKey(
 
 /** Undefined if there is no key connector of this id. @throws invalid_request naming the field */
 export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, config: KeyConfig): ResolvedKey | undefined {
-  const connector = findConnector(ports.connectors, 'key', connectorId);
-  if (connector === undefined) return undefined;
+  const found = findConnector(ports.connectors, 'key', connectorId);
+  if (found === undefined) return undefined;
+  const custom = customise(ports.programs, found, kind, config);
+  const connector = custom?.connector ?? found;
   if (config.manages === true) refuseAsManager(connector, kind, config);
   else {
     const { key } = connector;
@@ -57,7 +62,7 @@ export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, c
   const parameters = filledIn(connector, config.parameters ?? {});
   return {
     connector,
-    rotator: config.manages === true ? undefined : rotatorOf(ports, connector),
+    rotator: config.manages === true ? undefined : (custom?.rotator ?? rotatorOf(ports, connector)),
     parameters,
     ...destinationsOf(declaredHosts(connector, parameters), config),
     config,
@@ -157,6 +162,8 @@ function declaredHosts({ key }: KeyConnector, parameters: Readonly<Record<string
 }
 
 function destinationsOf(declared: readonly string[], config: KeyConfig): Pick<ResolvedKey, 'hosts' | 'places'> {
+  // A program is a destination without an origin.
+  if (config.program !== undefined) return { hosts: declared, places: declared };
   const moved = config.base_urls ?? {};
   const unused = Object.keys(moved).find((host) => !declared.includes(host));
   if (unused !== undefined)

@@ -35,6 +35,8 @@ export interface RotationFacts {
   /** Of the promotion, for the receipt. */
   readonly connector?: string;
   readonly strategy?: string;
+  /** When the attempts to create a value began whose outcome is not known. */
+  readonly createsAt?: readonly number[];
 }
 
 export const factsOf = ({ facts }: Pick<RunRow, 'facts'>): RotationFacts => JSON.parse(facts) as RotationFacts;
@@ -167,11 +169,17 @@ export function retryLater(
 }
 
 /** Only a person can remove the cause: told once; tried again after an hour, or when asked. */
-export function refuse(booking: Booking, cause: string, uncertain = false, evidence?: string): 'waiting' {
+export function refuse(
+  booking: Booking,
+  cause: string,
+  uncertain = false,
+  evidence?: string,
+  keys?: readonly string[],
+): 'waiting' {
   const { job, access, run, details } = booking;
   details.cause = cause;
   recordFailure(details, 'provider_misconfigured');
-  if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause);
+  if (run.outcome !== 'configuration' || run.cause !== cause) tell(booking, cause, keys);
   const step = uncertain ? 'uncertain' : 'needs_manual';
   const nextAttemptAt = inWindow(booking, job.platform.clock.now() + LIMITS.rotationRefusedAgainMs, uncertain);
   waitRun(
@@ -183,6 +191,13 @@ export function refuse(booking: Booking, cause: string, uncertain = false, evide
   return 'waiting';
 }
 
-export function tell({ job, access, located: { row, environment }, run }: Booking, cause: string): void {
-  raiseAlert(job, access, { credential: row, environment, kind: 'credential.rotation_failed', details: { cause, run: run.id } });
+/** @param keys ids at the provider, which the alert names */
+export function tell(
+  { job, access, located: { row, environment }, run }: Booking,
+  cause: string,
+  keys: readonly string[] = [],
+): void {
+  const named = keys.filter((id) => /^[\w./:-]{1,256}$/.test(id)).slice(0, LIMITS.alertKeysMaxCount);
+  const details = { cause, run: run.id, ...(named.length === 0 ? {} : { keys: named.join(' ') }) };
+  raiseAlert(job, access, { credential: row, environment, kind: 'credential.rotation_failed', details });
 }

@@ -209,13 +209,23 @@ function clearDoubt({ job, access, located }: Booking): void {
 }
 
 function bookFailure(booking: Booking, attempt: Attempt, failure: StepFailure): Booked {
-  const { run, details } = booking;
+  const settled = attempt.phase === 'create' && changedNothing(failure) ? withoutLastCreate(booking) : booking;
+  const { run, details } = settled;
   const evidence = evidenceOf(failure);
   const uncertain = failure.kind === 'lost' || failure.kind === 'odd';
   details.cause = failure.cause;
-  if (failure.kind === 'refused' && failure.means === 'configuration') return refuse(booking, failure.cause, false, evidence);
+  if (failure.kind === 'refused' && failure.means === 'configuration')
+    return refuse(settled, failure.cause, false, evidence, failure.keys);
   recordFailure(details, 'provider_unavailable');
   const after = failure.kind === 'refused' ? failure.retryAfterSeconds : undefined;
   const lost = { ...run, lost_answers: run.lost_answers + (uncertain ? 1 : 0) };
-  return retryLater({ ...booking, run: lost }, failure.cause, after, uncertain && attempt.phase !== 'test', evidence);
+  return retryLater({ ...settled, run: lost }, failure.cause, after, uncertain && attempt.phase !== 'test', evidence);
+}
+
+/** The attempt made nothing; what earlier ones may have made is still looked for. */
+function withoutLastCreate(booking: Booking): Booking {
+  const { createsAt = [], ...facts } = factsOf(booking.run);
+  const before = createsAt.slice(0, -1);
+  const kept = before.length === 0 ? facts : { ...facts, createsAt: before };
+  return { ...booking, run: { ...booking.run, facts: JSON.stringify(kept) } };
 }

@@ -8,10 +8,11 @@ import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
+import { interruptedOf } from './interrupted.ts';
 import type { ResolvedKey } from './key-settings.ts';
 import { endProbe, probeOf, resetOf } from './roll-back.ts';
 import { awaitWindow, type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
-import { type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
+import { findValue, type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
 export type Phase = 'create' | 'set' | 'test';
@@ -109,16 +110,29 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
     return undefined;
   }
   const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
-  const again = isAgain(run);
+  const lost = phase === 'create' ? (factsOf(run).createsAt ?? []) : [];
+  const again = isAgain(run) || lost.length > 0;
   const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
-  const leased = leaseRun(job, access, run, owner, again ? 'again' : 'first');
+  const leased = leaseRun(job, access, withCreate(run, phase, lost, job.platform.clock.now()), owner, again ? 'again' : 'first');
   job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
   details.step = phase;
   details.attempts = leased.attempts;
   if (opened.adminId !== undefined) details.admin = opened.adminId;
   if (mayReplaceNow(phase, opened) && doubtOf(located.row) === undefined)
     changeCredential(job, access, located, (draft) => setDoubt(draft, run.id));
-  return { ...opened, run: leased, phase, again, fresh };
+  return { ...withInterrupted(opened, booking, lost), run: leased, phase, again, fresh };
+}
+
+function withInterrupted(opened: OpenedTarget, { job, access, located }: Booking, createsAt: readonly number[]): OpenedTarget {
+  const open = (version: number) => findValue(job, access, located.row, version);
+  const interrupted = interruptedOf({ job, access, located, createsAt, open });
+  return interrupted === undefined ? opened : { ...opened, target: { ...opened.target, interrupted } };
+}
+
+/** The run as it begins an attempt: when those began that may have made a value is kept until there is a value. */
+function withCreate(run: RunRow, phase: Phase, lost: readonly number[], now: number): RunRow {
+  const { createsAt: _, ...facts } = factsOf(run);
+  return { ...run, facts: JSON.stringify(phase === 'create' ? { ...facts, createsAt: [...lost, now] } : facts) };
 }
 
 /** The pending value; while it is created, the older one that is set again, if any. */

@@ -173,7 +173,12 @@ function covers(its: readonly string[], wanted: readonly string[]): boolean {
   return wanted.every((place) => its.includes(place));
 }
 
+/** Undefined if the version no longer exists. */
+export function findValue(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): StoredValue | undefined {
+  return openValue(job, access, row, version)?.value;
+}
+
 /** The value of a version that a run depends on. @throws internal if it is missing */
 export function requireValue(job: TenantJob, access: ReadAccess, row: CredentialRow, version: number): StoredValue {
-  return openValue(job, access, row, version)?.value ?? fail('internal', 'a version that a rotation depends on is missing');
+  return findValue(job, access, row, version) ?? fail('internal', 'a version that a rotation depends on is missing');
 }

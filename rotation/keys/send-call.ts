@@ -1,8 +1,10 @@
 // One declared call: the request with its authentication, and what the answer means for the step.
 // It must never let a secret reach an outcome, nor call an answer a refusal that the provider may not have given.
+import { signMessage } from '../../src/alerts/sign-message.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { excerptOf } from '../../src/base/scrub.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
+import { secretKey } from '../../src/crypto/primitives.ts';
 import {
   type AnswerMatch,
   type CallAuthentication,
@@ -123,8 +125,34 @@ function authenticate(request: Unsent, by: CallAuthentication, { target, variabl
       const signature = signV4({ method: request.method, url: request.url, headers, body }, key, date);
       return { 'x-amz-date': date, authorization: SecretValue.fromText(signature) };
     }
+    case 'standard_webhook': {
+      const seconds = Math.floor(target.clock.now() / 1_000);
+      const body = new TextEncoder().encode(request.text ?? '');
+      return {
+        'webhook-id': by.id,
+        'webhook-timestamp': String(seconds),
+        'webhook-signature': SecretValue.fromText(signMessage(signingKey(fillText(by.key, variables)), by.id, seconds, body)),
+      };
+    }
     default:
       return {};
+  }
+}
+
+/** @throws Unfillable signing_key_unusable */
+function signingKey(text: string) {
+  const [, encoded = ''] = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? [];
+  const bytes = bytesOfBase64(encoded);
+  if (bytes.byteLength < LIMITS.signingKeyMinBytes || bytes.byteLength > LIMITS.signingKeyMaxBytes)
+    throw new Unfillable('signing_key_unusable');
+  return secretKey(bytes);
+}
+
+function bytesOfBase64(text: string): Uint8Array {
+  try {
+    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+  } catch {
+    return new Uint8Array();
   }
 }
 
@@ -196,7 +224,7 @@ function readJson(text: string): unknown {
   }
 }
 
-function textsIn(value: unknown, depth = 0): string[] {
+export function textsIn(value: unknown, depth = 0): string[] {
   if (typeof value === 'string') return [value];
   if (typeof value !== 'object' || value === null || depth > LIMITS.answerDepthMax) return [];
   return Object.values(value).flatMap((member) => textsIn(member, depth + 1));

@@ -60,6 +60,8 @@ export interface GrantView {
 }
 
 export interface Personas {
+  /** The first value of a credential with the connector local-sandbox-key. */
+  readonly firstKey: { readonly key: string; readonly key_id: string };
   readonly origin: string;
   /** Known to every persona; `<clientId>.<connector>` selects a connector if several have the same address. */
   readonly clientId: string;

@@ -1,6 +1,8 @@
 // The shared state of the sandbox: connectors, grants, clients, control settings and the record of calls.
 // It must never reach a network, nor contain a real provider's data.
+
 import type { OAuthConnector, PersonaRefusal } from '../connector.ts';
+import type { KeyAccount } from './key-account.ts';
 import type { Misbehaviour, MisbehaviourQueue } from './misbehaviour.ts';
 import { jsonReply, type Reply } from './persona-ask.ts';
 import type { PersonaClients } from './persona-clients.ts';
@@ -8,6 +10,7 @@ import type { Grant, PersonaGrants } from './persona-grants.ts';
 import type { Endpoint, PersonaRoutes } from './persona-routes.ts';
 
 export interface House {
+  readonly keys: KeyAccount;
   readonly origin: string;
   readonly connectors: ReadonlyMap<string, OAuthConnector>;
   readonly routes: PersonaRoutes;

@@ -66,7 +66,13 @@ async function answer({ house, personas, stopping, log }: Open, req: IncomingMes
     const order = orderOf(req.method ?? 'GET', url.pathname.slice(CONTROL.length), url, await textOf(req));
     return send(res, await takeOrder(personas, order));
   }
-  const { reply, half, afterMs } = await play(house, await readAsk(req, house.origin));
+  const ask = await readAsk(req, house.origin);
+  const byKey = house.keys.answer(ask);
+  if (byKey !== undefined) {
+    log?.(`local-sandbox-key ${ask.method} ${ask.address} ${byKey.status}`);
+    return send(res, byKey);
+  }
+  const { reply, half, afterMs } = await play(house, ask);
   log?.(lineOf(house));
   if (afterMs > 0) await pause(afterMs, stopping);
   if (reply === undefined) req.socket.destroy();

@@ -1,6 +1,7 @@
 // A provider on a loopback port that simulates every connector according to its data, with misbehaviours on demand, to test consent,
 // refreshes and their failures before production. It must never listen on another address, nor contain real data.
 import type { Connector, OAuthConnector } from '../connector.ts';
+import { KeyAccount } from './key-account.ts';
 import { MisbehaviourQueue } from './misbehaviour.ts';
 import { CLIENT_ID, CLIENT_SECRET, PersonaClients } from './persona-clients.ts';
 import type { GrantView, Personas, PersonasOptions } from './persona-contract.ts';
@@ -28,6 +29,7 @@ export async function startPersonas(options: PersonasOptions): Promise<Personas>
     clients: new PersonaClients(),
     misbehaviours: new MisbehaviourQueue(),
     codes: new Map(),
+    keys: new KeyAccount(),
     calls: [] as PersonaCall[],
     now: () => clock.now() + switches.clockOffsetMs,
   };
@@ -44,6 +46,7 @@ function switchesOf(house: House, declared: ReadonlyMap<string, OAuthConnector>,
   const connectorById = (id: string) => connectorOf(house, id);
   return {
     origin: house.origin,
+    firstKey: house.keys.first,
     clientId: CLIENT_ID,
     clientSecret: CLIENT_SECRET,
     connectors: [...declared.keys()],

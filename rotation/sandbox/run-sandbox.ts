@@ -48,7 +48,7 @@ const MISBEHAVIOURS: readonly (readonly [string, string, string])[] = [
 ];
 
 /** The start message, with a curl command for each misbehaviour. */
-export function welcome({ origin, clientId, clientSecret, connectors }: Personas, seed: number): string {
+export function welcome({ origin, clientId, clientSecret, connectors, firstKey }: Personas, seed: number): string {
   const curl = (path: string, body: string): string => `curl --json '{${body}}' $S/${path}`;
   const lines = MISBEHAVIOURS.map(([kind, fields, meaning]) => {
     const body = [`"kind":"${kind}"`, ...(fields === '' ? [] : [fields])].join(',');
@@ -68,6 +68,10 @@ export function welcome({ origin, clientId, clientSecret, connectors }: Personas
       ${curl('grants', '"connector":"hubspot-oauth","scope":"oauth crm.objects.contacts.read"')}
   Whoever is asked for consent sees a page; or answer for everybody:
       ${curl('consent', '"decision":"allow"')}
+  A key that can be rotated, at the connector local-sandbox-key:
+      printf '${JSON.stringify(firstKey)}' | keyturn credential put try-key --kind api_key \\
+        --json-value --connector local-sandbox-key --sandbox ${origin} --grace 0s
+      keyturn credential rotate try-key
 
   Plays ${connectors.length}: ${wrapped(connectors, 110)}
 

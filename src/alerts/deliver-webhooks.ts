@@ -13,10 +13,10 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import type { Lookup, WriteAccess } from '../../src/cell/access.ts';
 import type { AlertRow, DeliveryRow, DueDelivery } from '../../src/cell/alerts.ts';
-import { hmacSha256, type KeyObject } from '../../src/crypto/primitives.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { endWebhook, isLoopback, webhookKey } from './manage-webhooks.ts';
 import { describeAlert } from './raise-alert.ts';
+import { signMessage } from './sign-message.ts';
 
 interface Failed {
   readonly kind: 'failed';
@@ -124,12 +124,6 @@ function intact<T>(find: () => T): T | undefined {
 function messageOf(job: TenantJob, alert: AlertRow) {
   const { id, kind, at, credential, facts } = describeAlert(alert);
   return { id, kind, at: toTimestamp(at), tenant: job.tenant.id, credential, facts };
-}
-
-/** `webhook-signature`: Standard Webhooks 1.0.0, symmetric scheme: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`. */
-export function signMessage(key: KeyObject, id: string, atSeconds: number, body: Uint8Array): string {
-  const signed = Buffer.concat([new TextEncoder().encode(`${id}.${atSeconds}.`), body]);
-  return `v1,${Buffer.from(hmacSha256(key, signed)).toString('base64')}`;
 }
 
 async function call(ports: DueWorkPorts, { request }: Attempt, tries: number): Promise<Outcome> {

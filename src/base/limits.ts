@@ -380,6 +380,21 @@ export const LIMITS = {
   driverAddressesMaxCount: 3,
   driverCloseMs: SECOND,
 
+  // rotators of the operator
+  customHostsMaxCount: 8,
+  customMembersMaxCount: 16,
+  customSettlesMaxSeconds: 3_600,
+  /** Of a program of the operator; the longest must end within `leaseMs`. */
+  programDefaultMs: 20 * SECOND,
+  programMaxMs: 40 * SECOND,
+  programAnswerMaxBytes: 128 * 1024,
+  programErrorMaxBytes: 16 * 1024,
+  programsMaxCount: 256,
+  programArgumentsMaxCount: 64,
+  programListMaxBytes: 256 * 1024,
+  signingKeyMinBytes: 24,
+  signingKeyMaxBytes: 64,
+
   // alerts
   webhooksMaxCount: 16,
   calendarFeedsMaxCount: 50,
@@ -390,5 +405,6 @@ export const LIMITS = {
   webhookBackoffBaseMs: 5 * SECOND,
   webhookBackoffMaxMs: HOUR,
   webhookGiveUpMs: 3 * DAY,
+  alertKeysMaxCount: 8,
   alertsKeepMs: 400 * DAY,
 } as const;

@@ -1,4 +1,4 @@
-// The commands of the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench. All others are
+// The commands of the scripts in package.json: start, test, test:all, test:faults, test:mutation, check, format, bench, new:connector. All others are
 // passed to the command line. It must never print to stdout anything but the command's own output: `keyturn ... | jq` has to work.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,6 +26,7 @@ const TASKS = {
   check: runChecks,
   format: runFormat,
   bench: runBench,
+  'new:connector': runNewConnector,
 };
 
 /** `args`: the arguments after `keyturn`, or those of an npm script. */
@@ -125,6 +126,10 @@ async function runFormat(node, args) {
 
 async function runMutation(node, args) {
   endLike(await runForeground(node, [QUIET, join('test', 'mutation', 'run.ts'), ...args], inRoot()));
+}
+
+async function runNewConnector(node, args) {
+  endLike(await runForeground(node, [QUIET, join('test', 'rotation', 'new-connector.ts'), ...args], inRoot()));
 }
 
 async function runBench(node, args) {

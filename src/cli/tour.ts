@@ -2,6 +2,7 @@
 // It must never print a complete token, nor stop the service if a step fails.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
+import { startPersonas } from '../../rotation/sandbox/personas.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
 import type { KeyturnClient, ReadValue } from '../sdk/client.ts';
 import { keyturnClient } from '../sdk/node.ts';
@@ -9,10 +10,13 @@ import { CliError, sayError } from './exit.ts';
 import { bold, cyan, dim, green, note, red } from './print.ts';
 
 type RunningKeyturn = import('../node/start.ts').RunningKeyturn;
+type Run = Awaited<ReturnType<KeyturnClient['rotate']>>;
 
 const TENANT = 'demo';
 const ENVIRONMENT = 'staging';
 const TOKEN_TTL_SECONDS = 3;
+const POLL_MS = 100;
+const POLLS_MAX = 100;
 
 type Sandbox = Awaited<ReturnType<typeof startSandbox>>;
 
@@ -38,6 +42,7 @@ export async function showTour(running: RunningKeyturn): Promise<boolean> {
     // From now on tokens live one hour; otherwise the demo would refresh every two seconds while the service runs.
     ttlSeconds = 3_600;
     await rotate(owner);
+    await rotateKey(owner);
     await showLog(owner);
     note('');
     return true;
@@ -107,13 +112,44 @@ async function fetchAndRefresh(workload: KeyturnClient, sandbox: Sandbox): Promi
 }
 
 async function rotate(owner: KeyturnClient): Promise<void> {
-  let run = await owner.rotate(ENVIRONMENT, 'crm');
-  for (let tries = 0; run.state === 'open' && tries < 50; tries++) {
-    await sleep(100);
-    run = await owner.run(ENVIRONMENT, 'crm', run.id);
-  }
+  const run = await ended(owner, 'crm', await owner.rotate(ENVIRONMENT, 'crm'));
   const steps = (run.steps ?? []).map((step) => step.step).join(' → ');
   printStep('rotated it on request', `${run.state}: ${steps === '' ? run.step : steps}, now version ${run.new_version}`);
+}
+
+/** A key at a provider with an API for its keys, which the sandbox plays. */
+async function rotateKey(owner: KeyturnClient): Promise<void> {
+  const { origin, firstKey } = await startPersonas({ connectors: [] });
+  await owner.put(ENVIRONMENT, 'mail', {
+    kind: 'api_key',
+    connector: 'local-sandbox-key',
+    value: firstKey,
+    config: { sandbox: origin, grace_seconds: 0, deadline_seconds: 0 },
+    description: 'a key at the bundled sandbox provider',
+  });
+  const run = await ended(owner, 'mail', await owner.rotate(ENVIRONMENT, 'mail'));
+  printStep('rotated an API key', `${run.state}: a new key was made and tested, now version ${run.new_version}`);
+  for (let tries = 0; tries < POLLS_MAX; tries++) {
+    const [end] = (await owner.runs(ENVIRONMENT, 'mail')).items.filter(({ kind }) => kind === 'revocation');
+    if (end !== undefined && end.state !== 'open') {
+      printStep(
+        'ended the old key',
+        `${end.outcome}, ${end.cause === 'proved_dead' ? 'proved dead: the provider refuses it' : end.cause}`,
+      );
+      return;
+    }
+    await sleep(POLL_MS);
+  }
+  throw new CliError('the old key was not ended in time');
+}
+
+async function ended(owner: KeyturnClient, name: string, begun: Run): Promise<Run> {
+  let run = begun;
+  for (let tries = 0; run.state === 'open' && tries < POLLS_MAX; tries++) {
+    await sleep(POLL_MS);
+    run = await owner.run(ENVIRONMENT, name, run.id);
+  }
+  return run;
 }
 
 async function showLog(owner: KeyturnClient): Promise<void> {

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { isAbsolute } from 'node:path';
 import { fail, KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { requireOwnedFile } from './owned-file.ts';
 import type { Wrapping } from './wrapped-root.ts';
 
 /**
@@ -57,7 +58,11 @@ function run(command: readonly string[], input: Uint8Array, timeLimitMs: number)
       child.kill('SIGKILL');
       reject(failure(evidence));
     };
-    const child = spawn(path, rest, { stdio: ['pipe', 'pipe', 'inherit'], env: ownEnvironment(), shell: false });
+    const child = spawn(requireOwnedFile(path, 'the program of --root-command', 'execute'), rest, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: ownEnvironment(),
+      shell: false,
+    });
     const timer = setTimeout(() => refuse(`no answer within ${timeLimitMs} ms`), timeLimitMs);
     const chunks: Buffer[] = [];
     let byteCount = 0;

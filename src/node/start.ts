@@ -55,6 +55,7 @@ import { eventCounter, measure } from './metrics.ts';
 import { readPolicies } from './policies.ts';
 import { type RootOptions, type RootSources, rootSources } from './root-providers.ts';
 import { RootRotation } from './root-rotation.ts';
+import { RotationPrograms } from './rotation-programs.ts';
 import { ScrubRounds } from './scrub-rounds.ts';
 import { openNodeSql } from './sqlite.ts';
 import { NodeTenants } from './tenants.ts';
@@ -82,6 +83,8 @@ export interface ServeOptions extends RootOptions {
   readonly allowLocalSandbox?: boolean | undefined;
   /** The only networks, in CIDR form, in which drivers of databases connect. Default: all but loopback, link-local and metadata addresses. */
   readonly databaseNetworks?: readonly string[] | undefined;
+  /** The file that lists the programs of the connector generic-program. Default: none is allowed. */
+  readonly rotationPrograms?: string | undefined;
   /** Writes a line to the operator's log; a line never contains a secret. */
   readonly log: (line: string) => void;
 }
@@ -118,12 +121,13 @@ export async function startKeyturn(options: ServeOptions): Promise<RunningKeytur
   const publicUrl = options.publicUrl === undefined ? undefined : parsePublicUrl(options.publicUrl);
   refuseUnknownCells(paths, options.acceptMissingWitness ?? []);
   const drivers = createDrivers(options.databaseNetworks);
+  const programs = options.rotationPrograms === undefined ? undefined : RotationPrograms.read(options.rotationPrograms);
   const sources = rootSources(options, paths.keyfile);
   // Before anything is made: a start whose port is taken, or that may not listen there, leaves no key and no installation behind.
   const front = await listenEarly(options);
   try {
     const installation = await openInstallation(paths, entropy, sources);
-    const cells = await openCells({ ...options, drivers, sources }, paths, installation);
+    const cells = await openCells({ ...options, drivers, programs, sources }, paths, installation);
     try {
       installation.provider.settle();
       await cells.tenants.finishHalfMade();
@@ -174,7 +178,11 @@ interface OpenCells {
   close(): void;
 }
 
-type OpenOptions = ServeOptions & { readonly drivers: ReturnType<typeof createDrivers>; readonly sources: RootSources };
+type OpenOptions = ServeOptions & {
+  readonly drivers: ReturnType<typeof createDrivers>;
+  readonly programs: RotationPrograms | undefined;
+  readonly sources: RootSources;
+};
 
 function witnessOf(options: ServeOptions, paths: DataPaths): WatchedWitness {
   return watchedWitness((failed) =>
@@ -261,8 +269,8 @@ async function openCells(options: OpenOptions, paths: DataPaths, installation: O
   }
 }
 
-function reachOf({ allowLocalSandbox, tls, behindProxy, drivers, log }: OpenOptions) {
-  return { sandboxAllowed: allowLocalSandbox ?? (tls === undefined && behindProxy !== true), drivers, log };
+function reachOf({ allowLocalSandbox, tls, behindProxy, drivers, programs, log }: OpenOptions) {
+  return { sandboxAllowed: allowLocalSandbox ?? (tls === undefined && behindProxy !== true), drivers, programs, log };
 }
 
 /** Notices when an event reports damaged state. */

@@ -17,6 +17,7 @@ import { provisionTenant } from '../../src/vault/provision-tenant.ts';
 import { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { LIMITS } from '../base/limits.ts';
 import { createEgressThread, type EgressThread } from './egress-thread.ts';
+import type { RotationPrograms } from './rotation-programs.ts';
 import { openNodeSql } from './sqlite.ts';
 
 export interface NodeTenantsOptions {
@@ -26,6 +27,7 @@ export interface NodeTenantsOptions {
   readonly authorizer: Authorizer;
   readonly connectors: ReadonlyMap<string, Connector>;
   readonly drivers?: ReadonlyMap<DriverName, KeyDriver>;
+  readonly programs?: RotationPrograms | undefined;
   readonly admit: (principalId: string) => void;
   readonly pathOf: (tenantId: string) => string;
   readonly witnessedAt: (tenantId: string) => string | undefined;
@@ -226,6 +228,7 @@ export class NodeTenants {
       egress: this.#egress,
       connectors: this.#o.connectors,
       ...(this.#o.drivers === undefined ? {} : { drivers: this.#o.drivers }),
+      programs: (name) => this.#o.programs?.find(name, vault.tenant.name),
       owner: this.#owner,
       // The lock on the data directory proves that every other owner has ended.
       isDead: (owner) => owner !== this.#owner,

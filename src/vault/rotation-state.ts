@@ -5,6 +5,7 @@ import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
 import { endpoint, parameterName } from './credential-kinds.ts';
+import { httpSteps, programSteps, webhookSteps } from './custom-rotation.ts';
 
 /** The settings of a credential whose connector replaces keys or passwords; nothing here is secret. */
 export const keyConfig = z.strictObject({
@@ -14,6 +15,12 @@ export const keyConfig = z.strictObject({
   base_urls: z.record(z.string().min(1).max(255), endpoint).optional(),
   /** The sandbox at this origin replaces all hosts of the connector. Only if the installation allows it. */
   sandbox: endpoint.optional(),
+  /** Of generic-http: the requests. */
+  http: httpSteps.optional(),
+  /** Of generic-webhook: the endpoint and its steps. */
+  webhook: webhookSteps.optional(),
+  /** Of generic-program: the program and its steps. */
+  program: programSteps.optional(),
   /** The credential of the same environment that authenticates the management calls. Default: the value itself. */
   admin: z.string().min(1).max(LIMITS.credentialNameMaxChars).optional(),
   /** This credential authenticates management calls of the connector for others, and is not rotated itself. */

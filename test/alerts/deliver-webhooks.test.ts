@@ -2,10 +2,11 @@
 import { createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { type EgressAnswer, EgressFailure, type EgressRequest } from '../../rotation/connector.ts';
-import { deliverDue, signMessage } from '../../src/alerts/deliver-webhooks.ts';
+import { deliverDue } from '../../src/alerts/deliver-webhooks.ts';
 import { createWebhook, deleteWebhook } from '../../src/alerts/manage-webhooks.ts';
 import { type AlertKind, raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { listDeliveries } from '../../src/alerts/read-alerts.ts';
+import { signMessage } from '../../src/alerts/sign-message.ts';
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { Faults } from '../../src/base/faults.ts';
 import { LIMITS } from '../../src/base/limits.ts';

@@ -5,8 +5,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { signMessage } from '../../src/alerts/deliver-webhooks.ts';
 import { ALERT_KINDS } from '../../src/alerts/raise-alert.ts';
+import { signMessage } from '../../src/alerts/sign-message.ts';
 import { type RunningKeyturn, startKeyturn } from '../../src/node/start.ts';
 import { CommandLine } from '../kit/command.ts';
 import { newBrowser } from '../kit/consent-provider.ts';

@@ -25,8 +25,10 @@ it('the tour of a first start goes all the way, shows no token, and is not repea
     });
   const first = await once();
   expect(first).not.toContain('✗');
-  expect(first.match(/✓/g)).toHaveLength(8);
+  expect(first.match(/✓/g)).toHaveLength(10);
   expect(first).toMatch(/refreshed automatically/);
+  expect(first).toMatch(/proved dead: the provider refuses it/);
+  expect(first).not.toMatch(/sbx-/);
   expect(first).toMatch(/nothing edited or missing/);
   expect(first).not.toContain(readFileSync(join(folder, 'data', 'bootstrap-secret'), 'utf8').trim());
   expect(await once()).not.toContain('A short tour');

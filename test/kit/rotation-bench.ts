@@ -4,6 +4,7 @@ import type {
   Egress,
   KeyConnector,
   KeyDriver,
+  Program,
   RotationStrategy,
   Rotator,
   StepOutcome,
@@ -13,8 +14,10 @@ import type {
 import { CredentialRuns } from '../../rotation/credential-runs.ts';
 import type { FaultPoint, Faults } from '../../src/base/faults.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
+import type { Kind } from '../../src/vault/credential-kinds.ts';
 import { putCredential } from '../../src/vault/put-credential.ts';
 import { readFreshCredential } from '../../src/vault/read-credential.ts';
+import type { KeyConfig } from '../../src/vault/rotation-state.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
 import { type TestTenant, testTenant } from './vaults.ts';
 
@@ -172,6 +175,13 @@ interface RealConnector {
   readonly driver?: KeyDriver;
   /** The value of the credential `root`, which manages this one. */
   readonly admin?: StoredValue;
+  /** Settings beside the parameters. */
+  readonly config?: KeyConfig;
+  /** Of `root`, if they are others. */
+  readonly adminConfig?: KeyConfig;
+  /** Of the value. Default: that of the connector. */
+  readonly kind?: Kind;
+  readonly programs?: (name: string) => Program | undefined;
 }
 
 export async function rotationBench(strategy: Strategy, real?: RealConnector): Promise<RotationBench> {
@@ -196,6 +206,7 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
       egress: real?.egress ?? { send: () => Promise.reject(new Error('no network')) },
       connectors: new Map([[connector.id, connector]]),
       drivers: new Map([[connector.kind === 'key' ? (connector.key.driver ?? 'postgresql') : 'postgresql', driver]]),
+      ...(real?.programs === undefined ? {} : { programs: real.programs }),
       owner: name,
       isDead: (other) => other !== name,
       sandboxAllowed: true,
@@ -247,12 +258,13 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
     },
     close: () => bench.vault.close(),
   };
-  const put = (name: string, value: StoredValue, id: string | undefined, config: object) =>
+  const kind = real?.kind ?? (connector.kind === 'key' ? connector.key.credential : 'database');
+  const put = (name: string, value: StoredValue, id: string | undefined, config: object, its: Kind = kind) =>
     bench.vault.submit((job) =>
       putCredential(job, admin(), {
         environment: 'staging',
         name,
-        kind: connector.kind === 'key' ? connector.key.credential : 'database',
+        kind: its,
         value,
         connector: id,
         config,
@@ -262,11 +274,19 @@ export async function rotationBench(strategy: Strategy, real?: RealConnector): P
         precondition: {},
       }),
     );
-  if (real?.admin !== undefined) await put('root', real.admin, undefined, {});
   const first = { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' };
-  const { parameters } = real ?? {};
+  const { parameters = {} } = real ?? {};
+  const settings = { ...(Object.keys(parameters).length === 0 ? {} : { parameters }), ...real?.config };
+  if (real?.admin !== undefined)
+    await put(
+      'root',
+      real.admin,
+      connector.id,
+      { ...(real.adminConfig ?? settings), manages: true },
+      real.connector.key.adminKinds?.[0],
+    );
   await put('db', real?.value ?? first, connector.id, {
-    ...(parameters === undefined || Object.keys(parameters).length === 0 ? {} : { parameters }),
+    ...settings,
     ...(real?.admin === undefined ? {} : { admin: 'root' }),
   });
   return bench;

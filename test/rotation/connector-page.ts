@@ -2,6 +2,7 @@
 import type {
   Connector,
   KeyCall,
+  KeyCalls,
   KeyConnector,
   LifetimeSpec,
   LostAnswer,
@@ -39,8 +40,8 @@ const KEYS = '## Keys and passwords';
 
 const KEY_LEGEND = `**Rotation**: how a new value replaces the old one: \`overlap\`: a second key is made, and both work until the first is revoked;
 \`in_place\`: the old value is refused as soon as there is a new one; \`manual\`: a person makes the new value. **Managed by**: what
-authenticates the calls: the value itself, an admin credential, or either. **Lost answer**: whether a key whose answer was lost is found by
-its name and removed before another one is made. **Keys**: how many may exist at once.`;
+authenticates the calls: the value itself, an admin credential, or either. **Lost answer**: whether a key whose answer was lost is found, by
+its name or by its time, and removed before another one is made. **Keys**: how many may exist at once.`;
 
 const SURENESS = `## Every connector
 
@@ -154,7 +155,7 @@ function factParts(facts: NonNullable<Connector['facts']>): readonly string[] {
 function keyTable(connectors: readonly KeyConnector[]): string {
   const rows = connectors.map((connector) => {
     const { id, title, key } = connector;
-    const lost = key.calls === undefined ? '-' : key.calls.list?.name === undefined ? 'not found' : 'found by name';
+    const lost = key.calls === undefined ? '-' : foundBy(key.calls);
     return `| [${id}](#${id}) | ${title} | ${key.strategy} | ${managedBy(connector)} | ${lost} | ${key.keysMaxCount ?? 'unknown'} |`;
   });
   return [
@@ -162,6 +163,11 @@ function keyTable(connectors: readonly KeyConnector[]): string {
     '| --- | --- | --- | --- | --- | --- |',
     ...rows,
   ].join('\n');
+}
+
+function foundBy({ list }: KeyCalls): string {
+  if (list?.name !== undefined) return 'found by name';
+  return list?.createdAt === undefined ? 'not found' : 'found by time';
 }
 
 function managedBy({ key }: KeyConnector): string {
@@ -185,11 +191,12 @@ function keySection(connector: KeyConnector): string {
     `### ${id}`,
     `${title}. ${HOW[key.strategy]}`,
     list([
-      ['Credential', `of kind ${code(key.credential)}`],
+      ['Credential', `of kind ${[key.credential, ...(key.alsoCredentials ?? [])].map((kind) => code(kind)).join(' or ')}`],
       ['Managed by', managedBy(connector)],
       ...(key.hosts.length === 0 ? [] : [['Hosts', key.hosts.map((host) => code(host)).join(', ')] as const]),
       ...callRow('Copies from the old key', calls?.inspect),
       ...callRow('Lists keys', calls?.list),
+      ...callRow('Asks whether a key was used', calls?.used),
       ...callRow('Makes a key', calls?.mint),
       ...callRow('Tests a value', calls?.test),
       ...callRow('Disables a key first', calls?.disable),

@@ -6,6 +6,7 @@ import type { Connector, OAuth2Spec, OAuthConnector, PersonaRefusal } from '../.
 import { readTokenAnswer } from '../../rotation/oauth2/answer.ts';
 import { readRefusal } from '../../rotation/oauth2/errors.ts';
 import { type OAuth2Settings, resolveConnector } from '../../rotation/oauth2/settings.ts';
+import { catalogText } from './catalog-text.ts';
 import { connectorPage } from './connector-page.ts';
 import { answerOf, meaningOf, textOf } from './kit.ts';
 import { personaAnswer } from './persona-answer.ts';
@@ -21,21 +22,11 @@ for (const id of files) all.push((await import(new URL(`${id}.ts`, DIRECTORY).hr
 const loaded = new Map(all.flatMap((connector) => (connector.kind === 'oauth2' ? [[connector.id, connector] as const] : [])));
 const ids = [...loaded.keys()];
 
-const camel = (id: string) => id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 const GENERIC = ['generic-oauth2', 'generic-oidc'];
 const NOW = 1_500_000;
 
 it('the catalog holds exactly the files of rotation/connectors (`vitest run test/rotation/connectors.test.ts -u` rewrites it)', async () => {
-  const imports = files.map((id) => `import { connector as ${camel(id)} } from './connectors/${id}.ts';\n`).join('');
-  const catalog = [
-    '// Every connector by its id. Generated from rotation/connectors/ by test/rotation/connectors.test.ts: never edited by hand.\n',
-    "import type { Connector } from './connector.ts';\n",
-    imports,
-    '\nexport const connectors: ReadonlyMap<string, Connector> = new Map(\n',
-    `  [\n${files.map((id) => `    ${camel(id)},\n`).join('')}  ].map((connector) => [connector.id, connector]),\n`,
-    ');\n',
-  ].join('');
-  await expect(catalog).toMatchFileSnapshot('../../rotation/catalog.ts');
+  await expect(catalogText(files)).toMatchFileSnapshot('../../rotation/catalog.ts');
 });
 
 it('docs/connectors.md says what the files say (the same command rewrites it)', async () => {

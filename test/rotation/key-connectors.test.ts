@@ -1,10 +1,13 @@
 // The contract suite of connectors for keys: every file in rotation/connectors/ of kind `key` passes it, without being listed by hand.
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Connector, EgressAnswer, KeyCall, KeyCalls, KeyConnector } from '../../rotation/connector.ts';
+import type { Connector, EgressAnswer, Interrupted, KeyCall, KeyCalls, KeyConnector } from '../../rotation/connector.ts';
 import { EgressFailure } from '../../rotation/connector.ts';
+import { customise } from '../../rotation/keys/custom.ts';
 import { declaredRotator } from '../../rotation/keys/declared.ts';
-import { answer, CALL_NAMES, type CallName, callsOf, KeyProvider, NAME, type Sent } from './key-provider.ts';
+import { keyConfig } from '../../src/vault/rotation-state.ts';
+import { docExample } from '../kit/doc-examples.ts';
+import { answer, CALL_NAMES, type CallName, callsOf, KeyProvider, NAME, NOW, type Sent } from './key-provider.ts';
 import { faultsOf, isDescribed, PROVIDERS } from './provider-descriptions.ts';
 
 const DIRECTORY = new URL('../../rotation/connectors/', import.meta.url);
@@ -15,7 +18,14 @@ for (const file of readdirSync(DIRECTORY)
   const { connector } = (await import(new URL(file, DIRECTORY).href)) as { connector: Connector };
   if (connector.kind === 'key') found.push(connector);
 }
-const declared = found.filter(({ key }) => key.calls !== undefined);
+// The example of docs/custom-rotators.md stands for every description of an operator.
+const described = customise(
+  undefined,
+  found.find(({ id }) => id === 'generic-http') as KeyConnector,
+  'api_key',
+  keyConfig.parse(JSON.parse(docExample('custom-rotators.md', 'http'))),
+)?.connector as KeyConnector;
+const declared = [...found.filter(({ key }) => key.calls !== undefined), described];
 
 if (PROVIDERS === undefined)
   console.warn('SKIPPED: no folder with the descriptions of providers, so no request was checked with one (KEYTURN_PROVIDERS)');
@@ -44,7 +54,7 @@ describe.each(found.map((connector) => [connector.id, connector] as const))('con
   });
 
   it('has exactly one way to make a new value, or steps for a person', () => {
-    const ways = [key.calls, key.driver].filter((way) => way !== undefined);
+    const ways = [key.calls, key.driver, key.custom].filter((way) => way !== undefined);
     expect(ways).toHaveLength(key.strategy === 'manual' ? 0 : 1);
     expect(manualSteps.length).toBeGreaterThan(0);
     for (const step of manualSteps) expect(step).toMatch(/^[A-Z].*[.]$/s);
@@ -74,11 +84,14 @@ describe.each(found.map((connector) => [connector.id, connector] as const))('con
 function wantFacts({ key }: KeyConnector): string[] {
   const { calls, strategy } = key;
   if (strategy === 'manual') return ['key.strategy'];
+  if (key.custom !== undefined) return ['key.custom'];
   if (key.driver !== undefined)
     return ['key.driver', strategy === 'overlap' ? 'key.keysMaxCount' : 'key.strategy', 'key.rateBudget'];
   return [
     ...['mint', 'test', 'inspect', 'list', 'revoke'].map((name) => `key.calls.${name}`),
-    ...(['disable', 'lifetime'] as const).filter((name) => calls?.[name] !== undefined).map((name) => `key.calls.${name}`),
+    ...(['disable', 'lifetime', 'used'] as const)
+      .filter((name) => calls?.[name] !== undefined)
+      .map((name) => `key.calls.${name}`),
     ...(['settlesWithinSeconds', 'graceSeconds', 'errorTable'] as const)
       .filter((name) => key[name] !== undefined)
       .map((name) => `key.${name}`),
@@ -133,7 +146,7 @@ describe.each(declared.map((connector) => [connector.id, connector] as const))('
     else expect(calls.revoke).toBeDefined();
     if (calls.list?.name !== undefined) expect(JSON.stringify(calls.mint)).toContain('{name}');
     // A list is asked for a name or to be counted.
-    if (calls.list !== undefined) expect(calls.list.name ?? key.keysMaxCount).toBeDefined();
+    if (calls.list !== undefined) expect(calls.list.name ?? calls.list.createdAt ?? key.keysMaxCount).toBeDefined();
   });
 
   // Skipped where the folder of descriptions is absent, which is told above with console.warn.
@@ -181,10 +194,10 @@ describe.each(declared.map((connector) => [connector.id, connector] as const))('
     expect(await rotator.create(target, false)).toEqual({ kind: 'lost', cause: 'connection_lost' });
     provider.mischief = undefined;
     if (key.strategy === 'in_place') return;
-    const again = await rotator.create(target, true);
+    const again = await rotator.create({ ...target, interrupted: INTERRUPTED }, true);
     if (again.kind !== 'done') throw new Error(`create ended with ${again.kind} ${again.cause}`);
-    // Without names the key of the lost answer stays: the fact about `list` says so.
-    expect(provider.madeIds()).toHaveLength(calls.list?.name === undefined ? 2 : 1);
+    // Where a list shows neither names nor instants the key of the lost answer stays: the fact about `list` says so.
+    expect(provider.madeIds()).toHaveLength((calls.list?.name ?? calls.list?.createdAt) === undefined ? 2 : 1);
     expect(provider.keys.has(String(provider.old[provider.idMember]))).toBe(true);
     const before = provider.keys.size;
     for (let times = 0; times < 2; times++) expect(await rotator.revoke?.(target, again.value)).toEqual({ kind: 'done' });
@@ -260,6 +273,9 @@ describe.each(declared.map((connector) => [connector.id, connector] as const))('
   });
 });
 
+/** One attempt, now. */
+const INTERRUPTED: Interrupted = { fromMs: NOW - 60_000, untilMs: NOW + 60_000, attempts: 1, known: [], isShared: false };
+
 /** Answers that no provider gives on purpose, and such that mean nothing about a value. */
 const MISCHIEF: Readonly<Record<string, (sent: Sent) => EgressAnswer>> = {
   'not sent': () => {
@@ -282,8 +298,10 @@ async function wholeRotation(connector: KeyConnector, provider: KeyProvider) {
   const target = provider.target();
   const checked = await rotator.check?.(target);
   if (checked?.kind !== 'done') throw new Error(`check ended with ${JSON.stringify(checked)}`);
-  // As after an interruption, so that a list is asked even without a cap.
-  const made = await rotator.create(target, true);
+  // After an interruption, so that a list is asked even without a cap.
+  const { list } = connector.key.calls ?? {};
+  if ((list?.name ?? list?.createdAt) !== undefined) await rotator.create(target, false);
+  const made = await rotator.create({ ...target, interrupted: INTERRUPTED }, true);
   if (made.kind !== 'done') throw new Error(`create ended with ${JSON.stringify(made)}`);
   expect(await rotator.test(target, made.value)).toBe('works');
   if (connector.key.strategy !== 'in_place') expect(await rotator.test(target, provider.old)).toBe('works');
@@ -321,7 +339,7 @@ function variablesIn(value: unknown): readonly string[] {
 function knows({ key, parameters = [] }: KeyConnector, call: CallName, variable: string): boolean {
   if (variable === 'name') return call === 'mint';
   const [group, member = ''] = variable.split('.');
-  const isAbout = call === 'test' || call === 'disable' || call === 'revoke';
+  const isAbout = call === 'test' || call === 'used' || call === 'disable' || call === 'revoke';
   const hasMember = (kinds: readonly string[]) => kinds.some((kind) => MEMBERS[kind]?.includes(member) ?? true);
   switch (group) {
     case 'parameters':

@@ -22,8 +22,8 @@ export const NAME = 'keyturn-run_0123456789abcdefghjkmnpq';
 const NONCE = 'made-up-nonce';
 const entropy = { bytes: (count: number) => new Uint8Array(count).fill(7), fraction: () => 0.5 };
 
-export type CallName = 'inspect' | 'list' | 'mint' | 'test' | 'disable' | 'revoke';
-export const CALL_NAMES: readonly CallName[] = ['inspect', 'list', 'mint', 'test', 'disable', 'revoke'];
+export type CallName = 'inspect' | 'list' | 'used' | 'mint' | 'test' | 'disable' | 'revoke';
+export const CALL_NAMES: readonly CallName[] = ['inspect', 'list', 'used', 'mint', 'test', 'disable', 'revoke'];
 
 export function callsOf(calls: KeyCalls): readonly (readonly [CallName, KeyCall])[] {
   return CALL_NAMES.flatMap((name) => (calls[name] === undefined ? [] : [[name, calls[name]] as const]));
@@ -35,7 +35,9 @@ const OPEN_MEMBERS = new Set(['username', 'client_email', 'project_id']);
 interface HeldKey {
   readonly value: StoredValue;
   readonly name: string | undefined;
+  readonly madeAt: number;
   isDisabled: boolean;
+  isUsed: boolean;
 }
 
 /** A request as it was sent, readable. */
@@ -79,6 +81,8 @@ export class KeyProvider implements Egress {
   readonly parameters: Readonly<Record<string, string>>;
   readonly idMember: string;
   mischief: Mischief | undefined;
+  /** The provider's clock. */
+  now = () => NOW;
   #made = 0;
   readonly #calls: KeyCalls;
 
@@ -151,9 +155,10 @@ export class KeyProvider implements Egress {
         return this.#test(sent, by);
       case 'inspect':
       case 'list':
+      case 'used':
       case 'mint':
         if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
-        return sent.call === 'mint' ? this.#mint(sent) : this.#read(sent.call);
+        return sent.call === 'mint' ? this.#mint(sent) : sent.call === 'used' ? this.#used(sent) : this.#read(sent.call);
       default:
         if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
         return this.#end(sent);
@@ -176,9 +181,11 @@ export class KeyProvider implements Egress {
       return said(inspect, body);
     }
     if (list === undefined) throw new Error('no list is declared');
-    const items = [...this.keys].map(([id, { name: given }]) => {
+    const items = [...this.keys].map(([id, { name: given, madeAt, isUsed }]) => {
       const item: Json = {};
-      setAt(item, list.id, id);
+      setAt(item, list.id, this.#listedId(id));
+      if (list.createdAt !== undefined) setAt(item, list.createdAt, new Date(madeAt).toISOString());
+      if (list.usedAt !== undefined && isUsed) setAt(item, list.usedAt, new Date(madeAt).toISOString());
       if (list.name !== undefined && given !== undefined) setAt(item, list.name, given);
       return item;
     });
@@ -186,13 +193,29 @@ export class KeyProvider implements Egress {
     return said(list, list.items === '' ? items : body);
   }
 
+  #listedId(id: string): string {
+    return this.#calls.idIsResourceName === true ? `made/up/${id}` : id;
+  }
+
+  #used({ url, body }: Sent): EgressAnswer {
+    const call = this.#calls.used as KeyCall & { readonly at: string };
+    const [, held] = [...this.keys].find(([id]) => `${url} ${body}`.includes(id)) ?? [];
+    const answered: Json = {};
+    const at = held?.isUsed === true ? call.at : call.at.replace(/[^/]+$/, 'Beside');
+    setAt(answered, at, new Date(NOW).toISOString());
+    return said(call, answered);
+  }
+
   #mint(sent: Sent): EgressAnswer {
     const { mint, list } = this.#calls;
     if (this.#connector.key.strategy === 'in_place') this.keys.clear();
-    const hasName = list?.name !== undefined && `${sent.body}${sent.url}`.includes(NAME);
-    const { value } = this.#make(hasName ? NAME : undefined);
+    const name = list?.name === undefined ? undefined : /keyturn-run_[0-9a-z]+/.exec(`${sent.body} ${sent.url}`)?.[0];
+    const { value } = this.#make(name);
     const body: Json = {};
-    for (const [member, pointers] of Object.entries(mint.takes)) setAt(body, [pointers].flat()[0] as string, value[member]);
+    for (const [member, pointers] of Object.entries(mint.takes)) {
+      const given = member === this.idMember ? this.#listedId(String(value[member])) : value[member];
+      setAt(body, [pointers].flat()[0] as string, given);
+    }
     if (mint.takesDocument !== undefined) setAt(body, mint.takesDocument, btoa(JSON.stringify(value)));
     return said(mint, body);
   }
@@ -234,7 +257,7 @@ export class KeyProvider implements Egress {
     for (const member of members) value[member] = `NotReal${this.#mark}${member.replaceAll('_', '')}${number}q7Zx9Lw2Kp4Rt6Vb8Nm`;
     if (mint.takesDocument !== undefined) value['private_key'] = rsaKey(number + 10 * this.#mark.length).privateKey;
     value[idMember] = id;
-    const held = { value, name, isDisabled: false };
+    const held = { value, name, madeAt: this.now(), isDisabled: false, isUsed: false };
     this.keys.set(id, held);
     return held;
   }
@@ -273,6 +296,8 @@ export class KeyProvider implements Egress {
           () => false,
         );
       }
+      case 'standard_webhook':
+        throw new Error('no shipped connector signs so');
       case 'none':
         return new URLSearchParams(sent.body).has('client_secret')
           ? new URLSearchParams(sent.body).get('client_secret') === value['key']

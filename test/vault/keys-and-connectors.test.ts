@@ -68,6 +68,9 @@ describe('the settings of a rotated key', () => {
     parameters: { region: 'eu' },
     base_urls: { 'api.example': 'https://eu.example' },
     sandbox: 'https://sandbox.example',
+    http: { hosts: ['api.example'] },
+    webhook: { url: 'https://hook.example/' },
+    program: { name: 'rotate' },
     admin: 'root',
     manages: true,
     grace_seconds: 60,
@@ -77,8 +80,8 @@ describe('the settings of a rotated key', () => {
   };
 
   it('are sealed with the value or may change without one, each of them', () => {
-    const { parameters, base_urls, sandbox, ...free } = WHOLE;
-    expect(boundKeyConfig(WHOLE)).toEqual({ parameters, base_urls, sandbox });
+    const { parameters, base_urls, sandbox, http, webhook, program, ...free } = WHOLE;
+    expect(boundKeyConfig(WHOLE)).toEqual({ parameters, base_urls, sandbox, http, webhook, program });
     expect(freeKeyConfig(WHOLE)).toEqual(free);
     const absent = { parameters: undefined, admin: undefined } as unknown as KeyConfig;
     expect([Object.keys(boundKeyConfig(absent)), Object.keys(freeKeyConfig(absent))]).toEqual([[], []]);

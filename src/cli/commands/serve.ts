@@ -33,6 +33,7 @@ interface Flags {
   acceptClock?: boolean;
   allowLocalSandbox?: boolean;
   databaseNetwork?: string[];
+  rotationPrograms?: string;
   tour?: boolean;
 }
 
@@ -68,6 +69,7 @@ export function serveCommand(): Command {
     .option('--accept-clock', 'accept a clock behind the committed time: confirms that it is correct')
     .option('--allow-local-sandbox', 'allow sandbox providers on loopback addresses')
     .option('--database-network <cidr...>', 'the only networks in which passwords of databases are rotated; default: all')
+    .option('--rotation-programs <file>', 'the programs that may rotate credentials, and for which tenants; default: none')
     .option('--tour', 'show a tour in a demo tenant at the first start')
     .action(serve);
 }
@@ -128,6 +130,7 @@ function optionsOf(flags: Flags): ServeOptions {
     acceptClock: flags.acceptClock,
     allowLocalSandbox: flags.allowLocalSandbox,
     databaseNetworks: flags.databaseNetwork,
+    rotationPrograms: flags.rotationPrograms,
     log: (line) => note(`${dim(new Date().toISOString())} ${line}`),
   };
 }

@@ -1,9 +1,9 @@
 // The rotators of drivers, by strategy, over what a driver does with one server: log in, set a password, end one.
 // INVARIANT: each step may be repeated and interrupted anywhere (test/node/drivers/).
 import type { PlannedCall, Rotator, StoredValue, Target, Verdict } from '../../../rotation/connector.ts';
+import { newPassword } from '../../../rotation/keys/new-password.ts';
 import type { Entropy } from '../../base/clock.ts';
 import { type Engine, isSameServer, type Login, readLogin, withPassword } from './database-value.ts';
-import { newPassword } from './password.ts';
 import { outcomeOf, StepFailed } from './step-failed.ts';
 
 /** What every driver does with its server; `S` is a session of a logged-in account. */

@@ -1,8 +1,8 @@
 // The forms in which people store a database credential, and what a new password changes in them.
 import { describe, expect, test } from 'vitest';
 import type { StoredValue } from '../../../rotation/connector.ts';
+import { newPassword } from '../../../rotation/keys/new-password.ts';
 import { type Engine, isSameServer, readLogin, withPassword } from '../../../src/node/drivers/database-value.ts';
-import { newPassword } from '../../../src/node/drivers/password.ts';
 import { databaseValue } from '../../../src/vault/credential-kinds.ts';
 
 const ENGINE: Engine = { names: ['postgres'], ports: { default: 5_432 }, refusedOptions: ['user'] };

@@ -1,6 +1,6 @@
 // New passwords. The alphabet needs no quoting or encoding in URLs, shells, SQL and configuration files.
 // It must never draw from a source other than the one that is passed in.
-import type { Entropy } from '../../base/clock.ts';
+import type { Entropy } from '../../src/base/clock.ts';
 
 const ALPHABET = 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789';
 /** More than 180 bits, and short enough for every supported target (Oracle's 30 bytes are not one of them). */
