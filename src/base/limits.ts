@@ -101,6 +101,8 @@ export const LIMITS = {
   /** Then the client connects anew, and passes the door again. */
   runEventsMaxMs: 5 * MINUTE,
   runEventsRetryMs: SECOND,
+  /** Streams in a row that break before the client polls only. */
+  runStreamsBrokenMax: 3,
   connectTimeoutMaxMs: 10_000,
   wireMinBytes: 65_536,
   faultStallMs: 5_000,

@@ -1,4 +1,6 @@
 // The typed client of the HTTP API, with authentication, token renewal, retries and an optional cache of values.
+
+import { LIMITS } from '../base/limits.ts';
 import type {
   WireCheckpoint,
   WireCreatedUser,
@@ -44,11 +46,6 @@ interface Cached {
   readonly etag: string;
   untilMs: number;
 }
-
-/** A stream of a run ends by itself after five minutes. */
-const FOLLOW_MS = 330_000;
-const STREAMS_BROKEN_MAX = 3;
-const POLL_MS = 500;
 
 /** A cached value is not used in its last seconds. */
 const EXPIRY_MARGIN_MS = 30_000;
@@ -209,10 +206,15 @@ export class KeyturnClient {
     const path = `${this.#runs(environment, name)}/${segment(run)}/events`;
     let seen = 0;
     for (let broken = 0; ; broken++) {
-      if (broken < STREAMS_BROKEN_MAX) {
+      if (broken < LIMITS.runStreamsBrokenMax) {
         const headers = { accept: 'text/event-stream', 'last-event-id': String(seen) };
         try {
-          const answer = await this.#vault.send({ method: 'GET', path, headers, timeoutMs: FOLLOW_MS });
+          const answer = await this.#vault.send({
+            method: 'GET',
+            path,
+            headers,
+            timeoutMs: LIMITS.runEventsMaxMs + LIMITS.runEventsBeatMs,
+          });
           for await (const { id, followed } of eventsIn(answer)) {
             broken = 0;
             seen = Math.max(seen, id);
@@ -229,7 +231,7 @@ export class KeyturnClient {
         yield { kind: 'step', step };
       }
       if (polled.state !== 'open') return yield { kind: 'end', run: polled };
-      await this.#runtime.sleep(POLL_MS);
+      await this.#runtime.sleep(LIMITS.progressPollMs);
     }
   }
 

@@ -35,6 +35,8 @@ export interface Call {
   readonly headers?: Readonly<Record<string, string>>;
   /** Default: that of the transport. */
   readonly timeoutMs?: number;
+  /** Aborts the request and the reading of its answer. */
+  readonly signal?: AbortSignal | undefined;
   /** Further statuses that are returned as answers instead of thrown as problems. */
   readonly accepts?: readonly number[];
 }
@@ -131,6 +133,11 @@ export class Transport {
     throw problemFrom(status, answer.headers, await answer.text());
   }
 
+  #signalOf({ timeoutMs = this.#o.timeoutMs, signal }: Call): AbortSignal {
+    const deadline = this.#o.deadline(timeoutMs);
+    return signal === undefined ? deadline : AbortSignal.any([deadline, signal]);
+  }
+
   async #fetch(call: Call, key: string | undefined): Promise<Response> {
     const text = call.text ?? (call.body === undefined ? undefined : JSON.stringify(call.body));
     try {
@@ -149,7 +156,7 @@ export class Transport {
         },
         // SECURITY: a redirect could send the token to another host (OP-01).
         redirect: 'manual',
-        signal: this.#o.deadline(call.timeoutMs ?? this.#o.timeoutMs),
+        signal: this.#signalOf(call),
         ...(text === undefined ? {} : { body: text }),
       });
     } catch (error) {

@@ -69,9 +69,9 @@ describe('the pages', () => {
 
   it('name a tenant, and an environment where one is needed, with each command of a block or before it on the page', () => {
     const neither =
-      /^(keys \w+ (home|root)|init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl)\b/;
+      /^(keys \w+ (home|root)|init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl|receipt verify)\b/;
     const tenantOnly = /^(forecast|alerts|webhooks|audit|keys|environment|connections|workload (list|show|revoke))\b/;
-    const both = /^(credential|connect|import|disconnect|run|workload create)\b/;
+    const both = /^(credential|rotate|runs|receipt show|connect|import|disconnect|run|workload create)\b/;
     let checked = 0;
     for (const page of pages) {
       const blocks = [...read(page).matchAll(/^ *```sh\n([\s\S]*?)^ *```/gm)].map(([, block = '']) =>
@@ -107,7 +107,7 @@ describe('the pages', () => {
 
   it('fit the list of commands on one screen', async () => {
     const help = (await alone.run(['--help'])).stdout;
-    expect(help.split('\n').length).toBeLessThanOrEqual(42);
+    expect(help.split('\n').length).toBeLessThanOrEqual(43);
     for (const word of ['connect ', 'forecast', 'sandbox']) expect(help).toContain(word);
   });
 
@@ -207,7 +207,7 @@ describe('the page on trying failures, walked', () => {
     await fetch(`${origin}/_control/misbehave`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: slow });
     const waited = await owner.run(['credential', 'rotate', 'try', '--wait', '--timeout', '1s']);
     expect(waited).toMatchObject({ code: 9, stdout: '' });
-    expect(waited.stderr).toMatch(/has not ended after 1 s; it continues in the service\n.*keyturn credential runs try run_/);
+    expect(waited.stderr).toMatch(/has not ended after 1 s; it continues in the service\n.*keyturn runs show try run_/);
     const [, run = ''] = /(run_\S+)/.exec(waited.stderr) ?? [];
     await expect
       .poll(async () => (await owner.run(['credential', 'runs', 'try', run])).stdout, { timeout: 10_000 })

@@ -13,11 +13,14 @@ const provider = new SendgridServer();
 let keyturn: RunningKeyturn;
 
 /** Standard output of the command, run in this process, and its exit code. */
-async function run(...args: readonly string[]): Promise<{ text: string; code: number; error: CliError | undefined }> {
+async function run(
+  ...args: readonly string[]
+): Promise<{ text: string; told: string; code: number; error: CliError | undefined }> {
   const written: string[] = [];
+  const noted: string[] = [];
   const spies = [process.stdout, process.stderr].map((stream, i) =>
     vi.spyOn(stream, 'write').mockImplementation((text) => {
-      if (i === 0) written.push(String(text));
+      (i === 0 ? written : noted).push(String(text));
       return true;
     }),
   );
@@ -33,7 +36,7 @@ async function run(...args: readonly string[]): Promise<{ text: string; code: nu
   }
   const code = error === undefined ? Number(process.exitCode ?? 0) : error.exitCode;
   process.exitCode = 0;
-  return { text: written.join(''), code, error };
+  return { text: written.join(''), told: noted.join(''), code, error };
 }
 
 const wide = (text: string, width: number) => text.split('\n').filter((line) => [...line].length > width);
@@ -102,16 +105,16 @@ describe('keyturn credential rotate', () => {
 
   it('follows the run, one line a step, each once', async () => {
     await key('followed');
-    const { text, code } = await run('credential', 'rotate', 'followed', '--wait');
+    const { text, told, code } = await run('credential', 'rotate', 'followed', '--wait');
     expect(code).toBe(0);
-    const steps = text.split('\n').filter((line) => /^\d\d:\d\d:\d\d\.\d{3} {2}/.test(line));
+    const steps = told.split('\n').filter((line) => /^\d\d:\d\d:\d\d\.\d{3} {2}/.test(line));
     expect(steps.map((line) => line.slice(14).trim().split(/ +/)[0])).toEqual(
       expect.arrayContaining(['queued', 'create', 'created', 'test', 'finish']),
     );
     const shown = (await run('runs', 'show', 'followed')).text;
     for (const line of steps) expect(shown).toContain(line);
     expect(text).toMatch(/state +succeeded: rotated/);
-    expect(wide(text, 80)).toEqual([]);
+    expect(wide(text + told, 80)).toEqual([]);
     const watched = await run('runs', 'watch', 'followed');
     expect(watched.text).toContain(steps[0]);
   });

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, out } from '../print.ts';
+import { dim, note } from '../print.ts';
 import type { Session } from '../session.ts';
 import { adviceOf, stepLine } from './run-text.ts';
 
@@ -36,12 +36,19 @@ export async function followed(session: Session, following: Following): Promise<
   }
 }
 
-/** Prints each step as a line, if text is wanted. @throws CliError if the run has not ended in time */
-export async function followOnTerminal(session: Session, following: Following): Promise<WireRun> {
+/**
+ * Prints each step as a line, if text is wanted; by default to standard error, so that standard output has the result only.
+ * @throws CliError if the run has not ended in time
+ */
+export async function followOnTerminal(
+  session: Session,
+  following: Following,
+  print: (line: string) => void = note,
+): Promise<WireRun> {
   const isText = session.settings.output !== 'json';
   const ended = await followed(session, {
     ...following,
-    ...(isText ? { onStep: (step) => out(stepLine(step)) } : {}),
+    ...(isText ? { onStep: (step) => print(stepLine(step)) } : {}),
   });
   if (ended.state !== 'open') return ended;
   const advice = adviceOf(ended, following.name) ?? `look at it with: keyturn runs show ${following.name} ${ended.id}`;

@@ -48,7 +48,7 @@ const PAGE_ROWS = 200;
 export function rotateCommand(): Command {
   const collect = (value: string, before: string[] = []) => [...before, value];
   return new Command('rotate')
-    .description('rotate all credentials that a filter selects (one: keyturn credential rotate)')
+    .description('rotate all credentials that a filter selects')
     .option('--all', 'all that --where selects; without --where, all of the environment')
     .option('--where <filter>', `${FILTERS.join('=, ')}=; repeatable, all must hold`, collect)
     .option('--plan', 'only show what would be done')

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { SECONDS } from '../../base/instants.ts';
 import type { WireRun } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { dim, table } from '../print.ts';
+import { dim, out, table } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { describeRun } from './credential-text.ts';
@@ -11,7 +11,7 @@ import { followOnTerminal, noteFollowing } from './follow-run.ts';
 import { adviceOf } from './run-text.ts';
 
 export function runsCommand(): Command {
-  const command = new Command('runs').description('list, watch, cancel, resume and retry rotations and refreshes');
+  const command = new Command('runs').description('follow, cancel, resume and retry rotations');
   command
     .command('list <name>')
     .description('list the runs of a credential, newest first')
@@ -37,7 +37,7 @@ export function runsCommand(): Command {
     .action(async (name: string, run: string | undefined, options: { timeout: number }, self: Command) => {
       const session = sessionOf(self);
       const id = run ?? (await newest(session, name));
-      const ended = await followOnTerminal(session, { name, run: id, timeoutSeconds: options.timeout });
+      const ended = await followOnTerminal(session, { name, run: id, timeoutSeconds: options.timeout }, out);
       showEnd(session, ended);
     });
   for (const change of ['cancel', 'resume', 'retry'] as const) {
