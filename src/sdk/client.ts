@@ -201,8 +201,9 @@ export class KeyturnClient {
 
   /**
    * The steps of a run as they happen, then its end. Uses the stream of events, and polls where the stream breaks; yields each step once.
+   * @param signal ends the following, not the run
    */
-  async *followRun(environment: string, name: string, run: string): AsyncGenerator<FollowedRun> {
+  async *followRun(environment: string, name: string, run: string, signal?: AbortSignal): AsyncGenerator<FollowedRun> {
     const path = `${this.#runs(environment, name)}/${segment(run)}/events`;
     let seen = 0;
     for (let broken = 0; ; broken++) {
@@ -214,6 +215,7 @@ export class KeyturnClient {
             path,
             headers,
             timeoutMs: LIMITS.runEventsMaxMs + LIMITS.runEventsBeatMs,
+            signal,
           });
           for await (const { id, followed } of eventsIn(answer)) {
             broken = 0;
@@ -225,6 +227,7 @@ export class KeyturnClient {
           // The poll below says why, if the run cannot be read.
         }
       }
+      if (signal?.aborted === true) return;
       const polled = await this.run(environment, name, run);
       for (const step of (polled.steps ?? []).slice(seen)) {
         seen += 1;

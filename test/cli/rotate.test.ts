@@ -112,6 +112,7 @@ describe('keyturn credential rotate', () => {
       expect.arrayContaining(['queued', 'create', 'created', 'test', 'finish']),
     );
     const shown = (await run('runs', 'show', 'followed')).text;
+    expect(wide(shown, 80)).toEqual([]);
     for (const line of steps) expect(shown).toContain(line);
     expect(text).toMatch(/state +succeeded: rotated/);
     expect(wide(text + told, 80)).toEqual([]);

@@ -19,8 +19,8 @@ export interface Following {
 export async function followed(session: Session, following: Following): Promise<WireRun> {
   const { name, run, timeoutSeconds, onStep } = following;
   const environment = following.environment ?? session.environment();
-  const events = session.client.followRun(environment, name, run);
   const stop = new AbortController();
+  const events = session.client.followRun(environment, name, run, stop.signal);
   const over = sleep(timeoutSeconds * 1_000, 'over' as const, { signal: stop.signal }).catch(() => 'over' as const);
   try {
     for (;;) {
@@ -30,9 +30,8 @@ export async function followed(session: Session, following: Following): Promise<
       onStep?.(next.value.step);
     }
   } finally {
+    // An open stream would keep the process alive.
     stop.abort();
-    // Not awaited: the request under way is dropped with the process.
-    void events.return(undefined).catch(() => {});
   }
 }
 

@@ -55,7 +55,7 @@ const keysOf = (client: KeyturnClient, what: What): Promise<WireKeys> => (what =
 
 export function keysCommand(): Command {
   return new Command('keys')
-    .description('list and rotate encryption keys and the root key')
+    .description('list and rotate encryption and root keys')
     .addCommand(listCommand())
     .addCommand(rotateCommand())
     .addCommand(doctorCommand());
