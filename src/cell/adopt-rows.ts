@@ -168,7 +168,7 @@ function isSealedNow(own: TableRows<AnyRow>, row: AnyRow): boolean {
 function hasFormerMac(keyring: Keyring, { table, id }: PreparedTable, row: AnyRow): boolean {
   const { mac, mac_key_id } = row as unknown as Sealed;
   try {
-    checkRowMac(keyring.macKey(mac_key_id).key, table, String(row[id[0] ?? '']), V1[table]?.(row) ?? [], mac);
+    checkRowMac(keyring.macKey(mac_key_id).key, table, String(row[id[0] as string]), V1[table]?.(row) ?? [], mac);
     return true;
   } catch {
     return false;
