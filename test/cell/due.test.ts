@@ -123,6 +123,44 @@ describe('the next due time of a cell', () => {
     expect(next(), 'an end date of an older build').toBe(0);
   });
 
+  it('is that of a delivery that waits, and of a rotation of keys that has not ended', async () => {
+    const delivery = (id: string, state: string, nextAt: number | null) => ({
+      ...{ id, webhook_id: 'whk_a', alert_id: 'alr_a', state, attempts: 0, next_attempt_at: nextAt, created_at: now },
+    });
+    await insert('alert', { id: 'alr_a', kind: 'test', credential_id: null, facts: '{}', at: now });
+    const created = { created_at: now, created_by: 'usr_a' };
+    await insert('webhook', { id: 'whk_a', url: 'https://a.example', kinds: '[]', url_bound: 1, ...created });
+    await insert('delivery', delivery('dlv_1', 'delivered', null));
+    expect(next()).toBeUndefined();
+    await insert('delivery', delivery('dlv_2', 'waiting', now + 9), delivery('dlv_3', 'waiting', now + 7));
+    expect(next()).toBe(now + 7);
+    const rotation = (version: number, finishedAt: number | null, startedAt: number) => ({
+      ...{ purpose: 'api_key', to_version: version, total: 1, done: 0, started_at: startedAt, finished_at: finishedAt },
+    });
+    await insert('key_rotation', rotation(2, now, now + 1));
+    expect(next()).toBe(now + 7);
+    await insert('key_rotation', rotation(3, null, now + 5), rotation(4, null, now + 6));
+    expect(next()).toBe(now + 5);
+  });
+
+  it('is that of the end of an old key, and of a token that expired a day ago', async () => {
+    const day = 86_400_000;
+    const key = tenant.sql.get<Row>("SELECT * FROM tenant_key WHERE purpose = 'api_key'") as Row;
+    const change = (changed: object) =>
+      tenant.vault.submit((job) => changing(job, () => job.core.rows.of<object>('tenant_key').update({ ...key, ...changed })));
+    await change({ destroy_after_at: now + 9 });
+    expect(next()).toBeUndefined();
+    await change({ destroy_after_at: now + 9, state: 'decrypt_only' });
+    expect(next()).toBe(now + 9);
+    const token = { type: 'cs', hash: new Uint8Array(32), subject_id: 'wkl_1', created_at: now, created_by: 'usr_a' };
+    await insert(
+      'token',
+      { ...token, public_id: 'a', expires_at: now + 8 - day },
+      { ...token, public_id: 'b', expires_at: now + 7 - day },
+    );
+    expect(next()).toBe(now + 7);
+  });
+
   it('is for irreversible work no earlier than when the clock is steady', async () => {
     await insert('credential', { ...aGrant('gone'), state: 'deleted', destroy_after_at: now + 5 });
     const steadyFrom = (atMs: number) => look((lookup, { runs }) => runs.nextDueAt(lookup, atMs, 0));

@@ -129,6 +129,7 @@ const RELEASED = {
     '10 1f9c3a03385df6a1',
     '11 766ccebe1429c086',
     '12 8a58f4ffbabc05f4',
+    '13 4c921264b3dd3c2c',
   ],
 };
 

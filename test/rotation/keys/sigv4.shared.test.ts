@@ -38,6 +38,13 @@ it.each(cases)('signs $name as AWS does', ({ request, authorization }) => {
   expect(signature).toBe(authorization);
 });
 
+it('signs each character of a query that RFC 3986 reserves as itself', () => {
+  const signed = [...`!'()*`].map((char) =>
+    signV4({ method: 'GET', url: `https://x.example/?q=${char}`, headers: {}, body: new Uint8Array() }, KEY, '20150830T123600Z'),
+  );
+  expect(new Set(signed).size).toBe(5);
+});
+
 it('writes the date as AWS does', () => {
   expect(amzDate(Date.UTC(2015, 7, 30, 12, 36, 0))).toBe('20150830T123600Z');
 });

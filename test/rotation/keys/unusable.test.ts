@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Connector, KeyConnector } from '../../../rotation/connector.ts';
 import { ProviderGate } from '../../../rotation/engine/provider-gate.ts';
+import { openRun } from '../../../rotation/engine/run.ts';
 import { KeyRotations } from '../../../rotation/keys/rotation-runs.ts';
 import type { GrantTokenOf } from '../../../rotation/keys/rotation-target.ts';
 import { LIMITS } from '../../../src/base/limits.ts';
@@ -85,13 +86,18 @@ async function scene(grantTokenOf: GrantTokenOf = () => undefined) {
   tenant.vault.rotator = rotations;
   const open = (name = 'db') => tenant.vault.submit((job) => rotations.open(job, admin(tenant), 'staging', name));
   const run = () => tenant.sql.get<RunRow>('SELECT * FROM run ORDER BY rowid DESC LIMIT 1') as RunRow;
-  // By schedule: a request is refused at once (test/rotation/keys/run-requests.test.ts).
-  const cause = async (name = 'db') => {
-    await save(tenant, name, { rotation_due_at: tenant.clock.now() });
-    await rotations.runDue().catch(() => {});
-    await rotations
-      .advance(tenant.sql.get<{ id: string }>('SELECT id FROM credential WHERE name = ?', name)?.id ?? '', true)
-      .catch(() => {});
+  /** The cause that an open run waits with. A request would be refused at once (test/rotation/keys/run-requests.test.ts). */
+  const cause = async () => {
+    const { id, version } = tenant.sql.get<{ id: string; version: number }>(
+      "SELECT id, current_version AS version FROM credential WHERE name = 'db'",
+    ) ?? { id: '', version: 0 };
+    await tenant.vault.submit((job) =>
+      changing(job, (access) => {
+        const fresh = { credentialId: id, kind: 'rotation', trigger: 'schedule', generation: version } as const;
+        return job.runs.findOpen(access, id) ?? openRun(job, access, fresh);
+      }),
+    );
+    await rotations.advance(id, true).catch(() => {});
     return run().cause;
   };
   return { tenant, gate, rotations, open, run, cause, beats, sent, during: (work: () => Promise<void>) => { meanwhile = work; } }; // biome-ignore format: one line
