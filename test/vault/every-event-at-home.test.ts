@@ -212,6 +212,14 @@ const failingAtHome: readonly HomeRow[] = [
   },
   {
     operation: 'user.token.revoke',
+    what: 'one that is not there',
+    by: 'eve',
+    ask: (w, caller) => w.team.home.submit((job) => revokeUserToken(job, caller, 'eve', 'none')),
+    target: person('eve'),
+    fails: 'not_found',
+  },
+  {
+    operation: 'user.token.revoke',
     what: 'one of somebody else',
     by: 'eve',
     ask: (w, caller) => w.team.home.submit((job) => revokeUserToken(job, caller, 'eve', w.ids['token of bob'] ?? '')),

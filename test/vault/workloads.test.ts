@@ -271,6 +271,7 @@ describe('a direct token', () => {
     expect([await read(textOf(one.token)), await read(textOf(two.token))]).toEqual(['ok', 'ok']);
     const revoke = (workload: string) => outcomeOf(vault.submit((job) => revokeToken(job, admin(), workload, one.publicId)));
     expect(await revoke('other'), "not through another workload's name").toBe('not_found');
+    expect(await outcomeOf(vault.submit((job) => revokeToken(job, admin(), 'sync', 'none')))).toBe('not_found');
     expect(await read(textOf(one.token))).toBe('ok');
     expect([await revoke('sync'), await revoke('sync')]).toEqual(['ok', 'ok']);
     expect([await read(textOf(one.token)), await read(textOf(two.token))]).toEqual(['unauthenticated', 'ok']);
