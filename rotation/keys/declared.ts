@@ -48,7 +48,7 @@ export function declaredRotator(connector: KeyConnector): Rotator {
     check: (target) => rotator.check(target),
     create: (target, again) => rotator.create(target, again),
     test: (target, value) => rotator.test(target, value),
-    ...(calls.list?.name === undefined || calls.revoke === undefined
+    ...((calls.list?.name ?? calls.list?.createdAt) === undefined || calls.revoke === undefined
       ? {}
       : { removeMade: (target: Target) => rotator.removeMade(target) }),
     ...(calls.revoke === undefined ? {} : { revoke: (target: Target, value: StoredValue) => rotator.revoke(target, value) }),

@@ -7,15 +7,16 @@ import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { setEnded } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
-import type { StepFailure, StepOutcome, Verdict } from '../connector.ts';
+import type { StepFailure, StepOutcome, Target, Verdict } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
 import { awaitsReaders, withEvent, withReaders } from './await-readers.ts';
-import { type Booking, endFactsOf, enterRun, evidenceOf, keyNameOf, statusEvidence, tell } from './rotation-booking.ts';
-import { type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
+import { interruptedOf } from './interrupted.ts';
+import { type Booking, endFactsOf, enterRun, evidenceOf, factsOf, keyNameOf, statusEvidence, tell } from './rotation-booking.ts';
+import { findValue, type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
   readonly grantTokenOf: GrantTokenOf;
@@ -33,6 +34,7 @@ export async function retireDue(ports: RetirePorts): Promise<number> {
 
 interface Attempt extends OpenedTarget {
   readonly run: RunRow;
+  readonly made: readonly Pick<Target, 'name' | 'interrupted'>[];
 }
 
 interface Called {
@@ -69,10 +71,20 @@ function isOfMadeOnly(run: RunRow): boolean {
   return made !== undefined && rotation === undefined;
 }
 
-/** Ends the keys with the names of the runs that may have made one. */
-async function removeMade({ run, resolved: { rotator }, target }: Attempt): Promise<StepOutcome> {
-  for (const made of endFactsOf(run).made ?? []) {
-    const outcome = (await rotator.removeMade?.({ ...target, name: keyNameOf(made) })) ?? { kind: 'done' as const };
+/** How the keys are found that runs may have made without learning of them. */
+function madeIn({ job, access, run, located }: Booking): Attempt['made'] {
+  const open = (version: number) => findValue(job, access, located.row, version);
+  return (endFactsOf(run).made ?? []).map((id) => {
+    const { createsAt = [] } = factsOf(job.runs.get(access, id));
+    const interrupted = interruptedOf({ job, access, located, createsAt, open });
+    return { name: keyNameOf(id), ...(interrupted === undefined ? {} : { interrupted }) };
+  });
+}
+
+/** Ends these keys. */
+async function removeMade({ made, resolved: { rotator }, target }: Attempt): Promise<StepOutcome> {
+  for (const one of made) {
+    const outcome = (await rotator.removeMade?.({ ...target, ...one })) ?? { kind: 'done' as const };
     if (outcome.kind !== 'done') return outcome;
   }
   return { kind: 'done' };
@@ -108,7 +120,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     if (opened.adminId !== undefined) details.admin = opened.adminId;
     const leased = leaseRun(job, access, withReaders(booking), owner, run.step === 'intent' ? 'again' : 'first');
     details.attempts = leased.attempts;
-    return { ...opened, run: leased };
+    return { ...opened, run: leased, made: madeIn(booking) };
   });
 }
 

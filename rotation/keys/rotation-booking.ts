@@ -100,6 +100,11 @@ export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
   waitRun(job, access, { ...run, step: 'grace' }, { step: 'grace', status: 'waiting', nextAttemptAt });
 }
 
+/** Whether a call of the run may have made a key that the vault does not have. */
+export function mayHaveMade(run: RunRow): boolean {
+  return run.step === 'intent' || run.step === 'uncertain' || (factsOf(run).createsAt ?? []).length > 0;
+}
+
 /** Opens the run that ends what `rotation` may have made; it is one run with an open one for the same version. */
 export function openEndOfMade(job: TenantJob, access: WriteAccess, rotation: RunRow, waitMs: number): void {
   const { credential_id: credentialId, generation: version } = rotation;

@@ -105,12 +105,11 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   // SECURITY: a version is tested with the settings that it was stored with (D14).
   const opened = openTarget(ports, access, located, probe?.to ?? located.row.current_version, keyNameOf(run.id));
   if (opened.kind === 'unusable') {
-    if (probe === undefined) refuse(booking, opened.cause);
-    else endProbe(booking, opened.cause);
+    (probe === undefined ? refuse : endProbe)(booking, opened.cause);
     return undefined;
   }
   const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
-  const lost = phase === 'create' ? (factsOf(run).createsAt ?? []) : [];
+  const lost = lostCreates(run, phase);
   const again = isAgain(run) || lost.length > 0;
   const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
   const leased = leaseRun(job, access, withCreate(run, phase, lost, job.platform.clock.now()), owner, again ? 'again' : 'first');
@@ -121,6 +120,11 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   if (mayReplaceNow(phase, opened) && doubtOf(located.row) === undefined)
     changeCredential(job, access, located, (draft) => setDoubt(draft, run.id));
   return { ...withInterrupted(opened, booking, lost), run: leased, phase, again, fresh };
+}
+
+/** When those calls began that may have made a value the vault does not have. */
+function lostCreates(run: RunRow, phase: Phase): readonly number[] {
+  return phase === 'create' ? (factsOf(run).createsAt ?? []) : [];
 }
 
 function withInterrupted(opened: OpenedTarget, { job, access, located }: Booking, createsAt: readonly number[]): OpenedTarget {

@@ -21,7 +21,7 @@ import { heartbeat, heldRun, openRun } from '../engine/run.ts';
 import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
 import { planRotation } from './plan.ts';
 import { openRollBack } from './roll-back.ts';
-import { factsOf, openEnd, openEndOfMade } from './rotation-booking.ts';
+import { mayHaveMade, openEnd, openEndOfMade } from './rotation-booking.ts';
 import { type Booked, bookPhase } from './rotation-outcome.ts';
 import { type Attempt, beginPhase, type Called, callPhase } from './rotation-phase.ts';
 import type { GrantTokenOf } from './rotation-target.ts';
@@ -195,11 +195,9 @@ export class KeyRotations implements KeyRotator {
   }
 
   endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void {
-    // A roll back makes nothing.
-    if (factsOf(run).rollBack !== undefined) return;
     const row = job.credentials.byId(access, run.credential_id);
-    const rotator = settingsIn(this.#o, row)?.rotator;
-    if (row.state !== 'destroyed' && rotator?.mintsAtTarget === true && rotator.revoke !== undefined)
+    const rotator = row.kind === 'oauth2' || row.state === 'destroyed' ? undefined : settingsIn(this.#o, row)?.rotator;
+    if (rotator?.mintsAtTarget === true && rotator.revoke !== undefined && mayHaveMade(run))
       openEndOfMade(job, access, run, underWayMs);
   }
 

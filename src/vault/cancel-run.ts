@@ -42,6 +42,5 @@ function endMade(
   if (rotator === undefined) return;
   const underWayMs = run === undefined || run.lease_owner === '' ? 0 : Math.max(0, run.lease_until - job.platform.clock.now());
   if (pending !== null) rotator.endPending(job, access, id, pending, underWayMs);
-  else if (run?.kind === 'rotation' && (run.step === 'intent' || run.step === 'uncertain'))
-    rotator.endMade(job, access, run, underWayMs);
+  else if (run?.kind === 'rotation') rotator.endMade(job, access, run, underWayMs);
 }

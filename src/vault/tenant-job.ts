@@ -53,7 +53,7 @@ export interface KeyRotator {
   destinationsOf(connector: string, config: KeyConfig): readonly string[] | undefined;
   /** Records that a new value, which will never become current, must be ended at its target, after a call under way has ended. */
   endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void;
-  /** As `endPending`, for a key that this run may have made without learning of it. */
+  /** As `endPending`, for a key that this run may have made without learning of it; nothing, if it cannot have made one. */
   endMade(job: TenantJob, access: WriteAccess, run: RunRow, underWayMs: number): void;
   /**
    * Opens the run that rolls back; undefined if nothing can ask the target, so that the version becomes current at once.

@@ -70,7 +70,8 @@ describe('the pages', () => {
   it('name a tenant, and an environment where one is needed, with each command of a block or before it on the page', () => {
     const neither =
       /^(keys \w+ (home|root)|init|login|logout|status|doctor|serve|sandbox|completion|connectors|tenant|user|whoami|--version|audit verify \S+\.jsonl|receipt verify)\b/;
-    const tenantOnly = /^(forecast|alerts|webhooks|audit|keys|environment|connections|workload (list|show|revoke))\b/;
+    const tenantOnly =
+      /^(schedule|due|forecast|alerts|webhooks|audit|keys|environment|connections|workload (list|show|revoke))\b/;
     const both = /^(credential|rotate|runs|receipt show|connect|import|disconnect|run|workload create)\b/;
     let checked = 0;
     for (const page of pages) {
@@ -108,7 +109,7 @@ describe('the pages', () => {
   it('fit the list of commands on one screen', async () => {
     const help = (await alone.run(['--help'])).stdout;
     expect(help.split('\n').length).toBeLessThanOrEqual(44);
-    for (const word of ['connect ', 'forecast', 'sandbox']) expect(help).toContain(word);
+    for (const word of ['connect ', 'due ', 'sandbox']) expect(help).toContain(word);
   });
 
   it('name every kind of alert there is', () => {
