@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireDueEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { bold, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
+import { bold, columns, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { instant } from './grant-text.ts';
@@ -64,8 +64,11 @@ function dueText({ tenant, items, more }: TenantDue, days: number | undefined): 
     const state = entry.what === 'rotation' ? `${entry.state}, ${entry.cause}` : `${entry.cause.replaceAll('_', ' ')}`;
     const doubt = entry.certain ? '' : ' (not certain)';
     const needsNothing = entry.what === 'rotation' && !entry.overdue && entry.state !== 'paused';
+    const left = leftText(entry).padEnd(14);
+    const when = `${entry.due_at.slice(0, 10)}  ${entry.what.padEnd(8)}`;
+    const gap = left.length + when.length + 2 + entry.name.length > columns() ? `\n${' '.repeat(14)}` : '  ';
     return [
-      `${near(leftText(entry).padEnd(14))}${entry.due_at.slice(0, 10)}  ${entry.what.padEnd(9)} ${bold(plain(entry.name))}`,
+      `${near(left)}${when}${gap}${bold(plain(entry.name))}`,
       `${' '.repeat(14)}${dim(wrapped(plain(`${entry.environment}, ${state}${doubt}`), 14))}`,
       ...(needsNothing ? [] : [`${' '.repeat(14)}${wrapped(plain(entry.remedy), 14)}`]),
     ];
