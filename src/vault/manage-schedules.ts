@@ -157,9 +157,7 @@ function pauseOf(job: TenantJob, access: WriteAccess, reason: string): Pause {
 function refuseDateless(job: TenantJob, spec: ScheduleSpec): void {
   const now = job.platform.clock.now();
   if (nextDates(spec, { valueAt: now, setAt: now, spread: 0 }, now, 1).length === 0)
-    fail('invalid_request', 'the schedule has no date: its windows never open outside of its blackouts, or its cron never runs', {
-      pointer: '/schedule',
-    });
+    fail('invalid_request', 'the schedule has no date: its windows never open outside of its blackouts, or its cron never runs');
 }
 
 /** How the rotations of one credential are scheduled. */

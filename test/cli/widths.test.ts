@@ -125,6 +125,10 @@ describe('the output of every command that only reads', () => {
     'webhooks list': [],
     'webhooks deliveries': [],
     'keys list': [],
+    'schedule list': [],
+    'schedule preview': ['--credential', 'a-key-with-a-connector'],
+    due: ['--all', '--all-tenants'],
+    'schedule feeds': [],
     'audit list': [],
     'audit tail': ['-n', '50'],
     'audit verify': [],
@@ -170,6 +174,48 @@ describe('the output of every command that only reads', () => {
     writeFileSync(value, '{"key": "not-a-real-secret-widths"}', { mode: 0o600 });
     const put = ['credential', 'put', LONG, '--kind', 'api_key', '--json-value', '--value-file', value];
     for (const expiry of ['2020-01-01', '2027-01-01']) await run([...put, '--expires-at', expiry]);
+    const key = 'a-key-with-a-connector';
+    writeFileSync(value, '{"key": "not-a-real-secret-widths", "key_id": "made-up"}');
+    await run([
+      'credential',
+      'put',
+      key,
+      '--kind',
+      'api_key',
+      '--json-value',
+      '--value-file',
+      value,
+      '--connector',
+      'sendgrid-api-key',
+    ]);
+    const when = [
+      '--every',
+      '20d',
+      '--zone',
+      'America/Argentina/Buenos_Aires',
+      '--window',
+      'mon-fri 02:00-05:00',
+      'sun 22:00-06:00',
+    ];
+    await run(['schedule', 'set', '--credential', key, ...when, '--blackout', '12-24..01-02']);
+    await run([
+      'schedule',
+      'set',
+      LONG.slice(0, 50),
+      ...when,
+      '--only-connector',
+      'sendgrid-api-key',
+      '--only-label',
+      'tier=gold',
+    ]);
+    await run([
+      'schedule',
+      'pause',
+      LONG.slice(0, 50),
+      '--reason',
+      'a reason of several words that is as long as reasons in use may be',
+    ]);
+    await run(['schedule', 'feed']);
     await run(['webhooks', 'add', `https://ops.example/${LONG}`, '--kind', 'credential.expired', 'credential.needs_consent']);
   });
 

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { LIMITS } from '../../base/limits.ts';
 import type { WireDueEntry } from '../../http/v1/wire.ts';
 import { CliError, EXIT } from '../exit.ts';
-import { bold, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
+import { bold, columns, dim, green, json, note, out, plain, red, table, wrapped, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
 import { instant } from './grant-text.ts';
@@ -15,7 +15,7 @@ interface TenantDue {
 }
 
 export function dueCommand(): Command {
-  const due = new Command('due')
+  return new Command('due')
     .description('list rotations and end dates, overdue first')
     .addOption(new Option('--within <time>', 'due within this time').argParser(span('d')).default(30 * 86_400, '30d'))
     .option('--all', 'everything that is planned')
@@ -29,8 +29,6 @@ export function dueCommand(): Command {
         found.map((one) => dueText(one, days)).join('\n\n'),
       );
     });
-  for (const add of [addFeeds, addFeed, addUnfeed]) add(due);
-  return due;
 }
 
 async function dueOfAll(session: Session, days: number | undefined): Promise<TenantDue[]> {
@@ -66,9 +64,12 @@ function dueText({ tenant, items, more }: TenantDue, days: number | undefined): 
     const state = entry.what === 'rotation' ? `${entry.state}, ${entry.cause}` : `${entry.cause.replaceAll('_', ' ')}`;
     const doubt = entry.certain ? '' : ' (not certain)';
     const needsNothing = entry.what === 'rotation' && !entry.overdue && entry.state !== 'paused';
+    const left = leftText(entry).padEnd(14);
+    const when = `${entry.due_at.slice(0, 10)}  ${entry.what.padEnd(8)}`;
+    const gap = left.length + when.length + 2 + entry.name.length > columns() ? `\n${' '.repeat(14)}` : '  ';
     return [
-      `${near(leftText(entry).padEnd(14))}${entry.due_at.slice(0, 10)}  ${entry.what.padEnd(9)} ${bold(plain(entry.name))} ${dim(plain(entry.environment))}`,
-      `${' '.repeat(14)}${dim(wrapped(plain(`${state}${doubt}`), 14))}`,
+      `${near(left)}${when}${gap}${bold(plain(entry.name))}`,
+      `${' '.repeat(14)}${dim(wrapped(plain(`${entry.environment}, ${state}${doubt}`), 14))}`,
       ...(needsNothing ? [] : [`${' '.repeat(14)}${wrapped(plain(entry.remedy), 14)}`]),
     ];
   });
@@ -78,6 +79,11 @@ function dueText({ tenant, items, more }: TenantDue, days: number | undefined): 
 function leftText({ overdue, days_left: days }: WireDueEntry): string {
   if (overdue) return days === 0 ? 'due now' : `${-days} d overdue`;
   return days === 0 ? 'today' : days === 1 ? 'in 1 day' : `in ${days} days`;
+}
+
+/** Adds the commands of calendar feeds. */
+export function addFeedCommands(parent: Command): void {
+  for (const add of [addFeeds, addFeed, addUnfeed]) add(parent);
 }
 
 function addFeeds(parent: Command): void {

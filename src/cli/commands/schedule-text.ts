@@ -97,7 +97,7 @@ function stateText({ pause, applied }: WireRule): string {
 export function scheduleFacts({ schedule, source, rule, pause, due_at, promised_at, next }: WireSchedule): [string, string][] {
   if (schedule === null) return [['schedule', 'none: rotated on request']];
   const from = source === 'rule' ? ` (rule ${plain(rule)})` : '';
-  const isLate = promised_at !== null && (due_at === null || due_at > promised_at);
+  const isLate = promised_at !== null && Date.parse(promised_at) <= Date.now() && (due_at === null || due_at > promised_at);
   return [
     ['schedule', `${specText(schedule)}${from}`],
     ...(pause === null ? [] : [['paused', `${pause.reason}, since ${instant(pause.at)}`] satisfies [string, string]]),

@@ -5,6 +5,7 @@ import { CliError, EXIT } from '../exit.ts';
 import { facts, green, plain, yellow } from '../print.ts';
 import { type Session, sessionOf } from '../session.ts';
 import { span } from '../times.ts';
+import { addFeedCommands } from './due.ts';
 import { assignment, instant } from './grant-text.ts';
 import { blackoutOf, rulesText, ruleText, scheduleFacts, windowOf } from './schedule-text.ts';
 
@@ -33,7 +34,7 @@ interface SetOptions extends SpecOptions, TargetOptions {
 
 export function scheduleCommand(): Command {
   const command = new Command('schedule').description('manage when keys and passwords are rotated');
-  for (const add of [addList, addSet, addRemove, addPreview, addPause, addResume]) add(command);
+  for (const add of [addList, addSet, addRemove, addPreview, addPause, addResume, addFeedCommands]) add(command);
   return command;
 }
 

@@ -128,7 +128,7 @@ describe('a schedule of its own', () => {
 
   it('refuses a schedule without a date', async () => {
     const b = await begin();
-    await expect(own(b, { cron: '0 0 30 2 *' })).rejects.toMatchObject({ code: 'invalid_request', pointer: '/schedule' });
+    await expect(own(b, { cron: '0 0 30 2 *' })).rejects.toMatchObject({ code: 'invalid_request' });
   });
 });
 
