@@ -24,6 +24,7 @@ import { connector as gitlabGroupToken } from './connectors/gitlab-group-token.t
 import { connector as gitlabPersonalToken } from './connectors/gitlab-personal-token.ts';
 import { connector as gitlabProjectToken } from './connectors/gitlab-project-token.ts';
 import { connector as googleAnalyticsSecret } from './connectors/google-analytics-secret.ts';
+import { connector as googleApiKey } from './connectors/google-api-key.ts';
 import { connector as googleOauth } from './connectors/google-oauth.ts';
 import { connector as googleServiceAccount } from './connectors/google-service-account.ts';
 import { connector as googleServiceAccountKey } from './connectors/google-service-account-key.ts';
@@ -91,6 +92,7 @@ export const connectors: ReadonlyMap<string, Connector> = new Map(
     gitlabPersonalToken,
     gitlabProjectToken,
     googleAnalyticsSecret,
+    googleApiKey,
     googleOauth,
     googleServiceAccount,
     googleServiceAccountKey,

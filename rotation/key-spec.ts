@@ -19,7 +19,7 @@ export const REPLACES_AT_ONCE: ReadonlySet<RotationStrategy> = new Set(['single_
 
 /**
  * A text with variables in braces. `{parameters.x}`: a parameter of the credential; `{old.x}`, `{admin.x}`: a member of the value that is
- * replaced, of the admin credential; `{value.x}`: of the value that `test`, `used`, `disable` and `revoke` are about; `{copied.x}`: taken by
+ * replaced, of the admin credential; `{value.x}`: of the value that `test`, `used`, `read`, `disable` and `revoke` are about; `{copied.x}`: taken by
  * `inspect`; `{name}`: the name of the new key, which contains the id of the run; `{ends.x}`: an instant, as declared in `lifetime`.
  * In the path and query of a URL every variable is percent-encoded. A JSON member or form field whose whole text is one variable gets
  * its JSON value, and is left out if it is an optional copied member that is absent.
@@ -142,6 +142,8 @@ export interface TestCall extends KeyCall {
    * Where an answer of success has a member, so that a page of something between is not taken for one; of several pointers, one. With `is`,
    * the member must have this text, e.g. `active`: another text is a refusal. A missing member is `unknown`.
    */
+  /** Where an answer of success has a member only if the value was ended. */
+  readonly rejectedWhen?: JsonPointer;
   readonly worksWhen: { readonly at: JsonPointer | readonly JsonPointer[]; readonly is?: string };
 }
 
@@ -164,6 +166,11 @@ export interface KeyCalls {
   /** Asks whether the key `{value.<idMember>}` was ever used, where `list` does not say. */
   readonly used?: KeyCall & { readonly at: JsonPointer };
   readonly mint: MintCall;
+  /**
+   * Reads the new value of the key `{value.<idMember>}`, for providers whose `mint` only begins the making: the key is found by its name in
+   * `list`, and one of an interrupted run is read instead of removed.
+   */
+  readonly read?: KeyCall & { readonly takes: Takes };
   readonly test: TestCall;
   /** Called before `revoke`, for providers that delete only what is disabled. */
   readonly disable?: RevokeCall;

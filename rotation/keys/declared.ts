@@ -96,9 +96,14 @@ class Declared {
   }
 
   async create(target: Target, again: boolean): Promise<StepOutcome<NewValue>> {
+    const adopted = again ? await this.#readMade(target) : undefined;
+    if (adopted !== undefined) return adopted;
     const ready = again ? await this.#prepareAgain(target) : DONE;
-    if (ready.kind !== 'done') return ready;
-    const { inspect, mint } = this.#calls;
+    return ready.kind === 'done' ? this.#make(target) : ready;
+  }
+
+  async #make(target: Target): Promise<StepOutcome<NewValue>> {
+    const { inspect, mint, read } = this.#calls;
     let copied: Readonly<Record<string, unknown>> = {};
     if (inspect !== undefined) {
       const answered = await manage(inspect, this.#context(target, {}), false);
@@ -109,9 +114,25 @@ class Declared {
     }
     const answered = await manage(mint, this.#context(target, { copied, ends: this.#ends(target) }), true);
     if (answered.kind !== 'answered') return answered;
+    if (read !== undefined) return asMade(await this.#readMade(target));
     const made = readNewValue(mint, answered, target);
     const id = made.kind === 'done' ? textOrNot(made.value[this.#id]) : undefined;
     return made.kind === 'done' && id !== undefined ? { ...made, value: { ...made.value, [this.#id]: this.#idOf(id) } } : made;
+  }
+
+  /** The key of this run, where it is read after it was made. Undefined: there is none, or none yet. */
+  async #readMade(target: Target): Promise<StepOutcome<NewValue> | undefined> {
+    const { list, read } = this.#calls;
+    if (list === undefined || read === undefined) return undefined;
+    const listed = await this.#list(list, target);
+    if (listed.kind !== 'listed') return listed;
+    const id = listed.keys.find(({ name }) => name === target.name)?.id;
+    if (id === undefined) return undefined;
+    const answered = await manage(read, this.#context(target, { value: { [this.#id]: id } }), false);
+    if (answered.kind !== 'answered') return answered;
+    const value = takenValue(read.takes, answered.body, target.old);
+    if (typeof value === 'string') return { kind: 'odd', cause: value, said: answered.said };
+    return { kind: 'done', value: { ...value, [this.#id]: id } };
   }
 
   async test(target: Target, value: StoredValue): Promise<Verdict> {
@@ -243,6 +264,12 @@ class Declared {
 
 const DONE = { kind: 'done' } as const;
 
+/** After a call that made a key, every other outcome leaves one: the next attempt looks for it. */
+function asMade(outcome: StepOutcome<NewValue> | undefined): StepOutcome<NewValue> {
+  if (outcome === undefined) return { kind: 'lost', cause: 'key_not_listed_yet' };
+  return outcome.kind === 'done' || outcome.kind === 'odd' ? outcome : { kind: 'lost', cause: outcome.cause };
+}
+
 function factsOf({ name, createdAt, usedAt }: ListCall, item: unknown): Omit<ListedKey, 'id'> {
   return {
     name: name === undefined ? undefined : valueAt(item, name),
@@ -283,7 +310,7 @@ const OTHER_FORM: Readonly<Record<string, string>> = { key: 'key_base64', passwo
 
 function readNewValue(mint: MintCall, answered: Answered, { old, clock }: Target): StepOutcome<NewValue> {
   const { body, said } = answered;
-  const value = mint.takesDocument === undefined ? takenValue(mint, body, old) : documentAt(body, mint.takesDocument);
+  const value = mint.takesDocument === undefined ? takenValue(mint.takes, body, old) : documentAt(body, mint.takesDocument);
   if (typeof value === 'string') return { kind: 'odd', cause: value, said };
   if (new TextEncoder().encode(JSON.stringify(value)).byteLength > LIMITS.valueMaxBytes)
     return { kind: 'odd', cause: 'value_too_large', said };
@@ -291,8 +318,8 @@ function readNewValue(mint: MintCall, answered: Answered, { old, clock }: Target
   return { kind: 'done', value, ...(endsAtMs === undefined ? {} : { endsAtMs }) };
 }
 
-function takenValue(mint: MintCall, body: unknown, old: StoredValue): StoredValue | string {
-  const taken = take(mint.takes, body);
+function takenValue(takes: Takes, body: unknown, old: StoredValue): StoredValue | string {
+  const taken = take(takes, body);
   if (typeof taken === 'string') return taken;
   const value: Record<string, unknown> = { ...old };
   for (const [name, member] of Object.entries(taken)) {
@@ -329,6 +356,7 @@ function instantOf(value: unknown, nowMs: number): number | undefined {
 function verdictOf(test: TestCall, answered: Answered): Verdict {
   if (matchesAny(test.rejectedBy ?? [{ status: 401 }], answered)) return 'rejected';
   if (!isSuccess(test, answered) || refusalInside(test, answered) !== undefined) return 'unknown';
+  if (test.rejectedWhen !== undefined && valueAt(answered.body, test.rejectedWhen) !== undefined) return 'rejected';
   const { at, is } = test.worksWhen;
   const found = firstOf(at, answered.body);
   if (found === undefined) return 'unknown';

@@ -114,12 +114,17 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
   const leased = leaseRun(job, access, withCreate(run, phase, lost, job.platform.clock.now()), owner, again ? 'again' : 'first');
   job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
-  details.step = phase;
   details.attempts = leased.attempts;
+  noteBegun(booking, phase, opened);
+  return { ...withInterrupted(opened, booking, lost), run: leased, phase, again, fresh };
+}
+
+/** In the event, and on the credential if the target may refuse its value from now on. */
+function noteBegun({ job, access, details, run, located }: Booking, phase: Phase, opened: OpenedTarget): void {
+  details.step = phase;
   if (opened.adminId !== undefined) details.admin = opened.adminId;
   if (mayReplaceNow(phase, opened) && doubtOf(located.row) === undefined)
     changeCredential(job, access, located, (draft) => setDoubt(draft, run.id));
-  return { ...withInterrupted(opened, booking, lost), run: leased, phase, again, fresh };
 }
 
 /** When those calls began that may have made a value the vault does not have. */

@@ -1,10 +1,10 @@
 // The account with keys that the sandbox plays for the connector local-sandbox-key. Every key works until it is deleted.
 // It must never contain a real key; all of them end with the process.
 import { randomBytes } from 'node:crypto';
+import { LIMITS } from '../../src/base/limits.ts';
 import { type Ask, jsonReply, type Reply } from './persona-ask.ts';
 
 const HOST = 'keys.sandbox.example/';
-const KEYS_MAX_COUNT = 10;
 
 export class KeyAccount {
   /** The key that a person puts first. */
@@ -32,7 +32,7 @@ export class KeyAccount {
   }
 
   #make(name: string): Reply {
-    if (this.#keys.size >= KEYS_MAX_COUNT) return jsonReply(409, { error: 'too many keys' });
+    if (this.#keys.size >= LIMITS.sandboxKeysMaxCount) return jsonReply(409, { error: 'too many keys' });
     const [id, secret] = [randomBytes(6).toString('hex'), `sbx-${randomBytes(18).toString('base64url')}`];
     this.#keys.set(id, { name, secret });
     return jsonReply(201, { id, name, secret });

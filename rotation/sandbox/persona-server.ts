@@ -2,11 +2,11 @@
 // It must never answer a request with another Host than loopback, so that a web page cannot reach it.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { jsonReply, type Reply, readAsk } from './persona-ask.ts';
+import { type Ask, jsonReply, type Reply, readAsk } from './persona-ask.ts';
 import type { Personas } from './persona-contract.ts';
 import { takeOrder } from './persona-control.ts';
 import type { House } from './persona-house.ts';
-import { play } from './persona-play.ts';
+import { type Delivery, play } from './persona-play.ts';
 
 export interface PersonaServer {
   readonly origin: string;
@@ -66,18 +66,18 @@ async function answer({ house, personas, stopping, log }: Open, req: IncomingMes
     const order = orderOf(req.method ?? 'GET', url.pathname.slice(CONTROL.length), url, await textOf(req));
     return send(res, await takeOrder(personas, order));
   }
-  const ask = await readAsk(req, house.origin);
-  const byKey = house.keys.answer(ask);
-  if (byKey !== undefined) {
-    log?.(`local-sandbox-key ${ask.method} ${ask.address} ${byKey.status}`);
-    return send(res, byKey);
-  }
-  const { reply, half, afterMs } = await play(house, ask);
-  log?.(lineOf(house));
+  const { reply, half, afterMs } = await playCall(house, await readAsk(req, house.origin), log);
   if (afterMs > 0) await pause(afterMs, stopping);
   if (reply === undefined) req.socket.destroy();
   else if (half) cutInHalf(res, reply);
   else send(res, reply);
+}
+
+async function playCall(house: House, ask: Ask, log: Open['log']): Promise<Delivery> {
+  const reply = house.keys.answer(ask);
+  const delivery = reply === undefined ? await play(house, ask) : { reply, half: false, afterMs: 0 };
+  log?.(reply === undefined ? lineOf(house) : `local-sandbox-key ${ask.method} ${ask.address} ${reply.status}`);
+  return delivery;
 }
 
 function orderOf(method: string, path: string, url: URL, body: string) {

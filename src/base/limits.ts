@@ -382,6 +382,11 @@ export const LIMITS = {
   driverAddressesMaxCount: 3,
   driverCloseMs: SECOND,
 
+  // the tour and the sandbox
+  tourPollMs: 100,
+  tourPollsMax: 100,
+  sandboxKeysMaxCount: 10,
+
   // rotators of the operator
   customHostsMaxCount: 8,
   customMembersMaxCount: 16,

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from '../../rotation/sandbox/authorization-server.ts';
 import { startPersonas } from '../../rotation/sandbox/personas.ts';
 import { ExportVerifier } from '../audit/verify-export.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { KeyturnClient, ReadValue } from '../sdk/client.ts';
 import { keyturnClient } from '../sdk/node.ts';
 import { CliError, sayError } from './exit.ts';
@@ -15,8 +16,6 @@ type Run = Awaited<ReturnType<KeyturnClient['rotate']>>;
 const TENANT = 'demo';
 const ENVIRONMENT = 'staging';
 const TOKEN_TTL_SECONDS = 3;
-const POLL_MS = 100;
-const POLLS_MAX = 100;
 
 type Sandbox = Awaited<ReturnType<typeof startSandbox>>;
 
@@ -129,7 +128,7 @@ async function rotateKey(owner: KeyturnClient): Promise<void> {
   });
   const run = await ended(owner, 'mail', await owner.rotate(ENVIRONMENT, 'mail'));
   printStep('rotated an API key', `${run.state}: a new key was made and tested, now version ${run.new_version}`);
-  for (let tries = 0; tries < POLLS_MAX; tries++) {
+  for (let tries = 0; tries < LIMITS.tourPollsMax; tries++) {
     const [end] = (await owner.runs(ENVIRONMENT, 'mail')).items.filter(({ kind }) => kind === 'revocation');
     if (end !== undefined && end.state !== 'open') {
       printStep(
@@ -138,15 +137,15 @@ async function rotateKey(owner: KeyturnClient): Promise<void> {
       );
       return;
     }
-    await sleep(POLL_MS);
+    await sleep(LIMITS.tourPollMs);
   }
   throw new CliError('the old key was not ended in time');
 }
 
 async function ended(owner: KeyturnClient, name: string, begun: Run): Promise<Run> {
   let run = begun;
-  for (let tries = 0; run.state === 'open' && tries < POLLS_MAX; tries++) {
-    await sleep(POLL_MS);
+  for (let tries = 0; run.state === 'open' && tries < LIMITS.tourPollsMax; tries++) {
+    await sleep(LIMITS.tourPollMs);
     run = await owner.run(ENVIRONMENT, name, run.id);
   }
   return run;

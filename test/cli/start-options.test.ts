@@ -125,6 +125,10 @@ const SERVE: Readonly<Record<string, readonly Refusal[] | string>> = {
     ['new', () => ['--database-network', '10.0.0.0/8', 'nowhere'], /a database network must be in CIDR form/],
     ['keyed', () => ['--database-network', '10.0.0.1'], /a database network must be in CIDR form/],
   ],
+  '--rotation-programs': [
+    ['new', () => ['--rotation-programs', at('none')], /the file of --rotation-programs: cannot be opened \(ENOENT\)/],
+    ['keyed', () => ['--rotation-programs', '/tmp'], /the file of --rotation-programs: must be a regular file/],
+  ],
   '--tour': 'shows nothing where it was shown',
 };
 

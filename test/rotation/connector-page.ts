@@ -198,6 +198,7 @@ function keySection(connector: KeyConnector): string {
       ...callRow('Lists keys', calls?.list),
       ...callRow('Asks whether a key was used', calls?.used),
       ...callRow('Makes a key', calls?.mint),
+      ...callRow('Reads the new key', calls?.read),
       ...callRow('Tests a value', calls?.test),
       ...callRow('Disables a key first', calls?.disable),
       ...callRow('Revokes a key', calls?.revoke),

@@ -89,7 +89,7 @@ function wantFacts({ key }: KeyConnector): string[] {
     return ['key.driver', strategy === 'overlap' ? 'key.keysMaxCount' : 'key.strategy', 'key.rateBudget'];
   return [
     ...['mint', 'test', 'inspect', 'list', 'revoke'].map((name) => `key.calls.${name}`),
-    ...(['disable', 'lifetime', 'used'] as const)
+    ...(['disable', 'lifetime', 'used', 'read'] as const)
       .filter((name) => calls?.[name] !== undefined)
       .map((name) => `key.calls.${name}`),
     ...(['settlesWithinSeconds', 'graceSeconds', 'errorTable'] as const)
@@ -339,7 +339,7 @@ function variablesIn(value: unknown): readonly string[] {
 function knows({ key, parameters = [] }: KeyConnector, call: CallName, variable: string): boolean {
   if (variable === 'name') return call === 'mint';
   const [group, member = ''] = variable.split('.');
-  const isAbout = call === 'test' || call === 'used' || call === 'disable' || call === 'revoke';
+  const isAbout = call === 'test' || call === 'used' || call === 'read' || call === 'disable' || call === 'revoke';
   const hasMember = (kinds: readonly string[]) => kinds.some((kind) => MEMBERS[kind]?.includes(member) ?? true);
   switch (group) {
     case 'parameters':

@@ -22,8 +22,8 @@ export const NAME = 'keyturn-run_0123456789abcdefghjkmnpq';
 const NONCE = 'made-up-nonce';
 const entropy = { bytes: (count: number) => new Uint8Array(count).fill(7), fraction: () => 0.5 };
 
-export type CallName = 'inspect' | 'list' | 'used' | 'mint' | 'test' | 'disable' | 'revoke';
-export const CALL_NAMES: readonly CallName[] = ['inspect', 'list', 'used', 'mint', 'test', 'disable', 'revoke'];
+export type CallName = 'inspect' | 'list' | 'used' | 'mint' | 'read' | 'test' | 'disable' | 'revoke';
+export const CALL_NAMES: readonly CallName[] = ['inspect', 'list', 'used', 'mint', 'read', 'test', 'disable', 'revoke'];
 
 export function callsOf(calls: KeyCalls): readonly (readonly [CallName, KeyCall])[] {
   return CALL_NAMES.flatMap((name) => (calls[name] === undefined ? [] : [[name, calls[name]] as const]));
@@ -156,9 +156,10 @@ export class KeyProvider implements Egress {
       case 'inspect':
       case 'list':
       case 'used':
+      case 'read':
       case 'mint':
         if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
-        return sent.call === 'mint' ? this.#mint(sent) : sent.call === 'used' ? this.#used(sent) : this.#read(sent.call);
+        return this.#manage(sent);
       default:
         if (!(await this.#mayManage(by, sent))) return answer(401, '{"error":"unauthorized"}');
         return this.#end(sent);
@@ -191,6 +192,27 @@ export class KeyProvider implements Egress {
     });
     setAt(body, list.items, items);
     return said(list, list.items === '' ? items : body);
+  }
+
+  #manage(sent: Sent): EgressAnswer {
+    switch (sent.call) {
+      case 'mint':
+        return this.#mint(sent);
+      case 'used':
+        return this.#used(sent);
+      case 'read':
+        return this.#valueOf(sent);
+      default:
+        return this.#read(sent.call as 'inspect' | 'list');
+    }
+  }
+
+  #valueOf({ url }: Sent): EgressAnswer {
+    const call = this.#calls.read as NonNullable<KeyCalls['read']>;
+    const [, held] = [...this.keys].find(([id]) => url.includes(id)) ?? [];
+    const body: Json = {};
+    for (const [member, pointers] of Object.entries(call.takes)) setAt(body, [pointers].flat()[0] as string, held?.value[member]);
+    return said(call, body);
   }
 
   #listedId(id: string): string {
@@ -249,7 +271,8 @@ export class KeyProvider implements Egress {
     const number = this.#made++;
     const { mint, idMember = 'key_id' } = this.#calls;
     const id = `id${number}${this.#mark}-made-up`;
-    const members = mint.takesDocument === undefined ? Object.keys(mint.takes) : ['private_key'];
+    const takes = this.#calls.read?.takes ?? mint.takes;
+    const members = mint.takesDocument === undefined ? Object.keys(takes) : ['private_key'];
     const value: Record<string, unknown> =
       mint.takesDocument === undefined
         ? {}
@@ -402,15 +425,15 @@ function readable(request: EgressRequest, calls: KeyCalls): Sent {
   return { call, ...sent };
 }
 
-function patternOf(template: string): string {
+function patternOf(template: string, hole = '.+?'): string {
   return template
     .split(/\{(?:name|\w+\.\w+)\}/)
     .map((text) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`))
-    .join('.+?');
+    .join(hole);
 }
 
 function fits(call: KeyCall, { url, body }: Pick<Sent, 'url' | 'body'>): boolean {
-  if (!new RegExp(`^${patternOf(call.url)}(?:[&?].*)?$`).test(url)) return false;
+  if (!new RegExp(`^${patternOf(call.url, '[^/]+?')}(?:[&?].*)?$`).test(url)) return false;
   if (call.json !== undefined) {
     const [wanted, given] = [call.json as Json, JSON.parse(body) as Json];
     return typeof wanted['query'] === 'string'

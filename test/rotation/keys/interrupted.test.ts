@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
 import { EgressFailure, type KeyConnector } from '../../../rotation/connector.ts';
+import { declaredRotator } from '../../../rotation/keys/declared.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
-import { KeyProvider } from '../key-provider.ts';
+import { answer, KeyProvider } from '../key-provider.ts';
 
 let bench: RotationBench | undefined;
 afterEach(() => bench?.close());
@@ -122,5 +123,35 @@ describe('a key that was made without a complete answer', () => {
     await b.rotate();
     expect(b.rows('rotation')[0]).toMatchObject({ state: 'succeeded' });
     expect(provider.keys.size).toBe(2);
+  });
+});
+
+describe('a key whose making takes a while', () => {
+  const connector = connectors.get('google-api-key') as KeyConnector;
+  const rotator = declaredRotator(connector);
+
+  it.each([
+    ['is not in the list yet', () => answer(200, '{"keys":[]}'), 'key_not_listed_yet'],
+    ['cannot be looked for', () => answer(503, ''), 'http_503'],
+  ])('that %s is read by the next attempt, and no second one is made', async (_what, does, cause) => {
+    const provider = new KeyProvider(connector);
+    provider.mischief = { call: 'list', when: 'after', does };
+    expect(await rotator.create(provider.target(), false)).toMatchObject({ kind: 'lost', cause });
+    provider.mischief = undefined;
+    const made = await rotator.create(provider.target(), true);
+    const [id] = provider.madeIds();
+    expect(made).toMatchObject({ kind: 'done', value: { key_id: id, key: provider.keys.get(String(id))?.value['key'] } });
+    expect(provider.sent.filter(({ call }) => call === 'mint').length).toBe(1);
+  });
+
+  it('is ended when the provider keeps it as deleted', async () => {
+    const provider = new KeyProvider(connector);
+    expect(await rotator.test(provider.target(), provider.old)).toBe('works');
+    provider.mischief = {
+      call: 'test',
+      when: 'after',
+      does: () => answer(200, '{"uid":"u","deleteTime":"2026-11-28T12:00:00Z"}'),
+    };
+    expect(await rotator.test(provider.target(), provider.old)).toBe('rejected');
   });
 });
