@@ -15,9 +15,6 @@ export interface OpenedCredential {
   readonly head: Uint8Array;
   readonly prepared: PreparedOpen;
   readonly expiresAtMs: number;
-  /** The last principal whose read of it is stored, and when it was stored: most reads are by the same one, and write nothing. */
-  readBy?: string;
-  readAt?: number;
 }
 
 /** An entry in the form that the door needs. */

@@ -12,12 +12,11 @@ interface Known {
 export class KnownReaders {
   readonly #entries = new LRUCache<string, Known>(growingTo(LIMITS.knownReadersEntries));
 
-  /** When the stored row says that the reader received this version, if that is not long ago. */
-  seenAt(credentialId: string, principalId: string, version: number, nowMs: number): number | undefined {
+  /** Whether the stored row says that the reader received this version, not long ago. */
+  has(credentialId: string, principalId: string, version: number, nowMs: number): boolean {
     const known = this.#entries.get(`${credentialId} ${principalId}`);
     // The absolute difference, because the clock may have been set back since.
-    const isKnown = known !== undefined && known.version === version && Math.abs(nowMs - known.seenAt) < LIMITS.readerSeenEveryMs;
-    return isKnown ? known.seenAt : undefined;
+    return known !== undefined && known.version === version && Math.abs(nowMs - known.seenAt) < LIMITS.readerSeenEveryMs;
   }
 
   keep(credentialId: string, principalId: string, known: Known): void {

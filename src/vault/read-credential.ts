@@ -55,7 +55,7 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
       if (current || row.health === 'disconnected') rulesOfKind(row.kind).refuseRead?.(job, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
       const body = answer(opened.head, opened.prepared);
-      noteRead(job, opened, principal.id, version);
+      noteReader(job, row.id, principal.id, version);
       return { credentialId: row.id, version, body, expiresAtMs: row.value_expires_at };
     },
   );
@@ -79,17 +79,6 @@ export async function readFreshCredential(vault: TenantVault, caller: Caller, in
       throw new StaleGrant(again.credentialId, { kind: 'held', againInMs: heldForMs });
     }
   }
-}
-
-function noteRead(job: TenantJob, opened: OpenedCredential, principalId: string, version: number): void {
-  const now = job.platform.clock.now();
-  if (opened.readBy === principalId && Math.abs(now - (opened.readAt ?? 0)) < LIMITS.readerSeenEveryMs) return;
-  opened.readAt = noteReader(job, opened.row.id, principalId, version);
-  // The next read of the current version by this principal must be stored again.
-  const { environment, row } = opened;
-  const current = version === row.current_version ? undefined : job.cache.find(environment.name, row.name, now)?.subject;
-  if (current?.readBy === principalId) delete current.readBy;
-  opened.readBy = principalId;
 }
 
 function readTarget(job: TenantJob, lookup: Lookup, input: ReadCredentialInput): Found<Wanted> {

@@ -10,11 +10,10 @@ import { keyConfigOf } from './rotation-state.ts';
 import { credentialTarget } from './targets.ts';
 import type { TenantJob, TenantView } from './tenant-job.ts';
 
-/** Stores that a principal received a version, in the batch of the read; returns when that was stored. */
-export function noteReader(job: TenantJob, credentialId: string, principalId: string, version: number): number {
+/** Stores that a principal received a version, in the batch of the read. */
+export function noteReader(job: TenantJob, credentialId: string, principalId: string, version: number): void {
   const now = job.platform.clock.now();
-  const seenAt = job.knownReaders.seenAt(credentialId, principalId, version, now);
-  if (seenAt !== undefined) return seenAt;
+  if (job.knownReaders.has(credentialId, principalId, version, now)) return;
   job.door.keepBooks('reading', (books) => {
     const before = job.readers.find(books, credentialId, principalId);
     const isSame = before?.version === version;
@@ -27,7 +26,6 @@ export function noteReader(job: TenantJob, credentialId: string, principalId: st
     job.dueChanged();
   });
   job.knownReaders.keep(credentialId, principalId, { version, seenAt: now });
-  return now;
 }
 
 /** A workload that received a version last and may still use it. */
