@@ -4,6 +4,7 @@ import { KeyturnError } from '../../src/base/errors.ts';
 import type { ReadAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { describeReaders } from '../../src/vault/readers.ts';
+import { rehearsalFault } from '../../src/vault/rehearsals.ts';
 import { hashOfPlan, type PlanCheck, type PlannedRun, type RotationPlan } from '../../src/vault/rotation-plan.ts';
 import { keyConfigOf } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
@@ -13,8 +14,8 @@ import { type ResolvedKey, resolveKey } from './key-settings.ts';
 import { replacesAtOnce } from './rotation-phase.ts';
 import { openTarget, type TargetPorts, type Unusable } from './rotation-target.ts';
 
-/** The plan for the credential as it is now. */
-export function planRotation(ports: TargetPorts, access: ReadAccess, located: Located): RotationPlan {
+/** The plan for the credential as it is now. `skipsStaging`: an owner lets it run without a rehearsal. */
+export function planRotation(ports: TargetPorts, access: ReadAccess, located: Located, skipsStaging = false): RotationPlan {
   const { job } = ports;
   const { row } = located;
   const settings = resolvedOrFault(ports, row);
@@ -28,6 +29,10 @@ export function planRotation(ports: TargetPorts, access: ReadAccess, located: Lo
       { check: 'state', fault: row.state === 'active' ? undefined : 'the credential is deleted: restore it first' },
       { check: 'configuration', fault: typeof settings === 'string' ? settings : undefined },
       { check: 'platform', fault: resolved === undefined ? undefined : platformFault(resolved) },
+      {
+        check: 'staging',
+        fault: skipsStaging || resolved?.rotator === undefined ? undefined : rehearsalFault(job, access, located),
+      },
       ...(resolved?.rotator === undefined ? [] : secretChecks(ports, access, located)),
       { check: 'conflict', fault: openRunFault(ports, access, row) },
     ],

@@ -5,6 +5,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { jsonBytes } from '../../src/vault/credential-kinds.ts';
 import { planAfterFailure, planNewValue } from '../../src/vault/plan-rotation.ts';
+import { noteRehearsal } from '../../src/vault/rehearsals.ts';
 import { reviewDueAt } from '../../src/vault/review-schedule.ts';
 import { doubtOf, setDoubt, setRotated } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
@@ -151,6 +152,7 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
     planNewValue(planPorts, draft, stored?.created_at ?? now);
   });
   openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
+  noteRehearsal(job, access, located, run.id);
   const { id, key } = resolved.connector;
   const facts = JSON.stringify({ ...factsOf(run), connector: id, strategy: key.strategy });
   const ended = { ...run, facts };

@@ -4,7 +4,9 @@
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
+import { lacksRehearsal } from '../../src/vault/rehearsals.ts';
 import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
+import { requestOf } from '../../src/vault/run-request.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
 import { leaseRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
@@ -90,7 +92,9 @@ export function beginPhase(ports: TargetPorts, credentialId: string, owner: stri
   if (found === undefined || !isFree(found, owner, job.platform.clock.now(), force)) return undefined;
   return enterRun(job, found, 'credential.rotate', (booking) => {
     if (!force && awaitWindow(booking, isAgain(found))) return undefined;
-    return begin(ports, booking, owner);
+    if (!mustBeTriedFirst(booking)) return begin(ports, booking, owner);
+    refuse(booking, 'not_tried_in_staging');
+    return undefined;
   });
 }
 
@@ -111,7 +115,7 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
   const lost = lostCreates(run, phase);
   const again = isAgain(run) || lost.length > 0;
-  const fresh = probe === undefined ? freshValue(booking, phase) : opened.target.old;
+  const fresh = freshValue(booking, phase, opened);
   const leased = leaseRun(job, access, withCreate(run, phase, lost, job.platform.clock.now()), owner, again ? 'again' : 'first');
   job.runs.journal(access, run.id, { step: phase, status: again ? 'again' : 'begun', at: job.platform.clock.now() });
   details.attempts = leased.attempts;
@@ -144,8 +148,19 @@ function withCreate(run: RunRow, phase: Phase, lost: readonly number[], now: num
   return { ...run, facts: JSON.stringify(phase === 'create' ? { ...facts, createsAt: [...lost, now] } : facts) };
 }
 
+/** A schedule is not refused when it is put: its run waits for a person, and goes on by itself after a rehearsal. */
+function mustBeTriedFirst({ job, access, run, located }: Booking): boolean {
+  const isFree = run.attempts > 0 || requestOf(run).skipsStaging === true || factsOf(run).rollBack !== undefined;
+  return !isFree && lacksRehearsal(job, access, located);
+}
+
 /** The pending value; while it is created, the older one that is set again, if any. */
-function freshValue({ job, access, run, located: { row } }: Booking, phase: Phase): StoredValue | undefined {
+function freshValue(
+  { job, access, run, located: { row } }: Booking,
+  phase: Phase,
+  { target }: OpenedTarget,
+): StoredValue | undefined {
+  if (probeOf(run) !== undefined) return target.old;
   const version = phase === 'create' ? resetOf(run)?.to : (row.pending_version ?? 0);
   return version === undefined ? undefined : requireValue(job, access, row, version);
 }

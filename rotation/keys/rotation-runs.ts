@@ -7,6 +7,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { openRequested } from '../../src/vault/change-run.ts';
+import { overrideStaging } from '../../src/vault/override-staging.ts';
 import { type RotationPlan, requireReady, requireSame } from '../../src/vault/rotation-plan.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
@@ -72,8 +73,9 @@ export class KeyRotations implements KeyRotator {
           facts,
         } as const;
         const run = openRequested(job, access, located, request, () => {
+          if (request.skipsStaging === true) overrideStaging(job, caller, located, request.reason);
           // Every local check comes before the first outside call.
-          const plan = this.plan(job, access, located);
+          const plan = this.plan(job, access, located, request.skipsStaging);
           requireReady(plan);
           requireSame(plan, request.plan);
           return openRun(job, access, fresh);
@@ -86,8 +88,8 @@ export class KeyRotations implements KeyRotator {
   }
 
   /** What a rotation would do now, and every local check. Nothing outside is called. */
-  plan(job: TenantJob, access: ReadAccess, located: Located): RotationPlan {
-    return planRotation({ ...this.#o, job, urgency: 'request' }, access, located);
+  plan(job: TenantJob, access: ReadAccess, located: Located, skipsStaging?: boolean): RotationPlan {
+    return planRotation({ ...this.#o, job, urgency: 'request' }, access, located, skipsStaging);
   }
 
   /** Executes the credential's open run in the background. */

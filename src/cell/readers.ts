@@ -67,19 +67,19 @@ export class ReaderStore {
   /** Most recently seen first. */
   list(access: Lookup, credentialId: string, maxRows: number): ReaderList {
     access.check();
-    const query = 'SELECT * FROM reader WHERE credential_id = ? ORDER BY seen_at DESC, principal_id LIMIT ?';
-    const stored = this.#sql.all<ReaderRow>(query, credentialId, maxRows);
-    const rows = this.#rows.intact(stored);
-    return { rows, damaged: stored.length - rows.length };
+    const query = 'SELECT * FROM reader WHERE credential_id = ? ORDER BY principal_id LIMIT ?';
+    return this.#listed(this.#sql.all<ReaderRow>(query, credentialId, maxRows));
   }
 
   /** Those who received this version last and were seen since `sinceMs`, most recently seen first. */
   holding(access: Lookup, credentialId: string, version: number, sinceMs: number, maxRows: number): ReaderList {
     access.check();
-    const query =
-      'SELECT * FROM reader WHERE credential_id = ? AND version = ? AND seen_at >= ? ORDER BY seen_at DESC, principal_id LIMIT ?';
-    const stored = this.#sql.all<ReaderRow>(query, credentialId, version, sinceMs, maxRows);
-    const rows = this.#rows.intact(stored);
+    const query = 'SELECT * FROM reader WHERE credential_id = ? AND version = ? AND seen_at >= ? ORDER BY principal_id LIMIT ?';
+    return this.#listed(this.#sql.all<ReaderRow>(query, credentialId, version, sinceMs, maxRows));
+  }
+
+  #listed(stored: readonly ReaderRow[]): ReaderList {
+    const rows = this.#rows.intact(stored).sort((a, b) => b.seen_at - a.seen_at);
     return { rows, damaged: stored.length - rows.length };
   }
 

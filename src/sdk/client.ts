@@ -186,7 +186,11 @@ export class KeyturnClient {
   }
 
   /** Requests a rotation or refresh, or returns the open run. @param plan the hash of a plan; refused if the plan has changed since */
-  rotate(environment: string, name: string, request: { reason?: string; plan?: string } = {}): Promise<WireRun> {
+  rotate(
+    environment: string,
+    name: string,
+    request: { reason?: string; plan?: string; skip_staging?: true } = {},
+  ): Promise<WireRun> {
     this.forget(environment, name);
     return this.#json({ method: 'POST', path: this.#runs(environment, name), body: request });
   }
@@ -255,8 +259,10 @@ export class KeyturnClient {
     return this.#json({ method: 'GET', path: `${this.#tenant()}/environments` });
   }
 
-  createEnvironment(name: string): Promise<WireEnvironment> {
-    return this.#json({ method: 'POST', path: `${this.#tenant()}/environments`, body: { name } });
+  /** @param production whether rotations must have completed elsewhere first; default: by the name */
+  createEnvironment(name: string, production?: boolean): Promise<WireEnvironment> {
+    const body = production === undefined ? { name } : { name, production };
+    return this.#json({ method: 'POST', path: `${this.#tenant()}/environments`, body });
   }
 
   workloads(query: Query = {}): Promise<WirePage<WireWorkload>> {

@@ -6,8 +6,8 @@ import type { EnvironmentRow } from '../cell/credentials.ts';
 import { tenantTarget } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
-/** @throws conflict when the name is taken */
-export function createEnvironment(job: TenantJob, caller: Caller, name: string): EnvironmentRow {
+/** @param production whether rotations must be tried elsewhere first; default: by the name. @throws conflict when the name is taken */
+export function createEnvironment(job: TenantJob, caller: Caller, name: string, production?: boolean): EnvironmentRow {
   return job.door.enter(
     caller,
     'environment.create',
@@ -19,7 +19,7 @@ export function createEnvironment(job: TenantJob, caller: Caller, name: string):
         id: newId('environment', job.platform.entropy),
         name,
         created_at: job.platform.clock.now(),
-        production: null,
+        production: production === undefined ? null : Number(production),
       };
       job.credentials.insertEnvironment(access, row);
       return row;

@@ -32,7 +32,7 @@ export interface PlannedRun {
 }
 
 export interface PlanCheck {
-  readonly check: 'state' | 'conflict' | 'configuration' | 'platform' | 'value' | 'admin';
+  readonly check: 'state' | 'conflict' | 'configuration' | 'platform' | 'staging' | 'value' | 'admin';
   /** Undefined: it has passed. */
   readonly fault: string | undefined;
 }

@@ -8,13 +8,15 @@ export interface RunRequest {
   readonly plan?: string | undefined;
   /** The failed or cancelled run that this one repeats. */
   readonly retryOf?: string | undefined;
+  /** An owner lets it run in production although its configuration was not tried in staging. Needs a reason. */
+  readonly skipsStaging?: boolean | undefined;
 }
 
-export function requestFacts({ reason, plan, retryOf }: RunRequest): string {
-  return JSON.stringify({ reason, plan, retryOf });
+export function requestFacts({ reason, plan, retryOf, skipsStaging }: RunRequest): string {
+  return JSON.stringify({ reason, plan, retryOf, skipsStaging: skipsStaging === true ? true : undefined });
 }
 
 export function requestOf({ facts }: Pick<RunRow, 'facts'>): RunRequest {
-  const { reason, plan, retryOf } = JSON.parse(facts) as RunRequest;
-  return { reason, plan, retryOf };
+  const { reason, plan, retryOf, skipsStaging } = JSON.parse(facts) as RunRequest;
+  return { reason, plan, retryOf, skipsStaging };
 }

@@ -28,6 +28,7 @@ const MAY: Record<string, readonly Operation[]> = {
     'installation.setup',
     'installation.keys.rotate',
     'root.rotate',
+    'staging.skip',
     'tenant.erase',
     'token.exchange',
     ...SYSTEM_ONLY,

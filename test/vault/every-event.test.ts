@@ -37,12 +37,14 @@ import {
   revokeToken,
   revokeWorkload,
 } from '../../src/vault/manage-workloads.ts';
+import { overrideStaging } from '../../src/vault/override-staging.ts';
 import { type PutCredentialInput, putCredential } from '../../src/vault/put-credential.ts';
 import { exportAudit, followAudit, readCheckpoint, searchAudit } from '../../src/vault/read-audit.ts';
 import { type ReadCredentialInput, readCredential } from '../../src/vault/read-credential.ts';
 import { getRun, listRuns } from '../../src/vault/read-runs.ts';
 import { listReaders } from '../../src/vault/readers.ts';
 import { listKeys, rotateKeys } from '../../src/vault/rotate-keys.ts';
+import { credentialTarget } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { CALLBACK, CONFIG, type ConsentBench, CRM, consentBench } from '../kit/consent-bench.ts';
 import { textOf } from '../kit/homes.ts';
@@ -146,6 +148,11 @@ async function withWorkload({ job, bench, ids }: World, given: Partial<CreateWor
   ids['sync'] = made.row.id;
   ids['secret'] = made.clientSecret?.publicId ?? '';
   return made.clientSecret === undefined ? '' : textOf(made.clientSecret.token);
+}
+
+function stripeIn(job: TenantJob) {
+  const located = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, 'staging', 'stripe').subject);
+  return located ?? expect.unreachable('there is no credential stripe');
 }
 
 const targets = {
@@ -534,6 +541,13 @@ const done: readonly Row[] = [
     details: () => ({ count: 1 }),
   },
   {
+    operation: 'staging.skip',
+    what: 'by an owner, with a reason',
+    by: ({ bench }) => bench.tenant.user(['owner'], 'everywhere', { bootstrap: true }),
+    ask: ({ job }, caller) => job((inJob) => overrideStaging(inJob, caller, stripeIn(inJob), 'made up')),
+    target: targets.credential('stripe'),
+  },
+  {
     operation: 'credential.freshen',
     what: 'a grant whose token is new',
     ask: ({ job }, caller) => job((inJob) => planFreshening(inJob, caller, 'staging', 'crm')),
@@ -773,6 +787,14 @@ const failing: readonly Row[] = [
       fails: 'not_found',
     }),
   ),
+  {
+    operation: 'staging.skip',
+    what: 'without a reason',
+    by: ({ bench }) => bench.tenant.user(['owner'], 'everywhere', { bootstrap: true }),
+    ask: ({ job }, caller) => job((inJob) => overrideStaging(inJob, caller, stripeIn(inJob), undefined)),
+    target: targets.credential('stripe'),
+    fails: 'invalid_request',
+  },
   {
     operation: 'credential.read',
     what: 'a version that is not there',

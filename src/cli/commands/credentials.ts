@@ -314,6 +314,7 @@ interface RotateOptions {
   plan?: boolean;
   ifPlan?: string;
   reason?: string;
+  skipStaging?: boolean;
 }
 
 function addRotate(parent: Command): void {
@@ -323,6 +324,7 @@ function addRotate(parent: Command): void {
     .option('--plan', 'show what it would do, and call nothing')
     .option('--if-plan <hash>', 'only if the plan still has this hash')
     .option('--reason <text>', 'why; shown with the run')
+    .option('--skip-staging', 'in production, although it was not tried in staging; owners only, with --reason')
     .option('--wait', 'follow the run, one line a step; exits with 1 if it failed, 9 on timeout')
     .addOption(timeoutOption())
     .action(async (name: string, options: RotateOptions, self: Command) => {
@@ -337,6 +339,7 @@ function addRotate(parent: Command): void {
       const request = {
         ...(options.reason === undefined ? {} : { reason: options.reason }),
         ...(options.ifPlan === undefined ? {} : { plan: options.ifPlan }),
+        ...(options.skipStaging === true ? { skip_staging: true as const } : {}),
       };
       const run = await session.client.rotate(environment, name, request);
       if (options.wait !== true) return session.show(run, describeRun);

@@ -65,9 +65,13 @@ export function environmentCommand(): Command {
   command
     .command('create <name>')
     .description('create an environment')
-    .action(async (name: string, _options: unknown, self: Command) => {
+    .option('--production', 'rotations must have completed elsewhere first; default: if the name is production')
+    .action(async (name: string, options: { production?: true }, self: Command) => {
       const session = sessionOf(self);
-      session.show(await session.client.createEnvironment(name), (made) => `${green('created')} environment ${made.name}`);
+      session.show(
+        await session.client.createEnvironment(name, options.production),
+        (made) => `${green('created')} environment ${made.name}`,
+      );
     });
   command
     .command('list')
@@ -76,8 +80,8 @@ export function environmentCommand(): Command {
       const session = sessionOf(self);
       session.show(await session.client.environments(), ({ items }) =>
         table(
-          ['name', 'id', 'created'],
-          items.map((item) => [item.name, item.id, item.created_at]),
+          ['name', 'id', 'production', 'created'],
+          items.map((item) => [item.name, item.id, item.production ? 'yes' : 'no', item.created_at]),
         ),
       );
     });

@@ -1,5 +1,6 @@
 // Routes of runs: request a rotation or refresh, list, look, cancel, resume, retry.
 
+import type { z } from 'zod';
 import { fail } from '../../base/errors.ts';
 import { cancelRun, type NamedRun, resumeRun } from '../../vault/change-run.ts';
 import { getRun, listRuns } from '../../vault/read-runs.ts';
@@ -38,6 +39,10 @@ async function openAndStart({ vault, rotation }: TenantContext, request: RouteRe
   return answer;
 }
 
+function requested({ reason, plan, skip_staging: skipsStaging }: z.output<typeof wire.requestRun>): RunRequest {
+  return { reason, plan, skipsStaging };
+}
+
 export const runRoutes: readonly Route<TenantContext>[] = [
   route({
     method: 'GET',
@@ -67,7 +72,7 @@ export const runRoutes: readonly Route<TenantContext>[] = [
       description: 'The run; poll it, or follow its events, until its state is not open',
       schema: wire.run,
     },
-    handle: (context: TenantContext, request) => openAndStart(context, request, request.body),
+    handle: (context: TenantContext, request) => openAndStart(context, request, requested(request.body)),
   }),
   route({
     method: 'GET',

@@ -58,7 +58,7 @@ export const tenantRoutes: readonly Route<TenantContext>[] = [
     handle: ({ vault }: TenantContext, request) =>
       once(vault, 'environment.create', request, (job) => ({
         status: 201,
-        body: environmentView(createEnvironment(job, request.caller, request.body.name)),
+        body: environmentView(createEnvironment(job, request.caller, request.body.name, request.body.production)),
       })),
   }),
   route({

@@ -13,6 +13,7 @@ import { rulesOfKind } from '../../vault/kinds.ts';
 import type { UserWithGrants } from '../../vault/manage-users.ts';
 import type { ReaderView } from '../../vault/readers.ts';
 import { reconnectPath } from '../../vault/reconnect.ts';
+import { isProduction } from '../../vault/rehearsals.ts';
 import type { ListedKeys } from '../../vault/rotate-keys.ts';
 import type { RotationPlan } from '../../vault/rotation-plan.ts';
 import { requestOf } from '../../vault/run-request.ts';
@@ -164,7 +165,7 @@ export function runStepView({ step, status, at, evidence }: RunStepRow): NonNull
 }
 
 export function environmentView(row: EnvironmentRow): WireEnvironment {
-  return { id: row.id, name: row.name, created_at: toTimestamp(row.created_at) };
+  return { id: row.id, name: row.name, production: isProduction(row), created_at: toTimestamp(row.created_at) };
 }
 
 export function tenantView(row: TenantRow): WireTenant {

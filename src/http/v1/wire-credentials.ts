@@ -282,6 +282,10 @@ export type WireRotationPlan = z.infer<typeof rotationPlan>;
 export const requestRun = z.strictObject({
   reason: reason.optional().describe('Why; shown with the run'),
   plan: planHash.optional().describe('The hash of a plan: the run is refused if the plan has changed since'),
+  skip_staging: z
+    .boolean()
+    .default(false)
+    .describe('In production, although no such rotation has completed in staging; for owners, with a reason'),
 });
 
 export const run = z

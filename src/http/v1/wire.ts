@@ -11,9 +11,22 @@ export * from './wire-due.ts';
 export { empty, listOf, name, page, timestamp, type WirePage } from './wire-parts.ts';
 export * from './wire-schedules.ts';
 
-export const environment = z.object({ id: z.string(), name: z.string(), created_at: timestamp }).meta({ id: 'Environment' });
+export const environment = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    production: z.boolean().describe('Rotations must have completed elsewhere first'),
+    created_at: timestamp,
+  })
+  .meta({ id: 'Environment' });
 export type WireEnvironment = z.infer<typeof environment>;
-export const createEnvironment = z.strictObject({ name });
+export const createEnvironment = z.strictObject({
+  name,
+  production: z
+    .boolean()
+    .optional()
+    .describe('Whether rotations must have completed elsewhere first; default: if the name is production'),
+});
 
 export const tenant = z
   .object({ id: z.string(), name: z.string(), state: z.string(), demo: z.boolean(), created_at: timestamp })
