@@ -21,8 +21,10 @@ function parsed(text: string): { calendar: Component; events: Component[] } {
   for (const line of lines.slice(1, -1)) {
     const match = /^([A-Z-]+)(?:;[A-Z]+=[A-Z]+)*:(.*)$/.exec(line) ?? expect.fail(`no content line: ${line}`);
     const [, name = '', value = ''] = match;
-    if (name === 'BEGIN') events.push((into = {}));
-    else if (name === 'END') into = calendar;
+    if (name === 'BEGIN') {
+      into = {};
+      events.push(into);
+    } else if (name === 'END') into = calendar;
     else {
       expect(value, line).toMatch(/^(?:[^\\]|\\[\\;,nN])*$/);
       into[name] = value.replace(/\\([\\;,nN])/g, (_all, one: string) => (one.toLowerCase() === 'n' ? '\n' : one));
