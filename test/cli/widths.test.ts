@@ -121,7 +121,6 @@ describe('the output of every command that only reads', () => {
     'credential history': [LONG],
     'credential runs': [LONG],
     'runs list': [LONG],
-    'schedule list': [],
     'connections list': [LONG],
     'webhooks list': [],
     'webhooks deliveries': [],
