@@ -20,7 +20,7 @@ const LOCAL = new Set(['init', 'serve', 'sandbox', 'doctor', 'run', 'completion'
 const HERE = new Set([
   ...['--address', '--token-file', '--output', '--json', '--no-color'],
   ...['--all', '--follow', '--wait', '--timeout', '--field', '--raw', '--yes', '--key', '--checkpoint'],
-  ...['--plan', '--where', '--continue'],
+  ...['--plan', '--where', '--continue', '--all-tenants'],
   ...['--from-file', '--value-file', '--json-value', '--strip-newline', '--expires-in-days', '--why'],
 ]);
 

@@ -31,7 +31,7 @@ async function holding(): Promise<{ directory: string; place: Place }> {
     kind: 'api_key',
     value: { key: 'SG.k1.made-up', key_id: 'k1' },
     connector: 'sendgrid-api-key',
-    config: { sandbox, grace_seconds: 1 },
+    config: { sandbox, grace_seconds: 1, deadline_seconds: 1 },
   });
   expect(put.status, put.text).toBe(201);
   await service.stop();
