@@ -212,8 +212,9 @@ describe('an alert', () => {
   });
 
   it('of every kind about a credential is among these', () => {
-    // Of a key: test/rotation/keys/rotation.test.ts.
-    const others = ['clock.jumped', 'state.damaged', 'credential.rotation_failed'];
+    // Of a key: test/rotation/keys (rotation, readers, overdue).
+    const ofKeys = ['credential.rotation_failed', 'credential.readers_late', 'credential.rotation_overdue'];
+    const others = ['clock.jumped', 'state.damaged', ...ofKeys];
     expect([...covered].sort()).toEqual(ALERT_KINDS.filter((kind) => !others.includes(kind)).toSorted());
   });
 });

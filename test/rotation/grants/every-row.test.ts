@@ -246,7 +246,7 @@ describe('the run of a refresh', () => {
       return tokens();
     });
     await bench.refresh();
-    is(bench, { state: 'cancelled', step: 'intent', outcome: 'superseded', finished_at: START_MS });
+    is(bench, { state: 'cancelled', step: 'cancelled', outcome: 'superseded', finished_at: START_MS });
     expect(bench.journal()).toEqual(['queued:request', 'intent:first', 'cancelled:superseded']);
     expect(bench.row('crm')).toMatchObject({ current_version: 2 });
   });
