@@ -62,6 +62,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   run: `run_${'0'.repeat(24)}`,
   connection: `con_${'0'.repeat(24)}`,
   webhook: `whk_${'0'.repeat(24)}`,
+  feed: `cal_${'0'.repeat(24)}`,
 };
 
 function ask(route: RouteShape, token: string) {
