@@ -87,6 +87,8 @@ export function rotationStateOf({ rotation }: Pick<CredentialRow, 'rotation'>): 
 
 /** Changes the given members; undefined removes one. */
 export function changeRotationState(draft: Pick<CredentialRow, 'rotation'>, change: Partial<RotationState>): void {
+  // Most puts are of credentials that are not rotated.
+  if (draft.rotation === '{}' && Object.values(change).every((member) => member === undefined)) return;
   draft.rotation = JSON.stringify({ ...rotationStateOf(draft), ...change });
 }
 
