@@ -328,7 +328,9 @@ export class Anchor {
 
   #countsAsText(): string {
     // JSON without JSON.stringify, for speed: it runs in every batch that changes a row. Names from tables.ts need no escaping.
-    return `{${Array.from(this.#counts, ([table, count]) => `"${table}":${count}`).join()}}`;
+    let text = '';
+    for (const [table, count] of this.#counts) text += `${text === '' ? '{' : ','}"${table}":${count}`;
+    return text === '' ? '{}' : `${text}}`;
   }
 
   #writeHead(log: LogHead, { position, start, entries }: Staged): void {

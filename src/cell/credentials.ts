@@ -79,7 +79,7 @@ export class CredentialStore {
     const known = this.#known.get(name);
     const row = this.#sql.get<EnvironmentRow>('SELECT * FROM environment WHERE name = ?', name);
     const found = this.#environments.checkedAgainst(known, row) ?? this.#environments.absentByName(name);
-    if (found !== undefined && found !== known) this.#known.set(name, Object.freeze(found));
+    if (found !== undefined && found !== known) this.#known.set(name, found);
     return found;
   }
 

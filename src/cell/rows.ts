@@ -203,7 +203,8 @@ export class TableRows<R extends object> {
     const place = this.#fingerprint(row as Columns);
     const damage = this.#damageAt(row as Columns, place);
     if (damage !== undefined) return this.#refuse(row as Columns, damage);
-    if (this.#table.mac === 'row') this.#lastRead = { columns: row as Columns, place };
+    // Frozen, so that the difference to it is the difference to the stored row.
+    if (this.#table.mac === 'row') this.#lastRead = { columns: Object.freeze(row) as Columns, place };
     return row;
   }
 

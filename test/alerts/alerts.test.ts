@@ -25,7 +25,7 @@ async function bench() {
         const staging = job.credentials.findEnvironment(access, 'staging')?.id ?? '';
         const row = job.credentials.find(access, staging, name);
         if (row === undefined) throw new Error('no credential');
-        const facts = row;
+        const facts = { ...row };
         const result = effect(facts, job);
         job.credentials.save(access, facts);
         return result;

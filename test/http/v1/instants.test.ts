@@ -31,8 +31,8 @@ describe('a field that takes an instant', () => {
     const place = `${route.method} ${route.path}`;
     for (const [part, schema] of Object.entries({ body: route.body, query: route.query }))
       if (schema !== undefined)
+        // Declared calls say where an answer has its end.
         for (const [at, field] of fieldsOf(schema, `${place} ${part}`))
-          // Declared calls say where an answer has its end.
           if (/(_at|since|until)$/.test(at) && !at.includes('/config/http/')) fields.set(at, field);
   }
 

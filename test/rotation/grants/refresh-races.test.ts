@@ -20,7 +20,7 @@ async function released(gate: { release(): void }, work: Promise<unknown>): Prom
 async function calledDead({ vault }: RefreshBench['tenant'], id: string): Promise<void> {
   await vault.submit((job) =>
     changing(job, (access) => {
-      const draft = job.credentials.byId(access, id);
+      const draft = { ...job.credentials.byId(access, id) };
       changeHealth({ job, access, draft, environment: { name: 'staging' } }, 'needs_consent', 'invalid_grant');
       job.credentials.save(access, draft);
     }),

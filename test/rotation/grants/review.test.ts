@@ -51,7 +51,7 @@ async function bench(lifetimes: LifetimeSpec, oauth2: Partial<OAuth2Spec> = {}) 
         const id = job.credentials.findEnvironment(access, environment)?.id ?? '';
         const row = job.credentials.find(access, id, name);
         if (row === undefined) throw new Error('no credential');
-        const facts = row;
+        const facts = { ...row };
         effect(facts, environment, job);
         job.credentials.save(access, facts);
       }),
