@@ -3,6 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { Operation } from '../access/operations.ts';
 import { type Caller, userAt } from '../access/principals.ts';
 import { fail, KeyturnError } from '../base/errors.ts';
+import { refusedFeed } from '../vault/calendar-feeds.ts';
 import { refused as refusedClient } from '../vault/exchange-token.ts';
 import type { AppPorts } from './app-ports.ts';
 import { CONNECT_PAGES, serveConnectPage } from './connect-routes.ts';
@@ -263,6 +264,8 @@ function admitted(
 
 function refuseAbsent(operation: RouteShape['operation'], caller: Caller): never {
   if (operation === 'token.exchange') throw refusedClient('no such tenant');
+  // The only public route of a tenant is that of its calendar feeds, where a key in the query takes the place of a token.
+  if (operation === 'public') throw refusedFeed();
   if (caller.user === undefined) fail('unauthenticated', 'the token is missing, unknown, expired or revoked');
   return fail('not_found', 'no such tenant');
 }

@@ -1,7 +1,7 @@
 // Calendar feeds: a URL with a key of its own that shows what is due, and nothing else. The key is derived, never stored, and shown once.
 // It must never accept a key of a revoked feed, nor let its holder learn anything beside the list.
 import type { Caller } from '../access/principals.ts';
-import { fail } from '../base/errors.ts';
+import { fail, KeyturnError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { SecretValue } from '../base/secret-value.ts';
@@ -89,7 +89,7 @@ export function readFeed<T>(job: TenantJob, id: string, key: string, read: (acce
   const matches = equalBytes(bytes, Buffer.from(key, 'base64url'));
   bytes.fill(0);
   const isLive = job.door.lookup('calendar-feed', (lookup) => job.feeds.find(lookup, id)) !== undefined;
-  if (!matches || !isLive) fail('unauthenticated', 'the feed or its key is unknown or revoked');
+  if (!matches || !isLive) throw refusedFeed();
   return job.door.enterAsSystem(
     'calendar-feed',
     'feed.read',
@@ -99,6 +99,11 @@ export function readFeed<T>(job: TenantJob, id: string, key: string, read: (acce
       return read(access);
     },
   );
+}
+
+/** The same answer for an unknown or revoked feed, a wrong key, and a tenant that does not exist. */
+export function refusedFeed(): KeyturnError {
+  return new KeyturnError('unauthenticated', 'the feed or its key is unknown or revoked');
 }
 
 function keyOf(job: TenantJob, id: string): Uint8Array {

@@ -145,8 +145,8 @@ export function auditCases(world: () => World): void {
   it('rotates the root key where the platform can, for an owner only: tokens stay valid and values readable', async () => {
     const { call, owner, acme, admin } = world();
     const path = '/v1/installation/root';
-    expect((await call('POST', `${path}/runs`, { token: admin })).status).toBe(403);
-    const started = await call('POST', `${path}/runs`, { token: owner });
+    expect((await call('POST', `${path}/rotations`, { token: admin })).status).toBe(403);
+    const started = await call('POST', `${path}/rotations`, { token: owner });
     const { provider } = (await must(call('GET', path, { token: owner }), 200)).body;
     expect(started.status).toBe(provider === 'worker-secret' ? 409 : 202);
     await eventually(async () =>

@@ -12,6 +12,8 @@ interface Fields {
   readonly connection: string;
   readonly user: string;
   readonly webhook: string;
+  readonly schedule: string;
+  readonly feed: string;
 }
 
 const ABSENT: Fields = {
@@ -24,8 +26,11 @@ const ABSENT: Fields = {
   connection: 'con_000000000000000000000000',
   user: 'usr_000000000000000000000000',
   webhook: 'whk_000000000000000000000000',
+  schedule: 'no-such-rule',
+  feed: 'cal_000000000000000000000000',
 };
 
+const WEEKLY = { schedule: { every_seconds: 604_800 } };
 /** A body that each route takes, by the last word of its path. */
 const BODIES: Readonly<Record<string, unknown>> = {
   'PATCH {credential}': { description: 'intruded' },
@@ -37,6 +42,14 @@ const BODIES: Readonly<Record<string, unknown>> = {
   tenants: { name: 'intruded' },
   users: { name: 'intruder', grants: [{ role: 'auditor' }] },
   setup: { name: 'intruder' },
+  '{schedule}': WEEKLY,
+  schedule: WEEKLY,
+  previews: WEEKLY,
+  pause: { reason: 'intruded' },
+};
+/** A query that a route needs, by the last word of its path. */
+const QUERIES: Readonly<Record<string, (fields: Fields) => string>> = {
+  'due.ics': ({ feed }) => `?feed=${feed}&key=${'A'.repeat(43)}`,
 };
 
 export function foreignCases(world: () => World): void {
@@ -52,6 +65,8 @@ export function foreignCases(world: () => World): void {
     await must(call('PUT', at('globex', 'foreign'), { token: owner, body: apiKey() }), 201);
     const hook = { url: 'https://hooks.example/foreign' };
     const webhook = await must(call('POST', '/v1/tenants/globex/webhooks', { token: owner, body: hook }), 201);
+    await must(call('PUT', '/v1/tenants/globex/schedules/foreign-rule', { token: owner, body: WEEKLY }), 201);
+    const feed = await must(call('POST', '/v1/tenants/globex/feeds', { token: owner, body: {} }), 201);
     const users = await must(call('GET', '/v1/users', { token: owner }), 200);
     foreign = {
       tenant: globex.id,
@@ -63,6 +78,8 @@ export function foreignCases(world: () => World): void {
       connection: ABSENT.connection,
       user: users.body.items.find((user: Json) => user.name === 'audrey').id,
       webhook: webhook.body.id,
+      schedule: 'foreign-rule',
+      feed: feed.body.id,
     };
   });
 
@@ -77,8 +94,10 @@ export function foreignCases(world: () => World): void {
   };
 
   const send = async (call: Call, token: string | undefined, method: string, path: string, fields: Fields) => {
-    const filled = path.replace(/\{(\w+)\}/g, (_, field: keyof Fields) => fields[field]);
     const last = path.split('/').at(-1) ?? '';
+    const filled =
+      path.replace(/\{(\w+)\}/g, (_, field: keyof Fields) => fields[field] ?? expect.fail(`no value for {${field}}`)) +
+      (QUERIES[last]?.(fields) ?? '');
     const body = BODIES[`${method} ${last}`] ?? BODIES[last] ?? {};
     const ask = { token, ...(method === 'GET' || method === 'DELETE' ? {} : { body }) };
     return patient(() => call(method, filled, ask));
@@ -162,6 +181,10 @@ export function foreignCases(world: () => World): void {
     expect(environments.body.items.map((item: Json) => item.name).sort()).toEqual(['production', 'staging']);
     const webhooks = await must(call('GET', '/v1/tenants/globex/webhooks', { token: owner }), 200);
     expect(webhooks.body.items.map((item: Json) => item.url)).toEqual(['https://hooks.example/foreign']);
+    const rules = await must(call('GET', '/v1/tenants/globex/schedules', { token: owner }), 200);
+    expect(rules.body.items.map((item: Json) => [item.name, item.pause])).toEqual([['foreign-rule', null]]);
+    const feeds = await must(call('GET', '/v1/tenants/globex/feeds', { token: owner }), 200);
+    expect(feeds.body.items.map((item: Json) => item.id)).toEqual([foreign.feed]);
     await must(call('GET', at('globex'), { token: world().globex.token }), 200);
   });
 }

@@ -10,9 +10,11 @@ import { credentialCases } from './credential-cases.ts';
 import { disconnectCases } from './disconnect-cases.ts';
 import { edgeCases } from './edge-cases.ts';
 import { foreignCases } from './foreign-cases.ts';
+import { keyRotationCases } from './key-rotation-cases.ts';
 import { proofCases } from './proof-cases.ts';
 import { rateCases } from './rate-cases.ts';
 import { rotationCases } from './rotation-cases.ts';
+import { scheduleCases } from './schedule-cases.ts';
 import { furnish, type Target, type World } from './world.ts';
 
 /** What no case can do well: a second person's consent is not there yet. */
@@ -43,6 +45,8 @@ export function conformance(name: string, startTarget: () => Promise<Target>): v
     describe('who may what', () => accessCases(world));
     describe('what is not yours', () => foreignCases(world));
     describe('refresh and rotation', () => rotationCases(world));
+    describe('rotations of keys', () => keyRotationCases(world));
+    describe('schedules and what is due', () => scheduleCases(world));
     describe('consent', () => consentCases(world));
     describe('alerts and the forecast', () => alertCases(world));
     describe('disconnecting and imports', () => disconnectCases(world));
