@@ -184,6 +184,26 @@ it('a receipt has at most 8 KB, however much happened', async () => {
 });
 
 describe('there is no receipt', () => {
+  it.each([
+    ['deleted', 'DELETE FROM run_step'],
+    ['edited', "UPDATE run_step SET status = status || '-'"],
+  ])('when a line of a journal was %s', async (_how, change) => {
+    const bench = await rotationBench('overlap');
+    await bench.rotate();
+    await bench.finish();
+    const { sql } = bench.tenant;
+    const outcome = () => outcomeOf(receiptFrom(bench, bench.rows('rotation')[0]?.id));
+    sql.run('CREATE TEMP TABLE kept AS SELECT * FROM run_step');
+    const lines = sql.all<{ run_id: string; sequence: number }>('SELECT run_id, sequence FROM kept');
+    expect(lines.length).toBeGreaterThan(4);
+    for (const { run_id, sequence } of lines) {
+      sql.run(`${change} WHERE run_id = ? AND sequence = ?`, run_id, sequence);
+      expect(await outcome(), `line ${sequence}`).toBe('integrity');
+      sql.run('INSERT OR REPLACE INTO run_step SELECT * FROM kept');
+      expect(await outcome()).toBe('ok');
+    }
+  });
+
   it('before the old value has ended, for a failed rotation, or for a run of nobody', async () => {
     const bench = await rotationBench('overlap');
     await bench.rotate();
