@@ -93,9 +93,14 @@ export interface Waiting {
 /** Releases the lease; the next attempt is due at `nextAttemptAt`. @param run with its other changes */
 export function waitRun(job: TenantJob, access: WriteAccess, run: RunRow, waiting: Waiting): void {
   const { step, status, nextAttemptAt, evidence = null } = waiting;
-  const now = job.platform.clock.now();
-  job.runs.save(access, { ...run, lease_until: now, lease_owner: '', next_attempt_at: Math.round(nextAttemptAt) });
-  job.runs.journal(access, run.id, { step, status, at: now, evidence });
+  job.runs.journal(access, run.id, { step, status, at: job.platform.clock.now(), evidence });
+  postponeRun(job, access, run, nextAttemptAt);
+}
+
+/** As `waitRun`, for a wait that is in the journal already. */
+export function postponeRun(job: TenantJob, access: WriteAccess, run: RunRow, nextAttemptAt: number): void {
+  const released = { lease_until: job.platform.clock.now(), lease_owner: '' };
+  job.runs.save(access, { ...run, ...released, next_attempt_at: Math.round(nextAttemptAt) });
   job.dueChanged();
 }
 

@@ -7,7 +7,7 @@ import type { RunRow } from '../../src/cell/runs.ts';
 import { describeReaders, type LateReaders, lateReaders } from '../../src/vault/readers.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
-import { waitRun } from '../engine/run.ts';
+import { postponeRun, waitRun } from '../engine/run.ts';
 import type { ResolvedKey } from './key-settings.ts';
 import type { Booking } from './rotation-booking.ts';
 
@@ -87,12 +87,12 @@ function waitForReaders(booking: Booking, late: LateReaders, deadlineAt: number)
   if (facts.late === undefined) tellLate(booking, late, 'waiting', deadlineAt);
   const names = readers.map(({ name }) => name);
   const known = { ...facts, late: names.slice(0, LIMITS.readersKeptMax), lateCount: names.length, deadlineAt };
-  waitRun(
-    job,
-    access,
-    { ...run, step: 'grace', cause: 'readers', facts: JSON.stringify(known) },
-    { step: 'grace', status: 'readers', nextAttemptAt: Math.min(deadlineAt, checkAt) },
-  );
+  const waiting = { ...run, step: 'grace', cause: 'readers', facts: JSON.stringify(known) };
+  const nextAttemptAt = Math.min(deadlineAt, checkAt);
+  const isSame = facts.lateCount === names.length && known.late.every((name) => facts.late?.includes(name));
+  const isJournalled = run.step === 'grace' && run.cause === 'readers' && isSame;
+  if (isJournalled) postponeRun(job, access, waiting, nextAttemptAt);
+  else waitRun(job, access, waiting, { step: 'grace', status: 'readers', nextAttemptAt });
 }
 
 function tellLate(booking: Booking, { readers }: LateReaders, cause: 'waiting' | 'deadline', deadlineAt: number): void {

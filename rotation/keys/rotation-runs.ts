@@ -8,6 +8,7 @@ import type { ReadAccess, WriteAccess } from '../../src/cell/access.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { openRequested } from '../../src/vault/change-run.ts';
 import { overrideStaging } from '../../src/vault/override-staging.ts';
+import { readerTriesAt } from '../../src/vault/refresh-schedule.ts';
 import { type RotationPlan, requireReady, requireSame } from '../../src/vault/rotation-plan.ts';
 import { type KeyConfig, keyConfigOf } from '../../src/vault/rotation-state.ts';
 import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
@@ -180,7 +181,15 @@ export class KeyRotations implements KeyRotator {
   async settle(credentialId: string): Promise<void> {
     const { platform } = this.#o.vault;
     const waited = new Promise<void>((resolve) => platform.later(LIMITS.doubtWaitMs, resolve));
-    await Promise.race([this.advance(credentialId, true).catch(() => {}), waited]);
+    await Promise.race([this.#advanceForReader(credentialId).catch(() => {}), waited]);
+  }
+
+  /** INVARIANT: the number of readers does not change how often the run is tried; nor does a lost process delay them. */
+  async #advanceForReader(credentialId: string): Promise<void> {
+    const { vault } = this.#o;
+    const run = vault.lookup('rotation', (lookup, view) => view.runs.findOpen(lookup, credentialId));
+    const isFirst = run?.attempts === 0 || run?.lease_owner !== '';
+    await this.advance(credentialId, isFirst || readerTriesAt(run) <= vault.platform.clock.now());
   }
 
   openRollBack(

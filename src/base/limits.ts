@@ -320,6 +320,8 @@ export const LIMITS = {
   readersMaxRows: 500,
   /** How often a revocation that waits for readers is checked although none of them read. */
   readersCheckEveryMs: DAY,
+  /** How often at most it is checked because one of them read another version. */
+  readersMovedEveryMs: MINUTE,
   /** Names of late readers, and readers, that a run keeps: its receipt has at most 8 KB. */
   readersKeptMax: 12,
   receiptMaxBytes: 8_192,

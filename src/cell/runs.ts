@@ -101,6 +101,14 @@ interface StoredStep extends RunStepRow {
   run_id: string;
 }
 
+const withoutRun = ({ sequence, step, status, at, evidence }: StoredStep): RunStepRow => ({
+  sequence,
+  step,
+  status,
+  at,
+  evidence,
+});
+
 /** The kinds of run that move `current`. */
 const MOVES = "kind <> 'revocation'";
 
@@ -302,20 +310,20 @@ export class RunStore {
   steps(access: Lookup, runId: string): RunStepRow[] {
     access.check();
     const rows = this.#sql.all<StoredStep>('SELECT * FROM run_step WHERE run_id = ? ORDER BY sequence', runId);
-    return this.#steps.intact(rows).map(({ sequence, step, status, at, evidence }) => ({ sequence, step, status, at, evidence }));
+    return this.#steps.intact(rows).map(withoutRun);
   }
 
   /** When the run first reached this step. @throws integrity */
   firstStepAt(access: Lookup, runId: string, step: string): number | undefined {
-    access.check();
-    return this.#wholeJournal(runId).find((line) => line.step === step)?.at;
+    return this.wholeJournal(access, runId).find((line) => line.step === step)?.at;
   }
 
   /**
    * Every step of the run. SECURITY: sequence numbers have no gaps, so a deleted step is detected at its number or after the last one; a
    * count would not detect a deleted row beside an inserted one. @throws integrity
    */
-  #wholeJournal(runId: string): StoredStep[] {
+  wholeJournal(access: Lookup, runId: string): RunStepRow[] {
+    access.check();
     const query = 'SELECT * FROM run_step WHERE run_id = ? ORDER BY sequence';
     const steps = this.#steps.intact(this.#sql.all<StoredStep>(query, runId));
     let next = 1;
@@ -324,7 +332,7 @@ export class RunStore {
       next = sequence + 1;
     }
     this.#steps.absentById(runId, next);
-    return steps;
+    return steps.map(withoutRun);
   }
 
   /**
@@ -343,8 +351,7 @@ export class RunStore {
 
   /** When the current generation was first sent: the last intent that was not a repetition. @throws integrity */
   firstIntentAt(access: Lookup, runId: string): number | undefined {
-    access.check();
-    return this.#wholeJournal(runId).findLast(({ step, status }) => step === 'intent' && status === 'first')?.at;
+    return this.wholeJournal(access, runId).findLast(({ step, status }) => step === 'intent' && status === 'first')?.at;
   }
 
   /** The end of the credential's last finished run that moves `current`, if a request had started it. */

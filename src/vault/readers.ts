@@ -22,7 +22,9 @@ export function noteReader(job: TenantJob, credentialId: string, principalId: st
     if (before === undefined || isSame) return;
     const waiting = job.runs.findAwaitingReaders(books, credentialId, before.version);
     if (waiting === undefined) return;
-    job.runs.save(books, { ...waiting, next_attempt_at: now });
+    // Without a lease, `lease_until` is the last check. A reader may go back and forth between two versions.
+    const checkAt = Math.max(now, waiting.lease_until + LIMITS.readersMovedEveryMs);
+    job.runs.save(books, { ...waiting, next_attempt_at: Math.min(waiting.next_attempt_at ?? checkAt, checkAt) });
     job.dueChanged();
   });
   job.knownReaders.keep(credentialId, principalId, { version, seenAt: now });

@@ -34,6 +34,8 @@ interface KeptFacts {
 
 const factsOf = ({ facts }: RunRow): KeptFacts => JSON.parse(facts) as KeptFacts;
 
+const TOO_OLD = 'the rotation has no receipt: it ended before this build';
+
 export interface NamedRun {
   readonly environment: string;
   readonly name: string;
@@ -43,7 +45,7 @@ export interface NamedRun {
 
 /**
  * The receipt of a rotation whose old value has ended, at most `LIMITS.receiptMaxBytes`.
- * @throws not_found | conflict: the rotation has not ended, or has no receipt
+ * @throws not_found | conflict: the rotation has not ended, or has no receipt | integrity
  */
 export async function readReceipt(vault: TenantVault, caller: Caller, named: NamedRun): Promise<string> {
   // The head that covers the last event is signed first, and durable before it is handed out.
@@ -103,7 +105,7 @@ function runsOf(job: TenantJob, access: Lookup, { row }: Located, runId: string)
 function build(job: TenantJob, lookup: Lookup, located: Located, runId: string): string {
   const { rotation, revocation } = runsOf(job, lookup, located, runId);
   const { event: index } = factsOf(revocation);
-  if (index === undefined) return fail('conflict', 'the rotation has no receipt: it ended before this build');
+  if (index === undefined) return fail('conflict', TOO_OLD);
   const proof = eventProof(job, lookup, index, revocation.id);
   const { audit } = job.core;
   // The longest lists that fit.
@@ -132,12 +134,14 @@ function statementOf(
   { rotation, revocation, listed }: Ended,
 ): RotationStatement {
   const [made, ended] = [factsOf(rotation), factsOf(revocation)];
+  const { connector, strategy } = made;
+  if (connector === undefined || strategy === undefined) return fail('conflict', TOO_OLD);
+  // SECURITY: a deleted or damaged line could be the one that says that the old value still worked.
   const journals = [rotation, revocation].flatMap((run) =>
-    job.runs.steps(lookup, run.id).map((line) => ({ ...line, run: run.id })),
+    job.runs.wholeJournal(lookup, run.id).map((line) => ({ ...line, run: run.id })),
   );
   const last = (step: string, status?: string) =>
     journals.findLast((line) => line.step === step && (status === undefined || line.status === status));
-  const works = last('test', 'works');
   const exposed = journals.find((line) => line.step === 'prove_dead' && line.status === 'works');
   const { readers = [], readersCount = 0, late = [], lateCount = 0 } = ended;
   const steps =
@@ -146,8 +150,8 @@ function statementOf(
       : [...journals.slice(0, Math.ceil(listed / 2)), ...lastOf(journals, Math.floor(listed / 2))];
   return {
     credential: { id: row.id, environment: environment.name, name: row.name, kind: row.kind },
-    connector: made.connector ?? '',
-    strategy: made.strategy ?? '',
+    connector,
+    strategy,
     plan: made.plan ?? null,
     rotation: {
       run: rotation.id,
@@ -156,13 +160,13 @@ function statementOf(
       started_at: toTimestamp(rotation.started_at),
     },
     approved_by: [],
-    new_version: rotation.new_version ?? 0,
-    new_value: { verdict: works === undefined ? 'unknown' : 'works', ...testOf(works, rotation) },
+    new_version: recorded(rotation.new_version),
+    new_value: { verdict: 'works', ...testOf(last('test', 'works')) },
     old_version: rotation.generation,
-    revocation: { run: revocation.id, finished_at: toTimestamp(revocation.finished_at ?? 0) },
+    revocation: { run: revocation.id, finished_at: toTimestamp(recorded(revocation.finished_at)) },
     old_value: {
       verdict: revocation.cause === 'proved_dead' ? 'proved_dead' : 'unproven',
-      ...testOf(last('prove_dead'), revocation),
+      ...testOf(last('prove_dead')),
       exposed_at: exposed === undefined ? null : toTimestamp(exposed.at),
     },
     readers: {
@@ -183,9 +187,14 @@ function stepOf({ run, step, status, at, evidence }: RunStepRow & { readonly run
   return { run, step, status, at: toTimestamp(at), provider_status: statusIn(evidence) };
 }
 
-function testOf(line: RunStepRow | undefined, run: RunRow): ReceiptTest {
-  const at = toTimestamp(line?.at ?? run.finished_at ?? 0);
-  return { at, provider_status: line === undefined ? null : statusIn(line.evidence) };
+function testOf(line: RunStepRow | undefined): ReceiptTest {
+  const { at, evidence } = recorded(line);
+  return { at: toTimestamp(at), provider_status: statusIn(evidence) };
+}
+
+/** @throws integrity: every run that ended in this way has stored it */
+function recorded<T>(fact: T | null | undefined): T {
+  return fact ?? fail('integrity', 'stored data failed its check', { evidence: 'receipt: the runs are incomplete' });
 }
 
 function statusIn(evidence: string | null): number | null {

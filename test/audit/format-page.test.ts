@@ -86,6 +86,7 @@ describe.skipIf(!hasPython)('a verifier in another language, written from the pa
     expect(python(lines).status).toBe(0);
     expect(python(lines, options)).toMatchObject({ status: 0, text: expect.stringContaining('key given') });
     expect(python(example, options).status).toBe(8);
+    expect(python(lines, { ...options, verifierKey: '' }).status, 'an empty key').toBe(8);
   });
 
   it.each([[{ from: 3, to: 9 }], [{ from: 0, to: 0 }]])(

@@ -110,10 +110,10 @@ def verify(data, pinned, kept):
         digest.update(line + b'\n')
     if header is None: return ['there is no header'], 0, 0, None
     part = (header['from'], header['to']) if 'from' in header else None
-    if pinned and pinned != header['verifier_key']: wrong.append('the export names another key')
+    if pinned is not None and pinned != header['verifier_key']: wrong.append('the export names another key')
     heads = []
     try:
-        key = read_key(pinned or header['verifier_key'])
+        key = read_key(header['verifier_key'] if pinned is None else pinned)
         if key[0] != header['origin']: raise ValueError('the key is of another log')
         for note in notes + kept:
             origin, size, root, anchor = CHECKPOINT.fullmatch(signed_text(note, key)).groups()
@@ -143,7 +143,7 @@ if __name__ == '__main__':
     given = parser.parse_args()
     read = lambda path: open(path, encoding='utf-8', newline='').read()
     wrong, covered, events, part = verify(open(given.file, 'rb').read(), given.key, [read(path) for path in given.checkpoint])
-    print(f"{events} events, the first {covered} covered by a signed head; key {'given' if given.key else 'of the export itself'}")
+    print(f"{events} events, the first {covered} covered by a signed head; key {'of the export itself' if given.key is None else 'given'}")
     for what in wrong[:20]: print(f'wrong: {what}')
     print('not whole' if wrong else 'whole' if part is None else f'whole from event {part[0]} to event {part[1]}: a part of the log')
     sys.exit(8 if wrong else 0)

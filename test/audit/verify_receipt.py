@@ -6,6 +6,10 @@ import argparse, base64, hashlib, json, sys
 from verify_export import b64, read_key, sha, signed_text
 
 
+def need(holds, why):  # no assert: python -O leaves those out
+    if not holds: raise ValueError(why)
+
+
 def text_of(value): return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -13,7 +17,7 @@ def climb(leaf, index, size, proof):
     """The root of the tree, from a leaf and its siblings (RFC 9162 section 2.1.3.2)."""
     last, root = size - 1, leaf
     for sibling in proof:
-        assert last > 0, "the proof is too long"
+        need(last > 0, "the proof is too long")
         if index % 2 == 1 or index == last:
             root = sha(b"\1" + sibling + root)
             while index % 2 == 0:
@@ -21,7 +25,7 @@ def climb(leaf, index, size, proof):
         else:
             root = sha(b"\1" + root + sibling)
         index, last = index // 2, last // 2
-    assert last == 0, "the proof is too short"
+    need(last == 0, "the proof is too short")
     return root
 
 
@@ -29,24 +33,26 @@ def verify(data, pinned):
     text = data.decode("utf-8")
     receipt = json.loads(text)
     members = ["receipt", "origin", "verifier_key", "statement", "event", "proof", "checkpoint", "signature"]
-    assert list(receipt) == members and text == text_of(receipt) + "\n", "the form of the text"
-    assert receipt["receipt"] == "keyturn-receipt-v1" and receipt["verifier_key"] == (pinned or receipt["verifier_key"])
+    need(list(receipt) == members and text == text_of(receipt) + "\n", "the form of the text")
+    need(receipt["receipt"] == "keyturn-receipt-v1", "the form of the text")
+    need(pinned is None or receipt["verifier_key"] == pinned, "another key")
     key, origin, said = read_key(receipt["verifier_key"]), receipt["origin"], receipt["statement"]
     before = text_of({name: receipt[name] for name in members[:-1]}).encode()
     note = signed_text(receipt["signature"], key)
-    assert receipt["signature"].count("\n") == 6, "one signature"
+    need(receipt["signature"].count("\n") == 6, "one signature")
     digest = hashlib.sha256(before).hexdigest()
-    assert note == f"keyturn-receipt-v1\n{origin}\nrun {said['rotation']['run']}\nsha256 {digest}\n", "the signature"
+    need(note == f"keyturn-receipt-v1\n{origin}\nrun {said['rotation']['run']}\nsha256 {digest}\n", "the signature")
     head = signed_text(receipt["checkpoint"], key).split("\n")
-    assert head[0] == origin == receipt["verifier_key"].split("+")[0], "the origin"
+    need(head[0] == origin == receipt["verifier_key"].split("+")[0], "the origin")
     event = json.loads(receipt["event"])
     leaf = sha(b"\0" + receipt["event"].encode())
-    assert 0 <= event["index"] < int(head[1]), "the event is not covered"
-    assert climb(leaf, event["index"], int(head[1]), [b64(one) for one in receipt["proof"]]) == b64(head[2]), "the proof"
+    need(0 <= event["index"] < int(head[1]), "the event is not covered")
+    need(climb(leaf, event["index"], int(head[1]), [b64(one) for one in receipt["proof"]]) == b64(head[2]), "the proof")
     found = (event["action"], event["outcome"], event["target"]["id"], event["details"]["run"], event["details"]["version"],
              event["details"]["cause"])
-    assert found == ("credential.revoke", "success", said["credential"]["id"], said["revocation"]["run"], said["old_version"],
-                     said["old_value"]["verdict"]), "the event is about something else"
+    stated = ("credential.revoke", "success", said["credential"]["id"], said["revocation"]["run"], said["old_version"],
+              said["old_value"]["verdict"])
+    need(found == stated, "the event is about something else")
     return said["old_value"]["verdict"]
 
 

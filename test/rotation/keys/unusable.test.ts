@@ -10,6 +10,8 @@ import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import type { RunRow } from '../../../src/cell/runs.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
+import { outcomeOf } from '../../kit/outcome.ts';
+import { rotationBench } from '../../kit/rotation-bench.ts';
 import { changing, type TestTenant, testTenant } from '../../kit/vaults.ts';
 import { connectorOf } from './made-up-calls.ts';
 
@@ -254,6 +256,25 @@ describe('a read of a value in doubt', () => {
     for (const wake of tenant.wakes) wake();
     await waiting;
     expect(settled).toBe(true);
+  });
+
+  it('causes calls at the target no more often with many readers than with one', async () => {
+    const bench = await rotationBench('single_user');
+    bench.target.verdict = 'unknown';
+    await bench.rotate();
+    const readAll = async () => {
+      bench.target.calls = [];
+      for (let n = 0; n < 20; n++) expect(await outcomeOf(bench.read())).toBe('provider_unavailable');
+      return bench.target.calls.length;
+    };
+    expect(await readAll()).toBe(0);
+    bench.tenant.clock.pass(LIMITS.readerRetryMaxMs);
+    const calls = await readAll();
+    expect(calls).toBeGreaterThan(0);
+    expect(calls).toBeLessThanOrEqual(2);
+    bench.target.verdict = undefined;
+    bench.tenant.clock.pass(LIMITS.readerRetryMaxMs);
+    expect(await bench.read()).toMatchObject({ password: 'made-up-1' });
   });
 });
 
