@@ -69,6 +69,24 @@ export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, c
   };
 }
 
+/**
+ * Where a value with these bound settings is sent, whoever manages it; undefined if there is no key connector of this id.
+ * @throws invalid_request naming the field
+ */
+export function placesOfKey(
+  ports: KeyPorts,
+  kind: string,
+  connectorId: string,
+  config: KeyConfig,
+): readonly string[] | undefined {
+  const found = findConnector(ports.connectors, 'key', connectorId);
+  if (found === undefined) return undefined;
+  const isManager = (config.http?.calls ?? config.webhook?.steps ?? config.program?.steps) === undefined;
+  const its = customise(ports.programs, found, kind, { ...config, ...(isManager ? { manages: true } : {}) });
+  const connector = its?.connector ?? found;
+  return destinationsOf(declaredHosts(connector, filledIn(connector, config.parameters ?? {})), config).places;
+}
+
 /** As `resolveKey`, without the reason why the settings are unusable. */
 export function resolvedOrNot(
   ports: KeyPorts,

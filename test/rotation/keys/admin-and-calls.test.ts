@@ -5,6 +5,7 @@ import type { EgressRequest } from '../../../rotation/connector.ts';
 import { CredentialRuns } from '../../../rotation/credential-runs.ts';
 import type { Caller } from '../../../src/access/principals.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
+import { redirection } from '../../../src/vault/destinations.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
 import { outcomeOf } from '../../kit/outcome.ts';
@@ -55,6 +56,7 @@ async function scene() {
   };
   const runs = new CredentialRuns({
     ...{ vault: tenant.vault, egress: { send }, connectors, owner: 'one', isDead: () => false, sandboxAllowed: false },
+    programs: () => ({ ask: () => Promise.reject(new Error('no program')) }),
     every: () => () => {},
   });
   runs.attachTo(tenant.vault);
@@ -128,5 +130,40 @@ describe('the secret of an admin', () => {
     await end();
     expect(sent.filter((request) => request.startsWith('DELETE')).length).toBeGreaterThan(0);
     expect(sent.filter((request) => request.includes(ADMIN_SECRET))).toEqual([]);
+  });
+});
+
+describe('the destination of a value with steps in its settings', () => {
+  const ofHost = (host: string, [secret, id]: readonly [string, string]) => ({
+    http: JSON.parse(
+      JSON.stringify(calls().http)
+        .replaceAll(HOST, host)
+        .replaceAll('.key_id}', `.${id}}`)
+        .replaceAll('.key}', `.${secret}}`)
+        .replaceAll('"key":', `"${secret}":`)
+        .replaceAll('"key_id":', `"${id}":`)
+        .replace('"mint":', `"id_member":"${id}","mint":`),
+    ) as KeyConfig['http'],
+  });
+  const program = (name: string): KeyConfig => ({
+    program: { name, steps: { set: { sends: [] }, test: { sends: [] } }, strategy: 'single_user' },
+  });
+  const hook = (url: string): KeyConfig => ({ webhook: { url } });
+
+  it.each([
+    ['api_key', 'generic-http', ofHost('a.example', ['key', 'key_id']), ofHost('b.example', ['key', 'key_id'])],
+    ['json', 'generic-http', ofHost('a.example', ['token', 'tid']), ofHost('b.example', ['token', 'tid'])],
+    ['basic', 'generic-http', ofHost('a.example', ['password', 'username']), ofHost('b.example', ['password', 'username'])],
+    ['json', 'generic-http', { http: { hosts: ['a.example'] } }, { http: { hosts: ['b.example'] } }],
+    ['database', 'generic-program', program('a'), program('b')],
+    ['api_key', 'generic-webhook', hook('https://a.example/hook'), hook('https://b.example/hook')],
+  ] as const)('of kind %s and %s is told, and a change of it is a redirection', async (kind, connector, before, after) => {
+    const { tenant } = await scene();
+    const prefix = connector === 'generic-program' ? 'program:' : '';
+    const suffix = connector === 'generic-program' ? '' : '.example';
+    const moved = await tenant.vault.submit((job) =>
+      redirection(job, kind, { connector, config: before } as never, { connector, config: after } as never),
+    );
+    expect(moved).toEqual({ from_hosts: `${prefix}a${suffix}`, to_hosts: `${prefix}b${suffix}` });
   });
 });
