@@ -133,6 +133,30 @@ describe('the secret of an admin', () => {
   });
 });
 
+describe('the signing key of a webhook', () => {
+  const hook = (url: string): KeyConfig => ({
+    admin: 'hook-key',
+    webhook: {
+      url,
+      ...{ strategy: 'in_place', steps: { create: { sends: [] }, test: { sends: [] } }, returns: ['key'] },
+    },
+  });
+  const signingKey = `whsec_${Buffer.alloc(32, 5).toString('base64')}`;
+
+  it.each([
+    ['https://ops.example/rotate', 'sent'],
+    ['https://ops.example/other', 'nothing'],
+    ['https://ops.example/rotate?tenant=other', 'nothing'],
+  ])('that is stored for one URL signs for %s: %s', async (url, expected) => {
+    const { put, admin, rotate, sent } = await scene();
+    const itsUrl = { manages: true, webhook: { url: 'https://ops.example/rotate' } } as const;
+    await put(admin(), 'hook-key', 'generic-webhook', signingKey, itsUrl);
+    await put(admin(), 'db', 'generic-webhook', 'one', hook(url));
+    await rotate().catch(() => {});
+    expect(sent.length > 0 ? 'sent' : 'nothing').toBe(expected);
+  });
+});
+
 describe('the destination of a value with steps in its settings', () => {
   const ofHost = (host: string, [secret, id]: readonly [string, string]) => ({
     http: JSON.parse(
