@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Program, ProgramAnswer } from '../../rotation/connector.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { requireOwnedFile } from '../../src/node/owned-file.ts';
@@ -167,6 +167,14 @@ describe('the programs of an operator', () => {
       const pid = Number(readFileSync(pids, 'utf8'));
       await expect.poll(() => isRunning(pid)).toBe(false);
     }
+  });
+
+  it('ends its group once, at its exit, and not again when the output is read', async () => {
+    const kill = vi.spyOn(process, 'kill');
+    const answer = await programOf('echo "{}"').ask(NOTHING);
+    const groups = kill.mock.calls.filter(([pid]) => pid < 0);
+    kill.mockRestore();
+    expect([answer.kind, groups.length]).toEqual(['answered', 1]);
   });
 
   it('say on standard error what is kept for the journal, up to a limit', async () => {
