@@ -11,7 +11,7 @@ export const connector: KeyConnector = {
     alsoCredentials: ['basic', 'json'],
     strategy: 'overlap',
     admin: 'either',
-    adminKinds: ['api_key', 'basic', 'json', 'oauth2'],
+    adminKinds: ['api_key', 'basic', 'json'],
     hosts: [],
     custom: 'http',
   },

@@ -25,7 +25,7 @@ export interface ResolvedKey {
   readonly parameters: Readonly<Record<string, string>>;
   /** The hosts of the connector with the credential's settings, sorted; empty for a driver, whose host is in the value. */
   readonly hosts: readonly string[];
-  /** Origin and base path in place of each host that the connector declares, sorted. */
+  /** Origin and base path in place of each host that the connector declares, sorted; of a webhook its URL. */
   readonly places: readonly string[];
   readonly config: KeyConfig;
 }
@@ -67,6 +67,24 @@ export function resolveKey(ports: KeyPorts, kind: string, connectorId: string, c
     ...destinationsOf(declaredHosts(connector, parameters), config),
     config,
   };
+}
+
+/**
+ * Where a value with these bound settings is sent, whoever manages it; undefined if there is no key connector of this id.
+ * @throws invalid_request naming the field
+ */
+export function placesOfKey(
+  ports: KeyPorts,
+  kind: string,
+  connectorId: string,
+  config: KeyConfig,
+): readonly string[] | undefined {
+  const found = findConnector(ports.connectors, 'key', connectorId);
+  if (found === undefined) return undefined;
+  const isManager = (config.http?.calls ?? config.webhook?.steps ?? config.program?.steps) === undefined;
+  const its = customise(ports.programs, found, kind, { ...config, ...(isManager ? { manages: true } : {}) });
+  const connector = its?.connector ?? found;
+  return destinationsOf(declaredHosts(connector, filledIn(connector, config.parameters ?? {})), config).places;
 }
 
 /** As `resolveKey`, without the reason why the settings are unusable. */
@@ -168,15 +186,15 @@ function destinationsOf(declared: readonly string[], config: KeyConfig): Pick<Re
   const unused = Object.keys(moved).find((host) => !declared.includes(host));
   if (unused !== undefined)
     fail('invalid_request', 'the connector does not call this host', { pointer: `/config/base_urls/${unused}` });
-  const places = placesOf(declared, config);
+  // The secret of a webhook signs what one URL receives: another path of the host may belong to somebody else.
+  const urls = config.webhook === undefined ? declared.map((host) => `https://${host}/`) : [config.webhook.url];
+  const places = placesOf(urls, config);
   return { hosts: [...new Set(places.map((place) => new URL(place).host))].sort(), places };
 }
 
-/** Where the settings move each of these hosts: origin and base path. */
-function placesOf(declared: readonly string[], config: Pick<KeyConfig, 'sandbox' | 'base_urls'>): readonly string[] {
-  const moved = declared.map((host) =>
-    movedUrl(new URL(`https://${host}/`), { sandbox: config.sandbox, baseUrls: config.base_urls }),
-  );
+/** Where the settings move each of these URLs. */
+function placesOf(urls: readonly string[], config: Pick<KeyConfig, 'sandbox' | 'base_urls'>): readonly string[] {
+  const moved = urls.map((url) => movedUrl(new URL(url), { sandbox: config.sandbox, baseUrls: config.base_urls }));
   return [...new Set(moved)].sort();
 }
 

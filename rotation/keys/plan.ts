@@ -107,7 +107,7 @@ const UNUSABLE: Readonly<Record<Unusable | 'value_unreadable', string>> = {
   admin_without_value:
     'the credential named by the setting admin has no value that can be used: put it, or connect its account again',
   admin_bound_elsewhere:
-    'the credential named by the setting admin was not stored for the hosts of this connector: put it with the connector and --manages',
+    'the credential named by the setting admin was not stored for the connector and hosts of this value, or the steps in the settings changed after this value was stored: put the admin with the connector and --manages, then the value',
 };
 
 function plannedRun(

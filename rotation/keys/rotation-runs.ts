@@ -15,12 +15,12 @@ import { type RunRequest, requestFacts } from '../../src/vault/run-request.ts';
 import { credentialTarget, type Located, requireActive } from '../../src/vault/targets.ts';
 import type { KeyRotator, TenantJob } from '../../src/vault/tenant-job.ts';
 import type { TenantVault } from '../../src/vault/tenant-vault.ts';
-import { type Egress, findConnector, LEAVES_WITHIN_MS } from '../connector.ts';
+import { type Egress, LEAVES_WITHIN_MS } from '../connector.ts';
 import type { LeasePorts } from '../engine/due-work.ts';
 import { makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { heartbeat, heldRun, openRun } from '../engine/run.ts';
-import { type KeyPorts, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
+import { type KeyPorts, placesOfKey, type ResolvedKey, resolvedOrNot, resolveKey } from './key-settings.ts';
 import { planRotation } from './plan.ts';
 import { openRollBack } from './roll-back.ts';
 import { mayHaveMade, openEnd, openEndOfMade } from './rotation-booking.ts';
@@ -216,13 +216,8 @@ export class KeyRotations implements KeyRotator {
     return resolveKey(this.#o, kind, connector, config)?.places;
   }
 
-  destinationsOf(connectorId: string, config: KeyConfig): readonly string[] | undefined {
-    const connector = findConnector(this.#o.connectors, 'key', connectorId);
-    if (connector === undefined) return undefined;
-    // Neither kind nor manager determines where a value is sent.
-    const { manages: _, ...rest } = config;
-    const admin = connector.key.admin === 'credential' ? { admin: 'any' } : {};
-    return this.checkSettings(connector.key.credential, connectorId, { ...rest, ...admin });
+  destinationsOf(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined {
+    return placesOfKey(this.#o, kind, connector, config);
   }
 }
 

@@ -4,7 +4,7 @@ import { fail } from '../../src/base/errors.ts';
 import type { ReadAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import { fromJsonBytes } from '../../src/vault/credential-kinds.ts';
-import { keyConfigOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
+import { isBoundAlike, type KeySettings, keyConfigOf, keySettingsOf, type RetainedKey } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import { prepareVersion } from '../../src/vault/versions.ts';
@@ -64,7 +64,7 @@ export function openTarget(ports: TargetPorts, access: ReadAccess, located: Loca
   const resolved = resolvedOrNot(ports, row.kind, settings);
   const rotator = resolved?.rotator;
   if (resolved === undefined || rotator === undefined) return unusable('connector_unusable');
-  const admin = openAdmin(ports, access, located, resolved, { version, value: opened.value });
+  const admin = openAdmin(ports, access, located, resolved, { version, ...opened });
   if (admin.kind === 'unusable') return admin;
   const answered: OpenedTarget['answered'] = {};
   const target: Target = {
@@ -99,17 +99,17 @@ function egressOf({ egress, gate, urgency, job }: TargetPorts, { connector }: Re
   return gatedEgress(egress, { gate, budget: connector.key.rateBudget, urgency, nowMs: () => clock.now(), wait });
 }
 
-/** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts. */
+/** A key that manages itself is ended by the current one, which works; by itself if that is bound to other hosts or calls. */
 function ownAdmin(ports: TargetPorts, access: ReadAccess, { row }: Located, resolved: ResolvedKey, ended: Ended): StoredValue {
   if (ended.version === row.current_version) return ended.value;
   const opened = openValue(ports.job, access, row, row.current_version);
-  return opened !== undefined && isBoundTo(ports, row, opened, resolved) ? opened.value : ended.value;
+  if (opened === undefined || !isBoundTo(ports, row, opened, resolved)) return ended.value;
+  return hasStepsInSettings(resolved) && !isSealedWith(opened, ended.retained.settings) ? ended.value : opened.value;
 }
 
 /** The value that is replaced or ended. */
-interface Ended {
+interface Ended extends OpenedValue {
   readonly version: number;
-  readonly value: StoredValue;
 }
 
 interface OpenedValue {
@@ -142,6 +142,9 @@ function openAdmin(ports: TargetPorts, access: ReadAccess, located: Located, res
     return { kind: 'unusable', cause: 'admin_not_found' };
   if (!(key.adminKinds ?? [key.credential]).some((kind) => kind === admin.kind))
     return { kind: 'unusable', cause: 'admin_of_another_kind' };
+  // SECURITY: the admin was appointed for the settings in the row. An older version may have calls that would send its secret elsewhere.
+  if (hasStepsInSettings(resolved) && !isSealedWith(ended, keySettingsOf(row)))
+    return { kind: 'unusable', cause: 'admin_bound_elsewhere' };
   return admin.kind === 'oauth2' ? grantAsAdmin(ports, access, admin, resolved) : valueAsAdmin(ports, access, admin, resolved);
 }
 
@@ -161,11 +164,25 @@ function grantAsAdmin(ports: TargetPorts, access: ReadAccess, admin: CredentialR
   return { kind: 'open', value: { access_token: opened.accessToken }, id: admin.id };
 }
 
-/** Whether the settings sealed with a value name every place of these. */
-function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, { places }: ResolvedKey): boolean {
+/**
+ * Whether the settings sealed with a value name every place of these. SECURITY: calls that an operator describes may put a secret into any
+ * member, so they get only secrets that were stored for the same connector.
+ */
+function isBoundTo(ports: TargetPorts, row: CredentialRow, { retained }: OpenedValue, resolved: ResolvedKey): boolean {
   const settings = settingsOfKey(row, retained);
-  const its = settings === undefined ? undefined : resolvedOrNot(ports, row.kind, settings);
-  return its !== undefined && covers(its.places, places);
+  if (settings === undefined) return false;
+  if (hasStepsInSettings(resolved) && settings.connector !== resolved.connector.id) return false;
+  const its = resolvedOrNot(ports, row.kind, settings);
+  return its !== undefined && covers(its.places, resolved.places);
+}
+
+/** Whether the settings of the credential, and not the connector, determine what is sent. */
+function hasStepsInSettings({ connector }: ResolvedKey): boolean {
+  return connector.key.custom !== undefined;
+}
+
+function isSealedWith({ retained }: OpenedValue, settings: KeySettings | undefined): boolean {
+  return retained.settings !== undefined && settings !== undefined && isBoundAlike(retained.settings, settings);
 }
 
 /** SECURITY: an admin secret must not be sent to hosts, or paths at a shared host, that only the settings of the managed credential name. */

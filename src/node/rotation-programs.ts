@@ -1,5 +1,5 @@
 // The programs that rotate credentials, as the operator lists them for `serve`: paths, arguments and tenants are never set by a request.
-// A secret must never be in an argument or in the environment, and no process of a program may outlive its call.
+// A secret must never be in an argument or in the environment, and no process in the group of a program may outlive its call.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
@@ -89,6 +89,7 @@ function runToEnd(path: string, { args = [], timeout_seconds }: Listed, input: S
   return new Promise((resolve) => {
     // A group of its own, so that its children end with it.
     const child = spawn(path, args, { stdio: 'pipe', env: ENVIRONMENT, cwd: '/', shell: false, detached: true });
+    let hasExited = false;
     const output = new Bounded(child.stdout, LIMITS.programAnswerMaxBytes, () => end(lost('program_answer_too_large')));
     const errors = new Bounded(child.stderr, LIMITS.programErrorMaxBytes, undefined);
     const limitMs = timeout_seconds === undefined ? LIMITS.programDefaultMs : timeout_seconds * 1_000;
@@ -96,7 +97,8 @@ function runToEnd(path: string, { args = [], timeout_seconds }: Listed, input: S
     const lost = (cause: string): ProgramFailure => ({ kind: 'lost', cause, errors: errors.take() });
     const end = (answer: ProgramAnswer) => {
       clearTimeout(timer);
-      killGroup(child);
+      // SECURITY: after the exit, which killed the group, the system may give its id to another group.
+      if (!hasExited) killGroup(child);
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();
       if (answer.kind !== 'answered') output.wipe();
       errors.wipe();
@@ -104,7 +106,10 @@ function runToEnd(path: string, { args = [], timeout_seconds }: Listed, input: S
     };
     child.on('error', () => end({ kind: 'not_sent', cause: 'program_not_started' }));
     // What the group left behind ends at once; `close` follows when all of it is read.
-    child.on('exit', () => killGroup(child));
+    child.on('exit', () => {
+      hasExited = true;
+      killGroup(child);
+    });
     child.on('close', (code) => end(code === 0 ? { kind: 'answered', output: output.take() } : lost('program_failed')));
     // A program that ends without reading its input is judged by its exit code.
     child.stdin.on('error', () => {});

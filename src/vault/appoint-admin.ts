@@ -2,7 +2,7 @@
 // could name any admin credential would have keys made with its rights and read them.
 import type { Caller } from '../access/principals.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
-import { keyConfigOf } from './rotation-state.ts';
+import { isBoundAlike, type KeySettings, keySettingsOf } from './rotation-state.ts';
 import { credentialTarget, type Located, requireActive } from './targets.ts';
 import type { TenantJob } from './tenant-job.ts';
 
@@ -13,8 +13,9 @@ export function appointAdmin(
   { environment, row }: Located,
   before: CredentialRow | undefined,
 ): void {
-  const { admin } = keyConfigOf(row);
-  if (admin === undefined || (before !== undefined && keyConfigOf(before).admin === admin)) return;
+  const settings = keySettingsOf(row);
+  const { admin } = settings.config;
+  if (admin === undefined || (before !== undefined && isAppointed(keySettingsOf(before), settings))) return;
   job.door.enter(
     caller,
     'credential.appoint',
@@ -23,4 +24,9 @@ export function appointAdmin(
       requireActive(appointed.row);
     },
   );
+}
+
+/** SECURITY: connector and calls determine what is done with the admin's secret, so a change of them needs the same right. */
+function isAppointed(before: KeySettings, after: KeySettings): boolean {
+  return before.config.admin === after.config.admin && isBoundAlike(before, after);
 }

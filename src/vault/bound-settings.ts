@@ -69,9 +69,14 @@ export function changedSetting(
   return undefined;
 }
 
-/** The hosts of these URLs, sorted, once each. */
+/** The hosts of these URLs, sorted, once each; a place without a host, e.g. a program, stands for itself. */
 export function hostsOf(urls: readonly string[]): readonly string[] {
-  return [...new Set(urls.flatMap((url) => URL.parse(url)?.host ?? []))].sort();
+  return [...new Set(urls.flatMap((text) => hostIn(text) ?? []))].sort();
+}
+
+function hostIn(text: string): string | undefined {
+  const url = URL.parse(text);
+  return url?.host === '' ? text : url?.host;
 }
 
 /** The hosts as bounded text, for events. */

@@ -18,14 +18,14 @@ type SettingsRow = Pick<CredentialRow, 'connector' | 'config'>;
 export function boundSettings(job: TenantJob, { connector, config }: SettingsRow): BoundSettings | undefined {
   if (connector === null) return undefined;
   const bound = boundPart(configOf({ config }));
-  const places = destinationsOf(job, { connector, config: bound });
+  const places = destinationsOf(job, 'oauth2', { connector, config: bound });
   return { connector, config: bound, ...(places === undefined ? {} : { hosts: hostsOf(places) }) };
 }
 
 /** Undefined if unknown: no engine is attached, the connector no longer exists, or it does not take these settings. */
-function destinationsOf(job: TenantJob, { connector, config }: BoundSettings): readonly string[] | undefined {
+function destinationsOf(job: TenantJob, kind: string, { connector, config }: BoundSettings): readonly string[] | undefined {
   // Each engine knows the connectors of its kinds only.
-  const ofKey = known(() => job.rotator?.destinationsOf(connector, config as KeyConfig));
+  const ofKey = known(() => job.rotator?.destinationsOf(kind, connector, config as KeyConfig));
   return ofKey ?? known(() => job.refresher?.destinationsOf(connector, config));
 }
 
@@ -44,19 +44,24 @@ export interface Redirection {
 }
 
 /**
- * Undefined if the destinations do not change.
+ * Undefined if the destinations do not change. Other settings whose destinations are unknown count as a change.
  * @param open parameters that are set anew at each consent, within the connector's own hosts
  */
 export function redirection(
   job: TenantJob,
+  kind: string,
   before: BoundSettings,
   after: BoundSettings,
   open: ReadonlySet<string> = new Set(),
 ): Redirection | undefined {
   if (before.connector === after.connector && changedSetting(before.config, after.config, open) === undefined) return undefined;
-  const [was, is] = [destinationsOf(job, before), destinationsOf(job, after)];
-  if (was === undefined || is === undefined || was.join(' ') === is.join(' ')) return undefined;
-  return { from_hosts: hostsAsText(hostsOf(was)), to_hosts: hostsAsText(hostsOf(is)) };
+  const [was, is] = [destinationsOf(job, kind, before), destinationsOf(job, kind, after)];
+  if (was !== undefined && is !== undefined && was.join(' ') === is.join(' ')) return undefined;
+  return { from_hosts: asText(was), to_hosts: asText(is) };
+}
+
+function asText(places: readonly string[] | undefined): string {
+  return places === undefined ? 'unknown' : hostsAsText(hostsOf(places));
 }
 
 export interface Redirecting {
@@ -72,7 +77,7 @@ export interface Redirecting {
  * @throws forbidden
  */
 export function redirect(job: TenantJob, caller: Caller, located: Located, { before, after, takesEffect }: Redirecting): void {
-  const moved = before === undefined || after === undefined ? undefined : redirection(job, before, after);
+  const moved = before === undefined || after === undefined ? undefined : redirection(job, located.row.kind, before, after);
   if (moved === undefined) return;
   const { environment, row } = located;
   job.door.enter(

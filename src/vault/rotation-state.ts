@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { KeyturnError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { CredentialRow } from '../cell/credentials.ts';
+import { canonicalJson } from '../crypto/canonical-json.ts';
 import { endpoint, parameterName } from './credential-kinds.ts';
 import { httpSteps, programSteps, webhookSteps } from './custom-rotation.ts';
 
@@ -58,6 +59,22 @@ export function freeKeyConfig(config: KeyConfig): KeyConfig {
 
 export function keyConfigOf({ config }: Pick<CredentialRow, 'config'>): KeyConfig {
   return JSON.parse(config) as KeyConfig;
+}
+
+export interface KeySettings {
+  readonly connector: string | null;
+  readonly config: KeyConfig;
+}
+
+/** The connector and the settings of the last put. */
+export function keySettingsOf(row: Pick<CredentialRow, 'connector' | 'config'>): KeySettings {
+  return { connector: row.connector, config: keyConfigOf(row) };
+}
+
+/** Whether both have the same connector and the same bound settings. */
+export function isBoundAlike(one: KeySettings, other: KeySettings): boolean {
+  const bound = ({ config }: KeySettings) => canonicalJson(boundKeyConfig(config));
+  return one.connector === other.connector && bound(one) === bound(other);
 }
 
 /** Sealed beside a value: the connector and settings that it was stored with. Absent in values stored without a connector. */

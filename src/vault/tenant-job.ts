@@ -49,8 +49,8 @@ export interface KeyRotator {
    * does not exist. @throws invalid_request naming the field
    */
   checkSettings(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined;
-  /** As `checkSettings`, for a value of the connector's kind. */
-  destinationsOf(connector: string, config: KeyConfig): readonly string[] | undefined;
+  /** As `checkSettings`, from the bound settings alone. */
+  destinationsOf(kind: string, connector: string, config: KeyConfig): readonly string[] | undefined;
   /** Records that a new value, which will never become current, must be ended at its target, after a call under way has ended. */
   endPending(job: TenantJob, access: WriteAccess, credentialId: string, version: number, underWayMs: number): void;
   /** As `endPending`, for a key that this run may have made without learning of it; nothing, if it cannot have made one. */

@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Program, ProgramAnswer } from '../../rotation/connector.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { requireOwnedFile } from '../../src/node/owned-file.ts';
@@ -32,6 +32,7 @@ describe('an owned file', () => {
   it.each([
     [0o775, 'writable by its group'],
     [0o757, 'writable by its group or by others'],
+    [0o1777, 'writable by its group or by others'],
     [0o644, 'must be executable'],
   ])('with the mode %o is refused', (mode, message) => {
     expect(() => check(file('#!/bin/sh\n', mode))).toThrow(message);
@@ -47,6 +48,17 @@ describe('an owned file', () => {
     expect(() => check(link)).toThrow('must not be writable');
   });
 
+  it('is refused behind a link in a folder that others may write, also as a part of the way', () => {
+    const open = join(folder, 'open-links');
+    mkdirSync(open);
+    symlinkSync('/bin/sh', join(open, 'program'));
+    symlinkSync('/bin', join(open, 'programs'));
+    for (const path of ['program', 'programs/sh', '../open-links/program']) expect(check(`${open}/${path}`)).toMatch(/sh$/);
+    chmodSync(open, 0o777);
+    for (const path of ['program', 'programs/sh', '../open-links/program'])
+      expect(() => check(`${open}/${path}`), path).toThrow('a folder above it must not be writable');
+  });
+
   it('is a regular file that exists, and a list needs no right to execute', () => {
     expect(() => check(folder)).toThrow('must be a regular file');
     expect(() => check(join(folder, 'absent'))).toThrow('cannot be opened (ENOENT)');
@@ -56,10 +68,14 @@ describe('an owned file', () => {
 
   // Only root may give a file to another account.
   it.skipIf(process.getuid?.() !== 0)('of another account is refused', async () => {
-    const { chownSync } = await import('node:fs');
+    const { chownSync, lchownSync } = await import('node:fs');
     const path = file('#!/bin/sh\n', 0o755);
     chownSync(path, 12_345, 12_345);
     expect(() => check(path)).toThrow('must belong to root or to the account of the service');
+    const link = join(folder, 'link-of-another');
+    symlinkSync('/bin/sh', link);
+    lchownSync(link, 12_345, 12_345);
+    expect(() => check(link)).toThrow('a link on the way to it must belong to root');
   });
 });
 
@@ -151,6 +167,14 @@ describe('the programs of an operator', () => {
       const pid = Number(readFileSync(pids, 'utf8'));
       await expect.poll(() => isRunning(pid)).toBe(false);
     }
+  });
+
+  it('ends its group once, at its exit, and not again when the output is read', async () => {
+    const kill = vi.spyOn(process, 'kill');
+    const answer = await programOf('echo "{}"').ask(NOTHING);
+    const groups = kill.mock.calls.filter(([pid]) => pid < 0);
+    kill.mockRestore();
+    expect([answer.kind, groups.length]).toEqual(['answered', 1]);
   });
 
   it('say on standard error what is kept for the journal, up to a limit', async () => {

@@ -41,23 +41,28 @@ describe('a redirection', () => {
   const moved = { from_hosts: 'a.example', to_hosts: 'b.example' };
 
   it('is a change of the hosts, of the paths or of the connector that moves them', () => {
-    expect(redirection(jobWith(), a, b)).toEqual(moved);
-    expect(redirection(jobWith(), a, { ...b, connector: 'erp' })).toEqual(moved);
-    expect(redirection(jobWith(), a, settings('https://a.example/other'))).toEqual({
+    expect(redirection(jobWith(), 'oauth2', a, b)).toEqual(moved);
+    expect(redirection(jobWith(), 'oauth2', a, { ...b, connector: 'erp' })).toEqual(moved);
+    expect(redirection(jobWith(), 'oauth2', a, settings('https://a.example/other'))).toEqual({
       from_hosts: 'a.example',
       to_hosts: 'a.example',
     });
   });
 
-  it('is no change of settings that leads to the same places, nor one whose places nobody can tell', () => {
-    expect(redirection(jobWith(), a, a)).toBeUndefined();
-    expect(redirection(jobWith(), a, { ...a, connector: 'erp' })).toBeUndefined();
-    expect(redirection(jobWith(), a, settings('https://a.example/token', 'crm', { region: 'eu' }))).toBeUndefined();
+  it('is no change of settings that leads to the same places', () => {
+    expect(redirection(jobWith(), 'oauth2', a, a)).toBeUndefined();
+    expect(redirection(jobWith(), 'oauth2', a, { ...a, connector: 'erp' })).toBeUndefined();
+    expect(redirection(jobWith(), 'oauth2', a, settings('https://a.example/token', 'crm', { region: 'eu' }))).toBeUndefined();
+  });
+
+  it('is a change of settings whose places are unknown, before or after it', () => {
     let told = 0;
     for (const gone of [1, 2]) {
       told = 0;
       const job = jobWith(() => (++told === gone ? fail('invalid_request', 'no such connector') : [`https://${told}.example`]));
-      expect(redirection(job, a, b)).toBeUndefined();
+      const [from, to] = [1, 2].map((nth) => (nth === gone ? 'unknown' : `${nth}.example`));
+      expect(redirection(job, 'oauth2', a, b)).toEqual({ from_hosts: from, to_hosts: to });
+      expect(redirection(job, 'oauth2', a, a)).toBeUndefined();
     }
   });
 
@@ -69,12 +74,13 @@ describe('a redirection', () => {
     expect(
       redirection(
         jobWith(() => told.splice(0, 1)),
+        'oauth2',
         of('a'),
         of('b'),
         open,
       ),
     ).toBeUndefined();
-    expect(redirection(jobWith(), shop('a'), shop('b'), open)).toEqual(moved);
+    expect(redirection(jobWith(), 'oauth2', shop('a'), shop('b'), open)).toEqual(moved);
   });
 });
 

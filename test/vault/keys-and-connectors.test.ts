@@ -26,7 +26,7 @@ async function bench(given: Partial<KeyRotator> = {}) {
   vault.rotator = {
     settle: async () => {},
     checkSettings: (_kind, connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
-    destinationsOf: (connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
+    destinationsOf: (_kind, connector) => (connector === 'gone' ? undefined : [`https://${connector}.example/`]),
     openRollBack: () => undefined,
     endPending: (_job, _access, _id, version) => void ended.push(version),
     endMade: () => {},
