@@ -273,6 +273,8 @@ export const LIMITS = {
   tokenLifeInMillisecondsFrom: 300_000,
   /** A whole number of days up to this is read as seconds (30, 60, 90 days). */
   tokenLifeWholeDaysMax: 100,
+  /** Of a `www-authenticate` header; real challenges have some hundred characters. */
+  challengeMaxChars: 4_096,
   /** Characters kept of a provider's error text, and bytes of its answer read for it. */
   excerptMaxChars: 400,
   excerptReadMaxChars: 8_192,
