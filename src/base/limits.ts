@@ -351,8 +351,8 @@ export const LIMITS = {
   scheduleRulesMaxCount: 100,
   /** A rotation that was due this long before the service looked was missed. */
   missedAfterMs: 5 * MINUTE,
-  /** Credentials that one job plans again after a rule changed. */
-  planBatchRows: 200,
+  /** Credentials that one job plans again after a rule changed. Dates that are years ahead take some milliseconds each. */
+  planBatchRows: 100,
   previewDates: 5,
   /** Spread of a schedule with a period or an age, as a fraction of it, unless it says otherwise. */
   scheduleJitterFraction: 0.1,
