@@ -95,6 +95,8 @@ export const LIMITS = {
   progressPollMs: 300,
   /** Streams of the steps of runs: open at once for each tenant, looks at the journal, comments while nothing happens, checks of the token. */
   runEventStreamsMax: 64,
+  /** Of these for one principal. */
+  runEventStreamsOfOneMax: 16,
   runEventsPollMs: 250,
   runEventsBeatMs: 15 * SECOND,
   runEventsCheckMs: 2 * SECOND,
