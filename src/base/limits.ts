@@ -401,6 +401,8 @@ export const LIMITS = {
   programAnswerMaxBytes: 128 * 1024,
   programErrorMaxBytes: 16 * 1024,
   programsMaxCount: 256,
+  /** Processes that run at once, of all tenants. */
+  programsAtOnceMax: 16,
   programArgumentsMaxCount: 64,
   programListMaxBytes: 256 * 1024,
   signingKeyMinBytes: 24,
