@@ -1,6 +1,7 @@
 // HTTP Digest authentication (RFC 7616) with qop=auth: the answer to a challenge.
 // It must never answer a challenge without qop (RFC 2069), nor use `auth-int`: no provider here asks for them.
 import type { Entropy } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { md5OfText, sha256OfText } from '../../src/crypto/primitives.ts';
 
 interface Challenge {
@@ -15,7 +16,9 @@ const hex = (bytes: Uint8Array) => [...bytes].map((byte) => byte.toString(16).pa
 
 /** The strongest Digest challenge of a `www-authenticate` header that can be answered. */
 export function readChallenge(header: string | undefined): Challenge | undefined {
-  const offered = (header ?? '').split(/(?=\bDigest\s)/i).flatMap((part): Challenge[] => {
+  // The search for fields takes time that grows with the square of the length.
+  if (header === undefined || header.length > LIMITS.challengeMaxChars) return undefined;
+  const offered = header.split(/(?=\bDigest\s)/i).flatMap((part): Challenge[] => {
     if (!/^Digest\s/i.test(part)) return [];
     const fields = Object.fromEntries(
       [...part.matchAll(/([a-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))/gi)].map(([, name = '', quoted, bare]) => [

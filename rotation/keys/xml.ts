@@ -46,7 +46,9 @@ function closeElement(open: Open[], name: string): boolean {
 
 function add(members: Element, name: string, value: unknown): void {
   const before = Object.hasOwn(members, name) ? members[name] : undefined;
-  const next = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value];
+  // A list is never copied: an answer may repeat one element many thousand times.
+  if (Array.isArray(before)) return void before.push(value);
+  const next = before === undefined ? value : [before, value];
   Object.defineProperty(members, name, { value: next, enumerable: true, configurable: true, writable: true });
 }
 

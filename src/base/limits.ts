@@ -95,6 +95,8 @@ export const LIMITS = {
   progressPollMs: 300,
   /** Streams of the steps of runs: open at once for each tenant, looks at the journal, comments while nothing happens, checks of the token. */
   runEventStreamsMax: 64,
+  /** Of these for one principal. */
+  runEventStreamsOfOneMax: 16,
   runEventsPollMs: 250,
   runEventsBeatMs: 15 * SECOND,
   runEventsCheckMs: 2 * SECOND,
@@ -273,6 +275,8 @@ export const LIMITS = {
   tokenLifeInMillisecondsFrom: 300_000,
   /** A whole number of days up to this is read as seconds (30, 60, 90 days). */
   tokenLifeWholeDaysMax: 100,
+  /** Of a `www-authenticate` header; real challenges have some hundred characters. */
+  challengeMaxChars: 4_096,
   /** Characters kept of a provider's error text, and bytes of its answer read for it. */
   excerptMaxChars: 400,
   excerptReadMaxChars: 8_192,
@@ -351,8 +355,8 @@ export const LIMITS = {
   scheduleRulesMaxCount: 100,
   /** A rotation that was due this long before the service looked was missed. */
   missedAfterMs: 5 * MINUTE,
-  /** Credentials that one job plans again after a rule changed. */
-  planBatchRows: 200,
+  /** Credentials that one job plans again after a rule changed. Dates that are years ahead take some milliseconds each. */
+  planBatchRows: 100,
   previewDates: 5,
   /** Spread of a schedule with a period or an age, as a fraction of it, unless it says otherwise. */
   scheduleJitterFraction: 0.1,
@@ -399,6 +403,8 @@ export const LIMITS = {
   programAnswerMaxBytes: 128 * 1024,
   programErrorMaxBytes: 16 * 1024,
   programsMaxCount: 256,
+  /** Processes that run at once, of all tenants. */
+  programsAtOnceMax: 16,
   programArgumentsMaxCount: 64,
   programListMaxBytes: 256 * 1024,
   signingKeyMinBytes: 24,

@@ -38,45 +38,71 @@ export function excerptOf(text: string, secrets: Iterable<string>, maxChars: num
 /** The plain words of a list that are not part of a secret, each once. */
 export function plainWords(words: Iterable<string>, secrets: readonly string[], maxCount: number): string[] {
   const plain = [...new Set(words)].filter((word) => word.length <= 64 && PLAIN.test(word));
-  return plain.filter((word) => withoutSecrets([word], secrets)[0] !== GAP).slice(0, maxCount);
+  return withoutSecrets(plain, secrets, ' ')
+    .filter((word) => word !== GAP)
+    .slice(0, maxCount);
 }
 
-/** INVARIANT: only letters and digits are compared, across word boundaries (test/base/scrub.test.ts). */
-function withoutSecrets(words: readonly string[], secrets: Iterable<string>): string[] {
+/**
+ * INVARIANT: only letters and digits are compared, across word boundaries (test/base/scrub.test.ts). The pieces of the words are looked up by
+ * those of the secrets, so that the work grows with the sum of both lengths and not with their product.
+ * @param between what stands between two words; a piece of a secret never contains a sign other than a letter or a digit
+ */
+function withoutSecrets(words: readonly string[], secrets: Iterable<string>, between: '' | ' ' = ''): string[] {
   const owners: number[] = [];
   let letters = '';
   words.forEach((word, index) => {
-    const normal = normalised(word);
+    const normal = `${normalised(word)}${between}`;
     letters += normal;
     for (let i = 0; i < normal.length; i++) owners.push(index);
   });
   const kept = [...words];
+  if (letters.trim() === '') return kept;
+  const remove = (at: number, length: number) => {
+    for (let i = at; i < at + length; i++) kept[owners[i] ?? 0] = GAP;
+  };
+  const pieces = positionsOfPieces(letters);
   for (const secret of secrets) {
-    for (const needle of needlesOf(secret)) {
-      for (let at = letters.indexOf(needle); at >= 0; at = letters.indexOf(needle, at + 1)) {
-        for (let i = at; i < at + needle.length; i++) kept[owners[i] ?? 0] = GAP;
-      }
-    }
+    for (const form of formsOf(secret)) removeForm(normalised(form), letters, pieces, remove);
   }
   return kept;
+}
+
+function positionsOfPieces(letters: string): Map<string, number[]> {
+  const pieces = new Map<string, number[]>();
+  for (let at = 0; at + PIECE_CHARS <= letters.length; at++) {
+    const piece = letters.slice(at, at + PIECE_CHARS);
+    const positions = pieces.get(piece);
+    if (positions === undefined) pieces.set(piece, [at]);
+    else positions.push(at);
+  }
+  return pieces;
+}
+
+function removeForm(
+  form: string,
+  letters: string,
+  pieces: Map<string, number[]>,
+  remove: (at: number, length: number) => void,
+): void {
+  if (form.length < TELLING_CHARS) return;
+  if (form.length < PIECE_CHARS) {
+    for (let at = letters.indexOf(form); at >= 0; at = letters.indexOf(form, at + 1)) remove(at, form.length);
+    return;
+  }
+  for (let at = 0; at + PIECE_CHARS <= form.length; at++) {
+    const piece = form.slice(at, at + PIECE_CHARS);
+    for (const position of pieces.get(piece) ?? []) remove(position, PIECE_CHARS);
+    // What was removed once needs no second look.
+    pieces.delete(piece);
+  }
 }
 
 function normalised(text: string): string {
   return text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 }
 
-/** Every form of a secret, cut into pieces that must not occur. */
-function needlesOf(secret: string): Set<string> {
-  const needles = new Set<string>();
-  for (const form of formsOf(secret)) {
-    const normal = normalised(form);
-    if (normal.length < TELLING_CHARS) continue;
-    const size = Math.min(PIECE_CHARS, normal.length);
-    for (let at = 0; at + size <= normal.length; at++) needles.add(normal.slice(at, at + size));
-  }
-  return needles;
-}
-
+/** Every form of a secret that must not occur. */
 function formsOf(secret: string): string[] {
   const bytes = new TextEncoder().encode(secret);
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -64,7 +64,7 @@ export class ScheduleStore {
 
   saveRule(access: WriteAccess | Bookkeeping<'review'>, row: ScheduleRuleRow): void {
     access.check();
-    this.#rules.update(row, [...CHANGED]);
+    this.#rules.update(row);
   }
 
   /** Deletes the row of a removed rule. */
@@ -163,16 +163,3 @@ export class CalendarFeedStore {
 }
 
 const REVOKED = ['revoked_at'] as const;
-
-const CHANGED = [
-  'environment',
-  'connector',
-  'label_name',
-  'label_value',
-  'priority',
-  'spec',
-  'pause',
-  'set_at',
-  'removed_at',
-  'walk_after',
-] as const;

@@ -12,7 +12,7 @@ import { callerOf, checkPath, type EdgeInfo, type Incoming, parseRequest } from 
 import { healthOf } from './health.ts';
 import { openApiDocument } from './openapi.ts';
 import { toKeyturnError } from './problems.ts';
-import { problemAnswer, toResponse } from './response.ts';
+import { problemAnswer, toResponse, withoutStream } from './response.ts';
 import type { Answer, Route, RouteShape } from './route.ts';
 import { alertRoutes } from './v1/alerts.ts';
 import { homeAuditRoutes, tenantAuditRoutes } from './v1/audit.ts';
@@ -180,6 +180,7 @@ async function answer<C>(
     }
     const context = contextOf(params, parsed.caller, info);
     result = await route.handle(context instanceof Promise ? await context : context, parsed);
+    if (request.method === 'HEAD' && result.stream !== undefined) result = await withoutStream(result);
   } catch (thrown) {
     result = await refuse(ports, name, thrown, caller, info);
   }

@@ -43,14 +43,26 @@ function streamOf(source: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array
 }
 
 /** A stream whose first part was produced before the answer started, so that an error still has its status and its problem. */
-export async function* prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield first;
-    yield* rest;
-  } finally {
-    // A client that leaves before the rest has begun ends it, too.
+export function prepend(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const parts = joined(first, rest);
+  const end = parts.return.bind(parts);
+  // A generator that has not begun runs no `finally`: a client that leaves before the first part is taken ends the rest, too.
+  parts.return = async (value) => {
     await rest.return(undefined);
-  }
+    return end(value);
+  };
+  return parts;
+}
+
+async function* joined(first: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield first;
+  yield* rest;
+}
+
+/** The answer to HEAD: nobody reads its stream, which would stay open for ever. */
+export async function withoutStream({ stream, ...answer }: Answer): Promise<Answer> {
+  await stream?.return(undefined);
+  return answer;
 }
 
 export function problemAnswer(error: KeyturnError, requestId: string): Answer {

@@ -17,8 +17,13 @@ export interface EventsAsked extends NamedRun {
   readonly isStillUser: () => boolean | Promise<boolean>;
 }
 
-/** How many streams are open at each tenant. */
-const OPEN = new WeakMap<TenantVault, number>();
+interface Open {
+  /** Known once the caller has passed the door. */
+  principal?: string;
+}
+
+/** The streams that are open at each tenant. */
+const OPEN = new WeakMap<TenantVault, Set<Open>>();
 
 /**
  * Events `step`, with the number of the step as `id`, then one event `end` with the run; or `reconnect` after `LIMITS.runEventsMaxMs`.
@@ -26,16 +31,23 @@ const OPEN = new WeakMap<TenantVault, number>();
  */
 export async function* runEvents(vault: TenantVault, asked: EventsAsked): AsyncGenerator<Uint8Array> {
   const { caller, environment, name, runId } = asked;
-  const count = OPEN.get(vault) ?? 0;
-  if (count >= LIMITS.runEventStreamsMax)
+  const open = OPEN.get(vault) ?? new Set<Open>();
+  OPEN.set(vault, open);
+  if (open.size >= LIMITS.runEventStreamsMax)
     fail('rate_limited', 'too many streams of runs are open at this tenant: poll the run instead', { retryAfterSeconds: 5 });
-  OPEN.set(vault, count + 1);
+  const own: Open = {};
+  open.add(own);
   try {
-    const first = await vault.submit((job) => getRun(job, caller, environment, name, runId));
+    const first = await vault.submit((job) => {
+      own.principal = job.door.authenticate(caller).id;
+      return getRun(job, caller, environment, name, runId);
+    });
+    if ([...open].filter(({ principal }) => principal === own.principal).length > LIMITS.runEventStreamsOfOneMax)
+      fail('rate_limited', 'too many streams of runs are open for this caller: poll the run instead', { retryAfterSeconds: 5 });
     yield encoded(`retry: ${LIMITS.runEventsRetryMs}\n\n`);
     yield* follow(vault, asked, first);
   } finally {
-    OPEN.set(vault, (OPEN.get(vault) ?? 1) - 1);
+    open.delete(own);
   }
 }
 

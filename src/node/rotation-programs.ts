@@ -34,6 +34,7 @@ const OPTION = 'the file of --rotation-programs';
 
 export class RotationPrograms {
   readonly #listed: ReadonlyMap<string, Listed>;
+  #running = 0;
 
   private constructor(listed: ReadonlyMap<string, Listed>) {
     this.#listed = listed;
@@ -58,7 +59,18 @@ export class RotationPrograms {
   find(name: string, tenant: string): Program | undefined {
     const listed = this.#listed.get(name);
     if (listed === undefined || !(listed.tenants.includes('*') || listed.tenants.includes(tenant))) return undefined;
-    return { ask: (input) => runProgram(name, listed, input) };
+    return { ask: (input) => this.#run(name, listed, input) };
+  }
+
+  /** A call beyond the limit is not sent, and so made again later: the lease of its run would end while it waited here. */
+  async #run(name: string, listed: Listed, input: SecretValue): Promise<ProgramAnswer> {
+    if (this.#running >= LIMITS.programsAtOnceMax) return { kind: 'not_sent', cause: 'too_many_programs' };
+    this.#running += 1;
+    try {
+      return await runProgram(name, listed, input);
+    } finally {
+      this.#running -= 1;
+    }
   }
 }
 

@@ -74,23 +74,32 @@ export function isAllowed(spec: ScheduleSpec, atMs: number): boolean {
   return !isBlackout(spec, wall.date) && windowsOf(spec).some((window) => contains(window, wall));
 }
 
-/** The first instant from `atMs` on at which a rotation may begin. */
-export function firstAllowed(spec: ScheduleSpec, atMs: number): number | undefined {
+/** The first instant from `atMs` on at which a rotation may begin. @param days how many local days are searched after the one of `atMs` */
+export function firstAllowed(spec: ScheduleSpec, atMs: number, days: number = LIMITS.scheduleSearchDays): number | undefined {
   if (isAllowed(spec, atMs)) return atMs;
   const zone = zoneOf(spec);
+  const windows = windowsOf(spec);
   const { date: today } = wallAt(zone, atMs);
-  for (let day = -1; day <= LIMITS.scheduleSearchDays; day++) {
-    const date = addDays(today, day);
-    const openings = windowsOf(spec)
-      .filter(({ days }) => days === undefined || days.has(weekdayOf(date)))
-      .flatMap((window) => [
-        ...(isBlackout(spec, date) ? [] : openingsOf(zone, date, window.from)),
-        // Past midnight the next day begins inside the window.
-        ...(window.to <= window.from && !isBlackout(spec, addDays(date, 1)) ? openingsOf(zone, addDays(date, 1), 0) : []),
-      ])
-      .filter((at) => at > atMs && isAllowed(spec, at))
-      .sort((a, b) => a - b);
-    if (openings[0] !== undefined) return openings[0];
+  let date = addDays(today, -1);
+  let isBlack = isBlackout(spec, date);
+  for (let day = -1; day <= days; day++) {
+    const tomorrow = addDays(date, 1);
+    const isBlackTomorrow = isBlackout(spec, tomorrow);
+    if (!isBlack || !isBlackTomorrow) {
+      const weekday = weekdayOf(date);
+      const openings = windows
+        .filter((window) => window.days === undefined || window.days.has(weekday))
+        .flatMap(({ from, to }) => [
+          ...(isBlack ? [] : openingsOf(zone, date, from)),
+          // Past midnight the next day begins inside the window.
+          ...(to <= from && !isBlackTomorrow ? openingsOf(zone, tomorrow, 0) : []),
+        ])
+        .filter((at) => at > atMs && isAllowed(spec, at))
+        .sort((a, b) => a - b);
+      if (openings[0] !== undefined) return openings[0];
+    }
+    date = tomorrow;
+    isBlack = isBlackTomorrow;
   }
   return undefined;
 }
@@ -121,11 +130,15 @@ function allowedOr(spec: ScheduleSpec, atMs: number, otherwise: number): number 
   return isAllowed(spec, atMs) ? atMs : otherwise;
 }
 
+/** A day, and one more where the clocks change. */
+const EARLIER_DAYS_AT_ONCE = 2;
+
 /** The last time before `atMs` at which a rotation may begin, spread over its window. */
 function lastWindowBefore(spec: ScheduleSpec, atMs: number, spread: number): number | undefined {
   for (let back = 1; back <= LIMITS.scheduleEarlierDays; back++) {
     const from = atMs - minutesMs(back * 1_440);
-    const opens = firstAllowed(spec, from);
+    // The days after it were searched before.
+    const opens = firstAllowed(spec, from, EARLIER_DAYS_AT_ONCE);
     if (opens !== undefined && opens < atMs) {
       const closes = Math.min(closing(spec, opens), atMs);
       return allowedOr(spec, opens + Math.floor(spread * (closes - opens)), opens);

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { excerptOf, plainWords } from '../../src/base/scrub.ts';
 
 const SECRET = 'Zm9-xQ2_hunter.two/not+a=real secret';
@@ -99,6 +99,33 @@ describe('an excerpt of foreign text', () => {
     );
   });
 
+  it('is searched for a long secret once, not once for each piece of the secret', () => {
+    const words = Array.from({ length: 1_000 }, (_, index) => `word${'abcdefghij'[index % 10]}`).join(' ');
+    const secret = `${Array.from({ length: 8_000 }, (_, index) => index.toString(36)).join('')}wordawordbwordc`;
+    const search = vi.spyOn(String.prototype, 'indexOf');
+    let searches: number;
+    let excerpt: string;
+    try {
+      excerpt = excerptOf(`refused ${words}`, [secret, 'four', 'x'.repeat(64_000)], 400);
+      searches = search.mock.calls.length;
+    } finally {
+      search.mockRestore();
+    }
+    expect(searches).toBeLessThan(20);
+    expect(excerpt).not.toMatch(/worda wordb/);
+    expect(excerpt).toContain('wordd worde');
+  });
+
+  it('without a word is made without a look at the secrets', () => {
+    const unread = {
+      [Symbol.iterator](): Iterator<string> {
+        throw new Error('the secrets were read');
+      },
+    };
+    expect(excerptOf('{"?": [<b>]}', unread, 400)).toBe('');
+    expect(() => excerptOf('one word', unread, 400)).toThrow('the secrets were read');
+  });
+
   it('is bounded, and reads a bounded part of the text', () => {
     expect(excerptOf('word '.repeat(100_000), [], 400).length).toBeLessThanOrEqual(400);
     expect(excerptOf(`${'<'.repeat(50_000)}`, [], 400)).toBe('');
@@ -109,5 +136,22 @@ describe('the plain words of a text', () => {
   it('are kept once each, unless they are part of a secret', () => {
     const words = ['invalid_grant', 'invalid_grant', 'correcthorse', 'https://x.example', 'a\nb', '50000', 'x'.repeat(70)];
     expect(plainWords(words, [LETTERS], 8)).toEqual(['invalid_grant', '50000']);
+  });
+
+  it('are compared with all secrets in one pass, each word by itself', () => {
+    let passes = 0;
+    const secrets = [LETTERS];
+    const iterate = secrets[Symbol.iterator].bind(secrets);
+    secrets[Symbol.iterator] = () => {
+      passes += 1;
+      return iterate();
+    };
+    expect(plainWords(['correct', 'horse', 'staple', 'horsebat', 'other'], secrets, 8)).toEqual([
+      'correct',
+      'horse',
+      'staple',
+      'other',
+    ]);
+    expect(passes).toBe(1);
   });
 });

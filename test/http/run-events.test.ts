@@ -1,6 +1,7 @@
 // The steps of a run as a stream: complete, resumed where a client left, ended with the run or the token, and bounded.
 import { afterEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
+import { prepend, withoutStream } from '../../src/http/response.ts';
 import { type EventsAsked, runEvents } from '../../src/http/run-events.ts';
 import { revokeWorkload } from '../../src/vault/manage-workloads.ts';
 import { type RotationBench, rotationBench } from '../kit/rotation-bench.ts';
@@ -141,17 +142,36 @@ describe('a stream of a run that waits', () => {
     bench = undefined;
   });
 
-  it('is one of a bounded number; one that is left makes room', async () => {
-    const { stream } = await begin();
+  it.each([
+    ['of a tenant', LIMITS.runEventStreamsMax, (index: number) => `usr_${index}`],
+    ['of one caller', LIMITS.runEventStreamsOfOneMax, () => 'usr_one'],
+  ])('is one of a bounded number %s; one that is left makes room', async (_of, max, idOf) => {
+    const { b, stream } = await begin();
+    const streamOf = (index: number) => {
+      const caller = b.tenant.user(['admin'], 'everywhere');
+      return stream({ caller: { ...caller, user: caller.user && { ...caller.user, id: idOf(index) } } });
+    };
     const open = await Promise.all(
-      Array.from({ length: LIMITS.runEventStreamsMax }, async () => {
-        const source = stream();
+      Array.from({ length: max }, async (_, index) => {
+        const source = streamOf(index);
         await source.next();
         return source;
       }),
     );
-    await expect(stream().next()).rejects.toMatchObject({ code: 'rate_limited', retryAfterSeconds: 5 });
+    await expect(streamOf(max).next()).rejects.toMatchObject({ code: 'rate_limited', retryAfterSeconds: 5 });
     await open[0]?.return(undefined);
-    expect((await stream().next()).done).toBe(false);
+    expect((await streamOf(max).next()).done).toBe(false);
+  });
+
+  it('makes room when its client leaves before the first part is taken, and when nobody reads it', async () => {
+    const { stream } = await begin();
+    for (let i = 0; i <= LIMITS.runEventStreamsOfOneMax; i++) {
+      const source = stream();
+      const first = await source.next();
+      const answer = { status: 200, stream: prepend(first.value ?? new Uint8Array(), source) };
+      if (i % 2 === 0) await answer.stream.return(undefined);
+      else expect(await withoutStream(answer)).toEqual({ status: 200 });
+      expect(await source.next()).toEqual({ done: true, value: undefined });
+    }
   });
 });

@@ -7,6 +7,7 @@ import type { Program, ProgramAnswer } from '../../rotation/connector.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { requireOwnedFile } from '../../src/node/owned-file.ts';
 import { commandWrapping } from '../../src/node/root-command.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { RotationPrograms } from '../../src/node/rotation-programs.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyturn-owned-'));
@@ -120,6 +121,22 @@ describe('the programs of an operator', () => {
   it('are not read from a list that others may write, nor from text that is not JSON', () => {
     expect(() => RotationPrograms.read(file('{"programs":{}}', 0o666))).toThrow('must not be writable');
     expect(() => RotationPrograms.read(file('programs:', 0o600))).toThrow('must be JSON');
+  });
+
+  it('run at once up to a limit; a call beyond it is not sent, and one that ended makes room', async () => {
+    const gate = join(folder, `gate-${++made}`);
+    const path = file(`#!/bin/sh\nwhile [ ! -e '${gate}' ]; do sleep 0.05; done\necho done`, 0o700);
+    const programs = RotationPrograms.read(listing({ one: { path, tenants: ['*'] }, two: { path, tenants: ['*'] } }));
+    const ask = (name: string, tenant: string) => programs.find(name, tenant)?.ask(NOTHING) as Promise<ProgramAnswer>;
+    const running = Array.from({ length: LIMITS.programsAtOnceMax }, (_, index) => ask('one', `tenant-${index}`));
+    const beyond = ask('two', 'other');
+    // The calls were made in one turn: only the one beyond the limit can end before the gate opens.
+    const first = await Promise.race([...running, beyond]);
+    writeFileSync(gate, '');
+    expect(told(first)).toEqual(['not_sent', 'too_many_programs']);
+    const ends = await Promise.all(running);
+    expect(ends.map(told)).toEqual(running.map(() => ['answered', 'done\n']));
+    expect(told(await ask('two', 'other'))).toEqual(['answered', 'done\n']);
   });
 
   it('get the message on standard input, and nothing of the environment', async () => {

@@ -1,5 +1,6 @@
 // Dates that are known without any library, on both runtimes: clock changes, leap days, ends of months, windows and blackouts.
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import { instantAt, instantsAt, isDate, isZone, wallAt } from '../../src/base/zoned-time.ts';
 import { type ScheduleSpec, scheduleSpec } from '../../src/vault/schedule.ts';
 import { caughtUp, firstAllowed, isAllowed, nextDate, nextDates, spreadOf } from '../../src/vault/schedule-dates.ts';
@@ -101,6 +102,34 @@ describe('a period and an age', () => {
 });
 
 describe('windows and blackouts', () => {
+  it('are evaluated a few times for each day that is searched, however many there are', () => {
+    const time = (hour: number, minute: string) => `${String(hour).padStart(2, '0')}:${minute}`;
+    const spec = scheduleSpec.parse({
+      max_age_seconds: 90 * DAY,
+      zone: 'Europe/Berlin',
+      windows: Array.from({ length: LIMITS.scheduleWindowsMaxCount }, (_, hour) => ({
+        from: time(hour, '30'),
+        to: time(hour, '10'),
+      })),
+      blackouts: Array.from({ length: LIMITS.scheduleBlackoutsMaxCount }, () => ({ from: '03-01', to: '02-28' })),
+    });
+    let evaluated = 0;
+    const counted: ScheduleSpec = {
+      ...spec,
+      get blackouts() {
+        evaluated += 1;
+        return spec.blackouts;
+      },
+    };
+    const now = at('2026-11-28T00:00Z');
+    const next = nextDates(counted, { valueAt: now, setAt: now, spread: 0 }, now, 5);
+    // Half past midnight in Berlin on five leap days: the first is less than two years ahead, the last 16 years after it.
+    expect(next.map((one) => new Date(one).toISOString().slice(0, 10))).toEqual(
+      ['2028', '2032', '2036', '2040', '2044'].map((year) => `${year}-02-28`),
+    );
+    expect(evaluated).toBeLessThan(2 * (2 + 4 * 4) * 366);
+  });
+
   const night: ScheduleSpec = {
     cron: '0 0 * * *',
     zone: 'Europe/Berlin',

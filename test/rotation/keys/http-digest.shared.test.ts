@@ -1,6 +1,7 @@
 // HTTP Digest against the examples of RFC 7616 section 3.9.1, on both runtimes.
 import { expect, it } from 'vitest';
 import { answerChallenge, readChallenge } from '../../../rotation/keys/http-digest.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
 
 const OPAQUE = 'FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS';
 const NONCE = '7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v';
@@ -46,6 +47,7 @@ it('answers no challenge that it could not answer safely', () => {
     'Digest realm="x", qop="auth"',
     'Digest nonce="y", qop="auth"',
     'Digest realm="x", nonce="y", qop="auth", algorithm=SHA-512-256',
+    `${challenge('MD5')}, ${'a'.repeat(LIMITS.challengeMaxChars)}`,
   ])
     expect(readChallenge(header)).toBeUndefined();
 });

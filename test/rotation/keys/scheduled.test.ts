@@ -6,6 +6,7 @@ import type { CredentialRow } from '../../../src/cell/credentials.ts';
 import { labelCredential } from '../../../src/vault/change-credential.ts';
 import {
   describeSchedule,
+  listRules,
   pauseOwnSchedule,
   pauseRule,
   type RuleInput,
@@ -238,6 +239,21 @@ describe('a rule', () => {
     expect(b.tenant.sql.get('SELECT max(revision) AS n FROM credential')?.['n']).toBe(revisions);
     await rule(b, 'all', { every_seconds: 86_400 });
     expect(b.tenant.sql.all('SELECT name, removed_at FROM schedule_rule')).toEqual([{ name: 'all', removed_at: null }]);
+  });
+
+  it('a rule that is set again before the walk after its removal has ended is a new rule, and is intact', async () => {
+    const b = await begin();
+    await rule(b, 'all', { every_seconds: 86_400 });
+    await work(b);
+    b.tenant.clock.pass(HOUR);
+    await ask(b, (job, by) => removeRule(job, by, 'all'));
+    const { created, row: set } = await rule(b, 'all', { every_seconds: 2 * 86_400 });
+    expect([created, set.created_at]).toEqual([true, b.tenant.clock.now()]);
+    b.restart();
+    expect(await ask(b, (job, by) => listRules(job, by))).toMatchObject([{ name: 'all', created_at: set.created_at }]);
+    await work(b);
+    expect(row(b).rotation_due_at).toBeGreaterThan(b.tenant.clock.now());
+    expect(b.vault.nextDueAt()).toBeGreaterThan(0);
   });
 
   it('an age that old values have passed already spreads them over the catch-up time', async () => {

@@ -166,6 +166,25 @@ describe('XML', () => {
     }
   });
 
+  it('with many elements of one name is read without copying their list', () => {
+    const count = 2_000;
+    let copied = 0;
+    const iterate = Array.prototype[Symbol.iterator];
+    const iterateAs = (value: typeof iterate) => Object.defineProperty(Array.prototype, Symbol.iterator, { value });
+    let read: unknown;
+    iterateAs(function (this: unknown[]) {
+      copied += this.length;
+      return iterate.call(this);
+    });
+    try {
+      read = readXml(`<a>${'<b/>'.repeat(count)}</a>`);
+    } finally {
+      iterateAs(iterate);
+    }
+    expect(copied, 'elements of lists that were iterated over').toBeLessThan(20 * count);
+    expect(read).toEqual({ a: { b: Array.from({ length: count }, () => '') } });
+  });
+
   it('may be as deep as any body, and no deeper', () => {
     const nested = (depth: number) => readXml('<a>'.repeat(depth) + '</a>'.repeat(depth));
     expect(nested(LIMITS.bodyMaxDepth - 1)).toBeDefined();
