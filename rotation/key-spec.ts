@@ -126,7 +126,10 @@ export interface ListCall extends KeyCall {
   readonly id: JsonPointer;
   /** Inside an item: what `{name}` was written to. Absent: keys have no name. */
   readonly name?: JsonPointer;
-  /** Inside an item: when the key was made (RFC 3339). Keys without a name are found by it, if nobody else can have made them. */
+  /**
+   * Inside an item: when the key was made (RFC 3339). Keys without a name are found by it. They are removed only if nobody has used them, so
+   * without `usedAt` and `used` a person removes them.
+   */
   readonly createdAt?: JsonPointer;
   /** Inside an item: present if the key was used, so that it is somebody's. */
   readonly usedAt?: JsonPointer;

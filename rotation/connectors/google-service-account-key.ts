@@ -1,5 +1,5 @@
-// Google Cloud: the key file of a service account. Keys have no name: a key whose answer was lost is the one that was
-// made then. Ten may exist.
+// Google Cloud: the key file of a service account. Keys have no name, and the list does not say whether one was used: a key whose answer was
+// lost is named to a person, who deletes it. Ten may exist.
 import type { KeyConnector } from '../connector.ts';
 
 const SPEC = 'iam.googleapis.com discovery document v1, revision 20261023';

@@ -1,4 +1,5 @@
-// Okta: the client secret of an OpenID Connect app. Two may exist, and only an inactive one can be deleted.
+// Okta: the client secret of an OpenID Connect app. Two may exist, and only an inactive one can be deleted. They have no name, and the list
+// does not say whether one was used: a secret whose answer was lost is named to a person, who deletes it.
 // The test asks about a made-up token: the answer shows whether the client was authenticated, and changes nothing.
 import type { KeyConnector } from '../connector.ts';
 

@@ -180,7 +180,7 @@ class Declared {
       : { kind: 'refused', means: 'transient', cause: 'test_unknown' };
   }
 
-  /** Removes every key that has the name of this run, or that certainly is of this run. */
+  /** Removes every key that has the name of this run, or that certainly is of this run (`#madeSince`). */
   async removeMade(target: Target): Promise<StepOutcome> {
     const { list, revoke } = this.#calls;
     if (list === undefined || revoke === undefined || (list.name ?? list.createdAt) === undefined) return DONE;
@@ -198,13 +198,17 @@ class Declared {
     return DONE;
   }
 
-  /** Keys without a name that the interrupted attempts must have made: nobody else can have, and nobody has used them. */
+  /**
+   * Keys without a name that the interrupted attempts must have made: there are no more than attempts, the provider says that nobody has used
+   * them, and no other credential can have got them. Where the provider does not say whether a key was used, none is certain.
+   */
   async #madeSince({ interrupted, ...rest }: Target, others: readonly ListedKey[]): Promise<readonly ListedKey[] | StepFailure> {
     if (interrupted === undefined) return [];
     const { fromMs, untilMs, attempts, known, isShared } = interrupted;
     const vaults = [rest.admin, ...known].map((value) => value[this.#id]);
     const made = others.filter(({ id, createdAtMs }) => createdAtMs >= fromMs && createdAtMs <= untilMs && !vaults.includes(id));
-    let isAnothers = isShared || made.length > attempts || made.some(({ isUsed }) => isUsed);
+    const isUseShown = (this.#calls.list?.usedAt ?? this.#calls.used) !== undefined;
+    let isAnothers = !isUseShown || isShared || made.length > attempts || made.some(({ isUsed }) => isUsed);
     for (const { id } of isAnothers ? [] : made) {
       const asked = await this.#wasUsed(rest, id);
       if (typeof asked !== 'boolean') return asked;

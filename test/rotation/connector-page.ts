@@ -41,7 +41,8 @@ const KEYS = '## Keys and passwords';
 const KEY_LEGEND = `**Rotation**: how a new value replaces the old one: \`overlap\`: a second key is made, and both work until the first is revoked;
 \`in_place\`: the old value is refused as soon as there is a new one; \`manual\`: a person makes the new value. **Managed by**: what
 authenticates the calls: the value itself, an admin credential, or either. **Lost answer**: whether a key whose answer was lost is found, by
-its name or by its time, and removed before another one is made. **Keys**: how many may exist at once.`;
+its name or by its time, and removed before another one is made; \`named to a person\`: the provider does not say whether a key was used, so
+an alert names the keys made since then, and a person deletes the one that nothing uses. **Keys**: how many may exist at once.`;
 
 const SURENESS = `## Every connector
 
@@ -165,9 +166,10 @@ function keyTable(connectors: readonly KeyConnector[]): string {
   ].join('\n');
 }
 
-function foundBy({ list }: KeyCalls): string {
+function foundBy({ list, used }: KeyCalls): string {
   if (list?.name !== undefined) return 'found by name';
-  return list?.createdAt === undefined ? 'not found' : 'found by time';
+  if (list?.createdAt === undefined) return 'not found';
+  return (list.usedAt ?? used) === undefined ? 'named to a person' : 'found by time';
 }
 
 function managedBy({ key }: KeyConnector): string {

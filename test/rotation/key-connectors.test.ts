@@ -7,7 +7,7 @@ import { customise } from '../../rotation/keys/custom.ts';
 import { declaredRotator } from '../../rotation/keys/declared.ts';
 import { keyConfig } from '../../src/vault/rotation-state.ts';
 import { docExample } from '../kit/doc-examples.ts';
-import { answer, CALL_NAMES, type CallName, callsOf, KeyProvider, NAME, NOW, type Sent } from './key-provider.ts';
+import { answer, CALL_NAMES, type CallName, callsOf, isOnlyNamed, KeyProvider, NAME, NOW, type Sent } from './key-provider.ts';
 import { faultsOf, isDescribed, PROVIDERS } from './provider-descriptions.ts';
 
 const DIRECTORY = new URL('../../rotation/connectors/', import.meta.url);
@@ -194,9 +194,19 @@ describe.each(declared.map((connector) => [connector.id, connector] as const))('
     expect(await rotator.create(target, false)).toEqual({ kind: 'lost', cause: 'connection_lost' });
     provider.mischief = undefined;
     if (key.strategy === 'in_place') return;
+    if (isOnlyNamed(calls)) {
+      const keys = provider.madeIds();
+      for (const outcome of [
+        await rotator.create({ ...target, interrupted: INTERRUPTED }, true),
+        await rotator.removeMade?.({ ...target, interrupted: INTERRUPTED }),
+      ])
+        expect(outcome).toEqual({ kind: 'refused', means: 'configuration', cause: 'unknown_keys_found', keys });
+      expect(provider.madeIds()).toEqual(keys);
+      provider.removeMade();
+    }
     const again = await rotator.create({ ...target, interrupted: INTERRUPTED }, true);
     if (again.kind !== 'done') throw new Error(`create ended with ${again.kind} ${again.cause}`);
-    // Where a list shows neither names nor instants the key of the lost answer stays: the fact about `list` says so.
+    // Where a list shows neither names nor instants, the key of the lost answer stays: the fact about `list` says so.
     expect(provider.madeIds()).toHaveLength((calls.list?.name ?? calls.list?.createdAt) === undefined ? 2 : 1);
     expect(provider.keys.has(String(provider.old[provider.idMember]))).toBe(true);
     const before = provider.keys.size;
@@ -299,8 +309,9 @@ async function wholeRotation(connector: KeyConnector, provider: KeyProvider) {
   const checked = await rotator.check?.(target);
   if (checked?.kind !== 'done') throw new Error(`check ended with ${JSON.stringify(checked)}`);
   // After an interruption, so that a list is asked even without a cap.
-  const { list } = connector.key.calls ?? {};
-  if ((list?.name ?? list?.createdAt) !== undefined) await rotator.create(target, false);
+  const { calls } = connector.key;
+  if ((calls?.list?.name ?? calls?.list?.createdAt) !== undefined) await rotator.create(target, false);
+  if (isOnlyNamed(calls)) provider.removeMade();
   const made = await rotator.create({ ...target, interrupted: INTERRUPTED }, true);
   if (made.kind !== 'done') throw new Error(`create ended with ${JSON.stringify(made)}`);
   expect(await rotator.test(target, made.value)).toBe('works');

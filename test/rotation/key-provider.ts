@@ -136,6 +136,11 @@ export class KeyProvider implements Egress {
     return [...this.keys.keys()].filter((id) => id !== this.old[this.idMember]);
   }
 
+  /** A person deletes them. */
+  removeMade(): void {
+    for (const id of this.madeIds()) this.keys.delete(id);
+  }
+
   async send(request: EgressRequest): Promise<EgressAnswer> {
     const sent = readable(request, this.#calls);
     this.sent.push(sent);
@@ -327,6 +332,12 @@ export class KeyProvider implements Egress {
           : sent.body.includes(String(value['key']));
     }
   }
+}
+
+/** A key whose answer was lost cannot be told from one that somebody uses: it stays until a person deletes it. */
+export function isOnlyNamed(calls: KeyCalls | undefined): boolean {
+  const { list, used } = calls ?? {};
+  return list?.createdAt !== undefined && (list.name ?? list.usedAt ?? used) === undefined;
 }
 
 export function madeUpParameters({ parameters = [] }: KeyConnector): Readonly<Record<string, string>> {
