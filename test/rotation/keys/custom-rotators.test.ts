@@ -13,6 +13,7 @@ import { customise } from '../../../rotation/keys/custom.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
 import { RotationPrograms } from '../../../src/node/rotation-programs.ts';
+import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type KeyConfig, keyConfig } from '../../../src/vault/rotation-state.ts';
 import { docExample } from '../../kit/doc-examples.ts';
 import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
@@ -330,4 +331,19 @@ describe('an answer', () => {
       'prove_dead: POST https://ops.example/rotate (test) true',
     ]);
   });
+});
+
+it('a replaced key whose id is in use again is not ended, whatever else the value contains', async () => {
+  const { bench } = await playHttp();
+  const first = await bench.read();
+  await bench.rotate();
+  await bench.vault.submit((job) =>
+    putCredential(job, bench.tenant.user(['admin'], 'everywhere'), {
+      ...{ environment: 'staging', name: 'db', kind: 'api_key', connector: 'generic-http', config: settingsOf('http') },
+      value: { key: 'written-in-another-way', key_id: String(first['key_id']) },
+      ...{ labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} },
+    }),
+  );
+  await bench.finish(60);
+  expect(bench.rows('revocation')).toMatchObject([{ generation: 1, outcome: 'superseded', cause: 'in_use', attempts: 0 }]);
 });
