@@ -13,8 +13,11 @@ import { customise } from '../../../rotation/keys/custom.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
 import { RotationPrograms } from '../../../src/node/rotation-programs.ts';
+import { createEnvironment } from '../../../src/vault/create-environment.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
+import { lacksRehearsal } from '../../../src/vault/rehearsals.ts';
 import { type KeyConfig, keyConfig } from '../../../src/vault/rotation-state.ts';
+import { credentialTarget } from '../../../src/vault/targets.ts';
 import { docExample } from '../../kit/doc-examples.ts';
 import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
 import { answer, KeyProvider, NAME } from '../key-provider.ts';
@@ -346,4 +349,37 @@ it('a replaced key whose id is in use again is not ended, whatever else the valu
   );
   await bench.finish(60);
   expect(bench.rows('revocation')).toMatchObject([{ generation: 1, outcome: 'superseded', cause: 'in_use', attempts: 0 }]);
+});
+
+describe('a rotation in production with described steps', () => {
+  const production = async ({ bench }: Played, connector: string, config: object) => {
+    const admin = () => bench.tenant.user(['admin'], 'everywhere');
+    await bench.vault.submit((job) => createEnvironment(job, admin(), 'live', true));
+    const facts = { environment: 'live', kind: 'api_key', connector, config } as const;
+    const rest = { labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
+    const value = { key: 'made-up-live-key', key_id: 'live' };
+    await bench.vault.submit((job) => putCredential(job, admin(), { ...facts, ...rest, name: 'live', value }));
+    return bench.vault.submit((job) => {
+      const located = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, 'live', 'live').subject);
+      if (located === undefined) throw new Error('no credential');
+      return job.door.lookup('scheduler', (lookup) => lacksRehearsal(job, lookup, located));
+    });
+  };
+
+  it('needs a rehearsal of these steps, whatever the hosts are', async () => {
+    const same = settingsOf('http');
+    const text = JSON.stringify(same);
+    const host = same.http?.hosts[0] ?? '';
+    expect(text.split(`https://${host}`).length).toBeGreaterThan(2);
+    const cases: readonly (readonly [string, boolean])[] = [
+      [text, false],
+      [text.replaceAll(host, 'elsewhere.example'), false],
+      [text.replace('"method":"DELETE"', '"method":"PUT"'), true],
+    ];
+    for (const [config, lacks] of cases) {
+      const played = await playHttp();
+      await played.bench.rotate();
+      expect(await production(played, 'generic-http', JSON.parse(config)), config).toBe(lacks);
+    }
+  });
 });
