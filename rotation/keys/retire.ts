@@ -4,6 +4,7 @@ import { recordFailure } from '../../src/access/guard.ts';
 import { raiseAlert } from '../../src/alerts/raise-alert.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import type { RunOutcome, RunRow } from '../../src/cell/runs.ts';
+import { canonicalJson } from '../../src/crypto/canonical-json.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
 import { setEnded } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
@@ -116,11 +117,25 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
       retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
       return undefined;
     }
+    if (!isOfMadeOnly(run) && isPutAgain(booking, opened)) return end(booking, 'superseded', 'in_use');
     details.step = 'revoke';
     if (opened.adminId !== undefined) details.admin = opened.adminId;
     const leased = leaseRun(job, access, withReaders(booking), owner, run.step === 'intent' ? 'again' : 'first');
     details.attempts = leased.attempts;
     return { ...opened, run: leased, made: madeIn(booking) };
+  });
+}
+
+/** Whether the current or pending version has the same secret: somebody put it again, so its end would end that version. */
+function isPutAgain({ job, access, located: { row } }: Booking, { resolved, target }: OpenedTarget): boolean {
+  const { old } = target;
+  const idMember = resolved.connector.key.calls?.idMember ?? 'key_id';
+  // A provider that ends a key by its id ends it whatever else the value contains.
+  const id = resolved.rotator.revoke === undefined ? undefined : old[idMember];
+  return [row.current_version, row.pending_version].some((version) => {
+    const used = version === null ? undefined : findValue(job, access, row, version);
+    if (used === undefined) return false;
+    return canonicalJson(used) === canonicalJson(old) || (id !== undefined && used[idMember] === id);
   });
 }
 

@@ -152,7 +152,8 @@ function promote(booking: Booking, { resolved }: Attempt): 'ended' {
     planNewValue(planPorts, draft, stored?.created_at ?? now);
   });
   openRetirement(booking, row.current_version, graceMs, !endsAtOnce);
-  noteRehearsal(job, access, located, run.id);
+  // Putting an old value back tries neither the making of a new one nor the end of the old one.
+  if (factsOf(run).rollBack === undefined) noteRehearsal(job, access, located, run.id);
   const { id, key } = resolved.connector;
   const facts = JSON.stringify({ ...factsOf(run), connector: id, strategy: key.strategy });
   const ended = { ...run, facts };

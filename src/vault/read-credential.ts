@@ -55,7 +55,8 @@ export function readCredential(job: TenantJob, caller: Caller, input: ReadCreden
       if (current || row.health === 'disconnected') rulesOfKind(row.kind).refuseRead?.(job, access, row, wanted.environment.name);
       const opened = current && 'prepared' in wanted ? wanted : open(job, access, wanted, version, current);
       const body = answer(opened.head, opened.prepared);
-      noteReader(job, row.id, principal.id, version);
+      // A reader that only looked at the pending version still uses the one before.
+      if (version !== row.pending_version) noteReader(job, row.id, principal.id, version);
       return { credentialId: row.id, version, body, expiresAtMs: row.value_expires_at };
     },
   );

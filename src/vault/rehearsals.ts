@@ -2,8 +2,9 @@
 // or, after an override, here. It must never count a rotation whose new value failed its test.
 import type { Lookup, WriteAccess } from '../cell/access.ts';
 import type { CredentialRow, EnvironmentRow } from '../cell/credentials.ts';
+import { canonicalJson } from '../crypto/canonical-json.ts';
 import { sha256OfText } from '../crypto/primitives.ts';
-import { keyConfigOf } from './rotation-state.ts';
+import { type KeyConfig, keyConfigOf } from './rotation-state.ts';
 import type { Located } from './targets.ts';
 import type { TenantJob, TenantView } from './tenant-job.ts';
 
@@ -13,14 +14,40 @@ export function isProduction({ name, production }: EnvironmentRow): boolean {
 }
 
 /**
- * What must be the same in staging: the connector, which parameters are set, and whether another credential manages. The values of parameters
- * and hosts differ between accounts, and a period of a month cannot be tried by waiting.
+ * What must be the same in staging: the connector, which parameters are set, whether another credential manages, and the steps that an operator
+ * described. The values of parameters and hosts differ between accounts, and a period of a month cannot be tried by waiting.
  */
 function configurationOf(row: Pick<CredentialRow, 'connector' | 'config'>): string {
-  const { parameters = {}, admin } = keyConfigOf(row);
-  const facts = { connector: row.connector, parameters: Object.keys(parameters).sort(), hasAdmin: admin !== undefined };
+  const config = keyConfigOf(row);
+  const { parameters = {}, admin } = config;
+  const facts = {
+    connector: row.connector,
+    parameters: Object.keys(parameters).sort(),
+    hasAdmin: admin !== undefined,
+    custom: customOf(config),
+  };
   return Buffer.from(sha256OfText(JSON.stringify(facts))).toString('hex');
 }
+
+/** The described steps; undefined for a connector of the catalogue. */
+function customOf({ http, webhook, program }: KeyConfig): string | undefined {
+  if (http !== undefined) {
+    const { strategy = null, calls = null, error_table = null } = http;
+    return canonicalJson(withoutHosts({ strategy, calls, error_table }));
+  }
+  const { url: _, ...asked } = { url: undefined, ...(webhook ?? program) };
+  return (webhook ?? program) === undefined ? undefined : canonicalJson(asked);
+}
+
+function withoutHosts(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutHosts);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [name, name === 'url' ? pathOf(member) : withoutHosts(member)]),
+  );
+}
+
+const pathOf = (url: unknown) => (typeof url === 'string' ? url.replace(/^https?:\/\/[^/?#]*/, '') : withoutHosts(url));
 
 /** Whether a rotation must not run here yet. */
 export function lacksRehearsal(view: TenantView, lookup: Lookup, { environment, row }: Located): boolean {

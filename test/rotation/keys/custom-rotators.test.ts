@@ -13,7 +13,11 @@ import { customise } from '../../../rotation/keys/custom.ts';
 import { SecretValue } from '../../../src/base/secret-value.ts';
 import { createNodeEgress } from '../../../src/node/egress.ts';
 import { RotationPrograms } from '../../../src/node/rotation-programs.ts';
+import { createEnvironment } from '../../../src/vault/create-environment.ts';
+import { putCredential } from '../../../src/vault/put-credential.ts';
+import { lacksRehearsal } from '../../../src/vault/rehearsals.ts';
 import { type KeyConfig, keyConfig } from '../../../src/vault/rotation-state.ts';
+import { credentialTarget } from '../../../src/vault/targets.ts';
 import { docExample } from '../../kit/doc-examples.ts';
 import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
 import { answer, KeyProvider, NAME } from '../key-provider.ts';
@@ -329,5 +333,53 @@ describe('an answer', () => {
       'revoke: POST https://ops.example/rotate (revoke) false',
       'prove_dead: POST https://ops.example/rotate (test) true',
     ]);
+  });
+});
+
+it('a replaced key whose id is in use again is not ended, whatever else the value contains', async () => {
+  const { bench } = await playHttp();
+  const first = await bench.read();
+  await bench.rotate();
+  await bench.vault.submit((job) =>
+    putCredential(job, bench.tenant.user(['admin'], 'everywhere'), {
+      ...{ environment: 'staging', name: 'db', kind: 'api_key', connector: 'generic-http', config: settingsOf('http') },
+      value: { key: 'written-in-another-way', key_id: String(first['key_id']) },
+      ...{ labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} },
+    }),
+  );
+  await bench.finish(60);
+  expect(bench.rows('revocation')).toMatchObject([{ generation: 1, outcome: 'superseded', cause: 'in_use', attempts: 0 }]);
+});
+
+describe('a rotation in production with described steps', () => {
+  const production = async ({ bench }: Played, connector: string, config: object) => {
+    const admin = () => bench.tenant.user(['admin'], 'everywhere');
+    await bench.vault.submit((job) => createEnvironment(job, admin(), 'live', true));
+    const facts = { environment: 'live', kind: 'api_key', connector, config } as const;
+    const rest = { labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
+    const value = { key: 'made-up-live-key', key_id: 'live' };
+    await bench.vault.submit((job) => putCredential(job, admin(), { ...facts, ...rest, name: 'live', value }));
+    return bench.vault.submit((job) => {
+      const located = job.door.lookup('scheduler', (lookup) => credentialTarget(job, lookup, 'live', 'live').subject);
+      if (located === undefined) throw new Error('no credential');
+      return job.door.lookup('scheduler', (lookup) => lacksRehearsal(job, lookup, located));
+    });
+  };
+
+  it('needs a rehearsal of these steps, whatever the hosts are', async () => {
+    const same = settingsOf('http');
+    const text = JSON.stringify(same);
+    const host = same.http?.hosts[0] ?? '';
+    expect(text.split(`https://${host}`).length).toBeGreaterThan(2);
+    const cases: readonly (readonly [string, boolean])[] = [
+      [text, false],
+      [text.replaceAll(host, 'elsewhere.example'), false],
+      [text.replace('"method":"DELETE"', '"method":"PUT"'), true],
+    ];
+    for (const [config, lacks] of cases) {
+      const played = await playHttp();
+      await played.bench.rotate();
+      expect(await production(played, 'generic-http', JSON.parse(config)), config).toBe(lacks);
+    }
   });
 });

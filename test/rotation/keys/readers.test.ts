@@ -194,6 +194,20 @@ describe('a read', () => {
     expect(await reads('api')).toMatchObject({ version: 2, previous_valid_until: null });
   });
 
+  it('of the pending version is not noted: its reader still has the current one', async () => {
+    const { bench, reads, pass, end, old } = await opened();
+    await reads('api');
+    bench.target.verdict = 'unknown';
+    await bench.rotate();
+    expect(await reads('api', 2)).toMatchObject({ version: 2 });
+    bench.target.verdict = undefined;
+    await bench.rotate();
+    expect(bench.rows('rotation')).toMatchObject([{ state: 'succeeded', new_version: 2 }]);
+    await pass(HOUR + 1);
+    expect(end()).toMatchObject({ step: 'grace', cause: 'readers' });
+    expect(old()).toBe(true);
+  });
+
   it('writes who received which version, and nothing again for the same version within minutes', async () => {
     const { bench, tenant, reads } = await opened();
     const stored = () =>

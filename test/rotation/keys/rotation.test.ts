@@ -1,5 +1,6 @@
 // Rotations at a target that the test controls: what readers get at every moment, and what is left at the end.
 import { afterEach, describe, expect, it } from 'vitest';
+import type { StoredValue } from '../../../rotation/connector.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
 
@@ -134,4 +135,44 @@ it('a key that was being made when somebody put another value is ended with the 
   expect(await b.read()).toMatchObject({ password: 'put meanwhile' });
   expect([...(b.target.accepted.get('app') ?? [])].toSorted()).toEqual(['first', 'put meanwhile']);
   expect([...b.target.endedInSandbox]).toEqual([['made-up-1', false]]);
+});
+
+describe('a replaced value that somebody puts again', () => {
+  const put = (b: RotationBench, value: StoredValue) =>
+    b.vault.submit((job) =>
+      putCredential(job, b.tenant.user(['admin'], 'everywhere'), {
+        environment: 'staging',
+        name: 'db',
+        kind: 'database',
+        value: { engine: 'postgresql', host: 'db.example', ...value } as never,
+        connector: 'made-up-target',
+        config: {},
+        labels: undefined,
+        description: undefined,
+        expiresAtMs: undefined,
+        precondition: {},
+      }),
+    );
+  const ends = (b: RotationBench) => b.rows('revocation').map(({ generation, outcome, cause }) => [generation, outcome, cause]);
+
+  it.each(['overlap', 'alternating_users'] as const)('is not ended with the strategy %s', async (strategy) => {
+    const b = await begin(strategy);
+    await b.rotate();
+    await put(b, { password: 'first', username: 'app' });
+    await b.finish();
+    expect(b.target.works(await b.read())).toBe(true);
+    expect(ends(b)).toEqual([[1, 'superseded', 'in_use']]);
+  });
+
+  it('is not ended when it was pending', async () => {
+    const b = await begin('overlap');
+    b.target.verdict = 'unknown';
+    await b.rotate();
+    b.target.verdict = undefined;
+    await put(b, { username: 'app', password: 'made-up-1' });
+    await b.finish();
+    expect(await b.read()).toMatchObject({ password: 'made-up-1' });
+    expect(b.target.works(await b.read())).toBe(true);
+    expect(ends(b)).toEqual([[2, 'superseded', 'in_use']]);
+  });
 });

@@ -1,26 +1,33 @@
 // R6: an environment marked production runs only rotations whose configuration has completed one elsewhere, unless an owner says why not.
 import { describe, expect, it } from 'vitest';
+import { rollBack } from '../../../src/vault/change-credential.ts';
 import { createEnvironment } from '../../../src/vault/create-environment.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import type { KeyConfig } from '../../../src/vault/rotation-state.ts';
 import { credentialTarget } from '../../../src/vault/targets.ts';
 import { outcomeOf } from '../../kit/outcome.ts';
-import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
+import { type RotationBench, rotationBench, type STRATEGIES } from '../../kit/rotation-bench.ts';
 import { eventsOf } from '../../kit/vaults.ts';
 
 /** `db` in staging, and `live` with the same connector in an environment that is production by its mark. */
-async function opened(production: boolean | undefined = true, name = 'live', config: KeyConfig = {}) {
-  const bench = await rotationBench('overlap');
+async function opened(
+  production: boolean | undefined = true,
+  name = 'live',
+  config: KeyConfig = {},
+  strategy: (typeof STRATEGIES)[number] = 'overlap',
+) {
+  const bench = await rotationBench(strategy);
   const { tenant, vault } = bench;
   const admin = () => tenant.user(['admin'], 'everywhere');
   const owner = () => tenant.user(['owner'], 'everywhere');
   if (name !== 'production') await vault.submit((job) => createEnvironment(job, admin(), name, production));
   bench.target.accepted.set('live', new Set(['live-first']));
   const value = { engine: 'postgresql', host: 'db.example', username: 'live', password: 'live-first' };
-  const put = { environment: name, name: 'live', kind: 'database', value, connector: 'made-up-target', config } as const;
-  await vault.submit((job) =>
-    putCredential(job, admin(), { ...put, labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} }),
-  );
+  const facts = { environment: name, name: 'live', kind: 'database', connector: 'made-up-target', config } as const;
+  const rest = { labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
+  const put = (password: string) =>
+    vault.submit((job) => putCredential(job, admin(), { ...facts, ...rest, value: { ...value, password } }));
+  await put(value.password);
   const rotate = (by = admin(), request: { reason?: string; skipsStaging?: boolean } = {}) =>
     vault.submit((job) => bench.runs.open(job, by, name, 'live', request)).then((run) => bench.runs.advance(run.credential_id));
   const row = () =>
@@ -29,7 +36,7 @@ async function opened(production: boolean | undefined = true, name = 'live', con
       if (located === undefined) throw new Error('no credential');
       return located.row;
     });
-  return { bench, tenant, rotate, row, owner, admin };
+  return { bench, tenant, rotate, row, owner, admin, put };
 }
 
 const alerts = ({ tenant }: RotationBench) =>
@@ -56,6 +63,16 @@ describe('a rotation in production', () => {
     await bench.rotate();
     await bench.finish();
     bench.target.verdict = undefined;
+    expect(await outcomeOf(rotate())).toBe('not_rotatable');
+  });
+
+  it('is not rehearsed by a roll back in production', async () => {
+    const { bench, rotate, row, admin, put } = await opened(true, 'live', {}, 'single_user');
+    await put('live-second');
+    const back = { environment: 'live', name: 'live', precondition: {}, toVersion: 1, revokesReplaced: false };
+    await bench.vault.submit((job) => rollBack(job, admin(), back));
+    await bench.runs.advance(row().id);
+    expect(row()).toMatchObject({ current_version: 3, previous_version: 2 });
     expect(await outcomeOf(rotate())).toBe('not_rotatable');
   });
 
