@@ -1,7 +1,7 @@
 // The plan of a refresh on request. It must never call anything outside.
 import type { ReadAccess } from '../../src/cell/access.ts';
 import { mayBeTriedAgain } from '../../src/vault/grant-health.ts';
-import { describeReaders } from '../../src/vault/readers.ts';
+import { readersInPlan } from '../../src/vault/readers.ts';
 import { hashOfPlan, type PlannedRun, type RotationPlan } from '../../src/vault/rotation-plan.ts';
 import { whyDead } from '../../src/vault/stale-grant.ts';
 import type { Located } from '../../src/vault/targets.ts';
@@ -56,6 +56,6 @@ export function planRefresh(
         fault: open === undefined ? undefined : `a run of this credential is open (${open.id}): wait for its end, or resume it`,
       },
     ],
-    readers: describeReaders(job, access, row),
+    readers: readersInPlan(job, access, row),
   };
 }

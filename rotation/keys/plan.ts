@@ -3,7 +3,7 @@
 import { KeyturnError } from '../../src/base/errors.ts';
 import type { ReadAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
-import { describeReaders } from '../../src/vault/readers.ts';
+import { readersInPlan } from '../../src/vault/readers.ts';
 import { rehearsalFault } from '../../src/vault/rehearsals.ts';
 import { hashOfPlan, type PlanCheck, type PlannedRun, type RotationPlan } from '../../src/vault/rotation-plan.ts';
 import { keyConfigOf } from '../../src/vault/rotation-state.ts';
@@ -36,7 +36,7 @@ export function planRotation(ports: TargetPorts, access: ReadAccess, located: Lo
       ...(resolved?.rotator === undefined ? [] : secretChecks(ports, access, located)),
       { check: 'conflict', fault: openRunFault(ports, access, row) },
     ],
-    readers: describeReaders(job, access, row),
+    readers: readersInPlan(job, access, row),
   };
 }
 

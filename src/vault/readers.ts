@@ -72,7 +72,7 @@ function workloadsOf(view: TenantView, lookup: Lookup, readers: readonly ReaderR
   return new Map(view.workloads.byIds(lookup, ids).map((row) => [row.id, row]));
 }
 
-const isWorkload = ({ principal_id: id }: ReaderRow) => id.startsWith('wkl_');
+const isWorkload = ({ principal_id: id }: Pick<ReaderRow, 'principal_id'>) => id.startsWith('wkl_');
 
 /** A reader as an admin sees it. */
 export interface ReaderView {
@@ -99,6 +99,11 @@ export function listReaders(job: TenantJob, caller: Caller, environment: string,
       return readers;
     },
   );
+}
+
+/** The readers in a plan. SECURITY: a workload may not list the readers (`reader.list`), so its plan has none. */
+export function readersInPlan(view: TenantView, access: Lookup, row: CredentialRow): readonly ReaderView[] {
+  return isWorkload({ principal_id: access.principalId }) ? [] : describeReaders(view, access, row);
 }
 
 export function describeReaders(view: TenantView, lookup: Lookup, row: CredentialRow): readonly ReaderView[] {

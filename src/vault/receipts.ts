@@ -50,6 +50,13 @@ export interface NamedRun {
 export async function readReceipt(vault: TenantVault, caller: Caller, named: NamedRun): Promise<string> {
   // The head that covers the last event is signed first, and durable before it is handed out.
   await vault.submit((job) => {
+    // SECURITY: a receipt names the readers, so whoever may not list them gets none.
+    job.door.enter(
+      caller,
+      'reader.list',
+      (lookup) => credentialTarget(job, lookup, named.environment, named.name),
+      () => {},
+    );
     enter(job, caller, named, (_access, _located, revocation) => {
       if ((factsOf(revocation).event ?? -1) >= (lastSigned(job) ?? 0)) job.core.audit.signNow();
     });

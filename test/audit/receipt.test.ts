@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/access/principals.ts';
 import { type ReceiptBody, receiptOf, verifyReceipt } from '../../src/audit/receipt.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { newSigner, signReceipt } from '../../src/crypto/checkpoint.ts';
@@ -20,17 +21,21 @@ if (!hasPython) console.warn('SKIPPED: the verifier in another language needs py
 const scratch = mkdtempSync(join(tmpdir(), 'keyturn-receipt-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-async function readBy(bench: RotationBench, names: readonly string[]): Promise<void> {
+/** Returns the tokens. */
+async function readBy(bench: RotationBench, names: readonly string[]): Promise<readonly string[]> {
   const { tenant, vault } = bench;
   const admin = () => tenant.user(['admin'], 'everywhere');
+  const tokens: string[] = [];
   for (const name of names) {
     const token = await vault.submit((job) => {
-      createWorkload(job, admin(), { name, environment: 'staging', patterns: ['*'], permissions: ['read'], networks: [], jwks: undefined, ttlMs: 90 * 86_400_000 }); // biome-ignore format: one line
+      createWorkload(job, admin(), { name, environment: 'staging', patterns: ['*'], permissions: ['read', 'rotate'], networks: [], jwks: undefined, ttlMs: 90 * 86_400_000 }); // biome-ignore format: one line
       return textOf(createDirectToken(job, admin(), { workload: name, permissions: undefined, ttlMs: 86_400_000 }).token);
     });
     const wanted = { environment: 'staging', name: 'db', version: undefined, stage: undefined };
     await vault.submit((job) => readCredential(job, tenant.token(token), wanted));
+    tokens.push(token);
   }
+  return tokens;
 }
 
 const receiptFrom = ({ vault, tenant }: RotationBench, runId = '') =>
@@ -183,6 +188,26 @@ it('a receipt has at most 8 KB, however much happened', async () => {
   expect(ok).toBe(true);
   expect(statement?.steps_omitted).toBeGreaterThan(0);
   expect(statement?.late_readers.count).toBe(14);
+});
+
+describe('a workload, which may not list readers,', () => {
+  it('finds them neither in a plan nor in a receipt', async () => {
+    const bench = await rotationBench('overlap');
+    const { tenant, vault, runs } = bench;
+    const [token = ''] = await readBy(bench, ['api', 'batch']);
+    const plan = (caller: Caller) => vault.submit((job) => runs.plan(job, caller, 'staging', 'db'));
+    const owner = await plan(tenant.user(['admin'], 'everywhere'));
+    expect(owner.readers.map(({ name }) => name).sort()).toEqual(['api', 'batch']);
+    expect(await plan(tenant.token(token))).toEqual({ ...owner, readers: [] });
+    await bench.rotate();
+    tenant.clock.pass(8 * 86_400_000);
+    await bench.finish();
+    const named = { environment: 'staging', name: 'db', runId: bench.rows('rotation')[0]?.id ?? '' };
+    await expect(readReceipt(vault, tenant.token((await readBy(bench, ['late']))[0] ?? ''), named)).rejects.toMatchObject({
+      code: 'forbidden',
+    });
+    expect(await outcomeOf(receiptFrom(bench, named.runId))).toBe('ok');
+  });
 });
 
 describe('there is no receipt', () => {
