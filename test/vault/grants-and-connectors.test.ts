@@ -5,6 +5,7 @@ import { fail, KeyturnError } from '../../src/base/errors.ts';
 import { deleteCredential } from '../../src/vault/change-credential.ts';
 import { oauth2Config } from '../../src/vault/credential-kinds.ts';
 import { listVersions } from '../../src/vault/describe-credential.ts';
+import type { Redirection } from '../../src/vault/destinations.ts';
 import { type PutCredentialInput, putCredential } from '../../src/vault/put-credential.ts';
 import { readFreshCredential } from '../../src/vault/read-credential.ts';
 import type { Refresher } from '../../src/vault/tenant-job.ts';
@@ -79,7 +80,7 @@ describe('a put of a grant', () => {
     ]);
   });
 
-  it('is a change of destinations only where both are known and differ', async () => {
+  it('is a change of destinations where they differ, or where one of them is unknown', async () => {
     const gone = new Set<string>();
     const { put, actions, alerts } = await bench({
       destinationsOf: (connector) =>
@@ -96,10 +97,16 @@ describe('a put of a grant', () => {
     expect(moves()).toMatchObject([{ name: 'crm', from_hosts: 'good.example', to_hosts: 'other.example' }]);
     gone.add('other');
     await put(TOKENS, { connector: 'good' });
-    expect(redirects(), 'from a connector that no longer exists').toBe(1);
+    expect(redirects(), 'from a connector that no longer exists').toBe(2);
     await put(TOKENS, { connector: 'other' });
-    expect(redirects(), 'to one').toBe(1);
-    expect(moves()).toHaveLength(1);
+    expect(redirects(), 'to one').toBe(3);
+    await put(TOKENS, { connector: 'other' });
+    expect(redirects(), 'with the same settings').toBe(3);
+    const hosts = moves().map((move) => [(move as Redirection).from_hosts, (move as Redirection).to_hosts]);
+    expect(hosts.slice(1)).toEqual([
+      ['unknown', 'good.example'],
+      ['good.example', 'unknown'],
+    ]);
   });
 
   it('raises one alert when its scopes begin to differ from the needed ones, and one when they no longer do', async () => {

@@ -90,7 +90,8 @@ export function storeConsented(
   storeVersion(job, access, next, split, { origin: 'consent', runId: null });
   const stored = saveDraft(job, access, environment, next);
   const before = boundSettings(job, row);
-  const moved = before === undefined || settings === undefined ? undefined : redirection(job, row.kind, before, settings, consented.open);
+  const moved =
+    before === undefined || settings === undefined ? undefined : redirection(job, row.kind, before, settings, consented.open);
   if (moved !== undefined) {
     Object.assign(details, moved);
     tellRedirected(job, access, stored, moved);
