@@ -5,8 +5,8 @@ import { fail } from '../../src/base/errors.ts';
 import type { WriteAccess } from '../../src/cell/access.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
-import { changeCredential } from '../../src/vault/credential.ts';
-import { planNewValue } from '../../src/vault/plan-rotation.ts';
+import { changeCredential, saveUnseen } from '../../src/vault/credential.ts';
+import { planMissed, planNewValue } from '../../src/vault/plan-rotation.ts';
 import { reviewDueAt } from '../../src/vault/review-schedule.ts';
 import { keyConfigOf, setRotated } from '../../src/vault/rotation-state.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
@@ -123,10 +123,13 @@ export function bookProbe(booking: Booking, { resolved }: OpenedTarget, verdict:
   return 'ended';
 }
 
-/** The current version stays. */
-export function endProbe({ job, access, run, details }: Booking, cause: string): 'ended' {
+/** The current version stays, and so does its schedule. */
+export function endProbe({ job, access, run, located, details }: Booking, cause: string): 'ended' {
   details.cause = cause;
   recordFailure(details, 'conflict');
+  const { environment } = located;
+  const draft = { ...located.row };
+  if (planMissed({ view: job, lookup: access, environment }, draft)) saveUnseen(job, access, environment, draft);
   finishRun(job, access, run, { state: 'failed', step: 'failed', outcome: 'test_failed', cause });
   return 'ended';
 }

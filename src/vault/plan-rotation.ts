@@ -153,6 +153,14 @@ export function planAfterCancel(ports: PlanPorts, draft: CredentialRow): void {
   draft.rotation_due_at = nextDate(applied.spec, datedFrom(applied, draft, now), now) ?? null;
 }
 
+/** Plans a rotation that was due while another run of the credential was open, if there is one. Returns whether the draft changed. */
+export function planMissed(ports: PlanPorts, draft: CredentialRow): boolean {
+  const applied = scheduleOf(ports, draft);
+  if (draft.rotation_due_at !== null || applied === undefined || applied.pause !== undefined) return false;
+  draft.rotation_due_at = laterFor(applied.spec, draft, ports.view.platform.clock.now()) ?? null;
+  return draft.rotation_due_at !== null;
+}
+
 export function overdueAfterMs(spec: ScheduleSpec | undefined): number {
   const seconds = spec?.overdue_after_seconds;
   return seconds === undefined ? LIMITS.scheduleOverdueDefaultMs : seconds * 1_000;

@@ -1,7 +1,9 @@
 // A roll back asks the target first: only a version that it accepts becomes current again, and what was about to end it does not.
 import { describe, expect, it } from 'vitest';
 import type { StoredValue } from '../../../rotation/connector.ts';
+import { openScheduled } from '../../../rotation/keys/scheduled.ts';
 import { rollBack } from '../../../src/vault/change-credential.ts';
+import { setOwnSchedule } from '../../../src/vault/manage-schedules.ts';
 import { credentialTarget } from '../../../src/vault/targets.ts';
 import { outcomeOf } from '../../kit/outcome.ts';
 import { type RotationBench, rotationBench, STRATEGIES } from '../../kit/rotation-bench.ts';
@@ -88,6 +90,33 @@ describe.each(['overlap', 'alternating_users'] as const)('a roll back with the s
     expect(row(bench)).toMatchObject({ current_version: 2 });
   });
 });
+
+it.each(['rejected', 'unknown'] as const)(
+  'a scheduled rotation that was due during a roll back begins later when the test of the old version is %s',
+  async (verdict) => {
+    const bench = await rotationBench('overlap');
+    await bench.rotate();
+    const admin = bench.tenant.user(['admin'], 'everywhere');
+    const spec = { every_seconds: 30 * 86_400, jitter_seconds: 0 };
+    await bench.vault.submit((job) => setOwnSchedule(job, admin, { environment: 'staging', name: 'db' }, spec));
+    const promised = row(bench).rotation_due_at ?? expect.fail('nothing is planned');
+    bench.target.verdict = verdict;
+    bench.target.during.set('test', () => {
+      bench.tenant.clock.pass(promised - bench.tenant.clock.now());
+      return bench.vault.submit((job) => openScheduled(job, row(bench).id, 0));
+    });
+    await back(bench);
+    expect(bench.rows('rotation').at(-1)).toMatchObject({ state: 'failed' });
+    bench.target.verdict = undefined;
+    const due = row(bench).rotation_due_at ?? expect.fail('the schedule is lost');
+    expect(due).toBeGreaterThanOrEqual(promised);
+    expect(due).toBeLessThanOrEqual(promised + HOUR);
+    expect(row(bench).rotation_promised_at).toBe(promised);
+    bench.tenant.clock.pass(HOUR);
+    await bench.finish();
+    expect(bench.rows('rotation').at(-1)).toMatchObject({ trigger: 'schedule', state: 'succeeded' });
+  },
+);
 
 describe('a roll back with the strategy single_user', () => {
   it('sets the old value again, as a new version', async () => {
