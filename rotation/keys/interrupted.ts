@@ -7,7 +7,7 @@ import { canonicalJson } from '../../src/crypto/canonical-json.ts';
 import { keyConfigOf } from '../../src/vault/rotation-state.ts';
 import type { Located } from '../../src/vault/targets.ts';
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
-import type { Interrupted, StoredValue } from '../connector.ts';
+import type { Interrupted, KeyConnector, StoredValue } from '../connector.ts';
 
 interface Asked {
   readonly job: TenantJob;
@@ -17,6 +17,11 @@ interface Asked {
   readonly createsAt: readonly number[];
   /** The value of a version of this credential. */
   readonly open: (version: number) => StoredValue | undefined;
+}
+
+/** Whether the keys of interrupted attempts are found by their time, so that a key of another run could be taken for one of them. */
+export function findsByTime({ key: { calls } }: KeyConnector): boolean {
+  return calls?.list?.createdAt !== undefined && calls.list.name === undefined;
 }
 
 /** Undefined if no earlier attempt may have acted. */

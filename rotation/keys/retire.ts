@@ -15,7 +15,7 @@ import { callPorts, makeCall } from '../engine/outside-call.ts';
 import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
 import { awaitsReaders, withEvent, withReaders } from './await-readers.ts';
-import { interruptedOf } from './interrupted.ts';
+import { findsByTime, interruptedOf } from './interrupted.ts';
 import { type Booking, endFactsOf, enterRun, evidenceOf, factsOf, keyNameOf, statusEvidence, tell } from './rotation-booking.ts';
 import { findValue, type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
@@ -82,6 +82,24 @@ function madeIn({ job, access, run, located }: Booking): Attempt['made'] {
   });
 }
 
+/**
+ * Keys that are found by their time are looked for only when no create can make one that would be taken for them: after the instants in
+ * question, and while no other run of the credential has an attempt whose key the vault does not know.
+ */
+function awaitsCreate(booking: Booking, opened: ReturnType<typeof openTarget>): boolean {
+  if (opened.kind === 'unusable' || !findsByTime(opened.resolved.connector)) return false;
+  const { job, access, run, located } = booking;
+  const made = madeIn(booking);
+  const now = job.platform.clock.now();
+  const untilMs = Math.max(0, ...made.map(({ interrupted }) => interrupted?.untilMs ?? 0));
+  const other = job.runs.findOpen(access, located.row.id);
+  const isCreating = other !== undefined && factsOf(other).createsAt !== undefined;
+  if (made.length === 0 || (untilMs <= now && !isCreating)) return false;
+  const nextAttemptAt = Math.max(untilMs, now + LIMITS.revokeBackoffBaseMs);
+  waitRun(job, access, run, { step: 'waiting', status: 'create_under_way', nextAttemptAt });
+  return true;
+}
+
 /** Ends these keys. */
 async function removeMade({ made, resolved: { rotator }, target }: Attempt): Promise<StepOutcome> {
   for (const one of made) {
@@ -112,6 +130,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
       return end(booking, 'superseded', 'in_use');
     if (!isOfMadeOnly(run) && awaitsReaders(booking)) return undefined;
     const opened = openTarget(ports, access, located, run.generation, keyNameOf(run.id));
+    if (awaitsCreate(booking, opened)) return undefined;
     if (opened.kind === 'unusable') {
       if (opened.cause === 'value_destroyed') return end(booking, 'given_up', opened.cause);
       retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });

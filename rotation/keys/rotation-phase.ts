@@ -1,6 +1,7 @@
 // The phases of a rotation: which one comes next, and its outside call (D5). A state machine over the run and the pending version.
 // It must never change a target before the intent is journalled, nor change it again before it asked what an earlier call did.
 
+import { LIMITS } from '../../src/base/limits.ts';
 import type { CredentialRow } from '../../src/cell/credentials.ts';
 import type { RunRow } from '../../src/cell/runs.ts';
 import { changeCredential } from '../../src/vault/credential.ts';
@@ -8,12 +9,12 @@ import { lacksRehearsal } from '../../src/vault/rehearsals.ts';
 import { doubtOf, setDoubt } from '../../src/vault/rotation-state.ts';
 import { requestOf } from '../../src/vault/run-request.ts';
 import type { NewValue, StepOutcome, StoredValue, Verdict } from '../connector.ts';
-import { leaseRun } from '../engine/run.ts';
+import { leaseRun, waitRun } from '../engine/run.ts';
 import { REPLACES_AT_ONCE } from '../key-spec.ts';
-import { interruptedOf } from './interrupted.ts';
+import { findsByTime, interruptedOf } from './interrupted.ts';
 import type { ResolvedKey } from './key-settings.ts';
 import { endProbe, probeOf, resetOf } from './roll-back.ts';
-import { awaitWindow, type Booking, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
+import { awaitWindow, type Booking, endFactsOf, enterRun, factsOf, keyNameOf, refuse } from './rotation-booking.ts';
 import { findValue, type OpenedTarget, openTarget, requireValue, type TargetPorts } from './rotation-target.ts';
 
 /** `create` makes the new value, `set` makes the target accept it, `test` uses it. */
@@ -110,6 +111,7 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   const opened = openTarget(ports, access, located, probe?.to ?? located.row.current_version, keyNameOf(run.id));
   if (opened.kind === 'unusable') return endUnusable(booking, opened.cause);
   const phase = probe === undefined ? phaseOf(located.row, run, opened) : 'test';
+  if (phase === 'create' && findsByTime(opened.resolved.connector) && awaitsEndOfMade(booking)) return undefined;
   const lost = lostCreates(run, phase);
   const again = isAgain(run) || lost.length > 0;
   const fresh = freshValue(booking, phase, opened);
@@ -118,6 +120,19 @@ function begin(ports: TargetPorts, booking: Booking, owner: string): Attempt | u
   details.attempts = leased.attempts;
   noteBegun(booking, phase, opened);
   return { ...withInterrupted(opened, booking, lost), run: leased, phase, again, fresh };
+}
+
+/** No key is made while those of an earlier run are looked for by their time: it would be taken for one of them. */
+function awaitsEndOfMade({ job, access, run, located: { row } }: Booking): boolean {
+  const now = job.platform.clock.now();
+  const end = job.runs
+    .leased(access, now)
+    .filter(({ credential_id, kind, lease_until }) => credential_id === row.id && kind === 'revocation' && lease_until > now)
+    .find((one) => endFactsOf(one).made !== undefined);
+  if (end === undefined) return false;
+  const nextAttemptAt = Math.min(end.lease_until, now + LIMITS.rotationBackoffBaseMs);
+  waitRun(job, access, run, { step: 'waiting', status: 'end_under_way', nextAttemptAt });
+  return true;
 }
 
 /** In the event, and on the credential if the target may refuse its value from now on. */

@@ -1,8 +1,10 @@
 // A key whose answer was lost, at providers whose keys have no name: it is removed only if nobody else can have made it.
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectors } from '../../../rotation/catalog.ts';
-import { EgressFailure, type KeyConnector } from '../../../rotation/connector.ts';
+import { type Egress, EgressFailure, type KeyConnector } from '../../../rotation/connector.ts';
 import { declaredRotator } from '../../../rotation/keys/declared.ts';
+import { LIMITS } from '../../../src/base/limits.ts';
+import { cancelRun } from '../../../src/vault/change-run.ts';
 import { putCredential } from '../../../src/vault/put-credential.ts';
 import { type RotationBench, rotationBench } from '../../kit/rotation-bench.ts';
 import { answer, KeyProvider } from '../key-provider.ts';
@@ -123,6 +125,89 @@ describe('a key that was made without a complete answer', () => {
     await b.rotate();
     expect(b.rows('rotation')[0]).toMatchObject({ state: 'succeeded' });
     expect(provider.keys.size).toBe(2);
+  });
+});
+
+describe('the end of what a cancelled run may have made, at a provider whose keys have no name', () => {
+  /** The run was cancelled; `during` is done when the list is asked for the first time after that. */
+  async function cancelled(acts: 'before' | 'after', during: (b: RotationBench) => Promise<unknown> = () => Promise.resolve()) {
+    const connector = connectors.get('aws-iam-access-key') as KeyConnector;
+    const provider = new KeyProvider(connector);
+    const { old: value, parameters } = provider;
+    const watch = { isOn: false };
+    const egress: Egress = {
+      send: async (request) => {
+        const answered = provider.send(request);
+        if (!watch.isOn || provider.sent.at(-1)?.call !== 'list') return answered;
+        watch.isOn = false;
+        await answered;
+        await during(b);
+        return provider.send(request);
+      },
+    };
+    const b = await rotationBench('overlap', { connector, egress, value, parameters });
+    bench = b;
+    // The clock of the provider is behind: what it makes after the instants in question seems to be made within them.
+    provider.now = () => b.tenant.clock.now() - LIMITS.clockSkewMs;
+    loseMint(provider, acts);
+    await b.rotate();
+    provider.mischief = undefined;
+    const runId = b.rows('rotation')[0]?.id ?? '';
+    const by = b.tenant.user(['admin'], 'everywhere');
+    await b.vault.submit((job) => cancelRun(job, by, { environment: 'staging', name: 'db', runId }));
+    watch.isOn = true;
+    return { b, provider };
+  }
+
+  const loseMint = (provider: KeyProvider, when: 'before' | 'after') => {
+    provider.mischief = {
+      call: 'mint',
+      when,
+      does: () => {
+        throw new EgressFailure('connection_lost');
+      },
+    };
+  };
+  const idsOf = ({ keys }: KeyProvider) => [...keys.keys()];
+  const PASSED = LIMITS.leaseMs + LIMITS.clockSkewMs;
+
+  it('looks for keys only after the last instant at which one can have been made', async () => {
+    const { b, provider } = await cancelled('after');
+    expect(idsOf(provider).length).toBe(2);
+    await b.runs.runDueWork();
+    b.tenant.clock.pass(PASSED - 1);
+    await b.runs.runDueWork();
+    expect(b.rows('revocation')).toMatchObject([{ state: 'open', attempts: 0 }]);
+    expect(idsOf(provider).length).toBe(2);
+    b.tenant.clock.pass(1);
+    await b.runs.runDueWork();
+    expect(b.rows('revocation')).toMatchObject([{ state: 'succeeded', outcome: 'removed' }]);
+    expect(idsOf(provider)).toEqual([provider.old['key_id']]);
+  });
+
+  it('is not disturbed by the next run, which makes no key meanwhile', async () => {
+    const { b, provider } = await cancelled('before', (its) => its.rotate());
+    await b.runs.runDueWork();
+    b.tenant.clock.pass(PASSED);
+    await b.runs.runDueWork();
+    expect(b.rows('revocation')).toMatchObject([{ state: 'succeeded', outcome: 'removed' }]);
+    expect(b.rows('rotation')[1]).toMatchObject({ state: 'open', attempts: 0 });
+    await b.rotate();
+    expect(b.rows('rotation')[1]).toMatchObject({ state: 'succeeded', outcome: 'rotated' });
+    expect(idsOf(provider)).toContain((await b.read())['key_id']);
+  });
+
+  it('waits while the next run has an attempt whose key the vault does not know', async () => {
+    const { b, provider } = await cancelled('before');
+    b.tenant.clock.pass(PASSED - 1);
+    loseMint(provider, 'after');
+    await b.rotate();
+    provider.mischief = undefined;
+    b.tenant.clock.pass(1);
+    await b.runs.runDueWork();
+    expect(b.rows('rotation')[1]).toMatchObject({ state: 'open', step: 'uncertain', attempts: 1 });
+    expect(b.rows('revocation')).toMatchObject([{ state: 'open', attempts: 0 }]);
+    expect(idsOf(provider).length).toBe(2);
   });
 });
 
