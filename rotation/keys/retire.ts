@@ -16,7 +16,17 @@ import { inQueues } from '../engine/pool.ts';
 import { finishRun, isOwn, leaseRun, waitRun } from '../engine/run.ts';
 import { awaitsReaders, withEvent, withReaders } from './await-readers.ts';
 import { findsByTime, interruptedOf } from './interrupted.ts';
-import { type Booking, endFactsOf, enterRun, evidenceOf, factsOf, keyNameOf, statusEvidence, tell } from './rotation-booking.ts';
+import {
+  type Booking,
+  endFactsOf,
+  enterRun,
+  evidenceOf,
+  factsOf,
+  keyNameOf,
+  openEndOfMade,
+  statusEvidence,
+  tell,
+} from './rotation-booking.ts';
 import { findValue, type GrantTokenOf, type OpenedTarget, openTarget, type TargetPorts } from './rotation-target.ts';
 
 interface RetirePorts extends LeasePorts {
@@ -127,7 +137,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     if (row.state === 'destroyed') return end(booking, 'given_up', 'value_destroyed');
     // A rollback made it current again.
     if (!isOfMadeOnly(run) && (run.generation === row.current_version || run.generation === row.pending_version))
-      return end(booking, 'superseded', 'in_use');
+      return keep(booking);
     if (!isOfMadeOnly(run) && awaitsReaders(booking)) return undefined;
     const opened = openTarget(ports, access, located, run.generation, keyNameOf(run.id));
     if (awaitsCreate(booking, opened)) return undefined;
@@ -136,7 +146,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
       retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
       return undefined;
     }
-    if (!isOfMadeOnly(run) && isPutAgain(booking, opened)) return end(booking, 'superseded', 'in_use');
+    if (!isOfMadeOnly(run) && isPutAgain(booking, opened)) return keep(booking);
     details.step = 'revoke';
     if (opened.adminId !== undefined) details.admin = opened.adminId;
     const leased = leaseRun(job, access, withReaders(booking), owner, run.step === 'intent' ? 'again' : 'first');
@@ -210,6 +220,13 @@ function endMade(booking: Booking, isFindable: boolean): undefined {
   if (isFindable) return end(booking, 'removed', 'nothing_left');
   tell(booking, 'key_may_remain');
   return end(booking, 'not_possible', 'key_may_remain');
+}
+
+/** The version is in use; the keys that runs may have made are still ended. */
+function keep(booking: Booking): undefined {
+  const { job, access, run } = booking;
+  end(booking, 'superseded', 'in_use');
+  for (const id of endFactsOf(run).made ?? []) openEndOfMade(job, access, job.runs.get(access, id), 0);
 }
 
 function end({ job, access, run, details, located }: Booking, outcome: RunOutcome, cause: string): undefined {

@@ -11,7 +11,7 @@ import { foundCredential, type Located, locateById } from '../../src/vault/targe
 import type { TenantJob } from '../../src/vault/tenant-job.ts';
 import type { StepFailure } from '../connector.ts';
 import { backOffMs } from '../engine/back-off.ts';
-import { openRun, waitRun } from '../engine/run.ts';
+import { finishRun, openRun, waitRun } from '../engine/run.ts';
 
 /** In the facts of a run that rolls back (roll-back.ts). */
 export interface RollBackFacts {
@@ -90,10 +90,19 @@ export interface EndFacts {
 
 export const endFactsOf = ({ facts }: Pick<RunRow, 'facts'>): EndFacts => JSON.parse(facts) as EndFacts;
 
+/** Closes an open revocation of the version, whose keys the new one ends: there is one at a time. */
+function takeOver(job: TenantJob, access: WriteAccess, credentialId: string, version: number): EndFacts['made'] {
+  const open = job.runs.lastRevocation(access, credentialId, version);
+  if (open?.state !== 'open') return undefined;
+  finishRun(job, access, open, { state: 'cancelled', step: 'superseded', outcome: 'superseded', cause: 'replaced' });
+  return endFactsOf(open).made;
+}
+
 /** Opens the run that ends the value of `version` at the target and proves that it is dead. */
 export function openEnd(job: TenantJob, access: WriteAccess, end: End): void {
   const { credentialId, version, graceMs, rotation, wasServed } = end;
-  const facts = JSON.stringify(wasServed === true ? { rotation, graceMs } : { rotation });
+  const made = takeOver(job, access, credentialId, version);
+  const facts = JSON.stringify({ rotation, ...(wasServed === true ? { graceMs } : {}), made });
   const run = openRun(job, access, { credentialId, kind: 'revocation', trigger: 'schedule', generation: version, facts });
   if (graceMs === 0) return;
   const nextAttemptAt = job.platform.clock.now() + graceMs;

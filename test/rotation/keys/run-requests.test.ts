@@ -192,3 +192,39 @@ describe('what is not possible is refused with what is', () => {
     await expect(open(b, { retryOf: first })).rejects.toMatchObject({ message: expect.stringMatching(/another run/) });
   });
 });
+
+describe('a key that a cancelled run may have made, while the next run replaces the same version', () => {
+  async function replaced(): Promise<RotationBench> {
+    const b = await begin('overlap');
+    b.target.failures.push({ step: 'create', outcome: { kind: 'lost', cause: 'made_up' }, applied: true });
+    await b.rotate();
+    await cancel(b);
+    b.target.failures.push({ step: 'remove', outcome: { kind: 'lost', cause: 'made_up' } });
+    await b.runs.runDueWork();
+    expect(b.rows('revocation')).toMatchObject([{ generation: 1, state: 'open', attempts: 1 }]);
+    await b.rotate();
+    expect(last(b)).toMatchObject({ state: 'succeeded', outcome: 'rotated' });
+    expect(b.target.calls.filter((step) => step === 'create').length).toBe(2);
+    expect(b.rows('revocation')).toMatchObject([{ state: 'cancelled' }, { generation: 1, state: 'open', step: 'grace' }]);
+    return b;
+  }
+
+  it('is ended with that version', async () => {
+    const b = await replaced();
+    await b.finish();
+    expect(b.rows('revocation').at(-1)).toMatchObject({ outcome: 'revoked', cause: 'proved_dead' });
+    expect(accepted(b)).toEqual([(await b.read())['password']]);
+  });
+
+  it('is ended although somebody puts the value of that version again', async () => {
+    const b = await replaced();
+    const value = { engine: 'postgresql', host: 'db.example', username: 'app', password: 'first' };
+    const facts = { ...WHERE, kind: 'database', value, connector: 'made-up-target', config: {} } as const;
+    const rest = { labels: undefined, description: undefined, expiresAtMs: undefined, precondition: {} };
+    await b.vault.submit((job) => putCredential(job, admin(b), { ...facts, ...rest }));
+    await b.finish();
+    expect(b.rows('revocation').map(({ cause }) => cause)).toEqual(['replaced', 'in_use', 'nothing_left']);
+    expect(accepted(b)).toContain('first');
+    expect(accepted(b)).not.toContain('made-up-1');
+  });
+});
