@@ -146,7 +146,7 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
       retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
       return undefined;
     }
-    if (!isOfMadeOnly(run) && isPutAgain(booking, opened)) return keep(booking);
+    if (isPutAgain(booking, opened)) return keep(booking);
     details.step = 'revoke';
     if (opened.adminId !== undefined) details.admin = opened.adminId;
     const leased = leaseRun(job, access, withReaders(booking), owner, run.step === 'intent' ? 'again' : 'first');
@@ -156,7 +156,8 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
 }
 
 /** Whether the current or pending version has the same secret: somebody put it again, so its end would end that version. */
-function isPutAgain({ job, access, located: { row } }: Booking, { resolved, target }: OpenedTarget): boolean {
+function isPutAgain({ job, access, run, located: { row } }: Booking, { resolved, target }: OpenedTarget): boolean {
+  if (isOfMadeOnly(run)) return false;
   const { old } = target;
   const idMember = resolved.connector.key.calls?.idMember ?? 'key_id';
   // A provider that ends a key by its id ends it whatever else the value contains.
