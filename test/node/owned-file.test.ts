@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Program, ProgramAnswer } from '../../rotation/connector.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { SecretValue } from '../../src/base/secret-value.ts';
 import { requireOwnedFile } from '../../src/node/owned-file.ts';
 import { commandWrapping } from '../../src/node/root-command.ts';
-import { LIMITS } from '../../src/base/limits.ts';
 import { RotationPrograms } from '../../src/node/rotation-programs.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keyturn-owned-'));
