@@ -136,16 +136,11 @@ function begin(ports: TargetPorts, runId: string, owner: string): Attempt | unde
     const { row } = located;
     if (row.state === 'destroyed') return end(booking, 'given_up', 'value_destroyed');
     // A rollback made it current again.
-    if (!isOfMadeOnly(run) && (run.generation === row.current_version || run.generation === row.pending_version))
-      return keep(booking);
+    if (!isOfMadeOnly(run) && [row.current_version, row.pending_version].includes(run.generation)) return keep(booking);
     if (!isOfMadeOnly(run) && awaitsReaders(booking)) return undefined;
     const opened = openTarget(ports, access, located, run.generation, keyNameOf(run.id));
     if (awaitsCreate(booking, opened)) return undefined;
-    if (opened.kind === 'unusable') {
-      if (opened.cause === 'value_destroyed') return end(booking, 'given_up', opened.cause);
-      retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause: opened.cause });
-      return undefined;
-    }
+    if (opened.kind === 'unusable') return bookUnusable(booking, opened.cause);
     if (isPutAgain(booking, opened)) return keep(booking);
     details.step = 'revoke';
     if (opened.adminId !== undefined) details.admin = opened.adminId;
@@ -167,6 +162,12 @@ function isPutAgain({ job, access, run, located: { row } }: Booking, { resolved,
     if (used === undefined) return false;
     return canonicalJson(used) === canonicalJson(old) || (id !== undefined && used[idMember] === id);
   });
+}
+
+function bookUnusable(booking: Booking, cause: string): undefined {
+  if (cause === 'value_destroyed') return end(booking, 'given_up', cause);
+  const { run } = booking;
+  return retryLater({ ...booking, run: { ...run, attempts: run.attempts + 1 } }, { kind: 'not_sent', cause });
 }
 
 function book(job: TenantJob, { run: leased, resolved: { rotator }, answered }: Attempt, { outcome, proof }: Called): void {

@@ -151,10 +151,7 @@ function statementOf(
     journals.findLast((line) => line.step === step && (status === undefined || line.status === status));
   const exposed = journals.find((line) => line.step === 'prove_dead' && line.status === 'works');
   const { readers = [], readersCount = 0, late = [], lateCount = 0 } = ended;
-  const steps =
-    journals.length <= listed
-      ? journals
-      : [...journals.slice(0, Math.ceil(listed / 2)), ...lastOf(journals, Math.floor(listed / 2))];
+  const steps = firstAndLast(journals, listed);
   return {
     credential: { id: row.id, environment: environment.name, name: row.name, kind: row.kind },
     connector,
@@ -186,8 +183,9 @@ function statementOf(
   };
 }
 
-function lastOf<T>(list: readonly T[], count: number): readonly T[] {
-  return count === 0 ? [] : list.slice(-count);
+function firstAndLast<T>(list: readonly T[], count: number): readonly T[] {
+  if (list.length <= count) return list;
+  return [...list.slice(0, Math.ceil(count / 2)), ...list.slice(list.length - Math.floor(count / 2))];
 }
 
 function stepOf({ run, step, status, at, evidence }: RunStepRow & { readonly run: string }): ReceiptStep {
