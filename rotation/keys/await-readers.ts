@@ -55,7 +55,8 @@ export function deadlineMs(config: KeyConfig, graceMs: number): number {
 export function awaitsReaders(booking: Booking): boolean {
   const { job, access, run, located } = booking;
   const facts = retirementOf(run);
-  if (facts.graceMs === undefined) return false;
+  // An end that has begun at the target is not interrupted.
+  if (facts.graceMs === undefined || run.attempts > 0) return false;
   const now = job.platform.clock.now();
   const deadlineAt = run.started_at + deadlineMs(keyConfigOf(located.row), facts.graceMs);
   const late = lateReaders(job, access, located.row, run.generation);
