@@ -208,6 +208,9 @@ describe('the end of what a cancelled run may have made, at a provider whose key
     expect(b.rows('rotation')[1]).toMatchObject({ state: 'open', step: 'uncertain', attempts: 1 });
     expect(b.rows('revocation')).toMatchObject([{ state: 'open', attempts: 0 }]);
     expect(idsOf(provider).length).toBe(2);
+    await b.finish(40); // the grace period is a day
+    expect(b.rows('rotation')[1]).toMatchObject({ state: 'succeeded', outcome: 'rotated' });
+    expect(idsOf(provider)).toEqual([(await b.read())['key_id']]);
   });
 });
 
