@@ -60,7 +60,7 @@ export function keyRotationCases(world: () => World): void {
     expect(await provider.isAlive(fresh)).toBe(true);
 
     const receipt = await eventually(async () => {
-      const reply = await call('GET', `${pathOf(name)}/runs/${run.id}/receipt`);
+      const reply = await call('GET', `${pathOf(name)}/runs/${run.id}/receipt`, { token: world().admin });
       expect([200, 409]).toContain(reply.status);
       return reply.status === 200 ? reply.text : undefined;
     });
@@ -117,7 +117,7 @@ export function keyRotationCases(world: () => World): void {
     await reaches(name, run.id, ({ attempts, step }) => attempts > 0 && step === 'waiting');
     expect((await start(name)).id).toBe(run.id);
     expect(coded(await act(name, run.id, 'retry'))).toEqual(CONFLICT);
-    expect(coded(await call('GET', `${pathOf(name)}/runs/${run.id}/receipt`))).toEqual(CONFLICT);
+    expect(coded(await call('GET', `${pathOf(name)}/runs/${run.id}/receipt`, { token: world().admin }))).toEqual(CONFLICT);
     expect((await act(name, run.id, 'cancel', world().auditor)).status).toBe(403);
     const cancelled = await must(act(name, run.id, 'cancel'), 200);
     expect(cancelled.body).toMatchObject({ id: run.id, state: 'cancelled', outcome: 'cancelled', new_version: null });
@@ -138,7 +138,7 @@ export function keyRotationCases(world: () => World): void {
     for (const run of [id, `run_${'0'.repeat(24)}`]) {
       for (const action of ['cancel', 'resume', 'retry'] as const)
         expect((await act('key-refused', run, action)).status, action).toBe(404);
-      expect((await call('GET', `${pathOf('key-refused')}/runs/${run}/receipt`)).status).toBe(404);
+      expect((await call('GET', `${pathOf('key-refused')}/runs/${run}/receipt`, { token: world().admin })).status).toBe(404);
     }
   });
 
